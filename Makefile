@@ -1,0 +1,95 @@
+# Each target sets up what it needs, and is quick when that is there. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+
+# Whatever comes from .venv finds its companions (ansible-playbook, molecule, bao) there too.
+in_venv := PATH="$(CURDIR)/.venv/bin:$$PATH"
+play := $(in_venv) ansible-playbook
+collection := .venv/collections/ansible_collections/christmas/selfheal
+
+# The quick ones first, then the two that tell the story, then the rest.
+first := default incident
+found := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
+scenarios := $(filter $(found),$(first)) $(filter-out $(first),$(sort $(found)))
+stages := lint docs-check unit unit-other library $(scenarios:%=molecule-%)
+
+.PHONY: help
+help: ## this list
+	@echo "make TARGET, where TARGET is one of"
+	@grep -hE '^[a-z][a-z%-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do \
+	    printf '  %-18s %s\n' "$$name" "$$text"; done
+
+.PHONY: setup
+setup: $(collection) ## the controller: Python packages into .venv, ssh and rsync
+
+# The same file of the repository is seen as ansible_collections/christmas/selfheal, wherever the clone lies.
+$(collection): controller
+	@mkdir -p $(@D) && ln -sfn ../../../.. $@
+
+.PHONY: controller
+controller:
+	@tools/programs
+	@tools/venv .venv controller
+
+.PHONY: setup-test
+setup-test: setup
+	@tools/venv .venv test
+
+.PHONY: engine
+engine: ## a Docker engine that answers (installed and started on Debian and Ubuntu as root)
+	@tools/docker-engine
+
+.PHONY: lab
+lab: setup engine ## the lab: a host to provision and a Supabase stand-in, in containers
+	@$(play) lab/create.yml
+
+.PHONY: demo
+demo: lab ## the night of 2025-05-27 happens, and ends
+	@$(play) lab/demo.yml
+
+.PHONY: clean
+clean: setup ## remove every container, volume, network and image of the lab
+	@if docker version >/dev/null 2>&1; then $(play) lab/destroy.yml -e lab_all=true; else echo "clean: no engine answers, so no lab is left"; fi
+	@rm -rf .lab
+
+.PHONY: test
+test: ## everything: lint, docs, unit tests at both ends, library on Python 3.9, every molecule scenario
+	@tools/stages $(stages)
+
+.PHONY: lint
+lint: setup-test ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragments
+	@tools/lint
+
+.PHONY: unit
+unit: setup-test ## the unit tests
+	@$(in_venv) pytest
+
+.PHONY: unit-other
+unit-other: setup-test ## the unit tests with the oldest Python and ansible-core of the supported range
+	@tools/other-end
+
+.PHONY: library
+library: ## the library imports with Python 3.9 and nothing else
+	@tools/library
+
+.PHONY: molecule
+molecule: ## every molecule scenario; one of them: make molecule-incident
+	@tools/stages $(scenarios:%=molecule-%)
+
+.PHONY: molecule-%
+molecule-%: setup-test engine
+	@$(in_venv) ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections" molecule test --scenario-name $*
+
+.PHONY: docs
+docs: setup ## docs/reference, from the roles' argument specs and the modules' documentation
+	@$(in_venv) python docs/generate.py
+
+.PHONY: docs-check
+docs-check: setup
+	@$(in_venv) python docs/generate.py --check
+
+.PHONY: bench
+bench: lab ## the measurements: tables, JSON and pictures in bench/results
+	@$(in_venv) python bench/run.py
