@@ -1,0 +1,63 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What one app is: its name, its table of variables, its checks, and where its things lie on the host."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# Compose's own rule for project names (compose-spec, "name").
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class AppError(Exception):
+    """The app is described wrongly; the message names the key and the fix."""
+
+
+@dataclass(frozen=True)
+class App:
+    """One compose project on this host. Everything is keyed by `name`."""
+
+    name: str
+    directory: str = ""
+    variables: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    checks: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    root: str = "/"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise AppError(
+                f"selfheal_app: {self.name!r} cannot name a compose project: use lower-case letters, digits, - and _, "
+                "beginning with a letter or a digit"
+            )
+        if not self.directory:
+            object.__setattr__(self, "directory", os.path.join(self.root, "opt", self.name))
+
+    @property
+    def env(self) -> str:
+        """The app's `.env`."""
+        return os.path.join(self.directory, ".env")
+
+    @property
+    def state(self) -> str:
+        """Where history, incidents and state are kept."""
+        return os.path.join(self.root, "var/lib/selfheal", self.name)
+
+    @property
+    def history(self) -> str:
+        """Where older versions of the env are kept."""
+        return os.path.join(self.state, "env")
+
+    @property
+    def incidents(self) -> str:
+        """Where incidents and their evidence are kept."""
+        return os.path.join(self.state, "incidents")
+
+    @property
+    def lock(self) -> str:
+        """The lock that deploy and recovery share."""
+        return os.path.join(self.root, "run/selfheal", f"{self.name}.lock")

@@ -1,0 +1,49 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the modules that work on one app share: their common arguments, and the errors that are meant for the user.
+
+Imports nothing of Ansible.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from . import env_store, probe, secret_rules
+from .app import App, AppError
+from .engine import EngineError
+from .files import LockHeld
+
+APP_SPEC: dict[str, dict[str, Any]] = {
+    "app": {"type": "str", "required": True},
+    "directory": {"type": "path"},
+    "variables": {"type": "list", "elements": "dict", "default": []},
+    "checks": {"type": "list", "elements": "dict", "required": True},
+}
+
+EXPECTED = (AppError, EngineError, LockHeld, env_store.EnvError, secret_rules.TableError, probe.CheckError, OSError)
+"""Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
+
+
+def app_of(params: Mapping[str, Any]) -> App:
+    """Return the app that a module's arguments describe, its tables checked."""
+    secret_rules.check_table(params["variables"])
+    probe.check_checks(params["checks"])
+    return App(
+        name=params["app"],
+        directory=(params["directory"] or "").rstrip("/"),
+        variables=params["variables"],
+        checks=params["checks"],
+    )
+
+
+def proved(variables: list[dict[str, Any]], values: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Return the values as they will be written; raise `Unproved` when one does not pass. None stays None."""
+    if values is None:
+        return None
+    findings = secret_rules.prove(variables, values, time.time())
+    if findings:
+        raise env_store.Unproved(findings)
+    return secret_rules.texts(variables, values)

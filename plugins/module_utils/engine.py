@@ -1,0 +1,244 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""How containers are run: Docker Compose, through the docker CLI's JSON.
+
+The one file that knows it. Everything here reads or runs one command; what to run, and when, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Compose 2.24 is the first with `!reset`/`!override` and `env_file.required`: the overlay may rely on them.
+MINIMUM_COMPOSE = (2, 24)
+USER_FILE = "compose.yaml"
+HARDENED_FILE = "compose.hardened.yaml"
+
+
+class EngineError(Exception):
+    """The engine, or Compose, did not do what it was asked. The message says what failed and what to try."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one command did: exit code (124 when it ran out of time, 127 when it is not installed), output, errors."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def reason(self) -> str:
+        """The line of the command's output that says why it failed, at most 400 characters."""
+        lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
+        telling = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
+        return (telling or lines or [f"exit code {self.code} and no message"])[-1][:400]
+
+
+def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str | None = None) -> Result:
+    """Run a command without a shell, for at most `timeout` seconds, and end its whole process group after that."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "COMPOSE_ANSI": "never", "BUILDKIT_PROGRESS": "plain"}
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=environment,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        return Result(127, "", f"{argv[0]} is not installed")
+    try:
+        out, err = process.communicate(stdin, timeout=max(timeout, 0.1))
+        return Result(process.returncode, out, err)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        return Result(124, out, f"{err}\n{' '.join(argv[:4])} … did not end within {timeout:.0f} s".strip())
+
+
+def state(timeout: float = 5.0) -> dict[str, Any]:
+    """Say whether the engine answers: {answers, reason, engine, compose} (versions as strings, "" when unknown).
+
+    A socket that accepts proves nothing (a hung dockerd still accepts), so a question is asked and its answer awaited.
+    """
+    asked = run(["docker", "version", "--format", "{{.Server.Version}}"], timeout)
+    if asked.code == 127:
+        return {"answers": False, "reason": "docker is not installed", "engine": "", "compose": ""}
+    if asked.code:
+        return {"answers": False, "reason": asked.reason, "engine": "", "compose": ""}
+    compose = run(["docker", "compose", "version", "--short"], timeout)
+    return {
+        "answers": True,
+        "reason": "",
+        "engine": asked.out.strip(),
+        "compose": compose.out.strip().lstrip("v") if compose.code == 0 else "",
+    }
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: "2.26.1-4" → (2, 26, 1); "" → ()."""
+    numbers = []
+    for part in text.split("-")[0].split("+")[0].split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def require_compose(found: str) -> None:
+    """Raise EngineError unless the Compose plugin is new enough; the message names the version found and needed."""
+    needed = ".".join(map(str, MINIMUM_COMPOSE))
+    if version_tuple(found) < MINIMUM_COMPOSE:
+        raise EngineError(
+            f"the Docker Compose plugin is {found or 'not installed'}, {needed} or newer is needed: install a newer "
+            "docker-compose-plugin (Docker's packages) or docker-compose (Debian 13)"
+        )
+
+
+class Project:
+    """One compose project: the app's name, its directory, and the files that are merged, in order.
+
+    :arg files: file names within the directory, or absolute paths; by default the user's file and the overlay.
+    """
+
+    def __init__(self, app: str, directory: str, files: Sequence[str] | None = None) -> None:
+        self.app = app
+        self.directory = directory
+        present = [name for name in (USER_FILE, HARDENED_FILE) if os.path.exists(os.path.join(directory, name))]
+        self.files = [os.path.join(directory, name) for name in (files if files is not None else present)]
+
+    def compose(self, *words: str, timeout: float, stdin: str | None = None) -> Result:
+        """Run `docker compose WORDS` for this project."""
+        argv = ["docker", "compose", "--project-name", self.app, "--project-directory", self.directory]
+        for name in self.files:
+            argv += ["--file", name]
+        return run([*argv, *words], timeout, stdin=stdin, cwd=self.directory)
+
+    def config(self, timeout: float = 20.0) -> dict[str, Any]:
+        """Return the merged model (`docker compose config`). It holds the env's values: never log it."""
+        if not self.files:
+            raise EngineError(f"{self.directory}/{USER_FILE} is missing")
+        asked = self.compose("config", "--format", "json", timeout=timeout)
+        if asked.code:
+            raise EngineError(f"the compose files in {self.directory} do not make a project: {asked.reason}")
+        model: dict[str, Any] = json.loads(asked.out)
+        return model
+
+    def hashes(self, timeout: float = 20.0) -> dict[str, str]:
+        """Return {service: hash of its merged configuration}; equal for equal configurations."""
+        asked = self.compose("config", "--hash", "*", timeout=timeout)
+        if asked.code:
+            raise EngineError(f"the compose files in {self.directory} do not make a project: {asked.reason}")
+        pairs = (line.split() for line in asked.out.splitlines() if line.strip())
+        return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+    def containers(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """Return the project's containers (running or not) as `instance` facts, oldest name first."""
+        listed = run(
+            [
+                "docker",
+                "ps",
+                "--all",
+                "--quiet",
+                "--no-trunc",
+                "--filter",
+                f"label=com.docker.compose.project={self.app}",
+            ],
+            timeout,
+        )
+        if listed.code:
+            raise EngineError(f"docker ps failed: {listed.reason}")
+        ids = listed.out.split()
+        if not ids:
+            return []
+        inspected = run(["docker", "inspect", *ids], timeout)
+        # A container that went away between the two calls makes inspect exit 1, yet it prints the others.
+        documents = json.loads(inspected.out or "[]")
+        return sorted((instance(document) for document in documents), key=lambda item: str(item["name"]))
+
+    def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
+        """Return the last lines of a container's log, output and errors together (not redacted)."""
+        asked = run(["docker", "logs", "--timestamps", "--tail", str(lines), container], timeout)
+        return "\n".join(part.rstrip() for part in (asked.out, asked.err) if part.strip())
+
+    def build(self, timeout: float = 1800.0) -> Result:
+        """Build the images of the services that have a build section."""
+        return self.compose("build", "--quiet", timeout=timeout)
+
+    def up(self, timeout: float = 300.0, recreate: bool = False) -> Result:
+        """Create and start what is missing or differs; with `recreate`, everything."""
+        words = ["up", "--detach", "--no-build", "--remove-orphans", "--timeout", "5", "--quiet-pull"]
+        return self.compose(*words, *(["--force-recreate"] if recreate else []), timeout=timeout)
+
+    def down(self, timeout: float = 120.0) -> Result:
+        """Stop and remove the project's containers and networks. Volumes and images stay, always."""
+        return self.compose("down", "--remove-orphans", "--timeout", "5", timeout=timeout)
+
+
+def instance(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn one `docker inspect` document into facts about an instance, without any of its environment.
+
+    Times are the engine's RFC 3339 strings; limits are cores, bytes and a count, 0 for "no limit".
+    """
+    state_, config, host = document["State"], document["Config"], document["HostConfig"]
+    labels = config.get("Labels") or {}
+    health = state_.get("Health") or {}
+    return {
+        "id": document["Id"],
+        "name": document["Name"].lstrip("/"),
+        "service": labels.get("com.docker.compose.service", ""),
+        "config_hash": labels.get("com.docker.compose.config-hash", ""),
+        "state": state_["Status"],
+        "exit_code": state_.get("ExitCode", 0),
+        "oom_killed": bool(state_.get("OOMKilled")),
+        "error": state_.get("Error", ""),
+        "health": health.get("Status", "none"),
+        "health_log": [
+            {"time": entry.get("End", ""), "exit_code": entry.get("ExitCode"), "output": entry.get("Output", "")[:300]}
+            for entry in (health.get("Log") or [])[-3:]
+        ],
+        "restarts": document.get("RestartCount", 0),
+        "started": state_.get("StartedAt", ""),
+        "finished": state_.get("FinishedAt", ""),
+        "image": config.get("Image", ""),
+        "digest": document.get("Image", ""),
+        "limits": {
+            "cpus": (host.get("NanoCpus") or 0) / 1e9,
+            "memory_bytes": host.get("Memory") or 0,
+            "memory_reservation_bytes": host.get("MemoryReservation") or 0,
+            "pids": host.get("PidsLimit") or 0,
+        },
+        "read_only": bool(host.get("ReadonlyRootfs")),
+        "restart_policy": (host.get("RestartPolicy") or {}).get("Name", ""),
+    }
+
+
+def published_ports(model: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the ports that a merged model publishes: [{service, address, port, protocol}]."""
+    found = []
+    for service, spec in sorted((model.get("services") or {}).items()):
+        for port in spec.get("ports") or []:
+            published = str(port.get("published") or "")
+            if published.isdigit():
+                found.append(
+                    {
+                        "service": service,
+                        "address": port.get("host_ip") or "0.0.0.0",
+                        "port": int(published),
+                        "protocol": port.get("protocol", "tcp"),
+                    }
+                )
+    return found

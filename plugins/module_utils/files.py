@@ -1,0 +1,143 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Files that survive being killed: atomic replacement, one lock per app, short fingerprints."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+
+# How often a waiting process asks for the lock again; short, because recoveries are counted in seconds.
+LOCK_POLL_SECONDS = 0.05
+FINGERPRINT_HEX = 12
+
+_TEMP_MARK = ".selfheal-"
+
+
+class LockHeld(Exception):
+    """Another process holds the lock. The text names the lock file, the holder's pid and what it does."""
+
+
+def fingerprint(data: bytes | str) -> str:
+    """``sha256:`` and 12 hex digits: enough to tell two values apart, and of no use for getting one back."""
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    return "sha256:" + hashlib.sha256(raw).hexdigest()[:FINGERPRINT_HEX]
+
+
+def atomic_write(path: str, data: bytes, mode: int = 0o600, uid: int = -1, gid: int = -1) -> None:
+    """Replace the file at ``path`` by ``data``: readers see the old content or the new, never a part.
+
+    The temporary file lies in the same directory and has its mode and owner before the first byte goes in.
+    ``uid``/``gid`` of -1 keep the owner of the file that is replaced (as far as we may), or are the process's own.
+    A symbolic link at ``path`` is replaced, not followed: the directory may belong to somebody else than root.
+
+    Raises OSError (ENOSPC, EACCES, …) naming ``path``; then the temporary file is gone and the old file untouched.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    temporary = os.path.join(directory, f".{os.path.basename(path)}{_TEMP_MARK}{secrets.token_hex(6)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                _own(stream.fileno(), path, uid, gid)
+                os.fchmod(stream.fileno(), mode)
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error
+    sync_directory(directory)
+
+
+def sync_directory(directory: str) -> None:
+    """Make a rename in ``directory`` survive a power cut. File systems that cannot sync a directory are left alone."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_temporaries(directory: str, older_than: float, now: float) -> list[str]:
+    """Delete what an ``atomic_write`` that was killed left in ``directory``; return the names.
+
+    Only files older than ``older_than`` seconds at ``now`` (epoch seconds): a younger one may be in use.
+    """
+    gone = []
+    for entry in os.scandir(directory):
+        if not (entry.name.startswith(".") and _TEMP_MARK in entry.name):
+            continue
+        with contextlib.suppress(OSError):
+            if now - entry.stat(follow_symlinks=False).st_mtime > older_than:
+                os.unlink(entry.path)
+                gone.append(entry.name)
+    return sorted(gone)
+
+
+@contextlib.contextmanager
+def hold_lock(path: str, timeout: float, what: str) -> Iterator[None]:
+    """Hold the lock file ``path`` for the ``with`` block; ``what`` says what for, e.g. "recover christmas-backend".
+
+    Waits up to ``timeout`` seconds (0: one try). The kernel drops the lock when the process dies, so it is never stale;
+    the file stays, because unlinking it would let two processes hold "the" lock.
+
+    Raises LockHeld when it is still held by another.
+    """
+    os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o755, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        deadline = time.monotonic() + timeout
+        while not _try_lock(descriptor):
+            if time.monotonic() >= deadline:
+                raise LockHeld(f"{path} is held by {_holder(descriptor)}; waited {timeout:g} s")
+            time.sleep(LOCK_POLL_SECONDS)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {what}\n".encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(descriptor: int) -> str:
+    pid, _, what = os.pread(descriptor, 512, 0).decode("utf-8", "replace").strip().partition(" ")
+    return f"pid {pid} ({what})" if pid else "another process"
+
+
+def _own(descriptor: int, path: str, uid: int, gid: int) -> None:
+    """Give the new file its owner: the one asked for, else the one of the file that it replaces."""
+    wanted_uid, wanted_gid = uid, gid
+    with contextlib.suppress(FileNotFoundError):
+        old = os.stat(path, follow_symlinks=False)
+        wanted_uid = old.st_uid if uid == -1 else uid
+        wanted_gid = old.st_gid if gid == -1 else gid
+    new = os.fstat(descriptor)
+    if wanted_uid in (-1, new.st_uid) and wanted_gid in (-1, new.st_gid):
+        return
+    try:
+        os.fchown(descriptor, wanted_uid, wanted_gid)
+    except PermissionError:
+        # Not root: an owner that was asked for is a promise, one that was only there is not.
+        if (uid, gid) != (-1, -1):
+            raise

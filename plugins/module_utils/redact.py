@@ -1,0 +1,77 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Take secrets out of text that people will read: logs, evidence, reports, error messages."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote, quote_plus
+
+from .files import fingerprint
+
+# Shorter values stand in ordinary words and numbers: replacing "8000" or "dev" would eat the text around them.
+SHORTEST = 6
+# A line of a value of several lines (a PEM key) is looked for by itself, because logs indent and cut; if this long.
+SHORTEST_LINE = 16
+# The part of a base64 text that does not depend on what stands before and after the value must be this long.
+SHORTEST_BASE64 = 8
+
+
+def redact(text: str, secrets: Mapping[str, str]) -> str:
+    """Return ``text`` with every value of ``secrets`` (name → value) replaced by ``<NAME sha256:…>``.
+
+    Also found: the value URL-quoted, JSON- and HTML-escaped, as Python, shell, dotenv and Compose write it, in base64
+    or base64url at any of the three alignments (``Basic`` headers), and each long line of a value of several lines.
+    Longer forms win over shorter ones. Values of fewer than 6 characters are skipped.
+    """
+    labels: dict[str, str] = {}
+    for name, value in secrets.items():
+        if len(value) < SHORTEST:
+            continue
+        label = f"<{name} {fingerprint(value)}>"
+        for form in _forms(value):
+            labels.setdefault(form, label)
+    if not labels:
+        return text
+    pattern = re.compile("|".join(re.escape(form) for form in sorted(labels, key=len, reverse=True)))
+    return pattern.sub(lambda found: labels[found.group()], text)
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Every way in which ``value`` may stand in a text; the value itself first."""
+    yield value
+    raw = value.encode("utf-8", "surrogatepass")
+    for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+        yield quoted
+        yield re.sub(r"%[0-9A-F]{2}", lambda found: found.group().lower(), quoted)
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield repr(value)[1:-1]
+    yield html.escape(value)
+    yield html.escape(value, quote=False)
+    yield value.replace("'", "'\\''")
+    yield value.replace("'", "'\"'\"'")
+    yield value.replace("$", "$$")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    yield escaped
+    yield escaped.replace("$", "\\$")
+    stripped = value.strip()
+    if len(stripped) >= SHORTEST:
+        yield stripped
+    yield from (core for core in _base64_cores(raw) if len(core) >= SHORTEST_BASE64)
+    if "\n" in value:
+        yield from (line.strip() for line in value.splitlines() if len(line.strip()) >= SHORTEST_LINE)
+
+
+def _base64_cores(raw: bytes) -> Iterator[str]:
+    """The characters of base64(before + raw + after) that only ``raw`` decides, for each alignment of ``before``."""
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + raw).decode()
+        # `before` bytes reach into 0, 2 or 3 characters; the last character that `raw` decides alone is cut down to.
+        core = encoded[(0, 2, 3)[before] : (before + len(raw)) * 8 // 6]
+        yield core
+        yield core.translate(str.maketrans("+/", "-_"))

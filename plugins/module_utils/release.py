@@ -1,0 +1,110 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Releases: what was deployed, which of them passed its gate last, and putting that one back.
+
+`<directory>/releases/<id>/` holds `release.json` and the compose files of one release; the symbolic link
+`releases/last-good` names the newest that passed its gate. The env itself is not copied there: its versions live in
+the env's own history, found by fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from .engine import HARDENED_FILE, USER_FILE
+from .files import atomic_write, fingerprint
+
+LAST_GOOD = "last-good"
+KEPT = 10
+
+
+def folder(directory: str) -> str:
+    """Return where the releases of the app in `directory` are."""
+    return os.path.join(directory, "releases")
+
+
+def _file_fingerprint(path: str) -> str:
+    if not os.path.exists(path):
+        return ""
+    with open(path, "rb") as stream:
+        return fingerprint(stream.read())
+
+
+def source_fingerprint(model: Mapping[str, Any]) -> str:
+    """Return a fingerprint of the build contexts of a merged model: paths, sizes, modification times.
+
+    Contents are not read: a context of a gigabyte costs a directory walk. The app's own generated files are left out.
+    """
+    seen: list[str] = []
+    for service, spec in sorted((model.get("services") or {}).items()):
+        context = (spec.get("build") or {}).get("context", "")
+        if not os.path.isdir(context):
+            continue
+        for root, folders, names in os.walk(context):
+            folders[:] = sorted(name for name in folders if name not in ("releases", ".git"))
+            for name in sorted(names):
+                if name.startswith(".env") or name in (HARDENED_FILE, USER_FILE):
+                    continue
+                found = os.lstat(os.path.join(root, name))
+                relative = os.path.relpath(os.path.join(root, name), context)
+                seen.append(f"{service} {relative} {found.st_size} {found.st_mtime_ns}")
+    return fingerprint("\n".join(seen))
+
+
+def describe(directory: str, env_path: str, hashes: Mapping[str, str], source: str) -> dict[str, Any]:
+    """Return what identifies the release that the files in `directory` make, before it is deployed."""
+    files = {name: _file_fingerprint(os.path.join(directory, name)) for name in (USER_FILE, HARDENED_FILE)}
+    identity = {"files": files, "env": _file_fingerprint(env_path), "services": dict(hashes), "source": source}
+    return {**identity, "fingerprint": fingerprint(json.dumps(identity, sort_keys=True))}
+
+
+def record(directory: str, release: Mapping[str, Any]) -> str:
+    """Keep the compose files and `release` (it has an `id`) under `releases/<id>/`; return that folder."""
+    target = os.path.join(folder(directory), str(release["id"]))
+    os.makedirs(target, mode=0o750, exist_ok=True)
+    for name in (USER_FILE, HARDENED_FILE):
+        path = os.path.join(directory, name)
+        if os.path.exists(path):
+            with open(path, "rb") as stream:
+                atomic_write(os.path.join(target, name), stream.read(), mode=0o640)
+    text = json.dumps(release, indent=2, sort_keys=True) + "\n"
+    atomic_write(os.path.join(target, "release.json"), text.encode(), mode=0o640)
+    return target
+
+
+def mark_last_good(directory: str, release_id: str) -> None:
+    """Point `last-good` at a release, atomically, and forget the oldest releases beyond the newest 10."""
+    link = os.path.join(folder(directory), LAST_GOOD)
+    beside = f"{link}.new"
+    if os.path.lexists(beside):
+        os.unlink(beside)
+    os.symlink(release_id, beside)
+    os.replace(beside, link)
+    known = sorted(name for name in os.listdir(folder(directory)) if not name.startswith(LAST_GOOD))
+    for name in known[:-KEPT]:
+        if name != release_id:
+            shutil.rmtree(os.path.join(folder(directory), name), ignore_errors=True)
+
+
+def last_good(directory: str) -> dict[str, Any] | None:
+    """Return the release that `last-good` names, or None when there is none that can be read."""
+    try:
+        with open(os.path.join(folder(directory), LAST_GOOD, "release.json"), encoding="utf-8") as stream:
+            found: dict[str, Any] = json.load(stream)
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def put_back_files(directory: str, release_id: str) -> None:
+    """Put the compose files of a recorded release back in place."""
+    source = os.path.join(folder(directory), release_id)
+    for name in (USER_FILE, HARDENED_FILE):
+        path = os.path.join(source, name)
+        if os.path.exists(path):
+            with open(path, "rb") as stream:
+                atomic_write(os.path.join(directory, name), stream.read(), mode=0o644)

@@ -1,0 +1,84 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The remedies: each one action, idempotent, bounded in time. None deletes a volume or an image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Callable
+
+from . import env_store, secret_rules
+from .app import App
+from .engine import Project, Result
+from .ladder import LAST_GOOD_ENV, PROVED_ENV, RECREATE, UP
+
+
+class RemedyError(Exception):
+    """A remedy could not be applied; the message says why, in the words of what refused it."""
+
+
+def _succeed(result: Result, what: str) -> None:
+    if result.code:
+        raise RemedyError(f"{what} {result.reason}")
+
+
+def _build(project: Project) -> str:
+    """Build where the compose file builds; a build that fails (its registry is down, too) must not stop a recovery."""
+    if not any(spec.get("build") for spec in project.config()["services"].values()):
+        return ""
+    built = project.build()
+    return f" from the images that are there, as the build failed: {built.reason}" if built.code else ""
+
+
+def up(app: App, build: bool) -> str:
+    """Create and start what is missing or stopped."""
+    project = Project(app.name, app.directory)
+    source = _build(project) if build else ""
+    _succeed(project.up(), f"docker compose up{source}:")
+    return f"started what was missing or stopped{source}"
+
+
+def recreate(app: App, build: bool) -> str:
+    """Take the containers down and make them anew; volumes and images stay. The build comes first: it may take long."""
+    project = Project(app.name, app.directory)
+    source = _build(project) if build else ""
+    _succeed(project.down(), "docker compose down:")
+    _succeed(project.up(), f"docker compose up{source}:")
+    return f"containers taken down and made anew{source}"
+
+
+def proved_env(app: App, values: Mapping[str, str], now: float) -> str:
+    """Put the proved values in place, keeping the env that was there."""
+    change = env_store.write_env(
+        app.env, app.history, secret_rules.texts(app.variables, values), now=now, why="recover"
+    )
+    return _told(change, "env")
+
+
+def last_good_env(app: App, now: float) -> str:
+    """Put the newest env back that an app was healthy with."""
+    change = env_store.restore_env(
+        app.env, app.history, now=now, prove=lambda values: secret_rules.prove(app.variables, values, now)
+    )
+    return _told(change, "last good env")
+
+
+def _told(change: env_store.Change, what: str) -> str:
+    before = change["before"] or {}
+    names = sorted(name for name, mark in change["after"].items() if before.get(name) != mark)
+    kept = f", the env that was there is kept as {change['backup']}" if change["backup"] else ""
+    return f"{what} written ({', '.join(names) or 'same values'}){kept}"
+
+
+def table(
+    app: App, build: bool, values: Mapping[str, str] | None, now: Callable[[], float] = time.time
+) -> dict[str, Callable[[], str]]:
+    """Return the remedies that can be applied here, by name; each call acts and returns what it did."""
+    found: dict[str, Callable[[], str]] = {UP: lambda: up(app, build), RECREATE: lambda: recreate(app, build)}
+    if values is not None:
+        given = values
+        found[PROVED_ENV] = lambda: proved_env(app, given, now())
+    if env_store.last_good(app.history) is not None:
+        found[LAST_GOOD_ENV] = lambda: last_good_env(app, now())
+    return found

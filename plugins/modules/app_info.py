@@ -1,0 +1,100 @@
+#!/usr/bin/python
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_info
+short_description: Read the state of an app
+version_added: 0.1.0
+description:
+  - Reads what is needed to judge an app, and runs its checks once. Changes nothing.
+  - A sick app, or a host without Docker, is an answer, not a failure.
+author: christmas.selfheal contributors
+extends_documentation_fragment:
+  - christmas.selfheal.app
+  - christmas.selfheal.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+seealso:
+  - module: christmas.selfheal.app_recover
+"""
+
+EXAMPLES = r"""
+- name: Read the state of the app
+  christmas.selfheal.app_info:
+    app: shop
+    variables: "{{ app_env_variables }}"
+    checks: "{{ selfheal_checks }}"
+  register: state
+"""
+
+RETURN = r"""
+app_info:
+  description: The state of the app.
+  returned: success
+  type: dict
+  contains:
+    app:
+      description: Name of the app.
+      type: str
+    healthy:
+      description: Whether every check passes and the env is sound.
+      type: bool
+    cause:
+      description: What diagnosis says is wrong; empty when nothing is.
+      type: str
+    summary:
+      description: The facts that prove it, or what the checks said.
+      type: str
+    instances:
+      description:
+        - The containers with state, health, restarts, image, digest.
+        - Also the limits in force (cores, bytes, count).
+      type: list
+      elements: dict
+    release:
+      description: Id of the last good release; empty when there is none.
+      type: str
+    env_fingerprint:
+      description: Short SHA-256 of the C(.env) in force.
+      type: str
+    env_findings:
+      description: What is wrong with the env in force, without any value.
+      type: list
+      elements: dict
+    last_incident:
+      description: Id, cause, outcome and seconds of the newest incident.
+      type: dict
+    checks:
+      description: The result of the checks.
+      type: dict
+    disk:
+      description: How full the file systems that matter are.
+      type: list
+      elements: dict
+    memory:
+      description: Total and available memory of the host in bytes.
+      type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, recovery
+
+
+def main() -> None:
+    """Read the state, exit."""
+    module = AnsibleModule(argument_spec=app_door.APP_SPEC, supports_check_mode=True)
+    try:
+        module.exit_json(changed=False, app_info=recovery.inform(app_door.app_of(module.params)))
+    except app_door.EXPECTED as error:
+        ansible_door.fail(module, error)
+
+
+if __name__ == "__main__":
+    main()

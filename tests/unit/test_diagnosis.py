@@ -1,0 +1,165 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Facts → one cause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import diagnosis, ladder
+
+FINDING = {"variable": "SUPABASE_SERVICE_KEY", "rule": "placeholder", "reason": "a placeholder", "fix": "paste it"}
+
+
+def result(name: str, kind: str, proves: str = "api", ok: bool = False) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "kind": kind, "proves": proves, "reason": f"{kind} it was", "seconds": 0.1}
+
+
+def container(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "shop-backend-1",
+        "service": "backend",
+        "state": "running",
+        "exit_code": 0,
+        "error": "",
+        "restarts": 0,
+        "oom_killed": False,
+        "limits": {"memory_bytes": 512 * 1048576},
+        **changes,
+    }
+
+
+def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "engine": {"answers": True, "reason": ""},
+        "disk": [{"path": "/", "free_bytes": 1 << 30, "inodes_percent": 10.0}],
+        "env": {"findings": []},
+        "config_error": "",
+        "services": ["backend"],
+        "instances": [container()],
+        "ports": [{"port": 8000, "holders": []}],
+        "upstream": [],
+        "probe": {"ok": bool(results) and all(r["ok"] for r in results), "summary": "n of m", "results": list(results)},
+        **changes,
+    }
+
+
+REFUSED = result("health", "refused", "health")
+
+CASES = [
+    ("all checks pass", facts(result("health", "", ok=True)), "healthy", "n of m"),
+    (
+        "checks pass, but the env would not survive a restart",
+        facts(result("health", "", ok=True), env={"findings": [FINDING]}),
+        "env_invalid",
+        "SUPABASE_SERVICE_KEY: placeholder",
+    ),
+    ("engine", facts(REFUSED, engine={"answers": False, "reason": "no socket"}), "engine_down", "no socket"),
+    (
+        "no room left explains whatever else is wrong",
+        facts(REFUSED, disk=[{"path": "/data", "free_bytes": 0, "inodes_percent": 3.0}], instances=[]),
+        "disk_full",
+        "/data",
+    ),
+    (
+        "no inodes left",
+        facts(REFUSED, disk=[{"path": "/", "free_bytes": 1 << 40, "inodes_percent": 100.0}]),
+        "disk_full",
+        "100 %",
+    ),
+    (
+        "the incident: a placeholder, and the container loops because of it",
+        facts(REFUSED, env={"findings": [FINDING]}, instances=[container(state="restarting", restarts=7)]),
+        "env_invalid",
+        "placeholder",
+    ),
+    ("compose files", facts(REFUSED, config_error="yaml: line 3"), "config_damaged", "line 3"),
+    (
+        "port",
+        facts(REFUSED, ports=[{"port": 8000, "holders": [{"pid": 42, "process": "nginx"}]}]),
+        "port_taken",
+        "nginx (pid 42)",
+    ),
+    ("missing", facts(REFUSED, instances=[]), "container_missing", "backend"),
+    (
+        "memory",
+        facts(REFUSED, instances=[container(state="exited", oom_killed=True, exit_code=137)]),
+        "out_of_memory",
+        "512 MiB",
+    ),
+    ("loop", facts(REFUSED, instances=[container(state="restarting", restarts=4)]), "crash_loop", "4 times"),
+    ("stopped", facts(REFUSED, instances=[container(state="exited", exit_code=143)]), "stopped", "143"),
+    (
+        "the upstream does not answer",
+        facts(result("data", "status"), upstream=[{"variable": "SUPABASE_URL", "reason": "refused"}]),
+        "upstream_down",
+        "SUPABASE_URL",
+    ),
+    (
+        "only the front-end fails: restarting the app would not help",
+        facts(result("health", "", ok=True), result("page", "refused", "frontend")),
+        "upstream_down",
+        "page",
+    ),
+    ("nobody listens", facts(REFUSED), "not_listening", "refused"),
+    ("no answer in time", facts(result("health", "timeout", "health")), "hung", "timeout"),
+    ("errors", facts(result("health", "", ok=True), result("data", "status")), "erroring", "data"),
+    ("no check ran", facts(), "unknown", "n of m"),
+]
+
+
+@pytest.mark.parametrize(("given_facts", "cause", "told"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_cause(given_facts: dict[str, Any], cause: str, told: str) -> None:
+    found = diagnosis.diagnose(given_facts)
+    assert found.cause == cause
+    assert told in "; ".join(found.evidence)
+
+
+instances = st.builds(
+    container,
+    state=st.sampled_from(["running", "restarting", "exited", "dead", "created", "paused", "removing"]),
+    oom_killed=st.booleans(),
+    exit_code=st.integers(0, 255),
+)
+kinds = ["refused", "timeout", "reset", "dns", "tls", "status", "body", "header", "latency", "skipped"]
+results = st.builds(
+    result, st.just("check"), st.sampled_from(kinds), st.sampled_from(["health", "api", "frontend"]), st.booleans()
+)
+any_facts = st.lists(results, max_size=3).flatmap(
+    lambda found: st.builds(
+        lambda **changes: facts(*found, **changes),
+        engine=st.builds(lambda answers: {"answers": answers, "reason": "why"}, st.booleans()),
+        disk=st.lists(
+            st.builds(
+                lambda free, used: {"path": "/", "free_bytes": free, "inodes_percent": used},
+                st.integers(0, 1 << 40),
+                st.floats(0, 100),
+            ),
+            max_size=2,
+        ),
+        env=st.builds(lambda findings: {"findings": findings}, st.lists(st.just(FINDING), max_size=1)),
+        config_error=st.sampled_from(["", "bad"]),
+        instances=st.lists(instances, max_size=2),
+        upstream=st.lists(st.just({"variable": "SUPABASE_URL", "reason": "refused"}), max_size=1),
+    )
+)
+
+
+@given(any_facts)
+def test_any_facts_give_one_cause_with_a_way_on(given_facts: dict[str, Any]) -> None:
+    found = diagnosis.diagnose(given_facts)
+    assert found.cause in {diagnosis.HEALTHY, *diagnosis.MEANING}
+    assert found.evidence, "a cause that nothing proves"
+    assert found.healthy == (given_facts["probe"]["ok"] and not given_facts["env"]["findings"])
+    assert ladder.next_step(found.cause)
+
+
+@pytest.mark.parametrize("page", ["runbook.md", "runbook.ko.md"])
+def test_the_runbook_has_a_section_for_each_cause(page: str) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / page).read_text(encoding="utf-8")
+    assert [line[4:] for line in text.splitlines() if line.startswith("### ")] == list(diagnosis.MEANING)
