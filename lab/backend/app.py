@@ -1,0 +1,280 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""christmas-backend: a small API over Supabase, the app that the incident of 2025-05-27 was about.
+
+GET  /health       200 when every dependency answers, 503 otherwise; the body says how each one is
+POST /auth/login   {"email", "password"} -> {"access_token"}
+GET  /api/gifts    needs the token as Bearer
+
+It refuses to start, exit code 1, when a variable of REQUIRED is missing or still holds a placeholder.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+REQUIRED = ("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_KEY", "JWT_SECRET", "PORT")
+PLACEHOLDER = re.compile(
+    r"(?i)^(?:your|my|the)[-_ ].*(?:key|secret|url|token|here)|change[-_ ]?me|placeholder|replace[-_ ]?(?:me|this|with)"
+    r"|^(?:todo|tbd|xxx+|none|null|example|dummy|test|secret)$|^<.*>$|^\$\{?\w+\}?$|^\{\{.*\}\}$"
+)
+TOKEN_SECONDS = 3600
+UPSTREAM_TIMEOUT = 3.0
+GRACE_SECONDS = 5.0
+MAX_BODY = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The environment, read once. ``repr`` shows no secret."""
+
+    supabase_url: str
+    anon_key: str = field(repr=False)
+    service_key: str = field(repr=False)
+    jwt_secret: str = field(repr=False)
+    port: int
+
+
+def problems(env: Mapping[str, str]) -> list[str]:
+    """Why the app must not start with this environment; names variables, never values."""
+    found = []
+    for name in REQUIRED:
+        value = env.get(name, "").strip()
+        if not value:
+            found.append(f"{name} is missing")
+        elif PLACEHOLDER.search(value):
+            found.append(f"{name} contains a placeholder value")
+        elif name == "PORT" and not (value.isdecimal() and 0 < int(value) < 65536):
+            found.append("PORT is not a port number")
+        elif name == "SUPABASE_URL" and not value.startswith(("http://", "https://")):
+            found.append("SUPABASE_URL is not an http or https URL")
+    return found
+
+
+def read_settings(env: Mapping[str, str]) -> Settings:
+    """Settings from an environment without :func:`problems`."""
+    return Settings(
+        supabase_url=env["SUPABASE_URL"].strip().rstrip("/"),
+        anon_key=env["SUPABASE_ANON_KEY"].strip(),
+        service_key=env["SUPABASE_SERVICE_KEY"].strip(),
+        jwt_secret=env["JWT_SECRET"].strip(),
+        port=int(env["PORT"]),
+    )
+
+
+def _b64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _sign(text: str, secret: str) -> str:
+    return _b64url(hmac.new(secret.encode(), text.encode("ascii"), hashlib.sha256).digest())
+
+
+def issue_token(user: str, secret: str, now: float) -> str:
+    """This app's own HS256 token for a user id, good for an hour."""
+    header = _b64url(b'{"alg":"HS256","typ":"JWT"}')
+    payload = _b64url(json.dumps({"sub": user, "exp": int(now) + TOKEN_SECONDS}).encode())
+    return f"{header}.{payload}.{_sign(f'{header}.{payload}', secret)}"
+
+
+def token_user(token: str, secret: str, now: float) -> str | None:
+    """The user id of a token that this app issued and that has not expired, else None."""
+    try:
+        signed, signature = token.rsplit(".", 1)
+        if not hmac.compare_digest(_sign(signed, secret), signature):
+            return None
+        payload = signed.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, TypeError, IndexError):
+        return None
+    return str(claims["sub"]) if claims.get("exp", 0) > now else None
+
+
+class UpstreamError(Exception):
+    """Supabase said no, or nothing. ``status`` is None when there was no answer at all."""
+
+    def __init__(self, status: int | None, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+def ask_supabase(settings: Settings, path: str, key: str, body: Any = None) -> Any:
+    """One request to Supabase; the decoded answer. The key goes into ``apikey`` only: new keys are not Bearer tokens."""
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(settings.supabase_url + path, data=data, headers={"apikey": key, "Content-Type": "application/json"})
+    try:
+        with urlopen(request, timeout=UPSTREAM_TIMEOUT) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        with error:
+            try:
+                said = json.load(error)
+                text = said.get("message") or said.get("msg") or ""
+            except (ValueError, AttributeError):
+                text = ""
+        raise UpstreamError(error.code, f"{error.code} {text}".strip()) from None
+    except (OSError, ValueError) as error:
+        raise UpstreamError(None, str(getattr(error, "reason", error))) from None
+
+
+class App:
+    """The routes. Every method returns a status and what becomes the JSON body."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def health(self) -> tuple[int, Any]:
+        """Asks every dependency with the key that the app will use."""
+        began = time.monotonic()
+        supabase: dict[str, Any] = {"status": "ok"}
+        try:
+            ask_supabase(self.settings, "/rest/v1/", self.settings.service_key)
+        except UpstreamError as error:
+            supabase = {"status": "down", "detail": error.detail}
+        supabase["seconds"] = round(time.monotonic() - began, 4)
+        ok = supabase["status"] == "ok"
+        return (200 if ok else 503), {"status": "ok" if ok else "degraded", "dependencies": {"supabase": supabase}}
+
+    def login(self, body: bytes) -> tuple[int, Any]:
+        """Has Supabase check the password and issues this app's own token."""
+        try:
+            given = json.loads(body)
+            credentials = {"email": str(given["email"]), "password": str(given["password"])}
+        except (ValueError, KeyError, TypeError):
+            return 400, {"error": "email and password are needed, as JSON"}
+        try:
+            session = ask_supabase(self.settings, "/auth/v1/token?grant_type=password", self.settings.anon_key, credentials)
+        except UpstreamError as error:
+            if error.status == 400:
+                return 401, {"error": "wrong email or password"}
+            return 502, {"error": f"supabase: {error.detail}"}
+        return 200, {
+            "access_token": issue_token(session["user"]["id"], self.settings.jwt_secret, time.time()),
+            "token_type": "bearer",
+            "expires_in": TOKEN_SECONDS,
+        }
+
+    def gifts(self, authorization: str) -> tuple[int, Any]:
+        """The gifts, read with the service key for a user who has logged in."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or token_user(token, self.settings.jwt_secret, time.time()) is None:
+            return 401, {"error": "log in first"}
+        try:
+            return 200, {"gifts": ask_supabase(self.settings, "/rest/v1/gifts", self.settings.service_key)}
+        except UpstreamError as error:
+            return 502, {"error": f"supabase: {error.detail}"}
+
+    def reply(self, method: str, path: str, authorization: str, body: bytes) -> tuple[int, Any]:
+        """Finds the route."""
+        if (method, path) == ("GET", "/health"):
+            return self.health()
+        if (method, path) == ("POST", "/auth/login"):
+            return self.login(body)
+        if (method, path) == ("GET", "/api/gifts"):
+            return self.gifts(authorization)
+        return 404, {"error": "no such route"}
+
+
+class Server(ThreadingHTTPServer):
+    """Counts the requests that are being answered, so that stopping can wait for them and not for idle connections."""
+
+    request_queue_size = 128
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.busy = 0
+        self.idle = threading.Condition()
+        super().__init__(("", app.settings.port), Handler)
+
+    def drain(self, seconds: float) -> None:
+        """Waits until no request is being answered, or the time is over."""
+        with self.idle:
+            self.idle.wait_for(lambda: self.busy == 0, timeout=seconds)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no reason for a traceback in the log."""
+        print(f"connection from {client_address[0]} broke: {sys.exc_info()[1]!r}", flush=True)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """HTTP around :class:`App`: one log line a request, with neither query nor headers."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    server_version = "christmas-backend"
+    sys_version = ""
+    timeout = 30
+
+    def answer(self) -> None:
+        began = time.monotonic()
+        path = self.path.partition("?")[0]
+        with self.server.idle:
+            self.server.busy += 1
+        try:
+            status, value = self.dispatch(path)
+            body = b"" if value is None else json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            # Any origin: what is served needs a token that no browser sends by itself.
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.send_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+            self.end_headers()
+            self.wfile.write(body)
+            print(f"{self.command} {path} {status} {(time.monotonic() - began) * 1000:.0f} ms", flush=True)
+        finally:
+            with self.server.idle:
+                self.server.busy -= 1
+                self.server.idle.notify_all()
+
+    def dispatch(self, path: str) -> tuple[int, Any]:
+        """Status and body; None for no body."""
+        if self.command == "OPTIONS":
+            return 204, None
+        length = self.headers.get("Content-Length") or "0"
+        if not length.isdecimal() or int(length) > MAX_BODY:
+            self.close_connection = True
+            return 413, {"error": f"a body has at most {MAX_BODY} bytes"}
+        return self.server.app.reply(self.command, path, self.headers.get("Authorization") or "", self.rfile.read(int(length)))
+
+    do_GET = do_POST = do_OPTIONS = answer
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Logged by :meth:`answer`, which knows how long it took."""
+
+
+def main() -> int:
+    found = problems(os.environ)
+    for problem in found:
+        print(f"christmas-backend: refusing to start: {problem}", file=sys.stderr, flush=True)
+    if found:
+        return 1
+    server = Server(App(read_settings(os.environ)))
+    # shutdown() waits for serve_forever(), which runs in this very thread.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    print(f"christmas-backend: listening on port {server.app.settings.port}", flush=True)
+    server.serve_forever(poll_interval=0.1)
+    server.socket.close()
+    server.drain(GRACE_SECONDS)
+    print("christmas-backend: stopped", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Makes the Debian image that every other image of the lab is built on.
+#
+#   lab/base-image.sh TAG [CONTEXT_HASH]
+#
+# A registry's debian:trixie-slim when one answers, otherwise debootstrap. Both ends are flattened by `docker import`,
+# so the result is one labelled layer and nothing unlabelled is left behind for `make clean` to guess about.
+set -euo pipefail
+
+readonly suite=trixie
+readonly registry_image="debian:${suite}-slim"
+readonly pull_seconds=30 # about 30 MB; a registry that is only slow is not worth more than debootstrap itself costs
+
+tag=${1:?usage: base-image.sh TAG [CONTEXT_HASH]}
+context=${2:-}
+
+work=$(mktemp -d)
+trap 'rm -rf --one-file-system "$work"' EXIT
+
+say() { printf 'base-image: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+import_tar() { # tar stream on stdin
+    docker import \
+        --change 'LABEL christmas.selfheal.lab=1' \
+        --change "LABEL christmas.selfheal.context=${context}" \
+        --change 'ENV DEBIAN_FRONTEND=noninteractive' \
+        --change 'CMD ["bash"]' \
+        - "$tag" >/dev/null
+}
+
+from_registry() {
+    local had_it=yes container
+    if ! docker image inspect "$registry_image" >/dev/null 2>&1; then
+        had_it=no
+        timeout "$pull_seconds" docker pull --quiet "$registry_image" >/dev/null 2>"$work/pull.err" || return 1
+    fi
+    container=$(docker create --label christmas.selfheal.lab=1 "$registry_image")
+    docker export "$container" | import_tar
+    docker rm "$container" >/dev/null
+    # The user's own copy stays; one that was pulled for this goes again.
+    [ "$had_it" = yes ] || docker image rm "$registry_image" >/dev/null
+}
+
+install_debootstrap() {
+    command -v debootstrap >/dev/null && return
+    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null ||
+        die "no registry answered ($(tail -n1 "$work/pull.err" 2>/dev/null)) and debootstrap is missing. Install debootstrap, or make ${registry_image} available."
+    say 'installing debootstrap'
+    apt-get update -qq >&2
+    apt-get install -y -qq --no-install-recommends debootstrap debian-archive-keyring >&2
+}
+
+# The Debian mirror this machine itself installs from; empty (debootstrap's default) where there is none, e.g. on Ubuntu.
+machine_mirror() {
+    command -v apt-get >/dev/null || return 0
+    # shellcheck disable=SC2016 # $(…) is apt's own placeholder here, not the shell's
+    apt-get indextargets --format '$(REPO_URI)' \
+        'Identifier: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' 2>/dev/null | head -n1 || true
+}
+
+slim() { # the same cuts that debian:trixie-slim makes, plus dpkg without fsync: an image layer needs no crash safety
+    local root=$1
+    cat >"$root/etc/dpkg/dpkg.cfg.d/lab-slim" <<'CFG'
+force-unsafe-io
+path-exclude=/usr/share/doc/*
+path-include=/usr/share/doc/*/copyright
+path-exclude=/usr/share/man/*
+path-exclude=/usr/share/info/*
+path-exclude=/usr/share/locale/*
+CFG
+    cat >"$root/etc/apt/apt.conf.d/lab-slim" <<'CFG'
+APT::Install-Recommends "false";
+Acquire::Languages "none";
+CFG
+    find "$root/usr/share/doc" -type f ! -name copyright -delete
+    rm -rf "$root"/usr/share/{man,info,locale}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
+        "$root"/var/log/{apt,dpkg.log,bootstrap.log,alternatives.log} "$root"/var/cache/debconf/*-old
+    # Made anew at first boot; one that is baked in would be the same on every host.
+    : >"$root/etc/machine-id"
+}
+
+from_debootstrap() {
+    install_debootstrap
+    [ "$(id -u)" -eq 0 ] || die 'no registry answered and debootstrap needs root. Run as root once, or make '"${registry_image}"' available.'
+    local mirror
+    mirror=$(machine_mirror)
+    say "bootstrapping ${suite} (no registry answered)"
+    # shellcheck disable=SC2086 # an empty mirror must vanish: debootstrap then takes its default
+    debootstrap --variant=minbase "$suite" "$work/root" $mirror >"$work/debootstrap.log" 2>&1 || {
+        tail -n5 "$work/debootstrap.log" >&2
+        die "debootstrap failed: the last lines of its log are above"
+    }
+    slim "$work/root"
+    tar -C "$work/root" --one-file-system --exclude='./dev/*' -c . | import_tar
+}
+
+from_registry || from_debootstrap
+say "made ${tag}, $(($(docker image inspect --format '{{.Size}}' "$tag") / 1000000)) MB"
