@@ -1,0 +1,210 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Bad input: a message that a tired person understands, exit code not 0, and the host as it was."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+APP = "christmas-backend"
+HERE = f"/opt/{APP}"
+BACKEND = Path(__file__).resolve().parents[3] / "lab" / "backend"
+HOSTED = "https://abcdefghijklmnopqrst.supabase.co"
+
+
+def jwt(**claims: Any) -> str:
+    """A key of the legacy kind, signed with a secret of its own."""
+
+    def part(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+    now = int(time.time())
+    body = {"iss": "supabase", "role": "service_role", "iat": now - 86400, "exp": now + 86400 * 365, **claims}
+    head = part(b'{"alg":"HS256","typ":"JWT"}')
+    signed = f"{head}.{part(json.dumps(body, separators=(',', ':')).encode())}"
+    signature = hmac.new(b"made up for this test, and for nothing else", signed.encode(), hashlib.sha256).digest()
+    return f"{signed}.{part(signature)}"
+
+
+@pytest.fixture
+def unchanged(host: Any) -> Iterator[None]:
+    """The app's files, its env's history and its containers are after the test what they were before."""
+
+    def read() -> str:
+        # The folder itself counts too: a temporary file that stays behind is a change.
+        return str(
+            host.check_output(
+                f"find {HERE} /var/lib/selfheal/{APP} -printf '%p %m %u %T@\\n' | grep -v '^{HERE} ' | sort;"
+                f"docker ps -aq --no-trunc | xargs -r docker inspect --format '{{{{.Id}}}} {{{{.State.StartedAt}}}}'"
+            )
+        )
+
+    before = read()
+    yield
+    assert read() == before
+
+
+def refuses(ended: Any, *words: str) -> None:
+    """The run failed, and says all of these words in what a person reads."""
+    told = " ".join(ended.stdout.split())
+    assert ended.returncode != 0, told[-2000:]
+    missing = [word for word in words if word not in told]
+    assert not missing, f"{missing} not in: {told[-3000:]}"
+    assert "Traceback" not in told
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the sample app for a test to spoil."""
+    return Path(shutil.copytree(BACKEND, tmp_path / "backend"))
+
+
+SECRETS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
+    ("missing", {"vault_supabase_service_key": ""}, ("SUPABASE_SERVICE_KEY", "Fix:")),
+    ("placeholder", {"vault_supabase_service_key": "your-supabase-service-role-key"}, ("placeholder",)),
+    (
+        "swapped",
+        {"vault_supabase_anon_key": jwt(role="service_role"), "vault_supabase_service_key": jwt(role="anon")},
+        ("SUPABASE_ANON_KEY", "SUPABASE_SERVICE_KEY", "swapped"),
+    ),
+    (
+        "another project's key",
+        {
+            "vault_supabase_url": HOSTED,
+            "vault_supabase_anon_key": jwt(role="anon", ref="abcdefghijklmnopqrst"),
+            "vault_supabase_service_key": jwt(ref="zzzzzzzzzzzzzzzzzzzz"),
+        },
+        ("SUPABASE_SERVICE_KEY", "project"),
+    ),
+    ("expired", {"vault_supabase_service_key": jwt(exp=int(time.time()) - 3600)}, ("expired",)),
+    ("quotes around it", {"vault_supabase_service_key": f'"{jwt()}"'}, ("quot",)),
+    ("a newline after it", {"vault_supabase_service_key": f"{jwt()}\n"}, ("SUPABASE_SERVICE_KEY", "Fix:")),
+]
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(("extra", "words"), [case[1:] for case in SECRETS], ids=[case[0] for case in SECRETS])
+def test_a_bad_secret_stops_the_run_on_the_controller(
+    play: Callable[..., Any], extra: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    ended = play("site.yml", "-vvv", extra=extra)
+    refuses(ended, *words)
+    assert "docker_engine" not in ended.stdout.split("PLAY RECAP")[0].split("TASK")[-1]
+    for value in extra.values():
+        if value.startswith("ey"):
+            assert value not in ended.stdout
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_recover_stops_on_a_bad_secret_in_the_vault(play: Callable[..., Any]) -> None:
+    ended = play("recover.yml", extra={"vault_supabase_service_key": "your-supabase-service-role-key"})
+    refuses(ended, "SUPABASE_SERVICE_KEY", "placeholder", "recover_use_last_good")
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_wrong_vault_password(play: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = tmp_path / "password"
+    wrong.write_text("not-the-password\n", encoding="utf-8")
+    config = Path(__file__).resolve().parents[3] / "ansible.cfg"
+    spoiled = tmp_path / "ansible.cfg"
+    text = config.read_text(encoding="utf-8").replace("lab@inventory/lab/vault-password.txt", f"lab@{wrong}")
+    spoiled.write_text(text, encoding="utf-8")
+    ended = play("site.yml", "--vault-id", f"lab@{wrong}", settings={"ANSIBLE_CONFIG": str(spoiled)})
+    refuses(ended, "vault", "decrypt")
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_vault_that_cannot_be_reached(play: Callable[..., Any]) -> None:
+    extra = {
+        "app_env_backend": "hashi_vault",
+        "app_env_vault_url": "http://127.0.0.1:9",
+        "app_env_vault_token": "t" * 20,
+    }
+    refuses(play("site.yml", extra=extra), "127.0.0.1:9")
+
+
+@pytest.mark.parametrize("playbook", ["recover.yml", "validate.yml"])
+def test_a_host_that_cannot_be_reached(play: Callable[..., Any], playbook: str) -> None:
+    refuses(play(playbook, extra={"ansible_host": "172.30.57.250", "ansible_ssh_timeout": 3}), "172.30.57.250")
+
+
+def test_a_host_without_python(host: Any, play: Callable[..., Any]) -> None:
+    host.check_output("mv /usr/bin/python3 /usr/bin/python3.away")
+    try:
+        refuses(play("recover.yml"), "python3")
+    finally:
+        host.check_output("mv /usr/bin/python3.away /usr/bin/python3")
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_compose_file_that_does_not_parse(play: Callable[..., Any], project: Path) -> None:
+    (project / "compose.yaml").write_text("services:\n  backend:\n   image: [x\n", encoding="utf-8")
+    refuses(play("site.yml", extra={"compose_app_source": str(project)}), "compose.yaml")
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_service_that_the_compose_file_lacks(play: Callable[..., Any]) -> None:
+    refuses(play("site.yml", extra={"compose_app_services": {"worker": {}}}), "compose_app_services", "worker")
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("limit", [{"cpus": "64"}, {"memory": "4096G"}], ids=["cores", "memory"])
+def test_limits_that_the_host_cannot_give(play: Callable[..., Any], limit: dict[str, str]) -> None:
+    refuses(play("site.yml", extra={"compose_app_services": {"backend": limit}}), "backend", *limit)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_port_that_is_taken(host: Any, play: Callable[..., Any], project: Path) -> None:
+    """The app serves on 8000; a second published port is held by somebody else."""
+    path = project / "compose.yaml"
+    text = path.read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if ":8000:" in line)
+    path.write_text(text.replace(line, f"{line}\n{line.replace(':8000:', ':8123:')}"), encoding="utf-8")
+    holder = host.check_output("setsid python3 -m http.server 8123 >/dev/null 2>&1 & echo $!")
+    try:
+        refuses(play("site.yml", extra={"compose_app_source": str(project)}), "8123", "python3")
+    finally:
+        host.check_output(f"kill {holder}")
+
+
+def test_an_app_that_cannot_live_with_a_default_is_told_the_line(
+    host: Any, play: Callable[..., Any], project: Path
+) -> None:
+    path = project / "app.py"
+    text = path.read_text(encoding="utf-8")
+    marker = "from __future__ import annotations\n"
+    assert marker in text
+    path.write_text(text.replace(marker, f"{marker}\nopen('/srv/state', 'w').close()\n"), encoding="utf-8")
+    (project / "compose.yaml").touch()
+    ended = play("site.yml", extra={"compose_app_source": str(project), "compose_app_gate_timeout": 30})
+    refuses(ended, "Read-only file system", "compose_app_services", "read_only", "put back")
+    url = f"http://{host.backend.host.name}:8000/health"
+    assert host.run(f"python3 -c \"import urllib.request as u; u.urlopen('{url}')\"").rc == 0
+
+
+def test_a_full_disk_leaves_the_old_env(host: Any, play: Callable[..., Any]) -> None:
+    """The app's directory becomes a small file system, and is filled."""
+    host.check_output(
+        f"mkdir /mnt/small && mount -t tmpfs -o size=1m tmpfs /mnt/small && cp -a {HERE}/. /mnt/small/"
+        f" && mount --move /mnt/small {HERE} && dd if=/dev/zero of={HERE}/fill bs=4k 2>/dev/null; test -e {HERE}/fill"
+    )
+    try:
+        before = host.file(f"{HERE}/.env").content_string
+        changed = "sb_secret_" + "x" * 5
+        ended = play("site.yml", "--tags", "app_env", extra={"vault_jwt_secret": f"{changed}-{'Zq7' * 15}"})
+        assert ended.returncode != 0
+        assert "No space left" in ended.stdout
+        assert host.file(f"{HERE}/.env").content_string == before
+        assert host.check_output(f"find {HERE} -name '.env.*selfheal*'") == ""
+    finally:
+        host.check_output(f"umount {HERE}; rmdir /mnt/small")
