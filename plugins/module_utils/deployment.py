@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import engine, env_store, host, incident, overlay, release, secret_rules
+from . import engine, env_store, hints, host, incident, release, secret_rules
 from .app import App
 from .diagnosis import MEANING, diagnose
 from .files import hold_lock
@@ -172,9 +172,9 @@ def _hints(app: App, project: engine.Project, values: Mapping[str, str]) -> list
     """Read the logs of what failed, and name the inventory lines that would loosen what it cannot live with."""
     secrets = secret_rules.secrets_of(app.variables, values)
     found: list[str] = []
-    for item in project.containers():
-        text = redact(project.logs(item["id"], LOG_LINES), secrets)
-        found += [hint for hint in overlay.hints(text, item) if hint not in found]
+    for document in project.documents():
+        text = redact(project.logs(document["Id"], LOG_LINES), secrets)
+        found += [hint for hint in hints.hints(text, document) if hint not in found]
     return found
 
 

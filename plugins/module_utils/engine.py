@@ -145,8 +145,8 @@ class Project:
         pairs = (line.split() for line in asked.out.splitlines() if line.strip())
         return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
-    def containers(self, timeout: float = 10.0) -> list[dict[str, Any]]:
-        """Return the project's containers (running or not) as `instance` facts, oldest name first."""
+    def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """Return what `docker inspect` says of the project's containers. It holds the env's values: never log it."""
         listed = run(
             [
                 "docker",
@@ -166,8 +166,12 @@ class Project:
             return []
         inspected = run(["docker", "inspect", *ids], timeout)
         # A container that went away between the two calls makes inspect exit 1, yet it prints the others.
-        documents = json.loads(inspected.out or "[]")
-        return sorted((instance(document) for document in documents), key=lambda item: str(item["name"]))
+        documents: list[dict[str, Any]] = json.loads(inspected.out or "[]")
+        return sorted(documents, key=lambda document: str(document["Name"]))
+
+    def containers(self) -> list[dict[str, Any]]:
+        """Return the project's containers (running or not) as `instance` facts, by name."""
+        return [instance(document) for document in self.documents()]
 
     def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
         """Return the last lines of a container's log, output and errors together (not redacted)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .hints import hints
@@ -33,6 +33,15 @@ HEALTH = {"interval": "30s", "timeout": "10s", "retries": 3, "start_period": "40
 START_INTERVAL = "1s"
 LOG_MAX_SIZE, LOG_MAX_FILE = "10m", 3
 
+# The keys that Compose had before `deploy`. It wants both to say the same where both are there.
+LEGACY = {
+    ("limits", "cpus"): "cpus",
+    ("limits", "memory"): "mem_limit",
+    ("limits", "pids"): "pids_limit",
+    ("reservations", "cpus"): "",
+    ("reservations", "memory"): "mem_reservation",
+}
+
 # No image has a client for certain, so the first of these that it has is used. The proxies that an app is given for the
 # outside must not be asked for its own port. `$$` is a `$` in a compose file.
 _HEALTH_SHELL = (
@@ -47,7 +56,8 @@ _HEALTH_SHELL = (
 )
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./=+-]*|\d+[A-Za-z]+")
-_NOT_A_TEXT = frozenset("y n yes no on off true false null".split())
+_NO_TEXT = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
+_NUMBER = re.compile(r"\d+[eExXoObB]")
 
 
 class Rendered(NamedTuple):
@@ -77,26 +87,30 @@ def render(table: Mapping[str, Service], project: Mapping[str, Mapping[str, Any]
     return Rendered(HEADER + "services:\n" + "\n".join(blocks), kept)
 
 
-def check_fit(table: Mapping[str, Service], names: Iterable[str], cores: int, memory: int) -> None:
-    """Raise OverlayError when a limit is more than the host has (the engine would refuse it, or it would limit nothing).
+def check_fit(table: Mapping[str, Service], project: Mapping[str, Mapping[str, Any]], cores: int, memory: int) -> None:
+    """Raise OverlayError when a limit is more than the host has: the engine would refuse it, or it would limit nothing.
 
-    :arg names: the project's services.
+    :arg cores: of the host.
     :arg memory: of the host, in bytes.
     """
-    for name in names:
-        said, loosened = table.get(name, Service({}, {}))
-        for key, default, has, unit in (
+    for name, spec in sorted(project.items()):
+        service = table.get(name, Service({}, {}))
+        for key, default, has, shown in (
             ("cpus", CPUS, float(cores), f"{cores} core{'s' if cores != 1 else ''}"),
-            ("memory", MEMORY, float(memory), f"{memory >> 20}M"),
+            ("memory", MEMORY, float(memory), f"{memory >> 20}M of memory"),
         ):
-            entry = loosened.get(key)
-            value = said.get(key, entry.to if entry else default)
-            if value == NONE:
+            where, own = f"{TABLE}.{name}.{key}", own_resource(spec, "limits", key)
+            loosened = service.loosened.get(key)
+            if key in service.said or (loosened and loosened.to != NONE):
+                value, whose = service.said.get(key, loosened.to if loosened else None), ""
+            elif own:
+                value, whose, where = own[0], "", f"compose.yaml: services.{name}.{own[1]}"
+            elif loosened:
                 continue
-            wanted = float(value) if key == "cpus" else float(size(value) or 0)
-            if wanted > has:
-                what = f"{value} is more than this host's {unit}" + ("" if key in said or entry else " (the default)")
-                raise OverlayError(f"{TABLE}.{name}.{key}", what, "write less, or take a larger host")
+            else:
+                value, whose = default, " (the default)"
+            if measure(key, value) > has:
+                raise OverlayError(where, f"{value}{whose} is more than the {shown} that this host has", "write less")
 
 
 def weak_points(project: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -223,28 +237,33 @@ class _Writer:
     # --- resources ----------------------------------------------------------------------------------------------------
 
     def _resources(self) -> None:
-        limits, reservations = {}, {}
-        cpus = self._limit(limits, "cpus", "cpus", CPUS)
-        memory = self._limit(limits, "memory", "mem_limit", MEMORY)
-        self._limit(limits, "pids", "pids_limit", PIDS)
-        self._reserve(reservations, "cpus", "", _least(CPUS_RESERVATION, cpus, float))
-        self._reserve(reservations, "memory", "mem_reservation", _least(MEMORY_RESERVATION, memory, _bytes))
+        limits: dict[str, Any] = {}
+        reservations: dict[str, Any] = {}
+        cpus = self._limit(limits, "cpus", CPUS)
+        memory = self._limit(limits, "memory", self._least_memory())
+        self._limit(limits, "pids", PIDS)
+        for key, default, limit in (("cpus", CPUS_RESERVATION, cpus), ("memory", MEMORY_RESERVATION, memory)):
+            lower = limit is not None and measure(key, limit) < measure(key, default)
+            self._reserve(reservations, key, limit if lower else default)
         self._swap(memory)
         if limits or reservations:
             self.lines += ["deploy:", "  resources:"]
             self.lines += [f"    limits: {flow(limits)}"] if limits else []
             self.lines += [f"    reservations: {flow(reservations)}"] if reservations else []
 
-    def _own_resource(self, part: str, key: str, legacy: str) -> tuple[Any, str]:
-        """What the user's file says of a resource, and where: under deploy, or by the older key."""
-        under = ((self._own("deploy") or {}).get("resources") or {}).get(part) or {}
-        if under.get(key) is not None:
-            return under[key], f"deploy.resources.{part}.{key}"
-        return (self._own(legacy), legacy) if legacy and self._own(legacy) else (None, "")
+    def _least_memory(self) -> Any:
+        """The default memory limit; more when the user's file reserves more, which the engine would refuse."""
+        own = own_resource(self.spec, "reservations", "memory")
+        if own is None or "memory_reservation" in self.said:
+            return MEMORY
+        if "memory" in self.said and measure("memory", own[0]) > measure("memory", self.said["memory"]):
+            reason = f"is less than the {own[0]} bytes that compose.yaml reserves ({own[1]})"
+            raise OverlayError(f"{TABLE}.{self.name}.memory", reason, "add memory_reservation, or write more")
+        return own[0] if measure("memory", own[0]) > measure("memory", MEMORY) else MEMORY
 
-    def _limit(self, limits: dict[str, Any], key: str, legacy: str, default: Any) -> Any:
+    def _limit(self, limits: dict[str, Any], key: str, default: Any) -> Any:
         """Add one limit to ``limits``, and return the one that is in force (None: there is none)."""
-        own, where = self._own_resource("limits", key, legacy)
+        own, where = own_resource(self.spec, "limits", key) or (None, "")
         if self._because(key):
             wanted = self.loosened[key].to
             wanted = None if wanted == NONE else wanted
@@ -255,17 +274,18 @@ class _Writer:
                 self.kept.append(where)
             return own
         limits[key] = wanted
-        self._repeat(legacy, wanted)
+        self._repeat(LEGACY["limits", key], wanted)
         return wanted
 
-    def _reserve(self, reservations: dict[str, Any], key: str, legacy: str, default: Any) -> None:
-        own, where = self._own_resource("reservations", key, legacy)
+    def _reserve(self, reservations: dict[str, Any], key: str, default: Any) -> None:
+        """Add one reservation to ``reservations``."""
+        own, where = own_resource(self.spec, "reservations", key) or (None, "")
         wanted = self.said.get(f"{key}_reservation", default if own is None else None)
         if wanted is None:
             self.kept += [where] if own is not None else []
             return
         reservations[key] = wanted
-        self._repeat(legacy, wanted)
+        self._repeat(LEGACY["reservations", key], wanted)
 
     def _repeat(self, legacy: str, value: Any) -> None:
         """Compose refuses a project where the older key and the one under deploy differ."""
@@ -278,7 +298,9 @@ class _Writer:
         if self._because("memory_swap"):
             to = self.loosened["memory_swap"].to
             self._add("memswap_limit", -1 if to == NONE else to)
-        elif own is not None and (memory is None or str(own) == "-1" or _bytes(own) >= _bytes(memory)):
+        elif own is not None and (
+            memory is None or str(own) == "-1" or measure("memory", own) >= measure("memory", memory)
+        ):
             self.kept.append("memswap_limit")
         elif memory is not None:
             self._add("memswap_limit", memory if isinstance(memory, str) and not memory.isdigit() else int(memory))
@@ -308,7 +330,10 @@ class _Writer:
         self.lines.append("healthcheck:")
         if path:
             self.lines += ["  test:", "    - CMD-SHELL", "    - >-"]
-            self.lines += [f"      {line.replace('{port}', str(self.said['port'])).replace('{path}', path)}" for line in _HEALTH_SHELL]
+            self.lines += [
+                f"      {line.replace('{port}', str(self.said['port'])).replace('{path}', path)}"
+                for line in _HEALTH_SHELL
+            ]
         elif test:
             self.lines.append(f"  test: {flow(test)}")
         if own.get("disable") and (path or test):
@@ -329,13 +354,18 @@ class _Writer:
             self._add("logging", {"driver": "json-file", "options": options})
 
 
-def _bytes(value: Any) -> float:
-    return float(size(value) or 0)
+def own_resource(spec: Mapping[str, Any], part: str, key: str) -> tuple[Any, str] | None:
+    """What the user's file says of a resource, and where: under deploy, or by the older key. None when nowhere."""
+    under = ((spec.get("deploy") or {}).get("resources") or {}).get(part) or {}
+    if under.get(key) is not None:
+        return under[key], f"deploy.resources.{part}.{key}"
+    legacy = LEGACY[part, key]
+    return (spec[legacy], legacy) if legacy and spec.get(legacy) else None
 
 
-def _least(default: str, limit: Any, measure: Any) -> Any:
-    """A reservation's default, or the limit when that is lower."""
-    return limit if limit is not None and measure(limit) < measure(default) else default
+def measure(key: str, value: Any) -> float:
+    """An amount of a resource as a number: cores, bytes, or a count."""
+    return float(size(value) or 0) if key == "memory" else float(value)
 
 
 # --- YAML -------------------------------------------------------------------------------------------------------------
@@ -351,12 +381,17 @@ def flow(value: Any) -> str:
 
 
 def scalar(value: Any) -> str:
-    """A scalar as YAML, quoted (as JSON is, which is YAML) unless it is plainly a text, a number or a boolean."""
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_A_TEXT and not _odd_number(value):
+    """A scalar as YAML: a text is quoted unless no YAML parser can take it for something else."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if _PLAIN.fullmatch(value) and value.lower() not in _NO_TEXT and not _NUMBER.match(value):
         return value
-    return json.dumps(value)
+    return '"' + "".join(map(_escaped, value)) + '"'
 
 
-def _odd_number(text: str) -> bool:
-    """Whether YAML would take a word for a number: 1e3, 0x1F, 0b1, 0o7, .inf."""
-    return bool(re.fullmatch(r"\d+[eExXoObB].*", text))
+def _escaped(letter: str) -> str:
+    if letter in '"\\':
+        return "\\" + letter
+    if letter.isprintable():
+        return letter
+    return f"\\U{ord(letter):08X}"

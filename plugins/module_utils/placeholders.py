@@ -20,7 +20,7 @@ LONGEST_PLACEHOLDER = 200
 
 # What a random text must reach, in bits a character; a short one cannot have many different characters, so less.
 ENTROPY_BITS = 3.0
-ENTROPY_SHARE = 0.75
+ENTROPY_SHARE = 0.65
 
 # Words that placeholders are made of. A text is one when nothing else is in it, so a passphrase that happens to
 # hold "test" is not, nor is "test" inside base64.
@@ -76,7 +76,7 @@ _WALKED_SHARE = 0.75
 _REFERENCES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S), "it is a template that nobody filled in"),
     (re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_.]*(?:[:?+-][^}]*)?\}"), "it is the name of a variable, not its value"),
-    (re.compile(r"\$\$?[A-Z_][A-Z0-9_]*|\$\([^)]*\)|`[a-z][^`]*`"), "it is a shell expression, not a value"),
+    (re.compile(r"\$\$?[A-Z]+(?:_[A-Z0-9]+)*[0-9]?|\$\([^)]*\)|`[a-z][^`]*`"), "it is a shell expression, not a value"),
     (
         re.compile(r"%[A-Za-z_][A-Za-z0-9_]*%|@[A-Z][A-Z0-9_]*@|__[A-Z][A-Z0-9_]*__|%\([a-z_]+\)s|#\{[^}]*\}"),
         "it is the name of a variable, not its value",
@@ -89,8 +89,14 @@ _REFERENCES: tuple[tuple[re.Pattern[str], str], ...] = (
         "it is the address of a secret in some store, not the secret",
     ),
 )
-# These may also stand in the middle: no random text holds them by chance.
-_REFERENCES_INSIDE = _REFERENCES[:2]
+# These may also stand in the middle: narrower, so that no random text holds one by chance.
+_REFERENCES_INSIDE = (
+    (re.compile(r"\{\{\s*[A-Za-z_][\w.| ]{2,}\}\}"), "a template that nobody filled in stands in it"),
+    (
+        re.compile(r"\$\{(?:[A-Z_][A-Z0-9_]{2,}|[a-z_][a-z0-9_.]{2,})(?::?[?+-][^}]*)?\}"),
+        "the name of a variable stands in it",
+    ),
+)
 
 _ENCRYPTED = re.compile(
     r"\$ANSIBLE_VAULT;|!vault\b|ENC\[[A-Za-z0-9_]+,|vault:v\d+:|-----BEGIN (?:PGP MESSAGE|AGE ENCRYPTED FILE)-----"
@@ -159,7 +165,7 @@ def unresolved(text: str, inside: bool = True) -> str | None:
 def obvious(text: str) -> str | None:
     """Why ``text`` is a placeholder in any variable, secret or not; errs on the side of letting it pass."""
     bare = text.strip().lower()
-    if re.fullmatch(r"<[^<>]+>", bare):
+    if re.fullmatch(r"<[\w .:/-]+>", bare):
         return "it is a name in brackets, to be replaced"
     if re.fullmatch(
         r"change[-_ ]?(?:me|this)!*|replace[-_ ]?(?:me|this)!*|to[-_]do|todo|tbd|fixme|placeholder|x{3,}"
@@ -196,9 +202,9 @@ def low_entropy(text: str) -> str | None:
     wanted = min(ENTROPY_BITS, ENTROPY_SHARE * math.log2(len(text)))
     if text.isdigit():
         # Ten symbols give 3.32 bits at best, and a random text of them less than the limit now and then.
-        wanted = min(wanted, 2.0)
+        wanted = min(wanted, 1.6)
     elif re.fullmatch(r"[0-9a-fA-F-]+", text):
-        wanted = min(wanted, 2.5)
+        wanted = min(wanted, 2.3)
     return f"it is too regular to be random (below {wanted:.1f} bits a character)" if entropy(text) < wanted else None
 
 
@@ -210,9 +216,10 @@ def entropy(text: str) -> float:
 
 def _bracketed(text: str) -> bool:
     """``<anything>``, ``[words]``, or a ``<word>`` inside (``sb_secret_<random>``)."""
-    if re.fullmatch(r"<[^<>]{2,}>|\[[A-Za-z][A-Za-z0-9 _-]*\]|\{[A-Za-z][A-Za-z0-9 _-]*\}", text):
+    if re.fullmatch(r"<[\w .:/-]{2,}>|\[[A-Za-z][A-Za-z0-9 _-]*\]|\{[A-Za-z][A-Za-z0-9 _-]*\}", text):
         return True
-    return any(_only_words(inner, frozenset()) for inner in re.findall(r"[<\[]([A-Za-z][A-Za-z _-]+)[>\]]", text))
+    inside = re.findall(r"<([A-Za-z][A-Za-z _-]+)>|\[([A-Za-z][A-Za-z _-]+)\]", text)
+    return any(_only_words(angle + square, frozenset()) for angle, square in inside)
 
 
 def _orders(text: str) -> bool:
@@ -225,7 +232,10 @@ def _orders(text: str) -> bool:
 
 def _only_words(text: str, own_words: frozenset[str]) -> bool:
     """Whether the letters of ``text`` are placeholder words and nothing else but a few digits and marks is in it."""
-    for form in (text.lower(), text.lower().translate(_LEET)):
+    lower = text.lower()
+    # Of a text that is mostly digits, a few digits read as letters make words by chance.
+    forms = (lower, lower.translate(_LEET)) if sum(map(str.isalpha, text)) * 2 > len(text) else (lower,)
+    for form in forms:
         runs = re.findall(r"[^\W\d_]+", form)
         digits = sum(map(str.isdigit, form))
         letters = sum(map(len, runs))
@@ -237,8 +247,8 @@ def _only_words(text: str, own_words: frozenset[str]) -> bool:
 
 @lru_cache(maxsize=512)
 def _splits(run: str, own_words: frozenset[str]) -> bool:
-    """Whether ``run`` can be cut into known words, or is one letter repeated."""
-    if len(set(run)) == 1:
+    """Whether ``run`` can be cut into known words, or is one letter three times or more."""
+    if len(set(run)) == 1 and len(run) >= 3:
         return True
     longest = max([_LONGEST_WORD, *map(len, own_words)])
     reachable = [True] + [False] * len(run)
@@ -252,7 +262,7 @@ def _splits(run: str, own_words: frozenset[str]) -> bool:
 
 def _repeats(text: str) -> bool:
     """One or two different letters and digits, or a block three times over (twice for a short block)."""
-    signs = {sign for sign in text if sign.isalnum()} or set(text)
+    signs = {sign for sign in text if sign.isalnum()} if sum(map(str.isalnum, text)) * 2 > len(text) else set(text)
     if (len(signs) == 1 and len(text) > 1) or (len(signs) == 2 and len(text) >= 8):
         return True
     period = (text + text).find(text, 1)

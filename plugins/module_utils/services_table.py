@@ -29,12 +29,13 @@ _SCALE = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _LONGEST_REASON = 300
 
 # capabilities(7); the kernel's names without CAP_.
-CAPABILITIES = frozenset(
-    """ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH
-    FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE
+_CAPABILITIES = """
+    AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER
+    FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE
     NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE
-    SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM""".split()
-)
+    SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
+"""
+CAPABILITIES = frozenset((*_CAPABILITIES.split(), "ALL"))
 
 
 class OverlayError(ValueError):
@@ -82,7 +83,9 @@ def read_table(table: Any) -> dict[str, Service]:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
             raise OverlayError(where, "is no name of a service", "use the name that compose.yaml has")
         if row is not None and not isinstance(row, Mapping):
-            raise OverlayError(where, "is not a mapping", "write {port: 8000, health_path: /health}, or {} for defaults")
+            raise OverlayError(
+                where, "is not a mapping", "write {port: 8000, health_path: /health}, or {} for defaults"
+            )
         found[name] = _read_service(where, dict(row or {}))
     return found
 
@@ -128,7 +131,7 @@ def _cross_check(where: str, said: Mapping[str, Any]) -> None:
 def _read_loosened(where: str, key: Any, entry: Any) -> Loosened:
     if key not in LOOSENED:
         raise OverlayError(where, "is no default that can be loosened", f"use one of {', '.join(LOOSENED)}")
-    example = f"write {{to: {LOOSENED[key][1]}, because: \"the reason\"}}"
+    example = f'write {{to: {LOOSENED[key][1]}, because: "the reason"}}'
     if not isinstance(entry, Mapping) or not set(entry) <= {"to", "because"} or "to" not in entry:
         raise OverlayError(where, "does not say to what, and because of what", example)
     reason = one_line(entry.get("because"))

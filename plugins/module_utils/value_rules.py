@@ -121,7 +121,7 @@ def _peel(variable: Variable, text: str, found: dict[str, Problem]) -> str:
     if any(end.isspace() for end in ends):
         found["whitespace"] = Problem("whitespace", "a space stands around it", _AS_IT_IS)
         return text.strip()
-    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
         found["quoted"] = Problem("quoted", "quotes stand around it, and they are part of the value", _AS_IT_IS)
         return text[1:-1]
     if strict and any(end in _QUOTE_MARKS for end in ends):

@@ -1,0 +1,55 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What all unit tests stand on: the collection by its full name, and no way out of this machine."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import socket
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+set_hypothesis_home_dir(REPOSITORY / ".cache" / "hypothesis")
+hypothesis.settings.register_profile("here", deadline=None)  # two busy cores are no reason to fail
+hypothesis.settings.load_profile("here" if hypothesis.settings.get_current_profile_name() == "default" else "ci")
+
+
+def _name_the_collection() -> None:
+    """Make `ansible_collections.christmas.selfheal` this directory, wherever the clone lies, with and without `ansible`."""
+    try:
+        importlib.import_module("ansible_collections")
+    except ModuleNotFoundError:
+        sys.modules["ansible_collections"] = ModuleType("ansible_collections")
+        sys.modules["ansible_collections"].__path__ = []
+    for name, path in (("christmas", []), ("christmas.selfheal", [str(REPOSITORY)])):
+        package = ModuleType(f"ansible_collections.{name}")
+        package.__path__ = path
+        sys.modules[package.__name__] = package
+
+
+_name_the_collection()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that connects to anything but this machine: the inventories hold addresses of real people."""
+
+    def checked(connect: Any) -> Any:
+        def guarded(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not ipaddress.ip_address(address[0]).is_loopback:
+                pytest.fail(f"a unit test connects to {address[0]}")
+            return connect(self, address)
+
+        return guarded
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, checked(getattr(socket.socket, name)))
