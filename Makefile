@@ -1,4 +1,4 @@
-# Each target sets up what it needs, and is quick when that is there. `make help` lists them.
+# Each target sets up what it needs, and is quick when that is there. `make help` lists them; tools/ does the setting up.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -46,12 +46,20 @@ lab: setup engine ## the lab: a host to provision and a Supabase stand-in, in co
 	@$(play) lab/create.yml
 
 .PHONY: demo
-demo: lab ## the night of 2025-05-27 happens, and ends
-	@$(play) lab/demo.yml
+demo: lab ## the night of 2025-05-27 happens on a lab host, and recover.yml ends it
+	@echo "demo: 1 of 4, from a bare host to a healthy app (playbooks/site.yml)"
+	@$(play) playbooks/site.yml
+	@echo "demo: 2 of 4, the service key is replaced by its placeholder, and the container cannot start"
+	@$(play) lab/incident.yml
+	@echo "demo: 3 of 4, how it looks from outside (playbooks/status.yml)"
+	@$(play) playbooks/status.yml
+	@echo "demo: 4 of 4, the end of it (playbooks/recover.yml)"
+	@$(play) playbooks/recover.yml
 
 .PHONY: clean
 clean: setup ## remove every container, volume, network and image of the lab
-	@if docker version >/dev/null 2>&1; then $(play) lab/destroy.yml -e lab_all=true; else echo "clean: no engine answers, so no lab is left"; fi
+	@if docker version >/dev/null 2>&1; then $(play) lab/destroy.yml -e lab_all=true; \
+	    else echo "clean: no Docker engine answers. If the lab was made here, start it, and run make clean again."; fi
 	@rm -rf .lab
 
 .PHONY: test
@@ -78,9 +86,8 @@ library: ## the library imports with Python 3.9 and nothing else
 molecule: ## every molecule scenario; one of them: make molecule-incident
 	@tools/stages $(scenarios:%=molecule-%)
 
-.PHONY: molecule-%
 molecule-%: setup-test engine
-	@$(in_venv) ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections" molecule test --scenario-name $*
+	@$(in_venv) molecule test --scenario-name $*
 
 .PHONY: docs
 docs: setup ## docs/reference, from the roles' argument specs and the modules' documentation
@@ -92,4 +99,6 @@ docs-check: setup
 
 .PHONY: bench
 bench: lab ## the measurements: tables, JSON and pictures in bench/results
-	@$(in_venv) python bench/run.py
+	@tools/venv .venv bench
+	@$(play) playbooks/site.yml
+	@$(in_venv) python bench/recover.py

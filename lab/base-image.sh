@@ -44,8 +44,9 @@ from_registry() {
 
 install_debootstrap() {
     command -v debootstrap >/dev/null && return
-    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null ||
-        die "no registry answered ($(tail -n1 "$work/pull.err" 2>/dev/null)) and debootstrap is missing. Install debootstrap, or make ${registry_image} available."
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        die "no registry answered, and debootstrap is missing. Install it, or make ${registry_image} available: docker pull"
+    fi
     say 'installing debootstrap'
     apt-get update -qq >&2
     apt-get install -y -qq --no-install-recommends debootstrap debian-archive-keyring >&2
@@ -82,7 +83,7 @@ CFG
 
 from_debootstrap() {
     install_debootstrap
-    [ "$(id -u)" -eq 0 ] || die 'no registry answered and debootstrap needs root. Run as root once, or make '"${registry_image}"' available.'
+    [ "$(id -u)" -eq 0 ] || die "no registry answered, and debootstrap needs root. Run as root once, or docker pull ${registry_image}"
     local mirror
     mirror=$(machine_mirror)
     say "bootstrapping ${suite} (no registry answered)"

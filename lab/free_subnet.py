@@ -18,13 +18,14 @@ Network = ipaddress.IPv4Network
 
 
 def overlaps(subnet: Network, routes: list[dict[str, Any]]) -> list[str]:
-    """The routes (objects of ``ip -json route``) that share addresses with the subnet; the default route does not count."""
+    """The routes (objects of ``ip -json route``), but for the default one, that share addresses with the subnet."""
     found = []
     for route in routes:
         if route["dst"] == "default":
             continue
         network = Network(route["dst"], strict=False)
-        if network.prefixlen > 0 and network.overlaps(subnet):
+        # A VPN that takes everything routes two halves: another default route, beside which the lab's subnet stands.
+        if network.prefixlen > 1 and network.overlaps(subnet):
             found.append(f"{network} on {route.get('dev', '?')}")
     return found
 

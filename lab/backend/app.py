@@ -115,9 +115,10 @@ class UpstreamError(Exception):
 
 
 def ask_supabase(settings: Settings, path: str, key: str, body: Any = None) -> Any:
-    """One request to Supabase; the decoded answer. The key goes into ``apikey`` only: new keys are not Bearer tokens."""
+    """One request to Supabase; the decoded answer. The key goes into ``apikey`` only: new keys are no Bearer tokens."""
     data = None if body is None else json.dumps(body).encode()
-    request = Request(settings.supabase_url + path, data=data, headers={"apikey": key, "Content-Type": "application/json"})
+    headers = {"apikey": key, "Content-Type": "application/json"}
+    request = Request(settings.supabase_url + path, data=data, headers=headers)
     try:
         with urlopen(request, timeout=UPSTREAM_TIMEOUT) as answer:
             return json.load(answer)
@@ -159,7 +160,8 @@ class App:
         except (ValueError, KeyError, TypeError):
             return 400, {"error": "email and password are needed, as JSON"}
         try:
-            session = ask_supabase(self.settings, "/auth/v1/token?grant_type=password", self.settings.anon_key, credentials)
+            path = "/auth/v1/token?grant_type=password"
+            session = ask_supabase(self.settings, path, self.settings.anon_key, credentials)
         except UpstreamError as error:
             if error.status == 400:
                 return 401, {"error": "wrong email or password"}
@@ -251,7 +253,8 @@ class Handler(BaseHTTPRequestHandler):
         if not length.isdecimal() or int(length) > MAX_BODY:
             self.close_connection = True
             return 413, {"error": f"a body has at most {MAX_BODY} bytes"}
-        return self.server.app.reply(self.command, path, self.headers.get("Authorization") or "", self.rfile.read(int(length)))
+        body = self.rfile.read(int(length))
+        return self.server.app.reply(self.command, path, self.headers.get("Authorization") or "", body)
 
     do_GET = do_POST = do_OPTIONS = answer
 

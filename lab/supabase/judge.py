@@ -6,8 +6,8 @@ Two generations are accepted side by side, as Supabase does:
 
 * legacy: an HS256 JWT whose ``role`` claim is ``anon`` or ``service_role``, signed with the project's JWT secret
   (raw UTF-8 bytes, not base64-decoded);
-* new: ``sb_publishable_…`` (acts as ``anon``) and ``sb_secret_…`` (acts as ``service_role``), opaque, compared as a whole,
-  only ever valid in the ``apikey`` header.
+* new: ``sb_publishable_…`` (acts as ``anon``) and ``sb_secret_…`` (acts as ``service_role``), opaque, compared as a
+  whole, only ever valid in the ``apikey`` header.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Keyring:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a key is good for. ``role`` is None when it is good for nothing; ``reason`` then says why, without the key."""
+    """What a key is good for. ``role`` is None when that is nothing; ``reason`` then says why, without the key."""
 
     role: str | None
     reason: str = ""
@@ -86,9 +86,10 @@ def judge_jwt(token: str, secret: str, now: float, roles: frozenset[str]) -> Ver
     expiry = claims.get("exp")
     if not isinstance(expiry, (int, float)) or expiry <= now:
         return Verdict(None, "expired")
-    if claims.get("role") not in roles:
+    role = claims.get("role")
+    if not isinstance(role, str) or role not in roles:
         return Verdict(None, "role is not accepted here")
-    return Verdict(claims["role"], claims=claims)
+    return Verdict(role, claims=claims)
 
 
 def judge_apikey(key: str | None, keyring: Keyring, now: float) -> Verdict:
@@ -108,7 +109,7 @@ def judge_apikey(key: str | None, keyring: Keyring, now: float) -> Verdict:
 
 
 def judge_request(apikey: str | None, authorization: str | None, keyring: Keyring, now: float) -> Verdict:
-    """The role a request acts as: a Bearer JWT wins over the apikey that admitted it; ``sb_*`` is never a Bearer token."""
+    """The role a request acts as: a Bearer JWT wins over the apikey that admitted it; ``sb_*`` is never a Bearer."""
     admitted = judge_apikey(apikey, keyring, now)
     if admitted.role is None or not authorization:
         return admitted

@@ -13,7 +13,8 @@ POST /auth/v1/token?grant_type=password  200 and a user token, 400 for a wrong p
 
 Port 3000, the front-end page.
 
-Environment: STANDIN_JWT_SECRET, STANDIN_PUBLISHABLE_KEY, STANDIN_SECRET_KEY, STANDIN_EMAIL, STANDIN_PASSWORD, STANDIN_BACKEND.
+Environment: STANDIN_JWT_SECRET, STANDIN_PUBLISHABLE_KEY, STANDIN_SECRET_KEY, STANDIN_EMAIL, STANDIN_PASSWORD, and
+STANDIN_BACKEND, where the page finds the backend.
 """
 
 from __future__ import annotations
@@ -60,17 +61,18 @@ class Project:
         salt = secrets.token_bytes(16)
         with self.pool.connection() as connection:
             connection.execute(
-                "INSERT INTO auth.users (email, password_salt, password_hash) VALUES (%s, %s, %s) ON CONFLICT (email) DO UPDATE"
+                "INSERT INTO auth.users (email, password_salt, password_hash) VALUES (%s, %s, %s)"
+                " ON CONFLICT (email) DO UPDATE"
                 " SET password_salt = excluded.password_salt, password_hash = excluded.password_hash",
                 (email, salt, hash_password(password, salt)),
             )
 
     def reply(self, method: str, target: str, apikey: str | None, authorization: str | None, body: bytes) -> Reply:
-        """Status and JSON body for one request. Raises psycopg.Error or PoolTimeout when the database does not answer."""
+        """Status and JSON body for one request. Raises psycopg.Error or PoolTimeout when the database is away."""
         url = urlsplit(target)
         verdict = judge_request(apikey, authorization, self.keyring, time.time())
         if verdict.role is None:
-            return 401, {"message": verdict.reason, "hint": "Double check your Supabase `anon` or `service_role` API key."}
+            return 401, {"message": verdict.reason, "hint": "Double check your `anon` or `service_role` API key."}
         route = (method, url.path)
         if route == ("GET", "/rest/v1/"):
             return self.rest_root(verdict)
@@ -85,9 +87,10 @@ class Project:
     def rest_root(self, verdict: Verdict) -> Reply:
         """The schema description; since 2025 Supabase shows it to service keys only."""
         if verdict.role != "service_role":
-            return 403, {"message": "Access to schema is forbidden", "hint": "Only the `service_role` API key can be used."}
+            return 403, {"message": "Access to schema is forbidden", "hint": "Only `service_role` may read it."}
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
         with self.pool.connection() as connection:
-            tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
+            tables = connection.execute(query).fetchall()
         return 200, {"swagger": "2.0", "paths": {f"/{row['tablename']}": {} for row in tables}}
 
     def rows(self, table: str, role: str) -> list[dict[str, Any]]:
@@ -111,7 +114,7 @@ class Project:
         if not hmac.compare_digest(hash_password(password, salt), known) or user is None:
             return wrong
         expires = int(time.time()) + USER_TOKEN_SECONDS
-        claims = {"sub": str(user["id"]), "email": email, "role": "authenticated", "aud": "authenticated", "exp": expires}
+        claims = {"sub": str(user["id"]), "email": email, "role": "authenticated", "exp": expires}
         return 200, {
             "access_token": mint_jwt(claims, self.keyring.jwt_secret),
             "token_type": "bearer",
@@ -179,7 +182,12 @@ def main() -> None:
     env = os.environ
     keyring = Keyring(env["STANDIN_JWT_SECRET"], env["STANDIN_PUBLISHABLE_KEY"], env["STANDIN_SECRET_KEY"])
     pool = ConnectionPool(
-        "dbname=postgres", min_size=2, max_size=16, timeout=DATABASE_TIMEOUT, kwargs={"row_factory": dict_row}, open=True
+        "dbname=postgres",
+        min_size=2,
+        max_size=16,
+        timeout=DATABASE_TIMEOUT,
+        kwargs={"row_factory": dict_row},
+        open=True,
     )
     project = Project(keyring, pool)
     project.seed_user(env["STANDIN_EMAIL"], env["STANDIN_PASSWORD"])

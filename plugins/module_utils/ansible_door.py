@@ -7,36 +7,52 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
+from .files import explain, fingerprint
 from .redact import SHORTEST
 from .secret_rules import is_secret
+
+
+# What Ansible itself writes in the place of such an argument.
+MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
 class Module(Protocol):
     """The part of AnsibleModule that is used here."""
 
     no_log_values: set[str]
+    params: dict[str, Any]
 
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
         """End the run."""
 
 
 def unmask(module: Module, variables: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> None:
-    """Stop Ansible from masking what is no secret.
+    """Stop Ansible from masking what is no secret. Take ``module.params`` before: after, its ``values`` are for show.
 
     A ``no_log`` dictionary masks each of its values wherever it stands in the output: with PORT=8000 every "8000", with
     DEBUG="no" every "no". Values of variables that are not secret, and values that are too short to hide, are let go;
-    a value that also stands in a secret slot, or under a name that the table does not list, stays masked.
+    a value that also stands in a secret slot, or under a name that the table does not list, stays masked. What stands
+    in the table itself is no secret either: a slot may hold its own name by mistake, and the message must be readable.
     """
-    table = {variable.get("name"): variable for variable in variables}
+    table = {str(variable.get("name")): variable for variable in variables}
+    public = " ".join(str(variable.get(key)) for variable in variables for key in ("name", "kind", "source"))
     hidden: set[str] = set()
     shown: set[str] = set()
+    returned: dict[str, Any] = {}
     for name, value in values.items():
-        secret = is_secret(table[name]) if name in table else True
+        secret = is_secret(table[str(name)]) if str(name) in table else True
+        returned[str(name)] = MASKED if secret else value
         if isinstance(value, (str, int, float)):
-            (hidden if secret and len(str(value)) >= SHORTEST else shown).add(str(value))
+            text = str(value)
+            (hidden if secret and len(text) >= SHORTEST and text not in public else shown).add(text)
     module.no_log_values -= shown - hidden
+    if "values" in module.params:
+        # Ansible returns the arguments, too, and hides there only what is masked everywhere: not a short secret. The
+        # caller's own reference to the arguments stays whole.
+        module.params = {**module.params, "values": returned}
 
 
 def fail(module: Module, error: BaseException, **extra: Any) -> NoReturn:
     """End the run with the text of ``error``, without a traceback."""
-    module.fail_json(msg=str(error) or type(error).__name__, **extra)
+    text = explain(error) if isinstance(error, OSError) else str(error)
+    module.fail_json(msg=text or type(error).__name__, **extra)

@@ -33,6 +33,7 @@ from .secret_rules import Finding, describe
 
 KEEP = 10
 MODE = 0o600
+EXAMPLE_MODE = 0o644
 
 _DIRECTORY_MODE = 0o700
 _INDEX = "index.json"
@@ -73,6 +74,15 @@ class Change(TypedDict):
     fingerprint: str
     before: dict[str, str] | None
     after: dict[str, str]
+    why: list[str]
+
+
+class ExampleChange(TypedDict):
+    """What writing the example did or would do; ``before`` is None when there was no file."""
+
+    changed: bool
+    before: str | None
+    after: str
     why: list[str]
 
 
@@ -148,6 +158,17 @@ def restore_env(
     raise EnvError(_nothing_to_restore(path, history, mark, passed_over))
 
 
+def write_example(path: str, text: str, *, uid: int = -1, gid: int = -1, dry_run: bool = False) -> ExampleChange:
+    """Write ``.env.example`` (0644, no history: it holds no value), if it differs. Raises as ``write_env``."""
+    content = text.encode("utf-8")
+    old = _read(path)
+    differs = _differences(path, old, content, uid, gid, EXAMPLE_MODE)
+    if not dry_run:
+        _bring(path, content, differs, uid, gid, EXAMPLE_MODE)
+    before = None if old is None else old.decode("utf-8", "replace")
+    return ExampleChange(changed=bool(differs), before=before, after=text, why=differs)
+
+
 def remember(path: str, history: str, *, now: float, keep: int = KEEP) -> bool:
     """Keep the file in force in the history; whether it was not there yet. Raises EnvError, OSError."""
     content = _read(path)
@@ -197,9 +218,7 @@ def _put(
     """Make ``content`` the file in force."""
     old = _read(path)
     mark = fingerprint(content)
-    differs = _drift(path, uid, gid) if old is not None else []
-    if old != content and "content" not in differs:
-        differs.insert(0, "content")
+    differs = _differences(path, old, content, uid, gid, MODE)
     known = versions(history)
     version = _find(known, mark)
     replaced = old is not None and old != content
@@ -215,15 +234,13 @@ def _put(
     recorded = bool(known) and known[-1]["fingerprint"] == mark
     if dry_run or (recorded and not differs):
         return change
+    _check_directory(path)
     _make_directory(history)
     if old is not None and replaced and _find(known, fingerprint(old)) is None:
         _record(history, known, old, now=now, why="found")
     if not recorded:
         _record(history, known, content, now=now, why=why)
-    if "content" in differs:
-        atomic_write(path, content, MODE, uid, gid)
-    elif differs:
-        _correct(path, uid, gid)
+    _bring(path, content, differs, uid, gid, MODE)
     _prune(history, known, keep, mark, now)
     with contextlib.suppress(OSError):
         sweep_temporaries(os.path.dirname(os.path.abspath(path)), _ABANDONED_SECONDS, now)
@@ -246,26 +263,40 @@ def _read(path: str) -> bytes | None:
         return stream.read()
 
 
-def _drift(path: str, uid: int, gid: int) -> list[str]:
-    """What of mode and owner is not as told. A symbolic link is replaced by a file."""
+def _differences(path: str, old: bytes | None, content: bytes, uid: int, gid: int, mode: int) -> list[str]:
+    """What of content, mode, owner and group is not as told. A symbolic link is replaced by a file."""
+    if old is None:
+        return ["content"]
     status = os.lstat(path)
-    found = ["content"] if stat.S_ISLNK(status.st_mode) else []
-    if not found and stat.S_IMODE(status.st_mode) != MODE:
-        found.append("mode")
-    if uid not in (-1, status.st_uid):
-        found.append("owner")
-    if gid not in (-1, status.st_gid):
-        found.append("group")
-    return found
+    if stat.S_ISLNK(status.st_mode):
+        return ["content"]
+    checks = {
+        "content": old == content,
+        "mode": stat.S_IMODE(status.st_mode) == mode,
+        "owner": uid in (-1, status.st_uid),
+        "group": gid in (-1, status.st_gid),
+    }
+    return [name for name, right in checks.items() if not right]
 
 
-def _correct(path: str, uid: int, gid: int) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fchown(descriptor, uid, gid)
-        os.fchmod(descriptor, MODE)
-    finally:
-        os.close(descriptor)
+def _check_directory(path: str) -> None:
+    directory = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(directory):
+        raise EnvError(f"{directory} is no directory: make it before the env is written")
+
+
+def _bring(path: str, content: bytes, differs: Sequence[str], uid: int, gid: int, mode: int) -> None:
+    """Make the file what it should be, as ``_differences`` says."""
+    if "content" in differs:
+        _check_directory(path)
+        atomic_write(path, content, mode, uid, gid)
+    elif differs:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchown(descriptor, uid, gid)
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
 
 def _marks(content: bytes) -> dict[str, str]:

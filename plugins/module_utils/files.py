@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -27,6 +28,23 @@ def fingerprint(data: bytes | str) -> str:
     """``sha256:`` and 12 hex digits: enough to tell two values apart, and of no use for getting one back."""
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     return "sha256:" + hashlib.sha256(raw).hexdigest()[:FINGERPRINT_HEX]
+
+
+def explain(error: OSError) -> str:
+    """What an error of the file system means to somebody at two in the morning, and what to do."""
+    where = str(error.filename) if error.filename else "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{where}: the disk is full; nothing was replaced. Free some space (docker system df, "
+            "journalctl --vacuum-size=100M), then run this again"
+        )
+    if error.errno == errno.EROFS:
+        return f"{where}: the file system is mounted read-only; look for disk errors with dmesg"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{where}: permission denied; run this as root (become: true)"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return f"{where}: the directory is missing; make it first"
+    return f"{where}: {error.strerror or error}"
 
 
 def atomic_write(path: str, data: bytes, mode: int = 0o600, uid: int = -1, gid: int = -1) -> None:

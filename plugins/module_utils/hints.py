@@ -20,6 +20,8 @@ _DEFAULT_MEMORY = 512 * _MIB
 _DEFAULT_PIDS = 256
 _KILLED = 137  # 128 + SIGKILL, which is how the kernel ends what passes its memory limit
 
+_TIME = re.compile(r"^\d{4}-\d\d-\d\d[T ]\S+\s+")  # `docker logs --timestamps`
+
 _READ_ONLY = re.compile(r"read-only file ?system|\bEROFS\b|\[Errno 30\]", re.IGNORECASE)
 _NOT_PERMITTED = re.compile(r"operation not permitted|\bEPERM\b|\[Errno 1\]", re.IGNORECASE)
 _NOT_ALLOWED = re.compile(r"permission denied|\bEACCES\b|\[Errno 13\]|AccessDenied", re.IGNORECASE)
@@ -43,7 +45,7 @@ _CAPABILITIES = tuple(
         (r"\b[lf]?chown(at)?\b|changing ownership|(set|change) owner", ("CHOWN",), "changes owners of files at start"),
         (
             r"set(res|re|e|fs)?[ug]id|set_?groups|set groups|initgroups|su-exec|gosu|setpriv|runuser|\bsu:"
-            r"|(switch(ing)?|change|drop|set|cannot set) (to |the |privileges to )?(user|group|[ug]id)",
+            r"|failed switching|(switch(ing)?|change|drop|set) (to |the |privileges to )?(user|group|[ug]id)",
             ("SETGID", "SETUID"),
             "becomes another user at start",
         ),
@@ -107,7 +109,7 @@ def hints(log_text: str, container: Mapping[str, Any]) -> list[str]:
         defaults are taken to have been in force.
     """
     facts = _read(container)
-    text = f"{log_text}\n{facts.error}"
+    text = "\n".join(_TIME.sub("", line) for line in [*log_text.splitlines(), facts.error])
     return list(dict.fromkeys(hint for rule in _RULES for hint in rule(text, facts)))
 
 
@@ -303,9 +305,8 @@ def _context(lines: list[str], number: int) -> Iterator[str]:
 
 
 def _short(line: str) -> str:
-    """A log line without its time, fit to stand between double quotes."""
-    text = re.sub(r"^\d{4}-\d\d-\d\d[T ]\S+\s+", "", line.strip()).replace('"', "'")
-    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    """A log line, fit to stand between double quotes."""
+    text = "".join(letter if letter.isprintable() else " " for letter in line.strip()).replace('"', "'")
     return text if len(text) <= 120 else "…" + text[-119:]
 
 

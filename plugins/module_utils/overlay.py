@@ -30,7 +30,7 @@ PIDS = 256
 TMPFS = ("/tmp",)
 HEALTH = {"interval": "30s", "timeout": "10s", "retries": 3, "start_period": "40s"}
 # Without it an app that starts in a second counts as starting for 30 s, the first interval. Engine 25 brought it.
-START_INTERVAL = "1s"
+START_INTERVAL, START_INTERVAL_ENGINE = "1s", (25,)
 LOG_MAX_SIZE, LOG_MAX_FILE = "10m", 3
 
 # The keys that Compose had before `deploy`. It wants both to say the same where both are there.
@@ -48,8 +48,8 @@ _HEALTH_SHELL = (
     "unset http_proxy HTTP_PROXY all_proxy ALL_PROXY; u='http://127.0.0.1:{port}{path}';",
     'if command -v curl >/dev/null; then exec curl -fsS -o /dev/null "$$u";',
     'elif command -v wget >/dev/null; then exec wget -q -O /dev/null "$$u";',
-    "elif command -v python3 >/dev/null; then exec python3 -c"
-    " 'import sys, urllib.request as r; r.urlopen(sys.argv[1])' \"$$u\";",
+    "elif command -v python3 >/dev/null; then exec python3 -I -c"
+    " 'import sys, urllib.request as r; sys.tracebacklimit = 0; r.urlopen(sys.argv[1])' \"$$u\";",
     "elif command -v node >/dev/null; then exec node -e"
     ' \'require("http").get(process.argv[1], r => process.exit(r.statusCode < 400 ? 0 : 1))\' "$$u";',
     "else echo 'no curl, wget, python3 or node in this image: set healthcheck.test in " + TABLE + "'; exit 1; fi",
@@ -67,12 +67,12 @@ class Rendered(NamedTuple):
     kept: dict[str, list[str]]
 
 
-def render(table: Mapping[str, Service], project: Mapping[str, Mapping[str, Any]], start_interval: bool) -> Rendered:
+def render(table: Mapping[str, Service], project: Mapping[str, Mapping[str, Any]], engine: Sequence[int]) -> Rendered:
     """Write the overlay for every service of the project.
 
     :arg table: what `read_table` returned; a service that it does not name gets the defaults.
     :arg project: ``services`` of the user's file as `docker compose config --format json` has them, all profiles.
-    :arg start_interval: whether the engine knows ``healthcheck.start_interval`` (25 and newer).
+    :arg engine: the engine's version, e.g. (26, 1, 5).
     :raises OverlayError: the table names a service that the project lacks, or contradicts the user's file.
     """
     for name in table:
@@ -81,7 +81,7 @@ def render(table: Mapping[str, Service], project: Mapping[str, Mapping[str, Any]
             raise OverlayError(f"{TABLE}.{name}", "is no service of compose.yaml", f"use one of its services: {there}")
     blocks, kept = [], {}
     for name in sorted(project):
-        writer = _Writer(name, table.get(name, Service({}, {})), project[name], start_interval)
+        writer = _Writer(name, table.get(name, Service({}, {})), project[name], engine)
         blocks.append(writer.block())
         kept[name] = writer.kept
     return Rendered(HEADER + "services:\n" + "\n".join(blocks), kept)
@@ -140,9 +140,10 @@ def weak_points(project: Mapping[str, Mapping[str, Any]]) -> list[str]:
 class _Writer:
     """Writes the lines of one service."""
 
-    def __init__(self, name: str, service: Service, spec: Mapping[str, Any], start_interval: bool) -> None:
+    def __init__(self, name: str, service: Service, spec: Mapping[str, Any], engine: Sequence[int]) -> None:
         self.name, self.said, self.loosened, self.spec = name, service.said, service.loosened, spec
-        self.start_interval = start_interval
+        self.engine = tuple(engine)
+        self.start_interval = self.engine >= START_INTERVAL_ENGINE
         self.lines: list[str] = []
         self.kept: list[str] = []
 
@@ -315,7 +316,10 @@ class _Writer:
             return
         if "start_interval" in said and not self.start_interval:
             where = f"{TABLE}.{self.name}.healthcheck.start_interval"
-            raise OverlayError(where, "needs Docker Engine 25 or newer", "leave it out, or upgrade the engine")
+            reason = (
+                f"needs Docker Engine {START_INTERVAL_ENGINE[0]}, and this host has {'.'.join(map(str, self.engine))}"
+            )
+            raise OverlayError(where, reason, "leave it out, or upgrade the engine")
         path, test = self.said.get("health_path"), said.pop("test", None)
         fields: dict[str, Any] = {}
         if path or test:
@@ -324,7 +328,7 @@ class _Writer:
                 fields["start_interval"] = START_INTERVAL
         fields.update(said)
         if own and not (path or test):
-            self.kept.append("healthcheck")
+            self.kept.append("healthcheck.test" if fields else "healthcheck")
         if not fields:
             return
         self.lines.append("healthcheck:")

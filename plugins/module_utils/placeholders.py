@@ -25,20 +25,20 @@ ENTROPY_SHARE = 0.65
 # Words that placeholders are made of. A text is one when nothing else is in it, so a passphrase that happens to
 # hold "test" is not, nor is "test" inside base64.
 _WORD_LIST = """
-a abc access account admin administrator all an and anon any anything api apikey app at auth b64 backend bar base
-baz be bearer bits blah bot by bytes certificate change changed changeit changeme changethis char character
-characters chars client code config configure connection credential credentials data database db default defaults
-demo dev develop development do docs does dummy edit email empty encrypt encryption enter env environment example
-examples fake field file fill fix fixme foo for from frontend generate generated get github go google hash here hex
-hidden host id in insecure insert into invalid is it its jwt key keys least len length letmein live local long
-longer lorem me min minimum missing mock must my name need needs never new nil no none not nothing null of on one
-only openai or our overwrite pass passphrase passwd password paste pat pending permission pk placeholder please
-private prod production project provide provided provider public publishable put pw pwd random real really redacted
-redis ref reference release removed replace replaceme required role root sample secret secrets secure security
-select sendgrid server service session set setme should signing sk slack smtp some something staging string stripe
-strong stub sub supabase super tbd telegram temp temporary test tester testing text that the then there this tmp to
-todo token tokens type undefined unknown unset update updated url use user username valid value values var variable
-very void want webhook welcome will with word words write yes you your yours
+a abc access account admin administrator all an and anon any anything api apikey app asdf asdfgh at auth azerty b64
+backend bar base baz be bearer bits blah bot by bytes certificate change changed changeit changeme changethis char
+character characters chars client code config configure connection credential credentials data database db default
+defaults demo dev develop development do docs does dummy edit email empty encrypt encryption enter env environment
+example examples fake field file fill fix fixme foo for from frontend generate generated get github go google hash
+here hex hidden host id in insecure insert into invalid is it its jwt key keys least len length letmein live local
+long longer lorem me min minimum missing mock must my name need needs never new nil no none not nothing null of on
+one only openai or our overwrite pass passphrase passwd password paste pat pending permission pk placeholder please
+private prod production project provide provided provider public publishable put pw pwd qwerty qwertz random real
+really redacted redis ref reference release removed replace replaced replaceme required role root sample secret
+secrets secure security select sendgrid server service session set setme should signing sk slack smtp some something
+staging string stripe strong stub sub supabase super tbd telegram temp temporary test tester testing text that the
+then there this tmp to todo token tokens type undefined unknown unset update updated url use user username valid
+value values var variable very void want webhook welcome will with word words write yes you your yours zxcvbn
 """
 _WORDS = frozenset(_WORD_LIST.split())
 _LONGEST_WORD = max(map(len, _WORDS))
@@ -76,7 +76,10 @@ _WALKED_SHARE = 0.75
 _REFERENCES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S), "it is a template that nobody filled in"),
     (re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_.]*(?:[:?+-][^}]*)?\}"), "it is the name of a variable, not its value"),
-    (re.compile(r"\$\$?[A-Z]+(?:_[A-Z0-9]+)*[0-9]?|\$\([^)]*\)|`[a-z][^`]*`"), "it is a shell expression, not a value"),
+    (
+        re.compile(r"\$\$?[A-Z]+(?:_[A-Z0-9]+)*[0-9]?|\$\([^)]*\)|`[a-z][^`]* [^`]*`"),
+        "it is a shell expression, not a value",
+    ),
     (
         re.compile(r"%[A-Za-z_][A-Za-z0-9_]*%|@[A-Z][A-Z0-9_]*@|__[A-Z][A-Z0-9_]*__|%\([a-z_]+\)s|#\{[^}]*\}"),
         "it is the name of a variable, not its value",
@@ -234,13 +237,14 @@ def _only_words(text: str, own_words: frozenset[str]) -> bool:
     """Whether the letters of ``text`` are placeholder words and nothing else but a few digits and marks is in it."""
     lower = text.lower()
     # Of a text that is mostly digits, a few digits read as letters make words by chance.
-    forms = (lower, lower.translate(_LEET)) if sum(map(str.isalpha, text)) * 2 > len(text) else (lower,)
+    mostly_letters = sum(map(str.isalpha, text)) * 2 > len(text)
+    forms = (lower, lower.rstrip("0123456789!?.").translate(_LEET)) if mostly_letters else (lower,)
     for form in forms:
         runs = re.findall(r"[^\W\d_]+", form)
         digits = sum(map(str.isdigit, form))
         letters = sum(map(len, runs))
         marks = len(form) - digits - letters
-        if letters > 2 and digits <= 8 and marks <= letters and all(_splits(run, own_words) for run in runs):
+        if letters > 2 and digits <= 8 and marks < letters and all(_splits(run, own_words) for run in runs):
             return True
     return False
 

@@ -240,27 +240,30 @@ def _find_duplicates(slots: Sequence[_Slot]) -> None:
                     )
                 )
             continue
-        if slot.problems or slot.text is None or len(slot.text) < _COMPARED_LENGTH:
-            continue
         twin = next((other for other in slots[:at] if _is_twin(slot, other)), None)
         if twin is not None:
-            slot.problems.append(
+            # Of a secret and a variable that everybody may see, it is the secret that must change.
+            bad, known = (slot, twin) if is_secret(slot.variable) else (twin, slot)
+            bad.problems.append(
                 Problem(
                     "duplicate",
-                    f"it has the same value as {twin.name}",
-                    f"Give each its own; if it must be so, say `same_as: {twin.name}` in its entry.",
+                    f"it has the same value as {known.name}",
+                    f"Give each its own; if it must be so, say `same_as: {known.name}` in its entry.",
                 )
             )
 
 
 def _is_twin(slot: _Slot, other: _Slot) -> bool:
-    if other.text != slot.text or other.problems or other.variable.get("same_as") == slot.name:
+    """Whether two slots hold one value, at least one of them is a secret, and nothing says that this is right."""
+    if slot.text is None or len(slot.text) < _COMPARED_LENGTH or other.text != slot.text:
+        return False
+    if slot.problems or other.problems or other.variable.get("same_as") == slot.name:
         return False
     if slot.kind == other.kind and slot.kind in _KINDS_WITH_ALIASES:
         return False
-    secret = [each for each in (slot, other) if is_secret(each.variable)]
     # An address without a password in it is no secret, whatever its kind says in general.
-    return bool(secret) and not all(each.kind in _KINDS_WITH_ALIASES for each in secret)
+    secrets = [each for each in (slot, other) if is_secret(each.variable)]
+    return any(each.kind not in ("postgres_dsn", "redis_url") for each in secrets)
 
 
 def _find_foreign(slots: Sequence[_Slot]) -> None:

@@ -191,6 +191,11 @@ def _port(value: Any) -> int | None:
     return found if found is not None and found <= 65535 else None
 
 
+def _user(value: Any) -> str | None:
+    text = str(value)
+    return text if isinstance(value, (str, int)) and not isinstance(value, bool) and _USER.fullmatch(text) else None
+
+
 def _tmpfs(value: Any) -> list[str] | None:
     entries = [value] if isinstance(value, str) else value
     if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, str) for entry in entries):
@@ -265,7 +270,7 @@ SAID: dict[str, tuple[Reader, str]] = {
     "memory_reservation": (_memory, "256M (at least 6M)"),
     "pids": (_count, "256"),
     "tmpfs": (_tmpfs, "[/tmp, '/run:size=16m'], each path once"),
-    "user": (_matching(_USER), '"1000:1000"'),
+    "user": (_user, '"1000:1000"'),
     "stop_grace_period": (_matching(_DURATION), "10s"),
     "log_max_size": (_matching(_LOG_SIZE), "10m"),
     "log_max_file": (_count, "3"),

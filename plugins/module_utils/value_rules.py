@@ -121,16 +121,21 @@ def _peel(variable: Variable, text: str, found: dict[str, Problem]) -> str:
     if any(end.isspace() for end in ends):
         found["whitespace"] = Problem("whitespace", "a space stands around it", _AS_IT_IS)
         return text.strip()
-    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1] and not _is_command(text):
         found["quoted"] = Problem("quoted", "quotes stand around it, and they are part of the value", _AS_IT_IS)
         return text[1:-1]
-    if strict and any(end in _QUOTE_MARKS for end in ends):
+    if strict and any(end in _QUOTE_MARKS for end in ends) and not _is_command(text):
         found["quoted"] = Problem("quoted", "a quote stands beside it, and it is part of the value", _AS_IT_IS)
         return text.strip(_QUOTE_MARKS)
     if strict and text[-1] in ",;":
         found["punctuation"] = Problem("punctuation", "a comma or semicolon stands behind it", _AS_IT_IS)
         return text[:-1]
     return _peel_prefix(variable, text, found)
+
+
+def _is_command(text: str) -> bool:
+    """Whether the backticks around ``text`` are a shell's, not a quote's."""
+    return text.startswith("`") and unresolved(text, inside=False) is not None
 
 
 def _peel_prefix(variable: Variable, text: str, found: dict[str, Problem]) -> str:
@@ -512,7 +517,7 @@ def _prove_pattern(variable: Variable, text: str, now: float) -> list[Problem]:
 
 def _prove_email(variable: Variable, text: str, now: float) -> list[Problem]:
     if not re.fullmatch(r"[^\s@<>\"(),:;\\]+@[^\s@.<>]+(?:\.[^\s@.<>]+)*", text):
-        problem = _placeholder_problem(variable, text)
+        problem = None if "@" in text else _placeholder_problem(variable, text)
         return [problem or Problem("bad_email", "it is not an e-mail address", "Write it as name@host.")]
     if re.match(r"(?:your|you|change|replace|insert)[-_.]?[a-z_-]*@", text.lower()):
         return [Problem("placeholder", "the part before the @ is a placeholder", copy_again(variable))]

@@ -111,7 +111,7 @@ def check_entries(variables: Sequence[Variable]) -> None:
 
 def is_secret(variable: Variable) -> bool:
     """Whether the value must never be shown: what the entry says, else what its kind says."""
-    return bool(variable.get("secret", variable.get("kind") not in _PLAIN_KINDS))
+    return bool(variable.get("secret", str(variable.get("kind")) not in _PLAIN_KINDS))
 
 
 def required(variable: Variable) -> bool:

@@ -1,0 +1,174 @@
+#!/usr/bin/python
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: env_file
+short_description: Write an app's env from proved values, and keep what was there
+version_added: 0.1.0
+description:
+  - Proves the values as M(christmas.selfheal.secrets_validate) does, keeps the file that is in force, and replaces it
+    atomically with mode 0600. When a value does not pass, or the disk is full, the old file stays as it was.
+  - Any value survives, whatever its characters, as long as Compose reads the file.
+  - Older versions, and the one in force, are kept in C(/var/lib/selfheal/<app>/env), with their fingerprints and times,
+    in a directory that only root can read. A file that somebody else put there is kept, too.
+  - A file that is byte-identical is not written again; a mode or owner that is not as told is corrected.
+  - No value stands in what it returns or in its diff, only names and short SHA-256 fingerprints.
+author: christmas.selfheal contributors
+extends_documentation_fragment:
+  - christmas.selfheal.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Proves everything and says what would be written.
+  diff_mode:
+    support: full
+    details: Names and fingerprints for an env, the text for an example.
+options:
+  path:
+    description: The file.
+    type: path
+    required: true
+  app:
+    description:
+      - Name of the app; it says where the history is, and whose lock is held.
+      - Required unless O(state=example).
+    type: str
+  state:
+    description:
+      - V(present) writes O(values), and the defaults of the table.
+      - V(restored) puts the newest version back, byte for byte, that an app was healthy with and that differs from the
+        file in force. When O(variables) is given, versions that would not pass today are passed over.
+      - V(example) writes C(.env.example) from O(variables), with mode 0644 - every name without its value, and a line
+        on what it is and where it comes from.
+    type: str
+    choices: [present, restored, example]
+    default: present
+  variables:
+    description: The table of variables, as for M(christmas.selfheal.secrets_validate).
+    type: list
+    elements: dict
+    default: []
+  values:
+    description: The values by name. Names that the table does not list are not written.
+    type: dict
+  owner:
+    description: User that owns the file, by name or number. Not given, it stays as it is, or is who runs this.
+    type: str
+  group:
+    description: Group of the file, by name or number.
+    type: str
+  keep:
+    description: How many versions are kept, besides the last good ones.
+    type: int
+    default: 10
+  online:
+    description: Whether to ask Supabase, too, whether it accepts the keys, before anything is written.
+    type: bool
+    default: false
+  timeout:
+    description: Seconds that one such question may take.
+    type: float
+    default: 5
+seealso:
+  - module: christmas.selfheal.secrets_validate
+"""
+
+EXAMPLES = r"""
+- name: Write the env
+  christmas.selfheal.env_file:
+    path: /opt/shop/.env
+    app: shop
+    variables: "{{ app_env_variables }}"
+    values: "{{ app_env_values }}"
+    owner: root
+    group: root
+
+- name: Write the example beside it
+  christmas.selfheal.env_file:
+    path: /opt/shop/.env.example
+    state: example
+    variables: "{{ app_env_variables }}"
+
+- name: Put the last good env back
+  christmas.selfheal.env_file:
+    path: /opt/shop/.env
+    app: shop
+    state: restored
+"""
+
+RETURN = r"""
+version:
+  description: Id of the version that is in force now.
+  returned: for an env
+  type: str
+  sample: 20250527T020000Z-1a2b3c4d5e6f
+backup:
+  description: Id of the version that holds what was in force before; null when the content did not change.
+  returned: for an env
+  type: str
+fingerprint:
+  description: Short SHA-256 of the file.
+  returned: for an env
+  type: str
+  sample: "sha256:1a2b3c4d5e6f"
+fingerprints:
+  description: Name and short SHA-256 of each value.
+  returned: for an env
+  type: dict
+why:
+  description: What was not as told - C(content), C(mode), C(owner), C(group).
+  returned: success
+  type: list
+  elements: str
+findings:
+  description: What is wrong with the values; as M(christmas.selfheal.secrets_validate) returns it.
+  returned: when a value does not pass
+  type: list
+  elements: dict
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, env_door, env_store
+
+
+def main() -> None:
+    """Put the file in place, exit."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "app": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "restored", "example"], "default": "present"},
+            "variables": {"type": "list", "elements": "dict", "default": []},
+            "values": {"type": "dict", "no_log": True},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "keep": {"type": "int", "default": 10},
+            "online": {"type": "bool", "default": False},
+            "timeout": {"type": "float", "default": 5.0},
+        },
+        required_if=[
+            ("state", "present", ("app", "variables", "values")),
+            ("state", "restored", ("app",)),
+            ("state", "example", ("variables",)),
+        ],
+        supports_check_mode=True,
+    )
+    given = module.params
+    ansible_door.unmask(module, given["variables"], given["values"] or {})
+    try:
+        result = env_door.put(given, module.check_mode, time.time)
+    except env_store.Unproved as error:
+        ansible_door.fail(module, error, findings=error.findings)
+    except env_door.EXPECTED as error:
+        ansible_door.fail(module, error)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

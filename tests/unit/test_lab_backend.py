@@ -1,0 +1,152 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The sample backend behaves as the incident's did: it refuses to start on a bad environment, and tells how it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+APP = Path(__file__).resolve().parents[2] / "lab/backend/app.py"
+_spec = importlib.util.spec_from_file_location("lab_backend", APP)
+assert _spec and _spec.loader
+app = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = app  # dataclasses look their module up
+_spec.loader.exec_module(app)
+
+GOOD = {
+    "SUPABASE_URL": "http://127.0.0.1:9",
+    "SUPABASE_ANON_KEY": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.bW9ja2Vk.c2lnbmVk",
+    "SUPABASE_SERVICE_KEY": "sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz",
+    "JWT_SECRET": "k0Yd3mZ6v9yBq8eThWmZq4t7wzCnFjNRu1x4A7D0GKaPdSgV",
+    "PORT": "8000",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param({}, [], id="good"),
+        pytest.param({"SUPABASE_SERVICE_KEY": None}, ["SUPABASE_SERVICE_KEY is missing"], id="missing"),
+        pytest.param({"JWT_SECRET": "  "}, ["JWT_SECRET is missing"], id="blank"),
+        *(
+            pytest.param(
+                {"SUPABASE_SERVICE_KEY": value}, ["SUPABASE_SERVICE_KEY contains a placeholder value"], id=value
+            )
+            for value in (
+                "your-supabase-service-role-key",
+                "YOUR_SUPABASE_SERVICE_KEY_HERE",
+                "changeme",
+                "placeholder",
+                "replace-with-real-key",
+                "xxxx",
+                "TODO",
+                "<service key>",
+                "${SUPABASE_SERVICE_KEY}",
+                "{{ vault_supabase_service_key }}",
+            )
+        ),
+        pytest.param({"PORT": "http"}, ["PORT is not a port number"], id="port"),
+        pytest.param({"SUPABASE_URL": "db.example"}, ["SUPABASE_URL is not an http or https URL"], id="URL"),
+        pytest.param(
+            {"PORT": None, "JWT_SECRET": None}, ["JWT_SECRET is missing", "PORT is missing"], id="all are named"
+        ),
+    ],
+)
+def test_problems(change: dict[str, str | None], expected: list[str]) -> None:
+    env = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
+    assert app.problems(env) == expected
+
+
+def test_tokens() -> None:
+    token = app.issue_token("user-1", "secret", 1000.0)
+    assert app.token_user(token, "secret", 1000.0) == "user-1"
+    assert app.token_user(token, "secret", 1000.0 + app.TOKEN_SECONDS) is None
+    assert app.token_user(token, "another", 1000.0) is None
+    assert app.token_user(token[:-1], "secret", 1000.0) is None
+    for nonsense in ("", ".", "a.b.c", "ü.ü.ü"):
+        assert app.token_user(nonsense, "secret", 1000.0) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "health", "login"),
+    [
+        pytest.param(None, 200, 200, id="up"),
+        pytest.param(app.UpstreamError(None, "timed out"), 503, 502, id="no answer"),
+        pytest.param(app.UpstreamError(401, "401 Invalid API key"), 503, 502, id="key refused"),
+        pytest.param(app.UpstreamError(400, "400 Invalid login credentials"), 503, 401, id="password refused"),
+    ],
+)
+def test_upstream(monkeypatch: pytest.MonkeyPatch, error: Exception | None, health: int, login: int) -> None:
+    def ask(*_: Any) -> Any:
+        if error:
+            raise error
+        return {"user": {"id": "user-1"}}
+
+    monkeypatch.setattr(app, "ask_supabase", ask)
+    backend = app.App(app.read_settings(GOOD))
+    status, body = backend.reply("GET", "/health", "", b"")
+    assert status == health
+    assert body["dependencies"]["supabase"].get("detail") == (str(error) if error else None)
+    assert backend.reply("POST", "/auth/login", "", b'{"email": "a@b.c", "password": "d"}')[0] == login
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"email": "a@b.c"}', b"\xff"])
+def test_login_needs_both(body: bytes) -> None:
+    assert app.App(app.read_settings(GOOD)).reply("POST", "/auth/login", "", body)[0] == 400
+
+
+def start(**change: str) -> subprocess.Popen[str]:
+    env = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **GOOD, **change}
+    return subprocess.Popen(
+        [sys.executable, str(APP)], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_refuses_to_start() -> None:
+    with start(SUPABASE_SERVICE_KEY="your-supabase-service-role-key") as process:
+        output, _ = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert "SUPABASE_SERVICE_KEY contains a placeholder value" in output
+    assert "your-supabase-service-role-key" not in output
+
+
+def test_runs_and_stops() -> None:
+    """Supabase is away, so it says 503 and which dependency it is; SIGTERM ends it with 0; no secret in the log."""
+    port = free_port()
+    with start(PORT=str(port)) as process:
+        try:
+            for _ in range(200):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                except urllib.error.HTTPError as error:
+                    with error:
+                        status, body = error.code, json.load(error)
+                    break
+                except OSError:
+                    time.sleep(0.05)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10)
+    assert (status, body["status"], body["dependencies"]["supabase"]["status"]) == (503, "degraded", "down")
+    assert process.returncode == 0
+    assert "GET /health 503" in output
+    assert not any(GOOD[name] in output for name in ("SUPABASE_ANON_KEY", "SUPABASE_SERVICE_KEY", "JWT_SECRET"))
