@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
-from .files import explain, fingerprint
+from .files import explain
 from .redact import SHORTEST
 from .secret_rules import is_secret
-
 
 # What Ansible itself writes in the place of such an argument.
 MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"

@@ -30,7 +30,7 @@ EXPECTED = (AppError, EngineError, LockHeld, env_store.EnvError, secret_rules.Ta
 def app_of(params: Mapping[str, Any]) -> App:
     """Return the app that a module's arguments describe, its tables checked."""
     secret_rules.check_table(params["variables"])
-    probe.check_checks(params["checks"])
+    probe.check_checks(params["checks"], known=[variable["name"] for variable in params["variables"]])
     return App(
         name=params["app"],
         directory=(params["directory"] or "").rstrip("/"),

@@ -174,8 +174,8 @@ def _hints(app: App, project: engine.Project, values: Mapping[str, str]) -> list
     found: list[str] = []
     for document in project.documents():
         text = redact(project.logs(document["Id"], LOG_LINES), secrets)
-        found += [hint for hint in hints.hints(text, document) if hint not in found]
-    return found
+        found += [redact(hint, secrets) for hint in hints.hints(text, document)]
+    return list(dict.fromkeys(found))
 
 
 def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, clock: Clock) -> str:

@@ -137,9 +137,9 @@ _RULES: tuple[tuple[str, Callable[[Mapping[str, Any]], list[str]]], ...] = (
     ("crash_loop", _crash_loop),
     ("stopped", _stopped),
     ("upstream_down", _upstream),
-    ("not_listening", _probed(("refused", "reset", "dns"))),
+    ("not_listening", _probed(("refused", "reset", "dns", "unreachable"))),
     ("hung", _probed(("timeout",))),
-    ("erroring", _probed(("status", "body", "header", "latency", "tls"))),
+    ("erroring", _probed(("status", "body", "header", "latency", "tls", "answer"))),
 )
 
 

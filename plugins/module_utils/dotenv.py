@@ -129,6 +129,8 @@ def _name(text: str, position: int, line: int) -> tuple[str, int, bool]:
     """(name, where its value begins, whether there is only the name)."""
     export = re.compile(r"export[ \t\f\r]+").match(text, position)
     begin = position = export.end() if export else position
+    if begin >= len(text):
+        raise DotenvError(line, "there is no name behind `export`")
     while position < len(text) and text[position] not in "=:\n":
         character = text[position]
         if not (character.isalpha() or character.isnumeric() or character in "_.-[]" or character in _LINE_SPACE):

@@ -82,6 +82,15 @@ _FORMAT = re.compile(r"exec format error", re.IGNORECASE)
 _NO_CLIENT = re.compile(r"no curl, wget, python3 or node in this image|executable file not found|: not found\b", re.I)
 
 
+_HARDENED = {
+    "ReadonlyRootfs": True,
+    "CapDrop": ["ALL"],
+    "SecurityOpt": ["no-new-privileges:true"],
+    "Init": True,
+    "Tmpfs": {"/tmp": ""},
+}
+
+
 class _Facts(NamedTuple):
     """What is needed of a container."""
 
@@ -105,8 +114,7 @@ def hints(log_text: str, container: Mapping[str, Any]) -> list[str]:
     """Say which lines of the inventory would let a container live; [] when neither log nor state says so.
 
     :arg log_text: the last lines of its log, redacted: a path or message of them is repeated in the hint.
-    :arg container: one document of `docker inspect`, or what `engine.instance` made of it; {} when it is gone, then the
-        defaults are taken to have been in force.
+    :arg container: one document of `docker inspect`; {} when it is gone, then the defaults are taken to have applied.
     """
     facts = _read(container)
     text = "\n".join(_TIME.sub("", line) for line in [*log_text.splitlines(), facts.error])
@@ -114,9 +122,8 @@ def hints(log_text: str, container: Mapping[str, Any]) -> list[str]:
 
 
 def _read(container: Mapping[str, Any]) -> _Facts:
-    if "HostConfig" not in container:
-        return _read_instance(container)
-    host, config, state = container["HostConfig"], container.get("Config") or {}, container.get("State") or {}
+    host: Mapping[str, Any] = container.get("HostConfig") or _HARDENED
+    config, state = container.get("Config") or {}, container.get("State") or {}
     security = [str(option).replace("=", ":") for option in host.get("SecurityOpt") or []]
     health = (state.get("Health") or {}).get("Log") or []
     return _Facts(
@@ -134,26 +141,6 @@ def _read(container: Mapping[str, Any]) -> _Facts:
         user=_user(config.get("User")),
         tmpfs=tuple(host.get("Tmpfs") or ()),
         mounts=tuple(str(mount.get("Destination")) for mount in container.get("Mounts") or []),
-    )
-
-
-def _read_instance(instance: Mapping[str, Any]) -> _Facts:
-    limits = instance.get("limits") or {}
-    return _Facts(
-        service=instance.get("service") or "<service>",
-        oom_killed=bool(instance.get("oom_killed")),
-        exit_code=instance.get("exit_code") or 0,
-        error=instance.get("error") or "",
-        health_log="\n".join(str(entry.get("output")) for entry in instance.get("health_log") or []),
-        memory=limits.get("memory_bytes") or 0,
-        pids=limits.get("pids") or 0,
-        read_only=bool(instance.get("read_only", True)),
-        dropped=bool(instance.get("cap_drop_all", True)),
-        no_new_privileges=bool(instance.get("no_new_privileges", True)),
-        init=bool(instance.get("init", True)),
-        user=_user(instance.get("user")),
-        tmpfs=tuple(instance.get("tmpfs", ("/tmp",))),
-        mounts=tuple(instance.get("mounts") or ()),
     )
 
 

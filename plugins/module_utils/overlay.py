@@ -3,7 +3,7 @@
 """The table of services and the user's compose file → the overlay that hardens it. Pure.
 
 For each setting the first that says something wins: the table, the user's compose file, the default. So what the user's
-file has says stays as it is, and the overlay holds only what it adds.
+file says stays as it is, and the overlay holds only what it adds.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .hints import hints
 from .services_table import NONE, TABLE, OverlayError, Service, read_table, size
 
-__all__ = ["OverlayError", "Rendered", "check_fit", "hints", "read_table", "render", "weak_points"]
+__all__ = ["OverlayError", "Rendered", "check_fit", "read_table", "render", "weak_points"]
 
 HEADER = f"""\
-# Written by christmas.selfheal from the inventory variable {TABLE}, which explains every setting.
+# Written by christmas.selfheal from the inventory variable {TABLE}.
 # A change made here is overwritten: make it there. Compose merges this file on top of compose.yaml.
 """
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .secret_rules import Finding, describe
+
 STEPS = ("ssh", "env_backup", "service_key", "containers", "health", "api", "frontend")
 """The seven lines of the incident report's checklist, in its order."""
 
@@ -46,7 +48,7 @@ def build(
     about: Mapping[str, Any],
     clock: Mapping[str, float],
     ssh: Mapping[str, str],
-    findings: Sequence[Mapping[str, str]],
+    findings: Sequence[Finding],
     recovery: Mapping[str, Any],
     problem: str,
 ) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def build(
     :returns: about + {healthy, changed, seconds, cause, meaning, evidence, remedies, checklist, failed_step, next_step,
         problem, checks, timeline, incident}; checklist is [{number, step, title, done, seconds, detail}].
     """
-    told = [f"{item['variable']}: {item['rule']}: {item['reason']} Fix: {item['fix']}" for item in findings]
+    told = describe(findings).splitlines()
     problem = ssh["problem"] or problem or " ".join(told)
     healthy = bool(recovery.get("healthy"))
     lines = _checklist(about, clock, ssh, bool(findings), recovery, problem)
@@ -129,9 +131,7 @@ def _failed_step(line: Mapping[str, Any]) -> str:
     return f"{line['number']} of {len(STEPS)}, {line['title']}: {line['detail']}".rstrip(". ")
 
 
-def _next_step(
-    ssh: Mapping[str, str], findings: Sequence[Mapping[str, str]], proved: bool, recovery: Mapping[str, Any]
-) -> str:
+def _next_step(ssh: Mapping[str, str], findings: Sequence[Finding], proved: bool, recovery: Mapping[str, Any]) -> str:
     if ssh["problem"]:
         return ssh["next_step"]
     if findings:

@@ -126,7 +126,20 @@ instances = st.builds(
     oom_killed=st.booleans(),
     exit_code=st.integers(0, 255),
 )
-kinds = ["refused", "timeout", "reset", "dns", "tls", "status", "body", "header", "latency", "skipped"]
+kinds = [
+    "refused",
+    "timeout",
+    "reset",
+    "dns",
+    "unreachable",
+    "tls",
+    "answer",
+    "status",
+    "body",
+    "header",
+    "latency",
+    "skipped",
+]
 results = st.builds(
     result, st.just("check"), st.sampled_from(kinds), st.sampled_from(["health", "api", "frontend"]), st.booleans()
 )

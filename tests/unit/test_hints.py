@@ -287,30 +287,6 @@ def test_a_format_that_the_processor_does_not_know() -> None:
     assert hint.startswith("backend cannot be executed: its image is for another processor")
 
 
-def test_what_is_known_of_an_instance() -> None:
-    """What `engine.instance` tells is enough; what it leaves out is taken to be the default."""
-    instance = {
-        "service": "backend",
-        "oom_killed": True,
-        "exit_code": 137,
-        "error": "",
-        "health_log": [{"output": "no curl, wget, python3 or node in this image"}],
-        "limits": {"memory_bytes": 64 << 20, "pids": 8},
-        "read_only": True,
-    }
-    found = hints("chown: /d: Operation not permitted\nsh: Cannot fork\nopen /a/x: read-only file system", instance)
-    lines = [hint.split("compose_app_services.backend: ")[1] for hint in found]
-    assert lines == [
-        "memory: 128M",
-        "tmpfs: [/tmp, /a] (what is to outlive the container needs a volume in compose.yaml)",
-        'loosen: {cap_add: {to: [CHOWN], because: "changes owners of files at start"}}',
-        "pids: 16",
-        'healthcheck: {test: ["CMD", "a program of the image", "its argument"]}',
-    ]
-    more = {**instance, "oom_killed": False, "exit_code": 1, "health_log": [], "mounts": ["/a"], "user": "5"}
-    assert hints("open /a/x: read-only file system\nsh: 1: cannot create /d/x: Permission denied", more) == []
-
-
 def test_a_container_that_is_gone() -> None:
     (hint,) = hints("open /a/x: read-only file system", {})
     assert "under compose_app_services.<service>: tmpfs: [/tmp, /a]" in hint

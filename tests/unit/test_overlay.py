@@ -89,7 +89,7 @@ def test_the_text_is_plain_enough_to_read() -> None:
     }
     assert render(read_table(table), {"backend": {"restart": "always"}, "job": {}}, (20, 10, 24)).text == (
         """\
-# Written by christmas.selfheal from the inventory variable compose_app_services, which explains every setting.
+# Written by christmas.selfheal from the inventory variable compose_app_services.
 # A change made here is overwritten: make it there. Compose merges this file on top of compose.yaml.
 services:
   backend:

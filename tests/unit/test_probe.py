@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.checks import CheckError, check_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import KINDS, judge, quantile, run_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.web import Answer, Fault, Request
@@ -569,8 +568,3 @@ def test_for_real_with_a_wrong_password(port: int) -> None:
     assert (result["ok"], result["passed"]) == (False, 1)
     assert 'expected 200; it said: {"error": "wrong email or password"}' in result["summary"]
     assert 0.3 <= result["seconds"] < 0.6
-
-
-def test_the_journey_is_all_that_is_imported_at_run_time() -> None:
-    """`probe` is resident in the watcher: what it exports stays small."""
-    assert set(probe.__all__) == {"KINDS", "Check", "CheckError", "check_checks", "run_checks"}

@@ -25,7 +25,7 @@ PROVED = {**CLOCK, "proved": 100.5}
 FINDING = {
     "variable": "SUPABASE_SERVICE_KEY",
     "rule": "placeholder",
-    "reason": "it is a placeholder.",
+    "reason": "it is a placeholder",
     "fix": "put the real one into the vault.",
 }
 

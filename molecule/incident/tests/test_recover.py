@@ -119,10 +119,10 @@ def broken_build(host: Any) -> Iterator[None]:
 
 @pytest.mark.usefixtures("broken_build")
 def test_a_recovery_that_fails_puts_the_env_back_and_says_what_is_next(host: Any, play: Callable[..., Any]) -> None:
-    host.check_output(f"docker tag {APP} kept && docker rmi {APP}")
+    host.check_output(f"docker tag {APP}:1.0.0 kept && docker rmi {APP}:1.0.0")
     before = host.file(ENV).content_string
     ended = play("recover.yml")
-    host.check_output(f"docker tag kept {APP}")
+    host.check_output(f"docker tag kept {APP}:1.0.0")
     assert ended.returncode != 0
     assert host.file(ENV).content_string == before
     _, document = newest_report()
