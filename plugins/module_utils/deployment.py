@@ -15,6 +15,10 @@ from .recovery import LOCK_SECONDS, LOG_LINES, Clock, read, read_env, wait_healt
 from .redact import redact
 
 
+# How long a release that was good before may take to be so again.
+PUT_BACK_SECONDS = 30.0
+
+
 class DeployError(Exception):
     """The release was not deployed; the message says why, and what runs now. `hints` are lines for the inventory."""
 
@@ -89,7 +93,13 @@ def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Cloc
     if check:
         return _result(True, False, "", differences, {}, clock.monotonic() - begun)
 
-    _require_ports(model, instances)
+    try:
+        _require_ports(model, instances)
+    except DeployError:
+        # What the files say cannot run; what runs is what the last good files say.
+        if good is not None:
+            release.put_back_files(app.directory, str(good["id"]))
+        raise
     failure, checks = _switch(app, project, build and _builds(model), gate_timeout, clock)
     if failure:
         hints = _hints(app, project, env["values"])
@@ -136,10 +146,7 @@ def _differences(
 
 def _require_ports(model: Mapping[str, Any], instances: list[dict[str, Any]]) -> None:
     """Refuse before anything is touched when a foreign process holds a port that the app publishes."""
-    running = {item["service"] for item in instances if item["state"] == "running"}
-    for port in engine.published_ports(model):
-        if port["service"] in running:
-            continue
+    for port in engine.unheld_ports(model, instances):
         for holder in host.listeners(port["port"]):
             raise DeployError(
                 f"port {port['port']}, which service {port['service']} publishes, is held by {holder['process']} "
@@ -188,11 +195,12 @@ def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, clock: Clock)
             except (env_store.EnvError, OSError) as error:
                 return f"The last good release {good['id']} could not be put back: {error}"
         result = engine.Project(app.name, app.directory).up()
-        return (
-            f"The last good release {good['id']} is put back and serves."
-            if result.code == 0
-            else f"The last good release {good['id']} could not be started: {result.reason}"
-        )
+        if result.code:
+            return f"The last good release {good['id']} could not be started: {result.reason}"
+        wait_healthy(app, None, PUT_BACK_SECONDS, clock)
+        checks = read(app, None, 0.0, clock)["probe"]
+        said = "serves" if checks["ok"] else f"does not pass either, so the cause lies elsewhere: {checks['summary']}"
+        return f"The last good release {good['id']} is put back and {said}."
     if ran:
         # The app ran before it was ever deployed from here: its own compose file, without the overlay, is what it had.
         result = engine.Project(app.name, app.directory, [engine.USER_FILE]).up()

@@ -227,22 +227,27 @@ def instance(document: Mapping[str, Any]) -> dict[str, Any]:
         },
         "read_only": bool(host.get("ReadonlyRootfs")),
         "restart_policy": (host.get("RestartPolicy") or {}).get("Name", ""),
+        "ports": sorted(
+            {
+                int(binding["HostPort"])
+                for bindings in (host.get("PortBindings") or {}).values()
+                for binding in bindings or []
+                if str(binding.get("HostPort", "")).isdigit()
+            }
+        ),
     }
 
 
-def published_ports(model: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the ports that a merged model publishes: [{service, address, port, protocol}]."""
+def unheld_ports(model: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the ports that a merged model publishes and no living container of it holds: [{service, port}].
+
+    A restarting container counts as living: the engine's own proxy may hold its port just then.
+    """
+    held = {port for item in instances if item["state"] in ("running", "restarting") for port in item["ports"]}
     found = []
     for service, spec in sorted((model.get("services") or {}).items()):
         for port in spec.get("ports") or []:
             published = str(port.get("published") or "")
-            if published.isdigit():
-                found.append(
-                    {
-                        "service": service,
-                        "address": port.get("host_ip") or "0.0.0.0",
-                        "port": int(published),
-                        "protocol": port.get("protocol", "tcp"),
-                    }
-                )
+            if published.isdigit() and port.get("protocol", "tcp") == "tcp" and int(published) not in held:
+                found.append({"service": service, "port": int(published)})
     return found

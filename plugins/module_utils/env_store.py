@@ -231,14 +231,13 @@ def _put(
         after=_marks(content),
         why=differs,
     )
-    recorded = bool(known) and known[-1]["fingerprint"] == mark
-    if dry_run or (recorded and not differs):
+    if dry_run or (not differs and _is_newest(known, mark)):
         return change
     _check_directory(path)
     _make_directory(history)
     if old is not None and replaced and _find(known, fingerprint(old)) is None:
         _record(history, known, old, now=now, why="found")
-    if not recorded:
+    if not _is_newest(known, mark):
         _record(history, known, content, now=now, why=why)
     _bring(path, content, differs, uid, gid, MODE)
     _prune(history, known, keep, mark, now)
@@ -317,6 +316,10 @@ def _marks(content: bytes) -> dict[str, str]:
 
 def _find(known: Sequence[Version], mark: str) -> Version | None:
     return next((version for version in known if version["fingerprint"] == mark), None)
+
+
+def _is_newest(known: Sequence[Version], mark: str) -> bool:
+    return bool(known) and known[-1]["fingerprint"] == mark
 
 
 def _id(mark: str, now: float) -> str:

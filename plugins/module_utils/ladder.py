@@ -57,7 +57,5 @@ def next_remedy(cause: str, tried: Sequence[str], available: Collection[str]) ->
 
 def next_step(cause: str) -> str:
     """Return what a person does next when the ladder for `cause` has come to its end."""
-    other = (
-        "Read the evidence kept with the incident, the last log lines first; correct the app and deploy it."
-    )
+    other = "Read the evidence kept with the incident, the last log lines first; correct the app and deploy it."
     return f"{NEXT_STEP.get(cause, other)} Then run recover.yml again."

@@ -208,7 +208,7 @@ def low_entropy(text: str) -> str | None:
         wanted = min(wanted, 1.6)
     elif re.fullmatch(r"[0-9a-fA-F-]+", text):
         wanted = min(wanted, 2.3)
-    return f"it is too regular to be random (below {wanted:.1f} bits a character)" if entropy(text) < wanted else None
+    return "it is too regular to be random" if entropy(text) < wanted else None
 
 
 def entropy(text: str) -> float:

@@ -113,11 +113,8 @@ def _read_engine(app: App, facts: dict[str, Any]) -> None:
         facts["config_error"] = str(error) if facts["env"]["exists"] else ""
         return
     facts["services"] = sorted(model.get("services") or {})
-    running = {item["service"] for item in facts["instances"] if item["state"] == "running"}
     facts["ports"] = [
-        {**port, "holders": host.listeners(port["port"])}
-        for port in engine.published_ports(model)
-        if port["service"] not in running
+        {**port, "holders": host.listeners(port["port"])} for port in engine.unheld_ports(model, facts["instances"])
     ]
 
 

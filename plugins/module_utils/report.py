@@ -61,7 +61,7 @@ def build(
     :arg recovery: what `recovery.recover` returned; empty when it was not run or gave no outcome.
     :arg problem: why there is no outcome.
     :returns: about + {healthy, changed, seconds, cause, meaning, evidence, remedies, checklist, failed_step, next_step,
-        problem, checks, timeline, incident}; checklist is [{number, step, title, done, seconds, detail}].
+        problem, checks, timeline, incident, verdict}; checklist is [{number, step, title, done, seconds, detail}].
     """
     told = describe(findings).splitlines()
     problem = ssh["problem"] or problem or " ".join(told)
@@ -70,7 +70,7 @@ def build(
     failed = [line for line in lines if not line["done"]]
     # What went wrong was told of its step; the steps after it were only not reached.
     failed = [line for line in failed if line["detail"] != NOT_REACHED] or failed
-    return {
+    built = {
         **about,
         "healthy": healthy,
         "changed": bool(recovery.get("changed")),
@@ -87,6 +87,7 @@ def build(
         "timeline": list(recovery.get("timeline") or []),
         "incident": dict(recovery.get("incident") or {}),
     }
+    return {**built, "verdict": _verdict(built)}
 
 
 def _checklist(
@@ -140,6 +141,19 @@ def _next_step(ssh: Mapping[str, str], findings: Sequence[Finding], proved: bool
     if not proved:
         return f"Put that right, then {_AGAIN}. {_LAST_GOOD}"
     return recovery.get("next_step") or f"Put that right, then {_AGAIN}."
+
+
+def _verdict(built: Mapping[str, Any]) -> str:
+    """The last line of a run that failed: which step, why, and what to do."""
+    if built["healthy"]:
+        return ""
+    failed = built["failed_step"]
+    because = "; ".join(item for item in map(_one_line, built["evidence"]) if item.rstrip(".") not in failed)
+    return (
+        f"{built['app']} on {built['host']} is NOT recovered. Failed at step {failed}."
+        + (f" Cause: {because.rstrip('.')}." if because else "")
+        + f" Next: {built['next_step']}"
+    )
 
 
 def _one_line(text: object) -> str:

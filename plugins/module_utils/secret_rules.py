@@ -26,9 +26,9 @@ from .variable_table import (
     label,
     required,
     secrets_of,
-    source,
     text_of,
     texts,
+    whence,
 )
 
 __all__ = [
@@ -181,8 +181,8 @@ def _absent(variable: Variable, values: Mapping[str, Any]) -> list[Problem]:
         return []
     if given(variable, values) is None:
         hint = _typo_hint(str(variable["name"]), [str(other) for other in values])
-        return [Problem("missing", "it has no value", f"Put it in the vault; it comes from: {source(variable)}.{hint}")]
-    return [Problem("empty", "its value is empty", f"Put the value in; it comes from: {source(variable)}.")]
+        return [Problem("missing", "it has no value", f"Put it in the vault.{whence(variable)}{hint}")]
+    return [Problem("empty", "its value is empty", f"Put the value in.{whence(variable)}")]
 
 
 def _typo_hint(name: str, others: Sequence[str]) -> str:
@@ -206,7 +206,9 @@ def _find_swapped(slots: Sequence[_Slot], now: float) -> None:
                 continue
             for slot, partner, after in ((one, other, after_one), (other, one, after_other)):
                 slot.problems = [
-                    Problem("swapped", f"it and {partner.name} are swapped", "Put each value in the other's place."),
+                    Problem(
+                        "swapped", f"it and {partner.name} are swapped: each holds the other's value", "Exchange them."
+                    ),
                     *after,
                 ]
 

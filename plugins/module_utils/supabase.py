@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from . import web
 from .secret_rules import Finding, Variable, read_bare
-from .variable_table import source
+from .variable_table import whence
 
 Fetch = Callable[[web.Request], web.Answer]
 
@@ -82,7 +82,7 @@ def _ask(url_name: str, base: str, question: _Question, timeout: float, fetch: F
     if answer.status == _OK:
         return None
     variable = question.variable
-    again = f"Copy it again; it comes from: {source(variable)}."
+    again = f"Copy it again.{whence(variable)}"
     if answer.status == _FORBIDDEN and variable["kind"] == "supabase_service_key":
         return _finding(variable, "wrong_kind", "the project takes it for the public (anon) key", again)
     if answer.status in (_UNAUTHORIZED, _FORBIDDEN):

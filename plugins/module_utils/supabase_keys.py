@@ -119,7 +119,11 @@ def read_address(text: str) -> tuple[Address | None, list[Problem]]:
     parts = split_url(text)
     if parts is None or not re.fullmatch(r"[!-~]+", text) or not parts.scheme:
         if REF.fullmatch(text):
-            return None, [Problem("bad_url", "it is the project's ref alone", "Write https://, ref, .supabase.co.")]
+            return None, [
+                Problem(
+                    "bad_url", "it is the project's ref alone", "Write https:// before it and .supabase.co behind it."
+                )
+            ]
         return None, [Problem("bad_url", "it is not an address", "Write it as https://<project ref>.supabase.co.")]
     problem = _not_an_api_address(parts)
     if problem:
@@ -266,7 +270,7 @@ def _signature_problem(header: dict[str, Any], signature: str) -> Problem | None
     elif isinstance(algorithm, str) and algorithm in _SIGNATURE_LENGTH:
         wanted = _SIGNATURE_LENGTH[algorithm]
     else:
-        return Problem("bad_format", "its header names no way of signing that Supabase uses", f"{AGAIN}.")
+        return Problem("bad_format", "it is not signed in a way that Supabase uses", f"{AGAIN}.")
     if len(signature) < wanted:
         return Problem(
             "truncated",
@@ -302,7 +306,7 @@ def _date_problems(claims: dict[str, Any], now: float) -> list[Problem]:
     begins, ends = claims.get("nbf", claims.get("iat")), claims.get("exp")
     for moment in (begins, ends):
         if moment is not None and not _is_moment(moment):
-            return [Problem("bad_format", "its dates are no numbers of seconds", f"{AGAIN}.")]
+            return [Problem("bad_format", "its dates cannot be read", f"{AGAIN}.")]
     if ends is not None and ends <= now:
         return [Problem("expired", f"it expired on {_date(ends)}", "Make a new key, or use the new key format.")]
     if begins is not None and begins > now + FUTURE_SECONDS:

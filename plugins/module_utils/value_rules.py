@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote
 from . import supabase_keys
 from .placeholders import encrypted, is_sample, low_entropy, obvious, placeholder, unresolved
 from .supabase_keys import Key, Problem
-from .variable_table import HIGHEST_PORT, Variable, is_secret, source
+from .variable_table import HIGHEST_PORT, Variable, is_secret, whence
 
 # The value is not of the slot's kind at all: it may belong into another one.
 _MISFITS = frozenset(
@@ -86,7 +86,7 @@ def blank(text: str) -> bool:
 
 def copy_again(variable: Variable) -> str:
     """The fix for a value that was taken from the wrong place, or not whole."""
-    return f"Copy it again; it comes from: {source(variable)}."
+    return f"Copy it again.{whence(variable)}"
 
 
 def unwrap(variable: Variable, text: str) -> tuple[str, list[Problem]]:
@@ -185,8 +185,12 @@ def prove_text(variable: Variable, text: str, now: float) -> list[Problem]:
         ("placeholder", obvious(text)),
     ):
         if reason:
-            fix = "Decrypt it" if rule == "encrypted" else "Put the value itself in"
-            return [Problem(rule, reason, f"{fix}; it comes from: {source(variable)}.")]
+            fix = (
+                "Was the vault opened for it? Put the plain value in"
+                if rule == "encrypted"
+                else "Put the value itself in"
+            )
+            return [Problem(rule, reason, f"{fix}.{whence(variable)}")]
     if text == variable["name"]:
         return [Problem("placeholder", "it is the variable's own name", copy_again(variable))]
     if is_secret(variable) and is_sample(text):
@@ -236,7 +240,7 @@ def _own_words(variable: Variable) -> tuple[str, ...]:
 def _placeholder_problem(variable: Variable, text: str) -> Problem | None:
     reason = placeholder(text, _own_words(variable))
     if reason:
-        return Problem("placeholder", reason, f"Put the real value in the vault; it comes from: {source(variable)}.")
+        return Problem("placeholder", reason, f"Put the real value in the vault.{whence(variable)}")
     return None
 
 
@@ -248,7 +252,7 @@ def _prove_key(variable: Variable, text: str, now: float) -> list[Problem]:
         return [problem or Problem("wrong_kind", f"it is no Supabase key: {_resembles(text)}", copy_again(variable))]
     if key is not None and key.role != wanted:
         return [_wrong_role(variable, key), *problems]
-    return [problem._replace(fix=f"{problem.fix} It comes from: {source(variable)}.") for problem in problems]
+    return [problem._replace(fix=f"{problem.fix}{whence(variable)}") for problem in problems]
 
 
 def _wrong_role(variable: Variable, key: Key) -> Problem:
@@ -343,7 +347,7 @@ def _prove_redis_url(variable: Variable, text: str, now: float) -> list[Problem]
 
 def _prove_server_address(variable: Variable, text: str, scheme: str, form: str) -> list[Problem]:
     """An address with a password in it: scheme, brackets, characters that should have been quoted, the password."""
-    again = f"Write it as {form}; it comes from: {source(variable)}."
+    again = f"Write it as {form}.{whence(variable)}"
     if re.search(r"\[[A-Za-z][A-Za-z0-9 _-]*\]|<[A-Za-z][A-Za-z0-9 _-]*>", text):
         return [Problem("placeholder", "a name in brackets stands in it, where the password should be", again)]
     begins = re.match(rf"{scheme}://", text)
@@ -472,7 +476,7 @@ def _length_problems(variable: Variable, text: str) -> list[Problem]:
     if len(text) >= wanted:
         return []
     fix = "Make a longer one: openssl rand -hex 32." if is_secret(variable) else copy_again(variable)
-    return [Problem("too_short", f"it has {len(text)} characters and needs {wanted}", fix)]
+    return [Problem("too_short", f"it has {len(text)} of at least {wanted} characters", fix)]
 
 
 def _prove_integer(variable: Variable, text: str, now: float) -> list[Problem]:

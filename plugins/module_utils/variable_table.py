@@ -19,16 +19,16 @@ Variable = Mapping[str, Any]
 # How the inventory calls the table; errors name it, because that is where it is mended.
 TABLE = "app_env_variables"
 
-# Kind → where such a value comes from when the entry does not say.
+# Kind → what such a value is, and where it comes from when the entry does not say.
 KINDS = {
     "supabase_url": "Supabase dashboard, Project Settings, Data API: project URL",
     "supabase_anon_key": "Supabase dashboard, Project Settings, API Keys: publishable or anon key",
     "supabase_service_key": "Supabase dashboard, Project Settings, API Keys: secret or service_role key",
-    "jwt_secret": "openssl rand -hex 32, once; every instance of the app has the same",
+    "jwt_secret": "made once with openssl rand -hex 32, the same for every instance of the app",
     "port": "the port that the app listens on, inside its container",
     "url": "a web address, with https://",
     "postgres_dsn": "Supabase dashboard, Connect: connection string, with the password filled in",
-    "redis_url": "redis://:password@host:6379/0",
+    "redis_url": "your Redis, as redis://:password@host:6379/0",
     "token": "the service that the token is for",
     "enum": "one of the choices",
     "integer": "a whole number",
@@ -37,6 +37,9 @@ KINDS = {
     "email": "an e-mail address",
     "boolean": "true or false",
 }
+_KINDS_WITH_A_PLACE = frozenset(
+    {"supabase_url", "supabase_anon_key", "supabase_service_key", "jwt_secret", "postgres_dsn"}
+)
 _PLAIN_KINDS = frozenset({"supabase_url", "port", "url", "enum", "integer", "boolean", "pattern", "text", "email"})
 
 _ENTRY_KEYS = (
@@ -124,6 +127,12 @@ def source(variable: Variable) -> str:
     return (
         str(variable.get("source") or KINDS.get(str(variable.get("kind")), "wherever it was made")).strip().rstrip(".")
     )
+
+
+def whence(variable: Variable) -> str:
+    """`` Source: …`` to end a fix with; nothing where the kind says no more than the finding does."""
+    told = variable.get("source") or str(variable.get("kind")) in _KINDS_WITH_A_PLACE
+    return f" Source: {source(variable)}." if told else ""
 
 
 def text_of(value: object) -> str | None:

@@ -41,6 +41,13 @@ def _name_the_collection() -> None:
 _name_the_collection()
 
 
+@pytest.fixture(autouse=True)
+def _own_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a process's empty list of warnings: Ansible's modules are run many times in this one."""
+    for name in ("_global_warnings", "_global_deprecations"):
+        monkeypatch.setattr(f"ansible.module_utils.common.warnings.{name}", {})
+
+
 def _is_here(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

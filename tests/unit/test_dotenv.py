@@ -92,7 +92,7 @@ PARSED = [
     ("a variable", "A=b\nB=$A-${A}\nC='$A'", {"A": "b", "B": "b-b", "C": "$A"}),
     ("a variable that is not set", "A=${B}c$B", {"A": "c"}),
     ("a variable below", "A=$B\nB=c", {"A": "", "B": "c"}),
-    ("a dollar", "A=$$B\nB=\"\\$A$$\"\nC=5$\nD=$5", {"A": "$B", "B": "$A$", "C": "5$", "D": "$5"}),
+    ("a dollar", 'A=$$B\nB="\\$A$$"\nC=5$\nD=$5', {"A": "$B", "B": "$A$", "C": "5$", "D": "$5"}),
     ("defaults", "A=\nB=${A:-x}${A-y}${Z-z}${Z:-$A}", {"A": "", "B": "xz"}),
     ("alternatives", "A=b\nE=\nB=${A:+x}${A+y}${E:+n}${E+e}${Z+n}", {"A": "b", "E": "", "B": "xye"}),
     ("a default in braces", "A=${B:-${C:-d}}e", {"A": "de"}),
@@ -102,7 +102,7 @@ PARSED = [
     ("a BOM", "\ufeffA=b", {"A": "b"}),
     ("CR LF", "A=b\r\nB='c'\r\n", {"A": "b", "B": "c"}),
     ("two on a line", "A='b'B='c'", {"A": "b", "B": "c"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "values"), [row[1:] for row in PARSED], ids=[row[0] for row in PARSED])

@@ -134,3 +134,15 @@ def test_markdown_keeps_tables_and_lists_whole() -> None:
     assert "1. recreate (2.00 s): made anew" in page
     assert "Failed at step 5 of 7, Health check passed: health told.\n\nDo it.\n" in page
     assert "`/x`" in page
+
+
+def test_the_verdict_names_step_cause_and_what_to_do() -> None:
+    evidence = ["port 8000 is held by nginx (pid 7)."]
+    sick = report.build(ABOUT, PROVED, REACHED, [], outcome("health", evidence=evidence, next_step="Stop it."), "")
+    assert sick["verdict"] == (
+        "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check passed: health told. "
+        "Cause: port 8000 is held by nginx (pid 7). Next: Stop it."
+    )
+    away = report.build(ABOUT, CLOCK, AWAY, [], {}, "")
+    assert away["verdict"].count("no route to host") == 1
+    assert report.build(ABOUT, PROVED, REACHED, [], outcome(), "")["verdict"] == ""

@@ -102,10 +102,10 @@ def test_an_expired_key_says_when() -> None:
 def test_swapped_keys_name_each_other() -> None:
     values = {"SUPABASE_ANON_KEY": GOOD["SUPABASE_SERVICE_KEY"], "SUPABASE_SERVICE_KEY": GOOD["SUPABASE_ANON_KEY"]}
     found = secret_rules.describe(secret_rules.prove(TABLE, {**GOOD, **values}, NOW)).splitlines()
-    fix = "Fix: Put each value in the other's place."
+    said = "are swapped: each holds the other's value. Fix: Exchange them."
     assert found == [
-        f"SUPABASE_ANON_KEY: swapped: it and SUPABASE_SERVICE_KEY are swapped. {fix}",
-        f"SUPABASE_SERVICE_KEY: swapped: it and SUPABASE_ANON_KEY are swapped. {fix}",
+        f"SUPABASE_ANON_KEY: swapped: it and SUPABASE_SERVICE_KEY {said}",
+        f"SUPABASE_SERVICE_KEY: swapped: it and SUPABASE_ANON_KEY {said}",
     ]
 
 
@@ -436,5 +436,6 @@ def test_the_example_has_a_comment_for_each_variable_and_no_value() -> None:
     assert secret_rules.example(variables).split("\n\n", 1)[1] == (
         "# port, default 8000: the container's port\nPORT=\n\n"
         "# enum, optional, one of info, debug: one of the choices\nLOG_LEVEL=\n\n"
-        "# jwt_secret, secret: openssl rand -hex 32, once; every instance of the app has the same\nJWT_SECRET=\n"
+        "# jwt_secret, secret: made once with openssl rand -hex 32, the same for every instance of the app\n"
+        "JWT_SECRET=\n"
     )

@@ -7,7 +7,21 @@ from __future__ import annotations
 import string
 from typing import Any
 
-from .synthetic import GOOD, HEX, NOW, OTHER_REF, REF, SELF_HOSTED, SIGNING_SECRET, YEAR, legacy, new_key, noise, token
+from .synthetic import (
+    GOOD,
+    HEX,
+    NOW,
+    OTHER_REF,
+    REF,
+    SELF_HOSTED,
+    SIGNING_SECRET,
+    YEAR,
+    legacy,
+    new_key,
+    noise,
+    pem,
+    token,
+)
 
 Row = tuple[str, dict[str, Any], dict[str, dict[str, Any]]]
 
@@ -142,11 +156,7 @@ _accept_each(
         "a bot": "7" + noise("bot", 9, string.digits) + ":AA" + noise("bot2", 33),
         "GitHub": "ghp_" + noise("gh", 36, string.ascii_letters + string.digits),
         "a JWT": token({"sub": "0d9f", "aud": "shop"}),
-        "a PEM file": "-----BEGIN PRIVATE KEY-----\n"
-        + noise("pem", 64, _BASE64)
-        + "\n"
-        + noise("pem2", 40, _BASE64)
-        + "=\n-----END PRIVATE KEY-----\n",
+        "a PEM file": pem("PRIVATE KEY", noise("pem", 64, _BASE64), noise("pem2", 40, _BASE64) + "="),
         "a service account": '{"type": "service_account", "private_key_id": "'
         + noise("sa", 40, HEX)
         + '", "test": [1]}',

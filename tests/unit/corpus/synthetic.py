@@ -64,6 +64,11 @@ def new_key(kind: str = "secret", ref: str = REF, seed: str = "key") -> str:
     return f"{body}_{base64.urlsafe_b64encode(digest).decode()[:8]}"
 
 
+def pem(label: str, *lines: str, whole: bool = True) -> str:
+    """A file in PEM format, with its line end; ``whole``: with its last line."""
+    return "\n".join([f"-----BEGIN {label}-----", *lines, *([f"-----END {label}-----"] if whole else []), ""])
+
+
 def changed(text: str, at: int) -> str:
     """``text`` with the letter or digit at or after ``at`` replaced by its neighbour: a typo."""
     while not text[at].isalnum():

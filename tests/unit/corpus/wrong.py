@@ -19,6 +19,7 @@ from .synthetic import (
     legacy,
     new_key,
     noise,
+    pem,
     token,
 )
 
@@ -188,7 +189,7 @@ _refuse(
         "Ansible Vault": "$ANSIBLE_VAULT;1.1;AES256\n6132333435363738",
         "sops": "ENC[AES256_GCM,data:9sT3,iv:4z==,tag:1==,type:str]",
         "Vault transit": "vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok481zoCmHnSeDX9vyf7w==",
-        "PGP": "-----BEGIN PGP MESSAGE-----\nhQEMA\n-----END PGP MESSAGE-----",
+        "PGP": pem("PGP MESSAGE", "hQEMA"),
     },
 )
 
@@ -545,11 +546,11 @@ _refuse(
         "a token": token({"sub": "0d9f"}),
         "a Supabase key": new_key("secret", seed="else"),
         "an address": "https://10.0.0.7/jwks/0d9f3b7a51",
-        "a public key": "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQ\n-----END PUBLIC KEY-----",
+        "a public key": pem("PUBLIC KEY", noise("public", 40)),
         "a JSON key": '{"kty": "oct", "k": "Wq7kdfPz2Wq7kdfPz2Wq7kdfPz2"}',
     },
 )
-_refuse("PAYMENT_TOKEN", "truncated", {"a PEM file without its end": "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n"})
+_refuse("PAYMENT_TOKEN", "truncated", {"a PEM file without its end": pem("PRIVATE KEY", noise("pem", 40), whole=False)})
 
 # --- several variables ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_files
+short_description: Write several small configuration files in one go
+version_added: 0.1.0
+description:
+  - Writes configuration files, and the directories they are in, in one module run. With M(ansible.builtin.file) and
+    M(ansible.builtin.template) each file takes three.
+  - All files that change are validated before the first one is written. Each is replaced atomically.
+author: christmas.selfheal contributors
+extends_documentation_fragment:
+  - christmas.selfheal.attributes
+attributes:
+  check_mode:
+    support: full
+    description: A validator that is not installed yet is passed over.
+  diff_mode:
+    support: full
+options:
+  files:
+    description: The files.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Absolute path.
+        type: path
+        required: true
+      content:
+        description: What stands in the file.
+        type: str
+      mode:
+        description: Permissions, as an octal number in quotes.
+        type: str
+        default: "0644"
+      state:
+        description: V(absent) deletes the file.
+        type: str
+        choices: [present, absent]
+        default: present
+      validate:
+        description: Command that accepts or refuses the file, as a list of words; C(%s) stands for a copy of the file.
+        type: list
+        elements: str
+seealso:
+  - module: ansible.builtin.template
+"""
+
+EXAMPLES = r"""
+- name: Limit the journal, rotate logs
+  christmas.selfheal.host_files:
+    files:
+      - path: /etc/systemd/journald.conf.d/limits.conf
+        content: |
+          [Journal]
+          SystemMaxUse=500M
+      - path: /etc/logrotate.d/shop
+        content: "{{ lookup('ansible.builtin.template', 'logrotate.j2') }}"
+        validate: [logrotate, --debug, "%s"]
+"""
+
+RETURN = r"""
+files:
+  description: Paths of the files that changed.
+  returned: success
+  type: list
+  elements: str
+lacking:
+  description: The validator that is not installed.
+  returned: when that is why it failed
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, engine, host_files
+
+FILE = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str"},
+    "mode": {"type": "str", "default": "0644"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "validate": {"type": "list", "elements": "str"},
+}
+VALIDATOR_SECONDS = 30.0
+
+
+def run(command: list[str]) -> tuple[int, str]:
+    """Run a validator."""
+    result = engine.run(command, VALIDATOR_SECONDS)
+    if result.code == 127:
+        raise FileNotFoundError(command[0])
+    return result.code, result.err or result.out
+
+
+def main() -> None:
+    """Compare, validate, write, exit."""
+    module = AnsibleModule(
+        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": FILE}},
+        supports_check_mode=True,
+    )
+    wanted = module.params["files"]
+    try:
+        changes = host_files.plan(wanted)
+        try:
+            host_files.validate(changes, {item["path"]: item["validate"] for item in wanted if item["validate"]}, run)
+        except host_files.HostFilesError as error:
+            if not (error.lacking and module.check_mode):
+                raise
+        if not module.check_mode:
+            host_files.apply(changes)
+    except host_files.HostFilesError as error:
+        ansible_door.fail(module, error, **({"lacking": error.lacking} if error.lacking else {}))
+    except OSError as error:
+        ansible_door.fail(module, error)
+    module.exit_json(
+        changed=bool(changes), files=[change.path for change in changes], diff=[change.diff() for change in changes]
+    )
+
+
+if __name__ == "__main__":
+    main()
