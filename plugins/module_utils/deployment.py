@@ -14,7 +14,6 @@ from .files import hold_lock
 from .recovery import LOCK_SECONDS, LOG_LINES, Clock, read, read_env, wait_healthy
 from .redact import redact
 
-
 # How long a release that was good before may take to be so again.
 PUT_BACK_SECONDS = 30.0
 
@@ -194,7 +193,9 @@ def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, clock: Clock)
                 env_store.restore_env(app.env, app.history, now=clock.now())
             except (env_store.EnvError, OSError) as error:
                 return f"The last good release {good['id']} could not be put back: {error}"
-        result = engine.Project(app.name, app.directory).up()
+        project = engine.Project(app.name, app.directory)
+        result = project.put_back_images(good["images"])
+        result = result if result.code else project.up()
         if result.code:
             return f"The last good release {good['id']} could not be started: {result.reason}"
         wait_healthy(app, None, PUT_BACK_SECONDS, clock)
@@ -225,6 +226,7 @@ def _record(app: App, project: engine.Project, wanted: Mapping[str, Any], clock:
         **wanted,
     }
     release.record(app.directory, document)
+    project.keep_images(document["images"])
     release.mark_last_good(app.directory, name)
     env_store.mark_good(app.history, str(wanted["env"]))
     return name

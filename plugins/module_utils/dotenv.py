@@ -96,20 +96,20 @@ def _quote(value: str) -> str:
 def _entries(text: str, look_up: Callable[[str], str | None]) -> Iterator[_Entry]:
     """The entries of the file in order; ``look_up`` gives the value of a name above (None: not set)."""
     text = text[1:] if text.startswith("\ufeff") else text
-    position = 0
+    position, line = 0, 1
     while True:
-        position = _skip(text, position)
+        begin, position = position, _skip(text, position)
+        line += text.count("\n", begin, position)
         if position >= len(text):
             return
-        line = text.count("\n", 0, position) + 1
         if "\0" in text[position : position + 1]:
             raise DotenvError(line, "a NUL byte stands where a name should; the file is damaged")
-        name, position, only_name = _name(text, position, line)
-        if only_name:
-            yield _Entry(line, name, None)
-            continue
-        value, position = _value(text, position, line, look_up)
+        begin, (name, position, only_name) = position, _name(text, position, line)
+        value = None
+        if not only_name:
+            value, position = _value(text, position, line, look_up)
         yield _Entry(line, name, value)
+        line += text.count("\n", begin, position)
 
 
 def _skip(text: str, position: int) -> int:

@@ -178,6 +178,23 @@ class Project:
         asked = run(["docker", "logs", "--timestamps", "--tail", str(lines), container], timeout)
         return "\n".join(part.rstrip() for part in (asked.out, asked.err) if part.strip())
 
+    def keep_images(self, images: Mapping[str, str]) -> None:
+        """Tag {service: image id} as the last good ones, so that neither a build nor a clean-up takes them away."""
+        for service, image in images.items():
+            run(["docker", "tag", image, f"selfheal/{self.app}-{service}:last-good"], 10.0)
+
+    def put_back_images(self, images: Mapping[str, str]) -> Result:
+        """Give {service: image id} the names that the compose files use: a build since may have moved them."""
+        services = self.config().get("services") or {}
+        for service, image in images.items():
+            name = services.get(service, {}).get("image") or f"{self.app}-{service}"
+            if "@" in name:
+                continue
+            tagged = run(["docker", "tag", image, name], 10.0)
+            if tagged.code:
+                return tagged
+        return Result(0, "", "")
+
     def build(self, timeout: float = 1800.0) -> Result:
         """Build the images of the services that have a build section."""
         return self.compose("build", "--quiet", timeout=timeout)

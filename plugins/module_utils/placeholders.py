@@ -96,7 +96,7 @@ _REFERENCES: tuple[tuple[re.Pattern[str], str], ...] = (
 _REFERENCES_INSIDE = (
     (re.compile(r"\{\{\s*[A-Za-z_][\w.| ]{2,}\}\}"), "a template that nobody filled in stands in it"),
     (
-        re.compile(r"\$\{(?:[A-Z_][A-Z0-9_]{2,}|[a-z_][a-z0-9_.]{2,})(?::?[?+-][^}]*)?\}"),
+        re.compile(r"\$\{(?:[A-Z_][A-Z0-9_]{2,}|[a-z_][a-z0-9_.]{2,})(?::?[?+-][^}$]{0,200})?\}"),
         "the name of a variable stands in it",
     ),
 )
