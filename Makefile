@@ -76,7 +76,7 @@ lint: setup-test ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fr
 	@tools/lint
 
 .PHONY: unit
-unit: setup-test ## the unit tests
+unit: setup-test lab ## the unit tests (one of them asks the lab's Compose)
 	@$(in_venv) pytest
 
 .PHONY: unit-other

@@ -72,9 +72,13 @@ def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Cloc
         instances = project.containers()
     except engine.EngineError as error:
         if check:
-            return _result(True, False, "", [str(error)], {}, clock.monotonic() - begun)
+            # Files and env that earlier steps would put right are not there in check mode.
+            reason = str(error) if project.files else "nothing was deployed here yet"
+            return _result(True, False, "", [reason], {}, clock.monotonic() - begun)
         raise DeployError(str(error)) from error
     env = read_env(app, clock.now())
+    if env["findings"] and check:
+        return _result(True, False, "", ["the env in force does not pass its rules"], {}, clock.monotonic() - begun)
     if env["findings"]:
         told = "\n".join(
             f"{item['variable']}: {item['rule']}: {item['reason']} Fix: {item['fix']}" for item in env["findings"]
@@ -89,16 +93,15 @@ def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Cloc
         if facts["probe"]["ok"]:
             return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
         differences = [f"the checks fail: {facts['probe']['summary']}"]
-    if check:
-        return _result(True, False, "", differences, {}, clock.monotonic() - begun)
-
     try:
         _require_ports(model, instances)
     except DeployError:
         # What the files say cannot run; what runs is what the last good files say.
-        if good is not None:
+        if good is not None and not check:
             release.put_back_files(app.directory, str(good["id"]))
         raise
+    if check:
+        return _result(True, False, "", differences, {}, clock.monotonic() - begun)
     failure, checks = _switch(app, project, build and _builds(model), gate_timeout, clock)
     if failure:
         hints = _hints(app, project, env["values"])

@@ -233,11 +233,15 @@ def _recover(app: App, values: Mapping[str, str] | None, build: bool, deadline: 
     run = _Run(app, clock, _secrets(app, facts["env"], values))
     run.note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
     begun = clock.monotonic()
-    kept = env_store.remember(app.env, app.history, now=clock.now())
+    kept = False
+    try:
+        kept = env_store.remember(app.env, app.history, now=clock.now())
+    except (env_store.EnvError, OSError) as error:
+        # A full disk is a cause to deal with, not a reason to give up before it is named.
+        run.note(f"the env could not be kept: {error}")
     run.seconds["env_backup"] = round(clock.monotonic() - begun, 3)
     if found.healthy:
-        if facts["env"]["fingerprint"]:
-            env_store.mark_good(app.history, facts["env"]["fingerprint"])
+        _mark_good(app, facts)
         return _outcome(run, first, found, facts, changed=kept, next_step="")
 
     before = _bytes(app.env)
@@ -265,13 +269,19 @@ def _recover(app: App, values: Mapping[str, str] | None, build: bool, deadline: 
 
     step = ""
     if found.healthy:
-        env_store.mark_good(app.history, facts["env"]["fingerprint"])
+        _mark_good(app, facts)
     else:
         step = ladder.next_step(found.cause)
         _put_back(run, before, facts)
     outcome = _outcome(run, first, found, facts, changed=True, next_step=step)
     _close_incident(run, record, outcome)
     return outcome
+
+
+def _mark_good(app: App, facts: Mapping[str, Any]) -> None:
+    # The app is healthy: that the mark finds no room on the disk must not turn this into a failure.
+    with contextlib.suppress(OSError):
+        env_store.mark_good(app.history, facts["env"]["fingerprint"])
 
 
 def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> None:
@@ -421,6 +431,7 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
         "cause": "" if found.cause == HEALTHY else found.cause,
         "summary": redact("; ".join(found.evidence), secrets),
         "instances": facts["instances"],
+        "ports": facts["ports"],
         "engine": facts["engine"],
         "release": good["id"] if good else "",
         "env_fingerprint": facts["env"]["fingerprint"],

@@ -57,6 +57,10 @@ app_info:
         - Also the limits in force (cores, bytes, count).
       type: list
       elements: dict
+    ports:
+      description: The ports that the app publishes and does not hold now, each with the processes that do.
+      type: list
+      elements: dict
     release:
       description: Id of the last good release; empty when there is none.
       type: str
