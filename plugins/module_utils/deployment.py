@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +43,8 @@ def deploy(
     clock = clock or Clock()
     if check and not engine.state()["answers"]:
         return _result(True, False, "", ["everything: this host has no engine yet"], {}, 0.0)
-    with hold_lock(app.lock, LOCK_SECONDS, f"deploy {app.name}"):
+    lock = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, f"deploy {app.name}")
+    with lock:
         return _deploy(app, build, gate_timeout, check, clock)
 
 
@@ -61,35 +63,34 @@ def _result(
 
 def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Clock) -> dict[str, Any]:
     begun = clock.monotonic()
+
+    def would(differences: list[str]) -> dict[str, Any]:
+        return _result(True, False, "", differences, {}, clock.monotonic() - begun)
+
     found = engine.state()
     if not found["answers"]:
         raise DeployError(f"the Docker engine does not answer: {found['reason']}. Try: systemctl status docker")
     project = engine.Project(app.name, app.directory)
+    env = read_env(app, clock.now())
+    # In check mode, earlier steps have not put right what they would.
+    if check and (not project.files or env["findings"]):
+        return would(["the env in force does not pass its rules" if project.files else "nothing was deployed here yet"])
+    if env["findings"]:
+        raise DeployError(f"nothing was started, {app.env} does not pass:\n{secret_rules.describe(env['findings'])}")
+    secrets = secret_rules.secrets_of(app.variables, env["values"])
     try:
-        engine.require_compose(found["compose"])
+        engine.require_compose(engine.compose_version())
         model = project.config()
         hashes = project.hashes()
         instances = project.containers()
     except engine.EngineError as error:
-        if check:
-            # Files and env that earlier steps would put right are not there in check mode.
-            reason = str(error) if project.files else "nothing was deployed here yet"
-            return _result(True, False, "", [reason], {}, clock.monotonic() - begun)
-        raise DeployError(str(error)) from error
-    env = read_env(app, clock.now())
-    if env["findings"] and check:
-        return _result(True, False, "", ["the env in force does not pass its rules"], {}, clock.monotonic() - begun)
-    if env["findings"]:
-        told = "\n".join(
-            f"{item['variable']}: {item['rule']}: {item['reason']} Fix: {item['fix']}" for item in env["findings"]
-        )
-        raise DeployError(f"{app.env} does not pass its rules, nothing was started:\n{told}")
+        raise DeployError(redact(str(error), secrets)) from error
 
     wanted = release.describe(app.directory, app.env, hashes, release.source_fingerprint(model))
     good = release.last_good(app.directory)
     differences = _differences(wanted, good, instances)
     if not differences:
-        facts = read(app, None, gate_timeout, clock)
+        facts = read(app, None, 0.0 if check else gate_timeout, clock)
         if facts["probe"]["ok"]:
             return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
         differences = [f"the checks fail: {facts['probe']['summary']}"]
@@ -101,13 +102,19 @@ def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Cloc
             release.put_back_files(app.directory, str(good["id"]))
         raise
     if check:
-        return _result(True, False, "", differences, {}, clock.monotonic() - begun)
-    failure, checks = _switch(app, project, build and _builds(model), gate_timeout, clock)
-    if failure:
-        hints = _hints(app, project, env["values"])
-        raise DeployError(f"{failure}\n{_put_back(app, good, bool(instances), clock)}", hints, checks)
-    name = _record(app, project, wanted, clock)
-    return _result(True, True, name, differences, checks, clock.monotonic() - begun)
+        return would(differences)
+    hints: list[str] = []
+    try:
+        failure, checks = _switch(app, project, build and _builds(model), gate_timeout, clock)
+        if failure:
+            hints = _hints(project, secrets)
+        else:
+            name = _record(app, project, wanted, clock)
+            return _result(True, True, name, differences, checks, clock.monotonic() - begun)
+    except (engine.EngineError, OSError) as error:
+        failure, checks = str(error), {}
+    told = f"{failure}\n{_put_back(app, good, bool(instances), clock)}"
+    raise DeployError(redact(told, secrets), hints, checks)
 
 
 def _builds(model: Mapping[str, Any]) -> bool:
@@ -137,6 +144,8 @@ def _differences(
         if not mine:
             found.append(f"service {service} has no container")
         for item in mine:
+            if item["job_done"]:
+                continue
             if item["state"] != "running":
                 found.append(f"{item['name']} is {item['state']}")
             elif item["config_hash"] != good.get("labels", {}).get(service, item["config_hash"]):
@@ -173,13 +182,13 @@ def _switch(
         return "", facts["probe"]
     found = diagnose(facts)
     why = "; ".join(found.evidence)
-    text = f"the release did not pass its gate: {MEANING[found.cause]}: {why}. {facts['probe']['summary']}"
-    return redact(text, secret_rules.secrets_of(app.variables, facts["env"]["values"])), facts["probe"]
+    return f"the release did not pass its gate: {MEANING[found.cause]}: {why}. {facts['probe']['summary']}", facts[
+        "probe"
+    ]
 
 
-def _hints(app: App, project: engine.Project, values: Mapping[str, str]) -> list[str]:
+def _hints(project: engine.Project, secrets: Mapping[str, str]) -> list[str]:
     """Read the logs of what failed, and name the inventory lines that would loosen what it cannot live with."""
-    secrets = secret_rules.secrets_of(app.variables, values)
     found: list[str] = []
     for document in project.documents():
         text = redact(project.logs(document["Id"], LOG_LINES), secrets)

@@ -89,11 +89,16 @@ def _memory(facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _failed_with(facts: Mapping[str, Any], kinds: tuple[str, ...]) -> bool:
+    # An app that lives for a second between two restarts is found "running" most of the time.
+    return any(item["kind"] in kinds for item in _failed(facts))
+
+
 def _crash_loop(facts: Mapping[str, Any]) -> list[str]:
     return [
         f"{item['name']} is {item['state']}: restarted {item['restarts']} times, last exit code {item['exit_code']}"
         for item in facts["instances"]
-        if item["state"] == "restarting"
+        if item["state"] == "restarting" or (item["restarts"] >= 2 and _failed_with(facts, ("refused", "reset")))
     ]
 
 
@@ -102,7 +107,7 @@ def _stopped(facts: Mapping[str, Any]) -> list[str]:
         f"{item['name']} is {item['state']}, exit code {item['exit_code']}"
         + (f": {item['error']}" if item["error"] else "")
         for item in facts["instances"]
-        if item["state"] not in ("running", "restarting")
+        if item["state"] not in ("running", "restarting") and not item["job_done"]
     ]
 
 

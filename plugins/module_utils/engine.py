@@ -36,14 +36,16 @@ class Result:
 
     @property
     def reason(self) -> str:
-        """The line of the command's output that says why it failed, at most 400 characters."""
+        """The line of the command's output that says why it failed. It may quote what Compose read: redact it."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
         telling = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
-        return (telling or lines or [f"exit code {self.code} and no message"])[-1][:400]
+        return (telling or lines or [f"exit code {self.code} and no message"])[-1]
 
 
 def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str | None = None) -> Result:
     """Run a command without a shell, for at most `timeout` seconds, and end its whole process group after that."""
+    if cwd is not None and not os.path.isdir(cwd):
+        return Result(126, "", f"{cwd} is not a directory")
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "COMPOSE_ANSI": "never", "BUILDKIT_PROGRESS": "plain"}
     try:
         process = subprocess.Popen(
@@ -59,6 +61,8 @@ def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str 
         )
     except FileNotFoundError:
         return Result(127, "", f"{argv[0]} is not installed")
+    except OSError as error:
+        return Result(126, "", f"{argv[0]} cannot be run: {error.strerror}")
     try:
         out, err = process.communicate(stdin, timeout=max(timeout, 0.1))
         return Result(process.returncode, out, err)
@@ -70,22 +74,22 @@ def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str 
 
 
 def state(timeout: float = 5.0) -> dict[str, Any]:
-    """Say whether the engine answers: {answers, reason, engine, compose} (versions as strings, "" when unknown).
+    """Say whether the engine answers: {answers, reason, version} (as strings, "" when there is none).
 
     A socket that accepts proves nothing (a hung dockerd still accepts), so a question is asked and its answer awaited.
     """
     asked = run(["docker", "version", "--format", "{{.Server.Version}}"], timeout)
     if asked.code == 127:
-        return {"answers": False, "reason": "docker is not installed", "engine": "", "compose": ""}
+        return {"answers": False, "reason": "docker is not installed", "version": ""}
     if asked.code:
-        return {"answers": False, "reason": asked.reason, "engine": "", "compose": ""}
-    compose = run(["docker", "compose", "version", "--short"], timeout)
-    return {
-        "answers": True,
-        "reason": "",
-        "engine": asked.out.strip(),
-        "compose": compose.out.strip().lstrip("v") if compose.code == 0 else "",
-    }
+        return {"answers": False, "reason": asked.reason, "version": ""}
+    return {"answers": True, "reason": "", "version": asked.out.strip()}
+
+
+def compose_version(timeout: float = 5.0) -> str:
+    """Return the version of the Compose plugin, "" when there is none."""
+    asked = run(["docker", "compose", "version", "--short"], timeout)
+    return asked.out.strip().lstrip("v") if asked.code == 0 else ""
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
@@ -156,6 +160,9 @@ class Project:
                 "--no-trunc",
                 "--filter",
                 f"label=com.docker.compose.project={self.app}",
+                # What `docker compose run` left behind is nobody's instance.
+                "--filter",
+                "label=com.docker.compose.oneoff=False",
             ],
             timeout,
         )
@@ -166,7 +173,10 @@ class Project:
             return []
         inspected = run(["docker", "inspect", *ids], timeout)
         # A container that went away between the two calls makes inspect exit 1, yet it prints the others.
-        documents: list[dict[str, Any]] = json.loads(inspected.out or "[]")
+        try:
+            documents: list[dict[str, Any]] = json.loads(inspected.out)
+        except ValueError:
+            raise EngineError(f"docker inspect failed: {inspected.reason}") from None
         return sorted(documents, key=lambda document: str(document["Name"]))
 
     def containers(self) -> list[dict[str, Any]]:
@@ -181,7 +191,7 @@ class Project:
     def keep_images(self, images: Mapping[str, str]) -> None:
         """Tag {service: image id} as the last good ones, so that neither a build nor a clean-up takes them away."""
         for service, image in images.items():
-            run(["docker", "tag", image, f"selfheal/{self.app}-{service}:last-good"], 10.0)
+            run(["docker", "tag", image, f"selfheal/{self.app}-{service.lower()}:last-good"], 10.0)
 
     def put_back_images(self, images: Mapping[str, str]) -> Result:
         """Give {service: image id} the names that the compose files use: a build since may have moved them."""
@@ -228,7 +238,7 @@ def instance(document: Mapping[str, Any]) -> dict[str, Any]:
         "error": state_.get("Error", ""),
         "health": health.get("Status", "none"),
         "health_log": [
-            {"time": entry.get("End", ""), "exit_code": entry.get("ExitCode"), "output": entry.get("Output", "")[:300]}
+            {"time": entry.get("End", ""), "exit_code": entry.get("ExitCode"), "output": entry.get("Output", "")}
             for entry in (health.get("Log") or [])[-3:]
         ],
         "restarts": document.get("RestartCount", 0),
@@ -243,6 +253,10 @@ def instance(document: Mapping[str, Any]) -> dict[str, Any]:
             "pids": host.get("PidsLimit") or 0,
         },
         "read_only": bool(host.get("ReadonlyRootfs")),
+        # A job that has done its work is not a service that stopped.
+        "job_done": state_["Status"] == "exited"
+        and not state_.get("ExitCode")
+        and (host.get("RestartPolicy") or {}).get("Name", "") in ("", "no", "on-failure"),
         "restart_policy": (host.get("RestartPolicy") or {}).get("Name", ""),
         "ports": sorted(
             {
@@ -255,12 +269,20 @@ def instance(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def environment(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment that a container runs with, from its `docker inspect` document. Never show it."""
+    pairs = (entry.partition("=") for entry in document["Config"].get("Env") or [])
+    return {name: value for name, _, value in pairs}
+
+
 def unheld_ports(model: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the ports that a merged model publishes and no living container of it holds: [{service, port}].
 
     A restarting container counts as living: the engine's own proxy may hold its port just then.
     """
-    held = {port for item in instances if item["state"] in ("running", "restarting") for port in item["ports"]}
+    held = {
+        port for item in instances if item["state"] in ("running", "restarting", "paused") for port in item["ports"]
+    }
     found = []
     for service, spec in sorted((model.get("services") or {}).items()):
         for port in spec.get("ports") or []:

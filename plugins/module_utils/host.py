@@ -29,9 +29,7 @@ def disk(paths: Iterable[str]) -> list[dict[str, Any]]:
             "total_bytes": sizes.f_blocks * sizes.f_frsize,
             "free_bytes": sizes.f_bavail * sizes.f_frsize,
             "used_percent": round(100.0 * (usable - sizes.f_bavail) / usable, 1) if usable else 0.0,
-            "inodes_percent": round(100.0 * (sizes.f_files - sizes.f_ffree) / sizes.f_files, 1)
-            if sizes.f_files
-            else 0.0,
+            "inodes_percent": 100.0 * (sizes.f_files - sizes.f_ffree) / sizes.f_files if sizes.f_files else 0.0,
         }
     return list(found.values())
 

@@ -70,8 +70,9 @@ def latest(folder: str) -> dict[str, Any] | None:
     for name in names:
         try:
             with open(os.path.join(folder, name, "incident.json"), encoding="utf-8") as stream:
-                found: dict[str, Any] = json.load(stream)
-            return found
+                found = json.load(stream)
         except (OSError, ValueError):
             continue
+        if isinstance(found, dict) and {"id", "cause", "healthy", "seconds"} <= set(found):
+            return found
     return None

@@ -15,7 +15,7 @@ from typing import Any, Callable
 from . import dotenv, engine, env_store, host, incident, ladder, probe, release, remedies, secret_rules, supabase
 from .app import App
 from .diagnosis import HEALTHY, MEANING, Diagnosis, diagnose
-from .files import atomic_write, fingerprint, hold_lock
+from .files import atomic_write, explain, fingerprint, hold_lock
 from .redact import redact
 
 STEPS = ("env_backup", "service_key", "containers", "health", "api", "frontend")
@@ -24,6 +24,9 @@ CONFIRM_SECONDS = 1.0
 # How long to wait for another deploy or recovery to let go of the lock.
 LOCK_SECONDS = 60.0
 LOG_LINES = 50
+
+
+_ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ def read_env(app: App, now: float) -> dict[str, Any]:
     except FileNotFoundError:
         finding = _env_finding("missing", f"{app.env} does not exist")
         return {"exists": False, "values": {}, "findings": [finding], "fingerprint": ""}
+    except OSError as error:
+        finding = _env_finding("unreadable", explain(error))
+        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": ""}
     except UnicodeDecodeError:
         finding = _env_finding("unreadable", f"{app.env} is not UTF-8 text")
         return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content)}
@@ -78,6 +84,7 @@ def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock
         "config_error": "",
         "services": [],
         "instances": [],
+        "environments": [],
         "ports": [],
         "upstream": [],
         "probe": _probe(app, known, 0.0, clock),
@@ -90,7 +97,8 @@ def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock
         facts["probe"] = _probe(app, known, confirm, clock)
         if not facts["probe"]["ok"]:
             _read_upstream(app, facts)
-    if given is not None and not facts["probe"]["ok"] and not env["findings"]:
+    at_fault = not facts["probe"]["ok"] and not env["findings"] and diagnose(facts).cause != "upstream_down"
+    if given is not None and at_fault:
         env["findings"] = _differences(app, env["values"], given)
     return facts
 
@@ -102,15 +110,19 @@ def _read_engine(app: App, facts: dict[str, Any]) -> None:
         return
     project = engine.Project(app.name, app.directory)
     try:
-        facts["instances"] = project.containers()
+        documents = project.documents()
     except engine.EngineError as error:
         facts["engine"] = {**facts["engine"], "answers": False, "reason": str(error)}
         return
+    facts["instances"] = [engine.instance(document) for document in documents]
+    facts["environments"] = [engine.environment(document) for document in documents]
     try:
         model = project.config()
     except engine.EngineError as error:
-        # Without its env_file Compose refuses the whole project; then the env is what is wrong.
-        facts["config_error"] = str(error) if facts["env"]["exists"] else ""
+        # Compose refuses the whole project for an env_file that is missing or does not parse, and quotes the line; then
+        # the env is what is wrong, and the line may be a secret.
+        readable = facts["env"]["exists"] and bool(facts["env"]["values"])
+        facts["config_error"] = redact(str(error), _secrets(app, facts, None)) if readable else ""
         return
     facts["services"] = sorted(model.get("services") or {})
     facts["ports"] = [
@@ -165,6 +177,12 @@ class _Run:
         )
 
     @property
+    def env_in_force(self) -> bool:
+        """Whether containers were made since the env was last written."""
+        names = [str(item["name"]) for item in self.remedies if item["done"]]
+        return bool(names) and names[-1] not in _ENV_REMEDIES
+
+    @property
     def tried(self) -> list[str]:
         return [str(item["name"]) for item in self.remedies]
 
@@ -176,7 +194,7 @@ class _Run:
         except (remedies.RemedyError, engine.EngineError, env_store.EnvError, OSError) as error:
             told, done = str(error), False
         seconds = round(self.clock.monotonic() - begun, 3)
-        step = "service_key" if name in (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV) else "containers"
+        step = "service_key" if name in _ENV_REMEDIES else "containers"
         self.seconds[step] += seconds
         told = redact(told, self.secrets)
         self.note(f"{name}: {told}")
@@ -208,20 +226,26 @@ def recover(
         return _recover(app, values, build, deadline, clock)
 
 
-def _secrets(app: App, env: Mapping[str, Any], given: Mapping[str, str] | None) -> dict[str, str]:
-    there = {f"{name} (env)": value for name, value in secret_rules.secrets_of(app.variables, env["values"]).items()}
-    return {**there, **secret_rules.secrets_of(app.variables, given or {})}
+def _secrets(app: App, facts: Mapping[str, Any], given: Mapping[str, str] | None) -> dict[str, str]:
+    """All values to hide, by name: the vault's, the file's, and those that containers run with, which may be older."""
+    found = {}
+    for number, values in enumerate(facts["environments"], start=1):
+        found.update({f"{name} ({number})": v for name, v in secret_rules.secrets_of(app.variables, values).items()})
+    found.update(
+        {f"{name} (env)": v for name, v in secret_rules.secrets_of(app.variables, facts["env"]["values"]).items()}
+    )
+    return {**found, **secret_rules.secrets_of(app.variables, given or {})}
 
 
 def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str, Any]:
     facts = read(app, values, CONFIRM_SECONDS, clock)
     found = diagnose(facts)
-    run = _Run(app, clock, _secrets(app, facts["env"], values))
+    run = _Run(app, clock, _secrets(app, facts, values))
     available = remedies.table(app, True, values)
     # An env remedy alone brings nothing back: the containers are made anew with it.
     first = ladder.next_remedy(found.cause, [], available)
     planned = [first] if first else []
-    if first in (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV) and not facts["probe"]["ok"]:
+    if first in _ENV_REMEDIES and not facts["probe"]["ok"]:
         planned.append(ladder.RECREATE)
     run.remedies = [{"name": name, "done": False, "result": "would be applied", "seconds": 0.0} for name in planned]
     return _outcome(run, found, found, facts, changed=bool(planned), next_step="")
@@ -230,7 +254,7 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str,
 def _recover(app: App, values: Mapping[str, str] | None, build: bool, deadline: float, clock: Clock) -> dict[str, Any]:
     facts = read(app, values, CONFIRM_SECONDS, clock)
     first = found = diagnose(facts)
-    run = _Run(app, clock, _secrets(app, facts["env"], values))
+    run = _Run(app, clock, _secrets(app, facts, values))
     run.note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
     begun = clock.monotonic()
     kept = False
@@ -241,7 +265,6 @@ def _recover(app: App, values: Mapping[str, str] | None, build: bool, deadline: 
         run.note(f"the env could not be kept: {error}")
     run.seconds["env_backup"] = round(clock.monotonic() - begun, 3)
     if found.healthy:
-        _mark_good(app, facts)
         return _outcome(run, first, found, facts, changed=kept, next_step="")
 
     before = _bytes(app.env)
@@ -259,7 +282,14 @@ def _recover(app: App, values: Mapping[str, str] | None, build: bool, deadline: 
             spent = clock.monotonic() - begun
             waited += spent
             run.seconds["health"] += round(spent, 3)
-        facts = read(app, values, CONFIRM_SECONDS, clock)
+        if name == ladder.LAST_GOOD_ENV:
+            # From here on the last good env counts, though the vault says something else.
+            values = None
+        if done and name in _ENV_REMEDIES and facts["services"] and not facts["probe"]["ok"]:
+            # Nothing but the file has changed: asking the engine again would only take time.
+            facts = {**facts, "env": read_env(app, clock.now())}
+        else:
+            facts = read(app, values, CONFIRM_SECONDS, clock)
         found = diagnose(facts)
         run.note(
             f"healthy: {facts['probe']['summary']}"
@@ -269,10 +299,12 @@ def _recover(app: App, values: Mapping[str, str] | None, build: bool, deadline: 
 
     step = ""
     if found.healthy:
-        _mark_good(app, facts)
+        # Only containers made with the file say something about it.
+        if run.env_in_force:
+            _mark_good(app, facts)
     else:
         step = ladder.next_step(found.cause)
-        _put_back(run, before, facts)
+        _put_back(run, before)
     outcome = _outcome(run, first, found, facts, changed=True, next_step=step)
     _close_incident(run, record, outcome)
     return outcome
@@ -284,34 +316,48 @@ def _mark_good(app: App, facts: Mapping[str, Any]) -> None:
         env_store.mark_good(app.history, facts["env"]["fingerprint"])
 
 
+def _restarts(project: engine.Project) -> dict[str, int]:
+    try:
+        return {str(item["id"]): int(item["restarts"]) for item in project.containers()}
+    except engine.EngineError:
+        return {}
+
+
 def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> None:
     """Wait until the probe passes, a container gives up, or the time is over."""
     until = clock.monotonic() + seconds
     project = engine.Project(app.name, app.directory)
     known = {**read_env(app, clock.now())["values"], **(values or {})}
+    before = _restarts(project)
     while clock.monotonic() < until:
         if _probe(app, known, min(2.0, until - clock.monotonic()), clock)["ok"]:
             return
-        instances = project.containers()
+        try:
+            instances = project.containers()
+        except engine.EngineError:
+            continue
         # Two restarts within the wait is a loop: more waiting would only hide it.
-        if any(item["restarts"] >= 2 or item["state"] in ("exited", "dead") for item in instances):
-            return
+        for item in instances:
+            if item["restarts"] >= before.get(item["id"], 0) + 2:
+                return
+            if item["state"] in ("exited", "dead") and not item["job_done"]:
+                return
 
 
 def _bytes(path: str) -> bytes | None:
     try:
         with open(path, "rb") as stream:
             return stream.read()
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
-def _put_back(run: _Run, before: bytes | None, facts: Mapping[str, Any]) -> None:
+def _put_back(run: _Run, before: bytes | None) -> None:
     """After a failure, put the env back that was there, unless containers run with the new one already."""
     if _bytes(run.app.env) == before:
         return
-    if facts["instances"] and all(item["state"] == "running" for item in facts["instances"]):
-        run.note("the new env stays: the containers run with it")
+    if run.env_in_force:
+        run.note("the new env stays: the containers were made with it")
         return
     if before is None:
         os.unlink(run.app.env)
@@ -328,7 +374,8 @@ def _open_incident(run: _Run, found: Diagnosis, facts: Mapping[str, Any]) -> dic
         with contextlib.suppress(engine.EngineError):
             text = project.logs(item["id"], LOG_LINES)
             attachments[f"log-{item['name']}.txt"] = redact(text, run.secrets) + "\n"
-    shown = {**facts, "env": {key: value for key, value in facts["env"].items() if key != "values"}}
+    shown = {key: value for key, value in facts.items() if key != "environments"}
+    shown["env"] = {key: value for key, value in facts["env"].items() if key != "values"}
     attachments["facts.json"] = redact(json.dumps(shown, indent=2), run.secrets) + "\n"
     now = run.clock.now()
     record: dict[str, Any] = {
@@ -383,9 +430,9 @@ def _checklist(run: _Run, last: Diagnosis, facts: Mapping[str, Any]) -> list[dic
     """The report's checklist, in its order: {step, done, seconds, detail}."""
     newest = env_store.versions(run.app.history)[-1:]
     findings = [f"{item['variable']}: {item['rule']}" for item in facts["env"]["findings"]]
-    written = [item["result"] for item in run.remedies if item["name"] in (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)]
+    written = [item["result"] for item in run.remedies if item["name"] in _ENV_REMEDIES]
     restarted = [item for item in run.remedies if item["name"] in (ladder.UP, ladder.RECREATE)]
-    down = [item["name"] for item in facts["instances"] if item["state"] != "running"]
+    down = [item["name"] for item in facts["instances"] if item["state"] != "running" and not item["job_done"]]
     lines = [
         {
             "step": "env_backup",
@@ -403,15 +450,31 @@ def _checklist(run: _Run, last: Diagnosis, facts: Mapping[str, Any]) -> list[dic
             "step": "containers",
             "done": last.healthy or (bool(facts["instances"]) and not down),
             "detail": "; ".join(item["result"] for item in restarted)
-            or (", ".join(down) + " not running" if down else "running, not restarted"),
+            or (
+                ", ".join(down) + " not running"
+                if down
+                else "running, not restarted"
+                if last.healthy
+                else "not running"
+            ),
         },
     ]
     for proves in ("health", "api", "frontend"):
         mine = [item for item in facts["probe"]["results"] if item["proves"] == proves]
         failed = [f"`{item['name']}`: {item['reason']}" for item in mine if not item["ok"]]
         run.seconds[proves] += round(sum(item["seconds"] for item in mine), 3)
-        passed = f"{len(mine)} of {len(mine)} checks passed" if mine else "no check is given for this"
-        lines.append({"step": proves, "done": not failed, "detail": redact("; ".join(failed) or passed, run.secrets)})
+        passed = (
+            f"{len(mine)} of {len(mine)} checks passed"
+            if mine
+            else "not checked: no check in selfheal_checks proves this"
+        )
+        lines.append(
+            {
+                "step": proves,
+                "done": not failed if mine else None,
+                "detail": redact("; ".join(failed) or passed, run.secrets),
+            }
+        )
     return [{**line, "seconds": round(run.seconds[str(line["step"])], 3)} for line in lines]
 
 
@@ -422,7 +485,7 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
     if facts["probe"]["ok"]:
         _read_engine(app, facts)
     found = diagnose(facts)
-    secrets = _secrets(app, facts["env"], None)
+    secrets = _secrets(app, facts, None)
     newest = incident.latest(app.incidents)
     good = release.last_good(app.directory)
     return {
@@ -430,9 +493,9 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
         "healthy": found.healthy,
         "cause": "" if found.cause == HEALTHY else found.cause,
         "summary": redact("; ".join(found.evidence), secrets),
-        "instances": facts["instances"],
+        "instances": json.loads(redact(json.dumps(facts["instances"]), secrets)),
         "ports": facts["ports"],
-        "engine": facts["engine"],
+        "engine": {**facts["engine"], "compose": engine.compose_version() if facts["engine"]["answers"] else ""},
         "release": good["id"] if good else "",
         "env_fingerprint": facts["env"]["fingerprint"],
         "env_findings": facts["env"]["findings"],

@@ -49,7 +49,10 @@ def source_fingerprint(model: Mapping[str, Any]) -> str:
             for name in sorted(names):
                 if name.startswith(".env") or name in (HARDENED_FILE, USER_FILE):
                     continue
-                found = os.lstat(os.path.join(root, name))
+                try:
+                    found = os.lstat(os.path.join(root, name))
+                except FileNotFoundError:
+                    continue
                 relative = os.path.relpath(os.path.join(root, name), context)
                 seen.append(f"{service} {relative} {found.st_size} {found.st_mtime_ns}")
     return fingerprint("\n".join(seen))
@@ -94,10 +97,12 @@ def last_good(directory: str) -> dict[str, Any] | None:
     """Return the release that `last-good` names, or None when there is none that can be read."""
     try:
         with open(os.path.join(folder(directory), LAST_GOOD, "release.json"), encoding="utf-8") as stream:
-            found: dict[str, Any] = json.load(stream)
+            found = json.load(stream)
     except (OSError, ValueError):
         return None
-    return found
+    wanted = {"id": str, "files": dict, "services": dict, "images": dict, "env": str, "source": str}
+    sound = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in wanted.items())
+    return found if sound else None
 
 
 def put_back_files(directory: str, release_id: str) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Callable
 
-from . import env_store, secret_rules
+from . import env_store, release, secret_rules
 from .app import App
 from .engine import Project, Result
 from .ladder import LAST_GOOD_ENV, PROVED_ENV, RECREATE, UP
@@ -24,9 +24,14 @@ def _succeed(result: Result, what: str) -> None:
 
 
 def _build(project: Project) -> str:
-    """Build where the compose file builds; a build that fails (its registry is down, too) must not stop a recovery."""
-    if not any(spec.get("build") for spec in project.config()["services"].values()):
-        return ""
+    """Build where the compose file builds; a build that fails (its registry is down, too) must not stop a recovery.
+
+    What the app was last healthy with is not left behind for a source that never passed a gate.
+    """
+    good = release.last_good(project.directory)
+    if good is not None and good["source"] != release.source_fingerprint(project.config()):
+        _succeed(project.put_back_images(good["images"]), "docker tag:")
+        return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
     built = project.build()
     return f" from the images that are there, as the build failed: {built.reason}" if built.code else ""
 

@@ -44,6 +44,10 @@ _LAST_GOOD = (
 )
 
 
+# Done, not done, and not checked: no check is given that would prove it.
+MARKS = {True: "x", False: " ", None: "-"}
+
+
 def build(
     about: Mapping[str, Any],
     clock: Mapping[str, float],
@@ -67,7 +71,7 @@ def build(
     problem = ssh["problem"] or problem or " ".join(told)
     healthy = bool(recovery.get("healthy"))
     lines = _checklist(about, clock, ssh, bool(findings), recovery, problem)
-    failed = [line for line in lines if not line["done"]]
+    failed = [line for line in lines if line["done"] is False]
     # What went wrong was told of its step; the steps after it were only not reached.
     failed = [line for line in failed if line["detail"] != NOT_REACHED] or failed
     built = {
@@ -120,7 +124,7 @@ def _checklist(
             "number": number,
             "step": step,
             "title": titles[step],
-            "done": bool(line["done"]),
+            "done": line["done"],
             "seconds": round(line["seconds"], 2),
             "detail": _one_line(line["detail"]),
         }
@@ -175,7 +179,7 @@ def screen(report: Mapping[str, Any], where: str) -> str:
     """Return what a person reads on the screen; `where` is the path of the Markdown file, "" when none was written."""
     lines = [_headline(report)]
     for line in report["checklist"]:
-        tick, detail = "x" if line["done"] else " ", line["detail"]
+        tick, detail = MARKS[line["done"]], line["detail"]
         shown = detail if len(detail) <= 160 else f"{detail[:157]}…"
         lines.append(f"[{tick}] {line['seconds']:6.2f} s  {line['number']}. {line['title']} ({shown})")
     if report["check_mode"]:
@@ -188,7 +192,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [f"# {_headline(report)}", ""]
     lines += [f"{report['id'].split('-')[0]}, host {report['host']} ({report['address']})", "", "## Checklist", ""]
     lines += [
-        f"- [{'x' if line['done'] else ' '}] {line['title']} ({line['seconds']:.2f} s): {line['detail']}"
+        f"- [{MARKS[line['done']]}] {line['title']} ({line['seconds']:.2f} s): {line['detail']}"
         for line in report["checklist"]
     ]
     if report["next_step"]:

@@ -29,6 +29,7 @@ def container(**changes: Any) -> dict[str, Any]:
         "error": "",
         "restarts": 0,
         "oom_killed": False,
+        "job_done": False,
         "limits": {"memory_bytes": 512 * 1048576},
         **changes,
     }
@@ -93,6 +94,22 @@ CASES = [
         "512 MiB",
     ),
     ("loop", facts(REFUSED, instances=[container(state="restarting", restarts=4)]), "crash_loop", "4 times"),
+    (
+        "found running between two restarts",
+        facts(REFUSED, instances=[container(restarts=4)]),
+        "crash_loop",
+        "4 times",
+    ),
+    (
+        "a job that has done its work is not what is wrong",
+        facts(
+            REFUSED,
+            services=["job", "backend"],
+            instances=[container(), container(service="job", state="exited", job_done=True)],
+        ),
+        "not_listening",
+        "refused",
+    ),
     ("stopped", facts(REFUSED, instances=[container(state="exited", exit_code=143)]), "stopped", "143"),
     (
         "the upstream does not answer",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import json
@@ -11,7 +12,7 @@ import os
 import resource
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -470,28 +471,31 @@ def test_killed_at_any_point_it_loses_nothing_and_the_next_run_goes_on(
             break
 
 
-@pytest.fixture(params=["file size", "file system"])
-def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
-    """A host on which there is no room for another env; the second way is a real full file system, for root only."""
-    if request.param == "file size":
-        host = Host(tmp_path)
-        host.write(OLD)
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
-        try:
-            yield host
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        return
+@contextlib.contextmanager
+def too_large_a_file(path: Path) -> Iterator[Host]:
+    """A host on which no file may grow past 64 bytes. Ends with the block: pytest may write to a file, too."""
+    host = Host(path)
+    host.write(OLD)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        yield host
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@contextlib.contextmanager
+def full_file_system(path: Path) -> Iterator[Host]:
+    """A host on a file system without a free block, for root only."""
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip("this machine does not let us mount a file system")
     try:
-        host = Host(tmp_path)
+        host = Host(path)
         host.write(OLD)
-        with open(tmp_path / "ballast", "wb", buffering=0) as stream:
+        with open(path / "ballast", "wb", buffering=0) as stream:
             try:
                 while True:
                     stream.write(b"x" * 4096)
@@ -499,14 +503,17 @@ def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
                 assert error.errno == errno.ENOSPC
         yield host
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", str(path)], check=True)
 
 
-def test_a_full_disk_leaves_the_old_file(full: Host) -> None:
-    before = full.files()
-    with pytest.raises(OSError) as caught:
-        full.write({"KEY": "x" * 500})
+@pytest.mark.parametrize("full", [too_large_a_file, full_file_system])
+def test_a_full_disk_leaves_the_old_file(full: Callable[[Path], Any], tmp_path: Path) -> None:
+    with full(tmp_path) as host:
+        before = host.files()
+        with pytest.raises(OSError) as caught:
+            host.write({"KEY": "x" * 500})
+        after, values = host.files(), host.values()
     assert caught.value.errno in (errno.ENOSPC, errno.EFBIG)
-    assert str(full.root) in str(caught.value.filename)
-    assert full.files() == before
-    assert full.values() == OLD
+    assert str(host.root) in str(caught.value.filename)
+    assert after == before
+    assert values == OLD

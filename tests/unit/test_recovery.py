@@ -1,0 +1,279 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One recovery, against a small world: an env file and its history are real, containers run with what the file said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    dotenv,
+    engine,
+    env_store,
+    recovery,
+    release,
+    remedies,
+)
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+
+VARIABLES = [{"name": "KEY", "kind": "token"}]
+CHECKS = [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}]
+GOOD, OTHER, LEAKED = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R", "Xa2sDf5gHj8kLz4xCv7B"
+
+
+class World:
+    """What the engine would do. `accepts` is the key that lets the app live."""
+
+    def __init__(self, root: Path) -> None:
+        self.app = App("shop", variables=VARIABLES, checks=CHECKS, root=str(root))
+        Path(self.app.directory).mkdir(parents=True)
+        self.accepts, self.container, self.acts = GOOD, None, []
+        self.broken_build = self.broken_up = self.page_down = False
+        self.failing_lists = 0
+        self.now = 1_750_000_000.0
+
+    @property
+    def clock(self) -> recovery.Clock:
+        return recovery.Clock(now=self.tick, monotonic=self.tick, sleep=lambda _: None)
+
+    def tick(self) -> float:
+        self.now += 0.01
+        return self.now
+
+    def write(self, text: str) -> None:
+        Path(self.app.env).write_text(text, encoding="utf-8")
+
+    def read(self) -> str:
+        return Path(self.app.env).read_text(encoding="utf-8")
+
+    def deploy(self, key: str) -> None:
+        """The app was healthy with this key once."""
+        env_store.write_env(self.app.env, self.app.history, {"KEY": key}, now=self.tick())
+        env_store.mark_good(self.app.history, env_store.versions(self.app.history)[-1]["fingerprint"])
+        self.container = {"KEY": key}
+
+    @property
+    def alive(self) -> bool:
+        return self.container is not None and self.container["KEY"] == self.accepts
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    it = World(tmp_path)
+
+    class Project(engine.Project):
+        def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+            if it.failing_lists:
+                it.failing_lists -= 1
+                raise engine.EngineError("docker ps failed")
+            if it.container is None:
+                return []
+            state = {"Status": "running" if it.alive else "restarting", "ExitCode": 0 if it.alive else 1}
+            return [
+                {
+                    "Id": str(len(it.acts)),
+                    "Name": "/shop-web-1",
+                    "Image": "sha256:1",
+                    "State": state,
+                    "Config": {
+                        "Labels": {"com.docker.compose.service": "web"},
+                        "Env": [f"{name}={value}" for name, value in it.container.items()],
+                    },
+                    "HostConfig": {},
+                }
+            ]
+
+        def config(self, timeout: float = 20.0) -> dict[str, Any]:
+            if not Path(it.app.env).exists():
+                raise engine.EngineError("env file not found")
+            try:
+                dotenv.parse(it.read())
+            except dotenv.DotenvError as error:
+                raise engine.EngineError(f"failed to read .env: {it.read()}") from error
+            return {"services": {"web": {}}}
+
+        def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
+            return f"refusing {(it.container or {}).get('KEY')}"
+
+        def build(self, timeout: float = 1800.0) -> engine.Result:
+            it.acts.append("build")
+            return engine.Result(1 if it.broken_build else 0, "", "no such image" if it.broken_build else "")
+
+        def up(self, timeout: float = 300.0, recreate: bool = False) -> engine.Result:
+            it.acts.append("up")
+            if it.broken_up:
+                return engine.Result(1, "", "cannot start")
+            it.container = dotenv.parse(it.read())
+            return engine.Result(0, "", "")
+
+        def down(self, timeout: float = 120.0) -> engine.Result:
+            it.acts.append("down")
+            it.container = None
+            return engine.Result(0, "", "")
+
+    def probe(*_: Any, **__: Any) -> dict[str, Any]:
+        kind = None if it.alive else "refused"
+        rows = [("health", "health", kind), ("page", "frontend", "refused" if it.page_down else None)]
+        results = [
+            {"name": name, "ok": not bad, "proves": proves, "kind": bad, "reason": str(bad), "seconds": 0.01}
+            for name, proves, bad in rows
+        ]
+        return {"ok": it.alive and not it.page_down, "summary": "as the world has it", "results": results}
+
+    monkeypatch.setattr(engine, "Project", Project)
+    monkeypatch.setattr(remedies, "Project", Project)
+    monkeypatch.setattr(engine, "state", lambda: {"answers": True, "reason": "", "version": "26"})
+    monkeypatch.setattr(recovery.probe, "run_checks", probe)
+    return it
+
+
+def recover(world: World, values: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    return recovery.recover(world.app, values, clock=world.clock, **more)
+
+
+def names(outcome: dict[str, Any]) -> list[str]:
+    return [item["name"] for item in outcome["remedies"]]
+
+
+def good_keys(world: World) -> list[str]:
+    found = [version for version in env_store.versions(world.app.history) if version["good"]]
+    return [dotenv.parse(Path(world.app.history, version["file"]).read_text())["KEY"] for version in found]
+
+
+BROKEN = [
+    ("the incident", "KEY=your-key-here\n"),
+    ("emptied", ""),
+    ("truncated in the middle of a quote", f'KEY="{LEAKED}'),
+]
+
+
+@pytest.mark.parametrize("text", [row[1] for row in BROKEN], ids=[row[0] for row in BROKEN])
+@pytest.mark.parametrize(("values", "first"), [({"KEY": GOOD}, "proved_env"), (None, "last_good_env")])
+def test_a_broken_env_is_replaced_and_the_containers_made_anew(
+    world: World, text: str, values: dict[str, str] | None, first: str
+) -> None:
+    world.deploy(GOOD)
+    world.write(text)
+    world.container = {"KEY": "your-key-here"}
+    outcome = recover(world, values)
+    assert (outcome["healthy"], outcome["cause"], names(outcome)[0]) == (True, "env_invalid", first)
+    assert world.alive
+    assert good_keys(world) == [GOOD]
+    kept = "".join(path.read_text() for path in Path(world.app.incidents).rglob("*") if path.is_file())
+    assert "env_invalid" in kept
+    assert LEAKED not in kept
+
+
+def test_a_missing_env_is_put_back(world: World) -> None:
+    world.deploy(GOOD)
+    Path(world.app.env).unlink()
+    world.container = None
+    assert recover(world)["healthy"]
+    assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+def test_the_last_good_env_is_tried_when_the_vaults_does_not_help(world: World) -> None:
+    """The vault holds a well-formed key that the app does not accept."""
+    world.deploy(GOOD)
+    world.write(f"KEY={OTHER}\n")
+    world.container = {"KEY": OTHER}
+    outcome = recover(world, {"KEY": OTHER})
+    assert outcome["healthy"], names(outcome)
+    assert names(outcome)[-2:] == ["last_good_env", "recreate"]
+
+
+def test_a_healthy_app_is_left_alone_and_its_file_is_not_called_good(world: World) -> None:
+    """The containers run with another env than the file's, so their health says nothing about it."""
+    world.deploy(GOOD)
+    world.write(f"KEY={OTHER}\n")
+    outcome = recover(world, {"KEY": GOOD})
+    assert (outcome["healthy"], outcome["remedies"], world.acts) == (True, [], [])
+    assert OTHER not in good_keys(world)
+
+
+def test_a_front_end_that_is_down_restarts_nothing(world: World) -> None:
+    world.deploy(GOOD)
+    world.page_down = True
+    before = world.read()
+    outcome = recover(world, {"KEY": OTHER})
+    assert (outcome["healthy"], outcome["cause"], outcome["remedies"]) == (False, "upstream_down", [])
+    assert (world.read(), world.acts) == (before, [])
+    assert outcome["next_step"]
+
+
+def test_an_engine_that_stumbles_while_we_wait_changes_nothing(world: World) -> None:
+    world.deploy(GOOD)
+    world.container = None
+    original = recovery.wait_healthy
+
+    def stumbling(*words: Any) -> None:
+        world.failing_lists = 2
+        original(*words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "wait_healthy", stumbling)
+        assert recover(world)["healthy"]
+
+
+def test_after_a_failure_the_env_is_as_it_was(world: World) -> None:
+    world.deploy(GOOD)
+    world.write("KEY=your-key-here\n")
+    world.container = {"KEY": "your-key-here"}
+    world.broken_up = True
+    outcome = recover(world, {"KEY": GOOD})
+    assert not outcome["healthy"]
+    assert world.read() == "KEY=your-key-here\n"
+    assert outcome["next_step"]
+    assert outcome["incident"]["id"]
+
+
+def test_a_source_that_passed_no_gate_is_not_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.deploy(GOOD)
+    world.container = None
+    good = {"id": "r1", "images": {}, "source": "what passed"}
+    monkeypatch.setattr(release, "last_good", lambda _: good)
+    outcome = recover(world)
+    assert outcome["healthy"]
+    assert "build" not in world.acts
+    assert "passed no gate" in outcome["remedies"][-1]["result"]
+
+
+def test_evidence_hides_the_key_that_a_container_still_runs_with(world: World) -> None:
+    """The env was rotated since: the old key is in no file any more, and may still be valid."""
+    world.deploy(GOOD)
+    world.container = {"KEY": LEAKED}
+    assert recover(world)["healthy"]
+    kept = [path.read_text() for path in Path(world.app.incidents).rglob("*") if path.is_file()]
+    assert any("refusing" in text for text in kept)
+    assert not any(LEAKED in text for text in kept)
+
+
+def test_a_dry_run_writes_nothing_at_all(world: World, tmp_path: Path) -> None:
+    world.deploy(GOOD)
+    world.write("KEY=your-key-here\n")
+    world.container = {"KEY": "your-key-here"}
+
+    def tree() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    before = tree()
+    outcome = recover(world, {"KEY": GOOD}, check=True)
+    assert names(outcome) == ["proved_env", "recreate"]
+    assert outcome["changed"]
+    assert (tree(), world.acts) == (before, [])
+
+
+def test_what_nobody_checks_is_not_ticked(world: World) -> None:
+    world.deploy(GOOD)
+    done = {line["step"]: line["done"] for line in recover(world)["checklist"]}
+    assert done == {
+        "env_backup": True,
+        "service_key": True,
+        "containers": True,
+        "health": True,
+        "api": None,
+        "frontend": True,
+    }
