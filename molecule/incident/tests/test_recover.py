@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,31 +107,44 @@ def test_the_journal_holds_no_secret(host: Any, leaks: Callable[[str], list[str]
 
 
 @pytest.fixture
-def broken_build(host: Any) -> Iterator[None]:
-    """The incident once more, and the image cannot be built."""
-    host.check_output(f"cp -p /opt/{APP}/Dockerfile /root/Dockerfile.kept")
+def again(host: Any) -> None:
+    """The incident once more."""
     host.check_output(f"sed -i 's/^SUPABASE_SERVICE_KEY=.*/SUPABASE_SERVICE_KEY={PLACEHOLDER}/' {ENV}")
     host.check_output(f"docker rm -f {CONTAINER}")
-    host.check_output(f"echo 'RUN exit 3' >> /opt/{APP}/Dockerfile")
-    yield
-    host.check_output(f"cp -p /root/Dockerfile.kept /opt/{APP}/Dockerfile")
 
 
-@pytest.mark.usefixtures("broken_build")
+@pytest.mark.usefixtures("again")
 def test_a_recovery_that_fails_puts_the_env_back_and_says_what_is_next(host: Any, play: Callable[..., Any]) -> None:
-    host.check_output(f"docker tag {APP}:1.0.0 kept && docker rmi {APP}:1.0.0")
+    """Somebody else has taken the port meanwhile."""
+    address = host.backend.host.name
+    holder = host.check_output(f"setsid python3 -m http.server 8000 --bind {address} >/dev/null 2>&1 & echo $!")
     before = host.file(ENV).content_string
-    ended = play("recover.yml")
-    host.check_output(f"docker tag kept {APP}:1.0.0")
+    try:
+        ended = play("recover.yml")
+    finally:
+        host.check_output(f"kill {holder}")
     assert ended.returncode != 0
     assert host.file(ENV).content_string == before
     _, document = newest_report()
-    assert "containers" in [line["step"] for line in document["checklist"] if not line["done"]]
+    assert "containers" in [line["step"] for line in document["checklist"] if line["done"] is False]
+    assert f"python3 (pid {holder})" in json.dumps(document)
     assert document["next_step"] in " ".join(ended.stdout.split())
 
 
-@pytest.mark.usefixtures("broken_build")
-def test_a_build_that_fails_does_not_stop_the_recovery_while_the_image_is_there(play: Callable[..., Any]) -> None:
+@pytest.mark.usefixtures("again")
+def test_a_build_that_fails_does_not_stop_the_recovery_while_the_image_is_there(
+    host: Any, play: Callable[..., Any]
+) -> None:
+    """The base image is gone, and no registry answers."""
+    host.check_output("docker rmi selfheal-lab/python:latest && docker builder prune --all --force")
     ended = play("recover.yml")
     assert ended.returncode == 0, ended.stdout[-4000:]
     assert "as the build failed" in json.dumps(newest_report()[1])
+
+
+@pytest.mark.usefixtures("again")
+def test_a_source_that_passed_no_gate_is_not_built(host: Any, play: Callable[..., Any]) -> None:
+    host.check_output(f"echo 'raise SystemExit(3)' > /opt/{APP}/app.py")
+    ended = play("recover.yml")
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    assert "passed no gate" in json.dumps(newest_report()[1])
