@@ -86,7 +86,8 @@ def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Cloc
     except engine.EngineError as error:
         raise DeployError(redact(str(error), secrets)) from error
 
-    wanted = release.describe(app.directory, app.env, hashes, release.source_fingerprint(model))
+    contexts = release.contexts(model)
+    wanted = release.describe(app.directory, app.env, hashes, release.source_fingerprint(contexts))
     good = release.last_good(app.directory)
     differences = _differences(wanted, good, instances)
     if not differences:
@@ -105,20 +106,16 @@ def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Cloc
         return would(differences)
     hints: list[str] = []
     try:
-        failure, checks = _switch(app, project, build and _builds(model), gate_timeout, clock)
+        failure, checks = _switch(app, project, build and bool(contexts), gate_timeout, clock)
         if failure:
             hints = _hints(project, secrets)
         else:
-            name = _record(app, project, wanted, clock)
+            name = _record(app, project, {**wanted, "contexts": contexts}, clock)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
     except (engine.EngineError, OSError) as error:
         failure, checks = str(error), {}
     told = f"{failure}\n{_put_back(app, good, bool(instances), clock)}"
     raise DeployError(redact(told, secrets), hints, checks)
-
-
-def _builds(model: Mapping[str, Any]) -> bool:
-    return any(spec.get("build") for spec in model["services"].values())
 
 
 def _differences(

@@ -209,10 +209,10 @@ class Project:
         """Build the images of the services that have a build section."""
         return self.compose("build", "--quiet", timeout=timeout)
 
-    def up(self, timeout: float = 300.0, recreate: bool = False) -> Result:
-        """Create and start what is missing or differs; with `recreate`, everything."""
-        words = ["up", "--detach", "--no-build", "--remove-orphans", "--timeout", "5", "--quiet-pull"]
-        return self.compose(*words, *(["--force-recreate"] if recreate else []), timeout=timeout)
+    def up(self, build: bool = False) -> Result:
+        """Create and start what is missing or differs; with `build`, from images built now."""
+        words = ["up", "--detach", "--remove-orphans", "--timeout", "5", "--quiet-pull"]
+        return self.compose(*words, "--build" if build else "--no-build", timeout=1800.0 if build else 300.0)
 
     def down(self, timeout: float = 120.0) -> Result:
         """Stop and remove the project's containers and networks. Volumes and images stay, always."""

@@ -34,16 +34,19 @@ def _file_fingerprint(path: str) -> str:
         return fingerprint(stream.read())
 
 
-def source_fingerprint(model: Mapping[str, Any]) -> str:
-    """Return a fingerprint of the build contexts of a merged model: paths, sizes, modification times.
+def contexts(model: Mapping[str, Any]) -> dict[str, str]:
+    """Return {service: folder that its image is built from} of a merged model."""
+    built = {name: (spec.get("build") or {}).get("context", "") for name, spec in (model.get("services") or {}).items()}
+    return {name: folder for name, folder in sorted(built.items()) if os.path.isdir(folder)}
+
+
+def source_fingerprint(contexts: Mapping[str, str]) -> str:
+    """Return a fingerprint of build contexts {service: folder}: paths, sizes, modification times.
 
     Contents are not read: a context of a gigabyte costs a directory walk. The app's own generated files are left out.
     """
     seen: list[str] = []
-    for service, spec in sorted((model.get("services") or {}).items()):
-        context = (spec.get("build") or {}).get("context", "")
-        if not os.path.isdir(context):
-            continue
+    for service, context in sorted(contexts.items()):
         for root, folders, names in os.walk(context):
             folders[:] = sorted(name for name in folders if name not in ("releases", ".git"))
             for name in sorted(names):
@@ -100,7 +103,7 @@ def last_good(directory: str) -> dict[str, Any] | None:
             found = json.load(stream)
     except (OSError, ValueError):
         return None
-    wanted = {"id": str, "files": dict, "services": dict, "images": dict, "env": str, "source": str}
+    wanted = {"id": str, "files": dict, "services": dict, "images": dict, "contexts": dict, "env": str, "source": str}
     sound = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in wanted.items())
     return found if sound else None
 

@@ -23,34 +23,34 @@ def _succeed(result: Result, what: str) -> None:
         raise RemedyError(f"{what} {result.reason}")
 
 
-def _build(project: Project) -> str:
-    """Build where the compose file builds; a build that fails (its registry is down, too) must not stop a recovery.
+def _start(project: Project, build: bool) -> str:
+    """Create and start what is missing, and say which images it was made of.
 
-    What the app was last healthy with is not left behind for a source that never passed a gate.
+    What the app was last healthy with is not left behind for a source that never passed a gate; and a build that fails
+    (its registry is down, too) must not stop a recovery.
     """
     good = release.last_good(project.directory)
-    if good is not None and good["source"] != release.source_fingerprint(project.config()):
+    if build and good is not None and good["source"] != release.source_fingerprint(good["contexts"]):
         _succeed(project.put_back_images(good["images"]), "docker tag:")
+        _succeed(project.up(), "docker compose up:")
         return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
-    built = project.build()
-    return f" from the images that are there, as the build failed: {built.reason}" if built.code else ""
+    started = project.up(build=build)
+    if started.code == 0:
+        return ""
+    _succeed(project.up() if build else started, "docker compose up:")
+    return f" from the images that are there, as the build failed: {started.reason}"
 
 
 def up(app: App, build: bool) -> str:
     """Create and start what is missing or stopped."""
-    project = Project(app.name, app.directory)
-    source = _build(project) if build else ""
-    _succeed(project.up(), f"docker compose up{source}:")
-    return f"started what was missing or stopped{source}"
+    return f"started what was missing or stopped{_start(Project(app.name, app.directory), build)}"
 
 
 def recreate(app: App, build: bool) -> str:
-    """Take the containers down and make them anew; volumes and images stay. The build comes first: it may take long."""
+    """Take the containers down and make them anew; volumes and images stay."""
     project = Project(app.name, app.directory)
-    source = _build(project) if build else ""
     _succeed(project.down(), "docker compose down:")
-    _succeed(project.up(), f"docker compose up{source}:")
-    return f"containers taken down and made anew{source}"
+    return f"containers taken down and made anew{_start(project, build)}"
 
 
 def proved_env(app: App, values: Mapping[str, str], now: float) -> str:

@@ -98,13 +98,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
             return f"refusing {(it.container or {}).get('KEY')}"
 
-        def build(self, timeout: float = 1800.0) -> engine.Result:
-            it.acts.append("build")
-            return engine.Result(1 if it.broken_build else 0, "", "no such image" if it.broken_build else "")
-
-        def up(self, timeout: float = 300.0, recreate: bool = False) -> engine.Result:
-            it.acts.append("up")
-            if it.broken_up:
+        def up(self, build: bool = False) -> engine.Result:
+            it.acts.append("build" if build else "up")
+            if it.broken_up or (build and it.broken_build):
                 return engine.Result(1, "", "cannot start")
             it.container = dotenv.parse(it.read())
             return engine.Result(0, "", "")
@@ -230,10 +226,18 @@ def test_after_a_failure_the_env_is_as_it_was(world: World) -> None:
     assert outcome["incident"]["id"]
 
 
+def test_a_build_that_fails_does_not_stop_the_recovery(world: World) -> None:
+    world.deploy(GOOD)
+    world.container, world.broken_build = None, True
+    outcome = recover(world)
+    assert outcome["healthy"]
+    assert "as the build failed: cannot start" in outcome["remedies"][-1]["result"]
+
+
 def test_a_source_that_passed_no_gate_is_not_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.deploy(GOOD)
     world.container = None
-    good = {"id": "r1", "images": {}, "source": "what passed"}
+    good = {"id": "r1", "images": {}, "contexts": {}, "source": "what passed"}
     monkeypatch.setattr(release, "last_good", lambda _: good)
     outcome = recover(world)
     assert outcome["healthy"]
