@@ -59,7 +59,7 @@ def build(
     """Put the report together.
 
     :arg about: {id, app, host, address, check_mode, language}.
-    :arg clock: seconds of one clock: {started, reached, proved, ended}; without `proved` it did not come to that.
+    :arg clock: seconds of one clock: {started, reached, proved, ended}; without one it did not come to that.
     :arg ssh: {problem, detail, next_step}; `problem` is empty when the host was reached.
     :arg findings: what is wrong with the values from the vault, as `secret_rules.prove` tells it.
     :arg recovery: what `recovery.recover` returned; empty when it was not run or gave no outcome.
@@ -102,11 +102,12 @@ def _checklist(
     recovery: Mapping[str, Any],
     problem: str,
 ) -> list[dict[str, Any]]:
-    proving = clock.get("proved", clock["ended"]) - clock["reached"]
+    reached = clock.get("reached", clock["ended"])
+    proving = clock.get("proved", clock["ended"]) - reached
     known: dict[str, dict[str, Any]] = {
         "ssh": {
             "done": not ssh["problem"],
-            "seconds": clock["reached"] - clock["started"],
+            "seconds": reached - clock["started"],
             "detail": ssh["problem"] or ssh["detail"],
         }
     }

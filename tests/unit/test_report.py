@@ -146,3 +146,12 @@ def test_the_verdict_names_step_cause_and_what_to_do() -> None:
     away = report.build(ABOUT, CLOCK, AWAY, [], {}, "")
     assert away["verdict"].count("no route to host") == 1
     assert report.build(ABOUT, PROVED, REACHED, [], outcome(), "")["verdict"] == ""
+
+
+def test_a_host_that_was_never_reached_has_no_time_of_that() -> None:
+    about = {"id": "1-h", "app": "shop", "host": "h", "address": "a", "check_mode": False, "language": "en"}
+    ssh = {"problem": "no route", "detail": "", "next_step": "look at the console"}
+    built = report.build(about, {"started": 100.0, "ended": 105.0}, ssh, [], {}, "")
+    assert [line["done"] for line in built["checklist"]] == [False] * 7
+    assert built["checklist"][0]["seconds"] == 5.0
+    assert "look at the console" in built["verdict"]
