@@ -88,7 +88,7 @@ def picture(measured: dict[str, list[float]], path: Path) -> None:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5, help="how often each is measured (default: 5)")
+    parser.add_argument("--runs", type=int, default=20, help="how often each is measured (default: 20)")
     runs = parser.parse_args().runs
     values = vault()
     measured: dict[str, list[float]] = {

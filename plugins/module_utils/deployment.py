@@ -104,18 +104,18 @@ def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Cloc
         raise
     if check:
         return would(differences)
-    hints: list[str] = []
+    loosening: list[str] = []
     try:
         failure, checks = _switch(app, project, build and bool(contexts), gate_timeout, clock)
         if failure:
-            hints = _hints(project, secrets)
+            loosening = _hints(project, secrets)
         else:
             name = _record(app, project, {**wanted, "contexts": contexts}, clock)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
     except (engine.EngineError, OSError) as error:
         failure, checks = str(error), {}
     told = f"{failure}\n{_put_back(app, good, bool(instances), clock)}"
-    raise DeployError(redact(told, secrets), hints, checks)
+    raise DeployError(redact(told, secrets), loosening, checks)
 
 
 def _differences(
@@ -203,7 +203,7 @@ def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, clock: Clock)
             except (env_store.EnvError, OSError) as error:
                 return f"The last good release {good['id']} could not be put back: {error}"
         project = engine.Project(app.name, app.directory)
-        result = project.put_back_images(good["images"])
+        result = project.put_back_images(good["images"], good["names"])
         result = result if result.code else project.up()
         if result.code:
             return f"The last good release {good['id']} could not be started: {result.reason}"
@@ -230,6 +230,7 @@ def _record(app: App, project: engine.Project, wanted: Mapping[str, Any], clock:
         "app": app.name,
         "time": incident.iso(clock.now()),
         "images": {item["service"]: item["digest"] for item in instances},
+        "names": {item["service"]: item["image"] for item in instances},
         # Compose labels a container with another hash than `config --hash` prints (2.26).
         "labels": {item["service"]: item["config_hash"] for item in instances},
         **wanted,

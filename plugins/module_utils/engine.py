@@ -193,14 +193,12 @@ class Project:
         for service, image in images.items():
             run(["docker", "tag", image, f"selfheal/{self.app}-{service.lower()}:last-good"], 10.0)
 
-    def put_back_images(self, images: Mapping[str, str]) -> Result:
-        """Give {service: image id} the names that the compose files use: a build since may have moved them."""
-        services = self.config().get("services") or {}
+    def put_back_images(self, images: Mapping[str, str], names: Mapping[str, str]) -> Result:
+        """Give {service: image id} their {service: name} back: a build since may have moved them."""
         for service, image in images.items():
-            name = services.get(service, {}).get("image") or f"{self.app}-{service}"
-            if "@" in name:
+            if "@" in names[service]:
                 continue
-            tagged = run(["docker", "tag", image, name], 10.0)
+            tagged = run(["docker", "tag", image, names[service]], 10.0)
             if tagged.code:
                 return tagged
         return Result(0, "", "")
@@ -209,9 +207,10 @@ class Project:
         """Build the images of the services that have a build section."""
         return self.compose("build", "--quiet", timeout=timeout)
 
-    def up(self, build: bool = False) -> Result:
-        """Create and start what is missing or differs; with `build`, from images built now."""
+    def up(self, build: bool = False, anew: bool = False) -> Result:
+        """Create and start what is missing or differs, or all containers `anew`; with `build`, from images built now."""
         words = ["up", "--detach", "--remove-orphans", "--timeout", "5", "--quiet-pull"]
+        words += ["--force-recreate"] if anew else []
         return self.compose(*words, "--build" if build else "--no-build", timeout=1800.0 if build else 300.0)
 
     def down(self, timeout: float = 120.0) -> Result:

@@ -103,7 +103,8 @@ def last_good(directory: str) -> dict[str, Any] | None:
             found = json.load(stream)
     except (OSError, ValueError):
         return None
-    wanted = {"id": str, "files": dict, "services": dict, "images": dict, "contexts": dict, "env": str, "source": str}
+    wanted = {"id": str, "files": dict, "services": dict, "images": dict, "names": dict, "contexts": dict}
+    wanted |= {"env": str, "source": str}
     sound = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in wanted.items())
     return found if sound else None
 

@@ -23,34 +23,33 @@ def _succeed(result: Result, what: str) -> None:
         raise RemedyError(f"{what} {result.reason}")
 
 
-def _start(project: Project, build: bool) -> str:
-    """Create and start what is missing, and say which images it was made of.
+def _start(project: Project, build: bool, anew: bool) -> str:
+    """Create and start what is missing, or everything `anew`, and say which images it was made of.
 
-    What the app was last healthy with is not left behind for a source that never passed a gate; and a build that fails
-    (its registry is down, too) must not stop a recovery.
+    What the app was last healthy with is not left behind for a source that never passed a gate, and needs no build; and
+    a build that fails (its registry is down, too) must not stop a recovery.
     """
     good = release.last_good(project.directory)
-    if build and good is not None and good["source"] != release.source_fingerprint(good["contexts"]):
-        _succeed(project.put_back_images(good["images"]), "docker tag:")
-        _succeed(project.up(), "docker compose up:")
+    if good is not None and project.put_back_images(good["images"], good["names"]).code == 0:
+        _succeed(project.up(anew=anew), "docker compose up:")
+        if good["source"] == release.source_fingerprint(good["contexts"]):
+            return ""
         return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
-    started = project.up(build=build)
+    started = project.up(build=build, anew=anew)
     if started.code == 0:
         return ""
-    _succeed(project.up() if build else started, "docker compose up:")
+    _succeed(project.up(anew=anew) if build else started, "docker compose up:")
     return f" from the images that are there, as the build failed: {started.reason}"
 
 
 def up(app: App, build: bool) -> str:
     """Create and start what is missing or stopped."""
-    return f"started what was missing or stopped{_start(Project(app.name, app.directory), build)}"
+    return f"started what was missing or stopped{_start(Project(app.name, app.directory), build, anew=False)}"
 
 
 def recreate(app: App, build: bool) -> str:
-    """Take the containers down and make them anew; volumes and images stay."""
-    project = Project(app.name, app.directory)
-    _succeed(project.down(), "docker compose down:")
-    return f"containers taken down and made anew{_start(project, build)}"
+    """Stop the containers and make them anew; volumes, networks and images stay."""
+    return f"containers stopped and made anew{_start(Project(app.name, app.directory), build, anew=True)}"
 
 
 def proved_env(app: App, values: Mapping[str, str], now: float) -> str:

@@ -98,16 +98,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
             return f"refusing {(it.container or {}).get('KEY')}"
 
-        def up(self, build: bool = False) -> engine.Result:
+        def up(self, build: bool = False, anew: bool = False) -> engine.Result:
             it.acts.append("build" if build else "up")
             if it.broken_up or (build and it.broken_build):
                 return engine.Result(1, "", "cannot start")
             it.container = dotenv.parse(it.read())
-            return engine.Result(0, "", "")
-
-        def down(self, timeout: float = 120.0) -> engine.Result:
-            it.acts.append("down")
-            it.container = None
             return engine.Result(0, "", "")
 
     def probe(*_: Any, **__: Any) -> dict[str, Any]:
@@ -237,7 +232,7 @@ def test_a_build_that_fails_does_not_stop_the_recovery(world: World) -> None:
 def test_a_source_that_passed_no_gate_is_not_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.deploy(GOOD)
     world.container = None
-    good = {"id": "r1", "images": {}, "contexts": {}, "source": "what passed"}
+    good = {"id": "r1", "images": {}, "names": {}, "contexts": {}, "source": "what passed"}
     monkeypatch.setattr(release, "last_good", lambda _: good)
     outcome = recover(world)
     assert outcome["healthy"]
