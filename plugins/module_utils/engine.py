@@ -208,7 +208,7 @@ class Project:
         return self.compose("build", "--quiet", timeout=timeout)
 
     def up(self, build: bool = False, anew: bool = False) -> Result:
-        """Create and start what is missing or differs, or all containers `anew`; with `build`, from images built now."""
+        """Create and start what is missing or differs, or everything `anew`; with `build`, from images built now."""
         words = ["up", "--detach", "--remove-orphans", "--timeout", "5", "--quiet-pull"]
         words += ["--force-recreate"] if anew else []
         return self.compose(*words, "--build" if build else "--no-build", timeout=1800.0 if build else 300.0)
