@@ -7,6 +7,16 @@ POST /auth/login   {"email", "password"} -> {"access_token"}
 GET  /api/gifts    needs the token as Bearer
 
 It refuses to start, exit code 1, when a variable of REQUIRED is missing or still holds a placeholder.
+
+For drills it can be made to misbehave: it does what FAULT_FILE says, for every request, as long as the file is there.
+
+errors         500
+silent         no answer as long as the file is there; the port goes on accepting
+oom            allocates memory until the kernel ends it
+slow SECONDS   answers that much later
+flaky PERCENT  500 for that share of the requests, and 0 to 1.9 s later for all of them, which is slow and no fault
+
+The file lies in the container's tmpfs, so a container that is made anew, or started again, is sound.
 """
 
 from __future__ import annotations
@@ -16,6 +26,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import re
 import signal
 import sys
@@ -24,6 +35,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -37,6 +49,8 @@ TOKEN_SECONDS = 3600
 UPSTREAM_TIMEOUT = 3.0
 GRACE_SECONDS = 5.0
 MAX_BODY = 64 * 1024
+FAULT_FILE = Path("/tmp/fault")
+FLAKY_LONGEST = 1.9
 
 
 @dataclass(frozen=True)
@@ -193,6 +207,32 @@ class App:
         return 404, {"error": "no such route"}
 
 
+def injected_fault() -> tuple[str, float]:
+    """What FAULT_FILE asks for, as (word, number); ("", 0.0) when it asks for nothing that is known."""
+    try:
+        word, _, number = FAULT_FILE.read_text(encoding="ascii").strip().partition(" ")
+        return word, float(number or 0)
+    except (OSError, ValueError):
+        return "", 0.0
+
+
+def suffer(word: str, number: float) -> int:
+    """Do what the fault asks for; return the status that it asks for, 0 for the app's own."""
+    if word == "silent":
+        while injected_fault()[0] == "silent":
+            time.sleep(0.5)
+    elif word == "oom":
+        hoard = []
+        while True:
+            hoard.append(b"x" * (1 << 24))
+    elif word == "slow":
+        time.sleep(number)
+    elif word == "flaky":
+        time.sleep(random.uniform(0, FLAKY_LONGEST))
+        return 500 if random.uniform(0, 100) < number else 0
+    return 500 if word == "errors" else 0
+
+
 class Server(ThreadingHTTPServer):
     """Counts the requests that are being answered, so that stopping can wait for them and not for idle connections."""
 
@@ -254,6 +294,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return 413, {"error": f"a body has at most {MAX_BODY} bytes"}
         body = self.rfile.read(int(length))
+        if suffer(*injected_fault()):
+            return 500, {"error": "a drill asked for this"}
         return self.server.app.reply(self.command, path, self.headers.get("Authorization") or "", body)
 
     do_GET = do_POST = do_OPTIONS = answer

@@ -13,6 +13,14 @@ POST /auth/v1/token?grant_type=password  200 and a user token, 400 for a wrong p
 
 Port 3000, the front-end page.
 
+Port 9000, for drills: POST /fault with one of these as its body spoils the API for the address that asks, and for no
+other; the page goes on. An empty body ends it.
+
+====  ============================================================================
+503   every answer is 503, as while a project is being restarted
+hang  no answer, until the fault ends
+====  ============================================================================
+
 Environment: STANDIN_JWT_SECRET, STANDIN_PUBLISHABLE_KEY, STANDIN_SECRET_KEY, STANDIN_EMAIL, STANDIN_PASSWORD, and
 STANDIN_BACKEND, where the page finds the backend.
 """
@@ -33,6 +41,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
+from faults import KNOWN, Faults
 from judge import Keyring, Verdict, judge_request, mint_jwt
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -126,7 +135,7 @@ class Project:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What both ports share: HTTP/1.1 with a length on every answer, and one log line a request without its secrets."""
+    """What all ports share: HTTP/1.1 with a length on every answer, and one log line a request without its secrets."""
 
     protocol_version = "HTTP/1.1"
     server_version = "standin"
@@ -146,12 +155,20 @@ class Handler(BaseHTTPRequestHandler):
         print(f"{self.command} {urlsplit(self.path).path} {int(code)}", flush=True)
 
 
-def api_handler(project: Project) -> type[Handler]:
+def api_handler(project: Project, faults: Faults) -> type[Handler]:
     """The handler of port 8000."""
 
     class Api(Handler):
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            fault = faults.mode(self.client_address[0])
+            if fault == "hang":
+                faults.hang(self.client_address[0])
+                self.close_connection = True
+                return
+            if fault == "503":
+                self.send(503, "application/json", b'{"message": "Service Unavailable"}')
+                return
             try:
                 status, value = project.reply(
                     self.command, self.path, self.headers.get("apikey"), self.headers.get("Authorization"), body
@@ -178,6 +195,19 @@ def page_handler(page: bytes) -> type[Handler]:
     return Page
 
 
+def drill_handler(faults: Faults) -> type[Handler]:
+    """The handler of port 9000."""
+
+    class Drill(Handler):
+        def do_POST(self) -> None:
+            asked = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode("ascii", "replace").strip()
+            known = self.path == "/fault" and faults.set(self.client_address[0], asked)
+            answer = f"fault: {asked or 'none'}" if known else f"POST /fault with one of: {', '.join(KNOWN)}"
+            self.send(200 if known else 400, "text/plain; charset=utf-8", f"{answer}\n".encode())
+
+    return Drill
+
+
 def main() -> None:
     env = os.environ
     keyring = Keyring(env["STANDIN_JWT_SECRET"], env["STANDIN_PUBLISHABLE_KEY"], env["STANDIN_SECRET_KEY"])
@@ -196,10 +226,14 @@ def main() -> None:
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8").replace("{{BACKEND}}", backend).encode()
 
     ThreadingHTTPServer.request_queue_size = 128
-    api = ThreadingHTTPServer(("", 8000), api_handler(project))
-    frontend = ThreadingHTTPServer(("", 3000), page_handler(page))
+    faults = Faults()
+    api = ThreadingHTTPServer(("", 8000), api_handler(project, faults))
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=api.shutdown).start())
-    threading.Thread(target=frontend.serve_forever, daemon=True).start()
+    for server in (
+        ThreadingHTTPServer(("", 3000), page_handler(page)),
+        ThreadingHTTPServer(("", 9000), drill_handler(faults)),
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
     print("stand-in: serving the API on 8000 and the page on 3000", flush=True)
     api.serve_forever()
     # Pooled connections are not waited for: the process ends here, and the database with its container.

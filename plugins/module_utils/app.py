@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,12 +21,18 @@ class AppError(Exception):
 
 @dataclass(frozen=True)
 class App:
-    """One compose project on this host. Everything is keyed by `name`."""
+    """One compose project on this host. Everything is keyed by `name`.
+
+    `upstreams` are checks of what the app depends on; `host` and `language` (en, ko) are for what people read.
+    """
 
     name: str
     directory: str = ""
     variables: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     checks: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    upstreams: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    host: str = field(default_factory=socket.gethostname)
+    language: str = "en"
     root: str = "/"
 
     def __post_init__(self) -> None:

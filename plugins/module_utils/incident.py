@@ -1,12 +1,19 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Incidents: a timeline and evidence, kept as JSON and Markdown under the app's state directory."""
+"""Incidents: a timeline and evidence, kept as JSON and Markdown under the app's state directory.
+
+A record is {id, app, host, cause, meaning, evidence: [str], seen, confirmed, ended (ISO 8601, "" while it is open),
+healthy, escalated, seconds (from first seen to healthy, or so far), remedies: [{name, done, result, seconds}],
+timeline: [{time, seconds, what}], hold (why nothing more is done), next_step, files: [names of evidence files]}.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -25,24 +32,27 @@ def iso(now: float) -> str:
 
 def markdown(incident: Mapping[str, Any]) -> str:
     """Return an incident as a page that a person reads the morning after."""
-    ended = f"{incident['seconds']:.1f} s after it was seen" if incident["healthy"] else "not yet"
+    ended = f"healthy again after {incident['seconds']:.1f} s" if incident["healthy"] else "not healthy yet"
     lines = [
         f"# {incident['app']}: {incident['cause']}",
         "",
-        f"Seen {incident['seen']}, healthy again: {ended}.",
+        f"{incident['meaning'][:1].upper()}{incident['meaning'][1:]}. First seen {incident['seen']}, {ended}.",
         "",
         "## What proves the cause",
         "",
         *[f"- {item}" for item in incident["evidence"]],
-        "",
-        "## Timeline",
-        "",
-        "| time | seconds | what |",
-        "|---|---:|---|",
-        *[f"| {item['time']} | {item['seconds']:.2f} | {_cell(item['what'])} |" for item in incident["timeline"]],
     ]
-    if incident.get("next_step"):
+    if incident["remedies"]:
+        lines += ["", "## What was done", ""]
+        lines += [f"1. {one['name']} ({one['seconds']:.2f} s): {_cell(one['result'])}" for one in incident["remedies"]]
+    if incident["hold"]:
+        lines += ["", "## Why no more is done", "", incident["hold"]]
+    if incident["next_step"]:
         lines += ["", "## Next", "", incident["next_step"]]
+    lines += ["", "## Timeline", "", "| time | seconds | what |", "|---|---:|---|"]
+    lines += [f"| {item['time']} | {item['seconds']:.2f} | {_cell(item['what'])} |" for item in incident["timeline"]]
+    if incident["files"]:
+        lines += ["", "## Evidence", "", *[f"- [{name}]({name})" for name in incident["files"]]]
     return "\n".join(lines) + "\n"
 
 
@@ -64,15 +74,32 @@ def write(folder: str, incident: Mapping[str, Any], attachments: Mapping[str, st
     return target
 
 
-def latest(folder: str) -> dict[str, Any] | None:
-    """Return the newest incident that can be read, or None."""
-    names = sorted(os.listdir(folder), reverse=True) if os.path.isdir(folder) else []
-    for name in names:
+def _names(folder: str) -> list[str]:
+    """The folders of incidents, newest first."""
+    return sorted(os.listdir(folder), reverse=True) if os.path.isdir(folder) else []
+
+
+def every(folder: str) -> Iterator[dict[str, Any]]:
+    """Yield the incidents that can be read, newest first."""
+    for name in _names(folder):
         try:
             with open(os.path.join(folder, name, "incident.json"), encoding="utf-8") as stream:
                 found = json.load(stream)
         except (OSError, ValueError):
             continue
         if isinstance(found, dict) and {"id", "cause", "healthy", "seconds"} <= set(found):
-            return found
-    return None
+            yield found
+
+
+def latest(folder: str) -> dict[str, Any] | None:
+    """Return the newest incident that can be read, or None."""
+    return next(every(folder), None)
+
+
+def forget(folder: str, older_than: float, now: float) -> None:
+    """Delete incidents whose folder was last written more than `older_than` seconds before `now` (epoch s)."""
+    for name in _names(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):
+            if now - os.stat(path).st_mtime > older_than:
+                shutil.rmtree(path, ignore_errors=True)

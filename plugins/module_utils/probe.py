@@ -29,6 +29,8 @@ KINDS = (
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 _BODY_SHOWN, _VALUE_SHOWN, _FAILURES_SHOWN = 120, 60, 3
 _LONGEST_CAPTURE = 16384
+_DEPENDENCIES = ("dependencies", "components", "checks", "entries")
+_UP = ("up", "ok", "pass", "passed", "healthy", "warn")
 _DAY = 86400.0
 # Secrets that nobody told us about (a fresh token in an answer) have a shape, or stand under a telling name.
 _TOKEN_SHAPED = re.compile(r"eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?|sb_(?:secret|publishable)_[\w-]+")
@@ -55,7 +57,9 @@ def run_checks(
 
     :arg values: the app's env. A check that names a value it does not hold is ``skipped`` and not ok.
     :returns: ``{ok, passed, total, summary, seconds, latency: {min, median, p95}, results: [{name, ok, proves, kind,
-        status, seconds, reason, attempts}]}``; seconds throughout, ``kind`` and ``status`` None when there is none.
+        status, seconds, reason, attempts, port, down}]}``; seconds throughout, ``kind`` and ``status`` None when there
+        is none. ``port`` is the one asked (0 when nothing was sent); ``down`` lists what a failing answer says of the
+        app's dependencies, as {name, reason}.
         The latencies are those of all answered requests, None when nothing answered. No value of ``values`` and no
         captured value stands in any text.
     :raises CheckError: when a check is written wrongly; nothing was sent then.
@@ -108,11 +112,14 @@ def _attempt(
 ) -> dict[str, Any]:
     """Send one check once and judge the answer; captured values are added to ``captured``."""
     result: dict[str, Any] = {"name": check.name, "ok": False, "proves": check.proves, "kind": None, "status": None}
-    result.update(seconds=0.0, reason="", attempts=0)
+    result.update(seconds=0.0, reason="", attempts=0, port=0, down=[])
     begun = now()
     secrets = {**values, **captured}
+    answer = None
     try:
         request = expand(check, _lookup(check, journey, values, captured))
+        where = address(request.url)
+        result["port"] = where.port if where else 0
         answer = ask(request, now)
         result.update(status=answer.status, seconds=round(answer.seconds, 4))
         captured.update(judge(check, answer, wall(), secrets))
@@ -122,8 +129,10 @@ def _attempt(
             raise Fault("latency", f"{seen}: expected {duration(check.max_latency)} or less")
         result.update(ok=True, reason=seen)
     except Fault as fault:
-        if result["status"] is None:
+        if answer is None:
             result["seconds"] = round(now() - begun, 4)
+        else:
+            result["down"] = dependencies_down(answer.body, secrets)
         result.update(kind=fault.kind, reason=str(fault))
     return result
 
@@ -286,6 +295,30 @@ def _judge_body(check: Check, answer: Answer, seen: str, secrets: Mapping[str, s
             continue
         raise Fault("body", f"{seen}, but `{path}`, from which `{name}` is taken, {problem}")
     return captured
+
+
+def dependencies_down(body: bytes, secrets: Mapping[str, str]) -> list[dict[str, str]]:
+    """What a health answer says is down: [{name, reason}].
+
+    Read are the two common shapes: {"dependencies"|"components"|"checks"|"entries": {NAME: {"status": "down", …}}}
+    (Spring Boot's actuator calls them components, ASP.NET Core entries), a status being up, ok, pass, healthy or not.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return []
+    found = []
+    for key in _DEPENDENCIES if isinstance(document, dict) else ():
+        named = document.get(key)
+        for name, state in named.items() if isinstance(named, dict) else ():
+            status = str(state.get("status", "")) if isinstance(state, dict) else ""
+            if status and status.lower() not in _UP:
+                detail = next(
+                    (str(state[word]) for word in ("detail", "error", "output", "description") if word in state), ""
+                )
+                said = _cut(_clean(f"{status} {detail}".strip(), secrets), _VALUE_SHOWN)
+                found.append({"name": _cut(_clean(str(name), secrets), _VALUE_SHOWN), "reason": said})
+    return found
 
 
 def _mismatch(found: Any, where: str, expected: Expectation, secrets: Mapping[str, str]) -> str:

@@ -1,21 +1,26 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read → diagnose → decide → act → record: one recovery, now. The only file that knows all the layers."""
+"""Read → diagnose → decide → act → record: one recovery, now. The only file that knows all the layers.
+
+A playbook calls it for a person, the watcher by itself; only then policy, pauses and the breaker count. It may be
+killed at any point: what was begun stands in the state before it is begun, and the next call goes on from there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from . import dotenv, engine, env_store, host, incident, ladder, probe, release, remedies, secret_rules, supabase
+from . import alerts, engine, env_store, host, incident, ladder, observe, release, remedies, state
 from .app import App
 from .diagnosis import HEALTHY, MEANING, Diagnosis, diagnose
-from .files import atomic_write, explain, fingerprint, hold_lock
+from .files import atomic_write, hold_lock
+from .ladder import Attempt, Decision, Policy, Situation, decide
+from .observe import Clock, Seen
 from .redact import redact
 
 STEPS = ("env_backup", "service_key", "containers", "health", "api", "frontend")
@@ -23,183 +28,22 @@ STEPS = ("env_backup", "service_key", "containers", "health", "api", "frontend")
 CONFIRM_SECONDS = 1.0
 # How long to wait for another deploy or recovery to let go of the lock.
 LOCK_SECONDS = 60.0
-LOG_LINES = 50
-
 
 _ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
+_BEGUN = "begun"
+# What a container that was just made anew may take in any case, whatever its image says of a start period.
+_SHORTEST_START = 3.0
 
 
 @dataclass(frozen=True)
-class Clock:
-    """Time comes in from outside, so that tests can say what time it is."""
+class Watch:
+    """What is different when nobody asked: `settle` is how long a remedy may take to show, in seconds."""
 
-    now: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-
-
-def read_env(app: App, now: float) -> dict[str, Any]:
-    """Read and prove the `.env` on the host: {exists, values, findings, fingerprint}. `values` must not be shown."""
-    try:
-        with open(app.env, "rb") as stream:
-            content = stream.read()
-        values = dotenv.parse(content.decode("utf-8"))
-    except FileNotFoundError:
-        finding = _env_finding("missing", f"{app.env} does not exist")
-        return {"exists": False, "values": {}, "findings": [finding], "fingerprint": ""}
-    except OSError as error:
-        finding = _env_finding("unreadable", explain(error))
-        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": ""}
-    except UnicodeDecodeError:
-        finding = _env_finding("unreadable", f"{app.env} is not UTF-8 text")
-        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content)}
-    except dotenv.DotenvError as error:
-        finding = _env_finding("unreadable", f"{app.env}: {error}")
-        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content)}
-    findings = secret_rules.prove(app.variables, values, now)
-    return {"exists": True, "values": values, "findings": list(findings), "fingerprint": fingerprint(content)}
-
-
-def _env_finding(rule: str, reason: str) -> dict[str, str]:
-    return {"variable": ".env", "rule": rule, "reason": reason, "fix": "write it anew from the vault"}
-
-
-def _probe(app: App, values: Mapping[str, str], deadline: float, clock: Clock) -> dict[str, Any]:
-    found: dict[str, Any] = probe.run_checks(app.checks, values, deadline, clock.monotonic, clock.sleep)
-    return found
-
-
-def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock) -> dict[str, Any]:
-    """Read the facts that `diagnose` needs. While the probe passes and the env is sound, no docker command is run.
-
-    :arg given: the proved values from the vault, None when there are none.
-    :arg confirm: for how many seconds a failing probe may be asked again before it counts.
-    """
-    env = read_env(app, clock.now())
-    known = {**env["values"], **(given or {})}
-    facts: dict[str, Any] = {
-        "engine": {"answers": True, "reason": ""},
-        "disk": [],
-        "env": env,
-        "config_error": "",
-        "services": [],
-        "instances": [],
-        "environments": [],
-        "ports": [],
-        "upstream": [],
-        "probe": _probe(app, known, 0.0, clock),
-    }
-    if facts["probe"]["ok"]:
-        return facts
-    _read_engine(app, facts)
-    running = bool(facts["instances"]) and all(item["state"] == "running" for item in facts["instances"])
-    if running and not env["findings"]:
-        facts["probe"] = _probe(app, known, confirm, clock)
-        if not facts["probe"]["ok"]:
-            _read_upstream(app, facts)
-    at_fault = not facts["probe"]["ok"] and not env["findings"] and diagnose(facts).cause != "upstream_down"
-    if given is not None and at_fault:
-        env["findings"] = _differences(app, env["values"], given)
-    return facts
-
-
-def _read_engine(app: App, facts: dict[str, Any]) -> None:
-    facts["engine"] = engine.state()
-    facts["disk"] = host.disk([app.directory, app.state, "/var/lib/docker"])
-    if not facts["engine"]["answers"]:
-        return
-    project = engine.Project(app.name, app.directory)
-    try:
-        documents = project.documents()
-    except engine.EngineError as error:
-        facts["engine"] = {**facts["engine"], "answers": False, "reason": str(error)}
-        return
-    facts["instances"] = [engine.instance(document) for document in documents]
-    facts["environments"] = [engine.environment(document) for document in documents]
-    try:
-        model = project.config()
-    except engine.EngineError as error:
-        # Compose refuses the whole project for an env_file that is missing or does not parse, and quotes the line; then
-        # the env is what is wrong, and the line may be a secret.
-        readable = facts["env"]["exists"] and bool(facts["env"]["values"])
-        facts["config_error"] = redact(str(error), _secrets(app, facts, None)) if readable else ""
-        return
-    facts["services"] = sorted(model.get("services") or {})
-    facts["ports"] = [
-        {**port, "holders": host.listeners(port["port"])} for port in engine.unheld_ports(model, facts["instances"])
-    ]
-
-
-def _read_upstream(app: App, facts: dict[str, Any]) -> None:
-    for finding in supabase.prove_online(app.variables, facts["env"]["values"], 3.0):
-        if finding["rule"] == "unreachable":
-            facts["upstream"].append(finding)
-        else:
-            facts["env"]["findings"].append(finding)
-
-
-def _differences(app: App, values: Mapping[str, str], given: Mapping[str, str]) -> list[dict[str, str]]:
-    wanted = secret_rules.texts(app.variables, given)
-    return [
-        {
-            "variable": name,
-            "rule": "differs",
-            "reason": "the env in force and the vault differ",
-            "fix": "write the vault's",
-        }
-        for name, value in wanted.items()
-        if values.get(name) != value
-    ]
-
-
-@dataclass
-class _Run:
-    """What one recovery has done so far."""
-
-    app: App
-    clock: Clock
-    secrets: dict[str, str]
-    started: float = 0.0
-    timeline: list[dict[str, Any]] = field(default_factory=list)
-    remedies: list[dict[str, Any]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STEPS, 0.0))
-
-    def __post_init__(self) -> None:
-        self.started = self.clock.monotonic()
-
-    @property
-    def elapsed(self) -> float:
-        return round(self.clock.monotonic() - self.started, 3)
-
-    def note(self, what: str) -> None:
-        self.timeline.append(
-            {"time": incident.iso(self.clock.now()), "seconds": self.elapsed, "what": redact(what, self.secrets)}
-        )
-
-    @property
-    def env_in_force(self) -> bool:
-        """Whether containers were made since the env was last written."""
-        names = [str(item["name"]) for item in self.remedies if item["done"]]
-        return bool(names) and names[-1] not in _ENV_REMEDIES
-
-    @property
-    def tried(self) -> list[str]:
-        return [str(item["name"]) for item in self.remedies]
-
-    def apply(self, name: str, act: Callable[[], str]) -> bool:
-        """Apply one remedy, timed and noted; say whether it could be applied."""
-        begun = self.clock.monotonic()
-        try:
-            told, done = act(), True
-        except (remedies.RemedyError, engine.EngineError, env_store.EnvError, OSError) as error:
-            told, done = str(error), False
-        seconds = round(self.clock.monotonic() - begun, 3)
-        step = "service_key" if name in _ENV_REMEDIES else "containers"
-        self.seconds[step] += seconds
-        told = redact(told, self.secrets)
-        self.note(f"{name}: {told}")
-        self.remedies.append({"name": name, "done": done, "result": told, "seconds": seconds})
-        return done
+    policy: Policy
+    seen: Seen
+    failed: Mapping[str, Any]
+    settle: float = 20.0
+    keep_days: float = 30.0
 
 
 def recover(
@@ -209,139 +53,434 @@ def recover(
     deadline: float = 120.0,
     check: bool = False,
     clock: Clock | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Bring the app back, once: read the state, and climb the ladder of its cause until the probe passes.
 
     :arg values: proved values from the vault; without them only the last good env can be put back.
     :arg deadline: seconds to wait for the probe after the containers were started, altogether.
     :arg check: say what would be done, and do nothing.
+    :arg watch: given by the watcher; without it a person asked, and neither pause nor breaker hold anything back.
     :returns: {changed, healthy, cause, meaning, evidence, remedies, checklist, timeline, checks, next_step, incident,
-        seconds}; no value of a secret is in it.
+        decision, problems, seconds}; no value of a secret is in it.
     :raises LockHeld: another deploy or recovery of this app goes on.
     """
     clock = clock or Clock()
     if check:
         return _plan(app, values, clock)
-    with hold_lock(app.lock, LOCK_SECONDS, f"recover {app.name}"):
-        return _recover(app, values, build, deadline, clock)
+    with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}"):
+        return _Recovery(app, values, build, deadline, clock, watch).run()
 
 
-def _secrets(app: App, facts: Mapping[str, Any], given: Mapping[str, str] | None) -> dict[str, str]:
-    """All values to hide, by name: the vault's, the file's, and those that containers run with, which may be older."""
-    found = {}
-    for number, values in enumerate(facts["environments"], start=1):
-        found.update({f"{name} ({number})": v for name, v in secret_rules.secrets_of(app.variables, values).items()})
-    found.update(
-        {f"{name} (env)": v for name, v in secret_rules.secrets_of(app.variables, facts["env"]["values"]).items()}
-    )
-    return {**found, **secret_rules.secrets_of(app.variables, given or {})}
+@dataclass
+class _Recovery:
+    """One call of `recover`, and what it has done so far."""
 
+    app: App
+    values: Mapping[str, str] | None
+    build: bool
+    deadline: float
+    clock: Clock
+    watch: Watch | None = None
+    memory: dict[str, Any] = field(default_factory=state.empty)
+    facts: dict[str, Any] = field(default_factory=dict)
+    hidden: dict[str, str] = field(default_factory=dict)
+    remedies: list[dict[str, Any]] = field(default_factory=list)
+    timeline: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STEPS, 0.0))
+    begun: float = 0.0
+    waited: float = 0.0
+    decision: Decision = field(default_factory=lambda: Decision("wait"))
 
-def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str, Any]:
-    facts = read(app, values, CONFIRM_SECONDS, clock)
-    found = diagnose(facts)
-    run = _Run(app, clock, _secrets(app, facts, values))
-    available = remedies.table(app, True, values)
-    # An env remedy alone brings nothing back: the containers are made anew with it.
-    first = ladder.next_remedy(found.cause, [], available)
-    planned = [first] if first else []
-    if first in _ENV_REMEDIES and not facts["probe"]["ok"]:
-        planned.append(ladder.RECREATE)
-    run.remedies = [{"name": name, "done": False, "result": "would be applied", "seconds": 0.0} for name in planned]
-    return _outcome(run, found, found, facts, changed=bool(planned), next_step="")
+    def __post_init__(self) -> None:
+        self.begun = self.clock.monotonic()
 
+    # --- the story ---------------------------------------------------------------------------------------------------
 
-def _recover(app: App, values: Mapping[str, str] | None, build: bool, deadline: float, clock: Clock) -> dict[str, Any]:
-    facts = read(app, values, CONFIRM_SECONDS, clock)
-    first = found = diagnose(facts)
-    run = _Run(app, clock, _secrets(app, facts, values))
-    run.note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
-    begun = clock.monotonic()
-    kept = False
-    try:
-        kept = env_store.remember(app.env, app.history, now=clock.now())
-    except (env_store.EnvError, OSError) as error:
-        # A full disk is a cause to deal with, not a reason to give up before it is named.
-        run.note(f"the env could not be kept: {error}")
-    run.seconds["env_backup"] = round(clock.monotonic() - begun, 3)
-    if found.healthy:
-        return _outcome(run, first, found, facts, changed=kept, next_step="")
+    def run(self) -> dict[str, Any]:
+        """Read, diagnose, decide, act, record."""
+        self.memory, problem = state.load(self.app.state)
+        self._trouble(problem)
+        seen = self.watch.seen if self.watch else None
+        self.facts = observe.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
+        first = found = diagnose(self.facts)
+        self.hidden = observe.secrets(self.app, self.facts, self.values)
+        kept = self._remember_env()
+        if found.healthy:
+            self._close_incident()
+            return self.outcome(first, found, changed=kept, next_step="")
+        before = _bytes(self.app.env)
+        self._open_incident(found)
+        while not found.healthy:
+            available = remedies.table(self.app, self.build, self.values, found.services)
+            self.decision = decide(found.cause, self._situation(found), list(available), self._policy)
+            if self.decision.kind != "act":
+                break
+            name = self.decision.remedy
+            found = self._read_again(name, self._apply(name, available[name]))
+        return self._end(first, found, before)
 
-    before = _bytes(app.env)
-    record = _open_incident(run, first, facts)
-    waited = 0.0
-    while not found.healthy:
-        available = remedies.table(app, build, values)
-        name = ladder.next_remedy(found.cause, run.tried, available)
-        if name is None:
-            break
-        done = run.apply(name, available[name])
-        if done and name in (ladder.UP, ladder.RECREATE):
-            begun = clock.monotonic()
-            wait_healthy(app, values, deadline - waited, clock)
-            spent = clock.monotonic() - begun
-            waited += spent
-            run.seconds["health"] += round(spent, 3)
+    def _end(self, first: Diagnosis, found: Diagnosis, before: bytes | None) -> dict[str, Any]:
+        step = ""
+        if found.healthy:
+            # Only containers made with the file say something about it.
+            if self._env_in_force:
+                self._mark_good()
+            self._close_incident()
+        else:
+            step = ladder.next_step(found.cause)
+            if self.watch is None:
+                self._put_back(before)
+            self._leave_open(found, step)
+        return self.outcome(first, found, changed=True, next_step=step)
+
+    @property
+    def _policy(self) -> Policy | None:
+        return self.watch.policy if self.watch else None
+
+    # --- read and decide ---------------------------------------------------------------------------------------------
+
+    def _read_again(self, name: str, done: bool) -> Diagnosis:
+        """Wait for what a remedy brings about, and say what is wrong now."""
+        probe = None
+        if done and name in ladder.TOUCHING and name != ladder.FREE_SPACE:
+            begun = self.clock.monotonic()
+            left = self.watch.settle if self.watch else self.deadline - self.waited
+            probe = wait_healthy(self.app, self.values, left, self.clock)
+            spent = self.clock.monotonic() - begun
+            self.waited += spent
+            self.seconds["health"] += round(spent, 3)
+        elif not self.facts["probe"]["ok"]:
+            # Files alone change no answer.
+            probe = self.facts["probe"]
         if name == ladder.LAST_GOOD_ENV:
             # From here on the last good env counts, though the vault says something else.
-            values = None
-        if done and name in _ENV_REMEDIES and facts["services"] and not facts["probe"]["ok"]:
+            self.values = None
+        if done and name in _ENV_REMEDIES and self.facts["services"] and not self.facts["probe"]["ok"]:
             # Nothing but the file has changed: asking the engine again would only take time.
-            facts = {**facts, "env": read_env(app, clock.now())}
+            self.facts = {**self.facts, "env": observe.read_env(self.app, self.clock.now())}
         else:
-            facts = read(app, values, CONFIRM_SECONDS, clock)
-        found = diagnose(facts)
-        run.note(
-            f"healthy: {facts['probe']['summary']}"
+            load = self.watch.seen.load if self.watch else {}
+            self.facts = observe.read(self.app, self.values, 0.0, self.clock, Seen(probe, load))
+        found = diagnose(self.facts)
+        self._note(
+            f"healthy: {self.facts['probe']['summary']}"
             if found.healthy
             else f"cause: {found.cause}: {'; '.join(found.evidence)}"
         )
+        return found
 
-    step = ""
-    if found.healthy:
-        # Only containers made with the file say something about it.
-        if run.env_in_force:
-            _mark_good(app, facts)
-    else:
-        step = ladder.next_step(found.cause)
-        _put_back(run, before)
-    outcome = _outcome(run, first, found, facts, changed=True, next_step=step)
-    _close_incident(run, record, outcome)
-    return outcome
+    def _situation(self, found: Diagnosis) -> Situation:
+        record = self.memory["incident"]
+        now = self._moment()
+        orders = state.read_orders(self.app.state) if self.watch else {"paused": None, "resumed": None}
+        forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
+        attempts = [
+            Attempt(one["remedy"], state.age(one["at"], now), one["incident"])
+            for one in self.memory["attempts"]
+            if state.age(one["at"], now) < forgiven
+        ]
+        return Situation(
+            incident=record["id"],
+            # What was begun and not ended was killed on the way: it may be begun once more.
+            tried=[one["name"] for one in record["remedies"] if one["result"] != _BEGUN]
+            if self.watch
+            else [one["name"] for one in self.remedies],
+            attempts=attempts,
+            paused=orders["paused"]["reason"] if state.pause_left(orders, self.clock.now()) > 0 else "",
+            escalated=record["escalated"],
+            starting=self._starting(found),
+        )
 
+    def _starting(self, found: Diagnosis) -> float:
+        """Seconds that a container which was just started may still take, as far as it never answered before."""
+        left = [0.0]
+        for item in self.facts["instances"]:
+            since = item["started_seconds"]
+            if item["state"] != "running" or since is None or (found.services and item["service"] not in found.services):
+                continue
+            answered = self.watch.seen.good if self.watch else None
+            if answered is None or answered < self.clock.now() - since:
+                left.append(max(item["start_period"], _SHORTEST_START) - since)
+        return max(left)
 
-def _mark_good(app: App, facts: Mapping[str, Any]) -> None:
-    # The app is healthy: that the mark finds no room on the disk must not turn this into a failure.
-    with contextlib.suppress(OSError):
-        env_store.mark_good(app.history, facts["env"]["fingerprint"])
+    # --- act ---------------------------------------------------------------------------------------------------------
 
-
-def _restarts(project: engine.Project) -> dict[str, int]:
-    try:
-        return {str(item["id"]): int(item["restarts"]) for item in project.containers()}
-    except engine.EngineError:
-        return {}
-
-
-def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> None:
-    """Wait until the probe passes, a container gives up, or the time is over."""
-    until = clock.monotonic() + seconds
-    project = engine.Project(app.name, app.directory)
-    known = {**read_env(app, clock.now())["values"], **(values or {})}
-    before = _restarts(project)
-    while clock.monotonic() < until:
-        if _probe(app, known, min(2.0, until - clock.monotonic()), clock)["ok"]:
-            return
+    def _apply(self, name: str, act: Callable[[], str]) -> bool:
+        """Apply one remedy, timed and noted; say whether it could be applied."""
+        entry: dict[str, Any] = {"name": name, "done": False, "result": _BEGUN, "seconds": 0.0}
+        self.remedies.append(entry)
+        self.memory["incident"]["remedies"].append(entry)
+        if name in ladder.TOUCHING:
+            self.memory["attempts"].append(
+                {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
+            )
+        self._save()
+        begun = self.clock.monotonic()
         try:
-            instances = project.containers()
-        except engine.EngineError:
-            continue
-        # Two restarts within the wait is a loop: more waiting would only hide it.
-        for item in instances:
-            if item["restarts"] >= before.get(item["id"], 0) + 2:
-                return
-            if item["state"] in ("exited", "dead") and not item["job_done"]:
-                return
+            told, done = act(), True
+        except (remedies.RemedyError, engine.EngineError, env_store.EnvError, OSError) as error:
+            told, done = str(error), False
+        seconds = round(self.clock.monotonic() - begun, 3)
+        self.seconds["service_key" if name in _ENV_REMEDIES else "containers"] += seconds
+        entry.update(done=done, result=redact(told, self.hidden), seconds=seconds)
+        self._count(f"remedy {name} {'done' if done else 'failed'}")
+        self._note(f"{name}: {told}")
+        self._save()
+        return done
+
+    def _remember_env(self) -> bool:
+        begun = self.clock.monotonic()
+        kept = False
+        try:
+            kept = env_store.remember(self.app.env, self.app.history, now=self.clock.now())
+        except (env_store.EnvError, OSError) as error:
+            # A full disk is a cause to deal with, not a reason to give up before it is named.
+            self._trouble(f"the env could not be kept: {error}")
+        self.seconds["env_backup"] = round(self.clock.monotonic() - begun, 3)
+        return kept
+
+    @property
+    def _env_in_force(self) -> bool:
+        """Whether containers were made since the env was last written."""
+        names = [str(one["name"]) for one in self.remedies if one["done"]]
+        return bool(names) and names[-1] not in _ENV_REMEDIES
+
+    def _mark_good(self) -> None:
+        # The app is healthy: that the mark finds no room on the disk must not turn this into a failure.
+        with contextlib.suppress(OSError):
+            env_store.mark_good(self.app.history, self.facts["env"]["fingerprint"])
+
+    def _put_back(self, before: bytes | None) -> None:
+        """After a failure, put the env back that was there, unless containers run with the new one already."""
+        if _bytes(self.app.env) == before:
+            return
+        if self._env_in_force:
+            self._note("the new env stays: the containers were made with it")
+            return
+        if before is None:
+            os.unlink(self.app.env)
+        else:
+            atomic_write(self.app.env, before)
+        self._note("the env that was there is put back")
+
+    # --- record ------------------------------------------------------------------------------------------------------
+
+    def _moment(self) -> dict[str, Any]:
+        return state.moment(self.clock.now(), self.clock.monotonic())
+
+    def _elapsed(self) -> float:
+        """Seconds since the fault was first seen, which may have been in another process."""
+        return round(state.age(self.memory["seen"], self._moment()), 3)
+
+    def _note(self, what: str) -> None:
+        entry = {"time": incident.iso(self.clock.now()), "seconds": self._elapsed(), "what": redact(what, self.hidden)}
+        self.timeline.append(entry)
+        self.memory["incident"]["timeline"].append(entry)
+
+    def _trouble(self, problem: str) -> None:
+        if problem and problem not in self.problems:
+            self.problems.append(problem)
+
+    def _count(self, what: str) -> None:
+        self.memory["counts"][what] = self.memory["counts"].get(what, 0) + 1
+
+    def _save(self) -> None:
+        self._trouble(state.save(self.app.state, self.memory))
+
+    def _open_incident(self, found: Diagnosis) -> None:
+        """Open an incident, or go on with the one that is open; keep the evidence before anything is touched."""
+        record = self.memory["incident"]
+        if record is None:
+            self._begin(found)
+            record = self.memory["incident"]
+            self._note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
+            self.memory["outbox"] = alerts.add(
+                self.memory["outbox"], alerts.opened(record, self.app.language), self.clock.now()
+            )
+            self._save()
+        elif record["cause"] != found.cause:
+            self._note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
+        if not record["files"] and not record["remedies"]:
+            begun = self.clock.monotonic()
+            attachments = observe.evidence(self.app, self.facts, self.hidden, self.clock)
+            record["files"] = sorted(attachments)
+            self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
+            self._write(attachments)
+
+    def _begin(self, found: Diagnosis) -> None:
+        now, moment = self.clock.now(), self._moment()
+        self.memory["seen"] = dict(self.watch.failed) if self.watch else moment
+        clean = self.memory["clean"]
+        if self.watch and clean is not None and state.age(clean, moment) >= self.watch.policy.clean:
+            self.memory["attempts"] = []
+        self.memory["clean"] = None
+        longest = 2 * self.watch.policy.window if self.watch else 86400.0
+        self.memory["attempts"] = [one for one in self.memory["attempts"] if state.age(one["at"], moment) < longest]
+        seen = now - state.age(self.memory["seen"], moment)
+        self.memory["incident"] = {
+            "id": f"{incident.stamp(seen)}-{found.cause}",
+            "app": self.app.name,
+            "host": self.app.host,
+            "cause": found.cause,
+            "meaning": MEANING[found.cause],
+            "evidence": [redact(item, self.hidden) for item in found.evidence],
+            "seen": incident.iso(seen),
+            "confirmed": incident.iso(now),
+            "ended": "",
+            "healthy": False,
+            "escalated": False,
+            "seconds": 0.0,
+            "remedies": [],
+            "timeline": [],
+            "hold": "",
+            "next_step": "",
+            "files": [],
+        }
+        self._count(f"incident {found.cause}")
+
+    def _write(self, attachments: Mapping[str, str]) -> None:
+        # A disk that is full must not stop the recovery: the incident is then written at its end, if that works.
+        try:
+            incident.write(self.app.incidents, self.memory["incident"], attachments)
+        except OSError as error:
+            self._trouble(f"the incident could not be written: {error.strerror or error}")
+
+    def _close_incident(self) -> None:
+        record = self.memory["incident"]
+        if record is None:
+            return
+        if not self.remedies:
+            self._note(f"healthy: {self.facts['probe']['summary']}")
+        record.update(healthy=True, ended=incident.iso(self.clock.now()), seconds=self._elapsed(), hold="", next_step="")
+        self._write({})
+        self.memory.update(incident=None, seen=None, clean=self._moment())
+        self.memory["outbox"] = alerts.add(
+            self.memory["outbox"], alerts.resolved(record, self.app.language), self.clock.now()
+        )
+        self._count("recovered")
+        self.memory["counts"]["last recovery ms"] = round(record["seconds"] * 1000)
+        if self.watch:
+            incident.forget(self.app.incidents, self.watch.keep_days * 86400.0, self.clock.now())
+        self._save()
+        self._ended = record
+
+    _ended: dict[str, Any] | None = None
+
+    def _leave_open(self, found: Diagnosis, step: str) -> None:
+        """Say in the record why nothing more is done, and tell people when it is theirs now."""
+        record = self.memory["incident"]
+        why = redact(self.decision.why, self.hidden)
+        if record["hold"] != why:
+            self._note(f"{self.decision.kind}: {why}")
+        record.update(seconds=self._elapsed(), hold=why, next_step=step)
+        if self.decision.kind == "escalate" and not record["escalated"]:
+            record["escalated"] = True
+            self._count("escalated")
+            self.memory["outbox"] = alerts.add(
+                self.memory["outbox"], alerts.escalated(record, self.app.language), self.clock.now()
+            )
+        self._write({})
+        self._save()
+
+    # --- what comes back ---------------------------------------------------------------------------------------------
+
+    def outcome(self, first: Diagnosis, last: Diagnosis, changed: bool, next_step: str) -> dict[str, Any]:
+        """What `recover` returns."""
+        record = self._ended or self.memory["incident"]
+        return {
+            "changed": changed,
+            "healthy": last.healthy,
+            "cause": first.cause,
+            "cause_left": last.cause,
+            "meaning": MEANING.get(first.cause, ""),
+            "evidence": [redact(item, self.hidden) for item in first.evidence],
+            "remedies": self.remedies,
+            "checklist": self._checklist(last),
+            "timeline": self.timeline,
+            "checks": self.facts["probe"],
+            "next_step": next_step,
+            "incident": {
+                "id": record["id"],
+                "path": os.path.join(self.app.incidents, record["id"]),
+                "seconds": record["seconds"],
+            }
+            if record
+            else None,
+            "decision": self.decision._asdict(),
+            "problems": self.problems,
+            "seconds": round(self.clock.monotonic() - self.begun, 3),
+        }
+
+    def _checklist(self, last: Diagnosis) -> list[dict[str, Any]]:
+        """The report's checklist, in its order: {step, done, seconds, detail}."""
+        facts = self.facts
+        newest = env_store.versions(self.app.history)[-1:]
+        findings = [f"{item['variable']}: {item['rule']}" for item in facts["env"]["findings"]]
+        written = [item["result"] for item in self.remedies if item["name"] in _ENV_REMEDIES]
+        restarted = [item["result"] for item in self.remedies if item["name"] in ladder.TOUCHING]
+        down = [item["name"] for item in facts["instances"] if item["state"] != "running" and not item["job_done"]]
+        lines = [
+            {
+                "step": "env_backup",
+                "done": bool(newest),
+                "detail": f"{len(env_store.versions(self.app.history))} versions kept, newest {newest[0]['id']}"
+                if newest
+                else "no env to keep",
+            },
+            {
+                "step": "service_key",
+                "done": not findings,
+                "detail": "; ".join(findings or written or ["the values in force are proved, nothing to write"]),
+            },
+            {
+                "step": "containers",
+                "done": last.healthy or (bool(facts["instances"]) and not down),
+                "detail": "; ".join(restarted)
+                or (
+                    ", ".join(down) + " not running"
+                    if down
+                    else "running, not restarted"
+                    if last.healthy
+                    else "not running"
+                ),
+            },
+        ]
+        for proves in ("health", "api", "frontend"):
+            mine = [item for item in facts["probe"]["results"] if item["proves"] == proves]
+            failed = [f"`{item['name']}`: {item['reason']}" for item in mine if not item["ok"]]
+            self.seconds[proves] += round(sum(item["seconds"] for item in mine), 3)
+            passed = (
+                f"{len(mine)} of {len(mine)} checks passed"
+                if mine
+                else "not checked: no check in selfheal_checks proves this"
+            )
+            lines.append(
+                {
+                    "step": proves,
+                    "done": not failed if mine else None,
+                    "detail": redact("; ".join(failed) or passed, self.hidden),
+                }
+            )
+        return [{**line, "seconds": round(self.seconds[str(line["step"])], 3)} for line in lines]
+
+
+def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str, Any]:
+    run = _Recovery(app, values, True, 0.0, clock)
+    run.facts = observe.read(app, values, CONFIRM_SECONDS, clock)
+    found = diagnose(run.facts)
+    run.hidden = observe.secrets(app, run.facts, values)
+    planned: list[str] = []
+    if not found.healthy:
+        available = list(remedies.table(app, True, values, found.services))
+        run.decision = decide(found.cause, Situation("", [], []), available, None)
+        planned = [run.decision.remedy] if run.decision.kind == "act" else []
+    # Files alone bring nothing back: the containers are made anew with them.
+    if planned and planned[0] not in ladder.TOUCHING and not run.facts["probe"]["ok"]:
+        planned.append(ladder.RECREATE)
+    run.remedies = [{"name": name, "done": False, "result": "would be applied", "seconds": 0.0} for name in planned]
+    return run.outcome(found, found, changed=bool(planned), next_step="")
 
 
 def _bytes(path: str) -> bytes | None:
@@ -352,148 +491,53 @@ def _bytes(path: str) -> bytes | None:
         return None
 
 
-def _put_back(run: _Run, before: bytes | None) -> None:
-    """After a failure, put the env back that was there, unless containers run with the new one already."""
-    if _bytes(run.app.env) == before:
-        return
-    if run.env_in_force:
-        run.note("the new env stays: the containers were made with it")
-        return
-    if before is None:
-        os.unlink(run.app.env)
-    else:
-        atomic_write(run.app.env, before)
-    run.note("the env that was there is put back")
-
-
-def _open_incident(run: _Run, found: Diagnosis, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the evidence before anything is touched: what a restart would wipe away."""
-    attachments = {}
-    project = engine.Project(run.app.name, run.app.directory)
-    for item in facts["instances"]:
-        with contextlib.suppress(engine.EngineError):
-            text = project.logs(item["id"], LOG_LINES)
-            attachments[f"log-{item['name']}.txt"] = redact(text, run.secrets) + "\n"
-    shown = {key: value for key, value in facts.items() if key != "environments"}
-    shown["env"] = {key: value for key, value in facts["env"].items() if key != "values"}
-    attachments["facts.json"] = redact(json.dumps(shown, indent=2), run.secrets) + "\n"
-    now = run.clock.now()
-    record: dict[str, Any] = {
-        "id": f"{incident.stamp(now)}-{found.cause}",
-        "app": run.app.name,
-        "cause": found.cause,
-        "evidence": [redact(item, run.secrets) for item in found.evidence],
-        "seen": incident.iso(now),
-        "healthy": False,
-        "seconds": 0.0,
-        "timeline": run.timeline,
-    }
-    # A disk that is full must not stop the recovery: the incident is then written at its end, if that works.
-    with contextlib.suppress(OSError):
-        incident.write(run.app.incidents, record, attachments)
-    return record
-
-
-def _close_incident(run: _Run, record: dict[str, Any], outcome: dict[str, Any]) -> None:
-    record.update(
-        healthy=outcome["healthy"], seconds=run.elapsed, remedies=run.remedies, next_step=outcome["next_step"]
-    )
-    path = os.path.join(run.app.incidents, record["id"])
+def _restarts(project: engine.Project) -> dict[str, int]:
     try:
-        incident.write(run.app.incidents, record, {})
-    except OSError as error:
-        path = f"not written: {error}"
-    outcome["incident"] = {"id": record["id"], "path": path, "seconds": run.elapsed}
+        return {str(item["id"]): int(item["restarts"]) for item in project.containers()}
+    except engine.EngineError:
+        return {}
 
 
-def _outcome(
-    run: _Run, first: Diagnosis, last: Diagnosis, facts: Mapping[str, Any], changed: bool, next_step: str
-) -> dict[str, Any]:
-    return {
-        "changed": changed,
-        "healthy": last.healthy,
-        "cause": first.cause,
-        "cause_left": last.cause,
-        "meaning": MEANING.get(first.cause, ""),
-        "evidence": [redact(item, run.secrets) for item in first.evidence],
-        "remedies": run.remedies,
-        "checklist": _checklist(run, last, facts),
-        "timeline": run.timeline,
-        "checks": facts["probe"],
-        "next_step": next_step,
-        "incident": None,
-        "seconds": run.elapsed,
-    }
-
-
-def _checklist(run: _Run, last: Diagnosis, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The report's checklist, in its order: {step, done, seconds, detail}."""
-    newest = env_store.versions(run.app.history)[-1:]
-    findings = [f"{item['variable']}: {item['rule']}" for item in facts["env"]["findings"]]
-    written = [item["result"] for item in run.remedies if item["name"] in _ENV_REMEDIES]
-    restarted = [item for item in run.remedies if item["name"] in (ladder.UP, ladder.RECREATE)]
-    down = [item["name"] for item in facts["instances"] if item["state"] != "running" and not item["job_done"]]
-    lines = [
-        {
-            "step": "env_backup",
-            "done": bool(newest),
-            "detail": f"{len(env_store.versions(run.app.history))} versions kept, newest {newest[0]['id']}"
-            if newest
-            else "no env to keep",
-        },
-        {
-            "step": "service_key",
-            "done": not findings,
-            "detail": "; ".join(findings or written or ["the values in force are proved, nothing to write"]),
-        },
-        {
-            "step": "containers",
-            "done": last.healthy or (bool(facts["instances"]) and not down),
-            "detail": "; ".join(item["result"] for item in restarted)
-            or (
-                ", ".join(down) + " not running"
-                if down
-                else "running, not restarted"
-                if last.healthy
-                else "not running"
-            ),
-        },
-    ]
-    for proves in ("health", "api", "frontend"):
-        mine = [item for item in facts["probe"]["results"] if item["proves"] == proves]
-        failed = [f"`{item['name']}`: {item['reason']}" for item in mine if not item["ok"]]
-        run.seconds[proves] += round(sum(item["seconds"] for item in mine), 3)
-        passed = (
-            f"{len(mine)} of {len(mine)} checks passed"
-            if mine
-            else "not checked: no check in selfheal_checks proves this"
-        )
-        lines.append(
-            {
-                "step": proves,
-                "done": not failed if mine else None,
-                "detail": redact("; ".join(failed) or passed, run.secrets),
-            }
-        )
-    return [{**line, "seconds": round(run.seconds[str(line["step"])], 3)} for line in lines]
+def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> dict[str, Any]:
+    """Wait until the probe passes, a container gives up, or the time is over; return the last probe's result."""
+    until = clock.monotonic() + seconds
+    project = engine.Project(app.name, app.directory)
+    known = {**observe.read_env(app, clock.now())["values"], **(values or {})}
+    # Most remedies have worked before the engine could be asked how often it restarted what.
+    asked = observe.ask(app, known, min(0.5, seconds), clock)
+    before = {} if asked["ok"] else _restarts(project)
+    while not asked["ok"] and clock.monotonic() < until:
+        asked = observe.ask(app, known, min(2.0, until - clock.monotonic()), clock)
+        if asked["ok"]:
+            break
+        try:
+            instances = project.containers()
+        except engine.EngineError:
+            continue
+        # Two restarts within the wait is a loop: more waiting would only hide it.
+        if any(item["restarts"] >= before.get(item["id"], 0) + 2 for item in instances):
+            break
+        if any(item["state"] in ("exited", "dead") and not item["job_done"] for item in instances):
+            break
+    return asked
 
 
 def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
     """Return the state of the app as facts, for a table or a report; changes nothing, never fails for a sick app."""
     clock = clock or Clock()
-    facts = read(app, None, CONFIRM_SECONDS, clock)
+    facts = observe.read(app, None, CONFIRM_SECONDS, clock)
     if facts["probe"]["ok"]:
-        _read_engine(app, facts)
+        observe.read_engine(app, facts, clock.now())
     found = diagnose(facts)
-    secrets = _secrets(app, facts, None)
+    hidden = observe.secrets(app, facts, None)
     newest = incident.latest(app.incidents)
     good = release.last_good(app.directory)
     return {
         "app": app.name,
         "healthy": found.healthy,
         "cause": "" if found.cause == HEALTHY else found.cause,
-        "summary": redact("; ".join(found.evidence), secrets),
-        "instances": json.loads(redact(json.dumps(facts["instances"]), secrets)),
+        "summary": redact("; ".join(found.evidence), hidden),
+        "instances": json.loads(redact(json.dumps(facts["instances"]), hidden)),
         "ports": facts["ports"],
         "engine": {**facts["engine"], "compose": engine.compose_version() if facts["engine"]["answers"] else ""},
         "release": good["id"] if good else "",
@@ -501,6 +545,6 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
         "env_findings": facts["env"]["findings"],
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
         "checks": facts["probe"],
-        "disk": host.disk(["/", app.directory, "/var/lib/docker"]),
+        "disk": host.disk(["/", app.directory, engine.data_root()]),
         "memory": host.memory(),
     }

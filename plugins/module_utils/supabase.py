@@ -51,6 +51,11 @@ def prove_online(
     return findings
 
 
+def asks(variables: Sequence[Variable], values: Mapping[str, Any]) -> bool:
+    """Whether `prove_online` has anything to ask."""
+    return _single_url(variables, values) is not None and bool(_questions(variables, values))
+
+
 def _single_url(variables: Sequence[Variable], values: Mapping[str, Any]) -> tuple[str, str] | None:
     """(variable, base address) of the one project; with several it is not known which key belongs to which."""
     found = {}

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -112,6 +113,43 @@ def test_upstream(monkeypatch: pytest.MonkeyPatch, error: Exception | None, heal
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"email": "a@b.c"}', b"\xff"])
 def test_login_needs_both(body: bytes) -> None:
     assert app.App(app.read_settings(GOOD)).reply("POST", "/auth/login", "", body)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "least"),
+    [
+        pytest.param(None, 0, 0.0, id="no file"),
+        pytest.param("", 0, 0.0, id="empty"),
+        pytest.param("nonsense", 0, 0.0, id="unknown"),
+        pytest.param("slow soon", 0, 0.0, id="no number"),
+        pytest.param("errors\n", 500, 0.0, id="errors"),
+        pytest.param("slow 0.2", 0, 0.2, id="slow"),
+        pytest.param("flaky 100", 500, 0.0, id="flaky, always"),
+        pytest.param("flaky 0", 0, 0.0, id="flaky, never"),
+    ],
+)
+def test_fault_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, status: int, least: float
+) -> None:
+    monkeypatch.setattr(app, "FAULT_FILE", tmp_path / "fault")
+    monkeypatch.setattr(app, "FLAKY_LONGEST", 0.01)
+    if text is not None:
+        app.FAULT_FILE.write_text(text, encoding="ascii")
+    began = time.monotonic()
+    assert app.suffer(*app.injected_fault()) == status
+    assert time.monotonic() - began >= least
+
+
+def test_silent_until_the_file_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "FAULT_FILE", tmp_path / "fault")
+    app.FAULT_FILE.write_text("silent", encoding="ascii")
+    waiting = threading.Thread(target=app.suffer, args=app.injected_fault(), daemon=True)
+    waiting.start()
+    waiting.join(timeout=0.1)
+    assert waiting.is_alive()
+    app.FAULT_FILE.unlink()
+    waiting.join(timeout=10)
+    assert not waiting.is_alive()
 
 
 def start(**change: str) -> subprocess.Popen[str]:

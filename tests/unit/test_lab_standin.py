@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 LAB = Path(__file__).resolve().parents[2] / "lab"
 sys.path[:0] = [str(LAB), str(LAB / "supabase")]
 try:
+    import faults
     import free_subnet
     import judge
     import keys as lab_keys
@@ -137,3 +139,17 @@ def test_keyring_shows_nothing() -> None:
 )
 def test_free_subnet(route: dict[str, str], found: bool) -> None:
     assert bool(free_subnet.overlaps(free_subnet.Network("172.30.57.0/24"), [route])) == found
+
+
+def test_a_fault_is_for_one_host_until_it_is_ended() -> None:
+    known = faults.Faults()
+    assert not known.set("10.0.0.1", "explode")
+    assert known.set("10.0.0.1", "hang")
+    assert (known.mode("10.0.0.1"), known.mode("10.0.0.2")) == ("hang", "")
+    waiting = threading.Thread(target=known.hang, args=("10.0.0.1",), daemon=True)
+    waiting.start()
+    known.hang("10.0.0.2")
+    assert waiting.is_alive()
+    assert known.set("10.0.0.1", "")
+    waiting.join(timeout=10)
+    assert not waiting.is_alive()

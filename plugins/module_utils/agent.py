@@ -1,0 +1,319 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The command on the host: `selfheal status|probe|recover|incidents|pause|resume|watch|check-config`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from . import agent_config, incident, observe, report, state, watcher
+from .agent_config import Config, ConfigError
+from .files import LockHeld, explain
+from .observe import Clock
+from .recovery import inform, recover
+
+GOOD, SICK, WRONG = 0, 1, 2
+"""Exit codes: all is well; the app is not healthy (or a config is not good); the command could not be carried out."""
+
+# A config that cannot be used is asked for again this often, instead of ending: the timer would only start us anew.
+BROKEN_SECONDS = 2.0
+# A watcher leaves a note at least every 15 s; older than this, it is not alive.
+ALIVE_SECONDS = 45.0
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_PAUSE = 7 * 86400
+
+
+class Refused(Exception):
+    """The command cannot be carried out; the message says why and what to do."""
+
+
+def main(argv: Sequence[str] | None = None, root: str = "/") -> int:
+    """Carry out one command and return its exit code."""
+    given = _parser().parse_args(argv)
+    try:
+        return int(given.act(given, root))
+    except (Refused, ConfigError, LockHeld) as problem:
+        print(f"selfheal: {problem}", file=sys.stderr)
+    except OSError as error:
+        print(f"selfheal: {explain(error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("selfheal: interrupted", file=sys.stderr)
+    return WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="selfheal", description="What keeps an app of Docker Compose alive.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, act: Callable[[argparse.Namespace, str], int], text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.set_defaults(act=act)
+        if name != "check-config":
+            one.add_argument("--app", help="the app's name; not needed when there is one on this host")
+        if name in ("status", "probe", "recover", "incidents"):
+            one.add_argument("--json", action="store_true", help="for programs")
+        return one
+
+    command("status", _status, "how the app is, and what the watcher does about it")
+    command("probe", _probe, "run the checks once")
+    command("recover", _recover, "recover the app now; a healthy one is left alone").add_argument(
+        "--check", action="store_true", help="say what would be done, and do nothing"
+    )
+    command("incidents", _incidents, "what happened, newest first").add_argument(
+        "--last", type=int, default=10, metavar="N", help="how many (default: 10)"
+    )
+    pause = command("pause", _pause, "leave the app alone for a while, for work on it")
+    pause.add_argument("--for", dest="duration", required=True, metavar="TIME", help="for how long: 90s, 30m, 2h, 1d")
+    pause.add_argument("--reason", required=True, help="why, for those who find it paused")
+    command("resume", _resume, "end a pause, and forget the attempts that opened the breaker")
+    command("watch", _watch, "watch one app (the unit selfheal@APP.service does)")
+    command("check-config", _check_config, "say whether a config can be used").add_argument("file", metavar="FILE")
+    return parser
+
+
+# --- which app -------------------------------------------------------------------------------------------------------
+
+
+def _name(given: argparse.Namespace, root: str) -> str:
+    known = agent_config.apps(root)
+    if given.app:
+        if given.app not in known:
+            have = f"there is: {', '.join(known)}" if known else "there is none: run playbooks/site.yml"
+            raise Refused(f"no app {given.app!r} has a config in {os.path.join(root, agent_config.FOLDER)}; {have}")
+        return str(given.app)
+    if len(known) != 1:
+        have = f"{', '.join(known)}: say which with --app" if known else "none: run playbooks/site.yml"
+        raise Refused(f"apps with a config in {os.path.join(root, agent_config.FOLDER)}: {have}")
+    return known[0]
+
+
+def _config(given: argparse.Namespace, root: str) -> Config:
+    return agent_config.load(agent_config.path_of(_name(given, root), root), root)
+
+
+# --- status, probe, recover, incidents -------------------------------------------------------------------------------
+
+
+def _status(given: argparse.Namespace, root: str) -> int:
+    clock = Clock()
+    try:
+        config = _config(given, root)
+    except ConfigError as problem:
+        told = {"app": _name(given, root), "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
+        print(json.dumps(told, indent=2) if given.json else f"{told['app']}: {problem}")
+        return WRONG
+    memory, damaged = state.load(config.app.state)
+    facts = watcher.status_facts(config, memory, clock)
+    note = _note(config, root, clock)
+    values = observe.read_env(config.app, clock.now())["values"]
+    checks = observe.ask(config.app, values, 0.0, clock)
+    newest = incident.latest(config.app.incidents)
+    open_one = facts["incident"]
+    told = {
+        "app": config.app.name,
+        "healthy": bool(checks["ok"]) and open_one is None,
+        "checks": checks["summary"],
+        "watcher": {"alive": note["alive"], "since_seconds": note["age"], "pid": note["pid"]},
+        "cause": open_one["cause"] if open_one else "",
+        "hold": open_one["hold"] if open_one else "",
+        "paused": {key: facts["paused"][key] for key in ("until", "reason", "left")} if facts["paused"] else None,
+        "breaker": {"open": facts["breaker_open"], "attempts": facts["attempts"], "of": config.policy.attempts},
+        "incident": {key: open_one[key] for key in ("id", "cause", "seconds", "next_step")} if open_one else None,
+        "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
+        "alerts_waiting": facts["alerts_waiting"],
+        "problems": [*([damaged] if damaged else []), *note["problems"]],
+    }
+    print(json.dumps(told, indent=2) if given.json else _status_text(told))
+    return GOOD if told["healthy"] else SICK
+
+
+def _note(config: Config, root: str, clock: Clock) -> dict[str, Any]:
+    """What the watcher left: {alive, age in seconds or None, pid, problems}."""
+    nothing = {"alive": False, "age": None, "pid": 0, "problems": []}
+    try:
+        with open(watcher.note_path(root, config.app.name), encoding="utf-8") as stream:
+            note = json.load(stream)
+        age = state.age(note["at"], state.moment(clock.now(), clock.monotonic()))
+        lives = age < ALIVE_SECONDS or _recovers(config)
+        os.kill(int(note["pid"]), 0)
+        return {"alive": lives, "age": round(age, 1), "pid": note["pid"], "problems": list(note["problems"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return nothing
+
+
+def _recovers(config: Config) -> bool:
+    """Whether somebody works on the app just now: then the watcher has no time for notes."""
+    try:
+        with open(config.app.lock, encoding="utf-8") as stream:
+            return bool(stream.read().strip())
+    except OSError:
+        return False
+
+
+def _status_text(told: Mapping[str, Any]) -> str:
+    lines = [f"{told['app']}: {'healthy' if told['healthy'] else 'NOT healthy'} ({told['checks']})"]
+    alive = told["watcher"]["alive"]
+    lines.append(f"watcher: {'alive' if alive else 'NOT alive: systemctl status selfheal@' + told['app'] + '.timer'}")
+    if told["paused"]:
+        left = told["paused"]["left"]
+        lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {told['paused']['reason']}")
+    if told["incident"]:
+        lines.append(f"incident {told['incident']['id']}: {told['hold'] or 'being worked on'}")
+        lines += [f"next: {told['incident']['next_step']}"] if told["incident"]["next_step"] else []
+    breaker = told["breaker"]
+    word = "OPEN, nothing more is tried until the oldest attempt is out of its window" if breaker["open"] else "closed"
+    lines.append(f"breaker: {word} ({breaker['attempts']} of {breaker['of']} attempts)")
+    last = told["last_incident"]
+    if last:
+        ended = f"healthy after {last['seconds']:.1f} s" if last["healthy"] else "not over"
+        lines.append(f"last incident: {last['id']}, {ended}")
+    if told["alerts_waiting"]:
+        lines.append(f"alerts not delivered yet: {told['alerts_waiting']}")
+    return "\n".join(lines + [f"problem: {problem}" for problem in told["problems"]])
+
+
+def _probe(given: argparse.Namespace, root: str) -> int:
+    config, clock = _config(given, root), Clock()
+    found = observe.ask(config.app, observe.read_env(config.app, clock.now())["values"], 0.0, clock)
+    if given.json:
+        print(json.dumps(found, indent=2))
+    else:
+        for one in found["results"]:
+            print(f"[{'x' if one['ok'] else ' '}] {one['name']}: {one['reason']}")
+        print(found["summary"])
+    return GOOD if found["ok"] else SICK
+
+
+def _recover(given: argparse.Namespace, root: str) -> int:
+    config = _config(given, root)
+    outcome = recover(config.app, check=given.check)
+    if given.json:
+        print(json.dumps(outcome, indent=2))
+    else:
+        for number, line in enumerate(outcome["checklist"], start=1):
+            print(f"[{report.MARKS[line['done']]}] {line['seconds']:6.2f} s  {number}. {line['step']} ({line['detail']})")
+        for one in outcome["remedies"]:
+            print(f"{one['name']} ({one['seconds']:.2f} s): {one['result']}")
+        print(_verdict(config, outcome, given.check))
+    return GOOD if outcome["healthy"] or given.check else SICK
+
+
+def _verdict(config: Config, outcome: Mapping[str, Any], check: bool) -> str:
+    name, why = config.app.name, f"{outcome['cause']}: {outcome['meaning']}"
+    if outcome["healthy"]:
+        acted = outcome["remedies"]
+        return f"{name}: recovered in {outcome['seconds']:.1f} s ({why})" if acted else f"{name}: healthy, left alone"
+    if check:
+        return f"{name}: would be recovered ({why})" if outcome["remedies"] else f"{name}: nothing here can help ({why})"
+    return f"{name}: NOT recovered ({why}). Next: {outcome['next_step']}"
+
+
+def _incidents(given: argparse.Namespace, root: str) -> int:
+    config = _config(given, root)
+    if given.last < 1:
+        raise Refused("--last: a number of 1 or more is needed")
+    found = [one for _, one in zip(range(given.last), incident.every(config.app.incidents))]
+    if given.json:
+        print(json.dumps(found, indent=2))
+        return GOOD
+    for one in found:
+        ended = f"healthy after {one['seconds']:.1f} s" if one["healthy"] else "NOT over"
+        done = ", ".join(item["name"] for item in one.get("remedies", [])) or "nothing had to be done"
+        print(f"{one['id']}: {ended}; {done}")
+    print(f"{len(found)} shown; each with its evidence in {config.app.incidents}" if found else "no incident so far")
+    return GOOD
+
+
+# --- pause, resume ---------------------------------------------------------------------------------------------------
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    seconds = int(found.group(1)) * _UNITS[found.group(2)] if found else 0
+    if not 1 <= seconds <= _LONGEST_PAUSE:
+        raise Refused(f"--for: {text!r} is no duration from 1s to 7d: write 90s, 30m, 2h or 1d")
+    return seconds
+
+
+def _pause(given: argparse.Namespace, root: str) -> int:
+    config, now = _config(given, root), state.moment()
+    seconds, reason = _seconds(given.duration), " ".join(given.reason.split())
+    if not reason:
+        raise Refused("--reason: say why, for those who find it paused")
+    orders = state.read_orders(config.app.state)
+    paused = {"until": now["wall"] + seconds, "reason": reason, "since": now}
+    state.write_orders(config.app.state, {**orders, "paused": paused})
+    print(f"{config.app.name}: paused until {incident.iso(paused['until'])} ({given.duration}): {reason}")
+    return GOOD
+
+
+def _resume(given: argparse.Namespace, root: str) -> int:
+    config = _config(given, root)
+    was = state.read_orders(config.app.state)["paused"]
+    state.write_orders(config.app.state, {"paused": None, "resumed": state.moment()})
+    print(f"{config.app.name}: {'the pause is over' if was else 'was not paused'}; attempts so far are forgotten")
+    return GOOD
+
+
+# --- watch, check-config ---------------------------------------------------------------------------------------------
+
+
+def _check_config(given: argparse.Namespace, root: str) -> int:
+    try:
+        config = agent_config.load(given.file, root)
+    except ConfigError as problem:
+        print(f"selfheal: {problem}", file=sys.stderr)
+        return SICK
+    print(f"{given.file}: good, for {config.app.name}")
+    return GOOD
+
+
+def notify(text: str) -> None:
+    """Tell systemd, when it listens (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        try:
+            channel.connect("\0" + address[1:] if address.startswith("@") else address)
+            channel.sendall(text.encode())
+        except OSError as error:
+            print(f"selfheal: systemd cannot be told: {error}", file=sys.stderr)
+
+
+def _watch(given: argparse.Namespace, root: str) -> int:
+    name = given.app or _name(given, root)
+    path = agent_config.path_of(name, root)
+    stamp = _stamp(path)
+    clock = Clock()
+    try:
+        config = agent_config.load(path, root)
+    except ConfigError as problem:
+        # Ending would have the timer start us once a second; the app is left alone until somebody mends the config.
+        print(f"selfheal: {problem}", file=sys.stderr, flush=True)
+        notify(f"READY=1\nSTATUS={problem}")
+        while _stamp(path) == stamp:
+            notify("WATCHDOG=1")
+            clock.sleep(BROKEN_SECONDS)
+        return GOOD
+    with watcher.only_one(config):
+        why = watcher.watch(config, clock, notify, changed=lambda: _stamp(path) != stamp)
+    print(f"selfheal: {name}: begins anew: {why}", flush=True)
+    # At once and in the same process: the timer would leave the app alone for a second.
+    os.execv(sys.argv[0], sys.argv)
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino

@@ -1,0 +1,141 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The agent's config: /etc/selfheal/<app>.json, written by the role `watcher`, without a secret in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import checks, ladder, secret_rules, web
+from .app import App, AppError
+from .files import explain
+
+FOLDER = "etc/selfheal"
+
+_SECONDS: dict[str, tuple[float, float, float]] = {
+    # key: (default, smallest, largest)
+    "interval": (1.0, 0.2, 60.0),
+    "response_seconds": (2.0, 0.1, 60.0),
+    "journey_seconds": (15.0, 1.0, 3600.0),
+    "settle_seconds": (20.0, 1.0, 600.0),
+    "pause_alert_seconds": (3600.0, 60.0, 604800.0),
+}
+_LONGEST_KEEP_DAYS = 3650
+_KEYS = {
+    *("app", "directory", "variables", "checks", "upstreams", "host", "language", "keep_days", "policy"),
+    *("alertmanager", "metrics_directory", *_SECONDS),
+}
+
+
+class ConfigError(Exception):
+    """The config cannot be used; the message names the file, the key and the fix."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the watcher of one app goes by. Seconds throughout but for `keep_days`."""
+
+    app: App
+    interval: float
+    response_seconds: float
+    journey_seconds: float
+    settle_seconds: float
+    pause_alert_seconds: float
+    keep_days: float
+    policy: ladder.Policy
+    alertmanager: str
+    metrics_directory: str
+
+
+def path_of(name: str, root: str = "/") -> str:
+    """Where the config of an app lies."""
+    return os.path.join(root, FOLDER, f"{name}.json")
+
+
+def apps(root: str = "/") -> list[str]:
+    """The names of the apps that have a config on this host."""
+    folder = os.path.join(root, FOLDER)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(name[:-5] for name in names if name.endswith(".json") and not name.startswith("."))
+
+
+def load(path: str, root: str = "/") -> Config:
+    """Read and check a config.
+
+    :raises ConfigError: it is missing, does not parse, or holds what makes no sense.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = json.load(stream)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist: playbooks/site.yml writes it") from None
+    except OSError as error:
+        raise ConfigError(explain(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no JSON ({error}): have playbooks/site.yml write it anew") from None
+    try:
+        return _checked(found, root)
+    except (AppError, checks.CheckError, ladder.PolicyError, secret_rules.TableError, _Wrong) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+class _Wrong(Exception):
+    pass
+
+
+def _checked(found: Any, root: str) -> Config:
+    if not isinstance(found, Mapping):
+        raise _Wrong("is no JSON object. Fix: have playbooks/site.yml write it anew")
+    for key in found:
+        if key not in _KEYS:
+            raise _Wrong(f"`{key}` is no key of it. Fix: remove it, or update the agent with playbooks/site.yml")
+    for key, kind in (("app", str), ("checks", list), ("variables", list)):
+        if not isinstance(found.get(key), kind):
+            raise _Wrong(f"`{key}` is missing or of the wrong type. Fix: have playbooks/site.yml write it anew")
+    secret_rules.check_table(found["variables"])
+    names = [variable["name"] for variable in found["variables"]]
+    seconds = {key: _number(found, key, *limits) for key, limits in _SECONDS.items()}
+    language = found.get("language", "en")
+    if language not in ("en", "ko"):
+        raise _Wrong(f"`language` is {language!r}. Fix: write en or ko")
+    upstreams = found.get("upstreams") or []
+    if upstreams:
+        checks.check_checks(upstreams, known=names)
+    checks.check_checks(found["checks"], known=names)
+    address = str(found.get("alertmanager") or "")
+    if address and web.address(address) is None:
+        raise _Wrong(f"`alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
+    app = App(
+        name=found["app"],
+        directory=str(found.get("directory") or "").rstrip("/"),
+        variables=found["variables"],
+        checks=_timely(found["checks"], seconds["response_seconds"]),
+        upstreams=_timely(upstreams, seconds["response_seconds"]),
+        root=root,
+        language=language,
+        **({"host": str(found["host"])} if found.get("host") else {}),
+    )
+    return Config(
+        app=app,
+        keep_days=_number(found, "keep_days", 30, 1, _LONGEST_KEEP_DAYS),
+        policy=ladder.check_policy(found.get("policy") or {}),
+        alertmanager=address.rstrip("/"),
+        metrics_directory=str(found.get("metrics_directory") or ""),
+        **seconds,
+    )
+
+
+def _number(found: Mapping[str, Any], key: str, default: float, smallest: float, largest: float) -> float:
+    value = found.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not smallest <= value <= largest:
+        raise _Wrong(f"`{key}` is {value!r}. Fix: write a number from {smallest:g} to {largest:g}")
+    return float(value)
+
+
+def _timely(written: list[Any], seconds: float) -> list[Any]:
+    """The checks with the agent's timeout where none is written."""
+    return [{"timeout": seconds, **check} for check in written]

@@ -1,0 +1,486 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Drills: what a fault of the catalogue is, whether its recovery was as it should be, and the report.
+
+Pure: no clock, no I/O. Times are seconds since the epoch on the controller's clock, unless a key says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+EXPECTATIONS = {
+    "recovered": "the host recovers the app by itself",
+    "held": "the host leaves the app alone, since no restart could help, and says why",
+    "escalated": "the host leaves the app alone and calls a person",
+}
+NEEDS = {
+    "lab": "a lab host, a container on this machine",
+    "fault_file": "an app that does what its /tmp/fault says, as the lab's does (drill_fault_file)",
+    "standin": "the lab's Supabase stand-in (drill_standin)",
+    "alertmanager": "an Alertmanager on the host",
+}
+PLACEHOLDERS = (
+    *("app", "host", "address", "directory", "keep", "compose", "container", "port", "image", "image_id", "pid"),
+    *("standin", "fault_file"),
+)
+"""What `{...}` may stand for in a command. `{compose}`, alone as an element, is docker compose with the app's files."""
+
+# Seconds. A request that was sent during an outage may be answered after it: no failure, but not well either.
+LATE = 0.5
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_MARKS = {True: "yes", False: "no", None: "-"}
+
+
+class DrillError(ValueError):
+    """A fault is described wrongly, or cannot be injected here; names the file or the fault, the key, and the fix."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One file of the catalogue. Seconds throughout; commands are lists of arguments with PLACEHOLDERS in them.
+
+    `inject`: the last command is the fault, those before it prepare it. `undo`: ends the fault when the host did not.
+    `cleanup`: always run. `until`: must succeed, besides the app's answers, before the fault counts as recovered.
+    `since`: prints the epoch second on the host from which the time counts. `afterwards`: must succeed after all that.
+    `hold`: how long a fault that is to be held, or escalated, goes on. `incident`: whether there must be one.
+    `names`: what the incident's evidence must name, a regular expression.
+    """
+
+    name: str
+    title: Mapping[str, str]
+    why: str
+    inject: Sequence[Sequence[str]]
+    expect: str
+    causes: Sequence[str]
+    goal: Mapping[str, float] = field(default_factory=dict)
+    needs: Sequence[str] = ()
+    where: str = "host"
+    undo: Sequence[Sequence[str]] = ()
+    cleanup: Sequence[Sequence[str]] = ()
+    until: Sequence[str] = ()
+    since: Sequence[str] = ()
+    afterwards: Sequence[str] = ()
+    hold: float = 20.0
+    timeout: float = 60.0
+    incident: bool = True
+    names: str = ""
+    fast: bool = False
+
+    def commands(self) -> Iterable[Sequence[str]]:
+        """Every command of the fault."""
+        yield from (*self.inject, *self.undo, *self.cleanup)
+        yield from (command for command in (self.until, self.since, self.afterwards) if command)
+
+
+def read_fault(name: str, described: Any) -> Fault:
+    """Read one file of the catalogue.
+
+    :arg name: the file's name without `.yml`.
+    :arg described: what the file holds.
+    :raises DrillError: for the first thing that is wrong.
+    """
+
+    def wrong(key: str, reason: str, fix: str) -> DrillError:
+        return DrillError(f"faults/{name}.yml: {key} {reason}: {fix}")
+
+    if not _NAME.fullmatch(name):
+        raise wrong("the name", "is not made of a-z, 0-9 and _", "name the file after the fault, e.g. hang.yml")
+    if not isinstance(described, Mapping):
+        raise wrong("the file", "holds no mapping", "write title, why, inject, expect, causes")
+    known = {key: kind for key, kind in Fault.__annotations__.items() if key != "name"}
+    for key in described:
+        if key not in known:
+            raise wrong(str(key), "is not known", f"use one of {', '.join(known)}")
+    for key in ("title", "why", "inject", "expect", "causes"):
+        if not described.get(key):
+            raise wrong(key, "is missing", "give it a value")
+    title, goal = described["title"], described.get("goal") or {}
+    if not isinstance(title, Mapping) or "en" not in title:
+        raise wrong("title", "has no English text", "write title: {en: …}")
+    if described["expect"] not in EXPECTATIONS:
+        raise wrong("expect", f"is {described['expect']!r}", f"use one of {', '.join(EXPECTATIONS)}")
+    if described.get("where", "host") not in ("host", "controller"):
+        raise wrong("where", f"is {described['where']!r}", "use host or controller")
+    for need in described.get("needs") or ():
+        if need not in NEEDS:
+            raise wrong("needs", f"has {need!r}", f"use one of {', '.join(NEEDS)}")
+    if described["expect"] == "recovered" and not all(_is_number(goal.get(key)) for key in ("median", "p95")):
+        raise wrong("goal", "lacks a number", "write goal: {median: SECONDS, p95: SECONDS}")
+    for key in ("hold", "timeout"):
+        if not _is_number(described.get(key, 1.0)):
+            raise wrong(key, "is no number of seconds", "write e.g. 30")
+    fault = Fault(name=name, **described)
+    for command in fault.commands():
+        if isinstance(command, str) or not all(isinstance(part, str) for part in command):
+            raise wrong(
+                f"the command {command!r}", "is no list of texts", "write [program, argument, …], numbers quoted"
+            )
+        for found in _PLACEHOLDER.findall(" ".join(command)):
+            if found not in PLACEHOLDERS:
+                raise wrong(f"{{{found}}}", "stands for nothing", f"use one of {', '.join(PLACEHOLDERS)}")
+    return fault
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """Put the values in place of the placeholders; `{compose}` alone becomes several arguments."""
+    filled: list[str] = []
+    for part in command:
+        if part == "{compose}":
+            filled += values["compose"]
+        else:
+            filled.append(_PLACEHOLDER.sub(lambda match: str(values.get(match[1], match[0])), part))
+    return filled
+
+
+def choose(
+    catalogue: Mapping[str, Fault], wanted: Sequence[str], able: Collection[str]
+) -> tuple[list[Fault], list[str]]:
+    """Choose the faults to inject: (faults, sentences about those that were left out).
+
+    :arg wanted: names; `all` is everything this host can do, `fast` the quick ones of it.
+    :arg able: the needs that are met here.
+    :raises DrillError: an unknown name, or a fault asked for by name that cannot be injected here.
+    """
+    chosen: dict[str, Fault] = {}
+    left_out: dict[str, str] = {}
+    for name in wanted:
+        if name in ("all", "fast"):
+            for fault in catalogue.values():
+                lacking = [need for need in fault.needs if need not in able]
+                if lacking:
+                    left_out[fault.name] = f"{fault.name} is left out: it needs {NEEDS[lacking[0]]}"
+                elif name == "all" or fault.fast:
+                    chosen[fault.name] = fault
+        elif name not in catalogue:
+            raise DrillError(
+                f"drill_faults: there is no fault {name!r}; there are {', '.join(catalogue)}, all and fast"
+            )
+        else:
+            lacking = [need for need in catalogue[name].needs if need not in able]
+            if lacking:
+                raise DrillError(f"drill_faults: {name} cannot be injected here: it needs {NEEDS[lacking[0]]}")
+            chosen[name] = catalogue[name]
+    return list(chosen.values()), list(left_out.values())
+
+
+def title(fault: Fault, language: str) -> str:
+    """The fault's name for a reader."""
+    return fault.title.get(language) or fault.title["en"]
+
+
+def listing(catalogue: Mapping[str, Fault], language: str) -> str:
+    """The catalogue, a line each: what to see before choosing."""
+    width = max(map(len, catalogue), default=0)
+    return "\n".join(f"{name:{width}}  {title(fault, language)}" for name, fault in catalogue.items())
+
+
+def plan(faults: Sequence[Fault], values: Mapping[str, Any], language: str) -> str:
+    """What would be done, for a dry run: each fault with its commands; what only the host knows stays as {…}."""
+    lines: list[str] = []
+    for fault in faults:
+        lines.append(f"{fault.name}: {title(fault, language)} ({EXPECTATIONS[fault.expect]})")
+        lines += [f"  {' '.join(_shown(part) for part in fill(command, values))}" for command in fault.inject]
+    return "\n".join(lines)
+
+
+def _shown(part: str) -> str:
+    text = " ".join(part.split())
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+# --- one drill -------------------------------------------------------------------------------------------------------
+
+
+def injected_at(begun: float, ended: float, samples: Sequence[tuple[float, float, bool, str]]) -> float:
+    """When the fault took effect, at the earliest: when the last request that was answered before it was sent.
+
+    :arg begun: when the command that is the fault was started; `ended`: when it had ended.
+    """
+    last_good = begun
+    for sent, answered, ok, _reason in samples:
+        if sent >= begun:
+            if not ok or answered > ended:
+                break
+            last_good = sent
+    return last_good
+
+
+def segments(samples: Sequence[tuple[float, float, bool, str]], zero: float) -> list[tuple[float, float, str]]:
+    """Merge requests into stretches of time: [(from, to, "good" | "late" | "failed")], in seconds after `zero`."""
+    merged: list[tuple[float, float, str]] = []
+    for sent, answered, ok, _reason in samples:
+        at, state = round(sent - zero, 3), "failed" if not ok else "late" if answered - sent > LATE else "good"
+        if merged:
+            merged[-1] = (merged[-1][0], at, merged[-1][2])
+        if not merged or merged[-1][2] != state:
+            merged.append((at, at, state))
+    return merged
+
+
+def epoch(time: str) -> float | None:
+    """ISO 8601 in UTC as in an incident's record → seconds since the epoch; None for no time."""
+    try:
+        return datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
+
+
+def judge(fault: Fault, seen: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge one drill.
+
+    :arg seen: {round, injected, since: from when the recovery counts, recovered: time or None, well: whether the app
+        answers at the end, ahead: seconds that the host's clock is ahead, samples, incidents: records of the host that
+        began with this drill, newest first, held: the newest as it was while the fault lasted ({} without), files:
+        names of the evidence kept, restarted: names of containers started meanwhile, afterwards: why what must be so
+        afterwards is not, "" when it is}.
+    :returns: {fault, round, injected, mttd, mttr, noticed, failed, requests, incident, cause, remedies, evidence,
+        files, restarted, segments, problems}; `problems` are sentences, none when all was as it should be. Seconds,
+        None when there are none: `noticed` from the fault, `mttd` from the first failed request (without one: from the
+        fault), `mttr` from `since`.
+    """
+    injected, samples = seen["injected"], seen["samples"]
+    failed = [sample for sample in samples if sample[0] >= injected and not sample[2]]
+    record = (seen["incidents"] or [{}])[0]
+    held = seen["held"] or record
+    noticed = epoch(record.get("confirmed") or "")
+    if noticed is not None:
+        noticed -= seen["ahead"]
+    mttd = None if noticed is None else max(noticed - (failed[0][0] if failed else injected), 0.0)
+    mttr = None if seen["recovered"] is None else max(seen["recovered"] - seen["since"], 0.0)
+    run = {
+        "fault": fault.name,
+        "round": seen["round"],
+        "injected": injected,
+        "mttd": None if mttd is None else round(mttd, 2),
+        "mttr": None if mttr is None else round(mttr, 2),
+        "noticed": None if noticed is None else round(noticed - injected, 2),
+        "failed": len(failed),
+        "requests": len([sample for sample in samples if sample[0] >= injected]),
+        "incident": record.get("id", ""),
+        "cause": record.get("cause", ""),
+        "remedies": [item["name"] for item in record.get("remedies", [])],
+        "evidence": bool(seen["files"]) if record else None,
+        "files": list(seen["files"]),
+        "restarted": list(seen["restarted"]),
+        "segments": segments(samples, injected),
+    }
+    return {**run, "problems": list(_problems(fault, seen, run, held))}
+
+
+def _problems(fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any], held: Mapping[str, Any]) -> Iterable[str]:
+    if fault.expect == "recovered" and run["mttr"] is None:
+        yield f"not recovered within {fault.timeout:g} s"
+    if not seen["well"]:
+        yield "the app does not answer since"
+    if not run["incident"]:
+        if fault.incident:
+            yield "the host opened no incident"
+    else:
+        if run["cause"] not in fault.causes:
+            yield f"cause {run['cause']}, expected {' or '.join(fault.causes)}"
+        if not run["evidence"]:
+            yield "no evidence was kept"
+        if len(seen["incidents"]) > 1:
+            yield f"{len(seen['incidents'])} incidents instead of one"
+        if fault.names and not re.search(fault.names, " ".join(map(str, held.get("evidence", [])))):
+            yield f"the evidence does not name {fault.names}"
+        if not seen["incidents"][0].get("healthy"):
+            yield "the incident was not closed"
+    if fault.expect != "recovered":
+        touched = [item["name"] for item in held.get("remedies", [])]
+        if touched or seen["restarted"]:
+            yield f"touched the app ({', '.join([*touched, *(f'{name} started' for name in seen['restarted'])])})"
+    if fault.expect == "escalated" and held and not held.get("escalated"):
+        yield "no person was called"
+    if seen["afterwards"]:
+        yield f"afterwards: {seen['afterwards']}"
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+def p95(seconds: Sequence[float]) -> float:
+    """The 95th percentile by nearest rank: a value that was really measured."""
+    return sorted(seconds)[max(math.ceil(0.95 * len(seconds)) - 1, 0)]
+
+
+def median(seconds: Sequence[float]) -> float:
+    """The median; of an even number the mean of the middle two."""
+    ordered, half = sorted(seconds), len(seconds) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def summarize(fault: Fault, runs: Sequence[Mapping[str, Any]], language: str) -> dict[str, Any]:
+    """All rounds of one fault: {fault, title, expect, rounds, goal, median, p95, mttd, failed, causes, remedies,
+    evidence, met, missed}; `missed` lists in a few words each why the goal was not met, and is empty when it was.
+    """
+    times = [run["mttr"] for run in runs if run["mttr"] is not None]
+    seen = [run["mttd"] for run in runs if run["mttd"] is not None]
+    evidence = [run["evidence"] for run in runs if run["evidence"] is not None]
+    timed = fault.expect == "recovered" and bool(times)
+    middle, high = (round(median(times), 2), round(p95(times), 2)) if timed else (None, None)
+    missed = list(dict.fromkeys(problem for run in runs for problem in run["problems"]))
+    if middle is not None and high is not None:
+        if middle > fault.goal["median"]:
+            missed.append(f"{middle:.1f} s, goal {fault.goal['median']:g} s")
+        elif high > fault.goal["p95"]:
+            missed.append(f"p95 {high:.1f} s, goal {fault.goal['p95']:g} s")
+    return {
+        "fault": fault.name,
+        "title": title(fault, language),
+        "expect": fault.expect,
+        "rounds": len(runs),
+        "goal": dict(fault.goal),
+        "median": middle,
+        "p95": high,
+        "mttd": round(median(seen), 2) if seen else None,
+        "failed": round(median([run["failed"] for run in runs])),
+        "causes": list(dict.fromkeys(run["cause"] for run in runs if run["cause"])),
+        "remedies": list(dict.fromkeys(" → ".join(run["remedies"]) for run in runs if run["remedies"])),
+        "evidence": all(evidence) if evidence else None,
+        "met": not missed,
+        "missed": missed,
+    }
+
+
+def build(
+    about: Mapping[str, Any], faults: Sequence[Fault], runs: Sequence[Mapping[str, Any]], troubles: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Put the report together.
+
+    :arg about: {id, app, host, address, url, language, left_out: [sentences]}.
+    :arg runs: what `judge` returned, in the order in which they were run.
+    :arg troubles: what could not be measured, and why; sentences.
+    :returns: about + {drills: one `summarize` a fault, runs, met, total, verdict, ok, troubles}.
+    """
+    language = str(about.get("language") or "en")
+    drills = []
+    for fault in faults:
+        own = [run for run in runs if run["fault"] == fault.name]
+        if own:
+            drills.append(summarize(fault, own, language))
+    missed = [f"{drill['fault']} missed: {drill['missed'][0]}" for drill in drills if not drill["met"]]
+    met = len(drills) - len(missed)
+    verdict = f"drills: {'; '.join([f'{met} of {len(drills)} goals met', *missed, *troubles])}"
+    more = {"met": met, "total": len(drills), "verdict": verdict, "ok": not missed and not troubles}
+    return {**about, "drills": drills, "runs": list(runs), **more, "troubles": list(troubles)}
+
+
+_HEAD = ("fault", "n", "MTTD", "MTTR", "p95", "goal", "failed", "cause", "remedy", "evidence", "met")
+
+
+def _row(drill: Mapping[str, Any]) -> tuple[str, ...]:
+    goal = " / ".join(f"{drill['goal'][key]:g}" for key in ("median", "p95") if key in drill["goal"])
+    return (
+        drill["fault"],
+        str(drill["rounds"]),
+        _seconds(drill["mttd"]),
+        _seconds(drill["median"]),
+        _seconds(drill["p95"]),
+        f"≤ {goal} s" if goal else drill["expect"],
+        str(drill["failed"]),
+        ", ".join(drill["causes"]) or "-",
+        ", ".join(drill["remedies"]) or "none",
+        _MARKS[drill["evidence"]],
+        "yes" if drill["met"] else "NO",
+    )
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
+
+
+def screen(report: Mapping[str, Any], where: str) -> str:
+    """Return what a person reads on the screen; `where` is the path of the Markdown file. The verdict comes last."""
+    rows = [_HEAD, *(_row(drill) for drill in report["drills"])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines += [f"{drill['fault']}: {'; '.join(drill['missed'])}" for drill in report["drills"] if not drill["met"]]
+    return "\n".join([*lines, *report["left_out"], f"Report: {where}", report["verdict"]])
+
+
+def markdown(report: Mapping[str, Any], picture: str) -> str:
+    """Return the report as a page; `picture` is the file name of the timelines."""
+    lines = [f"# Drills of {report['app']} on {report['host']}", "", f"D{report['verdict'][1:]}.", ""]
+    lines += [f"{report['id'].split('-')[0]}, asked at {report['url']} ten times a second.", ""]
+    lines += [f"![Timelines]({picture})", ""]
+    lines += [f"| {' | '.join(_HEAD)} |", f"|{'---|' * len(_HEAD)}"]
+    lines += [f"| {' | '.join(_row(drill))} |" for drill in report["drills"]]
+    lines += [
+        "",
+        "MTTD: from the first failed request until the host has opened its incident. MTTR: from the fault to the first",
+        "of ten good answers in a row, the median of n rounds; p95 by nearest rank. Failed: requests, the median.",
+    ]
+    missed = [drill for drill in report["drills"] if not drill["met"]]
+    if missed:
+        told = [f"- {drill['fault']}, {drill['title']}: {'; '.join(drill['missed'])}" for drill in missed]
+        lines += ["", "## Missed", "", *told]
+    if report["left_out"]:
+        lines += ["", "## Left out", "", *[f"- {sentence}" for sentence in report["left_out"]]]
+    return "\n".join(lines) + "\n"
+
+
+_COLORS = {"good": "#55a868", "late": "#ddaa33", "failed": "#c44e52"}
+_INK = "#333333"
+_LEFT, _WIDTH, _BAR, _STEP = 190, 720, 14, 26
+
+
+def svg(report: Mapping[str, Any]) -> str:
+    """Draw a bar a fault, of its slowest round: answers over time, the fault at 0, when it was noticed, the goal."""
+    chosen = [_slowest(report["runs"], drill["fault"]) for drill in report["drills"]]
+    longest: float = max([run["segments"][-1][1] for run in chosen if run["segments"]] + [1.0])
+    first: float = min([run["segments"][0][0] for run in chosen if run["segments"]] + [0.0])
+    tick = next((step for step in (1, 2, 5, 10, 20, 30, 60) if longest / step <= 12), 120)
+
+    def x(seconds: float) -> float:
+        return round(_LEFT + (seconds - first) / (longest - first) * _WIDTH, 1)
+
+    height = 40 + _STEP * len(chosen) + 30
+    colors = ", ".join(f'<tspan fill="{color}">{state}</tspan>' for state, color in _COLORS.items())
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LEFT + _WIDTH + 30}" height="{height}"'
+        f' font-family="sans-serif" font-size="12" fill="{_INK}">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="10" y="18">Requests to {_escaped(report["app"])}, by when they were sent: {colors}. '
+        "Stroke: noticed by the host, triangle: goal. Seconds after the fault</text>",
+    ]
+    for second in range(0, int(longest) + 1, tick):
+        parts.append(f'<line x1="{x(second)}" y1="28" x2="{x(second)}" y2="{height - 24}" stroke="#dddddd"/>')
+        parts.append(f'<text x="{x(second)}" y="{height - 8}" text-anchor="middle">{second}</text>')
+    for row, (drill, run) in enumerate(zip(report["drills"], chosen)):
+        top = 36 + _STEP * row
+        parts.append(f'<text x="{_LEFT - 8}" y="{top + 11}" text-anchor="end">{_escaped(drill["fault"])}</text>')
+        for start, end, state in run["segments"]:
+            width = max(round(x(end) - x(start), 1), 1.0)
+            parts.append(f'<rect x="{x(start)}" y="{top}" width="{width}" height="{_BAR}" fill="{_COLORS[state]}"/>')
+        if run["noticed"] is not None:
+            at = x(run["noticed"])
+            parts.append(
+                f'<line x1="{at}" y1="{top - 3}" x2="{at}" y2="{top + _BAR + 3}" stroke="{_INK}" stroke-width="2"/>'
+            )
+        goal = drill["goal"].get("median")
+        if goal and goal <= longest:
+            at, base = x(goal), top + _BAR
+            parts.append(f'<path d="M{at} {base} l-4 7 h8 z"/>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _slowest(runs: Sequence[Mapping[str, Any]], fault: str) -> Mapping[str, Any]:
+    own = [run for run in runs if run["fault"] == fault]
+    return max(own, key=lambda run: math.inf if run["mttr"] is None else run["mttr"])
+
+
+def _escaped(text: object) -> str:
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,132 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a watcher that was killed has to know to go on: the open incident, the attempts, what people ordered.
+
+Two files under the app's state directory, each replaced atomically and each with one writer: `state.json` is written by
+whoever holds the app's lock (a recovery), or by the watcher between recoveries; `orders.json` by a person's
+`selfheal pause` and `selfheal resume`, which must not wait for a recovery that goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .files import atomic_write
+
+STATE, ORDERS = "state.json", "orders.json"
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+def boot() -> str:
+    """The id of this boot of the machine, "" when the kernel does not tell."""
+    try:
+        with open(_BOOT_ID, encoding="ascii") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
+
+
+def moment(wall: float | None = None, monotonic: float | None = None) -> dict[str, Any]:
+    """A point in time that survives a jump of the clock, as well as a reboot: {wall, monotonic, boot}."""
+    return {
+        "wall": time.time() if wall is None else wall,
+        "monotonic": time.monotonic() if monotonic is None else monotonic,
+        "boot": boot(),
+    }
+
+
+def age(then: Mapping[str, Any], now: Mapping[str, Any]) -> float:
+    """Seconds between two moments: by the monotonic clock within a boot, else by the wall clock; never below 0."""
+    clock = "monotonic" if then["boot"] and then["boot"] == now["boot"] else "wall"
+    return max(0.0, float(now[clock]) - float(then[clock]))
+
+
+def empty() -> dict[str, Any]:
+    """The state of an app that nothing has happened to.
+
+    {incident: the open one's record or None, seen: moment when it was first seen or None, attempts: [{remedy, incident,
+    at: moment}], clean: moment since when the app is healthy or None, outbox: [alerts to deliver], counts: {name: int}}
+    """
+    return {"incident": None, "seen": None, "attempts": [], "clean": None, "outbox": [], "counts": {}}
+
+
+def load(folder: str) -> tuple[dict[str, Any], str]:
+    """Read the state: (state, what was wrong with it or "").
+
+    A state that cannot be read is moved aside as `state.json.damaged` and begun anew: a broken memory is no reason to
+    leave an app alone, nor to touch one.
+    """
+    path = os.path.join(folder, STATE)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = json.load(stream)
+        return _checked(found), ""
+    except FileNotFoundError:
+        return empty(), ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        with contextlib.suppress(OSError):
+            os.replace(path, f"{path}.damaged")
+        return empty(), f"{path} could not be read ({type(error).__name__}); it was moved aside and begun anew"
+
+
+def _checked(found: Any) -> dict[str, Any]:
+    """The state, when all that others rely on is there. Raises what a wrong shape raises."""
+    state = {key: found[key] for key in empty()}
+    for attempt in state["attempts"]:
+        str(attempt["remedy"]), str(attempt["incident"]), age(attempt["at"], moment())
+    if state["incident"] is not None:
+        record = state["incident"]
+        shapes: tuple[tuple[str, type], ...] = (("id", str), ("cause", str), ("remedies", list), ("timeline", list))
+        for key, kind in shapes:
+            if not isinstance(record[key], kind):
+                raise TypeError(key)
+        age(state["seen"], moment())
+    if state["clean"] is not None:
+        age(state["clean"], moment())
+    lists: tuple[tuple[str, type], ...] = (("outbox", list), ("counts", dict))
+    for key, kind in lists:
+        if not isinstance(state[key], kind):
+            raise TypeError(key)
+    return state
+
+
+def save(folder: str, state: Mapping[str, Any]) -> str:
+    """Write the state; "" or why it could not be written. A full disk must not stop a recovery."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        atomic_write(os.path.join(folder, STATE), (json.dumps(state) + "\n").encode())
+    except OSError as error:
+        return f"{os.path.join(folder, STATE)} cannot be written: {error.strerror or error}"
+    return ""
+
+
+def read_orders(folder: str) -> dict[str, Any]:
+    """What people ordered: {paused: {until: epoch s, reason, since: moment} or None, resumed: moment or None}."""
+    try:
+        with open(os.path.join(folder, ORDERS), encoding="utf-8") as stream:
+            found = json.load(stream)
+        paused, resumed = found["paused"], found["resumed"]
+        if paused is not None:
+            float(paused["until"]), str(paused["reason"]), age(paused["since"], moment())
+        if resumed is not None:
+            age(resumed, moment())
+        return {"paused": paused, "resumed": resumed}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {"paused": None, "resumed": None}
+
+
+def write_orders(folder: str, orders: Mapping[str, Any]) -> None:
+    """Write what a person orders. Raises OSError."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    atomic_write(os.path.join(folder, ORDERS), (json.dumps(orders) + "\n").encode())
+
+
+def pause_left(orders: Mapping[str, Any], now: float) -> float:
+    """Seconds that a pause still lasts, 0.0 when there is none. It ends by the wall clock: a person said until when."""
+    return max(0.0, float(orders["paused"]["until"]) - now) if orders["paused"] else 0.0

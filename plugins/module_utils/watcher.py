@@ -1,0 +1,393 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The watcher: asks the app every second whether it works, and has it recovered when it does not.
+
+Crash-only: it may be killed at any point, and the timer starts it again. While the app is healthy it reads a few files
+and sends one request a second; it never asks the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable
+
+from . import alerts, engine, host, incident, metrics, observe, probe, state, web
+from .agent_config import Config
+from .diagnosis import DISK_FULL_BYTES
+from .files import LockHeld, atomic_write, hold_lock
+from .observe import Clock, Seen
+from .recovery import Watch, recover
+
+# It ends by itself within the hour, so that whatever a long life gathers is gone with it.
+LIFE_SECONDS = 3300.0
+# One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
+CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
+# A file that is being written is not judged: it has to look the same, and wrong, twice.
+FILE_SECONDS = 1.0
+# What changes slowly is read less often: the file systems, whether the engine's process lives.
+HOST_SECONDS = 2.0
+PROVE_SECONDS = 600.0
+METRICS_SECONDS = 15.0
+# While nothing can be done, the cause is asked for again: another one may have come.
+HOLD_SECONDS = 10.0
+ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0
+# A recovery may take this long without a sign of life: it may build an image.
+RECOVERY_SECONDS = 2000.0
+
+Notify = Callable[[str], None]
+
+
+class Ended(Exception):
+    """The watcher has ended for a good reason; the text says which."""
+
+
+class Watcher:
+    """One app's watcher. `turn` is one turn of its loop."""
+
+    def __init__(self, config: Config, clock: Clock, notify: Notify) -> None:
+        self.config, self.app, self.clock, self.notify = config, config.app, clock, notify
+        self.env = observe.read_env(self.app, clock.now())
+        self.stamp: Any = observe.env_stamp(self.app)
+        self.proved = clock.monotonic()
+        self.odd: tuple[str, float] | None = None
+        self.failed: dict[str, Any] | None = None
+        self.good: float | None = None
+        self.answered: float | None = None
+        self.busy, self.ticks = 0.0, host.cpu_ticks()
+        self.next_journey = self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = 0.0
+        self.host_says = ""
+        self.problems: list[str] = []
+        self.hold = ""
+        self.cause = ""
+        self.counts = {"probes": 0, "failed probes": 0}
+        self.probe_seconds = 0.0
+        self.incident: dict[str, Any] | None = state.load(self.app.state)[0]["incident"]
+        health = [check for check in self.app.checks if check.get("proves") == "health"]
+        self.quick = health[:1] or list(self.app.checks[:1])
+
+    # --- one turn ----------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Ask, and do what the answer calls for."""
+        now = self.clock.monotonic()
+        paused = state.pause_left(state.read_orders(self.app.state), self.clock.now()) > 0
+        self._measure()
+        found = self._suspect(now)
+        if found is None:
+            self.failed = None
+            if self.incident is not None and now >= self.next_recovery:
+                self._recover(None)
+        elif paused:
+            self._tell("paused", "")
+        elif now >= self.next_recovery or self.incident is None:
+            confirmed = found if self.incident is not None else self._confirm(found)
+            if confirmed is not None:
+                self._recover(confirmed)
+        self._deliver(now)
+        if now >= self.next_metrics:
+            self.next_metrics = now + METRICS_SECONDS
+            self._publish()
+        self.notify("WATCHDOG=1")
+
+    def _suspect(self, now: float) -> Mapping[str, Any] | None:
+        """A probe result that gives reason to look closer, None when all is well."""
+        odd = self._odd_files(now) or self._odd_host(now)
+        journey = now >= self.next_journey
+        result = self._ask(list(self.app.checks) if journey and self.incident is None else self.quick)
+        if result["ok"]:
+            self.good = self.clock.now()
+            if journey:
+                self.next_journey = now + self.config.journey_seconds
+            return result if odd else None
+        if self.failed is None:
+            self.failed = state.moment(self.clock.now(), now)
+        return result
+
+    def _ask(self, checks: list[Any]) -> dict[str, Any]:
+        """Ask once; when the answer is late, ask a second time beside it: both have to stay without one."""
+        box: list[dict[str, Any]] = []
+
+        def ask_beside() -> None:
+            box.append(self._run(self.quick))
+
+        beside = threading.Timer(self.config.response_seconds / 2, ask_beside)
+        beside.daemon = True
+        beside.start()
+        first = self._run(checks)
+        beside.cancel()
+        late = not first["ok"] and any(item["kind"] == "timeout" for item in first["results"])
+        if late:
+            beside.join(self.config.response_seconds * 2)
+        self.counts["probes"] += 1
+        self.counts["failed probes"] += not first["ok"]
+        self.probe_seconds = first["seconds"]
+        if any(item["status"] is not None for item in first["results"]):
+            self.answered = self.clock.monotonic()
+        if late and box:
+            if box[0]["ok"]:
+                self.answered = self.clock.monotonic()
+                return box[0]
+            return {**first, "confirmed": True}
+        return first
+
+    def _run(self, checks: list[Any]) -> dict[str, Any]:
+        found: dict[str, Any] = probe.run_checks(
+            checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep
+        )
+        return found
+
+    def _confirm(self, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Ask again before anything is touched; None when it was a single bad answer."""
+        if found["ok"] or found.get("confirmed"):
+            return found
+        failing = {item["name"] for item in found["results"] if not item["ok"]}
+        again = list(self.app.checks) if failing - {check["name"] for check in self.quick} else self.quick
+        for _ in range(CONFIRM_ANSWERS - 1):
+            self.clock.sleep(CONFIRM_PAUSE)
+            found = self._ask(again)
+            if found["ok"]:
+                self.failed = None
+                return None
+            if found.get("confirmed"):
+                break
+        return found
+
+    # --- what can be wrong while the app answers ---------------------------------------------------------------------
+
+    def _odd_files(self, now: float) -> bool:
+        """Whether the env was damaged, or has become invalid (a key expires); told after it looked so twice."""
+        stamp = observe.env_stamp(self.app)
+        if stamp != self.stamp or now - self.proved >= PROVE_SECONDS or self.odd is not None:
+            self.stamp, self.proved = stamp, now
+            self.env = observe.read_env(self.app, self.clock.now())
+            if not self.env["findings"]:
+                self.odd = None
+            elif self.odd is None or self.odd[0] != self.env["fingerprint"]:
+                self.odd = (self.env["fingerprint"], now)
+        elif self.env["findings"] and self.odd is None:
+            self.odd = (self.env["fingerprint"], now)
+        return self.odd is not None and now - self.odd[1] >= FILE_SECONDS
+
+    def _odd_host(self, now: float) -> bool:
+        """Whether a file system is full or the engine's process is gone."""
+        if now >= self.next_host:
+            self.next_host = now + HOST_SECONDS
+            self.host_says = ""
+            with contextlib.suppress(OSError):
+                full = [
+                    item["path"]
+                    for item in host.disk([self.app.directory, self.app.state, engine.data_root()])
+                    if item["free_bytes"] < DISK_FULL_BYTES or item["inodes_percent"] >= 100.0
+                ]
+                self.host_says = f"{full[0]} is full" if full else ""
+            if not self.host_says and not observe.engine_by_its_process()["answers"]:
+                self.host_says = "the engine's process is gone"
+        return bool(self.host_says)
+
+    def _measure(self) -> None:
+        """How busy the processors were since the last turn."""
+        ticks = host.cpu_ticks()
+        self.busy, self.ticks = host.cpu_busy(self.ticks, ticks), ticks
+
+    # --- what is done about it ---------------------------------------------------------------------------------------
+
+    def _recover(self, found: Mapping[str, Any] | None) -> None:
+        """One turn of a recovery: `selfheal recover`, with what was seen here."""
+        now = self.clock.monotonic()
+        load = {
+            "cpu_busy": round(self.busy, 3),
+            "answered_seconds": None if self.answered is None else round(now - self.answered, 1),
+        }
+        watch = Watch(
+            self.config.policy,
+            Seen(found, load, self.good),
+            self.failed or state.moment(self.clock.now(), now),
+            self.config.settle_seconds,
+            self.config.keep_days,
+        )
+        self.notify(f"WATCHDOG_USEC={RECOVERY_SECONDS * 1e6:.0f}")
+        try:
+            outcome = recover(self.app, clock=self.clock, watch=watch)
+        except LockHeld as held:
+            # A deploy or a person's recovery goes on, and knows better.
+            self._tell(f"waiting: {held}", self.cause)
+            self.next_recovery = now + self.config.interval
+            return
+        finally:
+            self.notify("WATCHDOG_USEC=30000000")
+            self._forget_views()
+        decision = outcome["decision"]
+        self._trouble(outcome["problems"])
+        self.incident = None if outcome["healthy"] else outcome["incident"]
+        self.next_metrics = 0.0
+        if outcome["healthy"]:
+            self.failed, self.next_recovery = None, 0.0
+            if outcome["incident"] is not None:
+                self._tell("", "")
+                raise Ended(f"{outcome['incident']['id']} is over after {outcome['incident']['seconds']:.1f} s")
+            return
+        wait = min(decision["seconds"] or HOLD_SECONDS, HOLD_SECONDS) if decision["kind"] == "wait" else HOLD_SECONDS
+        self.next_recovery = self.clock.monotonic() + wait
+        self._tell(f"{decision['kind']}: {decision['why']}", outcome["cause_left"])
+
+    def _forget_views(self) -> None:
+        """After a recovery everything is looked at anew."""
+        self.next_host = self.next_journey = 0.0
+        self.stamp, self.odd = (), None
+
+    def _tell(self, hold: str, cause: str) -> None:
+        """Say why nothing is done, in the journal and to systemd, once."""
+        if hold != self.hold:
+            print(f"selfheal: {self.app.name}: {cause + ': ' if cause else ''}{hold or 'watching'}", flush=True)
+            self.notify(f"STATUS={hold or 'watching'}")
+        self.hold, self.cause = hold, cause
+
+    def _trouble(self, problems: list[str]) -> None:
+        for problem in problems:
+            if problem not in self.problems:
+                print(f"selfheal: {self.app.name}: {problem}", flush=True)
+        self.problems = list(problems)
+
+    # --- alerts and metrics ------------------------------------------------------------------------------------------
+
+    def _deliver(self, now: float) -> None:
+        """Post what Alertmanager has not taken yet, and what it has to hear again."""
+        if not self.config.alertmanager or now < self.next_alerts:
+            return
+        self.next_alerts = now + self.config.interval
+        with contextlib.suppress(LockHeld), hold_lock(self.app.lock, 0.0, f"post alerts of {self.app.name}"):
+            memory, problem = state.load(self.app.state)
+            self._trouble([problem] if problem else self.problems)
+            wall = self.clock.now()
+            outbox = self._standing(memory["outbox"], wall)
+            sent = alerts.due(outbox, wall)
+            if not sent:
+                return
+            if self._post(sent):
+                outbox = alerts.posted(outbox, sent, wall)
+            else:
+                self.next_alerts = now + ALERT_RETRY_SECONDS
+            if outbox != memory["outbox"]:
+                state.save(self.app.state, {**memory, "outbox": outbox})
+
+    def _standing(self, outbox: list[Any], wall: float) -> list[Any]:
+        """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts."""
+        outbox = alerts.add(outbox, alerts.watchdog(self.app.name, self.app.host), wall)
+        paused = state.read_orders(self.app.state)["paused"]
+        lasting = alerts.lasting_pause(self.app.name, self.app.host, paused or {}, self.app.language)
+        if paused and float(paused["until"]) > wall:
+            if state.age(paused["since"], state.moment(wall, self.clock.monotonic())) >= self.config.pause_alert_seconds:
+                outbox = alerts.add(outbox, lasting, wall)
+        else:
+            outbox = alerts.end(outbox, lasting, wall)
+        return outbox
+
+    def _post(self, sent: list[Any]) -> bool:
+        request = web.Request(
+            f"{self.config.alertmanager}/api/v2/alerts",
+            method="POST",
+            headers=(("Content-Type", "application/json"),),
+            body=json.dumps(sent).encode(),
+            timeout=ALERT_TIMEOUT,
+        )
+        problem = ""
+        try:
+            answer = web.fetch(request)
+            if answer.status != 200:
+                problem = f"Alertmanager answers {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}"
+        except web.Fault as fault:
+            problem = f"Alertmanager cannot be told: {fault}"
+        others = [one for one in self.problems if not one.startswith("Alertmanager")]
+        self._trouble([*others, problem] if problem else others)
+        return not problem
+
+    def _publish(self) -> None:
+        """Write the metrics, and a note for `selfheal status`."""
+        memory, problem = state.load(self.app.state)
+        if problem:
+            self._trouble([*self.problems, problem])
+        facts = status_facts(self.config, memory, self.clock)
+        facts.update(
+            healthy=self.incident is None and self.failed is None,
+            probe_seconds=self.probe_seconds,
+            problems=len(self.problems),
+            **{name.replace(" ", "_"): count for name, count in self.counts.items()},
+        )
+        if self.config.metrics_directory:
+            try:
+                path = os.path.join(self.config.metrics_directory, f"selfheal-{self.app.name}.prom")
+                atomic_write(path, metrics.render(self.app.name, facts).encode(), mode=0o644)
+            except OSError as error:
+                self._trouble([*self.problems, f"the metrics cannot be written: {error}"])
+        note = {
+            "at": state.moment(self.clock.now(), self.clock.monotonic()),
+            "pid": os.getpid(),
+            "healthy": facts["healthy"],
+            "hold": self.hold,
+            "cause": self.cause,
+            "problems": self.problems,
+        }
+        with contextlib.suppress(OSError):
+            atomic_write(note_path(self.app.root, self.app.name), (json.dumps(note) + "\n").encode(), mode=0o644)
+
+
+def note_path(root: str, name: str) -> str:
+    """Where a watcher leaves a note for `selfheal status`."""
+    return os.path.join(root, "run/selfheal", f"{name}.json")
+
+
+def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    """What state and orders say, for metrics and for `selfheal status`."""
+    now = state.moment(clock.now(), clock.monotonic())
+    orders = state.read_orders(config.app.state)
+    forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
+    ages = [state.age(one["at"], now) for one in memory["attempts"]]
+    attempts = [age for age in ages if age < min(forgiven, config.policy.window)]
+    left = state.pause_left(orders, clock.now())
+    return {
+        "incident": memory["incident"],
+        "attempts": len(attempts),
+        "breaker_open": len(attempts) >= config.policy.attempts,
+        "paused": {**orders["paused"], "left": round(left)} if left else None,
+        "alerts_waiting": alerts.waiting(memory["outbox"]),
+        "counts": dict(memory["counts"]),
+        "now": clock.now(),
+    }
+
+
+@contextlib.contextmanager
+def only_one(config: Config) -> Iterator[None]:
+    """Hold the watchers' own lock: two of them would both recover. Raises LockHeld."""
+    path = os.path.join(config.app.root, "run/selfheal", f"{config.app.name}.watcher.lock")
+    with hold_lock(path, 0.0, f"watch {config.app.name}"):
+        yield
+
+
+def watch(config: Config, clock: Clock, notify: Notify, changed: Callable[[], bool], life: float = LIFE_SECONDS) -> str:
+    """Watch until the life is over, the config changes, or an incident is over; say which.
+
+    After an incident it ends, too: what a recovery had to load is not kept in memory by a thing that waits.
+    """
+    watcher = Watcher(config, clock, notify)
+    begun = clock.monotonic()
+    notify("READY=1\nSTATUS=watching")
+    next_turn = begun
+    while clock.monotonic() - begun < life:
+        if changed():
+            return "the config has changed"
+        try:
+            watcher.turn()
+        except Ended as ended:
+            return str(ended)
+        next_turn = max(next_turn + config.interval, clock.monotonic() + 0.05)
+        clock.sleep(max(0.0, next_turn - clock.monotonic()))
+    return "its hour is over"
+
+
+def last_incidents(config: Config) -> Iterator[dict[str, Any]]:
+    """The incidents of the app, newest first."""
+    return incident.every(config.app.incidents)
