@@ -17,7 +17,7 @@ from . import agent_config, incident, observe, report, state, watcher
 from .agent_config import Config, ConfigError
 from .files import LockHeld, explain
 from .observe import Clock
-from .recovery import inform, recover
+from .recovery import recover
 
 GOOD, SICK, WRONG = 0, 1, 2
 """Exit codes: all is well; the app is not healthy (or a config is not good); the command could not be carried out."""
@@ -137,7 +137,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
 
 def _note(config: Config, root: str, clock: Clock) -> dict[str, Any]:
     """What the watcher left: {alive, age in seconds or None, pid, problems}."""
-    nothing = {"alive": False, "age": None, "pid": 0, "problems": []}
+    nothing: dict[str, Any] = {"alive": False, "age": None, "pid": 0, "problems": []}
     try:
         with open(watcher.note_path(root, config.app.name), encoding="utf-8") as stream:
             note = json.load(stream)
@@ -199,7 +199,9 @@ def _recover(given: argparse.Namespace, root: str) -> int:
         print(json.dumps(outcome, indent=2))
     else:
         for number, line in enumerate(outcome["checklist"], start=1):
-            print(f"[{report.MARKS[line['done']]}] {line['seconds']:6.2f} s  {number}. {line['step']} ({line['detail']})")
+            print(
+                f"[{report.MARKS[line['done']]}] {line['seconds']:6.2f} s  {number}. {line['step']} ({line['detail']})"
+            )
         for one in outcome["remedies"]:
             print(f"{one['name']} ({one['seconds']:.2f} s): {one['result']}")
         print(_verdict(config, outcome, given.check))
@@ -212,7 +214,9 @@ def _verdict(config: Config, outcome: Mapping[str, Any], check: bool) -> str:
         acted = outcome["remedies"]
         return f"{name}: recovered in {outcome['seconds']:.1f} s ({why})" if acted else f"{name}: healthy, left alone"
     if check:
-        return f"{name}: would be recovered ({why})" if outcome["remedies"] else f"{name}: nothing here can help ({why})"
+        return (
+            f"{name}: would be recovered ({why})" if outcome["remedies"] else f"{name}: nothing here can help ({why})"
+        )
     return f"{name}: NOT recovered ({why}). Next: {outcome['next_step']}"
 
 
@@ -308,7 +312,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
         why = watcher.watch(config, clock, notify, changed=lambda: _stamp(path) != stamp)
     print(f"selfheal: {name}: begins anew: {why}", flush=True)
     # At once and in the same process: the timer would leave the app alone for a second.
-    os.execv(sys.argv[0], sys.argv)
+    return os.execv(sys.argv[0], sys.argv)
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

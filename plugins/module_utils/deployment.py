@@ -12,7 +12,8 @@ from . import engine, env_store, hints, host, incident, release, secret_rules
 from .app import App
 from .diagnosis import MEANING, diagnose
 from .files import hold_lock
-from .recovery import LOCK_SECONDS, LOG_LINES, Clock, read, read_env, wait_healthy
+from .observe import LOG_LINES, Clock, read, read_env
+from .recovery import LOCK_SECONDS, wait_healthy
 from .redact import redact
 
 # How long a release that was good before may take to be so again.

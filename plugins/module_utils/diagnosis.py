@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Facts and probe results → one cause. Pure: no clock, no I/O.
 
-`facts` is what `recovery.read` returns: {engine, disk, env, config_error, services, instances, ports, upstream, probe}.
+`facts` is what `observe.read` returns: {engine, disk, env, config_error, services, instances, oom, images_missing,
+ports, upstream, network, load, probe}.
 """
 
 from __future__ import annotations
@@ -14,18 +15,27 @@ from typing import Any, Callable
 HEALTHY = "healthy"
 # Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
 DISK_FULL_BYTES = 16 * 1024 * 1024
+# From here on a slow answer is the host's doing: the share of the processors' time, and of the time in which somebody
+# waited for them (PSI "some", percent over ten seconds).
+BUSY_SHARE, BUSY_PRESSURE = 0.9, 60.0
+# An app that has answered nothing for this long is hung, however busy the host is.
+SILENT_SECONDS = 30.0
 
 MEANING = {
-    "engine_down": "the Docker engine does not answer",
+    "engine_hung": "the Docker engine accepts questions and does not answer them",
+    "engine_down": "the Docker engine does not run",
     "disk_full": "a file system has no room left",
     "env_invalid": "the env in force does not pass its rules",
     "config_damaged": "the compose files do not make a project",
     "port_taken": "another process holds the port that the app publishes",
+    "image_missing": "a container of the app does not exist, and neither does its image",
     "container_missing": "a container of the app does not exist",
     "out_of_memory": "the kernel killed the app at its memory limit",
     "crash_loop": "the container exits as soon as it starts, again and again",
-    "stopped": "a container of the app is not running",
+    "crashed": "a container of the app is not running",
     "upstream_down": "something that the app depends on does not answer; the app itself is not at fault",
+    "network_broken": "the app answers within its container, and the host's way to it is broken",
+    "overloaded": "the app answers, too slowly: the host or the app has more to do than it can",
     "not_listening": "the container runs, and nothing answers on its port",
     "hung": "the app accepts requests and does not answer in time",
     "erroring": "the app answers with errors",
@@ -36,10 +46,14 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One cause (a key of MEANING, or HEALTHY) and the facts that prove it, each a sentence for a person."""
+    """One cause (a key of MEANING, or HEALTHY) and the facts that prove it, each a sentence for a person.
+
+    `services` are those that a remedy should touch; () for all.
+    """
 
     cause: str
     evidence: list[str] = field(default_factory=list)
+    services: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -47,28 +61,36 @@ class Diagnosis:
         return self.cause == HEALTHY
 
 
-def _engine(facts: Mapping[str, Any]) -> list[str]:
-    engine = facts["engine"]
-    return [] if engine["answers"] else [f"the engine does not answer: {engine['reason']}"]
+Facts = Mapping[str, Any]
+Rule = Callable[[Facts], list[str]]
 
 
-def _disk(facts: Mapping[str, Any]) -> list[str]:
+def _engine(kinds: tuple[str, ...]) -> Rule:
+    def found(facts: Facts) -> list[str]:
+        engine = facts["engine"]
+        told = not engine["answers"] and engine["kind"] in kinds
+        return [f"the engine does not answer: {engine['reason']}"] if told else []
+
+    return found
+
+
+def _disk(facts: Facts) -> list[str]:
     return [
-        f"{item['path']}: {item['free_bytes'] // 1048576} MiB free, {item['inodes_percent']:.0f} % of its inodes used"
+        f"{item['path']}: {item['free_bytes'] >> 20} MiB free, {item['inodes_percent']:.0f} % of its inodes used"
         for item in facts["disk"]
         if item["free_bytes"] < DISK_FULL_BYTES or item["inodes_percent"] >= 100.0
     ]
 
 
-def _env(facts: Mapping[str, Any]) -> list[str]:
+def _env(facts: Facts) -> list[str]:
     return [f"{item['variable']}: {item['rule']}: {item['reason']}" for item in facts["env"]["findings"]]
 
 
-def _config(facts: Mapping[str, Any]) -> list[str]:
+def _config(facts: Facts) -> list[str]:
     return [facts["config_error"]] if facts["config_error"] else []
 
 
-def _port(facts: Mapping[str, Any]) -> list[str]:
+def _port(facts: Facts) -> list[str]:
     return [
         f"port {port['port']} is held by {holder['process']} (pid {holder['pid']})"
         for port in facts["ports"]
@@ -76,54 +98,102 @@ def _port(facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _missing(facts: Mapping[str, Any]) -> list[str]:
+def _absent(facts: Facts) -> list[str]:
     present = {item["service"] for item in facts["instances"]}
-    return [f"service {name} has no container" for name in facts["services"] if name not in present]
+    return [name for name in facts["services"] if name not in present]
 
 
-def _memory(facts: Mapping[str, Any]) -> list[str]:
+def _image(facts: Facts) -> list[str]:
+    absent = _absent(facts)
     return [
-        f"{item['name']} was killed at its limit of {item['limits']['memory_bytes'] // 1048576} MiB"
+        f"service {item['service']} has no container, and its image {item['image']} is not on this host"
+        for item in facts["images_missing"]
+        if item["service"] in absent
+    ]
+
+
+def _missing(facts: Facts) -> list[str]:
+    return [f"service {name} has no container" for name in _absent(facts)]
+
+
+def _memory(facts: Facts) -> list[str]:
+    """A kill at the limit counts while the container is down, or up again and not answering yet."""
+    down = {item["name"] for item in facts["instances"] if item["state"] != "running"}
+    silent = _failed_with(facts, ("refused", "reset"))
+    told = [
+        f"{item['container']} was killed at its limit of {item['limit_bytes'] >> 20} MiB, "
+        + (f"its peak was {item['peak_bytes'] >> 20} MiB" if item["peak_bytes"] else "its peak is not known")
+        for item in facts["oom"]
+        if item["container"] in down or silent
+    ]
+    return told or [
+        f"{item['name']} was killed at its limit of {item['limits']['memory_bytes'] >> 20} MiB"
         for item in facts["instances"]
         if item["oom_killed"] and item["state"] != "running"
     ]
 
 
-def _failed_with(facts: Mapping[str, Any], kinds: tuple[str, ...]) -> bool:
+def _crash_loop(facts: Facts) -> list[str]:
     # An app that lives for a second between two restarts is found "running" most of the time.
-    return any(item["kind"] in kinds for item in _failed(facts))
-
-
-def _crash_loop(facts: Mapping[str, Any]) -> list[str]:
+    dying = _failed_with(facts, ("refused", "reset"))
     return [
         f"{item['name']} is {item['state']}: restarted {item['restarts']} times, last exit code {item['exit_code']}"
         for item in facts["instances"]
-        if item["state"] == "restarting" or (item["restarts"] >= 2 and _failed_with(facts, ("refused", "reset")))
+        if item["restarts"] >= 2 and (item["state"] == "restarting" or dying)
     ]
 
 
-def _stopped(facts: Mapping[str, Any]) -> list[str]:
+def _crashed(facts: Facts) -> list[str]:
+    """A paused container counts: it is not running, and starting it anew is what helps."""
     return [
         f"{item['name']} is {item['state']}, exit code {item['exit_code']}"
         + (f": {item['error']}" if item["error"] else "")
         for item in facts["instances"]
-        if item["state"] not in ("running", "restarting") and not item["job_done"]
+        if item["state"] != "running" and not item["job_done"]
     ]
 
 
-def _failed(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _failed(facts: Facts) -> list[Facts]:
     return [item for item in facts["probe"]["results"] if not item["ok"] and item["kind"] != "skipped"]
 
 
-def _upstream(facts: Mapping[str, Any]) -> list[str]:
+def _failed_with(facts: Facts, kinds: tuple[str, ...]) -> bool:
+    return any(item["kind"] in kinds for item in _failed(facts))
+
+
+def _upstream(facts: Facts) -> list[str]:
     failed = _failed(facts)
     if failed and all(item["proves"] == "frontend" for item in failed):
         return [f"`{item['name']}`: {item['reason']}; the app's own checks pass" for item in failed]
-    return [f"{item['variable']}: {item['reason']}" for item in facts["upstream"]]
+    # Whoever waits for an upstream looks hung; whoever cannot be reached at all has a trouble of its own.
+    own = _failed_with(facts, ("refused", "reset", "unreachable", "dns"))
+    return [] if own else [f"{item['name']}: {item['reason']}" for item in facts["upstream"]]
 
 
-def _probed(kinds: tuple[str, ...]) -> Callable[[Mapping[str, Any]], list[str]]:
-    def found(facts: Mapping[str, Any]) -> list[str]:
+def _network(facts: Facts) -> list[str]:
+    return list(facts["network"])
+
+
+def _overloaded(facts: Facts) -> list[str]:
+    failed = _failed(facts)
+    slow = [item for item in failed if item["kind"] in ("timeout", "latency")]
+    if not slow or len(slow) < len(failed):
+        return []
+    told = [f"`{item['name']}`: {item['reason']}" for item in slow]
+    if all(item["kind"] == "latency" for item in slow):
+        return told
+    load = facts["load"]
+    answered = load["answered_seconds"]
+    if answered is None or answered > SILENT_SECONDS:
+        return []
+    if load["cpu_busy"] < BUSY_SHARE and load["cpu_pressure"] < BUSY_PRESSURE:
+        return []
+    busy = f"the processors are {load['cpu_busy']:.0%} busy, pressure {load['cpu_pressure']:.0f} %"
+    return [*told, f"{busy}; the last good answer was {answered:.0f} s ago"]
+
+
+def _probed(kinds: tuple[str, ...]) -> Rule:
+    def found(facts: Facts) -> list[str]:
         return [f"`{item['name']}`: {item['reason']}" for item in _failed(facts) if item["kind"] in kinds]
 
     return found
@@ -131,33 +201,55 @@ def _probed(kinds: tuple[str, ...]) -> Callable[[Mapping[str, Any]], list[str]]:
 
 # First match wins: what explains the most comes first. A full disk makes containers exit, an invalid env makes them
 # loop; asked the other way round, every night would be called a crash loop.
-_RULES: tuple[tuple[str, Callable[[Mapping[str, Any]], list[str]]], ...] = (
-    ("engine_down", _engine),
+_RULES: tuple[tuple[str, Rule], ...] = (
+    ("engine_hung", _engine(("hung",))),
+    ("engine_down", _engine(("", "down", "missing"))),
     ("disk_full", _disk),
     ("env_invalid", _env),
     ("config_damaged", _config),
     ("port_taken", _port),
+    ("image_missing", _image),
     ("container_missing", _missing),
     ("out_of_memory", _memory),
     ("crash_loop", _crash_loop),
-    ("stopped", _stopped),
+    ("crashed", _crashed),
     ("upstream_down", _upstream),
+    ("network_broken", _network),
+    ("overloaded", _overloaded),
     ("not_listening", _probed(("refused", "reset", "dns", "unreachable"))),
     ("hung", _probed(("timeout",))),
     ("erroring", _probed(("status", "body", "header", "latency", "tls", "answer"))),
 )
+# What is wrong although the app answers: it would not survive its next restart.
+_NEXT_OUTAGE = ("engine_hung", "engine_down", "disk_full", "env_invalid")
+_DOWN = ("out_of_memory", "crash_loop", "crashed")
+_ANSWERS_BADLY = ("network_broken", "not_listening", "hung", "erroring")
 
 
-def diagnose(facts: Mapping[str, Any]) -> Diagnosis:
-    """Return exactly one diagnosis for any facts.
-
-    A passing probe means healthy, whatever else is odd, but for an invalid env: the next restart would not survive it.
-    """
-    if facts["probe"]["ok"]:
-        evidence = _env(facts)
-        return Diagnosis("env_invalid", evidence) if evidence else Diagnosis(HEALTHY, [facts["probe"]["summary"]])
+def diagnose(facts: Facts) -> Diagnosis:
+    """Return exactly one diagnosis for any facts."""
+    healthy = facts["probe"]["ok"]
     for cause, rule in _RULES:
+        if healthy and cause not in _NEXT_OUTAGE:
+            continue
         evidence = rule(facts)
         if evidence:
-            return Diagnosis(cause, evidence)
-    return Diagnosis("unknown", [facts["probe"]["summary"]])
+            return Diagnosis(cause, evidence, _culprits(cause, facts))
+    return Diagnosis(HEALTHY if healthy else "unknown", [facts["probe"]["summary"]])
+
+
+def _culprits(cause: str, facts: Facts) -> tuple[str, ...]:
+    """The services that a remedy should touch: a database must not be restarted because the app beside it hangs."""
+    if cause in _DOWN:
+        killed = {item["container"] for item in facts["oom"]} if cause == "out_of_memory" else set()
+        bad = [
+            item["service"]
+            for item in facts["instances"]
+            if item["name"] in killed or (item["state"] != "running" and not item["job_done"]) or item["restarts"] >= 2
+        ]
+    elif cause in _ANSWERS_BADLY:
+        ports = {item.get("port") for item in _failed(facts)}
+        bad = [item["service"] for item in facts["instances"] if ports.intersection(item["ports"])]
+    else:
+        bad = []
+    return tuple(sorted(set(bad)))

@@ -8,12 +8,17 @@ The one file that knows it. Everything here reads or runs one command; what to r
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 # Compose 2.24 is the first with `!reset`/`!override` and `env_file.required`: the overlay may rely on them.
@@ -73,17 +78,54 @@ def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str 
         return Result(124, out, f"{err}\n{' '.join(argv[:4])} … did not end within {timeout:.0f} s".strip())
 
 
-def state(timeout: float = 5.0) -> dict[str, Any]:
-    """Say whether the engine answers: {answers, reason, version} (as strings, "" when there is none).
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
 
-    A socket that accepts proves nothing (a hung dockerd still accepts), so a question is asked and its answer awaited.
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
+    """Say whether the engine answers: {answers, kind, reason, version}; version "" when there is no answer.
+
+    `kind` is "" when it answers, missing (docker is not installed), down (nobody listens) or hung: a socket that
+    accepts proves nothing (a hung dockerd still accepts), so a question is asked and its answer awaited.
     """
-    asked = run(["docker", "version", "--format", "{{.Server.Version}}"], timeout)
-    if asked.code == 127:
-        return {"answers": False, "reason": "docker is not installed", "version": ""}
-    if asked.code:
-        return {"answers": False, "reason": asked.reason, "version": ""}
-    return {"answers": True, "reason": "", "version": asked.out.strip()}
+    address = os.environ.get("DOCKER_HOST", "")
+    path = path or (address[7:] if address.startswith("unix://") else "/var/run/docker.sock")
+    connection = _UnixConnection(path, timeout)
+    try:
+        connection.request("GET", "/version")
+        answer = connection.getresponse()
+        found = json.loads(answer.read())
+        return {"answers": True, "kind": "", "reason": "", "version": str(found.get("Version", ""))}
+    except (FileNotFoundError, ConnectionRefusedError):
+        if shutil.which("docker") is None:
+            return {"answers": False, "kind": "missing", "reason": "docker is not installed", "version": ""}
+        return {"answers": False, "kind": "down", "reason": f"nobody listens at {path}", "version": ""}
+    except (socket.timeout, TimeoutError):
+        return {"answers": False, "kind": "hung", "reason": f"no answer within {timeout:.0f} s", "version": ""}
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return {"answers": False, "kind": "down", "reason": f"{path}: {error}", "version": ""}
+    finally:
+        connection.close()
+
+
+def data_root(config: str = "/etc/docker/daemon.json") -> str:
+    """Return where the engine keeps its data, without asking it: `data-root` of its configuration, or the default."""
+    try:
+        with open(config, encoding="utf-8") as stream:
+            found = json.load(stream).get("data-root")
+    except (OSError, ValueError, AttributeError):
+        found = None
+    return found if isinstance(found, str) and found.startswith("/") else "/var/lib/docker"
 
 
 def compose_version(timeout: float = 5.0) -> str:
@@ -181,12 +223,47 @@ class Project:
 
     def containers(self) -> list[dict[str, Any]]:
         """Return the project's containers (running or not) as `instance` facts, by name."""
-        return [instance(document) for document in self.documents()]
+        return [instance(document, time.time()) for document in self.documents()]
 
     def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
         """Return the last lines of a container's log, output and errors together (not redacted)."""
         asked = run(["docker", "logs", "--timestamps", "--tail", str(lines), container], timeout)
         return "\n".join(part.rstrip() for part in (asked.out, asked.err) if part.strip())
+
+    def top(self, container: str, timeout: float = 5.0) -> str:
+        """Return the processes of a container."""
+        asked = run(["docker", "top", container, "-eo", "pid,ppid,stat,etimes,rss,args"], timeout)
+        if asked.code:
+            raise EngineError(f"docker top failed: {asked.reason}")
+        return asked.out
+
+    def inspect(self, container: str, timeout: float = 5.0) -> str:
+        """Return what `docker inspect` says of a container, without its environment."""
+        asked = run(["docker", "inspect", container], timeout)
+        try:
+            documents = json.loads(asked.out)
+        except ValueError:
+            raise EngineError(f"docker inspect failed: {asked.reason}") from None
+        for document in documents:
+            document["Config"].pop("Env", None)
+        return json.dumps(documents, indent=1)
+
+    def images_missing(self, model: Mapping[str, Any], timeout: float = 5.0) -> list[dict[str, str]]:
+        """Return the services of a merged model whose image is not on this host: [{service, image}]."""
+        found = []
+        for service, spec in sorted((model.get("services") or {}).items()):
+            name = spec.get("image") or f"{self.app}-{service}"
+            if run(["docker", "image", "inspect", "--format", "{{.Id}}", name], timeout).code:
+                found.append({"service": service, "image": name})
+        return found
+
+    def restart(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
+        """Kill containers and start them again, at once: who does not answer is not waited for."""
+        paused = run(["docker", "ps", "--quiet", "--no-trunc", "--filter", "status=paused"], 5.0).out.split()
+        frozen = [name for name in containers if name in paused]
+        if frozen:
+            run(["docker", "unpause", *frozen], 10.0)
+        return run(["docker", "restart", "--time", "0", *containers], timeout)
 
     def keep_images(self, images: Mapping[str, str]) -> None:
         """Tag {service: image id} as the last good ones, so that neither a build nor a clean-up takes them away."""
@@ -207,21 +284,38 @@ class Project:
         """Build the images of the services that have a build section."""
         return self.compose("build", "--quiet", timeout=timeout)
 
-    def up(self, build: bool = False, anew: bool = False) -> Result:
-        """Create and start what is missing or differs, or everything `anew`; with `build`, from images built now."""
+    def up(self, build: bool = False, anew: bool = False, services: Sequence[str] = ()) -> Result:
+        """Create and start what is missing or differs, or everything `anew`; with `build`, from images built now.
+
+        :arg services: only these, and not what they depend on; () for all.
+        """
         words = ["up", "--detach", "--remove-orphans", "--timeout", "5", "--quiet-pull"]
         words += ["--force-recreate"] if anew else []
-        return self.compose(*words, "--build" if build else "--no-build", timeout=1800.0 if build else 300.0)
+        words += ["--build" if build else "--no-build", *(["--no-deps", *services] if services else [])]
+        return self.compose(*words, timeout=1800.0 if build else 120.0)
 
     def down(self, timeout: float = 120.0) -> Result:
         """Stop and remove the project's containers and networks. Volumes and images stay, always."""
         return self.compose("down", "--remove-orphans", "--timeout", "5", timeout=timeout)
 
 
-def instance(document: Mapping[str, Any]) -> dict[str, Any]:
+def seconds_since(text: str, now: float) -> float | None:
+    """Seconds from one of the engine's RFC 3339 times to `now` (epoch s); None for "never" (the year 1) or no time."""
+    try:
+        found = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    fraction = text[19:].rstrip("Z") or ".0"
+    begun = found.timestamp() + (float(fraction) if fraction[1:].isdigit() else 0.0)
+    return round(now - begun, 3) if found.year > 1970 else None
+
+
+def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
     """Turn one `docker inspect` document into facts about an instance, without any of its environment.
 
-    Times are the engine's RFC 3339 strings; limits are cores, bytes and a count, 0 for "no limit".
+    Times are the engine's RFC 3339 strings; limits are cores, bytes and a count, 0 for "no limit". `started_seconds` is
+    how long before `now` (epoch s) it was started, `start_period` how long its health check gives it, in seconds;
+    `targets` are its published TCP ports: [{host_ip, host_port, container_port}]; `networks` its addresses by network.
     """
     state_, config, host = document["State"], document["Config"], document["HostConfig"]
     labels = config.get("Labels") or {}
@@ -243,6 +337,20 @@ def instance(document: Mapping[str, Any]) -> dict[str, Any]:
         "restarts": document.get("RestartCount", 0),
         "started": state_.get("StartedAt", ""),
         "finished": state_.get("FinishedAt", ""),
+        "started_seconds": seconds_since(state_.get("StartedAt", ""), now),
+        "start_period": ((config.get("Healthcheck") or {}).get("StartPeriod") or 0) / 1e9,
+        "networks": {
+            name: network.get("IPAddress", "")
+            for name, network in ((document.get("NetworkSettings") or {}).get("Networks") or {}).items()
+        },
+        "targets": [
+            {"host_ip": b.get("HostIp", ""), "host_port": int(b["HostPort"]), "container_port": int(port.split("/")[0])}
+            for port, bindings in sorted((host.get("PortBindings") or {}).items())
+            for b in bindings or []
+            if port.endswith("/tcp") and str(b.get("HostPort", "")).isdigit()
+        ],
+        "network_mode": host.get("NetworkMode", ""),
+        "pid": state_.get("Pid", 0),
         "image": config.get("Image", ""),
         "digest": document.get("Image", ""),
         "limits": {
@@ -272,6 +380,40 @@ def environment(document: Mapping[str, Any]) -> dict[str, str]:
     """Return the environment that a container runs with, from its `docker inspect` document. Never show it."""
     pairs = (entry.partition("=") for entry in document["Config"].get("Env") or [])
     return {name: value for name, _, value in pairs}
+
+
+def broken_network(instances: Sequence[Mapping[str, Any]], seconds: float = 0.3) -> list[str]:
+    """Say, in sentences, why the way from the host to a running container is broken; [] when it is not known to be.
+
+    Proof is a container without an address, or one that takes a connection at its own address while its published port
+    on the host does not.
+    """
+    found = []
+    for item in instances:
+        if item["state"] != "running" or item["network_mode"] in ("host", "none") or not item["targets"]:
+            continue
+        address = next(filter(None, item["networks"].values()), "")
+        if not address:
+            found.append(f"{item['name']} has no address in any network")
+            continue
+        for target in item["targets"]:
+            at_host = "127.0.0.1" if target["host_ip"] in ("", "0.0.0.0", "::") else target["host_ip"]
+            if _accepts(address, target["container_port"], seconds) and not _accepts(
+                at_host, target["host_port"], seconds
+            ):
+                found.append(
+                    f"{item['name']} takes connections at {address}:{target['container_port']}, and the port published "
+                    f"for it, {at_host}:{target['host_port']}, does not"
+                )
+    return found
+
+
+def _accepts(address: str, port: int, seconds: float) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=seconds):
+            return True
+    except OSError:
+        return False
 
 
 def unheld_ports(model: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -50,6 +50,52 @@ def cpus() -> int:
     return os.cpu_count() or 1
 
 
+def pressure(folder: str = "/proc/pressure") -> dict[str, float]:
+    """Return {cpu, memory, io}: percent of the last ten seconds in which somebody waited for it (PSI, "some avg10").
+
+    0.0 where the kernel keeps no count. Source: Documentation/accounting/psi.rst of the kernel.
+    """
+    found = dict.fromkeys(("cpu", "memory", "io"), 0.0)
+    for name in found:
+        with contextlib.suppress(OSError, ValueError, IndexError), open(f"{folder}/{name}", encoding="ascii") as stream:
+            found[name] = float(stream.readline().split("avg10=")[1].split()[0])
+    return found
+
+
+def cpu_ticks(path: str = "/proc/stat") -> tuple[int, int]:
+    """Return (busy, all) ticks of all processors since boot; their difference over a while is what counts."""
+    try:
+        with open(path, encoding="ascii") as stream:
+            ticks = [int(word) for word in stream.readline().split()[1:9]]
+    except (OSError, ValueError):
+        return 0, 0
+    # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk is no work.
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+def cpu_busy(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """Return the share (0 to 1) of the processors' time between two readings that was work."""
+    passed = after[1] - before[1]
+    return min(1.0, max(0.0, (after[0] - before[0]) / passed)) if passed > 0 else 0.0
+
+
+def engine_process(path: str = "/run/docker.pid") -> dict[str, bool]:
+    """Say whether dockerd's process lives, without asking it: {known, alive}. Not known where it keeps no pid file."""
+    try:
+        with open(path, encoding="ascii") as stream:
+            pid = int(stream.read().strip())
+    except FileNotFoundError:
+        # dockerd removes it when it is stopped, and leaves its folder.
+        return {"known": os.path.exists("/run/docker"), "alive": False}
+    except (OSError, ValueError):
+        return {"known": False, "alive": False}
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
+            return {"known": True, "alive": stream.read().strip() == "dockerd"}
+    except OSError:
+        return {"known": True, "alive": False}
+
+
 def _listening_inodes(port: int) -> Iterator[str]:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(table, encoding="ascii") as stream:

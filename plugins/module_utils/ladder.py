@@ -1,58 +1,232 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Cause + what was tried → the next remedy. Pure: no clock, no I/O."""
+"""Cause + this incident's history + policy → the next remedy, a wait, a hold, or a person. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
-PROVED_ENV = "proved_env"
-LAST_GOOD_ENV = "last_good_env"
+RESTART = "restart"
 UP = "up"
 RECREATE = "recreate"
+PROVED_ENV = "proved_env"
+LAST_GOOD_ENV = "last_good_env"
+LAST_GOOD_COMPOSE = "last_good_compose"
+LAST_GOOD_RELEASE = "last_good_release"
+FREE_SPACE = "free_space"
+START_ENGINE = "start_engine"
+RESTART_ENGINE = "restart_engine"
+REBUILD_NETWORK = "rebuild_network"
+
+# They only put files back: in force once the containers are made anew with them.
+FILES = frozenset({PROVED_ENV, LAST_GOOD_ENV, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE})
+TOUCHING = frozenset({RESTART, UP, RECREATE, FREE_SPACE, START_ENGINE, RESTART_ENGINE, REBUILD_NETWORK})
+"""Remedies that touch containers, the engine or the disk: the breaker counts them."""
+
+_BACK = (LAST_GOOD_ENV, RECREATE, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE)
 
 LADDERS: dict[str, tuple[str, ...]] = {
+    "engine_down": (START_ENGINE, RESTART_ENGINE),
+    "engine_hung": (RESTART_ENGINE,),
+    "disk_full": (FREE_SPACE,),
     "env_invalid": (PROVED_ENV, LAST_GOOD_ENV),
-    "container_missing": (UP, RECREATE),
-    "out_of_memory": (UP, RECREATE),
-    "crash_loop": (RECREATE, LAST_GOOD_ENV),
-    "stopped": (UP, RECREATE),
-    "not_listening": (RECREATE, LAST_GOOD_ENV),
-    "hung": (RECREATE,),
-    "erroring": (RECREATE, LAST_GOOD_ENV),
-    "unknown": (RECREATE,),
+    "config_damaged": (LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
+    "image_missing": (UP, LAST_GOOD_RELEASE, RECREATE),
+    "container_missing": (UP, RECREATE, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
+    "out_of_memory": (UP, RESTART, RECREATE),
+    "crash_loop": (RECREATE, *_BACK),
+    "crashed": (UP, RECREATE, *_BACK),
+    "network_broken": (RECREATE, REBUILD_NETWORK, RESTART_ENGINE),
+    "not_listening": (RESTART, RECREATE, *_BACK),
+    "hung": (RESTART, RECREATE, LAST_GOOD_RELEASE),
+    "erroring": (RESTART, RECREATE, *_BACK),
+    "unknown": (RESTART, RECREATE),
 }
-"""Remedies by cause, mildest first. A cause without a ladder is one that no remedy here can cure: a person is told."""
+"""Remedies by cause, mildest first. A cause without a ladder is one that no remedy here can cure."""
 
-# A new env is only in force once the containers are made anew with it, so every env written may be followed by these.
-_REARMED_BY_ENV = frozenset({UP, RECREATE})
+# A restart cannot help, and would take away what still works.
+HOLD = {
+    "upstream_down": "the app is not at fault; it is asked on, and a restart would not help",
+    "overloaded": "the app answers, slowly; a restart would throw away the work that it is doing",
+}
+# Containers that were just started may look like this for a while.
+STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed"})
 
 NEXT_STEP = {
     "engine_down": "Start the engine (systemctl start docker) and read its journal (journalctl -u docker -n 50).",
+    "engine_hung": "Restart the engine (systemctl restart docker) and read its journal (journalctl -u docker -n 50).",
     "disk_full": "Free space (df -h; docker system df), without deleting volumes.",
     "env_invalid": "Correct the named variables in the vault, and prove them with playbooks/validate.yml.",
     "config_damaged": "Have playbooks/site.yml write the compose files anew: it validates them first.",
     "port_taken": "Stop the process that holds the port, or publish the app on another one.",
+    "image_missing": "Deploy anew with playbooks/site.yml: it builds or pulls the image.",
     "upstream_down": "Do not restart the app: it is not at fault. Look at the service that is named.",
+    "overloaded": "Do not restart the app. Find what keeps the host busy (top), or give it more.",
     "out_of_memory": "Raise the service's memory in compose_app_services, or find the leak with the logs kept.",
+    "network_broken": "Look at the firewall (iptables -S, nft list ruleset): did something flush Docker's rules?",
 }
 """What is left to a person, by cause; `next_step` has the words for the others."""
 
 
-def next_remedy(cause: str, tried: Sequence[str], available: Collection[str]) -> str | None:
-    """Return the mildest remedy for `cause` that is available and was not tried yet; None means: escalate.
+class PolicyError(ValueError):
+    """The policy makes no sense; the message names the key and the fix."""
 
-    :arg tried: the remedies already applied in this incident, oldest first.
+
+class Policy(NamedTuple):
+    """The breaker: at most `attempts` in `window` seconds; waits of `backoff_first` doubling to `backoff_longest`
+    seconds between climbs; after `clean` healthy seconds all is forgotten."""
+
+    attempts: int = 5
+    window: float = 1800.0
+    backoff_first: float = 10.0
+    backoff_longest: float = 300.0
+    clean: float = 600.0
+
+
+class Attempt(NamedTuple):
+    """One touching remedy, begun `age` seconds ago."""
+
+    remedy: str
+    age: float
+    incident: str
+
+
+class Situation(NamedTuple):
+    """What happened so far. `tried`: remedies of this incident, `attempts`: of all, both oldest first.
+
+    `paused`, `busy`: why nothing may be done now, or "". `starting`: seconds that a container may still take to start.
     """
+
+    incident: str
+    tried: Sequence[str]
+    attempts: Sequence[Attempt]
+    paused: str = ""
+    busy: str = ""
+    escalated: bool = False
+    starting: float = 0.0
+
+
+class Decision(NamedTuple):
+    """`kind` is act (then `remedy` says what), wait (for `seconds`), hold (look again) or escalate (tell a person)."""
+
+    kind: str
+    remedy: str = ""
+    seconds: float = 0.0
+    why: str = ""
+
+
+_LIMITS = {
+    "attempts": (1, 100),
+    "window": (60, 86400),
+    "backoff_first": (1, 3600),
+    "backoff_longest": (1, 86400),
+    "clean": (10, 86400),
+}
+
+
+def check_policy(given: Any) -> Policy:
+    """Read a policy as people write it, defaults put in. Raises PolicyError."""
+    if not isinstance(given, Mapping):
+        raise PolicyError("policy: is no table. Fix: write {attempts: 5, window: 1800, …}")
+    for key, value in given.items():
+        if key not in _LIMITS:
+            raise PolicyError(f"policy: `{key}` is no key of it. Fix: use one of {', '.join(_LIMITS)}")
+        least, most = _LIMITS[key]
+        whole = key != "attempts" or isinstance(value, int)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most or not whole:
+            raise PolicyError(f"policy: `{key}` is {value!r}. Fix: write a number from {least} to {most}")
+    policy = Policy(**given)
+    if policy.backoff_longest < policy.backoff_first:
+        raise PolicyError("policy: `backoff_longest` is less than `backoff_first`. Fix: make it as long or longer")
+    return policy
+
+
+def decide(cause: str, situation: Situation, available: Collection[str], policy: Policy | None) -> Decision:
+    """Return what is to be done now.
+
+    :arg available: the remedies that would do something here.
+    :arg policy: None when a person asked: then neither a pause, nor a back-off, nor the breaker holds anything back.
+    """
+    if policy is None:
+        remedy = _next(cause, situation.tried, available)
+        return Decision("act", remedy) if remedy else _escalate(cause, situation)
+    if situation.paused:
+        return Decision("hold", why=f"paused: {situation.paused}")
+    if situation.busy:
+        return Decision("hold", why=situation.busy)
+    if cause in HOLD:
+        return Decision("hold", why=HOLD[cause])
+    if cause not in LADDERS:
+        return _escalate(cause, situation)
+    if situation.starting > 0 and cause in STARTING:
+        return Decision("wait", seconds=situation.starting, why="a container was just started and may need a while")
+    return _climb(cause, situation, available, policy)
+
+
+def _climb(cause: str, situation: Situation, available: Collection[str], policy: Policy) -> Decision:
+    recent = [attempt for attempt in situation.attempts if attempt.age < policy.window]
+    remedy = _next(cause, situation.tried, available)
+    rounds = _earlier_incidents(situation, recent) if not _own(situation, recent) else 0
+    if remedy is None:
+        if not situation.escalated:
+            return _escalate(cause, situation)
+        # A person knows. Until then the whole ladder is climbed again now and then: what could not be may be by now.
+        remedy = next((name for name in LADDERS[cause] if name in available), None)
+        if remedy is None:
+            return Decision("hold", why="no remedy here can help; it is asked on")
+        rounds = len(_own(situation, recent))
+    if remedy in TOUCHING and len(recent) >= policy.attempts:
+        if not situation.escalated:
+            return _escalate(cause, situation, f"{len(recent)} attempts in {policy.window / 60:.0f} min did not last")
+        left = policy.window - max(attempt.age for attempt in recent)
+        return Decision(
+            "hold", seconds=left, why=f"the breaker is open for another {left / 60:.0f} min; it is asked on"
+        )
+    left = _back_off(rounds, policy) - min((attempt.age for attempt in recent), default=float("inf"))
+    if rounds and left > 0:
+        return Decision("wait", seconds=left, why=f"the last attempt is too fresh: the next one in {left:.0f} s")
+    return Decision("act", remedy)
+
+
+def _own(situation: Situation, recent: Sequence[Attempt]) -> list[Attempt]:
+    return [attempt for attempt in recent if attempt.incident == situation.incident]
+
+
+def _earlier_incidents(situation: Situation, recent: Sequence[Attempt]) -> int:
+    return len({attempt.incident for attempt in recent} - {situation.incident})
+
+
+def _back_off(rounds: int, policy: Policy) -> float:
+    """The pause before the climb that follows `rounds` others: 10 s, 20 s, … as in CrashLoopBackOff of Kubernetes."""
+    return min(policy.backoff_first * 2.0 ** (rounds - 1), policy.backoff_longest) if rounds else 0.0
+
+
+def _escalate(cause: str, situation: Situation, why: str = "") -> Decision:
+    if situation.escalated:
+        return Decision("hold", why="a person was told; it is asked on")
+    why = why or ("every remedy for this cause was tried" if LADDERS.get(cause) else "no remedy here can cure this")
+    return Decision("escalate", why=why)
+
+
+def _next(cause: str, tried: Sequence[str], available: Collection[str]) -> str | None:
+    """The mildest remedy for `cause` that is available and was not tried yet.
+
+    Files that were put back are only in force once the containers are made anew with them: that is next, and whatever
+    makes containers counts as not tried yet.
+    """
+    newest = next((index for index in range(len(tried) - 1, -1, -1) if tried[index] in FILES), None)
     spent = set(tried)
-    for index in range(len(tried) - 1, -1, -1):
-        if tried[index] in (PROVED_ENV, LAST_GOOD_ENV):
-            spent = set(tried) - (_REARMED_BY_ENV - set(tried[index + 1 :]))
-            break
-    for remedy in LADDERS.get(cause, ()):
-        if remedy in available and remedy not in spent:
-            return remedy
-    return None
+    if newest is not None:
+        since = set(tried[newest + 1 :])
+        spent -= {UP, RECREATE} - since
+        if not since & {UP, RECREATE} and cause in LADDERS and RECREATE in available and cause not in _FILES_ALONE:
+            return RECREATE
+    return next((name for name in LADDERS.get(cause, ()) if name in available and name not in spent), None)
+
+
+# Causes that another file may cure by itself, or that making containers anew does not touch.
+_FILES_ALONE = frozenset({"env_invalid", "config_damaged", "engine_down", "engine_hung", "disk_full"})
 
 
 def next_step(cause: str) -> str:

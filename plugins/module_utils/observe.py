@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from . import dotenv, engine, host, probe, release, secret_rules, supabase
+from . import dotenv, engine, host, kernel, probe, release, secret_rules, supabase
 from .app import App
 from .diagnosis import diagnose
 from .files import explain, fingerprint
@@ -147,7 +147,7 @@ def read_engine(app: App, facts: dict[str, Any], now: float) -> None:
         return
     facts["instances"] = [engine.instance(document, now) for document in documents]
     facts["environments"] = [engine.environment(document) for document in documents]
-    facts["oom"] = host.oom_kills(facts["instances"])
+    facts["oom"] = kernel.oom_kills(kernel.read(), facts["instances"], time.clock_gettime(time.CLOCK_BOOTTIME))
     try:
         model = project.config()
     except engine.EngineError as error:

@@ -176,6 +176,7 @@ class _Recovery:
         now = self._moment()
         orders = state.read_orders(self.app.state) if self.watch else {"paused": None, "resumed": None}
         forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
+        paused = orders["paused"] if state.pause_left(orders, self.clock.now()) > 0 else None
         attempts = [
             Attempt(one["remedy"], state.age(one["at"], now), one["incident"])
             for one in self.memory["attempts"]
@@ -188,7 +189,7 @@ class _Recovery:
             if self.watch
             else [one["name"] for one in self.remedies],
             attempts=attempts,
-            paused=orders["paused"]["reason"] if state.pause_left(orders, self.clock.now()) > 0 else "",
+            paused=paused["reason"] if paused else "",
             escalated=record["escalated"],
             starting=self._starting(found),
         )
@@ -198,7 +199,8 @@ class _Recovery:
         left = [0.0]
         for item in self.facts["instances"]:
             since = item["started_seconds"]
-            if item["state"] != "running" or since is None or (found.services and item["service"] not in found.services):
+            culprit = not found.services or item["service"] in found.services
+            if item["state"] != "running" or since is None or not culprit:
                 continue
             answered = self.watch.seen.good if self.watch else None
             if answered is None or answered < self.clock.now() - since:
@@ -353,7 +355,8 @@ class _Recovery:
             return
         if not self.remedies:
             self._note(f"healthy: {self.facts['probe']['summary']}")
-        record.update(healthy=True, ended=incident.iso(self.clock.now()), seconds=self._elapsed(), hold="", next_step="")
+        record.update(healthy=True, ended=incident.iso(self.clock.now()), seconds=self._elapsed())
+        record.update(hold="", next_step="")
         self._write({})
         self.memory.update(incident=None, seen=None, clean=self._moment())
         self.memory["outbox"] = alerts.add(

@@ -61,10 +61,15 @@ def source_fingerprint(contexts: Mapping[str, str]) -> str:
     return fingerprint("\n".join(seen))
 
 
+def files(directory: str) -> dict[str, str]:
+    """Return {name: fingerprint} of the compose files in `directory`; "" for one that is not there."""
+    return {name: _file_fingerprint(os.path.join(directory, name)) for name in (USER_FILE, HARDENED_FILE)}
+
+
 def describe(directory: str, env_path: str, hashes: Mapping[str, str], source: str) -> dict[str, Any]:
     """Return what identifies the release that the files in `directory` make, before it is deployed."""
-    files = {name: _file_fingerprint(os.path.join(directory, name)) for name in (USER_FILE, HARDENED_FILE)}
-    identity = {"files": files, "env": _file_fingerprint(env_path), "services": dict(hashes), "source": source}
+    known = {"files": files(directory), "env": _file_fingerprint(env_path)}
+    identity = {**known, "services": dict(hashes), "source": source}
     return {**identity, "fingerprint": fingerprint(json.dumps(identity, sort_keys=True))}
 
 
@@ -107,6 +112,18 @@ def last_good(directory: str) -> dict[str, Any] | None:
     wanted |= {"env": str, "source": str}
     sound = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in wanted.items())
     return found if sound else None
+
+
+def set_aside_files(directory: str) -> list[str]:
+    """Copy the compose files that are there to `<name>.replaced`; return the names of the copies."""
+    kept = []
+    for name in (USER_FILE, HARDENED_FILE):
+        path = os.path.join(directory, name)
+        if os.path.isfile(path):
+            with open(path, "rb") as stream:
+                atomic_write(f"{path}.replaced", stream.read(), mode=0o640)
+            kept.append(f"{name}.replaced")
+    return kept
 
 
 def put_back_files(directory: str, release_id: str) -> None:

@@ -1,17 +1,26 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The remedies: each one action, idempotent, bounded in time. None deletes a volume or an image."""
+"""The remedies: each one action, idempotent, bounded in time, safe to kill. None deletes a volume or a good image."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Callable
 
-from . import env_store, release, secret_rules
+from . import engine, env_store, host, ladder, release, secret_rules
 from .app import App
 from .engine import Project, Result
-from .ladder import LAST_GOOD_ENV, PROVED_ENV, RECREATE, UP
+from .files import fingerprint
+
+# free_space stops when this much is free on each file system that was full.
+ENOUGH_BYTES = 256 * 1024 * 1024
+_WALK_SECONDS = 2.0
+# What log rotation leaves behind: app.log.1, app.log.2.gz, syslog-20250527.
+_ROTATED = re.compile(r".+\.(?:gz|xz|zst|bz2)|.+\.\d+|.+-\d{8}(?:\.\w+)?")
 
 
 class RemedyError(Exception):
@@ -23,7 +32,7 @@ def _succeed(result: Result, what: str) -> None:
         raise RemedyError(f"{what} {result.reason}")
 
 
-def _start(project: Project, build: bool, anew: bool) -> str:
+def _start(project: Project, build: bool, anew: bool, services: Sequence[str] = ()) -> str:
     """Create and start what is missing, or everything `anew`, and say which images it was made of.
 
     What the app was last healthy with is not left behind for a source that never passed a gate, and needs no build; and
@@ -31,14 +40,14 @@ def _start(project: Project, build: bool, anew: bool) -> str:
     """
     good = release.last_good(project.directory)
     if good is not None and project.put_back_images(good["images"], good["names"]).code == 0:
-        _succeed(project.up(anew=anew), "docker compose up:")
+        _succeed(project.up(anew=anew, services=services), "docker compose up:")
         if good["source"] == release.source_fingerprint(good["contexts"]):
             return ""
         return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
-    started = project.up(build=build, anew=anew)
+    started = project.up(build=build, anew=anew, services=services)
     if started.code == 0:
         return ""
-    _succeed(project.up(anew=anew) if build else started, "docker compose up:")
+    _succeed(project.up(anew=anew, services=services) if build else started, "docker compose up:")
     return f" from the images that are there, as the build failed: {started.reason}"
 
 
@@ -47,9 +56,29 @@ def up(app: App, build: bool) -> str:
     return f"started what was missing or stopped{_start(Project(app.name, app.directory), build, anew=False)}"
 
 
-def recreate(app: App, build: bool) -> str:
+def restart(app: App, services: Sequence[str]) -> str:
+    """Kill and start the containers of some services (all: those with a published port, else every one)."""
+    project = Project(app.name, app.directory)
+    running = [item for item in project.containers() if item["state"] in ("running", "paused", "restarting")]
+    wanted = [item for item in running if item["service"] in services] if services else []
+    wanted = wanted or [item for item in running if item["ports"]] or running
+    if not wanted:
+        raise RemedyError("no container of the app runs")
+    _succeed(project.restart([item["id"] for item in wanted]), "docker restart:")
+    return f"killed and started {', '.join(item['name'] for item in wanted)}"
+
+
+def recreate(app: App, build: bool, services: Sequence[str] = ()) -> str:
     """Stop the containers and make them anew; volumes, networks and images stay."""
-    return f"containers stopped and made anew{_start(Project(app.name, app.directory), build, anew=True)}"
+    made = _start(Project(app.name, app.directory), build, anew=True, services=services)
+    return f"containers stopped and made anew{made}"
+
+
+def rebuild_network(app: App, build: bool) -> str:
+    """Take containers and networks down and make both anew; volumes and images stay."""
+    project = Project(app.name, app.directory)
+    _succeed(project.down(), "docker compose down:")
+    return f"containers and networks taken down and made anew{_start(project, build, anew=False)}"
 
 
 def proved_env(app: App, values: Mapping[str, str], now: float) -> str:
@@ -75,14 +104,146 @@ def _told(change: env_store.Change, what: str) -> str:
     return f"{what} written ({', '.join(names) or 'same values'}){kept}"
 
 
+def last_good_compose(app: App) -> str:
+    """Put the compose files of the last good release back; the ones that were there are kept beside them."""
+    good = release.last_good(app.directory)
+    if good is None:
+        raise RemedyError("there is no last good release")
+    kept = release.set_aside_files(app.directory)
+    release.put_back_files(app.directory, str(good["id"]))
+    return (
+        f"compose files of release {good['id']} put back, those that were there are kept as {', '.join(kept) or 'none'}"
+    )
+
+
+def last_good_release(app: App, now: float) -> str:
+    """Put compose files, images and env of the last good release back."""
+    good = release.last_good(app.directory)
+    if good is None:
+        raise RemedyError("there is no last good release")
+    told = [last_good_compose(app)]
+    _succeed(Project(app.name, app.directory).put_back_images(good["images"], good["names"]), "docker tag:")
+    told.append("its images have their names again")
+    with contextlib.suppress(env_store.EnvError):
+        if env_store.last_good(app.history) and not _env_is_good(app):
+            told.append(last_good_env(app, now))
+    return "; ".join(told)
+
+
+def _env_is_good(app: App) -> bool:
+    good = env_store.last_good(app.history)
+    try:
+        with open(app.env, "rb") as stream:
+            return good is not None and fingerprint(stream.read()) == good["fingerprint"]
+    except OSError:
+        return False
+
+
+def start_engine() -> str:
+    """Start the engine."""
+    engine.run(["systemctl", "reset-failed", "docker.service", "docker.socket"], 10.0)
+    _succeed(engine.run(["systemctl", "start", "docker.service"], 60.0), "systemctl start docker:")
+    return "engine started"
+
+
+def restart_engine() -> str:
+    """Kill the engine's process, which may be beyond asking, and start it; containers outlive it (live-restore)."""
+    engine.run(["systemctl", "kill", "--signal=SIGKILL", "docker.service"], 10.0)
+    until = time.monotonic() + 10.0
+    while host.engine_process()["alive"] and time.monotonic() < until:
+        time.sleep(0.1)
+    return f"engine killed, {start_engine()}"
+
+
+# --- space -----------------------------------------------------------------------------------------------------------
+
+
+def free_space(app: App) -> str:
+    """Delete rotated logs, old journal, dangling images and build cache, until there is room; never anything else."""
+    paths = [app.directory, app.state, engine.data_root(), f"/var/log/{app.name}", "/var/log"]
+    before = _free(paths)
+    done: list[str] = []
+    for what, act in (
+        ("rotated logs", _delete_rotated_logs),
+        ("old journal", lambda: engine.run(["journalctl", "--vacuum-size=50M"], 30.0)),
+        ("dangling images", lambda: engine.run(["docker", "image", "prune", "--force"], 60.0)),
+        ("build cache", lambda: engine.run(["docker", "builder", "prune", "--force"], 60.0)),
+    ):
+        if done and all(free >= ENOUGH_BYTES for free in _free(paths).values()):
+            break
+        act()
+        done.append(what)
+    freed = sum(max(0, after - before.get(path, 0)) for path, after in _free(paths).items())
+    if freed < 1 << 20:
+        biggest = ", ".join(f"{path} {size >> 20} MiB" for path, size in _biggest(["/var", "/opt", "/home"]))
+        raise RemedyError(f"nothing that may be deleted takes room; a person has to decide. The biggest: {biggest}")
+    return f"{freed >> 20} MiB freed: {', '.join(done)}"
+
+
+def _free(paths: Sequence[str]) -> dict[str, int]:
+    return {item["path"]: item["free_bytes"] for item in host.disk(paths)}
+
+
+def _delete_rotated_logs() -> None:
+    for root, _folders, names in os.walk("/var/log"):
+        for name in names:
+            path = os.path.join(root, name)
+            # The journal's files are its own to delete.
+            if _ROTATED.fullmatch(name) and "/journal/" not in path and not os.path.islink(path):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+
+def _biggest(roots: Sequence[str]) -> list[tuple[str, int]]:
+    """The three biggest folders right below `roots`, as far as two seconds of looking tell."""
+    until = time.monotonic() + _WALK_SECONDS
+    sizes: dict[str, int] = {}
+    for parent in roots:
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(parent):
+                if entry.is_dir(follow_symlinks=False):
+                    sizes[entry.path] = 0
+    for path in sizes:
+        for root, _folders, names in os.walk(path):
+            if time.monotonic() > until:
+                break
+            for name in names:
+                with contextlib.suppress(OSError):
+                    sizes[path] += os.lstat(os.path.join(root, name)).st_size
+    return sorted(sizes.items(), key=lambda pair: -pair[1])[:3]
+
+
+# --- which there are -------------------------------------------------------------------------------------------------
+
+
 def table(
-    app: App, build: bool, values: Mapping[str, str] | None, now: Callable[[], float] = time.time
+    app: App,
+    build: bool,
+    values: Mapping[str, str] | None,
+    services: Sequence[str] = (),
+    now: Callable[[], float] = time.time,
 ) -> dict[str, Callable[[], str]]:
-    """Return the remedies that can be applied here, by name; each call acts and returns what it did."""
-    found: dict[str, Callable[[], str]] = {UP: lambda: up(app, build), RECREATE: lambda: recreate(app, build)}
+    """Return the remedies that would do something here, by name; each call acts and returns what it did.
+
+    :arg services: those at fault; () for all.
+    """
+    found: dict[str, Callable[[], str]] = {
+        ladder.RESTART: lambda: restart(app, services),
+        ladder.UP: lambda: up(app, build),
+        ladder.RECREATE: lambda: recreate(app, build, services),
+        ladder.REBUILD_NETWORK: lambda: rebuild_network(app, build),
+        ladder.START_ENGINE: start_engine,
+        ladder.RESTART_ENGINE: restart_engine,
+        ladder.FREE_SPACE: lambda: free_space(app),
+    }
     if values is not None:
         given = values
-        found[PROVED_ENV] = lambda: proved_env(app, given, now())
-    if env_store.last_good(app.history) is not None:
-        found[LAST_GOOD_ENV] = lambda: last_good_env(app, now())
+        found[ladder.PROVED_ENV] = lambda: proved_env(app, given, now())
+    if env_store.last_good(app.history) is not None and not _env_is_good(app):
+        found[ladder.LAST_GOOD_ENV] = lambda: last_good_env(app, now())
+    good = release.last_good(app.directory)
+    if good is not None:
+        found[ladder.LAST_GOOD_RELEASE] = lambda: last_good_release(app, now())
+        if release.files(app.directory) != good["files"]:
+            found[ladder.LAST_GOOD_COMPOSE] = lambda: last_good_compose(app)
     return found

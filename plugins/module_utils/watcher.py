@@ -280,7 +280,8 @@ class Watcher:
         paused = state.read_orders(self.app.state)["paused"]
         lasting = alerts.lasting_pause(self.app.name, self.app.host, paused or {}, self.app.language)
         if paused and float(paused["until"]) > wall:
-            if state.age(paused["since"], state.moment(wall, self.clock.monotonic())) >= self.config.pause_alert_seconds:
+            since = state.age(paused["since"], state.moment(wall, self.clock.monotonic()))
+            if since >= self.config.pause_alert_seconds:
                 outbox = alerts.add(outbox, lasting, wall)
         else:
             outbox = alerts.end(outbox, lasting, wall)

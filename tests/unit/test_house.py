@@ -31,16 +31,16 @@ ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.is_dir()
 # The library's files by layer, and what a layer may import beside its own files.
 LAYERS: dict[str, set[str]] = {
     "formats": {"app", "dotenv", "files", "redact"},
-    "read": {"checks", "engine", "host", "probe", "supabase", "web"},
+    "read": {"checks", "engine", "host", "kernel", "probe", "prober", "supabase", "web"},
     "decide": {
         *("diagnosis", "hints", "ladder", "overlay", "placeholders", "secret_rules"),
         *("services_table", "supabase_keys", "value_rules", "variable_table"),
     },
     "act": {"env_store", "host_files", "release", "remedies"},
-    "record": {"incident", "report"},
-    "loop": {"compose_project", "deployment", "recovery"},
-    # What modules share at the door; not shipped to the agent.
-    "door": {"ansible_door", "app_door", "env_door"},
+    "record": {"alerts", "drills", "incident", "metrics", "report", "state"},
+    "loop": {"agent_config", "compose_project", "deployment", "observe", "recovery", "watcher"},
+    # The agent's command, and what modules share.
+    "door": {"agent", "ansible_door", "app_door", "env_door"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "formats": set(),

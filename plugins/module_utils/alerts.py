@@ -1,0 +1,527 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What people are told, and the outbox that keeps it until Alertmanager has taken it. Pure: no clock, no I/O.
+
+An alert is {labels: {alertname, app, host, cause, severity, incident}, annotations: {summary, description, over},
+startsAt, endsAt}, as Alertmanager's API v2 takes it. `summary` and `description` are for a phone; `over` is what to say
+when the alert ends without a word from us. Without `endsAt` it goes on.
+
+The outbox is a plain list that survives in the state file. Alertmanager (0.28) forgets what fires when it is restarted,
+takes an alert that nobody repeats for ended, and says nothing of an end whose beginning it never told. So what fires is
+posted again and again, and an end follows its beginning at a distance.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from .incident import iso
+
+INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
+
+# How often what fires is posted again, and for how long each post holds.
+REPEAT_SECONDS = 60.0
+HOLD_SECONDS = 300.0
+# The dead-man's signal ends sooner: two posts were missed.
+WATCHDOG_HOLD_SECONDS = 150.0
+# The distance between the posts of two phases of an incident. Alertmanager tells a new alert at once (group_wait 0s).
+APART_SECONDS = 3.0
+# Every app's own. A night of flapping makes a few dozen; more than this, and the oldest that are over are given up.
+BOUND = 200
+SUMMARY_LENGTH = 110
+EVIDENCE_LINES = 3
+EVIDENCE_LENGTH = 140
+
+Alert = dict[str, Any]
+Outbox = list[dict[str, Any]]
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+_CAUSES = {
+    "en": {
+        "crashed": "it is not running",
+        "hung": "it takes requests and does not answer",
+        "erroring": "it answers with errors",
+        "not_listening": "nothing answers on its port",
+        "out_of_memory": "it ran out of memory",
+        "env_invalid": "its env is not valid",
+        "config_damaged": "its compose files are damaged",
+        "container_missing": "a container is missing",
+        "image_missing": "an image is missing",
+        "crash_loop": "it crashes again and again",
+        "engine_down": "the Docker engine is down",
+        "engine_hung": "the Docker engine hangs",
+        "disk_full": "the disk is full",
+        "port_taken": "its port is taken by {who}",
+        "upstream_down": "upstream {who} is down",
+        "overloaded": "it is overloaded",
+        "network_broken": "its network on the host is broken",
+        "unknown": "its checks fail, nothing says why",
+    },
+    "ko": {
+        "crashed": "실행되고 있지 않음",
+        "hung": "요청을 받고도 응답하지 않음",
+        "erroring": "오류로 응답함",
+        "not_listening": "포트에서 응답이 없음",
+        "out_of_memory": "메모리가 부족함",
+        "env_invalid": "환경 변수(.env)가 올바르지 않음",
+        "config_damaged": "compose 파일이 손상됨",
+        "container_missing": "컨테이너가 없음",
+        "image_missing": "이미지가 없음",
+        "crash_loop": "시작할 때마다 종료됨",
+        "engine_down": "Docker 엔진이 멈춤",
+        "engine_hung": "Docker 엔진이 응답하지 않음",
+        "disk_full": "디스크가 가득 참",
+        "port_taken": "{who} 프로세스가 포트를 점유함",
+        "upstream_down": "외부 서비스 {who} 장애",
+        "overloaded": "과부하",
+        "network_broken": "호스트의 컨테이너 네트워크가 끊김",
+        "unknown": "점검 실패, 원인 불명",
+    },
+}
+_SOMEBODY = {
+    "en": {"upstream_down": "service", "port_taken": "another process"},
+    "ko": {"upstream_down": "", "port_taken": "다른"},
+}
+_REMEDIES = {
+    "en": {
+        "restart": "restart",
+        "up": "start",
+        "recreate": "new containers",
+        "proved_env": "env from the vault",
+        "last_good_env": "last good env",
+        "last_good_compose": "last good compose files",
+        "last_good_release": "last good release",
+        "free_space": "space freed",
+        "start_engine": "engine started",
+        "restart_engine": "engine restarted",
+        "rebuild_network": "network rebuilt",
+    },
+    "ko": {
+        "restart": "재시작",
+        "up": "시작",
+        "recreate": "컨테이너 재생성",
+        "proved_env": "볼트의 환경 변수",
+        "last_good_env": "마지막 정상 환경 변수",
+        "last_good_compose": "마지막 정상 compose 파일",
+        "last_good_release": "마지막 정상 릴리스",
+        "free_space": "디스크 공간 확보",
+        "start_engine": "엔진 시작",
+        "restart_engine": "엔진 재시작",
+        "rebuild_network": "네트워크 재구성",
+    },
+}
+# What is being done when an incident opens; "" is for the causes that the host has remedies for.
+_DOING = {
+    "en": {
+        "": "The host is healing it; the next message says how that went.",
+        "upstream_down": "No restart: the app is not at fault. It is watched until the upstream is back.",
+        "overloaded": "No restart: it would only add to the load. It is watched.",
+        "port_taken": "The host leaves a foreign process alone: this one needs you.",
+    },
+    "ko": {
+        "": "호스트가 복구 중이며, 결과는 다음 메시지로 알립니다.",
+        "upstream_down": "재시작 안 함: 앱의 잘못이 아닙니다. 외부 서비스가 돌아올 때까지 지켜봅니다.",
+        "overloaded": "재시작 안 함: 부하만 늘어납니다. 지켜봅니다.",
+        "port_taken": "호스트는 다른 프로세스를 건드리지 않습니다. 사람이 필요합니다.",
+    },
+}
+# What a person does at once, though the host may not have given up.
+_FIRST_STEP = {
+    "en": {
+        "upstream_down": "Look at the status page of the upstream.",
+        "overloaded": "Look at what asks so much, or give the app more CPU.",
+        "port_taken": "Stop that process, or publish the app on another port.",
+    },
+    "ko": {
+        "upstream_down": "외부 서비스의 상태 페이지를 확인하세요.",
+        "overloaded": "요청이 몰리는 곳을 확인하거나 CPU를 늘리세요.",
+        "port_taken": "그 프로세스를 멈추거나 앱의 포트를 바꾸세요.",
+    },
+}
+# The records' own next step is English; these say the same.
+_NEXT_STEP_KO = {
+    "": "인시던트에 보관된 증거(마지막 로그부터)를 읽고, 앱을 고쳐 배포하세요.",
+    "env_invalid": "볼트에서 해당 변수를 고치고 playbooks/validate.yml로 확인하세요.",
+    "config_damaged": "playbooks/site.yml로 compose 파일을 다시 쓰세요.",
+    "image_missing": "이미지를 다시 빌드하거나 받은 뒤 playbooks/site.yml을 실행하세요.",
+    "out_of_memory": "compose_app_services의 memory를 늘리거나 보관된 로그에서 누수를 찾으세요.",
+    "engine_down": "systemctl start docker 후 journalctl -u docker -n 50을 확인하세요.",
+    "engine_hung": "journalctl -u docker -n 50을 확인하고 systemctl restart docker를 실행하세요.",
+    "disk_full": "df -h, docker system df로 공간을 확보하세요. 볼륨은 지우지 마세요.",
+    "network_broken": "journalctl -u docker -n 50을 확인하고 방화벽 규칙을 살펴보세요.",
+}
+_WORDS = {
+    "en": {
+        "escalated": "needs a person",
+        "tried": "Tried",
+        "failed": "failed",
+        "nothing": "Nothing could be tried.",
+        "why": "Why it stops",
+        "next": "Next",
+        "nothing_yet": "Nothing to do yet.",
+        "healthy": "healthy again after {took}",
+        "cured": "Cured by",
+        "by_itself": "No remedy was needed.",
+        "was": "It was",
+        "mttr": "MTTR {took}, from {seen} to {ended} UTC",
+        "silent": "no news of the incident any more; see `selfheal status`",
+        "paused": "healing is paused until {until} UTC",
+        "order": "The host watches and does nothing. Reason: {reason}",
+        "resume": "Next: `selfheal resume` on the host, when the work is done.",
+        "pause_over": "the pause is over, the host heals again",
+        "no_reason": "none given",
+    },
+    "ko": {
+        "escalated": "사람이 필요함",
+        "tried": "시도",
+        "failed": "실패",
+        "nothing": "시도할 수 있는 것이 없었습니다.",
+        "why": "멈춘 이유",
+        "next": "다음 할 일",
+        "nothing_yet": "아직 할 일은 없습니다.",
+        "healthy": "{took} 만에 정상으로 돌아옴",
+        "cured": "복구 방법",
+        "by_itself": "조치 없이 돌아왔습니다.",
+        "was": "원인",
+        "mttr": "MTTR {took} (UTC {seen}부터 {ended}까지)",
+        "silent": "인시던트 소식이 끊김, `selfheal status`로 확인 필요",
+        "paused": "자동 복구 일시 중지 중(UTC {until}까지)",
+        "order": "호스트는 지켜보기만 합니다. 이유: {reason}",
+        "resume": "다음 할 일: 작업이 끝나면 호스트에서 `selfheal resume`을 실행하세요.",
+        "pause_over": "일시 중지가 끝나 자동 복구를 다시 시작함",
+        "no_reason": "없음",
+    },
+}
+_UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
+
+# How the evidence of a diagnosis names whom it is about.
+_NAMES = {
+    "upstream_down": re.compile(r"(?:upstream )?`?([^`:\s]{1,40})`?: "),
+    "port_taken": re.compile(r"held by (.{1,40}? \(pid \d+\))"),
+}
+
+
+def _language(language: str) -> str:
+    return language if language in _WORDS else "en"
+
+
+def _phrase(record: Mapping[str, Any], language: str) -> str:
+    """What is wrong, in a few words, with the upstream or the process named."""
+    cause = str(record["cause"])
+    words = _CAUSES[language].get(cause, str(record.get("meaning") or cause))
+    if "{who}" not in words:
+        return words
+    found = [match for line in record["evidence"] if (match := _NAMES[cause].search(line))]
+    who = found[0].group(1) if found else _SOMEBODY[language][cause]
+    return " ".join(words.format(who=who).split())
+
+
+def _cut(text: str, length: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def _summary(app: str, host: str, what: str) -> str:
+    return _cut(f"{app} @ {host}: {what}", SUMMARY_LENGTH)
+
+
+def _evidence(record: Mapping[str, Any]) -> list[str]:
+    return [f"• {_cut(str(line), EVIDENCE_LENGTH)}" for line in record["evidence"][:EVIDENCE_LINES]]
+
+
+def _next_step(record: Mapping[str, Any], language: str) -> str:
+    cause = str(record["cause"])
+    first = _FIRST_STEP[language].get(cause)
+    if first or language == "en":
+        return first or str(record["next_step"])
+    return _NEXT_STEP_KO.get(cause, _NEXT_STEP_KO[""])
+
+
+def _tried(record: Mapping[str, Any], language: str) -> str:
+    """The remedies in their order, each once, with what failed marked."""
+    words = _WORDS[language]
+    told = [
+        _REMEDIES[language].get(one["name"], str(one["name"])) + ("" if one["done"] else f" ({words['failed']})")
+        for one in record["remedies"]
+    ]
+    return ", ".join(dict.fromkeys(told))
+
+
+def _took(seconds: float, language: str) -> str:
+    """A duration as people say it: 4.2 s, 12 min 5 s, 3 h 4 min."""
+    hour, minute, second = _UNITS[language]
+    if seconds < 60:
+        return f"{seconds:.1f}{second}"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}{minute}{whole % 60}{second}"
+    return f"{whole // 3600}{hour}{whole % 3600 // 60}{minute}".strip()
+
+
+# --- alerts ----------------------------------------------------------------------------------------------------------
+
+
+def _alert(name: str, severity: str, app: str, host: str, cause: str, incident: str) -> Alert:
+    labels = {"alertname": name, "app": app, "host": host, "cause": cause, "severity": severity, "incident": incident}
+    return {"labels": labels, "annotations": {"summary": "", "description": ""}}
+
+
+def _of(record: Mapping[str, Any], name: str, severity: str) -> Alert:
+    """An alert about an incident's record."""
+    alert = _alert(name, severity, str(record["app"]), str(record["host"]), str(record["cause"]), str(record["id"]))
+    return {**alert, "startsAt": str(record["seen"])}
+
+
+def opened(record: Mapping[str, Any], language: str) -> Alert:
+    """Something is wrong, and this is being done: a warning. `record` as in `incident`, redacted."""
+    tongue = _language(language)
+    cause = str(record["cause"])
+    app, host, words = record["app"], record["host"], _WORDS[tongue]
+    step = _FIRST_STEP[tongue].get(cause, words["nothing_yet"])
+    lines = [_DOING[tongue].get(cause, _DOING[tongue][""]), *_evidence(record), f"{words['next']}: {step}"]
+    return {
+        **_of(record, INCIDENT, "warning"),
+        "annotations": {
+            "summary": _summary(app, host, _phrase(record, tongue)),
+            "description": "\n".join(lines),
+            "over": _summary(app, host, words["silent"]),
+        },
+    }
+
+
+def escalated(record: Mapping[str, Any], language: str) -> Alert:
+    """The host has come to its end with an incident: critical. It ends when the incident does."""
+    tongue = _language(language)
+    app, host, words = record["app"], record["host"], _WORDS[tongue]
+    tried, why = _tried(record, tongue), str(record["hold"])
+    lines = [
+        f"{words['tried']}: {tried}" if tried else words["nothing"],
+        *([f"{words['why']}: {_cut(why, EVIDENCE_LENGTH)}"] if why else []),
+        *_evidence(record),
+        *([f"{words['next']}: {step}"] if (step := _next_step(record, tongue)) else []),
+    ]
+    return {
+        **_of(record, ESCALATED, "critical"),
+        "annotations": {
+            "summary": _summary(app, host, f"{words['escalated']}: {_phrase(record, tongue)}"),
+            "description": "\n".join(lines),
+            "over": _summary(app, host, words["silent"]),
+        },
+    }
+
+
+def resolved(record: Mapping[str, Any], language: str) -> Alert:
+    """An incident is over: how, and how long it took. Added to an outbox it ends all alerts of the incident."""
+    tongue = _language(language)
+    app, host, words = record["app"], record["host"], _WORDS[tongue]
+    took = _took(float(record["seconds"]), tongue)
+    phrase, tried = _phrase(record, tongue), _tried(record, tongue)
+    seen, ended = (str(record[key])[11:19] for key in ("seen", "ended"))
+    lines = [
+        f"{words['cured']}: {tried}" if tried else words["by_itself"],
+        f"{words['was']}: {phrase}",
+        words["mttr"].format(took=took, seen=seen, ended=ended),
+    ]
+    return {
+        **_of(record, INCIDENT, "warning"),
+        "annotations": {
+            "summary": _summary(app, host, f"{words['healthy'].format(took=took)} ({phrase})"),
+            "description": "\n".join(lines),
+        },
+        "endsAt": str(record["ended"]),
+    }
+
+
+def lasting_pause(app: str, host: str, pause: Mapping[str, Any], language: str) -> Alert:
+    """Somebody ordered a pause long ago, and nothing is healed meanwhile: a warning.
+
+    :arg pause: {until: epoch seconds, reason, since: moment}; empty will do for the alert that `end` takes.
+    """
+    words = _WORDS[_language(language)]
+    until = iso(float(pause["until"]))[:16].replace("T", " ") if pause else ""
+    reason = str(pause.get("reason") or words["no_reason"])
+    alert = _alert(PAUSED, "warning", app, host, "paused", "pause")
+    alert["annotations"] = {
+        "summary": _summary(app, host, words["paused"].format(until=until)),
+        "description": f"{words['order'].format(reason=_cut(reason, EVIDENCE_LENGTH))}\n{words['resume']}",
+        "over": _summary(app, host, words["pause_over"]),
+    }
+    return alert
+
+
+def watchdog(app: str, host: str) -> Alert:
+    """The dead-man's signal: it fires as long as the watcher and Alertmanager live."""
+    alert = _alert(WATCHDOG, "none", app, host, "none", "watchdog")
+    alert["annotations"] = {"summary": _summary(app, host, "the watcher is alive"), "description": ""}
+    return alert
+
+
+# --- the outbox ------------------------------------------------------------------------------------------------------
+# An entry is {key: the labels as text, alert: as it fires, end: {endsAt, annotations} or None, told_at: when a post of
+# it was taken first, posted_at: when last (epoch seconds or None), renewed: whether that was after its end was known}.
+
+
+def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
+    """Take an alert in. One that is there already gets the new words; one with an end ends all of its incident.
+
+    What is over stays until Alertmanager has heard of both, the beginning and the end. An end of what is not there is
+    passed over. The outbox is bounded: see `dropped`.
+    """
+    entries = _sound(outbox)
+    if "endsAt" in alert:
+        incident = _incident(alert)
+        annotations = dict(alert["annotations"])
+        return [_ended(one, now, annotations) if _incident(one["alert"]) == incident else one for one in entries]
+    key = _key(alert)
+    fresh = {"labels": dict(alert["labels"]), "annotations": dict(alert["annotations"])}
+    if "startsAt" in alert:
+        fresh["startsAt"] = alert["startsAt"]
+    for index, one in enumerate(entries):
+        if one["key"] == key:
+            entries[index] = {**one, "alert": fresh, "end": None, "renewed": False}
+            return entries
+    entries.append({"key": key, "alert": fresh, "end": None, "told_at": None, "posted_at": None, "renewed": False})
+    return _bounded(entries, _incident(alert))
+
+
+def end(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
+    """End one alert that has no incident, if it is there; it says what its `over` says."""
+    key = _key(alert)
+    return [_ended(one, now, dict(one["alert"]["annotations"])) if one["key"] == key else one for one in _sound(outbox)]
+
+
+def due(outbox: Sequence[Any], now: float) -> list[Alert]:
+    """What has to be posted now, as one JSON array, in this order. `now` is epoch seconds."""
+    entries = _sound(outbox)
+    incidents: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for one in entries:
+        incidents.setdefault(_incident(one["alert"]), []).append(one)
+    posts = []
+    for one in entries:
+        together = incidents[_incident(one["alert"])]
+        if _fires(one, now):
+            before = together[: together.index(one)]
+            if one["told_at"] is not None or all(_was_told(other, now) for other in before):
+                posts.append(_firing(one, now))
+        elif one["end"] and all(_may_end(other, now) for other in together):
+            posts.append(_post(one, one["end"]["annotations"], min(one["end"]["endsAt"], iso(now)), now))
+    return posts
+
+
+def posted(outbox: Sequence[Any], sent: Iterable[Mapping[str, Any]], now: float) -> Outbox:
+    """Alertmanager has taken what `due` gave for the same `now`: note it, and forget what is over."""
+    taken = {_key(alert): str(alert["endsAt"]) <= iso(now) for alert in sent}
+    entries = []
+    for one in _sound(outbox):
+        over = taken.get(one["key"])
+        if over is None or (over and not one["end"]):
+            entries.append(one)
+        elif not over:
+            told = now if one["told_at"] is None else one["told_at"]
+            entries.append({**one, "told_at": told, "posted_at": now, "renewed": bool(one["end"])})
+    return entries
+
+
+def waiting(outbox: Sequence[Any]) -> int:
+    """How many alerts people have not heard of: their beginning or their end was not taken yet."""
+    return sum(
+        1
+        for one in _sound(outbox)
+        if (one["told_at"] is None or one["end"]) and one["alert"]["labels"]["alertname"] != WATCHDOG
+    )
+
+
+def dropped(before: Sequence[Any], after: Sequence[Any]) -> int:
+    """How many alerts `add` gave up, when it made `after` of `before`, because too many wait."""
+    kept = {_incident(one["alert"]) for one in _sound(after)}
+    return sum(1 for one in _sound(before) if _incident(one["alert"]) not in kept)
+
+
+def _key(alert: Mapping[str, Any]) -> str:
+    return json.dumps(alert["labels"], sort_keys=True)
+
+
+def _incident(alert: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(alert["labels"][name]) for name in ("app", "host", "incident"))
+
+
+def _sound(outbox: Sequence[Any]) -> Outbox:
+    """The entries that have their shape: a state file that somebody edited must not stop the others."""
+    found = []
+    for one in outbox:
+        try:
+            times = all(one[name] is None or float(one[name]) >= 0 for name in ("told_at", "posted_at"))
+            whole = times and one["key"] == _key(one["alert"]) and "renewed" in one
+            str(one["alert"]["annotations"]["summary"]), _incident(one["alert"])
+            if one["end"]:
+                str(one["end"]["endsAt"]), str(one["end"]["annotations"]["summary"])
+            if whole:
+                found.append(one)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return found
+
+
+def _ended(one: dict[str, Any], now: float, annotations: dict[str, Any]) -> dict[str, Any]:
+    return one if one["end"] else {**one, "end": {"endsAt": iso(now), "annotations": annotations}, "renewed": False}
+
+
+def _bounded(entries: Outbox, newest: tuple[str, ...]) -> Outbox:
+    """Give up whole incidents until the bound is kept: the oldest that are over, then the oldest, never the newest."""
+    while len(entries) > BOUND:
+        others = [one for one in entries if _incident(one["alert"]) != newest] or entries
+        oldest = next((one for one in others if one["end"]), others[0])
+        given_up = _incident(oldest["alert"])
+        entries = [one for one in entries if _incident(one["alert"]) != given_up]
+    return entries
+
+
+def _since(then: float | None, now: float) -> float | None:
+    """Seconds since `then`; None for never, and for a clock that was set back: then nothing is known."""
+    return None if then is None or then > now else now - then
+
+
+def _fires(one: Mapping[str, Any], now: float) -> bool:
+    """Whether its beginning has to be posted (again)."""
+    age = _since(one["posted_at"], now)
+    return age is None or (age >= REPEAT_SECONDS and not (one["end"] and one["renewed"]))
+
+
+def _was_told(one: Mapping[str, Any], now: float) -> bool:
+    return one["told_at"] is not None and not 0 <= now - one["told_at"] < APART_SECONDS
+
+
+def _may_end(one: Mapping[str, Any], now: float) -> bool:
+    age = _since(one["posted_at"], now)
+    return age is not None and age >= APART_SECONDS and not _fires(one, now)
+
+
+def _firing(one: Mapping[str, Any], now: float) -> Alert:
+    name = one["alert"]["labels"]["alertname"]
+    hold = WATCHDOG_HOLD_SECONDS if name == WATCHDOG else HOLD_SECONDS
+    return _post(one, one["alert"]["annotations"], iso(now + hold), now)
+
+
+def _post(one: Mapping[str, Any], annotations: Mapping[str, Any], ends: str, now: float) -> Alert:
+    """As it is posted. Alertmanager refuses all of a post for one alert that starts after its end."""
+    starts = str(one["alert"].get("startsAt", ""))
+    starts = starts if _is_time(starts) and starts < ends else min(iso(now), ends)
+    return {
+        "labels": one["alert"]["labels"],
+        "annotations": {name: str(text) for name, text in annotations.items()},
+        "startsAt": starts,
+        "endsAt": ends,
+    }
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
+    except ValueError:
+        return False
+    return True

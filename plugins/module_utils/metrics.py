@@ -1,0 +1,88 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the watcher knows, in the text format that node_exporter's textfile collector reads. Pure.
+
+The format: prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Sample = tuple[Mapping[str, str], float]
+
+
+def render(app: str, facts: Mapping[str, Any]) -> str:
+    """Return the metrics of one app.
+
+    :arg facts: {healthy: bool, probe_seconds: float or None, probes: int, failed_probes: int, incident: the open record
+        or None, breaker_open: bool, paused: anything or None, now: epoch seconds of this turn, problems: int,
+        alerts_waiting: int, counts: {"incident CAUSE", "remedy NAME done", "remedy NAME failed", "last recovery ms",
+        "alerts dropped": int}}. A count that is not there yet is 0.
+    """
+    lines: list[str] = []
+    for name, kind, about, samples in _families(facts):
+        lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
+        lines += [f"{name}{{{_labels({'app': app, **labels})}}} {_number(value)}" for labels, value in samples]
+    return "\n".join(lines) + "\n"
+
+
+def _families(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str, list[Sample]]]:
+    """Name, type, help and samples of each metric. One that has no sample is left out."""
+    counts, record = facts["counts"], facts["incident"]
+    open_samples: list[Sample] = [({"cause": record["cause"]}, 1)] if record else [({"cause": "none"}, 0)]
+    recovery = counts.get("last recovery ms")
+    found: list[tuple[str, str, str, list[Sample]]] = [
+        ("selfheal_healthy", "gauge", "Whether the app's last probe passed.", [({}, facts["healthy"])]),
+        ("selfheal_probe_seconds", "gauge", "Seconds that the last probe took.", _maybe(facts["probe_seconds"])),
+        ("selfheal_probes_total", "counter", "Probes since the watcher began.", [({}, facts["probes"])]),
+        ("selfheal_probe_failures_total", "counter", "Those that failed.", [({}, facts["failed_probes"])]),
+        ("selfheal_incident_open", "gauge", "Whether an incident is open, and its cause.", open_samples),
+        ("selfheal_incidents_total", "counter", "Incidents by cause.", _counted(counts, "incident", "cause")),
+        ("selfheal_remedies_total", "counter", "Remedies applied.", _counted(counts, "remedy", "remedy", "result")),
+        (
+            "selfheal_last_recovery_seconds",
+            "gauge",
+            "Seconds from the first failure to health in the last incident.",
+            _maybe(recovery / 1000 if recovery is not None else None),
+        ),
+        ("selfheal_breaker_open", "gauge", "Whether no remedy is applied any more.", [({}, facts["breaker_open"])]),
+        ("selfheal_paused", "gauge", "Whether a person holds the watcher.", [({}, bool(facts["paused"]))]),
+        ("selfheal_watcher_turn_timestamp_seconds", "gauge", "When the watcher looked last.", [({}, facts["now"])]),
+        ("selfheal_watcher_problems", "gauge", "What keeps the watcher from its work.", [({}, facts["problems"])]),
+        ("selfheal_alerts_waiting", "gauge", "Alerts not taken by Alertmanager yet.", [({}, facts["alerts_waiting"])]),
+        (
+            "selfheal_alerts_dropped_total",
+            "counter",
+            "Alerts given up because too many waited.",
+            [({}, counts.get("alerts dropped", 0))],
+        ),
+    ]
+    yield from (family for family in found if family[3])
+
+
+def _maybe(value: float | None) -> list[Sample]:
+    return [] if value is None else [({}, value)]
+
+
+def _counted(counts: Mapping[str, float], what: str, *labels: str) -> list[Sample]:
+    """The counts that are named `what` and one word for each label, in the order of their names."""
+    found: list[Sample] = []
+    for name in sorted(counts):
+        first, *words = name.split(" ")
+        if first == what and len(words) == len(labels):
+            found.append((dict(zip(labels, words)), counts[name]))
+    return found
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return repr(float(value)).removesuffix(".0")

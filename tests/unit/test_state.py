@@ -1,0 +1,81 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The watcher's memory: it survives kills, clock jumps, reboots and damage, and a broken one touches nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import state
+
+
+def moment(wall: float, monotonic: float, boot: str = "b1") -> dict[str, Any]:
+    return {"wall": wall, "monotonic": monotonic, "boot": boot}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "seconds"),
+    [
+        pytest.param(moment(1000, 50), moment(1010, 60), 10, id="an ordinary while"),
+        pytest.param(moment(1000, 50), moment(4600, 60), 10, id="the clock was put forward an hour"),
+        pytest.param(moment(1000, 50), moment(10, 60), 10, id="the clock was put back"),
+        pytest.param(moment(1000, 5000), moment(1030, 7, "b2"), 30, id="a reboot in between"),
+        pytest.param(moment(1000, 5000), moment(900, 7, "b2"), 0, id="a reboot, and a clock that was put back"),
+        pytest.param(moment(1000, 50, ""), moment(1030, 60, ""), 30, id="a kernel without boot ids"),
+    ],
+)
+def test_age(then: dict[str, Any], now: dict[str, Any], seconds: float) -> None:
+    assert state.age(then, now) == seconds
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    attempts = [{"remedy": "restart", "incident": "i1", "at": state.moment()}]
+    wanted = {**state.empty(), "attempts": attempts, "counts": {"recovered": 2}}
+    assert state.save(str(tmp_path / "new"), wanted) == ""
+    assert state.load(str(tmp_path / "new")) == (wanted, "")
+
+
+RECORD = {"id": "i1", "cause": "hung", "remedies": [], "timeline": [], "evidence": []}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="zero bytes"),
+        pytest.param('{"incident": nul', id="cut short"),
+        pytest.param("[]", id="another shape"),
+        pytest.param("{}", id="nothing in it"),
+        pytest.param(json.dumps({**state.empty(), "attempts": [{"remedy": "up"}]}), id="an attempt without a time"),
+        pytest.param(json.dumps({**state.empty(), "incident": RECORD}), id="an incident without its beginning"),
+        pytest.param(json.dumps({**state.empty(), "outbox": {}}), id="an outbox that is no list"),
+        pytest.param("[" * 100000, id="nested too deep"),
+    ],
+)
+def test_a_damaged_state_is_moved_aside_and_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / state.STATE).write_text(text)
+    found, problem = state.load(str(tmp_path))
+    assert found == state.empty()
+    assert "moved aside" in problem
+    assert (tmp_path / f"{state.STATE}.damaged").read_text() == text
+    assert state.load(str(tmp_path)) == (state.empty(), "")
+
+
+def test_no_room_for_the_state_is_told_and_raises_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in state.save(str(tmp_path / "file" / "below"), state.empty())
+
+
+def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
+    paused = {"until": 100.0, "reason": "a new disk", "since": state.moment()}
+    state.write_orders(str(tmp_path), {"paused": paused, "resumed": None})
+    orders = state.read_orders(str(tmp_path))
+    assert [state.pause_left(orders, now) for now in (90.0, 100.0, 110.0)] == [10.0, 0.0, 0.0]
+
+
+def test_damaged_orders_order_nothing(tmp_path: Path) -> None:
+    (tmp_path / state.ORDERS).write_text('{"paused": {"until": "tomorrow"}, "resumed": null}')
+    assert state.read_orders(str(tmp_path)) == {"paused": None, "resumed": None}
