@@ -13,6 +13,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     dotenv,
     engine,
     env_store,
+    observe,
     recovery,
     release,
     remedies,
@@ -36,8 +37,8 @@ class World:
         self.now = 1_750_000_000.0
 
     @property
-    def clock(self) -> recovery.Clock:
-        return recovery.Clock(now=self.tick, monotonic=self.tick, sleep=lambda _: None)
+    def clock(self) -> observe.Clock:
+        return observe.Clock(now=self.tick, monotonic=self.tick, sleep=lambda _: None)
 
     def tick(self) -> float:
         self.now += 0.01
@@ -98,7 +99,20 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
             return f"refusing {(it.container or {}).get('KEY')}"
 
-        def up(self, build: bool = False, anew: bool = False) -> engine.Result:
+        def images_missing(self, model: Any, timeout: float = 5.0) -> list[dict[str, str]]:
+            return []
+
+        def top(self, container: str, timeout: float = 5.0) -> str:
+            return "1 python3"
+
+        def inspect(self, container: str, timeout: float = 5.0) -> str:
+            return "[]"
+
+        def restart(self, containers: Any, timeout: float = 30.0) -> engine.Result:
+            it.acts.append("restart")
+            return engine.Result(0, "", "")
+
+        def up(self, build: bool = False, anew: bool = False, services: Any = ()) -> engine.Result:
             it.acts.append("build" if build else "up")
             if it.broken_up or (build and it.broken_build):
                 return engine.Result(1, "", "cannot start")
@@ -109,15 +123,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         kind = None if it.alive else "refused"
         rows = [("health", "health", kind), ("page", "frontend", "refused" if it.page_down else None)]
         results = [
-            {"name": name, "ok": not bad, "proves": proves, "kind": bad, "reason": str(bad), "seconds": 0.01}
+            {"name": name, "ok": not bad, "proves": proves, "kind": bad, "reason": str(bad), "seconds": 0.01, "port": 1}
             for name, proves, bad in rows
         ]
         return {"ok": it.alive and not it.page_down, "summary": "as the world has it", "results": results}
 
     monkeypatch.setattr(engine, "Project", Project)
     monkeypatch.setattr(remedies, "Project", Project)
-    monkeypatch.setattr(engine, "state", lambda: {"answers": True, "reason": "", "version": "26"})
-    monkeypatch.setattr(recovery.probe, "run_checks", probe)
+    monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
+    monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
+    monkeypatch.setattr(observe.kernel, "read", lambda: "")
+    monkeypatch.setattr(observe.probe, "run_checks", probe)
     return it
 
 
@@ -232,7 +248,7 @@ def test_a_build_that_fails_does_not_stop_the_recovery(world: World) -> None:
 def test_a_source_that_passed_no_gate_is_not_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.deploy(GOOD)
     world.container = None
-    good = {"id": "r1", "images": {}, "names": {}, "contexts": {}, "source": "what passed"}
+    good = {"id": "r1", "images": {}, "names": {}, "files": {}, "contexts": {}, "source": "what passed"}
     monkeypatch.setattr(release, "last_good", lambda _: good)
     outcome = recover(world)
     assert outcome["healthy"]
