@@ -101,6 +101,8 @@ def test_a_journey_that_passes() -> None:
                 "seconds": 0.034,
                 "reason": "got 200 in 34 ms",
                 "attempts": 1,
+                "port": 8000,
+                "down": [],
             }
             for name, proves in (("health", "health"), ("login", "api"), ("data", "api"))
         ],
