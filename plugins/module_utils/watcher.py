@@ -55,10 +55,11 @@ class Watcher:
         self.proved = clock.monotonic()
         self.odd: tuple[str, float] | None = None
         self.failed: dict[str, Any] | None = None
-        self.good: float | None = None
+        self.good: float | None = _last_good(self.app.root, self.app.name)
         self.answered: float | None = None
         self.busy, self.ticks = 0.0, host.cpu_ticks()
-        self.next_journey = self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = 0.0
+        self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = 0.0
+        self.next_journey = self.proved + config.journey_seconds
         self.host_says = ""
         self.problems: list[str] = []
         self.hold = ""
@@ -84,7 +85,7 @@ class Watcher:
         elif paused:
             self._tell("paused", "")
         elif now >= self.next_recovery or self.incident is None:
-            confirmed = found if self.incident is not None else self._confirm(found)
+            confirmed = self._confirm(found)
             if confirmed is not None:
                 self._recover(confirmed)
         self._deliver(now)
@@ -96,11 +97,13 @@ class Watcher:
     def _suspect(self, now: float) -> Mapping[str, Any] | None:
         """A probe result that gives reason to look closer, None when all is well."""
         odd = self._odd_files(now) or self._odd_host(now)
-        journey = now >= self.next_journey
-        result = self._ask(list(self.app.checks) if journey and self.incident is None else self.quick)
+        result = self._ask(self.quick)
+        # The whole journey only after its first step: of an app that hangs, each further check would cost its timeout.
+        if result["ok"] and now >= self.next_journey and self.incident is None:
+            result = self._ask(list(self.app.checks))
         if result["ok"]:
             self.good = self.clock.now()
-            if journey:
+            if now >= self.next_journey:
                 self.next_journey = now + self.config.journey_seconds
             return result if odd else None
         if self.failed is None:
@@ -236,7 +239,7 @@ class Watcher:
 
     def _forget_views(self) -> None:
         """After a recovery everything is looked at anew."""
-        self.next_host = self.next_journey = 0.0
+        self.next_host = 0.0
         self.stamp, self.odd = (), None
 
     def _tell(self, hold: str, cause: str) -> None:
@@ -331,6 +334,7 @@ class Watcher:
             "hold": self.hold,
             "cause": self.cause,
             "problems": self.problems,
+            "good": self.good,
         }
         with contextlib.suppress(OSError):
             atomic_write(note_path(self.app.root, self.app.name), (json.dumps(note) + "\n").encode(), mode=0o644)
@@ -339,6 +343,15 @@ class Watcher:
 def note_path(root: str, name: str) -> str:
     """Where a watcher leaves a note for `selfheal status`."""
     return os.path.join(root, "run/selfheal", f"{name}.json")
+
+
+def _last_good(root: str, name: str) -> float | None:
+    """When the app answered well last, as the watcher before this one noted (epoch s)."""
+    try:
+        with open(note_path(root, name), encoding="utf-8") as stream:
+            return float(json.load(stream)["good"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
