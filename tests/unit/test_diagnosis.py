@@ -17,7 +17,15 @@ FINDING = {"variable": "SUPABASE_SERVICE_KEY", "rule": "placeholder", "reason": 
 
 
 def result(name: str, kind: str, proves: str = "api", ok: bool = False) -> dict[str, Any]:
-    return {"name": name, "ok": ok, "kind": kind, "proves": proves, "reason": f"{kind} it was", "seconds": 0.1}
+    return {
+        "name": name,
+        "ok": ok,
+        "kind": kind,
+        "proves": proves,
+        "reason": f"{kind} it was",
+        "seconds": 0.1,
+        "port": 8000,
+    }
 
 
 def container(**changes: Any) -> dict[str, Any]:
@@ -30,6 +38,7 @@ def container(**changes: Any) -> dict[str, Any]:
         "restarts": 0,
         "oom_killed": False,
         "job_done": False,
+        "ports": [8000],
         "limits": {"memory_bytes": 512 * 1048576},
         **changes,
     }
@@ -37,12 +46,16 @@ def container(**changes: Any) -> dict[str, Any]:
 
 def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
-        "engine": {"answers": True, "reason": ""},
+        "engine": {"answers": True, "kind": "", "reason": ""},
         "disk": [{"path": "/", "free_bytes": 1 << 30, "inodes_percent": 10.0}],
         "env": {"findings": []},
         "config_error": "",
         "services": ["backend"],
         "instances": [container()],
+        "oom": [],
+        "images_missing": [],
+        "network": [],
+        "load": {"cpu_busy": 0.2, "cpu_pressure": 0.0, "answered_seconds": 1.0},
         "ports": [{"port": 8000, "holders": []}],
         "upstream": [],
         "probe": {"ok": bool(results) and all(r["ok"] for r in results), "summary": "n of m", "results": list(results)},
@@ -51,6 +64,11 @@ def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 REFUSED = result("health", "refused", "health")
+LATE = result("health", "timeout", "health")
+DOWN = {"answers": False, "kind": "down", "reason": "no socket"}
+BUSY = {"cpu_busy": 0.99, "cpu_pressure": 80.0, "answered_seconds": 3.0}
+UPSTREAM = [{"name": "SUPABASE_URL", "reason": "no answer"}]
+KILLED = [{"container": "shop-backend-1", "limit_bytes": 512 << 20, "peak_bytes": 511 << 20, "line": "oom-kill"}]
 
 CASES = [
     ("all checks pass", facts(result("health", "", ok=True)), "healthy", "n of m"),
@@ -60,7 +78,14 @@ CASES = [
         "env_invalid",
         "SUPABASE_SERVICE_KEY: placeholder",
     ),
-    ("engine", facts(REFUSED, engine={"answers": False, "reason": "no socket"}), "engine_down", "no socket"),
+    ("engine", facts(REFUSED, engine=DOWN), "engine_down", "no socket"),
+    (
+        "the engine is down, and the app does not know it yet",
+        facts(result("a", "", ok=True), engine=DOWN),
+        "engine_down",
+        "no",
+    ),
+    ("an engine that hangs", facts(LATE, engine={**DOWN, "kind": "hung"}), "engine_hung", "no socket"),
     (
         "no room left explains whatever else is wrong",
         facts(REFUSED, disk=[{"path": "/data", "free_bytes": 0, "inodes_percent": 3.0}], instances=[]),
@@ -88,6 +113,24 @@ CASES = [
     ),
     ("missing", facts(REFUSED, instances=[]), "container_missing", "backend"),
     (
+        "missing, and its image, too",
+        facts(REFUSED, instances=[], images_missing=[{"service": "backend", "image": "shop:1"}]),
+        "image_missing",
+        "shop:1",
+    ),
+    (
+        "the engine has started it again, and it does not answer yet",
+        facts(REFUSED, instances=[container(restarts=1)], oom=KILLED),
+        "out_of_memory",
+        "limit of 512 MiB, its peak was 511 MiB",
+    ),
+    (
+        "a kill that the app has got over explains no error",
+        facts(result("data", "status"), oom=KILLED),
+        "erroring",
+        "data",
+    ),
+    (
         "memory",
         facts(REFUSED, instances=[container(state="exited", oom_killed=True, exit_code=137)]),
         "out_of_memory",
@@ -110,10 +153,11 @@ CASES = [
         "not_listening",
         "refused",
     ),
-    ("stopped", facts(REFUSED, instances=[container(state="exited", exit_code=143)]), "stopped", "143"),
+    ("stopped", facts(REFUSED, instances=[container(state="exited", exit_code=143)]), "crashed", "143"),
+    ("paused", facts(LATE, instances=[container(state="paused")]), "crashed", "paused"),
     (
         "the upstream does not answer",
-        facts(result("data", "status"), upstream=[{"variable": "SUPABASE_URL", "reason": "refused"}]),
+        facts(result("data", "status"), upstream=UPSTREAM),
         "upstream_down",
         "SUPABASE_URL",
     ),
@@ -123,6 +167,20 @@ CASES = [
         "upstream_down",
         "page",
     ),
+    ("who waits for an upstream looks hung", facts(LATE, upstream=UPSTREAM), "upstream_down", "SUPABASE_URL"),
+    ("who does not listen has its own trouble", facts(REFUSED, upstream=UPSTREAM), "not_listening", "refused"),
+    (
+        "a container that died has, too",
+        facts(LATE, instances=[container(state="exited")], upstream=UPSTREAM),
+        "crashed",
+        "exited",
+    ),
+    ("the way to it", facts(REFUSED, network=["the port published for it does not"]), "network_broken", "published"),
+    ("slow, and the host is busy", facts(LATE, load=BUSY), "overloaded", "99% busy"),
+    ("busy, and silent for half a minute", facts(LATE, load={**BUSY, "answered_seconds": 31.0}), "hung", "timeout"),
+    ("busy, and nobody knows of an answer", facts(LATE, load={**BUSY, "answered_seconds": None}), "hung", "timeout"),
+    ("busy, but what it answers is wrong", facts(LATE, result("data", "status"), load=BUSY), "hung", "timeout"),
+    ("slow by its own measure only", facts(result("data", "latency")), "overloaded", "data"),
     ("nobody listens", facts(REFUSED), "not_listening", "refused"),
     ("no answer in time", facts(result("health", "timeout", "health")), "hung", "timeout"),
     ("errors", facts(result("health", "", ok=True), result("data", "status")), "erroring", "data"),
@@ -160,10 +218,17 @@ kinds = [
 results = st.builds(
     result, st.just("check"), st.sampled_from(kinds), st.sampled_from(["health", "api", "frontend"]), st.booleans()
 )
+some_kills = st.lists(st.sampled_from(KILLED), max_size=1)
 any_facts = st.lists(results, max_size=3).flatmap(
     lambda found: st.builds(
         lambda **changes: facts(*found, **changes),
-        engine=st.builds(lambda answers: {"answers": answers, "reason": "why"}, st.booleans()),
+        engine=st.sampled_from([{**DOWN, "answers": True, "kind": ""}, DOWN, {**DOWN, "kind": "hung"}]),
+        oom=some_kills,
+        images_missing=st.lists(st.just({"service": "backend", "image": "shop:1"}), max_size=1),
+        network=st.lists(st.just("no address"), max_size=1),
+        load=st.sampled_from(
+            [BUSY, {**BUSY, "cpu_busy": 0.1, "cpu_pressure": 0.0}, {**BUSY, "answered_seconds": None}]
+        ),
         disk=st.lists(
             st.builds(
                 lambda free, used: {"path": "/", "free_bytes": free, "inodes_percent": used},
@@ -175,7 +240,7 @@ any_facts = st.lists(results, max_size=3).flatmap(
         env=st.builds(lambda findings: {"findings": findings}, st.lists(st.just(FINDING), max_size=1)),
         config_error=st.sampled_from(["", "bad"]),
         instances=st.lists(instances, max_size=2),
-        upstream=st.lists(st.just({"variable": "SUPABASE_URL", "reason": "refused"}), max_size=1),
+        upstream=st.lists(st.sampled_from(UPSTREAM), max_size=1),
     )
 )
 
@@ -185,8 +250,19 @@ def test_any_facts_give_one_cause_with_a_way_on(given_facts: dict[str, Any]) -> 
     found = diagnosis.diagnose(given_facts)
     assert found.cause in {diagnosis.HEALTHY, *diagnosis.MEANING}
     assert found.evidence, "a cause that nothing proves"
-    assert found.healthy == (given_facts["probe"]["ok"] and not given_facts["env"]["findings"])
+    if given_facts["probe"]["ok"]:
+        assert found.healthy or found.cause in ("engine_down", "engine_hung", "disk_full", "env_invalid")
+    else:
+        assert not found.healthy
     assert ladder.next_step(found.cause)
+
+
+def test_only_the_culprit_is_touched() -> None:
+    """The database beside an app that hangs is left alone."""
+    both = [container(), container(name="shop-db-1", service="db", ports=[5432])]
+    assert diagnosis.diagnose(facts(LATE, instances=both)).services == ("backend",)
+    dead = [container(), container(name="shop-db-1", service="db", ports=[5432], state="exited")]
+    assert diagnosis.diagnose(facts(LATE, instances=dead)).services == ("db",)
 
 
 @pytest.mark.parametrize("page", ["runbook.md", "runbook.ko.md"])
