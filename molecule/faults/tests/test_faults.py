@@ -1,0 +1,98 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The host heals itself: drills, kills and orders, with nobody's help. SELFHEAL_FAULTS=all drills the whole catalogue."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+APP = "christmas-backend"
+CONTAINER = f"{APP}-backend-1"
+STATE = f"/var/lib/selfheal/{APP}"
+UNIT = f"selfheal@{APP}"
+
+
+def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.2)
+
+
+def incidents(host: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(host.check_output("selfheal incidents --json --last 100"))
+    return found
+
+
+def pid(host: Any) -> int:
+    return int(host.check_output(f"systemctl show --property MainPID --value {UNIT}"))
+
+
+def healthy(host: Any) -> bool:
+    return bool(host.run("selfheal probe").rc == 0)
+
+
+def test_the_watcher_runs_hardened_and_asks_the_engine_nothing(host: Any) -> None:
+    assert host.service(f"{UNIT}.timer").is_enabled
+    status = json.loads(host.check_output("selfheal status --json"))
+    assert (status["healthy"], status["watcher"]["alive"], status["problems"]) == (True, True, [])
+    exposure = host.check_output(f"systemd-analyze security --no-pager {UNIT}.service | tail -1")
+    assert float(exposure.split(":")[1].split()[0]) <= 4.0
+    # Ten turns of a healthy app, and the kernel counts what it started meanwhile: no docker command, nor any other.
+    started = "systemctl show --property TasksCurrent --value"
+    threads = {host.check_output(f"{started} {UNIT}.service") for _ in range(10)}
+    assert max(map(int, threads)) <= 3
+
+
+def test_drills(play: Callable[..., Any], leaks: Callable[[str], list[str]]) -> None:
+    ended = play("drill.yml", extra={"drill_faults": os.environ.get("SELFHEAL_FAULTS", "fast")})
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    assert leaks(ended.stdout) == []
+
+
+def test_nothing_that_was_kept_holds_a_secret(host: Any, leaks: Callable[[str], list[str]]) -> None:
+    assert incidents(host)
+    assert leaks(host.check_output(f"cat {STATE}/incidents/*/* {STATE}/*.json /etc/selfheal/*.json")) == []
+    assert leaks(host.check_output("journalctl --no-pager")) == []
+
+
+def test_killed_in_the_middle_of_a_recovery_it_goes_on(host: Any) -> None:
+    before = len(incidents(host))
+    for wait in (0.4, 1.1, 3.3, 3.6):
+        host.check_output("selfheal resume")
+        host.check_output(f"docker kill --signal STOP {CONTAINER} >/dev/null; sleep {wait}; kill -9 {pid(host)}")
+        before += 1
+        until(lambda: healthy(host) and incidents(host)[0]["healthy"])
+        json.loads(host.file(f"{STATE}/state.json").content_string)
+    assert len(incidents(host)) <= before, "a kill made a second incident"
+
+
+def test_paused_it_leaves_alone_what_is_stopped(host: Any) -> None:
+    host.check_output("selfheal pause --for 1h --reason 'a new disk'")
+    host.check_output(f"docker stop --time 0 {CONTAINER}")
+    until(lambda: "a new disk" in host.run("selfheal status").stdout)
+    first = pid(host)
+    host.check_output(f"kill -9 {first}")
+    until(lambda: pid(host) not in (0, first))
+    assert host.check_output(f"docker inspect --format '{{{{.State.Running}}}}' {CONTAINER}") == "false"
+    host.check_output("selfheal resume")
+    until(lambda: healthy(host))
+
+
+def test_a_broken_state_or_config_touches_nothing(host: Any) -> None:
+    until(lambda: not json.loads(host.check_output("cat " + STATE + "/state.json"))["incident"])
+    made = host.check_output(f"docker inspect --format '{{{{.Id}}}} {{{{.State.StartedAt}}}}' {CONTAINER}")
+    config = f"/etc/selfheal/{APP}.json"
+    kept = host.check_output(f"cat {config}")
+    host.check_output(f": >{STATE}/state.json; kill -9 {pid(host)}")
+    until(lambda: host.file(f"{STATE}/state.json.damaged").exists)
+    host.check_output(f"echo '{{' >{config}; kill -9 {pid(host)}")
+    until(lambda: "is no JSON" in host.run("selfheal status").stdout + host.run("selfheal status").stderr)
+    host.run(f"cat >{config} <<'END'\n{kept}\nEND")
+    until(lambda: host.run("selfheal status").rc == 0)
+    assert host.check_output(f"docker inspect --format '{{{{.Id}}}} {{{{.State.StartedAt}}}}' {CONTAINER}") == made
