@@ -367,7 +367,7 @@ def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dic
         "attempts": len(attempts),
         "breaker_open": len(attempts) >= config.policy.attempts,
         "paused": {**orders["paused"], "left": round(left)} if left else None,
-        "alerts_waiting": alerts.waiting(memory["outbox"]),
+        "alerts_waiting": alerts.waiting(memory["outbox"]) if config.alertmanager else 0,
         "counts": dict(memory["counts"]),
         "now": clock.now(),
     }
