@@ -91,6 +91,10 @@ library: ## the library imports with Python 3.9 and nothing else
 molecule: ## every molecule scenario; one of them: make molecule-incident
 	@tools/stages $(scenarios:%=molecule-%)
 
+.PHONY: test-faults
+test-faults: ## every fault of the catalogue on a lab host, where `make test` drills the fast ones
+	@SELFHEAL_FAULTS=all $(MAKE) --no-print-directory molecule-faults
+
 molecule-%: setup-test engine
 	@$(in_venv) molecule test --scenario-name $*
 

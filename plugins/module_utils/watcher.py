@@ -117,7 +117,7 @@ class Watcher:
         def ask_beside() -> None:
             box.append(self._run(self.quick))
 
-        beside = threading.Timer(self.config.response_seconds / 2, ask_beside)
+        beside = threading.Timer(self.config.response_seconds / 4, ask_beside)
         beside.daemon = True
         beside.start()
         first = self._run(checks)

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The host heals itself: drills, kills and orders, with nobody's help. SELFHEAL_FAULTS=all drills the whole catalogue."""
+"""The host heals itself: drills, kills and orders, with nobody's help. SELFHEAL_FAULTS=all drills every fault."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
 STATE = f"/var/lib/selfheal/{APP}"
 UNIT = f"selfheal@{APP}"
+REPORTS = Path(__file__).resolve().parents[3] / "reports"
 
 
 def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -26,6 +28,12 @@ def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
 
 def incidents(host: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(host.check_output("selfheal incidents --json --last 100"))
+    return found
+
+
+def state(host: Any) -> dict[str, Any]:
+    """What the watcher remembers; it parses at any moment, as it is replaced whole."""
+    found: dict[str, Any] = json.loads(host.check_output(f"cat {STATE}/state.json"))
     return found
 
 
@@ -47,10 +55,15 @@ def test_the_watcher_runs_hardened_and_asks_the_engine_nothing(host: Any) -> Non
     assert host.check_output(f"cut -d ' ' -f 16,17 /proc/{pid(host)}/stat") == "0 0"
 
 
-def test_drills(play: Callable[..., Any], leaks: Callable[[str], list[str]]) -> None:
+def test_drills(host: Any, play: Callable[..., Any], leaks: Callable[[str], list[str]]) -> None:
+    assert healthy(host)
     ended = play("drill.yml", extra={"drill_faults": os.environ.get("SELFHEAL_FAULTS", "fast")})
-    assert ended.returncode == 0, ended.stdout[-4000:]
     assert leaks(ended.stdout) == []
+    # How long it took is measured by hand and in bench/, never asserted here: whether each was cured, and how, is.
+    report = json.loads(max(REPORTS.glob("*-drill-molecule-faults.json")).read_text(encoding="utf-8"))
+    assert {one["fault"]: one["problems"] for one in report["runs"] if one["problems"]} == {}, ended.stdout[-4000:]
+    assert len(report["runs"]) >= 6
+    assert report["troubles"] == []
 
 
 def test_nothing_that_was_kept_holds_a_secret(host: Any, leaks: Callable[[str], list[str]]) -> None:
@@ -63,10 +76,10 @@ def test_killed_in_the_middle_of_a_recovery_it_goes_on(host: Any) -> None:
     before = len(incidents(host))
     for wait in (0.4, 1.1, 3.3, 3.6):
         host.check_output("selfheal resume")
+        until(lambda: pid(host) > 0)
         host.check_output(f"docker kill --signal STOP {CONTAINER} >/dev/null; sleep {wait}; kill -9 {pid(host)}")
         before += 1
-        until(lambda: healthy(host) and incidents(host)[0]["healthy"])
-        json.loads(host.file(f"{STATE}/state.json").content_string)
+        until(lambda: healthy(host) and not state(host)["incident"])
     assert len(incidents(host)) <= before, "a kill made a second incident"
 
 
@@ -83,7 +96,7 @@ def test_paused_it_leaves_alone_what_is_stopped(host: Any) -> None:
 
 
 def test_a_broken_state_or_config_touches_nothing(host: Any) -> None:
-    until(lambda: not json.loads(host.check_output("cat " + STATE + "/state.json"))["incident"])
+    until(lambda: not state(host)["incident"])
     made = host.check_output(f"docker inspect --format '{{{{.Id}}}} {{{{.State.StartedAt}}}}' {CONTAINER}")
     config = f"/etc/selfheal/{APP}.json"
     kept = host.check_output(f"cat {config}")
