@@ -314,7 +314,8 @@ class Drills:
         while True:
             found = [record for record in self.selfheal("incidents", "--json") if record["id"] not in old]
             record = found[0] if found else {}
-            told = bool(record.get("escalated") if fault.expect == "escalated" else record) or not fault.incident
+            calls = fault.expect in ("escalated", "given_up")
+            told = bool(record.get("escalated") if calls else record) or not fault.incident
             if time.monotonic() - begun >= (fault.hold if told else max(fault.hold, fault.timeout)):
                 return record
             time.sleep(1.0)

@@ -3,7 +3,7 @@
 """Facts and probe results → one cause. Pure: no clock, no I/O.
 
 `facts` is what `observe.read` returns: {engine, disk, env, config_error, services, instances, oom, images_missing,
-ports, upstream, network, load, probe}.
+ports, upstream, network, load, probe, passed}.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ DISK_FULL_BYTES = 16 * 1024 * 1024
 # From here on a slow answer is the host's doing: the share of the processors' time, and of the time in which somebody
 # waited for them (PSI "some", percent over ten seconds).
 BUSY_SHARE, BUSY_PRESSURE = 0.9, 60.0
+# Docker's restart policy forgets its back-off for a container that ran for this long (its documentation).
+_SHORT_LIFE_SECONDS = 10.0
 # An app that has answered nothing for this long is hung, however busy the host is.
 SILENT_SECONDS = 30.0
 
@@ -48,12 +50,13 @@ MEANING = {
 class Diagnosis:
     """One cause (a key of MEANING, or HEALTHY) and the facts that prove it, each a sentence for a person.
 
-    `services` are those that a remedy should touch; () for all.
+    `services` are those that a remedy should touch; () for all. `passed`: it is over already, there is nothing to do.
     """
 
     cause: str
     evidence: list[str] = field(default_factory=list)
     services: tuple[str, ...] = ()
+    passed: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -120,26 +123,52 @@ def _memory(facts: Facts) -> list[str]:
     """A kill at the limit counts while the container is down, or up again and not answering yet."""
     down = {item["name"] for item in facts["instances"] if item["state"] != "running"}
     silent = _failed_with(facts, ("refused", "reset"))
-    told = [
-        f"{item['container']} was killed at its limit of {item['limit_bytes'] >> 20} MiB, "
-        + (f"its peak was {item['peak_bytes'] >> 20} MiB" if item["peak_bytes"] else "its peak is not known")
-        for item in facts["oom"]
-        if item["container"] in down or silent
-    ]
-    return told or [
+    return _kills(facts, lambda item: item["container"] in down or silent) or [
         f"{item['name']} was killed at its limit of {item['limits']['memory_bytes'] >> 20} MiB"
         for item in facts["instances"]
         if item["oom_killed"] and item["state"] != "running"
     ]
 
 
+def _kills(facts: Facts, counts: Callable[[Facts], bool]) -> list[str]:
+    return [
+        f"{item['container']} was killed at its limit of {item['limit_bytes'] >> 20} MiB, "
+        + (f"its peak was {item['peak_bytes'] >> 20} MiB" if item["peak_bytes"] else "its peak is not known")
+        for item in facts["oom"]
+        if counts(item)
+    ]
+
+
+def _memory_passed(facts: Facts) -> list[str]:
+    return _kills(facts, lambda item: item["seconds"] <= facts["passed"] + _SLACK_SECONDS)
+
+
+def _restarted(facts: Facts) -> list[str]:
+    """Containers that died since, and that the engine's restart policy has started again."""
+    return [
+        f"{item['name']} ended at {item['finished']}, and its restart policy has started it again"
+        for item in facts["instances"]
+        if item["state"] == "running"
+        and item["restarts"]
+        and item["started_seconds"] is not None
+        and item["started_seconds"] <= facts["passed"] + _SLACK_SECONDS
+    ]
+
+
 def _crash_loop(facts: Facts) -> list[str]:
+    """Restarted twice or more, and its last life was short: who has worked for a while has crashed, however often."""
     # An app that lives for a second between two restarts is found "running" most of the time.
     dying = _failed_with(facts, ("refused", "reset"))
+
+    def lived(item: Facts) -> float:
+        started, finished = item["started_seconds"], item["finished_seconds"]
+        over = item["state"] != "running" and finished is not None
+        return started - (finished if over else 0.0) if started is not None else 0.0
+
     return [
         f"{item['name']} is {item['state']}: restarted {item['restarts']} times, last exit code {item['exit_code']}"
         for item in facts["instances"]
-        if item["restarts"] >= 2 and (item["state"] == "restarting" or dying)
+        if item["restarts"] >= 2 and (item["state"] == "restarting" or dying) and lived(item) < _SHORT_LIFE_SECONDS
     ]
 
 
@@ -222,6 +251,10 @@ _RULES: tuple[tuple[str, Rule], ...] = (
 )
 # What is wrong although the app answers: it would not survive its next restart.
 _NEXT_OUTAGE = ("engine_hung", "engine_down", "disk_full", "env_invalid")
+# What may have come and gone between two looks, because the engine's restart policy was faster.
+_PASSED: tuple[tuple[str, Rule], ...] = (("out_of_memory", _memory_passed), ("crashed", _restarted))
+# A kill comes a little before the first answer that was missed.
+_SLACK_SECONDS = 2.0
 _DOWN = ("out_of_memory", "crash_loop", "crashed")
 _ANSWERS_BADLY = ("network_broken", "not_listening", "hung", "erroring")
 
@@ -235,6 +268,11 @@ def diagnose(facts: Facts) -> Diagnosis:
         evidence = rule(facts)
         if evidence:
             return Diagnosis(cause, evidence, _culprits(cause, facts))
+    if healthy and facts["passed"] is not None:
+        for cause, rule in _PASSED:
+            evidence = rule(facts)
+            if evidence:
+                return Diagnosis(cause, evidence, passed=True)
     return Diagnosis(HEALTHY if healthy else "unknown", [facts["probe"]["summary"]])
 
 

@@ -18,6 +18,7 @@ EXPECTATIONS = {
     "recovered": "the host recovers the app by itself",
     "held": "the host leaves the app alone, since no restart could help, and says why",
     "escalated": "the host leaves the app alone and calls a person",
+    "given_up": "the host tries what it may, not more often than the breaker allows, and calls a person once",
 }
 NEEDS = {
     "lab": "a lab host, a container on this machine",
@@ -30,6 +31,9 @@ PLACEHOLDERS = (
     *("standin", "fault_file"),
 )
 """What `{...}` may stand for in a command. `{compose}`, alone as an element, is docker compose with the app's files."""
+
+BREAKER = 5
+"""How many attempts the default policy allows in half an hour: longer than any drill lasts."""
 
 # Seconds. A request that was sent during an outage may be answered after it: no failure, but not well either.
 LATE = 0.5
@@ -298,11 +302,13 @@ def _problems(fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any], hel
             yield f"the evidence does not name {fault.names}"
         if not seen["incidents"][0].get("healthy"):
             yield "the incident was not closed"
-    if fault.expect != "recovered":
+    if fault.expect == "given_up" and len(held.get("remedies", [])) > BREAKER:
+        yield f"{len(held['remedies'])} remedies, more than the breaker allows"
+    if fault.expect in ("held", "escalated"):
         touched = [item["name"] for item in held.get("remedies", [])]
         if touched or seen["restarted"]:
             yield f"touched the app ({', '.join([*touched, *(f'{name} started' for name in seen['restarted'])])})"
-    if fault.expect == "escalated" and held and not held.get("escalated"):
+    if fault.expect in ("escalated", "given_up") and held and not held.get("escalated"):
         yield "no person was called"
     if seen["afterwards"]:
         yield f"afterwards: {seen['afterwards']}"

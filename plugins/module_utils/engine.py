@@ -313,8 +313,9 @@ def seconds_since(text: str, now: float) -> float | None:
 def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
     """Turn one `docker inspect` document into facts about an instance, without any of its environment.
 
-    Times are the engine's RFC 3339 strings; limits are cores, bytes and a count, 0 for "no limit". `started_seconds` is
-    how long before `now` (epoch s) it was started, `start_period` how long its health check gives it, in seconds;
+    Times are the engine's RFC 3339 strings; limits are cores, bytes and a count, 0 for "no limit". `started_seconds` and
+    `finished_seconds` are how long before `now` (epoch s) it was started, and ended, last; None for never;
+    `start_period` is how long its health check gives it, in seconds;
     `targets` are its published TCP ports: [{host_ip, host_port, container_port}]; `networks` its addresses by network.
     """
     state_, config, host = document["State"], document["Config"], document["HostConfig"]
@@ -338,6 +339,7 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
         "started": state_.get("StartedAt", ""),
         "finished": state_.get("FinishedAt", ""),
         "started_seconds": seconds_since(state_.get("StartedAt", ""), now),
+        "finished_seconds": seconds_since(state_.get("FinishedAt", ""), now),
         "start_period": ((config.get("Healthcheck") or {}).get("StartPeriod") or 0) / 1e9,
         "networks": {
             name: network.get("IPAddress", "")

@@ -79,6 +79,18 @@ def cpu_busy(before: tuple[int, int], after: tuple[int, int]) -> float:
     return min(1.0, max(0.0, (after[0] - before[0]) / passed)) if passed > 0 else 0.0
 
 
+def oom_kills(path: str = "/proc/vmstat") -> int:
+    """Return how many processes the kernel has killed for want of memory since boot, those at a container's limit, too.
+
+    Source: OOM_KILL in mm/oom_kill.c of the kernel, 4.13 or newer; 0 where it does not count.
+    """
+    try:
+        with open(path, encoding="ascii") as stream:
+            return next((int(line.split()[1]) for line in stream if line.startswith("oom_kill ")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def engine_process(path: str = "/run/docker.pid") -> dict[str, bool]:
     """Say whether dockerd's process lives, without asking it: {known, alive}. Not known where it keeps no pid file."""
     try:

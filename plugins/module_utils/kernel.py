@@ -12,6 +12,8 @@ from . import engine
 
 # A kill is told with the incident that it caused, not with the next one.
 RECENT_SECONDS = 60.0
+# A container ends, for the engine, a moment after the kernel killed it. An end later than this had another reason.
+_END_SECONDS = 2.0
 
 # mm/oom_kill.c and mm/memcontrol.c of the kernel: first what the group used, then who was killed for it.
 _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\] (.*)$")
@@ -26,11 +28,11 @@ def read(timeout: float = 1.0) -> str:
 
 
 def oom_kills(text: str, instances: Sequence[Mapping[str, Any]], uptime: float) -> list[dict[str, Any]]:
-    """Return the newest kill of each of these containers within the last minute.
+    """Return the newest kill of each of these containers within the last minute, unless it ended again since then.
 
     :arg text: the kernel's log, as dmesg prints it.
     :arg uptime: seconds since boot, by the clock of the log.
-    :returns: [{container, limit_bytes, peak_bytes, line}]; the peak is what was in use at the kill, 0 when not told.
+    :returns: [{container, limit_bytes, peak_bytes, line, seconds: how long ago}]; the peak is what was in use at the kill, 0 when not told.
     """
     names = {item["id"]: item for item in instances}
     found: dict[str, dict[str, Any]] = {}
@@ -45,12 +47,15 @@ def oom_kills(text: str, instances: Sequence[Mapping[str, Any]], uptime: float) 
         kill = _KILL.search(stamped.group(2))
         # In a nested engine the path has the outer container's id, too; the innermost is ours.
         ours = [one for one in re.findall(r"[0-9a-f]{64}", stamped.group(2)) if one in names] if kill else []
-        if kill and ours and uptime - float(stamped.group(1)) <= RECENT_SECONDS:
-            item = names[ours[-1]]
+        ago = uptime - float(stamped.group(1))
+        item = names[ours[-1]] if ours else {}
+        ended = item.get("finished_seconds")
+        if ours and ago <= RECENT_SECONDS and (ended is None or ended + _END_SECONDS >= ago):
             found[item["name"]] = {
                 "container": item["name"],
                 "limit_bytes": limit or item["limits"]["memory_bytes"],
                 "peak_bytes": usage,
+                "seconds": round(ago, 3),
                 "line": f"killed {kill.group(2)} (pid {kill.group(3)}): used {usage >> 10} KiB of {limit >> 10} KiB",
             }
         if kill:

@@ -37,12 +37,14 @@ class Clock:
 class Seen:
     """What a watcher has seen already, so that it need not be asked again while users wait.
 
-    `probe`: the result that made it look closer; `load` as in `facts`; `good`: when the probe passed last (epoch s).
+    `probe`: the result that made it look closer; `load` as in `facts`; `good`: when the probe passed last (epoch s);
+    `passed`: how many seconds ago something began that is over already, None without such a thing.
     """
 
     probe: Mapping[str, Any] | None = None
     load: Mapping[str, Any] = field(default_factory=dict)
     good: float | None = None
+    passed: float | None = None
 
 
 def read_env(app: App, now: float) -> dict[str, Any]:
@@ -104,8 +106,9 @@ def read(
         "network": [],
         "load": {"cpu_busy": 0.0, "answered_seconds": None, **_pressure(), **seen.load},
         "probe": seen.probe or ask(app, known, 0.0, clock),
+        "passed": seen.passed,
     }
-    if facts["probe"]["ok"]:
+    if facts["probe"]["ok"] and seen.passed is None:
         return facts
     read_engine(app, facts, clock.now())
     running = bool(facts["instances"]) and all(item["state"] == "running" for item in facts["instances"])

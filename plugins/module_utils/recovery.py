@@ -30,7 +30,7 @@ CONFIRM_SECONDS = 1.0
 LOCK_SECONDS = 60.0
 
 _ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
-_BEGUN = "begun"
+BEGUN = "begun"
 # What a container that was just made anew may take in any case, whatever its image says of a start period.
 _SHORTEST_START = 3.0
 
@@ -112,6 +112,9 @@ class _Recovery:
             return self.outcome(first, found, changed=kept, next_step="")
         before = _bytes(self.app.env)
         self._open_incident(found)
+        if found.passed:
+            self._close_incident()
+            return self.outcome(first, Diagnosis(HEALTHY), changed=True, next_step="")
         while not found.healthy:
             available = remedies.table(self.app, self.build, self.values, found.services)
             self.decision = decide(found.cause, self._situation(found), list(available), self._policy)
@@ -185,7 +188,7 @@ class _Recovery:
         return Situation(
             incident=record["id"],
             # What was begun and not ended was killed on the way: it may be begun once more.
-            tried=[one["name"] for one in record["remedies"] if one["result"] != _BEGUN]
+            tried=[one["name"] for one in record["remedies"] if one["result"] != BEGUN]
             if self.watch
             else [one["name"] for one in self.remedies],
             attempts=attempts,
@@ -211,7 +214,7 @@ class _Recovery:
 
     def _apply(self, name: str, act: Callable[[], str]) -> bool:
         """Apply one remedy, timed and noted; say whether it could be applied."""
-        entry: dict[str, Any] = {"name": name, "done": False, "result": _BEGUN, "seconds": 0.0}
+        entry: dict[str, Any] = {"name": name, "done": False, "result": BEGUN, "seconds": 0.0}
         self.remedies.append(entry)
         self.memory["incident"]["remedies"].append(entry)
         if name in ladder.TOUCHING:
@@ -295,12 +298,14 @@ class _Recovery:
         """Open an incident, or go on with the one that is open; keep the evidence before anything is touched."""
         record = self.memory["incident"]
         if record is None:
+            often = found.passed and self._told_lately(found.cause)
             self._begin(found)
             record = self.memory["incident"]
             self._note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
-            self.memory["outbox"] = alerts.add(
-                self.memory["outbox"], alerts.opened(record, self.app.language), self.clock.now()
-            )
+            if not often:
+                self.memory["outbox"] = alerts.add(
+                    self.memory["outbox"], alerts.opened(record, self.app.language), self.clock.now()
+                )
             self._save()
         elif record["cause"] != found.cause:
             self._note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
@@ -310,6 +315,13 @@ class _Recovery:
             record["files"] = sorted(attachments)
             self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
             self._write(attachments)
+
+    def _told_lately(self, cause: str) -> bool:
+        """Whether the last incident was of this cause, and not long ago: what passes by itself is told once in a while."""
+        clean, last = self.memory["clean"], incident.latest(self.app.incidents)
+        if self.watch is None or clean is None or last is None or last["cause"] != cause:
+            return False
+        return state.age(clean, self._moment()) < self.watch.policy.clean
 
     def _begin(self, found: Diagnosis) -> None:
         now, moment = self.clock.now(), self._moment()

@@ -52,8 +52,13 @@ def _start(project: Project, build: bool, anew: bool, services: Sequence[str] = 
 
 
 def up(app: App, build: bool) -> str:
-    """Create and start what is missing or stopped."""
-    return f"started what was missing or stopped{_start(Project(app.name, app.directory), build, anew=False)}"
+    """Create and start what is missing or stopped, and what the engine's restart policy makes wait."""
+    project = Project(app.name, app.directory)
+    told = f"started what was missing or stopped{_start(project, build, anew=False)}"
+    waiting = [item["id"] for item in project.containers() if item["state"] == "restarting"]
+    if waiting:
+        _succeed(project.restart(waiting), "docker restart:")
+    return told
 
 
 def restart(app: App, services: Sequence[str]) -> str:

@@ -20,10 +20,11 @@ from .agent_config import Config
 from .diagnosis import DISK_FULL_BYTES
 from .files import LockHeld, atomic_write, hold_lock
 from .observe import Clock, Seen
-from .recovery import Watch, recover
+from .recovery import BEGUN, Watch, recover
 
 # It ends by itself within the hour, so that whatever a long life gathers is gone with it.
 LIFE_SECONDS = 3300.0
+RESUME_SECONDS = 0.5
 # One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
 CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
 # A file that is being written is not judged: it has to look the same, and wrong, twice.
@@ -58,6 +59,7 @@ class Watcher:
         self.good: float | None = _last_good(self.app.root, self.app.name)
         self.answered: float | None = None
         self.busy, self.ticks = 0.0, host.cpu_ticks()
+        self.kills, self.passed = host.oom_kills(), False
         self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = 0.0
         self.next_journey = self.proved + config.journey_seconds
         self.host_says = ""
@@ -67,6 +69,8 @@ class Watcher:
         self.counts = {"probes": 0, "failed probes": 0}
         self.probe_seconds = 0.0
         self.incident: dict[str, Any] | None = state.load(self.app.state)[0]["incident"]
+        # A watcher was killed in the middle of a remedy.
+        self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
         health = [check for check in self.app.checks if check.get("proves") == "health"]
         self.quick = health[:1] or list(self.app.checks[:1])
 
@@ -79,15 +83,22 @@ class Watcher:
         self._measure()
         found = self._suspect(now)
         if found is None:
-            self.failed = None
             if self.incident is not None and now >= self.next_recovery:
                 self._recover(None)
+            elif self.incident is None and self.passed and not paused:
+                self._look_back(now)
+            self.failed, self.passed = None, False
         elif paused:
             self._tell("paused", "")
         elif now >= self.next_recovery or self.incident is None:
             confirmed = self._confirm(found)
             if confirmed is not None:
                 self._recover(confirmed)
+            elif self.incident is None and self.passed:
+                self._look_back(now)
+            if confirmed is None:
+                self.failed = None
+            self.passed = False
         self._deliver(now)
         if now >= self.next_metrics:
             self.next_metrics = now + METRICS_SECONDS
@@ -97,7 +108,7 @@ class Watcher:
     def _suspect(self, now: float) -> Mapping[str, Any] | None:
         """A probe result that gives reason to look closer, None when all is well."""
         odd = self._odd_files(now) or self._odd_host(now)
-        result = self._ask(self.quick)
+        result = self._resume() if self.resumes else self._ask(self.quick)
         # The whole journey only after its first step: of an app that hangs, each further check would cost its timeout.
         if result["ok"] and now >= self.next_journey and self.incident is None:
             result = self._ask(list(self.app.checks))
@@ -108,7 +119,16 @@ class Watcher:
             return result if odd else None
         if self.failed is None:
             self.failed = state.moment(self.clock.now(), now)
+            # Should this watcher be killed now, the next one knows that the app was well until now.
+            self._leave_note()
+        # Nobody there, for a moment: that is how a process looks that died and was started again.
+        self.passed = self.passed or any(item["kind"] in ("refused", "reset") for item in result["results"])
         return result
+
+    def _resume(self) -> dict[str, Any]:
+        """Ask only whether the remedy that was begun has helped: what was wrong before it was confirmed already."""
+        self.resumes = False
+        return {**self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick]), "confirmed": True}
 
     def _ask(self, checks: list[Any]) -> dict[str, Any]:
         """Ask once; when the answer is late, ask a second time beside it: both have to stay without one."""
@@ -117,7 +137,7 @@ class Watcher:
         def ask_beside() -> None:
             box.append(self._run(self.quick))
 
-        beside = threading.Timer(self.config.response_seconds / 4, ask_beside)
+        beside = threading.Timer(self.config.response_seconds / 8, ask_beside)
         beside.daemon = True
         beside.start()
         first = self._run(checks)
@@ -153,7 +173,6 @@ class Watcher:
             self.clock.sleep(CONFIRM_PAUSE)
             found = self._ask(again)
             if found["ok"]:
-                self.failed = None
                 return None
             if found.get("confirmed"):
                 break
@@ -192,14 +211,25 @@ class Watcher:
         return bool(self.host_says)
 
     def _measure(self) -> None:
-        """How busy the processors were since the last turn."""
-        ticks = host.cpu_ticks()
+        """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""
+        ticks, kills = host.cpu_ticks(), host.oom_kills()
         self.busy, self.ticks = host.cpu_busy(self.ticks, ticks), ticks
+        self.passed, self.kills = self.passed or kills > self.kills, kills
+
+    def _look_back(self, now: float) -> None:
+        """Somebody died, and the app answers: the engine's restart policy was faster. That is told, too."""
+        result = self._ask(self.quick)
+        if result["ok"]:
+            begun = self.failed or state.moment(self.clock.now(), now)
+            self._recover(result, self.clock.monotonic() - float(begun["monotonic"]))
 
     # --- what is done about it ---------------------------------------------------------------------------------------
 
-    def _recover(self, found: Mapping[str, Any] | None) -> None:
-        """One turn of a recovery: `selfheal recover`, with what was seen here."""
+    def _recover(self, found: Mapping[str, Any] | None, passed: float | None = None) -> None:
+        """One turn of a recovery: `selfheal recover`, with what was seen here.
+
+        :arg passed: how many seconds ago something began that is over already.
+        """
         now = self.clock.monotonic()
         load = {
             "cpu_busy": round(self.busy, 3),
@@ -207,7 +237,7 @@ class Watcher:
         }
         watch = Watch(
             self.config.policy,
-            Seen(found, load, self.good),
+            Seen(found, load, self.good, passed),
             self.failed or state.moment(self.clock.now(), now),
             self.config.settle_seconds,
             self.config.keep_days,
@@ -327,10 +357,14 @@ class Watcher:
                 atomic_write(path, metrics.render(self.app.name, facts).encode(), mode=0o644)
             except OSError as error:
                 self._trouble([*self.problems, f"the metrics cannot be written: {error}"])
+        self._leave_note()
+
+    def _leave_note(self) -> None:
+        """Say for `selfheal status`, and for the next watcher, how it is."""
         note = {
             "at": state.moment(self.clock.now(), self.clock.monotonic()),
             "pid": os.getpid(),
-            "healthy": facts["healthy"],
+            "healthy": self.incident is None and self.failed is None,
             "hold": self.hold,
             "cause": self.cause,
             "problems": self.problems,

@@ -36,6 +36,9 @@ def container(**changes: Any) -> dict[str, Any]:
         "exit_code": 0,
         "error": "",
         "restarts": 0,
+        "finished": "2025-05-27T02:00:00Z",
+        "started_seconds": 3600.0,
+        "finished_seconds": None,
         "oom_killed": False,
         "job_done": False,
         "ports": [8000],
@@ -58,17 +61,19 @@ def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "load": {"cpu_busy": 0.2, "cpu_pressure": 0.0, "answered_seconds": 1.0},
         "ports": [{"port": 8000, "holders": []}],
         "upstream": [],
+        "passed": None,
         "probe": {"ok": bool(results) and all(r["ok"] for r in results), "summary": "n of m", "results": list(results)},
         **changes,
     }
 
 
+SHORT = {"started_seconds": 2.0, "finished_seconds": 1.0}
 REFUSED = result("health", "refused", "health")
 LATE = result("health", "timeout", "health")
 DOWN = {"answers": False, "kind": "down", "reason": "no socket"}
 BUSY = {"cpu_busy": 0.99, "cpu_pressure": 80.0, "answered_seconds": 3.0}
 UPSTREAM = [{"name": "SUPABASE_URL", "reason": "no answer"}]
-KILLED = [{"container": "shop-backend-1", "limit_bytes": 512 << 20, "peak_bytes": 511 << 20, "line": "oom-kill"}]
+KILLED = [{"container": "shop-backend-1", "limit_bytes": 512 << 20, "peak_bytes": 511 << 20, "line": "", "seconds": 3.0}]
 
 CASES = [
     ("all checks pass", facts(result("health", "", ok=True)), "healthy", "n of m"),
@@ -100,7 +105,7 @@ CASES = [
     ),
     (
         "the incident: a placeholder, and the container loops because of it",
-        facts(REFUSED, env={"findings": [FINDING]}, instances=[container(state="restarting", restarts=7)]),
+        facts(REFUSED, env={"findings": [FINDING]}, instances=[container(state="restarting", restarts=7, **SHORT)]),
         "env_invalid",
         "placeholder",
     ),
@@ -136,10 +141,16 @@ CASES = [
         "out_of_memory",
         "512 MiB",
     ),
-    ("loop", facts(REFUSED, instances=[container(state="restarting", restarts=4)]), "crash_loop", "4 times"),
+    ("loop", facts(REFUSED, instances=[container(state="restarting", restarts=4, **SHORT)]), "crash_loop", "4 times"),
+    (
+        "restarted now and then, and it had worked for an hour",
+        facts(REFUSED, instances=[container(state="restarting", restarts=4, finished_seconds=1.0)]),
+        "crashed",
+        "is restarting",
+    ),
     (
         "found running between two restarts",
-        facts(REFUSED, instances=[container(restarts=4)]),
+        facts(REFUSED, instances=[container(restarts=4, started_seconds=0.8)]),
         "crash_loop",
         "4 times",
     ),
@@ -255,6 +266,24 @@ def test_any_facts_give_one_cause_with_a_way_on(given_facts: dict[str, Any]) -> 
     else:
         assert not found.healthy
     assert ladder.next_step(found.cause)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause", "says"),
+    [
+        ({}, "healthy", "n of m"),
+        ({"oom": KILLED}, "out_of_memory", "was killed at its limit of 512 MiB, its peak was 511 MiB"),
+        ({"oom": [{**KILLED[0], "seconds": 50.0}]}, "healthy", "n of m"),
+        ({"instances": [container(restarts=1, started_seconds=0.4)]}, "crashed", "restart policy has started it again"),
+        ({"instances": [container(restarts=1, started_seconds=99.0)]}, "healthy", "n of m"),
+        ({"instances": [container(restarts=0, started_seconds=0.4)]}, "healthy", "n of m"),
+    ],
+)
+def test_what_passed_by_itself_is_named_and_left_alone(changes: dict[str, Any], cause: str, says: str) -> None:
+    """The restart policy was faster than the watcher: `passed` is how many seconds ago the first answer was missed."""
+    found = diagnosis.diagnose(facts(result("health", "", ok=True), passed=1.5, **changes))
+    assert (found.cause, found.passed) == (cause, cause != "healthy")
+    assert says in found.evidence[0]
 
 
 def test_only_the_culprit_is_touched() -> None:
