@@ -158,7 +158,7 @@ def _restarted(facts: Facts) -> list[str]:
 def _crash_loop(facts: Facts) -> list[str]:
     """Restarted twice or more, and its last life was short: who has worked for a while has crashed, however often."""
     # An app that lives for a second between two restarts is found "running" most of the time.
-    dying = _failed_with(facts, ("refused", "reset"))
+    dying = _failed_with(facts, ("refused", "reset", "timeout"))
 
     def lived(item: Facts) -> float:
         started, finished = item["started_seconds"], item["finished_seconds"]

@@ -50,6 +50,8 @@ HOLD = {
     "upstream_down": "the app is not at fault; it is asked on, and a restart would not help",
     "overloaded": "the app answers, slowly; a restart would throw away the work that it is doing",
 }
+# While a container starts, it is looked at this often: what seemed to start may turn out to crash again and again.
+LOOK_SECONDS = 2.0
 # Containers that were just started may look like this for a while.
 STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed"})
 
@@ -160,7 +162,8 @@ def decide(cause: str, situation: Situation, available: Collection[str], policy:
     if cause not in LADDERS:
         return _escalate(cause, situation)
     if situation.starting > 0 and cause in STARTING:
-        return Decision("wait", seconds=situation.starting, why="a container was just started and may need a while")
+        look = min(situation.starting, LOOK_SECONDS)
+        return Decision("wait", seconds=look, why="a container was just started and may need a while")
     return _climb(cause, situation, available, policy)
 
 

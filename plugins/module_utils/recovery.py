@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -31,6 +32,7 @@ LOCK_SECONDS = 60.0
 
 _ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
 BEGUN = "begun"
+_NUMBER = re.compile(r"\d+")
 # What a container that was just made anew may take in any case, whatever its image says of a start period.
 _SHORTEST_START = 3.0
 
@@ -387,7 +389,8 @@ class _Recovery:
         """Say in the record why nothing more is done, and tell people when it is theirs now."""
         record = self.memory["incident"]
         why = redact(self.decision.why, self.hidden)
-        if record["hold"] != why:
+        # How long it still waits is another number each time; the timeline of a long night is told once.
+        if _NUMBER.sub("", record["hold"]) != _NUMBER.sub("", why):
             self._note(f"{self.decision.kind}: {why}")
         record.update(seconds=self._elapsed(), hold=why, next_step=step)
         if self.decision.kind == "escalate" and not record["escalated"]:

@@ -51,7 +51,8 @@ def test_the_catalogue_is_valid(name: str) -> None:
 def test_every_row_of_the_targets_is_a_drill() -> None:
     """One host, one instance; the other rows are the scenarios `deploy` and `balance`."""
     assert set(CATALOGUE) == {
-        *("crash", "hang", "errors", "silent", "oom", "stopped", "crash_loop", "port_taken", "disk_full", "overload"),
+        *("crash", "hang", "errors", "silent", "oom", "stopped", "port_taken", "disk_full", "overload"),
+        *("crash_loop", "crash_loop_without_release"),
         *("env_placeholder", "env_deleted", "env_emptied", "env_truncated", "compose_damaged"),
         *("container_removed", "image_removed", "engine_stopped", "engine_hung", "reboot"),
         *("upstream_503", "upstream_hangs", "upstream_refuses", "watcher_killed", "alerting_down"),

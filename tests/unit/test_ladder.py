@@ -74,7 +74,7 @@ WATCHED: list[tuple[str, str, dict[str, Any], str, float | None]] = [
     ("so does an overload", "overloaded", {}, "hold", None),
     ("a foreign process is a person's", "port_taken", {}, "escalate", None),
     ("once", "port_taken", {"escalated": True}, "hold", None),
-    ("a container that was just started gets its time", "not_listening", {"starting": 7.0}, "wait", 7.0),
+    ("a container that was just started gets its time", "not_listening", {"starting": 7.0}, "wait", 2.0),
     ("but not one that loops", "crash_loop", {"starting": 7.0}, "act", None),
     ("the second incident in a row waits", "hung", {"attempts": past(4, incident="earlier")}, "wait", 6.0),
     (
