@@ -87,7 +87,7 @@ class Policy(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One touching remedy, begun `age` seconds ago."""
+    """One remedy, begun `age` seconds ago."""
 
     remedy: str
     age: float
@@ -168,7 +168,9 @@ def decide(cause: str, situation: Situation, available: Collection[str], policy:
 
 
 def _climb(cause: str, situation: Situation, available: Collection[str], policy: Policy) -> Decision:
-    recent = [attempt for attempt in situation.attempts if attempt.age < policy.window]
+    every = [attempt for attempt in situation.attempts if attempt.age < policy.window]
+    recent = [attempt for attempt in every if attempt.remedy in TOUCHING]
+    paced = recent
     remedy = _next(cause, situation.tried, available)
     rounds = _earlier_incidents(situation, recent) if not _own(situation, recent) else 0
     if remedy is None:
@@ -178,7 +180,8 @@ def _climb(cause: str, situation: Situation, available: Collection[str], policy:
         remedy = next((name for name in LADDERS[cause] if name in available), None)
         if remedy is None:
             return Decision("hold", why="no remedy here can help; it is asked on")
-        rounds = len(_own(situation, recent))
+        # Files that were put back in vain count here, too: without a pause they would be put back for ever.
+        paced, rounds = every, max(1, len(_own(situation, every)))
     if remedy in TOUCHING and len(recent) >= policy.attempts:
         if not situation.escalated:
             return _escalate(cause, situation, f"{len(recent)} attempts in {policy.window / 60:.0f} min did not last")
@@ -186,7 +189,7 @@ def _climb(cause: str, situation: Situation, available: Collection[str], policy:
         return Decision(
             "hold", seconds=left, why=f"the breaker is open for another {left / 60:.0f} min; it is asked on"
         )
-    left = _back_off(rounds, policy) - min((attempt.age for attempt in recent), default=float("inf"))
+    left = _back_off(rounds, policy) - min((attempt.age for attempt in paced), default=float("inf"))
     if rounds and left > 0:
         return Decision("wait", seconds=left, why=f"the last attempt is too fresh: the next one in {left:.0f} s")
     return Decision("act", remedy)

@@ -29,6 +29,8 @@ STEPS = ("env_backup", "service_key", "containers", "health", "api", "frontend")
 CONFIRM_SECONDS = 1.0
 # How long to wait for another deploy or recovery to let go of the lock.
 LOCK_SECONDS = 60.0
+# How many remedies, and lines of the timeline, an incident's record holds.
+LONGEST = 400
 
 _ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
 BEGUN = "begun"
@@ -218,11 +220,9 @@ class _Recovery:
         """Apply one remedy, timed and noted; say whether it could be applied."""
         entry: dict[str, Any] = {"name": name, "done": False, "result": BEGUN, "seconds": 0.0}
         self.remedies.append(entry)
-        self.memory["incident"]["remedies"].append(entry)
-        if name in ladder.TOUCHING:
-            self.memory["attempts"].append(
-                {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
-            )
+        _bounded(self.memory["incident"]["remedies"]).append(entry)
+        attempt = {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
+        self.memory["attempts"].append(attempt)
         self._save()
         begun = self.clock.monotonic()
         try:
@@ -284,7 +284,7 @@ class _Recovery:
     def _note(self, what: str) -> None:
         entry = {"time": incident.iso(self.clock.now()), "seconds": self._elapsed(), "what": redact(what, self.hidden)}
         self.timeline.append(entry)
-        self.memory["incident"]["timeline"].append(entry)
+        _bounded(self.memory["incident"]["timeline"]).append(entry)
 
     def _trouble(self, problem: str) -> None:
         if problem and problem not in self.problems:
@@ -499,6 +499,12 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str,
         planned.append(ladder.RECREATE)
     run.remedies = [{"name": name, "done": False, "result": "would be applied", "seconds": 0.0} for name in planned]
     return run.outcome(found, found, changed=bool(planned), next_step="")
+
+
+def _bounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An incident may last for days: of what it has gathered, the oldest half of LONGEST and the newest are kept."""
+    del entries[LONGEST // 2 : len(entries) - LONGEST // 2 + 1]
+    return entries
 
 
 def _bytes(path: str) -> bytes | None:

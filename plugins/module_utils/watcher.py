@@ -19,6 +19,7 @@ from . import alerts, engine, host, incident, metrics, observe, probe, state, we
 from .agent_config import Config
 from .diagnosis import DISK_FULL_BYTES
 from .files import LockHeld, atomic_write, hold_lock
+from .ladder import TOUCHING
 from .observe import Clock, Seen
 from .recovery import BEGUN, Watch, recover
 
@@ -393,7 +394,7 @@ def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dic
     now = state.moment(clock.now(), clock.monotonic())
     orders = state.read_orders(config.app.state)
     forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
-    ages = [state.age(one["at"], now) for one in memory["attempts"]]
+    ages = [state.age(one["at"], now) for one in memory["attempts"] if one["remedy"] in TOUCHING]
     attempts = [age for age in ages if age < min(forgiven, config.policy.window)]
     left = state.pause_left(orders, clock.now())
     return {
