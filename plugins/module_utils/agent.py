@@ -110,7 +110,8 @@ def _status(given: argparse.Namespace, root: str) -> int:
         told = {"app": _name(given, root), "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
         print(json.dumps(told, indent=2) if given.json else f"{told['app']}: {problem}")
         return WRONG
-    memory, damaged = state.load(config.app.state)
+    memory, damaged = state.load(config.app.state, repair=False)
+    orders = state.read_orders(config.app.state)
     facts = watcher.status_facts(config, memory, clock)
     note = _note(config, root, clock)
     values = observe.read_env(config.app, clock.now())["values"]
@@ -129,7 +130,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "incident": {key: open_one[key] for key in ("id", "cause", "seconds", "next_step")} if open_one else None,
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
-        "problems": [*([damaged] if damaged else []), *note["problems"]],
+        "problems": list(dict.fromkeys([*filter(None, (damaged, orders["problem"])), *note["problems"]])),
     }
     print(json.dumps(told, indent=2) if given.json else _status_text(told))
     return GOOD if told["healthy"] else SICK

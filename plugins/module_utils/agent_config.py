@@ -7,8 +7,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import checks, ladder, secret_rules, web
 from .app import App, AppError
@@ -35,8 +34,7 @@ class ConfigError(Exception):
     """The config cannot be used; the message names the file, the key and the fix."""
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """What the watcher of one app goes by. Seconds throughout but for `keep_days`."""
 
     app: App
@@ -117,7 +115,7 @@ def _checked(found: Any, root: str) -> Config:
         upstreams=_timely(upstreams, seconds["response_seconds"]),
         root=root,
         language=language,
-        **({"host": str(found["host"])} if found.get("host") else {}),
+        host=str(found.get("host") or ""),
     )
     return Config(
         app=app,

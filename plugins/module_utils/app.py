@@ -8,7 +8,6 @@ import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 # Compose's own rule for project names (compose-spec, "name").
@@ -19,30 +18,31 @@ class AppError(Exception):
     """The app is described wrongly; the message names the key and the fix."""
 
 
-@dataclass(frozen=True)
 class App:
     """One compose project on this host. Everything is keyed by `name`.
 
     `upstreams` are checks of what the app depends on; `host` and `language` (en, ko) are for what people read.
     """
 
-    name: str
-    directory: str = ""
-    variables: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
-    checks: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
-    upstreams: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
-    host: str = field(default_factory=socket.gethostname)
-    language: str = "en"
-    root: str = "/"
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+    def __init__(
+        self,
+        name: str,
+        directory: str = "",
+        variables: Sequence[Mapping[str, Any]] = (),
+        checks: Sequence[Mapping[str, Any]] = (),
+        upstreams: Sequence[Mapping[str, Any]] = (),
+        host: str = "",
+        language: str = "en",
+        root: str = "/",
+    ) -> None:
+        if not _NAME.fullmatch(name):
             raise AppError(
-                f"selfheal_app: {self.name!r} cannot name a compose project: use lower-case letters, digits, - and _, "
+                f"selfheal_app: {name!r} cannot name a compose project: use lower-case letters, digits, - and _, "
                 "beginning with a letter or a digit"
             )
-        if not self.directory:
-            object.__setattr__(self, "directory", os.path.join(self.root, "opt", self.name))
+        self.name, self.directory = name, directory or os.path.join(root, "opt", name)
+        self.variables, self.checks, self.upstreams = variables, checks, upstreams
+        self.host, self.language, self.root = host or socket.gethostname(), language, root
 
     @property
     def env(self) -> str:

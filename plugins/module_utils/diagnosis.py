@@ -8,9 +8,8 @@ ports, upstream, network, load, probe, passed}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Callable
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple
 
 HEALTHY = "healthy"
 # Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
@@ -46,15 +45,14 @@ MEANING = {
 """The closed list of causes, each with what it means, in the order in which they are told apart."""
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """One cause (a key of MEANING, or HEALTHY) and the facts that prove it, each a sentence for a person.
 
     `services` are those that a remedy should touch; () for all. `passed`: it is over already, there is nothing to do.
     """
 
     cause: str
-    evidence: list[str] = field(default_factory=list)
+    evidence: Sequence[str] = ()
     services: tuple[str, ...] = ()
     passed: bool = False
 

@@ -17,9 +17,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 # Compose 2.24 is the first with `!reset`/`!override` and `env_file.required`: the overlay may rely on them.
 MINIMUM_COMPOSE = (2, 24)
@@ -31,8 +30,7 @@ class EngineError(Exception):
     """The engine, or Compose, did not do what it was asked. The message says what failed and what to try."""
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What one command did: exit code (124 when it ran out of time, 127 when it is not installed), output, errors."""
 
     code: int
@@ -313,8 +311,8 @@ def seconds_since(text: str, now: float) -> float | None:
 def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
     """Turn one `docker inspect` document into facts about an instance, without any of its environment.
 
-    Times are the engine's RFC 3339 strings; limits are cores, bytes and a count, 0 for "no limit". `started_seconds` and
-    `finished_seconds` are how long before `now` (epoch s) it was started, and ended, last; None for never;
+    Times are the engine's RFC 3339 strings; limits are cores, bytes and a count, 0 for "no limit". `started_seconds`
+    and `finished_seconds` are how long before `now` (epoch s) it was started, and ended, last; None for never;
     `start_period` is how long its health check gives it, in seconds;
     `targets` are its published TCP ports: [{host_ip, host_port, container_port}]; `networks` its addresses by network.
     """

@@ -25,6 +25,16 @@ def stamp(now: float) -> str:
     return datetime.fromtimestamp(now, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
 
 
+def new_id(folder: str, seen: float, cause: str) -> str:
+    """Name an incident that was first seen then (epoch s); no other in `folder` has that name."""
+    name = known = f"{stamp(seen)}-{cause}"
+    number = 1
+    while os.path.exists(os.path.join(folder, name)):
+        number += 1
+        name = f"{known}-{number}"
+    return name
+
+
 def iso(now: float) -> str:
     """Epoch seconds as ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -32,7 +32,8 @@ def oom_kills(text: str, instances: Sequence[Mapping[str, Any]], uptime: float) 
 
     :arg text: the kernel's log, as dmesg prints it.
     :arg uptime: seconds since boot, by the clock of the log.
-    :returns: [{container, limit_bytes, peak_bytes, line, seconds: how long ago}]; the peak is what was in use at the kill, 0 when not told.
+    :returns: [{container, limit_bytes, peak_bytes, line, seconds: how long ago}]; the peak is what was in
+        use at the kill, 0 when not told.
     """
     names = {item["id"]: item for item in instances}
     found: dict[str, dict[str, Any]] = {}
@@ -50,7 +51,7 @@ def oom_kills(text: str, instances: Sequence[Mapping[str, Any]], uptime: float) 
         ago = uptime - float(stamped.group(1))
         item = names[ours[-1]] if ours else {}
         ended = item.get("finished_seconds")
-        if ours and ago <= RECENT_SECONDS and (ended is None or ended + _END_SECONDS >= ago):
+        if kill and ours and ago <= RECENT_SECONDS and (ended is None or ended + _END_SECONDS >= ago):
             found[item["name"]] = {
                 "container": item["name"],
                 "limit_bytes": limit or item["limits"]["memory_bytes"],

@@ -8,8 +8,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from . import dotenv, engine, host, kernel, probe, release, secret_rules, supabase
 from .app import App
@@ -24,8 +23,7 @@ UPSTREAM_SECONDS = 2.0
 EVIDENCE_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Clock:
+class Clock(NamedTuple):
     """Time comes in from outside, so that tests can say what time it is."""
 
     now: Callable[[], float] = time.time
@@ -33,8 +31,7 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """What a watcher has seen already, so that it need not be asked again while users wait.
 
     `probe`: the result that made it look closer; `load` as in `facts`; `good`: when the probe passed last (epoch s);
@@ -42,7 +39,7 @@ class Seen:
     """
 
     probe: Mapping[str, Any] | None = None
-    load: Mapping[str, Any] = field(default_factory=dict)
+    load: Mapping[str, Any] = {}
     good: float | None = None
     passed: float | None = None
 

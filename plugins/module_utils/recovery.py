@@ -13,8 +13,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from . import alerts, engine, env_store, host, incident, ladder, observe, release, remedies, state
 from .app import App
@@ -39,8 +38,7 @@ _NUMBER = re.compile(r"\d+")
 _SHORTEST_START = 3.0
 
 
-@dataclass(frozen=True)
-class Watch:
+class Watch(NamedTuple):
     """What is different when nobody asked: `settle` is how long a remedy may take to show, in seconds."""
 
     policy: Policy
@@ -76,29 +74,30 @@ def recover(
         return _Recovery(app, values, build, deadline, clock, watch).run()
 
 
-@dataclass
 class _Recovery:
     """One call of `recover`, and what it has done so far."""
 
-    app: App
-    values: Mapping[str, str] | None
-    build: bool
-    deadline: float
-    clock: Clock
-    watch: Watch | None = None
-    memory: dict[str, Any] = field(default_factory=state.empty)
-    facts: dict[str, Any] = field(default_factory=dict)
-    hidden: dict[str, str] = field(default_factory=dict)
-    remedies: list[dict[str, Any]] = field(default_factory=list)
-    timeline: list[dict[str, Any]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STEPS, 0.0))
-    begun: float = 0.0
-    waited: float = 0.0
-    decision: Decision = field(default_factory=lambda: Decision("wait"))
-
-    def __post_init__(self) -> None:
-        self.begun = self.clock.monotonic()
+    def __init__(
+        self,
+        app: App,
+        values: Mapping[str, str] | None,
+        build: bool,
+        deadline: float,
+        clock: Clock,
+        watch: Watch | None = None,
+    ) -> None:
+        self.app, self.values, self.build, self.deadline = app, values, build, deadline
+        self.clock, self.watch = clock, watch
+        self.memory: dict[str, Any] = state.empty()
+        self.facts: dict[str, Any] = {}
+        self.hidden: dict[str, str] = {}
+        self.remedies: list[dict[str, Any]] = []
+        self.timeline: list[dict[str, Any]] = []
+        self.problems: list[str] = []
+        self.seconds = dict.fromkeys(STEPS, 0.0)
+        self.begun, self.waited = clock.monotonic(), 0.0
+        self.decision = Decision("wait")
+        self.ended: dict[str, Any] | None = None
 
     # --- the story ---------------------------------------------------------------------------------------------------
 
@@ -181,7 +180,9 @@ class _Recovery:
     def _situation(self, found: Diagnosis) -> Situation:
         record = self.memory["incident"]
         now = self._moment()
-        orders = state.read_orders(self.app.state) if self.watch else {"paused": None, "resumed": None}
+        orders: dict[str, Any] = {"paused": None, "resumed": None}
+        if self.watch:
+            orders = state.read_orders(self.app.state)
         forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
         paused = orders["paused"] if state.pause_left(orders, self.clock.now()) > 0 else None
         attempts = [
@@ -229,6 +230,9 @@ class _Recovery:
             told, done = act(), True
         except (remedies.RemedyError, engine.EngineError, env_store.EnvError, OSError) as error:
             told, done = str(error), False
+        except Exception as error:
+            # A record of a release that somebody damaged, say: a remedy that fails is not the end of the recovery.
+            told, done = f"it could not be applied ({type(error).__name__}: {error})", False
         seconds = round(self.clock.monotonic() - begun, 3)
         self.seconds["service_key" if name in _ENV_REMEDIES else "containers"] += seconds
         entry.update(done=done, result=redact(told, self.hidden), seconds=seconds)
@@ -319,7 +323,7 @@ class _Recovery:
             self._write(attachments)
 
     def _told_lately(self, cause: str) -> bool:
-        """Whether the last incident was of this cause, and not long ago: what passes by itself is told once in a while."""
+        """Whether the last incident was of this cause, and not long ago: what passes by itself is told now and then."""
         clean, last = self.memory["clean"], incident.latest(self.app.incidents)
         if self.watch is None or clean is None or last is None or last["cause"] != cause:
             return False
@@ -336,7 +340,7 @@ class _Recovery:
         self.memory["attempts"] = [one for one in self.memory["attempts"] if state.age(one["at"], moment) < longest]
         seen = now - state.age(self.memory["seen"], moment)
         self.memory["incident"] = {
-            "id": f"{incident.stamp(seen)}-{found.cause}",
+            "id": incident.new_id(self.app.incidents, seen, found.cause),
             "app": self.app.name,
             "host": self.app.host,
             "cause": found.cause,
@@ -381,9 +385,7 @@ class _Recovery:
         if self.watch:
             incident.forget(self.app.incidents, self.watch.keep_days * 86400.0, self.clock.now())
         self._save()
-        self._ended = record
-
-    _ended: dict[str, Any] | None = None
+        self.ended = record
 
     def _leave_open(self, found: Diagnosis, step: str) -> None:
         """Say in the record why nothing more is done, and tell people when it is theirs now."""
@@ -406,7 +408,7 @@ class _Recovery:
 
     def outcome(self, first: Diagnosis, last: Diagnosis, changed: bool, next_step: str) -> dict[str, Any]:
         """What `recover` returns."""
-        record = self._ended or self.memory["incident"]
+        record = self.ended or self.memory["incident"]
         return {
             "changed": changed,
             "healthy": last.healthy,

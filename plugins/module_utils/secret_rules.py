@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from . import supabase_keys
@@ -56,14 +55,16 @@ class Finding(TypedDict):
     fix: str
 
 
-@dataclass
 class _Slot:
     """One variable and what is known about its value while it is being proved."""
 
-    variable: Variable
-    text: str | None  # the value without what stands around it; None: there is none to look at
-    around: list[Problem] = field(default_factory=list)  # quotes, spaces … around the value
-    problems: list[Problem] = field(default_factory=list)  # with the value itself
+    def __init__(
+        self, variable: Variable, text: str | None, around: Sequence[Problem] = (), problems: Sequence[Problem] = ()
+    ) -> None:
+        self.variable = variable
+        self.text = text  # the value without what stands around it; None: there is none to look at
+        self.around = list(around)  # quotes, spaces … around the value
+        self.problems = list(problems)  # with the value itself
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -56,11 +57,20 @@ def empty() -> dict[str, Any]:
     return {"incident": None, "seen": None, "attempts": [], "clean": None, "outbox": [], "counts": {}}
 
 
-def load(folder: str) -> tuple[dict[str, Any], str]:
+# What an incident's record has to be for those who go on with it (`incident`).
+_RECORD: tuple[tuple[str, type], ...] = (
+    *((key, str) for key in ("id", "app", "host", "cause", "meaning", "seen", "confirmed", "hold", "next_step")),
+    *((key, list) for key in ("evidence", "remedies", "timeline", "files")),
+    *((key, bool) for key in ("healthy", "escalated")),
+)
+_INCIDENT_ID = re.compile(r"\d{8}T\d{6}Z-[a-z_]+(?:-\d+)?")
+
+
+def load(folder: str, repair: bool = True) -> tuple[dict[str, Any], str]:
     """Read the state: (state, what was wrong with it or "").
 
-    A state that cannot be read is moved aside as `state.json.damaged` and begun anew: a broken memory is no reason to
-    leave an app alone, nor to touch one.
+    A state that cannot be read is begun anew, and moved aside as `state.json.damaged` unless `repair` is False: a
+    broken memory is no reason to leave an app alone, nor to touch one.
     """
     path = os.path.join(folder, STATE)
     try:
@@ -70,9 +80,12 @@ def load(folder: str) -> tuple[dict[str, Any], str]:
     except FileNotFoundError:
         return empty(), ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"{path} could not be read ({type(error).__name__})"
+        if not repair:
+            return empty(), problem
         with contextlib.suppress(OSError):
             os.replace(path, f"{path}.damaged")
-        return empty(), f"{path} could not be read ({type(error).__name__}); it was moved aside and begun anew"
+        return empty(), f"{problem}; it was moved aside and begun anew"
 
 
 def _checked(found: Any) -> dict[str, Any]:
@@ -82,10 +95,16 @@ def _checked(found: Any) -> dict[str, Any]:
         str(attempt["remedy"]), str(attempt["incident"]), age(attempt["at"], moment())
     if state["incident"] is not None:
         record = state["incident"]
-        shapes: tuple[tuple[str, type], ...] = (("id", str), ("cause", str), ("remedies", list), ("timeline", list))
-        for key, kind in shapes:
+        for key, kind in _RECORD:
             if not isinstance(record[key], kind):
                 raise TypeError(key)
+        # It names a folder.
+        if not _INCIDENT_ID.fullmatch(record["id"]):
+            raise ValueError("id")
+        for one in record["remedies"]:
+            str(one["name"]), str(one["result"]), bool(one["done"]), float(one["seconds"])
+        for one in record["timeline"]:
+            str(one["time"]), str(one["what"]), float(one["seconds"])
         age(state["seen"], moment())
     if state["clean"] is not None:
         age(state["clean"], moment())
@@ -93,6 +112,8 @@ def _checked(found: Any) -> dict[str, Any]:
     for key, kind in lists:
         if not isinstance(state[key], kind):
             raise TypeError(key)
+    for count in state["counts"].values():
+        float(count)
     return state
 
 
@@ -107,24 +128,31 @@ def save(folder: str, state: Mapping[str, Any]) -> str:
 
 
 def read_orders(folder: str) -> dict[str, Any]:
-    """What people ordered: {paused: {until: epoch s, reason, since: moment} or None, resumed: moment or None}."""
+    """What people ordered: {paused: {until: epoch s, reason, since: moment} or None, resumed: moment or None,
+    problem: why it could not be read, or ""}. A person's next order replaces a damaged file.
+    """
+    path = os.path.join(folder, ORDERS)
     try:
-        with open(os.path.join(folder, ORDERS), encoding="utf-8") as stream:
+        with open(path, encoding="utf-8") as stream:
             found = json.load(stream)
         paused, resumed = found["paused"], found["resumed"]
         if paused is not None:
             float(paused["until"]), str(paused["reason"]), age(paused["since"], moment())
         if resumed is not None:
             age(resumed, moment())
-        return {"paused": paused, "resumed": resumed}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {"paused": None, "resumed": None}
+        return {"paused": paused, "resumed": resumed, "problem": ""}
+    except FileNotFoundError:
+        return {"paused": None, "resumed": None, "problem": ""}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"{path} could not be read ({type(error).__name__}): if it held a pause, order it again"
+        return {"paused": None, "resumed": None, "problem": problem}
 
 
 def write_orders(folder: str, orders: Mapping[str, Any]) -> None:
-    """Write what a person orders. Raises OSError."""
+    """Write what a person orders (`paused` and `resumed` of `read_orders`). Raises OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    atomic_write(os.path.join(folder, ORDERS), (json.dumps(orders) + "\n").encode())
+    kept = {"paused": orders["paused"], "resumed": orders["resumed"]}
+    atomic_write(os.path.join(folder, ORDERS), (json.dumps(kept) + "\n").encode())
 
 
 def pause_left(orders: Mapping[str, Any], now: float) -> float:

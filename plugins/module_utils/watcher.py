@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
-from . import alerts, engine, host, incident, metrics, observe, probe, state, web
+from . import alerts, engine, host, metrics, observe, probe, state, web
 from .agent_config import Config
 from .diagnosis import DISK_FULL_BYTES
 from .files import LockHeld, atomic_write, hold_lock
@@ -64,12 +64,14 @@ class Watcher:
         self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = 0.0
         self.next_journey = self.proved + config.journey_seconds
         self.host_says = ""
-        self.problems: list[str] = []
+        self.problems: dict[str, str] = {}
         self.hold = ""
         self.cause = ""
         self.counts = {"probes": 0, "failed probes": 0}
         self.probe_seconds = 0.0
-        self.incident: dict[str, Any] | None = state.load(self.app.state)[0]["incident"]
+        memory, damage = state.load(self.app.state)
+        self._trouble("state", damage)
+        self.incident: dict[str, Any] | None = memory["incident"]
         # A watcher was killed in the middle of a remedy.
         self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
         health = [check for check in self.app.checks if check.get("proves") == "health"]
@@ -80,7 +82,9 @@ class Watcher:
     def turn(self) -> None:
         """Ask, and do what the answer calls for."""
         now = self.clock.monotonic()
-        paused = state.pause_left(state.read_orders(self.app.state), self.clock.now()) > 0
+        orders = state.read_orders(self.app.state)
+        self._trouble("orders", orders["problem"])
+        paused = state.pause_left(orders, self.clock.now()) > 0
         self._measure()
         found = self._suspect(now)
         if found is None:
@@ -104,6 +108,7 @@ class Watcher:
         if now >= self.next_metrics:
             self.next_metrics = now + METRICS_SECONDS
             self._publish()
+        self._trouble("turn", "")
         self.notify("WATCHDOG=1")
 
     def _suspect(self, now: float) -> Mapping[str, Any] | None:
@@ -255,7 +260,7 @@ class Watcher:
             self.notify("WATCHDOG_USEC=30000000")
             self._forget_views()
         decision = outcome["decision"]
-        self._trouble(outcome["problems"])
+        self._trouble("recovery", "; ".join(outcome["problems"]))
         self.incident = None if outcome["healthy"] else outcome["incident"]
         self.next_metrics = 0.0
         if outcome["healthy"]:
@@ -280,11 +285,26 @@ class Watcher:
             self.notify(f"STATUS={hold or 'watching'}")
         self.hold, self.cause = hold, cause
 
-    def _trouble(self, problems: list[str]) -> None:
-        for problem in problems:
-            if problem not in self.problems:
-                print(f"selfheal: {self.app.name}: {problem}", flush=True)
-        self.problems = list(problems)
+    def _trouble(self, what: str, problem: str) -> None:
+        """Note what keeps the watcher from its work, by subject ("" when it is mended), and tell it once."""
+        if problem and problem != self.problems.get(what):
+            print(f"selfheal: {self.app.name}: {problem}", flush=True)
+        self.problems[what] = problem
+
+    def _troubles(self) -> list[str]:
+        return [problem for problem in self.problems.values() if problem]
+
+    def stumbled(self, error: Exception) -> None:
+        """Note what went wrong in a turn: whatever it is, an app that nobody watches is worse."""
+        at = error.__traceback__
+        while at and at.tb_next:
+            at = at.tb_next
+        where = f"{os.path.basename(at.tb_frame.f_code.co_filename)}, line {at.tb_lineno}" if at else "the watcher"
+        told = f"{type(error).__name__} in {where}"
+        self._trouble("turn", f"a turn failed ({told}); it is tried again")
+        self.next_recovery = self.clock.monotonic() + HOLD_SECONDS
+        self._leave_note()
+        self.notify("WATCHDOG=1")
 
     # --- alerts and metrics ------------------------------------------------------------------------------------------
 
@@ -295,7 +315,7 @@ class Watcher:
         self.next_alerts = now + self.config.interval
         with contextlib.suppress(LockHeld), hold_lock(self.app.lock, 0.0, f"post alerts of {self.app.name}"):
             memory, problem = state.load(self.app.state)
-            self._trouble([problem] if problem else self.problems)
+            self._trouble("state", problem or self.problems["state"])
             wall = self.clock.now()
             outbox = self._standing(memory["outbox"], wall)
             sent = alerts.due(outbox, wall)
@@ -336,28 +356,28 @@ class Watcher:
                 problem = f"Alertmanager answers {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}"
         except web.Fault as fault:
             problem = f"Alertmanager cannot be told: {fault}"
-        others = [one for one in self.problems if not one.startswith("Alertmanager")]
-        self._trouble([*others, problem] if problem else others)
+        self._trouble("alerts", problem)
         return not problem
 
     def _publish(self) -> None:
         """Write the metrics, and a note for `selfheal status`."""
         memory, problem = state.load(self.app.state)
-        if problem:
-            self._trouble([*self.problems, problem])
+        self._trouble("state", problem or self.problems["state"])
         facts = status_facts(self.config, memory, self.clock)
         facts.update(
             healthy=self.incident is None and self.failed is None,
             probe_seconds=self.probe_seconds,
-            problems=len(self.problems),
+            problems=len(self._troubles()),
             **{name.replace(" ", "_"): count for name, count in self.counts.items()},
         )
         if self.config.metrics_directory:
+            told = ""
             try:
                 path = os.path.join(self.config.metrics_directory, f"selfheal-{self.app.name}.prom")
                 atomic_write(path, metrics.render(self.app.name, facts).encode(), mode=0o644)
             except OSError as error:
-                self._trouble([*self.problems, f"the metrics cannot be written: {error}"])
+                told = f"the metrics cannot be written: {error}"
+            self._trouble("metrics", told)
         self._leave_note()
 
     def _leave_note(self) -> None:
@@ -368,7 +388,7 @@ class Watcher:
             "healthy": self.incident is None and self.failed is None,
             "hold": self.hold,
             "cause": self.cause,
-            "problems": self.problems,
+            "problems": self._troubles(),
             "good": self.good,
         }
         with contextlib.suppress(OSError):
@@ -432,11 +452,8 @@ def watch(config: Config, clock: Clock, notify: Notify, changed: Callable[[], bo
             watcher.turn()
         except Ended as ended:
             return str(ended)
+        except Exception as error:
+            watcher.stumbled(error)
         next_turn = max(next_turn + config.interval, clock.monotonic() + 0.05)
         clock.sleep(max(0.0, next_turn - clock.monotonic()))
     return "its hour is over"
-
-
-def last_incidents(config: Config) -> Iterator[dict[str, Any]]:
-    """The incidents of the app, newest first."""
-    return incident.every(config.app.incidents)

@@ -73,7 +73,9 @@ LATE = result("health", "timeout", "health")
 DOWN = {"answers": False, "kind": "down", "reason": "no socket"}
 BUSY = {"cpu_busy": 0.99, "cpu_pressure": 80.0, "answered_seconds": 3.0}
 UPSTREAM = [{"name": "SUPABASE_URL", "reason": "no answer"}]
-KILLED = [{"container": "shop-backend-1", "limit_bytes": 512 << 20, "peak_bytes": 511 << 20, "line": "", "seconds": 3.0}]
+KILLED = [
+    {"container": "shop-backend-1", "limit_bytes": 512 << 20, "peak_bytes": 511 << 20, "line": "", "seconds": 3.0}
+]
 
 CASES = [
     ("all checks pass", facts(result("health", "", ok=True)), "healthy", "n of m"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -39,7 +40,12 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     assert state.load(str(tmp_path / "new")) == (wanted, "")
 
 
-RECORD = {"id": "i1", "cause": "hung", "remedies": [], "timeline": [], "evidence": []}
+RECORD = {
+    **dict.fromkeys(("app", "host", "cause", "meaning", "seen", "confirmed", "ended", "hold", "next_step"), ""),
+    **{"id": "20250527T020000Z-hung", "healthy": False, "escalated": False, "seconds": 0.0},
+    **{"evidence": [], "remedies": [], "timeline": [], "files": []},
+}
+OPEN = {**state.empty(), "incident": RECORD, "seen": moment(1000, 50)}
 
 
 @pytest.mark.parametrize(
@@ -50,13 +56,18 @@ RECORD = {"id": "i1", "cause": "hung", "remedies": [], "timeline": [], "evidence
         pytest.param("[]", id="another shape"),
         pytest.param("{}", id="nothing in it"),
         pytest.param(json.dumps({**state.empty(), "attempts": [{"remedy": "up"}]}), id="an attempt without a time"),
-        pytest.param(json.dumps({**state.empty(), "incident": RECORD}), id="an incident without its beginning"),
+        pytest.param(json.dumps({**OPEN, "seen": None}), id="an incident without its beginning"),
+        pytest.param(json.dumps({**OPEN, "incident": {**RECORD, "hold": None}}), id="a record of another shape"),
+        pytest.param(json.dumps({**OPEN, "incident": {**RECORD, "remedies": [1]}}), id="a remedy of another shape"),
+        pytest.param(json.dumps({**OPEN, "incident": {**RECORD, "id": "../../etc"}}), id="an id that leads elsewhere"),
+        pytest.param(json.dumps({**state.empty(), "counts": {"recovered": "x"}}), id="a count that is no number"),
         pytest.param(json.dumps({**state.empty(), "outbox": {}}), id="an outbox that is no list"),
         pytest.param("[" * 100000, id="nested too deep"),
     ],
 )
 def test_a_damaged_state_is_moved_aside_and_told(tmp_path: Path, text: str) -> None:
     (tmp_path / state.STATE).write_text(text)
+    assert "could not be read" in state.load(str(tmp_path), repair=False)[1]
     found, problem = state.load(str(tmp_path))
     assert found == state.empty()
     assert "moved aside" in problem
@@ -78,4 +89,5 @@ def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
 
 def test_damaged_orders_order_nothing(tmp_path: Path) -> None:
     (tmp_path / state.ORDERS).write_text('{"paused": {"until": "tomorrow"}, "resumed": null}')
-    assert state.read_orders(str(tmp_path)) == {"paused": None, "resumed": None}
+    assert state.read_orders(str(tmp_path)) == {"paused": None, "resumed": None, "problem": ANY}
+    assert "order it again" in state.read_orders(str(tmp_path))["problem"]
