@@ -24,8 +24,6 @@ GOOD, SICK, WRONG = 0, 1, 2
 
 # A config that cannot be used is asked for again this often, instead of ending: the timer would only start us anew.
 BROKEN_SECONDS = 2.0
-# A watcher leaves a note at least every 15 s; older than this, it is not alive.
-ALIVE_SECONDS = 45.0
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_PAUSE = 7 * 86400
@@ -96,7 +94,16 @@ def _name(given: argparse.Namespace, root: str) -> str:
 
 
 def _config(given: argparse.Namespace, root: str) -> Config:
-    return agent_config.load(agent_config.path_of(_name(given, root), root), root)
+    return _load(_name(given, root), root)
+
+
+def _load(name: str, root: str) -> Config:
+    """The config of an app. Raises ConfigError."""
+    path = agent_config.path_of(name, root)
+    config = agent_config.load(path, root)
+    if config.app.name != name:
+        raise ConfigError(f"{path}: `app` is {config.app.name!r}. Fix: write {name!r}, as the file is called")
+    return config
 
 
 # --- status, probe, recover, incidents -------------------------------------------------------------------------------
@@ -143,7 +150,7 @@ def _note(config: Config, root: str, clock: Clock) -> dict[str, Any]:
         with open(watcher.note_path(root, config.app.name), encoding="utf-8") as stream:
             note = json.load(stream)
         age = state.age(note["at"], state.moment(clock.now(), clock.monotonic()))
-        lives = age < ALIVE_SECONDS or _recovers(config)
+        lives = age < watcher.METRICS_SECONDS + config.silence or _recovers(config)
         os.kill(int(note["pid"]), 0)
         return {"alive": lives, "age": round(age, 1), "pid": note["pid"], "problems": list(note["problems"])}
     except (OSError, ValueError, KeyError, TypeError):
@@ -300,7 +307,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
     stamp = _stamp(path)
     clock = Clock()
     try:
-        config = agent_config.load(path, root)
+        config = _load(name, root)
     except ConfigError as problem:
         # Ending would have the timer start us once a second; the app is left alone until somebody mends the config.
         print(f"selfheal: {problem}", file=sys.stderr, flush=True)
@@ -309,11 +316,36 @@ def _watch(given: argparse.Namespace, root: str) -> int:
             notify("WATCHDOG=1")
             clock.sleep(BROKEN_SECONDS)
         return GOOD
-    with watcher.only_one(config):
-        why = watcher.watch(config, clock, notify, changed=lambda: _stamp(path) != stamp)
+    while True:
+        try:
+            with watcher.only_one(config):
+                why = watcher.watch(config, clock, notify, _Renewed(name, root, stamp))
+            break
+        except LockHeld as held:
+            # Another one watches, by hand perhaps. Ending would have the timer start us once a second.
+            notify(f"READY=1\nWATCHDOG=1\nSTATUS=waiting: {held}")
+            clock.sleep(BROKEN_SECONDS)
     print(f"selfheal: {name}: begins anew: {why}", flush=True)
     # At once and in the same process: the timer would leave the app alone for a second.
     return os.execv(sys.argv[0], sys.argv)
+
+
+class _Renewed:
+    """Whether there is a new config that is good: (True, ""), or why a new one is not used."""
+
+    def __init__(self, name: str, root: str, stamp: tuple[int, int] | None) -> None:
+        self.name, self.root, self.stamp, self.problem = name, root, stamp, ""
+
+    def __call__(self) -> tuple[bool, str]:
+        stamp = _stamp(agent_config.path_of(self.name, self.root))
+        if stamp != self.stamp:
+            self.stamp = stamp
+            try:
+                _load(self.name, self.root)
+                return True, ""
+            except ConfigError as problem:
+                self.problem = f"the config that was in force before stays in force: {problem}"
+        return False, self.problem
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

@@ -48,6 +48,12 @@ class Config(NamedTuple):
     alertmanager: str
     metrics_directory: str
 
+    @property
+    def silence(self) -> float:
+        """How long the watcher may go without a sign of life, in seconds: a turn in which every check runs out of time,
+        asked once and again to be sure, and a pause."""
+        return 30.0 + self.interval + 4.0 * sum(float(check["timeout"]) for check in self.app.checks)
+
 
 def path_of(name: str, root: str = "/") -> str:
     """Where the config of an app lies."""

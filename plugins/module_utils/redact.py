@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -51,8 +50,10 @@ def _forms(value: str) -> Iterator[str]:
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
     yield repr(value)[1:-1]
-    yield html.escape(value)
-    yield html.escape(value, quote=False)
+    # As html.escape does, whose module would hold a table of all of HTML's characters in the watcher's memory.
+    escaped = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    yield escaped.replace('"', "&quot;").replace("'", "&#x27;")
+    yield escaped
     yield value.replace("'", "'\\''")
     yield value.replace("'", "'\"'\"'")
     yield value.replace("$", "$$")

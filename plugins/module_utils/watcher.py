@@ -41,6 +41,7 @@ ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0
 RECOVERY_SECONDS = 2000.0
 
 Notify = Callable[[str], None]
+Changed = Callable[[], "tuple[bool, str]"]
 
 
 class Ended(Exception):
@@ -70,7 +71,7 @@ class Watcher:
         self.counts = {"probes": 0, "failed probes": 0}
         self.probe_seconds = 0.0
         memory, damage = state.load(self.app.state)
-        self._trouble("state", damage)
+        self.trouble("state", damage)
         self.incident: dict[str, Any] | None = memory["incident"]
         # A watcher was killed in the middle of a remedy.
         self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
@@ -83,7 +84,7 @@ class Watcher:
         """Ask, and do what the answer calls for."""
         now = self.clock.monotonic()
         orders = state.read_orders(self.app.state)
-        self._trouble("orders", orders["problem"])
+        self.trouble("orders", orders["problem"])
         paused = state.pause_left(orders, self.clock.now()) > 0
         self._measure()
         found = self._suspect(now)
@@ -108,7 +109,7 @@ class Watcher:
         if now >= self.next_metrics:
             self.next_metrics = now + METRICS_SECONDS
             self._publish()
-        self._trouble("turn", "")
+        self.trouble("turn", "")
         self.notify("WATCHDOG=1")
 
     def _suspect(self, now: float) -> Mapping[str, Any] | None:
@@ -257,10 +258,10 @@ class Watcher:
             self.next_recovery = now + self.config.interval
             return
         finally:
-            self.notify("WATCHDOG_USEC=30000000")
+            self.notify(f"WATCHDOG_USEC={self.config.silence * 1e6:.0f}")
             self._forget_views()
         decision = outcome["decision"]
-        self._trouble("recovery", "; ".join(outcome["problems"]))
+        self.trouble("recovery", "; ".join(outcome["problems"]))
         self.incident = None if outcome["healthy"] else outcome["incident"]
         self.next_metrics = 0.0
         if outcome["healthy"]:
@@ -285,7 +286,7 @@ class Watcher:
             self.notify(f"STATUS={hold or 'watching'}")
         self.hold, self.cause = hold, cause
 
-    def _trouble(self, what: str, problem: str) -> None:
+    def trouble(self, what: str, problem: str) -> None:
         """Note what keeps the watcher from its work, by subject ("" when it is mended), and tell it once."""
         if problem and problem != self.problems.get(what):
             print(f"selfheal: {self.app.name}: {problem}", flush=True)
@@ -301,7 +302,7 @@ class Watcher:
             at = at.tb_next
         where = f"{os.path.basename(at.tb_frame.f_code.co_filename)}, line {at.tb_lineno}" if at else "the watcher"
         told = f"{type(error).__name__} in {where}"
-        self._trouble("turn", f"a turn failed ({told}); it is tried again")
+        self.trouble("turn", f"a turn failed ({told}); it is tried again")
         self.next_recovery = self.clock.monotonic() + HOLD_SECONDS
         self._leave_note()
         self.notify("WATCHDOG=1")
@@ -315,7 +316,7 @@ class Watcher:
         self.next_alerts = now + self.config.interval
         with contextlib.suppress(LockHeld), hold_lock(self.app.lock, 0.0, f"post alerts of {self.app.name}"):
             memory, problem = state.load(self.app.state)
-            self._trouble("state", problem or self.problems["state"])
+            self.trouble("state", problem or self.problems["state"])
             wall = self.clock.now()
             outbox = self._standing(memory["outbox"], wall)
             sent = alerts.due(outbox, wall)
@@ -356,13 +357,13 @@ class Watcher:
                 problem = f"Alertmanager answers {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}"
         except web.Fault as fault:
             problem = f"Alertmanager cannot be told: {fault}"
-        self._trouble("alerts", problem)
+        self.trouble("alerts", problem)
         return not problem
 
     def _publish(self) -> None:
         """Write the metrics, and a note for `selfheal status`."""
         memory, problem = state.load(self.app.state)
-        self._trouble("state", problem or self.problems["state"])
+        self.trouble("state", problem or self.problems["state"])
         facts = status_facts(self.config, memory, self.clock)
         facts.update(
             healthy=self.incident is None and self.failed is None,
@@ -377,7 +378,7 @@ class Watcher:
                 atomic_write(path, metrics.render(self.app.name, facts).encode(), mode=0o644)
             except OSError as error:
                 told = f"the metrics cannot be written: {error}"
-            self._trouble("metrics", told)
+            self.trouble("metrics", told)
         self._leave_note()
 
     def _leave_note(self) -> None:
@@ -436,18 +437,21 @@ def only_one(config: Config) -> Iterator[None]:
         yield
 
 
-def watch(config: Config, clock: Clock, notify: Notify, changed: Callable[[], bool], life: float = LIFE_SECONDS) -> str:
+def watch(config: Config, clock: Clock, notify: Notify, changed: Changed, life: float = LIFE_SECONDS) -> str:
     """Watch until the life is over, the config changes, or an incident is over; say which.
 
+    A new config that is no good changes nothing: (False, why) of `changed` is told, and the old one stays in force.
     After an incident it ends, too: what a recovery had to load is not kept in memory by a thing that waits.
     """
     watcher = Watcher(config, clock, notify)
     begun = clock.monotonic()
-    notify("READY=1\nSTATUS=watching")
+    notify(f"READY=1\nSTATUS=watching\nWATCHDOG_USEC={config.silence * 1e6:.0f}")
     next_turn = begun
     while clock.monotonic() - begun < life:
-        if changed():
+        ends, problem = changed()
+        if ends:
             return "the config has changed"
+        watcher.trouble("config", problem)
         try:
             watcher.turn()
         except Ended as ended:
