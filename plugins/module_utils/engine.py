@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -105,6 +104,8 @@ def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
         found = json.loads(answer.read())
         return {"answers": True, "kind": "", "reason": "", "version": str(found.get("Version", ""))}
     except (FileNotFoundError, ConnectionRefusedError):
+        import shutil  # not needed by a watcher, whose memory it would take
+
         if shutil.which("docker") is None:
             return {"answers": False, "kind": "missing", "reason": "docker is not installed", "version": ""}
         return {"answers": False, "kind": "down", "reason": f"nobody listens at {path}", "version": ""}

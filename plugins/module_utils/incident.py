@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -108,6 +107,8 @@ def latest(folder: str) -> dict[str, Any] | None:
 
 def forget(folder: str, older_than: float, now: float) -> None:
     """Delete incidents whose folder was last written more than `older_than` seconds before `now` (epoch s)."""
+    import shutil  # not needed by a watcher, whose memory it would take
+
     for name in _names(folder):
         path = os.path.join(folder, name)
         with contextlib.suppress(OSError):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,6 +94,8 @@ def mark_last_good(directory: str, release_id: str) -> None:
         os.unlink(beside)
     os.symlink(release_id, beside)
     os.replace(beside, link)
+    import shutil  # not needed by a watcher, whose memory it would take
+
     known = sorted(name for name in os.listdir(folder(directory)) if not name.startswith(LAST_GOOD))
     for name in known[:-KEPT]:
         if name != release_id:

@@ -8,7 +8,6 @@ and shapes, entropy last. Pure: no clock, no network, no files.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -187,6 +186,8 @@ def _absent(variable: Variable, values: Mapping[str, Any]) -> list[Problem]:
 
 
 def _typo_hint(name: str, others: Sequence[str]) -> str:
+    import difflib  # not needed by a watcher, whose memory it would take
+
     near = difflib.get_close_matches(name, [other for other in others if other != name], n=1, cutoff=0.85)
     return f" There is a {near[0]}: a typo?" if near else ""
 

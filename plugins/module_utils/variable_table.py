@@ -9,7 +9,6 @@ same_as, signs_keys}``. ``same_as`` names the variable that holds the same value
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -261,5 +260,7 @@ def _check_pattern(index: int, variable: Variable) -> None:
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    import difflib  # not needed by a watcher, whose memory it would take
+
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]}?" if near else f"use one of: {', '.join(known)}"

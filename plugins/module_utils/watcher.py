@@ -26,6 +26,7 @@ from .recovery import BEGUN, Watch, recover
 # It ends by itself within the hour, so that whatever a long life gathers is gone with it.
 LIFE_SECONDS = 3300.0
 RESUME_SECONDS = 0.5
+OTHERS_SECONDS = 60.0
 # One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
 CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
 # A file that is being written is not judged: it has to look the same, and wrong, twice.
@@ -62,7 +63,7 @@ class Watcher:
         self.answered: float | None = None
         self.busy, self.ticks = 0.0, host.cpu_ticks()
         self.kills, self.passed = host.oom_kills(), False
-        self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = 0.0
+        self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = self.next_look = 0.0
         self.next_journey = self.proved + config.journey_seconds
         self.host_says = ""
         self.problems: dict[str, str] = {}
@@ -221,13 +222,16 @@ class Watcher:
         """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""
         ticks, kills = host.cpu_ticks(), host.oom_kills()
         self.busy, self.ticks = host.cpu_busy(self.ticks, ticks), ticks
-        self.passed, self.kills = self.passed or kills > self.kills, kills
+        # The kernel counts for the whole machine: where it was not about this app, it is not asked again for a while.
+        ours = kills > self.kills and self.clock.monotonic() >= self.next_look
+        self.passed, self.kills = self.passed or ours, kills
 
     def _look_back(self, now: float) -> None:
         """Somebody died, and the app answers: the engine's restart policy was faster. That is told, too."""
         result = self._ask(self.quick)
         if result["ok"]:
             begun = self.failed or state.moment(self.clock.now(), now)
+            self.next_look = now + OTHERS_SECONDS
             self._recover(result, self.clock.monotonic() - float(begun["monotonic"]))
 
     # --- what is done about it ---------------------------------------------------------------------------------------

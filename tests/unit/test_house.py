@@ -378,3 +378,12 @@ def test_production_stands_in_its_inventory_only() -> None:
     pattern = re.compile("|".join(re.escape(address) for address in production_addresses()))
     found = {Path(name) for name, _, line in repository_lines() if pattern.search(line)}
     assert {path for path in found if path.suffix != ".md" and path.parts[:2] != ("inventory", "production")} == set()
+
+
+def test_a_watcher_loads_little() -> None:
+    """It lives in 25 MB on a server of 1 GB; each of these would take a quarter of a megabyte to two."""
+    heavy = ("dataclasses", "difflib", "html", "inspect", "shutil", "tempfile", "unittest", "urllib.request")
+    script = f"import sys; from module_utils import agent; print(*set({heavy!r}).intersection(sys.modules))"
+    folder = REPOSITORY / "plugins"
+    found = subprocess.run([sys.executable, "-c", script], cwd=folder, text=True, capture_output=True, check=True)
+    assert found.stdout.split() == []
