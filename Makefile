@@ -111,3 +111,13 @@ bench: lab ## the measurements: tables, JSON and pictures in bench/results
 	@tools/venv .venv bench
 	@$(play) playbooks/site.yml
 	@$(in_venv) python bench/recover.py
+
+.PHONY: bench-soak
+bench-soak: setup engine ## an hour of healthy load: no remedy, and what the watcher costs; shorter: ARGS="--minutes 3"
+	@tools/venv .venv bench
+	@$(in_venv) python bench/soak.py $(ARGS)
+
+.PHONY: bench-recovery
+bench-recovery: setup engine ## every fault, recovered by us and by what Debian carries; hours. Shorter: ARGS="--rounds 2 --alternative-rounds 1"
+	@tools/venv .venv bench
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.recovery $(ARGS)
