@@ -117,7 +117,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         told = {"app": _name(given, root), "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
         print(json.dumps(told, indent=2) if given.json else f"{told['app']}: {problem}")
         return WRONG
-    memory, damaged = state.load(config.app.state, repair=False)
+    memory, damaged = state.load(config.app.state, config.app.spare, repair=False)
     orders = state.read_orders(config.app.state)
     facts = watcher.status_facts(config, memory, clock)
     note = _note(config, root, clock)

@@ -65,6 +65,11 @@ class App:
         return os.path.join(self.state, "incidents")
 
     @property
+    def spare(self) -> str:
+        """Where the state is kept while its own place cannot be written: in memory, until the next boot."""
+        return os.path.join(self.root, "run/selfheal", f"{self.name}.state.json")
+
+    @property
     def lock(self) -> str:
         """The lock that deploy and recovery share."""
         return os.path.join(self.root, "run/selfheal", f"{self.name}.lock")

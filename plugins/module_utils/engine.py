@@ -26,7 +26,14 @@ HARDENED_FILE = "compose.hardened.yaml"
 
 
 class EngineError(Exception):
-    """The engine, or Compose, did not do what it was asked. The message says what failed and what to try."""
+    """The engine, or Compose, did not do what it was asked. The message says what failed and what to try.
+
+    `kind` as in `state`: missing when the command is not there, else hung.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.kind = "missing" if code in (126, 127) else "hung"
 
 
 class Result(NamedTuple):
@@ -208,7 +215,7 @@ class Project:
             timeout,
         )
         if listed.code:
-            raise EngineError(f"docker ps failed: {listed.reason}")
+            raise EngineError(f"docker ps failed: {listed.reason}", listed.code)
         ids = listed.out.split()
         if not ids:
             return []

@@ -28,7 +28,7 @@ from datetime import datetime, timezone
 from typing import TypedDict
 
 from . import dotenv
-from .files import atomic_write, fingerprint, sweep_temporaries
+from .files import NoFile, atomic_write, fingerprint, read_small, sweep_temporaries
 from .secret_rules import Finding, describe
 
 KEEP = 10
@@ -42,8 +42,6 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _ID_TIME = "%Y%m%dT%H%M%SZ"
 # Nobody writes an env for that long; what is older was left by a run that was killed.
 _ABANDONED_SECONDS = 600.0
-# An env is some kilobytes; what is larger is not one, and is not read into memory.
-_LARGEST_ENV = 4 << 20
 
 Prover = Callable[[Mapping[str, str]], Sequence[Finding]]
 
@@ -249,17 +247,9 @@ def _put(
 def _read(path: str) -> bytes | None:
     """The bytes of a file, None when it is not there. Raises EnvError for what is no file of an env's size."""
     try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError:
-        raise EnvError(f"{path}: a directory of this path is a file; move it away") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise EnvError(f"{path} is not a file: move it away, it stands where the env belongs")
-    if status.st_size > _LARGEST_ENV:
-        raise EnvError(f"{path} has {status.st_size >> 20} MiB, that is no env: move it away")
-    with open(path, "rb") as stream:
-        return stream.read()
+        return read_small(path)
+    except NoFile as problem:
+        raise EnvError(str(problem)) from None
 
 
 def _differences(path: str, old: bytes | None, content: bytes, uid: int, gid: int, mode: int) -> list[str]:

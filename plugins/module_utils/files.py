@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 
@@ -20,6 +21,14 @@ FINGERPRINT_HEX = 12
 _TEMP_MARK = ".selfheal-"
 
 
+# An env or a compose file is some kilobytes; what is larger is none, and is not read into memory.
+LARGEST_BYTES = 4 << 20
+
+
+class NoFile(Exception):
+    """What stands at a path is no file of a sensible size. The message names it, and what to do."""
+
+
 class LockHeld(Exception):
     """Another process holds the lock. The text names the lock file, the holder's pid and what it does."""
 
@@ -28,6 +37,29 @@ def fingerprint(data: bytes | str) -> str:
     """``sha256:`` and 12 hex digits: enough to tell two values apart, and of no use for getting one back."""
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     return "sha256:" + hashlib.sha256(raw).hexdigest()[:FINGERPRINT_HEX]
+
+
+def read_small(path: str) -> bytes | None:
+    """The bytes of a file of at most LARGEST_BYTES; None when it is not there.
+
+    Never waits: what stands where an env belongs may be a pipe. Raises NoFile, OSError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise NoFile(f"{path}: a directory of this path is a file; move it away") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise NoFile(f"{path} is not a file: move it away, it stands where one belongs")
+        if status.st_size > LARGEST_BYTES:
+            raise NoFile(f"{path} has {status.st_size >> 20} MiB, far more than a file of its kind: move it away")
+        with open(descriptor, "rb", closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(descriptor)
 
 
 def explain(error: OSError) -> str:

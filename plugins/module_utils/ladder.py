@@ -211,7 +211,7 @@ def _back_off(rounds: int, policy: Policy) -> float:
 def _escalate(cause: str, situation: Situation, why: str = "") -> Decision:
     if situation.escalated:
         return Decision("hold", why="a person was told; it is asked on")
-    why = why or ("every remedy for this cause was tried" if LADDERS.get(cause) else "no remedy here can cure this")
+    why = why or ("every remedy for this cause was tried" if situation.tried else "no remedy here can cure this")
     return Decision("escalate", why=why)
 
 

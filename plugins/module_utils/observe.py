@@ -13,7 +13,7 @@ from typing import Any, Callable, NamedTuple
 from . import dotenv, engine, host, kernel, probe, release, secret_rules, supabase
 from .app import App
 from .diagnosis import diagnose
-from .files import explain, fingerprint
+from .files import NoFile, explain, fingerprint, read_small
 from .redact import redact
 
 LOG_LINES = 200
@@ -46,22 +46,25 @@ class Seen(NamedTuple):
 
 def read_env(app: App, now: float) -> dict[str, Any]:
     """Read and prove the `.env` on the host: {exists, values, findings, fingerprint}. `values` must not be shown."""
+    content: bytes | None = b""
     try:
-        with open(app.env, "rb") as stream:
-            content = stream.read()
+        content = read_small(app.env)
+        if content is None:
+            finding = _env_finding("missing", f"{app.env} does not exist")
+            return {"exists": False, "values": {}, "findings": [finding], "fingerprint": ""}
         values = dotenv.parse(content.decode("utf-8"))
-    except FileNotFoundError:
-        finding = _env_finding("missing", f"{app.env} does not exist")
-        return {"exists": False, "values": {}, "findings": [finding], "fingerprint": ""}
+    except NoFile as problem:
+        finding = _env_finding("unreadable", str(problem))
+        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": ""}
     except OSError as error:
         finding = _env_finding("unreadable", explain(error))
         return {"exists": True, "values": {}, "findings": [finding], "fingerprint": ""}
     except UnicodeDecodeError:
         finding = _env_finding("unreadable", f"{app.env} is not UTF-8 text")
-        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content)}
+        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
     except dotenv.DotenvError as error:
         finding = _env_finding("unreadable", f"{app.env}: {error}")
-        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content)}
+        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
     findings = secret_rules.prove(app.variables, values, now)
     return {"exists": True, "values": values, "findings": list(findings), "fingerprint": fingerprint(content)}
 
@@ -143,7 +146,7 @@ def read_engine(app: App, facts: dict[str, Any], now: float) -> None:
     try:
         documents = project.documents()
     except engine.EngineError as error:
-        facts["engine"] = {**facts["engine"], "answers": False, "kind": "hung", "reason": str(error)}
+        facts["engine"] = {**facts["engine"], "answers": False, "kind": error.kind, "reason": str(error)}
         return
     facts["instances"] = [engine.instance(document, now) for document in documents]
     facts["environments"] = [engine.environment(document) for document in documents]

@@ -18,7 +18,7 @@ from typing import Any, Callable, NamedTuple
 from . import alerts, engine, env_store, host, incident, ladder, observe, release, remedies, state
 from .app import App
 from .diagnosis import HEALTHY, MEANING, Diagnosis, diagnose
-from .files import atomic_write, hold_lock
+from .files import NoFile, atomic_write, hold_lock, read_small
 from .ladder import Attempt, Decision, Policy, Situation, decide
 from .observe import Clock, Seen
 from .redact import redact
@@ -97,13 +97,14 @@ class _Recovery:
         self.seconds = dict.fromkeys(STEPS, 0.0)
         self.begun, self.waited = clock.monotonic(), 0.0
         self.decision = Decision("wait")
+        self.remembers = True
         self.ended: dict[str, Any] | None = None
 
     # --- the story ---------------------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, Any]:
         """Read, diagnose, decide, act, record."""
-        self.memory, problem = state.load(self.app.state)
+        self.memory, problem = state.load(self.app.state, self.app.spare)
         self._trouble(problem)
         seen = self.watch.seen if self.watch else None
         self.facts = observe.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
@@ -120,6 +121,8 @@ class _Recovery:
             return self.outcome(first, Diagnosis(HEALTHY), changed=True, next_step="")
         while not found.healthy:
             available = remedies.table(self.app, self.build, self.values, found.services)
+            if self.facts["engine"]["kind"] == "missing":
+                available = {}
             self.decision = decide(found.cause, self._situation(found), list(available), self._policy)
             if self.decision.kind != "act":
                 break
@@ -198,6 +201,7 @@ class _Recovery:
             else [one["name"] for one in self.remedies],
             attempts=attempts,
             paused=paused["reason"] if paused else "",
+            busy="" if self.remembers else "nothing can be written here, so what is tried could not be counted",
             escalated=record["escalated"],
             starting=self._starting(found),
         )
@@ -298,7 +302,8 @@ class _Recovery:
         self.memory["counts"][what] = self.memory["counts"].get(what, 0) + 1
 
     def _save(self) -> None:
-        self._trouble(state.save(self.app.state, self.memory))
+        self.remembers, problem = state.save(self.app.state, self.memory, self.app.spare)
+        self._trouble(problem)
 
     def _open_incident(self, found: Diagnosis) -> None:
         """Open an incident, or go on with the one that is open; keep the evidence before anything is touched."""
@@ -511,9 +516,8 @@ def _bounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _bytes(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except OSError:
+        return read_small(path)
+    except (NoFile, OSError):
         return None
 
 

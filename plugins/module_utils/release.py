@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .engine import HARDENED_FILE, USER_FILE
-from .files import atomic_write, fingerprint
+from .files import NoFile, atomic_write, fingerprint, read_small
 
 LAST_GOOD = "last-good"
 KEPT = 10
@@ -27,10 +27,12 @@ def folder(directory: str) -> str:
 
 
 def _file_fingerprint(path: str) -> str:
-    if not os.path.exists(path):
-        return ""
-    with open(path, "rb") as stream:
-        return fingerprint(stream.read())
+    """ "" for no file; what cannot be read differs from every file that can."""
+    try:
+        content = read_small(path)
+    except (NoFile, OSError):
+        return "unreadable"
+    return "" if content is None else fingerprint(content)
 
 
 def contexts(model: Mapping[str, Any]) -> dict[str, str]:
@@ -112,7 +114,7 @@ def last_good(directory: str) -> dict[str, Any] | None:
     wanted = {"id": str, "files": dict, "services": dict, "images": dict, "names": dict, "contexts": dict}
     wanted |= {"env": str, "source": str}
     sound = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in wanted.items())
-    return found if sound else None
+    return found if sound and set(found["images"]) <= set(found["names"]) else None
 
 
 def set_aside_files(directory: str) -> list[str]:
@@ -127,11 +129,23 @@ def set_aside_files(directory: str) -> list[str]:
     return kept
 
 
+def _free_name(path: str) -> str:
+    number, name = 1, path
+    while os.path.lexists(name):
+        number += 1
+        name = f"{path}-{number}"
+    return name
+
+
 def put_back_files(directory: str, release_id: str) -> None:
     """Put the compose files of a recorded release back in place."""
     source = os.path.join(folder(directory), release_id)
     for name in (USER_FILE, HARDENED_FILE):
         path = os.path.join(source, name)
         if os.path.exists(path):
+            there = os.path.join(directory, name)
+            # Docker makes a directory of a file that it should mount and does not find.
+            if os.path.isdir(there) and not os.path.islink(there):
+                os.rename(there, _free_name(f"{there}.replaced"))
             with open(path, "rb") as stream:
-                atomic_write(os.path.join(directory, name), stream.read(), mode=0o644)
+                atomic_write(there, stream.read(), mode=0o644)

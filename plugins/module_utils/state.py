@@ -66,26 +66,34 @@ _RECORD: tuple[tuple[str, type], ...] = (
 _INCIDENT_ID = re.compile(r"\d{8}T\d{6}Z-[a-z_]+(?:-\d+)?")
 
 
-def load(folder: str, repair: bool = True) -> tuple[dict[str, Any], str]:
-    """Read the state: (state, what was wrong with it or "").
+def load(folder: str, spare: str = "", repair: bool = True) -> tuple[dict[str, Any], str]:
+    """Read the state: (state, what was wrong with it or ""). What `save` had to keep in `spare` is newer.
 
     A state that cannot be read is begun anew, and moved aside as `state.json.damaged` unless `repair` is False: a
     broken memory is no reason to leave an app alone, nor to touch one.
     """
     path = os.path.join(folder, STATE)
+    with contextlib.suppress(*_DAMAGE):
+        return _checked(_read(spare)), ""
     try:
-        with open(path, encoding="utf-8") as stream:
-            found = json.load(stream)
-        return _checked(found), ""
+        return _checked(_read(path)), ""
     except FileNotFoundError:
         return empty(), ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _DAMAGE as error:
         problem = f"{path} could not be read ({type(error).__name__})"
         if not repair:
             return empty(), problem
         with contextlib.suppress(OSError):
             os.replace(path, f"{path}.damaged")
         return empty(), f"{problem}; it was moved aside and begun anew"
+
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+def _read(path: str) -> Any:
+    with open(path, encoding="utf-8") as stream:
+        return json.load(stream)
 
 
 def _checked(found: Any) -> dict[str, Any]:
@@ -117,14 +125,25 @@ def _checked(found: Any) -> dict[str, Any]:
     return state
 
 
-def save(folder: str, state: Mapping[str, Any]) -> str:
-    """Write the state; "" or why it could not be written. A full disk must not stop a recovery."""
+def save(folder: str, state: Mapping[str, Any], spare: str = "") -> tuple[bool, str]:
+    """Write the state: (whether it will be remembered, why it could not be written or "").
+
+    A full disk must not stop a recovery, nor make it forget how often it has tried: `spare` is in memory.
+    """
+    text = (json.dumps(state) + "\n").encode()
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        atomic_write(os.path.join(folder, STATE), (json.dumps(state) + "\n").encode())
+        atomic_write(os.path.join(folder, STATE), text)
     except OSError as error:
-        return f"{os.path.join(folder, STATE)} cannot be written: {error.strerror or error}"
-    return ""
+        problem = f"{os.path.join(folder, STATE)} cannot be written: {error.strerror or error}"
+        try:
+            atomic_write(spare, text)
+        except OSError:
+            return False, problem
+        return True, f"{problem}; it is kept in {spare} meanwhile"
+    with contextlib.suppress(OSError):
+        os.unlink(spare)
+    return True, ""
 
 
 def read_orders(folder: str) -> dict[str, Any]:
@@ -133,8 +152,7 @@ def read_orders(folder: str) -> dict[str, Any]:
     """
     path = os.path.join(folder, ORDERS)
     try:
-        with open(path, encoding="utf-8") as stream:
-            found = json.load(stream)
+        found = _read(path)
         paused, resumed = found["paused"], found["resumed"]
         if paused is not None:
             float(paused["until"]), str(paused["reason"]), age(paused["since"], moment())
@@ -143,7 +161,7 @@ def read_orders(folder: str) -> dict[str, Any]:
         return {"paused": paused, "resumed": resumed, "problem": ""}
     except FileNotFoundError:
         return {"paused": None, "resumed": None, "problem": ""}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _DAMAGE as error:
         problem = f"{path} could not be read ({type(error).__name__}): if it held a pause, order it again"
         return {"paused": None, "resumed": None, "problem": problem}
 

@@ -71,7 +71,7 @@ class Watcher:
         self.cause = ""
         self.counts = {"probes": 0, "failed probes": 0}
         self.probe_seconds = 0.0
-        memory, damage = state.load(self.app.state)
+        memory, damage = state.load(self.app.state, self.app.spare)
         self.trouble("state", damage)
         self.incident: dict[str, Any] | None = memory["incident"]
         # A watcher was killed in the middle of a remedy.
@@ -319,7 +319,7 @@ class Watcher:
             return
         self.next_alerts = now + self.config.interval
         with contextlib.suppress(LockHeld), hold_lock(self.app.lock, 0.0, f"post alerts of {self.app.name}"):
-            memory, problem = state.load(self.app.state)
+            memory, problem = state.load(self.app.state, self.app.spare)
             self.trouble("state", problem or self.problems["state"])
             wall = self.clock.now()
             outbox = self._standing(memory["outbox"], wall)
@@ -331,7 +331,7 @@ class Watcher:
             else:
                 self.next_alerts = now + ALERT_RETRY_SECONDS
             if outbox != memory["outbox"]:
-                state.save(self.app.state, {**memory, "outbox": outbox})
+                state.save(self.app.state, {**memory, "outbox": outbox}, self.app.spare)
 
     def _standing(self, outbox: list[Any], wall: float) -> list[Any]:
         """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts."""
@@ -366,7 +366,7 @@ class Watcher:
 
     def _publish(self) -> None:
         """Write the metrics, and a note for `selfheal status`."""
-        memory, problem = state.load(self.app.state)
+        memory, problem = state.load(self.app.state, self.app.spare)
         self.trouble("state", problem or self.problems["state"])
         facts = status_facts(self.config, memory, self.clock)
         facts.update(

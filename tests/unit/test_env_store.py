@@ -206,7 +206,7 @@ def test_values_that_do_not_pass_are_not_written(host: Host) -> None:
     [
         ("directory", "is not a file"),
         ("no directory", "make it before"),
-        ("large", "that is no env"),
+        ("large", "far more than a file of its kind"),
         ("file", "a file"),
     ],
 )

@@ -181,3 +181,19 @@ def test_within_one_process_it_is_one_lock_too(tmp_path: Path) -> None:
 def test_fingerprints_are_short_and_tell_apart(data: str | bytes) -> None:
     assert re.fullmatch(r"sha256:[0-9a-f]{12}", files.fingerprint(data))
     assert files.fingerprint("abc") == files.fingerprint(b"abc") != files.fingerprint("abd")
+
+
+def test_only_a_file_of_a_sensible_size_is_read(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    assert files.read_small(str(path)) is None
+    path.write_bytes(b"A=1\n")
+    assert files.read_small(str(path)) == b"A=1\n"
+    os.truncate(path, 600 << 20)
+    with pytest.raises(files.NoFile, match=r"600 MiB.*move it away"):
+        files.read_small(str(path))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(files.NoFile, match="not a file"):
+        files.read_small(str(path))
+    with pytest.raises(files.NoFile, match="is a file; move it away"):
+        files.read_small(f"{__file__}/.env")

@@ -36,7 +36,7 @@ def test_age(then: dict[str, Any], now: dict[str, Any], seconds: float) -> None:
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     attempts = [{"remedy": "restart", "incident": "i1", "at": state.moment()}]
     wanted = {**state.empty(), "attempts": attempts, "counts": {"recovered": 2}}
-    assert state.save(str(tmp_path / "new"), wanted) == ""
+    assert state.save(str(tmp_path / "new"), wanted) == (True, "")
     assert state.load(str(tmp_path / "new")) == (wanted, "")
 
 
@@ -75,9 +75,16 @@ def test_a_damaged_state_is_moved_aside_and_told(tmp_path: Path, text: str) -> N
     assert state.load(str(tmp_path)) == (state.empty(), "")
 
 
-def test_no_room_for_the_state_is_told_and_raises_nothing(tmp_path: Path) -> None:
+def test_no_room_for_the_state_is_told_and_it_is_remembered_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in state.save(str(tmp_path / "file" / "below"), state.empty())
+    folder, spare = str(tmp_path / "file" / "below"), str(tmp_path / "spare.json")
+    wanted = {**state.empty(), "counts": {"recovered": 2}}
+    assert state.save(folder, wanted)[0] is False
+    remembered, problem = state.save(folder, wanted, spare)
+    assert (remembered, "cannot be written" in problem) == (True, True)
+    assert state.load(folder, spare) == (wanted, "")
+    assert state.save(str(tmp_path), state.empty(), spare) == (True, "")
+    assert not (tmp_path / "spare.json").exists(), "what is in its place again is newer"
 
 
 def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
