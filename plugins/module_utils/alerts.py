@@ -217,7 +217,9 @@ def _phrase(record: Mapping[str, Any], language: str) -> str:
     if "{who}" not in words:
         return words
     found = [match for line in record["evidence"] if (match := _NAMES[cause].search(line))]
-    who = found[0].group(1) if found else _SOMEBODY[language][cause]
+    names = [match.group(1) for match in found]
+    # An upstream that the inventory names says more than the variable of the env that holds its address.
+    who = next((name for name in names if not name.isupper()), names[0] if names else _SOMEBODY[language][cause])
     return " ".join(words.format(who=who).split())
 
 

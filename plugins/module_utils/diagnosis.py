@@ -158,16 +158,19 @@ def _crash_loop(facts: Facts) -> list[str]:
     # An app that lives for a second between two restarts is found "running" most of the time.
     dying = _failed_with(facts, ("refused", "reset", "timeout"))
 
-    def lived(item: Facts) -> float:
-        started, finished = item["started_seconds"], item["finished_seconds"]
-        over = item["state"] != "running" and finished is not None
-        return started - (finished if over else 0.0) if started is not None else 0.0
-
     return [
         f"{item['name']} is {item['state']}: restarted {item['restarts']} times, last exit code {item['exit_code']}"
         for item in facts["instances"]
-        if item["restarts"] >= 2 and (item["state"] == "restarting" or dying) and lived(item) < _SHORT_LIFE_SECONDS
+        if (item["state"] == "restarting" or dying) and _loops(item)
     ]
+
+
+def _loops(item: Facts) -> bool:
+    """Whether a container dies young, again: its count of restarts alone goes back to its making."""
+    started, finished = item["started_seconds"], item["finished_seconds"]
+    over = item["state"] != "running" and finished is not None
+    lived = started - (finished if over else 0.0) if started is not None else 0.0
+    return bool(item["restarts"] >= 2 and lived < _SHORT_LIFE_SECONDS)
 
 
 def _crashed(facts: Facts) -> list[str]:
@@ -281,7 +284,7 @@ def _culprits(cause: str, facts: Facts) -> tuple[str, ...]:
         bad = [
             item["service"]
             for item in facts["instances"]
-            if item["name"] in killed or (item["state"] != "running" and not item["job_done"]) or item["restarts"] >= 2
+            if item["name"] in killed or (item["state"] != "running" and not item["job_done"]) or _loops(item)
         ]
     elif cause in _ANSWERS_BADLY:
         ports = {item.get("port") for item in _failed(facts)}

@@ -12,11 +12,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from .files import atomic_write
+
+ID = re.compile(r"\d{8}T\d{6}Z-[a-z_]+(?:-\d+)?")
+"""What `new_id` gives; it names a folder."""
+KEPT, LONGEST = 20, 500
 
 
 def stamp(now: float) -> str:
@@ -106,11 +111,15 @@ def latest(folder: str) -> dict[str, Any] | None:
 
 
 def forget(folder: str, older_than: float, now: float) -> None:
-    """Delete incidents whose folder was last written more than `older_than` seconds before `now` (epoch s)."""
+    """Delete incidents whose folder was last written more than `older_than` seconds before `now` (epoch s).
+
+    The newest KEPT stay in any case (a clock may jump), more than LONGEST in none; what is no incident stays.
+    """
     import shutil  # not needed by a watcher, whose memory it would take
 
-    for name in _names(folder):
+    known = [name for name in _names(folder) if ID.fullmatch(name)]
+    for number, name in enumerate(known[KEPT:], start=KEPT):
         path = os.path.join(folder, name)
         with contextlib.suppress(OSError):
-            if now - os.stat(path).st_mtime > older_than:
+            if number >= LONGEST or now - os.stat(path).st_mtime > older_than:
                 shutil.rmtree(path, ignore_errors=True)

@@ -19,8 +19,9 @@ from .files import fingerprint
 # free_space stops when this much is free on each file system that was full.
 ENOUGH_BYTES = 256 * 1024 * 1024
 _WALK_SECONDS = 2.0
-# What log rotation leaves behind: app.log.1, app.log.2.gz, syslog-20250527.
-_ROTATED = re.compile(r".+\.(?:gz|xz|zst|bz2)|.+\.\d+|.+-\d{8}(?:\.\w+)?")
+# What logrotate leaves beside a log: app.log.1, app.log.2.gz, app.log-20250527.gz, app-20250527.log (logrotate(8)). The
+# log itself must be there: mysql-bin.000001 and dump-20250527.sql are nobody's old log.
+_ROTATED = re.compile(r"(.+?)(?:\.[1-9]\d{0,2}|-\d{8}(?:-\d{1,10})?)(\.log)?(?:\.(?:gz|xz|zst|bz2))?")
 
 
 class RemedyError(Exception):
@@ -66,9 +67,10 @@ def restart(app: App, services: Sequence[str]) -> str:
     project = Project(app.name, app.directory)
     running = [item for item in project.containers() if item["state"] in ("running", "paused", "restarting")]
     wanted = [item for item in running if item["service"] in services] if services else []
-    wanted = wanted or [item for item in running if item["ports"]] or running
+    if not services:
+        wanted = [item for item in running if item["ports"]] or running
     if not wanted:
-        raise RemedyError("no container of the app runs")
+        raise RemedyError(f"no container of {' and '.join(services) or 'the app'} runs, so there is none to restart")
     _succeed(project.restart([item["id"] for item in wanted]), "docker restart:")
     return f"killed and started {', '.join(item['name'] for item in wanted)}"
 
@@ -164,18 +166,18 @@ def restart_engine() -> str:
 
 
 def free_space(app: App) -> str:
-    """Delete rotated logs, old journal, dangling images and build cache, until there is room; never anything else."""
+    """Delete rotated logs, old journal, dangling images and build cache, where room lacks; never anything else."""
     paths = [app.directory, app.state, engine.data_root(), f"/var/log/{app.name}", "/var/log"]
     before = _free(paths)
     done: list[str] = []
-    for what, act in (
-        ("rotated logs", _delete_rotated_logs),
-        ("old journal", lambda: engine.run(["journalctl", "--vacuum-size=50M"], 30.0)),
-        ("dangling images", lambda: engine.run(["docker", "image", "prune", "--force"], 60.0)),
-        ("build cache", lambda: engine.run(["docker", "builder", "prune", "--force"], 60.0)),
+    for what, where, act in (
+        ("rotated logs", "", _delete_rotated_logs),
+        ("old journal", "/var/log", lambda: engine.run(["journalctl", "--vacuum-size=50M"], 30.0)),
+        ("dangling images", engine.data_root(), lambda: engine.run(["docker", "image", "prune", "--force"], 60.0)),
+        ("build cache", engine.data_root(), lambda: engine.run(["docker", "builder", "prune", "--force"], 60.0)),
     ):
-        if done and all(free >= ENOUGH_BYTES for free in _free(paths).values()):
-            break
+        if where and not _is_short(where):
+            continue
         act()
         done.append(what)
     freed = sum(max(0, after - before.get(path, 0)) for path, after in _free(paths).items())
@@ -189,14 +191,25 @@ def _free(paths: Sequence[str]) -> dict[str, int]:
     return {item["path"]: item["free_bytes"] for item in host.disk(paths)}
 
 
-def _delete_rotated_logs() -> None:
-    for root, _folders, names in os.walk("/var/log"):
-        for name in names:
-            path = os.path.join(root, name)
-            # The journal's files are its own to delete.
-            if _ROTATED.fullmatch(name) and "/journal/" not in path and not os.path.islink(path):
+def _is_short(path: str) -> bool:
+    return any(free < ENOUGH_BYTES for free in _free([path]).values())
+
+
+def _delete_rotated_logs(top: str = "/var/log") -> None:
+    """Delete what logrotate left, on file systems that are short of room alone."""
+    short: dict[int, bool] = {}
+    for root, folders, names in os.walk(top):
+        # The journal's files are its own to delete.
+        folders[:] = [name for name in folders if name != "journal"]
+        device = os.lstat(root).st_dev
+        if device not in short:
+            short[device] = _is_short(root)
+        for name in names if short[device] else ():
+            rotated = _ROTATED.fullmatch(name)
+            live = rotated and (rotated[1] + (rotated[2] or ""))
+            if live and live in names and live != name and not os.path.islink(os.path.join(root, name)):
                 with contextlib.suppress(OSError):
-                    os.unlink(path)
+                    os.unlink(os.path.join(root, name))
 
 
 def _biggest(roots: Sequence[str]) -> list[tuple[str, int]]:

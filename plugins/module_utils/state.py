@@ -12,11 +12,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from . import incident
 from .files import atomic_write
 
 STATE, ORDERS = "state.json", "orders.json"
@@ -63,7 +63,6 @@ _RECORD: tuple[tuple[str, type], ...] = (
     *((key, list) for key in ("evidence", "remedies", "timeline", "files")),
     *((key, bool) for key in ("healthy", "escalated")),
 )
-_INCIDENT_ID = re.compile(r"\d{8}T\d{6}Z-[a-z_]+(?:-\d+)?")
 
 
 def load(folder: str, spare: str = "", repair: bool = True) -> tuple[dict[str, Any], str]:
@@ -107,7 +106,7 @@ def _checked(found: Any) -> dict[str, Any]:
             if not isinstance(record[key], kind):
                 raise TypeError(key)
         # It names a folder.
-        if not _INCIDENT_ID.fullmatch(record["id"]):
+        if not incident.ID.fullmatch(record["id"]):
             raise ValueError("id")
         for one in record["remedies"]:
             str(one["name"]), str(one["result"]), bool(one["done"]), float(one["seconds"])

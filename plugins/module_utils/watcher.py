@@ -84,20 +84,21 @@ class Watcher:
     def turn(self) -> None:
         """Ask, and do what the answer calls for."""
         now = self.clock.monotonic()
+        rested = now >= self.next_recovery
         orders = state.read_orders(self.app.state)
         self.trouble("orders", orders["problem"])
         paused = state.pause_left(orders, self.clock.now()) > 0
         self._measure()
         found = self._suspect(now)
         if found is None:
-            if self.incident is not None and now >= self.next_recovery:
+            if self.incident is not None and rested:
                 self._recover(None)
             elif self.incident is None and self.passed and not paused:
                 self._look_back(now)
             self.failed, self.passed = None, False
         elif paused:
             self._tell("paused", "")
-        elif now >= self.next_recovery or self.incident is None:
+        elif rested or (self.incident is None and not self.problems.get("turn")):
             confirmed = self._confirm(found)
             if confirmed is not None:
                 self._recover(confirmed)
@@ -110,7 +111,8 @@ class Watcher:
         if now >= self.next_metrics:
             self.next_metrics = now + METRICS_SECONDS
             self._publish()
-        self.trouble("turn", "")
+        if rested:
+            self.trouble("turn", "")
         self.notify("WATCHDOG=1")
 
     def _suspect(self, now: float) -> Mapping[str, Any] | None:
