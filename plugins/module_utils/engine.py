@@ -306,14 +306,17 @@ class Project:
 
 
 def seconds_since(text: str, now: float) -> float | None:
-    """Seconds from one of the engine's RFC 3339 times to `now` (epoch s); None for "never" (the year 1) or no time."""
+    """Seconds from one of the engine's RFC 3339 times to `now` (epoch s); None for "never" (the year 1) or no time.
+
+    A time to come says that the clock was set back: then nothing is known, None.
+    """
     try:
         found = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
     except ValueError:
         return None
     fraction = text[19:].rstrip("Z") or ".0"
     begun = found.timestamp() + (float(fraction) if fraction[1:].isdigit() else 0.0)
-    return round(now - begun, 3) if found.year > 1970 else None
+    return round(now - begun, 3) if found.year > 1970 and begun <= now + 1.0 else None
 
 
 def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:

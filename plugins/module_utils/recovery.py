@@ -187,7 +187,7 @@ class _Recovery:
         if self.watch:
             orders = state.read_orders(self.app.state)
         forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
-        paused = orders["paused"] if state.pause_left(orders, self.clock.now()) > 0 else None
+        paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
         attempts = [
             Attempt(one["remedy"], state.age(one["at"], now), one["incident"])
             for one in self.memory["attempts"]

@@ -172,6 +172,9 @@ def write_orders(folder: str, orders: Mapping[str, Any]) -> None:
     atomic_write(os.path.join(folder, ORDERS), (json.dumps(kept) + "\n").encode())
 
 
-def pause_left(orders: Mapping[str, Any], now: float) -> float:
-    """Seconds that a pause still lasts, 0.0 when there is none. It ends by the wall clock: a person said until when."""
-    return max(0.0, float(orders["paused"]["until"]) - now) if orders["paused"] else 0.0
+def pause_left(orders: Mapping[str, Any], now: Mapping[str, Any]) -> float:
+    """Seconds that a pause still lasts at a moment, 0.0 when there is none; a clock that is set changes nothing."""
+    paused = orders["paused"]
+    if not paused:
+        return 0.0
+    return max(0.0, float(paused["until"]) - float(paused["since"]["wall"]) - age(paused["since"], now))

@@ -87,7 +87,7 @@ class Watcher:
         rested = now >= self.next_recovery
         orders = state.read_orders(self.app.state)
         self.trouble("orders", orders["problem"])
-        paused = state.pause_left(orders, self.clock.now()) > 0
+        paused = state.pause_left(orders, state.moment(self.clock.now(), now)) > 0
         self._measure()
         found = self._suspect(now)
         if found is None:
@@ -338,11 +338,11 @@ class Watcher:
     def _standing(self, outbox: list[Any], wall: float) -> list[Any]:
         """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts."""
         outbox = alerts.add(outbox, alerts.watchdog(self.app.name, self.app.host), wall)
-        paused = state.read_orders(self.app.state)["paused"]
+        orders, now = state.read_orders(self.app.state), state.moment(wall, self.clock.monotonic())
+        paused = orders["paused"]
         lasting = alerts.lasting_pause(self.app.name, self.app.host, paused or {}, self.app.language)
-        if paused and float(paused["until"]) > wall:
-            since = state.age(paused["since"], state.moment(wall, self.clock.monotonic()))
-            if since >= self.config.pause_alert_seconds:
+        if paused and state.pause_left(orders, now) > 0:
+            if state.age(paused["since"], now) >= self.config.pause_alert_seconds:
                 outbox = alerts.add(outbox, lasting, wall)
         else:
             outbox = alerts.end(outbox, lasting, wall)
@@ -423,7 +423,7 @@ def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dic
     forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
     ages = [state.age(one["at"], now) for one in memory["attempts"] if one["remedy"] in TOUCHING]
     attempts = [age for age in ages if age < min(forgiven, config.policy.window)]
-    left = state.pause_left(orders, clock.now())
+    left = state.pause_left(orders, now)
     return {
         "incident": memory["incident"],
         "attempts": len(attempts),

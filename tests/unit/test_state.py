@@ -88,10 +88,11 @@ def test_no_room_for_the_state_is_told_and_it_is_remembered_elsewhere(tmp_path: 
 
 
 def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
-    paused = {"until": 100.0, "reason": "a new disk", "since": state.moment()}
+    paused = {"until": 100.0, "reason": "a new disk", "since": moment(70, 5)}
     state.write_orders(str(tmp_path), {"paused": paused, "resumed": None})
     orders = state.read_orders(str(tmp_path))
-    assert [state.pause_left(orders, now) for now in (90.0, 100.0, 110.0)] == [10.0, 0.0, 0.0]
+    left = [state.pause_left(orders, now) for now in (moment(90, 25), moment(100, 35), moment(4000, 25))]
+    assert left == [10.0, 0.0, 10.0], "the clock was put forward, and the pause lasts as long as it was ordered for"
 
 
 def test_damaged_orders_order_nothing(tmp_path: Path) -> None:
