@@ -15,7 +15,7 @@ from typing import Any
 
 from . import agent_config, incident, observe, report, state, watcher
 from .agent_config import Config, ConfigError
-from .files import LockHeld, explain
+from .files import LockHeld, explain, is_locked
 from .observe import Clock
 from .recovery import recover
 
@@ -131,7 +131,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "checks": checks["summary"],
         "watcher": {"alive": note["alive"], "since_seconds": note["age"], "pid": note["pid"]},
         "cause": open_one["cause"] if open_one else "",
-        "hold": open_one["hold"] if open_one else "",
+        "hold": open_one["hold"] if open_one else note["hold"],
         "paused": {key: facts["paused"][key] for key in ("until", "reason", "left")} if facts["paused"] else None,
         "breaker": {"open": facts["breaker_open"], "attempts": facts["attempts"], "of": config.policy.attempts},
         "incident": {key: open_one[key] for key in ("id", "cause", "seconds", "next_step")} if open_one else None,
@@ -144,26 +144,18 @@ def _status(given: argparse.Namespace, root: str) -> int:
 
 
 def _note(config: Config, root: str, clock: Clock) -> dict[str, Any]:
-    """What the watcher left: {alive, age in seconds or None, pid, problems}."""
-    nothing: dict[str, Any] = {"alive": False, "age": None, "pid": 0, "problems": []}
+    """What the watcher left: {alive, age in seconds or None, pid, problems, hold: why it does nothing, or ""}."""
+    nothing: dict[str, Any] = {"alive": False, "age": None, "pid": 0, "problems": [], "hold": ""}
     try:
         with open(watcher.note_path(root, config.app.name), encoding="utf-8") as stream:
             note = json.load(stream)
         age = state.age(note["at"], state.moment(clock.now(), clock.monotonic()))
-        lives = age < watcher.METRICS_SECONDS + config.silence or _recovers(config)
+        lives = age < watcher.METRICS_SECONDS + config.silence or is_locked(config.app.lock)
         os.kill(int(note["pid"]), 0)
-        return {"alive": lives, "age": round(age, 1), "pid": note["pid"], "problems": list(note["problems"])}
+        told = {"problems": list(note["problems"]), "hold": str(note["hold"])}
+        return {"alive": lives, "age": round(age, 1), "pid": note["pid"], **told}
     except (OSError, ValueError, KeyError, TypeError):
         return nothing
-
-
-def _recovers(config: Config) -> bool:
-    """Whether somebody works on the app just now: then the watcher has no time for notes."""
-    try:
-        with open(config.app.lock, encoding="utf-8") as stream:
-            return bool(stream.read().strip())
-    except OSError:
-        return False
 
 
 def _status_text(told: Mapping[str, Any]) -> str:
@@ -176,6 +168,8 @@ def _status_text(told: Mapping[str, Any]) -> str:
     if told["incident"]:
         lines.append(f"incident {told['incident']['id']}: {told['hold'] or 'being worked on'}")
         lines += [f"next: {told['incident']['next_step']}"] if told["incident"]["next_step"] else []
+    elif told["hold"] and not told["paused"]:
+        lines.append(f"nothing is done just now: {told['hold']}")
     breaker = told["breaker"]
     word = "OPEN, nothing more is tried until the oldest attempt is out of its window" if breaker["open"] else "closed"
     lines.append(f"breaker: {word} ({breaker['attempts']} of {breaker['of']} attempts)")

@@ -78,7 +78,11 @@ def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str 
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
+        # What has left the group, or waits for a dying disk, may hold the pipes for ever.
+        try:
+            out, err = process.communicate(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            out, err = "", ""
         return Result(124, out, f"{err}\n{' '.join(argv[:4])} … did not end within {timeout:.0f} s".strip())
 
 

@@ -135,6 +135,18 @@ def sweep_temporaries(directory: str, older_than: float, now: float) -> list[str
     return sorted(gone)
 
 
+def is_locked(path: str) -> bool:
+    """Whether somebody holds the lock file just now."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def hold_lock(path: str, timeout: float, what: str) -> Iterator[None]:
     """Hold the lock file ``path`` for the ``with`` block; ``what`` says what for, e.g. "recover christmas-backend".

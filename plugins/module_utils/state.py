@@ -80,7 +80,8 @@ def load(folder: str, spare: str = "", repair: bool = True) -> tuple[dict[str, A
         return empty(), ""
     except _DAMAGE as error:
         problem = f"{path} could not be read ({type(error).__name__})"
-        if not repair:
+        # That it could not be read just now says nothing of what is in it.
+        if not repair or (isinstance(error, OSError) and not isinstance(error, IsADirectoryError)):
             return empty(), problem
         with contextlib.suppress(OSError):
             os.replace(path, f"{path}.damaged")

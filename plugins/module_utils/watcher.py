@@ -61,6 +61,8 @@ class Watcher:
         self.failed: dict[str, Any] | None = None
         self.good: float | None = _last_good(self.app.root, self.app.name)
         self.answered: float | None = None
+        if self.good is not None:
+            self.answered = clock.monotonic() - max(0.0, clock.now() - self.good)
         self.busy, self.ticks = 0.0, host.cpu_ticks()
         self.kills, self.passed = host.oom_kills(), False
         self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = self.next_look = 0.0
@@ -91,6 +93,8 @@ class Watcher:
         self._measure()
         found = self._suspect(now)
         if found is None:
+            if self.incident is None:
+                self._tell("", "")
             if self.incident is not None and rested:
                 self._recover(None)
             elif self.incident is None and self.passed and not paused:
@@ -149,11 +153,13 @@ class Watcher:
 
         beside = threading.Timer(self.config.response_seconds / 8, ask_beside)
         beside.daemon = True
-        beside.start()
+        # A host that has no room for a thread is no reason to ask nothing.
+        with contextlib.suppress(RuntimeError):
+            beside.start()
         first = self._run(checks)
         beside.cancel()
         late = not first["ok"] and any(item["kind"] == "timeout" for item in first["results"])
-        if late:
+        if late and beside.is_alive():
             beside.join(self.config.response_seconds * 2)
         self.counts["probes"] += 1
         self.counts["failed probes"] += not first["ok"]
@@ -168,6 +174,7 @@ class Watcher:
         return first
 
     def _run(self, checks: list[Any]) -> dict[str, Any]:
+        self.notify("WATCHDOG=1")
         found: dict[str, Any] = probe.run_checks(
             checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep
         )
@@ -283,7 +290,7 @@ class Watcher:
     def _forget_views(self) -> None:
         """After a recovery everything is looked at anew."""
         self.next_host = 0.0
-        self.stamp, self.odd = (), None
+        self.stamp, self.odd = None, None
 
     def _tell(self, hold: str, cause: str) -> None:
         """Say why nothing is done, in the journal and to systemd, once."""
