@@ -90,7 +90,7 @@ _SOMEBODY = {
 _REMEDIES = {
     "en": {
         "restart": "restart",
-        "up": "start",
+        "up": "container started",
         "recreate": "new containers",
         "proved_env": "env from the vault",
         "last_good_env": "last good env",
@@ -103,7 +103,7 @@ _REMEDIES = {
     },
     "ko": {
         "restart": "재시작",
-        "up": "시작",
+        "up": "컨테이너 시작",
         "recreate": "컨테이너 재생성",
         "proved_env": "볼트의 환경 변수",
         "last_good_env": "마지막 정상 환경 변수",

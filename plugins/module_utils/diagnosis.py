@@ -204,6 +204,11 @@ def _network(facts: Facts) -> list[str]:
     return list(facts["network"])
 
 
+def is_busy(load: Facts) -> bool:
+    """Whether the host has more to do than its processors can."""
+    return bool(load["cpu_busy"] >= BUSY_SHARE or load["cpu_pressure"] >= BUSY_PRESSURE)
+
+
 def _overloaded(facts: Facts) -> list[str]:
     failed = _failed(facts)
     slow = [item for item in failed if item["kind"] in ("timeout", "latency")]
@@ -216,7 +221,7 @@ def _overloaded(facts: Facts) -> list[str]:
     answered = load["answered_seconds"]
     if answered is None or answered > SILENT_SECONDS:
         return []
-    if load["cpu_busy"] < BUSY_SHARE and load["cpu_pressure"] < BUSY_PRESSURE:
+    if not is_busy(load) or load["idle"]:
         return []
     busy = f"the processors are {load['cpu_busy']:.0%} busy, pressure {load['cpu_pressure']:.0f} %"
     return [*told, f"{busy}; the last good answer was {answered:.0f} s ago"]

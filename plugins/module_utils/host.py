@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
@@ -89,6 +90,50 @@ def oom_kills(path: str = "/proc/vmstat") -> int:
             return next((int(line.split()[1]) for line in stream if line.startswith("oom_kill ")), 0)
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Say whether these processes and their children neither ran nor wanted to for a third of a second.
+
+    Whoever is short of processors waits for one (state R); who hangs waits for something else, or is stopped (proc(5)).
+    """
+    family = {pid for pid in pids if pid > 0}
+    first, ran = _work(family)
+    for _ in range(6):
+        if ran:
+            return False
+        sleep(0.05)
+        ticks, ran = _work(family)
+        ran = ran or ticks != first
+    return not ran
+
+
+def _work(family: set[int]) -> tuple[int, bool]:
+    """(ticks so far, whether a thread is runnable) of processes and all their children."""
+    parents: dict[int, int] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                parents[int(entry)] = int(_stat(f"/proc/{entry}/stat")[1])
+    grown = True
+    while grown:
+        children = {pid for pid, parent in parents.items() if parent in family} - family
+        family = family | children
+        grown = bool(children)
+    ticks, runnable = 0, False
+    for pid in family:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = _stat(f"/proc/{pid}/stat")
+            ticks += int(fields[11]) + int(fields[12])
+            for task in os.listdir(f"/proc/{pid}/task"):
+                runnable = runnable or _stat(f"/proc/{pid}/task/{task}/stat")[0] == "R"
+    return ticks, runnable
+
+
+def _stat(path: str) -> list[str]:
+    """The fields of a process that stand behind its name, the state first."""
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read().rpartition(")")[2].split()
 
 
 def engine_process(path: str = "/run/docker.pid") -> dict[str, bool]:

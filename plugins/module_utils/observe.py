@@ -12,7 +12,7 @@ from typing import Any, Callable, NamedTuple
 
 from . import dotenv, engine, host, kernel, probe, release, secret_rules, supabase
 from .app import App
-from .diagnosis import diagnose
+from .diagnosis import diagnose, is_busy
 from .files import NoFile, explain, fingerprint, read_small
 from .redact import redact
 
@@ -104,7 +104,7 @@ def read(
         "ports": [],
         "upstream": [],
         "network": [],
-        "load": {"cpu_busy": 0.0, "answered_seconds": None, **_pressure(), **seen.load},
+        "load": {"cpu_busy": 0.0, "answered_seconds": None, "idle": False, **_pressure(), **seen.load},
         "probe": seen.probe or ask(app, known, 0.0, clock),
         "passed": seen.passed,
     }
@@ -118,6 +118,8 @@ def read(
         if not facts["probe"]["ok"]:
             _read_upstream(app, facts, clock)
             facts["network"] = engine.broken_network(facts["instances"])
+            if is_busy(facts["load"]) and any(item["kind"] == "timeout" for item in facts["probe"]["results"]):
+                facts["load"]["idle"] = host.idle([item["pid"] for item in facts["instances"]], clock.sleep)
     at_fault = not facts["probe"]["ok"] and not env["findings"] and diagnose(facts).cause != "upstream_down"
     if given is not None and at_fault:
         env["findings"] = _differences(app, env["values"], given)

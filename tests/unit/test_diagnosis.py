@@ -58,7 +58,7 @@ def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "oom": [],
         "images_missing": [],
         "network": [],
-        "load": {"cpu_busy": 0.2, "cpu_pressure": 0.0, "answered_seconds": 1.0},
+        "load": {"cpu_busy": 0.2, "cpu_pressure": 0.0, "answered_seconds": 1.0, "idle": False},
         "ports": [{"port": 8000, "holders": []}],
         "upstream": [],
         "passed": None,
@@ -71,7 +71,7 @@ SHORT = {"started_seconds": 2.0, "finished_seconds": 1.0}
 REFUSED = result("health", "refused", "health")
 LATE = result("health", "timeout", "health")
 DOWN = {"answers": False, "kind": "down", "reason": "no socket"}
-BUSY = {"cpu_busy": 0.99, "cpu_pressure": 80.0, "answered_seconds": 3.0}
+BUSY = {"cpu_busy": 0.99, "cpu_pressure": 80.0, "answered_seconds": 3.0, "idle": False}
 UPSTREAM = [{"name": "SUPABASE_URL", "reason": "no answer"}]
 KILLED = [
     {"container": "shop-backend-1", "limit_bytes": 512 << 20, "peak_bytes": 511 << 20, "line": "", "seconds": 3.0}
@@ -190,6 +190,7 @@ CASES = [
     ),
     ("the way to it", facts(REFUSED, network=["the port published for it does not"]), "network_broken", "published"),
     ("slow, and the host is busy", facts(LATE, load=BUSY), "overloaded", "99% busy"),
+    ("the host is busy, and the app does nothing at all", facts(LATE, load={**BUSY, "idle": True}), "hung", "timeout"),
     ("busy, and silent for half a minute", facts(LATE, load={**BUSY, "answered_seconds": 31.0}), "hung", "timeout"),
     ("busy, and nobody knows of an answer", facts(LATE, load={**BUSY, "answered_seconds": None}), "hung", "timeout"),
     ("busy, but what it answers is wrong", facts(LATE, result("data", "status"), load=BUSY), "hung", "timeout"),
