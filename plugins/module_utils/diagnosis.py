@@ -195,8 +195,11 @@ def _upstream(facts: Facts) -> list[str]:
     failed = _failed(facts)
     if failed and all(item["proves"] == "frontend" for item in failed):
         return [f"`{item['name']}`: {item['reason']}; the app's own checks pass" for item in failed]
+    # A name that does not resolve says nothing of the app, and no restart makes it resolve.
+    if failed and all(item["kind"] == "dns" for item in failed):
+        return [f"`{item['name']}`: {item['reason']}" for item in failed]
     # Whoever waits for an upstream looks hung; whoever cannot be reached at all has a trouble of its own.
-    own = _failed_with(facts, ("refused", "reset", "unreachable", "dns"))
+    own = _failed_with(facts, ("refused", "reset", "unreachable"))
     return [] if own else [f"{item['name']}: {item['reason']}" for item in facts["upstream"]]
 
 
@@ -251,7 +254,7 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("upstream_down", _upstream),
     ("network_broken", _network),
     ("overloaded", _overloaded),
-    ("not_listening", _probed(("refused", "reset", "dns", "unreachable"))),
+    ("not_listening", _probed(("refused", "reset", "unreachable"))),
     ("hung", _probed(("timeout",))),
     ("erroring", _probed(("status", "body", "header", "latency", "tls", "answer"))),
 )

@@ -274,7 +274,7 @@ class Watcher:
             self.notify(f"WATCHDOG_USEC={self.config.silence * 1e6:.0f}")
             self._forget_views()
         decision = outcome["decision"]
-        self.trouble("recovery", "; ".join(outcome["problems"]))
+        self.trouble("recovery", "; ".join(sorted(outcome["problems"])))
         self.incident = None if outcome["healthy"] else outcome["incident"]
         self.next_metrics = 0.0
         if outcome["healthy"]:

@@ -195,6 +195,7 @@ CASES = [
     ("busy, and nobody knows of an answer", facts(LATE, load={**BUSY, "answered_seconds": None}), "hung", "timeout"),
     ("busy, but what it answers is wrong", facts(LATE, result("data", "status"), load=BUSY), "hung", "timeout"),
     ("slow by its own measure only", facts(result("data", "latency")), "overloaded", "data"),
+    ("a name that does not resolve", facts(result("health", "dns", "health")), "upstream_down", "dns"),
     ("nobody listens", facts(REFUSED), "not_listening", "refused"),
     ("no answer in time", facts(result("health", "timeout", "health")), "hung", "timeout"),
     ("errors", facts(result("health", "", ok=True), result("data", "status")), "erroring", "data"),

@@ -1,0 +1,223 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The command on the host: what it prints and writes, and its exit codes: 0 well, 1 sick, 2 it could not be done."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import agent, incident, observe, state, watcher
+
+KEY = "Vq3mZk8TtPw2Lr9xHs5B"
+Run = Callable[..., tuple[int, str, str]]
+
+
+def configure(root: Path, name: str = "shop", **more: Any) -> Path:
+    path = root / "etc/selfheal" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "app": name,
+        "variables": [{"name": "KEY", "kind": "token"}],
+        "checks": [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}],
+        **more,
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    (root / "opt" / name).mkdir(parents=True, exist_ok=True)
+    (root / "opt" / name / ".env").write_text(f"KEY={KEY}\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run one command on a host with one healthy app, and return its exit code, output and errors."""
+    configure(tmp_path)
+    answer(monkeypatch, "")
+
+    def command(*words: str) -> tuple[int, str, str]:
+        code = agent.main(words, str(tmp_path))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return command
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    """Let the app answer well, or badly for a reason."""
+    result = {"name": "health", "ok": not reason, "reason": reason or "got 200 in 0.01 s", "proves": "health"}
+    found = {"ok": not reason, "summary": f"{int(not reason)} of 1 checks passed", "results": [result]}
+    monkeypatch.setattr(observe, "ask", lambda *_: found)
+
+
+def folder(root: Path) -> str:
+    return str(root / "var/lib/selfheal/shop")
+
+
+def write_incident(root: Path, identity: str, **more: Any) -> None:
+    record = {
+        **{"id": identity, "app": "shop", "cause": "hung", "meaning": "it hangs", "seen": "", "seconds": 2.5},
+        **{"healthy": True, "evidence": [], "remedies": [], "hold": "", "next_step": "", "timeline": [], "files": []},
+    }
+    incident.write(os.path.join(folder(root), "incidents"), {**record, **more}, {})
+
+
+def test_a_healthy_app(run: Run) -> None:
+    code, text, _ = run("status")
+    assert code == agent.GOOD
+    assert "shop: healthy (1 of 1 checks passed)" in text
+    assert "watcher: NOT alive: systemctl status selfheal@shop.timer" in text
+    code, text, _ = run("status", "--json")
+    told = json.loads(text)
+    assert (code, told["healthy"], told["paused"], told["incident"]) == (agent.GOOD, True, None, None)
+    assert told["breaker"] == {"open": False, "attempts": 0, "of": 5}
+    assert run("probe")[0] == agent.GOOD
+
+
+def test_a_sick_app(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, "connection refused")
+    assert run("status")[:2] == (agent.SICK, run("status")[1])
+    code, text, _ = run("probe")
+    assert (code, text) == (agent.SICK, "[ ] health: connection refused\n0 of 1 checks passed\n")
+    assert not json.loads(run("probe", "--json")[1])["ok"]
+
+
+def test_a_watcher_that_lives_is_known_by_its_note(run: Run, tmp_path: Path) -> None:
+    path = Path(watcher.note_path(str(tmp_path), "shop"))
+    path.parent.mkdir(parents=True)
+    note = {"at": state.moment(), "pid": os.getpid(), "problems": ["no room for metrics"], "hold": "", "good": None}
+    path.write_text(json.dumps(note), encoding="utf-8")
+    text = run("status")[1]
+    assert "watcher: alive" in text
+    assert "problem: no room for metrics" in text
+    long_ago = {**note, "at": {**note["at"], "monotonic": note["at"]["monotonic"] - 3600}}
+    path.write_text(json.dumps(long_ago), encoding="utf-8")
+    assert "NOT alive" in run("status")[1]
+    path.write_text('{"at', encoding="utf-8")
+    assert "NOT alive" in run("status")[1]
+
+
+def test_pause_and_resume(run: Run, tmp_path: Path) -> None:
+    code, text, _ = run("pause", "--for", "2h", "--reason", " a new\ndisk ")
+    assert code == agent.GOOD
+    assert "paused until" in text
+    assert "a new disk" in text
+    paused = json.loads(run("status", "--json")[1])["paused"]
+    assert paused["reason"] == "a new disk"
+    assert 7100 < paused["left"] <= 7200
+    assert "PAUSED for another 1" in run("status")[1]
+    assert "the pause is over" in run("resume")[1]
+    assert "was not paused" in run("resume")[1]
+    assert state.read_orders(folder(tmp_path))["paused"] is None
+    assert state.read_orders(folder(tmp_path))["resumed"] is not None
+
+
+@pytest.mark.parametrize("time", ["", "10", "-5m", "0s", "1.5h", "8d", "5 m", "forever", "999999d"])
+def test_no_pause_without_an_end(run: Run, tmp_path: Path, time: str) -> None:
+    code, _, error = run("pause", f"--for={time}", "--reason", "work")
+    assert code == agent.WRONG
+    assert "write 90s, 30m, 2h or 1d" in error
+    assert not os.path.exists(folder(tmp_path))
+
+
+def test_no_pause_without_a_reason(run: Run, tmp_path: Path) -> None:
+    code, _, error = run("pause", "--for", "1h", "--reason", "  ")
+    assert code == agent.WRONG
+    assert "--reason" in error
+    assert not os.path.exists(folder(tmp_path))
+
+
+def test_incidents_newest_first(run: Run, tmp_path: Path) -> None:
+    assert run("incidents")[:2] == (agent.GOOD, "no incident so far\n")
+    for day in ("20250525", "20250527", "20250526"):
+        write_incident(tmp_path, f"{day}T020000Z-hung")
+    (tmp_path / "var/lib/selfheal/shop/incidents/20250528T020000Z-hung").mkdir()  # nothing in it
+    code, text, _ = run("incidents", "--last", "2")
+    assert code == agent.GOOD
+    assert text.splitlines()[0] == "20250527T020000Z-hung: healthy after 2.5 s; nothing had to be done"
+    assert text.splitlines()[2].startswith("2 shown; ")
+    assert [one["id"][:8] for one in json.loads(run("incidents", "--json")[1])] == ["20250527", "20250526", "20250525"]
+    assert run("incidents", "--last", "0")[0] == agent.WRONG
+
+
+def test_a_damaged_state_is_told_and_left_for_the_watcher(run: Run, tmp_path: Path) -> None:
+    path = Path(folder(tmp_path)) / state.STATE
+    path.parent.mkdir(parents=True)
+    path.write_text('{"inc', encoding="utf-8")
+    assert f"problem: {path} could not be read" in run("status")[1]
+    assert path.exists()
+
+
+def test_damaged_orders_are_told(run: Run, tmp_path: Path) -> None:
+    path = Path(folder(tmp_path)) / state.ORDERS
+    path.parent.mkdir(parents=True)
+    path.write_text('{"pau', encoding="utf-8")
+    assert f"problem: {path}" in run("status")[1]
+
+
+def test_a_broken_config(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "etc/selfheal/shop.json"
+    path.write_text("{", encoding="utf-8")
+    code, text, _ = run("status")
+    assert code == agent.WRONG
+    assert "is no JSON" in text
+    told = json.loads(run("status", "--json")[1])
+    assert (told["app"], told["healthy"]) == ("shop", False)
+    assert "is no JSON" in told["problems"][0]
+    for words in (["probe"], ["recover"], ["incidents"], ["resume"], ["pause", "--for", "1h", "--reason", "x"]):
+        code, _, error = run(*words)
+        assert code == agent.WRONG
+        assert "is no JSON" in error
+    assert not os.path.exists(folder(tmp_path))
+
+
+def test_check_config(run: Run, tmp_path: Path) -> None:
+    path = configure(tmp_path)
+    assert run("check-config", str(path))[:2] == (agent.GOOD, f"{path}: good, for shop\n")
+    code, _, error = run("check-config", str(configure(tmp_path, interval=0)))
+    assert code == agent.SICK
+    assert "`interval`" in error
+
+
+def test_which_app(run: Run, tmp_path: Path) -> None:
+    configure(tmp_path, "blog")
+    code, _, error = run("status")
+    assert code == agent.WRONG
+    assert "blog, shop: say which with --app" in error
+    assert run("status", "--app", "blog")[1].startswith("blog: healthy")
+    code, _, error = run("status", "--app", "forum")
+    assert code == agent.WRONG
+    assert "there is: blog, shop" in error
+    configure(tmp_path, "blog", app="forum")
+    assert "`app` is 'forum'" in run("probe", "--app", "blog")[2]
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["heal"], ["status", "--yaml"], ["pause", "--for", "1h"], ["incidents", "--last", "x"]]
+)
+def test_wrong_words(run: Run, words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*words)
+    assert ended.value.code == 2
+
+
+def test_no_value_of_a_secret_is_shown(run: Run) -> None:
+    for words in (["status"], ["status", "--json"], ["probe", "--json"], ["incidents"]):
+        assert KEY not in "".join(run(*words)[1:])
+
+
+def test_systemd_is_told_where_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    agent.notify("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "n"))
+        listener.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
+        agent.notify("WATCHDOG=1")
+        assert listener.recv(100) == b"WATCHDOG=1"
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    agent.notify("WATCHDOG=1")  # said on stderr, and no more

@@ -1,0 +1,87 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The agent's config: what makes no sense is refused with the file, the key and the fix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config
+from ansible_collections.christmas.selfheal.plugins.module_utils.agent_config import ConfigError, load
+
+CONFIG: dict[str, Any] = {
+    "app": "shop",
+    "variables": [{"name": "KEY", "kind": "token"}],
+    "checks": [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}],
+}
+
+
+def written(root: Path, content: Any) -> str:
+    path = Path(agent_config.path_of("shop", str(root)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return str(path)
+
+
+def test_what_is_not_written_has_a_default(tmp_path: Path) -> None:
+    config = load(written(tmp_path, CONFIG), str(tmp_path))
+    assert (config.interval, config.response_seconds, config.keep_days) == (1.0, 2.0, 30.0)
+    assert config.policy.attempts == 5
+    assert (config.alertmanager, config.metrics_directory) == ("", "")
+    assert config.app.directory == str(tmp_path / "opt/shop")
+    assert agent_config.apps(str(tmp_path)) == ["shop"]
+
+
+def test_a_checks_own_timeout_counts(tmp_path: Path) -> None:
+    checks = [CONFIG["checks"][0], {"name": "slow", "url": "http://127.0.0.1:1/", "timeout": 9}]
+    config = load(written(tmp_path, {**CONFIG, "response_seconds": 3, "checks": checks}), str(tmp_path))
+    assert [check["timeout"] for check in config.app.checks] == [3.0, 9]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        pytest.param("", "is no JSON", id="empty"),
+        pytest.param('{"app": "sh', "is no JSON", id="cut short"),
+        pytest.param("[" * 100000, "is no JSON", id="nested too deep"),
+        pytest.param("[]", "no JSON object", id="a list"),
+        pytest.param({}, "`app`", id="nothing in it"),
+        pytest.param({**CONFIG, "app": "My Shop"}, "My Shop", id="no name of a project"),
+        pytest.param({**CONFIG, "checks": "health"}, "`checks`", id="checks that are no list"),
+        pytest.param({**CONFIG, "checks": []}, "check", id="no check at all"),
+        pytest.param({**CONFIG, "checks": [{"name": "x"}]}, "url", id="a check without a URL"),
+        pytest.param(
+            {**CONFIG, "checks": [{"name": "x", "url": "ftp://h/"}]}, "http(s) URL", id="a URL nobody can ask"
+        ),
+        pytest.param({**CONFIG, "checks": [{"name": "x", "url": "http://h/${NOPE}"}]}, "NOPE", id="an unknown value"),
+        pytest.param({**CONFIG, "variables": [{"name": "KEY", "kind": "tokn"}]}, "no such kind", id="an unknown kind"),
+        pytest.param({**CONFIG, "upstreams": [{"name": "db"}]}, "url", id="an upstream without a URL"),
+        pytest.param({**CONFIG, "intervall": 1}, "`intervall`", id="a typing error"),
+        pytest.param({**CONFIG, "interval": 0}, "`interval`", id="no pause"),
+        pytest.param({**CONFIG, "interval": "1"}, "`interval`", id="a number that is text"),
+        pytest.param({**CONFIG, "interval": True}, "`interval`", id="a number that is a yes"),
+        pytest.param({**CONFIG, "response_seconds": float("nan")}, "`response_seconds`", id="not a number"),
+        pytest.param({**CONFIG, "settle_seconds": float("inf")}, "`settle_seconds`", id="for ever"),
+        pytest.param({**CONFIG, "keep_days": -1}, "`keep_days`", id="fewer than no days"),
+        pytest.param({**CONFIG, "policy": {"attempts": 0}}, "`attempts`", id="a policy of nonsense"),
+        pytest.param({**CONFIG, "policy": "strict"}, "policy", id="a policy that is no table"),
+        pytest.param({**CONFIG, "language": "fr"}, "`language`", id="a language nobody wrote"),
+        pytest.param({**CONFIG, "alertmanager": "localhost:9093"}, "`alertmanager`", id="no URL of Alertmanager"),
+    ],
+)
+def test_nonsense_is_refused_by_name(tmp_path: Path, content: Any, named: str) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(ConfigError) as refused:
+        load(path, str(tmp_path))
+    assert str(refused.value).startswith(path)
+    assert named in str(refused.value)
+
+
+def test_one_that_is_not_there_is_told_with_the_fix(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"does not exist.*site\.yml"):
+        load(agent_config.path_of("shop", str(tmp_path)), str(tmp_path))
+    assert agent_config.apps(str(tmp_path)) == []

@@ -1,0 +1,128 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the remedies touch, and above all what they leave alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import engine, remedies
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+
+MIB = 1 << 20
+
+
+class Host:
+    """A host with one file system. `free` is what is left of it; a command that frees space says how much."""
+
+    def __init__(self, root: Path) -> None:
+        self.app = App("shop", root=str(root))
+        self.log = root / "var/log"
+        self.log.mkdir(parents=True)
+        self.free = 0
+        self.gives: dict[str, int] = {}
+        self.ran: list[str] = []
+        self.delete = os.unlink
+
+    def run(self, argv: list[str], _timeout: float, **_: Any) -> engine.Result:
+        self.ran.append(" ".join(argv))
+        self.free += next((size for words, size in self.gives.items() if words in self.ran[-1]), 0)
+        return engine.Result(0, "", "")
+
+    def disk(self, _paths: Any) -> list[dict[str, Any]]:
+        return [{"path": "/", "free_bytes": self.free, "total_bytes": 1000 * MIB}]
+
+    def unlink(self, path: Any) -> None:
+        self.free += os.lstat(path).st_size * MIB
+        self.delete(path)
+
+    def write(self, *names: str) -> None:
+        for name in names:
+            path = self.log / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x", encoding="utf-8")
+
+    def left(self) -> set[str]:
+        return {str(path.relative_to(self.log)) for path in self.log.rglob("*") if path.is_symlink() or path.is_file()}
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    it = Host(tmp_path)
+    walk = os.walk
+
+    def here(top: str) -> Iterator[Any]:
+        # Never the real one: the remedy deletes what it finds there.
+        return walk(it.log if top == "/var/log" else tmp_path / "nowhere")
+
+    monkeypatch.setattr(remedies.os, "walk", here)
+    monkeypatch.setattr(remedies.os, "unlink", it.unlink)
+    monkeypatch.setattr(remedies.host, "disk", it.disk)
+    monkeypatch.setattr(engine, "run", it.run)
+    return it
+
+
+def test_only_rotated_logs_are_deleted(host: Host) -> None:
+    logs = {"shop/app.log", "syslog", "journal/m/system.journal", "shop/orders.db", "shop/report.txt"}
+    rotated = {"shop/app.log.1", "shop/app.log.2.gz", "syslog.1", "syslog-20250527", "syslog-20250526.gz"}
+    host.write(*logs, *rotated, "journal/m/system@1.journal.1")
+    (host.log / "link.log").write_text("x", encoding="utf-8")
+    (host.log / "link.log.1").symlink_to(host.app.root)
+    remedies.free_space(host.app)
+    assert host.left() == {*logs, "journal/m/system@1.journal.1", "link.log", "link.log.1"}
+
+
+def test_what_is_dear_is_deleted_last_and_only_when_needed(host: Host) -> None:
+    host.gives = {"journalctl": 300 * MIB}
+    assert remedies.free_space(host.app) == "300 MiB freed: rotated logs, old journal"
+    assert host.ran == ["journalctl --vacuum-size=50M"]
+
+
+def test_nothing_is_asked_of_docker_that_could_cost_a_volume_or_a_named_image(host: Host) -> None:
+    host.gives = {"builder": 5 * MIB}
+    remedies.free_space(host.app)
+    assert host.ran[1:] == ["docker image prune --force", "docker builder prune --force"]
+
+
+def test_when_nothing_may_be_deleted_a_person_is_told(host: Host) -> None:
+    with pytest.raises(remedies.RemedyError, match="a person has to decide"):
+        remedies.free_space(host.app)
+
+
+def instance(service: str, state: str = "running", ports: tuple[int, ...] = ()) -> dict[str, Any]:
+    return {"id": service, "name": f"shop-{service}-1", "service": service, "state": state, "ports": list(ports)}
+
+
+@pytest.mark.parametrize(
+    ("instances", "services", "restarted"),
+    [
+        pytest.param([instance("web", ports=(80,)), instance("db")], ("web",), "web", id="the one at fault"),
+        pytest.param([instance("web", ports=(80,)), instance("db")], (), "web", id="nobody named: who is published"),
+        pytest.param([instance("web"), instance("db")], (), "web db", id="none is published: all"),
+        pytest.param([instance("web", "paused")], ("web",), "web", id="one that is paused"),
+    ],
+)
+def test_who_is_restarted(
+    monkeypatch: pytest.MonkeyPatch, instances: list[Any], services: tuple[str, ...], restarted: str
+) -> None:
+    done: list[str] = []
+
+    def restart(_: Any, containers: list[str]) -> engine.Result:
+        done.extend(containers)
+        return engine.Result(0, "", "")
+
+    monkeypatch.setattr(engine.Project, "containers", lambda _: instances)
+    monkeypatch.setattr(engine.Project, "restart", restart)
+    remedies.restart(App("shop"), services)
+    assert done == restarted.split()
+
+
+def test_nothing_to_restart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine.Project, "containers", lambda _: [instance("web", "exited")])
+    with pytest.raises(remedies.RemedyError, match="no container"):
+        remedies.restart(App("shop"), ())

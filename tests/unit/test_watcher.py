@@ -1,0 +1,366 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""When the watcher acts, and when not: against a clock that only it moves and answers that are written down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config, engine, observe, state, watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils.files import LockHeld, hold_lock
+
+KEY = "KEY=Vq3mZk8TtPw2Lr9xHs5B\n"
+HEALTH = {"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}
+DATA = {"name": "data", "url": "http://127.0.0.1:1/data"}
+
+
+def answer(kind: str, checks: list[Any]) -> dict[str, Any]:
+    """What a probe says: "" is a good answer, `data` one in which only the second check fails."""
+    failing = "data" if kind == "data" else "health" if kind else ""
+    results = [
+        {"name": check["name"], "ok": check["name"] != failing, "kind": kind or None, "status": None if kind else 200}
+        for check in checks
+    ]
+    return {"ok": all(one["ok"] for one in results), "seconds": 0.01, "results": results, "summary": kind or "good"}
+
+
+class World:
+    """An app whose answers are `answers`, in turn, then good ones; a recovery that is only noted."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.now = str(root), 1_750_000_000.0
+        self.answers: list[str] = []
+        self.always = ""
+        self.asked: list[list[Any]] = []
+        self.recoveries: list[Any] = []
+        self.outcome: dict[str, Any] | Exception = self.healthy()
+        self.told: list[str] = []
+        self.oom_kills = 0
+        for folder in ("opt/shop", "run/selfheal"):
+            (root / folder).mkdir(parents=True)
+        self.env = root / "opt/shop/.env"
+        self.env.write_text(KEY, encoding="utf-8")
+
+    @staticmethod
+    def healthy() -> dict[str, Any]:
+        return {"healthy": True, "incident": None, "problems": [], "cause_left": "healthy", "decision": {}}
+
+    @staticmethod
+    def left(kind: str, seconds: float = 0.0) -> dict[str, Any]:
+        decision = {"kind": kind, "seconds": seconds, "why": "so", "remedy": ""}
+        open_one = {"id": "i1", "seconds": 1.0}
+        return {"healthy": False, "incident": open_one, "problems": [], "cause_left": "hung", "decision": decision}
+
+    @property
+    def clock(self) -> observe.Clock:
+        return observe.Clock(now=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def config(self, **more: Any) -> agent_config.Config:
+        content = {"app": "shop", "variables": [{"name": "KEY", "kind": "token"}], "checks": [HEALTH, DATA], **more}
+        path = Path(agent_config.path_of("shop", self.root))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return agent_config.load(str(path), self.root)
+
+    def watcher(self, **more: Any) -> watcher.Watcher:
+        return watcher.Watcher(self.config(**more), self.clock, self.told.append)
+
+    def turns(self, it: watcher.Watcher, seconds: float) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            it.turn()
+            self.now += 1.0
+
+    def run_checks(self, checks: list[Any], *_: Any) -> dict[str, Any]:
+        self.asked.append(checks)
+        return answer(self.answers.pop(0) if self.answers else self.always, checks)
+
+    def recover(self, _app: Any, *, clock: Any, watch: Any) -> dict[str, Any]:
+        self.recoveries.append((clock.monotonic(), watch))
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    it = World(tmp_path)
+    monkeypatch.setattr(watcher.probe, "run_checks", it.run_checks)
+    monkeypatch.setattr(watcher, "recover", it.recover)
+    monkeypatch.setattr(watcher.host, "oom_kills", lambda: it.oom_kills)
+    monkeypatch.setattr(watcher.host, "disk", lambda _paths: [])
+    monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
+    monkeypatch.setattr(engine, "run", lambda *_, **__: pytest.fail("a command was run"))
+    return it
+
+
+def test_a_healthy_app_is_asked_and_nothing_else_is_done(world: World) -> None:
+    world.turns(world.watcher(), 60)
+    assert world.recoveries == []
+    assert sum(checks == [HEALTH] for checks in map(_plain, world.asked)) >= 60
+    # The whole journey, every 15 s.
+    assert sum(len(checks) == 2 for checks in world.asked) == 3
+    # A sign of life with each turn, at least.
+    assert world.told.count("WATCHDOG=1") >= 60
+
+
+def _plain(checks: list[Any]) -> list[Any]:
+    return [{key: value for key, value in check.items() if key != "timeout"} for check in checks]
+
+
+@pytest.mark.parametrize(
+    ("answers", "acts"),
+    [
+        pytest.param(["status"], 0, id="one bad answer"),
+        pytest.param(["status", "status"], 0, id="two bad answers"),
+        pytest.param(["status", "status", "status"], 1, id="three in a row"),
+        pytest.param(["status", "", "status", "", "status"], 0, id="every other one"),
+        pytest.param(["timeout", "timeout", ""], 0, id="slow twice"),
+        pytest.param(["refused", "refused", "refused"], 1, id="nobody there"),
+    ],
+)
+def test_how_many_bad_answers_it_takes(world: World, answers: list[str], acts: int) -> None:
+    world.answers = answers
+    world.turns(world.watcher(), 5)
+    confirmed = [watch for _at, watch in world.recoveries if not watch.seen.probe["ok"]]
+    assert len(confirmed) == acts
+
+
+@pytest.mark.parametrize(("beside", "acts"), [("timeout", 1), ("", 0)], ids=["both are late", "the second is answered"])
+def test_a_late_answer_is_asked_for_twice_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, beside: str, acts: int
+) -> None:
+    class AtOnce:
+        """A timer that is over before the first question was answered."""
+
+        def __init__(self, _seconds: float, act: Callable[[], None]) -> None:
+            self.act = act
+
+        def start(self) -> None:
+            world.answers.insert(0, beside)
+            self.act()
+
+        def cancel(self) -> None:
+            pass
+
+        def is_alive(self) -> bool:
+            return False
+
+    it = world.watcher()
+    monkeypatch.setattr(watcher.threading, "Timer", AtOnce)
+    world.always = "timeout"
+    it.turn()
+    assert len(world.recoveries) == acts
+
+
+def test_a_journey_that_fails_is_asked_as_a_whole_before_it_counts(world: World) -> None:
+    it = world.watcher()
+    world.turns(it, 14)
+    world.asked.clear()
+    world.always = "data"
+    world.turns(it, 4)
+    assert len(world.recoveries) >= 1
+    assert [len(checks) for checks in world.asked[-3:]] == [2, 2, 2]
+
+
+def test_paused_it_asks_on_and_touches_nothing(world: World) -> None:
+    it = world.watcher()
+    since = state.moment(world.now, world.now)
+    state.write_orders(
+        it.app.state, {"paused": {"until": world.now + 30, "reason": "w", "since": since}, "resumed": None}
+    )
+    world.always = "refused"
+    world.turns(it, 29)
+    assert world.recoveries == []
+    world.turns(it, 5)
+    assert len(world.recoveries) >= 1
+
+
+def test_an_env_has_to_look_wrong_for_a_while(world: World) -> None:
+    it = world.watcher()
+    it.turn()
+    world.env.write_text("KEY=", encoding="utf-8")  # half-written
+    it.turn()
+    world.env.write_text(KEY, encoding="utf-8")
+    world.turns(it, 5)
+    assert world.recoveries == []
+    world.env.unlink()
+    world.turns(it, 3)
+    # The app answers: what is wrong is the file.
+    assert world.recoveries[0][1].seen.probe["ok"]
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"),
+    [
+        pytest.param(World.left("wait", 4.0), 4, id="as long as it was told"),
+        pytest.param(World.left("wait", 1500.0), 10, id="never longer than ten seconds"),
+        pytest.param(World.left("hold"), 10, id="held: the cause may change"),
+        pytest.param(World.left("escalate"), 10, id="a person was told: it goes on asking"),
+    ],
+)
+def test_when_nothing_can_be_done_it_looks_again(world: World, left: dict[str, Any], seconds: float) -> None:
+    it = world.watcher()
+    world.always, world.outcome = "refused", left
+    world.turns(it, 60)
+    pauses = [after[0] - before[0] for before, after in zip(world.recoveries, world.recoveries[1:])]
+    assert len(pauses) >= 3
+    assert all(seconds <= pause <= seconds + 3 for pause in pauses)
+
+
+def test_an_app_that_comes_back_by_itself_has_its_incident_closed(world: World) -> None:
+    it = world.watcher()
+    world.always, world.outcome = "refused", World.left("hold")
+    world.turns(it, 3)
+    world.always, world.outcome = "", {**World.healthy(), "incident": {"id": "i1", "seconds": 12.0}}
+    with pytest.raises(watcher.Ended, match=r"i1 is over after 12\.0 s"):
+        world.turns(it, 15)
+    assert world.recoveries[-1][1].seen.probe is None
+
+
+def test_a_deploy_that_goes_on_is_waited_for(world: World) -> None:
+    it = world.watcher()
+    world.always, world.outcome = "refused", LockHeld("the lock is held by pid 7 (deploy)")
+    world.turns(it, 5)
+    assert len(world.recoveries) >= 3
+    assert "STATUS=waiting: the lock is held by pid 7 (deploy)" in world.told
+    # After a recovery systemd's watchdog waits as briefly as before.
+    patience = [text for text in world.told if text.startswith("WATCHDOG_USEC=")]
+    assert patience[:2] == [f"WATCHDOG_USEC={seconds * 1e6:.0f}" for seconds in (2000.0, it.config.silence)]
+
+
+def test_a_new_watcher_knows_when_the_app_answered_last(world: World) -> None:
+    """Else whoever is overloaded just then would be told to hang, and be restarted."""
+    world.watcher().turn()
+    world.now += 2
+    it = world.watcher()
+    world.always = "timeout"
+    world.turns(it, 3)
+    assert world.recoveries[0][1].seen.load["answered_seconds"] <= 10
+
+
+def open_incident() -> dict[str, Any]:
+    """The record of an incident whose first remedy was begun and not ended."""
+    texts = ("app", "host", "meaning", "confirmed", "ended", "hold", "next_step")
+    begun = {"name": "restart", "done": False, "result": "begun", "seconds": 0.0}
+    return {
+        **dict.fromkeys(texts, ""),
+        **{"id": "20250615T150640Z-hung", "cause": "hung", "seen": "2025-06-15T15:06:40Z", "seconds": 0.0},
+        **{"healthy": False, "escalated": False, "remedies": [begun], "evidence": [], "timeline": [], "files": []},
+    }
+
+
+def test_a_remedy_that_was_cut_off_is_taken_up_at_once(world: World) -> None:
+    folder = world.watcher().app.state
+    moment = state.moment(world.now, world.now)
+    state.save(folder, {**state.empty(), "seen": moment, "incident": open_incident()})
+    it = world.watcher()
+    assert it.incident is not None
+    world.asked.clear()
+    world.always = "refused"
+    it.turn()
+    assert len(world.recoveries) == 1
+    assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+
+
+def test_a_kill_that_the_engine_has_cured_is_told(world: World) -> None:
+    it = world.watcher()
+    it.turn()
+    world.oom_kills = 1
+    it.turn()
+    (_at, watch) = world.recoveries[0]
+    assert watch.seen.probe["ok"]
+    assert watch.seen.passed is not None
+
+
+def test_metrics_and_a_note_are_written(world: World, tmp_path: Path) -> None:
+    it = world.watcher(metrics_directory=str(tmp_path))
+    it.turn()
+    assert 'selfheal_healthy{app="shop"} 1' in (tmp_path / "selfheal-shop.prom").read_text(encoding="utf-8")
+    note = json.loads(Path(watcher.note_path(world.root, "shop")).read_text(encoding="utf-8"))
+    assert note["healthy"]
+    assert note["good"] == pytest.approx(world.now, abs=1)
+
+
+def test_no_place_for_metrics_is_a_problem_and_no_more(world: World) -> None:
+    it = world.watcher(metrics_directory="/nowhere/at/all")
+    world.turns(it, 3)
+    assert "the metrics cannot be written" in it.problems["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("ages", "resumed", "count", "opened"),
+    [
+        pytest.param([], None, 0, False, id="nothing happened"),
+        pytest.param([10, 20, 30, 40, 50], None, 5, True, id="five in half an hour"),
+        pytest.param([10, 20, 30, 40, 1801], None, 4, False, id="the fifth is long ago"),
+        pytest.param([10, 20, 30, 40, 50], 25, 2, False, id="a person forgave the older ones"),
+    ],
+)
+def test_what_status_says_of_the_breaker(
+    world: World, ages: list[float], resumed: float | None, count: int, opened: bool
+) -> None:
+    def ago(seconds: float) -> dict[str, Any]:
+        return state.moment(world.now - seconds, world.now - seconds)
+
+    config = world.config()
+    if resumed is not None:
+        state.write_orders(config.app.state, {"paused": None, "resumed": ago(resumed)})
+    attempts = [{"remedy": "restart", "incident": "i", "at": ago(age)} for age in ages]
+    facts = watcher.status_facts(config, {**state.empty(), "attempts": attempts}, world.clock)
+    assert (facts["attempts"], facts["breaker_open"]) == (count, opened)
+
+
+def test_it_ends_when_its_hour_is_over_or_the_config_changes(world: World) -> None:
+    config = world.config()
+
+    def watch(*changed: Any) -> str:
+        return watcher.watch(config, world.clock, world.told.append, lambda: changed, life=5.0)
+
+    assert watch(True, "") == "the config has changed"
+    assert watch(False, "") == "its hour is over"
+    assert world.told[0].startswith("READY=1\nSTATUS=watching")
+
+
+def test_a_new_config_that_is_no_good_is_told_and_the_watch_goes_on(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, "it is no JSON"), life=5.0)
+    assert capsys.readouterr().out.count("it is no JSON") == 1
+    assert len(world.asked) >= 5
+
+
+def test_nothing_unforeseen_ends_the_watch(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.always, world.outcome = "refused", KeyError("the value of a secret, say")
+    assert watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, ""), life=40.0)
+    told = capsys.readouterr().out
+    assert told.count("a turn failed (KeyError in test_watcher.py") == 1
+    assert "secret" not in told
+    # It is tried again.
+    assert len(world.recoveries) >= 3
+
+
+def test_a_damaged_state_is_told(world: World) -> None:
+    folder = Path(world.config().app.state)
+    folder.mkdir(parents=True)
+    (folder / state.STATE).write_text('{"inc', encoding="utf-8")
+    it = world.watcher()
+    it.turn()
+    assert "moved aside" in it.problems["state"]
+    assert world.recoveries == []
+
+
+def test_there_is_one_watcher(world: World) -> None:
+    config = world.config()
+    path = str(Path(world.root, "run/selfheal/shop.watcher.lock"))
+    with hold_lock(path, 0.0, "watch shop"), pytest.raises(LockHeld), watcher.only_one(config):
+        pytest.fail("a second watcher began")
+    with watcher.only_one(config):
+        pass
