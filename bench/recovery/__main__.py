@@ -1,0 +1,255 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Measure how long a host takes to recover its app from every fault of the drill catalogue, and from some of them with
+what Debian carries instead: Docker alone, Docker Swarm, Monit, and the script of the incident report.
+
+Makes its own lab hosts, and removes them at the end. What has been measured is written at once to
+`results/recovery.json`; a run that was interrupted goes on with --resume. Prints a table and draws
+`results/recovery.svg`. The exit code is 1 when a goal is missed, 2 when something could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.christmas.selfheal.bench.recover import REPOSITORY, RESULTS
+from ansible_collections.christmas.selfheal.bench.recovery import hosts, others, ours, picture, results
+from ansible_collections.christmas.selfheal.plugins.module_utils import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import Fault
+
+CATALOGUE = REPOSITORY / "roles/drill/faults"
+PUT_TO_ALL = ("crash", "oom", "hang", "silent", "errors", "stopped", "container_removed", "env_placeholder")
+FIRST_HOST, MOST_HOSTS = 31, 3
+TITLES = {results.OURS: "christmas.selfheal", **{name: one.title for name, one in others.ALTERNATIVES.items()}}
+
+
+def arguments(words: Sequence[str] | None, catalogue: dict[str, Fault]) -> argparse.Namespace:
+    """Read the options; a bad one ends the program with a sentence that names it."""
+    parser = argparse.ArgumentParser(
+        prog="bench-recovery", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+    )
+    whole: dict[str, Any] = {"type": int, "metavar": "N"}
+    names: dict[str, Any] = {"type": lambda text: text.split(","), "metavar": "NAME,NAME"}
+    add = parser.add_argument
+    add("--rounds", **whole, default=20, help="how often each fault is injected (default: 20)")
+    add("--alternative-rounds", **whole, default=20, help="the same for the alternatives (default: 20)")
+    add("--hosts", **whole, default=1, help=f"lab hosts that share our rounds (default: 1; at most {MOST_HOSTS})")
+    add("--slice", **whole, default=5, help="rounds of one fault in one go: what an interruption loses (default: 5)")
+    add("--timeout", **whole, default=200, help="seconds after which an alternative has not recovered (default: 200)")
+    add("--faults", **names, default=list(catalogue), help="our faults (default: the whole catalogue)")
+    add("--alternative-faults", **names, default=None, help=f"(default: {','.join(PUT_TO_ALL)}, those of --faults)")
+    add("--systems", **names, default=list(TITLES), help=f"what is measured (default: {','.join(TITLES)})")
+    add("--resume", action="store_true", help="keep what results/recovery.json has, and measure what is missing")
+    add("--keep", action="store_true", help="leave the lab hosts as they are at the end")
+    add("--draw", action="store_true", help="measure nothing: table and picture of what results/recovery.json has")
+    given = parser.parse_args(words)
+    if given.alternative_faults is None:
+        given.alternative_faults = [name for name in PUT_TO_ALL if name in given.faults]
+    for option in ("rounds", "alternative_rounds", "hosts", "slice", "timeout"):
+        if getattr(given, option) < 1:
+            parser.error(f"--{option.replace('_', '-')}: {getattr(given, option)}: 1 or more is needed")
+    if given.hosts > MOST_HOSTS:
+        parser.error(f"--hosts: {given.hosts}: there are addresses for {MOST_HOSTS}")
+    for option, known in (
+        ("faults", list(catalogue)),
+        ("alternative_faults", [name for name, fault in catalogue.items() if others.possible(fault)]),
+        ("systems", list(TITLES)),
+    ):
+        for name in getattr(given, option):
+            if name not in known:
+                parser.error(f"--{option.replace('_', '-')}: {name!r} is not known here; use {', '.join(known)}")
+    return given
+
+
+class Book:
+    """What has been measured, in a file that is replaced whole after each piece."""
+
+    def __init__(self, path: Path, faults: dict[str, Fault], about: dict[str, Any], resume: bool) -> None:
+        self.path, self.faults, self.lock = path, faults, threading.Lock()
+        self.about, self.runs = about, list[dict[str, Any]]()
+        self.troubles: list[str] = []
+        if resume:
+            try:
+                told = json.loads(path.read_text(encoding="utf-8"))
+                self.runs, self.about = told.pop("runs"), {**told, **about, "begun": told["begun"]}
+                self.troubles = [] if about else told["troubles"]
+            except FileNotFoundError:
+                pass
+            except (ValueError, KeyError, AttributeError) as error:
+                sys.exit(f"bench-recovery: {path} cannot be gone on with ({error!r}): remove it, or leave out --resume")
+
+    def record(self, runs: Sequence[dict[str, Any]]) -> None:
+        """Add runs, with the round that each is, and how busy the machine has been in the last minute."""
+        load, self.about["ended"] = round(os.getloadavg()[0], 1), now()
+        with self.lock:
+            for run in runs:
+                number = len(results.of(self.runs, run["system"], run["fault"])) + 1
+                self.runs.append({**run, "round": number, "load": load})
+            self.write()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table."""
+        return results.table(self.faults, list(TITLES), self.runs)
+
+    def write(self) -> None:
+        """Write the file."""
+        told = {
+            **self.about,
+            "titles": TITLES,
+            "table": self.rows(),
+            "troubles": self.troubles,
+            "runs": sorted(self.runs, key=lambda run: (run["system"], run["fault"], run["round"])),
+        }
+        self.path.parent.mkdir(exist_ok=True)
+        files.atomic_write(str(self.path), (json.dumps(told, indent=1) + "\n").encode(), mode=0o644)
+
+
+def now() -> str:
+    """The time, for the file."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(f"{datetime.now().strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def rest(seconds: float = 180.0) -> None:
+    """Wait until this machine has got over what went before: a busy one is what an overload looks like."""
+    deadline, cores = time.monotonic() + seconds, os.cpu_count() or 1
+    say(f"the hosts are ready; waiting, {seconds:.0f} s at most, until the machine is at rest")
+    while os.getloadavg()[0] > cores and time.monotonic() < deadline:
+        time.sleep(5)
+    say(f"the machine's load is {os.getloadavg()[0]:.1f} on {cores} cores")
+
+
+def measure_ours(given: argparse.Namespace, book: Book, crew: Sequence[hosts.Host], stopping: threading.Event) -> None:
+    """The catalogue."""
+    wanted = {name: book.faults[name] for name in given.faults}
+    names, left_out = ours.able(crew[0], wanted)
+    book.about["left_out"] = left_out
+    for sentence in left_out:
+        say(sentence)
+    parts = results.slices(names, given.rounds, book.runs, given.slice)
+    total = sum(part.rounds for part in parts)
+    say(f"{TITLES[results.OURS]}: {total} rounds of {len(names)} faults, on {len(crew)} hosts")
+    book.troubles += ours.measure(crew, parts, book.record, say, stopping)
+
+
+def measure_others(given: argparse.Namespace, book: Book, systems: Sequence[str], stopping: threading.Event) -> None:
+    """The alternatives, all at once: they mostly wait."""
+    faults = {name: book.faults[name] for name in given.alternative_faults}
+
+    def work(system: str) -> None:
+        try:
+            watched = others.Watched(system, say, stopping)
+            watched.prepare()
+            if watched.version:
+                book.about["versions"][system] = watched.version
+            say(f"{watched.host.name}: {TITLES[system]}: {given.alternative_rounds} rounds of {len(faults)} faults")
+            trouble = others.measure(watched, faults, given.alternative_rounds, given.timeout, book.runs, book.record)
+        except Exception as error:
+            trouble = f"{system}: {error if isinstance(error, hosts.Trouble) else repr(error)}"
+        if trouble and not stopping.is_set():
+            book.troubles.append(trouble)
+            say(trouble)
+
+    threads = [threading.Thread(target=work, args=(system,), daemon=True) for system in systems]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.5)
+
+
+def unmeasured(given: argparse.Namespace, book: Book) -> int:
+    """How many rounds are missing of what was asked for."""
+    skipped = {sentence.split()[0] for sentence in book.about.get("left_out", [])}
+    names = [name for name in given.faults if name not in skipped and results.OURS in given.systems]
+    left = len(results.slices(names, given.rounds, book.runs, 1))
+    for system in given.systems:
+        for fault in given.alternative_faults if system != results.OURS else ():
+            own = results.of(book.runs, system, fault)
+            left += 0 if results.given_up(own) else max(0, given.alternative_rounds - len(own))
+    return left
+
+
+def tell(given: argparse.Namespace, book: Book) -> int:
+    """Print the table, draw the picture; the exit code."""
+    rows = book.rows()
+    if not rows:
+        print("bench-recovery: nothing was measured", file=sys.stderr)
+        return 2
+    about = book.about
+    timeout = about.get("settings", {}).get("timeout", given.timeout)
+    note = (
+        f"never: not recovered within {timeout} s. The report's script looked every {others.SCRIPT_SCALED} s, "
+        f"and its wait is multiplied by {others.SCRIPT_EVERY // others.SCRIPT_SCALED}"
+    )
+    book.write()
+    picture.draw(rows, book.runs, TITLES, book.path.with_suffix(".svg"), note)
+    print("\nMedian / p95 in seconds (n), from the fault to the first of ten good answers in a row.")
+    print(f"{note[0].upper()}{note[1:]}.\n")
+    print(results.shown(rows, TITLES))
+    for sentence in about.get("left_out", []):
+        print(sentence)
+    left = 0 if given.draw else unmeasured(given, book)
+    print(f"\n{results.verdict(rows, book.troubles, left)}")
+    if book.troubles or left:
+        return 2
+    return 1 if any(row["met"] is False for row in rows) else 0
+
+
+def main() -> int:
+    """Make the hosts, measure, tell, remove the hosts."""
+    catalogue = ours.catalogue(CATALOGUE)
+    given = arguments(None, catalogue)
+    settings = {
+        key: getattr(given, key) for key in ("rounds", "alternative_rounds", "hosts", "timeout", "faults", "systems")
+    }
+    about = {"begun": now(), "machine": hosts.machine(), "settings": settings}
+    book = Book(RESULTS / "recovery.json", catalogue, {} if given.draw else about, given.resume or given.draw)
+    if given.draw:
+        return tell(given, book)
+    crew = [hosts.Host(f"bench-{number + 1}", FIRST_HOST + number) for number in range(given.hosts)]
+    own = crew if results.OURS in given.systems else []
+    alternatives = [system for system in given.systems if system != results.OURS and given.alternative_faults]
+    everything = [*own, *(others.host_of(system) for system in alternatives)]
+    stopping = threading.Event()
+    # So that the hosts are removed when this is ended from outside, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        say(f"making {len(everything)} lab hosts: {', '.join(host.name for host in everything)}")
+        hosts.make(everything)
+        book.about["versions"] = {**book.about.get("versions", {}), **hosts.versions(everything[0])}
+        rest()
+        if own:
+            measure_ours(given, book, own, stopping)
+        if alternatives:
+            measure_others(given, book, alternatives, stopping)
+        return tell(given, book)
+    except hosts.Trouble as trouble:
+        print(f"bench-recovery: {trouble}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench-recovery: interrupted; go on with ARGS=--resume", file=sys.stderr)
+        return 130
+    finally:
+        stopping.set()
+        if not given.keep:
+            say("removing the lab hosts")
+            hosts.remove(everything)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

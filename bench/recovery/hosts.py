@@ -1,0 +1,144 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The benchmark's own lab hosts, and commands on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from ansible_collections.christmas.selfheal.bench.recover import APP, REPOSITORY
+
+LAB = REPOSITORY / ".lab"
+# Two folders deep, as inventory/lab is: its variables lead from a host's inventory to the repository.
+INVENTORY = LAB / "bench-recovery" / "hosts.yml"
+PREFIX = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))["lab_prefix"]
+DIRECTORY = f"/opt/{APP}"
+COMMAND = 60
+"""Seconds that a command on a host may take."""
+
+
+class Trouble(Exception):
+    """Something could not be measured; the text says what and why."""
+
+
+def play(path: str, *words: str, stopping: threading.Event | None = None) -> tuple[int, str]:
+    """Run a playbook on the benchmark's hosts; (exit code, the end of what it printed)."""
+    command = ["ansible-playbook", path, "-i", "inventory/lab", "-i", str(INVENTORY), *words]
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            while True:
+                try:
+                    out, _ = process.communicate(timeout=1)
+                    return process.returncode, out[-3000:]
+                except subprocess.TimeoutExpired:
+                    if stopping and stopping.is_set():
+                        raise Trouble(f"{path} was ended") from None
+        except BaseException:
+            process.terminate()
+            raise
+
+
+class Host:
+    """A lab host."""
+
+    def __init__(self, name: str, number: int, extra: Mapping[str, Any] | None = None) -> None:
+        self.name, self.address, self.extra = name, f"{PREFIX}.{number}", dict(extra or {})
+
+    def shell(self, text: str, seconds: float = COMMAND, stdin: str = "") -> tuple[int, str, str]:
+        """Run a shell text; (exit code, stdout, stderr). Raises Trouble when it takes too long."""
+        options = {
+            "IdentityFile": LAB / "id_ed25519",
+            "UserKnownHostsFile": LAB / "known_hosts",
+            "StrictHostKeyChecking": "yes",
+            "BatchMode": "yes",
+            "ServerAliveInterval": "5",
+            "ConnectTimeout": "10",
+        }
+        command = ["ssh", *(f"-o{name}={value}" for name, value in options.items()), f"root@{self.address}", text]
+        try:
+            ended = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise Trouble(f"{self.name}: {text[:80]}: not done within {seconds:.0f} s") from None
+        return ended.returncode, ended.stdout, ended.stderr
+
+    def ask(self, text: str, seconds: float = COMMAND, stdin: str = "") -> str:
+        """Run a shell text that must succeed; its stdout. Raises Trouble with what it said."""
+        code, out, err = self.shell(text, seconds, stdin)
+        if code:
+            raise Trouble(f"{self.name}: {text[:80]}: {(err or out).strip()[-300:] or f'exit code {code}'}")
+        return out
+
+    def put(self, path: str, content: str, mode: str = "0644") -> None:
+        """Write a file."""
+        self.ask(f"cat >{shlex.quote(path)} && chmod {mode} {shlex.quote(path)}", stdin=content)
+
+
+def make(hosts: Sequence[Host]) -> None:
+    """Make the hosts anew, whatever is there, with the app on each of them."""
+    INVENTORY.parent.mkdir(parents=True, exist_ok=True)
+    told = {host.name: {"ansible_host": host.address, **host.extra} for host in hosts}
+    INVENTORY.write_text(json.dumps({"backends": {"hosts": told}}) + "\n", encoding="utf-8")
+    remove(hosts)
+    wanted = [{"name": host.name, "address": host.address, "variant": "prepared"} for host in hosts]
+    for path, words in (
+        ("lab/create.yml", ["-e", json.dumps({"lab_hosts": wanted})]),
+        ("playbooks/site.yml", ["-l", ",".join(["localhost", *told])]),
+    ):
+        code, out = play(path, *words)
+        if code:
+            raise Trouble(f"{path} failed:\n{out}")
+
+
+def remove(hosts: Sequence[Host]) -> None:
+    """Remove the hosts, and no other."""
+    told = [{"name": host.name, "address": host.address} for host in hosts]
+    code, out = play("lab/destroy.yml", "-e", json.dumps({"lab_hosts": told}))
+    if code:
+        raise Trouble(f"lab/destroy.yml failed:\n{out}")
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        models = {line.partition(":")[2].strip() for line in file if line.startswith("model name")}
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        memory = int(file.readline().split()[1])
+    return {
+        "processors": os.cpu_count(),
+        "model": ", ".join(sorted(models)),
+        "memory_gib": round(memory / 2**20, 1),
+        "kernel": platform.release(),
+    }
+
+
+def versions(host: Host) -> dict[str, str]:
+    """Of what was measured, and of what it was measured with."""
+    from ansible.release import __version__ as ansible
+
+    galaxy = yaml.safe_load((REPOSITORY / "galaxy.yml").read_text(encoding="utf-8"))
+    told = host.ask(
+        ". /etc/os-release; echo $PRETTY_NAME; docker version --format '{{.Server.Version}}'; "
+        "docker compose version --short; python3 --version"
+    ).splitlines()
+    return {
+        "christmas.selfheal": str(galaxy["version"]),
+        "ansible-core": ansible,
+        **dict(zip(("system", "docker", "compose", "python"), told)),
+    }

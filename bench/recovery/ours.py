@@ -1,0 +1,146 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The collection's own recovery: playbooks/drill.yml, some rounds of one fault at a time."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.christmas.selfheal.bench.recovery.hosts import INVENTORY, Host, Trouble, play
+from ansible_collections.christmas.selfheal.bench.recovery.results import OURS, Slice
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import Fault
+
+ALONE = ("oom", "overload", "reboot")
+"""Faults that the machine's other hosts feel: they share its processors, and the kernel's count of processes killed for
+want of memory. They are measured one by one."""
+KEPT = ("mttd", "failed", "cause", "remedies", "problems")
+
+
+def able(host: Host, faults: Mapping[str, Fault]) -> tuple[list[str], list[str]]:
+    """The faults that can be injected on this host, and sentences about those that cannot."""
+    left_out = []
+    if host.shell("systemctl is-active --quiet prometheus-alertmanager.service")[0]:
+        left_out = [name for name, fault in faults.items() if "alertmanager" in fault.needs]
+    told = [f"{name} is left out: the host has no Alertmanager" for name in left_out]
+    return [name for name in faults if name not in left_out], told
+
+
+def drill(host: Host, part: Slice, stopping: threading.Event) -> tuple[list[dict[str, Any]], str]:
+    """Run a slice; (its runs, why there are not as many as there should be or "")."""
+    folder = INVENTORY.parent / "reports" / host.name / part.fault
+    before = set(folder.glob("*.json"))
+    options = {"drill_faults": part.fault, "drill_rounds": part.rounds, "drill_reports_directory": str(folder)}
+    _, out = play("playbooks/drill.yml", "-l", host.name, "-e", json.dumps(options), stopping=stopping)
+    new = set(folder.glob("*.json")) - before
+    if not new:
+        return [], f"drill.yml wrote no report: {_reason(out)}"
+    report = json.loads(max(new).read_text(encoding="utf-8"))
+    runs = [
+        {
+            "system": OURS,
+            "fault": part.fault,
+            "host": host.name,
+            "at": run["injected"],
+            "seconds": run["mttr"],
+            **{key: run[key] for key in KEPT},
+        }
+        for run in report["runs"]
+    ]
+    return runs, "; ".join(report["troubles"])
+
+
+def _reason(out: str) -> str:
+    lines = [line.strip() for line in out.splitlines() if "fatal:" in line or "ERROR" in line]
+    return (lines or out.split("\n"))[-1][:300]
+
+
+def measure(
+    hosts: Sequence[Host], parts: Sequence[Slice], record: Any, say: Any, stopping: threading.Event
+) -> list[str]:
+    """Run all slices, those that bear company on all hosts at once, the others one after the other; the troubles.
+
+    :arg record: is called with the runs of each slice.
+    """
+    broken: dict[str, str] = {}
+    for crew, own in (
+        (hosts, [part for part in parts if part.fault not in ALONE]),
+        (hosts[:1], [part for part in parts if part.fault in ALONE]),
+    ):
+        waiting: queue.SimpleQueue[Slice] = queue.SimpleQueue()
+        for part in own:
+            waiting.put(part)
+        threads = [
+            threading.Thread(target=_work, args=(host, waiting, broken, record, say, stopping), daemon=True)
+            for host in crew
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.5)
+    return [f"{fault}: {reason}" for fault, reason in broken.items()]
+
+
+def _work(
+    host: Host,
+    waiting: queue.SimpleQueue[Slice],
+    broken: dict[str, str],
+    record: Any,
+    say: Any,
+    stopping: threading.Event,
+) -> None:
+    while not stopping.is_set():
+        try:
+            part = waiting.get_nowait()
+        except queue.Empty:
+            return
+        try:
+            _slice(host, part, broken, record, say, stopping)
+        except Trouble as trouble:
+            if not stopping.is_set():
+                broken[part.fault] = str(trouble)
+                say(f"{host.name}: {part.fault}: {trouble}")
+        except Exception as error:
+            broken[part.fault] = repr(error)
+            say(f"{host.name}: {part.fault}: {error!r}")
+            raise
+
+
+def _slice(host: Host, part: Slice, broken: dict[str, str], record: Any, say: Any, stopping: threading.Event) -> None:
+    """One slice; should it end early, the host is converged anew, and the rest is tried once more."""
+    left = part.rounds
+    for attempt in (1, 2):
+        if part.fault in broken:
+            return
+        runs, trouble = drill(host, Slice(part.fault, left), stopping)
+        record(runs)
+        left -= len(runs)
+        times = ["-" if run["seconds"] is None else f"{run['seconds']:.1f} s" for run in runs]
+        problems = sorted({problem for run in runs for problem in run["problems"]})
+        wrong = f" PROBLEM: {'; '.join(problems)}" if problems else ""
+        say(f"{host.name}: {part.fault}: {', '.join(times) or 'nothing'}{wrong}")
+        if not trouble and left <= 0:
+            return
+        say(f"{host.name}: {part.fault}: {trouble or 'rounds are missing'}; site.yml puts the host in order")
+        play("playbooks/site.yml", "-l", f"localhost,{host.name}", stopping=stopping)
+        if attempt == 2:
+            broken[part.fault] = trouble or "rounds are missing"
+        if left <= 0:
+            return
+
+
+def catalogue(folder: Path) -> dict[str, Fault]:
+    """Every fault, by name."""
+    import yaml
+
+    from ansible_collections.christmas.selfheal.plugins.module_utils.drills import read_fault
+
+    return {
+        path.stem: read_fault(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
+        for path in sorted(folder.glob("*.yml"))
+    }
