@@ -64,6 +64,18 @@ TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         [],
     ),
     (
+        "an upstream by its name, not by the variable that holds its address",
+        alerts.opened(record("upstream_down", evidence=["SUPABASE_URL: refused", "supabase: refused"]), "en"),
+        ["upstream supabase is down"],
+        [],
+    ),
+    (
+        "an upstream that only its variable names",
+        alerts.opened(record("upstream_down", evidence=["SUPABASE_URL: refused"]), "en"),
+        ["upstream SUPABASE_URL is down"],
+        [],
+    ),
+    (
         "an upstream that nobody names",
         alerts.opened(record("upstream_down", evidence=[]), "en"),
         ["upstream service is down"],
