@@ -347,7 +347,9 @@ def lasting_pause(app: str, host: str, pause: Mapping[str, Any], language: str) 
     words = _WORDS[_language(language)]
     until = iso(float(pause["until"]))[:16].replace("T", " ") if pause else ""
     reason = str(pause.get("reason") or words["no_reason"])
-    alert = _alert(PAUSED, "warning", app, host, "paused", "pause")
+    # Each pause is an alert of its own: Alertmanager would take a second one for the first, told already.
+    number = f"-{float(pause['until']):.0f}" if pause else ""
+    alert = _alert(PAUSED, "warning", app, host, "paused", f"pause{number}")
     alert["annotations"] = {
         "summary": _summary(app, host, words["paused"].format(until=until)),
         "description": f"{words['order'].format(reason=_cut(reason, EVIDENCE_LENGTH))}\n{words['resume']}",
@@ -392,9 +394,15 @@ def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
 
 
 def end(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
-    """End one alert that has no incident, if it is there; it says what its `over` says."""
-    key = _key(alert)
-    return [_ended(one, now, dict(one["alert"]["annotations"])) if one["key"] == key else one for one in _sound(outbox)]
+    """End the alerts of a name, an app and a host, which have no incident, if any are there; each says its `over`."""
+
+    def about(one: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(str(one["labels"][name]) for name in ("alertname", "app", "host"))
+
+    return [
+        _ended(one, now, dict(one["alert"]["annotations"])) if about(one["alert"]) == about(alert) else one
+        for one in _sound(outbox)
+    ]
 
 
 def due(outbox: Sequence[Any], now: float) -> list[Alert]:
