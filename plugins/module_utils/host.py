@@ -93,19 +93,22 @@ def oom_kills(path: str = "/proc/vmstat") -> int:
 
 
 def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Say whether these processes and their children neither ran nor wanted to for a third of a second.
+    """Say whether these processes and their children hardly ran, nor wanted to, for a third of a second.
 
     Whoever is short of processors waits for one (state R); who hangs waits for something else, or is stopped (proc(5)).
     """
     family = {pid for pid in pids if pid > 0}
-    first, ran = _work(family)
-    for _ in range(6):
-        if ran:
-            return False
-        sleep(0.05)
+    first, _ = _work(family)
+    ticks, waited = first, 0
+    for _ in range(_IDLE_SAMPLES):
+        sleep(0.03)
         ticks, ran = _work(family)
-        ran = ran or ticks != first
-    return not ran
+        waited += ran
+    return 2 * waited < _IDLE_SAMPLES and ticks - first <= _IDLE_TICKS
+
+
+# Accepting a connection now and then is no work.
+_IDLE_SAMPLES, _IDLE_TICKS = 12, 3
 
 
 def _work(family: set[int]) -> tuple[int, bool]:
