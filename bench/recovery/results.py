@@ -117,10 +117,12 @@ def summarize(runs: Sequence[Run]) -> dict[str, Any]:
 
 def judge(fault: Fault, runs: Sequence[Run]) -> list[str]:
     """Why OURS missed its goal for this fault, in words; empty when it was met."""
+    if not runs:
+        return []
     told = summarize(runs)
     problems = [problem for run in runs for problem in run["problems"]]
     missed = [f"{problem} ({problems.count(problem)} of {len(runs)})" for problem in dict.fromkeys(problems)]
-    for key in ("median", "p95") if fault.expect == "recovered" and runs else ():
+    for key in ("median", "p95") if fault.expect == "recovered" else ():
         if told[key] is None or told[key] > fault.goal[key]:
             missed.append(f"{key} {_seconds(told[key], ' s')}, goal {fault.goal[key]:g} s")
     return missed

@@ -22,7 +22,7 @@ UPSTREAM_SECONDS = 2.0
 # On a busy host an answer may be late; an app that works at nothing and gives none within this time hangs.
 PATIENCE_SECONDS = 5.0
 # All evidence together is kept within this, so that keeping it never delays the cure by more.
-EVIDENCE_SECONDS = 1.0
+EVIDENCE_SECONDS = 0.8
 
 
 class Clock(NamedTuple):
