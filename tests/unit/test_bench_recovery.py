@@ -96,6 +96,11 @@ def test_judge(fault: Fault, runs: list[Any], missed: list[str]) -> None:
     assert (row["met"], row["missed"]) == (not missed, missed)
 
 
+def test_others_can_be_measured_alone() -> None:
+    [row] = results.table({RECOVERED.name: RECOVERED}, [OURS, "docker"], [run("docker", "hang", 90.0)])
+    assert (row["met"], row["missed"], list(row["systems"])) == (None, [], ["docker"])
+
+
 def test_the_table_shows_who_never_recovers_and_what_was_missed() -> None:
     runs = [
         *[run(OURS, "hang", 6.0)] * 2,
