@@ -319,7 +319,8 @@ def _watch(given: argparse.Namespace, root: str) -> int:
             # Another one watches, by hand perhaps. Ending would have the timer start us once a second.
             notify(f"READY=1\nWATCHDOG=1\nSTATUS=waiting: {held}")
             clock.sleep(BROKEN_SECONDS)
-    print(f"selfheal: {name}: begins anew: {why}", flush=True)
+    if why:
+        print(f"selfheal: {name}: begins anew: {why}", flush=True)
     # At once and in the same process: the timer would leave the app alone for a second.
     return os.execv(sys.argv[0], sys.argv)
 
