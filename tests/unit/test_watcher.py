@@ -339,7 +339,7 @@ def test_a_new_config_that_is_no_good_is_told_and_the_watch_goes_on(
 
 def test_nothing_unforeseen_ends_the_watch(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.always, world.outcome = "refused", KeyError("the value of a secret, say")
-    assert watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, ""), life=40.0)
+    assert watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, ""), life=40.0) == ""
     told = capsys.readouterr().out
     assert told.count("a turn failed (KeyError in test_watcher.py") == 1
     assert "secret" not in told
