@@ -170,9 +170,9 @@ def decide(cause: str, situation: Situation, available: Collection[str], policy:
 def _climb(cause: str, situation: Situation, available: Collection[str], policy: Policy) -> Decision:
     every = [attempt for attempt in situation.attempts if attempt.age < policy.window]
     recent = [attempt for attempt in every if attempt.remedy in TOUCHING]
-    paced = recent
     remedy = _next(cause, situation.tried, available)
-    rounds = _earlier_incidents(situation, recent) if not _own(situation, recent) else 0
+    paced = [attempt for attempt in recent if _alike(attempt.remedy, remedy)]
+    rounds = len({attempt.incident for attempt in paced} - {situation.incident}) if not _own(situation, recent) else 0
     if remedy is None:
         if not situation.escalated:
             return _escalate(cause, situation)
@@ -199,8 +199,10 @@ def _own(situation: Situation, recent: Sequence[Attempt]) -> list[Attempt]:
     return [attempt for attempt in recent if attempt.incident == situation.incident]
 
 
-def _earlier_incidents(situation: Situation, recent: Sequence[Attempt]) -> int:
-    return len({attempt.incident for attempt in recent} - {situation.incident})
+def _alike(one: str, other: str | None) -> bool:
+    """Whether a remedy waits for what another did lately: room that was made is no reason not to start a container."""
+    apart = (FREE_SPACE, START_ENGINE)
+    return one == other if one in apart or other in apart else True
 
 
 def _back_off(rounds: int, policy: Policy) -> float:

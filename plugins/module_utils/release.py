@@ -51,7 +51,7 @@ def source_fingerprint(contexts: Mapping[str, str]) -> str:
         for root, folders, names in os.walk(context):
             folders[:] = sorted(name for name in folders if name not in ("releases", ".git"))
             for name in sorted(names):
-                if name.startswith(".env") or name in (HARDENED_FILE, USER_FILE):
+                if name.startswith(".env") or name.endswith(".replaced") or name in (HARDENED_FILE, USER_FILE):
                     continue
                 try:
                     found = os.lstat(os.path.join(root, name))

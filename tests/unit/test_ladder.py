@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.christmas.selfheal.plugins.module_utils import diagnosis, ladder
 from ansible_collections.christmas.selfheal.plugins.module_utils.ladder import (
     FILES,
+    FREE_SPACE,
     HOLD,
     LADDERS,
     LAST_GOOD_ENV,
@@ -83,6 +84,13 @@ WATCHED: list[tuple[str, str, dict[str, Any], str, float | None]] = [
         {"attempts": [*past(60, incident="a"), *past(5, incident="b")]},
         "wait",
         15.0,
+    ),
+    (
+        "room that was made a moment ago is no reason to wait",
+        "container_missing",
+        {"attempts": [Attempt(FREE_SPACE, 1.0, "earlier")]},
+        "act",
+        None,
     ),
     ("a while later nothing is waited for", "hung", {"attempts": past(11, incident="earlier")}, "act", None),
     ("five attempts open the breaker", "hung", {"attempts": FIVE}, "escalate", None),
