@@ -119,6 +119,10 @@ class _Recovery:
         if found.passed:
             self._close_incident()
             return self.outcome(first, Diagnosis(HEALTHY), changed=True, next_step="")
+        if self.watch and self.memory["incident"].get("held") and found.cause not in ladder.HOLD:
+            # An upstream that has just come back finds requests that still wait for it, and a probe that did.
+            self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why="what held it is over; it gets a moment")
+            return self._end(first, found, before)
         while not found.healthy:
             available = remedies.table(self.app, self.build, self.values, found.services)
             if self.facts["engine"]["kind"] == "missing":
@@ -399,7 +403,8 @@ class _Recovery:
         # How long it still waits is another number each time; the timeline of a long night is told once.
         if _NUMBER.sub("", record["hold"]) != _NUMBER.sub("", why):
             self._note(f"{self.decision.kind}: {why}")
-        record.update(seconds=self._elapsed(), hold=why, next_step=step)
+        held = self.decision.kind == "hold" and found.cause in ladder.HOLD
+        record.update(seconds=self._elapsed(), hold=why, next_step=step, held=held)
         if self.decision.kind == "escalate" and not record["escalated"]:
             record["escalated"] = True
             self._count("escalated")

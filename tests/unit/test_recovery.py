@@ -17,8 +17,10 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     recovery,
     release,
     remedies,
+    state,
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.ladder import Policy
 
 VARIABLES = [{"name": "KEY", "kind": "token"}]
 CHECKS = [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}]
@@ -209,6 +211,23 @@ def test_a_front_end_that_is_down_restarts_nothing(world: World) -> None:
     assert (outcome["healthy"], outcome["cause"], outcome["remedies"]) == (False, "upstream_down", [])
     assert (world.read(), world.acts) == (before, [])
     assert outcome["next_step"]
+
+
+def test_when_an_upstream_is_back_the_app_gets_a_moment(world: World) -> None:
+    """Requests, and a probe, may have waited for it until just now: that looks like an app that hangs."""
+    world.deploy(GOOD)
+    clock = world.clock
+
+    def look() -> dict[str, Any]:
+        failed = state.moment(clock.now(), clock.monotonic())
+        watch = recovery.Watch(Policy(), observe.Seen(), failed)
+        return recovery.recover(world.app, clock=clock, watch=watch)
+
+    world.page_down = True
+    assert look()["decision"]["kind"] == "hold"
+    world.page_down, world.container = False, None
+    assert (look()["decision"]["kind"], world.acts) == ("wait", [])
+    assert (look()["healthy"], world.acts != []) == (True, True)
 
 
 def test_an_engine_that_stumbles_while_we_wait_changes_nothing(world: World) -> None:
