@@ -310,11 +310,14 @@ def _watch(given: argparse.Namespace, root: str) -> int:
             notify("WATCHDOG=1")
             clock.sleep(BROKEN_SECONDS)
         return GOOD
+    renewed = _Renewed(name, root, stamp)
     while True:
         try:
             with watcher.only_one(config):
-                why = watcher.watch(config, clock, notify, _Renewed(name, root, stamp))
-            break
+                why = watcher.watch(config, clock, notify, renewed)
+            # Beginning anew would put a config in force that is no good: the old one would be lost.
+            if not renewed.problem:
+                break
         except LockHeld as held:
             # Another one watches, by hand perhaps. Ending would have the timer start us once a second.
             notify(f"READY=1\nWATCHDOG=1\nSTATUS=waiting: {held}")
@@ -337,6 +340,7 @@ class _Renewed:
             self.stamp = stamp
             try:
                 _load(self.name, self.root)
+                self.problem = ""
                 return True, ""
             except ConfigError as problem:
                 self.problem = f"the config that was in force before stays in force: {problem}"

@@ -157,7 +157,6 @@ def _crash_loop(facts: Facts) -> list[str]:
     """Restarted twice or more, and its last life was short: who has worked for a while has crashed, however often."""
     # An app that lives for a second between two restarts is found "running" most of the time.
     dying = _failed_with(facts, ("refused", "reset"))
-
     return [
         f"{item['name']} is {item['state']}: restarted {item['restarts']} times, last exit code {item['exit_code']}"
         for item in facts["instances"]

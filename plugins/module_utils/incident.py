@@ -4,7 +4,8 @@
 
 A record is {id, app, host, cause, meaning, evidence: [str], seen, confirmed, ended (ISO 8601, "" while it is open),
 healthy, escalated, seconds (from first seen to healthy, or so far), remedies: [{name, done, result, seconds}],
-timeline: [{time, seconds, what}], hold (why nothing more is done), next_step, files: [names of evidence files]}.
+timeline: [{time, seconds, what}], hold (why nothing more is done), next_step, files: [names of evidence files],
+told (whether people were), held (whether the last decision was to leave the app alone)}.
 """
 
 from __future__ import annotations

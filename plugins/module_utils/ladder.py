@@ -177,7 +177,11 @@ def _climb(cause: str, situation: Situation, available: Collection[str], policy:
         if not situation.escalated:
             return _escalate(cause, situation)
         # A person knows. Until then the whole ladder is climbed again now and then: what could not be may be by now.
-        remedy = next((name for name in LADDERS[cause] if name in available), None)
+        last = {name: at for at, name in enumerate(situation.tried)}
+        # The one that was tried longest ago.
+        remedy = min(
+            (name for name in LADDERS[cause] if name in available), key=lambda n: last.get(n, -1), default=None
+        )
         if remedy is None:
             return Decision("hold", why="no remedy here can help; it is asked on")
         # Files that were put back in vain count here, too: without a pause they would be put back for ever.
@@ -213,7 +217,8 @@ def _back_off(rounds: int, policy: Policy) -> float:
 def _escalate(cause: str, situation: Situation, why: str = "") -> Decision:
     if situation.escalated:
         return Decision("hold", why="a person was told; it is asked on")
-    why = why or ("every remedy for this cause was tried" if situation.tried else "no remedy here can cure this")
+    tried = set(situation.tried) & set(LADDERS.get(cause, ()))
+    why = why or ("every remedy for this cause was tried" if tried else "no remedy here can cure this")
     return Decision("escalate", why=why)
 
 

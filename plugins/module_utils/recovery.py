@@ -32,6 +32,9 @@ LOCK_SECONDS = 60.0
 LONGEST = 400
 
 _ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
+_WRITES_ENV = (*_ENV_REMEDIES, ladder.LAST_GOOD_RELEASE)
+# A restart runs a container on with the env that it was made with.
+_MAKES_CONTAINERS = (ladder.UP, ladder.RECREATE, ladder.REBUILD_NETWORK)
 BEGUN = "begun"
 _NUMBER = re.compile(r"\d+")
 # What a container that was just made anew may take in any case, whatever its image says of a start period.
@@ -164,7 +167,7 @@ class _Recovery:
             spent = self.clock.monotonic() - begun
             self.waited += spent
             self.seconds["health"] += round(spent, 3)
-        elif not self.facts["probe"]["ok"]:
+        elif name in ladder.FILES and not self.facts["probe"]["ok"]:
             # Files alone change no answer.
             probe = self.facts["probe"]
         if name == ladder.LAST_GOOD_ENV:
@@ -233,6 +236,10 @@ class _Recovery:
         attempt = {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
         self.memory["attempts"].append(attempt)
         self._save()
+        if self.watch and not self.remembers:
+            # What cannot be counted is not begun: it would be begun with each turn, for ever.
+            entry["result"] = "not begun: it could not be written down first"
+            return False
         begun = self.clock.monotonic()
         try:
             told, done = act(), True
@@ -264,7 +271,8 @@ class _Recovery:
     def _env_in_force(self) -> bool:
         """Whether containers were made since the env was last written."""
         names = [str(one["name"]) for one in self.remedies if one["done"]]
-        return bool(names) and names[-1] not in _ENV_REMEDIES
+        written = max((at for at, name in enumerate(names) if name in _WRITES_ENV), default=-1)
+        return any(name in _MAKES_CONTAINERS for name in names[written + 1 :])
 
     def _mark_good(self) -> None:
         # The app is healthy: that the mark finds no room on the disk must not turn this into a failure.
@@ -305,6 +313,12 @@ class _Recovery:
     def _count(self, what: str) -> None:
         self.memory["counts"][what] = self.memory["counts"].get(what, 0) + 1
 
+    def _tell(self, alert: alerts.Alert) -> None:
+        before = self.memory["outbox"]
+        self.memory["outbox"] = alerts.add(before, alert, self.clock.now())
+        for _ in range(alerts.dropped(before, self.memory["outbox"])):
+            self._count("alerts dropped")
+
     def _save(self) -> None:
         self.remembers, problem = state.save(self.app.state, self.memory, self.app.spare)
         self._trouble(problem)
@@ -316,11 +330,10 @@ class _Recovery:
             often = found.passed and self._told_lately(found.cause)
             self._begin(found)
             record = self.memory["incident"]
+            record["told"] = not often
             self._note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
             if not often:
-                self.memory["outbox"] = alerts.add(
-                    self.memory["outbox"], alerts.opened(record, self.app.language), self.clock.now()
-                )
+                self._tell(alerts.opened(record, self.app.language))
             self._save()
         elif record["cause"] != found.cause:
             self._note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
@@ -332,11 +345,16 @@ class _Recovery:
             self._write(attachments)
 
     def _told_lately(self, cause: str) -> bool:
-        """Whether the last incident was of this cause, and not long ago: what passes by itself is told now and then."""
-        clean, last = self.memory["clean"], incident.latest(self.app.incidents)
-        if self.watch is None or clean is None or last is None or last["cause"] != cause:
+        """Whether people heard of this cause not long ago: what passes by itself is told now and then."""
+        if self.watch is None:
             return False
-        return state.age(clean, self._moment()) < self.watch.policy.clean
+        since = incident.iso(self.clock.now() - self.watch.policy.clean)
+        for one in incident.every(self.app.incidents):
+            if str(one.get("ended", "")) < since:
+                return False
+            if one["cause"] == cause and one.get("told"):
+                return True
+        return False
 
     def _begin(self, found: Diagnosis) -> None:
         now, moment = self.clock.now(), self._moment()
@@ -386,9 +404,7 @@ class _Recovery:
         record.update(hold="", next_step="")
         self._write({})
         self.memory.update(incident=None, seen=None, clean=self._moment())
-        self.memory["outbox"] = alerts.add(
-            self.memory["outbox"], alerts.resolved(record, self.app.language), self.clock.now()
-        )
+        self._tell(alerts.resolved(record, self.app.language))
         self._count("recovered")
         self.memory["counts"]["last recovery ms"] = round(record["seconds"] * 1000)
         if self.watch:
@@ -408,9 +424,7 @@ class _Recovery:
         if self.decision.kind == "escalate" and not record["escalated"]:
             record["escalated"] = True
             self._count("escalated")
-            self.memory["outbox"] = alerts.add(
-                self.memory["outbox"], alerts.escalated(record, self.app.language), self.clock.now()
-            )
+            self._tell(alerts.escalated(record, self.app.language))
         self._write({})
         self._save()
 

@@ -128,7 +128,8 @@ def last_good_release(app: App, now: float) -> str:
     good = release.last_good(app.directory)
     if good is None:
         raise RemedyError("there is no last good release")
-    told = [last_good_compose(app)]
+    # Put back already: setting aside once more would write the good files over what was kept.
+    told = [last_good_compose(app)] if release.files(app.directory) != good["files"] else []
     _succeed(Project(app.name, app.directory).put_back_images(good["images"], good["names"]), "docker tag:")
     told.append("its images have their names again")
     with contextlib.suppress(env_store.EnvError):

@@ -36,6 +36,7 @@ class World:
         self.accepts, self.container, self.acts = GOOD, None, []
         self.broken_build = self.broken_up = self.page_down = False
         self.failing_lists = 0
+        self.hangs = False
         self.now = 1_750_000_000.0
 
     @property
@@ -112,6 +113,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
         def restart(self, containers: Any, timeout: float = 30.0) -> engine.Result:
             it.acts.append("restart")
+            it.hangs = False
             return engine.Result(0, "", "")
 
         def up(self, build: bool = False, anew: bool = False, services: Any = ()) -> engine.Result:
@@ -122,13 +124,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
             return engine.Result(0, "", "")
 
     def probe(*_: Any, **__: Any) -> dict[str, Any]:
-        kind = None if it.alive else "refused"
+        kind = ("timeout" if it.hangs else None) if it.alive else "refused"
         rows = [("health", "health", kind), ("page", "frontend", "refused" if it.page_down else None)]
         results = [
             {"name": name, "ok": not bad, "proves": proves, "kind": bad, "reason": str(bad), "seconds": 0.01, "port": 1}
             for name, proves, bad in rows
         ]
-        return {"ok": it.alive and not it.page_down, "summary": "as the world has it", "results": results}
+        return {
+            "ok": it.alive and not it.page_down and not it.hangs,
+            "summary": "as the world has it",
+            "results": results,
+        }
 
     monkeypatch.setattr(engine, "Project", Project)
     monkeypatch.setattr(remedies, "Project", Project)
@@ -228,6 +234,16 @@ def test_when_an_upstream_is_back_the_app_gets_a_moment(world: World) -> None:
     world.page_down, world.container = False, None
     assert (look()["decision"]["kind"], world.acts) == ("wait", [])
     assert (look()["healthy"], world.acts != []) == (True, True)
+
+
+def test_an_env_that_no_container_runs_with_is_not_called_good(world: World) -> None:
+    """The file was changed under a running container; a restart runs it on with what it was made with."""
+    world.deploy(GOOD)
+    world.write(f"KEY={OTHER}\n")
+    world.hangs = True
+    outcome = recover(world)
+    assert (outcome["healthy"], names(outcome), world.acts) == (True, ["restart"], ["restart"])
+    assert OTHER not in good_keys(world)
 
 
 def test_an_engine_that_stumbles_while_we_wait_changes_nothing(world: World) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import engine, remedies
+from ansible_collections.christmas.selfheal.plugins.module_utils import engine, release, remedies
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
 
 MIB = 1 << 20
@@ -126,3 +126,18 @@ def test_nothing_to_restart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine.Project, "containers", lambda _: [instance("web", "exited")])
     with pytest.raises(remedies.RemedyError, match="no container"):
         remedies.restart(App("shop"), ())
+
+
+def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tmp_path: Path) -> None:
+    app = App("shop", root=str(tmp_path))
+    directory = Path(app.directory)
+    directory.mkdir(parents=True)
+    (directory / "compose.yaml").write_text("good", encoding="utf-8")
+    known = {"id": "r1", "images": {}, "names": {}, "services": {}, "contexts": {}, "env": "", "source": ""}
+    release.record(app.directory, {**known, "files": release.files(app.directory)})
+    release.mark_last_good(app.directory, "r1")
+    (directory / "compose.yaml").write_text("mine, edited at 01:00", encoding="utf-8")
+    remedies.last_good_compose(app)
+    remedies.last_good_release(app, 0.0)
+    assert (directory / "compose.yaml").read_text(encoding="utf-8") == "good"
+    assert (directory / "compose.yaml.replaced").read_text(encoding="utf-8") == "mine, edited at 01:00"

@@ -160,6 +160,36 @@ def test_a_late_answer_is_asked_for_twice_at_once(
     assert len(world.recoveries) == acts
 
 
+def test_a_later_step_that_hangs_is_not_excused_by_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Health answers at once, the data route never: what is asked beside it says nothing of that."""
+
+    class Beside:
+        def __init__(self, _seconds: float, act: Callable[[], None]) -> None:
+            self.act = act
+
+        def start(self) -> None:
+            self.act()
+
+        def cancel(self) -> None:
+            pass
+
+        def is_alive(self) -> bool:
+            return False
+
+    monkeypatch.setattr(watcher.threading, "Timer", Beside)
+    late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
+
+    def run_checks(checks: list[Any], *_: Any) -> dict[str, Any]:
+        good = answer("", checks)
+        if len(checks) == 1:
+            return good
+        return {**good, "ok": False, "results": [*good["results"][:1], {**good["results"][1], **late}]}
+
+    monkeypatch.setattr(watcher.probe, "run_checks", run_checks)
+    world.turns(world.watcher(), 20)
+    assert len(world.recoveries) >= 1
+
+
 def test_a_journey_that_fails_is_asked_as_a_whole_before_it_counts(world: World) -> None:
     it = world.watcher()
     world.turns(it, 14)
@@ -318,7 +348,7 @@ def test_what_status_says_of_the_breaker(
     assert (facts["attempts"], facts["breaker_open"]) == (count, opened)
 
 
-def test_it_ends_when_its_hour_is_over_or_the_config_changes(world: World) -> None:
+def test_it_ends_when_its_life_is_over_or_the_config_changes(world: World) -> None:
     config = world.config()
 
     def watch(*changed: Any) -> str:
