@@ -45,6 +45,8 @@ SELFHEAL = "/usr/local/bin/selfheal"
 KEEP = "/run/selfheal-drill"
 # Seconds: for one command on the host, for the host to answer again, for the app and its incident to come to rest.
 COMMAND, REACH, REST = 60, 60.0, 60.0
+# Seconds after its end in which the host has to have told of a fault.
+TOLD = 10.0
 BEFORE = 2.0
 """Seconds before the fault that the picture shows."""
 
@@ -177,12 +179,16 @@ class Drills:
             raise DrillError(f"an incident is still open ({records[0]['id']}): see selfheal incidents on {self.name}")
         return {str(record["id"]) for record in records}
 
-    def closed(self, old: set[str]) -> list[dict[str, Any]]:
-        """The incidents that are not old, newest first, once they are closed, or the time for that is over."""
-        deadline = time.monotonic() + REST
+    def closed(self, old: set[str], some: bool = False) -> list[dict[str, Any]]:
+        """The incidents that are not old, newest first, once they are closed, or the time for that is over.
+
+        With `some` there has to be one: of what the restart policy cured, the host tells a moment later.
+        """
+        begun = time.monotonic()
         while True:
             records = [record for record in self.selfheal("incidents", "--json") if record["id"] not in old]
-            if all(record["healthy"] for record in records) or time.monotonic() >= deadline:
+            there = bool(records) or not some or time.monotonic() >= begun + TOLD
+            if (there and all(record["healthy"] for record in records)) or time.monotonic() >= begun + REST:
                 return records
             time.sleep(0.5)
 
@@ -205,7 +211,7 @@ class Drills:
             lift(recovered is None)
         well = self.well(values)
         afterwards = self.afterwards(fault, values)
-        records = self.closed(old)
+        records = self.closed(old, some=fault.incident)
         if fault.expect == "held":
             restarted = _restarted(before, self.containers())
         samples = self.prober.samples(begun - BEFORE)
