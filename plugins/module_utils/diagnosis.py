@@ -3,7 +3,7 @@
 """Facts and probe results → one cause. Pure: no clock, no I/O.
 
 `facts` is what `observe.read` returns: {engine, disk, env, config_error, services, instances, oom, images_missing,
-ports, upstream, network, load, probe, passed}.
+ports, upstream, network, load, probe, passed, at}.
 """
 
 from __future__ import annotations

@@ -109,10 +109,13 @@ def read(
         "load": {"cpu_busy": 0.0, "answered_seconds": None, "idle": False, **_pressure(), **seen.load},
         "probe": seen.probe or ask(app, known, 0.0, clock),
         "passed": seen.passed,
+        # When the engine was asked (epoch s): what is so many seconds old was so then.
+        "at": clock.now(),
     }
     if facts["probe"]["ok"] and seen.passed is None:
         return facts
-    read_engine(app, facts, clock.now())
+    facts["at"] = clock.now()
+    read_engine(app, facts, facts["at"])
     running = bool(facts["instances"]) and all(item["state"] == "running" for item in facts["instances"])
     if running and not env["findings"]:
         if seen.probe is None:

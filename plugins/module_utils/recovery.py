@@ -222,7 +222,8 @@ class _Recovery:
             if item["state"] != "running" or since is None or not culprit:
                 continue
             answered = self.watch.seen.good if self.watch else None
-            if answered is None or answered < self.clock.now() - since:
+            # Asking with patience took seconds since the engine was asked.
+            if answered is None or answered < self.facts["at"] - since:
                 left.append(max(item["start_period"], _SHORTEST_START) - since)
         return max(left)
 

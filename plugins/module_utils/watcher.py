@@ -27,6 +27,7 @@ from .recovery import BEGUN, Watch, recover
 # minutes. A beginning costs a third of a second of a core.
 LIFE_SECONDS = 900.0
 RESUME_SECONDS = 0.5
+SHORTEST_TICKS = 50
 OTHERS_SECONDS = 60.0
 # One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
 CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
@@ -234,7 +235,9 @@ class Watcher:
     def _measure(self) -> None:
         """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""
         ticks, kills = host.cpu_ticks(), host.oom_kills()
-        self.busy, self.ticks = host.cpu_busy(self.ticks, ticks), ticks
+        # Over less than that it is the watcher's own beginning that is measured.
+        if ticks[1] - self.ticks[1] >= SHORTEST_TICKS:
+            self.busy, self.ticks = host.cpu_busy(self.ticks, ticks), ticks
         # The kernel counts for the whole machine: where it was not about this app, it is not asked again for a while.
         ours = kills > self.kills and self.clock.monotonic() >= self.next_look
         self.passed, self.kills = self.passed or ours, kills
