@@ -23,6 +23,7 @@ from .files import atomic_write
 ID = re.compile(r"\d{8}T\d{6}Z-[a-z_]+(?:-\d+)?")
 """What `new_id` gives; it names a folder."""
 KEPT, LONGEST = 20, 500
+"""How many incidents `forget` leaves in any case, and how many at most."""
 
 
 def stamp(now: float) -> str:

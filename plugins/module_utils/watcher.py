@@ -26,8 +26,11 @@ from .recovery import BEGUN, Watch, recover
 # It ends by itself after a quarter of an hour, so that whatever a long life gathers is gone with it: some 100 kB in ten
 # minutes. A beginning costs a third of a second of a core.
 LIFE_SECONDS = 900.0
+# After a kill in the middle of a remedy: whether it has helped is answered at once, or the remedy is begun again.
 RESUME_SECONDS = 0.5
+# How busy the processors are is told from this many of their ticks (1/100 s each) at least.
 SHORTEST_TICKS = 50
+# Who ran out of memory on this machine is asked for once in so long, when it was not this app.
 OTHERS_SECONDS = 60.0
 # One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
 CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
@@ -97,10 +100,10 @@ class Watcher:
         if found is None:
             if self.incident is None:
                 self._tell("", "")
-            if self.incident is not None and rested:
+                if self.passed and not paused and rested:
+                    self._look_back(now)
+            elif rested:
                 self._recover(None)
-            elif self.incident is None and self.passed and not paused and rested:
-                self._look_back(now)
             self.failed, self.passed = None, False
         elif paused:
             self._tell("paused", "")

@@ -133,27 +133,33 @@ def test_how_many_bad_answers_it_takes(world: World, answers: list[str], acts: i
     assert len(confirmed) == acts
 
 
+class AtOnce:
+    """A timer that is over before the first question was answered."""
+
+    def __init__(self, _seconds: float, act: Callable[[], None]) -> None:
+        self.act = act
+
+    @staticmethod
+    def begun() -> None:
+        """Called before it acts."""
+
+    def start(self) -> None:
+        self.begun()
+        self.act()
+
+    def cancel(self) -> None:
+        pass
+
+    def is_alive(self) -> bool:
+        return False
+
+
 @pytest.mark.parametrize(("beside", "acts"), [("timeout", 1), ("", 0)], ids=["both are late", "the second is answered"])
 def test_a_late_answer_is_asked_for_twice_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch, beside: str, acts: int
 ) -> None:
-    class AtOnce:
-        """A timer that is over before the first question was answered."""
-
-        def __init__(self, _seconds: float, act: Callable[[], None]) -> None:
-            self.act = act
-
-        def start(self) -> None:
-            world.answers.insert(0, beside)
-            self.act()
-
-        def cancel(self) -> None:
-            pass
-
-        def is_alive(self) -> bool:
-            return False
-
     it = world.watcher()
+    monkeypatch.setattr(AtOnce, "begun", staticmethod(lambda: world.answers.insert(0, beside)))
     monkeypatch.setattr(watcher.threading, "Timer", AtOnce)
     world.always = "timeout"
     it.turn()
@@ -163,20 +169,7 @@ def test_a_late_answer_is_asked_for_twice_at_once(
 def test_a_later_step_that_hangs_is_not_excused_by_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Health answers at once, the data route never: what is asked beside it says nothing of that."""
 
-    class Beside:
-        def __init__(self, _seconds: float, act: Callable[[], None]) -> None:
-            self.act = act
-
-        def start(self) -> None:
-            self.act()
-
-        def cancel(self) -> None:
-            pass
-
-        def is_alive(self) -> bool:
-            return False
-
-    monkeypatch.setattr(watcher.threading, "Timer", Beside)
+    monkeypatch.setattr(watcher.threading, "Timer", AtOnce)
     late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
 
     def run_checks(checks: list[Any], *_: Any) -> dict[str, Any]:
