@@ -46,11 +46,6 @@ def memory() -> dict[str, int]:
     return {"total_bytes": values.get("MemTotal", 0), "available_bytes": values.get("MemAvailable", 0)}
 
 
-def cpus() -> int:
-    """Return how many cores the host has."""
-    return os.cpu_count() or 1
-
-
 def pressure(folder: str = "/proc/pressure") -> dict[str, float]:
     """Return {cpu, memory, io}: percent of the last ten seconds in which somebody waited for it (PSI, "some avg10").
 
