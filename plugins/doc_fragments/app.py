@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options `app`, `directory`, `variables`, `checks`."""
+    """Options `app`, `directory`, `variables`, `checks`, `balancer`."""
 
     DOCUMENTATION = r"""
 options:
@@ -27,4 +27,11 @@ options:
     type: list
     elements: dict
     required: true
+  balancer:
+    description:
+      - The load balancer in front of the app's instances, as the role C(load_balancer) sets it up. Empty without one.
+      - C(service) is the one that it spreads requests over, C(instances) how many of it there are, C(first_port) the
+        first of their loopback ports, C(ports) those that the balancer itself holds.
+    type: dict
+    default: {}
 """

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import checks, ladder, secret_rules, web
-from .app import App, AppError
+from .app import App, AppError, read_balancer
 from .files import explain
 
 FOLDER = "etc/selfheal"
@@ -26,7 +26,7 @@ _SECONDS: dict[str, tuple[float, float, float]] = {
 _LONGEST_KEEP_DAYS = 3650
 _KEYS = {
     *("app", "directory", "variables", "checks", "upstreams", "host", "language", "keep_days", "policy"),
-    *("alertmanager", "metrics_directory", *_SECONDS),
+    *("alertmanager", "metrics_directory", "balancer", *_SECONDS),
 }
 
 
@@ -121,6 +121,7 @@ def _checked(found: Any, root: str) -> Config:
         root=root,
         language=language,
         host=str(found.get("host") or ""),
+        balancer=_balancer(found),
     )
     return Config(
         app=app,
@@ -130,6 +131,13 @@ def _checked(found: Any, root: str) -> Config:
         metrics_directory=str(found.get("metrics_directory") or ""),
         **seconds,
     )
+
+
+def _balancer(found: Mapping[str, Any]) -> Any:
+    given = found.get("balancer") or {}
+    if not isinstance(given, Mapping):
+        raise _Wrong("`balancer` is no JSON object. Fix: have playbooks/site.yml write it anew")
+    return read_balancer(given)
 
 
 def _number(found: Mapping[str, Any], key: str, default: float, smallest: float, largest: float) -> float:

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 # Compose's own rule for project names (compose-spec, "name").
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -16,6 +16,46 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 class AppError(Exception):
     """The app is described wrongly; the message names the key and the fix."""
+
+
+class Balancer(NamedTuple):
+    """HAProxy before the app: its servers are `instances` containers of `service`, at loopback ports from `first_port`.
+
+    There is one slot more than instances: a deploy starts the new one beside the old. `ports` are those that HAProxy
+    itself holds for the public.
+    """
+
+    service: str
+    instances: int
+    first_port: int
+    ports: tuple[int, ...]
+
+    @property
+    def slots(self) -> range:
+        """The loopback ports of all slots."""
+        return range(self.first_port, self.first_port + self.instances + 1)
+
+
+def read_balancer(given: Mapping[str, Any] | None) -> Balancer | None:
+    """Read {service, instances, first_port, ports}; None and {} say that there is none. Raises AppError."""
+    if not given:
+        return None
+    try:
+        found = Balancer(
+            str(given["service"]), int(given["instances"]), int(given["first_port"]), tuple(map(int, given["ports"]))
+        )
+    except (KeyError, TypeError, ValueError):
+        raise AppError(
+            "balancer: is not whole. Fix: write {service: backend, instances: 2, first_port: 18000, ports: [80]}"
+        ) from None
+    if not found.service or not found.ports or found.instances < 1:
+        raise AppError("balancer: needs a service, a port and at least one instance (compose_app_instances)")
+    if not 1 <= found.slots.start < found.slots.stop <= 65536 or any(port in found.slots for port in found.ports):
+        raise AppError(
+            f"balancer: its slots {found.slots.start} to {found.slots.stop - 1} are no free range of ports. Fix: write "
+            "another compose_app_first_port"
+        )
+    return found
 
 
 class App:
@@ -34,6 +74,7 @@ class App:
         host: str = "",
         language: str = "en",
         root: str = "/",
+        balancer: Balancer | None = None,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise AppError(
@@ -43,6 +84,7 @@ class App:
         self.name, self.directory = name, directory or os.path.join(root, "opt", name)
         self.variables, self.checks, self.upstreams = variables, checks, upstreams
         self.host, self.language, self.root = host or socket.gethostname(), language, root
+        self.balancer = balancer
 
     @property
     def env(self) -> str:
@@ -68,6 +110,11 @@ class App:
     def spare(self) -> str:
         """Where the state is kept while its own place cannot be written: in memory, until the next boot."""
         return os.path.join(self.root, "run/selfheal", f"{self.name}.state.json")
+
+    @property
+    def rollout(self) -> str:
+        """Says that a deploy goes on, or was killed: what came before it."""
+        return os.path.join(self.state, "rollout.json")
 
     @property
     def lock(self) -> str:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from . import env_store, probe, secret_rules
-from .app import App, AppError
+from . import balancer, env_store, probe, secret_rules
+from .app import App, AppError, read_balancer
 from .engine import EngineError
 from .files import LockHeld
 
@@ -21,9 +21,19 @@ APP_SPEC: dict[str, dict[str, Any]] = {
     "directory": {"type": "path"},
     "variables": {"type": "list", "elements": "dict", "default": []},
     "checks": {"type": "list", "elements": "dict", "required": True},
+    "balancer": {"type": "dict", "default": {}},
 }
 
-EXPECTED = (AppError, EngineError, LockHeld, env_store.EnvError, secret_rules.TableError, probe.CheckError, OSError)
+EXPECTED = (
+    AppError,
+    EngineError,
+    balancer.BalancerError,
+    LockHeld,
+    env_store.EnvError,
+    secret_rules.TableError,
+    probe.CheckError,
+    OSError,
+)
 """Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
 
 
@@ -36,6 +46,7 @@ def app_of(params: Mapping[str, Any]) -> App:
         directory=(params["directory"] or "").rstrip("/"),
         variables=params["variables"],
         checks=params["checks"],
+        balancer=read_balancer(params["balancer"]),
     )
 
 

@@ -135,7 +135,7 @@ def make_plan(app: App, compose: str, services: Mapping[str, Any], host: Host) -
         project = model.get("services") or {}
         if not project:
             raise OverlayError(USER_FILE, "has no services", "give the text of the app's compose file")
-        rendered = overlay.render(services, project, engine.version_tuple(host.version))
+        rendered = overlay.render(services, project, engine.version_tuple(host.version), app.balancer)
         overlay.check_fit(services, project, host.cores, host.memory)
         _write(scratch, HARDENED_FILE, rendered.text)
         _config(app, scratch, [USER_FILE, HARDENED_FILE], secrets)
@@ -143,7 +143,7 @@ def make_plan(app: App, compose: str, services: Mapping[str, Any], host: Host) -
         f"{USER_FILE} uses ${{{name}}}, which {app.env} does not set: it becomes blank"
         for name in dict.fromkeys(_UNSET.findall(told))
     ]
-    return Plan(rendered.text, rendered.kept, [*notes, *overlay.weak_points(project), *host.notes], host)
+    return Plan(rendered.text, rendered.kept, [*notes, *overlay.weak_points(project, app.balancer), *host.notes], host)
 
 
 @contextlib.contextmanager

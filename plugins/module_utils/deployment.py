@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable, NamedTuple
 
-from . import engine, env_store, hints, host, incident, release, secret_rules
-from .app import App
+from . import balancer, engine, env_store, hints, host, incident, release, rollout, secret_rules
+from .app import App, Balancer
 from .diagnosis import MEANING, diagnose
 from .files import hold_lock
 from .observe import LOG_LINES, Clock, read, read_env
@@ -29,13 +29,31 @@ class DeployError(Exception):
         self.checks = dict(checks or {})
 
 
-def deploy(
-    app: App, build: bool = True, gate_timeout: float = 120.0, check: bool = False, clock: Clock | None = None
-) -> dict[str, Any]:
+def _silent() -> None:
+    """Nobody can go away."""
+
+
+class How(NamedTuple):
+    """How to deploy. `build`: the images of services that have a build section; `plan`: the pace, behind a balancer.
+
+    `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone.
+    """
+
+    build: bool = True
+    plan: rollout.Plan = rollout.Plan()
+    say: Callable[[str], None] = lambda _text: None
+    alive: Callable[[], None] = _silent
+
+
+AS_IT_IS = How()
+
+
+def deploy(app: App, how: How = AS_IT_IS, check: bool = False, clock: Clock | None = None) -> dict[str, Any]:
     """Deploy the files in the app's directory.
 
-    :arg build: build the images of services that have a build section.
-    :arg gate_timeout: seconds that the journey may take to pass once the containers run.
+    Behind a balancer the instances are replaced one by one, and no request fails; without one, there is a gap while the
+    containers are made anew.
+
     :arg check: say what would change, and change nothing; works on a host without an engine.
     :returns: {changed, healthy, release, differences, checks, seconds}.
     :raises DeployError: the gate was not passed, or something is wrong before it; the last good release runs.
@@ -46,7 +64,33 @@ def deploy(
         return _result(True, False, "", ["everything: this host has no engine yet"], {}, 0.0)
     lock = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, f"deploy {app.name}")
     with lock:
-        return _deploy(app, build, gate_timeout, check, clock)
+        return _deploy(app, how, check, clock)
+
+
+def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock | None = None) -> dict[str, Any]:
+    """Deploy a release that was recorded here: its compose files, its env, its images, through the same gate.
+
+    :arg wanted: its id; "" for the newest one that is not the one that serves.
+    :returns: as `deploy`, with `to`, the id of the release that was gone back to.
+    :raises DeployError: there is no such release, or its env or its images are gone; nothing was touched then.
+    """
+    clock = clock or Clock()
+    serving = release.last_good(app.directory)
+    known = release.known(app.directory)
+    others = [one for one in known if serving is None or one["fingerprint"] != serving["fingerprint"]]
+    to = next((one for one in reversed(others if not wanted else known) if wanted in ("", one["id"])), None)
+    if to is None:
+        there = ", ".join(str(one["id"]) for one in known) or "none"
+        raise DeployError(f"there is no release {wanted or 'before the one that serves'}. Recorded here: {there}")
+    missing = [image for image in to["images"].values() if not engine.has_image(image)]
+    if missing:
+        raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it anew")
+    if check:
+        return {**_result(True, False, "", [f"release {to['id']} would serve"], {}, 0.0), "to": to["id"]}
+    with hold_lock(app.lock, LOCK_SECONDS, f"roll back {app.name}"):
+        how.say(f"putting the files of release {to['id']} back")
+        rollout.restore_files(app, to, clock)
+        return {**_deploy(app, how._replace(build=False), False, clock), "to": to["id"]}
 
 
 def _result(
@@ -62,7 +106,7 @@ def _result(
     }
 
 
-def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Clock) -> dict[str, Any]:
+def _deploy(app: App, how: How, check: bool, clock: Clock) -> dict[str, Any]:
     begun = clock.monotonic()
 
     def would(differences: list[str]) -> dict[str, Any]:
@@ -90,9 +134,11 @@ def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Cloc
     contexts = release.contexts(model)
     wanted = release.describe(app.directory, app.env, hashes, release.source_fingerprint(contexts))
     good = release.last_good(app.directory)
-    differences = _differences(wanted, good, instances)
+    differences = _differences(wanted, good, instances, app.balancer)
     if not differences:
-        facts = read(app, None, 0.0 if check else gate_timeout, clock)
+        if app.balancer and not check:
+            balancer.start(app)
+        facts = read(app, None, 0.0 if check else how.plan.gate, clock)
         if facts["probe"]["ok"]:
             return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
         differences = [f"the checks fail: {facts['probe']['summary']}"]
@@ -106,21 +152,31 @@ def _deploy(app: App, build: bool, gate_timeout: float, check: bool, clock: Cloc
     if check:
         return would(differences)
     loosening: list[str] = []
+    same = bool(good) and all(wanted[key] == good[key] for key in ("files", "env", "source", "services"))
     try:
-        failure, checks = _switch(app, project, build and bool(contexts), gate_timeout, clock)
+        how = how._replace(build=how.build and bool(contexts))
+        if app.balancer:
+            failure, checks = _roll(app, project, how, good if same else None, clock)
+        else:
+            failure, checks = _switch(app, project, how, clock)
         if failure:
             loosening = _hints(project, secrets)
         else:
             name = _record(app, project, {**wanted, "contexts": contexts}, clock)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
-    except (engine.EngineError, OSError) as error:
+    except (engine.EngineError, balancer.BalancerError, rollout.Interrupted, OSError) as error:
         failure, checks = str(error), {}
-    told = f"{failure}\n{_put_back(app, good, bool(instances), clock)}"
+    how.say(f"taking it back: {failure.splitlines()[0]}")
+    put_back = _roll_back if app.balancer and good else _put_back
+    told = f"{failure}\n{put_back(app, good, bool(instances), clock)}"
     raise DeployError(redact(told, secrets), loosening, checks)
 
 
 def _differences(
-    wanted: Mapping[str, Any], good: Mapping[str, Any] | None, instances: list[dict[str, Any]]
+    wanted: Mapping[str, Any],
+    good: Mapping[str, Any] | None,
+    instances: list[dict[str, Any]],
+    balanced: Balancer | None,
 ) -> list[str]:
     """Say in what the wanted release differs from the last good one and from what runs; [] when in nothing."""
     if good is None:
@@ -141,6 +197,8 @@ def _differences(
         mine = [item for item in instances if item["service"] == service]
         if not mine:
             found.append(f"service {service} has no container")
+        elif balanced and service == balanced.service and len(mine) != balanced.instances:
+            found.append(f"service {service} has {len(mine)} of {balanced.instances} instances")
         for item in mine:
             if item["job_done"]:
                 continue
@@ -163,18 +221,54 @@ def _require_ports(model: Mapping[str, Any], instances: list[dict[str, Any]]) ->
             )
 
 
-def _switch(
-    app: App, project: engine.Project, build: bool, gate_timeout: float, clock: Clock
+def _build(project: engine.Project, how: How) -> str:
+    """Build the images, where there is something to build; say why that failed, "" when it did not."""
+    if not how.build:
+        return ""
+    how.say("building the images")
+    built = project.build()
+    return f"docker compose build failed: {built.reason}" if built.code else ""
+
+
+def _roll(
+    app: App, project: engine.Project, how: How, same: Mapping[str, Any] | None, clock: Clock
 ) -> tuple[str, dict[str, Any]]:
+    """Build, and replace the instances behind the balancer: (why it failed or "", the probe's result).
+
+    :arg same: the last good release, when it is that one that is deployed again: what runs of it stays.
+    """
+    assert app.balancer is not None
+    failure = _build(project, how)
+    if failure:
+        return failure, {}
+    others = sorted(set(project.config().get("services") or {}) - {app.balancer.service})
+    if others:
+        how.say(f"starting {', '.join(others)}")
+        started = project.up(services=others)
+        if started.code:
+            return f"docker compose up failed: {started.reason}", {}
+    keep = [
+        str(item["id"])
+        for item in project.containers()
+        if same
+        and item["digest"] == same["images"].get(item["service"])
+        and item["config_hash"] == same.get("labels", {}).get(item["service"])
+    ]
+    rolling = rollout.Rollout(app, how.plan, clock, how.say, how.alive)
+    failure = rolling.replace(keep)
+    return failure, rolling.checks
+
+
+def _switch(app: App, project: engine.Project, how: How, clock: Clock) -> tuple[str, dict[str, Any]]:
     """Build, start, and wait at the gate: (why it failed or "", the probe's result)."""
-    if build:
-        built = project.build()
-        if built.code:
-            return f"docker compose build failed: {built.reason}", {}
+    failure = _build(project, how)
+    if failure:
+        return failure, {}
+    how.say("making the containers anew")
     started = project.up()
     if started.code:
         return f"docker compose up failed: {started.reason}", {}
-    wait_healthy(app, None, gate_timeout, clock)
+    wait_healthy(app, None, how.plan.gate, clock)
     facts = read(app, None, 0.0, clock)
     if facts["probe"]["ok"]:
         return "", facts["probe"]
@@ -194,18 +288,26 @@ def _hints(project: engine.Project, secrets: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _roll_back(app: App, good: Mapping[str, Any] | None, _ran: bool, clock: Clock) -> str:
+    """Let the last good release serve alone again, and say what runs now."""
+    assert good is not None
+    try:
+        rollout.go_back(app, good, clock, lambda _text: None)
+    except (env_store.EnvError, engine.EngineError, balancer.BalancerError, OSError) as error:
+        return f"The last good release {good['id']} could not be put back: {error}"
+    checks = read(app, None, 0.0, clock)["probe"]
+    said = "serves" if checks["ok"] else "does not pass either"
+    return f"The last good release {good['id']} {said}: {checks['summary']}."
+
+
 def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, clock: Clock) -> str:
     """Bring back what served before, and say what runs now."""
     if good is not None:
-        release.put_back_files(app.directory, str(good["id"]))
-        if read_env(app, clock.now())["fingerprint"] != good["env"]:
-            try:
-                env_store.restore_env(app.env, app.history, now=clock.now())
-            except (env_store.EnvError, OSError) as error:
-                return f"The last good release {good['id']} could not be put back: {error}"
-        project = engine.Project(app.name, app.directory)
-        result = project.put_back_images(good["images"], good["names"])
-        result = result if result.code else project.up()
+        try:
+            rollout.restore_files(app, good, clock)
+        except (env_store.EnvError, engine.EngineError, OSError) as error:
+            return f"The last good release {good['id']} could not be put back: {error}"
+        result = engine.Project(app.name, app.directory).up()
         if result.code:
             return f"The last good release {good['id']} could not be started: {result.reason}"
         wait_healthy(app, None, PUT_BACK_SECONDS, clock)

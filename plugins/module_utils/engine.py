@@ -263,7 +263,7 @@ class Project:
         found = []
         for service, spec in sorted((model.get("services") or {}).items()):
             name = spec.get("image") or f"{self.app}-{service}"
-            if run(["docker", "image", "inspect", "--format", "{{.Id}}", name], timeout).code:
+            if not has_image(name, timeout):
                 found.append({"service": service, "image": name})
         return found
 
@@ -294,19 +294,40 @@ class Project:
         """Build the images of the services that have a build section."""
         return self.compose("build", "--quiet", timeout=timeout)
 
-    def up(self, build: bool = False, anew: bool = False, services: Sequence[str] = ()) -> Result:
+    def up(
+        self,
+        build: bool = False,
+        anew: bool = False,
+        services: Sequence[str] = (),
+        scale: Mapping[str, int] | None = None,
+    ) -> Result:
         """Create and start what is missing or differs, or everything `anew`; with `build`, from images built now.
 
         :arg services: only these, and not what they depend on; () for all.
+        :arg scale: so many containers of each service that is named; then those that are there stay as they are.
         """
         words = ["up", "--detach", "--remove-orphans", "--timeout", "5", "--quiet-pull"]
         words += ["--force-recreate"] if anew else []
+        for service, count in (scale or {}).items():
+            words += ["--no-recreate", "--scale", f"{service}={count}"]
         words += ["--build" if build else "--no-build", *(["--no-deps", *services] if services else [])]
         return self.compose(*words, timeout=1800.0 if build else 120.0)
+
+    def remove(self, containers: Sequence[str], grace: float, timeout: float = 30.0) -> Result:
+        """Stop containers, giving each `grace` seconds to end by itself, and remove them. Their volumes stay."""
+        if not containers:
+            return Result(0, "", "")
+        run(["docker", "stop", "--time", f"{grace:.0f}", *containers], grace + timeout)
+        return run(["docker", "rm", "--force", *containers], timeout)
 
     def down(self, timeout: float = 120.0) -> Result:
         """Stop and remove the project's containers and networks. Volumes and images stay, always."""
         return self.compose("down", "--remove-orphans", "--timeout", "5", timeout=timeout)
+
+
+def has_image(image: str, timeout: float = 5.0) -> bool:
+    """Whether an image, by id or name, is on this host."""
+    return run(["docker", "image", "inspect", "--format", "{{.Id}}", image], timeout).code == 0
 
 
 def seconds_since(text: str, now: float) -> float | None:
@@ -332,6 +353,7 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
     `targets` are its published TCP ports: [{host_ip, host_port, container_port}]; `networks` its addresses by network.
     """
     state_, config, host = document["State"], document["Config"], document["HostConfig"]
+    published = _published(document)
     labels = config.get("Labels") or {}
     health = state_.get("Health") or {}
     return {
@@ -360,7 +382,7 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
         },
         "targets": [
             {"host_ip": b.get("HostIp", ""), "host_port": int(b["HostPort"]), "container_port": int(port.split("/")[0])}
-            for port, bindings in sorted((host.get("PortBindings") or {}).items())
+            for port, bindings in sorted(published.items())
             for b in bindings or []
             if port.endswith("/tcp") and str(b.get("HostPort", "")).isdigit()
         ],
@@ -383,12 +405,20 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
         "ports": sorted(
             {
                 int(binding["HostPort"])
-                for bindings in (host.get("PortBindings") or {}).values()
+                for bindings in published.values()
                 for binding in bindings or []
                 if str(binding.get("HostPort", "")).isdigit()
             }
         ),
     }
+
+
+def _published(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The port bindings of a container; where it may have any of a range, the one that it got, as long as it runs."""
+    asked: Mapping[str, Any] = document["HostConfig"].get("PortBindings") or {}
+    if all(str(b.get("HostPort", "")).isdigit() for bindings in asked.values() for b in bindings or []):
+        return asked
+    return (document.get("NetworkSettings") or {}).get("Ports") or {}
 
 
 def environment(document: Mapping[str, Any]) -> dict[str, str]:

@@ -135,8 +135,11 @@ def restore_env(
     gid: int = -1,
     keep: int = KEEP,
     dry_run: bool = False,
+    wanted: str = "",
 ) -> Change:
     """Put the newest good version back that differs from the file in force, byte for byte.
+
+    :arg wanted: the fingerprint of the only version that will do; "" for any.
 
     A good version that ``prove`` refuses today (a key has expired since) is passed over. Raises EnvError when none is
     left, OSError as ``write_env``.
@@ -145,7 +148,7 @@ def restore_env(
     mark = None if in_force is None else fingerprint(in_force)
     passed_over = []
     for version in reversed(versions(history)):
-        if not version["good"] or version["fingerprint"] == mark:
+        if not version["good"] or version["fingerprint"] == mark or wanted not in ("", version["fingerprint"]):
             continue
         content = _read(os.path.join(history, version["file"]))
         reason = _unusable(version, content, prove)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .app import Balancer
 from .services_table import NONE, TABLE, OverlayError, Service, read_table, size
 
 __all__ = ["OverlayError", "Rendered", "check_fit", "read_table", "render", "weak_points"]
@@ -66,21 +67,32 @@ class Rendered(NamedTuple):
     kept: dict[str, list[str]]
 
 
-def render(table: Mapping[str, Service], project: Mapping[str, Mapping[str, Any]], engine: Sequence[int]) -> Rendered:
+def render(
+    table: Mapping[str, Service],
+    project: Mapping[str, Mapping[str, Any]],
+    engine: Sequence[int],
+    balanced: Balancer | None = None,
+) -> Rendered:
     """Write the overlay for every service of the project.
 
     :arg table: what `read_table` returned; a service that it does not name gets the defaults.
     :arg project: ``services`` of the user's file as `docker compose config --format json` has them, all profiles.
     :arg engine: the engine's version, e.g. (26, 1, 5).
+    :arg balanced: the load balancer; its service gets that many instances, on loopback ports.
     :raises OverlayError: the table names a service that the project lacks, or contradicts the user's file.
     """
     for name in table:
         if name not in project:
             there = ", ".join(sorted(project)) or "none"
             raise OverlayError(f"{TABLE}.{name}", "is no service of compose.yaml", f"use one of its services: {there}")
+    if balanced and balanced.service not in project:
+        there = ", ".join(sorted(project)) or "none"
+        reason = f"{balanced.service} is no service of compose.yaml"
+        raise OverlayError("compose_app_service", reason, f"use one of its services: {there}")
     blocks, kept = [], {}
     for name in sorted(project):
         writer = _Writer(name, table.get(name, Service({}, {})), project[name], engine)
+        writer.balanced = balanced if balanced and balanced.service == name else None
         blocks.append(writer.block())
         kept[name] = writer.kept
     return Rendered(HEADER + "services:\n" + "\n".join(blocks), kept)
@@ -112,7 +124,7 @@ def check_fit(table: Mapping[str, Service], project: Mapping[str, Mapping[str, A
                 raise OverlayError(where, f"{value}{whose} is more than the {shown} that this host has", "write less")
 
 
-def weak_points(project: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def weak_points(project: Mapping[str, Mapping[str, Any]], balanced: Balancer | None = None) -> list[str]:
     """What the user's own file opens, in one sentence each: the overlay leaves it, and cannot make up for it."""
     found = []
     for name, spec in sorted(project.items()):
@@ -126,7 +138,7 @@ def weak_points(project: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 found.append(f"{name} mounts the engine's socket, which makes it root on the host")
         if any(str(option).replace("=", ":") == "no-new-privileges:false" for option in spec.get("security_opt") or []):
             found.append(f"{name} allows new privileges (security_opt in compose.yaml)")
-        for port in spec.get("ports") or []:
+        for port in (spec.get("ports") or []) if not balanced or name != balanced.service else []:
             if isinstance(port, Mapping) and port.get("host_ip", "") in ("", "0.0.0.0", "::"):
                 shown = port.get("published") or port.get("target")
                 found.append(
@@ -143,11 +155,13 @@ class _Writer:
         self.name, self.said, self.loosened, self.spec = name, service.said, service.loosened, spec
         self.engine = tuple(engine)
         self.start_interval = self.engine >= START_INTERVAL_ENGINE
+        self.balanced: Balancer | None = None
         self.lines: list[str] = []
         self.kept: list[str] = []
 
     def block(self) -> str:
         """All lines, from the service's name on."""
+        self._ports()
         self._process()
         self._root()
         self._privileges()
@@ -179,6 +193,29 @@ class _Writer:
             return False
         self.kept.append(key)
         return True
+
+    def _ports(self) -> None:
+        """Behind the load balancer: a loopback port for each instance, and one for the next of them during a deploy."""
+        if self.balanced is None:
+            return
+        where = f"{TABLE}.{self.name}.port"
+        port = self.said.get("port")
+        if port is None:
+            raise OverlayError(
+                where, "is not given, and the load balancer needs it", "add port, the one inside the container"
+            )
+        others = [str(one.get("target")) for one in self._own("ports") or [] if one.get("target") != port]
+        if others:
+            reason = (
+                f"the service publishes port {', '.join(others)} besides {port}, which two instances cannot both hold"
+            )
+            raise OverlayError(
+                f"compose.yaml: services.{self.name}.ports", reason, "publish it from a service of its own"
+            )
+        slots = self.balanced.slots
+        self.lines.append(f'ports: !override ["127.0.0.1:{slots.start}-{slots.stop - 1}:{port}"]')
+        if self._own("container_name"):
+            self.lines.append("container_name: !reset null")
 
     def _process(self) -> None:
         if "user" in self.said:
@@ -246,8 +283,10 @@ class _Writer:
             lower = limit is not None and measure(key, limit) < measure(key, default)
             self._reserve(reservations, key, limit if lower else default)
         self._swap(memory)
+        if self.balanced:
+            self.lines += ["deploy:", f"  replicas: {self.balanced.instances}"]
         if limits or reservations:
-            self.lines += ["deploy:", "  resources:"]
+            self.lines += ["  resources:"] if self.balanced else ["deploy:", "  resources:"]
             self.lines += [f"    limits: {flow(limits)}"] if limits else []
             self.lines += [f"    reservations: {flow(reservations)}"] if reservations else []
 

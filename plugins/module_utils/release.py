@@ -106,8 +106,21 @@ def mark_last_good(directory: str, release_id: str) -> None:
 
 def last_good(directory: str) -> dict[str, Any] | None:
     """Return the release that `last-good` names, or None when there is none that can be read."""
+    return _read(directory, LAST_GOOD)
+
+
+def known(directory: str) -> list[dict[str, Any]]:
+    """Return the releases that are recorded and can be read, oldest first. Each of them has passed its gate."""
     try:
-        with open(os.path.join(folder(directory), LAST_GOOD, "release.json"), encoding="utf-8") as stream:
+        names = sorted(name for name in os.listdir(folder(directory)) if not name.startswith(LAST_GOOD))
+    except OSError:
+        return []
+    return [found for found in (_read(directory, name) for name in names) if found is not None]
+
+
+def _read(directory: str, name: str) -> dict[str, Any] | None:
+    try:
+        with open(os.path.join(folder(directory), name, "release.json"), encoding="utf-8") as stream:
             found = json.load(stream)
     except (OSError, ValueError):
         return None

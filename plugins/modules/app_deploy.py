@@ -14,6 +14,9 @@ description:
   - A release that does not pass is taken back, and the module fails with the reason, and with the inventory line that
     loosens a hardened default which the app cannot live with, where its logs say so.
   - When nothing differs, nothing is built or started.
+  - With O(balancer), the instances are replaced one by one, each new one beside the old until it passes the checks
+    alone, and no request fails. Without it there is a gap while the containers are made anew.
+  - When whoever runs the play goes away, the release is taken back; after a kill the next run, or the watcher, does so.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.app
@@ -33,6 +36,22 @@ options:
     description: Seconds that the checks may take to pass once the containers run.
     type: float
     default: 120
+  drain_timeout:
+    description: Seconds that requests in flight may take to end before an instance is stopped. Behind a balancer.
+    type: float
+    default: 30
+  watch_seconds:
+    description:
+      - How long the first new instance is watched while it serves, with the one that it replaces still at hand, in
+        seconds. Behind a balancer.
+    type: float
+    default: 10
+  release:
+    description:
+      - Deploy a release that was recorded here instead of the files in the directory, by its id, through the same gate;
+        V(previous) for the newest one that is not the one that serves.
+    type: str
+    default: ""
 seealso:
   - module: christmas.selfheal.compose_files
 """
@@ -54,6 +73,11 @@ release:
   description: Id of the release that serves.
   returned: success
   type: str
+steps:
+  description: What was done, with the seconds since the beginning.
+  returned: always
+  type: list
+  elements: dict
 differences:
   description: In what the release differs from the one before.
   returned: success
@@ -70,9 +94,23 @@ hints:
   elements: str
 """
 
+import select
+import sys
+import time
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, deployment
+from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, deployment, rollout
+
+PREVIOUS = "previous"
+
+
+def alive() -> None:
+    """Raise Interrupted when nobody is left to read what this module says: the play was killed, or ssh is lost."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if any(event & (select.POLLERR | select.POLLHUP) for _descriptor, event in poll.poll(0)):
+        raise rollout.Interrupted("whoever ran the deploy is gone: the play was killed, or its connection was lost")
 
 
 def main() -> None:
@@ -82,20 +120,35 @@ def main() -> None:
             **app_door.APP_SPEC,
             "build": {"type": "bool", "default": True},
             "gate_timeout": {"type": "float", "default": 120.0},
+            "drain_timeout": {"type": "float", "default": 30.0},
+            "watch_seconds": {"type": "float", "default": 10.0},
+            "release": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
     given = module.params
+    begun, steps = time.monotonic(), []
+
+    def say(text: str) -> None:
+        steps.append({"seconds": round(time.monotonic() - begun, 1), "what": text})
+        module.log(f"{given['app']}: {text}")
+
+    plan = rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"])
+    how = deployment.How(given["build"], plan, say, alive)
     try:
         app = app_door.app_of(given)
-        result = deployment.deploy(app, given["build"], given["gate_timeout"], module.check_mode)
+        if given["release"]:
+            wanted = "" if given["release"] == PREVIOUS else given["release"]
+            result = deployment.roll_back(app, wanted, how, module.check_mode)
+        else:
+            result = deployment.deploy(app, how, module.check_mode)
     except deployment.DeployError as error:
         message = "\n".join([str(error), *error.hints])
-        module.fail_json(msg=message, hints=error.hints, checks=error.checks)
+        module.fail_json(msg=message, hints=error.hints, checks=error.checks, steps=steps)
     except app_door.EXPECTED as error:
         ansible_door.fail(module, error)
     diff = {"before": "", "after": "".join(f"{line}\n" for line in result["differences"])}
-    module.exit_json(**result, diff=diff)
+    module.exit_json(**result, diff=diff, steps=steps)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,13 @@ options:
         or V(none); C(logging) to a mapping with C(driver) and C(options)."
     type: dict
     default: {}
+  balancer:
+    description:
+      - The load balancer in front of the app's instances, as for M(christmas.selfheal.app_deploy). Its service is
+        published at loopback ports, one for each instance and one more for a deploy, instead of where the compose file
+        publishes it; its row in O(services) has to name the C(port) inside the container.
+    type: dict
+    default: {}
 seealso:
   - module: christmas.selfheal.app_deploy
 """
@@ -138,7 +145,7 @@ engine:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, compose_project
-from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError, read_balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.engine import EngineError
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import LockHeld
 from ansible_collections.christmas.selfheal.plugins.module_utils.services_table import OverlayError
@@ -152,12 +159,13 @@ def main() -> None:
             "directory": {"type": "path"},
             "compose": {"type": "str", "required": True},
             "services": {"type": "dict", "default": {}},
+            "balancer": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
-        app = App(given["app"], (given["directory"] or "").rstrip("/"))
+        app = App(given["app"], (given["directory"] or "").rstrip("/"), balancer=read_balancer(given["balancer"]))
         result = compose_project.install(app, given["compose"], given["services"], module.check_mode)
     except (AppError, EngineError, LockHeld, OverlayError, OSError) as error:
         ansible_door.fail(module, error)

@@ -72,8 +72,8 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     """Run the module on an app in `tmp_path`/app; its result, as Ansible would get it."""
     real = compose_project.App
 
-    def rooted(name: str, directory: str) -> Any:
-        return real(name, directory, root=str(tmp_path / "root"))
+    def rooted(name: str, directory: str, **more: Any) -> Any:
+        return real(name, directory, root=str(tmp_path / "root"), **more)
 
     monkeypatch.setattr(compose_files, "App", rooted)
 

@@ -1,0 +1,130 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The load balancer in front of the app's instances: HAProxy, through its runtime socket and systemd.
+
+The one file that knows it. What it says of an instance is read for a few hundred bytes over a unix socket: no container
+is asked. Commands and columns: HAProxy 3.0, Management Guide, 9.1 and 9.3.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+from typing import Any, Callable
+
+from . import engine, web
+from .app import App, Balancer
+from .web import Answer, Request
+
+SOCKET = "run/haproxy/admin.sock"
+UNIT = "haproxy.service"
+_SECONDS = 2.0
+
+READY, DRAIN, MAINT = "ready", "drain", "maint"
+
+
+class BalancerError(Exception):
+    """HAProxy did not do what it was asked; the message says why, and what to try."""
+
+
+def _names(app: App) -> tuple[str, str]:
+    """The backends that hold the slots: the second is used while no slot passes its check."""
+    return f"selfheal-{app.name}", f"selfheal-{app.name}-unchecked"
+
+
+def _say(app: App, command: str) -> str:
+    path = os.path.join(app.root, SOCKET)
+    answer = b""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_SECONDS)
+            connection.connect(path)
+            connection.sendall(command.encode() + b"\n")
+            while True:
+                part = connection.recv(65536)
+                if not part:
+                    return answer.decode("utf-8", "replace")
+                answer += part
+    except OSError as error:
+        raise BalancerError(
+            f"HAProxy does not answer at {path}: {error.strerror or error}. Try: systemctl status haproxy"
+        ) from None
+
+
+def slots(app: App) -> list[dict[str, Any]]:
+    """What HAProxy says of each slot: [{name, port, status, up, sessions, why}]; [] when it does not know this app.
+
+    `status` is its word (UP, DOWN, MAINT, DRAIN, …), `sessions` the requests that are in flight there, `why` what the
+    last check found. Raises BalancerError when it does not answer.
+    """
+    backend = _names(app)[0]
+    told = _say(app, f"show stat {backend} 4 -1").lstrip("# ")
+    found = []
+    for row in csv.DictReader(told.splitlines()):
+        if row.get("pxname") != backend:
+            continue
+        status = row["status"] or ""
+        found.append(
+            {
+                "name": row["svname"],
+                "port": int(row["addr"].rpartition(":")[2] or 0),
+                "status": status,
+                "up": status.startswith(("UP", "no check")),
+                "sessions": int(row["scur"] or 0),
+                "why": " ".join(part for part in (row.get("check_status"), row.get("last_chk")) if part),
+            }
+        )
+    return sorted(found, key=lambda one: int(one["port"]))
+
+
+def set_state(app: App, ports: Any, state: str) -> None:
+    """Say of the slots at `ports` that they are ready, in drain (no new requests) or in maintenance.
+
+    Raises BalancerError when HAProxy refuses.
+    """
+    first = app.balancer.first_port if app.balancer else 0
+    commands = [f"set server {backend}/slot{port - first} state {state}" for backend in _names(app) for port in ports]
+    if commands:
+        answer = _say(app, "; ".join(commands)).strip()
+        if answer:
+            raise BalancerError(f"HAProxy refuses `set server`: {answer.splitlines()[0]}")
+
+
+def take_in(app: App, port: int) -> None:
+    """Send requests to a slot that has passed its gate, at once: HAProxy's own check need not find it first."""
+    set_state(app, [port], READY)
+    first = app.balancer.first_port if app.balancer else 0
+    _say(app, f"set server {_names(app)[0]}/slot{port - first} health up")
+
+
+def start(app: App) -> None:
+    """Start HAProxy when it does not run. Raises BalancerError with what its journal says."""
+    if engine.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0:
+        return
+    engine.run(["systemctl", "reset-failed", UNIT], 10.0)
+    started = engine.run(["systemctl", "start", UNIT], 30.0)
+    if started.code:
+        said = engine.run(["journalctl", "--unit", UNIT, "--lines", "20", "--output", "cat"], 5.0).out.splitlines()
+        why = next((line for line in reversed(said) if "ALERT" in line), started.reason)
+        raise BalancerError(f"HAProxy does not start: {why.strip()}")
+
+
+def restart(app: App) -> None:
+    """Kill HAProxy, which may be beyond asking, and start it."""
+    engine.run(["systemctl", "kill", "--signal=SIGKILL", UNIT], 10.0)
+    engine.run(["systemctl", "stop", UNIT], 20.0)
+    start(app)
+
+
+def aside(balancer: Balancer, port: int) -> Callable[[Request, Callable[[], float]], Answer]:
+    """How to ask one instance alone: what would go to the balancer's ports goes to its own loopback port."""
+
+    def ask(request: Request, now: Callable[[], float]) -> Answer:
+        where = web.address(request.url)
+        if where is not None and where.port in balancer.ports:
+            host = ("Host", str(where) if where.port not in (80, 443) else where.host)
+            request = request._replace(url=f"http://127.0.0.1:{port}{where.target}", headers=(host, *request.headers))
+        return web.fetch(request, now)
+
+    return ask

@@ -1,0 +1,319 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Replace the instances behind the load balancer, one by one, without a request noticing; and take that back.
+
+A new instance starts beside the old ones, in a slot that serves nobody, and has to pass the journey alone, through its
+own port. Then it is taken in and an old one gets no new requests. The first new one is watched for a while, with the
+old one still at hand; only then the old one is stopped, and the others follow.
+
+It may be killed at any point: what runs beside the old release stands in `rollout.json` before it is started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple
+
+from . import balancer, engine, env_store, incident, observe, probe, release
+from .app import App, Balancer
+from .files import atomic_write
+from .observe import Clock
+
+# How long an instance of a release that was good before may take to be so again.
+PUT_BACK_SECONDS = 30.0
+# While it is watched, a new instance is asked this often; a second bad answer in a row ends it.
+WATCH_PAUSE, WATCH_BAD = 0.25, 2
+_POLL_SECONDS = 0.05
+
+Say = Callable[[str], None]
+
+
+class Interrupted(Exception):
+    """Whoever asked for the rollout is gone: it is taken back."""
+
+
+class Plan(NamedTuple):
+    """The pace, in seconds: for the gate, for requests in flight to end, for the first new instance to be watched."""
+
+    gate: float = 120.0
+    drain: float = 30.0
+    watch: float = 10.0
+    grace: float = 10.0
+
+
+class Rollout:
+    """The instances of an app's balanced service, and what is done with them."""
+
+    def __init__(self, app: App, plan: Plan, clock: Clock, say: Say, alive: Callable[[], None]) -> None:
+        assert app.balancer is not None
+        self.app, self.plan, self.clock, self.say, self.alive = app, plan, clock, say, alive
+        self.balancer: Balancer = app.balancer
+        self.project = engine.Project(app.name, app.directory)
+        self.values = observe.read_env(app, clock.now())["values"]
+        self.checks: dict[str, Any] = {}
+
+    # --- forward -----------------------------------------------------------------------------------------------------
+
+    def replace(self, keep: Sequence[str] = ()) -> str:
+        """Replace every instance but those to keep (ids); return why it did not work, "" when it did.
+
+        After a failure the instances that are not of the old release are still there: `take_back` removes them.
+        """
+        self._sweep()
+        present = self._instances()
+        # What does not run serves nobody, and would take the place of a new one.
+        self._remove([item for item in present if item["state"] != "running"], 0.0)
+        running = [item for item in present if item["state"] == "running"]
+        old = [item for item in running if item["id"] not in keep]
+        fresh = len(running) - len(old)
+        self._leave_marker([item["id"] for item in running])
+        # Deployed before there was a balancer: its own container holds the port that HAProxy is to have.
+        blocking = [item for item in old if set(item["ports"]) & set(self.balancer.ports)]
+        if not blocking:
+            balancer.start(self.app)
+        watched = bool(blocking) or not old
+        while fresh < self.balancer.instances:
+            self.alive()
+            item, failure = self._start_one()
+            if failure:
+                return failure
+            fresh += 1
+            if blocking:
+                continue
+            balancer.take_in(self.app, _port(item))
+            self.say(f"{item['name']} serves at slot {self._slot(item)}")
+            leaving = old.pop(0) if old and len(old) + fresh > self.balancer.instances else None
+            if leaving:
+                balancer.set_state(self.app, self._slots_of(leaving), balancer.DRAIN)
+            if not watched:
+                watched = True
+                failure = self._watch(item)
+                if failure:
+                    return failure
+            if leaving:
+                self._let_go(leaving)
+        for leaving in old:
+            if not blocking:
+                balancer.set_state(self.app, self._slots_of(leaving), balancer.DRAIN)
+            self._let_go(leaving)
+        if blocking:
+            balancer.start(self.app)
+            self.say("HAProxy has the public port now")
+        return self._whole()
+
+    def _sweep(self) -> None:
+        """After a rollout that was killed: what it has started is removed, as long as others serve."""
+        before, present = read_marker(self.app), self._instances()
+        old = [item for item in present if item["id"] in before and item["state"] == "running"]
+        if old:
+            self.say("a deploy before this one was killed: removing what it has left")
+            balancer.set_state(self.app, [port for item in old for port in self._slots_of(item)], balancer.READY)
+            for item in present:
+                if item["id"] not in before:
+                    self._drop(item)
+
+    def _start_one(self) -> tuple[dict[str, Any], str]:
+        """Start an instance in a slot that serves nobody, and wait until it passes the journey: (it, why not)."""
+        before = self._instances()
+        used = {port for item in before if item["state"] == "running" for port in item["ports"]}
+        with contextlib.suppress(balancer.BalancerError):
+            balancer.set_state(self.app, [port for port in self.balancer.slots if port not in used], balancer.MAINT)
+        begun = self.clock.monotonic()
+        started = self.project.up(services=[self.balancer.service], scale={self.balancer.service: len(before) + 1})
+        known = {item["id"] for item in before}
+        fresh = [item for item in self._instances() if item["id"] not in known]
+        if started.code or not fresh:
+            return {}, f"docker compose up failed: {started.reason}"
+        item = fresh[0]
+        self.say(f"{item['name']} starts beside {len(before)}")
+        failure = self._gate(str(item["id"]), self.plan.gate)
+        if not failure:
+            self.say(f"{item['name']} passed its gate after {self.clock.monotonic() - begun:.1f} s")
+        # Its port is known once it runs.
+        return next((one for one in self._instances() if one["id"] == item["id"]), item), failure
+
+    def _gate(self, identity: str, seconds: float) -> str:
+        """Wait until an instance passes the journey through its own port; say why it does not, "" when it does."""
+        until = self.clock.monotonic() + seconds
+        item: dict[str, Any] = {}
+        while True:
+            self.alive()
+            item = next((one for one in self._instances() if one["id"] == identity), {})
+            if not item:
+                return "the new instance is gone: somebody has removed its container"
+            if item["state"] == "running" and item["ports"]:
+                self.checks = self._ask(item, min(1.0, max(0.0, until - self.clock.monotonic())))
+                if self.checks["ok"]:
+                    return ""
+            why = self.checks.get("summary", "it never answered")
+            if item["state"] in ("exited", "dead") or item["restarts"] >= 2:
+                return f"the new instance did not pass its gate: it exits (code {item['exit_code']}). {why}"
+            if self.clock.monotonic() >= until:
+                return f"the new instance did not pass its gate within {seconds:.0f} s: {why}"
+            self.clock.sleep(_POLL_SECONDS)
+
+    def _ask(self, item: Mapping[str, Any], deadline: float, quick: bool = False) -> dict[str, Any]:
+        checks = self.app.checks
+        if quick:
+            checks = [check for check in checks if check.get("proves") == "health"][:1] or checks[:1]
+        found: dict[str, Any] = probe.run_checks(
+            checks,
+            self.values,
+            deadline,
+            self.clock.monotonic,
+            self.clock.sleep,
+            ask=balancer.aside(self.balancer, _port(item)),
+        )
+        return found
+
+    def _watch(self, item: Mapping[str, Any]) -> str:
+        """Watch the first new instance while it serves; say why it is no good, "" when it is."""
+        self.say(f"watching {item['name']} for {self.plan.watch:.0f} s")
+        begun, bad = self.clock.monotonic(), 0
+        while self.clock.monotonic() - begun < self.plan.watch:
+            self.alive()
+            asked = self._ask(item, 0.0, quick=True)
+            bad = 0 if asked["ok"] else bad + 1
+            if bad >= WATCH_BAD:
+                self.checks = asked
+                after = self.clock.monotonic() - begun
+                return f"the release turned bad {after:.1f} s after its first instance was taken in: {asked['summary']}"
+            self.clock.sleep(WATCH_PAUSE)
+        return ""
+
+    def _let_go(self, item: Mapping[str, Any]) -> None:
+        """Wait until an instance in drain has answered what it was asked, and remove it."""
+        ports = self._slots_of(item)
+        until = self.clock.monotonic() + self.plan.drain
+        while ports and self.clock.monotonic() < until:
+            busy = [one for one in balancer.slots(self.app) if one["port"] in ports and one["sessions"]]
+            if not busy:
+                break
+            self.clock.sleep(_POLL_SECONDS)
+        self._remove([item], self.plan.grace)
+        self.say(f"{item['name']} has answered what it was asked, and is removed")
+
+    def _whole(self) -> str:
+        """The whole journey, as users go it; every slot may be used again."""
+        self.finish()
+        self.checks = observe.ask(self.app, self.values, self.plan.gate, self.clock)
+        return "" if self.checks["ok"] else f"the instances pass, and the app does not: {self.checks['summary']}"
+
+    def finish(self) -> None:
+        """Every slot may be used again, and nothing is under way."""
+        balancer.set_state(self.app, self.balancer.slots, balancer.READY)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.app.rollout)
+
+    # --- back --------------------------------------------------------------------------------------------------------
+
+    def take_back(self) -> None:
+        """Let the release that the files in place describe serve alone again.
+
+        The instances from before the rollout that still run are used; what has to be started anew is started beside
+        those that serve. Raises EngineError or BalancerError when the engine or HAProxy do not do what they should.
+        """
+        before = read_marker(self.app)
+        present = self._instances()
+        old = [item for item in present if item["id"] in before and item["state"] == "running"]
+        foreign = [item for item in present if item["id"] not in before]
+        balancer.start(self.app)
+        balancer.set_state(self.app, [port for item in old for port in self._slots_of(item)], balancer.READY)
+        serving = self._in_service(foreign)
+        self._remove([item for item in foreign if item not in serving], 0.0)
+        while len(old) < self.balancer.instances:
+            item, failure = self._start_one()
+            if not item:
+                raise engine.EngineError(failure)
+            if item["targets"]:
+                balancer.take_in(self.app, _port(item))
+            old.append(item)
+            if serving:
+                self._drop(serving.pop())
+        for item in serving:
+            self._drop(item)
+        self.finish()
+        self.say(f"{len(old)} instances of the release before serve")
+
+    def _drop(self, item: Mapping[str, Any]) -> None:
+        balancer.set_state(self.app, self._slots_of(item), balancer.DRAIN)
+        self._let_go(item)
+
+    def _in_service(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those that users are served by: they are kept until others can."""
+        ready = {one["port"] for one in balancer.slots(self.app) if one["up"]}
+        return [
+            item
+            for item in items
+            if item["state"] == "running" and ready & set(item["ports"]) and self._ask(item, 0.0, quick=True)["ok"]
+        ]
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    def _instances(self) -> list[dict[str, Any]]:
+        return [item for item in self.project.containers() if item["service"] == self.balancer.service]
+
+    def _remove(self, items: Sequence[Mapping[str, Any]], grace: float) -> None:
+        self.project.remove([str(item["id"]) for item in items], grace)
+
+    def _slots_of(self, item: Mapping[str, Any]) -> list[int]:
+        return [port for port in item["ports"] if port in self.balancer.slots]
+
+    def _slot(self, item: Mapping[str, Any]) -> int:
+        return _port(item) - self.balancer.first_port
+
+    def _leave_marker(self, identities: Sequence[str]) -> None:
+        document = {"begun": incident.iso(self.clock.now()), "before": list(identities)}
+        atomic_write(self.app.rollout, (json.dumps(document) + "\n").encode(), mode=0o640)
+
+
+def _port(item: Mapping[str, Any]) -> int:
+    return int(item["targets"][0]["host_port"])
+
+
+def under_way(app: App) -> bool:
+    """Whether a rollout goes on, or was killed: who holds the lock knows which."""
+    return app.balancer is not None and os.path.exists(app.rollout)
+
+
+def read_marker(app: App) -> list[str]:
+    """The ids of the containers that served before the rollout began; [] when that is not known."""
+    try:
+        with open(app.rollout, encoding="utf-8") as stream:
+            found = json.load(stream)["before"]
+        return [str(one) for one in found]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
+    """Put compose files, env and image names of a release back. Raises EnvError, EngineError or OSError."""
+    release.put_back_files(app.directory, str(good["id"]))
+    if observe.read_env(app, clock.now())["fingerprint"] != good["env"]:
+        env_store.restore_env(app.env, app.history, now=clock.now(), wanted=str(good["env"]))
+    tagged = engine.Project(app.name, app.directory).put_back_images(good["images"], good["names"])
+    if tagged.code:
+        raise engine.EngineError(tagged.reason)
+
+
+def go_back(app: App, good: Mapping[str, Any], clock: Clock, say: Say) -> None:
+    """Put a release's files back, and after a rollout that did not end let it serve alone. Raises as `take_back`."""
+    restore_files(app, good, clock)
+    if under_way(app):
+        Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None).take_back()
+
+
+def clean_up(app: App, clock: Clock, say: Say) -> bool:
+    """After a rollout that was killed: let the last good release serve alone. Whether there was anything to do."""
+    if not under_way(app):
+        return False
+    good = release.last_good(app.directory)
+    if good is None:
+        # It was the first one ever: there is nothing to go back to, and the next deploy goes on with what there is.
+        Rollout(app, Plan(), clock, say, lambda: None).finish()
+    else:
+        go_back(app, good, clock, say)
+    return True
