@@ -56,6 +56,7 @@ _CAUSES = {
         "engine_down": "the Docker engine is down",
         "engine_hung": "the Docker engine hangs",
         "disk_full": "the disk is full",
+        "balancer_down": "its load balancer does not answer",
         "port_taken": "its port is taken by {who}",
         "upstream_down": "upstream {who} is down",
         "overloaded": "it is overloaded",
@@ -76,6 +77,7 @@ _CAUSES = {
         "engine_down": "Docker 엔진이 멈춤",
         "engine_hung": "Docker 엔진이 응답하지 않음",
         "disk_full": "디스크가 가득 참",
+        "balancer_down": "로드 밸런서가 응답하지 않음",
         "port_taken": "{who} 프로세스가 포트를 점유함",
         "upstream_down": "외부 서비스 {who} 장애",
         "overloaded": "과부하",
@@ -100,6 +102,7 @@ _REMEDIES = {
         "start_engine": "engine started",
         "restart_engine": "engine restarted",
         "rebuild_network": "network rebuilt",
+        "restart_balancer": "load balancer restarted",
     },
     "ko": {
         "restart": "재시작",
@@ -113,6 +116,7 @@ _REMEDIES = {
         "start_engine": "엔진 시작",
         "restart_engine": "엔진 재시작",
         "rebuild_network": "네트워크 재구성",
+        "restart_balancer": "로드 밸런서 재시작",
     },
 }
 # What is being done when an incident opens; "" is for the causes that the host has remedies for.

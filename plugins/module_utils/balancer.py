@@ -78,6 +78,11 @@ def slots(app: App) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: int(one["port"]))
 
 
+def serving(app: App) -> int:
+    """How many slots get requests. Raises BalancerError when HAProxy does not answer."""
+    return sum(bool(slot["up"]) for slot in slots(app))
+
+
 def set_state(app: App, ports: Any, state: str) -> None:
     """Say of the slots at `ports` that they are ready, in drain (no new requests) or in maintenance.
 

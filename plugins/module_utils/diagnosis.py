@@ -3,7 +3,7 @@
 """Facts and probe results → one cause. Pure: no clock, no I/O.
 
 `facts` is what `observe.read` returns: {engine, disk, env, config_error, services, instances, oom, images_missing,
-ports, upstream, network, load, probe, passed, at}.
+ports, upstream, network, load, probe, passed, at, balancer, one, few}.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ MEANING = {
     "disk_full": "a file system has no room left",
     "env_invalid": "the env in force does not pass its rules",
     "config_damaged": "the compose files do not make a project",
+    "balancer_down": "the load balancer does not answer, and the instances behind it may be well",
     "port_taken": "another process holds the port that the app publishes",
     "image_missing": "a container of the app does not exist, and neither does its image",
     "container_missing": "a container of the app does not exist",
@@ -91,6 +92,10 @@ def _config(facts: Facts) -> list[str]:
     return [facts["config_error"]] if facts["config_error"] else []
 
 
+def _balancer(facts: Facts) -> list[str]:
+    return [facts["balancer"]] if facts["balancer"] else []
+
+
 def _port(facts: Facts) -> list[str]:
     return [
         f"port {port['port']} is held by {holder['process']} (pid {holder['pid']})"
@@ -114,7 +119,7 @@ def _image(facts: Facts) -> list[str]:
 
 
 def _missing(facts: Facts) -> list[str]:
-    return [f"service {name} has no container" for name in _absent(facts)]
+    return [f"service {name} has no container" for name in _absent(facts)] or ([facts["few"]] if facts["few"] else [])
 
 
 def _memory(facts: Facts) -> list[str]:
@@ -244,6 +249,7 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("disk_full", _disk),
     ("env_invalid", _env),
     ("config_damaged", _config),
+    ("balancer_down", _balancer),
     ("port_taken", _port),
     ("image_missing", _image),
     ("container_missing", _missing),
@@ -271,7 +277,7 @@ def diagnose(facts: Facts) -> Diagnosis:
     """Return exactly one diagnosis for any facts."""
     healthy = facts["probe"]["ok"]
     for cause, rule in _RULES:
-        if healthy and cause not in _NEXT_OUTAGE:
+        if healthy and cause not in (*_NEXT_OUTAGE, *(("container_missing",) if facts["few"] else ())):
             continue
         evidence = rule(facts)
         if evidence:

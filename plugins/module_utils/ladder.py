@@ -18,10 +18,13 @@ FREE_SPACE = "free_space"
 START_ENGINE = "start_engine"
 RESTART_ENGINE = "restart_engine"
 REBUILD_NETWORK = "rebuild_network"
+RESTART_BALANCER = "restart_balancer"
 
 # They only put files back: in force once the containers are made anew with them.
 FILES = frozenset({PROVED_ENV, LAST_GOOD_ENV, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE})
-TOUCHING = frozenset({RESTART, UP, RECREATE, FREE_SPACE, START_ENGINE, RESTART_ENGINE, REBUILD_NETWORK})
+TOUCHING = frozenset(
+    {RESTART, UP, RECREATE, FREE_SPACE, START_ENGINE, RESTART_ENGINE, REBUILD_NETWORK, RESTART_BALANCER}
+)
 """Remedies that touch containers, the engine or the disk: the breaker counts them."""
 
 _BACK = (LAST_GOOD_ENV, RECREATE, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE)
@@ -32,6 +35,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "disk_full": (FREE_SPACE,),
     "env_invalid": (PROVED_ENV, LAST_GOOD_ENV),
     "config_damaged": (LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
+    "balancer_down": (RESTART_BALANCER,),
     "image_missing": (UP, LAST_GOOD_RELEASE, RECREATE),
     "container_missing": (UP, RECREATE, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
     "out_of_memory": (UP, RESTART, RECREATE),
@@ -61,6 +65,7 @@ NEXT_STEP = {
     "disk_full": "Free space (df -h; docker system df), without deleting volumes.",
     "env_invalid": "Correct the named variables in the vault, and prove them with playbooks/validate.yml.",
     "config_damaged": "Have playbooks/site.yml write the compose files anew: it validates them first.",
+    "balancer_down": "Read why HAProxy does not start (journalctl -u haproxy -n 20), and run playbooks/site.yml.",
     "port_taken": "Stop the process that holds the port, or publish the app on another one.",
     "image_missing": "Deploy anew with playbooks/site.yml: it builds or pulls the image.",
     "upstream_down": "Do not restart the app: it is not at fault. Look at the service that is named.",

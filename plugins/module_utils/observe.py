@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from . import dotenv, engine, host, kernel, probe, release, secret_rules, supabase
+from . import balancer, dotenv, engine, host, kernel, probe, release, secret_rules, supabase
 from .app import App
 from .diagnosis import diagnose, is_busy
 from .files import NoFile, explain, fingerprint, read_small
 from .redact import redact
+from .web import Answer, Fault, Request
 
 LOG_LINES = 200
 # An upstream that takes longer than this is down for an app that promises answers within two seconds.
@@ -109,13 +110,22 @@ def read(
         "load": {"cpu_busy": 0.0, "answered_seconds": None, "idle": False, **_pressure(), **seen.load},
         "probe": seen.probe or ask(app, known, 0.0, clock),
         "passed": seen.passed,
+        "few": "",
         # When the engine was asked (epoch s): what is so many seconds old was so then.
         "at": clock.now(),
+        "balancer": "",
+        # The one instance that this is about, while others serve; "" when it is about the app.
+        "one": "",
     }
-    if facts["probe"]["ok"] and seen.passed is None:
+    lacking = _lacking(app, facts) if app.balancer else 0
+    if facts["probe"]["ok"] and seen.passed is None and not lacking:
         return facts
     facts["at"] = clock.now()
     read_engine(app, facts, facts["at"])
+    if app.balancer and facts["engine"]["answers"] and (lacking or not facts["probe"]["ok"]):
+        _look_at_instances(app, facts, clock)
+        if facts["one"]:
+            return facts
     running = bool(facts["instances"]) and all(item["state"] == "running" for item in facts["instances"])
     if running and not env["findings"]:
         if seen.probe is None:
@@ -129,6 +139,59 @@ def read(
     if given is not None and at_fault:
         env["findings"] = _differences(app, env["values"], given)
     return facts
+
+
+def _lacking(app: App, facts: dict[str, Any]) -> int:
+    """How many instances HAProxy misses; when it does not answer, `facts["balancer"]` says why."""
+    assert app.balancer is not None
+    try:
+        return max(0, app.balancer.instances - balancer.serving(app))
+    except balancer.BalancerError as error:
+        facts["balancer"] = str(error)
+        return 0
+
+
+def _look_at_instances(app: App, facts: dict[str, Any], clock: Clock) -> None:
+    """Ask each instance through its own port, and find out whether one is at fault, all, or what stands before them.
+
+    While some serve, the facts become those of the first that does not: it is healed alone, as if it were the app.
+    """
+    assert app.balancer is not None
+    mine = [item for item in facts["instances"] if item["service"] == app.balancer.service]
+    wanted, sick = app.balancer.instances, []
+    for item in mine:
+        # For whoever asks the balancer's port, it is this instance that answers.
+        port = next((one for one in item["ports"] if one in app.balancer.slots), 0)
+        item["ports"] = sorted({*item["ports"], *app.balancer.ports})
+        checks = [check for check in app.checks if check.get("proves") == "health"][:1] or app.checks[:1]
+        ask_it = balancer.aside(app.balancer, port) if port else _nobody
+        values = facts["env"]["values"]
+        asked = probe.run_checks(checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
+        if not asked["ok"]:
+            sick.append((item, asked))
+    serving = len(mine) - len(sick)
+    if sick and serving:
+        item, asked = sick[0]
+        facts.update(one=item["id"], instances=[item], services=[item["service"]], probe=asked, ports=[])
+        facts["images_missing"] = []
+    elif sick and facts["balancer"] == "":
+        # HAProxy answers for them with an error of its own; what they say themselves tells more.
+        facts["probe"] = sick[0][1]
+    elif serving < wanted and serving and facts["services"]:
+        told = f"service {app.balancer.service} has {serving} of {wanted} instances"
+        facts.update(one=app.balancer.service, few=told)
+    elif serving and not facts["balancer"] and _through(app, facts):
+        facts["balancer"] = "HAProxy answers badly, and every instance passes through its own port"
+
+
+def _through(app: App, facts: Mapping[str, Any]) -> bool:
+    """Whether what fails was asked at the balancer."""
+    ports = app.balancer.ports if app.balancer else ()
+    return any(not item["ok"] and item["port"] in ports for item in facts["probe"]["results"])
+
+
+def _nobody(_request: Request, _now: Callable[[], float]) -> Answer:
+    raise Fault("refused", "the instance does not run, so nothing listens at its port")
 
 
 def _pressure() -> dict[str, float]:

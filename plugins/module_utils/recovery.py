@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
-from . import alerts, engine, env_store, host, incident, ladder, observe, release, remedies, state
+from . import alerts, balancer, engine, env_store, host, incident, ladder, observe, release, remedies, rollout, state
 from .app import App
 from .diagnosis import HEALTHY, MEANING, Diagnosis, diagnose
 from .files import NoFile, atomic_write, hold_lock, read_small
@@ -109,6 +109,7 @@ class _Recovery:
         """Read, diagnose, decide, act, record."""
         self.memory, problem = state.load(self.app.state, self.app.spare)
         self._trouble(problem)
+        self._finish_rollout()
         seen = self.watch.seen if self.watch else None
         self.facts = observe.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
         first = found = diagnose(self.facts)
@@ -127,7 +128,7 @@ class _Recovery:
             self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why="what held it is over; it gets a moment")
             return self._end(first, found, before)
         while not found.healthy:
-            available = remedies.table(self.app, self.build, self.values, found.services)
+            available = remedies.table(self.app, self.build, self.values, found.services, self.facts["one"])
             if self.facts["engine"]["kind"] == "missing":
                 available = {}
             self.decision = decide(found.cause, self._situation(found), list(available), self._policy)
@@ -151,6 +152,16 @@ class _Recovery:
             self._leave_open(found, step)
         return self.outcome(first, found, changed=True, next_step=step)
 
+    def _finish_rollout(self) -> None:
+        """A deploy was killed: whoever comes next lets the last good release serve alone."""
+        try:
+            if rollout.clean_up(
+                self.app, self.clock, lambda text: print(f"selfheal: {self.app.name}: {text}", flush=True)
+            ):
+                self._count("rollouts taken back")
+        except (balancer.BalancerError, engine.EngineError, env_store.EnvError, OSError) as error:
+            self._trouble(f"a deploy was killed, and could not be taken back: {error}")
+
     @property
     def _policy(self) -> Policy | None:
         return self.watch.policy if self.watch else None
@@ -163,7 +174,10 @@ class _Recovery:
         if done and name in ladder.TOUCHING and name != ladder.FREE_SPACE:
             begun = self.clock.monotonic()
             left = self.watch.settle if self.watch else self.deadline - self.waited
-            probe = wait_healthy(self.app, self.values, left, self.clock)
+            if self.facts["one"] or self.facts["balancer"]:
+                self._wait_for_instances(left)
+            else:
+                probe = wait_healthy(self.app, self.values, left, self.clock)
             spent = self.clock.monotonic() - begun
             self.waited += spent
             self.seconds["health"] += round(spent, 3)
@@ -186,6 +200,16 @@ class _Recovery:
             else f"cause: {found.cause}: {'; '.join(found.evidence)}"
         )
         return found
+
+    def _wait_for_instances(self, seconds: float) -> None:
+        """Wait until HAProxy sends requests to as many instances as there should be, or the time is over."""
+        assert self.app.balancer is not None
+        until = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < until:
+            with contextlib.suppress(balancer.BalancerError):
+                if balancer.serving(self.app) >= self.app.balancer.instances:
+                    return
+            self.clock.sleep(0.1)
 
     def _situation(self, found: Diagnosis) -> Situation:
         record = self.memory["incident"]
@@ -244,7 +268,13 @@ class _Recovery:
         begun = self.clock.monotonic()
         try:
             told, done = act(), True
-        except (remedies.RemedyError, engine.EngineError, env_store.EnvError, OSError) as error:
+        except (
+            remedies.RemedyError,
+            engine.EngineError,
+            balancer.BalancerError,
+            env_store.EnvError,
+            OSError,
+        ) as error:
             told, done = str(error), False
         except Exception as error:
             # A record of a release that somebody damaged, say: a remedy that fails is not the end of the recovery.
@@ -518,7 +548,7 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str,
     run.hidden = observe.secrets(app, run.facts, values)
     planned: list[str] = []
     if not found.healthy:
-        available = list(remedies.table(app, True, values, found.services))
+        available = list(remedies.table(app, True, values, found.services, run.facts["one"]))
         run.decision = decide(found.cause, Situation("", [], []), available, None)
         planned = [run.decision.remedy] if run.decision.kind == "act" else []
     # Files alone bring nothing back: the containers are made anew with them.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Callable
 
-from . import engine, env_store, host, ladder, release, secret_rules
+from . import balancer, engine, env_store, host, ladder, release, secret_rules
 from .app import App
 from .engine import Project, Result
 from .files import fingerprint
@@ -55,11 +55,40 @@ def _start(project: Project, build: bool, anew: bool, services: Sequence[str] = 
 def up(app: App, build: bool) -> str:
     """Create and start what is missing or stopped, and what the engine's restart policy makes wait."""
     project = Project(app.name, app.directory)
-    told = f"started what was missing or stopped{_start(project, build, anew=False)}"
+    if app.balancer and project.containers():
+        # What runs stays as it is: which release instances are made of is the deploy's to change.
+        started = project.up(scale={app.balancer.service: app.balancer.instances})
+        _succeed(started, "docker compose up:")
+        told = "started what was missing or stopped"
+    else:
+        told = f"started what was missing or stopped{_start(project, build, anew=False)}"
     waiting = [item["id"] for item in project.containers() if item["state"] == "restarting"]
     if waiting:
         _succeed(project.restart(waiting), "docker restart:")
     return told
+
+
+def restart_balancer(app: App) -> str:
+    """Kill HAProxy and start it; requests in flight are lost, and those that come are served again."""
+    balancer.restart(app)
+    balancer.set_state(app, app.balancer.slots if app.balancer else (), balancer.READY)
+    return "HAProxy killed and started"
+
+
+def restart_one(app: App, identity: str) -> str:
+    """Kill and start one container, and leave the others alone."""
+    _succeed(Project(app.name, app.directory).restart([identity]), "docker restart:")
+    return "killed and started the one that is sick"
+
+
+def recreate_one(app: App, identity: str) -> str:
+    """Remove one container, and have another made in its place."""
+    assert app.balancer is not None
+    project = Project(app.name, app.directory)
+    project.remove([identity], 0.0)
+    started = project.up(services=[app.balancer.service], scale={app.balancer.service: app.balancer.instances})
+    _succeed(started, "docker compose up:")
+    return "removed the one that is sick, and made another"
 
 
 def restart(app: App, services: Sequence[str]) -> str:
@@ -240,12 +269,20 @@ def table(
     build: bool,
     values: Mapping[str, str] | None,
     services: Sequence[str] = (),
+    one: str = "",
     now: Callable[[], float] = time.time,
 ) -> dict[str, Callable[[], str]]:
     """Return the remedies that would do something here, by name; each call acts and returns what it did.
 
     :arg services: those at fault; () for all.
+    :arg one: the id of the only instance at fault, while others serve; then nothing is there that would touch those.
     """
+    if one:
+        return {
+            ladder.RESTART: lambda: restart_one(app, one),
+            ladder.UP: lambda: up(app, build),
+            ladder.RECREATE: lambda: recreate_one(app, one),
+        }
     found: dict[str, Callable[[], str]] = {
         ladder.RESTART: lambda: restart(app, services),
         ladder.UP: lambda: up(app, build),
@@ -255,6 +292,8 @@ def table(
         ladder.RESTART_ENGINE: restart_engine,
         ladder.FREE_SPACE: lambda: free_space(app),
     }
+    if app.balancer:
+        found[ladder.RESTART_BALANCER] = lambda: restart_balancer(app)
     if values is not None:
         given = values
         found[ladder.PROVED_ENV] = lambda: proved_env(app, given, now())

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
-from . import alerts, engine, host, metrics, observe, probe, state, web
+from . import alerts, balancer, engine, host, metrics, observe, probe, rollout, state, web
 from .agent_config import Config
 from .diagnosis import DISK_FULL_BYTES
 from .files import LockHeld, atomic_write, hold_lock
@@ -38,6 +38,8 @@ CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
 FILE_SECONDS = 1.0
 # What changes slowly is read less often: the file systems, whether the engine's process lives.
 HOST_SECONDS = 2.0
+# An instance that the load balancer misses for so long is looked at: with a crash the restart policy is faster.
+LACKS_SECONDS = 0.9
 PROVE_SECONDS = 600.0
 METRICS_SECONDS = 15.0
 # While nothing can be done, the cause is asked for again: another one may have come.
@@ -73,6 +75,7 @@ class Watcher:
         self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = self.next_look = 0.0
         self.next_journey = self.proved + config.journey_seconds
         self.host_says = ""
+        self.lacks: float | None = None
         self.problems: dict[str, str] = {}
         self.hold = ""
         self.cause = ""
@@ -126,7 +129,7 @@ class Watcher:
 
     def _suspect(self, now: float) -> Mapping[str, Any] | None:
         """A probe result that gives reason to look closer, None when all is well."""
-        odd = self._odd_files(now) or self._odd_host(now)
+        odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now)
         result = self._resume() if self.resumes else self._ask(self.quick)
         # The whole journey only after its first step: of an app that hangs, each further check would cost its timeout.
         if result["ok"] and now >= self.next_journey and self.incident is None:
@@ -234,6 +237,22 @@ class Watcher:
             if not self.host_says and not observe.engine_by_its_process()["answers"]:
                 self.host_says = "the engine's process is gone"
         return bool(self.host_says)
+
+    def _odd_instances(self, now: float) -> bool:
+        """Whether an instance is missing behind the load balancer, or a deploy was killed, for more than a moment."""
+        if self.app.balancer is None:
+            return False
+        lacks = rollout.under_way(self.app)
+        if not lacks:
+            try:
+                lacks = balancer.serving(self.app) < self.app.balancer.instances
+            except balancer.BalancerError:
+                lacks = True
+        if not lacks:
+            self.lacks = None
+        elif self.lacks is None:
+            self.lacks = now
+        return self.lacks is not None and now - self.lacks >= LACKS_SECONDS
 
     def _measure(self) -> None:
         """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""

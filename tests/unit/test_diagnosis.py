@@ -62,6 +62,9 @@ def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "ports": [{"port": 8000, "holders": []}],
         "upstream": [],
         "passed": None,
+        "balancer": "",
+        "one": "",
+        "few": "",
         "probe": {"ok": bool(results) and all(r["ok"] for r in results), "summary": "n of m", "results": list(results)},
         **changes,
     }
@@ -112,6 +115,18 @@ CASES = [
         "placeholder",
     ),
     ("compose files", facts(REFUSED, config_error="yaml: line 3"), "config_damaged", "line 3"),
+    (
+        "the load balancer",
+        facts(REFUSED, balancer="HAProxy does not answer"),
+        "balancer_down",
+        "HAProxy",
+    ),
+    (
+        "one of two instances is missing, and nobody notices",
+        facts(result("health", "", "health", ok=True), few="service backend has 1 of 2 instances"),
+        "container_missing",
+        "1 of 2",
+    ),
     (
         "port",
         facts(REFUSED, ports=[{"port": 8000, "holders": [{"pid": 42, "process": "nginx"}]}]),
