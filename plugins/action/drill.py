@@ -96,7 +96,7 @@ class Drills:
     def __init__(self, host: Host, given: Mapping[str, Any], name: str, say: Any) -> None:
         self.host, self.given, self.app, self.name, self.say = host, given, given["app"], name, say
         self.keep, self.unit = f"{KEEP}/{self.app}", f"selfheal-drill-undo-{self.app}"
-        self.ahead = 0.0
+        self.ahead, self.balanced = 0.0, False
 
     # --- what the host says ---
 
@@ -116,7 +116,13 @@ class Drills:
         """The needs of faults that are met here; without `ask`, the host is not touched and given credit."""
         unit = ["systemctl", "is-active", "--quiet", "prometheus-alertmanager.service"]
         met = {name for name in ("lab", "fault_file", "standin") if self.given[name]}
+        met |= {"instances"} if not ask or self.instances()[1] >= 2 else set()
         return met | ({"alertmanager"} if not ask or self.host.run(unit)[0] == 0 else set())
+
+    def instances(self) -> tuple[int, int]:
+        """How many instances the load balancer sends requests to, and how many there should be; (0, 0) without one."""
+        told = self.selfheal("status", "--json").get("instances") or {"serving": 0, "of": 0}
+        return int(told["serving"]), int(told["of"])
 
     def measure_clock(self) -> None:
         """Measure how far the host's clock is ahead of ours; the shortest of a few round trips tells it best."""
@@ -147,6 +153,7 @@ class Drills:
             "container": main["Name"].lstrip("/"),
             "image": main["Config"]["Image"],
             "image_id": main["Image"],
+            "service": (main["Config"].get("Labels") or {}).get("com.docker.compose.service", ""),
             "pid": main["State"]["Pid"],
             "port": port,
         }
@@ -198,12 +205,14 @@ class Drills:
         before = self.containers()
         values = self.values(before)
         self.prepare(fault, values)
-        recovered, held, restarted = None, {}, []
+        recovered, whole, held, restarted = None, None, {}, []
         with self.lifting(fault, values) as lift:
             begun, ended = self.inject(fault, values)
             if fault.expect == "recovered":
                 recovered = self.recovery(fault, values, ended)
                 since = self.since(fault, values) if recovered is not None else None
+                if fault.instance and self.balanced:
+                    whole = self.whole(ended, fault.timeout)
             else:
                 held, since = self.watch(fault, old), None
                 if fault.expect == "escalated":
@@ -229,6 +238,8 @@ class Drills:
             "files": self.evidence(records),
             "restarted": restarted,
             "afterwards": afterwards,
+            "balanced": self.balanced,
+            "whole": whole,
         }
         return drills.judge(fault, seen)
 
@@ -310,6 +321,17 @@ class Drills:
         well = self.prober.wait_healthy(ended, max(deadline - self.prober.now(), 2.0))
         return None if well is None else max(well, works)
 
+    def whole(self, ended: float, timeout: float) -> float | None:
+        """When all instances served again, and no incident was open; None when that takes too long."""
+        # Until then the load balancer may not have noticed.
+        noticed = ended + drills.EJECTED + 1.0
+        while self.prober.now() < ended + timeout:
+            serving, of = self.instances()
+            if self.prober.now() >= noticed and serving >= of and not self.selfheal("status", "--json")["incident"]:
+                return self.prober.now()
+            time.sleep(0.2)
+        return None
+
     def since(self, fault: Fault, values: Mapping[str, Any]) -> float | None:
         """From when the time counts, when the fault says so itself."""
         return float(self.host.ask(drills.fill(fault.since, values))) - self.ahead if fault.since else None
@@ -366,6 +388,7 @@ class Drills:
         with self.prober:
             try:
                 self.measure_clock()
+                self.balanced = self.instances()[1] >= 2
                 self.leftover()
                 for fault in faults:
                     try:
@@ -418,8 +441,9 @@ def _line(fault: Fault, run: Mapping[str, Any], rounds: int) -> str:
     if run["mttr"] is not None:
         took = f"recovered after {run['mttr']:.1f} s"
     how = f"{run['cause'] or 'no incident'}: {', '.join(run['remedies']) or 'no remedy'}"
+    whole = "" if run["whole"] is None else f", all instances serve after {run['whole']:.1f} s"
     wrong = f" PROBLEM: {'; '.join(run['problems'])}" if run["problems"] else ""
-    return f"{fault.name}{often}: {noticed}, {took}, {run['failed']} failed requests ({how}){wrong}"
+    return f"{fault.name}{often}: {noticed}, {took}{whole}, {run['failed']} failed requests ({how}){wrong}"
 
 
 def _catalogue(folder: str) -> dict[str, Fault]:

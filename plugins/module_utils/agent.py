@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import agent_config, incident, observe, report, state, watcher
+from . import agent_config, balancer, incident, observe, report, state, watcher
 from .agent_config import Config, ConfigError
 from .files import LockHeld, explain, is_locked
 from .observe import Clock
@@ -130,6 +130,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "healthy": bool(checks["ok"]) and open_one is None,
         "checks": checks["summary"],
         "watcher": {"alive": note["alive"], "since_seconds": note["age"], "pid": note["pid"]},
+        "instances": _instances(config),
         "cause": open_one["cause"] if open_one else "",
         "hold": open_one["hold"] if open_one else note["hold"],
         "paused": {key: facts["paused"][key] for key in ("until", "reason", "left")} if facts["paused"] else None,
@@ -141,6 +142,17 @@ def _status(given: argparse.Namespace, root: str) -> int:
     }
     print(json.dumps(told, indent=2) if given.json else _status_text(told))
     return GOOD if told["healthy"] else SICK
+
+
+def _instances(config: Config) -> dict[str, int] | None:
+    """How many instances HAProxy sends requests to, and how many there should be; None without a balancer."""
+    if config.app.balancer is None:
+        return None
+    try:
+        serving = balancer.serving(config.app)
+    except balancer.BalancerError:
+        serving = 0
+    return {"serving": serving, "of": config.app.balancer.instances}
 
 
 def _note(config: Config, root: str, clock: Clock) -> dict[str, Any]:
@@ -162,6 +174,8 @@ def _status_text(told: Mapping[str, Any]) -> str:
     lines = [f"{told['app']}: {'healthy' if told['healthy'] else 'NOT healthy'} ({told['checks']})"]
     alive = told["watcher"]["alive"]
     lines.append(f"watcher: {'alive' if alive else 'NOT alive: systemctl status selfheal@' + told['app'] + '.timer'}")
+    if told["instances"]:
+        lines.append(f"instances: {told['instances']['serving']} of {told['instances']['of']} serve")
     if told["paused"]:
         left = told["paused"]["left"]
         lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {told['paused']['reason']}")

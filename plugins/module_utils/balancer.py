@@ -59,10 +59,11 @@ def slots(app: App) -> list[dict[str, Any]]:
     last check found. Raises BalancerError when it does not answer.
     """
     backend = _names(app)[0]
-    told = _say(app, f"show stat {backend} 4 -1").lstrip("# ")
+    # By name it might be the frontend that is meant: they are all asked for (4: servers).
+    told = _say(app, "show stat -1 4 -1").lstrip("# ")
     found = []
     for row in csv.DictReader(told.splitlines()):
-        if row.get("pxname") != backend:
+        if row.get("pxname") != backend or not row["svname"].startswith("slot"):
             continue
         status = row["status"] or ""
         found.append(

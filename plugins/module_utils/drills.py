@@ -25,16 +25,19 @@ NEEDS = {
     "fault_file": "an app that does what its /tmp/fault says, as the lab's does (drill_fault_file)",
     "standin": "the lab's Supabase stand-in (drill_standin)",
     "alertmanager": "an Alertmanager on the host",
+    "instances": "two instances behind the load balancer (compose_app_instances)",
 }
 PLACEHOLDERS = (
     *("app", "host", "address", "directory", "keep", "compose", "container", "port", "image", "image_id", "pid"),
-    *("standin", "fault_file"),
+    *("standin", "fault_file", "service"),
 )
 """What `{...}` may stand for in a command. `{compose}`, alone as an element, is docker compose with the app's files."""
 
 BREAKER = 5
 """How many attempts the default policy allows in half an hour: longer than any drill lasts."""
 
+# Seconds. Behind the load balancer, a request that is sent later than this after a fault of one instance must not fail.
+EJECTED = 2.0
 # Seconds. A request that was sent during an outage may be answered after it: no failure, but not well either.
 LATE = 0.5
 
@@ -55,7 +58,8 @@ class Fault:
     `cleanup`: always run. `until`: must succeed, besides the app's answers, before the fault counts as recovered.
     `since`: prints the epoch second on the host from which the time counts. `afterwards`: must succeed after all that.
     `hold`: how long a fault that is to be held, or escalated, goes on. `incident`: whether there must be one.
-    `names`: what the incident's evidence must name, a regular expression.
+    `names`: what the incident's evidence must name, a regular expression. `instance`: it hits one instance alone, so
+    behind the load balancer users must not notice once that is ejected. `served`: no request may fail at any time.
     """
 
     name: str
@@ -77,6 +81,8 @@ class Fault:
     incident: bool = True
     names: str = ""
     fast: bool = False
+    instance: bool = False
+    served: bool = False
 
     def commands(self) -> Iterable[Sequence[str]]:
         """Every command of the fault."""
@@ -248,7 +254,7 @@ def judge(fault: Fault, seen: Mapping[str, Any]) -> dict[str, Any]:
         answers at the end, ahead: seconds that the host's clock is ahead, samples, incidents: records of the host that
         began with this drill, newest first, held: the newest as it was while the fault lasted ({} without), files:
         names of the evidence kept, restarted: names of containers started meanwhile, afterwards: why what must be so
-        afterwards is not, "" when it is}.
+        afterwards is not, "" when it is, balanced: whether other instances serve, whole: when all served again}.
     :returns: {fault, round, injected, mttd, mttr, noticed, failed, requests, incident, cause, remedies, evidence,
         files, restarted, segments, problems}; `problems` are sentences, none when all was as it should be. Seconds,
         None when there are none: `noticed` from the fault, `mttd` from the first failed request (without one: from the
@@ -279,6 +285,8 @@ def judge(fault: Fault, seen: Mapping[str, Any]) -> dict[str, Any]:
         "files": list(seen["files"]),
         "restarted": list(seen["restarted"]),
         "segments": segments(samples, injected),
+        "balanced": seen["balanced"],
+        "whole": None if seen["whole"] is None else round(seen["whole"] - injected, 2),
     }
     return {**run, "problems": list(_problems(fault, seen, run, held))}
 
@@ -286,6 +294,13 @@ def judge(fault: Fault, seen: Mapping[str, Any]) -> dict[str, Any]:
 def _problems(fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any], held: Mapping[str, Any]) -> Iterable[str]:
     if fault.expect == "recovered" and run["mttr"] is None:
         yield f"not recovered within {fault.timeout:g} s"
+    if fault.served or (fault.instance and seen["balanced"]):
+        since = seen["injected"] + (0.0 if fault.served else EJECTED)
+        late = [sample for sample in seen["samples"] if sample[0] > since and not sample[2]]
+        if late:
+            yield f"{len(late)} requests failed, the last one {late[-1][0] - seen['injected']:.1f} s after the fault"
+    if fault.instance and seen["balanced"] and run["whole"] is None:
+        yield "not all instances serve again"
     if not seen["well"]:
         yield "the app does not answer since"
     if not run["incident"]:

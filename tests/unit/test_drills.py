@@ -49,13 +49,13 @@ def test_the_catalogue_is_valid(name: str) -> None:
 
 
 def test_every_row_of_the_targets_is_a_drill() -> None:
-    """One host, one instance; the other rows are the scenarios `deploy` and `balance`."""
+    """Of "one of two instances down", every fault with `instance` is one on a host with two instances."""
     assert set(CATALOGUE) == {
         *("crash", "hang", "errors", "silent", "oom", "stopped", "port_taken", "disk_full", "overload"),
         *("crash_loop", "crash_loop_without_release"),
         *("env_placeholder", "env_deleted", "env_emptied", "env_truncated", "compose_damaged"),
         *("container_removed", "image_removed", "engine_stopped", "engine_hung", "reboot"),
-        *("upstream_503", "upstream_hangs", "upstream_refuses", "watcher_killed", "alerting_down"),
+        *("upstream_503", "upstream_hangs", "upstream_refuses", "watcher_killed", "alerting_down", "bad_release"),
     }
 
 
@@ -174,6 +174,8 @@ SEEN: dict[str, Any] = {
     "files": ["log-shop-1.txt"],
     "restarted": [],
     "afterwards": "",
+    "balanced": False,
+    "whole": None,
 }
 
 
@@ -210,6 +212,30 @@ QUIET = {**RECORD, "remedies": []}
             {}, {"incidents": [{**RECORD, "healthy": False}]}, ["the incident was not closed"], id="still open"
         ),
         pytest.param({}, {"afterwards": "no alert"}, ["afterwards: no alert"], id="afterwards"),
+        pytest.param(
+            {"instance": True},
+            {"balanced": True, "whole": 107.0, "samples": answers("." + "x" * 19)},
+            [],
+            id="ejected in time",
+        ),
+        pytest.param(
+            {"instance": True},
+            {"balanced": True, "whole": 107.0},
+            ["19 requests failed, the last one 3.9 s after the fault"],
+            id="noticed by users",
+        ),
+        pytest.param(
+            {"instance": True},
+            {"balanced": True, "samples": answers("." * 9)},
+            ["not all instances serve again"],
+            id="one stays away",
+        ),
+        pytest.param(
+            {"served": True},
+            {"samples": answers("..x.")},
+            ["1 requests failed, the last one 0.2 s after the fault"],
+            id="a request was dropped",
+        ),
         pytest.param(HELD, {"recovered": None, "incidents": [QUIET]}, [], id="held"),
         pytest.param(
             HELD,
