@@ -15,7 +15,7 @@ import http.client
 import io
 import re
 import socket
-import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -168,23 +168,28 @@ def fetch(request: Request, now: Callable[[], float] = time.monotonic) -> Answer
     clock = _Clock(now, request.timeout)
     try:
         with _connect(where, request.verify_tls, clock) as connection:
-            expires = _expiry(connection.getpeercert(True)) if isinstance(connection, ssl.SSLSocket) else None
+            expires = _expiry(connection.getpeercert(True)) if hasattr(connection, "getpeercert") else None
             status, headers, body = _exchange(request, where, _Stream(connection, clock), clock)
-    except ssl.SSLCertVerificationError as error:
-        raise Fault("tls", f"the certificate of {where} is not valid: {error.verify_message}") from None
-    except ssl.SSLError as error:
-        raise Fault(
-            "tls", f"no TLS with {where}: {(error.reason or 'protocol error').replace('_', ' ').lower()}"
-        ) from None
-    except (socket.timeout, TimeoutError):
-        raise clock.late() from None
-    except (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, http.client.IncompleteRead):
-        raise Fault("reset", f"connection closed by {where} before the answer was complete") from None
-    except (http.client.HTTPException, ValueError) as error:
-        raise Fault("answer", f"what {where} sends is no HTTP ({type(error).__name__})") from None
-    except OSError as error:
-        raise Fault("unreachable", f"cannot reach {where}: {error.strerror or error}") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _fault(error, where, clock) from None
     return Answer(status, headers, body[:BODY_LIMIT], len(body) > BODY_LIMIT, now() - clock.begun, expires)
+
+
+def _fault(error: Exception, where: Address, clock: _Clock) -> Fault:
+    """What went wrong, in words."""
+    if hasattr(error, "verify_message"):
+        return Fault("tls", f"the certificate of {where} is not valid: {error.verify_message}")
+    # ssl.SSLError is an OSError; so that it can be named without ssl, it is told by where it comes from.
+    if type(error).__module__ == "ssl":
+        reason = str(getattr(error, "reason", "") or "protocol error").replace("_", " ").lower()
+        return Fault("tls", f"no TLS with {where}: {reason}")
+    if isinstance(error, (socket.timeout, TimeoutError)):
+        return clock.late()
+    if isinstance(error, (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, http.client.IncompleteRead)):
+        return Fault("reset", f"connection closed by {where} before the answer was complete")
+    if isinstance(error, OSError):
+        return Fault("unreachable", f"cannot reach {where}: {error.strerror or error}")
+    return Fault("answer", f"what {where} sends is no HTTP ({type(error).__name__})")
 
 
 def _exchange(
@@ -246,7 +251,19 @@ def _connect(where: Address, verify: bool, clock: _Clock) -> socket.socket:
     raise errors[-1]
 
 
-def _with_tls(connection: socket.socket, host: str, verify: bool, clock: _Clock) -> ssl.SSLSocket:
+def _ssl() -> Any:
+    """The module ssl, loaded for the first https URL: OpenSSL takes 5 MB, which the watcher of a plain app need not have.
+
+    The agent's command hides `_ssl` until then, because http.client would load it in any case.
+    """
+    if sys.modules.get("_ssl", ...) is None:
+        del sys.modules["_ssl"]
+    import ssl
+
+    return ssl
+
+
+def _with_tls(connection: socket.socket, host: str, verify: bool, clock: _Clock) -> Any:
     """Put TLS on a connection; it is closed when that fails."""
     clock.waiting = "no TLS handshake"
     try:
@@ -264,8 +281,9 @@ def _with_tls(connection: socket.socket, host: str, verify: bool, clock: _Clock)
 
 
 @functools.lru_cache(maxsize=2)
-def _context(verify: bool) -> ssl.SSLContext:
+def _context(verify: bool) -> Any:
     """A TLS context. Reading the system's certificates costs some 10 ms, so each is made once."""
+    ssl = _ssl()
     context = ssl.create_default_context()
     if not verify:
         context.check_hostname = False

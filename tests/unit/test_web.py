@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -536,3 +537,27 @@ def test_nothing_is_left_open(start: Start) -> None:
     time.sleep(0.05)
     after = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     assert after <= before + 2
+
+
+def test_a_watcher_without_openssl_loads_it_for_the_first_https_url() -> None:
+    """As roles/watcher/files/selfheal begins; -I: nothing but the library and Python."""
+    library = Path(web.__file__).parent
+    script = f"""
+import sys
+sys.modules["_hashlib"] = sys.modules["_ssl"] = None
+sys.path.insert(0, {str(library.parent)!r})
+from module_utils import files, web
+assert files.fingerprint(b"") and "ssl" not in sys.modules
+try:
+    web.fetch(web.Request("http://127.0.0.1:{free_port()}/"))
+except web.Fault as fault:
+    assert fault.kind == "refused", fault.kind
+assert "ssl" not in sys.modules
+try:
+    web.fetch(web.Request("https://127.0.0.1:{free_port()}/"))
+except web.Fault as fault:
+    assert fault.kind == "refused", fault.kind
+assert web._context(True).check_hostname
+"""
+    ended = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
