@@ -121,3 +121,8 @@ bench-soak: setup engine ## an hour of healthy load: no remedy, and what the wat
 bench-recovery: setup engine ## every fault, recovered by us and by what Debian carries; hours. Shorter: ARGS="--rounds 2 --alternative-rounds 1"
 	@tools/venv .venv bench
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.recovery $(ARGS)
+
+.PHONY: bench-deploy
+bench-deploy: setup engine ## good and bad deploys under load, and docker compose up; shorter: ARGS="--rounds 3 --plain-rounds 1"
+	@tools/venv .venv bench
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.deploy $(ARGS)

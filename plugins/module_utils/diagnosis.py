@@ -19,6 +19,8 @@ DISK_FULL_BYTES = 16 * 1024 * 1024
 BUSY_SHARE, BUSY_PRESSURE = 0.9, 60.0
 # Docker's restart policy forgets its back-off for a container that ran for this long (its documentation).
 _SHORT_LIFE_SECONDS = 10.0
+# As web.py says it.
+_NO_CONNECTION = "no connection to"
 # An app that has answered nothing for this long is hung, however busy the host is.
 SILENT_SECONDS = 30.0
 
@@ -161,7 +163,10 @@ def _restarted(facts: Facts) -> list[str]:
 def _crash_loop(facts: Facts) -> list[str]:
     """Restarted twice or more, and its last life was short: who has worked for a while has crashed, however often."""
     # An app that lives for a second between two restarts is found "running" most of the time.
-    dying = _failed_with(facts, ("refused", "reset"))
+    # The way to a container that is just being started leads nowhere: its connections time out. One that hangs takes them.
+    dying = _failed_with(facts, ("refused", "reset")) or any(
+        item["reason"].startswith(_NO_CONNECTION) for item in _failed(facts)
+    )
     return [
         f"{item['name']} is {item['state']}: restarted {item['restarts']} times, last exit code {item['exit_code']}"
         for item in facts["instances"]

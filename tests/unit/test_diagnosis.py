@@ -114,6 +114,24 @@ CASES = [
         "env_invalid",
         "placeholder",
     ),
+    (
+        "a look during one of its short lives: the way to it leads nowhere yet",
+        facts(
+            {**result("health", "timeout"), "reason": "no connection to 10.0.0.1:8000 within 2.00 s"},
+            instances=[container(restarts=4, **SHORT)],
+        ),
+        "crash_loop",
+        "restarted 4 times",
+    ),
+    (
+        "it takes connections, so it hangs, however often it was restarted",
+        facts(
+            {**result("health", "timeout"), "reason": "no answer within 2.00 s"},
+            instances=[container(restarts=4, **SHORT)],
+        ),
+        "hung",
+        "no answer",
+    ),
     ("compose files", facts(REFUSED, config_error="yaml: line 3"), "config_damaged", "line 3"),
     (
         "the load balancer",
