@@ -14,6 +14,11 @@ from typing import Any, NamedTuple
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
+def progress_path(name: str, root: str = "/") -> str:
+    """Where a deploy writes its steps, a JSON line each: {seconds, what}. Anybody on the host may read them."""
+    return os.path.join(root, "run/selfheal", f"{name}.progress")
+
+
 class AppError(Exception):
     """The app is described wrongly; the message names the key and the fix."""
 

@@ -163,7 +163,7 @@ def _restarted(facts: Facts) -> list[str]:
 def _crash_loop(facts: Facts) -> list[str]:
     """Restarted twice or more, and its last life was short: who has worked for a while has crashed, however often."""
     # An app that lives for a second between two restarts is found "running" most of the time.
-    # The way to a container that is just being started leads nowhere: its connections time out. One that hangs takes them.
+    # The way to a container that is just being started leads nowhere: connections time out. One that hangs takes them.
     dying = _failed_with(facts, ("refused", "reset")) or any(
         item["reason"].startswith(_NO_CONNECTION) for item in _failed(facts)
     )

@@ -621,6 +621,10 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
         "ports": facts["ports"],
         "engine": {**facts["engine"], "compose": engine.compose_version() if facts["engine"]["answers"] else ""},
         "release": good["id"] if good else "",
+        "releases": [
+            {"id": one["id"], "time": one.get("time", ""), "images": one["images"]}
+            for one in release.known(app.directory)
+        ],
         "env_fingerprint": facts["env"]["fingerprint"],
         "env_findings": facts["env"]["findings"],
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,

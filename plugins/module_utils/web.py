@@ -252,7 +252,7 @@ def _connect(where: Address, verify: bool, clock: _Clock) -> socket.socket:
 
 
 def _ssl() -> Any:
-    """The module ssl, loaded for the first https URL: OpenSSL takes 5 MB, which the watcher of a plain app need not have.
+    """The module ssl, loaded for the first https URL: OpenSSL takes 5 MB, which a watcher of plain HTTP need not have.
 
     The agent's command hides `_ssl` until then, because http.client would load it in any case.
     """

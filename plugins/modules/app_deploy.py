@@ -94,13 +94,22 @@ hints:
   elements: str
 """
 
+import contextlib
+import json
 import select
 import sys
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, deployment, rollout
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    ansible_door,
+    app_door,
+    deployment,
+    files,
+    rollout,
+)
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import progress_path
 
 PREVIOUS = "previous"
 
@@ -132,6 +141,10 @@ def main() -> None:
     def say(text: str) -> None:
         steps.append({"seconds": round(time.monotonic() - begun, 1), "what": text})
         module.log(f"{given['app']}: {text}")
+        # Who cannot be shown what is done is no reason to stop doing it.
+        with contextlib.suppress(OSError):
+            lines = "".join(json.dumps(step) + "\n" for step in steps)
+            files.atomic_write(progress_path(given["app"]), lines.encode(), mode=0o644)
 
     plan = rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"])
     how = deployment.How(given["build"], plan, say, alive)

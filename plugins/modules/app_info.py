@@ -64,6 +64,10 @@ app_info:
     release:
       description: Id of the last good release; empty when there is none.
       type: str
+    releases:
+      description: The releases that are recorded, oldest first, each with C(id), C(time) and C(images).
+      type: list
+      elements: dict
     env_fingerprint:
       description: Short SHA-256 of the C(.env) in force.
       type: str
