@@ -105,12 +105,14 @@ def take_in(app: App, port: int) -> None:
 
 
 def start(app: App) -> None:
-    """Start HAProxy when it does not run. Raises BalancerError with what its journal says."""
-    if engine.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0:
+    """Start HAProxy, or have it read this app's part. Raises BalancerError with what its journal says."""
+    if engine.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0 and slots(app):
         return
     engine.run(["systemctl", "reset-failed", UNIT], 10.0)
-    started = engine.run(["systemctl", "start", UNIT], 30.0)
-    if started.code:
+    started = engine.run(["systemctl", "reload-or-restart", UNIT], 30.0)
+    status = engine.run(["systemctl", "show", "--property", "StatusText", "--value", UNIT], 10.0).out.strip()
+    # A reload that the new process does not survive counts as done for systemd.
+    if started.code or "failed" in status.lower():
         said = engine.run(["journalctl", "--unit", UNIT, "--lines", "20", "--output", "cat"], 5.0).out.splitlines()
         why = next((line for line in reversed(said) if "ALERT" in line), started.reason)
         raise BalancerError(f"HAProxy does not start: {why.strip()}")

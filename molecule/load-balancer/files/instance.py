@@ -1,0 +1,38 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""An instance of an app, on the port that is its argument: /run/instance-PORT says with which status it answers."""
+
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+PORT = int(sys.argv[1])
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET /health, GET / and POST / answer at once, GET /slow and POST /slow after a second."""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.startswith("/slow"):
+            time.sleep(1.0)
+        told = Path(f"/run/instance-{PORT}")
+        status = int(told.read_text(encoding="utf-8")) if told.exists() else 200
+        body = f"{PORT} {self.headers.get('X-Forwarded-For')} says {status}".encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_HEAD = do_POST = answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
+Server(("127.0.0.1", PORT), Handler).serve_forever()

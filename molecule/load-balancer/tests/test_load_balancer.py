@@ -1,0 +1,318 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A client notices nothing of an instance that fails, and the least possible of all that fail."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+ADDRESS = "172.30.57.27"
+APP = "selfheal-christmas-backend"
+PORTS = (18000, 18001)
+CONFIG = "/etc/haproxy/selfheal/christmas-backend.cfg"
+FIRST = PORTS[0]
+PEM = "/etc/haproxy/selfheal-certs/christmas-backend.pem"
+SECRET = "5f1c0a7e9b3d4d2688aa"
+SECRETS = {"Authorization": f"Bearer {SECRET}", "Cookie": f"session={SECRET}"}
+
+# On the host itself, with a source address that the load balancer does not trust: how often which status came back.
+FLOOD = """
+import collections, http.client, json, sys
+told = collections.Counter()
+for _ in range(int(sys.argv[3])):
+    connection = http.client.HTTPConnection(sys.argv[1], 80, timeout=5, source_address=(sys.argv[2], 0))
+    connection.request("GET", "/", headers={"X-Forwarded-For": "198.51.100.1"})
+    response = connection.getresponse()
+    text = response.read().decode()
+    told[str(response.status)] += 1
+print(json.dumps([told, text]))
+"""
+
+
+def from_host(host: Any, source: str, times: int) -> tuple[dict[str, int], str]:
+    told, text = json.loads(host.check_output(f"python3 - {ADDRESS} {source} {times} <<'END'{FLOOD}END"))
+    return told, text
+
+
+def test_the_host_carries_it(host: Any) -> None:
+    assert host.service("haproxy").is_enabled
+    assert host.run("haproxy -c -f /etc/haproxy/haproxy.cfg -f /etc/haproxy/selfheal").rc == 0
+    assert "/etc/" not in host.run("dpkg --verify haproxy").stdout, "a file of the distribution was changed"
+    listening = {line.split()[3] for line in host.check_output("ss -Hltnp | grep haproxy").splitlines()}
+    assert listening == {"0.0.0.0:80", "127.0.0.1:8405"}
+    fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8405/metrics').read().decode())"
+    server = f'haproxy_server_status{{proxy="{APP}",server="slot0",state="UP"}} 1'
+    assert server in host.check_output(f'python3 -c "{fetch}"')
+
+
+# What it does, and when HAProxy has seen it: within 2 s, or 0.7 s, and 3 s more for ssh and a busy machine.
+FAULTS: list[tuple[str, Callable[[Any], None], float]] = [
+    ("hangs", lambda instances: instances.signal("STOP", FIRST), 5.0),
+    ("answers 500", lambda instances: instances.say(500, FIRST), 4.0),
+    ("is killed", lambda instances: instances.signal("KILL", FIRST), 4.0),
+]
+
+
+@pytest.mark.parametrize(("fault", "seconds"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS])
+def test_one_instance(instances: Any, fault: Callable[[Any], None], seconds: float, load: Any) -> None:
+    with load() as during:
+        time.sleep(0.3)
+        fault(instances)
+        assert instances.wait("DOWN") < seconds
+        with load(method="POST") as after:
+            time.sleep(1.0)
+        # What hangs is ended sooner or later, and what it had taken is answered by the other one.
+        instances.signal("KILL", FIRST)
+    assert after.bad == [], "requests after it was marked down"
+    assert during.bad == [], "GETs while it failed"
+    assert len(during.answers) > 50
+
+
+def test_all_are_unhealthy_and_answer(instances: Any, ask: Any) -> None:
+    """An upstream is down, for instance. What the app says about that is passed on, at once."""
+    instances.say(418, *PORTS)
+    for slot in range(len(PORTS)):
+        instances.wait("DOWN", slot)
+    for method in ("GET", "POST"):
+        answer = ask(method)
+        assert (answer.status, answer.seconds < 1.0) == (418, True), answer
+        assert "says 418" in answer.text
+
+
+def test_all_are_gone(host: Any, instances: Any, ask: Any) -> None:
+    """Requests wait for one that comes back, whatever their method; when none does, a page says so."""
+    instances.stop(*PORTS)
+    for slot in range(len(PORTS)):
+        instances.wait("DOWN", slot, "-unchecked")
+    with ThreadPoolExecutor() as clients:
+        for answer in clients.map(
+            lambda method: ask(method, f"/orders?token={SECRET}", headers=SECRETS), ("GET", "POST")
+        ):
+            assert (answer.status, 2.0 < answer.seconds < 6.0) == (503, True), answer
+            assert "try again" in answer.text
+            assert "다시 시도해" in answer.text
+        back = clients.map(ask, ("GET", "POST"))
+        time.sleep(0.3)
+        instances.start(FIRST)
+        for answer in back:
+            assert (answer.status, 0.3 < answer.seconds < 3.0) == (200, True), answer
+    told = host.check_output("journalctl --no-pager --identifier=haproxy --output=cat")
+    assert "GET /orders" in told, "what failed is logged"
+    assert SECRET not in told
+
+
+def test_the_only_one_restarts(instances: Any, load: Any) -> None:
+    """Also those that were asked just before it was noticed wait."""
+    instances.stop(PORTS[1])
+    instances.wait("DOWN", 1)
+    with load() as clients:
+        time.sleep(0.3)
+        instances.stop(FIRST)
+        instances.start(FIRST)
+        time.sleep(1.0)
+    assert clients.bad == []
+
+
+def test_a_deploy_takes_slots_out(instances: Any, ask: Any, load: Any) -> None:
+    """Drained, an instance ends what it has; in maintenance it is not reached, even if nobody else is there."""
+    with load(method="POST", path="/slow") as clients:
+        time.sleep(0.5)
+        instances.set("drain")
+        # Longer than the slowest request takes, and then nothing is left.
+        time.sleep(1.5)
+        instances.set("maint")
+        instances.signal("KILL", FIRST)
+        time.sleep(0.5)
+    assert clients.bad == []
+    instances.start(FIRST)
+    instances.stop(PORTS[1])
+    instances.wait("DOWN", 1, "-unchecked")
+    assert ask().status == 503
+
+
+def test_a_reload_fails_nobody(host: Any, instances: Any, load: Any) -> None:
+    with load(method="POST") as clients, load(path="/slow") as slow:
+        for _ in range(3):
+            time.sleep(0.5)
+            host.check_output("systemctl reload haproxy")
+        time.sleep(0.5)
+    assert [*clients.bad, *slow.bad] == []
+
+
+def test_slow_clients_do_not_take_the_place_of_others(instances: Any, load: Any) -> None:
+    slow = [socket.create_connection((ADDRESS, 80), timeout=15) for _ in range(400)]
+    try:
+        for one in slow[:200]:
+            one.sendall(b"GET / HTTP/1.1\r\nHost: shop\r\n")
+        for one in slow[200:]:
+            one.sendall(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nhalf")
+        time.sleep(0.5)
+        with load() as clients:
+            time.sleep(1.0)
+        assert clients.bad == []
+        assert max(one.seconds for one in clients.answers) < 2.0
+        assert [instances.show(slot, "scur") for slot in range(len(PORTS))] == ["0", "0"], (
+            "half a request is with the app"
+        )
+    finally:
+        for one in slow:
+            one.close()
+
+
+def test_a_body_that_is_too_large(instances: Any, ask: Any) -> None:
+    assert ask("POST", "/", bytes(1024 * 1024)).status == 200
+    with socket.create_connection((ADDRESS, 80), timeout=5) as one:
+        one.sendall(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1048577\r\n\r\n" + bytes(20000))
+        assert one.recv(20).startswith(b"HTTP/1.1 413")
+
+
+def test_a_flood_from_one_address(host: Any, instances: Any, ask: Any) -> None:
+    told, _ = from_host(host, ADDRESS, 200)
+    assert told == {"200": 100, "429": 100}
+    # Another address, neither trusted nor to be believed about whom it asks for.
+    host.check_output("ip address add 192.0.2.7/32 dev lo")
+    try:
+        told, text = from_host(host, "192.0.2.7", 1)
+    finally:
+        host.check_output("ip address delete 192.0.2.7/32 dev lo")
+    assert told == {"200": 1}
+    assert "192.0.2.7 says" in text
+    assert ask().status == 200
+
+
+def converge(*words: str, **extra: Any) -> tuple[int, str]:
+    """Run the role as a user does, with other variables."""
+    argv = ["ansible-playbook", "molecule/load-balancer/converge.yml", *words]
+    argv += [
+        "--inventory=inventory/lab",
+        "--inventory=molecule/shared/inventory.yml",
+        "--extra-vars",
+        json.dumps(extra),
+    ]
+    # Molecule's own settings for ansible would stand in the way of those that a user has.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    ended = subprocess.run(argv, cwd=REPOSITORY, env=kept, text=True, capture_output=True, timeout=120, check=False)
+    return ended.returncode, ended.stdout
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "load_balancer_instances": (0, "load_balancer_instances: 0 is not between 1 and 64"),
+    "load_balancer_first_port": (9000, "load_balancer_port: port 9000 is among those of the slots, 9000 to 9000"),
+    "load_balancer_port": (9000, "Choose another one, or move load_balancer_first_port"),
+    "load_balancer_metrics_port": (70000, "load_balancer_metrics_port: 70000 is no port"),
+    "load_balancer_rate": (0, "load_balancer_rate: 0 is too little"),
+    "load_balancer_max_body": ("lots", "load_balancer_max_body: lots is no size"),
+    "load_balancer_health_path": ("health", "load_balancer_health_path: health is no path"),
+    "load_balancer_trusted": (["localhost"], "load_balancer_trusted: localhost is no address"),
+    "load_balancer_certificate": ("/nowhere.pem", "load_balancer_certificate: /nowhere.pem does not exist"),
+}
+
+
+def test_bad_input_ends_before_anything_is_changed() -> None:
+    code, told = converge(**{name: value for name, (value, _) in BAD.items()})
+    assert code != 0
+    assert [words for _, words in BAD.values() if words not in told] == [], told
+    assert "changed=0" in told
+
+
+def test_a_port_that_is_taken(host: Any) -> None:
+    host.check_output("systemd-run --quiet --unit=taker python3 -m http.server --directory=/srv 8080")
+    before = host.file(CONFIG).content_string
+    try:
+        code, told = converge(load_balancer_port=8080)
+    finally:
+        host.check_output("systemctl stop taker")
+    assert code != 0
+    assert "load_balancer_port: port 8080 of molecule-load-balancer is taken by python3 (pid " in told, told
+    assert host.file(CONFIG).content_string == before
+
+
+def test_a_container_that_has_the_port_keeps_it_for_the_deploy(host: Any, ask: Any) -> None:
+    """What Docker puts there is called docker-proxy, as this is."""
+    host.check_output("systemctl stop haproxy; install $(readlink -f /usr/bin/python3) /usr/local/bin/docker-proxy")
+    host.check_output("systemd-run --quiet --unit=taker /usr/local/bin/docker-proxy -m http.server --directory=/srv 80")
+    try:
+        code, told = converge(load_balancer_timeout=7)
+        assert (code, host.service("haproxy").is_running) == (0, False), told
+        assert host.service("haproxy").is_enabled
+    finally:
+        host.check_output("systemctl stop taker; rm /usr/local/bin/docker-proxy; systemctl start haproxy")
+    assert ask().status == 200
+
+
+def test_a_reload_that_fails_is_told(ask: Any) -> None:
+    """An address that the host does not have: HAProxy itself takes it for a good configuration."""
+    code, told = converge(load_balancer_address="198.51.100.1")
+    assert code != 0
+    assert "did not take the new /etc/haproxy/selfheal/christmas-backend.cfg into use (Reload failed!)" in told, told
+    assert ask().status == 200
+    # The next run tries again, though the file is as it should be.
+    assert converge(load_balancer_address="198.51.100.1")[0] != 0
+
+
+def test_a_certificate_without_its_key_is_refused(host: Any, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed.pem"
+    first = certificate(tmp_path)[0].read_bytes()
+    mixed.write_bytes(first + certificate(tmp_path)[1].read_bytes())
+    code, told = converge("-vvv", "--diff", load_balancer_certificate=str(mixed))
+    assert code != 0
+    assert "certificate and key do not belong together" in " ".join(told.split()), told
+    assert "PRIVATE KEY" not in told
+    assert not host.file(PEM).exists
+
+
+def test_a_certificate(host: Any, ask: Any, tmp_path: Path) -> None:
+    """It also mends what the tests before have left."""
+    public, key = certificate(tmp_path)
+    both = tmp_path / "both.pem"
+    both.write_bytes(public.read_bytes() + key.read_bytes())
+    code, told = converge("-vvv", "--diff", load_balancer_certificate=str(both))
+    assert code == 0, told
+    assert "PRIVATE KEY" not in told
+    assert host.file(PEM).mode == 0o600
+    assert ask().status == 308
+    with closing(http.client.HTTPSConnection(ADDRESS, timeout=5, context=ssl._create_unverified_context())) as secure:
+        secure.request("GET", "/")
+        assert secure.getresponse().status == 200
+
+
+def test_without_a_certificate_again(host: Any, ask: Any) -> None:
+    code, told = converge("--diff")
+    assert code == 0, told
+    assert "PRIVATE KEY" not in told
+    assert not host.file(PEM).exists
+    assert ask().status == 200
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate and its key."""
+    public, key = folder / "public.pem", folder / "key.pem"
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    made += ["-subj", "/CN=shop", "-keyout", str(key), "-out", str(public)]
+    subprocess.run(made, check=True, capture_output=True)
+    return public, key
