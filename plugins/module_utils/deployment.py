@@ -152,7 +152,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock) -> dict[str, Any]:
     if check:
         return would(differences)
     loosening: list[str] = []
-    same = bool(good) and all(wanted[key] == good[key] for key in ("files", "env", "source", "services"))
+    same = good is not None and all(wanted[key] == good[key] for key in ("files", "env", "source", "services"))
     try:
         how = how._replace(build=how.build and bool(contexts))
         if app.balancer:

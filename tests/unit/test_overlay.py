@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import overlay
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.overlay import (
     OverlayError,
     check_fit,
@@ -77,6 +78,34 @@ def resources(limits: Any = None, reservations: Any = None) -> dict[str, Any]:
     return {
         "resources": {part: default["resources"][part] if given_[part] is None else given_[part] for part in given_}
     }
+
+
+BALANCED = Balancer("backend", 2, 18000, (80,))
+
+
+def test_behind_the_load_balancer_instances_have_loopback_ports() -> None:
+    published = {"ports": [{"target": 8000, "published": "80"}], "container_name": "backend"}
+    table = read_table({"backend": {"port": 8000}})
+    text = render(table, {"backend": published, "db": {}}, ENGINE, BALANCED).text
+    assert 'ports: !override ["127.0.0.1:18000-18002:8000"]' in text
+    assert "container_name: !reset null" in text
+    found = yaml.safe_load(text.replace("!override", "").replace("!reset", ""))["services"]
+    assert found["backend"]["deploy"] == {"replicas": 2, **DEFAULTS["deploy"]}  # type: ignore[dict-item]
+    assert found["db"] == DEFAULTS
+    assert weak_points({"backend": published}, BALANCED) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "project", "said"),
+    [
+        ({"port": 8000}, {"web": {}}, "backend is no service"),
+        ({}, {"backend": {}}, "the load balancer needs it"),
+        ({"port": 8000}, {"backend": {"ports": [{"target": 9000}]}}, "publishes port 9000 besides 8000"),
+    ],
+)
+def test_what_no_two_instances_can_do_is_refused(row: Any, project: Any, said: str) -> None:
+    with pytest.raises(OverlayError, match=said):
+        render(read_table({"backend": row} if "backend" in project else {}), project, ENGINE, BALANCED)
 
 
 def test_defaults() -> None:

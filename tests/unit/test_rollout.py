@@ -1,0 +1,221 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A rollout against an engine and a load balancer that remember: who serves at each moment, what a kill leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, engine, observe, probe, rollout
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError, Balancer, read_balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
+
+BALANCER = Balancer("web", 2, 18000, (80,))
+
+
+class Killed(BaseException):
+    """The process is gone; whatever would have cleaned up does not run either."""
+
+
+class World:
+    """Containers and slots. `serving` is written down whenever something changes; it must never become too small."""
+
+    def __init__(self, root: Path) -> None:
+        self.app = App("shop", root=str(root), balancer=BALANCER, checks=[{"name": "health", "url": "http://shop/"}])
+        Path(self.app.state).mkdir(parents=True)
+        self.containers: dict[str, dict[str, Any]] = {}
+        self.states = dict.fromkeys(BALANCER.slots, balancer.READY)
+        self.release, self.made, self.steps, self.die_at = "old", 0, 0, 0
+        self.bad: set[str] = set()
+        self.turns_bad: dict[str, float] = {}
+        self.now, self.fewest = 0.0, 2
+
+    def step(self) -> None:
+        """Anything that is done on the host; the process may be killed right after it."""
+        self.steps += 1
+        served = [one for one in self.containers.values() if self.serves(one)]
+        self.fewest = min(self.fewest, len(served))
+        if self.steps == self.die_at:
+            raise Killed
+
+    def serves(self, one: dict[str, Any]) -> bool:
+        return self.states[one["port"]] == balancer.READY and one["release"] not in self.bad
+
+    def start(self) -> None:
+        self.made += 1
+        port = next(p for p in BALANCER.slots if p not in [one["port"] for one in self.containers.values()])
+        self.containers[f"c{self.made}"] = {"port": port, "release": self.release}
+        self.step()
+
+    def tick(self, seconds: float = 0.01) -> float:
+        self.now += seconds
+        for name, at in self.turns_bad.items():
+            if self.now >= at:
+                self.bad.add(name)
+        return self.now
+
+    def releases(self) -> list[str]:
+        return sorted(one["release"] for one in self.containers.values())
+
+    def rollout(self) -> rollout.Rollout:
+        clock = Clock(self.tick, self.tick, lambda seconds: void(self.tick(seconds)))
+        plan = rollout.Plan(gate=3.0, drain=1.0, watch=5.0, grace=1.0)
+        return rollout.Rollout(self.app, plan, clock, lambda _: None, lambda: None)
+
+
+def void(_: Any) -> None:
+    pass
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    it = World(tmp_path)
+
+    class Project:
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def containers(self) -> list[dict[str, Any]]:
+            return [
+                {
+                    "id": name,
+                    "name": name,
+                    "service": "web",
+                    "state": "running",
+                    "restarts": 0,
+                    "exit_code": 0,
+                    "ports": [one["port"]],
+                    "targets": [{"host_port": one["port"]}],
+                }
+                for name, one in sorted(it.containers.items())
+            ]
+
+        def up(self, services: Any, scale: dict[str, int]) -> engine.Result:
+            while len(it.containers) < scale["web"]:
+                it.start()
+            return engine.Result(0, "", "")
+
+        def remove(self, containers: list[str], grace: float) -> None:
+            for name in containers:
+                del it.containers[name]
+            if containers:
+                it.step()
+
+    def set_state(app: App, ports: Any, state: str) -> None:
+        it.states.update(dict.fromkeys(ports, state))
+        it.step()
+
+    def slots(app: App) -> list[dict[str, Any]]:
+        held = {one["port"]: one for one in it.containers.values()}
+        return [
+            {"port": port, "up": port in held and it.serves(held[port]), "sessions": 0} for port in sorted(it.states)
+        ]
+
+    def aside(_: Balancer, port: int) -> Any:
+        return port
+
+    def run_checks(*_: Any, ask: int, **__: Any) -> dict[str, Any]:
+        release = next(one["release"] for one in it.containers.values() if one["port"] == ask)
+        it.tick(0.1)
+        return {"ok": release not in it.bad, "summary": f"{release} was asked"}
+
+    monkeypatch.setattr(engine, "Project", Project)
+    monkeypatch.setattr(balancer, "set_state", set_state)
+    monkeypatch.setattr(balancer, "take_in", lambda app, port: set_state(app, [port], balancer.READY))
+    monkeypatch.setattr(balancer, "slots", slots)
+    monkeypatch.setattr(balancer, "start", lambda app: None)
+    monkeypatch.setattr(balancer, "aside", aside)
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    monkeypatch.setattr(observe, "ask", lambda *_: {"ok": True, "summary": "all well"})
+    for _ in range(BALANCER.instances):
+        it.start()
+    it.steps, it.fewest, it.release = 0, 2, "new"
+    yield it
+
+
+def at_rest(world: World) -> bool:
+    return set(world.states.values()) == {balancer.READY} and not Path(world.app.rollout).exists()
+
+
+def test_instances_are_replaced_one_by_one(world: World) -> None:
+    assert world.rollout().replace() == ""
+    assert (world.releases(), world.fewest, at_rest(world)) == (["new", "new"], 2, True)
+
+
+def test_what_is_to_be_kept_is_kept(world: World) -> None:
+    del world.containers["c2"]
+    assert world.rollout().replace(keep=["c1"]) == ""
+    assert world.releases() == ["new", "old"]
+
+
+@pytest.mark.parametrize("bad_at", [0.0, 3.0], ids=["it never passes", "it turns bad while it is watched"])
+def test_what_is_no_good_is_taken_back(world: World, bad_at: float) -> None:
+    world.turns_bad["new"] = bad_at
+    assert world.rollout().replace() != ""
+    world.release = "old"
+    world.rollout().take_back()
+    assert (world.releases(), at_rest(world)) == (["old", "old"], True)
+    # For the moment between turning bad and being noticed, the other old one serves; the balancer asks it instead.
+    assert world.fewest >= 1
+
+
+@pytest.mark.parametrize("killed", range(1, 26))
+@pytest.mark.parametrize("then", ["taken back", "deployed again"])
+def test_killed_anywhere_somebody_serves_and_the_next_cleans_up(world: World, killed: int, then: str) -> None:
+    world.die_at = killed
+    with contextlib.suppress(Killed):
+        assert world.rollout().replace() == ""
+    world.die_at = 0
+    if then == "taken back":
+        if not rollout.under_way(world.app):
+            return
+        world.release = "old"
+        world.rollout().take_back()
+        assert world.releases() == ["old", "old"]
+    else:
+        assert world.rollout().replace() == ""
+        assert world.releases() == ["new", "new"]
+    assert world.fewest >= 1, "nobody served"
+    assert at_rest(world)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"before": 3}'])
+def test_a_damaged_marker_says_nothing(world: World, text: str) -> None:
+    Path(world.app.rollout).write_text(text, encoding="utf-8")
+    assert rollout.under_way(world.app)
+    assert rollout.read_marker(world.app) == []
+
+
+def test_the_marker_stands_before_anything_is_started(world: World) -> None:
+    world.die_at = 1
+    with pytest.raises(Killed):
+        world.rollout().replace()
+    assert json.loads(Path(world.app.rollout).read_text(encoding="utf-8"))["before"] == ["c1", "c2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"service": "web"}, "is not whole"),
+        ({"service": "web", "instances": "two", "first_port": 1, "ports": [80]}, "is not whole"),
+        ({"service": "web", "instances": 0, "first_port": 18000, "ports": [80]}, "at least one instance"),
+        ({"service": "", "instances": 1, "first_port": 18000, "ports": [80]}, "needs a service"),
+        ({"service": "web", "instances": 2, "first_port": 65534, "ports": [80]}, "no free range"),
+        ({"service": "web", "instances": 2, "first_port": 79, "ports": [80]}, "no free range"),
+    ],
+)
+def test_nonsense_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(AppError, match=said):
+        read_balancer(given)
+
+
+def test_one_slot_more_than_instances() -> None:
+    assert read_balancer({}) is None
+    assert read_balancer({"service": "web", "instances": 2, "first_port": 18000, "ports": [80]}) == BALANCER
+    assert list(BALANCER.slots) == [18000, 18001, 18002]
