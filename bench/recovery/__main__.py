@@ -29,8 +29,18 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.drills import F
 
 CATALOGUE = REPOSITORY / "roles/drill/faults"
 PUT_TO_ALL = ("crash", "oom", "hang", "silent", "errors", "stopped", "container_removed", "env_placeholder")
-FIRST_HOST, MOST_HOSTS = 31, 3
-TITLES = {results.OURS: "christmas.selfheal", **{name: one.title for name, one in others.ALTERNATIVES.items()}}
+FIRST_HOST, MOST_HOSTS, TWO_HOST = 31, 3, 39
+# A receiver that nobody is behind: Alertmanager is told, and keeps it.
+ALERTED = {
+    "alerting_receivers": [
+        {"kind": "telegram", "chat_id": -1, "token": f"1:{'x' * 35}", "api_url": f"http://{hosts.PREFIX}.1:9"}
+    ]
+}
+TITLES = {
+    results.OURS: "christmas.selfheal",
+    results.TWO: "christmas.selfheal, one of two instances",
+    **{name: one.title for name, one in others.ALTERNATIVES.items()},
+}
 
 
 def arguments(words: Sequence[str] | None, catalogue: dict[str, Fault]) -> argparse.Namespace:
@@ -133,16 +143,30 @@ def rest(seconds: float = 180.0) -> None:
     say(f"the machine's load is {os.getloadavg()[0]:.1f} on {cores} cores")
 
 
-def measure_ours(given: argparse.Namespace, book: Book, crew: Sequence[hosts.Host], stopping: threading.Event) -> None:
-    """The catalogue."""
-    wanted = {name: book.faults[name] for name in given.faults}
+def two() -> hosts.Host:
+    """A host with two instances behind the load balancer, at the port that the others publish themselves."""
+    address = f"{hosts.PREFIX}.{TWO_HOST}"
+    extra = {
+        "compose_app_instances": 2,
+        "load_balancer_address": address,
+        "load_balancer_port": 8000,
+        "load_balancer_trusted": ["127.0.0.0/8", f"{hosts.PREFIX}.0/24"],
+    }
+    return hosts.Host("bench-two", TWO_HOST, extra)
+
+
+def measure_ours(
+    given: argparse.Namespace, book: Book, system: str, crew: Sequence[hosts.Host], stopping: threading.Event
+) -> None:
+    """The catalogue, or what of it hits one instance."""
+    wanted = {name: book.faults[name] for name in results.put_to(system, book.faults) if name in given.faults}
     names, left_out = ours.able(crew[0], wanted)
-    book.about["left_out"] = left_out
+    book.about["left_out"] = sorted({*book.about.get("left_out", []), *left_out})
     for sentence in left_out:
         say(sentence)
-    parts = results.slices(names, given.rounds, book.runs, given.slice)
+    parts = results.slices(names, given.rounds, book.runs, given.slice, system)
     total = sum(part.rounds for part in parts)
-    say(f"{TITLES[results.OURS]}: {total} rounds of {len(names)} faults, on {len(crew)} hosts")
+    say(f"{TITLES[system]}: {total} rounds of {len(names)} faults, on {len(crew)} hosts")
     book.troubles += ours.measure(crew, parts, book.record, say, stopping)
 
 
@@ -175,10 +199,12 @@ def measure_others(given: argparse.Namespace, book: Book, systems: Sequence[str]
 def unmeasured(given: argparse.Namespace, book: Book) -> int:
     """How many rounds are missing of what was asked for."""
     skipped = {sentence.split()[0] for sentence in book.about.get("left_out", [])}
-    names = [name for name in given.faults if name not in skipped and results.OURS in given.systems]
-    left = len(results.slices(names, given.rounds, book.runs, 1))
+    left = 0
+    for system in (results.OURS, results.TWO):
+        put = [name for name in results.put_to(system, book.faults) if name in given.faults and name not in skipped]
+        left += len(results.slices(put, given.rounds, book.runs, 1, system)) if system in given.systems else 0
     for system in given.systems:
-        for fault in given.alternative_faults if system != results.OURS else ():
+        for fault in given.alternative_faults if system not in (results.OURS, results.TWO) else ():
             own = results.of(book.runs, system, fault)
             left += 0 if results.given_up(own) else max(0, given.alternative_rounds - len(own))
     return left
@@ -221,10 +247,11 @@ def main() -> int:
     book = Book(RESULTS / "recovery.json", catalogue, {} if given.draw else about, given.resume or given.draw)
     if given.draw:
         return tell(given, book)
-    crew = [hosts.Host(f"bench-{number + 1}", FIRST_HOST + number) for number in range(given.hosts)]
-    own = crew if results.OURS in given.systems else []
-    alternatives = [system for system in given.systems if system != results.OURS and given.alternative_faults]
-    everything = [*own, *(others.host_of(system) for system in alternatives)]
+    crew = [hosts.Host(f"bench-{number + 1}", FIRST_HOST + number, ALERTED) for number in range(given.hosts)]
+    own = {results.OURS: crew, results.TWO: [two()]}
+    own = {system: on for system, on in own.items() if system in given.systems}
+    alternatives = [system for system in given.systems if system in others.ALTERNATIVES and given.alternative_faults]
+    everything = [*(host for on in own.values() for host in on), *(others.host_of(system) for system in alternatives)]
     stopping = threading.Event()
     # So that the hosts are removed when this is ended from outside, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -233,8 +260,8 @@ def main() -> int:
         hosts.make(everything)
         book.about["versions"] = {**book.about.get("versions", {}), **hosts.versions(everything[0])}
         rest()
-        if own:
-            measure_ours(given, book, own, stopping)
+        for system, on in own.items():
+            measure_ours(given, book, system, on, stopping)
         if alternatives:
             measure_others(given, book, alternatives, stopping)
         return tell(given, book)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import INVENTORY, Host, Trouble, play
-from ansible_collections.christmas.selfheal.bench.recovery.results import OURS, Slice
+from ansible_collections.christmas.selfheal.bench.recovery.results import OURS, TWO, Slice
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import Fault
 
 ALONE = ("oom", "overload", "reboot")
 """Faults that the machine's other hosts feel: they share its processors, and the kernel's count of processes killed for
 want of memory. They are measured one by one."""
-KEPT = ("mttd", "failed", "cause", "remedies", "problems")
+KEPT = ("mttd", "failed", "cause", "remedies", "problems", "whole")
 
 
 def able(host: Host, faults: Mapping[str, Fault]) -> tuple[list[str], list[str]]:
@@ -42,7 +42,7 @@ def drill(host: Host, part: Slice, stopping: threading.Event) -> tuple[list[dict
     report = json.loads(max(new).read_text(encoding="utf-8"))
     runs = [
         {
-            "system": OURS,
+            "system": TWO if "compose_app_instances" in host.extra else OURS,
             "fault": part.fault,
             "host": host.name,
             "at": run["injected"],

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import Fault, median, p95
 
 OURS = "selfheal"
+TWO = "selfheal-two"
+"""The same with two instances behind the load balancer, of which the fault hits one."""
 GIVE_UP = 3
 """After so many rounds in a row that were not recovered, the system never recovers this fault."""
 
@@ -34,9 +36,16 @@ def of(runs: Iterable[Run], system: str, fault: str) -> list[Run]:
     return [run for run in runs if (run["system"], run["fault"]) == (system, fault)]
 
 
-def slices(faults: Sequence[str], rounds: int, runs: Sequence[Run], size: int) -> list[Slice]:
-    """What of OURS is still to be measured, in slices of at most `size` rounds; every fault's first one first."""
-    left = {fault: max(0, rounds - len(of(runs, OURS, fault))) for fault in faults}
+def put_to(system: str, faults: Mapping[str, Fault]) -> list[str]:
+    """The names of the faults that OURS, or TWO, is put to."""
+    if system == TWO:
+        return [name for name, fault in faults.items() if fault.instance or "instances" in fault.needs]
+    return [name for name, fault in faults.items() if "instances" not in fault.needs]
+
+
+def slices(faults: Sequence[str], rounds: int, runs: Sequence[Run], size: int, system: str = OURS) -> list[Slice]:
+    """What of OURS, or TWO, is still to be measured, `size` rounds at most in a slice; every fault's first one first."""
+    left = {fault: max(0, rounds - len(of(runs, system, fault))) for fault in faults}
     found = []
     while any(left.values()):
         for fault, count in left.items():
@@ -138,6 +147,7 @@ def table(faults: Mapping[str, Fault], systems: Sequence[str], runs: Sequence[Ru
         told = {system: summarize(of(runs, system, name)) for system in systems if of(runs, system, name)}
         if told:
             missed = judge(fault, of(runs, OURS, name))
+            missed += [f"with two instances: {reason}" for reason in judge(fault, of(runs, TWO, name))]
             rows.append(
                 {
                     "fault": name,

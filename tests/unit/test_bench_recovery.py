@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -18,6 +19,16 @@ HELD = Fault("upstream", {"en": "Upstream"}, "why", [["true"]], "held", ["upstre
 
 def run(system: str, fault: str, seconds: float | None, *problems: str) -> dict[str, Any]:
     return {"system": system, "fault": fault, "seconds": seconds, "problems": list(problems)}
+
+
+def test_two_instances_are_put_to_what_hits_one_of_them() -> None:
+    alone = dataclasses.replace(RECOVERED, instance=True)
+    deploy = dataclasses.replace(HELD, needs=["instances"])
+    faults = {"hang": alone, "upstream": HELD, "bad_release": deploy}
+    assert results.put_to(OURS, faults) == ["hang", "upstream"]
+    assert results.put_to(results.TWO, faults) == ["hang", "bad_release"]
+    row = results.table(faults, [OURS, results.TWO], [run(results.TWO, "hang", 0.1, "not all serve")])[0]
+    assert row["missed"] == ["with two instances: not all serve (1 of 1)"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +140,7 @@ def test_the_table_shows_who_never_recovers_and_what_was_missed() -> None:
         (["--hosts", "9"], "--hosts: 9: there are addresses for 3"),
         (["--faults", "hang,nope"], "--faults: 'nope' is not known here; use hang"),
         (["--alternative-faults", "upstream"], "--alternative-faults: 'upstream' is not known here; use hang"),
-        (["--systems", "monit-2s"], "--systems: 'monit-2s' is not known here; use selfheal, docker, swarm, monit"),
+        (["--systems", "monit-2s"], "--systems: 'monit-2s' is not known here; use selfheal, selfheal-two, docker"),
     ],
 )
 def test_bad_options_are_named(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
