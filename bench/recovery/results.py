@@ -44,7 +44,7 @@ def put_to(system: str, faults: Mapping[str, Fault]) -> list[str]:
 
 
 def slices(faults: Sequence[str], rounds: int, runs: Sequence[Run], size: int, system: str = OURS) -> list[Slice]:
-    """What of OURS, or TWO, is still to be measured, `size` rounds at most in a slice; every fault's first one first."""
+    """What of OURS or TWO is still to be measured, `size` rounds at most in a slice; every fault's first one first."""
     left = {fault: max(0, rounds - len(of(runs, system, fault))) for fault in faults}
     found = []
     while any(left.values()):
