@@ -11,6 +11,7 @@ Makes its own lab hosts, and removes them at the end. What has been measured is 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import signal
@@ -33,7 +34,12 @@ FIRST_HOST, MOST_HOSTS, TWO_HOST = 31, 3, 39
 # A receiver that nobody is behind: Alertmanager is told, and keeps it.
 ALERTED = {
     "alerting_receivers": [
-        {"kind": "telegram", "chat_id": -1, "token": f"1:{'x' * 35}", "api_url": f"http://{hosts.PREFIX}.1:9"}
+        {
+            "kind": "telegram",
+            "chat_id": -1,
+            "token": f"1:{hashlib.sha256(b'bench').hexdigest()[:35]}",
+            "api_url": f"http://{hosts.PREFIX}.1:9",
+        }
     ]
 }
 TITLES = {

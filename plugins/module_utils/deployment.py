@@ -90,7 +90,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     with hold_lock(app.lock, LOCK_SECONDS, f"roll back {app.name}"):
         how.say(f"putting the files of release {to['id']} back")
         rollout.restore_files(app, to, clock)
-        return {**_deploy(app, how._replace(build=False), False, clock), "to": to["id"]}
+        return {**_deploy(app, how._replace(build=False), False, clock, to), "to": to["id"]}
 
 
 def _result(
@@ -106,7 +106,7 @@ def _result(
     }
 
 
-def _deploy(app: App, how: How, check: bool, clock: Clock) -> dict[str, Any]:
+def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any] | None = None) -> dict[str, Any]:
     begun = clock.monotonic()
 
     def would(differences: list[str]) -> dict[str, Any]:
@@ -132,7 +132,9 @@ def _deploy(app: App, how: How, check: bool, clock: Clock) -> dict[str, Any]:
         raise DeployError(redact(str(error), secrets)) from error
 
     contexts = release.contexts(model)
-    wanted = release.describe(app.directory, app.env, hashes, release.source_fingerprint(contexts))
+    # An earlier release's images were built from its own source, whatever lies in the folders now.
+    source = str(to["source"]) if to else release.source_fingerprint(contexts)
+    wanted = release.describe(app.directory, app.env, hashes, source)
     good = release.last_good(app.directory)
     differences = _differences(wanted, good, instances, app.balancer)
     if not differences:

@@ -223,7 +223,9 @@ class Rollout:
         balancer.start(self.app)
         balancer.set_state(self.app, [port for item in old for port in self._slots_of(item)], balancer.READY)
         serving = self._in_service(foreign)
-        self._remove([item for item in foreign if item not in serving], 0.0)
+        useless = [item for item in foreign if item not in serving]
+        balancer.set_state(self.app, [port for item in useless for port in self._slots_of(item)], balancer.MAINT)
+        self._remove(useless, 0.0)
         # There has to be a slot for the next one that is started.
         while serving and len(old) + len(serving) > self.balancer.instances:
             self._drop(serving.pop())

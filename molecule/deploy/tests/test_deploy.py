@@ -1,0 +1,308 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Users ask all the time, and none of their requests fails: not while a release is deployed or rolled back, not when it
+is no good, not when the deploy is killed. The tests build on each other, in order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+APP = "christmas-backend"
+DIRECTORY = f"/opt/{APP}"
+MARKER = f"/var/lib/selfheal/{APP}/rollout.json"
+INVENTORY = ["-i", "inventory/lab", "-i", "molecule/shared/inventory.yml", "-l", "localhost,molecule-deploy"]
+# Requests a second, by enough threads that a late answer does not hold up the next request. Less than the limit for one
+# address is.
+RATE, THREADS = 30, 20
+SETTINGS = {"compose_app_watch_seconds": 3, "compose_app_gate_timeout": 20}
+EXITS = "    return 1\n"
+# Later than it takes to pass the gate on a busy machine, and before the watch is over.
+TURNS_BAD, WATCHED = 2.5, {"compose_app_watch_seconds": 6}
+
+
+def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.2)
+
+
+class Users:
+    """They ask steadily, each time with a new connection, as long as this lasts; at its end no request has failed."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.begun, self.sent = address, time.monotonic(), 0
+        self.lock, self.over, self.failed = threading.Lock(), threading.Event(), list[str]()
+
+    def __enter__(self) -> Users:
+        self.threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(THREADS)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join(15)
+        if kind is None:
+            assert self.failed == []
+            assert self.sent > 0.7 * RATE * (time.monotonic() - self.begun), (
+                f"{self.sent} requests put nothing to a test"
+            )
+
+    def _ask(self) -> None:
+        while True:
+            with self.lock:
+                self.sent += 1
+                due = self.begun + self.sent / RATE
+            if self.over.wait(max(0.0, due - time.monotonic())):
+                return
+            code = ask(self.address)[0]
+            if code != "200":
+                self.failed.append(f"{code} after {time.monotonic() - self.begun:.1f} s")
+
+
+def ask(address: str) -> tuple[str, str]:
+    """Ask the app as a user does: (status or what went wrong, the release that answered)."""
+    connection = http.client.HTTPConnection(address, 8000, timeout=10)
+    try:
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        answer.read()
+        return str(answer.status), answer.headers.get("X-Release", "")
+    except (OSError, http.client.HTTPException) as error:
+        return type(error).__name__, ""
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def address(host: Any) -> str:
+    return str(host.backend.host.name)
+
+
+@pytest.fixture
+def users(address: str) -> Users:
+    return Users(address)
+
+
+@pytest.fixture
+def serves(address: str) -> Callable[[], set[str]]:
+    """The releases that answer; asked often enough that every instance does."""
+    return lambda: {ask(address)[1] for _ in range(20)}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """Make a release that says its name in each answer and may misbehave; the variables to deploy it with."""
+
+    def make(name: str, begins: str = "", bad_after: float = 3600.0) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("sources") / name
+        shutil.copytree(REPOSITORY / "lab/backend", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        text = (folder / "app.py").read_text(encoding="utf-8")
+        for old, new in (
+            ("def main() -> int:\n", f"BORN = time.monotonic()\n\n\ndef main() -> int:\n{begins}"),
+            ("if suffer(*injected_fault()):", f"if time.monotonic() - BORN > {bad_after}:"),
+            ('self.send_header("Content-Length"', f'self.send_header("X-Release", "{name}")\n            \\g<0>'),
+        ):
+            assert text.count(old) == 1, old
+            text = text.replace(old, new.replace("\\g<0>", old))
+        (folder / "app.py").write_text(text, encoding="utf-8")
+        with open(folder / "compose.yaml", "a", encoding="utf-8") as stream:
+            stream.write(f"# {name}\n")
+        return {**SETTINGS, "compose_app_source": str(folder)}
+
+    return make
+
+
+@pytest.fixture
+def state(host: Any, containers: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """What a deploy that changes nothing, or is taken back, leaves as it was."""
+
+    def read() -> dict[str, Any]:
+        files = ("compose.yaml", "compose.hardened.yaml", ".env")
+        return {
+            "files": {name: host.file(f"{DIRECTORY}/{name}").content_string for name in files},
+            "images": sorted(document["Image"] for document in containers().values()),
+            "release": host.check_output(f"readlink {DIRECTORY}/releases/last-good"),
+            "under way": host.file(MARKER).exists,
+        }
+
+    return read
+
+
+def kill(pid: int) -> None:
+    """Kill a process and all that it has started. Ansible's workers are in sessions of their own, and would go on."""
+    shown = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], text=True, capture_output=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in shown.splitlines()]
+    doomed = [pid]
+    for one in doomed:
+        doomed += [child for child, parent in pairs if parent == one]
+    for one in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def deploying(host: Any, extra: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """Run deploy.yml until it watches its first new instance, and go on from there."""
+    begun = time.time()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    with subprocess.Popen(
+        ["ansible-playbook", "playbooks/deploy.yml", *INVENTORY, "-e", json.dumps(extra)],
+        cwd=REPOSITORY,
+        env=kept,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        try:
+            said = f"journalctl -q -o cat --since @{begun + 1:.0f} | grep -q ': watching .* for '"
+            until(lambda: bool(host.run(said).rc == 0))
+            yield process
+        finally:
+            if process.poll() is None:
+                kill(process.pid)
+
+
+def test_a_good_release_replaces_the_one_before(
+    users: Users,
+    play: Callable[..., Any],
+    source: Callable[..., dict[str, Any]],
+    serves: Callable[[], set[str]],
+    leaks: Callable[[str], list[str]],
+) -> None:
+    with users:
+        ended = play("deploy.yml", "-vvv", extra=source("first"))
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    assert serves() == {"first"}
+    assert leaks(ended.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "faults", "reason"),
+    [
+        ("exits", {"begins": EXITS}, "the new instance did not pass its gate: it exits (code 1)"),
+        ("turns-bad", {"bad_after": TURNS_BAD}, "the release turned bad"),
+    ],
+)
+def test_one_that_is_no_good_is_taken_back_and_the_play_says_why(
+    name: str,
+    faults: dict[str, Any],
+    reason: str,
+    users: Users,
+    play: Callable[..., Any],
+    source: Callable[..., dict[str, Any]],
+    serves: Callable[[], set[str]],
+    state: Callable[[], dict[str, Any]],
+    leaks: Callable[[str], list[str]],
+) -> None:
+    before = state()
+    with users:
+        ended = play("deploy.yml", "--diff", extra={**source(name, **faults), **WATCHED})
+    assert ended.returncode != 0
+    assert reason in " ".join(ended.stdout.split())
+    assert serves() == {"first"}
+    assert state() == before
+    assert leaks(ended.stdout) == []
+
+
+def test_a_play_that_is_killed_is_taken_back(
+    host: Any,
+    users: Users,
+    source: Callable[..., dict[str, Any]],
+    serves: Callable[[], set[str]],
+    state: Callable[[], dict[str, Any]],
+) -> None:
+    before = state()
+    with users:
+        with deploying(host, source("killed")) as process:
+            kill(process.pid)
+        until(lambda: not host.file(MARKER).exists)
+    assert state() == before
+    assert serves() == {"first"}
+
+
+def test_what_a_killed_module_leaves_is_cleaned_up_by_the_next_deploy(
+    host: Any,
+    users: Users,
+    play: Callable[..., Any],
+    source: Callable[..., dict[str, Any]],
+    serves: Callable[[], set[str]],
+    state: Callable[[], dict[str, Any]],
+    leaks: Callable[[str], list[str]],
+) -> None:
+    # With another env, too, which the test of rollback.yml is about.
+    secret = token_hex(32)
+    extra = {**source("second"), "vault_jwt_secret": secret}
+    with users:
+        with deploying(host, source("killed-again")) as process:
+            host.check_output(f"kill -9 $(cut -d ' ' -f 1 /run/selfheal/{APP}.lock)")
+            process.communicate(timeout=30)
+        assert process.returncode != 0
+        ended = play("deploy.yml", "--diff", extra=extra)
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    assert serves() == {"second"}
+    assert len(state()["images"]) == 2
+    assert leaks(ended.stdout) == []
+    assert secret not in ended.stdout
+
+    after = state()
+    again = play("deploy.yml", extra=extra)
+    assert again.returncode == 0, again.stdout[-4000:]
+    assert "changed=0" in again.stdout
+    assert state() == after
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(
+    play: Callable[..., Any],
+    source: Callable[..., dict[str, Any]],
+    state: Callable[[], dict[str, Any]],
+    leaks: Callable[[str], list[str]],
+) -> None:
+    before = state()
+    ended = play("deploy.yml", "--check", "--diff", extra=source("third"))
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    assert "+# third" in ended.stdout
+    assert state() == before
+    assert leaks(ended.stdout) == []
+
+
+def test_rollback_brings_the_release_before_back_with_its_env(
+    host: Any,
+    users: Users,
+    play: Callable[..., Any],
+    serves: Callable[[], set[str]],
+    leaks: Callable[[str], list[str]],
+    state: Callable[[], dict[str, Any]],
+    secrets: dict[str, str],
+) -> None:
+    before = state()
+    with users:
+        ended = play("rollback.yml", extra=SETTINGS)
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    assert serves() == {"first"}
+    after = state()
+    assert after["files"]["compose.yaml"].endswith("# first\n")
+    assert secrets["vault_jwt_secret"] in after["files"][".env"]
+    assert secrets["vault_jwt_secret"] not in before["files"][".env"]
+    assert after["under way"] is False
+    assert leaks(ended.stdout + host.check_output("journalctl --no-pager")) == []
