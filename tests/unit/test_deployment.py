@@ -1,0 +1,79 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which release a rollback goes to, and that it is that one that is deployed. The rest is molecule's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import deployment, engine, release, rollout
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+
+
+def recorded(name: str, source: str) -> dict[str, Any]:
+    return {"id": name, "fingerprint": f"of {name}", "source": source, "images": {"web": f"image of {name}"}}
+
+
+OLDEST, BEFORE, SERVING = recorded("1", "source 1"), recorded("2", "source 2"), recorded("3", "source 3")
+
+
+class Deployed(Exception):
+    """The files are in place, and are about to be compared with what runs."""
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    class Project:
+        def __init__(self, *_: Any) -> None:
+            self.files = ["compose.yaml"]
+
+        def config(self) -> dict[str, Any]:
+            return {"services": {"web": {}}}
+
+        def hashes(self) -> dict[str, str]:
+            return {}
+
+        def containers(self) -> list[Any]:
+            return []
+
+    def describe(_directory: str, _env: str, _hashes: Any, source: str) -> Any:
+        raise Deployed(source)
+
+    monkeypatch.setattr(engine, "Project", Project)
+    monkeypatch.setattr(engine, "state", lambda: {"answers": True, "reason": ""})
+    monkeypatch.setattr(engine, "compose_version", lambda: "2.40.0")
+    monkeypatch.setattr(engine, "has_image", lambda image: image != "image of 1")
+    monkeypatch.setattr(release, "known", lambda _: [OLDEST, BEFORE, SERVING])
+    monkeypatch.setattr(release, "last_good", lambda _: SERVING)
+    monkeypatch.setattr(release, "describe", describe)
+    monkeypatch.setattr(rollout, "restore_files", lambda *_: None)
+    monkeypatch.setattr(deployment, "read_env", lambda *_: {"findings": [], "values": {}})
+    return App("shop", root=str(tmp_path))
+
+
+@pytest.mark.parametrize("wanted", ["", "2"])
+def test_a_rollback_deploys_the_source_of_its_release(app: App, wanted: str) -> None:
+    """Whatever lies in the build context now: that is the source of the release that is to be left."""
+    with pytest.raises(Deployed, match="source 2"):
+        deployment.roll_back(app, wanted, deployment.AS_IT_IS)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [("4", "there is no release 4. Recorded here: 1, 2, 3"), ("1", "an image of release 1 is not on this host")],
+)
+def test_what_cannot_be_gone_back_to_touches_nothing(
+    app: App, wanted: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout, "restore_files", lambda *_: pytest.fail("files were touched"))
+    with pytest.raises(deployment.DeployError, match=said):
+        deployment.roll_back(app, wanted, deployment.AS_IT_IS)
+
+
+def test_a_dry_run_of_a_rollback_says_where_it_would_go(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout, "restore_files", lambda *_: pytest.fail("files were touched"))
+    told = deployment.roll_back(app, "", deployment.AS_IT_IS, check=True)
+    assert (told["changed"], told["to"]) == (True, "2")
