@@ -9,6 +9,7 @@ is asked. Commands and columns: HAProxy 3.0, Management Guide, 9.1 and 9.3.
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import socket
 from typing import Any, Callable
@@ -125,14 +126,29 @@ def restart(app: App) -> None:
     start(app)
 
 
+@functools.lru_cache(maxsize=64)
+def _is_here(host: str) -> bool:
+    """Whether a host name or address is this host's own: only what leads here may be asked of an instance instead."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as one:
+                one.bind(address)
+                return True
+    except OSError:
+        return False
+    return False
+
+
 def aside(balancer: Balancer, port: int) -> Callable[[Request, Callable[[], float]], Answer]:
     """How to ask one instance alone: what would go to the balancer's ports goes to its own loopback port."""
 
     def ask(request: Request, now: Callable[[], float]) -> Answer:
         where = web.address(request.url)
-        if where is not None and where.port in balancer.ports:
+        if where is not None and where.port in balancer.ports and _is_here(where.host):
             host = ("Host", str(where) if where.port not in (80, 443) else where.host)
-            request = request._replace(url=f"http://127.0.0.1:{port}{where.target}", headers=(host, *request.headers))
+            # As HAProxy says it: an app may answer otherwise to who comes through it.
+            headers = (host, ("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Proto", where.scheme), *request.headers)
+            request = request._replace(url=f"http://127.0.0.1:{port}{where.target}", headers=headers)
         return web.fetch(request, now)
 
     return ask

@@ -77,20 +77,41 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     clock = clock or Clock()
     serving = release.last_good(app.directory)
     known = release.known(app.directory)
-    others = [one for one in known if serving is None or one["fingerprint"] != serving["fingerprint"]]
-    to = next((one for one in reversed(others if not wanted else known) if wanted in ("", one["id"])), None)
+    to = next((one for one in known if one["id"] == wanted), None) if wanted else _before(known, serving)
     if to is None:
         there = ", ".join(str(one["id"]) for one in known) or "none"
         raise DeployError(f"there is no release {wanted or 'before the one that serves'}. Recorded here: {there}")
     missing = [image for image in to["images"].values() if not engine.has_image(image)]
     if missing:
         raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it anew")
+    versions = [one["fingerprint"] for one in env_store.versions(app.history) if one["good"]]
+    if to["env"] not in (*versions, read_env(app, clock.now())["fingerprint"]):
+        raise DeployError(f"the env of release {to['id']} is not kept on this host any more. Deploy it anew")
     if check:
         return {**_result(True, False, "", [f"release {to['id']} would serve"], {}, 0.0), "to": to["id"]}
     with hold_lock(app.lock, LOCK_SECONDS, f"roll back {app.name}"):
         how.say(f"putting the files of release {to['id']} back")
-        rollout.restore_files(app, to, clock)
-        return {**_deploy(app, how._replace(build=False), False, clock, to), "to": to["id"]}
+        try:
+            rollout.restore_files(app, to, clock)
+            done = {**_deploy(app, how._replace(build=False), False, clock, to), "to": to["id"]}
+        except (DeployError, env_store.EnvError, engine.EngineError, OSError):
+            if serving is not None:
+                with contextlib.suppress(env_store.EnvError, engine.EngineError, OSError):
+                    rollout.restore_files(app, serving, clock)
+            raise
+        if serving is not None and done["changed"]:
+            release.leave(app.directory, serving)
+        return done
+
+
+def _before(known: list[dict[str, Any]], serving: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The newest release before the one that serves that is another, and that nobody has rolled back from."""
+
+    def same(one: Mapping[str, Any]) -> bool:
+        return serving is not None and all(one[key] == serving[key] for key in ("files", "env", "images"))
+
+    older = [one for one in known if serving is None or one["id"] < serving["id"]]
+    return next((one for one in reversed(older) if not same(one) and not one.get("left")), None)
 
 
 def _result(
@@ -123,6 +144,9 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     if env["findings"]:
         raise DeployError(f"nothing was started, {app.env} does not pass:\n{secret_rules.describe(env['findings'])}")
     secrets = secret_rules.secrets_of(app.variables, env["values"])
+    # What the engine refuses it quotes, and an env's values may be in it.
+    told = how.say
+    how = how._replace(say=lambda text: told(redact(text, secrets)))
     try:
         engine.require_compose(engine.compose_version())
         model = project.config()
@@ -158,20 +182,25 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     try:
         how = how._replace(build=how.build and bool(contexts))
         if app.balancer:
-            failure, checks = _roll(app, project, how, good if same else None, clock)
+            failure, checks = _roll(app, project, how, good, same, clock)
         else:
             failure, checks = _switch(app, project, how, clock)
         if failure:
             loosening = _hints(project, secrets)
         else:
-            name = _record(app, project, {**wanted, "contexts": contexts}, clock)
+            name = _record(app, project, {**wanted, "contexts": contexts}, clock, to)
+            rollout.finish(app)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
-    except (engine.EngineError, balancer.BalancerError, rollout.Interrupted, OSError) as error:
-        failure, checks = str(error), {}
+    except Exception as error:
+        # Whatever it is, what served before has to serve again.
+        failure, checks = str(error) or type(error).__name__, {}
     how.say(f"taking it back: {failure.splitlines()[0]}")
     put_back = _roll_back if app.balancer and good else _put_back
-    told = f"{failure}\n{put_back(app, good, bool(instances), clock)}"
-    raise DeployError(redact(told, secrets), loosening, checks)
+    failure = f"{failure}\n{put_back(app, good, bool(instances), clock)}"
+    if good is None:
+        # There is nothing to go back to.
+        rollout.finish(app)
+    raise DeployError(redact(failure, secrets), loosening, checks)
 
 
 def _differences(
@@ -233,13 +262,16 @@ def _build(project: engine.Project, how: How) -> str:
 
 
 def _roll(
-    app: App, project: engine.Project, how: How, same: Mapping[str, Any] | None, clock: Clock
+    app: App, project: engine.Project, how: How, good: Mapping[str, Any] | None, same: bool, clock: Clock
 ) -> tuple[str, dict[str, Any]]:
     """Build, and replace the instances behind the balancer: (why it failed or "", the probe's result).
 
-    :arg same: the last good release, when it is that one that is deployed again: what runs of it stays.
+    :arg good: the last good release.
+    :arg same: whether it is that one that is deployed again: what runs of it stays.
     """
     assert app.balancer is not None
+    rolling = rollout.Rollout(app, how.plan, clock, how.say, how.alive)
+    rolling.begin(good)
     failure = _build(project, how)
     if failure:
         return failure, {}
@@ -249,14 +281,7 @@ def _roll(
         started = project.up(services=others)
         if started.code:
             return f"docker compose up failed: {started.reason}", {}
-    keep = [
-        str(item["id"])
-        for item in project.containers()
-        if same
-        and item["digest"] == same["images"].get(item["service"])
-        and item["config_hash"] == same.get("labels", {}).get(item["service"])
-    ]
-    rolling = rollout.Rollout(app, how.plan, clock, how.say, how.alive)
+    keep = [str(item["id"]) for item in project.containers() if same and good and rollout.is_made_of(item, good)]
     failure = rolling.replace(keep)
     return failure, rolling.checks
 
@@ -326,8 +351,15 @@ def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, clock: Clock)
     return "There is no last good release: the containers were taken down, volumes are kept."
 
 
-def _record(app: App, project: engine.Project, wanted: Mapping[str, Any], clock: Clock) -> str:
-    """Record the release that runs now, and mark it and its env last good."""
+def _record(
+    app: App, project: engine.Project, wanted: Mapping[str, Any], clock: Clock, to: Mapping[str, Any] | None = None
+) -> str:
+    """Record the release that runs now, unless it is one that was gone back `to`; mark it and its env last good."""
+    if to is not None:
+        project.keep_images(to["images"])
+        release.mark_last_good(app.directory, str(to["id"]))
+        env_store.mark_good(app.history, str(to["env"]))
+        return str(to["id"])
     instances = project.containers()
     name = f"{incident.stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
     document = {
@@ -342,6 +374,9 @@ def _record(app: App, project: engine.Project, wanted: Mapping[str, Any], clock:
     }
     release.record(app.directory, document)
     project.keep_images(document["images"])
-    release.mark_last_good(app.directory, name)
+    # So that neither a build nor a clean-up takes away what there is to go back to.
+    project.keep_images(document["images"], name)
+    for gone in release.mark_last_good(app.directory, name):
+        project.let_go_images(document["images"], gone)
     env_store.mark_good(app.history, str(wanted["env"]))
     return name

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -275,10 +275,15 @@ class Project:
             run(["docker", "unpause", *frozen], 10.0)
         return run(["docker", "restart", "--time", "0", *containers], timeout)
 
-    def keep_images(self, images: Mapping[str, str]) -> None:
-        """Tag {service: image id} as the last good ones, so that neither a build nor a clean-up takes them away."""
+    def keep_images(self, images: Mapping[str, str], name: str = "last-good") -> None:
+        """Tag {service: image id} as those of a release, so that neither a build nor a clean-up takes them away."""
         for service, image in images.items():
-            run(["docker", "tag", image, f"selfheal/{self.app}-{service.lower()}:last-good"], 10.0)
+            run(["docker", "tag", image, f"selfheal/{self.app}-{service.lower()}:{name}"], 10.0)
+
+    def let_go_images(self, services: Iterable[str], name: str) -> None:
+        """Take the tag of a release that is forgotten away; an image that has no other goes with it."""
+        for service in services:
+            run(["docker", "rmi", f"selfheal/{self.app}-{service.lower()}:{name}"], 30.0)
 
     def put_back_images(self, images: Mapping[str, str], names: Mapping[str, str]) -> Result:
         """Give {service: image id} their {service: name} back: a build since may have moved them."""

@@ -101,6 +101,7 @@ class _Recovery:
         self.begun, self.waited = clock.monotonic(), 0.0
         self.decision = Decision("wait")
         self.remembers = True
+        self.took_back = False
         self.ended: dict[str, Any] | None = None
 
     # --- the story ---------------------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ class _Recovery:
         self.facts = observe.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
         first = found = diagnose(self.facts)
         self.hidden = observe.secrets(self.app, self.facts, self.values)
-        kept = self._remember_env()
+        kept = self._remember_env() or self.took_back
         if found.healthy:
             self._close_incident()
             return self.outcome(first, found, changed=kept, next_step="")
@@ -159,6 +160,7 @@ class _Recovery:
                 self.app, self.clock, lambda text: print(f"selfheal: {self.app.name}: {text}", flush=True)
             ):
                 self._count("rollouts taken back")
+                self.took_back = True
         except (balancer.BalancerError, engine.EngineError, env_store.EnvError, OSError) as error:
             self._trouble(f"a deploy was killed, and could not be taken back: {error}")
 

@@ -88,8 +88,8 @@ def record(directory: str, release: Mapping[str, Any]) -> str:
     return target
 
 
-def mark_last_good(directory: str, release_id: str) -> None:
-    """Point `last-good` at a release, atomically, and forget the oldest releases beyond the newest 10."""
+def mark_last_good(directory: str, release_id: str) -> list[str]:
+    """Point `last-good` at a release, atomically, and forget the oldest releases beyond the newest 10; their ids."""
     link = os.path.join(folder(directory), LAST_GOOD)
     beside = f"{link}.new"
     if os.path.lexists(beside):
@@ -98,10 +98,17 @@ def mark_last_good(directory: str, release_id: str) -> None:
     os.replace(beside, link)
     import shutil  # not needed by a watcher, whose memory it would take
 
-    known = sorted(name for name in os.listdir(folder(directory)) if not name.startswith(LAST_GOOD))
-    for name in known[:-KEPT]:
-        if name != release_id:
-            shutil.rmtree(os.path.join(folder(directory), name), ignore_errors=True)
+    names = sorted(name for name in os.listdir(folder(directory)) if not name.startswith(LAST_GOOD))
+    gone = [name for name in names[:-KEPT] if name != release_id]
+    for name in gone:
+        shutil.rmtree(os.path.join(folder(directory), name), ignore_errors=True)
+    return gone
+
+
+def leave(directory: str, release_: Mapping[str, Any]) -> None:
+    """Note in a release's record that it was rolled back from: the next rollback does not go there."""
+    text = json.dumps({**release_, "left": True}, indent=2, sort_keys=True) + "\n"
+    atomic_write(os.path.join(folder(directory), str(release_["id"]), "release.json"), text.encode(), mode=0o640)
 
 
 def last_good(directory: str) -> dict[str, Any] | None:
@@ -161,4 +168,7 @@ def put_back_files(directory: str, release_id: str) -> None:
             if os.path.isdir(there) and not os.path.islink(there):
                 os.rename(there, _free_name(f"{there}.replaced"))
             with open(path, "rb") as stream:
-                atomic_write(there, stream.read(), mode=0o644)
+                content = stream.read()
+            # What is there already needs no room on a disk that may be full.
+            if _file_fingerprint(there) != fingerprint(content):
+                atomic_write(there, content, mode=0o644)

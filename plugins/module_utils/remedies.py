@@ -57,6 +57,7 @@ def up(app: App, build: bool) -> str:
     project = Project(app.name, app.directory)
     if app.balancer and project.containers():
         # What runs stays as it is: which release instances are made of is the deploy's to change.
+        _good_images(project)
         started = project.up(scale={app.balancer.service: app.balancer.instances})
         _succeed(started, "docker compose up:")
         told = "started what was missing or stopped"
@@ -66,6 +67,13 @@ def up(app: App, build: bool) -> str:
     if waiting:
         _succeed(project.restart(waiting), "docker restart:")
     return told
+
+
+def _good_images(project: Project) -> None:
+    """What is made anew is made of what has passed a gate: a build since may have moved the images' names."""
+    good = release.last_good(project.directory)
+    if good is not None:
+        _succeed(project.put_back_images(good["images"], good["names"]), "docker tag:")
 
 
 def restart_balancer(app: App) -> str:
@@ -86,6 +94,7 @@ def recreate_one(app: App, identity: str) -> str:
     assert app.balancer is not None
     project = Project(app.name, app.directory)
     project.remove([identity], 0.0)
+    _good_images(project)
     started = project.up(services=[app.balancer.service], scale={app.balancer.service: app.balancer.instances})
     _succeed(started, "docker compose up:")
     return "removed the one that is sick, and made another"

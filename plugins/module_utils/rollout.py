@@ -54,26 +54,32 @@ class Rollout:
         self.project = engine.Project(app.name, app.directory)
         self.values = observe.read_env(app, clock.now())["values"]
         self.checks: dict[str, Any] = {}
+        # What the slots have to be, by port: a reload of HAProxy by somebody else makes it forget.
+        self.states: dict[int, str] = {}
 
     # --- forward -----------------------------------------------------------------------------------------------------
+
+    def begin(self, good: Mapping[str, Any] | None) -> None:
+        """Write down that a rollout goes on, before anything of the new release is made; `finish` ends it.
+
+        :arg good: the last good release. What a deploy that was killed has left beside it is removed first.
+        """
+        self._sweep(good)
+        self._leave_marker([item["id"] for item in self._running()])
 
     def replace(self, keep: Sequence[str] = ()) -> str:
         """Replace every instance but those to keep (ids); return why it did not work, "" when it did.
 
         After a failure the instances that are not of the old release are still there: `take_back` removes them.
         """
-        self._sweep()
-        present = self._instances()
-        # What does not run serves nobody, and would take the place of a new one.
-        self._remove([item for item in present if item["state"] != "running"], 0.0)
-        running = [item for item in present if item["state"] == "running"]
-        old = [item for item in running if item["id"] not in keep]
-        fresh = len(running) - len(old)
-        self._leave_marker([item["id"] for item in running])
+        running = self._running()
         # Deployed before there was a balancer: its own container holds the port that HAProxy is to have.
-        blocking = [item for item in old if set(item["ports"]) & set(self.balancer.ports)]
+        blocking = self._blocking(running)
         if not blocking:
             balancer.start(self.app)
+            running = self._trim(running)
+        old = [item for item in running if item["id"] not in keep]
+        fresh = len(running) - len(old)
         watched = bool(blocking) or not old
         while fresh < self.balancer.instances:
             self.alive()
@@ -83,11 +89,11 @@ class Rollout:
             fresh += 1
             if blocking:
                 continue
-            balancer.take_in(self.app, _port(item))
+            self._take_in(item)
             self.say(f"{item['name']} serves at slot {self._slot(item)}")
             leaving = old.pop(0) if old and len(old) + fresh > self.balancer.instances else None
             if leaving:
-                balancer.set_state(self.app, self._slots_of(leaving), balancer.DRAIN)
+                self._set(self._slots_of(leaving), balancer.DRAIN)
             if not watched:
                 watched = True
                 failure = self._watch(item)
@@ -97,30 +103,40 @@ class Rollout:
                 self._let_go(leaving)
         for leaving in old:
             if not blocking:
-                balancer.set_state(self.app, self._slots_of(leaving), balancer.DRAIN)
+                self._set(self._slots_of(leaving), balancer.DRAIN)
             self._let_go(leaving)
         if blocking:
             balancer.start(self.app)
             self.say("HAProxy has the public port now")
         return self._whole()
 
-    def _sweep(self) -> None:
+    def _sweep(self, good: Mapping[str, Any] | None) -> None:
         """After a rollout that was killed: what it has started is removed, as long as others serve."""
-        before, present = read_marker(self.app), self._instances()
-        old = [item for item in present if item["id"] in before and item["state"] == "running"]
-        if old:
+        if not under_way(self.app):
+            return
+        running = self._running()
+        old = self._of(running, good)
+        if old and not self._blocking(running):
             self.say("a deploy before this one was killed: removing what it has left")
-            balancer.set_state(self.app, [port for item in old for port in self._slots_of(item)], balancer.READY)
-            for item in present:
-                if item["id"] not in before:
+            balancer.start(self.app)
+            self._set([port for item in old for port in self._slots_of(item)], balancer.READY)
+            for item in running:
+                if item not in old:
                     self._drop(item)
+
+    def _trim(self, running: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Let go what is more than there should be, first what HAProxy does not reach; the others."""
+        order = sorted(running, key=lambda item: bool(self._slots_of(item)))
+        while len(order) > self.balancer.instances:
+            self._drop(order.pop(0))
+        return order
 
     def _start_one(self) -> tuple[dict[str, Any], str]:
         """Start an instance in a slot that serves nobody, and wait until it passes the journey: (it, why not)."""
-        before = self._instances()
-        used = {port for item in before if item["state"] == "running" for port in item["ports"]}
+        before = self._running()
+        used = {port for item in before for port in item["ports"]}
         with contextlib.suppress(balancer.BalancerError):
-            balancer.set_state(self.app, [port for port in self.balancer.slots if port not in used], balancer.MAINT)
+            self._set([port for port in self.balancer.slots if port not in used], balancer.MAINT)
         begun = self.clock.monotonic()
         started = self.project.up(services=[self.balancer.service], scale={self.balancer.service: len(before) + 1})
         known = {item["id"] for item in before}
@@ -130,10 +146,13 @@ class Rollout:
         item = fresh[0]
         self.say(f"{item['name']} starts beside {len(before)}")
         failure = self._gate(str(item["id"]), self.plan.gate)
+        # Its port is known once it runs.
+        item = next((one for one in self._instances() if one["id"] == item["id"]), {**item, "targets": []})
+        if not failure and not item["targets"]:
+            failure = "the new instance died right after it had passed its gate"
         if not failure:
             self.say(f"{item['name']} passed its gate after {self.clock.monotonic() - begun:.1f} s")
-        # Its port is known once it runs.
-        return next((one for one in self._instances() if one["id"] == item["id"]), item), failure
+        return item, failure
 
     def _gate(self, identity: str, seconds: float) -> str:
         """Wait until an instance passes the journey through its own port; say why it does not, "" when it does."""
@@ -141,6 +160,7 @@ class Rollout:
         item: dict[str, Any] = {}
         while True:
             self.alive()
+            self._hold_on()
             item = next((one for one in self._instances() if one["id"] == identity), {})
             if not item:
                 return "the new instance is gone: somebody has removed its container"
@@ -175,6 +195,7 @@ class Rollout:
         begun, bad = self.clock.monotonic(), 0
         while self.clock.monotonic() - begun < self.plan.watch:
             self.alive()
+            self._hold_on()
             asked = self._ask(item, 0.0, quick=True)
             bad = 0 if asked["ok"] else bad + 1
             if bad >= WATCH_BAD:
@@ -192,39 +213,38 @@ class Rollout:
             busy = [one for one in balancer.slots(self.app) if one["port"] in ports and one["sessions"]]
             if not busy:
                 break
+            self._hold_on()
             self.clock.sleep(_POLL_SECONDS)
         self._remove([item], self.plan.grace)
         self.say(f"{item['name']} has answered what it was asked, and is removed")
 
     def _whole(self) -> str:
-        """The whole journey, as users go it; every slot may be used again."""
-        self.finish()
+        """The whole journey, as users go it, with every slot that may be used again."""
+        self._set(self.balancer.slots, balancer.READY)
         self.checks = observe.ask(self.app, self.values, self.plan.gate, self.clock)
         return "" if self.checks["ok"] else f"the instances pass, and the app does not: {self.checks['summary']}"
 
-    def finish(self) -> None:
-        """Every slot may be used again, and nothing is under way."""
-        balancer.set_state(self.app, self.balancer.slots, balancer.READY)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.app.rollout)
-
     # --- back --------------------------------------------------------------------------------------------------------
 
-    def take_back(self) -> None:
-        """Let the release that the files in place describe serve alone again.
+    def take_back(self, good: Mapping[str, Any] | None = None) -> None:
+        """Let the release that the files in place describe, the last good one, serve alone again.
 
         The instances from before the rollout that still run are used; what has to be started anew is started beside
         those that serve. Raises EngineError or BalancerError when the engine or HAProxy do not do what they should.
         """
-        before = read_marker(self.app)
-        present = self._instances()
-        old = [item for item in present if item["id"] in before and item["state"] == "running"]
-        foreign = [item for item in present if item["id"] not in before]
+        running = self._running()
+        old = self._of(running, good)
+        foreign = [item for item in running if item not in old]
+        if self._blocking(old):
+            # It serves as it did before there was a balancer, which cannot start as long as it does.
+            self._remove(foreign, 0.0)
+            finish(self.app)
+            return
         balancer.start(self.app)
-        balancer.set_state(self.app, [port for item in old for port in self._slots_of(item)], balancer.READY)
+        self._set([port for item in old for port in self._slots_of(item)], balancer.READY)
         serving = self._in_service(foreign)
         useless = [item for item in foreign if item not in serving]
-        balancer.set_state(self.app, [port for item in useless for port in self._slots_of(item)], balancer.MAINT)
+        self._set([port for item in useless for port in self._slots_of(item)], balancer.MAINT)
         self._remove(useless, 0.0)
         # There has to be a slot for the next one that is started.
         while serving and len(old) + len(serving) > self.balancer.instances:
@@ -234,17 +254,18 @@ class Rollout:
             if not item:
                 raise engine.EngineError(failure)
             if item["targets"]:
-                balancer.take_in(self.app, _port(item))
+                self._take_in(item)
             old.append(item)
             if serving:
                 self._drop(serving.pop())
-        for item in serving:
+        for item in [*serving, *old[self.balancer.instances :]]:
             self._drop(item)
-        self.finish()
+        self._set(self.balancer.slots, balancer.READY)
+        finish(self.app)
         self.say(f"{len(old)} instances of the release before serve")
 
     def _drop(self, item: Mapping[str, Any]) -> None:
-        balancer.set_state(self.app, self._slots_of(item), balancer.DRAIN)
+        self._set(self._slots_of(item), balancer.DRAIN)
         self._let_go(item)
 
     def _in_service(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -260,6 +281,36 @@ class Rollout:
 
     def _instances(self) -> list[dict[str, Any]]:
         return [item for item in self.project.containers() if item["service"] == self.balancer.service]
+
+    def _running(self) -> list[dict[str, Any]]:
+        """Those that run. What does not serves nobody, and would take the place of a new one: it is removed."""
+        present = self._instances()
+        self._remove([item for item in present if item["state"] != "running"], 0.0)
+        return [item for item in present if item["state"] == "running"]
+
+    def _of(self, items: Sequence[dict[str, Any]], good: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """Those that are made as a release says; without one, those that were there before the rollout."""
+        if good is None:
+            before = read_marker(self.app)
+            return [item for item in items if item["id"] in before]
+        return [item for item in items if is_made_of(item, good)]
+
+    def _blocking(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [item for item in items if set(item["ports"]) & set(self.balancer.ports)]
+
+    def _set(self, ports: Sequence[int], state: str) -> None:
+        balancer.set_state(self.app, ports, state)
+        self.states.update(dict.fromkeys(ports, state))
+
+    def _take_in(self, item: Mapping[str, Any]) -> None:
+        balancer.take_in(self.app, _port(item))
+        self.states[_port(item)] = balancer.READY
+
+    def _hold_on(self) -> None:
+        """Say again which slots get nothing: a reload of HAProxy, for a new certificate say, makes it forget."""
+        with contextlib.suppress(balancer.BalancerError):
+            for state in (balancer.MAINT, balancer.DRAIN):
+                balancer.set_state(self.app, [port for port, one in self.states.items() if one == state], state)
 
     def _remove(self, items: Sequence[Mapping[str, Any]], grace: float) -> None:
         self.project.remove([str(item["id"]) for item in items], grace)
@@ -279,9 +330,24 @@ def _port(item: Mapping[str, Any]) -> int:
     return int(item["targets"][0]["host_port"])
 
 
+def is_made_of(item: Mapping[str, Any], release_: Mapping[str, Any]) -> bool:
+    """Whether an instance has the image and the configuration that a release has recorded."""
+    service = item["service"]
+    return bool(
+        item["digest"] == release_["images"].get(service)
+        and item["config_hash"] == release_.get("labels", {}).get(service, item["config_hash"])
+    )
+
+
 def under_way(app: App) -> bool:
     """Whether a rollout goes on, or was killed: who holds the lock knows which."""
     return app.balancer is not None and os.path.exists(app.rollout)
+
+
+def finish(app: App) -> None:
+    """Nothing is under way any more: what serves is what the last good release says."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(app.rollout)
 
 
 def read_marker(app: App) -> list[str]:
@@ -307,8 +373,13 @@ def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
 def go_back(app: App, good: Mapping[str, Any], clock: Clock, say: Say) -> None:
     """Put a release's files back, and after a rollout that did not end let it serve alone. Raises as `take_back`."""
     restore_files(app, good, clock)
-    if under_way(app):
-        Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None).take_back()
+    rollout = Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None)
+    others = sorted(set(good["services"]) - {rollout.balancer.service})
+    if others:
+        started = rollout.project.up(services=others)
+        if started.code:
+            raise engine.EngineError(started.reason)
+    rollout.take_back(good)
 
 
 def clean_up(app: App, clock: Clock, say: Say) -> bool:
@@ -318,7 +389,7 @@ def clean_up(app: App, clock: Clock, say: Say) -> bool:
     good = release.last_good(app.directory)
     if good is None:
         # It was the first one ever: there is nothing to go back to, and the next deploy goes on with what there is.
-        Rollout(app, Plan(), clock, say, lambda: None).finish()
+        finish(app)
     else:
         go_back(app, good, clock, say)
     return True

@@ -14,7 +14,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
 
 
 def recorded(name: str, source: str) -> dict[str, Any]:
-    return {"id": name, "fingerprint": f"of {name}", "source": source, "images": {"web": f"image of {name}"}}
+    return {"id": name, "files": {}, "env": "kept", "source": source, "images": {"web": f"image of {name}"}}
 
 
 OLDEST, BEFORE, SERVING = recorded("1", "source 1"), recorded("2", "source 2"), recorded("3", "source 3")
@@ -46,11 +46,13 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     monkeypatch.setattr(engine, "state", lambda: {"answers": True, "reason": ""})
     monkeypatch.setattr(engine, "compose_version", lambda: "2.40.0")
     monkeypatch.setattr(engine, "has_image", lambda image: image != "image of 1")
-    monkeypatch.setattr(release, "known", lambda _: [OLDEST, BEFORE, SERVING])
+    monkeypatch.setattr(
+        release, "known", lambda _: [OLDEST, BEFORE, SERVING, {**OLDEST, "id": "0", "env": "gone", "images": {}}]
+    )
     monkeypatch.setattr(release, "last_good", lambda _: SERVING)
     monkeypatch.setattr(release, "describe", describe)
     monkeypatch.setattr(rollout, "restore_files", lambda *_: None)
-    monkeypatch.setattr(deployment, "read_env", lambda *_: {"findings": [], "values": {}})
+    monkeypatch.setattr(deployment, "read_env", lambda *_: {"findings": [], "values": {}, "fingerprint": "kept"})
     return App("shop", root=str(tmp_path))
 
 
@@ -63,7 +65,11 @@ def test_a_rollback_deploys_the_source_of_its_release(app: App, wanted: str) -> 
 
 @pytest.mark.parametrize(
     ("wanted", "said"),
-    [("4", "there is no release 4. Recorded here: 1, 2, 3"), ("1", "an image of release 1 is not on this host")],
+    [
+        ("4", "there is no release 4. Recorded here: 1, 2, 3, 0"),
+        ("1", "an image of release 1 is not on this host"),
+        ("0", "the env of release 0 is not kept"),
+    ],
 )
 def test_what_cannot_be_gone_back_to_touches_nothing(
     app: App, wanted: str, said: str, monkeypatch: pytest.MonkeyPatch
@@ -71,6 +77,15 @@ def test_what_cannot_be_gone_back_to_touches_nothing(
     monkeypatch.setattr(rollout, "restore_files", lambda *_: pytest.fail("files were touched"))
     with pytest.raises(deployment.DeployError, match=said):
         deployment.roll_back(app, wanted, deployment.AS_IT_IS)
+
+
+def test_twice_goes_further_back_and_never_to_what_was_left(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "has_image", lambda _: True)
+    monkeypatch.setattr(release, "last_good", lambda _: BEFORE)
+    assert deployment.roll_back(app, "", deployment.AS_IT_IS, check=True)["to"] == "1"
+    monkeypatch.setattr(release, "last_good", lambda _: SERVING)
+    monkeypatch.setattr(release, "known", lambda _: [OLDEST, {**BEFORE, "left": True}, SERVING])
+    assert deployment.roll_back(app, "", deployment.AS_IT_IS, check=True)["to"] == "1"
 
 
 def test_a_dry_run_of_a_rollback_says_where_it_would_go(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

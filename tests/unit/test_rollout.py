@@ -19,6 +19,9 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.observe import 
 BALANCER = Balancer("web", 2, 18000, (80,))
 
 
+GOOD = {"images": {"web": "old"}}
+
+
 class Killed(BaseException):
     """The process is gone; whatever would have cleaned up does not run either."""
 
@@ -63,6 +66,15 @@ class World:
     def releases(self) -> list[str]:
         return sorted(one["release"] for one in self.containers.values())
 
+    def replace(self, keep: tuple[str, ...] = ()) -> str:
+        """A deploy, from its beginning to the record of its release."""
+        rolling = self.rollout()
+        rolling.begin(GOOD)
+        failure = rolling.replace(keep)
+        if not failure:
+            rollout.finish(self.app)
+        return failure
+
     def rollout(self) -> rollout.Rollout:
         clock = Clock(self.tick, self.tick, lambda seconds: void(self.tick(seconds)))
         plan = rollout.Plan(gate=3.0, drain=1.0, watch=5.0, grace=1.0)
@@ -91,6 +103,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                     "restarts": 0,
                     "exit_code": 0,
                     "ports": [one["port"]],
+                    "digest": one["release"],
+                    "config_hash": "",
                     "targets": [{"host_port": one["port"]}],
                 }
                 for name, one in sorted(it.containers.items())
@@ -144,22 +158,22 @@ def at_rest(world: World) -> bool:
 
 
 def test_instances_are_replaced_one_by_one(world: World) -> None:
-    assert world.rollout().replace() == ""
+    assert world.replace() == ""
     assert (world.releases(), world.fewest, at_rest(world)) == (["new", "new"], 2, True)
 
 
 def test_what_is_to_be_kept_is_kept(world: World) -> None:
     del world.containers["c2"]
-    assert world.rollout().replace(keep=["c1"]) == ""
+    assert world.replace(("c1",)) == ""
     assert world.releases() == ["new", "old"]
 
 
 @pytest.mark.parametrize("bad_at", [0.0, 3.0], ids=["it never passes", "it turns bad while it is watched"])
 def test_what_is_no_good_is_taken_back(world: World, bad_at: float) -> None:
     world.turns_bad["new"] = bad_at
-    assert world.rollout().replace() != ""
+    assert world.replace() != ""
     world.release = "old"
-    world.rollout().take_back()
+    world.rollout().take_back(GOOD)
     assert (world.releases(), at_rest(world)) == (["old", "old"], True)
     # For the moment between turning bad and being noticed, the other old one serves; the balancer asks it instead.
     assert world.fewest >= 1
@@ -170,19 +184,38 @@ def test_what_is_no_good_is_taken_back(world: World, bad_at: float) -> None:
 def test_killed_anywhere_somebody_serves_and_the_next_cleans_up(world: World, killed: int, then: str) -> None:
     world.die_at = killed
     with contextlib.suppress(Killed):
-        assert world.rollout().replace() == ""
+        assert world.replace() == ""
     world.die_at = 0
     if then == "taken back":
         if not rollout.under_way(world.app):
             return
         world.release = "old"
-        world.rollout().take_back()
+        world.rollout().take_back(GOOD)
         assert world.releases() == ["old", "old"]
     else:
-        assert world.rollout().replace() == ""
+        assert world.replace() == ""
         assert world.releases() == ["new", "new"]
     assert world.fewest >= 1, "nobody served"
     assert at_rest(world)
+
+
+def test_what_is_more_than_there_should_be_is_let_go(world: World) -> None:
+    """Somebody has healed what was no longer wanted: without a free slot no deploy could ever succeed."""
+    world.start()
+    assert world.replace() == ""
+    assert (world.releases(), at_rest(world)) == (["new", "new"], True)
+
+
+def test_what_only_seems_to_be_the_old_release_is_replaced(world: World) -> None:
+    """An instance of the new one was made while the deploy was on its way: that it was there first proves nothing."""
+    world.start()
+    del world.containers["c1"]
+    world.die_at = 2
+    with pytest.raises(Killed):
+        world.replace()
+    world.die_at, world.release = 0, "old"
+    world.rollout().take_back(GOOD)
+    assert (world.releases(), at_rest(world)) == (["old", "old"], True)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"before": 3}'])
@@ -195,7 +228,7 @@ def test_a_damaged_marker_says_nothing(world: World, text: str) -> None:
 def test_the_marker_stands_before_anything_is_started(world: World) -> None:
     world.die_at = 1
     with pytest.raises(Killed):
-        world.rollout().replace()
+        world.replace()
     assert json.loads(Path(world.app.rollout).read_text(encoding="utf-8"))["before"] == ["c1", "c2"]
 
 
