@@ -47,7 +47,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     monkeypatch.setattr(engine, "compose_version", lambda: "2.40.0")
     monkeypatch.setattr(engine, "has_image", lambda image: image != "image of 1")
     monkeypatch.setattr(
-        release, "known", lambda _: [OLDEST, BEFORE, SERVING, {**OLDEST, "id": "0", "env": "gone", "images": {}}]
+        release, "known", lambda _: [{**OLDEST, "id": "0", "env": "gone", "images": {}}, OLDEST, BEFORE, SERVING]
     )
     monkeypatch.setattr(release, "last_good", lambda _: SERVING)
     monkeypatch.setattr(release, "describe", describe)
@@ -66,7 +66,7 @@ def test_a_rollback_deploys_the_source_of_its_release(app: App, wanted: str) -> 
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ("4", "there is no release 4. Recorded here: 1, 2, 3, 0"),
+        ("4", "there is no release 4. Recorded here: 0, 1, 2, 3"),
         ("1", "an image of release 1 is not on this host"),
         ("0", "the env of release 0 is not kept"),
     ],
