@@ -93,7 +93,7 @@ molecule: ## every molecule scenario; one of them: make molecule-incident
 
 .PHONY: test-faults
 test-faults: ## every fault of the catalogue on a lab host, where `make test` drills the fast ones
-	@SELFHEAL_FAULTS=all $(MAKE) --no-print-directory molecule-faults
+	@SELFHEAL_FAULTS=all tools/stages molecule-faults molecule-deploy
 
 molecule-%: setup-test engine
 	@$(in_venv) molecule test --scenario-name $*

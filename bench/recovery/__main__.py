@@ -30,7 +30,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.drills import F
 
 CATALOGUE = REPOSITORY / "roles/drill/faults"
 PUT_TO_ALL = ("crash", "oom", "hang", "silent", "errors", "stopped", "container_removed", "env_placeholder")
-FIRST_HOST, MOST_HOSTS, TWO_HOST = 31, 3, 39
+FIRST_HOST, MOST_HOSTS = 31, 3
+FIRST_TWO, MOST_TWO = 39, 2
 # A receiver that nobody is behind: Alertmanager is told, and keeps it.
 ALERTED = {
     "alerting_receivers": [
@@ -149,16 +150,16 @@ def rest(seconds: float = 180.0) -> None:
     say(f"the machine's load is {os.getloadavg()[0]:.1f} on {cores} cores")
 
 
-def two() -> hosts.Host:
+def two(number: int) -> hosts.Host:
     """A host with two instances behind the load balancer, at the port that the others publish themselves."""
-    address = f"{hosts.PREFIX}.{TWO_HOST}"
+    address = f"{hosts.PREFIX}.{FIRST_TWO + number}"
     extra = {
         "compose_app_instances": 2,
         "load_balancer_address": address,
         "load_balancer_port": 8000,
         "load_balancer_trusted": ["127.0.0.0/8", f"{hosts.PREFIX}.0/24"],
     }
-    return hosts.Host("bench-two", TWO_HOST, extra)
+    return hosts.Host(f"bench-two-{number + 1}", FIRST_TWO + number, extra)
 
 
 def measure_ours(
@@ -254,7 +255,7 @@ def main() -> int:
     if given.draw:
         return tell(given, book)
     crew = [hosts.Host(f"bench-{number + 1}", FIRST_HOST + number, ALERTED) for number in range(given.hosts)]
-    own = {results.OURS: crew, results.TWO: [two()]}
+    own = {results.OURS: crew, results.TWO: [two(number) for number in range(min(given.hosts, MOST_TWO))]}
     own = {system: on for system, on in own.items() if system in given.systems}
     alternatives = [system for system in given.systems if system in others.ALTERNATIVES and given.alternative_faults]
     everything = [*(host for on in own.values() for host in on), *(others.host_of(system) for system in alternatives)]

@@ -31,6 +31,10 @@ INVENTORY = ["-i", "inventory/lab", "-i", "molecule/shared/inventory.yml", "-l",
 # address is.
 RATE, THREADS = 30, 20
 SETTINGS = {"compose_app_watch_seconds": 3, "compose_app_gate_timeout": 20}
+REPORTS = REPOSITORY / "reports"
+# A release that never passes, and one of two instances down. SELFHEAL_FAULTS=all: in each way that one can be down.
+QUICK = "bad_release,errors"
+ONE_OF_TWO = f"{QUICK},crash,hang,silent,oom,stopped,container_removed"
 EXITS = "    return 1\n"
 # Later than it takes to pass the gate on a busy machine, and before the watch is over.
 TURNS_BAD, WATCHED = 2.5, {"compose_app_watch_seconds": 6}
@@ -181,6 +185,16 @@ def deploying(host: Any, extra: dict[str, Any]) -> Iterator[subprocess.Popen[str
         finally:
             if process.poll() is None:
                 kill(process.pid)
+
+
+def test_drills_behind_the_load_balancer(play: Callable[..., Any], leaks: Callable[[str], list[str]]) -> None:
+    """First, while the app still does what the drills ask of it: the releases below do not."""
+    everything = os.environ.get("SELFHEAL_FAULTS") == "all"
+    ended = play("drill.yml", extra={"drill_faults": ONE_OF_TWO if everything else QUICK})
+    report = json.loads(max(REPORTS.glob("*-drill-molecule-deploy.json")).read_text(encoding="utf-8"))
+    assert {one["fault"]: one["problems"] for one in report["runs"] if one["problems"]} == {}, ended.stdout[-4000:]
+    assert all(one["balanced"] for one in report["runs"])
+    assert (report["troubles"], leaks(ended.stdout)) == ([], [])
 
 
 def test_a_good_release_replaces_the_one_before(
