@@ -233,7 +233,8 @@ def _overloaded(facts: Facts) -> list[str]:
     answered = load["answered_seconds"]
     if answered is None or answered > SILENT_SECONDS:
         return []
-    if not is_busy(load) or load["idle"]:
+    # Another instance on the same host answers in time, so it is not the host.
+    if not is_busy(load) or load["idle"] or facts["one"]:
         return []
     busy = f"the processors are {load['cpu_busy']:.0%} busy, pressure {load['cpu_pressure']:.0f} %"
     return [*told, f"{busy}; the last good answer was {answered:.0f} s ago"]

@@ -140,6 +140,12 @@ CASES = [
         "HAProxy",
     ),
     (
+        "one of two instances is late on a busy host, on which the other is not",
+        facts(LATE, load=BUSY, one="id"),
+        "hung",
+        "timeout",
+    ),
+    (
         "one of two instances is missing, and nobody notices",
         facts(result("health", "", "health", ok=True), few="service backend has 1 of 2 instances"),
         "container_missing",
