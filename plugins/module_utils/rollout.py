@@ -170,7 +170,9 @@ class Rollout:
                     return ""
             why = self.checks.get("summary", "it never answered")
             if item["state"] in ("exited", "dead") or item["restarts"] >= 2:
-                return f"the new instance did not pass its gate: it exits (code {item['exit_code']}). {why}"
+                # Of one that runs again just now, the engine does not say what it ended with.
+                code = f" (code {item['exit_code']})" if item["exit_code"] else ""
+                return f"the new instance did not pass its gate: it exits{code}. {why}"
             if self.clock.monotonic() >= until:
                 return f"the new instance did not pass its gate within {seconds:.0f} s: {why}"
             self.clock.sleep(_POLL_SECONDS)
