@@ -92,6 +92,11 @@ class App:
         self.balancer = balancer
 
     @property
+    def quick(self) -> list[Mapping[str, Any]]:
+        """The check that is asked often: the first that proves health, else the first of all."""
+        return [check for check in self.checks if check.get("proves") == "health"][:1] or list(self.checks[:1])
+
+    @property
     def env(self) -> str:
         """The app's `.env`."""
         return os.path.join(self.directory, ".env")

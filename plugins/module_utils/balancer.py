@@ -54,10 +54,9 @@ def _say(app: App, command: str) -> str:
 
 
 def slots(app: App) -> list[dict[str, Any]]:
-    """What HAProxy says of each slot: [{name, port, status, up, sessions, why}]; [] when it does not know this app.
+    """What HAProxy says of each slot: [{port, up, sessions}]; [] when it does not know this app.
 
-    `status` is its word (UP, DOWN, MAINT, DRAIN, …), `sessions` the requests that are in flight there, `why` what the
-    last check found. Raises BalancerError when it does not answer.
+    `up`: it gets requests; `sessions`: those in flight there. Raises BalancerError when it does not answer.
     """
     backend = _names(app)[0]
     # By name it might be the frontend that is meant: they are all asked for (4: servers).
@@ -66,15 +65,11 @@ def slots(app: App) -> list[dict[str, Any]]:
     for row in csv.DictReader(told.splitlines()):
         if row.get("pxname") != backend or not row["svname"].startswith("slot"):
             continue
-        status = row["status"] or ""
         found.append(
             {
-                "name": row["svname"],
                 "port": int(row["addr"].rpartition(":")[2] or 0),
-                "status": status,
-                "up": status.startswith(("UP", "no check")),
+                "up": row["status"].startswith("UP"),
                 "sessions": int(row["scur"] or 0),
-                "why": " ".join(part for part in (row.get("check_status"), row.get("last_chk")) if part),
             }
         )
     return sorted(found, key=lambda one: int(one["port"]))

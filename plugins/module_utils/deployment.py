@@ -70,7 +70,7 @@ def deploy(app: App, how: How = AS_IT_IS, check: bool = False, clock: Clock | No
 def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock | None = None) -> dict[str, Any]:
     """Deploy a release that was recorded here: its compose files, its env, its images, through the same gate.
 
-    :arg wanted: its id; "" for the newest one that is not the one that serves.
+    :arg wanted: its id; "" for the newest one before the one that serves that nobody has rolled back from.
     :returns: as `deploy`, with `to`, the id of the release that was gone back to.
     :raises DeployError: there is no such release, or its env or its images are gone; nothing was touched then.
     """
@@ -195,8 +195,9 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
         # Whatever it is, what served before has to serve again.
         failure, checks = str(error) or type(error).__name__, {}
     how.say(f"taking it back: {failure.splitlines()[0]}")
-    put_back = _roll_back if app.balancer and good else _put_back
-    failure = f"{failure}\n{put_back(app, good, bool(instances), clock)}"
+    rolls = good if app.balancer else None
+    now = _roll_back(app, rolls, clock) if rolls else _put_back(app, good, bool(instances), clock)
+    failure = f"{failure}\n{now}"
     if good is None:
         # There is nothing to go back to.
         rollout.finish(app)
@@ -315,9 +316,8 @@ def _hints(project: engine.Project, secrets: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _roll_back(app: App, good: Mapping[str, Any] | None, _ran: bool, clock: Clock) -> str:
+def _roll_back(app: App, good: Mapping[str, Any], clock: Clock) -> str:
     """Let the last good release serve alone again, and say what runs now."""
-    assert good is not None
     try:
         rollout.go_back(app, good, clock, lambda _text: None)
     except (env_store.EnvError, engine.EngineError, balancer.BalancerError, OSError) as error:

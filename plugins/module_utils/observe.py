@@ -163,10 +163,9 @@ def _look_at_instances(app: App, facts: dict[str, Any], clock: Clock) -> None:
         # For whoever asks the balancer's port, it is this instance that answers.
         port = next((one for one in item["ports"] if one in app.balancer.slots), 0)
         item["ports"] = sorted({*item["ports"], *app.balancer.ports})
-        checks = [check for check in app.checks if check.get("proves") == "health"][:1] or app.checks[:1]
         ask_it = balancer.aside(app.balancer, port) if port else _nobody
         values = facts["env"]["values"]
-        asked = probe.run_checks(checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
+        asked = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
         if not asked["ok"]:
             sick.append((item, asked))
     serving = len(mine) - len(sick)

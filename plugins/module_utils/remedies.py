@@ -93,7 +93,8 @@ def recreate_one(app: App, identity: str) -> str:
     """Remove one container, and have another made in its place."""
     assert app.balancer is not None
     project = Project(app.name, app.directory)
-    project.remove([identity], 0.0)
+    # Where one is missing there is none to remove; whatever else has that name on this host is not ours.
+    project.remove([item["id"] for item in project.containers() if item["id"] == identity], 0.0)
     _good_images(project)
     started = project.up(services=[app.balancer.service], scale={app.balancer.service: app.balancer.instances})
     _succeed(started, "docker compose up:")

@@ -178,11 +178,8 @@ class Rollout:
             self.clock.sleep(_POLL_SECONDS)
 
     def _ask(self, item: Mapping[str, Any], deadline: float, quick: bool = False) -> dict[str, Any]:
-        checks = self.app.checks
-        if quick:
-            checks = [check for check in checks if check.get("proves") == "health"][:1] or checks[:1]
         found: dict[str, Any] = probe.run_checks(
-            checks,
+            self.app.quick if quick else self.app.checks,
             self.values,
             deadline,
             self.clock.monotonic,
@@ -211,14 +208,15 @@ class Rollout:
         """Wait until an instance in drain has answered what it was asked, and remove it."""
         ports = self._slots_of(item)
         until = self.clock.monotonic() + self.plan.drain
-        while ports and self.clock.monotonic() < until:
-            busy = [one for one in balancer.slots(self.app) if one["port"] in ports and one["sessions"]]
-            if not busy:
+        told = "has answered what it was asked, and is removed"
+        while ports and any(one["port"] in ports and one["sessions"] for one in balancer.slots(self.app)):
+            if self.clock.monotonic() >= until:
+                told = f"is removed, though it has not answered everything within {self.plan.drain:.0f} s"
                 break
             self._hold_on()
             self.clock.sleep(_POLL_SECONDS)
         self._remove([item], self.plan.grace)
-        self.say(f"{item['name']} has answered what it was asked, and is removed")
+        self.say(f"{item['name']} {told}")
 
     def _whole(self) -> str:
         """The whole journey, as users go it, with every slot that may be used again."""
@@ -264,7 +262,7 @@ class Rollout:
             self._drop(item)
         self._set(self.balancer.slots, balancer.READY)
         finish(self.app)
-        self.say(f"{len(old)} instances of the release before serve")
+        self.say(f"{min(len(old), self.balancer.instances)} instances of the release before serve")
 
     def _drop(self, item: Mapping[str, Any]) -> None:
         self._set(self._slots_of(item), balancer.DRAIN)
@@ -273,11 +271,7 @@ class Rollout:
     def _in_service(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Those that users are served by: they are kept until others can."""
         ready = {one["port"] for one in balancer.slots(self.app) if one["up"]}
-        return [
-            item
-            for item in items
-            if item["state"] == "running" and ready & set(item["ports"]) and self._ask(item, 0.0, quick=True)["ok"]
-        ]
+        return [item for item in items if ready & set(item["ports"]) and self._ask(item, 0.0, quick=True)["ok"]]
 
     # --- what there is -----------------------------------------------------------------------------------------------
 

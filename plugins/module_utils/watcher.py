@@ -86,8 +86,7 @@ class Watcher:
         self.incident: dict[str, Any] | None = memory["incident"]
         # A watcher was killed in the middle of a remedy.
         self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
-        health = [check for check in self.app.checks if check.get("proves") == "health"]
-        self.quick = health[:1] or list(self.app.checks[:1])
+        self.quick: list[Any] = self.app.quick
 
     # --- one turn ----------------------------------------------------------------------------------------------------
 

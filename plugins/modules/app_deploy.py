@@ -49,7 +49,7 @@ options:
   release:
     description:
       - Deploy a release that was recorded here instead of the files in the directory, by its id, through the same gate;
-        V(previous) for the newest one that is not the one that serves.
+        V(previous) for the newest one before the one that serves that nobody has rolled back from.
     type: str
     default: ""
 seealso:
