@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import engine, release, remedies
-from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, Balancer
 
 MIB = 1 << 20
 
@@ -120,6 +120,22 @@ def test_who_is_restarted(
     monkeypatch.setattr(engine.Project, "restart", restart)
     remedies.restart(App("shop"), services)
     assert done == restarted.split()
+
+
+@pytest.mark.parametrize(("at_fault", "removed"), [("one", ["one"]), ("web", [])], ids=["a sick one", "one is missing"])
+def test_only_the_instance_at_fault_is_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_fault: str, removed: list[str]
+) -> None:
+    """Where one is missing there is only the service's name, which may be that of somebody else's container."""
+    done: list[Any] = []
+    monkeypatch.setattr(
+        engine.Project, "containers", lambda _: [{**instance("web"), "id": one} for one in ("one", "two")]
+    )
+    monkeypatch.setattr(engine.Project, "remove", lambda _, containers, _grace: done.extend(containers))
+    monkeypatch.setattr(engine.Project, "up", lambda _, **how: done.append(how["scale"]) or engine.Result(0, "", ""))
+    app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    remedies.recreate_one(app, at_fault)
+    assert done == [*removed, {"web": 2}]
 
 
 def test_nothing_to_restart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
