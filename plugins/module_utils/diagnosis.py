@@ -145,7 +145,7 @@ def _kills(facts: Facts, counts: Callable[[Facts], bool]) -> list[str]:
 
 
 def _memory_passed(facts: Facts) -> list[str]:
-    return _kills(facts, lambda item: item["seconds"] <= facts["passed"] + _SLACK_SECONDS)
+    return _kills(facts, lambda item: item["seconds"] <= facts["passed"])
 
 
 def _restarted(facts: Facts) -> list[str]:
@@ -156,7 +156,7 @@ def _restarted(facts: Facts) -> list[str]:
         if item["state"] == "running"
         and item["restarts"]
         and item["started_seconds"] is not None
-        and item["started_seconds"] <= facts["passed"] + _SLACK_SECONDS
+        and item["started_seconds"] <= facts["passed"]
     ]
 
 
@@ -273,8 +273,6 @@ _RULES: tuple[tuple[str, Rule], ...] = (
 _NEXT_OUTAGE = ("engine_hung", "engine_down", "disk_full", "env_invalid")
 # What may have come and gone between two looks, because the engine's restart policy was faster.
 _PASSED: tuple[tuple[str, Rule], ...] = (("out_of_memory", _memory_passed), ("crashed", _restarted))
-# A kill comes a little before the first answer that was missed.
-_SLACK_SECONDS = 2.0
 _DOWN = ("out_of_memory", "crash_loop", "crashed")
 _ANSWERS_BADLY = ("network_broken", "not_listening", "hung", "erroring")
 

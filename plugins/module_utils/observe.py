@@ -38,7 +38,7 @@ class Seen(NamedTuple):
     """What a watcher has seen already, so that it need not be asked again while users wait.
 
     `probe`: the result that made it look closer; `load` as in `facts`; `good`: when the probe passed last (epoch s);
-    `passed`: how many seconds ago something began that is over already, None without such a thing.
+    `passed`: how many seconds ago, at most, something began that is over already, None without such a thing.
     """
 
     probe: Mapping[str, Any] | None = None

@@ -111,7 +111,7 @@ class _Recovery:
         self.memory, problem = state.load(self.app.state, self.app.spare)
         self._trouble(problem)
         self._finish_rollout()
-        seen = self.watch.seen if self.watch else None
+        seen = self._not_told_before(self.watch.seen) if self.watch else None
         self.facts = observe.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
         first = found = diagnose(self.facts)
         self.hidden = observe.secrets(self.app, self.facts, self.values)
@@ -163,6 +163,12 @@ class _Recovery:
                 self.took_back = True
         except (balancer.BalancerError, engine.EngineError, env_store.EnvError, OSError) as error:
             self._trouble(f"a deploy was killed, and could not be taken back: {error}")
+
+    def _not_told_before(self, seen: Seen) -> Seen:
+        """What died before the last incident was over belongs to that one."""
+        if seen.passed is None or self.memory["clean"] is None:
+            return seen
+        return seen._replace(passed=min(seen.passed, state.age(self.memory["clean"], self._moment())))
 
     @property
     def _policy(self) -> Policy | None:

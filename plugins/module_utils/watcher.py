@@ -30,6 +30,8 @@ LIFE_SECONDS = 900.0
 RESUME_SECONDS = 0.5
 # How busy the processors are is told from this many of their ticks (1/100 s each) at least.
 SHORTEST_TICKS = 50
+# So long after a death the first answer is missed at the latest.
+DEATH_SECONDS = 2.0
 # Who ran out of memory on this machine is asked for once in so long, when it was not this app.
 OTHERS_SECONDS = 60.0
 # One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
@@ -269,15 +271,16 @@ class Watcher:
         if result["ok"]:
             begun = self.failed or state.moment(self.clock.now(), now)
             self.next_look = now + OTHERS_SECONDS
-            # The kernel's count was read a turn ago: it may have been then.
-            self._recover(result, self.clock.monotonic() - float(begun["monotonic"]) + self.config.interval)
+            # A kill comes a little before the first answer that was missed, and the kernel's count was read a turn ago.
+            ago = self.clock.monotonic() - float(begun["monotonic"])
+            self._recover(result, ago + DEATH_SECONDS + self.config.interval)
 
     # --- what is done about it ---------------------------------------------------------------------------------------
 
     def _recover(self, found: Mapping[str, Any] | None, passed: float | None = None) -> None:
         """One turn of a recovery: `selfheal recover`, with what was seen here.
 
-        :arg passed: how many seconds ago something began that is over already.
+        :arg passed: how many seconds ago, at most, something began that is over already.
         """
         now = self.clock.monotonic()
         load = {

@@ -323,8 +323,8 @@ def test_any_facts_give_one_cause_with_a_way_on(given_facts: dict[str, Any]) -> 
     ],
 )
 def test_what_passed_by_itself_is_named_and_left_alone(changes: dict[str, Any], cause: str, says: str) -> None:
-    """The restart policy was faster than the watcher: `passed` is how many seconds ago the first answer was missed."""
-    found = diagnosis.diagnose(facts(result("health", "", ok=True), passed=1.5, **changes))
+    """The restart policy was faster than the watcher: `passed` is how many seconds back it looks."""
+    found = diagnosis.diagnose(facts(result("health", "", ok=True), passed=3.5, **changes))
     assert (found.cause, found.passed) == (cause, cause != "healthy")
     assert says in found.evidence[0]
 

@@ -238,6 +238,35 @@ def test_when_an_upstream_is_back_the_app_gets_a_moment(world: World) -> None:
     assert (look()["healthy"], world.acts != []) == (True, True)
 
 
+def test_what_died_before_an_incident_was_over_opens_no_second_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next watcher's first request may be missed, and it looks back: so far as to the incident that is over."""
+    world.deploy(GOOD)
+    clock = world.clock
+    died = clock.now()
+
+    def look(answer: dict[str, Any] | None) -> dict[str, Any]:
+        passed = None if answer is None else 3.0
+        failed = state.moment(clock.now(), clock.monotonic())
+        watch = recovery.Watch(Policy(), observe.Seen(answer, passed=passed), failed)
+        return recovery.recover(world.app, clock=clock, watch=watch)
+
+    def killed(*_: Any) -> list[dict[str, Any]]:
+        told = {"container": "shop-web-1", "limit_bytes": 1, "peak_bytes": 1, "line": ""}
+        return [{**told, "seconds": clock.now() - died}]
+
+    monkeypatch.setattr(observe.kernel, "oom_kills", killed)
+    world.container = None
+    assert look(None)["healthy"]
+    world.now += 0.5
+    answer = {"ok": True, "summary": "", "results": []}
+    assert look(answer)["incident"] is None
+    world.now += 60.0
+    died = clock.now() - 1.0
+    assert look(answer)["cause"] == "out_of_memory"
+
+
 def test_an_env_that_no_container_runs_with_is_not_called_good(world: World) -> None:
     """The file was changed under a running container; a restart runs it on with what it was made with."""
     world.deploy(GOOD)
