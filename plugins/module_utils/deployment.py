@@ -34,12 +34,15 @@ def _silent() -> None:
 
 
 class How(NamedTuple):
-    """How to deploy. `build`: the images of services that have a build section; `plan`: the pace, behind a balancer.
+    """How to deploy. `build`: the images of services that have a build section; `pull`: those of the others, although
+    they are on this host; `plan`: the pace, behind a balancer; `by`: who deploys, for the record.
 
     `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone.
     """
 
     build: bool = True
+    pull: bool = False
+    by: str = ""
     plan: rollout.Plan = rollout.Plan()
     say: Callable[[str], None] = lambda _text: None
     alive: Callable[[], None] = _silent
@@ -81,7 +84,11 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     if to is None:
         there = ", ".join(str(one["id"]) for one in known) or "none"
         raise DeployError(f"there is no release {wanted or 'before the one that serves'}. Recorded here: {there}")
-    missing = [image for image in to["images"].values() if not engine.has_image(image)]
+    missing = [
+        image
+        for service, image in to["images"].items()
+        if not engine.has_image(image) and to["names"][service] not in to.get("pins", {})
+    ]
     if missing:
         raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it anew")
     versions = [one["fingerprint"] for one in env_store.versions(app.history) if one["good"]]
@@ -93,7 +100,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
         how.say(f"putting the files of release {to['id']} back")
         try:
             rollout.restore_files(app, to, clock)
-            done = {**_deploy(app, how._replace(build=False), False, clock, to), "to": to["id"]}
+            done = {**_deploy(app, how._replace(build=False, pull=False), False, clock, to), "to": to["id"]}
         except (DeployError, env_store.EnvError, engine.EngineError, OSError):
             if serving is not None:
                 with contextlib.suppress(env_store.EnvError, engine.EngineError, OSError):
@@ -160,15 +167,18 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     source = str(to["source"]) if to else release.source_fingerprint(contexts)
     wanted = release.describe(app.directory, app.env, hashes, source)
     good = release.last_good(app.directory)
-    differences = _differences(wanted, good, instances, app.balancer)
-    if not differences:
-        if app.balancer and not check:
-            balancer.start(app)
-        facts = read(app, None, 0.0 if check else how.plan.gate, clock)
-        if facts["probe"]["ok"]:
-            return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
-        differences = [f"the checks fail: {facts['probe']['summary']}"]
     try:
+        if not check:
+            _pull(project, model, good, how, secrets)
+        others = moved(model, good, how.build)
+        differences = _differences(wanted, good, instances, app.balancer) + others
+        if not differences:
+            if app.balancer and not check:
+                balancer.start(app)
+            facts = read(app, None, 0.0 if check else how.plan.gate, clock)
+            if facts["probe"]["ok"]:
+                return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
+            differences = [f"the checks fail: {facts['probe']['summary']}"]
         _require_ports(model, instances)
     except DeployError:
         # What the files say cannot run; what runs is what the last good files say.
@@ -179,6 +189,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
         return would(differences)
     loosening: list[str] = []
     same = good is not None and all(wanted[key] == good[key] for key in ("files", "env", "source", "services"))
+    same = same and not others
     try:
         how = how._replace(build=how.build and bool(contexts))
         if app.balancer:
@@ -188,7 +199,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
         if failure:
             loosening = _hints(project, secrets)
         else:
-            name = _record(app, project, {**wanted, "contexts": contexts}, clock, to)
+            name = _record(app, project, {**wanted, "contexts": contexts, "by": how.by}, clock, to)
             rollout.finish(app)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
     except Exception as error:
@@ -240,6 +251,43 @@ def _differences(
                 found.append(f"{item['name']} was made with another configuration")
             elif item["digest"] != good.get("images", {}).get(service, item["digest"]):
                 found.append(f"{item['name']} runs another image")
+    return found
+
+
+def _pull(
+    project: engine.Project,
+    model: Mapping[str, Any],
+    good: Mapping[str, Any] | None,
+    how: How,
+    secrets: Mapping[str, str],
+) -> None:
+    """Pull the images that are not built: what a name was resolved to once it stays, until somebody asks anew."""
+    pins = (good or {}).get("pins", {})
+    for name in sorted(set(_pulled(model).values())):
+        if not how.pull and engine.has_image(name):
+            continue
+        how.say(f"pulling {name}")
+        pulled = project.pull({name: name if how.pull else pins.get(name, name)})
+        if pulled.code:
+            raise DeployError(redact(f"{name} cannot be pulled: {pulled.reason}. Nothing was started.", secrets))
+
+
+def _pulled(model: Mapping[str, Any]) -> dict[str, str]:
+    """{service: image} of a merged model's services that have no build section."""
+    services = model.get("services") or {}
+    return {name: str(spec["image"]) for name, spec in services.items() if "build" not in spec and spec.get("image")}
+
+
+def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool) -> list[str]:
+    """In what the images that are not built here differ from those of the last good release, under the same names."""
+    named = {name: str(spec.get("image") or "") for name, spec in (model.get("services") or {}).items()}
+    found = []
+    for service, name in sorted((_pulled(model) if build else named).items()):
+        if good is None or good["names"].get(service) != name:
+            continue
+        there = engine.image_id(name)
+        if there and there != good["images"][service]:
+            found.append(f"service {service}: {name} is another image than that of release {good['id']}")
     return found
 
 
@@ -362,12 +410,14 @@ def _record(
         return str(to["id"])
     instances = project.containers()
     name = f"{incident.stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
+    pins = [(one, engine.pin(one)) for one in sorted({str(item["image"]) for item in instances})]
     document = {
         "id": name,
         "app": app.name,
         "time": incident.iso(clock.now()),
         "images": {item["service"]: item["digest"] for item in instances},
         "names": {item["service"]: item["image"] for item in instances},
+        "pins": {name: digest for name, digest in pins if digest},
         # Compose labels a container with another hash than `config --hash` prints (2.26).
         "labels": {item["service"]: item["config_hash"] for item in instances},
         **wanted,

@@ -32,6 +32,16 @@ options:
     description: Whether images are built where the compose file builds them.
     type: bool
     default: true
+  pull:
+    description:
+      - Whether the registry is asked anew for images that are not built here. Without it, an image that is on the host
+        is used, and one that is not is pulled by the digest that its name was resolved to once.
+    type: bool
+    default: false
+  by:
+    description: Who deploys, for the record of the release.
+    type: str
+    default: ""
   gate_timeout:
     description: Seconds that the checks may take to pass once the containers run.
     type: float
@@ -128,6 +138,8 @@ def main() -> None:
         argument_spec={
             **app_door.APP_SPEC,
             "build": {"type": "bool", "default": True},
+            "pull": {"type": "bool", "default": False},
+            "by": {"type": "str", "default": ""},
             "gate_timeout": {"type": "float", "default": 120.0},
             "drain_timeout": {"type": "float", "default": 30.0},
             "watch_seconds": {"type": "float", "default": 10.0},
@@ -147,7 +159,7 @@ def main() -> None:
             files.atomic_write(progress_path(given["app"]), lines.encode(), mode=0o644)
 
     plan = rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"])
-    how = deployment.How(given["build"], plan, say, alive)
+    how = deployment.How(given["build"], given["pull"], given["by"], plan, say, alive)
     try:
         app = app_door.app_of(given)
         if given["release"]:
