@@ -179,7 +179,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
             if facts["probe"]["ok"]:
                 return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
             differences = [f"the checks fail: {facts['probe']['summary']}"]
-        _require_ports(model, instances)
+        _require_ports(app, model, instances)
     except DeployError:
         # What the files say cannot run; what runs is what the last good files say.
         if good is not None and not check:
@@ -291,13 +291,20 @@ def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool)
     return found
 
 
-def _require_ports(model: Mapping[str, Any], instances: list[dict[str, Any]]) -> None:
+def _require_ports(app: App, model: Mapping[str, Any], instances: list[dict[str, Any]]) -> None:
     """Refuse before anything is touched when a foreign process holds a port that the app publishes."""
     for port in engine.unheld_ports(model, instances):
         for holder in host.listeners(port["port"]):
+            fix = "Stop that process, or publish another port."
+            if holder["process"] == "haproxy":
+                fix = (
+                    "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. To do "
+                    f"without it, remove {balancer.CONFIG.format(app=app.name)} and reload haproxy, and deploy then; "
+                    "until that has ended nobody reaches the app."
+                )
             raise DeployError(
                 f"port {port['port']}, which service {port['service']} publishes, is held by {holder['process']} "
-                f"(pid {holder['pid']}). Nothing was started. Stop that process, or publish another port."
+                f"(pid {holder['pid']}). Nothing was started. {fix}"
             )
 
 
