@@ -298,8 +298,8 @@ def _require_ports(app: App, model: Mapping[str, Any], instances: list[dict[str,
             fix = "Stop that process, or publish another port."
             if holder["process"] == "haproxy":
                 fix = (
-                    "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. To do "
-                    f"without it, remove {balancer.CONFIG.format(app=app.name)} and reload haproxy, and deploy then; "
+                    "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. "
+                    f"To do without it, remove {balancer.CONFIG.format(app=app.name)} and reload haproxy, and deploy then; "
                     "until that has ended nobody reaches the app."
                 )
             raise DeployError(

@@ -362,7 +362,7 @@ def image_id(image: str, timeout: float = 5.0) -> str:
 
 def pin(name: str, timeout: float = 5.0) -> str:
     """Return what an image that was pulled as `name` is for good in its registry, `repository@sha256:...`, else ""."""
-    asked = run(["docker", "image", "inspect", "--format", "{{join .RepoDigests \" \"}}", name], timeout)
+    asked = run(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', name], timeout)
     found = [one for one in asked.out.split() if repository(one) == repository(name)]
     return found[0] if asked.code == 0 and found else ""
 
