@@ -299,8 +299,8 @@ def _require_ports(app: App, model: Mapping[str, Any], instances: list[dict[str,
             if holder["process"] == "haproxy":
                 fix = (
                     "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. "
-                    f"To do without it, remove {balancer.CONFIG.format(app=app.name)} and reload haproxy, and deploy then; "
-                    "until that has ended nobody reaches the app."
+                    f"To do without it, remove {balancer.CONFIG.format(app=app.name)} and reload haproxy first; "
+                    "then deploy. Until that has ended nobody reaches the app."
                 )
             raise DeployError(
                 f"port {port['port']}, which service {port['service']} publishes, is held by {holder['process']} "

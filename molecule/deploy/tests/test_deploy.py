@@ -31,7 +31,6 @@ INVENTORY = ["-i", "inventory/lab", "-i", "molecule/shared/inventory.yml", "-l",
 # address is.
 RATE, THREADS = 30, 20
 SETTINGS = {"compose_app_watch_seconds": 3, "compose_app_gate_timeout": 20}
-REPORTS = REPOSITORY / "reports"
 # A release that never passes, and one of two instances down. SELFHEAL_FAULTS=all: in each way that one can be down.
 QUICK = "bad_release,errors"
 ONE_OF_TWO = f"{QUICK},crash,hang,silent,oom,stopped,container_removed"
@@ -188,12 +187,14 @@ def deploying(host: Any, extra: dict[str, Any]) -> Iterator[subprocess.Popen[str
                 kill(process.pid)
 
 
-def test_drills_behind_the_load_balancer(play: Callable[..., Any], leaks: Callable[[str], list[str]]) -> None:
+def test_drills_behind_the_load_balancer(
+    play: Callable[..., Any], drilled: Callable[[], Any], leaks: Callable[[str], list[str]]
+) -> None:
     """First, while the app still does what the drills ask of it: the releases below do not."""
     everything = os.environ.get("SELFHEAL_FAULTS") == "all"
     ended = play("drill.yml", extra={"drill_faults": ONE_OF_TWO if everything else QUICK})
-    report = json.loads(max(REPORTS.glob("*-drill-molecule-deploy.json")).read_text(encoding="utf-8"))
-    assert {one["fault"]: one["problems"] for one in report["runs"] if one["problems"]} == {}, ended.stdout[-4000:]
+    report, wrong = drilled()
+    assert wrong == {}, ended.stdout[-4000:]
     assert all(one["balanced"] for one in report["runs"])
     assert (report["troubles"], leaks(ended.stdout)) == ([], [])
 
