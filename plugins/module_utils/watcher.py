@@ -33,7 +33,7 @@ SHORTEST_TICKS = 50
 # So long after a death the first answer is missed at the latest.
 DEATH_SECONDS = 2.0
 # Who ran out of memory on this machine is asked for once in so long: when it was not this app, it is another's loop.
-OTHERS_SECONDS = 20.0
+OTHERS_SECONDS = 5.0
 # One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
 CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
 # A file that is being written is not judged: it has to look the same, and wrong, twice.

@@ -306,7 +306,7 @@ def test_a_kill_that_the_engine_has_cured_is_told(world: World) -> None:
 def test_a_kill_while_others_are_being_killed_is_told_a_little_later(world: World) -> None:
     """The kernel counts for all apps of the host: each of another's kills would be a question to the engine."""
     it = world.watcher()
-    for _ in range(10):
+    for _ in range(4):
         world.oom_kills += 1
         world.turns(it, 1)
     assert len(world.recoveries) == 1
