@@ -36,13 +36,16 @@ def _silent() -> None:
 class How(NamedTuple):
     """How to deploy. `build`: the images of services that have a build section; `plan`: the pace, behind a balancer.
 
-    `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone.
+    `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone. `images`:
+    the release is made of exactly these, {service: image id}; `origin`: where they come from, {host, release}.
     """
 
     build: bool = True
     plan: rollout.Plan = rollout.Plan()
     say: Callable[[str], None] = lambda _text: None
     alive: Callable[[], None] = _silent
+    images: Mapping[str, str] = {}
+    origin: Mapping[str, str] = {}
 
 
 AS_IT_IS = How()
@@ -155,12 +158,14 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     except engine.EngineError as error:
         raise DeployError(redact(str(error), secrets)) from error
 
-    contexts = release.contexts(model)
+    # What is not built here does not come from the folders here, whatever lies in them.
+    contexts = release.contexts(model) if how.build else {}
     # An earlier release's images were built from its own source, whatever lies in the folders now.
     source = str(to["source"]) if to else release.source_fingerprint(contexts)
     wanted = release.describe(app.directory, app.env, hashes, source)
     good = release.last_good(app.directory)
-    differences = _differences(wanted, good, instances, app.balancer)
+    compared = wanted if how.build or to or good is None else {**wanted, "source": good["source"]}
+    differences = _differences(compared, good, instances, app.balancer) + _other_images(how.images, good)
     if not differences:
         if app.balancer and not check:
             balancer.start(app)
@@ -178,17 +183,20 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     if check:
         return would(differences)
     loosening: list[str] = []
-    same = good is not None and all(wanted[key] == good[key] for key in ("files", "env", "source", "services"))
+    same = good is not None and all(compared[key] == good[key] for key in ("files", "env", "source", "services"))
+    same = same and not _other_images(how.images, good)
     try:
         how = how._replace(build=how.build and bool(contexts))
         if app.balancer:
             failure, checks = _roll(app, project, how, good, same, clock)
         else:
             failure, checks = _switch(app, project, how, clock)
+        failure = failure or _strangers(project, how.images)
         if failure:
             loosening = _hints(project, secrets)
         else:
-            name = _record(app, project, {**wanted, "contexts": contexts}, clock, to)
+            known = {**wanted, "contexts": contexts, **_origin(how, good)}
+            name = _record(app, project, known, clock, to)
             rollout.finish(app)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
     except Exception as error:
@@ -253,8 +261,38 @@ def _require_ports(model: Mapping[str, Any], instances: list[dict[str, Any]]) ->
             )
 
 
+def _other_images(images: Mapping[str, str], good: Mapping[str, Any] | None) -> list[str]:
+    """Say which of the images that a release is to be made of the last good one is not made of."""
+    if good is None:
+        return []
+    return [
+        f"the image of service {service} differs from release {good['id']}"
+        for service, image in sorted(images.items())
+        if good["images"].get(service) != image
+    ]
+
+
+def _strangers(project: engine.Project, images: Mapping[str, str]) -> str:
+    """Say which containers are made of other images than they have to be, "" when none is."""
+    found = {item["service"]: item["digest"] for item in project.containers() if images}
+    wrong = sorted(service for service in {*found, *images} if found.get(service) != images.get(service))
+    return f"other images run than those that were asked for: {', '.join(wrong)}" if wrong else ""
+
+
+def _origin(how: How, good: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where the images come from; a new env or overlay does not change that."""
+    if how.origin or how.build or good is None or "promoted_from" not in good:
+        return {"promoted_from": dict(how.origin)} if how.origin else {}
+    return {"promoted_from": good["promoted_from"]}
+
+
 def _build(project: engine.Project, how: How) -> str:
     """Build the images, where there is something to build; say why that failed, "" when it did not."""
+    if how.images:
+        services = project.config().get("services") or {}
+        names = {name: (services.get(name) or {}).get("image") or f"{project.app}-{name}" for name in how.images}
+        tagged = project.put_back_images(how.images, names)
+        return f"docker tag failed: {tagged.reason}" if tagged.code else ""
     if not how.build:
         return ""
     how.say("building the images")
