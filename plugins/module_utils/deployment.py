@@ -274,8 +274,10 @@ def _other_images(images: Mapping[str, str], good: Mapping[str, Any] | None) -> 
 
 def _strangers(project: engine.Project, images: Mapping[str, str]) -> str:
     """Say which containers are made of other images than they have to be, "" when none is."""
-    found = {item["service"]: item["digest"] for item in project.containers() if images}
-    wrong = sorted(service for service in {*found, *images} if found.get(service) != images.get(service))
+    if not images:
+        return ""
+    found = {(item["service"], item["digest"]) for item in project.containers()}
+    wrong = sorted({service for service, _image in found ^ set(images.items())})
     return f"other images run than those that were asked for: {', '.join(wrong)}" if wrong else ""
 
 
