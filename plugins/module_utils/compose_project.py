@@ -64,7 +64,8 @@ def install(app: App, compose: str | None, table: Any, check: bool) -> dict[str,
     if compose is None:
         compose = _read(os.path.join(app.directory, USER_FILE))
     if compose is None:
-        raise OverlayError(USER_FILE, f"does not exist in {app.directory}", "nothing was promoted yet: playbooks/promote.yml")
+        reason = f"does not exist in {app.directory}, so nothing was promoted to this host yet"
+        raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
     if not compose.strip():
         raise OverlayError(USER_FILE, "is empty", "give the text of the app's compose file")
     plan, why_not = _try_plan(app, compose, services, check)

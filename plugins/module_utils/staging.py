@@ -37,8 +37,10 @@ def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -
 
     :arg soak: for how long it has to have run healthy, in seconds.
     :raises PromotionRefused: it has not, or it is not what runs.
-    :raises ConfigError: the app is not watched here.
+    :raises ConfigError: the app is not watched here, or `soak` is no time.
     """
+    if not soak >= 0:
+        raise ConfigError("promote_soak_minutes is no number of minutes from 0 on. Fix: write 60, say")
     clock = clock or Clock()
     config = _config(name, root)
     facts = read_facts(config, clock)
