@@ -83,7 +83,7 @@ def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
     observe.read_engine(app, facts, now)
     answers = facts["engine"]["answers"]
     images = good["images"] if good else {}
-    there = engine.image_facts(images.values()) if answers else images
+    there = engine.image_facts(images.values()) if answers else set(images.values())
     return {
         "app": app.name,
         "engine": "" if answers else facts["engine"]["reason"],

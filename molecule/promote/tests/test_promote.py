@@ -75,11 +75,16 @@ def deploy_on_staging(play: Play, tmp_path_factory: pytest.TempPathFactory) -> C
 def state(host: Any) -> dict[str, Any]:
     """What a promotion that is refused, or only says what it would do, leaves as it was."""
     return {
-        "files": host.check_output(f"cd {DIRECTORY} && sha256sum .env compose.yaml compose.hardened.yaml"),
+        "env": env(host),
+        "files": host.check_output(f"cd {DIRECTORY} && sha256sum compose.yaml compose.hardened.yaml"),
         "image": image(host),
         "images": host.check_output("docker images --all --quiet --no-trunc | sort"),
         "release": host.check_output(f"readlink {DIRECTORY}/releases/last-good"),
     }
+
+
+def env(host: Any) -> str:
+    return str(host.check_output(f"sha256sum <{DIRECTORY}/.env"))
 
 
 def image(host: Any) -> str:
@@ -142,7 +147,7 @@ def test_a_good_release_goes_to_production_with_productions_own_env(
     assert release(host)["promoted_from"] == {"host": STAGING, "release": release(staging)["id"]}
 
     assert OWN in host.file(f"{DIRECTORY}/.env").content_string
-    assert host.check_output(f"sha256sum {DIRECTORY}/.env") in before["files"]
+    assert env(host) == before["env"]
     running = host.check_output(f"docker inspect --format '{{{{json .Config.Env}}}}' {CONTAINER}")
     assert f"JWT_SECRET={OWN}" in running
     everything = host.check_output(f"cat $(find {DIRECTORY} /var/lib/selfheal /etc/selfheal -type f)")
