@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -156,5 +157,5 @@ def mib(size: float) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Seconds for a person: "1.5 min"."""
-    return f"{max(0.0, seconds) / 60:.1f} min"
+    """Seconds for a person: "1.5 min", "40 s"."""
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{max(0, math.ceil(seconds))} s"

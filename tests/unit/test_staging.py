@@ -95,7 +95,7 @@ def test_the_offer_holds_the_users_file_byte_for_byte_and_nothing_of_the_env(hos
 
 def test_what_has_served_since_is_counted_from_the_rollback_that_brought_it_back(host: Staging) -> None:
     release.mark_last_good(host.app.directory, "r1")
-    assert "it has served for 0.0 min" in refused(host)
+    assert "it has served for 0 s" in refused(host)
 
 
 @pytest.mark.parametrize(
