@@ -73,14 +73,14 @@ def save(images: Images, path: str) -> dict[str, Any]:
 
 
 def load(images: Images, path: str) -> dict[str, Any]:
-    """Read the images from the archive, and make sure that they are those that were asked for. {bytes} of the archive."""
+    """Read the images from the archive, and make sure that they are those that are meant. {bytes} of the archive."""
     size = os.path.getsize(path)
     engine.load_images(path)
     there = engine.image_facts([one["id"] for one in images])
     strange = sorted(one["service"] for one in images if one["id"] not in there)
     if strange:
         raise ArchiveError(
-            f"what was loaded has other ids than on staging: {', '.join(strange)}. Both engines have to store images in "
-            "the same way: compare `docker info` there and here (Storage Driver, containerd snapshotter)"
+            f"what was loaded has other ids than on staging: {', '.join(strange)}. Both engines have to store images "
+            "in the same way: compare `docker info` there and here (Storage Driver, containerd snapshotter)"
         )
     return {"bytes": size}

@@ -68,8 +68,8 @@ def _config(name: str, root: str) -> Config:
     if name not in known:
         there = f"watched are: {', '.join(known)}" if known else "none is"
         raise ConfigError(
-            f"no app {name!r} is watched on this host ({path} does not exist; {there}). Its name, selfheal_app, has to be "
-            "the same on staging and in production; playbooks/site.yml -i inventory/staging sets the watcher up"
+            f"no app {name!r} is watched on this host ({path} does not exist; {there}). Its name, selfheal_app, has to "
+            "be the same on staging and in production; playbooks/site.yml -i inventory/staging sets the watcher up"
         )
     return agent_config.load(path, root)
 
@@ -91,7 +91,9 @@ def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
         "release": good,
         "serving": _serving(app, now),
         "missing": [service for service, image in sorted(images.items()) if image not in there],
-        "changed": [name for name, mark in release.files(app.directory).items() if good and good["files"][name] != mark],
+        "changed": [
+            name for name, mark in release.files(app.directory).items() if good and good["files"][name] != mark
+        ],
         "mounted": _mounted(app) if answers else [],
         "incidents": _incidents(app, now),
         "watcher": {"alive": watcher.read_note(config, clock)["alive"], "since": _watched(app, clock)},

@@ -54,7 +54,7 @@ options:
     default: ""
   images:
     description:
-      - What the release has to be made of, service to image id, and of nothing else; a release that is not is taken back.
+      - What the release has to be made of, service to image id, and of nothing else; one that is not is taken back.
         They have to be on the host already, and nothing is built.
     type: dict
     default: {}

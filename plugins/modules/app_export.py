@@ -9,10 +9,10 @@ module: app_export
 short_description: Say what of an app may go from staging to production
 version_added: 0.1.0
 description:
-  - Runs on the staging host, and goes by what that host knows of the app, in C(/etc/selfheal/<app>.json) and in its records.
-    Changes nothing.
-  - Fails, with every reason and what to do about it, when the last good release has not run healthy for O(soak_minutes),
-    or is not what runs now.
+  - Runs on the staging host, and goes by what that host knows of the app, in C(/etc/selfheal/<app>.json) and in its
+    records. Changes nothing.
+  - Fails, with every reason and what to do about it, when the last good release has not run healthy for
+    O(soak_minutes), or is not what runs now.
   - Returns nothing of the env.
 author: christmas.selfheal contributors
 extends_documentation_fragment:

@@ -69,7 +69,7 @@ app_info:
       type: list
       elements: dict
     promoted_from:
-      description: Where the images of the last good release come from, C(host) and C(release); empty when it was no promotion.
+      description: Where the last good release was promoted from, C(host) and C(release); empty when it was not.
       type: dict
     env_fingerprint:
       description: Short SHA-256 of the C(.env) in force.

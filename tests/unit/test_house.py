@@ -39,7 +39,16 @@ LAYERS: dict[str, set[str]] = {
     "act": {"env_store", "host_files", "release", "remedies"},
     "record": {"alerts", "drills", "incident", "metrics", "report", "state"},
     "loop": {
-        *("agent_config", "compose_project", "deployment", "image_archive", "observe", "recovery", "rollout", "staging"),
+        *(
+            "agent_config",
+            "compose_project",
+            "deployment",
+            "image_archive",
+            "observe",
+            "recovery",
+            "rollout",
+            "staging",
+        ),
         "watcher",
     },
     # The agent's command, and what modules share.

@@ -69,7 +69,10 @@ def test_what_has_run_healthy_may_go() -> None:
             {"watcher": {"alive": True, "since": 60.0}}, "has been there for 1.0 min only", "wait 59.0", id="since now"
         ),
         pytest.param(
-            {"paused": {"left": 9.0, "reason": "disk", "ago": 0.0}}, "paused there: disk", "selfheal resume", id="paused"
+            {"paused": {"left": 9.0, "reason": "disk", "ago": 0.0}},
+            "paused there: disk",
+            "selfheal resume",
+            id="paused",
         ),
         pytest.param(
             {"paused": {"left": 0.0, "reason": "", "ago": 60.0}}, "paused or resumed", "wait 59.0", id="was paused"
@@ -90,7 +93,9 @@ def test_what_has_run_healthy_may_go() -> None:
         ),
         pytest.param({"changed": ["compose.yaml"]}, "compose.yaml is not that of the release", "again", id="edited"),
         pytest.param({"missing": ["web"]}, "the image of service web is gone", "again", id="image gone"),
-        pytest.param({"mounted": ["nginx.conf"]}, "which no image carries: nginx.conf", "Dockerfile", id="a mounted file"),
+        pytest.param(
+            {"mounted": ["nginx.conf"]}, "which no image carries: nginx.conf", "Dockerfile", id="a mounted file"
+        ),
         pytest.param(
             {"env": [{"variable": "KEY", "rule": "placeholder", "reason": "is a placeholder", "fix": "write the key"}]},
             "the env there: KEY: is a placeholder",

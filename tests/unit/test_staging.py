@@ -28,6 +28,11 @@ IMAGE = "sha256:" + "1" * 64
 CLOCK = observe.Clock(now=lambda: NOW, monotonic=lambda: 7200.0, sleep=lambda _: None)
 
 
+def before(seconds: float) -> dict[str, Any]:
+    """That many seconds before now, as `state.moment` has it."""
+    return {"wall": NOW - seconds, "monotonic": 7200.0 - seconds, "boot": state.boot()}
+
+
 class Staging:
     """A host with one release, one container of it, and a watcher that has been there for an hour."""
 
@@ -44,11 +49,13 @@ class Staging:
         (directory / ".env").write_text("SECRET='of staging'\n")
         self.mounts = [{"Type": "bind", "Source": str(directory / ".")}, {"Type": "volume", "Source": "/x"}]
         known = {"id": "r1", "images": {"web": IMAGE}, "names": {"web": "shop"}, "services": {}, "contexts": {}}
-        release.record(self.app.directory, {**known, "env": "", "source": "", "files": release.files(self.app.directory)})
+        release.record(
+            self.app.directory, {**known, "env": "", "source": "", "files": release.files(self.app.directory)}
+        )
         release.mark_last_good(self.app.directory, "r1")
         link = Path(release.folder(self.app.directory)) / release.LAST_GOOD
         os.utime(link, (NOW - 3600, NOW - 3600), follow_symlinks=False)
-        note = {"at": {"wall": NOW, "monotonic": 7200.0, "boot": state.boot()}, "pid": os.getpid(), "problems": [], "hold": ""}
+        note = {"at": before(0), "pid": os.getpid(), "problems": [], "hold": ""}
         (root / "run/selfheal").mkdir(parents=True)
         (root / "run/selfheal/shop.json").write_text(json.dumps(note))
 
@@ -60,7 +67,10 @@ class Staging:
 
     def run(self, argv: list[str], _timeout: float, **_: Any) -> engine.Result:
         # The watcher's timer has been active since an hour after the boot.
-        known = {"systemctl": "3600000000\n", "docker": json.dumps([{"Id": IMAGE, "Size": 9, "Os": "linux", "Architecture": "arm64"}])}
+        known = {
+            "systemctl": "3600000000\n",
+            "docker": json.dumps([{"Id": IMAGE, "Size": 9, "Os": "linux", "Architecture": "arm64"}]),
+        }
         return engine.Result(0, known[argv[0]], "")
 
 
@@ -116,16 +126,13 @@ def test_an_incident_counts_from_its_end(host: Staging, more: dict[str, Any], ag
 @pytest.mark.parametrize(
     ("orders", "said"),
     [
-        ({"paused": {"until": NOW + 60, "reason": "disk", "since": {"wall": NOW - 60, "monotonic": 7140.0}}}, "paused there: disk"),
-        ({"paused": {"until": NOW - 60, "reason": "x", "since": {"wall": NOW - 120, "monotonic": 7080.0}}}, "1.0 min ago"),
-        ({"resumed": {"wall": NOW - 120, "monotonic": 7080.0}}, "2.0 min ago"),
+        ({"paused": {"until": NOW + 60, "reason": "disk", "since": before(60)}}, "paused there: disk"),
+        ({"paused": {"until": NOW - 60, "reason": "x", "since": before(120)}}, "1.0 min ago"),
+        ({"resumed": before(120)}, "2.0 min ago"),
     ],
     ids=["is paused", "its pause ran out", "a person ended it"],
 )
 def test_a_pause_counts_while_it_lasts_and_after(host: Staging, orders: dict[str, Any], said: str) -> None:
-    for moment in (orders.get("resumed"), (orders.get("paused") or {}).get("since")):
-        if moment:
-            moment["boot"] = state.boot()
     state.write_orders(host.app.state, {"paused": None, "resumed": None, **orders})
     assert said in refused(host)
 
@@ -138,7 +145,7 @@ def test_a_file_of_the_project_that_is_mounted_is_named_and_data_is_not(host: St
 
 
 def test_another_app_is_named(host: Staging) -> None:
-    with pytest.raises(ConfigError, match="no app 'store' is watched on this host .* watched are: shop"):
+    with pytest.raises(ConfigError, match=r"no app 'store' is watched on this host .* watched are: shop"):
         staging.offer("store", 0.0, str(host.root), CLOCK)
 
 
