@@ -28,12 +28,11 @@ def refusals(facts: Mapping[str, Any], soak: float) -> list[Refusal]:
     """Every reason that refuses the promotion, [] when it may go.
 
     :arg facts: of the staging host (`staging.read_facts`): {app, engine: why it does not answer or "", busy: who
-        deploys or recovers there or "", release: {id, images, names} or None, serving (s since it became the last good one),
-        missing: [its images that are gone], changed: [its compose files that are not what they were], mounted: [files
-        of the project that its containers mount], incidents: [{id, cause, open, ago (s since it was over)}], watcher:
-        {alive, since (s for which it has been kept running)}, paused: {left (s), reason, ago (s since it ended)} or
-        None,
-        probe: {ok, summary}, env: findings, instances: [facts of `engine.instance`]}.
+        deploys or recovers there or "", release: {id, images, names} or None, serving (s since it became the last good
+        one), missing: [its images that are gone], changed: [its compose files that are not what they were], mounted:
+        [files of the project that its containers mount], incidents: [{id, cause, open, ago (s since it was over)}],
+        watcher: {alive, since (s for which it has been kept running)}, paused: {left (s), reason, ago (s since it
+        ended)} or None, probe: {ok, summary}, env: findings, instances: [facts of `engine.instance`]}.
     :arg soak: for how long the release has to have run healthy, in seconds.
     """
     if facts["release"] is None:
