@@ -93,6 +93,24 @@ def containers(host: Any) -> Callable[[], dict[str, dict[str, Any]]]:
     return read
 
 
+@pytest.fixture
+def drilled(host: Any) -> Callable[[], tuple[dict[str, Any], dict[str, list[str]]]]:
+    """Read the newest report of this scenario's drills: (report, what was wrong by fault, with the incident's text)."""
+
+    def read() -> tuple[dict[str, Any], dict[str, list[str]]]:
+        name = f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
+        path = max((REPOSITORY / "reports").glob(f"*-drill-{name}.json"))
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        wrong = {}
+        for run in report["runs"]:
+            if run["problems"]:
+                told = host.run(f"cat /var/lib/selfheal/{APP}/incidents/{run['incident'] or 'none'}/incident.md").stdout
+                wrong[run["fault"]] = [*run["problems"], *told.splitlines()]
+        return report, wrong
+
+    return read
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Add what the host's journal and the app's log say to a failing test."""

@@ -20,6 +20,7 @@ from .web import Answer, Request
 
 SOCKET = "run/haproxy/admin.sock"
 UNIT = "haproxy.service"
+CONFIG = "/etc/haproxy/selfheal/{app}.cfg"
 _SECONDS = 2.0
 
 READY, DRAIN, MAINT = "ready", "drain", "maint"

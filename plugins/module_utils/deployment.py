@@ -34,13 +34,16 @@ def _silent() -> None:
 
 
 class How(NamedTuple):
-    """How to deploy. `build`: the images of services that have a build section; `plan`: the pace, behind a balancer.
+    """How to deploy. `build`: the images of services that have a build section; `pull`: those of the others, although
+    they are on this host; `plan`: the pace, behind a balancer; `by`: who deploys, for the record.
 
     `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone. `images`:
     the release is made of exactly these, {service: image id}; `origin`: where they come from, {host, release}.
     """
 
     build: bool = True
+    pull: bool = False
+    by: str = ""
     plan: rollout.Plan = rollout.Plan()
     say: Callable[[str], None] = lambda _text: None
     alive: Callable[[], None] = _silent
@@ -84,7 +87,11 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     if to is None:
         there = ", ".join(str(one["id"]) for one in known) or "none"
         raise DeployError(f"there is no release {wanted or 'before the one that serves'}. Recorded here: {there}")
-    missing = [image for image in to["images"].values() if not engine.has_image(image)]
+    missing = [
+        image
+        for service, image in to["images"].items()
+        if not engine.has_image(image) and to["names"][service] not in to.get("pins", {})
+    ]
     if missing:
         raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it anew")
     versions = [one["fingerprint"] for one in env_store.versions(app.history) if one["good"]]
@@ -96,7 +103,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
         how.say(f"putting the files of release {to['id']} back")
         try:
             rollout.restore_files(app, to, clock)
-            done = {**_deploy(app, how._replace(build=False), False, clock, to), "to": to["id"]}
+            done = {**_deploy(app, how._replace(build=False, pull=False), False, clock, to), "to": to["id"]}
         except (DeployError, env_store.EnvError, engine.EngineError, OSError):
             if serving is not None:
                 with contextlib.suppress(env_store.EnvError, engine.EngineError, OSError):
@@ -165,16 +172,19 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     wanted = release.describe(app.directory, app.env, hashes, source)
     good = release.last_good(app.directory)
     compared = wanted if how.build or to or good is None else {**wanted, "source": good["source"]}
-    differences = _differences(compared, good, instances, app.balancer) + _other_images(how.images, good)
-    if not differences:
-        if app.balancer and not check:
-            balancer.start(app)
-        facts = read(app, None, 0.0 if check else how.plan.gate, clock)
-        if facts["probe"]["ok"]:
-            return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
-        differences = [f"the checks fail: {facts['probe']['summary']}"]
     try:
-        _require_ports(model, instances)
+        if not check and not how.images:
+            _pull(project, model, good, how, secrets)
+        others = moved(model, good, how.build) + _other_images(how.images, good)
+        differences = _differences(compared, good, instances, app.balancer) + others
+        if not differences:
+            if app.balancer and not check:
+                balancer.start(app)
+            facts = read(app, None, 0.0 if check else how.plan.gate, clock)
+            if facts["probe"]["ok"]:
+                return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
+            differences = [f"the checks fail: {facts['probe']['summary']}"]
+        _require_ports(app, model, instances)
     except DeployError:
         # What the files say cannot run; what runs is what the last good files say.
         if good is not None and not check:
@@ -184,7 +194,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
         return would(differences)
     loosening: list[str] = []
     same = good is not None and all(compared[key] == good[key] for key in ("files", "env", "source", "services"))
-    same = same and not _other_images(how.images, good)
+    same = same and not others
     try:
         how = how._replace(build=how.build and bool(contexts))
         if app.balancer:
@@ -195,7 +205,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
         if failure:
             loosening = _hints(project, secrets)
         else:
-            known = {**wanted, "contexts": contexts, **_origin(how, good)}
+            known = {**wanted, "contexts": contexts, "by": how.by, **_origin(how, good, bool(others))}
             name = _record(app, project, known, clock, to)
             rollout.finish(app)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
@@ -251,13 +261,57 @@ def _differences(
     return found
 
 
-def _require_ports(model: Mapping[str, Any], instances: list[dict[str, Any]]) -> None:
+def _pull(
+    project: engine.Project,
+    model: Mapping[str, Any],
+    good: Mapping[str, Any] | None,
+    how: How,
+    secrets: Mapping[str, str],
+) -> None:
+    """Pull the images that are not built: what a name was resolved to once it stays, until somebody asks anew."""
+    pins = (good or {}).get("pins", {})
+    for name in sorted(set(_pulled(model).values())):
+        if not how.pull and engine.has_image(name):
+            continue
+        how.say(f"pulling {name}")
+        pulled = project.pull({name: name if how.pull else pins.get(name, name)})
+        if pulled.code:
+            raise DeployError(redact(f"{name} cannot be pulled: {pulled.reason}. Nothing was started.", secrets))
+
+
+def _pulled(model: Mapping[str, Any]) -> dict[str, str]:
+    """{service: image} of a merged model's services that have no build section."""
+    services = model.get("services") or {}
+    return {name: str(spec["image"]) for name, spec in services.items() if "build" not in spec and spec.get("image")}
+
+
+def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool) -> list[str]:
+    """In what the images that are not built here differ from those of the last good release, under the same names."""
+    named = {name: str(spec.get("image") or "") for name, spec in (model.get("services") or {}).items()}
+    found = []
+    for service, name in sorted((_pulled(model) if build else named).items()):
+        if good is None or good["names"].get(service) != name:
+            continue
+        there = engine.image_id(name)
+        if there and there != good["images"][service]:
+            found.append(f"service {service}: {name} is another image than that of release {good['id']}")
+    return found
+
+
+def _require_ports(app: App, model: Mapping[str, Any], instances: list[dict[str, Any]]) -> None:
     """Refuse before anything is touched when a foreign process holds a port that the app publishes."""
     for port in engine.unheld_ports(model, instances):
         for holder in host.listeners(port["port"]):
+            fix = "Stop that process, or publish another port."
+            if holder["process"] == "haproxy":
+                fix = (
+                    "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. "
+                    f"To do without it, remove {balancer.CONFIG.format(app=app.name)} and reload haproxy first; "
+                    "then deploy. Until that has ended nobody reaches the app."
+                )
             raise DeployError(
                 f"port {port['port']}, which service {port['service']} publishes, is held by {holder['process']} "
-                f"(pid {holder['pid']}). Nothing was started. Stop that process, or publish another port."
+                f"(pid {holder['pid']}). Nothing was started. {fix}"
             )
 
 
@@ -281,11 +335,11 @@ def _strangers(project: engine.Project, images: Mapping[str, str]) -> str:
     return f"other images run than those that were asked for: {', '.join(wrong)}" if wrong else ""
 
 
-def _origin(how: How, good: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Where the images come from; a new env or overlay does not change that."""
-    if how.origin or how.build or good is None or "promoted_from" not in good:
-        return {"promoted_from": dict(how.origin)} if how.origin else {}
-    return {"promoted_from": good["promoted_from"]}
+def _origin(how: How, good: Mapping[str, Any] | None, others: bool) -> dict[str, Any]:
+    """Where the images come from. A new env or overlay does not change that, `others` than before do."""
+    known = {} if how.build or others else (good or {}).get("promoted_from", {})
+    found = dict(how.origin or known)
+    return {"promoted_from": found} if found else {}
 
 
 def _build(project: engine.Project, how: How) -> str:
@@ -293,7 +347,9 @@ def _build(project: engine.Project, how: How) -> str:
     if how.images:
         services = project.config().get("services") or {}
         names = {name: (services.get(name) or {}).get("image") or f"{project.app}-{name}" for name in how.images}
-        tagged = project.put_back_images(how.images, names)
+        # A name with a digest cannot be given, and means the same image wherever it is pulled.
+        pins = {name: name for name in names.values() if "@" in name}
+        tagged = project.put_back_images({"images": how.images, "names": names, "pins": pins})
         return f"docker tag failed: {tagged.reason}" if tagged.code else ""
     if not how.build:
         return ""
@@ -402,12 +458,14 @@ def _record(
         return str(to["id"])
     instances = project.containers()
     name = f"{incident.stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
+    pins = [(one, engine.pin(one)) for one in sorted({str(item["image"]) for item in instances})]
     document = {
         "id": name,
         "app": app.name,
         "time": incident.iso(clock.now()),
         "images": {item["service"]: item["digest"] for item in instances},
         "names": {item["service"]: item["image"] for item in instances},
+        "pins": {name: digest for name, digest in pins if digest},
         # Compose labels a container with another hash than `config --hash` prints (2.26).
         "labels": {item["service"]: item["config_hash"] for item in instances},
         **wanted,

@@ -285,14 +285,34 @@ class Project:
         for service in services:
             run(["docker", "rmi", f"selfheal/{self.app}-{service.lower()}:{name}"], 30.0)
 
-    def put_back_images(self, images: Mapping[str, str], names: Mapping[str, str]) -> Result:
-        """Give {service: image id} their {service: name} back: a build since may have moved them."""
-        for service, image in images.items():
-            if "@" in names[service]:
-                continue
-            tagged = run(["docker", "tag", image, names[service]], 10.0)
-            if tagged.code:
-                return tagged
+    def put_back_images(self, release: Mapping[str, Any], timeout: float = 120.0) -> Result:
+        """Give the images of a release their names back: a build, or a pull, since may have moved them.
+
+        One that is not on this host any more is pulled, where the release knows its digest in a registry.
+        """
+        pins = release.get("pins") or {}
+        for service, image in release["images"].items():
+            name = release["names"][service]
+            put = self._name_image(image, name)
+            if put.code and name in pins:
+                put = self.pull({name: pins[name]}, timeout)
+            if put.code:
+                return put
+        return Result(0, "", "")
+
+    def _name_image(self, image: str, name: str) -> Result:
+        if "@" in name:
+            return run(["docker", "image", "inspect", "--format", "{{.Id}}", name], 10.0)
+        return run(["docker", "tag", image, name], 10.0)
+
+    def pull(self, images: Mapping[str, str], timeout: float = 1800.0) -> Result:
+        """Pull {name: what the name is to mean here, a digest in a registry or the name itself}."""
+        for name, wanted in images.items():
+            pulled = run(["docker", "pull", "--quiet", wanted], timeout)
+            if pulled.code == 0 and name != wanted:
+                pulled = self._name_image(wanted, name)
+            if pulled.code:
+                return pulled
         return Result(0, "", "")
 
     def build(self, timeout: float = 1800.0) -> Result:
@@ -332,7 +352,30 @@ class Project:
 
 def has_image(image: str, timeout: float = 5.0) -> bool:
     """Whether an image, by id or name, is on this host."""
-    return run(["docker", "image", "inspect", "--format", "{{.Id}}", image], timeout).code == 0
+    return bool(image_id(image, timeout))
+
+
+def image_id(image: str, timeout: float = 5.0) -> str:
+    """Return the id of an image, by id or name; "" when it is not on this host."""
+    return run(["docker", "image", "inspect", "--format", "{{.Id}}", image], timeout).out.strip()
+
+
+def pin(name: str, timeout: float = 5.0) -> str:
+    """Return what an image that was pulled as `name` is for good in its registry, `repository@sha256:...`, else ""."""
+    asked = run(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', name], timeout)
+    found = [one for one in asked.out.split() if repository(one) == repository(name)]
+    return found[0] if asked.code == 0 and found else ""
+
+
+def repository(name: str) -> str:
+    """Return an image's name without tag and digest, and without what the engine leaves out for its own registry."""
+    bare = name.split("@")[0]
+    head, slash, last = bare.rpartition("/")
+    bare = f"{head}{slash}{last.split(':')[0]}"
+    for own in ("docker.io/library/", "docker.io/"):
+        if bare.startswith(own):
+            return bare[len(own) :]
+    return bare
 
 
 def image_facts(images: Iterable[str], timeout: float = 10.0) -> dict[str, dict[str, Any]]:

@@ -630,7 +630,7 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
         "engine": {**facts["engine"], "compose": engine.compose_version() if facts["engine"]["answers"] else ""},
         "release": good["id"] if good else "",
         "releases": [
-            {"id": one["id"], "time": one.get("time", ""), "images": one["images"]}
+            {"id": one["id"], "time": one.get("time", ""), "by": one.get("by", ""), "images": one["images"]}
             for one in release.known(app.directory)
         ],
         "promoted_from": (good or {}).get("promoted_from", {}),

@@ -42,7 +42,7 @@ def _start(project: Project, build: bool, anew: bool, services: Sequence[str] = 
     good = release.last_good(project.directory)
     # What was not built here has no source here: one that lies about is another release's.
     build = build and (good is None or bool(good["contexts"]))
-    if good is not None and project.put_back_images(good["images"], good["names"]).code == 0:
+    if good is not None and project.put_back_images(good).code == 0:
         _succeed(project.up(anew=anew, services=services), "docker compose up:")
         if not good["contexts"] or good["source"] == release.source_fingerprint(good["contexts"]):
             return ""
@@ -75,7 +75,7 @@ def _good_images(project: Project) -> None:
     """What is made anew is made of what has passed a gate: a build since may have moved the images' names."""
     good = release.last_good(project.directory)
     if good is not None:
-        _succeed(project.put_back_images(good["images"], good["names"]), "docker tag:")
+        _succeed(project.put_back_images(good), "docker tag:")
 
 
 def restart_balancer(app: App) -> str:
@@ -171,7 +171,7 @@ def last_good_release(app: App, now: float) -> str:
         raise RemedyError("there is no last good release")
     # Put back already: setting aside once more would write the good files over what was kept.
     told = [last_good_compose(app)] if release.files(app.directory) != good["files"] else []
-    _succeed(Project(app.name, app.directory).put_back_images(good["images"], good["names"]), "docker tag:")
+    _succeed(Project(app.name, app.directory).put_back_images(good), "docker tag:")
     told.append("its images have their names again")
     with contextlib.suppress(env_store.EnvError):
         if env_store.last_good(app.history) and not _env_is_good(app):

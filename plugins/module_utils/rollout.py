@@ -361,7 +361,7 @@ def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
     release.put_back_files(app.directory, str(good["id"]))
     if observe.read_env(app, clock.now())["fingerprint"] != good["env"]:
         env_store.restore_env(app.env, app.history, now=clock.now(), wanted=str(good["env"]))
-    tagged = engine.Project(app.name, app.directory).put_back_images(good["images"], good["names"])
+    tagged = engine.Project(app.name, app.directory).put_back_images(good)
     if tagged.code:
         raise engine.EngineError(tagged.reason)
 

@@ -32,8 +32,8 @@ RESUME_SECONDS = 0.5
 SHORTEST_TICKS = 50
 # So long after a death the first answer is missed at the latest.
 DEATH_SECONDS = 2.0
-# Who ran out of memory on this machine is asked for once in so long, when it was not this app.
-OTHERS_SECONDS = 60.0
+# Who ran out of memory on this machine is asked for once in so long: when it was not this app, it is another's loop.
+OTHERS_SECONDS = 5.0
 # One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
 CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
 # A file that is being written is not judged: it has to look the same, and wrong, twice.
@@ -73,7 +73,7 @@ class Watcher:
         if self.good is not None:
             self.answered = clock.monotonic() - max(0.0, clock.now() - self.good)
         self.busy, self.ticks = 0.0, host.cpu_ticks()
-        self.kills, self.passed = host.oom_kills(), False
+        self.kills, self.killed, self.passed = host.oom_kills(), list[float](), False
         self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = self.next_look = 0.0
         self.next_journey = self.proved + config.journey_seconds
         self.host_says = ""
@@ -108,7 +108,7 @@ class Watcher:
                     self._look_back(now)
             elif rested:
                 self._recover(None)
-            self.failed, self.passed = None, False
+            self.failed = None
         elif paused:
             self._tell("paused", "")
         elif rested or (self.incident is None and not self.problems.get("turn")):
@@ -119,7 +119,8 @@ class Watcher:
                 self._look_back(now)
             if confirmed is None:
                 self.failed = None
-            self.passed = False
+        if self.passed and rested:
+            self.passed, self.killed = False, []
         self._deliver(now)
         if now >= self.next_metrics:
             self.next_metrics = now + METRICS_SECONDS
@@ -262,18 +263,19 @@ class Watcher:
         if ticks[1] - self.ticks[1] >= SHORTEST_TICKS:
             self.busy, self.ticks = host.cpu_busy(self.ticks, ticks), ticks
         # The kernel counts for the whole machine: where it was not about this app, it is not asked again for a while.
-        ours = kills > self.kills and self.clock.monotonic() >= self.next_look
-        self.passed, self.kills = self.passed or ours, kills
+        now = self.clock.monotonic()
+        self.killed += [now] if kills > self.kills else []
+        self.passed = self.passed or (bool(self.killed) and now >= self.next_look)
+        self.kills = kills
 
     def _look_back(self, now: float) -> None:
         """Somebody died, and the app answers: the engine's restart policy was faster. That is told, too."""
         result = self._ask(self.quick)
         if result["ok"]:
-            begun = self.failed or state.moment(self.clock.now(), now)
+            begun = min([now, *self.killed, *([float(self.failed["monotonic"])] if self.failed else [])])
             self.next_look = now + OTHERS_SECONDS
             # A kill comes a little before the first answer that was missed, and the kernel's count was read a turn ago.
-            ago = self.clock.monotonic() - float(begun["monotonic"])
-            self._recover(result, ago + DEATH_SECONDS + self.config.interval)
+            self._recover(result, self.clock.monotonic() - begun + DEATH_SECONDS + self.config.interval)
 
     # --- what is done about it ---------------------------------------------------------------------------------------
 

@@ -32,6 +32,16 @@ options:
     description: Whether images are built where the compose file builds them.
     type: bool
     default: true
+  pull:
+    description:
+      - Whether the registry is asked anew for images that are not built here. Without it, an image that is on the host
+        is used, and one that is not is pulled by the digest that its name was resolved to once.
+    type: bool
+    default: false
+  by:
+    description: Who deploys, for the record of the release.
+    type: str
+    default: ""
   gate_timeout:
     description: Seconds that the checks may take to pass once the containers run.
     type: float
@@ -138,6 +148,8 @@ def main() -> None:
         argument_spec={
             **app_door.APP_SPEC,
             "build": {"type": "bool", "default": True},
+            "pull": {"type": "bool", "default": False},
+            "by": {"type": "str", "default": ""},
             "gate_timeout": {"type": "float", "default": 120.0},
             "drain_timeout": {"type": "float", "default": 30.0},
             "watch_seconds": {"type": "float", "default": 10.0},
@@ -159,8 +171,8 @@ def main() -> None:
             files.atomic_write(progress_path(given["app"]), lines.encode(), mode=0o644)
 
     plan = rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"])
-    build = given["build"] and not given["images"]
-    how = deployment.How(build, plan, say, alive, given["images"], given["promoted_from"])
+    build, pull = (given[name] and not given["images"] for name in ("build", "pull"))
+    how = deployment.How(build, pull, given["by"], plan, say, alive, given["images"], given["promoted_from"])
     try:
         app = app_door.app_of(given)
         if given["release"]:

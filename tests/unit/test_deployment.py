@@ -16,7 +16,14 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
 
 
 def recorded(name: str, source: str) -> dict[str, Any]:
-    return {"id": name, "files": {}, "env": "kept", "source": source, "images": {"web": f"image of {name}"}}
+    return {
+        "id": name,
+        "files": {},
+        "env": "kept",
+        "source": source,
+        "images": {"web": f"image of {name}"},
+        "names": {"web": "shop:1"},
+    }
 
 
 OLDEST, BEFORE, SERVING = recorded("1", "source 1"), recorded("2", "source 2"), recorded("3", "source 3")
@@ -124,3 +131,41 @@ def test_a_promotion_that_runs_other_images_than_staging_takes_itself_back(
     how = deployment.How(build=False, images={"web": "image of staging"})
     with pytest.raises(deployment.DeployError, match=r"(?s)other images run .*: web.*it is put back"):
         deployment.deploy(app, how)
+
+
+SERVICES = {"services": {"web": {"image": "shop:1", "build": "."}, "db": {"image": "ghcr.io/acme/db:2"}}}
+GOOD = {"id": "1", "images": {"web": "1", "db": "2"}, "names": {"web": "shop:1", "db": "ghcr.io/acme/db:2"}}
+
+
+@pytest.mark.parametrize(
+    ("there", "build", "services"),
+    [
+        ({"shop:1": "1", "ghcr.io/acme/db:2": "2"}, True, []),
+        ({"shop:1": "1", "ghcr.io/acme/db:2": "3"}, True, ["db"]),
+        ({"shop:1": "3", "ghcr.io/acme/db:2": "2"}, True, []),
+        ({"shop:1": "3", "ghcr.io/acme/db:2": "2"}, False, ["web"]),
+        ({}, False, []),
+    ],
+)
+def test_another_image_under_the_same_name_is_a_difference_unless_it_is_built_here(
+    there: dict[str, str], build: bool, services: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "image_id", lambda name: there.get(name, ""))
+    found = deployment.moved(SERVICES, GOOD, build)
+    assert [line.split()[1].rstrip(":") for line in found] == services
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("shop", "shop"),
+        ("shop:1", "shop"),
+        ("docker.io/library/redis:8", "redis"),
+        ("docker.io/acme/shop@sha256:0", "acme/shop"),
+        ("127.0.0.1:5000/shop:1", "127.0.0.1:5000/shop"),
+        ("127.0.0.1:5000/shop", "127.0.0.1:5000/shop"),
+        ("ghcr.io/acme/shop:1@sha256:0", "ghcr.io/acme/shop"),
+    ],
+)
+def test_the_repository_of_an_image(name: str, repository: str) -> None:
+    assert engine.repository(name) == repository

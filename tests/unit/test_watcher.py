@@ -303,6 +303,21 @@ def test_a_kill_that_the_engine_has_cured_is_told(world: World) -> None:
     assert watch.seen.passed is not None
 
 
+def test_a_kill_while_others_are_being_killed_is_told_a_little_later(world: World) -> None:
+    """The kernel counts for all apps of the host: each of another's kills would be a question to the engine."""
+    it = world.watcher()
+    for _ in range(4):
+        world.oom_kills += 1
+        world.turns(it, 1)
+    assert len(world.recoveries) == 1
+    world.turns(it, watcher.OTHERS_SECONDS)
+    (_, (at, watch)) = world.recoveries
+    # It looks back as far as to the first that has not been looked at.
+    assert watch.seen.passed >= at - world.recoveries[0][0] - 1
+    world.turns(it, 60)
+    assert len(world.recoveries) == 2
+
+
 def test_metrics_and_a_note_are_written(world: World, tmp_path: Path) -> None:
     it = world.watcher(metrics_directory=str(tmp_path))
     it.turn()

@@ -31,10 +31,10 @@ INVENTORY = ["-i", "inventory/lab", "-i", "molecule/shared/inventory.yml", "-l",
 # address is.
 RATE, THREADS = 30, 20
 SETTINGS = {"compose_app_watch_seconds": 3, "compose_app_gate_timeout": 20}
-REPORTS = REPOSITORY / "reports"
 # A release that never passes, and one of two instances down. SELFHEAL_FAULTS=all: in each way that one can be down.
 QUICK = "bad_release,errors"
 ONE_OF_TWO = f"{QUICK},crash,hang,silent,oom,stopped,container_removed"
+REGISTERED = "127.0.0.1:5000/shop:1"
 EXITS = "    return 1\n"
 # Later than it takes to pass the gate on a busy machine, and before the watch is over.
 TURNS_BAD, WATCHED = 2.5, {"compose_app_watch_seconds": 6}
@@ -187,12 +187,14 @@ def deploying(host: Any, extra: dict[str, Any]) -> Iterator[subprocess.Popen[str
                 kill(process.pid)
 
 
-def test_drills_behind_the_load_balancer(play: Callable[..., Any], leaks: Callable[[str], list[str]]) -> None:
+def test_drills_behind_the_load_balancer(
+    play: Callable[..., Any], drilled: Callable[[], Any], leaks: Callable[[str], list[str]]
+) -> None:
     """First, while the app still does what the drills ask of it: the releases below do not."""
     everything = os.environ.get("SELFHEAL_FAULTS") == "all"
     ended = play("drill.yml", extra={"drill_faults": ONE_OF_TWO if everything else QUICK})
-    report = json.loads(max(REPORTS.glob("*-drill-molecule-deploy.json")).read_text(encoding="utf-8"))
-    assert {one["fault"]: one["problems"] for one in report["runs"] if one["problems"]} == {}, ended.stdout[-4000:]
+    report, wrong = drilled()
+    assert wrong == {}, ended.stdout[-4000:]
     assert all(one["balanced"] for one in report["runs"])
     assert (report["troubles"], leaks(ended.stdout)) == ([], [])
 
@@ -320,3 +322,61 @@ def test_rollback_brings_the_release_before_back_with_its_env(
     assert secrets["vault_jwt_secret"] not in before["files"][".env"]
     assert after["under way"] is False
     assert leaks(ended.stdout + host.check_output("journalctl --no-pager")) == []
+
+
+def test_what_a_registry_handed_out_stays_until_it_is_asked_anew(
+    host: Any,
+    users: Users,
+    play: Callable[..., Any],
+    source: Callable[..., dict[str, Any]],
+    serves: Callable[[], set[str]],
+    containers: Callable[[], dict[str, Any]],
+) -> None:
+    apt = "DEBIAN_FRONTEND=noninteractive apt-get -qq"
+    host.check_output(f"{apt} update && {apt} install -y --no-install-recommends docker-registry")
+    host.check_output("systemctl stop docker-registry")
+    settings = "version: 0.1\nstorage: {filesystem: {rootdirectory: /var/lib/registry}}\nhttp: {addr: 127.0.0.1:5000}"
+    host.check_output(f"mkdir -p /var/lib/registry && printf '{settings}\\n' >/etc/registry.yml")
+    host.check_output("systemd-run --quiet --unit registry docker-registry serve /etc/registry.yml")
+
+    def publish(image: str) -> None:
+        until(lambda: bool(host.run(f"docker tag {image} {REGISTERED} && docker push -q {REGISTERED}").rc == 0))
+        host.check_output(f"docker rmi {REGISTERED}")
+
+    def image() -> str:
+        found = {document["Image"] for document in containers().values()}
+        assert len(found) == 1
+        return str(found.pop())
+
+    records = f"cat {DIRECTORY}/releases/last-good/release.json"
+    first = image()
+    newest = f"cat $(ls -d {DIRECTORY}/releases/2* | tail -n 1)/release.json"
+    second = json.loads(host.check_output(newest))["images"]["backend"]
+    assert first != second
+    publish(first)
+    extra = {**source("registered"), "compose_app_by": "the test"}
+    compose = Path(extra["compose_app_source"], "compose.yaml")
+    text = compose.read_text(encoding="utf-8").replace("    build: .\n", "")
+    compose.write_text(text.replace("christmas-backend:1.0.0", REGISTERED), encoding="utf-8")
+    with users:
+        ended = play("deploy.yml", extra=extra)
+        assert ended.returncode == 0, ended.stdout[-4000:]
+        release = json.loads(host.check_output(records))
+        assert (image(), release["by"]) == (first, "the test")
+        assert release["pins"][REGISTERED].startswith(REGISTERED.rpartition(":")[0] + "@sha256:")
+
+        # Somebody moves the name in the registry, and the host loses what it has under it.
+        publish(second)
+        again = play("deploy.yml", extra=extra)
+        assert again.returncode == 0, again.stdout[-4000:]
+        assert ("changed=0" in again.stdout, image()) == (True, first)
+
+        anew = play("deploy.yml", extra={**extra, "compose_app_pull": True})
+        assert anew.returncode == 0, anew.stdout[-4000:]
+        assert (image(), serves()) == (second, {"second"})
+    assert "by the test" in play("status.yml").stdout
+
+    publish(first)
+    host.check_output(f"docker rm -f $(docker ps -q) && docker rmi -f {second}")
+    until(lambda: serves() == {"second"})
+    assert image() == second
