@@ -72,7 +72,7 @@ test: ## everything: lint, docs, unit tests at both ends, library on Python 3.9,
 	@tools/stages $(stages)
 
 .PHONY: lint
-lint: setup-test ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragments
+lint: setup-test ## ruff, mypy, yamllint, ansible-lint, shellcheck, actionlint, changelog fragments
 	@tools/lint
 
 .PHONY: unit

@@ -23,11 +23,13 @@ Play = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def inventory() -> list[str]:
-    """The arguments that point ansible at this scenario's host."""
+    """The arguments that point ansible at this scenario's hosts."""
     name = os.environ["MOLECULE_SCENARIO_NAME"]
     folder = REPOSITORY / "inventory" / "lab"
     shared = REPOSITORY / "molecule" / "shared" / "inventory.yml"
-    return [f"--inventory={folder}", f"--inventory={shared}", f"--limit=localhost,molecule-{name}"]
+    known = yaml.safe_load(shared.read_text(encoding="utf-8"))["backends"]["hosts"]
+    mine = [host for host, spec in known.items() if host == f"molecule-{name}" or spec.get("lab_scenario") == name]
+    return [f"--inventory={folder}", f"--inventory={shared}", f"--limit={','.join(['localhost', *mine])}"]
 
 
 @pytest.fixture(scope="session")

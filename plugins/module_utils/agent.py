@@ -15,7 +15,7 @@ from typing import Any
 
 from . import agent_config, balancer, incident, observe, report, state, watcher
 from .agent_config import Config, ConfigError
-from .files import LockHeld, explain, is_locked
+from .files import LockHeld, explain
 from .observe import Clock
 from .recovery import recover
 
@@ -120,7 +120,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
     memory, damaged = state.load(config.app.state, config.app.spare, repair=False)
     orders = state.read_orders(config.app.state)
     facts = watcher.status_facts(config, memory, clock)
-    note = _note(config, root, clock)
+    note = watcher.read_note(config, clock)
     values = observe.read_env(config.app, clock.now())["values"]
     checks = observe.ask(config.app, values, 0.0, clock)
     newest = incident.latest(config.app.incidents)
@@ -153,21 +153,6 @@ def _instances(config: Config) -> dict[str, int] | None:
     except balancer.BalancerError:
         serving = 0
     return {"serving": serving, "of": config.app.balancer.instances}
-
-
-def _note(config: Config, root: str, clock: Clock) -> dict[str, Any]:
-    """What the watcher left: {alive, age in seconds or None, pid, problems, hold: why it does nothing, or ""}."""
-    nothing: dict[str, Any] = {"alive": False, "age": None, "pid": 0, "problems": [], "hold": ""}
-    try:
-        with open(watcher.note_path(root, config.app.name), encoding="utf-8") as stream:
-            note = json.load(stream)
-        age = state.age(note["at"], state.moment(clock.now(), clock.monotonic()))
-        lives = age < watcher.METRICS_SECONDS + config.silence or is_locked(config.app.lock)
-        os.kill(int(note["pid"]), 0)
-        told = {"problems": list(note["problems"]), "hold": str(note["hold"])}
-        return {"alive": lives, "age": round(age, 1), "pid": note["pid"], **told}
-    except (OSError, ValueError, KeyError, TypeError):
-        return nothing
 
 
 def _status_text(told: Mapping[str, Any]) -> str:

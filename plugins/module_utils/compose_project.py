@@ -47,9 +47,10 @@ class Plan(NamedTuple):
     host: Host
 
 
-def install(app: App, compose: str, table: Any, check: bool) -> dict[str, Any]:
+def install(app: App, compose: str | None, table: Any, check: bool) -> dict[str, Any]:
     """Write compose.yaml (byte for byte ``compose``) and compose.hardened.yaml, when they pass together.
 
+    :arg compose: None for the one that is there already: it stays.
     :arg table: `compose_app_services`, as it stands in the inventory.
     :arg check: say what would change, and change nothing. Then a host without an engine, or without the env that the
         compose file needs, is no error: the overlay is not known, and the notes say so.
@@ -60,6 +61,11 @@ def install(app: App, compose: str, table: Any, check: bool) -> dict[str, Any]:
     :raises LockHeld, OSError: nothing was written.
     """
     services = overlay.read_table(table)
+    if compose is None:
+        compose = _read(os.path.join(app.directory, USER_FILE))
+    if compose is None:
+        reason = f"does not exist in {app.directory}, so nothing was promoted to this host yet"
+        raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
     if not compose.strip():
         raise OverlayError(USER_FILE, "is empty", "give the text of the app's compose file")
     plan, why_not = _try_plan(app, compose, services, check)

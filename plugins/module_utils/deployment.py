@@ -37,7 +37,8 @@ class How(NamedTuple):
     """How to deploy. `build`: the images of services that have a build section; `pull`: those of the others, although
     they are on this host; `plan`: the pace, behind a balancer; `by`: who deploys, for the record.
 
-    `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone.
+    `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone. `images`:
+    the release is made of exactly these, {service: image id}; `origin`: where they come from, {host, release}.
     """
 
     build: bool = True
@@ -46,6 +47,8 @@ class How(NamedTuple):
     plan: rollout.Plan = rollout.Plan()
     say: Callable[[str], None] = lambda _text: None
     alive: Callable[[], None] = _silent
+    images: Mapping[str, str] = {}
+    origin: Mapping[str, str] = {}
 
 
 AS_IT_IS = How()
@@ -162,16 +165,18 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     except engine.EngineError as error:
         raise DeployError(redact(str(error), secrets)) from error
 
-    contexts = release.contexts(model)
+    # What is not built here does not come from the folders here, whatever lies in them.
+    contexts = release.contexts(model) if how.build else {}
     # An earlier release's images were built from its own source, whatever lies in the folders now.
     source = str(to["source"]) if to else release.source_fingerprint(contexts)
     wanted = release.describe(app.directory, app.env, hashes, source)
     good = release.last_good(app.directory)
+    compared = wanted if how.build or to or good is None else {**wanted, "source": good["source"]}
     try:
-        if not check:
+        if not check and not how.images:
             _pull(project, model, good, how, secrets)
-        others = moved(model, good, how.build)
-        differences = _differences(wanted, good, instances, app.balancer) + others
+        others = moved(model, good, how.build) + _other_images(how.images, good)
+        differences = _differences(compared, good, instances, app.balancer) + others
         if not differences:
             if app.balancer and not check:
                 balancer.start(app)
@@ -188,7 +193,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     if check:
         return would(differences)
     loosening: list[str] = []
-    same = good is not None and all(wanted[key] == good[key] for key in ("files", "env", "source", "services"))
+    same = good is not None and all(compared[key] == good[key] for key in ("files", "env", "source", "services"))
     same = same and not others
     try:
         how = how._replace(build=how.build and bool(contexts))
@@ -196,10 +201,12 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
             failure, checks = _roll(app, project, how, good, same, clock)
         else:
             failure, checks = _switch(app, project, how, clock)
+        failure = failure or _strangers(project, how.images)
         if failure:
             loosening = _hints(project, secrets)
         else:
-            name = _record(app, project, {**wanted, "contexts": contexts, "by": how.by}, clock, to)
+            known = {**wanted, "contexts": contexts, "by": how.by, **_origin(how, good, bool(others))}
+            name = _record(app, project, known, clock, to)
             rollout.finish(app)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
     except Exception as error:
@@ -308,8 +315,42 @@ def _require_ports(app: App, model: Mapping[str, Any], instances: list[dict[str,
             )
 
 
+def _other_images(images: Mapping[str, str], good: Mapping[str, Any] | None) -> list[str]:
+    """Say which of the images that a release is to be made of the last good one is not made of."""
+    if good is None:
+        return []
+    return [
+        f"the image of service {service} differs from release {good['id']}"
+        for service, image in sorted(images.items())
+        if good["images"].get(service) != image
+    ]
+
+
+def _strangers(project: engine.Project, images: Mapping[str, str]) -> str:
+    """Say which containers are made of other images than they have to be, "" when none is."""
+    if not images:
+        return ""
+    found = {(item["service"], item["digest"]) for item in project.containers()}
+    wrong = sorted({service for service, _image in found ^ set(images.items())})
+    return f"other images run than those that were asked for: {', '.join(wrong)}" if wrong else ""
+
+
+def _origin(how: How, good: Mapping[str, Any] | None, others: bool) -> dict[str, Any]:
+    """Where the images come from. A new env or overlay does not change that, `others` than before do."""
+    known = {} if how.build or others else (good or {}).get("promoted_from", {})
+    found = dict(how.origin or known)
+    return {"promoted_from": found} if found else {}
+
+
 def _build(project: engine.Project, how: How) -> str:
     """Build the images, where there is something to build; say why that failed, "" when it did not."""
+    if how.images:
+        services = project.config().get("services") or {}
+        names = {name: (services.get(name) or {}).get("image") or f"{project.app}-{name}" for name in how.images}
+        # A name with a digest cannot be given, and means the same image wherever it is pulled.
+        pins = {name: name for name in names.values() if "@" in name}
+        tagged = project.put_back_images({"images": how.images, "names": names, "pins": pins})
+        return f"docker tag failed: {tagged.reason}" if tagged.code else ""
     if not how.build:
         return ""
     how.say("building the images")

@@ -378,6 +378,45 @@ def repository(name: str) -> str:
     return bare
 
 
+def image_facts(images: Iterable[str], timeout: float = 10.0) -> dict[str, dict[str, Any]]:
+    """Return {image: {bytes, platform}} of those of the named images that are on this host."""
+    wanted = sorted(set(images))
+    if not wanted:
+        return {}
+    asked = run(["docker", "image", "inspect", *wanted], timeout)
+    # For one that is not there inspect exits 1, yet it prints the others.
+    try:
+        documents = json.loads(asked.out)
+    except ValueError:
+        raise EngineError(f"docker image inspect failed: {asked.reason}") from None
+    return {
+        str(one["Id"]): {"bytes": int(one.get("Size") or 0), "platform": f"{one.get('Os')}/{one.get('Architecture')}"}
+        for one in documents
+    }
+
+
+def platform(timeout: float = 10.0) -> str:
+    """Return what the engine runs images of: "linux/amd64"."""
+    asked = run(["docker", "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"], timeout)
+    if asked.code:
+        raise EngineError(f"the Docker engine does not answer: {asked.reason}. Try: systemctl status docker")
+    return asked.out.strip()
+
+
+def save_images(images: Sequence[str], path: str, timeout: float = 3600.0) -> None:
+    """Write images, by id, into one archive."""
+    saved = run(["docker", "save", "--output", path, *images], timeout)
+    if saved.code:
+        raise EngineError(f"docker save failed: {saved.reason}")
+
+
+def load_images(path: str, timeout: float = 3600.0) -> None:
+    """Read the images of an archive. They have no name afterwards."""
+    loaded = run(["docker", "load", "--quiet", "--input", path], timeout)
+    if loaded.code:
+        raise EngineError(f"docker load failed: {loaded.reason}")
+
+
 def seconds_since(text: str, now: float) -> float | None:
     """Seconds from one of the engine's RFC 3339 times to `now` (epoch s); None for "never" (the year 1) or no time.
 

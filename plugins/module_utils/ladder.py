@@ -67,7 +67,8 @@ NEXT_STEP = {
     "config_damaged": "Have playbooks/site.yml write the compose files anew: it validates them first.",
     "balancer_down": "Read why HAProxy does not start (journalctl -u haproxy -n 20), and run playbooks/site.yml.",
     "port_taken": "Stop the process that holds the port, or publish the app on another one.",
-    "image_missing": "Deploy anew with playbooks/site.yml: it builds or pulls the image.",
+    "image_missing": "Deploy anew with playbooks/site.yml, which builds or pulls the image, or with "
+    "playbooks/promote.yml, which brings it from staging.",
     "upstream_down": "Do not restart the app: it is not at fault. Look at the service that is named.",
     "overloaded": "Do not restart the app. Find what keeps the host busy (top), or give it more.",
     "out_of_memory": "Raise the service's memory in compose_app_services, or find the leak with the logs kept.",

@@ -633,6 +633,7 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
             {"id": one["id"], "time": one.get("time", ""), "by": one.get("by", ""), "images": one["images"]}
             for one in release.known(app.directory)
         ],
+        "promoted_from": (good or {}).get("promoted_from", {}),
         "env_fingerprint": facts["env"]["fingerprint"],
         "env_findings": facts["env"]["findings"],
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,

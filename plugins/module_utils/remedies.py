@@ -40,9 +40,11 @@ def _start(project: Project, build: bool, anew: bool, services: Sequence[str] = 
     a build that fails (its registry is down, too) must not stop a recovery.
     """
     good = release.last_good(project.directory)
+    # What was not built here has no source here: one that lies about is another release's.
+    build = build and (good is None or bool(good["contexts"]))
     if good is not None and project.put_back_images(good).code == 0:
         _succeed(project.up(anew=anew, services=services), "docker compose up:")
-        if good["source"] == release.source_fingerprint(good["contexts"]):
+        if not good["contexts"] or good["source"] == release.source_fingerprint(good["contexts"]):
             return ""
         return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
     started = project.up(build=build, anew=anew, services=services)

@@ -18,7 +18,7 @@ from typing import Any, Callable
 from . import alerts, balancer, engine, host, metrics, observe, probe, rollout, state, web
 from .agent_config import Config
 from .diagnosis import DISK_FULL_BYTES
-from .files import LockHeld, atomic_write, hold_lock
+from .files import LockHeld, atomic_write, hold_lock, is_locked
 from .ladder import TOUCHING
 from .observe import Clock, Seen
 from .recovery import BEGUN, Watch, recover
@@ -450,6 +450,21 @@ class Watcher:
 def note_path(root: str, name: str) -> str:
     """Where a watcher leaves a note for `selfheal status`."""
     return os.path.join(root, "run/selfheal", f"{name}.json")
+
+
+def read_note(config: Config, clock: Clock) -> dict[str, Any]:
+    """What the watcher left: {alive, age in seconds or None, pid, problems, hold: why it does nothing, or ""}."""
+    nothing: dict[str, Any] = {"alive": False, "age": None, "pid": 0, "problems": [], "hold": ""}
+    try:
+        with open(note_path(config.app.root, config.app.name), encoding="utf-8") as stream:
+            note = json.load(stream)
+        age = state.age(note["at"], state.moment(clock.now(), clock.monotonic()))
+        lives = age < METRICS_SECONDS + config.silence or is_locked(config.app.lock)
+        os.kill(int(note["pid"]), 0)
+        told = {"problems": list(note["problems"]), "hold": str(note["hold"])}
+        return {"alive": lives, "age": round(age, 1), "pid": note["pid"], **told}
+    except (OSError, ValueError, KeyError, TypeError):
+        return nothing
 
 
 def _last_good(root: str, name: str) -> float | None:

@@ -62,6 +62,16 @@ options:
         V(previous) for the newest one before the one that serves that nobody has rolled back from.
     type: str
     default: ""
+  images:
+    description:
+      - What the release has to be made of, service to image id, and of nothing else; one that is not is taken back.
+        They have to be on the host already, and nothing is built.
+    type: dict
+    default: {}
+  promoted_from:
+    description: Where O(images) come from, C(host) and C(release), for the release's record.
+    type: dict
+    default: {}
 seealso:
   - module: christmas.selfheal.compose_files
 """
@@ -144,6 +154,8 @@ def main() -> None:
             "drain_timeout": {"type": "float", "default": 30.0},
             "watch_seconds": {"type": "float", "default": 10.0},
             "release": {"type": "str", "default": ""},
+            "images": {"type": "dict", "default": {}},
+            "promoted_from": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -159,7 +171,8 @@ def main() -> None:
             files.atomic_write(progress_path(given["app"]), lines.encode(), mode=0o644)
 
     plan = rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"])
-    how = deployment.How(given["build"], given["pull"], given["by"], plan, say, alive)
+    build, pull = (given[name] and not given["images"] for name in ("build", "pull"))
+    how = deployment.How(build, pull, given["by"], plan, say, alive, given["images"], given["promoted_from"])
     try:
         app = app_door.app_of(given)
         if given["release"]:

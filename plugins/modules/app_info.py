@@ -68,6 +68,9 @@ app_info:
       description: The releases that are recorded, oldest first, each with C(id), C(time) and C(images).
       type: list
       elements: dict
+    promoted_from:
+      description: Where the last good release was promoted from, C(host) and C(release); empty when it was not.
+      type: dict
     env_fingerprint:
       description: Short SHA-256 of the C(.env) in force.
       type: str

@@ -40,10 +40,9 @@ options:
     type: path
   compose:
     description:
-      - Text of the user's compose file.
+      - Text of the user's compose file. When not given, the C(compose.yaml) that is on the host stays as it is.
       - The lookup P(ansible.builtin.file#lookup) takes off the last line end unless it is told V(rstrip=false).
     type: str
-    required: true
   services:
     description:
       - What the inventory says about each service, by its name, usually the variable C(compose_app_services). A
@@ -157,7 +156,7 @@ def main() -> None:
         argument_spec={
             "app": {"type": "str", "required": True},
             "directory": {"type": "path"},
-            "compose": {"type": "str", "required": True},
+            "compose": {"type": "str"},
             "services": {"type": "dict", "default": {}},
             "balancer": {"type": "dict", "default": {}},
         },

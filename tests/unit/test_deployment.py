@@ -1,6 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which release a rollback goes to, and that it is that one that is deployed. The rest is molecule's."""
+"""Which release a rollback goes to, and that it is that one that is deployed; what a promotion is made of. The rest is
+molecule's.
+"""
 
 from __future__ import annotations
 
@@ -99,6 +101,36 @@ def test_a_dry_run_of_a_rollback_says_where_it_would_go(app: App, monkeypatch: p
     monkeypatch.setattr(rollout, "restore_files", lambda *_: pytest.fail("files were touched"))
     told = deployment.roll_back(app, "", deployment.AS_IT_IS, check=True)
     assert (told["changed"], told["to"]) == (True, "2")
+
+
+@pytest.mark.parametrize(("build", "counts"), [(True, True), (False, False)], ids=["built here", "not built here"])
+def test_what_is_not_built_here_has_no_source_here(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: bool, counts: bool
+) -> None:
+    (tmp_path / "app.py").write_text("another release", encoding="utf-8")
+    model = {"services": {"web": {"build": {"context": str(tmp_path)}}}}
+    monkeypatch.setattr(engine.Project, "config", lambda _: model)
+    with pytest.raises(Deployed) as found:
+        deployment.deploy(app, deployment.How(build=build))
+    assert (str(found.value) != release.source_fingerprint({})) == counts
+
+
+def test_a_promotion_that_runs_other_images_than_staging_takes_itself_back(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = {"service": "web", "digest": "image of 3", "state": "running", "name": "web", "config_hash": ""}
+    wanted = {"files": {}, "env": "kept", "source": "source 3", "services": {}, "fingerprint": "x"}
+    monkeypatch.setattr(release, "describe", lambda *_: wanted)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: [{**running, "job_done": False}])
+    monkeypatch.setattr(release, "last_good", lambda _: {**SERVING, "services": {}, "names": {}})
+    monkeypatch.setattr(deployment, "_require_ports", lambda *_: None)
+    monkeypatch.setattr(deployment, "_switch", lambda *_: ("", {"ok": True, "summary": ""}))
+    monkeypatch.setattr(deployment, "_record", lambda *_: pytest.fail("it was recorded"))
+    monkeypatch.setattr(deployment, "_hints", lambda *_: [])
+    monkeypatch.setattr(deployment, "_put_back", lambda *_: "it is put back")
+    how = deployment.How(build=False, images={"web": "image of staging"})
+    with pytest.raises(deployment.DeployError, match=r"(?s)other images run .*: web.*it is put back"):
+        deployment.deploy(app, how)
 
 
 SERVICES = {"services": {"web": {"image": "shop:1", "build": "."}, "db": {"image": "ghcr.io/acme/db:2"}}}

@@ -33,12 +33,24 @@ LAYERS: dict[str, set[str]] = {
     "formats": {"app", "dotenv", "files", "redact"},
     "read": {"balancer", "checks", "engine", "host", "kernel", "probe", "prober", "supabase", "web"},
     "decide": {
-        *("diagnosis", "hints", "ladder", "overlay", "placeholders", "secret_rules"),
+        *("diagnosis", "hints", "ladder", "overlay", "placeholders", "promotion", "secret_rules"),
         *("services_table", "supabase_keys", "value_rules", "variable_table"),
     },
     "act": {"env_store", "host_files", "release", "remedies"},
     "record": {"alerts", "drills", "incident", "metrics", "report", "state"},
-    "loop": {"agent_config", "compose_project", "deployment", "observe", "recovery", "rollout", "watcher"},
+    "loop": {
+        *(
+            "agent_config",
+            "compose_project",
+            "deployment",
+            "image_archive",
+            "observe",
+            "recovery",
+            "rollout",
+            "staging",
+        ),
+        "watcher",
+    },
     # The agent's command, and what modules share.
     "door": {"agent", "ansible_door", "app_door", "env_door"},
 }

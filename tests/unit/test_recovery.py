@@ -314,7 +314,8 @@ def test_a_build_that_fails_does_not_stop_the_recovery(world: World) -> None:
 def test_a_source_that_passed_no_gate_is_not_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.deploy(GOOD)
     world.container = None
-    good = {"id": "r1", "images": {}, "names": {}, "files": {}, "contexts": {}, "env": "", "source": "what passed"}
+    good = {"id": "r1", "images": {}, "names": {}, "files": {}, "env": "", "source": "what passed"}
+    good["contexts"] = {"backend": "/opt/shop"}
     monkeypatch.setattr(release, "last_good", lambda _: good)
     outcome = recover(world)
     assert outcome["healthy"]

@@ -157,3 +157,22 @@ def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tm
     remedies.last_good_release(app, 0.0)
     assert (directory / "compose.yaml").read_text(encoding="utf-8") == "good"
     assert (directory / "compose.yaml.replaced").read_text(encoding="utf-8") == "mine, edited at 01:00"
+
+
+@pytest.mark.parametrize(("contexts", "built"), [({}, [False]), ({"web": "/opt/shop"}, [True])], ids=["no", "yes"])
+def test_only_what_was_built_here_is_built_in_a_recovery(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contexts: dict[str, str], built: list[bool]
+) -> None:
+    """A host that lives from promotions may still hold the source of another release."""
+    done: list[bool] = []
+
+    def up(_: Any, build: bool = False, **__: Any) -> engine.Result:
+        done.append(build)
+        return engine.Result(0, "", "")
+
+    good = {"id": "r1", "images": {"web": "gone"}, "names": {"web": "shop"}, "contexts": contexts, "source": ""}
+    monkeypatch.setattr(release, "last_good", lambda _: good)
+    monkeypatch.setattr(engine, "run", lambda *_, **__: engine.Result(1, "", "no such image"))
+    monkeypatch.setattr(engine.Project, "up", up)
+    remedies.recreate(App("shop", root=str(tmp_path)), build=True)
+    assert done == built

@@ -1,0 +1,161 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""May a release go on from staging to production? Pure: facts in, the reasons that refuse it out, all at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+ROOM_LEFT = 256 * 1024 * 1024
+"""What has to stay free on a file system that images are written to, in bytes."""
+# So many incidents are named, the newest; of the others their number.
+_SHOWN = 5
+
+
+class Refusal(NamedTuple):
+    """One reason why a release does not go to production, and what to do about it."""
+
+    reason: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}. Do: {self.fix}"
+
+
+def refusals(facts: Mapping[str, Any], soak: float) -> list[Refusal]:
+    """Every reason that refuses the promotion, [] when it may go.
+
+    :arg facts: of the staging host (`staging.read_facts`): {app, engine: why it does not answer or "", busy: who
+        deploys or recovers there or "", release: {id, images, names} or None, serving (s since it became the last good
+        one), missing: [its images that are gone], changed: [its compose files that are not what they were], mounted:
+        [files of the project that its containers mount], incidents: [{id, cause, open, ago (s since it was over)}],
+        watcher: {alive, since (s for which it has been kept running)}, paused: {left (s), reason, ago (s since it
+        ended)} or None, probe: {ok, summary}, env: findings, instances: [facts of `engine.instance`]}.
+    :arg soak: for how long the release has to have run healthy, in seconds.
+    """
+    if facts["release"] is None:
+        fix = "deploy there first, with playbooks/deploy.yml -i inventory/staging"
+        return [Refusal("no release has passed its gate there yet", fix)]
+    return [
+        *_busy(facts),
+        *_too_young(facts, soak),
+        *_incidents(facts, soak),
+        *_unwatched(facts, soak),
+        *_not_as_recorded(facts),
+        *_unhealthy(facts),
+    ]
+
+
+def _busy(facts: Mapping[str, Any]) -> Iterator[Refusal]:
+    if facts["busy"]:
+        yield Refusal(f"something goes on there just now: {facts['busy']}", "run promote.yml again when it has ended")
+
+
+def _too_young(facts: Mapping[str, Any], soak: float) -> Iterator[Refusal]:
+    serving = float(facts["serving"])
+    if serving < soak:
+        yield Refusal(
+            f"it has served for {minutes(serving)}, and {minutes(soak)} are asked for",
+            f"wait {minutes(soak - serving)} more, or ask for fewer promote_soak_minutes",
+        )
+
+
+def _incidents(facts: Mapping[str, Any], soak: float) -> Iterator[Refusal]:
+    folder = f"/var/lib/selfheal/{facts['app']}/incidents"
+    found = [one for one in facts["incidents"] if one["open"] or one["ago"] < soak]
+    for one in found[:_SHOWN]:
+        when = "is open" if one["open"] else f"was over {minutes(one['ago'])} ago"
+        fix = f"read {folder}/{one['id']}/incident.md there, and find out whether the release is to blame; "
+        fix += "selfheal status says what it waits for" if one["open"] else f"then wait {minutes(soak - one['ago'])}"
+        yield Refusal(f"incident {one['id']} ({one['cause']}) {when}", fix)
+    if len(found) > _SHOWN:
+        yield Refusal(f"{len(found) - _SHOWN} more incidents before those", "selfheal incidents there lists them")
+
+
+def _unwatched(facts: Mapping[str, Any], soak: float) -> Iterator[Refusal]:
+    watcher, paused, unit = facts["watcher"], facts["paused"], f"selfheal@{facts['app']}"
+    if not watcher["alive"]:
+        fix = f"systemctl status {unit}.timer {unit}.service there; playbooks/site.yml sets it up"
+        yield Refusal("the watcher does not run, so nobody has seen how it was", fix)
+    elif watcher["since"] < soak:
+        fix = f"wait {minutes(soak - watcher['since'])}"
+        yield Refusal(f"the watcher has been there for {minutes(watcher['since'])} only", fix)
+    if paused and paused["left"] > 0:
+        fix = f"selfheal resume there, then wait {minutes(soak)}"
+        yield Refusal(f"healing is paused there: {paused['reason']}", fix)
+    elif paused and paused["ago"] < soak:
+        yield Refusal(
+            f"a person paused or resumed healing there {minutes(paused['ago'])} ago",
+            f"wait {minutes(soak - paused['ago'])}",
+        )
+
+
+def _not_as_recorded(facts: Mapping[str, Any]) -> Iterator[Refusal]:
+    good, again = facts["release"], "deploy it there again, with playbooks/deploy.yml"
+    for name in facts["changed"]:
+        yield Refusal(f"{name} is not that of the release any more", again)
+    for service in facts["missing"]:
+        yield Refusal(f"the image of service {service} is gone from that host", again)
+    if facts["engine"]:
+        yield Refusal(f"the Docker engine there does not answer: {facts['engine']}", "systemctl status docker there")
+        return
+    for service, image in sorted(good["images"].items()):
+        mine = [item for item in facts["instances"] if item["service"] == service]
+        other = [item["name"] for item in mine if item["digest"] != image]
+        idle = [f"{item['name']} is {item['state']}" for item in mine if _idle(item)]
+        if other:
+            yield Refusal(f"{', '.join(other)} runs another image than the release", again)
+        if idle:
+            yield Refusal(", ".join(idle), "playbooks/recover.yml -i inventory/staging")
+        if not mine:
+            yield Refusal(f"service {service} has no container", again)
+    strange = sorted({item["name"] for item in facts["instances"] if item["service"] not in good["images"]})
+    if strange:
+        yield Refusal(f"{', '.join(strange)} is no part of the release", again)
+    if facts["mounted"]:
+        yield Refusal(
+            f"it mounts files of the project, which no image carries: {', '.join(facts['mounted'])}",
+            "copy them in the Dockerfile, or write them as `configs: content:` in the compose file",
+        )
+
+
+def _idle(item: Mapping[str, Any]) -> bool:
+    return item["state"] != "running" and not item["job_done"]
+
+
+def _unhealthy(facts: Mapping[str, Any]) -> Iterator[Refusal]:
+    for finding in facts["env"]:
+        yield Refusal(f"the env there: {finding['variable']}: {finding['reason']}", finding["fix"])
+    if not facts["probe"]["ok"]:
+        fix = "playbooks/status.yml -i inventory/staging says more, playbooks/recover.yml ends it"
+        yield Refusal(f"it does not pass its checks now: {facts['probe']['summary']}", fix)
+
+
+def lacking_room(wanted: Sequence[tuple[str, int]], disks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say on which file systems there is not enough room.
+
+    :arg wanted: (path, bytes that are going to be written there); paths of one file system add up.
+    :arg disks: path → {device, free_bytes}.
+    """
+    sums: dict[Any, int] = {}
+    for path, size in wanted:
+        sums[disks[path]["device"]] = sums.get(disks[path]["device"], 0) + size
+    found: dict[Any, str] = {}
+    for path, _size in wanted:
+        disk = disks[path]
+        needed = sums[disk["device"]] + ROOM_LEFT
+        if disk["free_bytes"] < needed:
+            found.setdefault(disk["device"], f"{path}: {mib(disk['free_bytes'])} free, {mib(needed)} needed")
+    return list(found.values())
+
+
+def mib(size: float) -> str:
+    """Bytes for a person: "113 MiB"."""
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def minutes(seconds: float) -> str:
+    """Seconds for a person: "1.5 min", "40 s"."""
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{max(0, math.ceil(seconds))} s"

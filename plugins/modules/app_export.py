@@ -1,0 +1,97 @@
+#!/usr/bin/python
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_export
+short_description: Say what of an app may go from staging to production
+version_added: 0.1.0
+description:
+  - Runs on the staging host, and goes by what that host knows of the app, in C(/etc/selfheal/<app>.json) and in its
+    records. Changes nothing.
+  - Fails, with every reason and what to do about it, when the last good release has not run healthy for
+    O(soak_minutes), or is not what runs now.
+  - Returns nothing of the env.
+author: christmas.selfheal contributors
+extends_documentation_fragment:
+  - christmas.selfheal.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  app:
+    description: Name of the app; the compose project and everything on the host are keyed by it.
+    type: str
+    required: true
+  soak_minutes:
+    description:
+      - Minutes for which the release has to have served, watched, without a pause and without an incident.
+    type: float
+    default: 60
+seealso:
+  - module: christmas.selfheal.image_archive
+  - module: christmas.selfheal.app_deploy
+"""
+
+EXAMPLES = r"""
+- name: What may go to production
+  christmas.selfheal.app_export:
+    app: shop
+    soak_minutes: 60
+  register: offer
+"""
+
+RETURN = r"""
+host:
+  description: Name of the staging host.
+  returned: success
+  type: str
+release:
+  description: Id of the release there.
+  returned: success
+  type: str
+serving:
+  description: For how long it has served.
+  returned: success
+  type: str
+compose:
+  description: Text of its C(compose.yaml).
+  returned: success
+  type: str
+images:
+  description: What it is made of, each with C(service), C(id), C(bytes), C(platform).
+  returned: success
+  type: list
+  elements: dict
+refusals:
+  description: Why it does not go on, each with C(reason) and C(fix).
+  returned: failure
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config, ansible_door, app_door, staging
+
+
+def main() -> None:
+    """Judge, exit."""
+    module = AnsibleModule(
+        argument_spec={"app": {"type": "str", "required": True}, "soak_minutes": {"type": "float", "default": 60.0}},
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(changed=False, **staging.offer(module.params["app"], 60.0 * module.params["soak_minutes"]))
+    except staging.PromotionRefused as error:
+        ansible_door.fail(module, error, refusals=[one._asdict() for one in error.refusals])
+    except (*app_door.EXPECTED, agent_config.ConfigError) as error:
+        ansible_door.fail(module, error)
+
+
+if __name__ == "__main__":
+    main()
