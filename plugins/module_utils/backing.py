@@ -80,7 +80,8 @@ POOL_WAIT = 10
 # It says nothing of the database behind the pool: that may be down without the pool being at fault, and the app has to
 # be able to start all the same. An image without a client of PostgreSQL shows at least that it listens.
 _POOL_TEST = (
-    f"if command -v pg_isready >/dev/null; then exec pg_isready -q -h 127.0.0.1 -p {POOL_PORT} -U pool -d pgbouncer;"
+    f"if command -v pg_isready >/dev/null; then exec pg_isready -q -h 127.0.0.1 -p {POOL_PORT}"
+    ' -U "$DATABASE_USER" -d pgbouncer;'
     f" else grep -q ':{POOL_PORT:04X} 0*:0000 0A' /proc/net/tcp; fi"
 )
 _CACHE_TEST = '[ "$(redis-cli -t 3 ping)" = PONG ]'
