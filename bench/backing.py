@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a connection pool and a cache behind the app are good for, measured beside doing without.
 
-On a lab host of its own. The pool: 200 clients keep a connection each and ask as fast as they get answers, statements of
-5 ms, through PgBouncer and straight to PostgreSQL (which takes 100, as Debian has it); its connections are counted.
+On a lab host of its own. The pool: 200 clients keep a connection each and ask as fast as they get answers, statements
+of 5 ms, through PgBouncer and straight to PostgreSQL (100 connections, as Debian has it); those of it are counted.
 The cache: users read from the app, with it, while it is stopped and started, and without one. A read takes the database
 20 ms longer than the lab's few rows do, as one that joins, or that lies in another region, does.
 

@@ -79,12 +79,19 @@ POOL_WAIT = 10
 
 # It says nothing of the database behind the pool: that may be down without the pool being at fault, and the app has to
 # be able to start all the same. An image without a client of PostgreSQL shows at least that it listens.
-_POOL_TEST = (
-    f"if command -v pg_isready >/dev/null; then exec pg_isready -q -h 127.0.0.1 -p {POOL_PORT}"
+_POOL_ANSWERS = (
+    f"if command -v pg_isready >/dev/null; then pg_isready -q -t 3 -h 127.0.0.1 -p {POOL_PORT}"
     ' -U "$DATABASE_USER" -d pgbouncer;'
     f" else grep -q ':{POOL_PORT:04X} 0*:0000 0A' /proc/net/tcp; fi"
 )
-_CACHE_TEST = '[ "$(redis-cli -t 3 ping)" = PONG ]'
+# While it reads its log it answers, and something else.
+_CACHE_ANSWERS = 'said=$(timeout 3 redis-cli ping) && { [ "$said" = PONG ] || exit 1; }'
+# Docker restarts what has ended, and never what hangs; the watcher asks the app alone. So what has been well and
+# then does not answer twice in a row is ended from within, by its own user, and its restart policy starts it.
+_HEALTH = (
+    "if {answers}; then : >/tmp/well; rm -f /tmp/sick; exit 0; fi;"
+    " [ ! -e /tmp/sick ] || kill -9 -1; [ ! -e /tmp/well ] || : >/tmp/sick; exit 1"
+)
 
 
 class Backing(NamedTuple):
@@ -164,14 +171,14 @@ def join(backing: Backing | None, table: Mapping[str, Service], project: Mapping
     if backing.cache_image:
         # Not depended on: the app has to work without it, and to start while it does not.
         environment.update(REDIS_HOST=CACHE, REDIS_PORT=str(CACHE_PORT))
-        joined.table[CACHE] = _row(joined.table.get(CACHE), {"user": "redis", "memory": CACHE_MEMORY}, _CACHE_TEST)
+        joined.table[CACHE] = _row(joined.table.get(CACHE), {"user": "redis", "memory": CACHE_MEMORY}, _CACHE_ANSWERS)
         joined.lines[CACHE] = [*_cache(backing, joined.table[CACHE]), *networks]
         joined.volumes.extend([CACHE_VOLUME] if backing.persistent else [])
     if backing.pool_image:
         environment.update(DATABASE_HOST=POOL, DATABASE_PORT=str(POOL_PORT))
         # It writes nothing but what is in its tmpfs, so any user will do, whatever the image.
         said = {"user": "65532:65532", "memory": POOL_MEMORY}
-        joined.table[POOL] = _row(joined.table.get(POOL), said, _POOL_TEST)
+        joined.table[POOL] = _row(joined.table.get(POOL), said, _POOL_ANSWERS)
         joined.lines[POOL] = [*_pool(backing), *networks]
         joined.lines[backing.service] += ["depends_on:", f"  {POOL}: {{condition: service_healthy}}"]
     joined.lines[backing.service] += [
@@ -181,10 +188,10 @@ def join(backing: Backing | None, table: Mapping[str, Service], project: Mapping
     return joined
 
 
-def _row(row: Service | None, said: dict[str, Any], test: str) -> Service:
+def _row(row: Service | None, said: dict[str, Any], answers: str) -> Service:
     """What is said of such a service, unless the inventory says otherwise."""
     row = row or Service({}, {})
-    # Often: whoever waits for it is the app, or a person.
+    test = _HEALTH.replace("{answers}", answers)
     health = {"test": ["CMD-SHELL", _escaped(test)], "interval": "10s", "timeout": "5s"}
     told = {**said, **row.said, "healthcheck": {**health, **row.said.get("healthcheck", {})}}
     return Service(told, row.loosened)

@@ -121,6 +121,13 @@ def leaking(text: str) -> list[str]:
     return [name for name, value in PLAIN.items() if value in text]
 
 
+def signal(host: Any, name: str, container: str) -> None:
+    """Send a signal to what a container is for; `docker kill` sends it to its init alone."""
+    program = {CACHE: "redis-server", POOL: "pgbouncer"}[container]
+    pids = host.check_output(f"docker top {container} -eo pid,comm").splitlines()
+    host.check_output(f"kill -{name} {' '.join(line.split()[0] for line in pids if line.split()[1] == program)}")
+
+
 def cache_state(ask: Ask) -> str:
     return str(ask("/health")[1]["dependencies"]["cache"]["status"])
 
@@ -201,9 +208,12 @@ def test_without_the_cache_no_request_fails_and_the_next_deploy_brings_it_back(
     backend = containers()[BACKEND]["State"]["StartedAt"]
     with Users(ask) as users:
         time.sleep(1)
-        host.check_output(f"docker kill -s STOP {CACHE}")
+        signal(host, "STOP", CACHE)
+        until(lambda: cache_state(ask) == "down", 5)
         time.sleep(1)
-        host.check_output(f"docker kill -s CONT {CACHE} && docker stop -t 1 {CACHE}")
+        signal(host, "CONT", CACHE)
+        until(lambda: cache_state(ask) == "ok", 5)
+        host.check_output(f"docker stop -t 1 {CACHE}")
         until(lambda: cache_state(ask) == "down", 5)
         time.sleep(2)
         ended = play("deploy.yml")
@@ -240,14 +250,21 @@ def test_a_pool_that_is_gone_is_brought_back_by_the_host(
     assert (after[BACKEND], after[CACHE]) == (before[BACKEND], before[CACHE])
 
 
+def test_a_pool_that_hangs_ends_itself_and_is_started(
+    host: Any, ask: Ask, containers: Callable[[], dict[str, Any]]
+) -> None:
+    before = containers()[POOL]["State"]["StartedAt"]
+    signal(host, "STOP", POOL)
+    until(lambda: containers()[POOL]["State"]["StartedAt"] != before, 40)
+    until(lambda: ask("/health")[0] == 200 and ask("/api/gifts")[0] == 200, 10)
+
+
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
         pytest.param({"REDIS_PASSWORD": "your-redis-password"}, "REDIS_PASSWORD", id="placeholder"),
-        pytest.param({"REDIS_PASSWORD": "k3Yd9mZ6v"}, "of at least 16 characters", id="short"),
         pytest.param({"REDIS_PASSWORD": '"k0Yd3mZ6v9yBq8eThWmZq4t7"'}, "REDIS_PASSWORD", id="quotes around it"),
         pytest.param({"REDIS_PASSWORD": ""}, "REDIS_PASSWORD", id="missing"),
-        pytest.param({"DATABASE_PORT": "54321x"}, "DATABASE_PORT", id="no port"),
     ],
 )
 def test_a_value_that_is_no_good_is_refused_before_anything_is_touched(
