@@ -45,7 +45,7 @@ STATEMENT_SECONDS, READ_SECONDS = 0.005, 0.02
 SAMPLE = 0.2
 LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
 DATABASE = (f"{hosts.PREFIX}.9", 5432)
-BACKEND, CACHE = f"{APP}-backend-1", f"{APP}-cache-1"
+BACKEND, CACHE, POOL = (f"{APP}-{name}-1" for name in ("backend", "cache", "pool"))
 KINDS = {
     "pool": f"{CLIENTS} clients through PgBouncer",
     "straight": f"{CLIENTS} clients straight to PostgreSQL",
@@ -151,6 +151,9 @@ class Connections:
 
 def pooled(host: Host, kind: str, seconds: int) -> dict[str, Any]:
     """Let the clients read."""
+    if kind == "straight":
+        # The connections that it keeps for a minute would take the clients' place.
+        host.ask(f"docker restart -t 1 {POOL} && sleep 3")
     where = ("pool", 6432) if kind == "pool" else DATABASE
     statement = f"SELECT id, name FROM public.gifts, pg_sleep({STATEMENT_SECONDS})"
     with Connections(host.address) as connections:

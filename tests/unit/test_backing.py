@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,6 +161,19 @@ def test_a_limit_that_the_host_does_not_have_is_refused() -> None:
     whole = join(read_backing(BOTH), read_table({"cache": {"memory": "2G"}}), BACKEND)
     with pytest.raises(OverlayError, match=r"cache\.memory: 2G is more"):
         overlay.check_fit(whole.table, whole.project, 2, 1 << 30)
+
+
+def test_compose_lint_finds_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("compose_lint")
+    given = {"service": "backend", "cache": {"image": "redis:8.2-alpine"}, "pool": {"image": "pgbouncer:1.24.1"}}
+    whole = join(read_backing(given), read_table({"backend": {"healthcheck": {"test": ["CMD", "true"]}}}), BACKEND)
+    (tmp_path / "compose.yaml").write_text("services:\n  backend:\n    build: .\n")
+    text = render(whole.table, whole.project, (26, 1, 5), None, whole.lines, whole.volumes).text
+    (tmp_path / "compose.override.yaml").write_text(text)
+    argv = [sys.executable, "-m", "compose_lint", "check", "--fail-on", "low", "--format", "json"]
+    asked = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    assert "compose.override" in asked.stderr
 
 
 def test_behind_the_load_balancer_they_have_one_instance() -> None:
