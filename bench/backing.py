@@ -45,7 +45,8 @@ STATEMENT_SECONDS, READ_SECONDS = 0.005, 0.02
 SAMPLE = 0.2
 LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
 DATABASE = (f"{hosts.PREFIX}.9", 5432)
-BACKEND, CACHE, POOL = (f"{APP}-{name}-1" for name in ("backend", "cache", "pool"))
+PSQL = ["docker", "exec", "-i", LAB["lab_database"]["name"], "psql", "-qAt", "-v", "ON_ERROR_STOP=1"]
+BACKEND, CACHE = f"{APP}-backend-1", f"{APP}-cache-1"
 KINDS = {
     "pool": f"{CLIENTS} clients through PgBouncer",
     "straight": f"{CLIENTS} clients straight to PostgreSQL",
@@ -123,7 +124,7 @@ class Connections:
     def __enter__(self) -> Connections:
         query = f"SELECT count(*) FROM pg_stat_activity WHERE client_addr = '{self.address}'"
         self.process = subprocess.Popen(
-            ["docker", "exec", "-i", LAB["lab_database"]["name"], "psql", "-qAt", "-v", "ON_ERROR_STOP=1"],
+            PSQL,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -151,9 +152,10 @@ class Connections:
 
 def pooled(host: Host, kind: str, seconds: int) -> dict[str, Any]:
     """Let the clients read."""
-    if kind == "straight":
-        # The connections that it keeps for a minute would take the clients' place.
-        host.ask(f"docker restart -t 1 {POOL} && sleep 3")
+    # The connections that the pool keeps for a minute, and those of hosts that are gone, would take the clients' place.
+    leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{LAB['lab_database']['user']}'"
+    subprocess.run([*PSQL, "-c", leave], stdout=subprocess.DEVNULL, check=True)
+    time.sleep(2)
     where = ("pool", 6432) if kind == "pool" else DATABASE
     statement = f"SELECT id, name FROM public.gifts, pg_sleep({STATEMENT_SECONDS})"
     with Connections(host.address) as connections:
