@@ -126,3 +126,8 @@ bench-recovery: setup engine ## every fault, recovered by us and by what Debian 
 bench-deploy: setup engine ## good and bad deploys under load, and docker compose up; shorter: ARGS="--rounds 3 --plain-rounds 1"
 	@tools/venv .venv bench
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.deploy $(ARGS)
+
+.PHONY: bench-backing
+bench-backing: setup engine ## 200 clients on 20 connections of the database, and reads while the cache is stopped; shorter: ARGS="--rounds 1 --seconds 3"
+	@tools/venv .venv bench
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.backing $(ARGS)

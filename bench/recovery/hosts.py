@@ -96,7 +96,10 @@ def make(hosts: Sequence[Host]) -> None:
     told = {host.name: {"ansible_host": host.address, **host.extra} for host in hosts}
     INVENTORY.write_text(json.dumps({"backends": {"hosts": told}}) + "\n", encoding="utf-8")
     remove(hosts)
-    wanted = [{"name": host.name, "address": host.address, "variant": "prepared"} for host in hosts]
+    wanted = [
+        {"name": host.name, "address": host.address, "variant": "prepared", "backing": "lab_backing" in host.extra}
+        for host in hosts
+    ]
     for path, words in (
         ("lab/create.yml", ["-e", json.dumps({"lab_hosts": wanted})]),
         ("playbooks/site.yml", ["-l", ",".join(["localhost", *told])]),

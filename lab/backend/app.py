@@ -8,6 +8,9 @@ GET  /api/gifts    needs the token as Bearer
 
 It refuses to start, exit code 1, when a variable of REQUIRED is missing or still holds a placeholder.
 
+With the variables of DATABASE it reads the gifts from PostgreSQL instead of Supabase's REST. With those of CACHE an
+answer is kept in Redis for some seconds. The cache may be away, slow or wrong: the answer is then made without it.
+
 For drills it can be made to misbehave: it does what FAULT_FILE says, for every request, as long as the file is there.
 
 errors         500
@@ -28,11 +31,13 @@ import json
 import os
 import random
 import re
+import select
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,12 +46,17 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 REQUIRED = ("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_KEY", "JWT_SECRET", "PORT")
+DATABASE = ("DATABASE_HOST", "DATABASE_PORT", "DATABASE_NAME", "DATABASE_USER", "DATABASE_PASSWORD")
+CACHE = ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD")
 PLACEHOLDER = re.compile(
     r"(?i)^(?:your|my|the)[-_ ].*(?:key|secret|url|token|here)|change[-_ ]?me|placeholder|replace[-_ ]?(?:me|this|with)"
     r"|^(?:todo|tbd|xxx+|none|null|example|dummy|test|secret)$|^<.*>$|^\$\{?\w+\}?$|^\{\{.*\}\}$"
 )
 TOKEN_SECONDS = 3600
 UPSTREAM_TIMEOUT = 3.0
+# What a cache that is sick may cost a request, and how often it is looked for after that.
+CACHE_TIMEOUT, CACHE_REST = 0.05, 1.0
+CACHED_SECONDS = 5
 GRACE_SECONDS = 5.0
 MAX_BODY = 64 * 1024
 FAULT_FILE = Path("/tmp/fault")
@@ -62,6 +72,8 @@ class Settings:
     service_key: str = field(repr=False)
     jwt_secret: str = field(repr=False)
     port: int
+    database: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cache: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def problems(env: Mapping[str, str]) -> list[str]:
@@ -88,7 +100,15 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         service_key=env["SUPABASE_SERVICE_KEY"].strip(),
         jwt_secret=env["JWT_SECRET"].strip(),
         port=int(env["PORT"]),
+        database=_all_of(DATABASE, env),
+        cache=_all_of(CACHE, env),
     )
+
+
+def _all_of(names: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
+    """The variables when all of them are set, else none: the app then does without."""
+    found = {name.partition("_")[2].lower(): env.get(name, "") for name in names}
+    return found if all(found.values()) else {}
 
 
 def _b64url(data: bytes) -> str:
@@ -120,7 +140,7 @@ def token_user(token: str, secret: str, now: float) -> str | None:
 
 
 class UpstreamError(Exception):
-    """Supabase said no, or nothing. ``status`` is None when there was no answer at all."""
+    """Supabase, or the database, said no, or nothing. ``status`` is None when there was no answer at all."""
 
     def __init__(self, status: int | None, detail: str) -> None:
         super().__init__(detail)
@@ -148,23 +168,162 @@ def ask_supabase(settings: Settings, path: str, key: str, body: Any = None) -> A
         raise UpstreamError(None, str(getattr(error, "reason", error))) from None
 
 
+class Database:
+    """PostgreSQL. Connections are kept; each statement is a transaction, so that a pool may stand in between."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        import psycopg2  # only where there is a database: it costs time and memory
+        from psycopg2 import extensions
+
+        self.library, self.extensions = psycopg2, extensions
+        extensions.set_wait_callback(self._wait)
+        self.where = {"dbname" if name == "name" else name: value for name, value in settings.items()}
+        self.idle: list[Any] = []
+
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        """What a statement finds."""
+        try:
+            connection = self.idle.pop()
+        except IndexError:
+            return self._ask(self._connect(), statement)
+        try:
+            return self._ask(connection, statement)
+        except UpstreamError:
+            # It was kept for a while, and its other end may be gone; then so are those of the others.
+            self.idle.clear()
+            return self._ask(self._connect(), statement)
+
+    def _connect(self) -> Any:
+        try:
+            connection = self.library.connect(**self.where)
+        except self.library.Error as error:
+            raise _database_error(error) from None
+        connection.autocommit = True
+        return connection
+
+    def _ask(self, connection: Any, statement: str) -> list[dict[str, Any]]:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                names = [column.name for column in cursor.description]
+                found = [dict(zip(names, row)) for row in cursor.fetchall()]
+        except self.library.Error as error:
+            connection.close()
+            raise _database_error(error) from None
+        self.idle.append(connection)
+        return found
+
+    def _wait(self, connection: Any) -> None:
+        """What psycopg2 waits with; by itself it would wait for ever."""
+        events = {self.extensions.POLL_READ: select.POLLIN, self.extensions.POLL_WRITE: select.POLLOUT}
+        while (state := connection.poll()) != self.extensions.POLL_OK:
+            waiting = select.poll()
+            waiting.register(connection.fileno(), events[state])
+            if not waiting.poll(UPSTREAM_TIMEOUT * 1000):
+                raise self.library.OperationalError(f"no answer within {UPSTREAM_TIMEOUT:.0f} s")
+
+
+def _database_error(error: Exception) -> UpstreamError:
+    return UpstreamError(None, next(iter(str(error).splitlines()), type(error).__name__))
+
+
+class Cache:
+    """Redis. After whatever goes wrong with it, requests leave it alone until it has answered again."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        import redis  # only where there is a cache: it costs time and memory
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        self.settings = settings
+        self.error = redis.RedisError
+        self.connect: Callable[[str], Any] = lambda address: redis.Redis(
+            host=address,
+            port=int(settings["port"]),
+            password=settings["password"],
+            socket_timeout=CACHE_TIMEOUT,
+            socket_connect_timeout=CACHE_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self.client: Any = None
+        self.trouble = "not asked yet"
+        self.lost = threading.Event()
+        self.lost.set()
+        threading.Thread(target=self._find, daemon=True).start()
+
+    def _find(self) -> None:
+        """Looks for it as long as it is lost: a name that does not resolve takes seconds, which no request has."""
+        while True:
+            self.lost.wait()
+            try:
+                client = self.connect(socket.gethostbyname(self.settings["host"]))
+                client.ping()
+            except (self.error, OSError) as error:
+                self.trouble = str(error)
+                time.sleep(CACHE_REST)
+            else:
+                self.lost.clear()
+                self.client = client
+
+    def _ask(self, what: Callable[[Any], Any]) -> Any:
+        client = self.client
+        if client is None:
+            return None
+        try:
+            return what(client)
+        except (self.error, OSError, ValueError) as error:
+            self.trouble, self.client = str(error), None
+            self.lost.set()
+            return None
+
+    def get(self, key: str) -> Any:
+        """What is kept, or None."""
+
+        def get(client: Any) -> Any:
+            found = client.get(key)
+            return None if found is None else json.loads(found)
+
+        return self._ask(get)
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep it for CACHED_SECONDS."""
+        self._ask(lambda client: client.set(key, json.dumps(value), ex=CACHED_SECONDS))
+
+    def state(self) -> dict[str, Any]:
+        """How it is, asked now unless it is being left alone."""
+        self._ask(lambda client: client.ping())
+        return {"status": "ok"} if self.client is not None else {"status": "down", "detail": self.trouble}
+
+
 class App:
     """The routes. Every method returns a status and what becomes the JSON body."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.database = Database(settings.database) if settings.database else None
+        self.cache = Cache(settings.cache) if settings.cache else None
 
     def health(self) -> tuple[int, Any]:
-        """Asks every dependency with the key that the app will use."""
-        began = time.monotonic()
-        supabase: dict[str, Any] = {"status": "ok"}
-        try:
-            ask_supabase(self.settings, "/rest/v1/", self.settings.service_key)
-        except UpstreamError as error:
-            supabase = {"status": "down", "detail": error.detail}
-        supabase["seconds"] = round(time.monotonic() - began, 4)
-        ok = supabase["status"] == "ok"
-        return (200 if ok else 503), {"status": "ok" if ok else "degraded", "dependencies": {"supabase": supabase}}
+        """Asks every dependency with the key that the app will use. It can do without the cache."""
+        asked: dict[str, Callable[[], Any]] = {
+            "supabase": lambda: ask_supabase(self.settings, "/rest/v1/", self.settings.service_key)
+        }
+        database = self.database
+        if database:
+            asked["database"] = lambda: database.rows("SELECT 1 AS one")
+        states: dict[str, dict[str, Any]] = {}
+        for name, ask in asked.items():
+            began = time.monotonic()
+            states[name] = {"status": "ok"}
+            try:
+                ask()
+            except UpstreamError as error:
+                states[name] = {"status": "down", "detail": error.detail}
+            states[name]["seconds"] = round(time.monotonic() - began, 4)
+        ok = all(state["status"] == "ok" for state in states.values())
+        if self.cache:
+            states["cache"] = self.cache.state()
+        return (200 if ok else 503), {"status": "ok" if ok else "degraded", "dependencies": states}
 
     def login(self, body: bytes) -> tuple[int, Any]:
         """Has Supabase check the password and issues this app's own token."""
@@ -187,14 +346,25 @@ class App:
         }
 
     def gifts(self, authorization: str) -> tuple[int, Any]:
-        """The gifts, read with the service key for a user who has logged in."""
+        """The gifts, read for a user who has logged in."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or token_user(token, self.settings.jwt_secret, time.time()) is None:
             return 401, {"error": "log in first"}
-        try:
-            return 200, {"gifts": ask_supabase(self.settings, "/rest/v1/gifts", self.settings.service_key)}
-        except UpstreamError as error:
-            return 502, {"error": f"supabase: {error.detail}"}
+        found = self.cache.get("gifts") if self.cache else None
+        if found is None:
+            try:
+                found = self.read_gifts()
+            except UpstreamError as error:
+                return 502, {"error": f"{'database' if self.database else 'supabase'}: {error.detail}"}
+            if self.cache:
+                self.cache.put("gifts", found)
+        return 200, {"gifts": found}
+
+    def read_gifts(self) -> Any:
+        """The gifts as they are now, read with the rights of the service."""
+        if self.database:
+            return self.database.rows("SELECT id, name, child, wrapped FROM public.gifts ORDER BY id")
+        return ask_supabase(self.settings, "/rest/v1/gifts", self.settings.service_key)
 
     def reply(self, method: str, path: str, authorization: str, body: bytes) -> tuple[int, Any]:
         """Finds the route."""

@@ -14,8 +14,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import dotenv, engine, overlay
+from . import backing, dotenv, engine, overlay
 from .app import App
+from .backing import Backing
 from .engine import HARDENED_FILE, USER_FILE, EngineError
 from .files import atomic_write, hold_lock
 from .redact import redact
@@ -47,13 +48,16 @@ class Plan(NamedTuple):
     host: Host
 
 
-def install(app: App, compose: str | None, table: Any, check: bool) -> dict[str, Any]:
+def install(
+    app: App, compose: str | None, table: Any, check: bool, behind: Backing | None = None
+) -> dict[str, Any]:
     """Write compose.yaml (byte for byte ``compose``) and compose.hardened.yaml, when they pass together.
 
     :arg compose: None for the one that is there already: it stays.
     :arg table: `compose_app_services`, as it stands in the inventory.
     :arg check: say what would change, and change nothing. Then a host without an engine, or without the env that the
         compose file needs, is no error: the overlay is not known, and the notes say so.
+    :arg behind: what stands behind the app.
     :returns: {changed, files (those that changed, or would), before, after (name → text, None for no file), services
         (service → what the user's file was left to say), notes, proved (whether Compose has read both), engine}.
     :raises OverlayError: table, compose file and host do not fit together.
@@ -68,7 +72,7 @@ def install(app: App, compose: str | None, table: Any, check: bool) -> dict[str,
         raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
     if not compose.strip():
         raise OverlayError(USER_FILE, "is empty", "give the text of the app's compose file")
-    plan, why_not = _try_plan(app, compose, services, check)
+    plan, why_not = _try_plan(app, compose, services, behind, check)
     after: dict[str, str | None] = {USER_FILE: compose, HARDENED_FILE: plan.hardened if plan else None}
     with contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, f"write compose files of {app.name}"):
         before = {name: _read(os.path.join(app.directory, name)) for name in after}
@@ -90,7 +94,9 @@ def install(app: App, compose: str | None, table: Any, check: bool) -> dict[str,
     }
 
 
-def _try_plan(app: App, compose: str, services: Mapping[str, Any], check: bool) -> tuple[Plan | None, str]:
+def _try_plan(
+    app: App, compose: str, services: Mapping[str, Any], behind: Backing | None, check: bool
+) -> tuple[Plan | None, str]:
     """The plan; in check mode, None and why there is none where that is no error yet."""
     try:
         host = read_host()
@@ -100,7 +106,7 @@ def _try_plan(app: App, compose: str, services: Mapping[str, Any], check: bool) 
         return None, f"{HARDENED_FILE} is not known yet: {error}"
     if check and not os.path.exists(app.env):
         return None, f"{HARDENED_FILE} is not known yet: {app.env} does not exist, and the compose file may need it"
-    return make_plan(app, compose, services, host), ""
+    return make_plan(app, compose, services, host, behind), ""
 
 
 def read_host() -> Host:
@@ -129,7 +135,7 @@ def read_host() -> Host:
     return Host(str(info["ServerVersion"]), compose.lstrip("v"), int(info["NCPU"]), int(info["MemTotal"]), notes)
 
 
-def make_plan(app: App, compose: str, services: Mapping[str, Any], host: Host) -> Plan:
+def make_plan(app: App, compose: str, services: Mapping[str, Any], host: Host, behind: Backing | None = None) -> Plan:
     """Read the user's file as Compose does, write the overlay for it, and have Compose read both.
 
     :raises OverlayError: the file does not parse, or table, file and host do not fit together.
@@ -141,8 +147,10 @@ def make_plan(app: App, compose: str, services: Mapping[str, Any], host: Host) -
         project = model.get("services") or {}
         if not project:
             raise OverlayError(USER_FILE, "has no services", "give the text of the app's compose file")
-        rendered = overlay.render(services, project, engine.version_tuple(host.version), app.balancer)
-        overlay.check_fit(services, project, host.cores, host.memory)
+        whole = backing.join(behind, services, project)
+        version = engine.version_tuple(host.version)
+        rendered = overlay.render(whole.table, whole.project, version, app.balancer, whole.lines, whole.volumes)
+        overlay.check_fit(whole.table, whole.project, host.cores, host.memory)
         _write(scratch, HARDENED_FILE, rendered.text)
         _config(app, scratch, [USER_FILE, HARDENED_FILE], secrets)
     notes = [

@@ -165,6 +165,9 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     except engine.EngineError as error:
         raise DeployError(redact(str(error), secrets)) from error
 
+    # What stands behind the app may be another thing on each host; the rest is the same compose file.
+    services = model.get("services") or {}
+    how = how._replace(images={name: image for name, image in how.images.items() if name in services})
     # What is not built here does not come from the folders here, whatever lies in them.
     contexts = release.contexts(model) if how.build else {}
     # An earlier release's images were built from its own source, whatever lies in the folders now.
@@ -173,7 +176,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     good = release.last_good(app.directory)
     compared = wanted if how.build or to or good is None else {**wanted, "source": good["source"]}
     try:
-        if not check and not how.images:
+        if not check:
             _pull(project, model, good, how, secrets)
         others = moved(model, good, how.build) + _other_images(how.images, good)
         differences = _differences(compared, good, instances, app.balancer) + others
@@ -270,7 +273,7 @@ def _pull(
 ) -> None:
     """Pull the images that are not built: what a name was resolved to once it stays, until somebody asks anew."""
     pins = (good or {}).get("pins", {})
-    for name in sorted(set(_pulled(model).values())):
+    for name in sorted({name for service, name in _pulled(model).items() if service not in how.images}):
         if not how.pull and engine.has_image(name):
             continue
         how.say(f"pulling {name}")
@@ -330,7 +333,7 @@ def _strangers(project: engine.Project, images: Mapping[str, str]) -> str:
     """Say which containers are made of other images than they have to be, "" when none is."""
     if not images:
         return ""
-    found = {(item["service"], item["digest"]) for item in project.containers()}
+    found = {(item["service"], item["digest"]) for item in project.containers() if item["service"] in images}
     wrong = sorted({service for service, _image in found ^ set(images.items())})
     return f"other images run than those that were asked for: {', '.join(wrong)}" if wrong else ""
 

@@ -72,6 +72,8 @@ def render(
     project: Mapping[str, Mapping[str, Any]],
     engine: Sequence[int],
     balanced: Balancer | None = None,
+    added: Mapping[str, Sequence[str]] | None = None,
+    volumes: Sequence[str] = (),
 ) -> Rendered:
     """Write the overlay for every service of the project.
 
@@ -79,6 +81,8 @@ def render(
     :arg project: ``services`` of the user's file as `docker compose config --format json` has them, all profiles.
     :arg engine: the engine's version, e.g. (26, 1, 5).
     :arg balanced: the load balancer; its service gets that many instances, on loopback ports.
+    :arg added: by service, the lines that its block begins with: what makes up a service that the user's file lacks.
+    :arg volumes: the named volumes that those lines use.
     :raises OverlayError: the table names a service that the project lacks, or contradicts the user's file.
     """
     for name in table:
@@ -93,9 +97,11 @@ def render(
     for name in sorted(project):
         writer = _Writer(name, table.get(name, Service({}, {})), project[name], engine)
         writer.balanced = balanced if balanced and balanced.service == name else None
+        writer.lines += (added or {}).get(name, ())
         blocks.append(writer.block())
         kept[name] = writer.kept
-    return Rendered(HEADER + "services:\n" + "\n".join(blocks), kept)
+    named = "\nvolumes:\n" + "".join(f"  {scalar(name)}: {{}}\n" for name in volumes) if volumes else ""
+    return Rendered(HEADER + "services:\n" + "\n".join(blocks) + named, kept)
 
 
 def check_fit(table: Mapping[str, Service], project: Mapping[str, Mapping[str, Any]], cores: int, memory: int) -> None:

@@ -78,6 +78,20 @@ options:
         publishes it; its row in O(services) has to name the C(port) inside the container.
     type: dict
     default: {}
+  backing:
+    description:
+      - What stands behind the app, usually the variable C(compose_app_backing). Each is a service of the overlay, with
+        the hardened defaults, no published port, and a row in O(services) for whoever wants another C(memory), say.
+      - B(service) - The service of the app. It gets their addresses as C(REDIS_HOST), C(REDIS_PORT), C(DATABASE_HOST)
+        and C(DATABASE_PORT), and starts once the pool is healthy. It has to work without the cache.
+      - B(cache) - C(image), of Redis, and C(persistent). The service C(cache), with the password C(REDIS_PASSWORD) of
+        the env.
+      - B(pool) - C(image), of PgBouncer, C(size) (V(20) when not given), the connections to the database, and C(tls)
+        (V(prefer)), V(disable) or V(require). The service C(pool), in front of the database that C(DATABASE_HOST),
+        C(DATABASE_PORT), C(DATABASE_NAME), C(DATABASE_USER) and C(DATABASE_PASSWORD) of the env lead to; the app logs
+        in with the same three.
+    type: dict
+    default: {}
 seealso:
   - module: christmas.selfheal.app_deploy
 """
@@ -105,6 +119,14 @@ EXAMPLES = r"""
         loosen:
           cap_add: {to: [CHOWN, SETGID, SETUID], because: changes to its own user at start}
           read_only: {to: false, because: rewrites its configuration at start}
+
+- name: Write them for an app with a cache in front of its database
+  christmas.selfheal.compose_files:
+    app: shop
+    compose: "{{ lookup('ansible.builtin.file', 'compose.yaml', rstrip=false) }}"
+    backing:
+      service: backend
+      cache: {image: "redis:8.2-alpine"}
 """
 
 RETURN = r"""
@@ -145,6 +167,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, compose_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError, read_balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.backing import read_backing
 from ansible_collections.christmas.selfheal.plugins.module_utils.engine import EngineError
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import LockHeld
 from ansible_collections.christmas.selfheal.plugins.module_utils.services_table import OverlayError
@@ -159,13 +182,16 @@ def main() -> None:
             "compose": {"type": "str"},
             "services": {"type": "dict", "default": {}},
             "balancer": {"type": "dict", "default": {}},
+            "backing": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
         app = App(given["app"], (given["directory"] or "").rstrip("/"), balancer=read_balancer(given["balancer"]))
-        result = compose_project.install(app, given["compose"], given["services"], module.check_mode)
+        result = compose_project.install(
+            app, given["compose"], given["services"], module.check_mode, read_backing(given["backing"])
+        )
     except (AppError, EngineError, LockHeld, OverlayError, OSError) as error:
         ansible_door.fail(module, error)
     before, after = result.pop("before"), result.pop("after")

@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
     "formats": {"app", "dotenv", "files", "redact"},
     "read": {"balancer", "checks", "engine", "host", "kernel", "probe", "prober", "supabase", "web"},
     "decide": {
-        *("diagnosis", "hints", "ladder", "overlay", "placeholders", "promotion", "secret_rules"),
+        *("backing", "diagnosis", "hints", "ladder", "overlay", "placeholders", "promotion", "secret_rules"),
         *("services_table", "supabase_keys", "value_rules", "variable_table"),
     },
     "act": {"env_store", "host_files", "release", "remedies"},

@@ -77,6 +77,38 @@ def test_problems(change: dict[str, str | None], expected: list[str]) -> None:
     assert app.problems(env) == expected
 
 
+DATABASE = {
+    "DATABASE_HOST": "pool",
+    "DATABASE_PORT": "6432",
+    "DATABASE_NAME": "gifts",
+    "DATABASE_USER": "backend",
+    "DATABASE_PASSWORD": "p w",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "database", "cache"),
+    [
+        pytest.param({}, False, False, id="none"),
+        pytest.param(DATABASE, True, False, id="database"),
+        pytest.param({**DATABASE, "DATABASE_HOST": ""}, False, False, id="a database that is nowhere"),
+        pytest.param({"REDIS_PASSWORD": "x", "REDIS_HOST": "cache", "REDIS_PORT": "1"}, False, True, id="cache"),
+        pytest.param({"REDIS_PASSWORD": "x"}, False, False, id="a password left over"),
+    ],
+)
+def test_what_stands_behind_it_is_optional(change: dict[str, str], database: bool, cache: bool) -> None:
+    settings = app.read_settings({**GOOD, **change})
+    assert (bool(settings.database), bool(settings.cache)) == (database, cache)
+    assert "p w" not in repr(settings)
+
+
+def test_without_them_their_libraries_are_not_even_loaded() -> None:
+    """The measurements are of an app that is as small as it was."""
+    backend = app.App(app.read_settings(GOOD))
+    assert (backend.database, backend.cache) == (None, None)
+    assert {"redis", "psycopg2"} & set(sys.modules) == set()
+
+
 def test_tokens() -> None:
     token = app.issue_token("user-1", "secret", 1000.0)
     assert app.token_user(token, "secret", 1000.0) == "user-1"

@@ -1,0 +1,310 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A cache and a pool behind the app: hardened, secret, and nobody's reason to fail. The tests build on each other."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+APP = "christmas-backend"
+CACHE, POOL, BACKEND = (f"{APP}-{name}-1" for name in ("cache", "pool", "backend"))
+LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
+# What is left of the passwords however somebody quotes them.
+PLAIN = {"REDIS_PASSWORD": "fT9%%2u;*Jb=6Yq", "DATABASE_PASSWORD": "7%s;k=Zt4"}
+THREADS = 8
+STATS = 'PGPASSWORD=$DATABASE_PASSWORD psql -h 127.0.0.1 -p 6432 -U "$DATABASE_USER" -At -F, pgbouncer -c "show pools"'
+
+Ask = Callable[[str], tuple[int, dict[str, Any]]]
+
+
+def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.2)
+
+
+def request(address: str, method: str, path: str, body: Any = None, token: str = "") -> tuple[int, dict[str, Any]]:
+    """One request, by a connection of its own: (status, what was answered); status 0 for no answer."""
+    connection = http.client.HTTPConnection(address, 8000, timeout=10)
+    try:
+        sent = None if body is None else json.dumps(body)
+        connection.request(method, path, sent, {"Authorization": f"Bearer {token}"} if token else {})
+        answer = connection.getresponse()
+        found: dict[str, Any] = json.loads(answer.read())
+        return answer.status, found
+    except (OSError, http.client.HTTPException) as error:
+        return 0, {"error": type(error).__name__}
+    finally:
+        connection.close()
+
+
+class Users:
+    """They read gifts as fast as they get them, as long as this lasts; at its end no request has failed."""
+
+    def __init__(self, ask: Ask) -> None:
+        self.ask, self.over = ask, threading.Event()
+        self.seconds, self.failed = list[float](), list[str]()
+
+    def __enter__(self) -> Users:
+        self.threads = [threading.Thread(target=self._read, daemon=True) for _ in range(THREADS)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join(15)
+        if kind is None:
+            assert self.failed == []
+            assert len(self.seconds) > 100, "so few requests put nothing to a test"
+
+    def _read(self) -> None:
+        while not self.over.wait(0.02):
+            begun = time.monotonic()
+            status, found = self.ask("/api/gifts")
+            self.seconds.append(time.monotonic() - begun)
+            if status != 200:
+                self.failed.append(f"{status} {found.get('error')}")
+
+
+@pytest.fixture
+def ask(host: Any, secrets: dict[str, str]) -> Ask:
+    """Ask the app as somebody who is logged in."""
+    address = str(host.backend.host.name)
+    email = host.check_output(f'sed -n "s/^PROBE_EMAIL=[\'\\"]*\\([^\'\\"]*\\).*/\\1/p" /opt/{APP}/.env')
+    status, found = request(
+        address, "POST", "/auth/login", {"email": email, "password": secrets["vault_probe_password"]}
+    )
+    assert status == 200, found
+    return lambda path: request(address, "GET", path, token=found["access_token"])
+
+
+@pytest.fixture
+def hits(host: Any) -> Callable[[], int]:
+    """How often Redis had what it was asked for."""
+    return lambda: int(
+        host.check_output(f"docker exec {CACHE} redis-cli info stats | sed -n 's/^keyspace_hits:\\([0-9]*\\).*/\\1/p'")
+    )
+
+
+@pytest.fixture
+def state(host: Any, containers: Callable[[], dict[str, Any]]) -> Callable[[], Any]:
+    """What a run that is refused, or has nothing to do, leaves as it was."""
+
+    def read() -> Any:
+        files = ("compose.yaml", "compose.hardened.yaml", ".env")
+        return (
+            {name: host.file(f"/opt/{APP}/{name}").content_string for name in files},
+            {name: (document["Id"], document["State"]["StartedAt"]) for name, document in containers().items()},
+        )
+
+    return read
+
+
+def leaking(text: str) -> list[str]:
+    """The passwords that stand in a text, whole or in part."""
+    assert PLAIN["REDIS_PASSWORD"] in LAB["lab_redis_password"]
+    assert PLAIN["DATABASE_PASSWORD"] in LAB["lab_database"]["password"]
+    return [name for name, value in PLAIN.items() if value in text]
+
+
+def signal(host: Any, name: str, container: str) -> None:
+    """Send a signal to what a container is for; `docker kill` sends it to its init alone."""
+    program = {CACHE: "redis-server", POOL: "pgbouncer"}[container]
+    pids = host.check_output(f"docker top {container} -eo pid,comm").splitlines()
+    host.check_output(f"kill -{name} {' '.join(line.split()[0] for line in pids if line.split()[1] == program)}")
+
+
+def cache_state(ask: Ask) -> str:
+    return str(ask("/health")[1]["dependencies"]["cache"]["status"])
+
+
+def test_both_are_healthy_hardened_and_not_published(containers: Callable[[], dict[str, Any]]) -> None:
+    found = containers()
+    assert set(found) == {CACHE, POOL, BACKEND}
+    for name in (CACHE, POOL):
+        config, limits = found[name]["Config"], found[name]["HostConfig"]
+        assert found[name]["State"]["Health"]["Status"] == "healthy"
+        assert config["User"] not in ("", "0", "root")
+        assert (limits["PortBindings"], limits["ReadonlyRootfs"], limits["CapDrop"]) == ({}, True, ["ALL"])
+        assert limits["SecurityOpt"] == ["no-new-privileges:true"]
+        assert limits["RestartPolicy"]["Name"] == "unless-stopped"
+        assert limits["Memory"] in (256 << 20, 128 << 20)
+        assert limits["PidsLimit"] == 256
+
+
+def test_the_passwords_stand_nowhere(host: Any, containers: Callable[[], dict[str, Any]]) -> None:
+    documents = containers()
+    told = [host.file(f"/opt/{APP}/{name}").content_string for name in ("compose.hardened.yaml", ".env.example")]
+    told += [host.check_output("ps -eo args"), host.check_output("journalctl --no-pager")]
+    told += [host.check_output(f"docker logs {name} 2>&1") for name in documents]
+    environment = json.dumps([document["Config"].pop("Env") for document in documents.values()])
+    told += [json.dumps(documents), host.check_output(f"cat /etc/selfheal/{APP}.json")]
+    assert [leaking(text) for text in told] == [[] for _ in told]
+    # Who has them is who needs them.
+    assert leaking(environment) == list(PLAIN)
+    assert leaking(host.check_output(f"docker exec {CACHE} env")) == ["REDIS_PASSWORD"]
+    assert leaking(host.check_output(f"docker exec {POOL} env")) == ["DATABASE_PASSWORD"]
+    modes = host.check_output(f"docker exec {POOL} stat -c '%a %n' /tmp/userlist.txt /tmp/pgbouncer.ini").splitlines()
+    assert [mode.split()[0] for mode in modes] == ["600", "600"]
+
+
+def test_nobody_gets_in_without_the_password(host: Any) -> None:
+    def said(environment: str, command: str) -> str:
+        return str(host.check_output(f"docker exec -e {environment} {CACHE} redis-cli {command} 2>&1"))
+
+    assert "NOAUTH" in said("REDISCLI_AUTH=", "ping")
+    assert "NOAUTH" in said("REDISCLI_AUTH=wrong", "ping")
+    assert "NOPERM" in host.check_output(f"docker exec {CACHE} redis-cli config get dir")
+    refused = host.run(f"docker exec -e DATABASE_PASSWORD=wrong {POOL} sh -c '{STATS}'")
+    assert refused.rc != 0
+    assert "authentication failed" in refused.stderr
+
+
+def test_a_second_run_changes_nothing(
+    play: Callable[..., Any], state: Callable[[], Any], leaks: Callable[[str], list[str]]
+) -> None:
+    before = state()
+    for words in (["--check", "--diff", "-vvv"], ["-vvv"]):
+        ended = play("site.yml", *words)
+        assert ended.returncode == 0, ended.stdout[-4000:]
+        assert "changed=0" in ended.stdout
+        assert (leaks(ended.stdout), leaking(ended.stdout)) == ([], [])
+    assert state() == before
+
+
+def test_reads_come_from_the_cache_and_the_database_is_behind_the_pool(
+    host: Any, ask: Ask, hits: Callable[[], int]
+) -> None:
+    before = hits()
+    answers = [ask("/api/gifts") for _ in range(20)]
+    assert {status for status, _ in answers} == {200}
+    assert {gift["name"] for gift in answers[0][1]["gifts"]} >= {"wooden train", "kite"}
+    assert all(answer == answers[0] for answer in answers)
+    assert hits() - before >= 15
+    pools = [line.split(",") for line in host.check_output(f"docker exec {POOL} sh -c '{STATS}'").splitlines()]
+    own = [line for line in pools if line[:2] == [LAB["lab_database"]["database"], LAB["lab_database"]["user"]]]
+    # Clients active, and servers active or idle.
+    assert own and int(own[0][2]) >= 1 and int(own[0][6]) + int(own[0][9]) >= 1, pools
+
+
+def test_without_the_cache_no_request_fails_and_the_next_deploy_brings_it_back(
+    host: Any, ask: Ask, hits: Callable[[], int], play: Callable[..., Any], containers: Callable[[], dict[str, Any]]
+) -> None:
+    incidents = host.check_output(f"ls /var/lib/selfheal/{APP}/incidents | wc -l")
+    backend = containers()[BACKEND]["State"]["StartedAt"]
+    with Users(ask) as users:
+        time.sleep(1)
+        signal(host, "STOP", CACHE)
+        until(lambda: cache_state(ask) == "down", 5)
+        time.sleep(1)
+        signal(host, "CONT", CACHE)
+        until(lambda: cache_state(ask) == "ok", 5)
+        host.check_output(f"docker stop -t 1 {CACHE}")
+        until(lambda: cache_state(ask) == "down", 5)
+        time.sleep(2)
+        ended = play("deploy.yml")
+        until(lambda: cache_state(ask) == "ok", 10)
+        again = hits()
+        until(lambda: hits() > again, 10)
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    assert max(users.seconds) < 5
+    assert containers()[BACKEND]["State"]["StartedAt"] == backend
+    assert host.check_output(f"ls /var/lib/selfheal/{APP}/incidents | wc -l") == incidents
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"), [("docker kill", "crashed"), ("docker rm -f", "container_missing")], ids=["killed", "removed"]
+)
+def test_a_pool_that_is_gone_is_brought_back_by_the_host(
+    how: str, cause: str, host: Any, ask: Ask, containers: Callable[[], dict[str, Any]]
+) -> None:
+    def incidents() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(host.check_output("selfheal incidents --json"))
+        return found
+
+    def started() -> dict[str, str]:
+        return {name: document["State"]["StartedAt"] for name, document in containers().items()}
+
+    before, known = started(), len(incidents())
+    host.check_output(f"{how} {POOL}")
+    until(lambda: len(incidents()) > known and incidents()[0]["healthy"], 40)
+    last, after = incidents()[0], started()
+    assert (last["cause"], [remedy["name"] for remedy in last["remedies"]]) == (cause, ["up"]), last
+    assert last["seconds"] < 10
+    assert (ask("/health")[0], ask("/api/gifts")[0]) == (200, 200)
+    assert after[POOL] != before[POOL]
+    assert (after[BACKEND], after[CACHE]) == (before[BACKEND], before[CACHE])
+
+
+def test_a_pool_that_hangs_ends_itself_and_is_started(
+    host: Any, ask: Ask, containers: Callable[[], dict[str, Any]]
+) -> None:
+    before = containers()[POOL]["State"]["StartedAt"]
+    signal(host, "STOP", POOL)
+    until(lambda: containers()[POOL]["State"]["StartedAt"] != before, 40)
+    until(lambda: ask("/health")[0] == 200 and ask("/api/gifts")[0] == 200, 10)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        pytest.param({"REDIS_PASSWORD": "your-redis-password"}, "REDIS_PASSWORD", id="placeholder"),
+        pytest.param({"REDIS_PASSWORD": '"k0Yd3mZ6v9yBq8eThWmZq4t7"'}, "REDIS_PASSWORD", id="quotes around it"),
+        pytest.param({"REDIS_PASSWORD": ""}, "REDIS_PASSWORD", id="missing"),
+    ],
+)
+def test_a_value_that_is_no_good_is_refused_before_anything_is_touched(
+    extra: dict[str, str], said: str, play: Callable[..., Any], state: Callable[[], Any]
+) -> None:
+    before = state()
+    plain = {"PORT": 8000, "PUBLISH_ADDRESS": "{{ ansible_host }}", **extra}
+    ended = play("site.yml", extra={"app_env_plain": plain})
+    assert ended.returncode != 0
+    assert said in " ".join(ended.stdout.split())
+    assert "changed=0" in ended.stdout
+    assert state() == before
+
+
+def test_what_the_inventory_lacks_is_named_before_anything_is_touched(
+    play: Callable[..., Any], state: Callable[[], Any]
+) -> None:
+    before = state()
+    ended = play("site.yml", extra={"backing_variables": [], "compose_app_pool_image": ""})
+    assert ended.returncode != 0
+    told = " ".join(ended.stdout.split())
+    for name in ("REDIS_PASSWORD", "DATABASE_HOST", "DATABASE_PASSWORD"):
+        assert f"{name} is missing, and compose_app_" in told
+    assert "compose_app_pool_image: it is empty" in told
+    assert state() == before
+
+
+def test_what_is_kept_survives_and_what_is_switched_off_goes(
+    host: Any, ask: Ask, play: Callable[..., Any], containers: Callable[[], dict[str, Any]]
+) -> None:
+    kept = {"compose_app_cache_persistent": True}
+    ended = play("deploy.yml", extra=kept)
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    host.check_output(f"docker exec {CACHE} redis-cli set kept yes")
+    time.sleep(1.2)  # the log is synced every second
+    host.check_output(f"docker kill {CACHE} && docker start {CACHE}")
+    until(lambda: host.run(f"docker exec {CACHE} redis-cli get kept").stdout.strip() == "yes")
+    ended = play("deploy.yml", extra={"compose_app_cache_enabled": False})
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    assert set(containers()) == {POOL, BACKEND}
+    assert f"{APP}_selfheal-cache" in host.check_output("docker volume ls -q")
+    status, found = ask("/health")
+    assert (status, sorted(found["dependencies"])) == (200, ["database", "supabase"])
