@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -45,7 +46,8 @@ STATEMENT_SECONDS, READ_SECONDS = 0.005, 0.02
 SAMPLE = 0.2
 LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
 DATABASE = (f"{hosts.PREFIX}.9", 5432)
-PSQL = ["docker", "exec", "-i", LAB["lab_database"]["name"], "psql", "-qAt", "-v", "ON_ERROR_STOP=1"]
+NAME = "bench-backing"
+PSQL = [*("docker", "exec", "-i", "-e", f"PGAPPNAME={NAME}", LAB["lab_database"]["name"]), "psql", "-qAt"]
 BACKEND, CACHE = f"{APP}-backend-1", f"{APP}-cache-1"
 KINDS = {
     "pool": f"{CLIENTS} clients through PgBouncer",
@@ -115,6 +117,12 @@ print(json.dumps({"requests": len(answers), "per_second": round(len(answers) / s
 # --- the pool --------------------------------------------------------------------------------------------------------
 
 
+def end(which: str) -> None:
+    """End connections of the database."""
+    text = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {which}"
+    subprocess.run([*PSQL, "-c", text], stdout=subprocess.DEVNULL, check=True, timeout=20)
+
+
 class Connections:
     """Counts the database's connections from a host, five times a second, as long as this lasts."""
 
@@ -127,6 +135,7 @@ class Connections:
             PSQL,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
         assert self.process.stdin
@@ -143,7 +152,8 @@ class Connections:
                 self.counted.append(int(line))
 
     def __exit__(self, kind: Any, *_: object) -> None:
-        self.process.kill()
+        # The process here is only the way to the one that counts, which would go on.
+        end(f"application_name = '{NAME}' AND pid <> pg_backend_pid()")
         self.process.wait(10)
         self.reader.join(10)
         if kind is None and len(self.counted) < 5:
@@ -153,8 +163,7 @@ class Connections:
 def pooled(host: Host, kind: str, seconds: int) -> dict[str, Any]:
     """Let the clients read."""
     # The connections that the pool keeps for a minute, and those of hosts that are gone, would take the clients' place.
-    leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{LAB['lab_database']['user']}'"
-    subprocess.run([*PSQL, "-c", leave], stdout=subprocess.DEVNULL, check=True)
+    end(f"usename = '{LAB['lab_database']['user']}'")
     time.sleep(2)
     where = ("pool", 6432) if kind == "pool" else DATABASE
     statement = f"SELECT id, name FROM public.gifts, pg_sleep({STATEMENT_SECONDS})"
@@ -198,6 +207,8 @@ class Users:
             begun = time.monotonic()
             try:
                 connection.request("GET", "/api/gifts", headers=headers)
+                # The app sends head and body apart, and waits in between for an answer that would come 40 ms late.
+                connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 answer = connection.getresponse()
                 answer.read()
                 code = str(answer.status)
