@@ -54,8 +54,8 @@ class Users:
     """They read gifts as fast as they get them, as long as this lasts; at its end no request has failed."""
 
     def __init__(self, ask: Ask) -> None:
-        self.ask, self.over = ask, threading.Event()
-        self.seconds, self.failed = list[float](), list[str]()
+        self.ask, self.over, self.lock = ask, threading.Event(), threading.Lock()
+        self.answers, self.failed = 0, list[str]()
 
     def __enter__(self) -> Users:
         self.threads = [threading.Thread(target=self._read, daemon=True) for _ in range(THREADS)]
@@ -69,13 +69,13 @@ class Users:
             thread.join(15)
         if kind is None:
             assert self.failed == []
-            assert len(self.seconds) > 100, "so few requests put nothing to a test"
+            assert self.answers > 100, "so few requests put nothing to a test"
 
     def _read(self) -> None:
         while not self.over.wait(0.02):
-            begun = time.monotonic()
             status, found = self.ask("/api/gifts")
-            self.seconds.append(time.monotonic() - begun)
+            with self.lock:
+                self.answers += 1
             if status != 200:
                 self.failed.append(f"{status} {found.get('error')}")
 
@@ -221,7 +221,6 @@ def test_without_the_cache_no_request_fails_and_the_next_deploy_brings_it_back(
         again = hits()
         until(lambda: hits() > again, 10)
     assert ended.returncode == 0, ended.stdout[-4000:]
-    assert max(users.seconds) < 5
     assert containers()[BACKEND]["State"]["StartedAt"] == backend
     assert host.check_output(f"ls /var/lib/selfheal/{APP}/incidents | wc -l") == incidents
 
@@ -244,7 +243,6 @@ def test_a_pool_that_is_gone_is_brought_back_by_the_host(
     until(lambda: len(incidents()) > known and incidents()[0]["healthy"], 40)
     last, after = incidents()[0], started()
     assert (last["cause"], [remedy["name"] for remedy in last["remedies"]]) == (cause, ["up"]), last
-    assert last["seconds"] < 10
     assert (ask("/health")[0], ask("/api/gifts")[0]) == (200, 200)
     assert after[POOL] != before[POOL]
     assert (after[BACKEND], after[CACHE]) == (before[BACKEND], before[CACHE])
