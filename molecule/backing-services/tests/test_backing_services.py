@@ -206,7 +206,7 @@ def test_without_the_cache_no_request_fails_and_the_next_deploy_brings_it_back(
 ) -> None:
     incidents = host.check_output(f"ls /var/lib/selfheal/{APP}/incidents | wc -l")
     backend = containers()[BACKEND]["State"]["StartedAt"]
-    with Users(ask) as users:
+    with Users(ask):
         time.sleep(1)
         signal(host, "STOP", CACHE)
         until(lambda: cache_state(ask) == "down", 5)
