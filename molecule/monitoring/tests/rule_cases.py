@@ -52,7 +52,7 @@ def cpu(used: float) -> dict[str, str]:
 def slow_requests(per_step: int) -> dict[str, str]:
     return {
         f"haproxy_backend_response_time_average_seconds{{{PROXY}}}": "3x90",
-        f"haproxy_frontend_http_requests_total{{{PROXY}}}": f"0+{per_step}x90",
+        **answers(per_step, 0),
     }
 
 
@@ -162,7 +162,7 @@ ALERTS = [
 RECORDS = [
     Case("app:errors:ratio1m", "5m", 0.1, answers(90, 10)),
     Case("app:errors:ratio1m", "5m", None, OTHER_APP),
-    Case("app:errors:ratio5m", "10m", 0.5, {**answers(90, 10), **probes("probe_success", "0 1 " * 45)}),
+    Case("app:errors:ratio5m", "10m", 0.5, {**answers(90, 10), **probes("probe_success", "0.5x90")}),
     Case("app:errors:ratio5m", "10m", None, OTHER_APP),
     Case("app:errors:ratio30m", "1h", 0.1, answers(90, 10), "1m"),
     Case("app:errors:ratio30m", "1h", None, OTHER_APP, "1m"),
@@ -176,7 +176,7 @@ RECORDS = [
     Case("app:error_budget:used3d", "1h", None, OTHER_APP, "1m"),
     Case("app:requests:rate1m", "5m", 20, slow_requests(200)),
     Case("app:requests:rate1m", "5m", None, OTHER_APP),
-    Case("app:response_seconds:avg5m", "10m", 0.3, probes("probe_duration_seconds", "0.2 0.4 " * 45)),
+    Case("app:response_seconds:avg5m", "10m", 0.3, probes("probe_duration_seconds", "0.3x90")),
     Case("app:response_seconds:avg5m", "10m", None, probes("probe_duration_seconds", "1x90", "certificate")),
     Case("container:cpu:ratio", "5m", 0.6, cpu(3)),
     Case("container:cpu:ratio", "5m", None, memory(128)),
