@@ -195,7 +195,7 @@ def test_a_threshold_is_crossed(host: Any, held: Any, cause: str, undo: str, tit
         assert "docs/alerts.md#" in one.text, one
 
     def over() -> bool:
-        ended = [one for one in held.told[already:] if one.title.startswith("🟢") and title in one.title]
+        ended = [one for one in held.told[already:] if one.title.startswith(f"🟢 {ABOUT} over: ") and title in one.title]
         return {one.where for one in ended} >= set(held.everything)
 
     until(over, 150.0, lambda: held.told[already:])
