@@ -19,9 +19,8 @@ def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str 
     """Return what each container uses; `instances` as `engine.instance` makes them.
 
     Each is {name, service, running, restarts, started (epoch seconds or None), cpus, memory_limit_bytes (0 for none),
-    usage}. `usage` is {cpu_seconds, throttled_seconds, memory_bytes, oom_kills}, and empty for one that does not run, or
-    ended meanwhile.
-    Memory is without what the kernel could give back at once, as Docker and Kubernetes count it.
+    usage}. `usage` is {cpu_seconds, throttled_seconds, memory_bytes, oom_kills}, and empty for one that does not run,
+    or ended meanwhile. Memory is without what the kernel could give back at once, as Docker and Kubernetes count it.
     """
     return [
         {

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Every alert links to its section, in both languages. What the rules do, promtool judges in the scenario `monitoring`."""
+"""Every alert has its section, in both languages. What the rules do, promtool judges in the scenario `monitoring`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def alerts() -> list[str]:
     """The names of the role's alerts: those that stand there, and those of its loop."""
-    texts = [
-        (REPOSITORY / f"roles/monitoring/templates/rules_{part}.yml.j2").read_text(encoding="utf-8") for part in ("app", "host")
-    ]
+    folder = REPOSITORY / "roles/monitoring/templates"
+    texts = [(folder / f"rules_{part}.yml.j2").read_text(encoding="utf-8") for part in ("app", "host")]
     looped = re.findall(r"^  \('(\w+)', [\d.]+, '\d", texts[0], re.MULTILINE)
     return [name for text in texts for name in re.findall(r"^ +- alert: (\w+)$", text, re.MULTILINE)] + looped
 
