@@ -30,6 +30,7 @@ UNITS = {
     "selfheal-containers": "127.0.0.1:9417",
     "prometheus-alertmanager": "127.0.0.1:9093",
 }
+TLS_UNIT = "selfheal-test-tls.service"
 # From the cause to the message.
 GOAL_SECONDS = 60.0
 
@@ -144,6 +145,23 @@ def test_every_alert_says_what_it_means_and_where_more_stands(host: Any) -> None
             assert link.endswith(f"docs/alerts.md#{rule['alert'].lower()}")
             assert re.fullmatch(rf".{{20,}}\n→ {re.escape(link)}", rule["annotations"]["description"])
             assert rule["annotations"]["summary"].startswith(("{{ $labels.", APP))
+
+
+def test_the_end_of_a_certificate_is_seen(host: Any) -> None:
+    """One that nobody has signed, as well: `monitoring_tls_address` is asked like this."""
+    host.check_output(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 3 -subj /CN=lab -keyout /run/lab.key -out /run/lab.crt 2>&1 &&"
+        f" systemd-run --quiet --unit={TLS_UNIT}"
+        " openssl s_server -www -accept 127.0.0.1:8443 -cert /run/lab.crt -key /run/lab.key"
+    )
+    try:
+        until(lambda: "127.0.0.1:8443" in host.check_output("ss -Hltn"))
+        said = host.check_output(fetch("9115/probe?module=tls&target=127.0.0.1:8443"))
+    finally:
+        host.run(f"systemctl stop {TLS_UNIT}; rm -f /run/lab.key /run/lab.crt")
+    ends = re.search(r"^probe_ssl_earliest_cert_expiry (\S+)$", said, re.MULTILINE)
+    assert ends, said
+    assert float(ends[1]) - time.time() == pytest.approx(3 * 86400, abs=600)
 
 
 # --- the report's thresholds, crossed --------------------------------------------------------------------------------
