@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import containers, metrics
+from ansible_collections.christmas.selfheal.plugins.module_utils import containers, engine, metrics
 
 VERSION_1 = {
     "proc/7/cgroup": "4:memory:/docker/one\n2:cpuacct:/docker/one\n1:cpu:/docker/one\n0::/docker/one\n",
@@ -96,3 +96,9 @@ def test_a_start_is_the_same_number_each_time() -> None:
     """From 'seconds ago' it would not be, and Prometheus would count restarts."""
     one = instance(pid=0, started="2025-05-27T02:00:00.123456789Z")
     assert len({containers.read([one])[0]["started"] for _ in range(20)}) == 1
+
+
+def test_an_engine_that_does_not_answer_is_said(tmp_path: Path) -> None:
+    """It must not look like an app without containers."""
+    with pytest.raises(engine.EngineError, match="the Docker engine does not answer at"):
+        engine.inspected("shop", 1.0, str(tmp_path / "docker.sock"))
