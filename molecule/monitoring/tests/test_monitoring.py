@@ -164,6 +164,34 @@ def test_the_end_of_a_certificate_is_seen(host: Any) -> None:
     assert float(ends[1]) - time.time() == pytest.approx(3 * 86400, abs=600)
 
 
+# What explains it, and what is kept back then. No severity: nobody is told of these.
+EXPLAINED = [
+    ("alertname=HostDown host=far", "alertname=AppDown host=far app=a scope=app"),
+    ("alertname=SelfhealIncident cause=upstream_down app=b host=b", "alertname=AppDown app=b host=b symptom=yes"),
+    ("alertname=AppDown app=c host=c", "alertname=AppErrors app=c host=c"),
+    ("alertname=BudgetBurnsFast app=d host=d", "alertname=BudgetBurns app=d host=d"),
+    ("alertname=BudgetBurns app=e host=e", "alertname=BudgetBurnsSlowly app=e host=e"),
+    ("alertname=SelfhealEscalated app=f host=f", "alertname=BreakerOpen app=f host=f"),
+]
+
+
+def test_what_is_explained_is_kept_back(host: Any) -> None:
+    for reason, result in EXPLAINED:
+        elsewhere = re.sub("host=[a-z]+", "host=elsewhere", result)
+        for labels in (reason, result, elsewhere):
+            host.check_output(f"amtool --alertmanager.url=http://127.0.0.1:9093 alert add {labels} test=inhibition")
+    states = {
+        " ".join(sorted(f"{name}={value}" for name, value in one["labels"].items() if name != "test")): one["status"][
+            "state"
+        ]
+        for one in json.loads(host.check_output(fetch("9093/api/v2/alerts?filter=test%3Dinhibition")))
+    }
+    for reason, result in EXPLAINED:
+        elsewhere = re.sub("host=[a-z]+", "host=elsewhere", result)
+        found = [states[" ".join(sorted(labels.split()))] for labels in (reason, result, elsewhere)]
+        assert found == ["active", "suppressed", "active"], result
+
+
 # --- the report's thresholds, crossed --------------------------------------------------------------------------------
 
 
