@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -124,6 +125,37 @@ def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
         return {"answers": False, "kind": "hung", "reason": f"no answer within {timeout:.0f} s", "version": ""}
     except (OSError, ValueError, http.client.HTTPException) as error:
         return {"answers": False, "kind": "down", "reason": f"{path}: {error}", "version": ""}
+    finally:
+        connection.close()
+
+
+def inspected(app: str, timeout: float = 5.0, path: str = "/var/run/docker.sock") -> list[dict[str, Any]]:
+    """Return the `docker inspect` documents of an app's containers, asked for without a docker process.
+
+    :raises EngineError: the engine does not answer, or not in time.
+    """
+    filters = urllib.parse.quote(json.dumps({"label": [f"com.docker.compose.project={app}"]}))
+    found = []
+    try:
+        for one in _ask(f"/containers/json?all=true&filters={filters}", timeout, path) or []:
+            # One that was removed since is none.
+            if document := _ask(f"/containers/{one['Id']}/json", timeout, path):
+                found.append(document)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise EngineError(f"the Docker engine does not answer at {path}: {error or type(error).__name__}") from None
+    return found
+
+
+def _ask(question: str, timeout: float, path: str) -> Any:
+    """Ask the engine's API; None for what it does not know."""
+    connection = _UnixConnection(path, timeout)
+    try:
+        connection.request("GET", question)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status not in (200, 404):
+            raise ValueError(f"{answer.status} for {question.partition('?')[0]}")
+        return json.loads(body) if answer.status == 200 else None
     finally:
         connection.close()
 

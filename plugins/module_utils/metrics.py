@@ -7,7 +7,7 @@ The format: prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Sample = tuple[Mapping[str, str], float]
@@ -26,6 +26,51 @@ def render(app: str, facts: Mapping[str, Any]) -> str:
         lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
         lines += [f"{name}{{{_labels({'app': app, **labels})}}} {_number(value)}" for labels, value in samples]
     return "\n".join(lines) + "\n"
+
+
+def render_containers(apps: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    """Return the metrics of containers by app, each as `containers.read` has it."""
+    lines: list[str] = []
+    for name, kind, about in _CONTAINER:
+        samples: list[str] = []
+        for app, containers in apps.items():
+            for one in containers:
+                labels = _labels({"app": app, "service": one["service"], "container": one["name"]})
+                value = _container_value(name, one)
+                samples += [] if value is None else [f"selfheal_container_{name}{{{labels}}} {_number(value)}"]
+        if samples:
+            lines += [f"# HELP selfheal_container_{name} {about}", f"# TYPE selfheal_container_{name} {kind}", *samples]
+    return "\n".join(lines) + "\n"
+
+
+_CONTAINER = (
+    ("running", "gauge", "Whether it runs."),
+    ("restarts_total", "counter", "How often the restart policy has started it again."),
+    ("start_timestamp_seconds", "gauge", "When it was started last."),
+    ("cpu_limit_cores", "gauge", "The cores that it may use; those of the host when it has no limit."),
+    ("memory_limit_bytes", "gauge", "The memory that it may use, when it has a limit."),
+    ("cpu_seconds_total", "counter", "Processor time used."),
+    ("cpu_throttled_seconds_total", "counter", "Time for which its limit has held it back."),
+    ("memory_bytes", "gauge", "Memory in use that the kernel could not give back at once."),
+    ("oom_kills_total", "counter", "Its processes that the kernel has ended at its memory limit since it was started."),
+)
+
+
+def _container_value(name: str, one: Mapping[str, Any]) -> float | None:
+    """One sample of a container; None when there is none."""
+    usage = one["usage"]
+    values: dict[str, float | None] = {
+        "running": one["running"],
+        "restarts_total": one["restarts"],
+        "start_timestamp_seconds": one["started"],
+        "cpu_limit_cores": one["cpus"],
+        "memory_limit_bytes": one["memory_limit_bytes"] or None,
+        "cpu_seconds_total": usage.get("cpu_seconds"),
+        "cpu_throttled_seconds_total": usage.get("throttled_seconds"),
+        "memory_bytes": usage.get("memory_bytes"),
+        "oom_kills_total": usage.get("oom_kills"),
+    }
+    return values[name]
 
 
 def _families(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str, list[Sample]]]:

@@ -31,7 +31,7 @@ ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.is_dir()
 # The library's files by layer, and what a layer may import beside its own files.
 LAYERS: dict[str, set[str]] = {
     "formats": {"app", "dotenv", "files", "redact"},
-    "read": {"balancer", "checks", "engine", "host", "kernel", "probe", "prober", "supabase", "web"},
+    "read": {"balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "supabase", "web"},
     "decide": {
         *("backing", "diagnosis", "hints", "ladder", "overlay", "placeholders", "promotion", "secret_rules"),
         *("services_table", "supabase_keys", "value_rules", "variable_table"),
@@ -52,7 +52,7 @@ LAYERS: dict[str, set[str]] = {
         "watcher",
     },
     # The agent's command, and what modules share.
-    "door": {"agent", "ansible_door", "app_door", "env_door"},
+    "door": {"agent", "ansible_door", "app_door", "env_door", "exporter"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "formats": set(),

@@ -1,0 +1,214 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What promtool is asked about each rule: the series it sees, and what it has to say about them; once yes, once no.
+
+A series is in promtool's notation: `5+2x30` is 5, 7, 9, …; `3x30` is 3 thirty times more; `_` is no sample.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+APP, HOST = "christmas-backend", "molecule-monitoring"
+OF = f'app="{APP}",host="{HOST}"'
+PROXY = f'{OF},proxy="selfheal-{APP}"'
+CONTAINER = f'{OF},service="backend",container="one"'
+DAY = 86400
+
+
+class Case(NamedTuple):
+    """At a time the rule gives so many alerts, or that value; None for no value."""
+
+    rule: str
+    at: str
+    gives: float | None
+    series: dict[str, str]
+    step: str = "10s"
+
+
+def answers(good: float, bad: float, steps: int = 90) -> dict[str, str]:
+    """What HAProxy counts in each step."""
+    name = "haproxy_frontend_http_responses_total"
+    return {
+        f'{name}{{{PROXY},code="2xx"}}': f"0+{good}x{steps}",
+        f'{name}{{{PROXY},code="5xx"}}': f"0+{bad}x{steps}",
+    }
+
+
+def probes(metric: str, values: str, check: str = "health") -> dict[str, str]:
+    return {f'{metric}{{{OF},check="{check}"}}': values}
+
+
+def memory(used: int) -> dict[str, str]:
+    limit = {f"selfheal_container_memory_limit_bytes{{{CONTAINER}}}": "256x90"}
+    return {f"selfheal_container_memory_bytes{{{CONTAINER}}}": f"{used}x90", **limit}
+
+
+def cpu(used: float) -> dict[str, str]:
+    limit = {f"selfheal_container_cpu_limit_cores{{{CONTAINER}}}": "0.5x90"}
+    return {f"selfheal_container_cpu_seconds_total{{{CONTAINER}}}": f"0+{used}x90", **limit}
+
+
+def slow_requests(per_step: int) -> dict[str, str]:
+    return {
+        f"haproxy_backend_response_time_average_seconds{{{PROXY}}}": "3x90",
+        **answers(per_step, 0),
+    }
+
+
+def oom_incidents(values: str) -> dict[str, str]:
+    return {f'selfheal_incidents_total{{{OF},cause="out_of_memory"}}': values, f"selfheal_healthy{{{OF}}}": "1x90"}
+
+
+def disk(values: str) -> dict[str, str]:
+    about = f'{{host="{HOST}",mountpoint="/"}}'
+    return {
+        f"node_filesystem_avail_bytes{about}": values,
+        f"node_filesystem_size_bytes{about}": "1000x90",
+        f"node_filesystem_readonly{about}": "0x90",
+    }
+
+
+def clock(offset: float, sync: int) -> dict[str, str]:
+    about = f'{{host="{HOST}"}}'
+    return {f"node_timex_offset_seconds{about}": f"{offset}x90", f"node_timex_sync_status{about}": f"{sync}x90"}
+
+
+def host_memory(available: int) -> dict[str, str]:
+    about = f'{{host="{HOST}"}}'
+    return {
+        f"node_memory_MemAvailable_bytes{about}": f"{available}x90",
+        f"node_memory_MemTotal_bytes{about}": "100x90",
+    }
+
+
+def idle(seconds: float) -> dict[str, str]:
+    return {f'node_cpu_seconds_total{{host="{HOST}",cpu="0",mode="idle"}}': f"0+{seconds}x90"}
+
+
+def up(**jobs: int) -> dict[str, str]:
+    return {f'up{{host="{HOST}",job="{job}"}}': f"{value}x90" for job, value in jobs.items()}
+
+
+def watcher(values: str) -> dict[str, str]:
+    return {f"selfheal_watcher_turn_timestamp_seconds{{{OF}}}": values, **up(node=1)}
+
+
+def starts(*times: int) -> dict[str, str]:
+    """A container that was started at these times, each seen for a minute, the last one for good."""
+    seen = " ".join(f"{time}x5" for time in times[:-1])
+    return {f"selfheal_container_start_timestamp_seconds{{{CONTAINER}}}": f"{seen} {times[-1]}x30"}
+
+
+OTHER_APP = {'probe_success{app="other",host="h",check="health"}': "0x90"}
+
+ALERTS = [
+    Case("ContainerMemory", "5m", 1, memory(210)),
+    Case("ContainerMemory", "5m", 0, memory(200)),
+    Case("ContainerCpu", "5m", 1, cpu(3.6)),
+    Case("ContainerCpu", "5m", 0, cpu(3.4)),
+    Case("AppErrors", "5m", 1, answers(94, 6)),
+    Case("AppErrors", "5m", 0, answers(96, 4)),
+    Case("AppErrors", "5m", 1, {**answers(100, 0), **probes("probe_success", "0x90")}),
+    Case("AppErrors", "5m", 0, OTHER_APP),
+    Case("AppSlow", "5m", 1, probes("probe_duration_seconds", "2.1x90")),
+    Case("AppSlow", "5m", 0, probes("probe_duration_seconds", "1.9x90")),
+    Case("AppSlow", "5m", 1, slow_requests(200)),
+    # An average of hours ago.
+    Case("AppSlow", "5m", 0, slow_requests(20)),
+    Case("AppDown", "2m", 1, probes("probe_success", "0x90")),
+    # The watcher is faster than that.
+    Case("AppDown", "2m", 0, probes("probe_success", "1x3 0x4 1x90")),
+    Case("AppDown", "5m", 0, probes("probe_success", "0x90", "certificate")),
+    Case("CertificateEnds", "10m", 1, probes("probe_ssl_earliest_cert_expiry", f"{14 * DAY}x90", "certificate")),
+    Case("CertificateEnds", "10m", 0, probes("probe_ssl_earliest_cert_expiry", f"{15 * DAY}x90", "certificate")),
+    Case("ContainerOom", "5m", 1, {f"selfheal_container_oom_kills_total{{{CONTAINER}}}": "0x20 1x60"}),
+    Case("ContainerOom", "5m", 0, {f"selfheal_container_oom_kills_total{{{CONTAINER}}}": "1x90"}),
+    Case("ContainerOom", "6m", 1, oom_incidents("_x31 1x60")),
+    Case("ContainerOom", "6m", 1, oom_incidents("4x31 5x60")),
+    Case("ContainerOom", "6m", 0, oom_incidents("4x90")),
+    Case("RestartLoop", "5m", 1, starts(10, 20, 30, 40)),
+    Case("RestartLoop", "5m", 0, starts(10, 20, 30)),
+    Case("BreakerOpen", "2m", 1, {f"selfheal_breaker_open{{{OF}}}": "1x90"}),
+    Case("BreakerOpen", "2m", 0, {f"selfheal_breaker_open{{{OF}}}": "0x90"}),
+    Case("WatcherNotSeen", "5m", 1, watcher("0x90")),
+    Case("WatcherNotSeen", "5m", 0, watcher("0+10x90")),
+    Case("WatcherNotSeen", "5m", 1, up(node=1)),
+    Case("HostMemory", "5m", 1, host_memory(19)),
+    Case("HostMemory", "5m", 0, host_memory(21)),
+    Case("HostCpu", "5m", 1, idle(2.9)),
+    Case("HostCpu", "5m", 0, idle(3.1)),
+    Case("DiskFullSoon", "40m", 1, disk("400-3x90"), "1m"),
+    Case("DiskFullSoon", "40m", 0, disk("400-1x90"), "1m"),
+    # Fast, and yet there is enough.
+    Case("DiskFullSoon", "40m", 0, disk("1000-6x90"), "1m"),
+    Case("ClockOff", "14m", 1, clock(-0.2, 1)),
+    Case("ClockOff", "14m", 1, clock(0.0, 0)),
+    Case("ClockOff", "14m", 0, clock(0.05, 1)),
+    Case("HostDown", "3m", 1, up(node=0, containers=0)),
+    Case("HostDown", "3m", 0, up(node=0, containers=1)),
+    Case("TargetDown", "3m", 1, up(node=0, containers=1)),
+    Case("TargetDown", "3m", 0, up(node=1, containers=1)),
+    Case("BudgetBurnsFast", "2h", 1, answers(985, 15, 200), "1m"),
+    Case("BudgetBurnsFast", "2h", 0, answers(986, 14, 200), "1m"),
+    # One failure in the first minutes is no trend.
+    Case("BudgetBurnsFast", "20m", 0, answers(900, 100, 200), "1m"),
+    Case("BudgetBurns", "7h", 1, answers(993, 7, 600), "1m"),
+    Case("BudgetBurns", "7h", 0, answers(995, 5, 600), "1m"),
+    Case("BudgetBurnsSlowly", "30h", 1, answers(9988, 12, 2000), "1m"),
+    Case("BudgetBurnsSlowly", "30h", 0, answers(9992, 8, 2000), "1m"),
+]
+
+RECORDS = [
+    Case("app:errors:ratio1m", "5m", 0.1, answers(90, 10)),
+    Case("app:errors:ratio1m", "5m", None, OTHER_APP),
+    Case("app:errors:ratio5m", "10m", 0.5, {**answers(90, 10), **probes("probe_success", "0.5x90")}),
+    Case("app:errors:ratio5m", "10m", None, OTHER_APP),
+    Case("app:errors:ratio30m", "1h", 0.1, answers(90, 10), "1m"),
+    Case("app:errors:ratio30m", "1h", None, OTHER_APP, "1m"),
+    Case("app:errors:ratio1h", "1h", 0.1, answers(90, 10), "1m"),
+    Case("app:errors:ratio1h", "1h", None, OTHER_APP, "1m"),
+    Case("app:errors:ratio6h", "1h", 0.1, answers(90, 10), "1m"),
+    Case("app:errors:ratio6h", "1h", None, OTHER_APP, "1m"),
+    Case("app:errors:ratio3d", "1h", 0.1, answers(90, 10), "1m"),
+    Case("app:errors:ratio3d", "1h", None, OTHER_APP, "1m"),
+    Case("app:error_budget:used3d", "1h", 0.5, answers(995, 5), "1m"),
+    Case("app:error_budget:used3d", "1h", None, OTHER_APP, "1m"),
+    Case("app:requests:rate1m", "5m", 20, slow_requests(200)),
+    Case("app:requests:rate1m", "5m", None, OTHER_APP),
+    Case("app:response_seconds:avg5m", "10m", 0.3, probes("probe_duration_seconds", "0.3x90")),
+    Case("app:response_seconds:avg5m", "10m", None, probes("probe_duration_seconds", "1x90", "certificate")),
+    Case("container:cpu:ratio", "5m", 0.6, cpu(3)),
+    Case("container:cpu:ratio", "5m", None, memory(128)),
+    Case("container:memory:ratio", "5m", 0.5, memory(128)),
+    Case("container:memory:ratio", "5m", None, cpu(3)),
+    Case("host:memory:ratio", "5m", 0.25, host_memory(75)),
+    Case("host:memory:ratio", "5m", None, idle(1)),
+    Case("host:cpu:ratio", "5m", 0.75, idle(2.5)),
+    Case("host:cpu:ratio", "5m", None, host_memory(75)),
+]
+
+
+def documents(rule_files: list[str]) -> dict[str, dict[str, Any]]:
+    """The cases as promtool takes them: a document for each step, by the step."""
+    found: dict[str, dict[str, Any]] = {}
+    for case in [*ALERTS, *RECORDS]:
+        empty: dict[str, Any] = {"rule_files": rule_files, "evaluation_interval": case.step, "tests": []}
+        tests = found.setdefault(case.step, empty)["tests"]
+        fires = f'count(ALERTS{{alertname="{case.rule}",alertstate="firing"}}) or vector(0)'
+        asked = fires if case in ALERTS else f"round(max({case.rule}), 0.001)"
+        tests.append(
+            {
+                "name": f"{len(tests) + 1} {case.rule} gives {case.gives} at {case.at}",
+                "interval": case.step,
+                "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
+                "promql_expr_test": [
+                    {
+                        "expr": asked,
+                        "eval_time": case.at,
+                        "exp_samples": [] if case.gives is None else [{"labels": "{}", "value": case.gives}],
+                    }
+                ],
+            }
+        )
+    return found

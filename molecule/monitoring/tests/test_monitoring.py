@@ -1,0 +1,313 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is measured is right, and each of the incident report's thresholds is told within a minute when it is crossed.
+
+The host is told to heal nothing meanwhile: it would be faster than any threshold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import rule_cases
+import yaml
+
+APP = "christmas-backend"
+CONTAINER = f"{APP}-backend-1"
+HOST = "molecule-monitoring"
+ABOUT = f"{APP} @ {HOST}:"
+FOLDER = "/etc/prometheus/selfheal"
+UNITS = {
+    "prometheus": "127.0.0.1:9090",
+    "prometheus-node-exporter": "127.0.0.1:9100",
+    "prometheus-blackbox-exporter": "127.0.0.1:9115",
+    "selfheal-containers": "127.0.0.1:9417",
+    "prometheus-alertmanager": "127.0.0.1:9093",
+}
+TLS_UNIT = "selfheal-test-tls.service"
+# From the cause to the message.
+GOAL_SECONDS = 60.0
+
+
+def until(what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "") -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"it did not come true in time. {why()}"
+        time.sleep(1.0)
+
+
+def fetch(address: str) -> str:
+    """The command that shows what stands at an address of the host."""
+    script = f'import urllib.request as u; print(u.urlopen("http://127.0.0.1:{address}").read().decode(), end=str())'
+    return f"python3 -c '{script}'"
+
+
+def ask(host: Any, path: str) -> Any:
+    """What Prometheus's API says."""
+    return json.loads(host.check_output(fetch(f"9090/api/v1/{path}")))["data"]
+
+
+def query(host: Any, expression: str) -> list[tuple[dict[str, str], float]]:
+    found = ask(host, f"query?query={urllib.parse.quote(expression)}")
+    return [(one["metric"], float(one["value"][1])) for one in found["result"]]
+
+
+def targets(host: Any) -> dict[str, list[str]]:
+    """By job, the health of each target."""
+    found: dict[str, list[str]] = {}
+    for one in ask(host, "targets?state=active")["activeTargets"]:
+        found.setdefault(one["labels"]["job"], []).append(one["health"])
+    return found
+
+
+def rules(host: Any) -> list[dict[str, Any]]:
+    """All rules as they stand on the host."""
+    texts = [host.file(f"{FOLDER}/rules-{name}.yml").content_string for name in (APP, "host")]
+    return [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+def test_everything_listens_on_this_host_alone(host: Any) -> None:
+    listening = host.check_output("ss -Hltnp")
+    for unit, address in UNITS.items():
+        service = host.service(unit)
+        assert service.is_running, unit
+        assert service.is_enabled, unit
+        assert address in listening, unit
+        assert f"*:{address.rpartition(':')[2]}" not in listening, unit
+
+
+def test_every_target_is_up(host: Any) -> None:
+    wanted = {"node": 1, "containers": 1, "balancer": 1, "checks": 2, "monitoring": 3}
+    until(lambda: targets(host) == {job: ["up"] * count for job, count in wanted.items()}, why=lambda: targets(host))
+    until(lambda: query(host, "sum(probe_success) == 2"), why=lambda: query(host, "probe_success"))
+    until(lambda: query(host, f'selfheal_healthy{{app="{APP}",host="{HOST}"}} == 1'), 90.0)
+
+
+def test_what_containers_use_is_what_the_engine_says(host: Any) -> None:
+    until(lambda: query(host, "container:cpu:ratio"))
+    about = json.loads(host.check_output(f"docker inspect {CONTAINER}"))[0]
+    stats = host.check_output(f"docker stats --no-stream --format '{{{{.MemUsage}}}}' {CONTAINER}")
+    [(labels, used)] = query(host, "selfheal_container_memory_bytes")
+    assert (labels["app"], labels["host"], labels["container"], labels["service"]) == (APP, HOST, CONTAINER, "backend")
+    assert used / 2**20 == pytest.approx(float(stats.partition("MiB")[0]), rel=0.2)
+    assert query(host, "selfheal_container_memory_limit_bytes")[0][1] == about["HostConfig"]["Memory"] == 256 * 2**20
+    assert query(host, "selfheal_container_cpu_limit_cores")[0][1] == 0.2
+    ticks = host.check_output(f"cat /proc/{about['State']['Pid']}/stat").rpartition(")")[2].split()
+    # The app itself; the container's init, which is the one that docker knows, waits for it.
+    used = query(host, "selfheal_container_cpu_seconds_total")[0][1]
+    assert used >= sum(int(ticks[at]) for at in (11, 12)) / 100
+    begun = int(host.check_output(f"date +%s --date {about['State']['StartedAt']}"))
+    assert query(host, "selfheal_container_start_timestamp_seconds")[0][1] == pytest.approx(begun, abs=1.0)
+
+
+def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
+    """The cases stand in rule_cases.py; promtool judges the rules as they stand on the host."""
+    alerts = {rule["alert"] for rule in rules(host) if "alert" in rule}
+    records = {rule["record"] for rule in rules(host) if "record" in rule}
+    assert {case.rule for case in rule_cases.ALERTS if case.gives} == alerts
+    assert {case.rule for case in rule_cases.ALERTS if not case.gives} == alerts
+    assert {case.rule for case in rule_cases.RECORDS if case.gives} == records
+    assert {case.rule for case in rule_cases.RECORDS if case.gives is None} == records
+    names = [f"{FOLDER}/rules-{APP}.yml", f"{FOLDER}/rules-host.yml"]
+    for step, document in rule_cases.documents(names).items():
+        path = f"/run/rule-cases-{step}.yml"
+        host.check_output(f"cat >{path} <<'END'\n{yaml.safe_dump(document)}END")
+        judged = host.run(f"promtool test rules {path}")
+        assert judged.rc == 0, judged.stdout + judged.stderr
+        assert "SUCCESS" in judged.stdout + judged.stderr
+
+
+def test_the_tools_take_all_of_it(host: Any) -> None:
+    for command in (
+        "promtool check config /etc/prometheus/prometheus.yml",
+        f"promtool check rules {FOLDER}/rules-{APP}.yml {FOLDER}/rules-host.yml",
+        "amtool check-config /etc/prometheus/alertmanager.yml",
+        f"{fetch('9417/metrics')} | promtool check metrics",
+    ):
+        judged = host.run(command)
+        assert judged.rc == 0, command + judged.stdout + judged.stderr
+    assert [
+        rule["name"] for group in ask(host, "rules")["groups"] for rule in group["rules"] if rule["health"] == "err"
+    ] == []
+
+
+def test_every_alert_says_what_it_means_and_where_more_stands(host: Any) -> None:
+    for rule in rules(host):
+        if "alert" in rule:
+            link = rule["annotations"]["runbook_url"]
+            assert link.endswith(f"docs/alerts.md#{rule['alert'].lower()}")
+            assert re.fullmatch(rf".{{20,}}\n→ {re.escape(link)}", rule["annotations"]["description"])
+            assert rule["annotations"]["summary"].startswith(("{{ $labels.", APP))
+
+
+def test_the_end_of_a_certificate_is_seen(host: Any) -> None:
+    """One that nobody has signed, as well: `monitoring_tls_address` is asked like this."""
+    host.check_output(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 3 -subj /CN=lab -keyout /run/lab.key -out /run/lab.crt 2>&1 &&"
+        f" systemd-run --quiet --unit={TLS_UNIT}"
+        " openssl s_server -www -accept 127.0.0.1:8443 -cert /run/lab.crt -key /run/lab.key"
+    )
+    try:
+        until(lambda: "127.0.0.1:8443" in host.check_output("ss -Hltn"))
+        said = host.check_output(fetch("9115/probe?module=tls&target=127.0.0.1:8443"))
+    finally:
+        host.run(f"systemctl stop {TLS_UNIT}; rm -f /run/lab.key /run/lab.crt")
+    ends = re.search(r"^probe_ssl_earliest_cert_expiry (\S+)$", said, re.MULTILINE)
+    assert ends, said
+    assert float(ends[1]) - time.time() == pytest.approx(3 * 86400, abs=600)
+
+
+# What explains it, and what is kept back then. No severity: nobody is told of these.
+EXPLAINED = [
+    ("alertname=HostDown host=far", "alertname=AppDown host=far app=a scope=app"),
+    ("alertname=SelfhealIncident cause=upstream_down app=b host=b", "alertname=AppDown app=b host=b symptom=yes"),
+    ("alertname=AppDown app=c host=c", "alertname=AppErrors app=c host=c"),
+    ("alertname=BudgetBurnsFast app=d host=d", "alertname=BudgetBurns app=d host=d"),
+    ("alertname=BudgetBurns app=e host=e", "alertname=BudgetBurnsSlowly app=e host=e"),
+    ("alertname=SelfhealEscalated app=f host=f", "alertname=BreakerOpen app=f host=f"),
+]
+
+
+def test_what_is_explained_is_kept_back(host: Any) -> None:
+    for reason, result in EXPLAINED:
+        elsewhere = re.sub("host=[a-z]+", "host=elsewhere", result)
+        for labels in (reason, result, elsewhere):
+            host.check_output(f"amtool --alertmanager.url=http://127.0.0.1:9093 alert add {labels} test=inhibition")
+    states = {
+        " ".join(sorted(f"{name}={value}" for name, value in one["labels"].items() if name != "test")): one["status"][
+            "state"
+        ]
+        for one in json.loads(host.check_output(fetch("9093/api/v2/alerts?filter=test%3Dinhibition")))
+    }
+    for reason, result in EXPLAINED:
+        elsewhere = re.sub("host=[a-z]+", "host=elsewhere", result)
+        found = [states[" ".join(sorted(labels.split()))] for labels in (reason, result, elsewhere)]
+        assert found == ["active", "suppressed", "active"], result
+
+
+# --- the report's thresholds, crossed --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def held(host: Any, receivers: Any) -> Iterator[Any]:
+    """The watcher looks on; the alerts arrive here."""
+    host.check_output("selfheal pause --for 1h --reason 'thresholds are crossed'")
+    yield receivers
+    host.check_output("selfheal resume")
+
+
+def python(name: str, script: str) -> str:
+    """The command that runs a script in the container, which can be ended by its name."""
+    first = f"import os, time; open('/tmp/{name}.pid', 'w').write(str(os.getpid()))"
+    return f'docker exec --detach {CONTAINER} python3 -c "{first}\n{script}"'
+
+
+def gone(name: str) -> str:
+    """Ends it; it may have ended by itself."""
+    return f"docker exec {CONTAINER} sh -c 'kill $(cat /tmp/{name}.pid)' || true"
+
+
+# With what the app has it is more than 80 % of 256 MiB, and below the limit.
+EAT = python("eat", "hoard = bytearray(195 << 20)\ntime.sleep(600)")
+BURN = python("burn", "while True: pass")
+FAULT = f"docker exec {CONTAINER} sh -c 'echo {{}} >/tmp/fault'"
+SOUND = f"docker exec {CONTAINER} rm -f /tmp/fault"
+THRESHOLDS = [
+    ("memory", EAT, gone("eat"), "of its memory limit in use", "above 80 %"),
+    ("processor", BURN, gone("burn"), "of its CPU limit in use", "above 70 %"),
+    ("errors", FAULT.format("errors"), SOUND, "of the requests fail", "Above 5 %"),
+    ("latency", FAULT.format("slow 3"), SOUND, "an answer takes", "Above 2000 ms"),
+]
+
+
+@pytest.mark.parametrize(
+    ("cause", "undo", "title", "meaning"), [case[1:] for case in THRESHOLDS], ids=[case[0] for case in THRESHOLDS]
+)
+def test_a_threshold_is_crossed(host: Any, held: Any, cause: str, undo: str, title: str, meaning: str) -> None:
+    held.told.clear()
+    began = time.monotonic()
+    try:
+        host.check_output(cause)
+        told = held.wait(title, seconds=GOAL_SECONDS)
+        took = time.monotonic() - began
+    finally:
+        host.check_output(undo)
+    print(f"{title!r}: told to all after {took:.0f} s")
+    for one in told:
+        assert one.title.startswith(f"🟡 {ABOUT} "), one
+        assert meaning in one.text, one
+        assert "docs/alerts.md#" in one.text, one
+
+    def over() -> bool:
+        ended = [one for one in held.told if one.title.startswith(f"🟢 {ABOUT} over: ") and title in one.title]
+        return {one.where for one in ended} >= set(held.everything)
+
+    until(over, 150.0, lambda: held.told)
+    print(f"{title!r}: and over after another {time.monotonic() - began - took:.0f} s")
+    assert held.problems == []
+
+
+# --- what it costs ---------------------------------------------------------------------------------------------------
+
+
+def test_it_is_bounded(host: Any) -> None:
+    """Each of them is: it may not take what it watches needs."""
+    for unit in ("prometheus", "prometheus-node-exporter", "prometheus-blackbox-exporter", "selfheal-containers"):
+        assert int(host.check_output(f"systemctl show --property=MemoryMax --value {unit}")) < 300 * 2**20, unit
+    flags = ask(host, "status/flags")
+    assert (flags["storage.tsdb.retention.time"], flags["storage.tsdb.retention.size"]) == ("15d", "512MiB")
+    units = "|".join(UNITS)
+    resident = 0
+    for unit in UNITS:
+        pid = host.check_output(f"systemctl show --property=MainPID --value {unit}")
+        resident += int(re.search(r"^Rss:\s+(\d+)", host.check_output(f"cat /proc/{pid}/smaps_rollup"), re.M)[1])  # type: ignore[index]
+    print(f"{units}: {resident / 1024:.0f} MB")
+    assert resident / 1024 <= 250
+
+
+BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
+    (
+        "nobody is told",
+        {"alerting_receivers": [], "alerting_deadman_url": ""},
+        ("alerting_receivers: it is empty for molecule-monitoring", "monitoring_without_receivers: true"),
+    ),
+    (
+        "a threshold out of range",
+        {"monitoring_thresholds": {"memory_percent": 180}},
+        ("monitoring_thresholds: memory_percent is 180", "Write a number from 1 to 99"),
+    ),
+    (
+        "a threshold that is none",
+        {"monitoring_thresholds": {"memroy_percent": 80}},
+        ("memroy_percent", "memory_percent"),
+    ),
+    ("a port twice", {"monitoring_ports": {"node": 9090}}, ("monitoring_ports: 9090 stands there twice",)),
+]
+
+
+@pytest.mark.parametrize(("extra", "words"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_bad_input_ends_before_the_host_is_touched(
+    play: Callable[..., Any], extra: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    ended = play("site.yml", extra=extra)
+    told = " ".join(ended.stdout.split())
+    assert ended.returncode != 0, told[-2000:]
+    assert [word for word in words if word not in told] == [], told[-3000:]
+    assert "From a bare host to a healthy app" not in told, "the host was reached"
+
+
+def test_an_app_that_is_not_there_is_refused(host: Any, play: Callable[..., Any]) -> None:
+    before = host.check_output(f"ls {FOLDER}")
+    ended = play("site.yml", "--tags", "monitoring", extra={"selfheal_app": "shop"})
+    told = " ".join(ended.stdout.split())
+    assert ended.returncode != 0
+    assert f"molecule-monitoring has no app shop; it has {APP}. Correct the name" in told, told[-2000:]
+    assert host.check_output(f"ls {FOLDER}") == before
+    assert targets(host)["checks"] == ["up", "up"]

@@ -1,0 +1,90 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What containers use of processor and memory, as the kernel counts it in their control groups, v1 and v2."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import engine
+
+ROOT = "/sys/fs/cgroup"
+# The beginning of 2100.
+_THEN = 4102444800.0
+
+
+def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str = ROOT) -> list[dict[str, Any]]:
+    """Return what each container uses; `instances` as `engine.instance` makes them.
+
+    Each is {name, service, running, restarts, started (epoch seconds or None), cpus, memory_limit_bytes (0 for none),
+    usage}. `usage` is {cpu_seconds, throttled_seconds, memory_bytes, oom_kills}, and empty for one that does not run,
+    or ended meanwhile. Memory is without what the kernel could give back at once, as Docker and Kubernetes count it.
+    """
+    return [
+        {
+            "name": one["name"],
+            "service": one["service"],
+            "running": one["state"] == "running",
+            "restarts": one["restarts"],
+            "started": _started(one["started"]),
+            # Without a limit it may have all of the host.
+            "cpus": one["limits"]["cpus"] or float(os.cpu_count() or 1),
+            "memory_limit_bytes": one["limits"]["memory_bytes"],
+            "usage": usage(int(one["pid"]), proc, root) if one["pid"] else {},
+        }
+        for one in instances
+    ]
+
+
+def _started(text: str) -> float | None:
+    """Count back from one fixed moment: from now it would be another thousandth of a second each time."""
+    age = engine.seconds_since(text, _THEN)
+    return None if age is None else round(_THEN - age, 3)
+
+
+def usage(pid: int, proc: str = "/proc", root: str = ROOT) -> dict[str, float]:
+    """Return what the control group of a process has used; empty when it is gone."""
+    try:
+        with open(f"{proc}/{pid}/cgroup", encoding="ascii") as stream:
+            lines = [line.rstrip("\n").split(":", 2) for line in stream]
+        paths = {name: path for _, names, path in lines for name in names.split(",")}
+        return _version_1(paths, root) if "memory" in paths else _version_2(root + paths[""])
+    except (OSError, KeyError, ValueError):
+        return {}
+
+
+def _version_1(paths: Mapping[str, str], root: str) -> dict[str, float]:
+    memory, cpu = f"{root}/memory{paths['memory']}", f"{root}/cpu{paths['cpu']}"
+    return {
+        "cpu_seconds": _number(f"{root}/cpuacct{paths['cpuacct']}/cpuacct.usage") / 1e9,
+        "throttled_seconds": _table(f"{cpu}/cpu.stat").get("throttled_time", 0) / 1e9,
+        "memory_bytes": _in_use(f"{memory}/memory.usage_in_bytes", f"{memory}/memory.stat", "total_inactive_file"),
+        "oom_kills": _table(f"{memory}/memory.oom_control").get("oom_kill", 0),
+    }
+
+
+def _version_2(folder: str) -> dict[str, float]:
+    cpu = _table(f"{folder}/cpu.stat")
+    return {
+        "cpu_seconds": cpu["usage_usec"] / 1e6,
+        "throttled_seconds": cpu.get("throttled_usec", 0) / 1e6,
+        "memory_bytes": _in_use(f"{folder}/memory.current", f"{folder}/memory.stat", "inactive_file"),
+        "oom_kills": _table(f"{folder}/memory.events").get("oom_kill", 0),
+    }
+
+
+def _in_use(path: str, stat: str, inactive: str) -> float:
+    return max(0.0, _number(path) - _table(stat).get(inactive, 0))
+
+
+def _number(path: str) -> float:
+    with open(path, encoding="ascii") as stream:
+        return float(stream.read())
+
+
+def _table(path: str) -> dict[str, float]:
+    """Read lines of a name and a number."""
+    with open(path, encoding="ascii") as stream:
+        return {name: float(value) for name, value in (line.split() for line in stream)}
