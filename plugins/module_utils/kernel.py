@@ -12,8 +12,9 @@ from . import engine
 
 # A kill is told with the incident that it caused, not with the next one.
 RECENT_SECONDS = 60.0
-# A container ends, for the engine, a moment after the kernel killed it. An end later than this had another reason.
-_END_SECONDS = 2.0
+# A container ends, for the engine, a moment after the kernel killed it, on a busy host some seconds. An end later than
+# this had another reason.
+_END_SECONDS = 5.0
 
 # mm/oom_kill.c and mm/memcontrol.c of the kernel: first what the group used, then who was killed for it.
 _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\] (.*)$")

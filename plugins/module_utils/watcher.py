@@ -114,7 +114,8 @@ class Watcher:
         elif rested or (self.incident is None and not self.problems.get("turn")):
             confirmed = self._confirm(found)
             if confirmed is not None:
-                self._recover(confirmed)
+                # Meanwhile it may be over: then it is that which is told.
+                self._recover(confirmed, self._ago(now) if self.passed else None)
             elif self.incident is None and self.passed:
                 self._look_back(now)
             if confirmed is None:
@@ -272,10 +273,14 @@ class Watcher:
         """Somebody died, and the app answers: the engine's restart policy was faster. That is told, too."""
         result = self._ask(self.quick)
         if result["ok"]:
-            begun = min([now, *self.killed, *([float(self.failed["monotonic"])] if self.failed else [])])
             self.next_look = now + OTHERS_SECONDS
-            # A kill comes a little before the first answer that was missed, and the kernel's count was read a turn ago.
-            self._recover(result, self.clock.monotonic() - begun + DEATH_SECONDS + self.config.interval)
+            self._recover(result, self._ago(now))
+
+    def _ago(self, now: float) -> float:
+        """How many seconds ago, at most, what is over may have begun."""
+        begun = min([now, *self.killed, *([float(self.failed["monotonic"])] if self.failed else [])])
+        # A kill comes a little before the first answer that was missed, and the kernel's count was read a turn ago.
+        return self.clock.monotonic() - begun + DEATH_SECONDS + self.config.interval
 
     # --- what is done about it ---------------------------------------------------------------------------------------
 

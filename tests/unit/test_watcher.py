@@ -303,6 +303,15 @@ def test_a_kill_that_the_engine_has_cured_is_told(world: World) -> None:
     assert watch.seen.passed is not None
 
 
+def test_a_kill_is_told_though_something_else_led_to_the_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance is missed, and is back, started by its restart policy, when it is looked for."""
+    it = world.watcher()
+    monkeypatch.setattr(it, "_odd_instances", lambda _now: True)
+    world.oom_kills = 1
+    it.turn()
+    assert [watch.seen.passed is not None for _at, watch in world.recoveries] == [True]
+
+
 def test_a_kill_while_others_are_being_killed_is_told_a_little_later(world: World) -> None:
     """The kernel counts for all apps of the host: each of another's kills would be a question to the engine."""
     it = world.watcher()
