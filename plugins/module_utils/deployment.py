@@ -283,9 +283,12 @@ def _pull(
 
 
 def _pulled(model: Mapping[str, Any]) -> dict[str, str]:
-    """{service: image} of a merged model's services that have no build section."""
+    """{service: image} of a merged model's services whose image is not built here, by another service neither."""
     services = model.get("services") or {}
-    return {name: str(spec["image"]) for name, spec in services.items() if "build" not in spec and spec.get("image")}
+    built = {spec.get("image") for spec in services.values() if "build" in spec}
+    return {
+        name: str(spec["image"]) for name, spec in services.items() if spec.get("image") and spec["image"] not in built
+    }
 
 
 def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool) -> list[str]:

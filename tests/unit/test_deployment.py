@@ -155,6 +155,13 @@ def test_another_image_under_the_same_name_is_a_difference_unless_it_is_built_he
     assert [line.split()[1].rstrip(":") for line in found] == services
 
 
+def test_what_one_service_builds_is_not_pulled_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = {"services": {**SERVICES["services"], "worker": {"image": "shop:1"}}}
+    monkeypatch.setattr(engine, "image_id", lambda _: "moved since")
+    good = {**GOOD, "images": {**GOOD["images"], "worker": "1"}, "names": {**GOOD["names"], "worker": "shop:1"}}
+    assert [line.split()[1] for line in deployment.moved(model, good, build=True)] == ["db:"]
+
+
 @pytest.mark.parametrize(
     ("name", "repository"),
     [
