@@ -386,6 +386,9 @@ def _roll(
             return f"docker compose up failed: {started.reason}", {}
     keep = [str(item["id"]) for item in project.containers() if same and good and rollout.is_made_of(item, good)]
     failure = rolling.replace(keep)
+    if not failure:
+        # Not before: the instances that were there may have needed what the new ones do without.
+        project.remove_orphans()
     return failure, rolling.checks
 
 
