@@ -155,6 +155,27 @@ def test_another_image_under_the_same_name_is_a_difference_unless_it_is_built_he
     assert [line.split()[1].rstrip(":") for line in found] == services
 
 
+PINNED = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256:2"}}
+
+
+@pytest.mark.parametrize(
+    ("digest", "told", "pin"),
+    [
+        ("2", "", "ghcr.io/acme/db@sha256:2"),
+        ("3", "ghcr.io/acme/db@sha256:3", "ghcr.io/acme/db@sha256:3"),
+        ("3", "", ""),
+    ],
+    ids=["kept", "told by staging", "another image"],
+)
+def test_what_came_in_an_archive_is_known_by_its_digest(
+    digest: str, told: str, pin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "pin", lambda _: "")
+    running = [{"service": "db", "image": "ghcr.io/acme/db:2", "digest": digest}]
+    found = deployment._pins(running, PINNED, {"ghcr.io/acme/db:2": told} if told else {})
+    assert found.get("ghcr.io/acme/db:2", "") == pin
+
+
 def test_what_one_service_builds_is_not_pulled_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     model = {"services": {**SERVICES["services"], "worker": {"image": "shop:1"}}}
     monkeypatch.setattr(engine, "image_id", lambda _: "moved since")
