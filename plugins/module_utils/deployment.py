@@ -380,18 +380,39 @@ def _roll(
     failure = _build(project, how)
     if failure:
         return failure, {}
-    others = sorted(set(project.config().get("services") or {}) - {app.balancer.service})
+    services = project.config().get("services") or {}
+    others = sorted(set(services) - {app.balancer.service})
     if others:
         how.say(f"starting {', '.join(others)}")
         started = project.up(services=others)
         if started.code:
             return f"docker compose up failed: {started.reason}", {}
+    failure = await_needed(project, services[app.balancer.service], how, clock)
+    if failure:
+        return failure, {}
     keep = [str(item["id"]) for item in project.containers() if same and good and rollout.is_made_of(item, good)]
     failure = rolling.replace(keep)
     if not failure:
         # Not before: the instances that were there may have needed what the new ones do without.
         project.remove_orphans()
     return failure, rolling.checks
+
+
+def await_needed(project: engine.Project, spec: Mapping[str, Any], how: How, clock: Clock) -> str:
+    """Wait until what a service depends on is healthy, as Compose does; say what is not in time, "" when all is."""
+    depends = spec.get("depends_on") or {}
+    needed = {name for name, on in depends.items() if on.get("condition") == "service_healthy"}
+    until = clock.monotonic() + how.plan.gate
+    while needed:
+        how.alive()
+        there = project.containers()
+        well = {item["service"] for item in there} - {item["service"] for item in there if item["health"] != "healthy"}
+        if needed <= well:
+            break
+        if clock.monotonic() >= until:
+            return f"not healthy within {how.plan.gate:.0f} s, and the app depends on it: {', '.join(needed - well)}"
+        clock.sleep(0.2)
+    return ""
 
 
 def _switch(app: App, project: engine.Project, how: How, clock: Clock) -> tuple[str, dict[str, Any]]:
