@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import backing, dotenv, engine, overlay
+from . import backing, dotenv, engine, overlay, release
 from .app import App
 from .backing import Backing
 from .engine import HARDENED_FILE, USER_FILE, EngineError
@@ -53,7 +53,7 @@ def install(
 ) -> dict[str, Any]:
     """Write compose.yaml (byte for byte ``compose``) and compose.hardened.yaml, when they pass together.
 
-    :arg compose: None for the one that is there already: it stays.
+    :arg compose: None for that of the last good release: it stays, whatever a deploy that was killed has left.
     :arg table: `compose_app_services`, as it stands in the inventory.
     :arg check: say what would change, and change nothing. Then a host without an engine, or without the env that the
         compose file needs, is no error: the overlay is not known, and the notes say so.
@@ -66,9 +66,9 @@ def install(
     """
     services = overlay.read_table(table)
     if compose is None:
-        compose = _read(os.path.join(app.directory, USER_FILE))
+        compose = _read(os.path.join(release.folder(app.directory), release.LAST_GOOD, USER_FILE))
     if compose is None:
-        reason = f"does not exist in {app.directory}, so nothing was promoted to this host yet"
+        reason = f"of a release does not exist in {app.directory}, so nothing was promoted to this host yet"
         raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
     if not compose.strip():
         raise OverlayError(USER_FILE, "is empty", "give the text of the app's compose file")

@@ -38,7 +38,8 @@ class How(NamedTuple):
     they are on this host; `plan`: the pace, behind a balancer; `by`: who deploys, for the record.
 
     `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone. `images`:
-    the release is made of exactly these, {service: image id}; `origin`: where they come from, {host, release}.
+    the release is made of exactly these, {service: image id}; `pins`: what their names are for good in a registry, as
+    whoever pulled them knows; `origin`: where they come from, {host, release}.
     """
 
     build: bool = True
@@ -48,6 +49,7 @@ class How(NamedTuple):
     say: Callable[[str], None] = lambda _text: None
     alive: Callable[[], None] = _silent
     images: Mapping[str, str] = {}
+    pins: Mapping[str, str] = {}
     origin: Mapping[str, str] = {}
 
 
@@ -209,7 +211,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
             loosening = _hints(project, secrets)
         else:
             known = {**wanted, "contexts": contexts, "by": how.by, **_origin(how, good, bool(others))}
-            name = _record(app, project, known, clock, to)
+            name = _record(app, project, known, clock, how.pins, to)
             rollout.finish(app)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
     except Exception as error:
@@ -283,9 +285,12 @@ def _pull(
 
 
 def _pulled(model: Mapping[str, Any]) -> dict[str, str]:
-    """{service: image} of a merged model's services that have no build section."""
+    """{service: image} of a merged model's services whose image is not built here, by another service neither."""
     services = model.get("services") or {}
-    return {name: str(spec["image"]) for name, spec in services.items() if "build" not in spec and spec.get("image")}
+    built = {spec.get("image") for spec in services.values() if "build" in spec}
+    return {
+        name: str(spec["image"]) for name, spec in services.items() if spec.get("image") and spec["image"] not in built
+    }
 
 
 def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool) -> list[str]:
@@ -375,15 +380,39 @@ def _roll(
     failure = _build(project, how)
     if failure:
         return failure, {}
-    others = sorted(set(project.config().get("services") or {}) - {app.balancer.service})
+    services = project.config().get("services") or {}
+    others = sorted(set(services) - {app.balancer.service})
     if others:
         how.say(f"starting {', '.join(others)}")
         started = project.up(services=others)
         if started.code:
             return f"docker compose up failed: {started.reason}", {}
+    failure = await_needed(project, services[app.balancer.service], how, clock)
+    if failure:
+        return failure, {}
     keep = [str(item["id"]) for item in project.containers() if same and good and rollout.is_made_of(item, good)]
     failure = rolling.replace(keep)
+    if not failure:
+        # Not before: the instances that were there may have needed what the new ones do without.
+        project.remove_orphans()
     return failure, rolling.checks
+
+
+def await_needed(project: engine.Project, spec: Mapping[str, Any], how: How, clock: Clock) -> str:
+    """Wait until what a service depends on is healthy, as Compose does; say what is not in time, "" when all is."""
+    depends = spec.get("depends_on") or {}
+    needed = {name for name, on in depends.items() if on.get("condition") == "service_healthy"}
+    until = clock.monotonic() + how.plan.gate
+    while needed:
+        how.alive()
+        there = project.containers()
+        well = {item["service"] for item in there} - {item["service"] for item in there if item["health"] != "healthy"}
+        if needed <= well:
+            break
+        if clock.monotonic() >= until:
+            return f"not healthy within {how.plan.gate:.0f} s, and the app depends on it: {', '.join(needed - well)}"
+        clock.sleep(0.2)
+    return ""
 
 
 def _switch(app: App, project: engine.Project, how: How, clock: Clock) -> tuple[str, dict[str, Any]]:
@@ -450,8 +479,24 @@ def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, clock: Clock)
     return "There is no last good release: the containers were taken down, volumes are kept."
 
 
+def _pins(instances: list[dict[str, Any]], good: Mapping[str, Any] | None, told: Mapping[str, str]) -> dict[str, str]:
+    """{name: what it is for good in its registry}. What came in an archive, the engine knows nothing of."""
+    found = {}
+    for item in instances:
+        service, name = item["service"], str(item["image"])
+        same = good and (good["images"].get(service), good["names"].get(service)) == (item["digest"], name)
+        kept = good.get("pins", {}).get(name, "") if good and same else ""
+        found[name] = engine.pin(name) or told.get(name, "") or kept
+    return {name: digest for name, digest in sorted(found.items()) if digest}
+
+
 def _record(
-    app: App, project: engine.Project, wanted: Mapping[str, Any], clock: Clock, to: Mapping[str, Any] | None = None
+    app: App,
+    project: engine.Project,
+    wanted: Mapping[str, Any],
+    clock: Clock,
+    pins: Mapping[str, str],
+    to: Mapping[str, Any] | None = None,
 ) -> str:
     """Record the release that runs now, unless it is one that was gone back `to`; mark it and its env last good."""
     if to is not None:
@@ -461,14 +506,13 @@ def _record(
         return str(to["id"])
     instances = project.containers()
     name = f"{incident.stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
-    pins = [(one, engine.pin(one)) for one in sorted({str(item["image"]) for item in instances})]
     document = {
         "id": name,
         "app": app.name,
         "time": incident.iso(clock.now()),
         "images": {item["service"]: item["digest"] for item in instances},
         "names": {item["service"]: item["image"] for item in instances},
-        "pins": {name: digest for name, digest in pins if digest},
+        "pins": _pins(instances, release.last_good(app.directory), pins),
         # Compose labels a container with another hash than `config --hash` prints (2.26).
         "labels": {item["service"]: item["config_hash"] for item in instances},
         **wanted,

@@ -360,15 +360,23 @@ class Project:
     ) -> Result:
         """Create and start what is missing or differs, or everything `anew`; with `build`, from images built now.
 
-        :arg services: only these, and not what they depend on; () for all.
+        :arg services: only these, and not what they depend on; () for all, and nothing else: what the files do not name
+            any more is removed.
         :arg scale: so many containers of each service that is named; then those that are there stay as they are.
         """
-        words = ["up", "--detach", "--remove-orphans", "--timeout", "5", "--quiet-pull"]
+        words = ["up", "--detach", "--timeout", "5", "--quiet-pull", *([] if services else ["--remove-orphans"])]
         words += ["--force-recreate"] if anew else []
         for service, count in (scale or {}).items():
             words += ["--no-recreate", "--scale", f"{service}={count}"]
         words += ["--build" if build else "--no-build", *(["--no-deps", *services] if services else [])]
         return self.compose(*words, timeout=1800.0 if build else 120.0)
+
+    def remove_orphans(self) -> None:
+        """Remove the containers of services that the files do not name any more, whatever their profile."""
+        asked = self.compose("--profile", "*", "config", "--services", timeout=20.0)
+        if asked.code == 0:
+            named = asked.out.split()
+            self.remove([item["id"] for item in self.containers() if item["service"] not in named], 5.0)
 
     def remove(self, containers: Sequence[str], grace: float, timeout: float = 30.0) -> Result:
         """Stop containers, giving each `grace` seconds to end by itself, and remove them. Their volumes stay."""

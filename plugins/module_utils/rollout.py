@@ -376,6 +376,7 @@ def go_back(app: App, good: Mapping[str, Any], clock: Clock, say: Say) -> None:
         if started.code:
             raise engine.EngineError(started.reason)
     rollout.take_back(good)
+    rollout.project.remove_orphans()
 
 
 def clean_up(app: App, clock: Clock, say: Say) -> bool:

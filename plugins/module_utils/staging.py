@@ -31,9 +31,10 @@ class PromotionRefused(Exception):
 
 
 def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -> dict[str, Any]:
-    """Return the release of an app that may go on: {host, release, serving, compose, images}.
+    """Return the release of an app that may go on: {host, release, serving, compose, images, pins}.
 
-    `compose` is the text of its compose.yaml, byte for byte; `images` are [{service, id, bytes, platform}].
+    `compose` is the text of its compose.yaml, byte for byte; `images` are [{service, id, bytes, platform}]; `pins` say
+    what their names are for good in a registry.
 
     :arg soak: for how long it has to have run healthy, in seconds.
     :raises PromotionRefused: it has not, or it is not what runs.
@@ -60,6 +61,7 @@ def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -
         "serving": promotion.minutes(facts["serving"]),
         "compose": compose,
         "images": [{"service": one, "id": image, **sizes[image]} for one, image in sorted(good["images"].items())],
+        "pins": good.get("pins", {}),
     }
 
 

@@ -68,6 +68,10 @@ options:
         They have to be on the host already, and nothing is built.
     type: dict
     default: {}
+  pins:
+    description: What the names of O(images) are for good in a registry. One that is lost is pulled as that.
+    type: dict
+    default: {}
   promoted_from:
     description: Where O(images) come from, C(host) and C(release), for the release's record.
     type: dict
@@ -155,6 +159,7 @@ def main() -> None:
             "watch_seconds": {"type": "float", "default": 10.0},
             "release": {"type": "str", "default": ""},
             "images": {"type": "dict", "default": {}},
+            "pins": {"type": "dict", "default": {}},
             "promoted_from": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -172,7 +177,8 @@ def main() -> None:
 
     plan = rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"])
     build, pull = (given[name] and not given["images"] for name in ("build", "pull"))
-    how = deployment.How(build, pull, given["by"], plan, say, alive, given["images"], given["promoted_from"])
+    images, pins, origin = given["images"], given["pins"], given["promoted_from"]
+    how = deployment.How(build, pull, given["by"], plan, say, alive, images, pins, origin)
     try:
         app = app_door.app_of(given)
         if given["release"]:

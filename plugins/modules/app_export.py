@@ -67,6 +67,10 @@ images:
   returned: success
   type: list
   elements: dict
+pins:
+  description: What their names are for good in a registry, where they come from one.
+  returned: success
+  type: dict
 refusals:
   description: Why it does not go on, each with C(reason) and C(fix).
   returned: failure

@@ -40,7 +40,7 @@ options:
     type: path
   compose:
     description:
-      - Text of the user's compose file. When not given, the C(compose.yaml) that is on the host stays as it is.
+      - Text of the user's compose file. When not given, that of the last good release stays.
       - The lookup P(ansible.builtin.file#lookup) takes off the last line end unless it is told V(rstrip=false).
     type: str
   services:

@@ -102,6 +102,20 @@ def with_env(tmp_path: Path, text: str = "A='1'\n") -> None:
     (tmp_path / "app/.env").write_text(text)
 
 
+def test_what_was_promoted_stays_whatever_a_promotion_that_was_killed_has_left(
+    run: Run, fake: Engine, tmp_path: Path
+) -> None:
+    with_env(tmp_path)
+    refused = run(compose=None)
+    assert "nothing was promoted to this host yet" in refused["msg"]
+    good = tmp_path / "app/releases/last-good"
+    good.mkdir(parents=True)
+    (good / "compose.yaml").write_text(COMPOSE)
+    (tmp_path / "app/compose.yaml").write_text(f"{COMPOSE}# killed\n")
+    assert run(compose=None)["changed"]
+    assert (tmp_path / "app/compose.yaml").read_text() == COMPOSE
+
+
 def test_both_are_written_once(run: Run, fake: Engine, tmp_path: Path) -> None:
     with_env(tmp_path)
     foreseen = run(**CHECK)

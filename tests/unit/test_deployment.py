@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import deployment, engine, release, rollout
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
 
 
 def recorded(name: str, source: str) -> dict[str, Any]:
@@ -133,8 +134,14 @@ def test_a_promotion_that_runs_other_images_than_staging_takes_itself_back(
         deployment.deploy(app, how)
 
 
-SERVICES = {"services": {"web": {"image": "shop:1", "build": "."}, "db": {"image": "ghcr.io/acme/db:2"}}}
-GOOD = {"id": "1", "images": {"web": "1", "db": "2"}, "names": {"web": "shop:1", "db": "ghcr.io/acme/db:2"}}
+SERVICES: dict[str, Any] = {
+    "services": {"web": {"image": "shop:1", "build": "."}, "db": {"image": "ghcr.io/acme/db:2"}}
+}
+GOOD: dict[str, Any] = {
+    "id": "1",
+    "images": {"web": "1", "db": "2"},
+    "names": {"web": "shop:1", "db": "ghcr.io/acme/db:2"},
+}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +160,52 @@ def test_another_image_under_the_same_name_is_a_difference_unless_it_is_built_he
     monkeypatch.setattr(engine, "image_id", lambda name: there.get(name, ""))
     found = deployment.moved(SERVICES, GOOD, build)
     assert [line.split()[1].rstrip(":") for line in found] == services
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(5, ""), (50, "depends on it: pool")])
+def test_an_instance_is_not_started_before_what_it_depends_on_is_healthy(
+    seconds: float, said: str, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    clock = Clock(now=lambda: now[0], monotonic=lambda: now[0], sleep=lambda pause: now.append(now.pop() + pause))
+
+    def containers(_: Any) -> list[dict[str, str]]:
+        return [{"service": "pool", "health": "healthy" if now[0] >= seconds else "starting"}]
+
+    monkeypatch.setattr(engine.Project, "containers", containers)
+    spec = {"depends_on": {"pool": {"condition": "service_healthy"}, "job": {"condition": "service_started"}}}
+    how = deployment.How(plan=rollout.Plan(gate=20.0))
+    found = deployment.await_needed(engine.Project("shop", ""), spec, how, clock)
+    assert (found == "") == (said == "") and found.endswith(said)
+    assert now[0] >= min(seconds, 20.0)
+
+
+PINNED = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256:2"}}
+
+
+@pytest.mark.parametrize(
+    ("digest", "told", "pin"),
+    [
+        ("2", "", "ghcr.io/acme/db@sha256:2"),
+        ("3", "ghcr.io/acme/db@sha256:3", "ghcr.io/acme/db@sha256:3"),
+        ("3", "", ""),
+    ],
+    ids=["kept", "told by staging", "another image"],
+)
+def test_what_came_in_an_archive_is_known_by_its_digest(
+    digest: str, told: str, pin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "pin", lambda _: "")
+    running = [{"service": "db", "image": "ghcr.io/acme/db:2", "digest": digest}]
+    found = deployment._pins(running, PINNED, {"ghcr.io/acme/db:2": told} if told else {})
+    assert found.get("ghcr.io/acme/db:2", "") == pin
+
+
+def test_what_one_service_builds_is_not_pulled_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = {"services": {**SERVICES["services"], "worker": {"image": "shop:1"}}}
+    monkeypatch.setattr(engine, "image_id", lambda _: "moved since")
+    good = {**GOOD, "images": {**GOOD["images"], "worker": "1"}, "names": {**GOOD["names"], "worker": "shop:1"}}
+    assert [line.split()[1] for line in deployment.moved(model, good, build=True)] == ["db:"]
 
 
 @pytest.mark.parametrize(

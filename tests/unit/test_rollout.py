@@ -252,3 +252,14 @@ def test_one_slot_more_than_instances() -> None:
     assert read_balancer({}) is None
     assert read_balancer({"service": "web", "instances": 2, "first_port": 18000, "ports": [80]}) == BALANCER
     assert list(BALANCER.slots) == [18000, 18001, 18002]
+
+
+@pytest.mark.parametrize(("services", "removes"), [((), True), (("web",), False)], ids=["all", "one of them"])
+def test_what_the_old_instances_need_is_there_until_they_are_gone(
+    services: tuple[str, ...], removes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that the new release does without is no orphan as long as the instances of the old one run."""
+    ran: list[list[str]] = []
+    monkeypatch.setattr(engine, "run", lambda argv, *_, **__: ran.append(argv) or engine.Result(0, "", ""))
+    engine.Project("shop", str(tmp_path)).up(services=services)
+    assert ("--remove-orphans" in ran[0]) is removes
