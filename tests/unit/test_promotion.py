@@ -84,7 +84,7 @@ def test_what_has_run_healthy_may_go() -> None:
             {"instances": [{**WEB, "digest": OTHER}, JOB]}, "shop-web-1 runs another image", "again", id="another image"
         ),
         pytest.param({"instances": [JOB]}, "service web has no container", "again", id="no container"),
-        pytest.param({"instances": [{**WEB, "state": "exited"}, JOB]}, "is exited", "recover.yml", id="stopped"),
+        pytest.param({"instances": [{**WEB, "state": "exited"}, JOB]}, "is exited", "deploy.yml", id="stopped"),
         pytest.param(
             {"instances": [WEB, JOB, {**WEB, "name": "shop-x-1", "service": "x"}]}, "shop-x-1 is no", "", id="stranger"
         ),
