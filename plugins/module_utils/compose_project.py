@@ -48,9 +48,7 @@ class Plan(NamedTuple):
     host: Host
 
 
-def install(
-    app: App, compose: str | None, table: Any, check: bool, behind: Backing | None = None
-) -> dict[str, Any]:
+def install(app: App, compose: str | None, table: Any, check: bool, behind: Backing | None = None) -> dict[str, Any]:
     """Write compose.yaml (byte for byte ``compose``) and compose.hardened.yaml, when they pass together.
 
     :arg compose: None for that of the last good release: it stays, whatever a deploy that was killed has left.

@@ -275,7 +275,7 @@ def _pull(
 ) -> None:
     """Pull the images that are not built: what a name was resolved to once it stays, until somebody asks anew."""
     pins = (good or {}).get("pins", {})
-    for name in sorted({name for service, name in _pulled(model).items() if service not in how.images}):
+    for name in sorted({name for service, name in _pulled(model, how.build).items() if service not in how.images}):
         if not how.pull and engine.has_image(name):
             continue
         how.say(f"pulling {name}")
@@ -284,10 +284,10 @@ def _pull(
             raise DeployError(redact(f"{name} cannot be pulled: {pulled.reason}. Nothing was started.", secrets))
 
 
-def _pulled(model: Mapping[str, Any]) -> dict[str, str]:
+def _pulled(model: Mapping[str, Any], build: bool) -> dict[str, str]:
     """{service: image} of a merged model's services whose image is not built here, by another service neither."""
     services = model.get("services") or {}
-    built = {spec.get("image") for spec in services.values() if "build" in spec}
+    built = {spec.get("image") for spec in services.values() if build and "build" in spec}
     return {
         name: str(spec["image"]) for name, spec in services.items() if spec.get("image") and spec["image"] not in built
     }
@@ -295,9 +295,8 @@ def _pulled(model: Mapping[str, Any]) -> dict[str, str]:
 
 def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool) -> list[str]:
     """In what the images that are not built here differ from those of the last good release, under the same names."""
-    named = {name: str(spec.get("image") or "") for name, spec in (model.get("services") or {}).items()}
     found = []
-    for service, name in sorted((_pulled(model) if build else named).items()):
+    for service, name in sorted(_pulled(model, build).items()):
         if good is None or good["names"].get(service) != name:
             continue
         there = engine.image_id(name)
@@ -358,7 +357,12 @@ def _build(project: engine.Project, how: How) -> str:
         # A name with a digest cannot be given, and means the same image wherever it is pulled.
         pins = {name: name for name in names.values() if "@" in name}
         tagged = project.put_back_images({"images": how.images, "names": names, "pins": pins})
-        return f"docker tag failed: {tagged.reason}" if tagged.code else ""
+        if tagged.code == 0:
+            return ""
+        return (
+            f"the images cannot have the names that {engine.USER_FILE} gives them: {tagged.reason}. One that is named by "
+            "its digest comes from its registry, so this host has to reach that"
+        )
     if not how.build:
         return ""
     how.say("building the images")
