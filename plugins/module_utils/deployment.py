@@ -360,8 +360,8 @@ def _build(project: engine.Project, how: How) -> str:
         if tagged.code == 0:
             return ""
         return (
-            f"the images cannot have the names that {engine.USER_FILE} gives them: {tagged.reason}. One that is named by "
-            "its digest comes from its registry, so this host has to reach that"
+            f"the images cannot have the names that {engine.USER_FILE} gives them: {tagged.reason}. One that is named "
+            "by its digest comes from its registry, so this host has to reach that"
         )
     if not how.build:
         return ""
