@@ -49,10 +49,9 @@ KINDS = {
     "turns bad": "answers 500 from 5 s after its start",
     "killed": "the play is killed while it watches",
     "rollback": "rollback.yml",
-    "rollback, not watched": "rollback.yml, watch 0 s",
     "compose": "docker compose up -d --build",
 }
-ROLLBACKS = ("rollback", "rollback, not watched")
+ROLLBACKS = 2
 FULL_ROUNDS, PLAIN_ROUNDS = 20, 5
 RATE, ANSWER_SECONDS, TIMEOUT = 200, 0.03, 10
 LEAD = 2.0
@@ -300,7 +299,7 @@ def rolled(host: Host, folder: Path, kind: str, expected: str, path: str, extra:
     serves = serving(host)
     told = {"kind": kind, "seconds": round(seconds, 1), "settled": round(ended - begun, 1), "expected": expected}
     told |= {"serves": serves, "right": serves == [expected], **figures(load, begun, ended)}
-    if kind in ROLLBACKS:
+    if kind == "rollback":
         last = max((one.at + one.seconds for one in load.requests if one.release not in ("", expected)), default=begun)
         told["last_answer_of_the_other"] = round(last - begun, 1)
     if fails:
@@ -352,7 +351,7 @@ def measure(host: Host, folder: Path, given: argparse.Namespace, book: Book) -> 
             raise Trouble(f"{deploy} failed:\n{out}")
 
     unmeasured()
-    done = {run.get("round") for run in book.runs}
+    done = {run.get("round") for run in book.runs if run["kind"] in ORDER}
     wanted = [(number, ORDER[(number - 1) % len(ORDER)]) for number in range(1, given.rounds + 1) if number not in done]
     for number, kind in wanted:
         name = f"{stamp}-{number}"
@@ -361,13 +360,13 @@ def measure(host: Host, folder: Path, given: argparse.Namespace, book: Book) -> 
         told = rolled(host, folder, kind, good[-1], deploy, {**extra, "compose_app_source": str(source)})
         book.record({"round": number, **told})
         shutil.rmtree(source)
-    for kind in ROLLBACKS:
-        if not of(book.runs, kind):
-            if len(good) < 2:
-                unmeasured()
-            good[-2:] = [good[-1], good[-2]]
-            watch = {"compose_app_watch_seconds": 0} if kind == ROLLBACKS[1] else {}
-            book.record(rolled(host, folder, kind, good[-1], "playbooks/rollback.yml", {**extra, **watch}))
+    for number in range(len(of(book.runs, "rollback")), ROLLBACKS):
+        while len(good) < 2:
+            unmeasured()
+        # Each goes one release further back.
+        good.pop()
+        told = rolled(host, folder, "rollback", good[-1], "playbooks/rollback.yml", extra)
+        book.record({"round": number + 1, **told})
     left = given.plain_rounds - len(of(book.runs, "compose"))
     if left > 0:
         prepare_plain(host, folder)
@@ -454,7 +453,7 @@ def missed(runs: Sequence[dict[str, Any]]) -> list[str]:
             found.append(f"{what}: {run['failed']} requests failed")
         if not run["right"]:
             found.append(f"{what}: {', '.join(run['serves']) or 'nobody'} serves")
-        if run["kind"] in ROLLBACKS[1:] and run["seconds"] > ROLLBACK_SECONDS:
+        if run["kind"] == "rollback" and run["seconds"] > ROLLBACK_SECONDS:
             found.append(f"{what}: {run['seconds']} s, not {ROLLBACK_SECONDS:.0f}")
     return found
 
@@ -525,11 +524,8 @@ def tell(book: Book) -> int:
         times = " | ".join(f"{row[key]:.0f}" for key in ("p50", "p95", "p99", "max"))
         failed = f"{row['failed']} of {row['requests']}"
         print(f"| {row['title']} | {row['n']} | {row['right']} | {failed} | {row['seconds']} | {times} |")
-    for kind in ROLLBACKS:
-        for run in of(book.runs, kind):
-            print(
-                f"\n{KINDS[kind]}: the last answer of the other release came after {run['last_answer_of_the_other']} s"
-            )
+    for run in of(book.runs, "rollback"):
+        print(f"\nrollback.yml: the last answer of the other release came after {run['last_answer_of_the_other']} s")
     lost = missed(book.runs)
     print(f"\n{book.path} and {book.path.stem}.svg are written")
     print(f"bench-deploy: {'missed: ' + '; '.join(lost) if lost else 'every goal is met'}")
