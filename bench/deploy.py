@@ -360,9 +360,10 @@ def measure(host: Host, folder: Path, given: argparse.Namespace, book: Book) -> 
         told = rolled(host, folder, kind, good[-1], deploy, {**extra, "compose_app_source": str(source)})
         book.record({"round": number, **told})
         shutil.rmtree(source)
-    for number in range(len(of(book.runs, "rollback")), ROLLBACKS):
-        while len(good) < 2:
-            unmeasured()
+    rollbacks = range(len(of(book.runs, "rollback")), ROLLBACKS)
+    while rollbacks and len(good) <= len(rollbacks):
+        unmeasured()
+    for number in rollbacks:
         # Each goes one release further back.
         good.pop()
         told = rolled(host, folder, "rollback", good[-1], "playbooks/rollback.yml", extra)
