@@ -4,25 +4,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from . import containers, engine, metrics
+from . import agent_config, containers, engine, metrics
 
-CONFIGS = "/etc/selfheal"
 # Prometheus waits for 9 s.
 ENGINE_SECONDS = 5.0
 LIFE_SECONDS = 3600.0
-
-
-def apps(folder: str = CONFIGS) -> list[str]:
-    """Return the apps of this host: those that have a configuration."""
-    try:
-        return sorted(name[:-5] for name in os.listdir(folder) if name.endswith(".json"))
-    except FileNotFoundError:
-        return []
 
 
 def page(now: float) -> str:
@@ -31,7 +21,7 @@ def page(now: float) -> str:
     :raises EngineError: the engine does not answer.
     """
     found = {}
-    for app in apps():
+    for app in agent_config.apps():
         documents = engine.inspected(app, ENGINE_SECONDS)
         found[app] = containers.read([engine.instance(one, now) for one in documents])
     return metrics.render_containers(found)
