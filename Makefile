@@ -13,7 +13,7 @@ collection := .venv/collections/ansible_collections/christmas/selfheal
 first := default incident
 found := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 scenarios := $(filter $(found),$(first)) $(filter-out $(first),$(sort $(found)))
-stages := lint docs-check lab-images unit unit-other library $(scenarios:%=molecule-%)
+stages := lint docs-check unit unit-other library $(scenarios:%=molecule-%)
 
 .PHONY: help
 help: ## this list
@@ -45,10 +45,11 @@ engine: ## a Docker engine that answers (installed and started on Debian and Ubu
 lab: setup engine ## the lab: a host to provision and a Supabase stand-in, in containers
 	@$(play) lab/create.yml
 
-# The unit tests that ask Compose itself find it in the host's image.
+# What scenarios share, so that none of them makes it while another one does. The unit tests that ask Compose itself find it
+# in a host's image.
 .PHONY: lab-images
 lab-images: setup engine
-	@$(play) lab/create.yml -e '{"lab_hosts": []}'
+	@$(play) lab/create.yml -e '{"lab_hosts": [], "lab_everything": true}'
 
 .PHONY: demo
 demo: lab ## the night of 2025-05-27 happens on a lab host, and recover.yml ends it
@@ -69,14 +70,14 @@ clean: setup ## remove every container, volume, network and image of the lab
 
 .PHONY: test
 test: ## everything: lint, docs, unit tests at both ends, library on Python 3.9, every molecule scenario
-	@tools/stages $(stages)
+	@tools/stages setup-test lab-images -- $(stages)
 
 .PHONY: lint
 lint: setup-test ## ruff, mypy, yamllint, ansible-lint, shellcheck, actionlint, changelog fragments
 	@tools/lint
 
 .PHONY: unit
-unit: setup-test lab ## the unit tests (one of them asks the lab's Compose)
+unit: setup-test lab-images ## the unit tests (one of them asks the lab's Compose)
 	@$(in_venv) pytest
 
 .PHONY: unit-other
@@ -89,11 +90,11 @@ library: ## the library imports with Python 3.9 and nothing else
 
 .PHONY: molecule
 molecule: ## every molecule scenario; one of them: make molecule-incident
-	@tools/stages $(scenarios:%=molecule-%)
+	@tools/stages setup-test lab-images -- $(scenarios:%=molecule-%)
 
 .PHONY: test-faults
 test-faults: ## every fault of the catalogue on a lab host, where `make test` drills the fast ones
-	@SELFHEAL_FAULTS=all tools/stages molecule-faults molecule-deploy
+	@SELFHEAL_FAULTS=all tools/stages molecule-faults molecule-deploy --
 
 molecule-%: setup-test engine
 	@$(in_venv) molecule test --scenario-name $*

@@ -6,7 +6,7 @@ set -euo pipefail
 address=$1 app=$2
 directory=/opt/$app url=http://$address:8000 front=http://172.30.57.10:3000
 lab=$(cd "$(dirname "$0")/.." && pwd)/.lab
-host=(ssh -i "$lab/id_ed25519" -o UserKnownHostsFile="$lab/known_hosts" "root@$address")
+host=(ssh -i "$lab/id_ed25519" -o UserKnownHostsFile="$lab/host_keys/%h" "root@$address")
 compose="docker compose -p $app -f $directory/compose.yaml -f $directory/compose.hardened.yaml"
 
 declare -A value

@@ -56,7 +56,7 @@ def ssh(host: str, *words: str) -> list[str]:
     """The command that runs `words` on a lab host."""
     options = {
         "IdentityFile": REPOSITORY / ".lab" / "id_ed25519",
-        "UserKnownHostsFile": REPOSITORY / ".lab" / "known_hosts",
+        "UserKnownHostsFile": REPOSITORY / ".lab" / "host_keys" / "%h",
         "StrictHostKeyChecking": "yes",
         "BatchMode": "yes",
         "ServerAliveInterval": "5",

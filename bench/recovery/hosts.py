@@ -65,7 +65,7 @@ class Host:
         """Run a shell text; (exit code, stdout, stderr). Raises Trouble when it takes too long."""
         options = {
             "IdentityFile": LAB / "id_ed25519",
-            "UserKnownHostsFile": LAB / "known_hosts",
+            "UserKnownHostsFile": LAB / "host_keys" / "%h",
             "StrictHostKeyChecking": "yes",
             "BatchMode": "yes",
             "ServerAliveInterval": "5",
