@@ -17,7 +17,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +30,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from shared.acting import until
 
 BRIDGE = "172.30.57.1"
 WEB, MAIL = 18080, 18025
@@ -80,14 +81,6 @@ class Receivers:
             lambda: f"{words!r} was told to {[one.where for one in self.of(words)]}; all: {self.told}; {self.problems}",
         )
         return [self.of(words, one)[0] for one in wanted]
-
-
-def until(what: Callable[[], Any], seconds: float = 40.0, why: Callable[[], str] = lambda: "") -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"it did not come true in time. {why()}"
-        time.sleep(0.2)
 
 
 class Refused(Exception):

@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from shared.acting import until
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
@@ -27,14 +27,6 @@ FOLDER = "/etc/prometheus/alertmanager-secrets"
 FILES = ["deadman", "email-3", "slack-4", "telegram-1", "telegram-2"]
 CRITICAL_ONLY = "telegram -1002"
 PORT_UNIT = "selfheal-test-port.service"
-
-
-def until(what: Callable[[], Any], seconds: float = 40.0) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.2)
 
 
 def healthy(host: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from shared.acting import until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 APP = "christmas-backend"
@@ -25,14 +26,6 @@ THREADS = 8
 STATS = 'PGPASSWORD=$DATABASE_PASSWORD psql -h 127.0.0.1 -p 6432 -U "$DATABASE_USER" -At -F, pgbouncer -c "show pools"'
 
 Ask = Callable[[str], tuple[int, dict[str, Any]]]
-
-
-def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.2)
 
 
 def request(address: str, method: str, path: str, body: Any = None, token: str = "") -> tuple[int, dict[str, Any]]:

@@ -11,7 +11,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -21,6 +20,7 @@ from secrets import token_hex
 from typing import Any
 
 import pytest
+from shared.acting import kill, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 APP = "christmas-backend"
@@ -38,14 +38,6 @@ REGISTERED = "127.0.0.1:5000/shop:1"
 EXITS = "    return 1\n"
 # Later than it takes to pass the gate on a busy machine, and before the watch is over.
 TURNS_BAD, WATCHED = 2.5, {"compose_app_watch_seconds": 6}
-
-
-def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.2)
 
 
 class Users:
@@ -150,18 +142,6 @@ def state(host: Any, containers: Callable[[], dict[str, Any]]) -> Callable[[], d
         }
 
     return read
-
-
-def kill(pid: int) -> None:
-    """Kill a process and all that it has started. Ansible's workers are in sessions of their own, and would go on."""
-    shown = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], text=True, capture_output=True, check=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in shown.splitlines()]
-    doomed = [pid]
-    for one in doomed:
-        doomed += [child for child, parent in pairs if parent == one]
-    for one in doomed:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
 
 
 @contextlib.contextmanager

@@ -6,22 +6,15 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable
 from typing import Any
+
+from shared.acting import until
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
 STATE = f"/var/lib/selfheal/{APP}"
 UNIT = f"selfheal@{APP}"
-
-
-def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.2)
 
 
 def incidents(host: Any) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ The host is told to heal nothing meanwhile: it would be faster than any threshol
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import rule_cases
 import yaml
+from shared import acting
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
@@ -34,13 +36,8 @@ TLS_UNIT = "selfheal-test-tls.service"
 # From the cause to the message.
 GOAL_SECONDS = 60.0
 
-
-def until(what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "") -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"it did not come true in time. {why()}"
-        time.sleep(1.0)
+# Each look at the host costs it something, and this is about what things cost.
+until = functools.partial(acting.until, pause=1.0)
 
 
 def fetch(address: str) -> str:

@@ -7,14 +7,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from urllib.request import urlopen
 
 import pytest
 import testinfra
+from shared.acting import kill, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 APP = "christmas-backend"
@@ -98,14 +96,6 @@ def compose(host: Any) -> str:
 def release(host: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(host.check_output(f"cat {DIRECTORY}/releases/last-good/release.json"))
     return found
-
-
-def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)
 
 
 def plain(ended: subprocess.CompletedProcess[str]) -> str:
@@ -213,15 +203,3 @@ def test_one_that_is_killed_on_the_way_leaves_production_as_it_was_and_the_next_
     assert image(host) == image(staging) != before["image"]
     assert compose(host) == compose(staging)
     assert [staging.file(ARCHIVE).exists, host.file(ARCHIVE).exists, list(carried.iterdir())] == [False, False, []]
-
-
-def kill(pid: int) -> None:
-    """Kill a process and all that it has started. Ansible's workers are in sessions of their own, and would go on."""
-    shown = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], text=True, capture_output=True, check=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in shown.splitlines()]
-    doomed = [pid]
-    for one in doomed:
-        doomed += [child for child, parent in pairs if parent == one]
-    for one in doomed:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)

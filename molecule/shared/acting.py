@@ -1,0 +1,35 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What tests on lab hosts do again and again: wait for a condition, kill a program with all that it has started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def until(
+    what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "", pause: float = 0.2
+) -> None:
+    """Wait for a condition; fail, and say why, when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"it did not come true within {seconds:g} s. {why()}"
+        time.sleep(pause)
+
+
+def kill(pid: int) -> None:
+    """Kill a process and all that it has started. Ansible's workers are in sessions of their own, and would go on."""
+    shown = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], text=True, capture_output=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in shown.splitlines()]
+    doomed = [pid]
+    for one in doomed:
+        doomed += [child for child, parent in pairs if parent == one]
+    for one in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
