@@ -20,7 +20,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -433,11 +432,8 @@ def main() -> int:
         return tell(json.loads(path.read_text(encoding="utf-8")), path)
     scenario = REPOSITORY / "molecule/shared/host_vars/molecule-backing-services.yml"
     host = Host("bench-backing", 45, {**yaml.safe_load(scenario.read_text(encoding="utf-8")), "lab_backing": True})
-    # So that the host is removed when this is ended from outside, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        print("bench-backing: making a lab host", flush=True)
-        hosts.make([host])
+
+    def work() -> int:
         settings = {
             "clients": CLIENTS,
             "users": USERS,
@@ -447,15 +443,8 @@ def main() -> int:
         }
         about = {"machine": hosts.machine(), "versions": hosts.versions(host), "settings": settings}
         return tell({**about, "runs": measure(host, given.rounds, given.seconds)}, path)
-    except Trouble as trouble:
-        print(f"bench-backing: {trouble}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if not given.keep:
-            print("bench-backing: removing the lab host", flush=True)
-            hosts.remove([host])
+
+    return hosts.measured("bench-backing", [host], work, given.keep)
 
 
 if __name__ == "__main__":

@@ -574,25 +574,14 @@ def main() -> int:
             "load_balancer_trusted": ["127.0.0.0/8", f"{hosts.PREFIX}.1"],
         },
     )
-    # So that the host is removed when this is ended from outside, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        print("bench-deploy: making a lab host", flush=True)
-        hosts.make([host])
+
+    def work() -> int:
         book.about["versions"] = hosts.versions(host)
         with tempfile.TemporaryDirectory(prefix="bench-deploy-") as folder:
             measure(host, Path(folder), given, book)
         return tell(book)
-    except Trouble as trouble:
-        print(f"bench-deploy: {trouble}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("bench-deploy: interrupted; go on with ARGS=--resume", file=sys.stderr)
-        return 130
-    finally:
-        if not given.keep:
-            print("bench-deploy: removing the lab host", flush=True)
-            hosts.remove([host])
+
+    return hosts.measured("bench-deploy", [host], work, given.keep, "; go on with ARGS=--resume")
 
 
 if __name__ == "__main__":

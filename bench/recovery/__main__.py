@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -260,29 +259,20 @@ def main() -> int:
     alternatives = [system for system in given.systems if system in others.ALTERNATIVES and given.alternative_faults]
     everything = [*(host for on in own.values() for host in on), *(others.host_of(system) for system in alternatives)]
     stopping = threading.Event()
-    # So that the hosts are removed when this is ended from outside, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        say(f"making {len(everything)} lab hosts: {', '.join(host.name for host in everything)}")
-        hosts.make(everything)
+
+    def work() -> int:
         book.about["versions"] = {**book.about.get("versions", {}), **hosts.versions(everything[0])}
         rest()
-        for system, on in own.items():
-            measure_ours(given, book, system, on, stopping)
-        if alternatives:
-            measure_others(given, book, alternatives, stopping)
+        try:
+            for system, on in own.items():
+                measure_ours(given, book, system, on, stopping)
+            if alternatives:
+                measure_others(given, book, alternatives, stopping)
+        finally:
+            stopping.set()
         return tell(given, book)
-    except hosts.Trouble as trouble:
-        print(f"bench-recovery: {trouble}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("bench-recovery: interrupted; go on with ARGS=--resume", file=sys.stderr)
-        return 130
-    finally:
-        stopping.set()
-        if not given.keep:
-            say("removing the lab hosts")
-            hosts.remove(everything)
+
+    return hosts.measured("bench-recovery", everything, work, given.keep, "; go on with ARGS=--resume")
 
 
 if __name__ == "__main__":

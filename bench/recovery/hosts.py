@@ -8,9 +8,11 @@ import json
 import os
 import platform
 import shlex
+import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -88,6 +90,29 @@ class Host:
     def put(self, path: str, content: str, mode: str = "0644") -> None:
         """Write a file."""
         self.ask(f"cat >{shlex.quote(path)} && chmod {mode} {shlex.quote(path)}", stdin=content)
+
+
+def measured(program: str, hosts: Sequence[Host], work: Callable[[], int], keep: bool = False, then: str = "") -> int:
+    """Make the hosts, do the work, remove the hosts unless they are to be kept, whatever came between.
+
+    The exit code is the work's, 2 after trouble, 130 when it was interrupted. `then` says how to go on after that.
+    """
+    # So that the hosts are removed when this is ended from outside, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        print(f"{program}: making {', '.join(host.name for host in hosts)}", flush=True)
+        make(hosts)
+        return work()
+    except Trouble as trouble:
+        print(f"{program}: {trouble}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted{then}", file=sys.stderr)
+        return 130
+    finally:
+        if not keep:
+            print(f"{program}: removing {', '.join(host.name for host in hosts)}", flush=True)
+            remove(hosts)
 
 
 def make(hosts: Sequence[Host]) -> None:
