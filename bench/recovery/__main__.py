@@ -29,6 +29,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.drills import F
 
 CATALOGUE = REPOSITORY / "roles/drill/faults"
 PUT_TO_ALL = ("crash", "oom", "hang", "silent", "errors", "stopped", "container_removed", "env_placeholder")
+FULL_ROUNDS = 20
 FIRST_HOST, MOST_HOSTS = 31, 3
 FIRST_TWO, MOST_TWO = 39, 2
 # A receiver that nobody is behind: Alertmanager is told, and keeps it.
@@ -57,8 +58,8 @@ def arguments(words: Sequence[str] | None, catalogue: dict[str, Fault]) -> argpa
     whole: dict[str, Any] = {"type": int, "metavar": "N"}
     names: dict[str, Any] = {"type": lambda text: text.split(","), "metavar": "NAME,NAME"}
     add = parser.add_argument
-    add("--rounds", **whole, default=20, help="how often each fault is injected (default: 20)")
-    add("--alternative-rounds", **whole, default=20, help="the same for the alternatives (default: 20)")
+    add("--rounds", **whole, default=FULL_ROUNDS, help=f"how often each fault is injected (default: {FULL_ROUNDS})")
+    add("--alternative-rounds", **whole, default=FULL_ROUNDS, help=f"of the alternatives (default: {FULL_ROUNDS})")
     add("--hosts", **whole, default=1, help=f"lab hosts that share our rounds (default: 1; at most {MOST_HOSTS})")
     add("--slice", **whole, default=5, help="rounds of one fault in one go: what an interruption loses (default: 5)")
     add("--timeout", **whole, default=200, help="seconds after which an alternative has not recovered (default: 200)")
@@ -250,7 +251,15 @@ def main() -> int:
         key: getattr(given, key) for key in ("rounds", "alternative_rounds", "hosts", "timeout", "faults", "systems")
     }
     about = {"begun": now(), "machine": hosts.machine(), "settings": settings}
-    book = Book(RESULTS / "recovery.json", catalogue, {} if given.draw else about, given.resume or given.draw)
+    # A trial does not take the place of the real figures; --resume adds to them.
+    whole = given.rounds >= FULL_ROUNDS and given.faults == list(catalogue) and given.systems == list(TITLES)
+    kept = whole or given.resume or given.draw
+    book = Book(
+        (RESULTS if kept else hosts.INVENTORY.parent) / "recovery.json",
+        catalogue,
+        {} if given.draw else about,
+        given.resume or given.draw,
+    )
     if given.draw:
         return tell(given, book)
     crew = [hosts.Host(f"bench-{number + 1}", FIRST_HOST + number, ALERTED) for number in range(given.hosts)]
