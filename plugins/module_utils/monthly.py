@@ -9,6 +9,7 @@ alertmanager: URL, or "" when the report is only kept}.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -44,7 +45,9 @@ def settings(given: Mapping[str, Any], where: str) -> Settings:
         raise SloError(f"{where}: `prometheus` is {port!r}, no port. Fix: write 9090, or where it listens")
     address = str(given.get("alertmanager") or "")
     if address and web.address(address) is None:
-        raise SloError(f"{where}: `alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
+        raise SloError(
+            f"{where}: `alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing"
+        )
     return Settings(_goals(wanted, where), port, address.rstrip("/"))
 
 
@@ -58,7 +61,9 @@ def _goals(wanted: Mapping[str, Any], where: str) -> dict[str, float]:
             raise SloError(f"{where}: `goals` has {name}, which is no goal. Fix: write {_names()}")
         _, smallest, largest = slo_report.GOALS[name]
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not smallest <= number <= largest:
-            raise SloError(f"{where}: `goals.{name}` is {number!r}. Fix: write a number from {smallest:g} to {largest:g}")
+            raise SloError(
+                f"{where}: `goals.{name}` is {number!r}. Fix: write a number from {smallest:g} to {largest:g}"
+            )
     return {name: float(wanted.get(name, default)) for name, (default, _, _) in slo_report.GOALS.items()}
 
 
@@ -84,7 +89,9 @@ def config(name: str, root: str = "/") -> Config:
     known = agent_config.apps(root)
     if name not in known:
         have = ", ".join(known) or "none"
-        raise SloError(f"selfheal_app: this host has no app {name}; it has {have}. Correct the name, or run site.yml first")
+        raise SloError(
+            f"selfheal_app: this host has no app {name}; it has {have}. Correct the name, or run site.yml first"
+        )
     return agent_config.load(agent_config.path_of(name, root), root)
 
 
@@ -96,11 +103,14 @@ def measure(config: Config, by: Settings, wanted: str, now: float, language: str
     """
     month = slo.month(wanted, now)
     labels = slo.of(config.app.name, config.app.host)
-    minutes = {
-        state: slo.counted(prometheus.ask(by.prometheus, path))
-        for state, path in slo.day_paths(labels, month.start, month.days).items()
-    }
-    days = [one for one in slo.bars(month.start, month.days, minutes, now) if month.over or not _to_come(one, month)]
+    counts = slo.minutes(
+        {
+            name: prometheus.ask(by.prometheus, path)
+            for name, path in slo.day_paths(labels, month.start, month.days).items()
+        }
+    )
+    begun = math.ceil((month.end - month.start) / slo.DAY)
+    days = slo.bars(month.start, begun, counts, now)
     figures = {
         name: prometheus.value(by.prometheus, expression, month.end)
         for name, expression in slo.month_queries(labels, month.end - month.start).items()
@@ -109,10 +119,6 @@ def measure(config: Config, by: Settings, wanted: str, now: float, language: str
     remembered = month.start >= now - config.keep_days * slo.DAY or len(records) < incident.KEPT
     about = {"app": config.app.name, "host": config.app.host, "language": language or config.app.language}
     return slo_report.build(about, month, by.goals, days, figures, reversed(records), remembered)
-
-
-def _to_come(bar: Mapping[str, Any], month: slo.Month) -> bool:
-    return str(bar["day"]) > incident.iso(month.end)[:10]
 
 
 def keep(config: Config, report: Mapping[str, Any]) -> str:
@@ -138,5 +144,7 @@ def send(by: Settings, report: Mapping[str, Any], now: float) -> str:
     except web.Fault as fault:
         why = str(fault)
     if why:
-        raise SloError(f"the report was not sent: Alertmanager did not take it: {why}. Look: systemctl status prometheus-alertmanager")
+        raise SloError(
+            f"the report was not sent: Alertmanager did not take it: {why}. Look: systemctl status prometheus-alertmanager"
+        )
     return "sent: Alertmanager has taken it"

@@ -227,9 +227,7 @@ def _from_prometheus(
     ]
 
 
-def _from_incidents(
-    goals: Mapping[str, float], mine: Sequence[Mapping[str, Any]], known: bool
-) -> list[dict[str, Any]]:
+def _from_incidents(goals: Mapping[str, float], mine: Sequence[Mapping[str, Any]], known: bool) -> list[dict[str, Any]]:
     """What the incident files say. With no incident there was nothing to recover, and no goal is missed."""
     took = [one["seconds"] for one in mine if one["over"]]
     judged = [one["unattended"] for one in mine if one["unattended"] is not None]
@@ -335,7 +333,10 @@ def _title(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
 
 
 def _span(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
-    days = {"from_day": report["from"][:10], "to_day": report["days"][-1]["day"] if report["over"] else report["to"][:10]}
+    days = {
+        "from_day": report["from"][:10],
+        "to_day": report["days"][-1]["day"] if report["over"] else report["to"][:10],
+    }
     return words["whole" if report["over"] else "so_far"].format(**days)
 
 
@@ -377,7 +378,11 @@ def markdown(report: Mapping[str, Any]) -> str:
 def _table(words: Mapping[str, str], head: str, rows: Sequence[str]) -> list[str]:
     """A table of what there is, cut where it gets too long; nothing when there is nothing."""
     more = [words["more"].format(count=len(rows) - _LONGEST)] if len(rows) > _LONGEST else []
-    return ["", head, "|---" * (head.count("|") - 1) + "|", *rows[:_LONGEST], *(["", *more] if more else [])] if rows else []
+    return (
+        ["", head, "|---" * (head.count("|") - 1) + "|", *rows[:_LONGEST], *(["", *more] if more else [])]
+        if rows
+        else []
+    )
 
 
 def _day_rows(words: Mapping[str, str], days: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -392,7 +397,9 @@ def _incident_rows(words: Mapping[str, str], incidents: Sequence[Mapping[str, An
     for one in incidents:
         took = _time(words, one["seconds"]) if one["over"] else words["not_over"]
         alone = {True: words["yes"], False: words["no"], None: words["not_over"]}[one["unattended"]]
-        rows.append(f"| {one['id']} | {one['cause']} | {took} | {', '.join(one['remedies']) or words['nothing']} | {alone} |")
+        rows.append(
+            f"| {one['id']} | {one['cause']} | {took} | {', '.join(one['remedies']) or words['nothing']} | {alone} |"
+        )
     return rows
 
 

@@ -94,14 +94,10 @@ def main() -> None:
     given = module.params
     try:
         by = monthly.settings({"goals": given["goals"], "prometheus": given["prometheus"]}, "slo_report")
-        report = monthly.measure(
-            monthly.config(given["app"]), by, given["month"], time.time(), given["language"] or ""
-        )
+        report = monthly.measure(monthly.config(given["app"]), by, given["month"], time.time(), given["language"] or "")
     except (SloError, ConfigError, PrometheusError, OSError) as error:
         ansible_door.fail(module, error)
-    module.exit_json(
-        changed=False, report=report, markdown=slo_report.markdown(report), text=slo_report.text(report)
-    )
+    module.exit_json(changed=False, report=report, markdown=slo_report.markdown(report), text=slo_report.text(report))
 
 
 if __name__ == "__main__":
