@@ -105,7 +105,7 @@ def measure(config: Config, by: Settings, wanted: str, now: float, language: str
     labels = slo.of(config.app.name, config.app.host)
     counts = slo.minutes(
         {
-            name: prometheus.ask(by.prometheus, path)
+            name: slo.counted(prometheus.ask(by.prometheus, path))
             for name, path in slo.day_paths(labels, month.start, month.days).items()
         }
     )
@@ -145,6 +145,7 @@ def send(by: Settings, report: Mapping[str, Any], now: float) -> str:
         why = str(fault)
     if why:
         raise SloError(
-            f"the report was not sent: Alertmanager did not take it: {why}. Look: systemctl status prometheus-alertmanager"
+            f"the report was not sent: Alertmanager did not take it: {why}."
+            " On the host: systemctl status prometheus-alertmanager"
         )
     return "sent: Alertmanager has taken it"

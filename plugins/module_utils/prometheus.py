@@ -28,8 +28,8 @@ def ask(port: int, path: str) -> Any:
         answer = web.fetch(web.Request(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=QUERY_SECONDS))
     except web.Fault as fault:
         raise PrometheusError(
-            f"Prometheus gives no answer: {fault}. Is monitoring_enabled true for this host, and has site.yml run since?"
-            " On the host: systemctl status prometheus"
+            f"Prometheus gives no answer: {fault}. Is monitoring_enabled true for this host, and has site.yml run"
+            " since? On the host: systemctl status prometheus"
         ) from None
     try:
         told = json.loads(answer.body)

@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the SLO is asked of Prometheus, and what a month, a day's bar and an unattended recovery are. Pure.
 
-The role `monitoring` records a sample a minute: `app:state:now` (0 down, 0.5 degraded, 1 up) and `app:errors:minute` (the
-share that failed). A minute that nobody looked at has none, and is counted as nothing else. Days and months are UTC's.
+The role `monitoring` records a sample a minute: `app:state:now` (0 down, 0.5 degraded, 1 up) and `app:errors:minute`
+(the share that failed). A minute that nobody looked at has none, and is counted as nothing else. Days and months are
+UTC's.
 """
 
 from __future__ import annotations
@@ -103,19 +104,20 @@ def day_paths(labels: str, start: float, days: int) -> dict[str, str]:
     }
 
 
-def minutes(told: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[int, float]]:
-    """By state, how many minutes of each day were so, by the midnight (epoch s) at which it began.
+def counted(data: Mapping[str, Any]) -> dict[int, float]:
+    """What Prometheus says to a path of `day_paths`, by the midnight (epoch s) at which the day began."""
+    return {round(float(at)) - DAY: float(value) for one in data["result"][:1] for at, value in one["values"]}
 
-    :arg told: the `data` of Prometheus' answer to each path of `day_paths`, by its name.
+
+def minutes(by_name: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
+    """By state, how many minutes of each day were so.
+
+    :arg by_name: for each name of `day_paths` what `counted` made of the answer.
     """
-    by_name = {
-        name: {round(float(at)) - DAY: float(value) for one in data["result"][:1] for at, value in one["values"]}
-        for name, data in told.items()
-    }
     found: dict[str, dict[int, float]] = {state: {} for state in STATES}
     for day, count in by_name["count"].items():
         mean, variance = by_name["mean"][day], by_name["variance"][day]
-        # Of c minutes u were 1, g were 1/2 and the rest 0: their mean is (u + g/2)/c, and that of their squares (u + g/4)/c.
+        # Of c minutes u were 1, g were 1/2, the rest 0: their mean is (u + g/2)/c, that of their squares (u + g/4)/c.
         degraded = round(4 * count * (mean - mean * mean - variance))
         up = round(count * mean - degraded / 2)
         found["down"][day], found["degraded"][day], found["up"][day] = count - degraded - up, degraded, up
@@ -128,8 +130,8 @@ def minutes(told: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[int, float]
 def bars(start: float, days: int, counts: Mapping[str, Mapping[int, float]], now: float) -> list[dict[str, Any]]:
     """A bar for each day, oldest first: {day: "2025-05-27", state, down, degraded, up, none: seconds of each}.
 
-    `state` is the worst that has to be shown: down if a minute was, degraded if more than five were, up, or none if nobody
-    looked. What is still to come of today is in none of the four.
+    `state` is the worst that has to be shown: down if a minute was, degraded if more than five were, up, or none if
+    nobody looked. What is still to come of today is in none of the four.
 
     :arg start: the midnight at which the first day begins (epoch s).
     :arg counts: how many of each day's minutes were so, as `minutes` has them.
@@ -155,7 +157,7 @@ def bars(start: float, days: int, counts: Mapping[str, Mapping[int, float]], now
 
 def uptime(of_days: Iterable[Mapping[str, Any]]) -> float | None:
     """The share of the time somebody looked for which the app was not down; None when nobody did."""
-    seconds = {state: 0.0 for state in STATES}
+    seconds = dict.fromkeys(STATES, 0.0)
     for one in of_days:
         for state in STATES:
             seconds[state] += one[state]

@@ -7,6 +7,7 @@ Pure: no clock, no I/O. What cannot be known is said, and never guessed.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ GOALS: dict[str, tuple[float, float, float]] = {
 }
 # How many days that were not up, and how many incidents, the page names.
 _LONGEST = 62
+# What sums of fractions may be off by.
+_HAIR = 1e-9
 
 _MARKS = {"up": "█", "degraded": "▅", "down": "▂", slo.NONE: "·"}
 _WORDS: dict[str, dict[str, str]] = {
@@ -36,6 +39,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "so_far": "{from_day} to {to_day} (UTC); the month goes on.",
         "whole": "{from_day} to {to_day} (UTC).",
         "met_of": "{met} of {of} goals met",
+        "not_known": ", {count} not known",
         "head": "| metric | goal | measured | |",
         "uptime": "Uptime",
         "response": "Mean response time",
@@ -63,7 +67,7 @@ _WORDS: dict[str, dict[str, str]] = {
         AS_SEEN: "✅ met, as far as seen",
         MISSED: "❌ missed",
         UNKNOWN: "❔ not known",
-        UNMEASURED: "– not measured",
+        UNMEASURED: "⚪ not measured",
         "budget": "The error budget of {percent} is {allowed} of the month; {used} were used, {left} are left.",
         "budget_over": "The error budget of {percent} is {allowed} of the month; {used} were used, {left} too much.",
         "budget_unknown": "The error budget of {percent} is {allowed} of the month; what was used is not known.",
@@ -86,6 +90,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "so_far": "{from_day} ~ {to_day} (UTC), 이번 달은 아직 진행 중입니다.",
         "whole": "{from_day} ~ {to_day} (UTC).",
         "met_of": "목표 {of}개 중 {met}개 달성",
+        "not_known": ", {count}개 알 수 없음",
         "head": "| 지표 | 목표 | 측정값 | |",
         # The words of the incident report itself.
         "uptime": "서버 가동률",
@@ -114,10 +119,10 @@ _WORDS: dict[str, dict[str, str]] = {
         AS_SEEN: "✅ 측정된 범위에서 달성",
         MISSED: "❌ 미달",
         UNKNOWN: "❔ 알 수 없음",
-        UNMEASURED: "– 측정하지 않음",
-        "budget": "{percent} 목표의 오류 허용량은 이 달 {allowed}이며, {used}을 사용해 {left}이 남았습니다.",
-        "budget_over": "{percent} 목표의 오류 허용량은 이 달 {allowed}이며, {used}을 사용해 {left}을 초과했습니다.",
-        "budget_unknown": "{percent} 목표의 오류 허용량은 이 달 {allowed}이며, 사용량은 알 수 없습니다.",
+        UNMEASURED: "⚪ 측정하지 않음",
+        "budget": "{percent} 목표에 따른 이 달의 오류 허용량: {allowed} (사용 {used}, 남음 {left}).",
+        "budget_over": "{percent} 목표에 따른 이 달의 오류 허용량: {allowed} (사용 {used}, 초과 {left}).",
+        "budget_unknown": "{percent} 목표에 따른 이 달의 오류 허용량: {allowed} (사용량은 알 수 없음).",
         "days": "일별 상태",
         "legend": "█ 정상, ▅ 성능 저하, ▂ 중단, · 측정되지 않음",
         "day_head": "| 날짜 | 중단 | 성능 저하 | 측정되지 않음 |",
@@ -153,14 +158,15 @@ def build(
     :arg figures: what `slo.month_queries` gave, None where it gave nothing.
     :arg incidents: records; those that were not first seen in this month are passed over.
     :arg remembered: whether all incidents of the month are kept still.
-    :returns: about + {month, from, to, over, goals, metrics: [{name, goal, value, verdict, note}], budget: {allowed, used,
-        left: minutes}, days, unseen_seconds, incidents: [{id, cause, seconds, over, remedies, unattended}]}. Values are
-        numbers in the goals' units, None where nothing is known.
+    :returns: about + {month, from, to, over, goals, metrics: [{name, goal, value, verdict}], budget: {allowed, used,
+        left: minutes}, days, unseen_seconds, remembered, incidents: [{id, cause, seconds, over, remedies,
+        unattended}]}. Values are numbers in the goals' units, None where nothing is known.
     """
     mine = [_row(one) for one in incidents if stamp(month.start) <= str(one["id"])[:16] < stamp(month.end)]
     unseen = sum(one[slo.NONE] for one in days)
-    seen = any(one["state"] != slo.NONE for one in days)
-    allowed = slo.budget_minutes((month.end - month.start) / slo.DAY, goals["uptime_percent"])
+    lasted = month.end - month.start
+    judge = _Judge(unseen, lasted, remembered)
+    allowed = slo.budget_minutes(lasted / slo.DAY, goals["uptime_percent"])
     used = figures["failed_minutes"]
     return {
         **about,
@@ -170,8 +176,8 @@ def build(
         "over": month.over,
         "goals": dict(goals),
         "metrics": [
-            *_from_prometheus(goals, days, figures["response_seconds"], unseen),
-            *_from_incidents(goals, mine, remembered and (seen or bool(mine))),
+            *_from_prometheus(goals, days, figures["response_seconds"], judge, lasted),
+            *_from_incidents(goals, mine, judge),
             *[_metric(name, 0, None, UNMEASURED) for name in ("data_loss", "complaints", "security")],
         ],
         "budget": {
@@ -180,7 +186,8 @@ def build(
             "left": None if used is None else round(allowed - used, 2),
         },
         "days": [dict(one) for one in days],
-        "unseen_seconds": unseen,
+        "unseen_seconds": round(unseen),
+        "remembered": remembered,
         "incidents": mine,
     }
 
@@ -200,68 +207,67 @@ def _metric(name: str, goal: float, measured: float | None, verdict: str, **more
     return {"name": name, "goal": goal, "value": measured, "verdict": verdict, **more}
 
 
-def _judged(met: bool, unseen: float = 0.0) -> str:
-    return MISSED if not met else AS_SEEN if unseen >= slo.DAY else MET
+class _Judge:
+    """Says of a figure whether it meets its goal, by how much of the month was seen."""
+
+    def __init__(self, unseen: float, lasted: float, remembered: bool) -> None:
+        self.unseen, self.mostly_unseen, self.remembered = unseen, unseen > lasted / 2, remembered
+
+    def seen(self, met: bool) -> str:
+        """Of what was not seen for the most part nothing is said; of a part that was not, only that it may be worse."""
+        if self.mostly_unseen:
+            return UNKNOWN
+        return MISSED if not met else AS_SEEN if self.unseen >= slo.DAY else MET
+
+    def kept(self, met: bool) -> str:
+        """What the incident files say, as far as they are kept."""
+        return self.seen(met) if self.remembered else UNKNOWN
 
 
 def _from_prometheus(
-    goals: Mapping[str, float], days: Sequence[Mapping[str, Any]], response: float | None, unseen: float
+    goals: Mapping[str, float], days: Sequence[Mapping[str, Any]], response: float | None, judge: _Judge, lasted: float
 ) -> list[dict[str, Any]]:
-    up = slo.uptime(days)
+    up, down = slo.uptime(days), sum(one["down"] for one in days)
     percent = None if up is None else up * 100
     milliseconds = None if response is None else response * 1000
+    goal = goals["uptime_percent"]
+    verdict = UNKNOWN if percent is None else judge.seen(percent >= goal - _HAIR)
+    if down > lasted * (100 + _HAIR - goal) / 100:
+        # However well it was while nobody looked.
+        verdict = MISSED
+    met = milliseconds is not None and milliseconds <= goals["response_ms"]
     return [
-        _metric(
-            "uptime",
-            goals["uptime_percent"],
-            percent,
-            # A share of minutes is no better than a number with a few digits behind the point.
-            UNKNOWN if percent is None else _judged(percent >= goals["uptime_percent"] - 1e-9, unseen),
-        ),
-        _metric(
-            "response",
-            goals["response_ms"],
-            milliseconds,
-            UNKNOWN if milliseconds is None else _judged(milliseconds <= goals["response_ms"], unseen),
-        ),
+        _metric("uptime", goal, percent, verdict),
+        _metric("response", goals["response_ms"], milliseconds, UNKNOWN if milliseconds is None else judge.seen(met)),
     ]
 
 
-def _from_incidents(goals: Mapping[str, float], mine: Sequence[Mapping[str, Any]], known: bool) -> list[dict[str, Any]]:
+def _from_incidents(
+    goals: Mapping[str, float], mine: Sequence[Mapping[str, Any]], judge: _Judge
+) -> list[dict[str, Any]]:
     """What the incident files say. With no incident there was nothing to recover, and no goal is missed."""
     took = [one["seconds"] for one in mine if one["over"]]
     judged = [one["unattended"] for one in mine if one["unattended"] is not None]
     mean = sum(took) / len(took) if took else None
     share = 100 * sum(judged) / len(judged) if judged else None
+    count = len(mine)
 
     def verdict(measured: float | None, met: bool) -> str:
-        if not known:
-            return UNKNOWN
-        return MET if measured is None and not mine else UNKNOWN if measured is None else _judged(met)
+        return UNKNOWN if measured is None and mine else judge.kept(measured is None or met)
 
-    often = len(mine) <= goals["incidents"]
+    quick = mean is not None and mean <= goals["recovery_seconds"]
+    alone = share is not None and share >= goals["unattended_percent"] - _HAIR
     return [
+        _metric("recovery", goals["recovery_seconds"], mean, verdict(mean, quick), longest=max(took, default=None)),
         _metric(
-            "recovery",
-            goals["recovery_seconds"],
-            mean,
-            verdict(mean, mean is not None and mean <= goals["recovery_seconds"]),
-            longest=max(took, default=None),
+            "unattended", goals["unattended_percent"], share, verdict(share, alone), count=sum(judged), of=len(judged)
         ),
-        _metric(
-            "unattended",
-            goals["unattended_percent"],
-            share,
-            verdict(share, share is not None and share >= goals["unattended_percent"] - 1e-9),
-            count=sum(judged),
-            of=len(judged),
-        ),
-        # Those that are forgotten would only make it more.
         _metric(
             "incidents",
             goals["incidents"],
-            float(len(mine)) if known or not often else None,
-            MISSED if not often else MET if known else UNKNOWN,
+            float(count),
+            # Those that nobody saw, or that are not kept any more, would only make it more.
+            MISSED if count > goals["incidents"] else judge.kept(True),
             open=sum(not one["over"] for one in mine),
         ),
     ]
@@ -312,10 +318,12 @@ def _measured(words: Mapping[str, str], report: Mapping[str, Any], metric: Mappi
         shown = _percent(number) if name == "uptime" else f"{number:.0f} ms"
         gap = report["unseen_seconds"]
         return f"{shown}; {words['unseen'].format(time=_time(words, gap))}" if gap else shown
+    if not report["remembered"]:
+        return words["forgotten"]
+    if not report["incidents"]:
+        return words["no_incident"] if _seen(report) else words["no_data"]
     if number is None:
-        if metric["verdict"] == UNKNOWN and not report["incidents"]:
-            return words["no_data"] if not _seen(report) else words["forgotten"]
-        return words["no_incident"] if not report["incidents"] else words["not_over"]
+        return words["not_over"]
     if name == "recovery":
         return words["on_average"].format(mean=_time(words, number), longest=_time(words, metric["longest"]))
     if name == "unattended":
@@ -354,7 +362,9 @@ def headline(report: Mapping[str, Any]) -> str:
     """How many goals were met, in a line. What is not measured is no goal here."""
     words = _WORDS[report["language"]]
     judged = [one["verdict"] for one in report["metrics"] if one["verdict"] != UNMEASURED]
-    return words["met_of"].format(met=sum(one in (MET, AS_SEEN) for one in judged), of=len(judged))
+    unknown = judged.count(UNKNOWN)
+    told = words["met_of"].format(met=judged.count(MET) + judged.count(AS_SEEN), of=len(judged))
+    return told + (words["not_known"].format(count=unknown) if unknown else "")
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -371,7 +381,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += _table(words, words["day_head"], _day_rows(words, report["days"]))
     lines += ["", f"## {words['incidents']}"]
     rows = _incident_rows(words, report["incidents"])
-    lines += _table(words, words["incident_head"], rows) or ["", words["nothing"]]
+    nothing = "nothing" if report["remembered"] else "forgotten"
+    lines += _table(words, words["incident_head"], rows) or ["", words[nothing]]
     return "\n".join(lines) + "\n"
 
 
@@ -386,10 +397,19 @@ def _table(words: Mapping[str, str], head: str, rows: Sequence[str]) -> list[str
 
 
 def _day_rows(words: Mapping[str, str], days: Sequence[Mapping[str, Any]]) -> list[str]:
-    def cells(one: Mapping[str, Any]) -> str:
-        return " | ".join(_time(words, one[name]) if one[name] else "" for name in ("down", "degraded", slo.NONE))
-
-    return [f"| {one['day']} | {cells(one)} |" for one in days if one["down"] or one["degraded"] or one[slo.NONE]]
+    """A row for each day that was not well; days in a row that nobody looked at are one."""
+    rows = []
+    for unseen, group in itertools.groupby(days, lambda one: one["state"] == slo.NONE):
+        of_group = list(group)
+        if unseen:
+            first, last = of_group[0]["day"], of_group[-1]["day"]
+            gap = _time(words, sum(one[slo.NONE] for one in of_group))
+            rows.append(f"| {first if first == last else f'{first} … {last}'} |  |  | {gap} |")
+            continue
+        for one in of_group:
+            times = [_time(words, one[name]) if one[name] else "" for name in ("down", "degraded", slo.NONE)]
+            rows += [f"| {one['day']} | {' | '.join(times)} |"] if any(times) else []
+    return rows
 
 
 def _incident_rows(words: Mapping[str, str], incidents: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -408,7 +428,7 @@ def text(report: Mapping[str, Any]) -> str:
     words = _WORDS[report["language"]]
     lines = [f"{_title(words, report)}: {headline(report)}", _span(words, report)]
     lines += [
-        f"{words[one['verdict']]}: {words[one['name']]} {_measured(words, report, one)} ({_goal(words, one)})"
+        f"{words[one['name']]} ({_goal(words, one)}): {_measured(words, report, one)} {words[one['verdict']]}"
         for one in report["metrics"]
     ]
     return "\n".join([*lines, _budget(words, report)])

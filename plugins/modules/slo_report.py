@@ -30,7 +30,9 @@ options:
     type: str
     default: ""
   goals:
-    description: Numbers by the names C(uptime_percent), C(response_ms), C(recovery_seconds), C(unattended_percent), C(incidents).
+    description:
+      - Numbers by the names C(uptime_percent), C(response_ms), C(recovery_seconds), C(unattended_percent), C(incidents).
+      - A name that is left out has its default.
     type: dict
     default: {}
   language:
