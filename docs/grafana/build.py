@@ -33,7 +33,7 @@ GREEN, YELLOW, RED = "green", "yellow", "red"
 
 
 class Panel(NamedTuple):
-    """One panel. `queries` are PromQL by legend, `steps` colours by the value from which they hold, `words` by value."""
+    """One panel. `queries` are PromQL by legend, `steps` colours by the value from which they hold, `words` values."""
 
     kind: str
     en: str
