@@ -443,8 +443,8 @@ def alert(report: Mapping[str, Any], now: float, seconds: float) -> dict[str, An
             "severity": "info",
             "app": report["app"],
             "host": report["host"],
-            # Each month's is a message of its own.
-            "incident": f"report-{report['month']}",
+            # Alertmanager is silent about what it has told in the last hours: each time it is sent it is another.
+            "incident": f"report-{report['month']}-{stamp(now)}",
         },
         "annotations": {"summary": title, "description": body},
         "startsAt": iso(now),

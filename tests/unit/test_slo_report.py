@@ -132,7 +132,7 @@ def test_the_mail() -> None:
     alert = slo_report.alert(build(days(), record()), NOW, 300)
     assert alert["labels"] == {
         **{"alertname": "SelfhealReport", "severity": "info", "app": "shop", "host": "web1"},
-        "incident": "report-2025-05",
+        "incident": "report-2025-05-20250602T000000Z",
     }
     assert alert["annotations"]["summary"] == "SLO report: shop on web1, 2025-05: 5 of 5 goals met"
     assert "Uptime (≥ 99.9 %): 100 % ✅ met" in alert["annotations"]["description"]

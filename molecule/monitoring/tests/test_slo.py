@@ -123,19 +123,6 @@ def test_each_query_of_each_dashboard_has_data(host: Any, week: int) -> None:
         query(host, expression)
 
 
-def test_the_budget_of_30_days(host: Any, week: int) -> None:
-    end = week + len(BARS) * DAY
-
-    def left() -> tuple[float, float]:
-        [(_, value)] = query(host, f"app:error_budget:left{{{LABELS}}}")
-        [(_, at)] = query(host, f"timestamp(app:error_budget:left{{{LABELS}}})")
-        return value, at
-
-    until(lambda: left()[1] > end and left()[0] < 0.01, 90.0, left)
-    value, at = left()
-    assert value == pytest.approx(1 - (FAILED_MINUTES + own_minutes(host, end, at)) / 43.2, abs=1e-6)
-
-
 def test_the_report(host: Any, week: int, play: Callable[..., Any], tmp_path: Path) -> None:
     """Of the month in which the outage was, whatever else of the week lies in it."""
     end = week + len(BARS) * DAY
@@ -223,3 +210,16 @@ def test_a_mail_that_nobody_takes_is_tried_again(host: Any) -> None:
     assert len(host.file(REPORTS).listdir()) == 2
     properties = host.check_output(f"systemctl show --property=Restart --property=RestartUSec selfheal-report@{APP}")
     assert properties.splitlines() == ["Restart=on-failure", "RestartUSec=10min"]
+
+
+def test_the_budget_of_30_days(host: Any, week: int) -> None:
+    end = week + len(BARS) * DAY
+
+    def left() -> tuple[float, float]:
+        [(_, value)] = query(host, f"app:error_budget:left{{{LABELS}}}")
+        [(_, at)] = query(host, f"timestamp(app:error_budget:left{{{LABELS}}})")
+        return value, at
+
+    until(lambda: left()[1] > end and left()[0] < 0.01, 90.0, left)
+    value, at = left()
+    assert value == pytest.approx(1 - (FAILED_MINUTES + own_minutes(host, end, at)) / 43.2, abs=1e-6)
