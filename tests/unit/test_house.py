@@ -34,7 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "read": {"balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "supabase", "web"},
     "decide": {
         *("backing", "diagnosis", "hints", "ladder", "overlay", "placeholders", "promotion", "secret_rules"),
-        *("services_table", "supabase_keys", "value_rules", "variable_table"),
+        *("services_table", "slo", "supabase_keys", "value_rules", "variable_table"),
     },
     "act": {"env_store", "host_files", "release", "remedies"},
     "record": {"alerts", "drills", "incident", "metrics", "report", "state"},

@@ -1,0 +1,102 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a month is, what a day's bar shows, and what counts as unattended."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import slo
+
+MAY, JUNE = 1746057600.0, 1748736000.0
+NOW = JUNE + 10 * slo.DAY
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "month"),
+    [
+        ("2025-05", NOW, ("2025-05", MAY, JUNE, True, 31)),
+        ("", NOW, ("2025-05", MAY, JUNE, True, 31)),
+        ("", 1736000000.0, ("2024-12", 1733011200.0, 1735689600.0, True, 31)),
+        ("2024-02", NOW, ("2024-02", 1706745600.0, 1709251200.0, True, 29)),
+        ("2025-06", NOW, ("2025-06", JUNE, NOW, False, 30)),
+        ("2025-05", JUNE, ("2025-05", MAY, JUNE, True, 31)),
+    ],
+    ids=["given", "the last one", "the last one, in January", "a leap year", "it goes on", "it ended just now"],
+)
+def test_month(text: str, now: float, month: tuple[Any, ...]) -> None:
+    assert tuple(slo.month(text, now)) == month
+
+
+@pytest.mark.parametrize("text", ["May", "2025-13", "2025-00", "2025-5", "202505", "0000-01", "9999-12", "2025-05-01", "٢٠٢٥-٠٥"])
+def test_no_month(text: str) -> None:
+    with pytest.raises(slo.SloError, match="is no month. Write year and month, as 2025-05"):
+        slo.month(text, NOW)
+
+
+def test_a_month_that_has_not_begun() -> None:
+    with pytest.raises(slo.SloError, match="2025-07 has not begun. Write this month, 2025-06, or"):
+        slo.month("2025-07", NOW)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "bar"),
+    [
+        ({"up": 1440}, ("up", 0, 0, 86400, 0)),
+        ({"up": 1439, "down": 1}, ("down", 60, 0, 86340, 0)),
+        ({"up": 1435, "degraded": 5}, ("up", 0, 300, 86100, 0)),
+        ({"up": 1434, "degraded": 6}, ("degraded", 0, 360, 86040, 0)),
+        ({"up": 600, "degraded": 100, "down": 20}, ("down", 1200, 6000, 36000, 43200)),
+        ({"up": 10}, ("up", 0, 0, 600, 85800)),
+        ({}, ("none", 0, 0, 0, 86400)),
+    ],
+    ids=["up", "a minute down", "degraded for a moment", "degraded", "half of it seen", "hardly seen", "not seen"],
+)
+def test_bar(minutes: dict[str, float], bar: tuple[Any, ...]) -> None:
+    counts = {state: {int(MAY): count} for state, count in minutes.items()}
+    [one] = slo.bars(MAY, 1, counts, NOW)
+    assert tuple(one.values()) == ("2025-05-01", *bar)
+
+
+def test_the_day_that_goes_on_and_those_to_come() -> None:
+    counts = {"up": {int(MAY): 1440.0, int(MAY) + slo.DAY: 60.0}}
+    found = slo.bars(MAY, 3, counts, MAY + slo.DAY + 3630)
+    assert [(one["state"], one["up"], one["none"]) for one in found] == [("up", 86400, 0), ("up", 3600, 0), ("none", 0, 0)]
+
+
+def test_days_are_asked_for_at_their_ends() -> None:
+    """One step a day; the answer is by the day's beginning."""
+    path = slo.day_paths(slo.of("shop", "web1"), MAY, 31)["degraded"]
+    asked = {name: value[0] for name, value in parse_qs(path.partition("?")[2]).items()}
+    assert (asked["start"], asked["end"], asked["step"]) == (str(int(MAY) + 86400), str(int(JUNE)), "86400")
+    assert 'app:state:now{app="shop",host="web1"}[1m]) == 0.5)' in asked["query"]
+    answer = {"result": [{"metric": {}, "values": [[MAY + 86400, "7"], [JUNE, "1440"]]}]}
+    assert slo.counted(answer) == {int(MAY): 7.0, int(JUNE) - 86400: 1440.0}
+    assert slo.counted({"result": []}) == {}
+
+
+def test_uptime_is_of_what_was_seen() -> None:
+    counts = {"up": {int(MAY): 900.0}, "degraded": {int(MAY): 90.0}, "down": {int(MAY): 10.0}}
+    assert slo.uptime(slo.bars(MAY, 2, counts, NOW)) == pytest.approx(0.99)
+    assert slo.uptime(slo.bars(MAY, 2, {}, NOW)) is None
+
+
+def test_the_budget_of_30_days() -> None:
+    assert slo.budget_minutes(30, 99.9) == pytest.approx(43.2)
+
+
+@pytest.mark.parametrize(
+    ("record", "alone"),
+    [
+        ({"healthy": True, "escalated": False}, True),
+        ({"healthy": True, "escalated": True}, False),
+        ({"healthy": True, "escalated": False, "by_hand": True}, False),
+        ({"healthy": False, "escalated": False}, None),
+        ({"healthy": False, "escalated": True}, False),
+    ],
+)
+def test_unattended(record: dict[str, Any], alone: bool | None) -> None:
+    assert slo.unattended(record) is alone
