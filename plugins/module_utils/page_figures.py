@@ -8,10 +8,11 @@ A figure that nobody has told is None, and the page says so: that nothing is kno
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime
 from typing import Any
 
-from .page_queries import DAYS, Line, Samples
+from . import slo
+from .page_queries import BY_STEP, DAYS, Line, Samples, first_day
 
 UP, DEGRADED, DOWN, UNKNOWN, PAUSED = "up", "degraded", "down", "unknown", "paused"
 
@@ -35,32 +36,26 @@ _SILENT_SECONDS = 90.0
 Answers = Mapping[str, Samples]
 
 
-def midnight(now: float, zone: tzinfo) -> float:
-    """Return when today ends in a time zone, in epoch s."""
-    local = datetime.fromtimestamp(now, zone)
-    begun = local.replace(hour=0, minute=0, second=0, microsecond=0)
-    return begun.timestamp() + timedelta(days=1).total_seconds()
-
-
 def build(
     about: Mapping[str, Any],
     answers: Answers,
     lines: Mapping[str, Line],
+    minutes: Mapping[str, Mapping[int, float]],
     incidents: Iterable[Mapping[str, Any]],
     releases: Sequence[Mapping[str, Any]],
     now: float,
-    zone: tzinfo,
 ) -> dict[str, Any]:
     """Put the figures together.
 
     :arg about: {app, host, thresholds}.
     :arg answers: what NOW of the queries brought, by name; one that is missing was not answered.
-    :arg lines: the same of BY_DAY and BY_STEP, those of the charts as "chart NAME".
+    :arg lines: the same of BY_STEP, for the charts.
+    :arg minutes: by state, how many minutes of each day were so.
     :arg incidents: records, newest first; they may hold anything.
     :arg releases: the records of releases, oldest first.
     """
     thresholds = {**THRESHOLDS, **about.get("thresholds", {})}
-    days = by_day(lines, now, zone)
+    days = slo.bars(first_day(now), DAYS, minutes, now)
     known = [one for one in incidents if _is_incident(one)]
     found: dict[str, Any] = {
         "app": about["app"],
@@ -70,13 +65,13 @@ def build(
         "thresholds": thresholds,
         **_state(answers, known, now),
         "days": days,
-        "uptime": {str(count): uptime(days[-count:]) for count in (MONTH_DAYS, DAYS)},
+        "uptime": {str(count): slo.uptime(days[-count:]) for count in (MONTH_DAYS, DAYS)},
         "slo": _slo(answers, thresholds),
         "app_now": {key: value(answers, key) for key in ("response", "requests", "errors", "connections", "serving")},
         "host_now": _host(answers),
         "instances": _instances(answers),
         "database": _database(answers),
-        "charts": {name: lines.get(f"chart {name}", []) for name in CHARTS},
+        "charts": {name: lines.get(name, []) for name in BY_STEP},
         "alerts": _alerts(answers),
         "incidents": known[:SHOWN],
         "month": month(known, now),
@@ -88,9 +83,6 @@ def build(
     return found
 
 
-CHARTS = ("response", "requests", "errors", "connections", "host_memory", "host_cpu")
-
-
 def value(answers: Answers, name: str) -> float | None:
     """The one value of an answer; None when there is none."""
     found = answers.get(name) or []
@@ -98,7 +90,14 @@ def value(answers: Answers, name: str) -> float | None:
 
 
 def _is_incident(one: Mapping[str, Any]) -> bool:
-    kinds: dict[str, Any] = {"id": str, "cause": str, "seen": str, "seconds": (int, float), "evidence": list, "remedies": list}
+    kinds: dict[str, Any] = {
+        "id": str,
+        "cause": str,
+        "seen": str,
+        "seconds": (int, float),
+        "evidence": list,
+        "remedies": list,
+    }
     if not all(isinstance(one.get(key), kind) for key, kind in kinds.items()) or parse(one["seen"]) is None:
         return False
     remedies = all(isinstance(item, dict) and {"name", "done"} <= set(item) for item in one["remedies"])
@@ -117,7 +116,7 @@ def parse(text: Any) -> float | None:
 
 
 def _state(answers: Answers, incidents: Sequence[Mapping[str, Any]], now: float) -> dict[str, Any]:
-    """{state, open, since, …}: what the watcher says of this second goes before what was recorded of the last minute."""
+    """{state, open, since, …}. What the watcher says of now goes before what was recorded of the last minute."""
     recorded, healthy, seen = (value(answers, name) for name in ("state", "healthy", "seen"))
     looked = seen is not None and now - seen <= _SILENT_SECONDS
     causes = [labels.get("cause", "") for labels, _ in answers.get("incident") or []]
@@ -144,40 +143,6 @@ def _state(answers: Answers, incidents: Sequence[Mapping[str, Any]], now: float)
     }
 
 
-def by_day(lines: Mapping[str, Line], now: float, zone: tzinfo) -> list[dict[str, Any]]:
-    """The last DAYS days, oldest first: [{date, minutes, up, degraded, down}], shares of the minutes that somebody looked."""
-    end = midnight(now, zone)
-    told = {name: dict(lines.get(name, [])) for name in ("day_minutes", "day_mean", "day_variance")}
-    found = []
-    for back in range(DAYS - 1, -1, -1):
-        at = float(round(end - back * 86400))
-        date = datetime.fromtimestamp(at - 43200, zone).strftime("%Y-%m-%d")
-        minutes, mean, variance = (told[name].get(at) for name in ("day_minutes", "day_mean", "day_variance"))
-        day: dict[str, Any] = {"date": date, "minutes": 0, "up": 0.0, "degraded": 0.0, "down": 0.0}
-        if minutes and mean is not None and variance is not None:
-            day.update(minutes=int(minutes), **shares(mean, variance))
-        found.append(day)
-    return found
-
-
-def shares(mean: float, variance: float) -> dict[str, float]:
-    """Which shares of a day were up (1), degraded (0.5) and down (0), of their mean and variance."""
-    # up + degraded/2 = mean, and up + degraded/4 = the mean of the squares.
-    degraded = _share(4 * (mean - mean * mean - variance))
-    up = _share(mean - degraded / 2)
-    return {"up": up, "degraded": degraded, "down": _share(1 - up - degraded)}
-
-
-def _share(number: float) -> float:
-    return min(1.0, max(0.0, round(number, 6)))
-
-
-def uptime(days: Sequence[Mapping[str, Any]]) -> float | None:
-    """The share of the watched minutes that were not down; None when nobody looked."""
-    minutes = sum(day["minutes"] for day in days)
-    return 1 - sum(day["down"] * day["minutes"] for day in days) / minutes if minutes else None
-
-
 def _slo(answers: Answers, thresholds: Mapping[str, float]) -> dict[str, Any]:
     """{goal, left, burn: {window: how many times as fast as it may the budget is used}}."""
     budget = (100 - thresholds["slo_percent"]) / 100
@@ -191,12 +156,12 @@ def _slo(answers: Answers, thresholds: Mapping[str, float]) -> dict[str, Any]:
 
 def _host(answers: Answers) -> dict[str, Any]:
     """{memory, cpu, disk (the fullest), mountpoint}, in shares."""
-    fullest = max(answers.get("host_disk") or [({}, None)], key=lambda one: one[1] or 0.0)
+    disks = sorted((share, labels.get("mountpoint", "")) for labels, share in answers.get("host_disk") or [])
     return {
         "memory": value(answers, "host_memory"),
         "cpu": value(answers, "host_cpu"),
-        "disk": fullest[1],
-        "mountpoint": fullest[0].get("mountpoint", ""),
+        "disk": disks[-1][0] if disks else None,
+        "mountpoint": disks[-1][1] if disks else "",
     }
 
 
@@ -256,16 +221,11 @@ def _alerts(answers: Answers) -> list[dict[str, Any]]:
 # --- what happened ---------------------------------------------------------------------------------------------------
 
 
-def is_unattended(one: Mapping[str, Any]) -> bool:
-    """Whether an incident ended without a person having been called."""
-    return bool(one.get("healthy")) and not one.get("escalated")
-
-
 def month(incidents: Iterable[Mapping[str, Any]], now: float) -> dict[str, Any]:
-    """The incidents of the last 30 days: {count, ended, mean_seconds, unattended}; None where there is nothing to tell."""
+    """The incidents of the last 30 days: {count, ended, mean_seconds, unattended: a share}; None for nothing."""
     recent = [one for one in incidents if (parse(one["seen"]) or 0.0) > now - MONTH_DAYS * 86400]
     ended = [one for one in recent if one.get("healthy")]
-    alone = [one for one in ended if is_unattended(one)]
+    alone = [one for one in ended if slo.unattended(one)]
     return {
         "count": len(recent),
         "ended": len(ended),

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the status page asks Prometheus: a closed list of queries, by name. Pure.
 
-Nothing that a client sends gets into a query: the app and the host of `about` are labels that Prometheus itself has told
-before. The API: prometheus.io/docs/prometheus/latest/querying/api.
+Nothing that a client sends gets into a query: the app and the host of `about` are labels that Prometheus itself, or the
+role, has told before. The API: prometheus.io/docs/prometheus/latest/querying/api.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-DAY = 86400
+from . import slo
+
 DAYS = 90
 """For how many days the bars go back."""
 HOURS = 24
@@ -78,14 +79,6 @@ NOW: dict[str, str] = {
     ),
 }
 
-# By day: 1 is a minute that was up, 0.5 one that was degraded, 0 one that was down. With mean and variance of what has
-# three values only, the share of each is known, which is cheaper than to count them one by one.
-BY_DAY: dict[str, str] = {
-    "day_minutes": "sum(count_over_time(app:state:now{%(app)s}[1d]))",
-    "day_mean": "max(avg_over_time(app:state:now{%(app)s}[1d]))",
-    "day_variance": "max(stdvar_over_time(app:state:now{%(app)s}[1d]))",
-}
-
 # The charts.
 BY_STEP: dict[str, str] = {
     "response": "max(app:response_seconds:avg5m{%(app)s})",
@@ -106,8 +99,8 @@ class AnswerError(Exception):
 
 def expression(template: str, about: Mapping[str, str]) -> str:
     """Return the PromQL for the app and the host of `about`."""
-    labels = {"app": _label("app", about["app"]), "host": _label("host", about["host"]), "name": about["app"]}
-    return template % {"app": f"{labels['app']},{labels['host']}", "host": labels["host"], "name": _quoted(about["app"])}
+    app, host = _label("app", about["app"]), _label("host", about["host"])
+    return template % {"app": f"{app},{host}", "host": host, "name": _quoted(about["app"])}
 
 
 def _quoted(text: str) -> str:
@@ -124,19 +117,21 @@ def instant(promql: str, now: float) -> str:
     return "/api/v1/query?" + urlencode({"query": promql, "time": f"{now:.3f}"})
 
 
-def by_day(promql: str, midnight: float) -> str:
-    """Return the path that asks for each of the last days; `midnight` is the coming one, the end of today."""
-    return _range(promql, midnight - (DAYS - 1) * DAY, midnight, DAY)
+def by_day(about: Mapping[str, str], now: float) -> dict[str, str]:
+    """Return the paths that ask how each of the last days was, by state."""
+    labels = f"{_label('app', about['app'])},{_label('host', about['host'])}"
+    return {state: f"/api/v1/{path}" for state, path in slo.day_paths(labels, first_day(now), DAYS).items()}
+
+
+def first_day(now: float) -> float:
+    """Return when the first of the days that end today begins, in epoch s."""
+    return now - now % slo.DAY - (DAYS - 1) * slo.DAY
 
 
 def by_step(promql: str, now: float) -> str:
     """Return the path that asks for the line of a chart."""
     end = now - now % STEP_SECONDS
-    return _range(promql, end - HOURS * 3600, end, STEP_SECONDS)
-
-
-def _range(promql: str, start: float, end: float, step: int) -> str:
-    asked = {"query": promql, "start": f"{start:.0f}", "end": f"{end:.0f}", "step": str(step)}
+    asked = {"query": promql, "start": f"{end - HOURS * 3600:.0f}", "end": f"{end:.0f}", "step": str(STEP_SECONDS)}
     return "/api/v1/query_range?" + urlencode(asked)
 
 
@@ -150,13 +145,22 @@ def samples(answer: Any) -> Samples:
 
 
 def line(answer: Any) -> Line:
-    """Read what a range brought, of its first series: [(epoch s, value)], without what is no number. Raises AnswerError."""
+    """Read the first series of what `by_step` brought: [(epoch s, value)] of what is a number. Raises AnswerError."""
     try:
         result = _result(answer)
         found = [(float(at), float(value)) for at, value in result[0]["values"]] if result else []
     except (KeyError, TypeError, ValueError, IndexError):
         raise AnswerError("Prometheus answers in another shape than its API") from None
     return [(at, value) for at, value in found if _is_number(value)]
+
+
+def minutes(answer: Any) -> dict[int, float]:
+    """Read what a path of `by_day` brought: the minutes, by the midnight at which the day began. Raises AnswerError."""
+    try:
+        _result(answer)
+        return slo.counted(answer["data"])
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise AnswerError("Prometheus answers in another shape than its API") from None
 
 
 def _result(answer: Any) -> Any:

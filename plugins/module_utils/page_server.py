@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -70,8 +70,10 @@ def settings(folder: str = FOLDER) -> list[dict[str, Any]]:
 
 
 def choice(told: Sequence[Mapping[str, str]], own: Sequence[Mapping[str, Any]]) -> dict[str, Shown]:
-    """Return the apps that there are by the key that names them in a link: the app, with its host where that is needed."""
-    pairs = {(one["app"], one["host"]): {} for one in told if one.get("app") and one.get("host")}
+    """Return the apps that there are, by what names them in a link: the app, with its host where that is needed."""
+    pairs: dict[tuple[str, str], Mapping[str, Any]] = {
+        (one["app"], one["host"]): {} for one in told if one.get("app") and one.get("host")
+    }
     pairs.update({(one["app"], one["host"]): one for one in own})
     names = [app for app, _ in pairs]
     return {
@@ -105,25 +107,27 @@ class Prometheus:
         self._connection.close()
 
 
-def _ask(prometheus: Prometheus, about: Mapping[str, str], now: float, zone: tzinfo) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What Prometheus says to all queries: what is now, and the lines. One that it refuses is left out."""
-    midnight = page_figures.midnight(now, zone)
-    answers: dict[str, Any] = {}
-    lines: dict[str, Any] = {}
-    for name, template in page_queries.NOW.items():
-        with contextlib.suppress(page_queries.AnswerError):
-            answer = prometheus.get(page_queries.instant(page_queries.expression(template, about), now))
-            if answer is not None:
-                answers[name] = page_queries.samples(answer)
-    for name, template in page_queries.BY_DAY.items():
-        with contextlib.suppress(page_queries.AnswerError):
-            answer = prometheus.get(page_queries.by_day(page_queries.expression(template, about), midnight))
-            lines[name] = page_queries.line(answer) if answer is not None else []
-    for name, template in page_queries.BY_STEP.items():
-        with contextlib.suppress(page_queries.AnswerError):
-            answer = prometheus.get(page_queries.by_step(page_queries.expression(template, about), now))
-            lines[f"chart {name}"] = page_queries.line(answer) if answer is not None else []
-    return answers, lines
+def _ask(prometheus: Prometheus, about: Mapping[str, str], now: float) -> list[dict[str, Any]]:
+    """What Prometheus says: of now, the lines, the minutes of the days. A query that it refuses is left out."""
+    now_paths, line_paths = (
+        {name: path(page_queries.expression(template, about), now) for name, template in templates.items()}
+        for path, templates in (
+            (page_queries.instant, page_queries.NOW),
+            (page_queries.by_step, page_queries.BY_STEP),
+        )
+    )
+    found: list[dict[str, Any]] = [{}, {}, {}]
+    for answers, read, paths in zip(
+        found,
+        (page_queries.samples, page_queries.line, page_queries.minutes),
+        (now_paths, line_paths, page_queries.by_day(about, now)),
+    ):
+        for name, path in paths.items():
+            with contextlib.suppress(page_queries.AnswerError):
+                answer = prometheus.get(path)
+                if answer is not None:
+                    answers[name] = read(answer)
+    return found
 
 
 def _recent(folder: str, now: float) -> Iterator[dict[str, Any]]:
@@ -173,16 +177,17 @@ class Page:
                 return 404 if asked else 503, page_html.nothing(why, links, language, now, zone)
             shown = apps[chosen]
             about = {"app": shown.app, "host": shown.host, "thresholds": shown.settings.get("thresholds", {})}
-            answers, lines = _ask(prometheus, about, now, zone)
+            answers, lines, minutes = _ask(prometheus, about, now)
         finally:
             prometheus.close()
         # Of an app on another host, Prometheus alone tells.
-        incidents, releases = [], []
+        incidents: list[dict[str, Any]] = []
+        releases: list[dict[str, Any]] = []
         if shown.settings:
             state = os.path.join(self._root, "var/lib/selfheal", shown.app, "incidents")
             incidents = list(_recent(state, now))
             releases = release.known(str(shown.settings["directory"]))
-        figures = page_figures.build(about, answers, lines, incidents, releases, now, zone)
+        figures = page_figures.build(about, answers, lines, minutes, incidents, releases, now)
         return 200, page_html.render(figures, links, chosen, language, zone)
 
 
