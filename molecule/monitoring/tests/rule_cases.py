@@ -158,6 +158,7 @@ ALERTS = [
     Case("BudgetBurnsSlowly", "30h", 1, answers(9988, 12, 2000), "1m"),
     Case("BudgetBurnsSlowly", "30h", 0, answers(9992, 8, 2000), "1m"),
 ]
+OTHER_CHECKS = {**probes("probe_success", "1x90", "login"), **probes("probe_success", "1x90", "data")}
 
 RECORDS = [
     Case("app:errors:ratio1m", "5m", 0.1, answers(90, 10)),
@@ -172,8 +173,27 @@ RECORDS = [
     Case("app:errors:ratio6h", "1h", None, OTHER_APP, "1m"),
     Case("app:errors:ratio3d", "1h", 0.1, answers(90, 10), "1m"),
     Case("app:errors:ratio3d", "1h", None, OTHER_APP, "1m"),
-    Case("app:error_budget:used3d", "1h", 0.5, answers(995, 5), "1m"),
-    Case("app:error_budget:used3d", "1h", None, OTHER_APP, "1m"),
+    Case("app:errors:minute", "5m", 0.1, answers(90, 10)),
+    # Nobody asked, and nobody checked.
+    Case("app:errors:minute", "5m", None, answers(0, 0)),
+    Case("app:state:now", "5m", 1, {**answers(96, 4), **probes("probe_success", "1x90")}),
+    Case("app:state:now", "5m", 0.5, answers(94, 6)),
+    Case("app:state:now", "5m", 0.5, {**answers(100, 0), **probes("probe_duration_seconds", "2.1x90")}),
+    Case("app:state:now", "5m", 0.5, slow_requests(200)),
+    Case("app:state:now", "5m", 0, answers(50, 50)),
+    # One check of three, which is less than half.
+    Case("app:state:now", "5m", 0, {**probes("probe_success", "0x90"), **OTHER_CHECKS}),
+    # It was back within the minute.
+    Case("app:state:now", "5m", 0.5, probes("probe_success", "1x26 0 0 1x90")),
+    Case("app:state:now", "5m", None, answers(0, 0)),
+    Case("app:state:now", "5m", None, OTHER_APP),
+    Case("app:error_budget:burn", "1h", 5, answers(995, 5), "1m"),
+    Case("app:error_budget:burn", "1h", None, OTHER_APP, "1m"),
+    # Of 43.2 minutes in 30 days 21 are gone, and half of the one in which it came back; or more than there were.
+    Case("app:error_budget:left", "20m", 0.514, probes("probe_success", "0x90"), "1m"),
+    Case("app:error_budget:left", "3h", 0.502, probes("probe_success", "0x20 1x300"), "1m"),
+    Case("app:error_budget:left", "1h", -0.412, probes("probe_success", "0x90"), "1m"),
+    Case("app:error_budget:left", "1h", None, OTHER_APP, "1m"),
     Case("app:requests:rate1m", "5m", 20, slow_requests(200)),
     Case("app:requests:rate1m", "5m", None, OTHER_APP),
     Case("app:response_seconds:avg5m", "10m", 0.3, probes("probe_duration_seconds", "0.3x90")),

@@ -1,0 +1,59 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A history that never was, in OpenMetrics: what Prometheus would have recorded of an app, for `promtool tsdb create-blocks-from`.
+
+What is left out of it nobody looked at. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+MINUTE = 60
+# Rules are evaluated some seconds after the minute.
+OFFSET = 7
+
+
+class Episode(NamedTuple):
+    """A time in which it was not well: from a second after the history's beginning, for so many minutes.
+
+    `state` is what `app:state:now` says, None for a time that nobody looked at; `failed` the share that failed, and
+    `seconds` what an answer took.
+    """
+
+    begins: int
+    minutes: int
+    state: float | None
+    failed: float = 0.0
+    seconds: float = 0.1
+
+
+WELL = Episode(0, 0, 1.0)
+
+
+def minutes(start: int, count: int, episodes: Iterable[Episode]) -> Iterator[tuple[int, Episode]]:
+    """The minutes that were looked at, each with what it belongs to."""
+    of_minute: dict[int, Episode] = {}
+    for one in episodes:
+        first = one.begins // MINUTE
+        of_minute.update(dict.fromkeys(range(first, first + one.minutes), one))
+    for number in range(count):
+        episode = of_minute.get(number, WELL)
+        if episode.state is not None:
+            yield start + number * MINUTE + OFFSET, episode
+
+
+def openmetrics(labels: Mapping[str, str], start: int, count: int, episodes: Sequence[Episode]) -> str:
+    """The text: `count` minutes from `start` (epoch s) of the series that bars, budget and report are made of."""
+    looked = list(minutes(start, count, episodes))
+    about = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    lines = []
+    for name, of in (
+        ("app:state:now", lambda one: one.state),
+        ("app:errors:minute", lambda one: one.failed),
+        ("app:response_seconds:avg5m", lambda one: one.seconds),
+    ):
+        lines += [f"# TYPE {name} gauge"]
+        lines += [f"{name}{{{about}}} {of(episode):g} {at}" for at, episode in looked]
+    return "\n".join([*lines, "# EOF", ""])
