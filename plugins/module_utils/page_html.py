@@ -97,6 +97,7 @@ def render(
     say = _Words(language, zone, float(figures["now"]))
     parts = [
         _headline(figures, say),
+        _alerts(figures["alerts"], say),
         _uptime(figures, say),
         '<div class="columns">',
         _app(figures, say),
@@ -104,9 +105,8 @@ def render(
         _host(figures, say),
         _care(figures, say),
         "</div>",
-        _charts(figures, say),
-        _alerts(figures["alerts"], say),
         _incidents(figures, say),
+        _charts(figures, say),
         '<div class="columns wide">',
         _instances(figures["instances"], say),
         _database(figures["database"], say),
@@ -389,9 +389,11 @@ _CHARTS: dict[str, tuple[str, ...]] = {
     "requests": ("requests",),
     "errors": ("errors",),
     "connections": ("connections",),
+    "containers": ("container_memory", "container_cpu"),
     "host": ("host_memory", "host_cpu"),
 }
-_FACTORS = {"response": 1000.0, "errors": 100.0, "host_memory": 100.0, "host_cpu": 100.0}
+_SHARES = ("errors", "container_memory", "container_cpu", "host_memory", "host_cpu")
+_FACTORS = {"response": 1000.0, **dict.fromkeys(_SHARES, 100.0)}
 
 
 def _chart_data(figures: Mapping[str, Any], say: _Words) -> dict[str, Any]:
@@ -400,7 +402,7 @@ def _chart_data(figures: Mapping[str, Any], say: _Words) -> dict[str, Any]:
     marks = {
         "response": [limits["response_ms"]],
         "errors": [limits["error_percent"]],
-        "host": [limits["memory_percent"], limits["cpu_percent"]],
+        **dict.fromkeys(("containers", "host"), [limits["memory_percent"], limits["cpu_percent"]]),
     }
     found: dict[str, Any] = {}
     for name, parts in _CHARTS.items():
@@ -411,7 +413,7 @@ def _chart_data(figures: Mapping[str, Any], say: _Words) -> dict[str, Any]:
                 [int(at), *(_rounded(column.get(at), _FACTORS.get(part, 1.0)) for part, column in zip(parts, columns))]
                 for at in times
             ]
-            labels = [say("memory"), say("cpu")] if name == "host" else [say("chart_" + name)]
+            labels = [say("memory"), say("cpu")] if len(parts) > 1 else [say("chart_" + name)]
             found[name] = {"labels": labels, "limits": marks.get(name, []), "rows": rows}
     return found
 
@@ -424,7 +426,8 @@ def _alerts(found: Sequence[Mapping[str, Any]], say: _Words) -> str:
     items = "".join(_alert(one, say) for one in found)
     shown = f'<ul class="alerts">{items}</ul>' if items else f'<p class="note">{say("no_alerts")}</p>'
     aside = f'<span class="aside" data-figure="alerts">{len(found)}</span>'
-    return f'<section class="card"><h2>{say("alerts")}{aside}</h2>{shown}</section>'
+    kind = "card" if items else "card calm"
+    return f'<section class="{kind}"><h2>{say("alerts")}{aside}</h2>{shown}</section>'
 
 
 def _alert(one: Mapping[str, Any], say: _Words) -> str:
@@ -482,9 +485,9 @@ def _instances(found: Sequence[Mapping[str, Any]], say: _Words) -> str:
     heads = [say(key) for key in ("instance", "memory", "cpu", "started")]
     rows = [
         [
-            f'<i class="dot {"up" if one["running"] else "down"}"></i>'
+            f'<span><i class="dot {"up" if one["running"] else "down"}"></i>'
             f'<span data-figure="instance">{escape(one["container"])}</span>'
-            f" <small>{say('runs' if one['running'] else 'stopped')}</small>",
+            f" <small>{say('runs' if one['running'] else 'stopped')}</small></span>",
             percent(one["memory"]),
             percent(one["cpu"]),
             say.ago(one["started"]) if one["started"] else say("none"),

@@ -43,7 +43,7 @@ NOW: dict[str, str] = {
     "response": "max(app:response_seconds:avg5m{%(app)s})",
     "requests": "60 * sum(app:requests:rate1m{%(app)s})",
     "connections": f"sum(haproxy_frontend_current_sessions{{{_FRONT}}})",
-    "serving": f'sum(haproxy_server_status{{{_FRONT},state="UP"}})',
+    "serving": f'sum(haproxy_server_status{{{_FRONT},server=~"slot[0-9]+",state="UP"}})',
     "running": "max by (service, container) (selfheal_container_running{%(app)s})",
     "started": "max by (service, container) (selfheal_container_start_timestamp_seconds{%(app)s})",
     "container_memory": "max by (container) (container:memory:ratio{%(app)s})",
@@ -87,6 +87,8 @@ BY_STEP: dict[str, str] = {
     "connections": f"sum(avg_over_time(haproxy_frontend_current_sessions{{{_FRONT}}}[5m]))",
     "host_memory": "max(avg_over_time(host:memory:ratio{%(host)s}[5m]))",
     "host_cpu": "max(avg_over_time(host:cpu:ratio{%(host)s}[5m]))",
+    "container_memory": "max(avg_over_time(container:memory:ratio{%(app)s}[5m]))",
+    "container_cpu": "max(avg_over_time(container:cpu:ratio{%(app)s}[5m]))",
 }
 
 Samples = list[tuple[dict[str, str], float]]

@@ -24,14 +24,13 @@ function chart(box, about) {
     axisLineColor: color("--edge"),
     gridLineColor: color("--edge"),
     gridLineWidth: 1,
-    valueRange: [0, top > 0 ? top * 1.15 : 1],
+    // Shares are shown whole, the rest up to a little above what there was.
+    valueRange: [0, about.labels.length > 1 ? 100 : Math.max(top * 1.15, 1)],
     axes: {
       x: {drawGrid: false, axisLabelFormatter: clock, pixelsPerLabel: 70},
       y: {axisLabelWidth: 40, pixelsPerLabel: 36},
     },
     highlightCircleSize: 3,
-    // The legend that the library makes has styles of its own, which the page's policy forbids.
-    legendFormatter: () => "",
     highlightCallback: (event, x, points) => {
       const values = points.filter((point) => point.yval !== null).map((point) => `${about.labels.length > 1 ? point.name + " " : ""}${point.yval}`);
       said.textContent = `${clock(x)}  ${values.join(" · ")}`;
@@ -86,7 +85,9 @@ async function refresh() {
   }
 }
 
-if (document.getElementById("data")) {
+if (document.getElementById("data") && typeof Dygraph === "function") {
+  // The library's legend has styles of its own, which the page's policy forbids. The caption says the values.
+  Dygraph.PLUGINS = Dygraph.PLUGINS.filter((one) => one !== Dygraph.Plugins.Legend);
   setInterval(refresh, draw() * 1000);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 }
