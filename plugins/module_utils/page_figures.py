@@ -198,6 +198,10 @@ def _database(answers: Answers) -> dict[str, float]:
     return {name: number for name, number in found.items() if number is not None}
 
 
+# Labels that say which of several an alert is about.
+_ABOUT = ("container", "mountpoint", "check", "instance")
+
+
 def _alerts(answers: Answers) -> list[dict[str, Any]]:
     """What fires: [{name, severity, since, about}], what is critical first."""
 
@@ -208,7 +212,7 @@ def _alerts(answers: Answers) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for labels, _ in answers.get("alerts") or []:
         name = labels.get("alertname", "")
-        about = labels.get("container") or labels.get("mountpoint") or labels.get("check") or labels.get("job") or ""
+        about = next((labels[key] for key in _ABOUT if labels.get(key)), "")
         found[f"{name} {about}"] = {
             "name": name,
             "severity": labels.get("severity", ""),

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from . import alerts, slo
 from .page_figures import DEGRADED, DISK_PERCENT, DOWN, MONTH_DAYS, PAUSED, UNKNOWN, UP, parse
-from .page_queries import DAYS
+from .page_queries import DAYS, HOURS
 from .page_words import ALERTS, WORDS
 
 LANGUAGES = ("en", "ko")
@@ -29,6 +29,7 @@ _UNITS = {"en": ("d", "h", "min", "s"), "ko": ("일", "시간", "분", "초")}
 # By state, so that it is told without colour as well.
 _MARKS = {UP: "✓", DEGRADED: "!", DOWN: "✕", UNKNOWN: "?", PAUSED: "‖"}
 _BAR = 32
+REFRESH_SECONDS = 30
 
 
 def choose(asked: str, accepted: str, default: str) -> str:
@@ -112,7 +113,8 @@ def render(
         _database(figures["database"], say),
         "</div>",
     ]
-    data = {"charts": _chart_data(figures, say), "refresh": 30}
+    end = int(figures["now"])
+    data = {"charts": _chart_data(figures, say), "from": end - HOURS * 3600, "to": end, "refresh": REFRESH_SECONDS}
     body = f'<main id="page" data-state="{escape(figures["state"])}">{"".join(parts)}</main>' + _block(data)
     return _frame(body, f"{figures['app']}: {say('state_' + figures['state'])}", figures, choice, chosen, say)
 
@@ -372,8 +374,9 @@ def _charts(figures: Mapping[str, Any], say: _Words) -> str:
     names = [name for name in _CHARTS if any(figures["charts"][line] for line in _CHARTS[name])]
     if not names:
         return ""
+    keys = "".join(f'<span class="key {number}">{say(of)}</span>' for number, of in (("one", "memory"), ("two", "cpu")))
     boxes = "".join(
-        f'<figure><figcaption>{say("chart_" + name)}</figcaption><div class="chart" id="chart-{name}" role="img"'
+        f'<figure><figcaption>{say("chart_" + name)}{keys if len(_CHARTS[name]) > 1 else ""}</figcaption><div class="chart" id="chart-{name}" role="img"'
         f' aria-label="{say("chart_" + name)}"></div></figure>'
         for name in names
     )

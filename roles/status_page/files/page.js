@@ -8,10 +8,10 @@ const color = (name) => getComputedStyle(document.documentElement).getPropertyVa
 const day = document.documentElement.lang;
 const clock = (at) => new Date(at).toLocaleTimeString(day, {hour: "2-digit", minute: "2-digit", hour12: false});
 
-function chart(box, about) {
+function chart(box, about, span) {
   const caption = box.parentNode.querySelector("figcaption");
-  const title = caption.textContent;
-  const said = document.createElement("span");
+  const title = caption.firstChild.textContent;
+  const said = document.createElement("output");
   caption.append(said);
   const rows = about.rows.map(([at, ...values]) => [new Date(at * 1000), ...values]);
   const top = Math.max(...rows.flatMap((row) => row.slice(1)).filter((value) => value !== null), 0);
@@ -19,6 +19,7 @@ function chart(box, about) {
     labels: [title, ...about.labels],
     colors: [color("--one"), color("--two")],
     strokeWidth: 1.5,
+    dateWindow: span,
     fillGraph: about.labels.length === 1,
     fillAlpha: 0.12,
     axisLineColor: color("--edge"),
@@ -63,7 +64,7 @@ function draw() {
   drawn = [];
   for (const [name, about] of Object.entries(data.charts)) {
     const box = document.getElementById(`chart-${name}`);
-    if (box) drawn.push(chart(box, about));
+    if (box) drawn.push(chart(box, about, [data.from * 1000, data.to * 1000]));
   }
   return data.refresh;
 }
