@@ -376,8 +376,8 @@ def _charts(figures: Mapping[str, Any], say: _Words) -> str:
         return ""
     keys = "".join(f'<span class="key {number}">{say(of)}</span>' for number, of in (("one", "memory"), ("two", "cpu")))
     boxes = "".join(
-        f'<figure><figcaption>{say("chart_" + name)}{keys if len(_CHARTS[name]) > 1 else ""}</figcaption><div class="chart" id="chart-{name}" role="img"'
-        f' aria-label="{say("chart_" + name)}"></div></figure>'
+        f"<figure><figcaption>{say('chart_' + name)}{keys if len(_CHARTS[name]) > 1 else ''}</figcaption>"
+        f'<div class="chart" id="chart-{name}" role="img" aria-label="{say("chart_" + name)}"></div></figure>'
         for name in names
     )
     return (
@@ -405,7 +405,8 @@ def _chart_data(figures: Mapping[str, Any], say: _Words) -> dict[str, Any]:
     marks = {
         "response": [limits["response_ms"]],
         "errors": [limits["error_percent"]],
-        **dict.fromkeys(("containers", "host"), [limits["memory_percent"], limits["cpu_percent"]]),
+        "containers": [limits["memory_percent"], limits["cpu_percent"]],
+        "host": [limits["memory_percent"], limits["cpu_percent"]],
     }
     found: dict[str, Any] = {}
     for name, parts in _CHARTS.items():

@@ -79,6 +79,14 @@ NOW: dict[str, str] = {
     ),
 }
 
+# A minute is 1 (up), 0.5 (degraded) or 0 (down). Count, mean and variance tell how many there are of each, in a
+# hundredth of the time that it takes to count them one by one, as `slo.day_queries` does.
+BY_DAY: dict[str, str] = {
+    "count": "max(count_over_time(app:state:now{%(app)s}[1d]))",
+    "mean": "max(avg_over_time(app:state:now{%(app)s}[1d]))",
+    "variance": "max(stdvar_over_time(app:state:now{%(app)s}[1d]))",
+}
+
 # The charts.
 BY_STEP: dict[str, str] = {
     "response": "max(app:response_seconds:avg5m{%(app)s})",
@@ -119,10 +127,9 @@ def instant(promql: str, now: float) -> str:
     return "/api/v1/query?" + urlencode({"query": promql, "time": f"{now:.3f}"})
 
 
-def by_day(about: Mapping[str, str], now: float) -> dict[str, str]:
-    """Return the paths that ask how each of the last days was, by state."""
-    labels = f"{_label('app', about['app'])},{_label('host', about['host'])}"
-    return {state: f"/api/v1/{path}" for state, path in slo.day_paths(labels, first_day(now), DAYS).items()}
+def by_day(promql: str, now: float) -> str:
+    """Return the path that asks at the end of each of the last days; that of today is still to come."""
+    return _range(promql, first_day(now) + slo.DAY, first_day(now) + DAYS * slo.DAY, slo.DAY)
 
 
 def first_day(now: float) -> float:
@@ -133,7 +140,11 @@ def first_day(now: float) -> float:
 def by_step(promql: str, now: float) -> str:
     """Return the path that asks for the line of a chart."""
     end = now - now % STEP_SECONDS
-    asked = {"query": promql, "start": f"{end - HOURS * 3600:.0f}", "end": f"{end:.0f}", "step": str(STEP_SECONDS)}
+    return _range(promql, end - HOURS * 3600, end, STEP_SECONDS)
+
+
+def _range(promql: str, start: float, end: float, step: int) -> str:
+    asked = {"query": promql, "start": f"{start:.0f}", "end": f"{end:.0f}", "step": str(step)}
     return "/api/v1/query_range?" + urlencode(asked)
 
 
@@ -147,7 +158,7 @@ def samples(answer: Any) -> Samples:
 
 
 def line(answer: Any) -> Line:
-    """Read the first series of what `by_step` brought: [(epoch s, value)] of what is a number. Raises AnswerError."""
+    """Read the first series of what `by_step` or `by_day` brought: [(epoch s, value)]. Raises AnswerError."""
     try:
         result = _result(answer)
         found = [(float(at), float(value)) for at, value in result[0]["values"]] if result else []
@@ -156,13 +167,20 @@ def line(answer: Any) -> Line:
     return [(at, value) for at, value in found if _is_number(value)]
 
 
-def minutes(answer: Any) -> dict[int, float]:
-    """Read what a path of `by_day` brought: the minutes, by the midnight at which the day began. Raises AnswerError."""
-    try:
-        _result(answer)
-        return slo.counted(answer["data"])
-    except (KeyError, TypeError, ValueError, IndexError):
-        raise AnswerError("Prometheus answers in another shape than its API") from None
+def minutes(days: Mapping[str, Line]) -> dict[str, dict[int, float]]:
+    """Return, as `slo.bars` takes it, how many minutes of each day were so, from what BY_DAY brought."""
+    found: dict[str, dict[int, float]] = {state: {} for state in slo.STATES}
+    means, variances = dict(days.get("mean", [])), dict(days.get("variance", []))
+    for at, count in days.get("count", []):
+        mean, variance = means.get(at), variances.get(at)
+        if mean is None or variance is None:
+            continue
+        # up + degraded / 2 is the mean, up + degraded / 4 the mean of the squares.
+        degraded = 4 * (mean - mean * mean - variance)
+        up = mean - degraded / 2
+        for state, share in (("up", up), ("degraded", degraded), ("down", 1 - up - degraded)):
+            found[state][round(at) - slo.DAY] = round(max(0.0, share) * count)
+    return found
 
 
 def _result(answer: Any) -> Any:

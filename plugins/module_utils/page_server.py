@@ -108,25 +108,20 @@ class Prometheus:
 
 
 def _ask(prometheus: Prometheus, about: Mapping[str, str], now: float) -> list[dict[str, Any]]:
-    """What Prometheus says: of now, the lines, the minutes of the days. A query that it refuses is left out."""
-    now_paths, line_paths = (
-        {name: path(page_queries.expression(template, about), now) for name, template in templates.items()}
-        for path, templates in (
-            (page_queries.instant, page_queries.NOW),
-            (page_queries.by_step, page_queries.BY_STEP),
-        )
-    )
-    found: list[dict[str, Any]] = [{}, {}, {}]
-    for answers, read, paths in zip(
-        found,
-        (page_queries.samples, page_queries.line, page_queries.minutes),
-        (now_paths, line_paths, page_queries.by_day(about, now)),
+    """What Prometheus says: of now, the lines, the days. A query that it refuses is left out."""
+    found: list[dict[str, Any]] = []
+    for templates, path, read in (
+        (page_queries.NOW, page_queries.instant, page_queries.samples),
+        (page_queries.BY_STEP, page_queries.by_step, page_queries.line),
+        (page_queries.BY_DAY, page_queries.by_day, page_queries.line),
     ):
-        for name, path in paths.items():
+        answers: dict[str, Any] = {}
+        for name, template in templates.items():
             with contextlib.suppress(page_queries.AnswerError):
-                answer = prometheus.get(path)
+                answer = prometheus.get(path(page_queries.expression(template, about), now))
                 if answer is not None:
                     answers[name] = read(answer)
+        found.append(answers)
     return found
 
 
@@ -177,7 +172,7 @@ class Page:
                 return 404 if asked else 503, page_html.nothing(why, links, language, now, zone)
             shown = apps[chosen]
             about = {"app": shown.app, "host": shown.host, "thresholds": shown.settings.get("thresholds", {})}
-            answers, lines, minutes = _ask(prometheus, about, now)
+            answers, lines, days = _ask(prometheus, about, now)
         finally:
             prometheus.close()
         # Of an app on another host, Prometheus alone tells.
@@ -187,7 +182,7 @@ class Page:
             state = os.path.join(self._root, "var/lib/selfheal", shown.app, "incidents")
             incidents = list(_recent(state, now))
             releases = release.known(str(shown.settings["directory"]))
-        figures = page_figures.build(about, answers, lines, minutes, incidents, releases, now)
+        figures = page_figures.build(about, answers, lines, page_queries.minutes(days), incidents, releases, now)
         return 200, page_html.render(figures, links, chosen, language, zone)
 
 

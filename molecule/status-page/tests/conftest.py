@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+TESTS = Path(__file__).resolve().parent
+# The library, too: it says what a day and its uptime are.
+sys.path[:0] = [str(TESTS), str(TESTS.parents[2] / "plugins")]
 
 from seeing import browser, look, prometheus, repository
 

@@ -49,7 +49,9 @@ class Shown:
         self.page = page
         self.said: list[str] = []
         self.asked: list[str] = []
-        page.on("console", lambda message: self.said.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: self.said.append(message.text) if message.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: self.said.append(str(error)))
         page.on("request", lambda request: self.asked.append(request.url))
 
@@ -80,7 +82,11 @@ def look(browser: Browser) -> Look:
 
     @contextmanager
     def open_page(
-        language: str = "en", scheme: Any = "light", size: tuple[int, int] = DESK, script: bool = True, query: str = "",
+        language: str = "en",
+        scheme: Any = "light",
+        size: tuple[int, int] = DESK,
+        script: bool = True,
+        query: str = "",
         scale: float = 1,
     ) -> Iterator[Shown]:
         context = browser.new_context(
