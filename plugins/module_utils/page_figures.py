@@ -199,7 +199,7 @@ def _database(answers: Answers) -> dict[str, float]:
 
 
 # Labels that say which of several an alert is about.
-_ABOUT = ("container", "mountpoint", "check", "instance")
+_ABOUT = ("container", "mountpoint", "check")
 
 
 def _alerts(answers: Answers) -> list[dict[str, Any]]:
@@ -212,7 +212,8 @@ def _alerts(answers: Answers) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for labels, _ in answers.get("alerts") or []:
         name = labels.get("alertname", "")
-        about = next((labels[key] for key in _ABOUT if labels.get(key)), "")
+        keys = (*_ABOUT, "job") if name == "TargetDown" else _ABOUT
+        about = next((labels[key] for key in keys if labels.get(key)), "")
         found[f"{name} {about}"] = {
             "name": name,
             "severity": labels.get("severity", ""),

@@ -60,7 +60,7 @@ def seconds(number: float | None, language: str) -> str:
     day, hour, minute, second = _UNITS[language]
     space = "" if language == "ko" else " "
     if number < 59.95:
-        return f"{number:.1f}{space}{second}"
+        return f"{number:.1f}".removesuffix(".0") + space + second
     whole = round(number)
     parts = [(whole // 86400, day), (whole // 3600 % 24, hour), (whole // 60 % 60, minute), (whole % 60, second)]
     while not parts[0][0]:
@@ -142,9 +142,10 @@ class _Words:
         return seconds(number, self.language)
 
     def ago(self, at: float) -> str:
-        """How far away a time is, with the time itself for who points at it."""
-        apart = self.now - at
-        text = self("ago" if apart >= 0 else "in", **{"for": self.seconds(max(1.0, abs(apart)))})
+        """How far away a time is, in whole minutes unless it is less, with the time itself for who points at it."""
+        apart = abs(self.now - at)
+        whole = apart // 60 * 60 if apart >= 60 else max(1, round(apart))
+        text = self("ago" if at <= self.now else "in", **{"for": self.seconds(whole)})
         return f'<time title="{moment(at, self.zone)}">{text}</time>'
 
 
@@ -193,7 +194,7 @@ def _headline(figures: Mapping[str, Any], say: _Words) -> str:
     if figures["open"]:
         about = [_cause(figures["open"], say)]
     if figures["since"]:
-        about[-1] += " · " + say("since", **{"for": say.seconds(max(1.0, say.now - figures["since"]))})
+        about[-1] += " · " + say("since", **{"for": say.seconds(max(1, round(say.now - figures["since"])))})
     if figures["silent"]:
         about.append(say("silent", **{"for": say.seconds(figures["silent"])}))
     if figures["breaker"]:
@@ -207,7 +208,10 @@ def _headline(figures: Mapping[str, Any], say: _Words) -> str:
 
 
 def _cause(record: Mapping[str, Any], say: _Words) -> str:
-    text = alerts.phrase(record, say.language)
+    return _sentence(alerts.phrase(record, say.language))
+
+
+def _sentence(text: str) -> str:
     return escape(text[:1].upper() + text[1:])
 
 
@@ -445,8 +449,10 @@ def _alert(one: Mapping[str, Any], say: _Words) -> str:
 
 
 def _alert_name(name: str, language: str) -> str:
-    """ "ContainerMemory" as "Container memory", or what is said in another language."""
+    """ "HostCpu" as "Host CPU", or what is said in another language."""
     spaced = "".join(f" {letter.lower()}" if letter.isupper() and at else letter for at, letter in enumerate(name))
+    for short in ("cpu", "oom"):
+        spaced = spaced.replace(f" {short}", f" {short.upper()}")
     return ALERTS.get(language, {}).get(name, spaced)
 
 
@@ -479,7 +485,7 @@ def _incident(one: Mapping[str, Any], say: _Words) -> list[str]:
     return [
         f'<time data-incident="{escape(one["id"])}">{moment(parse(one["seen"]) or 0.0, say.zone)}</time>',
         _cause(one, say),
-        escape(alerts.tried(one, say.language)) or say("nothing_done"),
+        _sentence(alerts.tried(one, say.language)) or say("nothing_done"),
         f'<span data-figure="took">{took}</span>',
         person,
     ]

@@ -113,7 +113,7 @@ def test_an_open_incident_is_told_with_its_record() -> None:
     assert figures["since"] == pytest.approx(NOW - 3615)
     text = page(figures)
     assert "Upstream supabase is down" in text
-    assert "for 1 h" in text
+    assert "· for 1 h<" in text
     assert "goes on" in text
 
 
@@ -236,6 +236,7 @@ def test_a_day_shows_the_least_of_what_was_bad() -> None:
         (None, "–", "–"),
         (0.0071, "7 ms", "7 ms"),
         (4.5, "4.5 s", "4.5초"),
+        (2.0, "2 s", "2초"),
         (60, "1 min", "1분"),
         (200, "3 min 20 s", "3분 20초"),
         (3600 * 5, "5 h", "5시간"),

@@ -17,7 +17,7 @@ import subprocess
 import time
 import urllib.parse
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,8 @@ def route(host: Any, action: str) -> None:
 
 def photograph(shown: Any, name: str, repository: Path) -> None:
     if os.environ.get("SELFHEAL_SCREENSHOTS"):
+        if shown.page.viewport_size["width"] == DESK[0]:
+            shown.page.set_viewport_size({"width": DESK[0], "height": 1010})
         shown.page.wait_for_timeout(500)
         shown.page.screenshot(path=repository / "docs" / "images" / f"{name}.png", full_page=False)
 
@@ -115,9 +117,14 @@ def test_nobody_is_served_without_the_password(host: Any) -> None:
     assert "*:9418" not in host.check_output("ss -Hltn")
 
 
-def test_the_password_stands_nowhere_on_the_host(host: Any) -> None:
+def test_the_password_stands_nowhere(host: Any, play: Callable[..., Any]) -> None:
     found = host.run(f"grep -rlF {PASSWORD} /etc /usr/local /var/log /run 2>/dev/null")
     assert found.stdout == ""
+    shown = play(
+        "site.yml", "-vvv", "--check", "--diff", "--tags", "status_page", extra={"status_page_user": "another"}
+    )
+    assert shown.returncode == 0, shown.stdout[-2000:]
+    assert [one for one in (PASSWORD, "$5$") if one in shown.stdout] == []
     config = host.file("/etc/haproxy/selfheal/_status-page.cfg")
     assert (config.mode, config.user) == (0o600, "root")
     assert host.run("journalctl --no-pager | grep -cF " + PASSWORD).stdout.strip() == "0"
@@ -149,6 +156,40 @@ def test_a_client_cannot_send_a_query(path: str, status: int) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 def test_it_can_only_be_read(method: str) -> None:
     assert ask("api/v1/admin/tsdb/delete_series", method=method, body="match[]=up")[0] == 405
+
+
+# What is given, and what is said about it. Nothing of the host is touched.
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"status_page_password": "your-status-page-password"}, ["status_page_password", "openssl rand"]),
+    ({"status_page_password": "Kx8vQ2"}, ["status_page_password", "16"]),
+    (
+        {"status_page_password_hash": "$5$x", "status_page_certificate": "", "status_page_public_port": 8000},
+        [
+            "status_page_password_hash: status_page_password is set, too",
+            "status_page_certificate: there is none, so the password would cross the network in the clear",
+            "status_page_public_port: 8000 is the port of load_balancer_port, too",
+        ],
+    ),
+    (
+        {"status_page_password": "", "status_page_password_hash": "plain", "status_page_balancer": False},
+        ["status_page_password_hash: it is no SHA-256", "status_page_balancer: there is a password, and no HAProxy"],
+    ),
+    ({"monitoring_enabled": False, "status_page_enabled": True}, ["there would be nothing to show"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), REFUSED, ids=["placeholder", "short", "three things", "no balancer", "no monitoring"]
+)
+def test_what_makes_no_sense_is_refused(play: Callable[..., Any], given: dict[str, Any], said: list[str]) -> None:
+    shown = play("site.yml", extra=given)
+    text = " ".join(re.sub(r"[│\n]", " ", shown.stdout).split())
+    assert shown.returncode != 0
+    assert [one for one in said if one not in text] == []
+    assert "From a bare host" not in text
+    password = given.get("status_page_password")
+    assert not password or password not in text
+    assert PASSWORD not in text
 
 
 def test_while_all_is_well(host: Any, prometheus: Prometheus, settled: None, look: Look, repository: Path) -> None:
