@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A history that never was, in OpenMetrics: what Prometheus would have recorded of an app, for `promtool tsdb create-blocks-from`.
+"""A history that never was, in OpenMetrics: what Prometheus would have recorded of an app. Pure.
 
-What is left out of it nobody looked at. Pure.
+`promtool tsdb create-blocks-from openmetrics` takes it. What is left out of it nobody looked at.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The command on the host: `selfheal status|probe|recover|incidents|pause|resume|watch|check-config`."""
+"""The command on the host: `selfheal status|probe|recover|incidents|report|pause|resume|watch|check-config`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(act=act)
         if name != "check-config":
             one.add_argument("--app", help="the app's name; not needed when there is one on this host")
-        if name in ("status", "probe", "recover", "incidents"):
+        if name in ("status", "probe", "recover", "incidents", "report"):
             one.add_argument("--json", action="store_true", help="for programs")
         return one
 
@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     command("incidents", _incidents, "what happened, newest first").add_argument(
         "--last", type=int, default=10, metavar="N", help="how many (default: 10)"
     )
+    month = command("report", _report, "a month against its goals (the role slo says them, once a month by itself)")
+    month.add_argument("--month", default="", metavar="YYYY-MM", help="which (default: the last one that is over)")
+    month.add_argument("--keep", action="store_true", help="write it as Markdown and JSON, too")
+    month.add_argument("--send", action="store_true", help="mail it, where people are told by mail")
     pause = command("pause", _pause, "leave the app alone for a while, for work on it")
     pause.add_argument("--for", dest="duration", required=True, metavar="TIME", help="for how long: 90s, 30m, 2h, 1d")
     pause.add_argument("--reason", required=True, help="why, for those who find it paused")
@@ -234,6 +238,24 @@ def _incidents(given: argparse.Namespace, root: str) -> int:
         done = ", ".join(item["name"] for item in one.get("remedies", [])) or "nothing had to be done"
         print(f"{one['id']}: {ended}; {done}")
     print(f"{len(found)} shown; each with its evidence in {config.app.incidents}" if found else "no incident so far")
+    return GOOD
+
+
+def _report(given: argparse.Namespace, root: str) -> int:
+    # Not needed by a watcher, whose memory it would take.
+    from . import monthly, prometheus, slo, slo_report
+
+    try:
+        config, clock = _config(given, root), Clock()
+        by = monthly.load(config.app.name, root)
+        told = monthly.measure(config, by, given.month, clock.now())
+        print(json.dumps(told, indent=2, ensure_ascii=False) if given.json else slo_report.text(told))
+        if given.keep:
+            print(f"kept: {monthly.keep(config, told)}", file=sys.stderr)
+        if given.send:
+            print(monthly.send(by, told, clock.now()), file=sys.stderr)
+    except (slo.SloError, prometheus.PrometheusError) as problem:
+        raise Refused(str(problem).replace("slo_month", "--month", 1)) from None
     return GOOD
 
 

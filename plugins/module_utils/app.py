@@ -117,6 +117,11 @@ class App:
         return os.path.join(self.state, "incidents")
 
     @property
+    def reports(self) -> str:
+        """Where the reports of the months are kept."""
+        return os.path.join(self.state, "reports")
+
+    @property
     def spare(self) -> str:
         """Where the state is kept while its own place cannot be written: in memory, until the next boot."""
         return os.path.join(self.root, "run/selfheal", f"{self.name}.state.json")

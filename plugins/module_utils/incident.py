@@ -3,9 +3,10 @@
 """Incidents: a timeline and evidence, kept as JSON and Markdown under the app's state directory.
 
 A record is {id, app, host, cause, meaning, evidence: [str], seen, confirmed, ended (ISO 8601, "" while it is open),
-healthy, escalated, seconds (from first seen to healthy, or so far), remedies: [{name, done, result, seconds}],
-timeline: [{time, seconds, what}], hold (why nothing more is done), next_step, files: [names of evidence files],
-told (whether people were), held (whether the last decision was to leave the app alone)}.
+healthy, escalated, by_hand (whether a person applied a remedy), seconds (from first seen to healthy, or so far),
+remedies: [{name, done, result, seconds}], timeline: [{time, seconds, what}], hold (why nothing more is done),
+next_step, files: [names of evidence files], told (whether people were), held (whether the last decision was to leave
+the app alone)}.
 """
 
 from __future__ import annotations

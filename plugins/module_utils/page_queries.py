@@ -58,33 +58,32 @@ NOW: dict[str, str] = {
     "certificate": "min(probe_ssl_earliest_cert_expiry{%(app)s})",
     "backup": "max(selfheal_backup_last_success_timestamp_seconds{%(app)s})",
     "backup_verified": "max(selfheal_backup_last_verified_timestamp_seconds{%(app)s})",
-    "drift_checked": "max(selfheal_drift_last_check_timestamp_seconds{%(app)s})",
-    "drift_found": "max(selfheal_drift_found{%(app)s})",
-    "pool_active": "sum(pgbouncer_pools_server_active_connections{%(host)s})",
-    "pool_idle": "sum(pgbouncer_pools_server_idle_connections{%(host)s})",
-    "pool_waiting": "sum(pgbouncer_pools_client_waiting_connections{%(host)s})",
+    # A host that compares others tells of each as its target.
+    "drift_checked": (
+        "max(selfheal_drift_last_check_timestamp_seconds{%(target)s}"
+        ' or selfheal_drift_last_check_timestamp_seconds{%(app)s,target=""})'
+    ),
+    "drift_found": (
+        'sum(selfheal_drift_found{%(target)s,severity!="cosmetic"}'
+        ' or selfheal_drift_found{%(app)s,target="",severity!="cosmetic"})'
+    ),
+    "pool_active": "sum(pgbouncer_pools_server_active_connections{%(app)s})",
+    "pool_idle": "sum(pgbouncer_pools_server_idle_connections{%(app)s})",
+    "pool_waiting": "sum(pgbouncer_pools_client_waiting_connections{%(app)s})",
     "pool_query": (
-        "sum(rate(pgbouncer_stats_queries_duration_seconds_total{%(host)s}[5m]))"
-        " / sum(rate(pgbouncer_stats_queries_pooled_total{%(host)s}[5m]))"
+        "sum(rate(pgbouncer_stats_queries_duration_seconds_total{%(app)s}[5m]))"
+        " / sum(rate(pgbouncer_stats_queries_pooled_total{%(app)s}[5m]))"
     ),
-    "database_up": "min(pg_up{%(host)s})",
-    "database_active": 'sum(pg_stat_activity_count{%(host)s,state="active"})',
-    "database_used": "sum(pg_stat_activity_count{%(host)s})",
-    "database_limit": "max(pg_settings_max_connections{%(host)s})",
-    "database_longest": "max(pg_stat_activity_max_tx_duration{%(host)s})",
-    "cache_memory": "max(redis_memory_used_bytes{%(host)s} / (redis_memory_max_bytes{%(host)s} > 0))",
+    "database_up": "min(pg_up{%(app)s})",
+    "database_active": 'sum(pg_stat_activity_count{%(app)s,state="active"})',
+    "database_used": "sum(pg_stat_activity_count{%(app)s})",
+    "database_limit": "max(pg_settings_max_connections{%(app)s})",
+    "database_longest": "max(pg_stat_activity_max_tx_duration{%(app)s})",
+    "cache_memory": "max(redis_memory_used_bytes{%(app)s} / (redis_memory_max_bytes{%(app)s} > 0))",
     "cache_hits": (
-        "sum(rate(redis_keyspace_hits_total{%(host)s}[5m]))"
-        " / (sum(rate(redis_keyspace_hits_total{%(host)s}[5m])) + sum(rate(redis_keyspace_misses_total{%(host)s}[5m])))"
+        "sum(rate(redis_keyspace_hits_total{%(app)s}[5m]))"
+        " / (sum(rate(redis_keyspace_hits_total{%(app)s}[5m])) + sum(rate(redis_keyspace_misses_total{%(app)s}[5m])))"
     ),
-}
-
-# A minute is 1 (up), 0.5 (degraded) or 0 (down). Count, mean and variance tell how many there are of each, in a
-# hundredth of the time that it takes to count them one by one, as `slo.day_queries` does.
-BY_DAY: dict[str, str] = {
-    "count": "max(count_over_time(app:state:now{%(app)s}[1d]))",
-    "mean": "max(avg_over_time(app:state:now{%(app)s}[1d]))",
-    "variance": "max(stdvar_over_time(app:state:now{%(app)s}[1d]))",
 }
 
 # The charts.
@@ -110,7 +109,8 @@ class AnswerError(Exception):
 def expression(template: str, about: Mapping[str, str]) -> str:
     """Return the PromQL for the app and the host of `about`."""
     app, host = _label("app", about["app"]), _label("host", about["host"])
-    return template % {"app": f"{app},{host}", "host": host, "name": _quoted(about["app"])}
+    target = f"{app},{_label('target', about['host'])}"
+    return template % {"app": f"{app},{host}", "host": host, "name": _quoted(about["app"]), "target": target}
 
 
 def _quoted(text: str) -> str:
@@ -127,9 +127,10 @@ def instant(promql: str, now: float) -> str:
     return "/api/v1/query?" + urlencode({"query": promql, "time": f"{now:.3f}"})
 
 
-def by_day(promql: str, now: float) -> str:
-    """Return the path that asks at the end of each of the last days; that of today is still to come."""
-    return _range(promql, first_day(now) + slo.DAY, first_day(now) + DAYS * slo.DAY, slo.DAY)
+def by_day(about: Mapping[str, str], now: float) -> dict[str, str]:
+    """Return the paths that ask how each of the last days was, by the names that `minutes` knows."""
+    labels = f"{_label('app', about['app'])},{_label('host', about['host'])}"
+    return {name: f"/api/v1/{path}" for name, path in slo.day_paths(labels, first_day(now), DAYS).items()}
 
 
 def first_day(now: float) -> float:
@@ -140,11 +141,7 @@ def first_day(now: float) -> float:
 def by_step(promql: str, now: float) -> str:
     """Return the path that asks for the line of a chart."""
     end = now - now % STEP_SECONDS
-    return _range(promql, end - HOURS * 3600, end, STEP_SECONDS)
-
-
-def _range(promql: str, start: float, end: float, step: int) -> str:
-    asked = {"query": promql, "start": f"{start:.0f}", "end": f"{end:.0f}", "step": str(step)}
+    asked = {"query": promql, "start": f"{end - HOURS * 3600:.0f}", "end": f"{end:.0f}", "step": str(STEP_SECONDS)}
     return "/api/v1/query_range?" + urlencode(asked)
 
 
@@ -158,7 +155,7 @@ def samples(answer: Any) -> Samples:
 
 
 def line(answer: Any) -> Line:
-    """Read the first series of what `by_step` or `by_day` brought: [(epoch s, value)]. Raises AnswerError."""
+    """Read the first series of what `by_step` brought: [(epoch s, value)]. Raises AnswerError."""
     try:
         result = _result(answer)
         found = [(float(at), float(value)) for at, value in result[0]["values"]] if result else []
@@ -167,20 +164,21 @@ def line(answer: Any) -> Line:
     return [(at, value) for at, value in found if _is_number(value)]
 
 
-def minutes(days: Mapping[str, Line]) -> dict[str, dict[int, float]]:
-    """Return, as `slo.bars` takes it, how many minutes of each day were so, from what BY_DAY brought."""
-    found: dict[str, dict[int, float]] = {state: {} for state in slo.STATES}
-    means, variances = dict(days.get("mean", [])), dict(days.get("variance", []))
-    for at, count in days.get("count", []):
-        mean, variance = means.get(at), variances.get(at)
-        if mean is None or variance is None:
-            continue
-        # up + degraded / 2 is the mean, up + degraded / 4 the mean of the squares.
-        degraded = 4 * (mean - mean * mean - variance)
-        up = mean - degraded / 2
-        for state, share in (("up", up), ("degraded", degraded), ("down", 1 - up - degraded)):
-            found[state][round(at) - slo.DAY] = round(max(0.0, share) * count)
-    return found
+def counted(answer: Any) -> dict[int, float]:
+    """Read what a path of `by_day` brought, by the midnight at which the day began. Raises AnswerError."""
+    try:
+        _result(answer)
+        return slo.counted(answer["data"])
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise AnswerError("Prometheus answers in another shape than its API") from None
+
+
+def minutes(by_name: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
+    """Return, as `slo.bars` takes it, how many minutes of each day were so; {} when not all of it was answered."""
+    try:
+        return slo.minutes(by_name)
+    except KeyError:
+        return {}
 
 
 def _result(answer: Any) -> Any:

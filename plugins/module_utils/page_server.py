@@ -110,15 +110,19 @@ class Prometheus:
 def _ask(prometheus: Prometheus, about: Mapping[str, str], now: float) -> list[dict[str, Any]]:
     """What Prometheus says: of now, the lines, the days. A query that it refuses is left out."""
     found: list[dict[str, Any]] = []
-    for templates, path, read in (
-        (page_queries.NOW, page_queries.instant, page_queries.samples),
-        (page_queries.BY_STEP, page_queries.by_step, page_queries.line),
-        (page_queries.BY_DAY, page_queries.by_day, page_queries.line),
-    ):
+    paths = [
+        {name: path(page_queries.expression(template, about), now) for name, template in templates.items()}
+        for path, templates in (
+            (page_queries.instant, page_queries.NOW),
+            (page_queries.by_step, page_queries.BY_STEP),
+        )
+    ]
+    reads = (page_queries.samples, page_queries.line, page_queries.counted)
+    for read, asked in zip(reads, (*paths, page_queries.by_day(about, now))):
         answers: dict[str, Any] = {}
-        for name, template in templates.items():
+        for name, path in asked.items():
             with contextlib.suppress(page_queries.AnswerError):
-                answer = prometheus.get(path(page_queries.expression(template, about), now))
+                answer = prometheus.get(path)
                 if answer is not None:
                     answers[name] = read(answer)
         found.append(answers)

@@ -237,5 +237,17 @@ ALERTS: dict[str, dict[str, str]] = {
         "ClockOff": "시계 오차",
         "HostDown": "호스트 응답 없음",
         "TargetDown": "측정 대상 응답 없음",
+        "MeasuringStopped": "측정 중단",
+        "CacheGone": "캐시 응답 없음",
+        "CacheEvicting": "캐시 공간 부족",
+        "PoolGone": "연결 풀 응답 없음",
+        "PoolExhausted": "연결 풀 소진",
+        "DatabaseGone": "데이터베이스 응답 없음",
+        "DatabaseConnections": "데이터베이스 연결 과다",
+        "SlowQueries": "느린 쿼리",
+        "BackupTooOld": "백업이 오래됨",
+        "BackupNotVerified": "백업 복원 시험 지연",
+        "DriftFound": "설정 차이 발견",
+        "DriftNotChecked": "드리프트 점검 지연",
     }
 }

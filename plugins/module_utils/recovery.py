@@ -266,6 +266,8 @@ class _Recovery:
         entry: dict[str, Any] = {"name": name, "done": False, "result": BEGUN, "seconds": 0.0}
         self.remedies.append(entry)
         _bounded(self.memory["incident"]["remedies"]).append(entry)
+        if self.watch is None:
+            self.memory["incident"]["by_hand"] = True
         attempt = {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
         self.memory["attempts"].append(attempt)
         self._save()
@@ -417,6 +419,7 @@ class _Recovery:
             "ended": "",
             "healthy": False,
             "escalated": False,
+            "by_hand": False,
             "seconds": 0.0,
             "remedies": [],
             "timeline": [],

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.christmas.selfheal.molecule.shared import history
-from ansible_collections.christmas.selfheal.molecule.shared.history import Episode
+from shared import history
+from shared.history import Episode
 
 
 def test_what_a_minute_belongs_to() -> None:

@@ -31,19 +31,23 @@ ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.is_dir()
 # The library's files by layer, and what a layer may import beside its own files.
 LAYERS: dict[str, set[str]] = {
     "formats": {"app", "dotenv", "files", "page_words", "redact"},
-    "read": {"balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "supabase", "web"},
+    "read": {
+        *("balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "prometheus", "supabase"),
+        "web",
+    },
     "decide": {
         *("backing", "diagnosis", "hints", "ladder", "overlay", "page_figures", "page_queries", "placeholders"),
         *("promotion", "secret_rules", "services_table", "slo", "supabase_keys", "value_rules", "variable_table"),
     },
     "act": {"env_store", "host_files", "release", "remedies"},
-    "record": {"alerts", "drills", "incident", "metrics", "page_html", "report", "state"},
+    "record": {"alerts", "drills", "incident", "metrics", "page_html", "report", "slo_report", "state"},
     "loop": {
         *(
             "agent_config",
             "compose_project",
             "deployment",
             "image_archive",
+            "monthly",
             "observe",
             "recovery",
             "rollout",
@@ -72,6 +76,7 @@ EXCEPTIONS = {
     ("page_html", "page_queries"): "and how far back they go",
     ("page_html", "slo"): "what a day and an unattended recovery are is defined once",
     ("report", "secret_rules"): "a report lists findings in the words of the module that made them",
+    ("slo_report", "slo"): "a report counts days and incidents as the status page does",
     ("remedies", "secret_rules"): "the proved env is made of the proved values",
     ("remedies", "ladder"): "remedies are registered under the names that the ladder uses",
 }

@@ -4,25 +4,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import page_queries, slo
+from ansible_collections.christmas.selfheal.plugins.module_utils import page_queries
 
 NOW = 1748347215.5  # 2025-05-27 12:00:15 UTC
 MIDNIGHT = 1748304000
 HOSTILE = {"app": 'shop"} or up{a="', "host": "web\\1\n%(app)s"}
 
 
-@pytest.mark.parametrize("name", [*page_queries.NOW, *page_queries.BY_DAY, *page_queries.BY_STEP])
+@pytest.mark.parametrize("name", [*page_queries.NOW, *page_queries.BY_STEP])
 def test_a_name_stays_within_its_quotes(name: str) -> None:
-    template = {**page_queries.NOW, **page_queries.BY_DAY, **page_queries.BY_STEP}[name]
+    template = {**page_queries.NOW, **page_queries.BY_STEP}[name]
     found = page_queries.expression(template, HOSTILE)
     assert 'or up{a="' not in found
     assert "\n" not in found
-    assert 'host="web\\\\1\\n%(app)s"' in found
+    assert re.search(r'(host|target)="web\\\\1\\n%\(app\)s"', found)
 
 
 def test_an_app_is_asked_for_by_its_labels() -> None:
@@ -37,30 +38,18 @@ def asked(path: str) -> dict[str, str]:
 
 def test_times() -> None:
     assert asked(page_queries.instant("up", NOW)) == {"query": "up", "time": "1748347215.500"}
-    days = asked(page_queries.by_day("up", NOW))
+    days = asked(page_queries.by_day({"app": "shop", "host": "web1"}, NOW)["count"])
     assert (int(days["start"]), int(days["end"]), days["step"]) == (MIDNIGHT - 88 * 86400, MIDNIGHT + 86400, "86400")
     steps = asked(page_queries.by_step("up", NOW))
     assert (int(steps["end"]), int(steps["end"]) - int(steps["start"])) == (1748347200, 86400)
 
 
-@pytest.mark.parametrize(
-    ("up", "degraded", "down"),
-    [(1440, 0, 0), (0, 1440, 0), (0, 0, 1440), (1400, 30, 10), (1, 1, 1), (0, 3, 2), (1439, 0, 1)],
-)
-def test_minutes_of_each_state(up: int, degraded: int, down: int) -> None:
-    samples = [1.0] * up + [0.5] * degraded + [0.0] * down
-    mean = sum(samples) / len(samples)
-    variance = sum((one - mean) ** 2 for one in samples) / len(samples)
-    at = float(MIDNIGHT + slo.DAY)
-    days = {"count": [(at, float(len(samples)))], "mean": [(at, mean)], "variance": [(at, variance)]}
-    found = {state: minutes[MIDNIGHT] for state, minutes in page_queries.minutes(days).items()}
-    assert found == {"up": up, "degraded": degraded, "down": down}
-
-
-def test_days_that_nobody_told_of() -> None:
-    assert (
-        page_queries.minutes({}) == page_queries.minutes({"count": [(1.0, 5.0)]}) == {state: {} for state in slo.STATES}
-    )
+def test_days_are_known_when_all_of_it_was_answered() -> None:
+    days = {name: {MIDNIGHT: number} for name, number in (("count", 10.0), ("mean", 1.0), ("variance", 0.0))}
+    assert page_queries.minutes(days)["up"] == {MIDNIGHT: 10}
+    for name in days:
+        assert page_queries.minutes({key: told for key, told in days.items() if key != name}) == {}
+    assert page_queries.minutes({**days, "mean": {}}) == {}
 
 
 def answer(*results: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +77,6 @@ def test_what_is_no_number_is_left_out() -> None:
     ],
 )
 def test_an_answer_of_another_shape(wrong: Any) -> None:
-    for read in (page_queries.samples, page_queries.line):
+    for read in (page_queries.samples, page_queries.line, page_queries.counted):
         with pytest.raises(page_queries.AnswerError):
             read(wrong)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -31,14 +32,16 @@ def test_month(text: str, now: float, month: tuple[Any, ...]) -> None:
     assert tuple(slo.month(text, now)) == month
 
 
-@pytest.mark.parametrize("text", ["May", "2025-13", "2025-00", "2025-5", "202505", "0000-01", "9999-12", "2025-05-01", "٢٠٢٥-٠٥"])
+@pytest.mark.parametrize(
+    "text", ["May", "2025-13", "2025-00", "2025-5", "202505", "0000-01", "9999-12", "2025-05-01", "٢٠٢٥-٠٥"]
+)
 def test_no_month(text: str) -> None:
-    with pytest.raises(slo.SloError, match="is no month. Write year and month, as 2025-05"):
+    with pytest.raises(slo.SloError, match=r"is no month\. Write year and month, as 2025-05"):
         slo.month(text, NOW)
 
 
 def test_a_month_that_has_not_begun() -> None:
-    with pytest.raises(slo.SloError, match="2025-07 has not begun. Write this month, 2025-06, or"):
+    with pytest.raises(slo.SloError, match=r"2025-07 has not begun\. Write this month, 2025-06, or"):
         slo.month("2025-07", NOW)
 
 
@@ -64,18 +67,38 @@ def test_bar(minutes: dict[str, float], bar: tuple[Any, ...]) -> None:
 def test_the_day_that_goes_on_and_those_to_come() -> None:
     counts = {"up": {int(MAY): 1440.0, int(MAY) + slo.DAY: 60.0}}
     found = slo.bars(MAY, 3, counts, MAY + slo.DAY + 3630)
-    assert [(one["state"], one["up"], one["none"]) for one in found] == [("up", 86400, 0), ("up", 3600, 0), ("none", 0, 0)]
+    assert [(one["state"], one["up"], one["none"]) for one in found] == [
+        ("up", 86400, 0),
+        ("up", 3600, 0),
+        ("none", 0, 0),
+    ]
 
 
 def test_days_are_asked_for_at_their_ends() -> None:
     """One step a day; the answer is by the day's beginning."""
-    path = slo.day_paths(slo.of("shop", "web1"), MAY, 31)["degraded"]
+    path = slo.day_paths(slo.of("shop", "web1"), MAY, 31)["count"]
     asked = {name: value[0] for name, value in parse_qs(path.partition("?")[2]).items()}
     assert (asked["start"], asked["end"], asked["step"]) == (str(int(MAY) + 86400), str(int(JUNE)), "86400")
-    assert 'app:state:now{app="shop",host="web1"}[1m]) == 0.5)' in asked["query"]
-    answer = {"result": [{"metric": {}, "values": [[MAY + 86400, "7"], [JUNE, "1440"]]}]}
-    assert slo.counted(answer) == {int(MAY): 7.0, int(JUNE) - 86400: 1440.0}
+    assert asked["query"] == 'count_over_time(app:state:now{app="shop",host="web1"}[1d])'
+
+
+@pytest.mark.parametrize(
+    ("down", "degraded", "up"),
+    [(0, 0, 1440), (1440, 0, 0), (0, 1440, 0), (1, 0, 0), (43, 0, 1397), (1, 1, 1438), (7, 60, 3), (480, 480, 480)],
+)
+def test_minutes_are_told_by_count_mean_and_variance(down: int, degraded: int, up: int) -> None:
+    """A day's are as they were; a day that nobody looked at is in none of the answers."""
+    values = [0.0] * down + [0.5] * degraded + [1.0] * up
+    figures = {"count": len(values), "mean": statistics.fmean(values), "variance": statistics.pvariance(values)}
+    told = {name: {"result": [{"values": [[JUNE, str(value)]]}]} for name, value in figures.items()}
+    day = int(JUNE) - slo.DAY
+    by_name = {name: slo.counted(data) for name, data in told.items()}
+    assert slo.minutes(by_name) == {"down": {day: down}, "degraded": {day: degraded}, "up": {day: up}}
+
+
+def test_of_nothing_there_are_no_minutes() -> None:
     assert slo.counted({"result": []}) == {}
+    assert slo.minutes({name: {} for name in ("count", "mean", "variance")}) == {"down": {}, "degraded": {}, "up": {}}
 
 
 def test_uptime_is_of_what_was_seen() -> None:

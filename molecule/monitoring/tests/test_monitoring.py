@@ -259,7 +259,7 @@ def test_it_is_bounded(host: Any) -> None:
     for unit in ("prometheus", "prometheus-node-exporter", "prometheus-blackbox-exporter", "selfheal-containers"):
         assert int(host.check_output(f"systemctl show --property=MemoryMax --value {unit}")) < 300 * 2**20, unit
     flags = ask(host, "status/flags")
-    assert (flags["storage.tsdb.retention.time"], flags["storage.tsdb.retention.size"]) == ("15d", "512MiB")
+    assert (flags["storage.tsdb.retention.time"], flags["storage.tsdb.retention.size"]) == ("92d", "1GiB")
     units = "|".join(UNITS)
     resident = 0
     for unit in UNITS:

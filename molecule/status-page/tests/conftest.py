@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-# The library, too: it says what a day and its uptime are.
-sys.path[:0] = [str(TESTS), str(TESTS.parents[2] / "plugins")]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from seeing import browser, look, prometheus, repository
 

@@ -1,0 +1,225 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A week that never was: its bars, its error budget and its report are what arithmetic says, and the report is mailed.
+
+The host's Prometheus is given seven days up to the last midnight. What it has measured itself comes after them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from module_utils import incident, slo
+from shared import history
+from shared.history import Episode
+from test_monitoring import APP, HOST, ask, fetch, query, until
+
+DAY = slo.DAY
+LABELS = slo.of(APP, HOST)
+OUTAGE = Episode(DAY + 7200, 43, 0.0, failed=1.0, seconds=8.0)
+SLOW = Episode(3 * DAY + 28800, 600, 0.5, failed=0.0002, seconds=2.5)
+UNSEEN = Episode(5 * DAY, 1440, None)
+EPISODES = [OUTAGE, SLOW, UNSEEN]
+# Day → what its bar shows, and seconds down, degraded, up, not seen.
+BARS = [
+    ("up", 0, 0, 86400, 0),
+    ("down", 43 * 60, 0, 86400 - 43 * 60, 0),
+    ("up", 0, 0, 86400, 0),
+    ("degraded", 0, 36000, 50400, 0),
+    ("up", 0, 0, 86400, 0),
+    ("none", 0, 0, 0, 86400),
+    ("up", 0, 0, 86400, 0),
+]
+# Of the 43.2 minutes that 30 days allow.
+FAILED_MINUTES = 43 + 600 * 0.0002
+INCIDENTS = [
+    {"cause": "hung", "seconds": 12.5, "escalated": False, "remedies": [{"name": "restart"}]},
+    {"cause": "crash_loop", "seconds": 400.5, "escalated": True, "remedies": []},
+]
+REPORTS = f"/var/lib/selfheal/{APP}/reports"
+DASHBOARDS = Path(__file__).resolve().parents[3] / "docs" / "grafana"
+
+
+@pytest.fixture(scope="module")
+def week(host: Any) -> Iterator[int]:
+    """Load the week, and an incident for each of the two; give its beginning."""
+    end = int(time.time() - 3600) // DAY * DAY
+    start = end - len(BARS) * DAY
+    # The text is long for a command's argument, so it is made there.
+    made = f"print(openmetrics({ {'app': APP, 'host': HOST} }, {start}, {len(BARS) * 1440}, {EPISODES}), end='')"
+    source = Path(history.__file__).read_text(encoding="utf-8")
+    host.check_output(f"python3 - >/var/tmp/week <<'END'\n{source}\n{made}\nEND")
+    host.check_output(
+        "chmod 644 /var/tmp/week && runuser -u prometheus -- promtool tsdb create-blocks-from --max-block-duration=24h"
+        " openmetrics /var/tmp/week /var/lib/prometheus/metrics2 && rm /var/tmp/week && systemctl restart prometheus"
+    )
+    folders = []
+    for number, one in enumerate(INCIDENTS):
+        name = f"{incident.stamp(start + OUTAGE.begins + number)}-{one['cause']}"
+        folders.append(f"/var/lib/selfheal/{APP}/incidents/{name}")
+        content = json.dumps({**one, "id": name, "healthy": True})
+        host.check_output(f"mkdir -p {folders[-1]} && cat >{folders[-1]}/incident.json <<'END'\n{content}\nEND")
+    until(lambda: host.run(fetch("9090/-/ready")).rc == 0)
+    yield start
+    host.check_output(f"rm -r {' '.join(folders)}")
+
+
+def own_minutes(host: Any, since: int, at: float) -> float:
+    """What failed after the week, which the host itself has measured."""
+    span = max(round(at - since), 60)
+    expression = urllib.parse.quote(f"sum_over_time(app:errors:minute{{{LABELS}}}[{span}s])")
+    found = ask(host, f"query?time={at}&query={expression}")
+    return float(found["result"][0]["value"][1]) if found["result"] else 0.0
+
+
+def test_each_day_has_its_bar(host: Any, week: int) -> None:
+    paths = slo.day_paths(LABELS, week, len(BARS))
+    minutes = slo.minutes({name: slo.counted(ask(host, path)) for name, path in paths.items()})
+    bars = slo.bars(week, len(BARS), minutes, time.time())
+    assert [tuple(one.values())[1:] for one in bars] == BARS
+    assert bars[0]["day"] == time.strftime("%Y-%m-%d", time.gmtime(week))
+    looked, down = 6 * 1440, 43
+    assert slo.uptime(bars) == pytest.approx(1 - down / looked)
+
+
+def panels() -> list[tuple[str, str, str]]:
+    """(dashboard, panel, query) of each query of each dashboard, about this app and host."""
+    found = []
+    for path in sorted(DASHBOARDS.glob("*.json")):
+        dashboard = json.loads(path.read_text(encoding="utf-8"))
+        for panel in dashboard["panels"]:
+            for target in panel["targets"]:
+                expression = target["expr"].replace("$app", APP).replace("$host", HOST)
+                found.append((dashboard["title"], panel["title"], expression))
+    return found
+
+
+# An app that is well has none of these.
+SILENT = ("selfheal_incidents_total", "selfheal_remedies_total", "selfheal_last_recovery_seconds")
+
+
+def test_each_query_of_each_dashboard_has_data(host: Any, week: int) -> None:
+    asked = panels()
+    assert len({title for title, _, _ in asked}) == 4
+    expressions = {expression for _, _, expression in asked}
+    assert [one for one in expressions if "$" in one] == []
+    spoken = [one for one in expressions if not one.startswith(SILENT)]
+    # Some look back for minutes, and Prometheus has just been started.
+    silent: list[str] = []
+
+    def all_have_data() -> bool:
+        silent[:] = [one for one in spoken if not query(host, one)]
+        return not silent
+
+    until(all_have_data, 90.0, lambda: silent)
+    for expression in expressions - set(spoken):
+        query(host, expression)
+
+
+def test_the_report(host: Any, week: int, play: Callable[..., Any], tmp_path: Path) -> None:
+    """Of the month in which the outage was, whatever else of the week lies in it."""
+    end = week + len(BARS) * DAY
+    outage = week + OUTAGE.begins
+    month = slo.month(time.strftime("%Y-%m", time.gmtime(outage)), time.time())
+    ended = play("slo.yml", extra={"slo_month": month.name, "slo_reports_directory": str(tmp_path)})
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    path = tmp_path / f"slo-{month.name}-{APP}-{HOST}.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    names = ("state", "down", "degraded", "up", "none")
+    shown = {one["day"]: tuple(one[name] for name in names) for one in report["days"]}
+    days = {time.strftime("%Y-%m-%d", time.gmtime(week + number * DAY)): bar for number, bar in enumerate(BARS)}
+    assert {day: shown[day] for day in days if day in shown} == {
+        day: bar for day, bar in days.items() if day.startswith(month.name)
+    }
+    looked = [one for at, one in history.minutes(week, len(BARS) * 1440, EPISODES) if month.start <= at < month.end]
+    measured_here = own_minutes(host, end, month.end) if month.end > end else 0.0
+    assert report["budget"]["used"] == pytest.approx(sum(one.failed for one in looked) + measured_here, abs=0.2)
+    found = {one["id"].partition("-")[2]: one for one in report["incidents"]}
+    assert (found["hung"]["seconds"], found["hung"]["unattended"]) == (12.5, True)
+    assert (found["crash_loop"]["seconds"], found["crash_loop"]["unattended"]) == (400.5, False)
+    metrics = {one["name"]: one for one in report["metrics"]}
+    # 43 minutes in a month that was not seen for the most part.
+    assert metrics["uptime"]["value"] < 99.9
+    assert metrics["incidents"]["verdict"] == "missed"
+    page = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "| Incidents | ≤ 1 a month |" in page
+    assert time.strftime("| %Y-%m-%d | 43 min |", time.gmtime(outage)) in page
+    assert "SLO report:" in ended.stdout
+
+
+def test_a_second_report_on_a_month_that_is_over_changes_nothing(play: Callable[..., Any], tmp_path: Path) -> None:
+    extra = {"slo_reports_directory": str(tmp_path), "selfheal_language": "ko"}
+    for changed in ("changed=2", "changed=0"):
+        ended = play("slo.yml", extra=extra)
+        assert ended.returncode == 0, ended.stdout[-3000:]
+        assert changed in ended.stdout
+    assert "알 수 없음" in ended.stdout
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_host_mails_it_once_a_month(host: Any, receivers: Any) -> None:
+    assert host.service(f"selfheal-report@{APP}.timer").is_enabled
+    assert host.service(f"selfheal-report@{APP}.timer").is_running
+    began = time.monotonic()
+    host.check_output(f"systemctl start selfheal-report@{APP}.service")
+    [mail] = receivers.wait("SLO report", "email")
+    print(f"mailed after {time.monotonic() - began:.1f} s")
+    month = slo.month("", time.time()).name
+    assert mail.title.startswith(f"📋 SLO report: {APP} on {HOST}, {month}: ")
+    assert "Uptime (≥ 99.9 %): " in mail.text
+    assert "nothing here hears of them" in mail.text
+    assert [one.where for one in receivers.told if "SLO report" in one.title] == ["email"]
+    assert sorted(host.file(REPORTS).listdir()) == [f"slo-{month}.json", f"slo-{month}.md"]
+    assert host.file(f"{REPORTS}/slo-{month}.md").mode == 0o600
+
+
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("no month", {"slo_month": "2025-13"}, "slo_month: '2025-13' is no month. Write year and month, as 2025-05"),
+    ("an app that is not there", {"selfheal_app": "shop"}, f"this host has no app shop; it has {APP}."),
+    ("a goal out of range", {"slo_goals": {"uptime_percent": 9}}, "slo_goals: uptime_percent is 9, out of range."),
+    ("no Prometheus", {"slo_prometheus_port": 9}, "Prometheus gives no answer: connection refused by 127.0.0.1:9: "),
+]
+
+
+@pytest.mark.parametrize(("extra", "words"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_no_report_of_what_cannot_be(
+    play: Callable[..., Any], tmp_path: Path, extra: dict[str, Any], words: str
+) -> None:
+    ended = play("slo.yml", extra={"slo_reports_directory": str(tmp_path / "reports"), **extra})
+    assert ended.returncode != 0
+    assert words in " ".join(ended.stdout.split()), ended.stdout[-3000:]
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_mail_that_nobody_takes_is_tried_again(host: Any) -> None:
+    """The report is kept, the command fails, and systemd starts the unit anew later."""
+    host.check_output(f"rm -r {REPORTS}; systemctl stop prometheus-alertmanager")
+    try:
+        ended = host.run("selfheal report --keep --send")
+    finally:
+        host.check_output("systemctl start prometheus-alertmanager")
+    assert ended.rc == 2
+    assert re.search(r"the report was not sent: Alertmanager did not take it: connection refused", ended.stderr)
+    assert len(host.file(REPORTS).listdir()) == 2
+    properties = host.check_output(f"systemctl show --property=Restart --property=RestartUSec selfheal-report@{APP}")
+    assert properties.splitlines() == ["Restart=on-failure", "RestartUSec=10min"]
+
+
+def test_the_budget_of_30_days(host: Any, week: int) -> None:
+    end = week + len(BARS) * DAY
+
+    def left() -> tuple[float, float]:
+        [(_, value)] = query(host, f"app:error_budget:left{{{LABELS}}}")
+        [(_, at)] = query(host, f"timestamp(app:error_budget:left{{{LABELS}}})")
+        return value, at
+
+    until(lambda: left()[1] > end and left()[0] < 0.01, 90.0, left)
+    value, at = left()
+    assert value == pytest.approx(1 - (FAILED_MINUTES + own_minutes(host, end, at)) / 43.2, abs=1e-6)

@@ -1,0 +1,151 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A month's report, made on the host: Prometheus and the incident files are asked, and the report is kept and sent.
+
+Its settings are in /etc/selfheal/slo/<app>.json, written by the role `slo`: {goals: {name: number}, prometheus: port,
+alertmanager: URL, or "" when the report is only kept}.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from . import agent_config, incident, prometheus, slo, slo_report, web
+from .agent_config import Config
+from .files import atomic_write, explain
+from .slo import SloError
+
+FOLDER = "etc/selfheal/slo"
+# For how long Alertmanager may take it for news.
+HOLD_SECONDS = 300.0
+
+
+class Settings(NamedTuple):
+    """What a report goes by."""
+
+    goals: Mapping[str, float]
+    prometheus: int
+    alertmanager: str = ""
+
+
+def settings(given: Mapping[str, Any], where: str) -> Settings:
+    """Check what was given; `where` names it in an error. Raises SloError."""
+    for key in given:
+        if key not in Settings._fields:
+            raise SloError(f"{where}: `{key}` is no key of it. Fix: have playbooks/site.yml write it anew")
+    wanted = given.get("goals")
+    if not isinstance(wanted, Mapping):
+        raise SloError(f"{where}: `goals` is {wanted!r}, no goals. Fix: write a number for each of {_names()}, or {{}}")
+    port = given.get("prometheus")
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+        raise SloError(f"{where}: `prometheus` is {port!r}, no port. Fix: write 9090, or where it listens")
+    address = str(given.get("alertmanager") or "")
+    if address and web.address(address) is None:
+        raise SloError(
+            f"{where}: `alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing"
+        )
+    return Settings(_goals(wanted, where), port, address.rstrip("/"))
+
+
+def _names() -> str:
+    return ", ".join(slo_report.GOALS)
+
+
+def _goals(wanted: Mapping[str, Any], where: str) -> dict[str, float]:
+    for name, number in wanted.items():
+        if name not in slo_report.GOALS:
+            raise SloError(f"{where}: `goals` has {name}, which is no goal. Fix: write {_names()}")
+        _, smallest, largest = slo_report.GOALS[name]
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not smallest <= number <= largest:
+            raise SloError(
+                f"{where}: `goals.{name}` is {number!r}. Fix: write a number from {smallest:g} to {largest:g}"
+            )
+    return {name: float(wanted.get(name, default)) for name, (default, _, _) in slo_report.GOALS.items()}
+
+
+def load(name: str, root: str = "/") -> Settings:
+    """The settings of an app's reports. Raises SloError."""
+    path = os.path.join(root, FOLDER, f"{name}.json")
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = json.load(stream)
+    except FileNotFoundError:
+        raise SloError(f"{path} does not exist: with monitoring_enabled: true playbooks/site.yml writes it") from None
+    except OSError as error:
+        raise SloError(explain(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise SloError(f"{path} is no JSON ({error}): have playbooks/site.yml write it anew") from None
+    if not isinstance(found, Mapping):
+        raise SloError(f"{path} is no JSON object: have playbooks/site.yml write it anew")
+    return settings(found, path)
+
+
+def config(name: str, root: str = "/") -> Config:
+    """The agent's config of an app that this host has. Raises SloError, ConfigError."""
+    known = agent_config.apps(root)
+    if name not in known:
+        have = ", ".join(known) or "none"
+        raise SloError(
+            f"selfheal_app: this host has no app {name}; it has {have}. Correct the name, or run site.yml first"
+        )
+    return agent_config.load(agent_config.path_of(name, root), root)
+
+
+def measure(config: Config, by: Settings, wanted: str, now: float, language: str = "") -> dict[str, Any]:
+    """Return the report of a month ("2025-05", or "" for the last one that is over); `now` is epoch seconds.
+
+    :raises SloError: there is no such month.
+    :raises PrometheusError: Prometheus cannot be asked.
+    """
+    month = slo.month(wanted, now)
+    labels = slo.of(config.app.name, config.app.host)
+    counts = slo.minutes(
+        {
+            name: slo.counted(prometheus.ask(by.prometheus, path))
+            for name, path in slo.day_paths(labels, month.start, month.days).items()
+        }
+    )
+    begun = math.ceil((month.end - month.start) / slo.DAY)
+    days = slo.bars(month.start, begun, counts, now)
+    figures = {
+        name: prometheus.value(by.prometheus, expression, month.end)
+        for name, expression in slo.month_queries(labels, month.end - month.start).items()
+    }
+    records = list(incident.every(config.app.incidents))
+    remembered = month.start >= now - config.keep_days * slo.DAY or len(records) < incident.KEPT
+    about = {"app": config.app.name, "host": config.app.host, "language": language or config.app.language}
+    return slo_report.build(about, month, by.goals, days, figures, reversed(records), remembered)
+
+
+def keep(config: Config, report: Mapping[str, Any]) -> str:
+    """Write the report as Markdown and as JSON; return the path of the Markdown. What is the same is written again."""
+    os.makedirs(config.app.reports, mode=0o700, exist_ok=True)
+    path = os.path.join(config.app.reports, f"slo-{report['month']}")
+    atomic_write(f"{path}.json", (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+    atomic_write(f"{path}.md", slo_report.markdown(report).encode())
+    return f"{path}.md"
+
+
+def send(by: Settings, report: Mapping[str, Any], now: float) -> str:
+    """Hand the report to Alertmanager, which mails it, and say so. Raises SloError when it is not taken."""
+    if not by.alertmanager:
+        return "not sent: nobody is told by mail"
+    body = json.dumps([slo_report.alert(report, now, HOLD_SECONDS)]).encode()
+    request = web.Request(
+        f"{by.alertmanager}/api/v2/alerts", "POST", (("Content-Type", "application/json"),), body, timeout=10.0
+    )
+    try:
+        answer = web.fetch(request)
+        why = "" if answer.status == 200 else f"status {answer.status}"
+    except web.Fault as fault:
+        why = str(fault)
+    if why:
+        raise SloError(
+            f"the report was not sent: Alertmanager did not take it: {why}."
+            " On the host: systemctl status prometheus-alertmanager"
+        )
+    return "sent: Alertmanager has taken it"
