@@ -97,13 +97,14 @@ test-faults: ## every fault of the catalogue on a lab host, where `make test` dr
 	@SELFHEAL_FAULTS=all tools/stages molecule-faults molecule-deploy --
 
 .PHONY: browser
-browser: ## a Chromium, with letters for Korean, that the tests of the status page look at it with
+browser: ## a Chromium, with which the tests of the status page look at it
 	@tools/browser
 
 molecule-status-page: browser
 
 .PHONY: screenshots
-screenshots: browser ## docs/images, the status page as it is in README.md
+screenshots: ## docs/images, the status page as it is in README.md
+	@tools/browser letters
 	@SELFHEAL_SCREENSHOTS=1 $(MAKE) molecule-status-page
 
 molecule-%: setup-test engine
