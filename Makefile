@@ -96,6 +96,17 @@ molecule: ## every molecule scenario; one of them: make molecule-incident
 test-faults: ## every fault of the catalogue on a lab host, where `make test` drills the fast ones
 	@SELFHEAL_FAULTS=all tools/stages molecule-faults molecule-deploy --
 
+.PHONY: browser
+browser: ## a Chromium, with which the tests of the status page look at it
+	@tools/browser
+
+molecule-status-page: browser
+
+.PHONY: screenshots
+screenshots: ## docs/images, the status page as it is in README.md
+	@tools/browser letters
+	@SELFHEAL_SCREENSHOTS=1 $(MAKE) molecule-status-page
+
 molecule-%: setup-test engine
 	@$(in_venv) molecule test --scenario-name $*
 

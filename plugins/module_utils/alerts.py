@@ -214,7 +214,7 @@ def _language(language: str) -> str:
     return language if language in _WORDS else "en"
 
 
-def _phrase(record: Mapping[str, Any], language: str) -> str:
+def phrase(record: Mapping[str, Any], language: str) -> str:
     """What is wrong, in a few words, with the upstream or the process named."""
     cause = str(record["cause"])
     words = _CAUSES[language].get(cause, str(record.get("meaning") or cause))
@@ -248,7 +248,7 @@ def _next_step(record: Mapping[str, Any], language: str) -> str:
     return _NEXT_STEP_KO.get(cause, _NEXT_STEP_KO[""])
 
 
-def _tried(record: Mapping[str, Any], language: str) -> str:
+def tried(record: Mapping[str, Any], language: str) -> str:
     """The remedies in their order, each once, with what failed marked."""
     words = _WORDS[language]
     told = [
@@ -293,7 +293,7 @@ def opened(record: Mapping[str, Any], language: str) -> Alert:
     return {
         **_of(record, INCIDENT, "warning"),
         "annotations": {
-            "summary": _summary(app, host, _phrase(record, tongue)),
+            "summary": _summary(app, host, phrase(record, tongue)),
             "description": "\n".join(lines),
             "over": _summary(app, host, words["silent"]),
         },
@@ -304,9 +304,9 @@ def escalated(record: Mapping[str, Any], language: str) -> Alert:
     """The host has come to its end with an incident: critical. It ends when the incident does."""
     tongue = _language(language)
     app, host, words = record["app"], record["host"], _WORDS[tongue]
-    tried, why = _tried(record, tongue), str(record["hold"])
+    attempted, why = tried(record, tongue), str(record["hold"])
     lines = [
-        f"{words['tried']}: {tried}" if tried else words["nothing"],
+        f"{words['tried']}: {attempted}" if attempted else words["nothing"],
         *([f"{words['why']}: {_cut(why, EVIDENCE_LENGTH)}"] if why else []),
         *_evidence(record),
         *([f"{words['next']}: {step}"] if (step := _next_step(record, tongue)) else []),
@@ -314,7 +314,7 @@ def escalated(record: Mapping[str, Any], language: str) -> Alert:
     return {
         **_of(record, ESCALATED, "critical"),
         "annotations": {
-            "summary": _summary(app, host, f"{words['escalated']}: {_phrase(record, tongue)}"),
+            "summary": _summary(app, host, f"{words['escalated']}: {phrase(record, tongue)}"),
             "description": "\n".join(lines),
             "over": _summary(app, host, words["silent"]),
         },
@@ -326,17 +326,17 @@ def resolved(record: Mapping[str, Any], language: str) -> Alert:
     tongue = _language(language)
     app, host, words = record["app"], record["host"], _WORDS[tongue]
     took = _took(float(record["seconds"]), tongue)
-    phrase, tried = _phrase(record, tongue), _tried(record, tongue)
+    what, attempted = phrase(record, tongue), tried(record, tongue)
     seen, ended = (str(record[key])[11:19] for key in ("seen", "ended"))
     lines = [
-        f"{words['cured']}: {tried}" if tried else words["by_itself"],
-        f"{words['was']}: {phrase}",
+        f"{words['cured']}: {attempted}" if attempted else words["by_itself"],
+        f"{words['was']}: {what}",
         words["mttr"].format(took=took, seen=seen, ended=ended),
     ]
     return {
         **_of(record, INCIDENT, "warning"),
         "annotations": {
-            "summary": _summary(app, host, f"{words['healthy'].format(took=took)} ({phrase})"),
+            "summary": _summary(app, host, f"{words['healthy'].format(took=took)} ({what})"),
             "description": "\n".join(lines),
         },
         "endsAt": str(record["ended"]),

@@ -30,14 +30,17 @@ ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.is_dir()
 
 # The library's files by layer, and what a layer may import beside its own files.
 LAYERS: dict[str, set[str]] = {
-    "formats": {"app", "dotenv", "files", "redact"},
-    "read": {"balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "prometheus", "supabase", "web"},
+    "formats": {"app", "dotenv", "files", "page_words", "redact"},
+    "read": {
+        *("balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "prometheus", "supabase"),
+        "web",
+    },
     "decide": {
-        *("backing", "diagnosis", "hints", "ladder", "overlay", "placeholders", "promotion", "secret_rules"),
-        *("services_table", "slo", "supabase_keys", "value_rules", "variable_table"),
+        *("backing", "diagnosis", "hints", "ladder", "overlay", "page_figures", "page_queries", "placeholders"),
+        *("promotion", "secret_rules", "services_table", "slo", "supabase_keys", "value_rules", "variable_table"),
     },
     "act": {"env_store", "host_files", "release", "remedies"},
-    "record": {"alerts", "drills", "incident", "metrics", "report", "slo_report", "state"},
+    "record": {"alerts", "drills", "incident", "metrics", "page_html", "report", "slo_report", "state"},
     "loop": {
         *(
             "agent_config",
@@ -53,7 +56,7 @@ LAYERS: dict[str, set[str]] = {
         "watcher",
     },
     # The agent's command, and what modules share.
-    "door": {"agent", "ansible_door", "app_door", "env_door", "exporter"},
+    "door": {"agent", "ansible_door", "app_door", "env_door", "exporter", "page_server"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "formats": set(),
@@ -69,6 +72,9 @@ EXCEPTIONS = {
     ("supabase", "secret_rules"): "online findings have the shape of the offline ones",
     ("supabase", "variable_table"): "and name the same sources",
     ("env_store", "secret_rules"): "nothing is written that was not proved",
+    ("page_html", "page_figures"): "the page shows the figures, and knows their names",
+    ("page_html", "page_queries"): "and how far back they go",
+    ("page_html", "slo"): "what a day and an unattended recovery are is defined once",
     ("report", "secret_rules"): "a report lists findings in the words of the module that made them",
     ("slo_report", "slo"): "a report counts days and incidents as the status page does",
     ("remedies", "secret_rules"): "the proved env is made of the proved values",

@@ -1,0 +1,27 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A browser, and what Prometheus on the host says; after a failure, what the page's server and HAProxy said."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from seeing import browser, look, prometheus, repository
+
+__all__ = ["browser", "look", "prometheus", "repository"]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Add the page's and HAProxy's journal to a failing test."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" and report.failed and "host" in getattr(item, "funcargs", {}):
+        command = "journalctl --no-pager --lines=40 --unit=selfheal-page --unit=haproxy"
+        report.sections.append((command, item.funcargs["host"].run(command).stdout))  # type: ignore[attr-defined]

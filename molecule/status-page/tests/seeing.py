@@ -1,0 +1,138 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A browser, and what Prometheus on the host says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+APP, HOST = "christmas-backend", "molecule-status-page"
+ADDRESS = "https://172.30.57.47:8443/"
+USER, PASSWORD = "team", hashlib.sha256(b"status page").hexdigest()
+DESK, PHONE = (1280, 800), (390, 844)
+# Nothing of it may leave this machine.
+ARGUMENTS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The distribution's Chromium; `make browser` installs it."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert path, f"no browser is there, none of {', '.join(BROWSERS)}: run make browser"
+    with sync_playwright() as playwright:
+        # Playwright gives it a folder of its own, which is new.
+        found = playwright.chromium.launch(
+            executable_path=path, args=list(ARGUMENTS), env={"HOME": str(tmp_path_factory.mktemp("home"))}
+        )
+        yield found
+        found.close()
+
+
+class Shown:
+    """The page in a window: what it says, what went over the wire, and what the console heard."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        page.on(
+            "console", lambda message: self.said.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+
+    def figure(self, name: str) -> str:
+        return self.page.locator(f'[data-figure="{name}"]').first.inner_text().strip()
+
+    @property
+    def state(self) -> str:
+        return str(self.page.locator("#page").get_attribute("data-state"))
+
+    @property
+    def transferred(self) -> int:
+        """Bytes of the bodies as they came, with their heads."""
+        script = "performance.getEntries().map(one => one.transferSize || 0).reduce((a, b) => a + b, 0)"
+        return int(self.page.evaluate(script))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return dict(json.loads(self.page.locator("#data").inner_text()))
+
+
+Look = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def look(browser: Browser) -> Look:
+    """Open the page: `with look(language="ko", scheme="dark", size=PHONE) as shown`."""
+
+    @contextmanager
+    def open_page(
+        language: str = "en",
+        scheme: Any = "light",
+        size: tuple[int, int] = DESK,
+        script: bool = True,
+        query: str = "",
+        scale: float = 1,
+    ) -> Iterator[Shown]:
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            device_scale_factor=scale,
+            color_scheme=scheme,
+            locale={"en": "en-GB", "ko": "ko-KR"}[language],
+            timezone_id="UTC",
+            java_script_enabled=script,
+            ignore_https_errors=True,
+            http_credentials={"username": USER, "password": PASSWORD},
+        )
+        try:
+            shown = Shown(context.new_page())
+            shown.page.goto(ADDRESS + query, wait_until="load")
+            yield shown
+        finally:
+            context.close()
+
+    return open_page
+
+
+class Prometheus:
+    """Prometheus on the host, asked there."""
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+
+    def get(self, path: str) -> Any:
+        script = f'import urllib.request as u; print(u.urlopen("http://127.0.0.1:9090/api/v1/{path}").read().decode())'
+        return json.loads(self.host.check_output(f"python3 -c '{script}'"))["data"]["result"]
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        found = self.get(f"query?query={urllib.parse.quote(expression)}")
+        return [(one["metric"], float(one["value"][1])) for one in found]
+
+    def value(self, expression: str) -> float | None:
+        found = self.query(expression)
+        return found[0][1] if found else None
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def prometheus(host: Any) -> Prometheus:
+    return Prometheus(host)

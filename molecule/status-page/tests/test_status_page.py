@@ -1,0 +1,394 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The page says what Prometheus and the incidents say: while all is well, during an incident, and after it.
+
+With SELFHEAL_SCREENSHOTS=1 it is photographed for docs/ on the way.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import json
+import os
+import re
+import ssl
+import subprocess
+import time
+import urllib.parse
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from seeing import ADDRESS, APP, DESK, HOST, PASSWORD, PHONE, USER, Look, Prometheus
+from shared import history
+from shared.acting import until
+
+LABELS = f'app="{APP}",host="{HOST}"'
+INCIDENTS = f"/var/lib/selfheal/{APP}/incidents"
+ROUTE = "{table} {action} {chain} -d 172.30.57.10 -p tcp --dport 8000 -j REJECT --reject-with tcp-reset"
+PAGE_BYTES = 150 * 1000
+# Prometheus takes a sample every ten seconds, a rule of minutes one a minute.
+SETTLED = 150.0
+WEEK = (
+    history.Episode(1 * 86400 + 9 * 3600, 12, 0.0, 1.0, 2.0),
+    history.Episode(3 * 86400 + 3600, 40, 0.5, 0.1, 2.4),
+    history.Episode(5 * 86400, 720, None),
+)
+
+
+def ask(path: str = "", password: str | None = PASSWORD, method: str = "GET", body: str = "") -> tuple[int, str]:
+    """One request from outside, over TLS: (status, text)."""
+    address = urllib.parse.urlsplit(ADDRESS)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection(str(address.hostname), address.port, context=context, timeout=20)
+    given = {} if password is None else {"Authorization": f"Basic {b64encode(f'{USER}:{password}'.encode()).decode()}"}
+    try:
+        connection.request(method, "/" + path, body or None, given)
+        response = connection.getresponse()
+        return response.status, response.read().decode("utf-8", "replace")
+    finally:
+        connection.close()
+
+
+def incidents(host: Any) -> list[dict[str, Any]]:
+    """Those that the host has, newest first."""
+    names = host.run(f"ls -r {INCIDENTS}").stdout.split()
+    return [json.loads(host.file(f"{INCIDENTS}/{name}/incident.json").content_string) for name in names]
+
+
+def route(host: Any, action: str) -> None:
+    """This host's own way to Supabase: -I takes it away, -D gives it back. Other hosts of the lab notice nothing."""
+    for chain in ("OUTPUT", "FORWARD"):
+        host.run(ROUTE.format(table="iptables", action=action, chain=chain))
+
+
+def photograph(shown: Any, name: str, repository: Path) -> None:
+    if os.environ.get("SELFHEAL_SCREENSHOTS"):
+        if shown.page.viewport_size["width"] == DESK[0]:
+            shown.page.set_viewport_size({"width": DESK[0], "height": 1010})
+        shown.page.wait_for_timeout(500)
+        shown.page.screenshot(path=repository / "docs" / "images" / f"{name}.png", full_page=False)
+
+
+@pytest.fixture(scope="module")
+def week(host: Any, prometheus: Prometheus, repository: Path) -> None:
+    """A week before today, with an outage, a bad hour and half a day that nobody looked."""
+    today = int(host.check_output("date +%s")) // 86400 * 86400
+    text = history.openmetrics({"app": APP, "host": HOST}, today - 7 * 86400, 7 * 1440, WEEK)
+    command = ["ssh", "-F", "../shared/ssh_config", "172.30.57.47", "cat >/run/week.om"]
+    subprocess.run(command, input=text, text=True, check=True, cwd=repository / "molecule" / "status-page")
+    host.check_output("promtool tsdb create-blocks-from openmetrics /run/week.om /var/lib/prometheus/metrics2")
+    host.check_output("chown -R prometheus: /var/lib/prometheus/metrics2 && systemctl restart prometheus")
+    expression = f"count_over_time(app:state:now{{{LABELS}}}[8d]) > 9000"
+    until(lambda: host.socket("tcp://127.0.0.1:9090").is_listening)
+    until(lambda: prometheus.query(expression), SETTLED, lambda: prometheus.query("app:state:now"))
+
+
+@pytest.fixture(scope="module")
+def settled(host: Any, prometheus: Prometheus, week: None) -> None:
+    """Everything has been measured once, and is well."""
+    for expression in (
+        f"app:state:now{{{LABELS}}} == 1",
+        f"app:error_budget:left{{{LABELS}}}",
+        f"selfheal_healthy{{{LABELS}}} == 1",
+        f"container:cpu:ratio{{{LABELS}}}",
+        f'host:cpu:ratio{{host="{HOST}"}}',
+    ):
+        until(functools.partial(prometheus.query, expression), SETTLED, functools.partial(str, expression))
+
+
+def number(text: str) -> float:
+    return float(re.sub(r"[^0-9.\-]", "", text.split()[0]))
+
+
+def test_nobody_is_served_without_the_password(host: Any) -> None:
+    for password in (None, "wrong", PASSWORD[:-1]):
+        status, text = ask(password=password)
+        assert (status, APP in text) == (401, False)
+    assert ask()[0] == 200
+    assert host.socket("tcp://127.0.0.1:9418").is_listening
+    assert "*:9418" not in host.check_output("ss -Hltn")
+
+
+def test_the_password_stands_nowhere(host: Any, play: Callable[..., Any]) -> None:
+    found = host.run(f"grep -rlF {PASSWORD} /etc /usr/local /var/log /run 2>/dev/null")
+    assert found.stdout == ""
+    shown = play(
+        "site.yml", "-vvv", "--check", "--diff", "--tags", "status_page", extra={"status_page_user": "another"}
+    )
+    assert shown.returncode == 0, shown.stdout[-2000:]
+    assert [one for one in (PASSWORD, "$5$") if one in shown.stdout] == []
+    config = host.file("/etc/haproxy/selfheal/_status-page.cfg")
+    assert (config.mode, config.user) == (0o600, "root")
+    assert host.run("journalctl --no-pager | grep -cF " + PASSWORD).stdout.strip() == "0"
+
+
+QUERY = urllib.parse.quote('count({__name__=~".+"})')
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"?query={QUERY}", 400),
+        (f"?app={QUERY}", 404),
+        (f"?app={APP}&lang=ko&query={QUERY}", 400),
+        (f"?app={APP}&app={APP}", 400),
+        (f"api/v1/query?query={QUERY}", 404),
+        ("../etc/passwd", 404),
+        ("page.css/../../../etc/passwd", 404),
+        (f"?app={urllib.parse.quote('<script>alert(1)</script>')}", 404),
+    ],
+)
+def test_a_client_cannot_send_a_query(path: str, status: int) -> None:
+    found, text = ask(path)
+    assert found == status
+    assert "<script>alert" not in text
+    assert "root:" not in text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_it_can_only_be_read(method: str) -> None:
+    assert ask("api/v1/admin/tsdb/delete_series", method=method, body="match[]=up")[0] == 405
+
+
+# What is given, and what is said about it. Nothing of the host is touched.
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"status_page_password": "your-status-page-password"}, ["status_page_password", "openssl rand"]),
+    ({"status_page_password": "Kx8vQ2"}, ["status_page_password", "16"]),
+    (
+        {"status_page_password_hash": "$5$x", "status_page_certificate": "", "status_page_public_port": 8000},
+        [
+            "status_page_password_hash: status_page_password is set, too",
+            "status_page_certificate: there is none, so the password would cross the network in the clear",
+            "status_page_public_port: 8000 is the port of load_balancer_port, too",
+        ],
+    ),
+    (
+        {"status_page_password": "", "status_page_password_hash": "plain", "status_page_balancer": False},
+        ["status_page_password_hash: it is no SHA-256", "status_page_balancer: there is a password, and no HAProxy"],
+    ),
+    ({"monitoring_enabled": False, "status_page_enabled": True}, ["there would be nothing to show"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), REFUSED, ids=["placeholder", "short", "three things", "no balancer", "no monitoring"]
+)
+def test_what_makes_no_sense_is_refused(play: Callable[..., Any], given: dict[str, Any], said: list[str]) -> None:
+    shown = play("site.yml", extra=given)
+    text = " ".join(re.sub(r"[│\n]", " ", shown.stdout).split())
+    assert shown.returncode != 0
+    assert [one for one in said if one not in text] == []
+    assert "From a bare host" not in text
+    password = given.get("status_page_password")
+    assert not password or password not in text
+    assert PASSWORD not in text
+
+
+def test_while_all_is_well(host: Any, prometheus: Prometheus, settled: None, look: Look, repository: Path) -> None:
+    with look() as shown:
+        assert shown.state == "up", shown.page.inner_text("main")
+        assert shown.page.title() == f"{APP}: All is well"
+        [left] = [value for _, value in prometheus.query(f"app:error_budget:left{{{LABELS}}}")]
+        assert number(shown.figure("budget_left")) == pytest.approx(left * 100, abs=0.2)
+        memory = prometheus.value(f'host:memory:ratio{{host="{HOST}"}}') or 0.0
+        assert number(shown.figure("host_memory")) == pytest.approx(memory * 100, abs=3)
+        assert shown.figure("serving") == "2"
+        assert shown.page.locator('[data-figure="instance"]').all_inner_texts() == [
+            f"{APP}-backend-1",
+            f"{APP}-backend-2",
+        ]
+        release = json.loads(host.check_output(f"cat /opt/{APP}/releases/last-good/release.json"))
+        assert release["time"][:16].replace("T", " ") == shown.page.locator("[data-figure=release] time").get_attribute(
+            "title"
+        )
+        assert shown.figure("backup") == shown.figure("drift") == "not set up"
+        photograph(shown, "status-page", repository)
+
+
+def test_a_week_is_shown_as_it_was(settled: None, look: Look, prometheus: Prometheus) -> None:
+    with look() as shown:
+        bars = shown.page.locator(".days > span")
+        assert bars.count() == 90
+        kinds = [str(bars.nth(at).get_attribute("class")) for at in range(82, 89)]
+        assert kinds == ["up", "down", "up", "degraded", "up", "up", "up"]
+        assert str(bars.nth(83).get_attribute("title")).endswith(": down 12 min")
+        assert str(bars.nth(85).get_attribute("title")).endswith(": degraded 40 min")
+        assert str(bars.nth(81).get_attribute("title")).endswith(": not watched")
+        # All minutes of it, and those that were down, counted by Prometheus.
+        samples = f"app:state:now{{{LABELS}}}"
+        looked = prometheus.value(f"count_over_time({samples}[9d])") or 0.0
+        down = prometheus.value(f"count_over_time(({samples} == 0)[9d:1m])") or 0.0
+        assert number(shown.figure("uptime_30")) == pytest.approx(100 * (1 - down / looked), abs=0.02)
+
+
+def test_it_is_small_asks_nobody_else_and_says_nothing_to_the_console(settled: None, look: Look) -> None:
+    with look() as shown:
+        shown.page.wait_for_selector(".drawn canvas")
+        assert shown.said == []
+        assert {urllib.parse.urlsplit(one).netloc for one in shown.asked} == {urllib.parse.urlsplit(ADDRESS).netloc}
+        assert 10_000 < shown.transferred <= PAGE_BYTES
+        paint = shown.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        print(f"transferred {shown.transferred} bytes, first content after {paint:.0f} ms")
+
+
+def test_it_makes_itself_anew(settled: None, look: Look) -> None:
+    """As it does by itself every half minute; the charts are drawn again."""
+    with look() as shown:
+        before = shown.page.inner_text("#asked")
+        until(lambda: shown.page.evaluate("refresh()") is None and shown.page.inner_text("#asked") != before, 20.0)
+        assert shown.page.locator(".chart canvas").count() >= 12
+        assert shown.said == []
+
+
+def test_without_javascript_all_figures_are_there(settled: None, look: Look) -> None:
+    with look(script=False) as shown:
+        assert shown.state == "up"
+        assert "Charts need JavaScript" in shown.page.inner_text("main")
+        assert shown.figure("budget_left").endswith(" %")
+        assert shown.page.locator(".days > span").count() == 90
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_everybody_can_read_it(
+    settled: None, look: Look, language: str, scheme: str, size: tuple[int, int], repository: Path
+) -> None:
+    """By axe's rules. Nothing is cut off, either."""
+    with look(language=language, scheme=scheme, size=size) as shown:
+        assert shown.page.locator("html").get_attribute("lang") == language
+        shown.page.wait_for_selector(".drawn canvas")
+        faults = Axe().run(shown.page).response["violations"]
+        bad = [(one["id"], one["nodes"][0]["html"]) for one in faults if one["impact"] in ("serious", "critical")]
+        assert bad == []
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        if (language, scheme, size) == ("ko", "light", DESK):
+            photograph(shown, "status-page.ko", repository)
+
+
+@pytest.fixture(scope="module")
+def outage(host: Any, prometheus: Prometheus, settled: None) -> Iterator[None]:
+    """Supabase cannot be reached from the host: an incident that nothing on it can end."""
+    route(host, "-I")
+    try:
+        until(
+            lambda: (
+                prometheus.query(f"selfheal_incident_open{{{LABELS}}} == 1")
+                and (prometheus.value(f"app:state:now{{{LABELS}}}") or 0.0) < 1
+            ),
+            SETTLED,
+            lambda: incidents(host)[:1],
+        )
+        yield
+    finally:
+        route(host, "-D")
+
+
+def test_during_an_incident(host: Any, outage: None, look: Look, repository: Path) -> None:
+    record = incidents(host)[0]
+    assert (record["cause"], record["healthy"]) == ("upstream_down", False)
+    with look(scheme="dark", size=PHONE, scale=2) as shown:
+        assert shown.state == "down"
+        assert "Upstream supabase is down" in shown.page.inner_text(".headline")
+        assert shown.page.locator("[data-incident]").first.get_attribute("data-incident") == record["id"]
+        assert shown.page.locator('[data-figure="took"]').first.inner_text() == "goes on"
+        assert shown.said == []
+        photograph(shown, "status-page-incident", repository)
+    with look(language="ko") as shown:
+        assert "외부 서비스 supabase 장애" in shown.page.inner_text(".headline")
+        bad = [
+            one["id"]
+            for one in Axe().run(shown.page).response["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert bad == []
+
+
+def test_after_it(host: Any, prometheus: Prometheus, outage: None, look: Look) -> None:
+    route(host, "-D")
+    until(lambda: incidents(host)[0]["healthy"], 60.0)
+    # And one that the host ends by itself.
+    host.check_output(f"docker stop -t 0 {APP}-backend-1 {APP}-backend-2")
+    until(lambda: len(incidents(host)) > 1 and all(one["healthy"] for one in incidents(host)), 60.0)
+    for name in ("selfheal_healthy", "app:state:now"):
+        until(functools.partial(prometheus.query, f"{name}{{{LABELS}}} == 1"), SETTLED, functools.partial(str, name))
+    records = incidents(host)
+    mean = sum(one["seconds"] for one in records) / len(records)
+    with look() as shown:
+        assert shown.state == "up"
+        rows = shown.page.locator("tr:has([data-incident])")
+        assert rows.count() == len(records)
+        for at, record in enumerate(records):
+            row = rows.nth(at)
+            assert row.locator("[data-incident]").get_attribute("data-incident") == record["id"]
+            took = row.locator('[data-figure="took"]').inner_text()
+            if took.endswith(" s") and "min" not in took:
+                assert float(took.split()[0]) == pytest.approx(record["seconds"], abs=0.06)
+            assert "not needed" in row.inner_text()
+        assert "Container started" in rows.nth(0).inner_text()
+        month = shown.figure("month")
+        assert month.startswith(f"30 days: {len(records)} · ")
+        assert "100 % without a person" in month
+        print(f"mean time to recover {mean:.1f} s; the page says: {month}")
+
+
+def test_prometheus_is_away(host: Any, settled: None, look: Look) -> None:
+    """Incidents and releases are still shown, and nothing is called well that nobody knows."""
+    host.check_output("systemctl stop prometheus")
+    try:
+        # Longer than a page is kept.
+        time.sleep(6)
+        with look() as shown:
+            assert shown.state == "unknown"
+            assert "Prometheus does not answer" in shown.page.inner_text(".headline")
+            assert shown.page.locator("[data-incident]").count() > 0
+            assert shown.said == []
+    finally:
+        host.check_output("systemctl start prometheus")
+
+
+def test_whoever_guesses_is_kept_out(host: Any) -> None:
+    """From one address, after 60 in a minute."""
+    clear = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock')"
+    clear += "; s.sendall(b'clear table selfheal-status-page\\n')"
+    host.check_output(f'python3 -c "{clear}"')
+    with ThreadPoolExecutor(4) as guesses:
+        told = list(guesses.map(lambda at: ask(password=f"guess{at}")[0], range(90)))
+    assert told[:40] == [401] * 40
+    assert told[-1] == 429
+    # The table forgets by itself; the tests after this one need not wait for that.
+    host.check_output(f'python3 -c "{clear}"')
+    assert ask()[0] == 200
+
+
+def test_the_server_sees_little_and_ends(host: Any) -> None:
+    """It is not root, it sees no env, and when nobody has asked for a minute it is gone."""
+    assert ask()[0] == 200
+    pid = host.check_output("systemctl show --property MainPID --value selfheal-page.service")
+    assert pid != "0"
+    assert host.check_output(f"stat -c %u /proc/{pid}") != "0"
+    within = f"nsenter --target {pid} --mount ls"
+    assert host.check_output(f"{within} /opt/{APP}").split() == ["releases"]
+    assert host.check_output(f"{within} /var/lib/selfheal/{APP}").split() == ["incidents"]
+    assert host.check_output(f"{within} /etc").split() == ["localtime", "selfheal-page"]
+    assert host.check_output(f"{within} /root") == ""
+    memory = int(host.check_output(f"awk '/VmRSS/ {{print $2}}' /proc/{pid}/status"))
+    print(f"the server takes {memory / 1024:.0f} MB while somebody looks")
+    host.check_output(f"kill -9 {pid}")
+    assert ask()[0] == 200, "a server that was killed is started anew"
+    state = "systemctl is-active selfheal-page.service"
+    until(
+        lambda: host.run(state).stdout.strip() == "inactive",
+        90.0,
+        lambda: host.run("systemctl status selfheal-page").stdout,
+    )
+    begun = time.monotonic()
+    assert ask()[0] == 200
+    print(f"the first answer took {time.monotonic() - begun:.2f} s, the server's start included")
