@@ -167,7 +167,7 @@ def test_what_is_measured_is_what_they_say_themselves(host: Any, watched: Any) -
     assert value(host, "pg_settings_max_connections") == 100
     assert value(host, "app:database:queries_active") >= 1
     # Those that nobody looks at are not kept.
-    for job, most in (("cache", 10), ("pool", 25), ("database", 80)):
+    for job, most in (("cache", 15), ("pool", 25), ("database", 80)):
         kept = value(host, f'count({{job="{job}",host="{WATCHED}"}})')
         print(f"{job}: {kept:.0f} series")
         assert kept <= most
