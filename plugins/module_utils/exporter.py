@@ -6,16 +6,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from . import agent_config, backing, containers, engine, metrics, relay
+from . import agent_config, alerts, backing, containers, engine, metrics, relay, web
 
 # Prometheus waits for 9 s.
 ENGINE_SECONDS = 5.0
 LIFE_SECONDS = 3600.0
+# Prometheus asks every ten seconds. Who cannot ask cannot tell either, so after this long somebody else does.
+SILENT_SECONDS = 90.0
+TICK_SECONDS = 10.0
 
 # What stands behind an app: its port, and the name of its socket in the app's folder. PostgreSQL's clients look for that one.
 RELAYED = {backing.CACHE: (backing.CACHE_PORT, "cache"), backing.POOL: (backing.POOL_PORT, f".s.PGSQL.{backing.POOL_PORT}")}
@@ -52,14 +56,30 @@ def offer(folder: str, known: set[str]) -> None:
         known.add(app)
 
 
+def tell(now: float, root: str = "/") -> bool:
+    """Tell Alertmanager that nobody asks; false when there is none, or it cannot be told now."""
+    for app in agent_config.apps(root):
+        with contextlib.suppress(agent_config.ConfigError, web.Fault):
+            config = agent_config.load(agent_config.path_of(app, root), root)
+            if config.alertmanager:
+                alert = alerts.unmeasured(config.app.host, config.app.language, now)
+                headers = (("Content-Type", "application/json"),)
+                url = f"{config.alertmanager}/api/v2/alerts"
+                answer = web.fetch(web.Request(url, "POST", headers, json.dumps([alert]).encode()))
+                return answer.status == 200
+    return False
+
+
 class _Handler(BaseHTTPRequestHandler):
     # Of a connection on which nothing comes.
     timeout = 5
+    asked = 0.0
 
     def do_GET(self) -> None:
         """Answer /metrics; without an engine that is 503, so that Prometheus knows that it knows nothing."""
         status, text = 404, "try /metrics\n"
         if self.path == "/metrics":
+            _Handler.asked = time.monotonic()
             try:
                 status, text = 200, page(time.time())
             except engine.EngineError as error:
@@ -78,10 +98,14 @@ class _Handler(BaseHTTPRequestHandler):
 def main() -> int:
     """Serve on the port that is the one argument, for an hour; then it is started again, with the library as it is."""
     server = HTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler)
+    server.timeout = TICK_SECONDS
     # systemd's RuntimeDirectory.
     folder, known = os.environ["RUNTIME_DIRECTORY"], set[str]()
-    end = time.monotonic() + LIFE_SECONDS
-    while time.monotonic() < end:
+    begun = told = _Handler.asked = time.monotonic()
+    while (now := time.monotonic()) < begun + LIFE_SECONDS:
         offer(folder, known)
         server.handle_request()
+        if now > max(_Handler.asked + SILENT_SECONDS, told + alerts.REPEAT_SECONDS):
+            told = now
+            tell(time.time())
     return 0

@@ -325,6 +325,17 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
 
 
 @pytest.mark.usefixtures("calm")
+def test_a_prometheus_that_ended_is_told_by_another(host: Any) -> None:
+    host.check_output("systemctl stop prometheus")
+    try:
+        took = until(lambda: told(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: told(host, HUB))
+        print(f"Prometheus has ended: told after {took:.0f} s")
+    finally:
+        host.check_output("systemctl start prometheus")
+    print(f"and over {until(lambda: quiet(host), 300.0, lambda: told(host, HUB)):.0f} s after it is back")
+
+
+@pytest.mark.usefixtures("calm")
 def test_a_watched_host_that_is_gone_is_told_once_and_over_when_it_is_back(host: Any) -> None:
     """Its power is cut: nothing says goodbye."""
     subprocess.run(["docker", "kill", WATCHED], check=True, stdout=subprocess.DEVNULL)
