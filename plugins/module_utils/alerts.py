@@ -89,7 +89,11 @@ _CAUSES = {
     },
 }
 _UNMEASURED = {
-    "en": ("nothing is measured any more", "Prometheus does not ask any more: it has ended, or hangs. No threshold is told.", "over: "),
+    "en": (
+        "nothing is measured any more",
+        "Prometheus does not ask any more: it has ended, or hangs. No threshold is told.",
+        "over: ",
+    ),
     "ko": ("더 이상 측정되지 않음", "Prometheus가 종료되었거나 멈춤. 임계값 알림이 오지 않음.", "해소: "),
 }
 _SOMEBODY = {

@@ -1,6 +1,7 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the apps' containers use, for Prometheus: read when it asks, for this host alone. And sockets of cache and pool."""
+"""What the apps' containers use, for Prometheus: read when it asks, for this host alone. Beside that, the way to caches
+and pools for other exporters, and a word to Alertmanager when nobody asks any more."""
 
 from __future__ import annotations
 
@@ -21,8 +22,11 @@ LIFE_SECONDS = 3600.0
 SILENT_SECONDS = 90.0
 TICK_SECONDS = 10.0
 
-# What stands behind an app: its port, and the name of its socket in the app's folder. PostgreSQL's clients look for that one.
-RELAYED = {backing.CACHE: (backing.CACHE_PORT, "cache"), backing.POOL: (backing.POOL_PORT, f".s.PGSQL.{backing.POOL_PORT}")}
+# What stands behind an app: its port, and the name of its socket in the app's folder, which PostgreSQL's clients look for.
+RELAYED = {
+    backing.CACHE: (backing.CACHE_PORT, "cache"),
+    backing.POOL: (backing.POOL_PORT, f".s.PGSQL.{backing.POOL_PORT}"),
+}
 
 
 def page(now: float) -> str:

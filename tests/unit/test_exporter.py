@@ -41,7 +41,12 @@ def alertmanager() -> Iterator[tuple[str, list[Any]]]:
 def config(root: Path, app: str, **more: Any) -> None:
     folder = root / "etc" / "selfheal"
     folder.mkdir(parents=True, exist_ok=True)
-    said = {"app": app, "directory": "/opt/shop", "variables": [], "checks": [{"name": "up", "url": "http://127.0.0.1/"}]}
+    said = {
+        "app": app,
+        "directory": "/opt/shop",
+        "variables": [],
+        "checks": [{"name": "up", "url": "http://127.0.0.1/"}],
+    }
     (folder / f"{app}.json").write_text(json.dumps({**said, **more}), encoding="utf-8")
 
 

@@ -95,10 +95,25 @@ ALERTS = [
 RECORDS = [
     Case("app:cache:hit_ratio5m", "10m", 0.75, hits(3, 1)),
     Case("app:cache:hit_ratio5m", "10m", None, hits(0, 0)),
-    Case("app:cache:memory_ratio", "5m", 0.5, {**one("redis_memory_used_bytes", "5x90"), **one("redis_memory_max_bytes", "10x90")}),
+    Case(
+        "app:cache:memory_ratio",
+        "5m",
+        0.5,
+        {**one("redis_memory_used_bytes", "5x90"), **one("redis_memory_max_bytes", "10x90")},
+    ),
     # No limit.
-    Case("app:cache:memory_ratio", "5m", None, {**one("redis_memory_used_bytes", "5x90"), **one("redis_memory_max_bytes", "0x90")}),
-    Case("app:pool:used_ratio", "5m", 0.25, {**one("pgbouncer_pools_server_active_connections", "5x90"), **one("pgbouncer_databases_pool_size", "20x90")}),
+    Case(
+        "app:cache:memory_ratio",
+        "5m",
+        None,
+        {**one("redis_memory_used_bytes", "5x90"), **one("redis_memory_max_bytes", "0x90")},
+    ),
+    Case(
+        "app:pool:used_ratio",
+        "5m",
+        0.25,
+        {**one("pgbouncer_pools_server_active_connections", "5x90"), **one("pgbouncer_databases_pool_size", "20x90")},
+    ),
     Case("app:pool:used_ratio", "5m", None, ELSEWHERE),
     Case("app:query_seconds:avg1m", "5m", 0.02, queries("0+2x90", "0+100x90")),
     Case("app:query_seconds:avg1m", "5m", None, queries("0x90", "0x90")),

@@ -266,7 +266,8 @@ def crowd(watched: Any) -> Iterator[None]:
     """Clients that take every connection of the pool, and more; each statement takes longer than one may."""
     script = (
         "for i in $(seq 30); do (while true; do PGCONNECT_TIMEOUT=20 PGPASSWORD=$DATABASE_PASSWORD"
-        ' psql -h 127.0.0.1 -p 6432 -U "$DATABASE_USER" -d "$DATABASE_NAME" -c "select pg_sleep(90)" >/dev/null 2>&1; sleep 0.3; done) & done; wait'
+        ' psql -h 127.0.0.1 -p 6432 -U "$DATABASE_USER" -d "$DATABASE_NAME" -c "select pg_sleep(90)" >/dev/null 2>&1;'
+        " sleep 0.3; done) & done; wait"
     )
     watched.check_output(f"systemd-run --quiet --unit=crowd docker exec {POOL} sh -c '{script}'")
     yield
@@ -306,7 +307,12 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
     mount = f"mount -t tmpfs -o size=16m,mode=755,uid=$(id -u prometheus) tmpfs {data}"
     host.check_output(f"systemctl stop prometheus && {mount} && systemctl start prometheus")
     try:
-        until(lambda: host.run("python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:9090/-/ready\")'").rc == 0)
+        until(
+            lambda: (
+                host.run("python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:9090/-/ready\")'").rc
+                == 0
+            )
+        )
         until(lambda: len(query(host, "up")) > 10)
         host.run(f"dd if=/dev/zero of={data}/fill bs=1M")
         took = until(lambda: told(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: told(host, HUB))
@@ -373,7 +379,11 @@ BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("a threshold", {"monitoring_thresholds": {"pool_wait_seconds": 60}}, ("pool_wait_seconds is 60", "from 0.1 to 9")),
     (
         "a placeholder for the token",
-        {"alerting_receivers": [{"kind": "telegram", "chat_id": -1, "token": "123456789:your-telegram-bot-token-goes-here-now"}]},
+        {
+            "alerting_receivers": [
+                {"kind": "telegram", "chat_id": -1, "token": "123456789:your-telegram-bot-token-goes-here-now"}
+            ]
+        },
         ("alerting_receivers_1_token", "placeholder"),
     ),
 ]
