@@ -381,7 +381,7 @@ def watchdog(app: str, host: str) -> Alert:
 
 
 def unmeasured(host: str, language: str, now: float) -> Alert:
-    """Nobody asks what is measured. Prometheus, while it lives, tells it by the same labels; this one ends by itself."""
+    """Nobody asks what is measured. Prometheus, while it lives, tells it by the same labels. This one ends."""
     said, meaning, over = _UNMEASURED[language]
     return {
         "labels": {"alertname": UNMEASURED, "host": host, "scope": "host", "severity": "critical"},

@@ -22,7 +22,7 @@ LIFE_SECONDS = 3600.0
 SILENT_SECONDS = 90.0
 TICK_SECONDS = 10.0
 
-# What stands behind an app: its port, and the name of its socket in the app's folder; PostgreSQL's clients look for that.
+# What stands behind an app: its port, and the name of its socket in the app's folder. PostgreSQL's clients look for it.
 RELAYED = {
     backing.CACHE: (backing.CACHE_PORT, "cache"),
     backing.POOL: (backing.POOL_PORT, f".s.PGSQL.{backing.POOL_PORT}"),
