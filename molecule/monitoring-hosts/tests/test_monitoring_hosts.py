@@ -213,7 +213,7 @@ def test_the_key_goes_to_the_exporters_and_nowhere_else(host: Any) -> None:
     assert "exit 255" in tried(f"{ssh} -N -R 127.0.0.1:7777:127.0.0.1:22 {WATCHED}"), "it may listen where it likes"
     # Ports that are none of an exporter's, there and elsewhere; somebody listens at each of them.
     assert "exit 0" in tried(f"{ssh} -W 127.0.0.1:9100 {WATCHED}")
-    for place in ("127.0.0.1:22", "127.0.0.1:9093", "172.30.57.9:5432"):
+    for place in ("127.0.0.1:22", "127.0.0.1:9193", "172.30.57.9:5432"):
         assert "forwarding failed" in tried(f"{ssh} -W {place} {WATCHED}"), place
     # Another host that answers there is not believed.
     host.check_output(f"sed 's/ssh-ed25519 .*/{stranger()}/' /etc/selfheal/{WATCHED}.known_hosts >/run/other")
