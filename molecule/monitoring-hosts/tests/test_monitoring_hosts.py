@@ -108,6 +108,15 @@ def test_every_target_of_both_hosts_is_up(host: Any) -> None:
     until(lambda: targets(host) == wanted, 90.0, lambda: targets(host))
 
 
+def test_what_the_watcher_there_has_to_tell_arrives_here(host: Any) -> None:
+    def signs() -> set[str]:
+        """Of life: each watcher gives one a minute."""
+        found = json.loads(fetch(host, "9093/api/v2/alerts"))
+        return {one["labels"]["host"] for one in found if one["labels"]["alertname"] == "SelfhealWatchdog"}
+
+    until(lambda: signs() == {HUB, WATCHED}, 90.0, signs)
+
+
 def test_no_port_is_opened_and_the_watched_host_has_no_prometheus(host: Any, watched: Any) -> None:
     for one, name in ((host, HUB), (watched, WATCHED)):
         addresses = [line.split()[3] for line in one.check_output("ss -Hltn").splitlines()]
@@ -423,5 +432,15 @@ def test_what_is_not_watched_any_more_leaves_nothing_behind(host: Any, watched: 
     assert not watched.file(f"/etc/prometheus/selfheal-secrets/{APP}.database").exists
     assert ":9187" not in watched.check_output("ss -Hltn")
     until(lambda: query(watched, "redis_up == 1") and query(watched, "pgbouncer_up == 1"), 90.0)
+    assert watched.service("prometheus").is_running and watched.service("prometheus-alertmanager").is_running
     again = play("site.yml", extra=extra)
     assert again.stdout.count("changed=0") == 2, again.stdout[-3000:]
+
+
+def test_a_host_that_has_watched_itself_is_watched_again(host: Any, watched: Any, play: Callable[..., Any]) -> None:
+    ended = play("site.yml")
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    assert not watched.service("prometheus").is_running and not watched.service("prometheus").is_enabled
+    assert not watched.service("prometheus-alertmanager").is_running
+    until(lambda: (WATCHED, "database") in targets(host), 60.0, lambda: targets(host))
+    until(lambda: all(health == ["up"] * len(health) for health in targets(host).values()), 60.0, lambda: targets(host))
