@@ -22,12 +22,15 @@ from typing import Any
 from .incident import iso
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
+UNMEASURED = "MeasuringStopped"
 
 # How often what fires is posted again, and for how long each post holds.
 REPEAT_SECONDS = 60.0
 HOLD_SECONDS = 300.0
 # The dead-man's signal ends sooner: two posts were missed.
 WATCHDOG_HOLD_SECONDS = 150.0
+# Longer than an exporter that has just been started waits before it tells again.
+UNMEASURED_HOLD_SECONDS = 180.0
 # The distance between the posts of two phases of an incident. Alertmanager tells a new alert at once (group_wait 0s).
 APART_SECONDS = 3.0
 # Every app's own. A night of flapping makes a few dozen; more than this, and the oldest that are over are given up.
@@ -84,6 +87,14 @@ _CAUSES = {
         "network_broken": "호스트의 컨테이너 네트워크가 끊김",
         "unknown": "점검 실패, 원인 불명",
     },
+}
+_UNMEASURED = {
+    "en": (
+        "nothing is measured any more",
+        "Prometheus does not ask any more: it has ended, or hangs. No threshold is told.",
+        "over: ",
+    ),
+    "ko": ("더 이상 측정되지 않음", "Prometheus가 종료되었거나 멈춤. 임계값 알림이 오지 않음.", "해소: "),
 }
 _SOMEBODY = {
     "en": {"upstream_down": "service", "port_taken": "another process"},
@@ -367,6 +378,16 @@ def watchdog(app: str, host: str) -> Alert:
     alert = _alert(WATCHDOG, "none", app, host, "none", "watchdog")
     alert["annotations"] = {"summary": _summary(app, host, "the watcher is alive"), "description": ""}
     return alert
+
+
+def unmeasured(host: str, language: str, now: float) -> Alert:
+    """Nobody asks what is measured. Prometheus, while it lives, tells it by the same labels. This one ends."""
+    said, meaning, over = _UNMEASURED[language]
+    return {
+        "labels": {"alertname": UNMEASURED, "host": host, "scope": "host", "severity": "critical"},
+        "annotations": {"summary": f"{host}: {said}", "description": meaning, "over": f"{host}: {over}{said}"},
+        "endsAt": iso(now + UNMEASURED_HOLD_SECONDS),
+    }
 
 
 # --- the outbox ------------------------------------------------------------------------------------------------------

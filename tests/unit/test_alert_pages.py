@@ -15,8 +15,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def alerts() -> list[str]:
     """The names of the role's alerts: those that stand there, and those of its loop."""
     folder = REPOSITORY / "roles/monitoring/templates"
-    texts = [(folder / f"rules_{part}.yml.j2").read_text(encoding="utf-8") for part in ("app", "host")]
-    looped = re.findall(r"^  \('(\w+)', [\d.]+, '\d", texts[0], re.MULTILINE)
+    texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("rules_*.yml.j2"))]
+    looped = re.findall(r"^  \('(\w+)', [\d.]+, '\d", "\n".join(texts), re.MULTILINE)
     return [name for text in texts for name in re.findall(r"^ +- alert: (\w+)$", text, re.MULTILINE)] + looped
 
 

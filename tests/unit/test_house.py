@@ -32,7 +32,8 @@ ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.is_dir()
 LAYERS: dict[str, set[str]] = {
     "formats": {"app", "dotenv", "files", "page_words", "redact"},
     "read": {
-        *("balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "prometheus", "supabase"),
+        *("balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "prometheus", "relay"),
+        *("supabase",),
         "web",
     },
     "decide": {

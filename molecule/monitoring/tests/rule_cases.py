@@ -100,6 +100,10 @@ def starts(*times: int) -> dict[str, str]:
     return {f"selfheal_container_start_timestamp_seconds{{{CONTAINER}}}": f"{seen} {times[-1]}x30"}
 
 
+def seen_until(values: str) -> dict[str, str]:
+    return {f'up{{host="{HOST}",job="node"}}': values}
+
+
 OTHER_APP = {'probe_success{app="other",host="h",check="health"}': "0x90"}
 
 ALERTS = [
@@ -149,6 +153,10 @@ ALERTS = [
     Case("HostDown", "3m", 0, up(node=0, containers=1)),
     Case("TargetDown", "3m", 1, up(node=0, containers=1)),
     Case("TargetDown", "3m", 0, up(node=1, containers=1)),
+    Case("MeasuringStopped", "3m", 1, seen_until("1x3")),
+    # A target that is down is seen to be.
+    Case("MeasuringStopped", "3m", 0, seen_until("0x90")),
+    Case("MeasuringStopped", "20m", 1, seen_until("1x3")),
     Case("BudgetBurnsFast", "2h", 1, answers(985, 15, 200), "1m"),
     Case("BudgetBurnsFast", "2h", 0, answers(986, 14, 200), "1m"),
     # One failure in the first minutes is no trend.
@@ -209,14 +217,16 @@ RECORDS = [
 ]
 
 
-def documents(rule_files: list[str]) -> dict[str, dict[str, Any]]:
+def documents(
+    rule_files: list[str], alerts: list[Case] = ALERTS, records: list[Case] = RECORDS
+) -> dict[str, dict[str, Any]]:
     """The cases as promtool takes them: a document for each step, by the step."""
     found: dict[str, dict[str, Any]] = {}
-    for case in [*ALERTS, *RECORDS]:
+    for case in [*alerts, *records]:
         empty: dict[str, Any] = {"rule_files": rule_files, "evaluation_interval": case.step, "tests": []}
         tests = found.setdefault(case.step, empty)["tests"]
         fires = f'count(ALERTS{{alertname="{case.rule}",alertstate="firing"}}) or vector(0)'
-        asked = fires if case in ALERTS else f"round(max({case.rule}), 0.001)"
+        asked = fires if case in alerts else f"round(max({case.rule}), 0.001)"
         tests.append(
             {
                 "name": f"{len(tests) + 1} {case.rule} gives {case.gives} at {case.at}",
