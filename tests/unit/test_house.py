@@ -31,7 +31,10 @@ ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.is_dir()
 # The library's files by layer, and what a layer may import beside its own files.
 LAYERS: dict[str, set[str]] = {
     "formats": {"app", "dotenv", "files", "redact"},
-    "read": {"balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "prometheus", "supabase", "web"},
+    "read": {
+        *("balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "prometheus", "supabase"),
+        "web",
+    },
     "decide": {
         *("backing", "diagnosis", "hints", "ladder", "overlay", "placeholders", "promotion", "secret_rules"),
         *("services_table", "slo", "supabase_keys", "value_rules", "variable_table"),
