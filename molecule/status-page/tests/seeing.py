@@ -70,7 +70,7 @@ class Shown:
 
     @property
     def data(self) -> dict[str, Any]:
-        return dict(json.loads(self.page.locator("#data").inner_text()))
+        return dict(json.loads(self.page.locator("#data").text_content() or "{}"))
 
 
 Look = Callable[..., Any]
