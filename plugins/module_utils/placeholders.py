@@ -57,6 +57,7 @@ _ONE_CASE = re.compile(r"[a-z]+|[A-Z]+|[A-Z][a-z]+(?:[A-Z][a-z]+)*|[a-z]+(?:[A-Z
 
 _LEET = str.maketrans("@013457$!", "aoleastsi")
 
+_NUMBERED = re.compile(r"^\d{1,20}:(?=.)")
 _MASKS = re.compile("[*•●▪∙◦⬤\uff0a\xd7]{4,}")
 _ABBREVIATED = re.compile(r"[A-Za-z0-9_.+/=-]*[A-Za-z0-9_](?:\.{3,}|…)[A-Za-z0-9_.+/=-]*|(?:\.{3,}|…)[A-Za-z0-9_-]*")
 
@@ -193,7 +194,9 @@ def placeholder(text: str, own_words: Iterable[str] = ()) -> str | None:
         return "it is the same few characters again and again"
     if _walks(text):
         return "it is a sequence of neighbouring characters"
-    if _orders(text) or _only_words(text, frozenset(own_words)):
+    # A bot's token: whose it is, and then the secret.
+    secret = _NUMBERED.sub("", text)
+    if _orders(secret) or _only_words(secret, frozenset(own_words)):
         return "it is made of the words of a placeholder, not of random characters"
     return None
 

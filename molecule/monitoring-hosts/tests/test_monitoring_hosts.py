@@ -90,6 +90,12 @@ def told(host: Any, of: str = WATCHED) -> dict[str, str]:
     }
 
 
+def ready(host: Any) -> bool:
+    """Whether Prometheus answers."""
+    script = 'import urllib.request as u; u.urlopen("http://127.0.0.1:9090/-/ready")'
+    return bool(host.run(f"python3 -c '{script}'").rc == 0)
+
+
 def quiet(host: Any) -> bool:
     return told(host) == {} and told(host, HUB) == {}
 
@@ -316,12 +322,7 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
     mount = f"mount -t tmpfs -o size=16m,mode=755,uid=$(id -u prometheus) tmpfs {data}"
     host.check_output(f"systemctl stop prometheus && {mount} && systemctl start prometheus")
     try:
-        until(
-            lambda: (
-                host.run("python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:9090/-/ready\")'").rc
-                == 0
-            )
-        )
+        until(lambda: ready(host))
         until(lambda: len(query(host, "up")) > 10)
         host.run(f"dd if=/dev/zero of={data}/fill bs=1M")
         took = until(lambda: told(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: told(host, HUB))
@@ -330,6 +331,7 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
         assert host.run("selfheal probe").rc == 0
         # A start with a full disk is no end either.
         host.check_output("systemctl restart prometheus")
+        until(lambda: ready(host))
         until(lambda: told(host, HUB).get("MeasuringStopped") == "active", 100.0)
         host.check_output(f"rm {data}/fill")
         until(lambda: len(query(host, "up")) > 10, 60.0)

@@ -149,7 +149,11 @@ _refuse(
         "Korean example": "예시-토큰-값",
     },
 )
-_refuse("SMTP_PASSWORD", "placeholder", {"words": "your_password", "leet": "s3cr3t-p4ssw0rd"})
+_refuse(
+    "SMTP_PASSWORD",
+    "placeholder",
+    {"words": "your_password", "leet": "s3cr3t-p4ssw0rd", "behind a number": "7012345678:your-bot-token-here"},
+)
 _refuse("LICENCE", "placeholder", {"words": "LIC-your-licence-here"})
 _refuse("APP_TITLE", "placeholder", {"an order": "changeme", "brackets": "<title>", "words": "your_title_here"})
 _refuse("REGION", "placeholder", {"brackets": "<region>", "an order": "REPLACE_ME"})
