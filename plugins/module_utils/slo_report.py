@@ -52,7 +52,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "at_least": "≥ {value}",
         "at_most": "≤ {value}",
         "a_month": "{count} a month",
-        "times": "{count} times",
+        "times": "{count}",
         "no_data": "nobody looked",
         "no_incident": "no incident",
         "forgotten": "incidents of that time are not kept any more",
@@ -74,6 +74,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "days": "Days",
         "legend": "█ up, ▅ degraded, ▂ down, · nobody looked",
         "day_head": "| day | down | degraded | nobody looked |",
+        "incident_list": "Incidents",
         "incident_head": "| incident | cause | recovery | remedies | unattended |",
         "yes": "yes",
         "no": "no",
@@ -126,6 +127,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "days": "일별 상태",
         "legend": "█ 정상, ▅ 성능 저하, ▂ 중단, · 측정되지 않음",
         "day_head": "| 날짜 | 중단 | 성능 저하 | 측정되지 않음 |",
+        "incident_list": "장애 내역",
         "incident_head": "| 장애 | 원인 | 복구 시간 | 조치 | 무인 복구 |",
         "yes": "예",
         "no": "아니요",
@@ -379,7 +381,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += ["", _budget(words, report), "", f"## {words['days']}", ""]
     lines += [f"`{''.join(_MARKS[one['state']] for one in report['days'])}` {words['legend']}"]
     lines += _table(words, words["day_head"], _day_rows(words, report["days"]))
-    lines += ["", f"## {words['incidents']}"]
+    lines += ["", f"## {words['incident_list']}"]
     rows = _incident_rows(words, report["incidents"])
     nothing = "nothing" if report["remembered"] else "forgotten"
     lines += _table(words, words["incident_head"], rows) or ["", words[nothing]]

@@ -31,8 +31,8 @@ options:
     default: ""
   goals:
     description:
-      - Numbers by the names C(uptime_percent), C(response_ms), C(recovery_seconds), C(unattended_percent), C(incidents).
-      - A name that is left out has its default.
+      - Numbers by the names C(uptime_percent), C(response_ms), C(recovery_seconds), C(unattended_percent) and
+        C(incidents). A name that is left out has its default.
     type: dict
     default: {}
   language:

@@ -13,6 +13,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     dotenv,
     engine,
     env_store,
+    incident,
     observe,
     recovery,
     release,
@@ -190,6 +191,17 @@ def test_a_missing_env_is_put_back(world: World) -> None:
     world.container = None
     assert recover(world)["healthy"]
     assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_an_incident_says_whether_a_person_applied_a_remedy(world: World, by_hand: bool) -> None:
+    world.deploy(GOOD)
+    world.container = None
+    failed = state.moment(world.clock.now(), world.clock.monotonic())
+    watch = None if by_hand else recovery.Watch(Policy(), observe.Seen(), failed)
+    assert recovery.recover(world.app, clock=world.clock, watch=watch)["healthy"]
+    [record] = incident.every(world.app.incidents)
+    assert record["by_hand"] is by_hand
 
 
 def test_the_last_good_env_is_tried_when_the_vaults_does_not_help(world: World) -> None:
