@@ -15,12 +15,13 @@ from typing import Any
 
 def until(
     what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "", pause: float = 0.2
-) -> None:
-    """Wait for a condition; fail, and say why, when it does not come true in time."""
-    deadline = time.monotonic() + seconds
+) -> float:
+    """Wait for a condition, and return for how long; fail, and say why, when it does not come true in time."""
+    begun = time.monotonic()
     while not what():
-        assert time.monotonic() < deadline, f"it did not come true within {seconds:g} s. {why()}"
+        assert time.monotonic() < begun + seconds, f"it did not come true within {seconds:g} s. {why()}"
         time.sleep(pause)
+    return time.monotonic() - begun
 
 
 def kill(pid: int) -> None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 import testinfra
 import yaml
 from monitoring.tests import rule_cases
+from shared import acting
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
@@ -38,19 +40,13 @@ EXPORTERS = {
 # What is left of the passwords however somebody quotes them.
 PLAIN = ["fT9%%2u;*Jb=6Yq", "7%s;k=Zt4"]
 
+# Each look at the hosts costs them something.
+until = functools.partial(acting.until, pause=1.0)
+
 
 @pytest.fixture(scope="module")
 def watched() -> Any:
     return testinfra.get_host("ssh://root@172.30.57.49", ssh_config="../shared/ssh_config")
-
-
-def until(what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "") -> float:
-    """Wait for a condition, and return for how long; fail when it does not come true in time."""
-    began = time.monotonic()
-    while not what():
-        assert time.monotonic() < began + seconds, f"it did not come true in time. {why()}"
-        time.sleep(1.0)
-    return time.monotonic() - began
 
 
 def fetch(host: Any, address: str) -> str:
