@@ -59,7 +59,10 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
     try:
         documents = engine.inspected("")
         if good:
-            meant = _meant(app, good, engine.Project(app.name, app.directory).config())
+            # What lies in the app's directory may have drifted itself.
+            kept = os.path.join(release.folder(app.directory), good["id"])
+            names = [os.path.join(kept, name) for name in _OURS[2:] if os.path.exists(os.path.join(kept, name))]
+            meant = _meant(app, good, engine.Project(app.name, app.directory, names or None).config())
     except engine.EngineError as error:
         problems.append(str(error))
         good = None
@@ -167,7 +170,8 @@ def _project(app: App, documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield from (os.path.normpath(os.path.join(relative, one)) for one in names if os.path.join(folder, one) not in mounted)
 
 
-_OURS = (".env", ".env.example", engine.HARDENED_FILE, engine.USER_FILE)
+# The order of the last two is that in which Compose merges them.
+_OURS = (".env", ".env.example", engine.USER_FILE, engine.HARDENED_FILE)
 
 
 # --- marks ---

