@@ -44,15 +44,12 @@ def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
     findings: list[Finding] = []
     facts: dict[str, Mapping[str, Any]] = {}
     troubles: dict[tuple[str, str], str] = {}
-    handlers: set[str] = set()
     ended = False
     for event in events:
         kind, data = str(event.get("event", "")), event.get("event_data") or {}
         host, role = str(data.get("host", "")), str(data.get("role") or "")
         result = data.get("res") or {}
-        if kind == "playbook_on_handler_task_start":
-            handlers.add(str(data.get("task_uuid")))
-        elif kind == "playbook_on_stats":
+        if kind == "playbook_on_stats":
             ended = True
         elif kind == "runner_on_unreachable":
             troubles[host, ""] = f"cannot be reached: {_line(result.get('msg') or 'no reason given')}"
@@ -62,11 +59,16 @@ def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
         elif kind in ("runner_on_ok", "runner_item_on_ok") and isinstance(result, Mapping):
             if _action(data) == FACTS:
                 facts[host] = result["drift"]
-            # The event of a whole loop repeats what its items' own events say; what a handler would do follows from a drift.
-            elif result.get("changed") and "results" not in result and str(data.get("task_uuid")) not in handlers:
+            # The event of a whole loop repeats what its items' own events say.
+            elif result.get("changed") and "results" not in result and not _follows(data):
                 findings += [{"host": host, "role": role, **one} for one in _differences(data, result)]
     told = [{"host": host, "role": role, "what": what} for (host, role), what in troubles.items()]
     return Seen(findings, facts, told, ended)
+
+
+def _follows(data: Mapping[str, Any]) -> bool:
+    """Whether this is what a drift would lead to: a handler's work."""
+    return "/handlers/" in str(data.get("task_path"))
 
 
 def _action(data: Mapping[str, Any]) -> str:
@@ -89,7 +91,7 @@ def _differences(data: Mapping[str, Any], result: Mapping[str, Any]) -> list[Fin
     if action == "env_file":
         return list(_env(result))
     if action in ("systemd_service", "systemd", "service"):
-        return [_unit(result)]
+        return list(_unit(result))
     if action == "synchronize":
         return list(_copied(result))
     diffs = result.get("diff") or []
@@ -155,17 +157,19 @@ def _env(result: Mapping[str, Any]) -> Iterator[Finding]:
             yield _one(path, "content", "another way of writing the same values", "as written by the role")
 
 
-def _unit(result: Mapping[str, Any]) -> Finding:
+def _unit(result: Mapping[str, Any]) -> Iterator[Finding]:
+    """A unit that runs, or starts at boot, in another way than it should; to be reloaded alone is no drift."""
     status = result.get("status") or {}
     now, then = str(status.get("ActiveState", "")), str(result.get("state") or "")
     at_boot = str(status.get("UnitFileState", ""))
     is_, should = [], []
-    if then and (now == "active") != (then in ("started", "restarted", "reloaded")):
+    if then in ("started", "stopped") and (now == "active") != (then == "started"):
         is_, should = [now], [then]
     if "enabled" in result and (at_boot == "enabled") != bool(result["enabled"]):
         is_.append(at_boot or "unknown")
         should.append("enabled" if result["enabled"] else "disabled")
-    return _one(str(result.get("name", "")), "unit", ", ".join(is_) or "differs", ", ".join(should) or "as the role says")
+    if is_:
+        yield _one(str(result.get("name", "")), "unit", ", ".join(is_), ", ".join(should))
 
 
 _ITEM = re.compile(r"^(?P<what>[<>ch.*][fdLDS]\S{9}|\*deleting) +(?P<path>.+)$")
@@ -331,7 +335,7 @@ def _older(one: str, other: str) -> bool:
 
 # --- what belongs together, and how grave it is ---
 
-_FOLLOWS = ("deployment",)
+_VAGUE = ("differs", "not as told", "another mode")
 
 
 def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
@@ -347,13 +351,15 @@ def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) 
         same.append(one)
     settled = [one for same in kept.values() for one in same]
     # A deploy would put right what has its own finding already.
-    of_the_app = {one["host"] for one in settled if one["role"] in ("app_env", "compose_app") and one["what"] not in _FOLLOWS}
-    settled = [one for one in settled if one["what"] not in _FOLLOWS or one["host"] not in of_the_app]
+    of_the_app = {one["host"] for one in settled if one["role"] in ("app_env", "compose_app") and one["what"] != "deployment"}
+    settled = [one for one in settled if one["what"] != "deployment" or one["host"] not in of_the_app]
     for one in settled:
         host = facts.get(one["host"], {})
         path = one["object"] if one["object"].startswith("/") else posixpath.join(host.get("directory", ""), one["object"])
         file = host.get("files", {}).get(path.partition(" ")[0], {})
         one["app"] = host.get("app", "")
+        if one["is"] in _VAGUE and one["what"] in ("mode", "owner") and file:
+            one["is"] = file[one["what"]]
         one["id"] = fingerprint("\n".join((one["host"], one["role"], one["object"], one["what"])))[7:]
         one["severity"] = severity(one)
         one["changed_at"] = file.get("changed", 0.0)

@@ -192,7 +192,7 @@ def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: lis
             yield f"package {name}", version
     for name in GROUPS:
         with contextlib.suppress(KeyError):
-            yield f"group {name}", ", ".join(sorted(grp.getgrnam(name).gr_mem)) or "nobody"
+            yield f"group {name}", ", ".join(sorted(grp.getgrnam(name).gr_mem)) or "no member"
     for pattern in CRON:
         for path in glob.glob(pattern):
             yield f"cron {path}", _content(path)

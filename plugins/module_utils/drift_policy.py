@@ -153,3 +153,11 @@ def runs(roles: Sequence[str]) -> list[list[str]]:
     last = [role for role in roles if role in ("app_env", "compose_app")]
     first = [role for role in roles if role not in last]
     return [one for one in (first, last) if one]
+
+
+def builds(findings: Iterable[Mapping[str, Any]], host: str) -> bool:
+    """Whether correcting the app may build its image anew; putting the compose files back alone must not restart it."""
+    mine = [one for one in findings if one["host"] == host and one["role"] == "compose_app"]
+    wanted = [one for one in mine if one["decision"] == "correct"]
+    files = ("compose.yaml", "compose.hardened.yaml")
+    return any(one["object"] not in files for one in wanted) or any(one["what"] == "tag" for one in mine)

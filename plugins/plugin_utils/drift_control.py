@@ -306,7 +306,9 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
         how.say(f"{host}: correcting {', '.join(roles)}")
         problem = ""
         for tags in drift_policy.runs(roles):
-            ran = _run(how, "site.yml", ["--limit", host, "--tags", ",".join(tags), "--diff"])
+            words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
+            words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
+            ran = _run(how, "site.yml", words)
             seen = drift.gather(ran.events)
             entries += [
                 _entry(how, time.time(), "changed", host, f"{one['role']}: {one['object']} ({one['what']})") for one in seen.findings
