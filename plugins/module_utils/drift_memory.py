@@ -27,9 +27,9 @@ def empty() -> dict[str, Any]:
     """The state of a controller that has not checked yet.
 
     {findings: {id: {first_seen, last_seen, there, corrected: [epoch s]}}, baseline: {host: {mark: value}}, history: [of
-    the checks, oldest first], running: {begun, pid} while a check goes on}
+    the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event log}
     """
-    return {"findings": {}, "baseline": {}, "history": [], "running": {}}
+    return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": ""}
 
 
 def load(folder: str) -> dict[str, Any]:

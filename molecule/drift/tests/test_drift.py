@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -203,3 +201,103 @@ def test_each_drift_is_found_and_named(host: Any, check: Any, leaks: Any, lives:
     _, again, _ = check()
     assert {one["id"]: one["first_seen"] for one in again["findings"]} == first
     assert leaks(shown) == []
+
+
+def test_what_cannot_be_compared_is_never_no_drift(host: Any, play: Any, tmp_path: Path) -> None:
+    """A wrong password, a policy that makes no sense, a host that is away, a check that is killed."""
+    wrong = tmp_path / "password"
+    wrong.write_text("not this one\n", encoding="utf-8")
+    settings = {"ANSIBLE_VAULT_IDENTITY_LIST": f"lab@{wrong}"}
+    told = {
+        "password": play("drift.yml", settings=settings),
+        "policy": play("drift.yml", extra={"drift_policy": [{"role": "watcher", "do": "ignore"}]}),
+        "away": play("drift.yml", "--extra-vars", "ansible_port=9"),
+    }
+    assert {name: ended.returncode for name, ended in told.items() if ended.returncode in (0, 2)} == {}
+    assert "drift_policy[0].until: is missing" in told["policy"].stdout
+    assert f"COULD NOT TELL  {HOST}: cannot be reached" in told["away"].stdout
+
+    argv = ["ansible-playbook", "playbooks/drift.yml", "-i", "inventory/lab", "-i", "molecule/shared/inventory.yml"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    quiet: dict[str, Any] = {"cwd": REPOSITORY, "env": kept, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    killed = subprocess.Popen([*argv, "-l", f"localhost,{HOST}"], start_new_session=True, **quiet)
+    until(lambda: json.loads((FOLDER / "state.json").read_text(encoding="utf-8"))["running"], why=killed.poll)
+    kill(killed.pid)
+    killed.wait()
+    after = play("drift.yml")
+    assert after.returncode == 2, after.stdout
+    assert "was killed before it could tell anything" in after.stdout
+
+
+def test_what_was_done_by_hand_is_undone_by_hand(host: Any) -> None:
+    """Nobody's role deletes what it did not bring: here it is what a person does with the report at hand."""
+    for command in (
+        f"rm {DIRECTORY}/fix.sh /etc/cron.daily/fix",
+        "docker rm -f intruder",
+        "systemctl stop intruder-port",
+        "gpasswd -d nobody docker",
+        "sysctl -w net.ipv4.tcp_syncookies=1",
+        "sed -i /MaxAuthTries/d /etc/ssh/sshd_config",
+        "systemctl start logrotate.timer",
+        "systemctl unmask fstrim.timer",
+        "dpkg -i /root/drift-gone-2.0.deb /root/drift-back-2.0.deb",
+        "iptables -A INPUT -p tcp --dport 9998 -j DROP",
+        "chown root /etc/haproxy/haproxy.cfg",
+        f"docker update --memory 512m --memory-swap 512m --restart unless-stopped {CONTAINER}",
+        f"docker tag selfheal/{APP}-backend:last-good christmas-backend:1.0.0",
+    ):
+        host.check_output(command)
+
+
+def test_corrections_wait_for_a_deploy_that_goes_on(host: Any, check: Any) -> None:
+    host.check_output(
+        f"systemd-run --unit=deploying flock /run/selfheal/{APP}.lock -c 'touch /run/deploying; sleep 600'"
+    )
+    until(lambda: host.file("/run/deploying").exists)
+    code, report, shown = check(drift_correct=True, drift_policy=CORRECT)
+    host.check_output("systemctl stop deploying")
+    assert code == 2, shown
+    assert {one["decision"] for one in report["findings"]} == {"waits"}, shown
+    assert report["corrections"] == []
+
+
+def test_what_the_policy_wants_corrected_is_and_the_app_goes_on(host: Any, check: Any, lives: Any, leaks: Any) -> None:
+    before = lives()
+    ignored = {"object": "*/logrotate.d/*", "do": "ignore", "until": "2999-01-01", "because": "rotated elsewhere"}
+    code, report, shown = check(drift_correct=True, drift_policy=[ignored, *CORRECT])
+    wanted = {(one.role, one.object, one.what) for one in DRIFTS.values() if one.corrected}
+    assert named(report) == wanted, shown
+    decided = {one["object"]: one["decision"] for one in report["findings"]}
+    assert decided.pop(f"/etc/logrotate.d/selfheal-{APP}") == "ignored"
+    assert set(decided.values()) == {"corrected"}, shown
+    assert code == 0, shown
+    assert lives() == before, "the app was restarted, and no drift needed it"
+    code, report, shown = check(drift_correct=True, drift_policy=CORRECT)
+    assert [one["decision"] for one in report["findings"]] == ["corrected"]
+    code, report, shown = check()
+    assert (code, report["findings"]) == (0, []), shown
+    assert leaks("".join(path.read_text(errors="replace") for path in kept_files())) == []
+
+
+def kept_files() -> list[Path]:
+    """Whatever the checks have written on the controller."""
+    found = [path for path in FOLDER.rglob("*") if path.is_file()] + list(REPORTS.glob("*drift*.*"))
+    assert len(found) > 100, "the events of the runs are not where they are looked for"
+    return found
+
+
+def test_the_log_is_a_chain(play: Any) -> None:
+    entries = [json.loads(line) for line in (FOLDER / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {"found", "changed", "corrected", "went away", "accepted", "checked"} <= {one["event"] for one in entries}
+    command = ["selfheal-drift", "--folder", str(FOLDER)]
+    environment = {**os.environ, "PATH": f"{REPOSITORY}/tools:{os.environ['PATH']}"}
+
+    def verify() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, "verify"], env=environment, text=True, capture_output=True, check=False)
+
+    assert verify().returncode == 0, verify().stderr
+    path = FOLDER / "events.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"went away"', b'"went  away"', 1))
+    assert verify().returncode == 1
+    path.write_bytes(whole)
