@@ -27,9 +27,10 @@ def empty() -> dict[str, Any]:
     """The state of a controller that has not checked yet.
 
     {findings: {id: {first_seen, last_seen, there, corrected: [epoch s]}}, baseline: {host: {mark: value}}, history: [of
-    the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event log}
+    the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event log, checked: {host: {app,
+    time}} of every host that was to be compared, 0 for never}
     """
-    return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": ""}
+    return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
 
 
 def load(folder: str) -> dict[str, Any]:
@@ -38,10 +39,13 @@ def load(folder: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as stream:
             found = json.load(stream)
-        return {key: type(default)(found[key]) for key, default in empty().items()}
+        known = {key: found.get(key, default) for key, default in empty().items()}
+        if any(type(known[key]) is not type(default) for key, default in empty().items()):
+            raise TypeError(FILE)
+        return known
     except FileNotFoundError:
         return empty()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StateError(
             f"{path} cannot be read ({type(error).__name__}): move it away; since when a drift is there, and how the hosts "
             "were when they were accepted, is then begun anew"
@@ -52,6 +56,13 @@ def save(folder: str, state: Mapping[str, Any]) -> None:
     """Write the state. Raises OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     atomic_write(os.path.join(folder, FILE), (json.dumps(state, sort_keys=True) + "\n").encode())
+
+
+def compared(state: dict[str, Any], hosts: Iterable[str], apps: Mapping[str, str], now: float) -> None:
+    """Note which hosts were compared; of the others, when they were last."""
+    for host in hosts:
+        before = state["checked"].get(host, {"app": "", "time": 0.0})
+        state["checked"][host] = {"app": apps[host], "time": now} if host in apps else before
 
 
 def corrected(state: Mapping[str, Any], now: float) -> dict[str, int]:

@@ -46,11 +46,13 @@ def render_containers(apps: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
 def render_drift(report: Mapping[str, Any]) -> str:
     """Return the metrics of a drift check: for each host that was compared, when, and how many drifts it has.
 
-    What is ignored on purpose is not counted, nor what was corrected. A host that could not be compared has no sample: then
-    its time does not go on, which is what the alert DriftNotChecked waits for.
+    What is ignored on purpose is not counted, nor what was corrected. `target` is the host that was compared: `host` is, in
+    Prometheus, the one that tells. The time of a host that could not be compared does not go on, for DriftNotChecked to tell.
     """
-    apps = report["apps"]
-    checked = [f"{{{_labels({'app': apps[host], 'host': host})}}} {_number(report['time'])}" for host in report["compared"]]
+    known = report["checked"]
+    checked = [
+        f"{{{_labels({'app': one['app'], 'target': host})}}} {_number(one['time'])}" for host, one in sorted(known.items())
+    ]
     found = []
     for host in report["compared"]:
         for severity in ("security", "availability", "cosmetic"):
@@ -58,7 +60,7 @@ def render_drift(report: Mapping[str, Any]) -> str:
                 one["host"] == host and one["severity"] == severity and one["decision"] not in ("ignored", "corrected")
                 for one in report["findings"]
             )
-            labels = _labels({"app": apps[host], "host": host, "severity": severity})
+            labels = _labels({"app": known[host]["app"], "target": host, "severity": severity})
             found.append(f"selfheal_drift_found{{{labels}}} {count}")
     name = "selfheal_drift_last_check_timestamp_seconds"
     lines = [f"# HELP {name} When the host was compared last.", f"# TYPE {name} gauge"]

@@ -117,6 +117,8 @@ def _check(how: How) -> dict[str, Any]:
         {host: drift_policy.is_open(windows[host], local.tm_wday, local.tm_hour * 60 + local.tm_min) for host in windows},
     )
     compared = [host for host in hosts if not any(one["host"] in (host, "") for one in seen.troubles)]
+    apps = {host: str(seen.facts[host]["app"]) for host in compared if host in seen.facts}
+    drift_memory.compared(state, hosts, apps, begun)
     gone = drift_memory.remember(state, findings, compared, begun)
     notes = _notes(seen, broken)
     marks = {host: facts["marks"] for host, facts in seen.facts.items()}
@@ -134,7 +136,7 @@ def _check(how: How) -> dict[str, Any]:
         "seconds": round(time.monotonic() - clock, 1),
         "hosts": hosts,
         "compared": compared,
-        "apps": {host: str(facts["app"]) for host, facts in seen.facts.items()},
+        "checked": state["checked"],
         "findings": findings,
         "troubles": seen.troubles,
         "gone": gone,
