@@ -25,7 +25,12 @@ SPEC: dict[str, dict[str, Any]] = {
 }
 
 # What is handed on: how the command line calls it, and how Ansible does.
-MANY = (("-i", "inventory"), ("-e", "extra_vars"), ("--vault-id", "vault_ids"), ("--vault-password-file", "vault_password_files"))
+MANY = (
+    ("-i", "inventory"),
+    ("-e", "extra_vars"),
+    ("--vault-id", "vault_ids"),
+    ("--vault-password-file", "vault_password_files"),
+)
 ONE = (
     ("--user", "remote_user"),
     ("--private-key", "private_key_file"),
@@ -38,7 +43,11 @@ ONE = (
     ("--ssh-common-args", "ssh_common_args"),
     ("--ssh-extra-args", "ssh_extra_args"),
 )
-ASKED = (("ask_pass", "--connection-password-file"), ("become_ask_pass", "--become-password-file"), ("ask_vault_pass", "--vault-password-file"))
+ASKED = (
+    ("ask_pass", "--connection-password-file"),
+    ("become_ask_pass", "--become-password-file"),
+    ("ask_vault_pass", "--vault-password-file"),
+)
 
 
 def options() -> list[str]:

@@ -55,7 +55,7 @@ def verify(path: str) -> Verdict:
         try:
             entry = json.loads(line)
             told = entry.pop("hash")
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return Verdict(number, head, f"line {number + 1} is no entry: a write that was cut off, or a change by hand")
         if entry.get("before") != head:
             return Verdict(number, head, f"line {number + 1} does not follow line {number}: one was taken out, or put in")

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The command `selfheal-drift` on a controller: run a check as the timer does, read the event log, prove that it is whole."""
+"""The command `selfheal-drift` of a controller: check as the timer does, read the event log, prove that it is whole."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ BROKEN = 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what is asked, say it, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="selfheal-drift", description="Drift of the hosts that this machine watches over.")
+    parser = argparse.ArgumentParser(
+        prog="selfheal-drift", description="Drift of the hosts that this machine watches over."
+    )
     parser.add_argument("--folder", default=FOLDER, help=f"where state and log are kept ({FOLDER})")
     parser.add_argument("--config", default=CONFIG, help=f"how to check ({CONFIG})")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="check now, as the timer does; exit code 0 no drift, 2 drift, else it could not tell")
+    commands.add_parser(
+        "run", help="check now, as the timer does; exit code 0 no drift, 2 drift, else it could not tell"
+    )
     log = commands.add_parser("log", help="who changed what, and when")
     log.add_argument("--host", default="", help="of this host alone")
     log.add_argument("--event", default="", help="found, corrected, accepted, ...")

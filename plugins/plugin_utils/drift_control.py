@@ -1,10 +1,10 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A drift check from its beginning to its report, on the controller: by hand (the action `drift`) and from the timer alike.
+"""A drift check from its beginning to its report, on the controller: by hand (the action `drift`) and from the timer.
 
-The roles run in a process of their own, through ansible-runner, always with --check: a playbook cannot put itself into check
-mode, and roles ask `ansible_check_mode`, which only the command line sets. What they say comes as ansible-runner's events;
-nothing that is printed is read but to say why a run broke off.
+The roles run in a process of their own, through ansible-runner, always with --check: a playbook cannot put itself into
+check mode, and roles ask `ansible_check_mode`, which only the command line sets. What they say comes as
+ansible-runner's events; nothing that is printed is read but to say why a run broke off.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
@@ -42,11 +43,11 @@ class DriftError(Exception):
 
 
 class How(NamedTuple):
-    """How to check. `options`: what ansible-playbook is told, `-i` and the like; `folder`: where state, log and artifacts are
-    kept; `reports`: where reports are written; `playbooks`: the collection's; `metrics`: node_exporter's folder or "".
+    """How to check. `options`: what ansible-playbook is told, `-i` and the like; `folder`: where state, log and
+    artifacts are kept; `reports`: where reports are written; `playbooks`: the collection's; `metrics`: a folder or "".
 
-    `correct`: whether what the policy wants corrected is; `accept`: whether the hosts are accepted as they are; `by`: who
-    asked; `say` is told each step; `seconds` is what one run may take.
+    `correct`: whether what the policy wants corrected is; `accept`: whether the hosts are accepted as they are; `by`:
+    who asked; `say` is told each step; `seconds` is what one run may take.
     """
 
     options: Sequence[str]
@@ -59,12 +60,12 @@ class How(NamedTuple):
     accept: bool = False
     by: str = ""
     seconds: int = 1800
-    environment: dict[str, str] = {}
+    environment: Mapping[str, str] = MappingProxyType({})
     say: Callable[[str], None] = lambda _text: None
 
 
 class Ran(NamedTuple):
-    """One run of a playbook: its events, how ansible-runner calls its end, and what was printed that belongs to no task."""
+    """A run of a playbook: its events, what ansible-runner calls its end, and what was printed and is of no task."""
 
     events: list[dict[str, Any]]
     status: str
@@ -72,15 +73,15 @@ class Ran(NamedTuple):
 
 
 def check(how: How) -> dict[str, Any]:
-    """Compare, decide, correct when asked to, remember and report. Raises DriftError; whatever else goes wrong is told in
-    the report as what it is, never as "no drift".
+    """Compare, decide, correct when asked to, remember and report. Raises DriftError; whatever else goes wrong is told
+    in the report as what it is, never as "no drift".
     """
     try:
-        import ansible_runner  # noqa: F401, PLC0415  # told here, in words, where it is missing
+        import ansible_runner  # noqa: F401  # told here, in words, where it is missing
     except ImportError:
         raise DriftError(
-            "ansible-runner is missing on this machine: run make setup, or install it with pip into the environment that "
-            "holds Ansible"
+            "ansible-runner is missing on this machine: run make setup, or install it with pip into the environment "
+            "that holds Ansible"
         ) from None
     try:
         os.makedirs(how.folder, mode=0o700, exist_ok=True)
@@ -114,7 +115,10 @@ def _check(how: How) -> dict[str, Any]:
         seen.facts,
         drift_memory.corrected(state, begun),
         datetime.date.fromtimestamp(begun),
-        {host: drift_policy.is_open(windows[host], local.tm_wday, local.tm_hour * 60 + local.tm_min) for host in windows},
+        {
+            host: drift_policy.is_open(windows[host], local.tm_wday, local.tm_hour * 60 + local.tm_min)
+            for host in windows
+        },
     )
     compared = [host for host in hosts if not any(one["host"] in (host, "") for one in seen.troubles)]
     apps = {host: str(seen.facts[host]["app"]) for host in compared if host in seen.facts}
@@ -241,7 +245,7 @@ def _policies(seen: drift.Seen) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
     """Run one of the collection's playbooks."""
-    import ansible_runner  # noqa: PLC0415  # see check
+    import ansible_runner
 
     events: list[dict[str, Any]] = []
     printed: list[str] = []
@@ -265,7 +269,11 @@ def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
             project_dir=os.path.dirname(how.playbooks),
             playbook=os.path.join(how.playbooks, playbook),
             cmdline=shlex.join([*how.options, *words]),
-            envvars={**how.environment, "ANSIBLE_NOCOLOR": "1", "PATH": f"{folder}:{os.environ.get('PATH', os.defpath)}"},
+            envvars={
+                **how.environment,
+                "ANSIBLE_NOCOLOR": "1",
+                "PATH": f"{folder}:{os.environ.get('PATH', os.defpath)}",
+            },
             settings={"job_timeout": how.seconds, "suppress_ansible_output": True},
             event_handler=take,
             status_handler=told,
@@ -313,7 +321,8 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
             ran = _run(how, "site.yml", words)
             seen = drift.gather(ran.events)
             entries += [
-                _entry(how, time.time(), "changed", host, f"{one['role']}: {one['object']} ({one['what']})") for one in seen.findings
+                _entry(how, time.time(), "changed", host, f"{one['role']}: {one['object']} ({one['what']})")
+                for one in seen.findings
             ]
             if seen.troubles or not seen.ended:
                 problem = "; ".join(one["what"] for one in seen.troubles) or f"the run broke off ({ran.status})"
@@ -328,7 +337,9 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
             else:
                 one["decision"], one["because"] = "failed", problem or "it is still there after its role has run"
         left = [one for one in mine if one["decision"] == "failed"]
-        what = f"{len(mine) - len(left)} of {len(mine)} corrected by {', '.join(roles)}{f': {problem}' if problem else ''}"
+        what = (
+            f"{len(mine) - len(left)} of {len(mine)} corrected by {', '.join(roles)}{f': {problem}' if problem else ''}"
+        )
         done.append({"host": host, "roles": roles, "ok": not left, "what": what})
         entries.append(_entry(how, time.time(), "corrected" if not left else "not corrected", host, what))
         stopped = host if left else ""

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Somebody changes a healthy host by hand, in many ways at once. Each of them is found and named, and nothing else; what the
+"""Somebody changes a healthy host by hand, in many ways at once. Each is found and named, and nothing else; what the
 policy wants corrected is, and the app is not restarted for it. The tests build on each other, in order.
 """
 
@@ -29,7 +29,8 @@ ROUNDS = int(os.environ.get("SELFHEAL_DRIFT_ROUNDS", "10"))
 # A package of which there is an older version, and nobody needs it.
 PACKAGE = """
 set -e; cd $(mktemp -d); for version in 1.0 2.0; do mkdir -p probe/DEBIAN
-printf 'Package: %s\\nVersion: %s\\nArchitecture: all\\nMaintainer: nobody <nobody@example.com>\\nDescription: a test\\n' \
+printf 'Package: %s\\nVersion: %s\\nArchitecture: all\\nMaintainer: nobody <nobody@example.com>\\nDescription: a
+test\\n' \
     NAME $version > probe/DEBIAN/control
 dpkg-deb --build probe /root/NAME-$version.deb; done; dpkg -i /root/NAME-2.0.deb
 """
@@ -74,7 +75,7 @@ DRIFTS = {
         *("compose_app", "compose.hardened.yaml", "content", True),
     ),
     "a key of the engine": Drift(
-        "sed -i 's/\"max-size\": \"10m\"/\"max-size\": \"900m\"/' /etc/docker/daemon.json",
+        'sed -i \'s/"max-size": "10m"/"max-size": "900m"/\' /etc/docker/daemon.json',
         *("docker_engine", "/etc/docker/daemon.json", "content", True),
     ),
     "the watcher's timer is disabled": Drift(
@@ -97,7 +98,10 @@ DRIFTS = {
         f"docker update --restart no {CONTAINER}", "compose_app", f"container {CONTAINER}", "restart"
     ),
     "another image under the name": Drift(
-        "docker tag selfheal-lab/python:latest christmas-backend:1.0.0", "compose_app", "image christmas-backend:1.0.0", "tag"
+        "docker tag selfheal-lab/python:latest christmas-backend:1.0.0",
+        "compose_app",
+        "image christmas-backend:1.0.0",
+        "tag",
     ),
     "a container that compose does not know": Drift(
         "docker run -d --name intruder --network none selfheal-lab/python:latest sleep 9999",
@@ -107,25 +111,18 @@ DRIFTS = {
         "systemd-run --unit=intruder-port python3 -m http.server 9999 --bind 0.0.0.0", "host", "listens 9999", "listens"
     ),
     "a user may use Docker": Drift("usermod -aG docker nobody", "host", "group docker", "group"),
-    "cron": Drift(
-        f"echo 'sh {DIRECTORY}/fix.sh' > /etc/cron.daily/fix", "host", "cron /etc/cron.daily/fix", "cron"
-    ),
-    "sysctl": Drift(
-        "sysctl -w net.ipv4.tcp_syncookies=0", "host", "sysctl net.ipv4.tcp_syncookies", "sysctl"
-    ),
-    "an option of sshd": Drift(
-        "echo 'MaxAuthTries 20' >> /etc/ssh/sshd_config", "host", "sshd maxauthtries", "sshd"
-    ),
+    "cron": Drift(f"echo 'sh {DIRECTORY}/fix.sh' > /etc/cron.daily/fix", "host", "cron /etc/cron.daily/fix", "cron"),
+    "sysctl": Drift("sysctl -w net.ipv4.tcp_syncookies=0", "host", "sysctl net.ipv4.tcp_syncookies", "sysctl"),
+    "an option of sshd": Drift("echo 'MaxAuthTries 20' >> /etc/ssh/sshd_config", "host", "sshd maxauthtries", "sshd"),
     "a timer is stopped": Drift("systemctl stop logrotate.timer", "host", "logrotate.timer", "timer"),
-    "a unit is masked": Drift(
-        "systemctl mask fstrim.timer", "host", "fstrim.timer", "unit"
-    ),
+    "a unit is masked": Drift("systemctl mask fstrim.timer", "host", "fstrim.timer", "unit"),
     "a package is removed": Drift("dpkg -P drift-gone", "host", "package drift-gone", "package"),
-    "a package is downgraded": Drift(
-        "dpkg -i /root/drift-back-1.0.deb", "host", "package drift-back", "package"
-    ),
+    "a package is downgraded": Drift("dpkg -i /root/drift-back-1.0.deb", "host", "package drift-back", "package"),
     "a firewall rule is gone": Drift(
-        "iptables -D INPUT -p tcp --dport 9998 -j DROP", "host", "firewall -A INPUT -p tcp -m tcp --dport 9998 -j DROP", "firewall"
+        "iptables -D INPUT -p tcp --dport 9998 -j DROP",
+        "host",
+        "firewall -A INPUT -p tcp -m tcp --dport 9998 -j DROP",
+        "firewall",
     ),
     "a file has another owner": Drift(
         "chown nobody /etc/haproxy/haproxy.cfg", "host", "/etc/haproxy/haproxy.cfg", "owner"
