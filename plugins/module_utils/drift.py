@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Drift: what a run in check mode, and the host itself, say is made into findings. Pure.
 
-What is meant is what the roles say: a run of site.yml in check mode tells it, in the events of ansible-runner. What no role
-speaks of is compared with how the host was when it was last accepted (its marks), and containers with their release.
+What is meant is what the roles say: a run of site.yml in check mode tells it, in the events of ansible-runner. What no
+role speaks of is compared with how the host was when it was last accepted (its marks), and containers with their
+release.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ SHOWN, WIDTH = 4, 160
 
 
 class Seen(NamedTuple):
-    """What the events of a run say. `facts` by host, as `drift_host.read` has them; `troubles` are {host, role, what}: what
-    could not be compared. `ended` is whether the run came to its end.
+    """What the events of a run say. `facts` by host, as `drift_host.read` has them; `troubles` are {host, role, what}:
+    what could not be compared. `ended` is whether the run came to its end.
     """
 
     findings: list[Finding]
@@ -272,11 +273,13 @@ def _shown(key: str, value: Any) -> str:
 def _images(facts: Mapping[str, Any]) -> Iterator[Finding]:
     for service, one in sorted(facts["images"].items()):
         if one["id"] != one["wanted"]:
-            yield _one(f"image {one['name']}", "tag", _short(one["id"]) or GONE, f"{_short(one['wanted'])} of {service}")
+            yield _one(
+                f"image {one['name']}", "tag", _short(one["id"]) or GONE, f"{_short(one['wanted'])} of {service}"
+            )
 
 
-# By the first word of a mark: how a difference counts. `both` is any difference, `new` what was not there, `lost` what was
-# there and is not, or is another. An upgrade is no drift; a package that went back is.
+# By the first word of a mark: how a difference counts. `both` is any difference, `new` what was not there, `lost` what
+# was there and is not, or is another. An upgrade is no drift; a package that went back is.
 _WATCHED = {
     "package": "package",
     "group": "both",
@@ -293,25 +296,28 @@ _WATCHED = {
 
 
 def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Finding]:
-    if not baseline:
-        return
-    for key in sorted({*marks, *baseline}):
+    for key in sorted({*marks, *baseline}) if baseline else ():
         is_, should = marks.get(key), baseline.get(key)
         kind, _, name = key.partition(" ")
-        how = _WATCHED.get(kind, "")
-        if is_ == should or not how:
-            continue
-        if how == "package":
-            if is_ is not None and (should is None or not _older(is_, should)):
-                continue
-        elif how == "new" and should is not None or how == "lost" and should is None:
-            continue
-        # What is new where the roles write is theirs: a run of site.yml since may have brought it.
-        elif kind == "file" and (is_ is None or (should is None and not name.startswith(_NOBODYS))):
-            continue
-        shown = name if kind in ("file", "unit", "timer") else key
-        what = {"file": "owner"}.get(kind, kind)
-        yield {**_one(shown, what, is_ or GONE, should or GONE), "role": "host"}
+        if is_ != should and _counts(kind, name, is_, should):
+            what = {"file": "owner"}.get(kind, kind)
+            shown = name if kind in ("file", "unit", "timer") else key
+            yield {**_one(shown, what, is_ or GONE, should or GONE), "role": "host"}
+
+
+def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
+    """Whether a mark that differs is a drift."""
+    how = _WATCHED.get(kind)
+    if how == "package":
+        return should is not None and (is_ is None or _older(is_, should))
+    if how == "new":
+        return should is None
+    if how == "lost":
+        return should is not None
+    # What is new where the roles write is theirs: a run of site.yml since may have brought it.
+    if kind == "file" and (is_ is None or should is None):
+        return is_ is not None and name.startswith(_NOBODYS)
+    return how == "both"
 
 
 _NOBODYS = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
@@ -351,11 +357,15 @@ def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) 
         same.append(one)
     settled = [one for same in kept.values() for one in same]
     # A deploy would put right what has its own finding already.
-    of_the_app = {one["host"] for one in settled if one["role"] in ("app_env", "compose_app") and one["what"] != "deployment"}
+    of_the_app = {
+        one["host"] for one in settled if one["role"] in ("app_env", "compose_app") and one["what"] != "deployment"
+    }
     settled = [one for one in settled if one["what"] != "deployment" or one["host"] not in of_the_app]
     for one in settled:
         host = facts.get(one["host"], {})
-        path = one["object"] if one["object"].startswith("/") else posixpath.join(host.get("directory", ""), one["object"])
+        path = (
+            one["object"] if one["object"].startswith("/") else posixpath.join(host.get("directory", ""), one["object"])
+        )
         file = host.get("files", {}).get(path.partition(" ")[0], {})
         one["app"] = host.get("app", "")
         if one["is"] in _VAGUE and one["what"] in ("mode", "owner") and file:
@@ -401,13 +411,16 @@ _GRAVE: tuple[tuple[str, str, str, str], ...] = (
 def severity(one: Mapping[str, Any]) -> str:
     """How grave a finding is: security, availability or cosmetic."""
     for role, what, object_, grave in _GRAVE:
-        if all(fnmatch.fnmatchcase(one[key], pattern) for key, pattern in (("role", role), ("what", what), ("object", object_))):
+        if all(
+            fnmatch.fnmatchcase(one[key], pattern)
+            for key, pattern in (("role", role), ("what", what), ("object", object_))
+        ):
             return grave
     return "availability"
 
 
 _KEYED = re.compile(r"(?i)((?:password|passwd|secret|token|api_?key|private|credential)[\w-]*[\"']?\s*[:=]\s*)(\S.*)")
-_LONG = re.compile(r"(?<![\w/.-])(?=[\w+=.-]*[0-9])(?=[\w+=.-]*[A-Za-z])[A-Za-z0-9+=_.-]{24,}(?![\w/])")
+_LONG = re.compile(r"(?<![\w/.-])(?=[\w+=.-]*[0-9])(?=[\w+=.-]*[A-Za-z])[A-Za-z0-9+=_.-]{20,}(?![\w/])")
 
 
 def masked(text: str) -> str:

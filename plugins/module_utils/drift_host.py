@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a host says of itself for a drift check: containers beside their release, and the marks of what no role speaks of.
+"""What a host says of itself for a drift check: containers beside their release, and marks of what no role speaks of.
 
-One mark is one thing that is compared with how it was when the host was accepted: `package haproxy` → its version. Nothing
-here holds a secret: values of an env are fingerprints, and of files there are mode and owner.
+One mark is one thing that is compared with how it was when the host was accepted: `package haproxy` → its version.
+Nothing here holds a secret: values of an env are fingerprints, and of files there are mode and owner.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ SECONDS = 10.0
 
 # Where the files lie that the roles write, or that decide who may do what.
 FOLDERS = (
-    *("/etc/docker", "/etc/haproxy", "/etc/logrotate.d", "/etc/selfheal", "/etc/systemd/system", "/etc/systemd/journald.conf.d"),
+    *(
+        "/etc/docker",
+        "/etc/haproxy",
+        "/etc/logrotate.d",
+        "/etc/selfheal",
+        "/etc/systemd/system",
+        "/etc/systemd/journald.conf.d",
+    ),
     *("/etc/prometheus", "/etc/ssh", "/etc/sudoers.d", "/etc/sysctl.d", "/usr/local/bin", "/usr/local/sbin"),
     "/usr/local/lib/selfheal",
 )
@@ -37,8 +44,17 @@ GROUPS = ("docker", "sudo", "adm")
 SYSCTL = (
     *("kernel/randomize_va_space", "kernel/dmesg_restrict", "kernel/kptr_restrict", "kernel/unprivileged_userns_clone"),
     *("net/core/somaxconn", "net/ipv4/ip_forward", "net/ipv4/tcp_syncookies", "net/ipv4/ip_unprivileged_port_start"),
-    *("net/ipv4/tcp_fin_timeout", "net/ipv4/tcp_keepalive_time", "net/ipv4/ip_local_port_range", "net/ipv4/tcp_tw_reuse"),
-    *("net/ipv4/icmp_echo_ignore_broadcasts", "net/ipv4/conf/all/accept_redirects", "net/ipv4/conf/all/accept_source_route"),
+    *(
+        "net/ipv4/tcp_fin_timeout",
+        "net/ipv4/tcp_keepalive_time",
+        "net/ipv4/ip_local_port_range",
+        "net/ipv4/tcp_tw_reuse",
+    ),
+    *(
+        "net/ipv4/icmp_echo_ignore_broadcasts",
+        "net/ipv4/conf/all/accept_redirects",
+        "net/ipv4/conf/all/accept_source_route",
+    ),
     *("net/ipv4/conf/all/send_redirects", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter"),
     *("net/ipv6/conf/all/accept_redirects", "net/ipv6/conf/all/disable_ipv6", "fs/protected_hardlinks"),
     *("fs/protected_symlinks", "fs/suid_dumpable", "vm/overcommit_memory", "vm/swappiness"),
@@ -93,7 +109,7 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
 
 
 def _meant(app: App, good: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    """By service: what its containers are to be. The env is that of the release, as long as its fingerprints are kept."""
+    """By service: what its containers are to be. The env is the release's, as long as its fingerprints are kept."""
     kept = [one for one in env_store.versions(app.history) if one["fingerprint"] == good["env"]]
     marks = kept[0]["variables"] if kept else {}
     found = {}
@@ -116,7 +132,8 @@ def _meant(app: App, good: Mapping[str, Any], model: Mapping[str, Any]) -> dict[
 
 
 def _port(spec: Mapping[str, Any]) -> str:
-    return f"{spec.get('host_ip') or '*'}:{spec.get('published') or ''}->{spec.get('target')}/{spec.get('protocol', 'tcp')}"
+    inside = f"{spec.get('target')}/{spec.get('protocol', 'tcp')}"
+    return f"{spec.get('host_ip') or '*'}:{spec.get('published') or ''}->{inside}"
 
 
 def _container(document: Mapping[str, Any], app: App) -> dict[str, Any]:
@@ -167,7 +184,9 @@ def _project(app: App, documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if relative == ".":
             folders[:] = [one for one in folders if one != "releases"]
             names = [one for one in names if one not in _OURS and not one.endswith(".replaced")]
-        yield from (os.path.normpath(os.path.join(relative, one)) for one in names if os.path.join(folder, one) not in mounted)
+        yield from (
+            os.path.normpath(os.path.join(relative, one)) for one in names if os.path.join(folder, one) not in mounted
+        )
 
 
 # The order of the last two is that in which Compose merges them.
@@ -186,7 +205,9 @@ def _ask(problems: list[str], *argv: str, quiet: bool = False) -> str:
 
 
 def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: list[str]) -> Iterator[tuple[str, str]]:
-    for line in _ask(problems, "dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n").splitlines():
+    for line in _ask(
+        problems, "dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n"
+    ).splitlines():
         status, name, version = (*line.split(), "", "", "")[:3]
         if status == "installed":
             yield f"package {name}", version
@@ -224,7 +245,9 @@ def _units(problems: list[str]) -> Iterator[tuple[str, str]]:
         name, now = (*line.split(), "", "")[:2]
         if now in ("enabled", "masked", "disabled") and "@" not in name:
             yield f"unit {name}", now
-    for line in _ask(problems, "systemctl", "list-units", "--no-legend", "--plain", "--type=timer", "--state=active").splitlines():
+    for line in _ask(
+        problems, "systemctl", "list-units", "--no-legend", "--plain", "--type=timer", "--state=active"
+    ).splitlines():
         yield f"timer {line.split()[0]}", "active"
 
 

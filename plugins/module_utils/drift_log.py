@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Who changed what, and when: an append-only log of JSON lines, each of which holds the hash of the one before.
 
-A line that was changed, taken out or put in breaks the chain from there on. What a chain alone cannot tell is a cut at its
-end, so the hash of its head stands in every report.
+A line that was changed, taken out or put in breaks the chain from there on. What a chain alone cannot tell is a cut at
+its end, so the hash of its head stands in every report.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FIRST = "0" * 64
 
 
 class Verdict(NamedTuple):
-    """Whether a log is whole: how many lines are, the hash of the last one, and what is wrong with the first that is not."""
+    """Whether a log is whole: how many lines are, the hash of the last of them, what is wrong with the first other."""
 
     lines: int
     head: str
@@ -56,9 +56,13 @@ def verify(path: str) -> Verdict:
             entry = json.loads(line)
             told = entry.pop("hash")
         except (ValueError, KeyError, TypeError, AttributeError):
-            return Verdict(number, head, f"line {number + 1} is no entry: a write that was cut off, or a change by hand")
+            return Verdict(
+                number, head, f"line {number + 1} is no entry: a write that was cut off, or a change by hand"
+            )
         if entry.get("before") != head:
-            return Verdict(number, head, f"line {number + 1} does not follow line {number}: one was taken out, or put in")
+            return Verdict(
+                number, head, f"line {number + 1} does not follow line {number}: one was taken out, or put in"
+            )
         if _hash(entry) != told:
             return Verdict(number, head, f"line {number + 1} is not what was written")
         head, number = str(told), number + 1
@@ -68,8 +72,8 @@ def verify(path: str) -> Verdict:
 def append(path: str, entries: list[dict[str, Any]]) -> str:
     """Add entries to the log, on the disk when this returns; the hash of its head. Whoever calls holds the lock.
 
-    What a write that was killed has left at the end, a line without its end, is cut off first: it was never told to anybody.
-    Raises OSError.
+    What a write that was killed has left at the end, a line without its end, is cut off first: it was never told to
+    anybody. Raises OSError.
     """
     head = FIRST
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the controller remembers from one drift check to the next: since when a drift is there, how often it was corrected,
-how each host was when it was accepted, and the history of the checks. One file, replaced atomically.
+"""What the controller remembers from one drift check to the next: since when a drift is there, how often it was
+corrected, how each host was when it was accepted, and the history of the checks. One file, replaced atomically.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def empty() -> dict[str, Any]:
     """The state of a controller that has not checked yet.
 
     {findings: {id: {first_seen, last_seen, there, corrected: [epoch s]}}, baseline: {host: {mark: value}}, history: [of
-    the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event log, checked: {host: {app,
-    time}} of every host that was to be compared, 0 for never}
+    the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event log, checked: {host:
+    {app, time}} of every host that was to be compared, 0 for never}
     """
     return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
 
@@ -47,8 +47,8 @@ def load(folder: str) -> dict[str, Any]:
         return empty()
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StateError(
-            f"{path} cannot be read ({type(error).__name__}): move it away; since when a drift is there, and how the hosts "
-            "were when they were accepted, is then begun anew"
+            f"{path} cannot be read ({type(error).__name__}): move it away; since when a drift is there, and how the "
+            "hosts were when they were accepted, is then begun anew"
         ) from None
 
 
@@ -71,7 +71,7 @@ def corrected(state: Mapping[str, Any], now: float) -> dict[str, int]:
 
 
 def remember(state: dict[str, Any], findings: Iterable[dict[str, Any]], hosts: Iterable[str], now: float) -> list[str]:
-    """Write `first_seen` and `returns` into the findings, and what was found into the state; what has gone away, in words.
+    """Write `first_seen` and `returns` into the findings, and all into the state; what has gone away, in words.
 
     :arg hosts: those that were compared: of the others nothing is known.
     """

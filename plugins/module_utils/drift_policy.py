@@ -15,7 +15,16 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 OFTEN = 3
 """So often the same drift is corrected; when it is there again after that, a person has to look."""
 
-ROLES = ("docker_engine", "log_rotation", "load_balancer", "alerting", "watcher", "monitoring", "compose_app", "app_env")
+ROLES = (
+    "docker_engine",
+    "log_rotation",
+    "load_balancer",
+    "alerting",
+    "watcher",
+    "monitoring",
+    "compose_app",
+    "app_env",
+)
 """What can correct, and in which order: the env last, and the app with it only where the app itself has drifted."""
 
 _KEYS = ("role", "object", "host", "severity", "do", "until", "because")
@@ -47,7 +56,9 @@ def _entry(where: str, given: Any) -> dict[str, str]:
     entry = {key: str(given[key]).strip() for key in _KEYS if given.get(key) not in (None, "")}
     action = entry.get("do", "")
     if action not in ACTIONS:
-        raise PolicyError(f"{where}.do: {action or 'nothing'!r} is no way to treat drift. Fix: write {', '.join(ACTIONS)}")
+        raise PolicyError(
+            f"{where}.do: {action or 'nothing'!r} is no way to treat drift. Fix: write {', '.join(ACTIONS)}"
+        )
     if not {"role", "object", "host", "severity"} & set(entry):
         raise PolicyError(f"{where}: says not what it is about. Fix: give role or object, '*' for all")
     if action == "ignore":
@@ -71,7 +82,9 @@ def read_windows(given: Sequence[Any]) -> list[Window]:
         days = tuple(parts[1].split(",")) if parts and parts[1] else DAYS
         times = [int(parts[part]) for part in (2, 3, 4, 5)] if parts else []
         if not parts or set(days) - set(DAYS) or max(times[0], times[2]) > 23 or max(times[1], times[3]) > 59:
-            raise PolicyError(f'drift_windows[{number}]: {text!r} is no window. Fix: write "Sat,Sun 02:00-05:00" or "02:00-05:00"')
+            raise PolicyError(
+                f'drift_windows[{number}]: {text!r} is no window. Fix: write "Sat,Sun 02:00-05:00" or "02:00-05:00"'
+            )
         found.append(Window(days, times[0] * 60 + times[1], times[2] * 60 + times[3]))
     return found
 
@@ -129,8 +142,19 @@ def decide(
             one["decision"] = "correct"
 
 
-BY_HAND = ("added", "container", "cpus", "memory", "memory_reservation", "pids", "privileged", "ports", "restart", "tag")
-"""What a role's run leaves as it is: it deletes nothing that it did not bring, and a deploy compares files, not limits."""
+BY_HAND = (
+    "added",
+    "container",
+    "cpus",
+    "memory",
+    "memory_reservation",
+    "pids",
+    "privileged",
+    "ports",
+    "restart",
+    "tag",
+)
+"""What a role's run leaves as it is: it deletes nothing that it did not bring, and a deploy compares files only."""
 
 
 def _fits(entry: Mapping[str, str], one: Mapping[str, Any], today: datetime.date) -> bool:
@@ -156,7 +180,7 @@ def runs(roles: Sequence[str]) -> list[list[str]]:
 
 
 def builds(findings: Iterable[Mapping[str, Any]], host: str) -> bool:
-    """Whether correcting the app may build its image anew; putting the compose files back alone must not restart it."""
+    """Whether correcting the app may build its image anew: putting the compose files back must not restart it."""
     mine = [one for one in findings if one["host"] == host and one["role"] == "compose_app"]
     wanted = [one for one in mine if one["decision"] == "correct"]
     files = ("compose.yaml", "compose.hardened.yaml")

@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a drift check tells people: a table for the screen, Markdown, a page with the history, metrics. Pure.
 
-A report is {id, time (epoch s), seconds, hosts: [names], compared: [names], findings, troubles: [{host, role, what}], gone:
-[words], corrections: [{host, roles, ok, what}], accepted: [hosts], notes: [words], head (of the event log), exit}.
+A report is {id, time (epoch s), seconds, hosts: [names], compared: [names], findings, troubles: [{host, role, what}],
+gone: [words], corrections: [{host, roles, ok, what}], accepted: [hosts], notes: [words], head (of the event log),
+exit}.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def headline(report: Mapping[str, Any]) -> str:
     hosts = f"{len(report['hosts'])} host{'s' * (len(report['hosts']) != 1)}"
     counts = _counts(report["findings"])
     found = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items())) or "no drift"
-    drifts = f"{len(report['findings'])} drift{'s' * (len(report['findings']) != 1)} ({found})" if counts else "no drift"
+    drifts = (
+        f"{len(report['findings'])} drift{'s' * (len(report['findings']) != 1)} ({found})" if counts else "no drift"
+    )
     troubles = f", {len(report['troubles'])} could not be compared" if report["troubles"] else ""
     return f"{hosts} checked in {report['seconds']:.1f} s: {drifts}{troubles}"
 
@@ -67,7 +70,10 @@ def screen(report: Mapping[str, Any], where: str = "") -> str:
     if report["findings"]:
         lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     lines += [f"COULD NOT TELL  {_about(one)}" for one in report["troubles"]]
-    lines += [f"{'corrected' if one['ok'] else 'NOT CORRECTED'}: {one['host']}: {one['what']}" for one in report["corrections"]]
+    lines += [
+        f"{'corrected' if one['ok'] else 'NOT CORRECTED'}: {one['host']}: {one['what']}"
+        for one in report["corrections"]
+    ]
     lines += [f"went away: {one}" for one in report["gone"]]
     lines += report["notes"]
     return "\n".join([*lines, *([f"Report: {where}"] if where else [])])
@@ -110,9 +116,10 @@ def markdown(report: Mapping[str, Any]) -> str:
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }
-.security { color: #b00020; font-weight: 600; } .availability { color: #a05a00; } .cosmetic { color: #666; }
-.bar { display: inline-block; height: .8rem; background: #b00020; } .good { background: #2e7d32; } .meant { background: #999; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #ddd; overflow-wrap:
+anywhere; } .security { color: #b00020; font-weight: 600; } .availability { color: #a05a00; } .cosmetic { color: #666;
+} .bar { display: inline-block; height: .8rem; background: #b00020; } .good { background: #2e7d32; } .meant {
+background: #999; }
 @media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd; } th, td { border-color: #444; } }
 """
 

@@ -46,12 +46,14 @@ def render_containers(apps: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
 def render_drift(report: Mapping[str, Any]) -> str:
     """Return the metrics of a drift check: for each host that was compared, when, and how many drifts it has.
 
-    What is ignored on purpose is not counted, nor what was corrected. `target` is the host that was compared: `host` is, in
-    Prometheus, the one that tells. The time of a host that could not be compared does not go on, for DriftNotChecked to tell.
+    What is ignored on purpose is not counted, nor what was corrected. `target` is the host that was compared: `host`
+    is, in Prometheus, the one that tells. The time of a host that could not be compared does not go on, for
+    DriftNotChecked to tell.
     """
     known = report["checked"]
     checked = [
-        f"{{{_labels({'app': one['app'], 'target': host})}}} {_number(one['time'])}" for host, one in sorted(known.items())
+        f"{{{_labels({'app': one['app'], 'target': host})}}} {_number(one['time'])}"
+        for host, one in sorted(known.items())
     ]
     found = []
     for host in report["compared"]:

@@ -12,14 +12,11 @@ short_description: Compare hosts with what the playbooks say, and correct what t
 version_added: 0.1.0
 description:
   - Runs the roles of C(site.yml) in check mode, in a process of its own and with the inventory, the limit and the
-  passwords of
-    the play that it stands in. What they would change, and what no role speaks of, is the drift.
+    passwords of the play that it stands in. What they would change, and what no role speaks of, is the drift.
   - Writes a report as Markdown, JSON and a page with the history on the controller, and remembers there since when
-  each drift
-    is there.
+    each drift is there.
   - Fails when there is drift. When it could not tell, it ends as for a host that cannot be reached, so
-  C(ansible-playbook) ends
-    with 0 for no drift, 2 for drift and 4 when it could not tell.
+    C(ansible-playbook) ends with 0 for no drift, 2 for drift and 4 when it could not tell.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes

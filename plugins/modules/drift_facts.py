@@ -10,8 +10,7 @@ short_description: Read what a drift check needs and no role speaks of
 version_added: 0.1.0
 description:
   - Reads the containers of the host beside the release that should run, who may use Docker, what cron, sysctl, sshd,
-  the
-    units and the packages are like, the owners and modes of files, and who was logged in. Changes nothing.
+    the units and the packages are like, the owners and modes of files, and who was logged in. Changes nothing.
   - Values of an env come back as fingerprints.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
@@ -42,8 +41,7 @@ options:
     description:
       - What is to be done about which drift, the first entry that fits counts; handed back when it is sound.
       - Each entry has C(do) (V(report), V(correct) or V(ignore)), and C(role), C(object), C(host) or C(severity),
-      patterns with
-        C(*). V(ignore) needs C(until), a date, and C(because).
+        patterns with C(*). V(ignore) needs C(until), a date, and C(because).
     type: list
     elements: dict
     default: []

@@ -33,16 +33,20 @@ LAYERS: dict[str, set[str]] = {
     "formats": {"app", "dotenv", "files", "redact"},
     "read": {"balancer", "checks", "containers", "engine", "host", "kernel", "probe", "prober", "supabase", "web"},
     "decide": {
-        *("backing", "diagnosis", "hints", "ladder", "overlay", "placeholders", "promotion", "secret_rules"),
+        *("backing", "diagnosis", "drift", "drift_policy", "hints", "ladder", "overlay", "placeholders"),
+        *("promotion", "secret_rules"),
         *("services_table", "supabase_keys", "value_rules", "variable_table"),
     },
     "act": {"env_store", "host_files", "release", "remedies"},
-    "record": {"alerts", "drills", "incident", "metrics", "report", "state"},
+    "record": {
+        *("alerts", "drift_log", "drift_memory", "drift_report", "drills", "incident", "metrics", "report", "state"),
+    },
     "loop": {
         *(
             "agent_config",
             "compose_project",
             "deployment",
+            "drift_host",
             "image_archive",
             "observe",
             "recovery",

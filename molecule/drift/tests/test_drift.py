@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -298,3 +300,55 @@ def test_the_log_is_a_chain(play: Any) -> None:
     path.write_bytes(whole.replace(b'"went away"', b'"went  away"', 1))
     assert verify().returncode == 1
     path.write_bytes(whole)
+
+
+def test_a_controller_checks_on_a_schedule(host: Any, play: Any, leaks: Any) -> None:
+    """The host is its own controller: the timer's service finds a drift, and what it keeps holds no secret."""
+    wheels = REPOSITORY / ".lab" / "wheels"
+    version = host.check_output("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
+    fetch = [sys.executable, "-m", "pip", "download", "-q", "-d", str(wheels), "--only-binary=:all:"]
+    subprocess.run(
+        [*fetch, "--python-version", version, "-r", "requirements/controller.txt"], cwd=REPOSITORY, check=True
+    )
+    address = f"root@{host.backend.host.name}:/root/wheels/"
+    copy = ["rsync", "-r", "--delete", "-e", "ssh -F ../shared/ssh_config", f"{wheels}/", address]
+    subprocess.run(copy, check=True)
+
+    made = play("drift_control.yml")
+    assert made.returncode == 0, made.stdout
+    assert leaks(made.stdout) == []
+    again = play("drift_control.yml", "--check", "--diff")
+    assert f"{HOST} " in again.stdout
+    assert re.search(r"changed=0 .*failed=0", again.stdout), again.stdout
+    assert host.check_output("systemctl is-enabled selfheal-drift.timer") == "enabled"
+
+    # As the controller's baseline is taken, what it has itself brought is there already.
+    host.check_output("mkdir -p /var/lib/prometheus/node-exporter")
+    host.check_output("systemctl start selfheal-drift")
+    host.check_output(f"sed -i 's/^SUPABASE_SERVICE_KEY=.*/SUPABASE_SERVICE_KEY=placeholder/' {DIRECTORY}/.env")
+    host.check_output("systemctl start selfheal-drift")
+    shown = host.check_output("journalctl -u selfheal-drift --output=cat")
+    assert "1 host checked" in shown
+    assert f"{DIRECTORY}/.env SUPABASE_SERVICE_KEY (env)" in shown
+    told = host.check_output("cat /var/lib/prometheus/node-exporter/selfheal-drift.prom")
+    assert f'selfheal_drift_found{{app="{APP}",target="{HOST}",severity="security"}} 1' in told
+    assert "env SUPABASE_SERVICE_KEY" in host.check_output("selfheal-drift log --event found")
+    assert host.run("selfheal-drift verify").rc == 0
+
+    # The vault's password is another one, and then the disk of the state is full.
+    password = "/etc/selfheal-drift/credentials/vault-password"
+    host.check_output(f"cp {password} /root/kept; echo wrong > {password}")
+    assert host.run("systemctl start selfheal-drift").rc == 1
+    assert "COULD NOT TELL" in host.check_output("journalctl -u selfheal-drift --output=cat --lines=20")
+    host.check_output(f"cp /root/kept {password}")
+    host.check_output("mount -t tmpfs -o size=64k,uid=selfheal-drift,mode=700 none /var/lib/selfheal-drift")
+    assert host.run("systemctl start selfheal-drift").rc == 1
+    assert "disk is full" in host.check_output("journalctl -u selfheal-drift --output=cat --lines=20")
+    host.check_output("umount /var/lib/selfheal-drift")
+    host.check_output("systemctl start selfheal-drift")
+
+    kept = host.check_output(
+        "grep -rhE '' /var/lib/selfheal-drift /etc/selfheal-drift/config.json; journalctl --output=cat"
+    )
+    assert len(kept) > 100_000
+    assert leaks(kept) == []
