@@ -67,6 +67,13 @@ def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
     return Seen(findings, facts, told, ended)
 
 
+def is_telling(event: Mapping[str, Any]) -> bool:
+    """Whether an event is worth keeping: something differs, or went wrong, or came to its end."""
+    result = (event.get("event_data") or {}).get("res")
+    changed = isinstance(result, Mapping) and bool(result.get("changed"))
+    return changed or event.get("event") in ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats", "error")
+
+
 def _follows(data: Mapping[str, Any]) -> bool:
     """Whether this is what a drift would lead to: a handler's work."""
     return "/handlers/" in str(data.get("task_path"))
@@ -184,7 +191,7 @@ def _copied(result: Mapping[str, Any]) -> Iterator[Finding]:
         if not found:
             continue
         marks, path = found["what"], found["path"].partition(" -> ")[0]
-        where = posixpath.join(target, path) if target.startswith("/") else path
+        where = posixpath.normpath(posixpath.join(target, path)) if target.startswith("/") else path
         if marks == "*deleting":
             yield _one(where, "added", THERE, GONE)
         elif "+++" in marks:
