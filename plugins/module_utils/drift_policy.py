@@ -118,28 +118,47 @@ def decide(
     :arg corrected: how often each finding, by id, has been corrected lately.
     :arg in_window: by host, whether corrections may be made now.
     """
-    for one in findings:
+    known = list(findings)
+    for one in known:
         entry = next((entry for entry in policies.get(one["host"], ()) if _fits(entry, one, today)), None)
-        one["decision"], one["because"] = "report", entry["because"] if entry else ""
-        if entry is None or entry["do"] == "report":
-            continue
-        if entry["do"] == "ignore":
-            one["decision"], one["because"] = "ignored", f"until {entry['until']}: {entry['because']}"
-            continue
-        host = facts.get(one["host"], {})
-        if one["role"] not in ROLES or one["what"] in BY_HAND:
-            one["because"] = "no role corrects this: it is for a person"
-        elif corrected.get(one["id"], 0) >= OFTEN:
-            one["decision"] = "escalate"
-            one["because"] = f"corrected {corrected[one['id']]} times, and there again: find out who changes it"
-        elif host.get("incident"):
-            one["decision"], one["because"] = "waits", f"incident {host['incident']} is open"
-        elif host.get("busy"):
-            one["decision"], one["because"] = "waits", "a deploy or a recovery goes on"
-        elif not in_window.get(one["host"], True):
-            one["decision"], one["because"] = "waits", "outside the windows of drift_windows"
-        else:
-            one["decision"] = "correct"
+        one["decision"], one["because"] = _decision(
+            one, entry, facts.get(one["host"], {}), corrected.get(one["id"], 0), in_window.get(one["host"], True)
+        )
+    for one in known:
+        if one["decision"] == "correct":
+            # A role is run as a whole.
+            spared = next((other for other in known if _undone_along(one, other)), None)
+            if spared is not None:
+                one["decision"] = "report"
+                one["because"] = f"{one['role']} would also undo {spared['object']}, which is not to be corrected"
+
+
+def _decision(
+    one: Mapping[str, Any], entry: Mapping[str, str] | None, host: Mapping[str, Any], often: int, in_window: bool
+) -> tuple[str, str]:
+    """What is to be done about one finding by itself, and why."""
+    if entry is None or entry["do"] == "report":
+        return "report", entry["because"] if entry else ""
+    if entry["do"] == "ignore":
+        return "ignored", f"until {entry['until']}: {entry['because']}"
+    if one["role"] not in ROLES or one["what"] in BY_HAND:
+        return "report", "no role corrects this: it is for a person"
+    if often >= OFTEN:
+        return "escalate", f"corrected {often} times, and there again: find out who changes it"
+    if host.get("incident"):
+        return "waits", f"incident {host['incident']} is open"
+    if host.get("busy"):
+        return "waits", "a deploy or a recovery goes on"
+    if not in_window:
+        return "waits", "outside the windows of drift_windows"
+    return "correct", entry["because"]
+
+
+def _undone_along(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether correcting one finding would undo another that is to stay. A deploy takes the env with it."""
+    roles = (one["role"], "app_env") if one["role"] == "compose_app" else (one["role"],)
+    stays = other["decision"] in ("ignored", "report", "escalate") and other["what"] not in BY_HAND
+    return bool(stays and other["host"] == one["host"] and other["role"] in roles)
 
 
 BY_HAND = (

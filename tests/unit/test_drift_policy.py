@@ -117,6 +117,23 @@ def test_decisions(
     assert because in why
 
 
+def test_a_role_is_not_run_when_it_would_undo_what_is_to_stay() -> None:
+    kept, other = finding(id="2", object="/etc/kept"), finding()
+    by_hand = finding(id="3", object="/opt/shop/fix.sh", role="compose_app", what="added")
+    env, overlay = finding(id="4", role="app_env", object=".env KEY"), finding(id="5", role="compose_app")
+    ignored = {"object": "*kept", "do": "ignore", "until": "2999-01-01", "because": "agreed"}
+    found = [kept, other, by_hand, env, overlay]
+
+    def decide(*policy: dict[str, str]) -> list[str]:
+        entries = drift_policy.read_policy(policy)
+        drift_policy.decide(found, {"web1": entries}, {}, {}, TODAY, {})
+        return [one["decision"] for one in found]
+
+    assert decide(ignored, CORRECT) == ["ignored", "report", "report", "correct", "correct"]
+    assert "would also undo /etc/kept" in other["because"]
+    assert decide({"role": "app_env", "do": "report"}, CORRECT) == ["correct", "correct", "report", "report", "report"]
+
+
 def test_what_is_ignored_comes_back_when_its_time_is_over() -> None:
     def until(day: str) -> str:
         return decided(finding(), {"object": "/etc/*", "do": "ignore", "until": day, "because": "agreed"})[0]
