@@ -145,3 +145,8 @@ bench-deploy: setup engine ## good and bad deploys under load, and docker compos
 bench-backing: setup engine ## 200 clients on 20 connections of the database, and reads while the cache is stopped; shorter: ARGS="--rounds 1 --seconds 3"
 	@tools/venv .venv bench
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.backing $(ARGS)
+
+.PHONY: bench-drift
+bench-drift: setup engine ## drift checks of 1 to 8 lab hosts, and what a host costs; shorter: ARGS="--rounds 2 --hosts 2"
+	@tools/venv .venv bench
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.drift $(ARGS)

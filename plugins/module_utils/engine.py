@@ -132,9 +132,11 @@ def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
 def inspected(app: str, timeout: float = 5.0, path: str = "/var/run/docker.sock") -> list[dict[str, Any]]:
     """Return the `docker inspect` documents of an app's containers, asked for without a docker process.
 
+    :arg app: "" for all containers of this host.
     :raises EngineError: the engine does not answer, or not in time.
     """
-    filters = urllib.parse.quote(json.dumps({"label": [f"com.docker.compose.project={app}"]}))
+    wanted = {"label": [f"com.docker.compose.project={app}"]} if app else {}
+    filters = urllib.parse.quote(json.dumps(wanted))
     found = []
     try:
         for one in _ask(f"/containers/json?all=true&filters={filters}", timeout, path) or []:

@@ -43,6 +43,34 @@ def render_containers(apps: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_drift(report: Mapping[str, Any]) -> str:
+    """Return the metrics of a drift check: for each host that was compared, when, and how many drifts it has.
+
+    What is ignored on purpose is not counted, nor what was corrected. `target` is the host that was compared: `host`
+    is, in Prometheus, the one that tells. The time of a host that could not be compared does not go on, for
+    DriftNotChecked to tell.
+    """
+    known = report["checked"]
+    checked = [
+        f"{{{_labels({'app': one['app'], 'target': host})}}} {_number(one['time'])}"
+        for host, one in sorted(known.items())
+    ]
+    found = []
+    for host in report["compared"]:
+        for severity in ("security", "availability", "cosmetic"):
+            count = sum(
+                one["host"] == host and one["severity"] == severity and one["decision"] not in ("ignored", "corrected")
+                for one in report["findings"]
+            )
+            labels = _labels({"app": known[host]["app"], "target": host, "severity": severity})
+            found.append(f"selfheal_drift_found{{{labels}}} {count}")
+    name = "selfheal_drift_last_check_timestamp_seconds"
+    lines = [f"# HELP {name} When the host was compared last.", f"# TYPE {name} gauge"]
+    lines += [f"{name}{one}" for one in checked]
+    lines += ["# HELP selfheal_drift_found Drifts that are there.", "# TYPE selfheal_drift_found gauge", *found]
+    return "\n".join(lines) + "\n"
+
+
 _CONTAINER = (
     ("running", "gauge", "Whether it runs."),
     ("restarts_total", "counter", "How often the restart policy has started it again."),

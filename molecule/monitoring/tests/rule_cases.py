@@ -102,6 +102,12 @@ def starts(*times: int) -> dict[str, str]:
 
 def seen_until(values: str) -> dict[str, str]:
     return {f'up{{host="{HOST}",job="node"}}': values}
+def drift(severity: str, found: str) -> dict[str, str]:
+    return {f'selfheal_drift_found{{{OF},target="{HOST}",severity="{severity}"}}': found}
+
+
+def compared(values: str) -> dict[str, str]:
+    return {f'selfheal_drift_last_check_timestamp_seconds{{{OF},target="{HOST}"}}': values}
 
 
 OTHER_APP = {'probe_success{app="other",host="h",check="health"}': "0x90"}
@@ -149,6 +155,12 @@ ALERTS = [
     Case("ClockOff", "14m", 1, clock(-0.2, 1)),
     Case("ClockOff", "14m", 1, clock(0.0, 0)),
     Case("ClockOff", "14m", 0, clock(0.05, 1)),
+    Case("DriftFound", "2m", 1, drift("security", "2x90")),
+    Case("DriftFound", "2m", 0, drift("security", "0x90")),
+    Case("DriftFound", "2m", 0, drift("cosmetic", "2x90")),
+    Case("DriftNotChecked", "4h", 1, compared("0x300"), "1m"),
+    Case("DriftNotChecked", "4h", 0, compared("0x90 5400x300"), "1m"),
+    Case("DriftNotChecked", "4h", 0, up(node=1), "1m"),
     Case("HostDown", "3m", 1, up(node=0, containers=0)),
     Case("HostDown", "3m", 0, up(node=0, containers=1)),
     Case("TargetDown", "3m", 1, up(node=0, containers=1)),

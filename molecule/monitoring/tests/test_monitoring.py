@@ -112,7 +112,7 @@ def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
     assert {case.rule for case in rule_cases.ALERTS if not case.gives} == alerts
     assert {case.rule for case in rule_cases.RECORDS if case.gives} == records
     assert {case.rule for case in rule_cases.RECORDS if case.gives is None} == records
-    names = [f"{FOLDER}/rules-{APP}.yml", f"{FOLDER}/rules-host.yml"]
+    names = [f"{FOLDER}/rules-{part}.yml" for part in (APP, "host", "drift")]
     for step, document in rule_cases.documents(names).items():
         path = f"/run/rule-cases-{step}.yml"
         host.check_output(f"cat >{path} <<'END'\n{yaml.safe_dump(document)}END")
@@ -124,7 +124,7 @@ def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
 def test_the_tools_take_all_of_it(host: Any) -> None:
     for command in (
         "promtool check config /etc/prometheus/prometheus.yml",
-        f"promtool check rules {FOLDER}/rules-{APP}.yml {FOLDER}/rules-host.yml",
+        f"promtool check rules {FOLDER}/rules-{APP}.yml {FOLDER}/rules-host.yml {FOLDER}/rules-drift.yml",
         "amtool check-config /etc/prometheus/alertmanager.yml",
         f"{fetch('9417/metrics')} | promtool check metrics",
     ):

@@ -1,0 +1,99 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Who changed what, and when: an append-only log of JSON lines, each of which holds the hash of the one before.
+
+A line that was changed, taken out or put in breaks the chain from there on. What a chain alone cannot tell is a cut at
+its end, so the hash of its head stands in every report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+FIRST = "0" * 64
+
+
+class Verdict(NamedTuple):
+    """Whether a log is whole: how many lines are, the hash of the last of them, what is wrong with the first other."""
+
+    lines: int
+    head: str
+    problem: str
+
+
+def _hash(entry: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    if os.path.exists(path):
+        with open(path, "rb") as stream:
+            yield from stream
+
+
+def read(path: str) -> list[dict[str, Any]]:
+    """Every line that can be read; `verify` says whether they are what was written."""
+    found = []
+    for line in _lines(path):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found
+
+
+def verify(path: str) -> Verdict:
+    """Follow the chain from its beginning."""
+    head, number = FIRST, 0
+    for line in _lines(path):
+        try:
+            entry = json.loads(line)
+            told = entry.pop("hash")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return Verdict(
+                number, head, f"line {number + 1} is no entry: a write that was cut off, or a change by hand"
+            )
+        if entry.get("before") != head:
+            return Verdict(
+                number, head, f"line {number + 1} does not follow line {number}: one was taken out, or put in"
+            )
+        if _hash(entry) != told:
+            return Verdict(number, head, f"line {number + 1} is not what was written")
+        head, number = str(told), number + 1
+    return Verdict(number, head, "")
+
+
+def append(path: str, entries: list[dict[str, Any]]) -> str:
+    """Add entries to the log, on the disk when this returns; the hash of its head. Whoever calls holds the lock.
+
+    What a write that was killed has left at the end, a line without its end, is cut off first: it was never told to
+    anybody. Raises OSError.
+    """
+    head = FIRST
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "r+b") as stream:
+        whole = stream.read()
+        kept = whole[: whole.rfind(b"\n") + 1]
+        last = kept.rstrip(b"\n").rpartition(b"\n")[2]
+        if last:
+            try:
+                head = str(json.loads(last)["hash"])
+            except (ValueError, KeyError, TypeError):
+                head = FIRST
+        stream.seek(len(kept))
+        stream.truncate()
+        text = b""
+        for one in entries:
+            entry = {**one, "before": head}
+            head = _hash(entry)
+            text += json.dumps({**entry, "hash": head}, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return head

@@ -1,0 +1,113 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the controller remembers from one drift check to the next: since when a drift is there, how often it was
+corrected, how each host was when it was accepted, and the history of the checks. One file, replaced atomically.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .files import atomic_write
+
+FILE = "state.json"
+HISTORY = 200
+LATELY = 30 * 86400.0
+"""A correction older than this says nothing of who brings a drift back."""
+
+
+class StateError(Exception):
+    """The state cannot be read; the message names the file and what to do."""
+
+
+def empty() -> dict[str, Any]:
+    """The state of a controller that has not checked yet.
+
+    {findings: {id: {first_seen, last_seen, there, corrected: [epoch s]}}, baseline: {host: {mark: value}}, history: [of
+    the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event log, checked: {host:
+    {app, time}} of every host that was to be compared, 0 for never}
+    """
+    return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
+
+
+def load(folder: str) -> dict[str, Any]:
+    """Read the state. Raises StateError: what it does not remember it must not guess."""
+    path = os.path.join(folder, FILE)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = json.load(stream)
+        known = {key: found.get(key, default) for key, default in empty().items()}
+        if any(type(known[key]) is not type(default) for key, default in empty().items()):
+            raise TypeError(FILE)
+        return known
+    except FileNotFoundError:
+        return empty()
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise StateError(
+            f"{path} cannot be read ({type(error).__name__}): move it away; since when a drift is there, and how the "
+            "hosts were when they were accepted, is then begun anew"
+        ) from None
+
+
+def save(folder: str, state: Mapping[str, Any]) -> None:
+    """Write the state. Raises OSError."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    atomic_write(os.path.join(folder, FILE), (json.dumps(state, sort_keys=True) + "\n").encode())
+
+
+def compared(state: dict[str, Any], hosts: Iterable[str], apps: Mapping[str, str], now: float) -> None:
+    """Note which hosts were compared; of the others, when they were last."""
+    for host in hosts:
+        before = state["checked"].get(host, {"app": "", "time": 0.0})
+        state["checked"][host] = {"app": apps[host], "time": now} if host in apps else before
+
+
+def corrected(state: Mapping[str, Any], now: float) -> dict[str, int]:
+    """How often each finding, by id, has been corrected lately."""
+    return {id_: sum(now - at < LATELY for at in one["corrected"]) for id_, one in state["findings"].items()}
+
+
+def remember(state: dict[str, Any], findings: Iterable[dict[str, Any]], hosts: Iterable[str], now: float) -> list[str]:
+    """Write `first_seen` and `returns` into the findings, and all into the state; what has gone away, in words.
+
+    :arg hosts: those that were compared: of the others nothing is known.
+    """
+    known, compared, there = state["findings"], set(hosts), set()
+    for one in findings:
+        there.add(one["id"])
+        before = known.get(one["id"])
+        since = before["first_seen"] if before and before["there"] else now
+        given = before["corrected"] if before else []
+        known[one["id"]] = {
+            "host": one["host"],
+            "name": f"{one['role']}: {one['object']} ({one['what']})",
+            "first_seen": since,
+            "last_seen": now,
+            "there": True,
+            "corrected": given,
+        }
+        one["first_seen"], one["returns"] = since, len(given)
+    gone = []
+    for id_, one in list(known.items()):
+        if id_ in there or one["host"] not in compared:
+            continue
+        if one["there"]:
+            gone.append(f"{one['host']}: {one['name']}")
+            one["there"] = False
+        elif now - one["last_seen"] > LATELY:
+            del known[id_]
+    return sorted(gone)
+
+
+def accept(state: dict[str, Any], marks: Mapping[str, Mapping[str, str]], all_: bool) -> list[str]:
+    """Keep the marks of hosts that have none yet, or of all of them; the names of those hosts.
+
+    What is newer, or was added without being watched, is taken over silently: the next check compares with that.
+    """
+    taken = [host for host in marks if all_ or host not in state["baseline"]]
+    for host in taken:
+        state["baseline"][host] = dict(marks[host])
+    return sorted(taken)

@@ -1,0 +1,104 @@
+#!/usr/bin/python
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: drift_facts
+short_description: Read what a drift check needs and no role speaks of
+version_added: 0.1.0
+description:
+  - Reads the containers of the host beside the release that should run, who may use Docker, what cron, sysctl, sshd,
+    the units and the packages are like, the owners and modes of files, and who was logged in. Changes nothing.
+  - Values of an env come back as fingerprints.
+author: christmas.selfheal contributors
+extends_documentation_fragment:
+  - christmas.selfheal.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  app:
+    description: Name of the app.
+    type: str
+    required: true
+  directory:
+    description: Directory of the app on the host. By default C(/opt/APP).
+    type: path
+  source:
+    description: Where the controller has the project, handed back; empty when what the host has comes from elsewhere.
+    type: str
+    default: ""
+  exclude:
+    description: What of O(source) is not copied, as patterns of rsync; handed back.
+    type: list
+    elements: str
+    default: []
+  policy:
+    description:
+      - What is to be done about which drift, the first entry that fits counts; handed back when it is sound.
+      - Each entry has C(do) (V(report), V(correct) or V(ignore)), and C(role), C(object), C(host) or C(severity),
+        patterns with C(*). V(ignore) needs C(until), a date, and C(because).
+    type: list
+    elements: dict
+    default: []
+  windows:
+    description: When corrections may be made, by the controller's clock, as V(Sat,Sun 02:00-05:00); always when empty.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: christmas.selfheal.drift
+"""
+
+EXAMPLES = r"""
+- name: Read what no role speaks of
+  christmas.selfheal.drift_facts:
+    app: shop
+    policy:
+      - {role: log_rotation, do: correct}
+      - {object: "container debug-*", do: ignore, until: "2027-01-31", because: "the load test of January"}
+"""
+
+RETURN = r"""
+drift:
+  description: What was read, for M(christmas.selfheal.drift).
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, drift_host, drift_policy
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError
+
+
+def main() -> None:
+    """Read, exit."""
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "required": True},
+            "directory": {"type": "path"},
+            "source": {"type": "str", "default": ""},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "policy": {"type": "list", "elements": "dict", "default": []},
+            "windows": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        policy = drift_policy.read_policy(given["policy"])
+        drift_policy.read_windows(given["windows"])
+        app = App(given["app"], (given["directory"] or "").rstrip("/"))
+        found = drift_host.read(app, given["source"], given["exclude"])
+    except (AppError, drift_policy.PolicyError, OSError) as error:
+        ansible_door.fail(module, error)
+    module.exit_json(changed=False, drift={**found, "policy": policy, "windows": given["windows"]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The command `selfheal-drift` of a controller: check as the timer does, read the event log, prove that it is whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pwd
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import drift_log, drift_memory, drift_report
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_control
+
+CONFIG = "/etc/selfheal-drift/config.json"
+FOLDER = "/var/lib/selfheal-drift"
+BROKEN = 1
+"""Exit code of `verify` when the log is not what was written."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what is asked, say it, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="selfheal-drift", description="Drift of the hosts that this machine watches over."
+    )
+    parser.add_argument("--folder", default=FOLDER, help=f"where state and log are kept ({FOLDER})")
+    parser.add_argument("--config", default=CONFIG, help=f"how to check ({CONFIG})")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "run", help="check now, as the timer does; exit code 0 no drift, 2 drift, else it could not tell"
+    )
+    log = commands.add_parser("log", help="who changed what, and when")
+    log.add_argument("--host", default="", help="of this host alone")
+    log.add_argument("--event", default="", help="found, corrected, accepted, ...")
+    log.add_argument("--lines", type=int, default=50, help="the newest (50); 0 for all")
+    log.add_argument("--json", action="store_true", help="as it stands in the log")
+    commands.add_parser("verify", help="whether the log is what was written")
+    given = parser.parse_args(argv)
+    return {"run": _run, "log": _log, "verify": _verify}[given.command](given)
+
+
+def _run(given: argparse.Namespace) -> int:
+    try:
+        report = drift_control.check(_how(given))
+    except drift_control.DriftError as error:
+        print(error, file=sys.stderr)
+        return drift_report.UNKNOWN
+    print(drift_report.screen(report, report["path"]))
+    return int(report["exit"])
+
+
+def _how(given: argparse.Namespace) -> drift_control.How:
+    """What the role `drift_control` wrote. Raises DriftError."""
+    try:
+        with open(given.config, encoding="utf-8") as stream:
+            found: dict[str, Any] = json.load(stream)
+        options = [str(word).replace("%d", os.environ.get("CREDENTIALS_DIRECTORY", "")) for word in found["options"]]
+        return drift_control.How(
+            options=options,
+            hosts=[],
+            folder=given.folder,
+            reports=os.path.join(given.folder, "reports"),
+            playbooks=str(found["playbooks"]),
+            metrics=str(found["metrics"]),
+            correct=bool(found["correct"]),
+            by=pwd.getpwuid(os.getuid()).pw_name,
+            seconds=int(found["seconds"]),
+            environment={str(name): str(value) for name, value in found["environment"].items()},
+            say=print,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise drift_control.DriftError(
+            f"{given.config} cannot be used ({type(error).__name__}: {error}): run playbooks/drift_control.yml again"
+        ) from None
+
+
+def _log(given: argparse.Namespace) -> int:
+    path = os.path.join(given.folder, drift_control.LOG)
+    entries = [
+        one
+        for one in drift_log.read(path)
+        if given.host in ("", one.get("host")) and given.event in ("", one.get("event"))
+    ]
+    for one in entries[-given.lines :]:
+        told = f"{one['time'][:19]}  {one['by']:12}  {one['event']:13}  {one['host']:20}  {one['what']}"
+        print(json.dumps(one, ensure_ascii=False) if given.json else told)
+    return 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    found = drift_log.verify(os.path.join(given.folder, drift_control.LOG))
+    if found.problem:
+        print(f"{found.lines} entries are what was written; then {found.problem}", file=sys.stderr)
+        return BROKEN
+    try:
+        reported = drift_memory.load(given.folder)["head"]
+    except drift_memory.StateError as error:
+        print(error, file=sys.stderr)
+        return BROKEN
+    if reported and reported != found.head:
+        print(f"{found.lines} entries are what was written, and others that came after them are gone", file=sys.stderr)
+        return BROKEN
+    print(f"{found.lines} entries, all as they were written; head {found.head}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

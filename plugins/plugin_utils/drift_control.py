@@ -1,0 +1,367 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A drift check from its beginning to its report, on the controller: by hand (the action `drift`) and from the timer.
+
+The roles run in a process of their own, through ansible-runner, always with --check: a playbook cannot put itself into
+check mode, and roles ask `ansible_check_mode`, which only the command line sets. What they say comes as
+ansible-runner's events; nothing that is printed is read but to say why a run broke off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import glob
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    drift,
+    drift_log,
+    drift_memory,
+    drift_policy,
+    drift_report,
+    files,
+    incident,
+    metrics,
+)
+
+ARTIFACTS = 10
+"""So many runs are kept, with their events."""
+LOG, PAGE = "events.jsonl", "drift.html"
+ROUNDS = 3
+"""A role that cannot be compared ends its host's run; so often the others are run without it."""
+
+
+class DriftError(Exception):
+    """A check could not begin; the message says why and what to do."""
+
+
+class How(NamedTuple):
+    """How to check. `options`: what ansible-playbook is told, `-i` and the like; `folder`: where state, log and
+    artifacts are kept; `reports`: where reports are written; `playbooks`: the collection's; `metrics`: a folder or "".
+
+    `correct`: whether what the policy wants corrected is; `accept`: whether the hosts are accepted as they are; `by`:
+    who asked; `say` is told each step; `seconds` is what one run may take.
+    """
+
+    options: Sequence[str]
+    hosts: Sequence[str]
+    folder: str
+    reports: str
+    playbooks: str
+    metrics: str = ""
+    correct: bool = False
+    accept: bool = False
+    by: str = ""
+    seconds: int = 1800
+    environment: Mapping[str, str] = MappingProxyType({})
+    say: Callable[[str], None] = lambda _text: None
+
+
+class Ran(NamedTuple):
+    """A run of a playbook: its events, what ansible-runner calls its end, and what was printed and is of no task."""
+
+    events: list[dict[str, Any]]
+    status: str
+    printed: list[str]
+
+
+def check(how: How) -> dict[str, Any]:
+    """Compare, decide, correct when asked to, remember and report. Raises DriftError; whatever else goes wrong is told
+    in the report as what it is, never as "no drift".
+    """
+    try:
+        import ansible_runner  # noqa: F401  # told here, in words, where it is missing
+    except ImportError:
+        raise DriftError(
+            "ansible-runner is missing on this machine: run make setup, or install it with pip into the environment "
+            "that holds Ansible"
+        ) from None
+    try:
+        os.makedirs(how.folder, mode=0o700, exist_ok=True)
+        with files.hold_lock(os.path.join(how.folder, "lock"), 0.0, "drift check"):
+            return _check(how)
+    except files.LockHeld as error:
+        raise DriftError(f"another drift check goes on: {error}") from None
+    except drift_memory.StateError as error:
+        raise DriftError(str(error)) from None
+    except OSError as error:
+        raise DriftError(f"nothing is known about drift: {files.explain(error)}") from None
+
+
+def _check(how: How) -> dict[str, Any]:
+    begun, clock = time.time(), time.monotonic()
+    state = drift_memory.load(how.folder)
+    broken = state["running"]
+    state["running"] = {"begun": begun, "pid": os.getpid()}
+    # Of a run that was killed as it began.
+    for artifacts in glob.glob(os.path.join(how.folder, "artifacts", "*")):
+        _forget_environment(artifacts)
+    drift_memory.save(how.folder, state)
+
+    seen, hosts = _compare(how)
+    findings = _findings(seen, state)
+    policies, windows = _policies(seen)
+    local = time.localtime(begun)
+    drift_policy.decide(
+        findings,
+        policies,
+        seen.facts,
+        drift_memory.corrected(state, begun),
+        datetime.date.fromtimestamp(begun),
+        {
+            host: drift_policy.is_open(windows[host], local.tm_wday, local.tm_hour * 60 + local.tm_min)
+            for host in windows
+        },
+    )
+    compared = [host for host in hosts if not any(one["host"] in (host, "") for one in seen.troubles)]
+    apps = {host: str(seen.facts[host]["app"]) for host in compared if host in seen.facts}
+    drift_memory.compared(state, hosts, apps, begun)
+    gone = drift_memory.remember(state, findings, compared, begun)
+    notes = _notes(seen, broken)
+    marks = {host: facts["marks"] for host, facts in seen.facts.items()}
+    accepted = drift_memory.accept(state, marks, how.accept)
+    notes += [f"accepted as it is now: {host}; the next check compares with that" for host in accepted]
+    entries = _found(findings, gone, accepted, state, how)
+    corrections: list[dict[str, Any]] = []
+    if how.correct:
+        drift_memory.save(how.folder, state)
+        corrections, made = _correct(how, findings, state)
+        entries += made
+    report: dict[str, Any] = {
+        "id": f"{incident.stamp(begun)}-drift",
+        "time": begun,
+        "seconds": round(time.monotonic() - clock, 1),
+        "hosts": hosts,
+        "compared": compared,
+        "checked": state["checked"],
+        "findings": findings,
+        "troubles": seen.troubles,
+        "gone": gone,
+        "corrections": corrections,
+        "accepted": accepted,
+        "notes": notes,
+        "exit": drift_report.exit_code(findings, seen.troubles),
+    }
+    entries.append(_entry(how, begun, "checked", "", drift_report.headline(report)))
+    report["head"] = state["head"] = drift_log.append(os.path.join(how.folder, LOG), entries)
+    state["running"] = {}
+    state["history"] = [*state["history"], drift_report.entry(report)][-drift_memory.HISTORY :]
+    drift_memory.save(how.folder, state)
+    _write(how, report, state)
+    return report
+
+
+def _notes(seen: drift.Seen, broken: dict[str, Any]) -> list[str]:
+    notes = [f"{host}: {problem}" for host, facts in sorted(seen.facts.items()) for problem in facts["problems"]]
+    if broken:
+        notes.append(f"the check that began {incident.iso(broken['begun'])} was killed before it could tell anything")
+    return notes
+
+
+def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
+    os.makedirs(how.reports, mode=0o750, exist_ok=True)
+    path = os.path.join(how.reports, report["id"])
+    for name, text in (
+        (f"{path}.json", drift_report.as_json(report)),
+        (f"{path}.md", drift_report.markdown(report)),
+        (os.path.join(how.reports, PAGE), drift_report.page(report, state["history"])),
+    ):
+        files.atomic_write(name, text.encode(), mode=0o640)
+    report["path"] = f"{path}.md"
+    if how.metrics and os.path.isdir(how.metrics):
+        text = metrics.render_drift(report)
+        files.atomic_write(os.path.join(how.metrics, "selfheal-drift.prom"), text.encode(), mode=0o644)
+
+
+# --- comparing ---
+
+
+def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]]:
+    """What the roles and the hosts say, and of which hosts that should be."""
+    wanted = list(hosts or how.hosts)
+    limit = ["--limit", ",".join(wanted)] if wanted else []
+    ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff"])
+    seen = drift.gather(ran.events)
+    troubles = list(seen.troubles)
+    findings = list(seen.findings)
+    left_out: set[str] = set()
+    for _ in range(ROUNDS):
+        failed = {one["role"] for one in troubles if one["role"] in drift_policy.ROLES} - left_out
+        if not failed:
+            break
+        left_out |= failed
+        how.say(f"again without {', '.join(sorted(left_out))}, which could not be compared")
+        skipped = ["--skip-tags", ",".join(sorted({*left_out, "drift_facts"}))]
+        again = drift.gather(_run(how, "drift_check.yml", [*limit, "--check", "--diff", *skipped]).events)
+        findings += again.findings
+        troubles += [one for one in again.troubles if one not in troubles]
+    named = sorted({*wanted, *seen.facts, *(one["host"] for one in troubles if one["host"])})
+    if not seen.ended:
+        why = drift.masked(" ".join(ran.printed[-3:]))[:400] or "it says nothing"
+        troubles.append({"host": "", "role": "", "what": f"the run broke off ({ran.status}): {why}"})
+    told = {one["host"] for one in troubles}
+    troubles += [
+        {"host": host, "role": "", "what": "was not compared: nothing came back from it"}
+        for host in named
+        if host not in seen.facts and host not in told and seen.ended
+    ]
+    if not named and seen.ended:
+        troubles.append({"host": "", "role": "", "what": "there is no host in the group `backends` of this inventory"})
+    return seen._replace(findings=findings, troubles=troubles), named
+
+
+def _findings(seen: drift.Seen, state: dict[str, Any]) -> list[drift.Finding]:
+    found = list(seen.findings)
+    for host, facts in seen.facts.items():
+        found += drift.compare(host, facts, state["baseline"].get(host, {}), _project(facts))
+    return drift.settle(found, seen.facts)
+
+
+def _project(facts: Any) -> list[str] | None:
+    """The files of the project on this machine; None when the host's come from elsewhere."""
+    source = facts["source"]
+    if not source or not os.path.isdir(source):
+        return None
+    found = []
+    for folder, _, names in os.walk(source):
+        found += [os.path.relpath(os.path.join(folder, name), source) for name in names]
+    return found
+
+
+def _policies(seen: drift.Seen) -> tuple[dict[str, Any], dict[str, Any]]:
+    """By host, what its inventory says; `drift_facts` has judged it on the host."""
+    return (
+        {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()},
+        {host: drift_policy.read_windows(facts["windows"]) for host, facts in seen.facts.items()},
+    )
+
+
+def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
+    """Run one of the collection's playbooks."""
+    import ansible_runner
+
+    events: list[dict[str, Any]] = []
+    printed: list[str] = []
+
+    def take(event: dict[str, Any]) -> bool:
+        if event.get("event") in ("verbose", "error", "warning", "deprecated"):
+            printed.append(str(event.get("stdout", "")))
+        else:
+            events.append({"event": event["event"], "event_data": event.get("event_data") or {}})
+        # A file for each of the hundreds that say nothing would cost a second.
+        return drift.is_telling(event)
+
+    def told(status: dict[str, Any], runner_config: Any) -> None:
+        # Whatever it is told, ansible-runner writes the whole environment there, and that may hold a token for a vault.
+        if status["status"] != "starting":
+            _forget_environment(runner_config.artifact_dir)
+
+    folder = os.path.dirname(sys.executable)
+    with _private_umask():
+        ran = ansible_runner.run(
+            private_data_dir=how.folder,
+            project_dir=os.path.dirname(how.playbooks),
+            playbook=os.path.join(how.playbooks, playbook),
+            cmdline=shlex.join([*how.options, *words]),
+            envvars={
+                **how.environment,
+                "ANSIBLE_NOCOLOR": "1",
+                "PATH": f"{folder}:{os.environ.get('PATH', os.defpath)}",
+            },
+            settings={"job_timeout": how.seconds, "suppress_ansible_output": True},
+            event_handler=take,
+            status_handler=told,
+            quiet=True,
+            suppress_env_files=True,
+            rotate_artifacts=ARTIFACTS,
+        )
+    return Ran(events, str(ran.status), [line.strip() for line in printed if line.strip()])
+
+
+def _forget_environment(artifacts: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(artifacts, "command"))
+
+
+@contextlib.contextmanager
+def _private_umask() -> Iterator[None]:
+    """What ansible-runner writes, with whatever a play shows, is for its owner alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+# --- correcting ---
+
+
+def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Run the roles that drifted, one host at a time, and look again; the first failure ends it."""
+    done: list[dict[str, Any]] = []
+    entries: list[Any] = []
+    stopped = ""
+    for host, roles in drift_policy.plan(findings).items():
+        mine = [one for one in findings if one["host"] == host and one["decision"] == "correct"]
+        if stopped:
+            for one in mine:
+                one["decision"], one["because"] = "waits", f"the correction of {stopped} failed"
+            continue
+        how.say(f"{host}: correcting {', '.join(roles)}")
+        problem = ""
+        for tags in drift_policy.runs(roles):
+            words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
+            words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
+            ran = _run(how, "site.yml", words)
+            seen = drift.gather(ran.events)
+            entries += [
+                _entry(how, time.time(), "changed", host, f"{one['role']}: {one['object']} ({one['what']})")
+                for one in seen.findings
+            ]
+            if seen.troubles or not seen.ended:
+                problem = "; ".join(one["what"] for one in seen.troubles) or f"the run broke off ({ran.status})"
+                break
+        again, _ = _compare(how, [host])
+        there = {one["id"] for one in _findings(again, state)}
+        for one in mine:
+            if host in again.facts and one["id"] not in there:
+                one["decision"] = "corrected"
+                state["findings"][one["id"]]["corrected"].append(time.time())
+                state["findings"][one["id"]]["there"] = False
+            else:
+                one["decision"], one["because"] = "failed", problem or "it is still there after its role has run"
+        left = [one for one in mine if one["decision"] == "failed"]
+        what = (
+            f"{len(mine) - len(left)} of {len(mine)} corrected by {', '.join(roles)}{f': {problem}' if problem else ''}"
+        )
+        done.append({"host": host, "roles": roles, "ok": not left, "what": what})
+        entries.append(_entry(how, time.time(), "corrected" if not left else "not corrected", host, what))
+        stopped = host if left else ""
+    return done, entries
+
+
+def _entry(how: How, now: float, event: str, host: str, what: str) -> dict[str, Any]:
+    return {"time": incident.iso(now), "by": how.by, "event": event, "host": host, "what": what}
+
+
+def _found(
+    findings: list[drift.Finding], gone: list[str], accepted: list[str], state: dict[str, Any], how: How
+) -> list[dict[str, Any]]:
+    """What the log says of a check, but for what was there before."""
+    now = time.time()
+    entries = []
+    for one in findings:
+        if state["findings"][one["id"]]["last_seen"] == one["first_seen"]:
+            who = f", changed {incident.iso(one['changed_at'])[:19]}" if one["changed_at"] else ""
+            who += f" while {', '.join(one['changed_by'])} was logged in" if one["changed_by"] else ""
+            what = f"{one['role']}: {one['object']} ({one['what']}): {one['is']} instead of {one['should']}{who}"
+            entries.append(_entry(how, now, "found", one["host"], what))
+    entries += [_entry(how, now, "went away", "", one) for one in gone]
+    return entries + [_entry(how, now, "accepted", host, "the host as it is") for host in accepted]
