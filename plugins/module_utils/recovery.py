@@ -73,7 +73,7 @@ def recover(
     clock = clock or Clock()
     if check:
         return _plan(app, values, clock)
-    with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}"):
+    with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.restoring):
         return _Recovery(app, values, build, deadline, clock, watch).run()
 
 
