@@ -23,6 +23,8 @@ GOOD, SICK, WRONG = 0, 1, 2
 """Exit codes: all is well; the app is not healthy (or a config is not good); the command could not be carried out."""
 
 BACKUP = ("now", "verify", "list", "settle")
+# A restore that lives goes on for this long at the most.
+SETTLE_SECONDS = 43200.0
 
 # A config that cannot be used is asked for again this often, instead of ending: the timer would only start us anew.
 BROKEN_SECONDS = 2.0
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     saved = command("backup", _backup, "make a backup now; or prove the newest one, list them, take a killed restore back")
     saved.add_argument("what", nargs="?", choices=BACKUP, default=BACKUP[0], help="what to do (default: now)")
     saved.add_argument("--why", choices=("hand", "schedule"), default="hand", help="for its record")
+    saved.add_argument("--wait", action="store_true", help="settle: wait until nobody restores any more")
     brought = command("restore", _restore, "restore the app, or a part of it, from a backup")
     brought.add_argument("--to", default="latest", metavar="BACKUP", help="latest, an id of `selfheal backup list`, a time")
     brought.add_argument("--what", default="app", metavar="WHAT", help="app, env, volume:NAME or database:NAME")
@@ -298,7 +301,7 @@ def _backup(given: argparse.Namespace, root: str) -> int:
             for one in backup_run.list_sets(config):
                 print(f"{one.id}  {one.why}")
         elif given.what == "settle":
-            with backup_run.alone(config, "settle"):
+            with backup_run.alone(config, "settle", SETTLE_SECONDS if given.wait else 0.0):
                 backup_run.end_pause(config, clock)
                 restore.settle(config, _say, clock)
         else:

@@ -87,9 +87,9 @@ def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def alone(config: Backup, what: str) -> Iterator[None]:
+def alone(config: Backup, what: str, seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock that backup, verification and restore of an app share. Raises LockHeld."""
-    with hold_lock(config.app.backup_lock, 0.0, f"{what} {config.app.name}"):
+    with hold_lock(config.app.backup_lock, seconds, f"{what} {config.app.name}"):
         yield
 
 
