@@ -62,8 +62,9 @@ class Database(NamedTuple):
 
 # Roles first: those that are there already are no reason to stop. `$1` is the user, `$2` the database.
 _POSTGRES_DUMP = (
-    r"""echo '\set ON_ERROR_STOP off'; pg_dumpall -U "$1" --globals-only; echo '\set ON_ERROR_STOP on'; """
-    rf"""pg_dump -U "$1" --create --clean --if-exists "$2"; echo '\echo {WHOLE}'"""
+    r"""printf '%s\n' '\set ON_ERROR_STOP off'; pg_dumpall -U "$1" --globals-only; """
+    r"""printf '%s\n' '\set ON_ERROR_STOP on'; pg_dump -U "$1" --create --clean --if-exists "$2"; """
+    rf"""printf '%s\n' '\echo {WHOLE}'"""
 )
 # Nothing may be connected to a database that is made anew. What has no last line was cut off.
 _POSTGRES_LOAD = f"""psql -X -q -v ON_ERROR_STOP=1 -U "$1" -d template1 | grep -qx '{WHOLE}'"""
@@ -75,7 +76,8 @@ cd "$(redis-cli --raw CONFIG GET dir | sed -n 2p)"
 trap 'rm -f selfheal-load.rdb; redis-cli REPLICAOF NO ONE >/dev/null; kill $second 2>/dev/null || true' EXIT
 second=
 cat >selfheal-load.rdb
-redis-server --port 16379 --bind 127.0.0.1 --dir "$PWD" --dbfilename selfheal-load.rdb --appendonly no --save '' >/dev/null &
+redis-server --port 16379 --bind 127.0.0.1 --dir "$PWD" --dbfilename selfheal-load.rdb --appendonly no --save '' --repl-diskless-sync-delay 0 \
+    >/dev/null &
 second=$!
 tries=0
 until REDISCLI_AUTH= redis-cli -p 16379 ping 2>/dev/null | grep -q PONG; do
@@ -314,13 +316,14 @@ class Keep(NamedTuple):
 
 
 def to_forget(sets: Sequence[Set], app: str, host: str, keep: Keep, now: float) -> list[Set]:
-    """The sets that the policy does not keep, and those that were not finished. The newest complete one stays always.
+    """The sets that the policy does not keep, and those that were not finished.
 
+    The newest complete one stays always, and so does what is younger than a day: it may have been made just in case.
     What is dated later than now says that a clock was wrong: it stays until it is of the past.
     """
     mine = [one for one in sets if (one.app, one.host) == (app, host)]
     complete = [one for one in mine if one.complete]
-    kept = {one.id for one in complete[-1:]} | {one.id for one in complete if one.time > now}
+    kept = {one.id for one in complete[-1:]} | {one.id for one in complete if now - one.time < 86400.0}
     kept |= {one.id for one in complete if one.why == SAFETY and now - one.time < 86400.0 * keep.daily}
     regular = [one for one in complete if one.why != SAFETY]
     kept |= {one.id for one in regular[-1:]}

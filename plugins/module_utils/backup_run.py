@@ -137,7 +137,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
     identity = backup.set_id(clock.now())
     model, kept, paths = _belongs(config)
-    warnings = [f"{source} lies outside of {app.directory}, and is in no backup" for source in
+    strangers = [f"{source} lies outside of {app.directory}, and is in no backup" for source in
                 backup.strangers(model, app.directory)]  # fmt: skip
     sizes: dict[str, dict[str, Any]] = {}
 
@@ -190,7 +190,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         ],
         "databases": config.rows,
         "parts": {part: one["bytes"] for part, one in sizes.items()},
-        "warnings": warnings,
+        "not_in_it": strangers,
     }
     extra_tags = [f"images={mark}"] if mark else []
     text = json.dumps(manifest, indent=1)
@@ -208,7 +208,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     if why != backup.SAFETY:
         remember(config, clock, last_success=done)
     say(f"backup {identity} is whole: {done['bytes'] / 1e6:.1f} MB, {done['added'] / 1e6:.1f} MB of it new")
-    return {**done, "warnings": warnings, "changed": True}
+    return {**done, "not_in_it": strangers, "changed": True}
 
 
 def _belongs(config: Backup) -> tuple[dict[str, Any], list[backup.Volume], dict[str, str]]:

@@ -69,7 +69,7 @@ forgotten:
   returned: when made
   type: list
   elements: str
-warnings:
+not_in_it:
   description: What is in no backup.
   returned: when made
   type: list
