@@ -152,6 +152,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "incident": {key: open_one[key] for key in ("id", "cause", "seconds", "next_step")} if open_one else None,
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
+        "backup": _backups(config, clock),
         "problems": list(dict.fromkeys([*filter(None, (damaged, orders["problem"])), *note["problems"]])),
     }
     print(json.dumps(told, indent=2) if given.json else _status_text(told))
@@ -167,6 +168,23 @@ def _instances(config: Config) -> dict[str, int] | None:
     except balancer.BalancerError:
         serving = 0
     return {"serving": serving, "of": config.app.balancer.instances}
+
+
+def _backups(config: Config, clock: Clock) -> dict[str, Any] | None:
+    """How old the last backup and the last proved one are, and what is wrong; None for an app that is not backed up."""
+    if not os.path.exists(config.app.backup):
+        return None
+    record = state.read_backup(config.app.backup)
+    seconds = {name: record[name] and round(clock.now() - record[name]["at"]) for name in ("last_success", "last_verified")}
+    return {**seconds, "problems": [one["text"] for one in record["problems"].values()]}
+
+
+def _backup_text(told: Mapping[str, Any]) -> list[str]:
+    def ago(seconds: int | None) -> str:
+        return "never" if seconds is None else f"{seconds / 3600:.1f} h ago"
+
+    lines = [f"backup: proved {ago(told['last_verified'])}, made {ago(told['last_success'])}"]
+    return lines + [f"backup: {problem}" for problem in told["problems"]]
 
 
 def _status_text(told: Mapping[str, Any]) -> str:
@@ -190,6 +208,8 @@ def _status_text(told: Mapping[str, Any]) -> str:
     if last:
         ended = f"healthy after {last['seconds']:.1f} s" if last["healthy"] else "not over"
         lines.append(f"last incident: {last['id']}, {ended}")
+    if told["backup"]:
+        lines += _backup_text(told["backup"])
     if told["alerts_waiting"]:
         lines.append(f"alerts not delivered yet: {told['alerts_waiting']}")
     return "\n".join(lines + [f"problem: {problem}" for problem in told["problems"]])
@@ -304,6 +324,7 @@ def _backup(given: argparse.Namespace, root: str) -> int:
             with backup_run.alone(config, "settle", SETTLE_SECONDS if given.wait else 0.0):
                 backup_run.end_pause(config, clock)
                 restore.settle(config, _say, clock)
+                backup_run.remember(config, clock)
         else:
             backup_run.back_up(config, given.why, _say, clock)
             restore.remove_kept(config, clock)

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
-from . import backup, engine, metrics, observe, release, restic
+from . import backup, engine, metrics, observe, release, restic, state
 from .backup import BackupError, Set
 from .backup_config import Backup, Hook
 from .files import LockHeld, atomic_write, explain, fingerprint, hold_lock, is_locked, read_small
@@ -39,30 +39,9 @@ _NOT_KEPT = ("restore", "verify", "promotion", "rollout.json", "restore.json")
 # --- what is remembered ----------------------------------------------------------------------------------------------
 
 
-def read_record(path: str) -> dict[str, Any]:
-    """What is remembered: {last_success, last_verified: {set, at, seconds, ...} or None, problems: {what: {text,
-    since}}, paused: whether the hooks that end a pause have to run}. A damaged file is begun anew.
-    """
-    found: dict[str, Any] = {"last_success": None, "last_verified": None, "problems": {}, "paused": False}
-    try:
-        told = json.loads(read_small(path) or b"{}")
-        for key in ("last_success", "last_verified"):
-            if told.get(key) is not None:
-                float(told[key]["at"]), str(told[key]["set"])
-                found[key] = told[key]
-        found["problems"] = {
-            str(what): {"text": str(one["text"]), "since": float(one["since"])}
-            for what, one in (told.get("problems") or {}).items()
-        }
-        found["paused"] = bool(told.get("paused"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    return found
-
-
 def remember(config: Backup, clock: Clock, **changed: Any) -> dict[str, Any]:
     """Change what is remembered, and publish it as metrics."""
-    record = {**read_record(config.app.backup), **changed}
+    record = {**state.read_backup(config.app.backup), **changed}
     os.makedirs(config.app.state, mode=0o700, exist_ok=True)
     atomic_write(config.app.backup, (json.dumps(record, indent=1) + "\n").encode())
     folder = config.watched.metrics_directory
@@ -76,7 +55,7 @@ def remember(config: Backup, clock: Clock, **changed: Any) -> dict[str, Any]:
 
 def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
     """Note what went wrong with a backup or a verification ("" when it went well): the watcher tells people."""
-    problems = dict(read_record(config.app.backup)["problems"])
+    problems = dict(state.read_backup(config.app.backup)["problems"])
     if text:
         problems[what] = {"text": text, "since": problems.get(what, {}).get("since", clock.now())}
     elif problems.pop(what, None) is None:
@@ -119,7 +98,7 @@ def back_up(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
 
 def end_pause(config: Backup, clock: Clock) -> None:
     """Run the hooks that end a pause of writes, when a backup that was killed has left it."""
-    if read_record(config.app.backup)["paused"]:
+    if state.read_backup(config.app.backup)["paused"]:
         _hooks(config, config.after)
         remember(config, clock, paused=False)
 
@@ -132,7 +111,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         raise BackupError(f"a deploy or a recovery of {app.name} goes on for {QUIET_SECONDS / 60:.0f} min: {app.lock}")
     if os.path.lexists(app.restoring):
         raise BackupError(f"a restore was killed half-way: run `selfheal backup settle --app {app.name}` first")
-    record = read_record(app.backup)
+    record = state.read_backup(app.backup)
     made = restic.make_ready(config.repository, may_make=record["last_success"] is None)
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
     identity = backup.set_id(clock.now())

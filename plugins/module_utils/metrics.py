@@ -44,7 +44,7 @@ def render_containers(apps: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
 
 
 def render_backup(app: str, record: Mapping[str, Any]) -> str:
-    """Return the metrics of an app's backups, of what is remembered of them (`backup_run.read_record`)."""
+    """Return the metrics of an app's backups, of what is remembered of them (`state.read_backup`)."""
     made, proved = record["last_success"] or {}, record["last_verified"] or {}
     lines: list[str] = []
     for name, about, value in (

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def alerts() -> list[str]:
     """The names of the role's alerts: those that stand there, and those of its loop."""
     folder = REPOSITORY / "roles/monitoring/templates"
-    texts = [(folder / f"rules_{part}.yml.j2").read_text(encoding="utf-8") for part in ("app", "host")]
+    texts = [(folder / f"rules_{part}.yml.j2").read_text(encoding="utf-8") for part in ("app", "host", "backup")]
     looped = re.findall(r"^  \('(\w+)', [\d.]+, '\d", texts[0], re.MULTILINE)
     return [name for text in texts for name in re.findall(r"^ +- alert: (\w+)$", text, re.MULTILINE)] + looped
 
