@@ -37,7 +37,9 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         with self._shown(str(variables.get("inventory_hostname", "")), str(self._task.args.get("app", ""))):
-            ended = self._execute_module(module_name=self.MODULE, module_args=dict(self._task.args), task_vars=variables)
+            ended = self._execute_module(
+                module_name=self.MODULE, module_args=dict(self._task.args), task_vars=variables
+            )
         return {**result, **ended}
 
     @contextmanager

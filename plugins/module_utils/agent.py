@@ -76,12 +76,16 @@ def _parser() -> argparse.ArgumentParser:
     pause.add_argument("--for", dest="duration", required=True, metavar="TIME", help="for how long: 90s, 30m, 2h, 1d")
     pause.add_argument("--reason", required=True, help="why, for those who find it paused")
     command("resume", _resume, "end a pause, and forget the attempts that opened the breaker")
-    saved = command("backup", _backup, "make a backup now; or prove the newest one, list them, take a killed restore back")
+    saved = command(
+        "backup", _backup, "make a backup now; or prove the newest one, list them, take a killed restore back"
+    )
     saved.add_argument("what", nargs="?", choices=BACKUP, default=BACKUP[0], help="what to do (default: now)")
     saved.add_argument("--why", choices=("hand", "schedule"), default="hand", help="for its record")
     saved.add_argument("--wait", action="store_true", help="settle: wait until nobody restores any more")
     brought = command("restore", _restore, "restore the app, or a part of it, from a backup")
-    brought.add_argument("--to", default="latest", metavar="BACKUP", help="latest, an id of `selfheal backup list`, a time")
+    brought.add_argument(
+        "--to", default="latest", metavar="BACKUP", help="latest, an id of `selfheal backup list`, a time"
+    )
     brought.add_argument("--what", default="app", metavar="WHAT", help="app, env, volume:NAME or database:NAME")
     brought.add_argument("--check", action="store_true", help="say what would change, and change nothing")
     judge = command("check-backup-config", _check_backup_config, "say whether a backup's config can be used")
@@ -175,7 +179,9 @@ def _backups(config: Config, clock: Clock) -> dict[str, Any] | None:
     if not os.path.exists(config.app.backup):
         return None
     record = state.read_backup(config.app.backup)
-    seconds = {name: record[name] and round(clock.now() - record[name]["at"]) for name in ("last_success", "last_verified")}
+    seconds = {
+        name: record[name] and round(clock.now() - record[name]["at"]) for name in ("last_success", "last_verified")
+    }
     return {**seconds, "problems": [one["text"] for one in record["problems"].values()]}
 
 

@@ -76,8 +76,8 @@ cd "$(redis-cli --raw CONFIG GET dir | sed -n 2p)"
 trap 'rm -f selfheal-load.rdb; redis-cli REPLICAOF NO ONE >/dev/null; kill $second 2>/dev/null || true' EXIT
 second=
 cat >selfheal-load.rdb
-redis-server --port 16379 --bind 127.0.0.1 --dir "$PWD" --dbfilename selfheal-load.rdb --appendonly no --save '' --repl-diskless-sync-delay 0 \
-    >/dev/null &
+set -- --port 16379 --bind 127.0.0.1 --appendonly no --save '' --repl-diskless-sync-delay 0
+redis-server "$@" --dir "$PWD" --dbfilename selfheal-load.rdb >/dev/null &
 second=$!
 tries=0
 until REDISCLI_AUTH= redis-cli -p 16379 ping 2>/dev/null | grep -q PONG; do
@@ -89,7 +89,7 @@ until redis-cli INFO replication | grep -q master_link_status:up; do
     tries=$((tries + 1)); test $tries -lt 6000; sleep 0.1
 done
 redis-cli REPLICAOF NO ONE >/dev/null
-until redis-cli INFO persistence | tr -d '\r' | grep -c 'aof_rewrite_in_progress:0\|aof_rewrite_scheduled:0' | grep -q 2; do
+while redis-cli INFO persistence | grep -q 'aof_rewrite_in_progress:1\|aof_rewrite_scheduled:1'; do
     tries=$((tries + 1)); test $tries -lt 6000; sleep 0.1
 done
 redis-cli SAVE >/dev/null
@@ -168,7 +168,9 @@ def volumes(app: str, model: Mapping[str, Any], databases: Sequence[Database], l
     services = model.get("services") or {}
     dumped = {one.service for one in databases}
     for service in sorted(dumped - set(services)):
-        raise BackupError(f"backup_databases: the compose file has no service {service!r}: it has {', '.join(services)}")
+        raise BackupError(
+            f"backup_databases: the compose file has no service {service!r}: it has {', '.join(services)}"
+        )
     users: dict[str, set[str]] = {}
     for service, spec in services.items():
         for mount in spec.get("volumes") or []:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the backup of one app goes by: /etc/selfheal/backup/<app>.json, written by the role `backup`, without a secret."""
+"""What an app's backup goes by: /etc/selfheal/backup/<app>.json, written by the role `backup`, without a secret."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ def _checked(found: Any, root: str) -> Backup:
             raise _Wrong(f"`{key}` is no key of it. Fix: remove it, or update the agent with playbooks/site.yml")
     name, url = str(found.get("app") or ""), str(found.get("repository") or "")
     if not url:
-        raise _Wrong("backup_repository is empty. Fix: write a path, sftp:user@host:/path, rest:https://host/ or s3:...")
+        raise _Wrong(
+            "backup_repository is empty. Fix: write a path, sftp:user@host:/path, rest:https://host/ or s3:..."
+        )
     if re.search(r"//[^/@]*:[^/@]*@", url):
         raise _Wrong(
             "backup_repository holds a password, which would be seen in every list of processes. Fix: write the URL "

@@ -173,9 +173,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     }
     extra_tags = [f"images={mark}"] if mark else []
     text = json.dumps(manifest, indent=1)
-    restic.keep_text(
-        config.repository, text, "manifest.json", [*tags(backup.MANIFEST), *extra_tags], config.host
-    )
+    restic.keep_text(config.repository, text, "manifest.json", [*tags(backup.MANIFEST), *extra_tags], config.host)
     seconds = clock.monotonic() - begun
     done = {
         "set": identity,
@@ -256,7 +254,9 @@ def _in_service(
         if item["service"] == service and item["state"] == "running"
     ]
     if not running:
-        raise BackupError(f"service {service} does not run, so its data cannot be read. Fix: playbooks/recover.yml first")
+        raise BackupError(
+            f"service {service} does not run, so its data cannot be read. Fix: playbooks/recover.yml first"
+        )
     return engine.within(running[0]["id"], command, secrets, stdin), secret_values(config, secrets, clock)
 
 
@@ -325,5 +325,3 @@ def ages(record: Mapping[str, Any], now: float) -> dict[str, float | None]:
         key: None if record[key] is None else max(0.0, now - float(record[key]["at"]))
         for key in ("last_success", "last_verified")
     }
-
-

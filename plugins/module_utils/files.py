@@ -168,7 +168,7 @@ def hold_lock(path: str, timeout: float, what: str, unless: str = "") -> Iterato
             time.sleep(LOCK_POLL_SECONDS)
         if unless and os.path.lexists(unless):
             raise LockHeld(
-                f"a restore was killed half-way and is being taken back ({unless}): `selfheal backup settle` does it now"
+                f"a restore was killed half-way and is being taken back ({unless}); `selfheal backup settle` does it"
             )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {what}\n".encode(), 0)

@@ -60,7 +60,11 @@ def render_backup(app: str, record: Mapping[str, Any]) -> str:
         known = 0 if value is None and name.endswith("timestamp_seconds") else value
         if known is not None:
             full = f"selfheal_backup_{name}"
-            lines += [f"# HELP {full} {about}", f"# TYPE {full} gauge", f"{full}{{{_labels({'app': app})}}} {_number(known)}"]
+            lines += [
+                f"# HELP {full} {about}",
+                f"# TYPE {full} gauge",
+                f"{full}{{{_labels({'app': app})}}} {_number(known)}",
+            ]
     return "\n".join(lines) + "\n"
 
 

@@ -66,7 +66,8 @@ def environment(repository: Repository, extra: Mapping[str, str] | None = None) 
             text = (read_small(repository.secrets_file) or b"").decode("utf-8")
         except (NoFile, OSError, UnicodeDecodeError) as error:
             raise RepositoryError(f"{repository.secrets_file} cannot be read: {error}") from None
-        found.update(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+        found.update({name: value for name, _, value in pairs})
     return found
 
 
@@ -231,7 +232,7 @@ def keep_output(
     host: str,
     extra: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Back up what a command writes, as it writes it: {snapshot, bytes, added}. A command that fails makes no backup."""
+    """Back up what a command writes, as a stream: {snapshot, bytes, added}. One that fails makes no backup."""
     given = ["backup", "--json", "--host", host, *_tagged(tags), "--stdin-filename", name, "--stdin-from-command", "--"]
     return _summary(call(repository, *given, *command, extra=extra))
 

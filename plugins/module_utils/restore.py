@@ -21,11 +21,11 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
-from . import backup, backup_run, deployment, engine, env_store, exchange, host, release, restic, rollout
+from . import backup, backup_run, deployment, engine, env_store, exchange, host, observe, release, restic, rollout
 from .app import App
 from .backup import BackupError, Set, What, read_databases
 from .backup_config import Backup
-from .files import atomic_write, explain, hold_lock, read_small
+from .files import atomic_write, explain, fingerprint, hold_lock, read_small
 from .incident import iso
 from .observe import Clock
 from .redact import redact
@@ -77,7 +77,9 @@ class Scratch:
         """Make empty volumes: {key: folder}."""
         names = {key: self.volume(key) for key in keys}
         for key, name in names.items():
-            engine.make_volume(name, {"christmas.selfheal." + self.name: self.app.name, "christmas.selfheal.volume": key})
+            engine.make_volume(
+                name, {"christmas.selfheal." + self.name: self.app.name, "christmas.selfheal.volume": key}
+            )
         facts = engine.volume_facts(list(names.values()))
         return {key: str(facts[name]["path"]) for key, name in names.items()}
 
@@ -162,7 +164,7 @@ def differences(config: Backup, source: Source, what: What) -> list[str]:
         found.append(f"release {manifest['release'] or 'none'} ({same})")
     if what.kind in ("app", "env"):
         content = read_small(app.env)
-        mark = backup_run.fingerprint(content) if content is not None else "none"
+        mark = fingerprint(content) if content is not None else "none"
         same = "the same" if mark == manifest["env"] else f"here it is {mark}"
         found.append(f"env {manifest['env']} ({same})")
     chosen = source.chosen(what)
@@ -238,9 +240,7 @@ def _load_images(source: Source, say: Say) -> None:
         restic.pour(source.config.repository, source.images, "images.tar", ["docker", "load", "--quiet"])
 
 
-def _load_databases(
-    source: Source, scratch: Scratch, databases: list[backup.Database], say: Say, clock: Clock
-) -> None:
+def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Database], say: Say, clock: Clock) -> None:
     """Start empty databases, as the backup's compose file has them, and load the dumps into them."""
     config = source.config
     model = engine.Project(source.config.app.name, scratch.directory).config()
@@ -248,7 +248,9 @@ def _load_databases(
     for service in sorted(services):
         image = source.manifest["images"].get(service, "")
         if image and not engine.has_image(image):
-            raise BackupError(f"the image of service {service} is neither on this host nor in the backup: pull it first")
+            raise BackupError(
+                f"the image of service {service} is neither on this host nor in the backup: pull it first"
+            )
     names = {one.key: scratch.volume(one.key) for one in source.volumes if one.covered in services}
     made = backup.scratch_model(model, services, source.manifest["images"], names)
     atomic_write(scratch.compose, json.dumps(made).encode(), mode=0o600)
@@ -269,7 +271,7 @@ def _load_databases(
 def _values(config: Backup, scratch: Scratch, clock: Clock) -> dict[str, str]:
     """The values of the backup's own env."""
     beside = App(config.app.name, scratch.directory, config.app.variables, root=config.app.root)
-    found: dict[str, str] = backup_run.observe.read_env(beside, clock.now())["values"]
+    found: dict[str, str] = observe.read_env(beside, clock.now())["values"]
     return found
 
 
@@ -341,7 +343,7 @@ def verify(config: Backup, say: Say, clock: Clock, to: str = "latest") -> dict[s
     """Restore a backup beside the app, ask whether it is whole, and remove it: {set, seconds, checks, changed}.
 
     :raises LockHeld: another backup, verification or restore of this app goes on.
-    :raises BackupError, RepositoryError, EngineError, OSError: it is not whole, or that cannot be told; people are told.
+    :raises BackupError, RepositoryError, EngineError, OSError: it is not whole, or that cannot be told.
     """
     begun = clock.monotonic()
     scratch = Scratch(config, "verify")
@@ -387,7 +389,12 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
     begun = clock.monotonic()
     if check:
         source = Source(config, to)
-        return {"set": source.set.id, "what": str(what), "changed": True, "differences": differences(config, source, what)}
+        return {
+            "set": source.set.id,
+            "what": str(what),
+            "changed": True,
+            "differences": differences(config, source, what),
+        }
     scratch = Scratch(config, "restore")
     with backup_run.alone(config, "restore"):
         settle(config, say, clock)
@@ -436,11 +443,9 @@ def _safety(config: Backup, say: Say, clock: Clock) -> str:
         return ""
 
 
-def _switch(
-    source: Source, scratch: Scratch, what: What, folders: Mapping[str, str], say: Say, clock: Clock
-) -> float:
+def _switch(source: Source, scratch: Scratch, what: What, folders: Mapping[str, str], say: Say, clock: Clock) -> float:
     """Stop the app, let everything change places, and have it pass its gate; for how long it was stopped."""
-    config, app = source.config, source.config.app
+    app = source.config.app
     with hold_lock(app.lock, LOCK_SECONDS, f"restore {app.name}", app.restoring):
         moves = _moves(source, scratch, what, folders)
         ran = bool(engine.Project(app.name, app.directory).containers())
@@ -522,7 +527,9 @@ def settle(config: Backup, say: Say, clock: Clock) -> bool:
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError):
-        raise BackupError(f"{app.restoring} is damaged: look what lies beside {app.directory}, then remove it") from None
+        raise BackupError(
+            f"{app.restoring} is damaged: look what lies beside {app.directory}, then remove it"
+        ) from None
     with hold_lock(app.lock, LOCK_SECONDS, f"take back a restore of {app.name}"):
         say(f"a restore of {found.get('what')} was killed half-way: taking it back")
         _take_back(app, moves, ran, say, clock)

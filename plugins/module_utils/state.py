@@ -182,8 +182,8 @@ def pause_left(orders: Mapping[str, Any], now: Mapping[str, Any]) -> float:
 
 
 def read_backup(path: str) -> dict[str, Any]:
-    """What is remembered of an app's backups: {last_success, last_verified: {set, at, seconds, ...} or None, problems: {what: {text,
-    since}}, paused: whether the hooks that end a pause have to run}. A damaged file is begun anew.
+    """What is remembered of an app's backups: {last_success, last_verified: {set, at, seconds, ...} or None, problems:
+    {what: {text, since}}, paused: whether the hooks that end a pause have to run}. A damaged file is begun anew.
     """
     found: dict[str, Any] = {"last_success": None, "last_verified": None, "problems": {}, "paused": False}
     with contextlib.suppress(*_DAMAGE):

@@ -11,8 +11,8 @@ version_added: 0.1.0
 description:
   - Backs up what is going to be replaced, restores beside it, asks what was restored the checks, then stops the app and
     lets both change places. The app has to pass its gate with it.
-  - When it does not, or when anything else goes wrong, what was there before is in its place again, and the module fails
-    with the reason. After a kill the unit C(selfheal-restore@APP) does that.
+  - When it does not, or when anything else goes wrong, what was there before is in its place again, and the module
+    fails with the reason. After a kill the unit C(selfheal-restore@APP) does that.
   - What was replaced stays on the host until the next restore, or for C(backup_kept_days).
 author: christmas.selfheal contributors
 extends_documentation_fragment:

@@ -84,7 +84,9 @@ def sound(host: Any) -> None:
     """The app answers with all that it had, and nothing lies around that is nobody's."""
     until(lambda: json.loads(host.run("selfheal status --json").stdout or "{}").get("healthy"), 90.0)
     assert not host.file(f"{STATE}/restore.json").exists
-    left = host.check_output("docker ps -a --format '{{.Names}}' --filter name=records-verify --filter name=records-restore")
+    left = host.check_output(
+        "docker ps -a --format '{{.Names}}' --filter name=records-verify --filter name=records-restore"
+    )
     assert left == ""
 
 
@@ -106,12 +108,21 @@ def test_a_backup_is_whole_proved_and_shows_no_secret(run: Play, host: Any, writ
     values.append(host.check_output(f"cat {FOLDER}.password"))
     assert len(values) == 3
     journal = host.check_output("journalctl --no-pager")
-    told = {"output": ended.stdout, "processes": seen, "journal": journal, "metrics": host.check_output(f"cat {METRICS}")}
-    assert [(where, number) for where, text in told.items() for number, value in enumerate(values) if value in text] == []
+    told = {
+        "output": ended.stdout,
+        "processes": seen,
+        "journal": journal,
+        "metrics": host.check_output(f"cat {METRICS}"),
+    }
+    assert [
+        (where, number) for where, text in told.items() for number, value in enumerate(values) if value in text
+    ] == []
     assert "It was proved" in plain(ended.stdout)
     assert record(host)["last_verified"]["set"] == record(host)["last_success"]["set"]
     for name in ("last_success", "last_verified"):
-        line = next(line for line in told["metrics"].splitlines() if line.startswith(f"selfheal_backup_{name}_timestamp"))
+        line = next(
+            line for line in told["metrics"].splitlines() if line.startswith(f"selfheal_backup_{name}_timestamp")
+        )
         assert time.time() - float(line.rpartition(" ")[2]) < 600
     # The writer was never refused.
     assert writer.failed == []
@@ -136,7 +147,9 @@ def told(host: Any, name: str) -> list[str]:
 def forge(host: Any, part: str, name: str, text: str) -> str:
     """Put another content in the place of a part of the newest backup; the id of its snapshot."""
     newest = record(host)["last_success"]["set"]
-    tags = " ".join(f"--tag {one}" for one in (f"app={APP}", f"host={HOST}", f"set={newest}", "why=hand", f"part={part}"))
+    tags = " ".join(
+        f"--tag {one}" for one in (f"app={APP}", f"host={HOST}", f"set={newest}", "why=hand", f"part={part}")
+    )
     restic(host, f"backup --stdin --stdin-filename {name} {tags}", stdin=text or "\n")
     return str(snapshots(host, f"set={newest}", f"part={part}")[-1]["id"])
 
