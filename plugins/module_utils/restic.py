@@ -268,7 +268,12 @@ def read_text(repository: Repository, snapshot: str, name: str) -> str:
 
 def put_files(repository: Repository, snapshot: str, source: str, target: str) -> None:
     """Restore what the folder `source` of a snapshot held into the folder `target`."""
-    call(repository, "restore", "--json", "--no-lock", f"{snapshot}:{source}", "--target", target, "--verify")
+    try:
+        call(repository, "restore", "--json", "--no-lock", f"{snapshot}:{source}", "--target", target, "--verify")
+    except RepositoryError as error:
+        if "not found" in str(error):
+            raise RepositoryError(f"the backup is not whole: it does not have {source}") from None
+        raise
 
 
 def pour(

@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 from shared.acting import until
-from writer import Writer, everything, lost
+from writer import KEPT, Writer, everything, lost
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 APP, HOST, STORE = "records", "molecule-backup", "molecule-backup-store"
 DIRECTORY, STATE = f"/opt/{APP}", f"/var/lib/selfheal/{APP}"
 FOLDER = f"/etc/selfheal/backup/{APP}"
+CONTAINERS = f"docker ps -q --filter label=com.docker.compose.project={APP}"
 METRICS = f"/run/selfheal/selfheal-{APP}-backup.prom"
 # More rounds of the same: SELFHEAL_KILLS=20 molecule verify -s backup
 KILLS = int(os.environ.get("SELFHEAL_KILLS", "4"))
@@ -73,9 +74,7 @@ def sums(host: Any) -> dict[str, str]:
     return {
         "env": host.check_output(f"sha256sum <{DIRECTORY}/.env"),
         "files": host.check_output(f"cd {DIRECTORY} && sha256sum compose.yaml compose.hardened.yaml"),
-        "images": host.check_output(
-            "docker inspect --format '{{.Image}}' $(docker ps -q --filter label=com.docker.compose.project=records) | sort"
-        ),
+        "images": host.check_output(f"docker inspect --format '{{{{.Image}}}}' $({CONTAINERS}) | sort"),
         "release": host.check_output(f"readlink {DIRECTORY}/releases/last-good"),
     }
 
@@ -150,7 +149,7 @@ def forge(host: Any, part: str, name: str, text: str) -> str:
     tags = " ".join(
         f"--tag {one}" for one in (f"app={APP}", f"host={HOST}", f"set={newest}", "why=hand", f"part={part}")
     )
-    restic(host, f"backup --stdin --stdin-filename {name} {tags}", stdin=text or "\n")
+    restic(host, f"backup --stdin --stdin-filename {name} {tags}", stdin=text)
     return str(snapshots(host, f"set={newest}", f"part={part}")[-1]["id"])
 
 
@@ -160,17 +159,26 @@ def truncated(host: Any) -> str:
     return dump[: len(dump) * 2 // 3]
 
 
-WRONG: list[tuple[str, Callable[[Any], str], str]] = [
-    ("an empty dump", lambda host: forge(host, "database:records", "records.dump", ""), "records.dump is not taken"),
-    ("a dump cut off", lambda host: forge(host, "database:records", "records.dump", truncated(host)), "records.dump is not taken"),
-    ("a cache's dump cut off", lambda host: forge(host, "database:cache", "cache.dump", "REDIS0012"), "cache.dump is not taken"),
-    ("a volume without its files", lambda host: forge(host, "volumes", "nothing", "nothing"), "restore failed"),
-]  # fmt: skip
+# What takes the place of a part of a backup: the part, its file, what is in it, and what the proof says.
+WRONG: list[tuple[str, str, str, Callable[[Any], str], str]] = [
+    ("an empty dump", "database:records", "records.dump", lambda _: "\n", "records.dump is not taken"),
+    ("a dump cut off", "database:records", "records.dump", truncated, "records.dump is not taken"),
+    ("a cache's dump cut off", "database:cache", "cache.dump", lambda _: "REDIS0012", "cache.dump is not taken"),
+    (
+        "a volume that is missing",
+        "volumes",
+        "nothing",
+        lambda _: "\n",
+        "the backup is not whole: it does not have /var",
+    ),
+]
 
 
-@pytest.mark.parametrize(("make", "says"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
-def test_a_proof_catches(run: Play, host: Any, make: Callable[[Any], str], says: str) -> None:
-    forged = make(host)
+@pytest.mark.parametrize(
+    ("part", "name", "make", "says"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG]
+)
+def test_a_proof_catches(run: Play, host: Any, part: str, name: str, make: Callable[[Any], str], says: str) -> None:
+    forged = forge(host, part, name, make(host))
     try:
         ended = host.run("selfheal backup verify")
         assert ended.rc != 0
@@ -224,26 +232,51 @@ def test_two_at_once_are_one_and_a_clear_word(host: Any) -> None:
     assert record(host)["problems"] == {}
 
 
+def torn(writer: Writer, begun: float, ended: float) -> dict[str, Any]:
+    """What a restore that was killed has mixed: a record that was acknowledged outside of the backup's own seconds is in
+    all three places or in none, and one from before it is in all.
+    """
+    acked = {number: when for number, (_, when) in writer.acked.items() if when < time.time() - 1.0}
+    found = everything()
+    mixed = [
+        number
+        for number, when in acked.items()
+        if not begun - 1.0 < when < ended + 1.0 and len({number in found[where] for where in KEPT}) > 1
+    ]
+    return {"mixed": mixed[:10], "lost": lost(writer.before(begun - 1.0))}
+
+
 @pytest.mark.parametrize("what", ["backup", "restore"])
 def test_one_that_is_killed_leaves_app_and_repository_sound(host: Any, writer: Writer, what: str) -> None:
     begun = time.time()
-    took = {"backup": 8.0, "restore": 26.0}[what]
+    host.check_output("selfheal backup")
+    ended = time.time()
+    made = record(host)["last_success"]["set"]
+    words = {"backup": "backup", "restore": f"restore --to {made}"}[what]
+    if what == "restore":
+        host.check_output(f"selfheal {words}")
+    took = time.time() - (begun if what == "backup" else ended)
+    reached = []
     for number in range(KILLS):
-        # The last seconds of a restore are those in which it changes something.
-        after = random.uniform(0.3, took) if what == "backup" or number % 2 else random.uniform(0.7 * took, took)
-        # The main process alone, and then all that it has started, as a power cut does.
-        host.run(
-            f"setsid selfheal {what} >/root/{what}.log 2>&1 & pid=$!; sleep {after:.2f}; kill -9 $pid; "
-            f"test {number % 2} = 0 || kill -9 -- -$pid"
+        # Half of the restores in their last seconds, in which they change something.
+        after = random.uniform(0.0 if what == "backup" or number % 2 else 0.75, 1.0) * took
+        # The process alone, or with all that it has started, as when the power goes.
+        alone = number % 4 < 2
+        host.check_output(
+            f"systemd-run -q --unit=killed --collect -p KillMode={'process' if alone else 'control-group'} selfheal {words}"
         )
+        time.sleep(after)
+        reached.append((host.file(f"/run/selfheal/{APP}.backup.lock").content_string, round(after, 1)))
+        marked = host.file(f"{STATE}/restore.json").exists
+        host.run(f"systemctl kill -s KILL {'--kill-whom=main' if alone else ''} killed.service")
+        print(f"{what} killed after {after:.1f} of {took:.1f} s{', while it changed places' if marked else ''}")
+        until(lambda: host.run("systemctl is-active killed.service").stdout.strip() in ("inactive", "failed"), 30.0)
         sound(host)
-    host.check_output("sleep 1; selfheal backup && selfheal backup verify")
+        assert torn(writer, begun, ended) == {"mixed": [], "lost": {}}
+    assert [text for text, _ in reached if words.split()[0][:6] in text.replace("back up", "backup")]
+    host.check_output("selfheal backup && selfheal backup verify")
     assert record(host)["problems"] == {}
     restic(host, "check")
-    # A restore that was killed after its end has brought back what is in the backup, so all before that is there.
-    assert len(everything()["files"]) > 0
-    if what == "backup":
-        assert lost(writer.before(begun)) == {}
 
 
 def test_a_part_comes_back_and_the_rest_stays(run: Play, host: Any, writer: Writer) -> None:
@@ -303,8 +336,8 @@ def test_the_host_is_lost_and_another_one_serves_all_that_was_acknowledged_befor
     kept = set(found["database"]) & set(found["cache"]) & set(found["files"])
     newest = max(when for number, (_, when) in writer.acked.items() if number in kept)
     print(
-        f"\nrebuilt in {rebuilt - bare:.0f} s (RTO); {len(wanted)} records were acknowledged before the backup began, all of "
-        f"them are there; of {len(written)} acknowledged before the host was lost {len(set(written) - kept)} are not, "
+        f"\nrebuilt in {rebuilt - bare:.0f} s (RTO); {len(wanted)} records were acknowledged before the backup began, "
+        f"all are there; of {len(written)} acknowledged before the host was lost {len(set(written) - kept)} are not, "
         f"those of its last {gone - newest:.1f} s (RPO)"
     )
     after = sums(host)
