@@ -27,6 +27,8 @@ Say = Callable[[str], None]
 
 QUIET_SECONDS = 600.0
 HOOK_SECONDS = 60.0
+# Whoever only settles what was killed is done by then.
+ALONE_SECONDS = 5.0
 # What changes while it is read is read again so often.
 TRIES = 3
 EXPECTED = (BackupError, RepositoryError, engine.EngineError, OSError)
@@ -66,7 +68,7 @@ def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def alone(config: Backup, what: str, seconds: float = 0.0) -> Iterator[None]:
+def alone(config: Backup, what: str, seconds: float = ALONE_SECONDS) -> Iterator[None]:
     """Hold the lock that backup, verification and restore of an app share. Raises LockHeld."""
     with hold_lock(config.app.backup_lock, seconds, f"{what} {config.app.name}"):
         yield
@@ -112,7 +114,8 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     if os.path.lexists(app.restoring):
         raise BackupError(f"a restore was killed half-way: run `selfheal backup settle --app {app.name}` first")
     record = state.read_backup(app.backup)
-    made = restic.make_ready(config.repository, may_make=record["last_success"] is None)
+    known = (record["last_success"] or {}).get("repository", "")
+    made = restic.make_ready(config.repository, may_make=known != config.repository.url)
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
     identity = backup.set_id(clock.now())
     model, kept, paths = _belongs(config)
@@ -178,6 +181,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     done = {
         "set": identity,
         "at": clock.now(),
+        "repository": config.repository.url,
         "seconds": round(seconds, 1),
         "bytes": sum(one["bytes"] for one in sizes.values()),
         "added": sum(one["added"] for one in sizes.values()),

@@ -23,7 +23,8 @@ from .files import NoFile, read_small
 MINIMUM = (0, 17)
 NOT_THERE, LOCKED, WRONG_PASSWORD, INCOMPLETE = 10, 11, 12, 3
 CONNECT_SECONDS, LONGEST_SECONDS = 120.0, 6 * 3600.0
-DUMPED = ".dump"
+# How ssh, and what speaks HTTP, say that nobody is there.
+_UNREACHED = ("no route to host", "connection refused", "timed out", "connection reset", "no such host", "unreachable")
 
 Command = Sequence[str]
 
@@ -150,7 +151,7 @@ def _error(repository: Repository, what: str, result: Result) -> RepositoryError
         return RepositoryError(f"another backup holds the repository {where}: {said}. Try again later", LOCKED)
     if "no space left" in said.lower() or "ENOSPC" in said:
         return RepositoryError(f"the disk is full: restic {what} says: {said}. Make room, then run it again")
-    if result.code == 124:
+    if result.code == 124 or any(words in said.lower() for words in _UNREACHED):
         return RepositoryError(f"the repository {where} does not answer: restic {what}: {said}. Is its host up?", 124)
     return RepositoryError(f"restic {what} failed at {where}: {said or f'exit code {result.code}'}", result.code)
 
@@ -189,7 +190,7 @@ def make_ready(repository: Repository, may_make: bool) -> bool:
         if not may_make:
             raise RepositoryError(
                 f"the repository {repository.url} is not there any more, though a backup was made there. Is its disk "
-                "mounted? If it is gone for good, remove last_success from the app's backup.json to begin anew"
+                "mounted? If it is gone for good, set another backup_repository to begin anew"
             ) from None
         call(repository, "init", "--json", timeout=CONNECT_SECONDS)
         return True
@@ -344,8 +345,8 @@ def check(repository: Repository, percent: int) -> None:
         if error.code in (WRONG_PASSWORD, LOCKED, NOT_THERE, 124):
             raise
         raise RepositoryError(
-            f"the repository is damaged: {error}. Backups that were made before may not be whole. Fix: have its disk "
-            "looked at; `restic repair` says what can be saved; the next backup is whole again"
+            f"the repository is damaged: {error}. Backups in it may not be whole, and neither are new ones that share "
+            "their data. Fix: set another backup_repository and back up there; have the disk looked at"
         ) from None
 
 

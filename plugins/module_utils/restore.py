@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 EXPECTED = (*backup_run.EXPECTED, deployment.DeployError, env_store.EnvError)
 LOCK_SECONDS = 120.0
-UP_SECONDS, STOP_SECONDS, ASK_SECONDS = 300.0, 120.0, 600.0
+UP_SECONDS, STOP_SECONDS, ASK_SECONDS = 300.0, 60.0, 600.0
 # The file system keeps some room for itself.
 _SPARE = 1.1
 
@@ -72,6 +72,9 @@ class Scratch:
         networks = engine.run(["docker", "network", "ls", "--quiet", *filters], 10.0).out.split()
         if networks:
             engine.run(["docker", "network", "rm", *networks], 30.0)
+        # It holds the env's values, and says that there may be something to stop.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.compose)
 
     def make(self, keys: Iterable[str]) -> dict[str, str]:
         """Make empty volumes: {key: folder}."""
@@ -518,8 +521,16 @@ def _take_back(app: App, moves: list[dict[str, Any]], ran: bool, say: Say, clock
 
 
 def settle(config: Backup, say: Say, clock: Clock) -> bool:
-    """Take back a restore that was killed; whether there was one. The caller holds the backup's lock."""
+    """Take back what was killed: a restore, whether it had begun to change places or not, and a proof.
+
+    The caller holds the backup's lock. Whether there was a restore that changed places.
+    """
     app = config.app
+    for name in ("restore", "verify"):
+        scratch = Scratch(config, name)
+        if os.path.lexists(scratch.compose):
+            say(f"something was killed: removing what it had beside ({scratch.project})")
+            scratch.remove()
     try:
         with open(app.restoring, encoding="utf-8") as stream:
             found = json.load(stream)

@@ -83,10 +83,8 @@ def sound(host: Any) -> None:
     """The app answers with all that it had, and nothing lies around that is nobody's."""
     until(lambda: json.loads(host.run("selfheal status --json").stdout or "{}").get("healthy"), 90.0)
     assert not host.file(f"{STATE}/restore.json").exists
-    left = host.check_output(
-        "docker ps -a --format '{{.Names}}' --filter name=records-verify --filter name=records-restore"
-    )
-    assert left == ""
+    left = "docker ps -a --format '{{.Names}}' --filter name=records-verify --filter name=records-restore"
+    until(lambda: host.check_output(left) == "", 90.0, lambda: host.check_output(left))
 
 
 def test_a_backup_is_whole_proved_and_shows_no_secret(run: Play, host: Any, writer: Writer) -> None:
@@ -209,6 +207,65 @@ def test_a_wrong_password_is_told_and_nothing_is_touched(host: Any, writer: Writ
     assert record(host)["problems"] == {}
 
 
+def test_a_repository_that_cannot_be_reached_is_told(host: Any, writer: Writer) -> None:
+    before = sums(host)
+    host.check_output("ip route add unreachable 172.30.57.52")
+    try:
+        for words in ("backup", "backup verify", "restore --check"):
+            ended = host.run(f"selfheal {words}")
+            assert ended.rc != 0
+            assert "does not answer" in ended.stderr
+    finally:
+        host.check_output("ip route del unreachable 172.30.57.52")
+    assert sums(host) == before
+    assert "does not answer" in record(host)["problems"]["backup"]["text"]
+
+
+def test_a_repository_that_is_full_or_damaged_is_told_and_another_one_begins(host: Any, writer: Writer) -> None:
+    host.check_output(
+        f"mkdir -p /mnt/full && mount -t tmpfs -o size=24m none /mnt/full && cp -p {FOLDER}.json /root/right"
+    )
+    try:
+        host.check_output(f'sed -i \'s#"repository": .*#"repository": "/mnt/full",#\' {FOLDER}.json')
+        ended = host.run("selfheal backup")
+        assert ended.rc != 0
+        assert "the disk is full" in ended.stderr
+        # There it is not too full for all but the images.
+        host.check_output("mount -o remount,size=600m /mnt/full && selfheal backup && selfheal backup verify")
+        assert record(host)["problems"] == {}
+        # A byte of each file that holds data.
+        host.check_output(
+            "for file in $(find /mnt/full/data -type f); do chmod u+w $file; "
+            "printf X | dd of=$file bs=1 seek=$(($(stat -c %s $file) / 3)) conv=notrunc status=none; done; "
+            "rm -rf /var/cache/selfheal/restic"
+        )
+        before = sums(host)
+        for words in ("backup verify", "restore"):
+            ended = host.run(f"selfheal {words}")
+            assert ended.rc != 0, ended.stdout
+        assert sums(host) == before
+        assert "verify" in record(host)["problems"]
+    finally:
+        host.check_output(f"mv /root/right {FOLDER}.json && umount /mnt/full")
+    host.check_output("selfheal backup && selfheal backup verify")
+    assert record(host)["problems"] == {}
+    sound(host)
+
+
+def test_a_disk_that_is_full_during_a_restore_leaves_the_app_as_it_was(host: Any, writer: Writer) -> None:
+    before = sums(host)
+    beside = f"/opt/.{APP}.restore"
+    host.check_output(f"mkdir -p {beside} && mount -t tmpfs -o size=8k none {beside}")
+    try:
+        ended = host.run("selfheal restore")
+        assert ended.rc != 0
+        assert "the disk is full" in ended.stderr
+    finally:
+        host.check_output(f"umount {beside}; rm -rf {beside}")
+    assert sums(host) == before
+    sound(host)
+
+
 def test_what_belongs_to_another_app_is_refused(host: Any) -> None:
     newest = record(host)["last_success"]["set"]
     stamp = "20200101T000000Z"
@@ -262,9 +319,8 @@ def test_one_that_is_killed_leaves_app_and_repository_sound(host: Any, writer: W
         after = random.uniform(0.0 if what == "backup" or number % 2 else 0.75, 1.0) * took
         # The process alone, or with all that it has started, as when the power goes.
         alone = number % 4 < 2
-        host.check_output(
-            f"systemd-run -q --unit=killed --collect -p KillMode={'process' if alone else 'control-group'} selfheal {words}"
-        )
+        mode = "process" if alone else "control-group"
+        host.check_output(f"systemd-run -q --unit=killed --collect -p KillMode={mode} selfheal {words}")
         time.sleep(after)
         reached.append((host.file(f"/run/selfheal/{APP}.backup.lock").content_string, round(after, 1)))
         marked = host.file(f"{STATE}/restore.json").exists
