@@ -132,3 +132,8 @@ bench-deploy: setup engine ## good and bad deploys under load, and docker compos
 bench-backing: setup engine ## 200 clients on 20 connections of the database, and reads while the cache is stopped; shorter: ARGS="--rounds 1 --seconds 3"
 	@tools/venv .venv bench
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.backing $(ARGS)
+
+.PHONY: bench-backup
+bench-backup: setup engine ## 1 GB is backed up while users ask 200 times a second; shorter: ARGS="--rounds 1"
+	@tools/venv .venv bench
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.backup $(ARGS)
