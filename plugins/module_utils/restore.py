@@ -509,6 +509,8 @@ def _take_back(app: App, moves: list[dict[str, Any]], ran: bool, say: Say, clock
     """Put what was there before in its place again, start it, and forget the restore."""
     _down(app)
     exchange.undo(moves)
+    # What a killed run had started may have gone on until now, with the other volumes.
+    _down(app)
     last = release.last_good(app.directory)
     if ran:
         try:
