@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -156,7 +157,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "incident": {key: open_one[key] for key in ("id", "cause", "seconds", "next_step")} if open_one else None,
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
-        "backup": _backups(config, clock),
+        "backup": state.backups(config.app.backup, clock.now()),
         "problems": list(dict.fromkeys([*filter(None, (damaged, orders["problem"])), *note["problems"]])),
     }
     print(json.dumps(told, indent=2) if given.json else _status_text(told))
@@ -174,22 +175,11 @@ def _instances(config: Config) -> dict[str, int] | None:
     return {"serving": serving, "of": config.app.balancer.instances}
 
 
-def _backups(config: Config, clock: Clock) -> dict[str, Any] | None:
-    """How old the last backup and the last proved one are, and what is wrong; None for an app that is not backed up."""
-    if not os.path.exists(config.app.backup):
-        return None
-    record = state.read_backup(config.app.backup)
-    seconds = {
-        name: record[name] and round(clock.now() - record[name]["at"]) for name in ("last_success", "last_verified")
-    }
-    return {**seconds, "problems": [one["text"] for one in record["problems"].values()]}
-
-
 def _backup_text(told: Mapping[str, Any]) -> list[str]:
     def ago(seconds: int | None) -> str:
         return "never" if seconds is None else f"{seconds / 3600:.1f} h ago"
 
-    lines = [f"backup: proved {ago(told['last_verified'])}, made {ago(told['last_success'])}"]
+    lines = [f"backup: proved {ago(told['proved'])}, made {ago(told['made'])}"]
     return lines + [f"backup: {problem}" for problem in told["problems"]]
 
 
@@ -313,7 +303,9 @@ def _resume(given: argparse.Namespace, root: str) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"selfheal: {text}", flush=True)
+    # That nobody reads it any more is no reason to stop.
+    with contextlib.suppress(OSError):
+        print(f"selfheal: {text}", flush=True)
 
 
 def _backup(given: argparse.Namespace, root: str) -> int:

@@ -321,11 +321,3 @@ def list_sets(config: Backup) -> list[Set]:
     restic.require()
     sets = backup.read_sets(restic.snapshots(config.repository))
     return [one for one in sets if one.complete and (one.app, one.host) == (config.app.name, config.host)]
-
-
-def ages(record: Mapping[str, Any], now: float) -> dict[str, float | None]:
-    """Seconds since the last backup, and since the last one that was proved; None for never."""
-    return {
-        key: None if record[key] is None else max(0.0, now - float(record[key]["at"]))
-        for key in ("last_success", "last_verified")
-    }

@@ -638,6 +638,7 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
         "env_findings": facts["env"]["findings"],
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
         "checks": facts["probe"],
+        "backup": state.backups(app.backup, clock.now()),
         "disk": host.disk(["/", app.directory, engine.data_root()]),
         "memory": host.memory(),
     }

@@ -198,3 +198,18 @@ def read_backup(path: str) -> dict[str, Any]:
         }
         found["paused"] = bool(told.get("paused"))
     return found
+
+
+def backups(path: str, now: float) -> dict[str, Any] | None:
+    """How old the last backup and the last proved one are, {made, proved: seconds or None, problems: [texts]}.
+
+    None for an app that is not backed up.
+    """
+    if not os.path.exists(path):
+        return None
+    record = read_backup(path)
+    made, proved = (
+        None if one is None else round(max(0.0, now - float(one["at"])))
+        for one in (record["last_success"], record["last_verified"])
+    )
+    return {"made": made, "proved": proved, "problems": [one["text"] for one in record["problems"].values()]}
