@@ -28,7 +28,7 @@ FOLDER = f"/etc/selfheal/backup/{APP}"
 CONTAINERS = f"docker ps -q --filter label=com.docker.compose.project={APP}"
 METRICS = f"/run/selfheal/selfheal-{APP}-backup.prom"
 # More rounds of the same: SELFHEAL_KILLS=20 molecule verify -s backup
-KILLS = int(os.environ.get("SELFHEAL_KILLS", "4"))
+KILLS = int(os.environ.get("SELFHEAL_KILLS", "2"))
 
 Play = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -82,7 +82,7 @@ def sums(host: Any) -> dict[str, str]:
 def sound(host: Any) -> None:
     """The app answers with all that it had, and nothing lies around that is nobody's."""
     until(lambda: json.loads(host.run("selfheal status --json").stdout or "{}").get("healthy"), 90.0)
-    assert not host.file(f"{STATE}/restore.json").exists
+    until(lambda: not host.file(f"{STATE}/restore.json").exists, 90.0)
     left = "docker ps -a --format '{{.Names}}' --filter name=records-verify --filter name=records-restore"
     until(lambda: host.check_output(left) == "", 90.0, lambda: host.check_output(left))
 
