@@ -23,8 +23,13 @@ from .files import NoFile, read_small
 MINIMUM = (0, 17)
 NOT_THERE, LOCKED, WRONG_PASSWORD, INCOMPLETE = 10, 11, 12, 3
 CONNECT_SECONDS, LONGEST_SECONDS = 120.0, 6 * 3600.0
+LOOK_SECONDS = 2.0
 # How ssh, and what speaks HTTP, say that nobody is there.
-_UNREACHED = ("no route to host", "connection refused", "timed out", "connection reset", "no such host", "unreachable")
+_UNREACHED = (
+    *("no route to host", "connection refused", "timed out", "connection reset", "no such host", "unreachable"),
+    "unable to start the sftp session",
+)
+_FULL = "no space left"
 
 Command = Sequence[str]
 
@@ -120,12 +125,21 @@ def _run(argv: Command, environment_: Mapping[str, str], timeout: float, stdin: 
         )
     except OSError as error:
         return Result(127, "", f"{argv[0]} cannot be run: {error.strerror}")
-    try:
-        out, err = process.communicate(stdin, timeout=timeout)
-        return Result(process.returncode, out, err)
-    except subprocess.TimeoutExpired:
-        _end(process)
-        return Result(124, "", f"no end within {timeout:.0f} s")
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            out, err = process.communicate(stdin, timeout=LOOK_SECONDS)
+            return Result(process.returncode, out, err)
+        except subprocess.TimeoutExpired as late:
+            stdin = None
+            said = (late.stderr or b"").decode("utf-8", "replace")
+            # restic tries for a quarter of an hour what a full disk refuses.
+            if _FULL in said.lower():
+                _end(process)
+                return Result(1, "", _FULL)
+            if time.monotonic() >= until:
+                _end(process)
+                return Result(124, "", f"no end within {timeout:.0f} s")
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
@@ -149,7 +163,7 @@ def _error(repository: Repository, what: str, result: Result) -> RepositoryError
         return RepositoryError(f"there is no repository at {where}", NOT_THERE)
     if result.code == LOCKED or "already locked" in said:
         return RepositoryError(f"another backup holds the repository {where}: {said}. Try again later", LOCKED)
-    if "no space left" in said.lower() or "ENOSPC" in said:
+    if _FULL in said.lower():
         return RepositoryError(f"the disk is full: restic {what} says: {said}. Make room, then run it again")
     if result.code == 124 or any(words in said.lower() for words in _UNREACHED):
         return RepositoryError(f"the repository {where} does not answer: restic {what}: {said}. Is its host up?", 124)
