@@ -50,9 +50,20 @@ class Writer(threading.Thread):
         if connection:
             connection.close()
 
+    def forget(self, since: float) -> None:
+        """What a restore that was asked for has undone is nobody's loss: forget what is not everywhere any more."""
+        found = everything()
+        kept = set.intersection(*(set(found[where]) for where in KEPT))
+        until = time.time() - 1.0
+        self.acked = {
+            number: (text, when)
+            for number, (text, when) in list(self.acked.items())
+            if not since < when < until or number in kept
+        }
+
     def before(self, moment: float) -> dict[int, str]:
         """What had been acknowledged at a moment."""
-        return {number: text for number, (text, when) in self.acked.items() if when < moment}
+        return {number: text for number, (text, when) in list(self.acked.items()) if when < moment}
 
 
 def everything() -> dict[str, dict[int, str]]:
