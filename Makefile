@@ -150,3 +150,8 @@ bench-backing: setup engine ## 200 clients on 20 connections of the database, an
 bench-drift: setup engine ## drift checks of 1 to 8 lab hosts, and what a host costs; shorter: ARGS="--rounds 2 --hosts 2"
 	@tools/venv .venv bench
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.drift $(ARGS)
+
+.PHONY: bench-backup
+bench-backup: setup engine ## 1 GB is backed up while users ask 200 times a second; shorter: ARGS="--rounds 1"
+	@tools/venv .venv bench
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.backup $(ARGS)

@@ -21,13 +21,14 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import app
 
-MODULE = "christmas.selfheal.app_deploy"
 PAUSE = 0.5
 """Seconds between two looks at the file."""
 
 
 class ActionModule(ActionBase):
     """`christmas.selfheal.app_deploy`."""
+
+    MODULE = "christmas.selfheal.app_deploy"
 
     _supports_check_mode = True
 
@@ -36,7 +37,9 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         with self._shown(str(variables.get("inventory_hostname", "")), str(self._task.args.get("app", ""))):
-            ended = self._execute_module(module_name=MODULE, module_args=dict(self._task.args), task_vars=variables)
+            ended = self._execute_module(
+                module_name=self.MODULE, module_args=dict(self._task.args), task_vars=variables
+            )
         return {**result, **ended}
 
     @contextmanager

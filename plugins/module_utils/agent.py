@@ -1,10 +1,11 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The command on the host: `selfheal status|probe|recover|incidents|report|pause|resume|watch|check-config`."""
+"""The command on the host: `selfheal status|probe|recover|incidents|report|pause|resume|backup|restore|watch|check-config`."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -21,6 +22,10 @@ from .recovery import recover
 
 GOOD, SICK, WRONG = 0, 1, 2
 """Exit codes: all is well; the app is not healthy (or a config is not good); the command could not be carried out."""
+
+BACKUP = ("now", "verify", "list", "settle")
+# A restore that lives goes on for this long at the most.
+SETTLE_SECONDS = 43200.0
 
 # A config that cannot be used is asked for again this often, instead of ending: the timer would only start us anew.
 BROKEN_SECONDS = 2.0
@@ -54,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, act: Callable[[argparse.Namespace, str], int], text: str) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text, description=text)
         one.set_defaults(act=act)
-        if name != "check-config":
+        if not name.startswith("check-"):
             one.add_argument("--app", help="the app's name; not needed when there is one on this host")
         if name in ("status", "probe", "recover", "incidents", "report"):
             one.add_argument("--json", action="store_true", help="for programs")
@@ -76,6 +81,20 @@ def _parser() -> argparse.ArgumentParser:
     pause.add_argument("--for", dest="duration", required=True, metavar="TIME", help="for how long: 90s, 30m, 2h, 1d")
     pause.add_argument("--reason", required=True, help="why, for those who find it paused")
     command("resume", _resume, "end a pause, and forget the attempts that opened the breaker")
+    saved = command(
+        "backup", _backup, "make a backup now; or prove the newest one, list them, take a killed restore back"
+    )
+    saved.add_argument("what", nargs="?", choices=BACKUP, default=BACKUP[0], help="what to do (default: now)")
+    saved.add_argument("--why", choices=("hand", "schedule"), default="hand", help="for its record")
+    saved.add_argument("--wait", action="store_true", help="settle: wait until nobody restores any more")
+    brought = command("restore", _restore, "restore the app, or a part of it, from a backup")
+    brought.add_argument(
+        "--to", default="latest", metavar="BACKUP", help="latest, an id of `selfheal backup list`, a time"
+    )
+    brought.add_argument("--what", default="app", metavar="WHAT", help="app, env, volume:NAME or database:NAME")
+    brought.add_argument("--check", action="store_true", help="say what would change, and change nothing")
+    judge = command("check-backup-config", _check_backup_config, "say whether a backup's config can be used")
+    judge.add_argument("file", metavar="FILE")
     command("watch", _watch, "watch one app (the unit selfheal@APP.service does)")
     command("check-config", _check_config, "say whether a config can be used").add_argument("file", metavar="FILE")
     return parser
@@ -142,6 +161,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "incident": {key: open_one[key] for key in ("id", "cause", "seconds", "next_step")} if open_one else None,
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
+        "backup": state.backups(config.app.backup, clock.now()),
         "problems": list(dict.fromkeys([*filter(None, (damaged, orders["problem"])), *note["problems"]])),
     }
     print(json.dumps(told, indent=2) if given.json else _status_text(told))
@@ -157,6 +177,14 @@ def _instances(config: Config) -> dict[str, int] | None:
     except balancer.BalancerError:
         serving = 0
     return {"serving": serving, "of": config.app.balancer.instances}
+
+
+def _backup_text(told: Mapping[str, Any]) -> list[str]:
+    def ago(seconds: int | None) -> str:
+        return "never" if seconds is None else f"{seconds / 3600:.1f} h ago"
+
+    lines = [f"backup: proved {ago(told['proved'])}, made {ago(told['made'])}"]
+    return lines + [f"backup: {problem}" for problem in told["problems"]]
 
 
 def _status_text(told: Mapping[str, Any]) -> str:
@@ -180,6 +208,8 @@ def _status_text(told: Mapping[str, Any]) -> str:
     if last:
         ended = f"healthy after {last['seconds']:.1f} s" if last["healthy"] else "not over"
         lines.append(f"last incident: {last['id']}, {ended}")
+    if told["backup"]:
+        lines += _backup_text(told["backup"])
     if told["alerts_waiting"]:
         lines.append(f"alerts not delivered yet: {told['alerts_waiting']}")
     return "\n".join(lines + [f"problem: {problem}" for problem in told["problems"]])
@@ -287,6 +317,65 @@ def _resume(given: argparse.Namespace, root: str) -> int:
     was = state.read_orders(config.app.state)["paused"]
     state.write_orders(config.app.state, {"paused": None, "resumed": state.moment()})
     print(f"{config.app.name}: {'the pause is over' if was else 'was not paused'}; attempts so far are forgotten")
+    return GOOD
+
+
+# --- backup, restore -------------------------------------------------------------------------------------------------
+# What they need is loaded when it is needed: a watcher lives without it.
+
+
+def _say(text: str) -> None:
+    # That nobody reads it any more is no reason to stop.
+    with contextlib.suppress(OSError):
+        print(f"selfheal: {text}", flush=True)
+
+
+def _backup(given: argparse.Namespace, root: str) -> int:
+    from . import backup_config, backup_run, restore
+
+    config, clock = backup_config.load(_name(given, root), root), Clock()
+    try:
+        if given.what == "verify":
+            restore.verify(config, _say, clock)
+        elif given.what == "list":
+            for one in backup_run.list_sets(config):
+                print(f"{one.id}  {one.why}")
+        elif given.what == "settle":
+            with backup_run.alone(config, "settle", SETTLE_SECONDS if given.wait else 0.0):
+                backup_run.end_pause(config, clock)
+                restore.settle(config, _say, clock)
+                backup_run.remember(config, clock)
+        else:
+            backup_run.back_up(config, given.why, _say, clock)
+            restore.remove_kept(config, clock)
+    except restore.EXPECTED as error:
+        raise Refused(explain(error) if isinstance(error, OSError) else str(error)) from None
+    return GOOD
+
+
+def _restore(given: argparse.Namespace, root: str) -> int:
+    from . import backup, backup_config, restore
+
+    config = backup_config.load(_name(given, root), root)
+    try:
+        done = restore.restore(config, given.to, backup.read_what(given.what), _say, Clock(), given.check)
+    except restore.EXPECTED as error:
+        raise Refused(explain(error) if isinstance(error, OSError) else str(error)) from None
+    if given.check:
+        print("\n".join(done["differences"]))
+    return GOOD
+
+
+def _check_backup_config(given: argparse.Namespace, root: str) -> int:
+    from . import backup_config
+
+    try:
+        name = os.path.splitext(os.path.basename(given.file))[0]
+        config = backup_config.load(name, root, given.file)
+    except ConfigError as problem:
+        print(f"selfheal: {problem}", file=sys.stderr)
+        return SICK
+    print(f"{given.file}: good, for {config.app.name}")
     return GOOD
 
 

@@ -23,6 +23,8 @@ from .incident import iso
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
 UNMEASURED = "MeasuringStopped"
+# What may be wrong with the backups, as they are remembered, and what that is called.
+BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
 
 # How often what fires is posted again, and for how long each post holds.
 REPEAT_SECONDS = 60.0
@@ -190,6 +192,12 @@ _WORDS = {
         "resume": "Next: `selfheal resume` on the host, when the work is done.",
         "pause_over": "the pause is over, the host heals again",
         "no_reason": "none given",
+        "backup": "the last backup failed",
+        "verify": "the newest backup could not be proved",
+        "backup_next": "Next: mend it, then `selfheal backup` on the host.",
+        "verify_next": "Next: mend it, then `selfheal backup verify`. Until then do not rely on a restore.",
+        "backup_over": "it is backed up again",
+        "verify_over": "a backup was proved again",
     },
     "ko": {
         "escalated": "사람이 필요함",
@@ -210,6 +218,12 @@ _WORDS = {
         "resume": "다음 할 일: 작업이 끝나면 호스트에서 `selfheal resume`을 실행하세요.",
         "pause_over": "일시 중지가 끝나 자동 복구를 다시 시작함",
         "no_reason": "없음",
+        "backup": "마지막 백업이 실패함",
+        "verify": "최신 백업을 검증하지 못함",
+        "backup_next": "다음 할 일: 원인을 고친 뒤 호스트에서 `selfheal backup`을 실행하세요.",
+        "verify_next": "다음 할 일: 고친 뒤 `selfheal backup verify`를 실행하세요. 그때까지 복원을 믿지 마세요.",
+        "backup_over": "백업이 다시 됨",
+        "verify_over": "백업이 다시 검증됨",
     },
 }
 _UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
@@ -369,6 +383,22 @@ def lasting_pause(app: str, host: str, pause: Mapping[str, Any], language: str) 
         "summary": _summary(app, host, words["paused"].format(until=until)),
         "description": f"{words['order'].format(reason=_cut(reason, EVIDENCE_LENGTH))}\n{words['resume']}",
         "over": _summary(app, host, words["pause_over"]),
+    }
+    return alert
+
+
+def bad_backup(app: str, host: str, what: str, problem: Mapping[str, Any], language: str) -> Alert:
+    """A backup failed (`what` is backup), or could not be proved (verify).
+
+    :arg problem: {text, since: epoch seconds}; empty will do for the alert that `end` takes.
+    """
+    words = _WORDS[_language(language)]
+    number = f"-{float(problem['since']):.0f}" if problem else ""
+    alert = _alert(BACKUP[what], "warning", app, host, what, f"{what}{number}")
+    alert["annotations"] = {
+        "summary": _summary(app, host, words[what]),
+        "description": f"{_cut(str(problem.get('text', '')), 2 * EVIDENCE_LENGTH)}\n{words[what + '_next']}",
+        "over": _summary(app, host, words[what + "_over"]),
     }
     return alert
 

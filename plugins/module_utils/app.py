@@ -132,6 +132,21 @@ class App:
         return os.path.join(self.state, "rollout.json")
 
     @property
+    def restoring(self) -> str:
+        """Says that a restore is putting what it has made in place, or was killed while it did: what to take back."""
+        return os.path.join(self.state, "restore.json")
+
+    @property
+    def backup(self) -> str:
+        """When a backup was made last, when one was proved, and what is wrong with them."""
+        return os.path.join(self.state, "backup.json")
+
+    @property
+    def backup_lock(self) -> str:
+        """The lock that backup, verification and restore share. A recovery need not wait for it."""
+        return os.path.join(self.root, "run/selfheal", f"{self.name}.backup.lock")
+
+    @property
     def lock(self) -> str:
-        """The lock that deploy and recovery share."""
+        """The lock that deploy, recovery and the last step of a restore share."""
         return os.path.join(self.root, "run/selfheal", f"{self.name}.lock")

@@ -7,14 +7,16 @@ Imports nothing of Ansible.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 from . import balancer, env_store, probe, secret_rules
-from .app import App, AppError, read_balancer
+from .app import App, AppError, progress_path, read_balancer
 from .engine import EngineError
-from .files import LockHeld
+from .files import LockHeld, atomic_write
 
 APP_SPEC: dict[str, dict[str, Any]] = {
     "app": {"type": "str", "required": True},
@@ -58,3 +60,20 @@ def proved(variables: list[dict[str, Any]], values: Mapping[str, Any] | None) ->
     if findings:
         raise env_store.Unproved(findings)
     return secret_rules.texts(variables, values)
+
+
+class Steps:
+    """The steps of a module run, in a file on the host, so that they can be shown while it goes on."""
+
+    def __init__(self, app: str, log: Callable[[str], None]) -> None:
+        self.app, self.log = app, log
+        self.begun, self.done = time.monotonic(), list[dict[str, Any]]()
+
+    def say(self, text: str) -> None:
+        """Note a step."""
+        self.done.append({"seconds": round(time.monotonic() - self.begun, 1), "what": text})
+        self.log(f"{self.app}: {text}")
+        # Who cannot be shown what is done is no reason to stop doing it.
+        with contextlib.suppress(OSError):
+            lines = "".join(json.dumps(step) + "\n" for step in self.done)
+            atomic_write(progress_path(self.app), lines.encode(), mode=0o644)

@@ -72,7 +72,8 @@ def install(app: App, compose: str | None, table: Any, check: bool, behind: Back
         raise OverlayError(USER_FILE, "is empty", "give the text of the app's compose file")
     plan, why_not = _try_plan(app, compose, services, behind, check)
     after: dict[str, str | None] = {USER_FILE: compose, HARDENED_FILE: plan.hardened if plan else None}
-    with contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, f"write compose files of {app.name}"):
+    what = f"write compose files of {app.name}"
+    with contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, what, app.restoring):
         before = {name: _read(os.path.join(app.directory, name)) for name in after}
         if plan is None:
             after[HARDENED_FILE] = before[HARDENED_FILE]

@@ -70,9 +70,22 @@ def deploy(app: App, how: How = AS_IT_IS, check: bool = False, clock: Clock | No
     clock = clock or Clock()
     if check and not engine.state()["answers"]:
         return _result(True, False, "", ["everything: this host has no engine yet"], {}, 0.0)
-    lock = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, f"deploy {app.name}")
+    lock = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, f"deploy {app.name}", app.restoring)
     with lock:
         return _deploy(app, how, check, clock)
+
+
+def serve_restored(app: App, how: How, to: Mapping[str, Any] | None, clock: Clock) -> dict[str, Any]:
+    """Deploy what a restore has put in place; it holds the app's lock. As `deploy`.
+
+    :arg to: the recorded release that this is, None when there is none.
+    """
+    if to is not None:
+        named = engine.Project(app.name, app.directory).put_back_images(to)
+        if named.code:
+            raise DeployError(f"the images of release {to['id']} cannot be used: {named.reason}")
+        how = how._replace(build=False, pull=False)
+    return _deploy(app, how, False, clock, to)
 
 
 def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock | None = None) -> dict[str, Any]:
@@ -101,7 +114,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
         raise DeployError(f"the env of release {to['id']} is not kept on this host any more. Deploy it anew")
     if check:
         return {**_result(True, False, "", [f"release {to['id']} would serve"], {}, 0.0), "to": to["id"]}
-    with hold_lock(app.lock, LOCK_SECONDS, f"roll back {app.name}"):
+    with hold_lock(app.lock, LOCK_SECONDS, f"roll back {app.name}", app.restoring):
         how.say(f"putting the files of release {to['id']} back")
         try:
             rollout.restore_files(app, to, clock)

@@ -605,3 +605,57 @@ def unheld_ports(model: Mapping[str, Any], instances: Sequence[Mapping[str, Any]
             if published.isdigit() and port.get("protocol", "tcp") == "tcp" and int(published) not in held:
                 found.append({"service": service, "port": int(published)})
     return found
+
+
+# --- volumes, and commands within containers --------------------------------------------------------------------------
+
+
+def volume_facts(names: Sequence[str], timeout: float = 10.0) -> dict[str, dict[str, Any]]:
+    """Return {name: {path, plain}} of those of the named volumes that are on this host.
+
+    `plain`: it is a folder of this host, and no mount of something else.
+    """
+    if not names:
+        return {}
+    asked = run(["docker", "volume", "inspect", *names], timeout)
+    # For one that is not there inspect exits 1, yet it prints the others.
+    try:
+        documents = json.loads(asked.out or "[]")
+    except ValueError:
+        documents = []
+    if asked.code and not documents and "no such volume" not in asked.err.lower():
+        raise EngineError(f"docker volume inspect failed: {asked.reason}")
+    return {
+        str(one["Name"]): {
+            "path": str(one.get("Mountpoint", "")),
+            "plain": one.get("Driver") == "local" and not one.get("Options"),
+        }
+        for one in documents
+    }
+
+
+def make_volume(name: str, labels: Mapping[str, str], timeout: float = 10.0) -> None:
+    """Make a volume, unless it is there."""
+    given = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
+    made = run(["docker", "volume", "create", *given, name], timeout)
+    if made.code:
+        raise EngineError(f"docker volume create failed: {made.reason}")
+
+
+def labelled_volumes(label: str, timeout: float = 10.0) -> list[str]:
+    """Return the names of the volumes with a label."""
+    return run(["docker", "volume", "ls", "--quiet", "--filter", f"label={label}"], timeout).out.split()
+
+
+def remove_volumes(names: Sequence[str], timeout: float = 120.0) -> None:
+    """Remove volumes, with what is in them. One that is not there is removed already."""
+    if names:
+        removed = run(["docker", "volume", "rm", "--force", *names], timeout)
+        if removed.code:
+            raise EngineError(f"docker volume rm failed: {removed.reason}")
+
+
+def within(container: str, command: Sequence[str], names: Iterable[str] = (), stdin: bool = False) -> list[str]:
+    """Return the command that runs another one in a container; of the variables only the names are in it."""
+    given = [word for name in names for word in ("--env", name)]
+    return ["docker", "exec", *(["--interactive"] if stdin else []), *given, container, *command]

@@ -71,7 +71,8 @@ def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root
         return prove(variables, values, clock(), params["online"], params["timeout"])
 
     settings: dict[str, Any] = {**owner, "keep": params["keep"], "dry_run": check, "now": clock()}
-    waiting = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, f"write the env of {app.name}")
+    what = f"write the env of {app.name}"
+    waiting = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, what, app.restoring)
     if params["state"] == "restored":
         with waiting:
             prover_or_none = prover if variables else None

@@ -148,8 +148,10 @@ def is_locked(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def hold_lock(path: str, timeout: float, what: str) -> Iterator[None]:
+def hold_lock(path: str, timeout: float, what: str, unless: str = "") -> Iterator[None]:
     """Hold the lock file ``path`` for the ``with`` block; ``what`` says what for, e.g. "recover christmas-backend".
+
+    ``unless`` is a file that, while it is there, forbids it: a restore that was killed has to be taken back first.
 
     Waits up to ``timeout`` seconds (0: one try). The kernel drops the lock when the process dies, so it is never stale;
     the file stays, because unlinking it would let two processes hold "the" lock.
@@ -164,6 +166,10 @@ def hold_lock(path: str, timeout: float, what: str) -> Iterator[None]:
             if time.monotonic() >= deadline:
                 raise LockHeld(f"{path} is held by {_holder(descriptor)}; waited {timeout:g} s")
             time.sleep(LOCK_POLL_SECONDS)
+        if unless and os.path.lexists(unless):
+            raise LockHeld(
+                f"a restore was killed half-way and is being taken back ({unless}); `selfheal backup settle` does it"
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {what}\n".encode(), 0)
         try:

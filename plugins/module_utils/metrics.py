@@ -71,6 +71,31 @@ def render_drift(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_backup(app: str, record: Mapping[str, Any]) -> str:
+    """Return the metrics of an app's backups, of what is remembered of them (`state.read_backup`)."""
+    made, proved = record["last_success"] or {}, record["last_verified"] or {}
+    lines: list[str] = []
+    for name, about, value in (
+        ("last_success_timestamp_seconds", "When the last backup was made.", made.get("at")),
+        ("last_verified_timestamp_seconds", "When a backup was proved last, by restoring it.", proved.get("at")),
+        ("size_bytes", "What the last backup holds.", made.get("bytes")),
+        ("added_bytes", "What the last backup added to the repository.", made.get("added")),
+        ("duration_seconds", "How long the last backup took.", made.get("seconds")),
+        ("verify_duration_seconds", "How long the last proof took.", proved.get("seconds")),
+        ("problems", "What is wrong with the backups.", len(record["problems"])),
+    ):
+        # Never made, or never proved, is as long ago as can be.
+        known = 0 if value is None and name.endswith("timestamp_seconds") else value
+        if known is not None:
+            full = f"selfheal_backup_{name}"
+            lines += [
+                f"# HELP {full} {about}",
+                f"# TYPE {full} gauge",
+                f"{full}{{{_labels({'app': app})}}} {_number(known)}",
+            ]
+    return "\n".join(lines) + "\n"
+
+
 _CONTAINER = (
     ("running", "gauge", "Whether it runs."),
     ("restarts_total", "counter", "How often the restart policy has started it again."),

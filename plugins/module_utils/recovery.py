@@ -73,7 +73,7 @@ def recover(
     clock = clock or Clock()
     if check:
         return _plan(app, values, clock)
-    with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}"):
+    with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.restoring):
         return _Recovery(app, values, build, deadline, clock, watch).run()
 
 
@@ -641,6 +641,7 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
         "env_findings": facts["env"]["findings"],
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
         "checks": facts["probe"],
+        "backup": state.backups(app.backup, clock.now()),
         "disk": host.disk(["/", app.directory, engine.data_root()]),
         "memory": host.memory(),
     }

@@ -179,3 +179,37 @@ def pause_left(orders: Mapping[str, Any], now: Mapping[str, Any]) -> float:
     if not paused:
         return 0.0
     return max(0.0, float(paused["until"]) - float(paused["since"]["wall"]) - age(paused["since"], now))
+
+
+def read_backup(path: str) -> dict[str, Any]:
+    """What is remembered of an app's backups: {last_success, last_verified: {set, at, seconds, ...} or None, problems:
+    {what: {text, since}}, paused: whether the hooks that end a pause have to run}. A damaged file is begun anew.
+    """
+    found: dict[str, Any] = {"last_success": None, "last_verified": None, "problems": {}, "paused": False}
+    with contextlib.suppress(*_DAMAGE):
+        told = _read(path)
+        for key in ("last_success", "last_verified"):
+            if told.get(key) is not None:
+                float(told[key]["at"]), str(told[key]["set"])
+                found[key] = told[key]
+        found["problems"] = {
+            str(what): {"text": str(one["text"]), "since": float(one["since"])}
+            for what, one in (told.get("problems") or {}).items()
+        }
+        found["paused"] = bool(told.get("paused"))
+    return found
+
+
+def backups(path: str, now: float) -> dict[str, Any] | None:
+    """How old the last backup and the last proved one are, {made, proved: seconds or None, problems: [texts]}.
+
+    None for an app that is not backed up.
+    """
+    if not os.path.exists(path):
+        return None
+    record = read_backup(path)
+    made, proved = (
+        None if one is None else round(max(0.0, now - float(one["at"])))
+        for one in (record["last_success"], record["last_verified"])
+    )
+    return {"made": made, "proved": proved, "problems": [one["text"] for one in record["problems"].values()]}

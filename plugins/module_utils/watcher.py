@@ -385,7 +385,7 @@ class Watcher:
                 state.save(self.app.state, {**memory, "outbox": outbox}, self.app.spare)
 
     def _standing(self, outbox: list[Any], wall: float) -> list[Any]:
-        """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts."""
+        """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts, bad backups."""
         outbox = alerts.add(outbox, alerts.watchdog(self.app.name, self.app.host), wall)
         orders, now = state.read_orders(self.app.state), state.moment(wall, self.clock.monotonic())
         paused = orders["paused"]
@@ -394,7 +394,15 @@ class Watcher:
         due = lasts and state.age(paused["since"], now) >= self.config.pause_alert_seconds
         if not due or all(one["alert"]["labels"] != lasting["labels"] for one in outbox):
             outbox = alerts.end(outbox, lasting, wall)
-        return alerts.add(outbox, lasting, wall) if due else outbox
+        outbox = alerts.add(outbox, lasting, wall) if due else outbox
+        problems = state.read_backup(self.app.backup)["problems"]
+        for what in alerts.BACKUP:
+            problem = problems.get(what, {})
+            alert = alerts.bad_backup(self.app.name, self.app.host, what, problem, self.app.language)
+            if not problem or all(one["alert"]["labels"] != alert["labels"] for one in outbox):
+                outbox = alerts.end(outbox, alert, wall)
+            outbox = alerts.add(outbox, alert, wall) if problem else outbox
+        return outbox
 
     def _post(self, sent: list[Any]) -> bool:
         request = web.Request(

@@ -118,11 +118,8 @@ hints:
   elements: str
 """
 
-import contextlib
-import json
 import select
 import sys
-import time
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -130,10 +127,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     ansible_door,
     app_door,
     deployment,
-    files,
     rollout,
 )
-from ansible_collections.christmas.selfheal.plugins.module_utils.app import progress_path
 
 PREVIOUS = "previous"
 
@@ -165,20 +160,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    begun, steps = time.monotonic(), []
-
-    def say(text: str) -> None:
-        steps.append({"seconds": round(time.monotonic() - begun, 1), "what": text})
-        module.log(f"{given['app']}: {text}")
-        # Who cannot be shown what is done is no reason to stop doing it.
-        with contextlib.suppress(OSError):
-            lines = "".join(json.dumps(step) + "\n" for step in steps)
-            files.atomic_write(progress_path(given["app"]), lines.encode(), mode=0o644)
-
+    steps = app_door.Steps(given["app"], module.log)
     plan = rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"])
     build, pull = (given[name] and not given["images"] for name in ("build", "pull"))
     images, pins, origin = given["images"], given["pins"], given["promoted_from"]
-    how = deployment.How(build, pull, given["by"], plan, say, alive, images, pins, origin)
+    how = deployment.How(build, pull, given["by"], plan, steps.say, alive, images, pins, origin)
     try:
         app = app_door.app_of(given)
         if given["release"]:
@@ -188,11 +174,11 @@ def main() -> None:
             result = deployment.deploy(app, how, module.check_mode)
     except deployment.DeployError as error:
         message = "\n".join([str(error), *error.hints])
-        module.fail_json(msg=message, hints=error.hints, checks=error.checks, steps=steps)
+        module.fail_json(msg=message, hints=error.hints, checks=error.checks, steps=steps.done)
     except app_door.EXPECTED as error:
         ansible_door.fail(module, error)
     diff = {"before": "", "after": "".join(f"{line}\n" for line in result["differences"])}
-    module.exit_json(**result, diff=diff, steps=steps)
+    module.exit_json(**result, diff=diff, steps=steps.done)
 
 
 if __name__ == "__main__":

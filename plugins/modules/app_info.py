@@ -84,6 +84,12 @@ app_info:
     checks:
       description: The result of the checks.
       type: dict
+    backup:
+      description:
+        - Seconds since the last backup was C(made), and since one was C(proved) by restoring it. C(problems) says what
+          is wrong.
+        - Empty for an app that is not backed up.
+      type: dict
     disk:
       description: How full the file systems that matter are.
       type: list

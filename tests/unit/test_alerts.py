@@ -136,6 +136,18 @@ TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         ["Reason: migration", "selfheal resume"],
     ),
     ("a pause that is over", alerts.lasting_pause("shop", "web1", {}, "ko"), ["일시 중지"], []),
+    (
+        "a backup that failed",
+        alerts.bad_backup("shop", "web1", "backup", {"text": "the disk is full", "since": NOW}, "en"),
+        ["shop @ web1: the last backup failed"],
+        ["the disk is full", "selfheal backup"],
+    ),
+    (
+        "a backup that is no good",
+        alerts.bad_backup("shop", "web1", "verify", {"text": "shop.dump is not taken", "since": NOW}, "ko"),
+        ["shop @ web1: 최신 백업을 검증하지 못함"],
+        ["shop.dump is not taken", "selfheal backup verify"],
+    ),
 ]
 
 
@@ -151,11 +163,15 @@ LABELS = [
     (alerts.resolved(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
     (alerts.escalated(record(), "en"), ("SelfhealEscalated", "hung", "critical", record()["id"])),
     (alerts.lasting_pause("shop", "web1", {}, "en"), ("SelfhealPaused", "paused", "warning", "pause")),
+    (alerts.bad_backup("shop", "web1", "backup", {}, "en"), ("SelfhealBackupFailed", "backup", "warning", "backup")),
+    (alerts.bad_backup("shop", "web1", "verify", {}, "en"), ("SelfhealBackupNotProved", "verify", "warning", "verify")),
     (alerts.watchdog("shop", "web1"), ("SelfhealWatchdog", "none", "none", "watchdog")),
 ]
 
 
-@pytest.mark.parametrize(("alert", "labels"), LABELS, ids=["opened", "resolved", "escalated", "paused", "watchdog"])
+@pytest.mark.parametrize(
+    ("alert", "labels"), LABELS, ids=[alert["labels"]["alertname"] + alert["labels"]["severity"] for alert, _ in LABELS]
+)
 def test_labels_are_what_the_routes_go_by(alert: dict[str, Any], labels: tuple[str, ...]) -> None:
     assert alert["labels"] == {
         **dict(zip(("alertname", "cause", "severity", "incident"), labels, strict=True)),

@@ -110,6 +110,10 @@ def compared(values: str) -> dict[str, str]:
     return {f'selfheal_drift_last_check_timestamp_seconds{{{OF},target="{HOST}"}}': values}
 
 
+def backup(what: str, values: str) -> dict[str, str]:
+    return {f"selfheal_backup_last_{what}_timestamp_seconds{{{OF}}}": values}
+
+
 OTHER_APP = {'probe_success{app="other",host="h",check="health"}': "0x90"}
 
 ALERTS = [
@@ -177,6 +181,10 @@ ALERTS = [
     Case("BudgetBurns", "7h", 0, answers(995, 5, 600), "1m"),
     Case("BudgetBurnsSlowly", "30h", 1, answers(9988, 12, 2000), "1m"),
     Case("BudgetBurnsSlowly", "30h", 0, answers(9992, 8, 2000), "1m"),
+    Case("BackupTooOld", "27h", 1, backup("success", "0x2000"), "1m"),
+    Case("BackupTooOld", "27h", 0, backup("success", f"0x600 {12 * 3600}x1400"), "1m"),
+    Case("BackupNotVerified", "200h", 1, backup("verified", "0x250"), "1h"),
+    Case("BackupNotVerified", "200h", 0, backup("verified", f"0x100 {4 * DAY}x150"), "1h"),
 ]
 OTHER_CHECKS = {**probes("probe_success", "1x90", "login"), **probes("probe_success", "1x90", "data")}
 

@@ -25,6 +25,7 @@ CONTAINER = f"{APP}-backend-1"
 HOST = "molecule-monitoring"
 ABOUT = f"{APP} @ {HOST}:"
 FOLDER = "/etc/prometheus/selfheal"
+RULES = (APP, f"{APP}.backup", "host", "drift")
 UNITS = {
     "prometheus": "127.0.0.1:9090",
     "prometheus-node-exporter": "127.0.0.1:9100",
@@ -66,7 +67,7 @@ def targets(host: Any) -> dict[str, list[str]]:
 
 def rules(host: Any) -> list[dict[str, Any]]:
     """All rules as they stand on the host."""
-    texts = [host.file(f"{FOLDER}/rules-{name}.yml").content_string for name in (APP, "host")]
+    texts = [host.file(f"{FOLDER}/rules-{name}.yml").content_string for name in RULES]
     return [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
 
 
@@ -112,7 +113,7 @@ def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
     assert {case.rule for case in rule_cases.ALERTS if not case.gives} == alerts
     assert {case.rule for case in rule_cases.RECORDS if case.gives} == records
     assert {case.rule for case in rule_cases.RECORDS if case.gives is None} == records
-    names = [f"{FOLDER}/rules-{part}.yml" for part in (APP, "host", "drift")]
+    names = [f"{FOLDER}/rules-{name}.yml" for name in RULES]
     for step, document in rule_cases.documents(names).items():
         path = f"/run/rule-cases-{step}.yml"
         host.check_output(f"cat >{path} <<'END'\n{yaml.safe_dump(document)}END")
@@ -124,7 +125,7 @@ def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
 def test_the_tools_take_all_of_it(host: Any) -> None:
     for command in (
         "promtool check config /etc/prometheus/prometheus.yml",
-        f"promtool check rules {FOLDER}/rules-{APP}.yml {FOLDER}/rules-host.yml {FOLDER}/rules-drift.yml",
+        "promtool check rules " + " ".join(f"{FOLDER}/rules-{name}.yml" for name in RULES),
         "amtool check-config /etc/prometheus/alertmanager.yml",
         f"{fetch('9417/metrics')} | promtool check metrics",
     ):

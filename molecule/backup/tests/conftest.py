@@ -1,0 +1,25 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Users who write throughout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from writer import Writer
+
+
+@pytest.fixture(scope="module")
+def writer() -> Iterator[Writer]:
+    """They write from the first test that looks, to the last."""
+    found = Writer()
+    found.start()
+    yield found
+    found.over.set()
+    found.join(timeout=10.0)

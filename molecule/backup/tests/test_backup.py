@@ -1,0 +1,393 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Nothing that was acknowledged before a backup is lost, whatever happens to the host; and no backup is taken on trust.
+
+`host` is the app's host. The tests build on each other, in order; the last one destroys it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shared.acting import until
+from writer import KEPT, Writer, everything, lost
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+APP, HOST, STORE = "records", "molecule-backup", "molecule-backup-store"
+DIRECTORY, STATE = f"/opt/{APP}", f"/var/lib/selfheal/{APP}"
+FOLDER = f"/etc/selfheal/backup/{APP}"
+CONTAINERS = f"docker ps -q --filter label=com.docker.compose.project={APP}"
+METRICS = f"/run/selfheal/selfheal-{APP}-backup.prom"
+# More rounds of the same: SELFHEAL_KILLS=20 molecule verify -s backup
+KILLS = int(os.environ.get("SELFHEAL_KILLS", "2"))
+
+Play = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def run(play: Play) -> Play:
+    def once(playbook: str, *words: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+        return play(playbook, f"--limit={HOST}", *words, extra=variables or None)
+
+    return once
+
+
+def good(ended: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    return ended
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def record(host: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(host.check_output(f"cat {STATE}/backup.json"))
+    return found
+
+
+def restic(host: Any, words: str, content: str = "") -> str:
+    """Ask the repository as somebody would who has the host; `content` is a command that gives the input."""
+    config = json.loads(host.check_output(f"cat {FOLDER}.json"))
+    ssh = shlex.quote(f"sftp.command={config['ssh_command']}")
+    base = f"restic -q -r {config['repository']} --password-file {FOLDER}.password -o {ssh}"
+    ahead = f"{content.replace('RESTIC', base)} | " if content else ""
+    return str(host.check_output(f"{ahead}{base} {words}"))
+
+
+def snapshots(host: Any, *tags: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(restic(host, f"snapshots --json --tag {','.join(tags)}"))
+    return found
+
+
+def sums(host: Any) -> dict[str, str]:
+    """What has to be the same after a restore, and after one that was only asked for."""
+    return {
+        "env": host.check_output(f"sha256sum <{DIRECTORY}/.env"),
+        "files": host.check_output(f"cd {DIRECTORY} && sha256sum compose.yaml compose.hardened.yaml"),
+        "images": host.check_output(f"docker inspect --format '{{{{.Image}}}}' $({CONTAINERS}) | sort"),
+        "release": host.check_output(f"readlink {DIRECTORY}/releases/last-good"),
+    }
+
+
+def sound(host: Any) -> None:
+    """The app answers with all that it had, and nothing lies around that is nobody's."""
+    until(lambda: json.loads(host.run("selfheal status --json").stdout or "{}").get("healthy"), 90.0)
+    until(lambda: not host.file(f"{STATE}/restore.json").exists, 90.0)
+    left = "docker ps -a --format '{{.Names}}' --filter name=records-verify --filter name=records-restore"
+    until(lambda: host.check_output(left) == "", 90.0, lambda: host.check_output(left))
+
+
+def test_a_backup_is_whole_proved_and_shows_no_secret(run: Play, host: Any, writer: Writer) -> None:
+    until(lambda: len(writer.acked) > 100)
+    # Whatever stands on the disk, or in the list of processes, meanwhile.
+    script = (
+        "while sleep 0.2; do ps -eo args; grep -rlF 'CREATE TABLE public.records' /tmp /var/tmp /var/cache /root /opt "
+        "/etc /run /var/lib/selfheal /dev/shm 2>/dev/null | sed 's/^/PLAIN /'; done >/srv/seen 2>/dev/null"
+    )
+    host.check_output(f"nohup sh -c {shlex.quote(script)} >/dev/null 2>&1 & echo $! >/srv/seen.pid")
+    ended = good(run("backup.yml", "-vvv", backup_verify=True))
+    host.check_output("kill $(cat /srv/seen.pid)")
+    seen = host.check_output("cat /srv/seen")
+    assert "PLAIN" not in [line[:5] for line in seen.splitlines()]
+    assert "restic" in seen
+    env = host.check_output(f"cat {DIRECTORY}/.env")
+    values = [line.partition("=")[2].strip("'\"") for line in env.splitlines() if "PASSWORD" in line]
+    values.append(host.check_output(f"cat {FOLDER}.password"))
+    assert len(values) == 3
+    journal = host.check_output("journalctl --no-pager")
+    told = {
+        "output": ended.stdout,
+        "processes": seen,
+        "journal": journal,
+        "metrics": host.check_output(f"cat {METRICS}"),
+    }
+    assert [
+        (where, number) for where, text in told.items() for number, value in enumerate(values) if value in text
+    ] == []
+    assert "It was proved" in plain(ended.stdout)
+    assert record(host)["last_verified"]["set"] == record(host)["last_success"]["set"]
+    for name in ("last_success", "last_verified"):
+        line = next(
+            line for line in told["metrics"].splitlines() if line.startswith(f"selfheal_backup_{name}_timestamp")
+        )
+        assert time.time() - float(line.rpartition(" ")[2]) < 600
+    again = good(run("site.yml", "--tags=backup"))
+    assert "changed=0" in again.stdout
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(run: Play, host: Any, writer: Writer) -> None:
+    containers = f"docker inspect --format '{{{{.State.StartedAt}}}}' $({CONTAINERS})"
+    before, started, count = sums(host), host.check_output(containers), len(writer.acked)
+    ended = good(run("restore.yml", "--check", "--diff"))
+    assert "volume database: from the dumps of records" in plain(ended.stdout)
+    assert (sums(host), host.check_output(containers)) == (before, started)
+    assert len(writer.acked) > count
+    sound(host)
+
+
+def told(host: Any, name: str) -> list[str]:
+    asked = host.run(f"amtool --alertmanager.url=http://127.0.0.1:9093 alert query -o json alertname={name}").stdout
+    return [one["annotations"]["description"] for one in json.loads(asked or "[]")]
+
+
+def forge(host: Any, part: str, name: str, content: str) -> str:
+    """Put what a command gives in the place of a part of the newest backup; the id of its snapshot."""
+    newest = record(host)["last_success"]["set"]
+    told = (f"app={APP}", f"host={HOST}", f"set={newest}", "why=hand", f"part={part}")
+    tags = " ".join(f"--tag {one}" for one in told)
+    restic(host, f"backup --stdin --stdin-filename {name} {tags}", content)
+    return str(snapshots(host, f"set={newest}", f"part={part}")[-1]["id"])
+
+
+CUT_OFF = "RESTIC dump PART | head -c 9000"
+# What takes the place of a part of a backup: the part, its file, what is in it, and what the proof says.
+WRONG: list[tuple[str, str, str, str, str]] = [
+    ("an empty dump", "database:records", "records.dump", "echo", "records.dump is not taken"),
+    ("a dump cut off", "database:records", "records.dump", CUT_OFF, "records.dump is not taken"),
+    ("a cache's dump cut off", "database:cache", "cache.dump", "printf REDIS0012", "cache.dump is not taken"),
+    ("a volume that is missing", "volumes", "nothing", "echo", "the backup is not whole: it does not have /var"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "content", "says"), [case[1:] for case in WRONG], ids=[one[0] for one in WRONG]
+)
+def test_a_proof_catches(host: Any, part: str, name: str, content: str, says: str) -> None:
+    newest = snapshots(host, f"set={record(host)['last_success']['set']}", f"part={part}")[-1]["id"]
+    forged = forge(host, part, name, content.replace("PART", f"{newest} {name}"))
+    try:
+        ended = host.run("selfheal backup verify")
+        assert ended.rc != 0
+        assert says in plain(ended.stderr)
+        until(lambda: any(says in plain(one) for one in told(host, "SelfhealBackupNotProved")))
+        assert record(host)["problems"]["verify"]["text"]
+    finally:
+        restic(host, f"forget {forged}")
+    host.check_output("selfheal backup verify")
+    assert record(host)["problems"] == {}
+    sound(host)
+
+
+def test_a_wrong_password_is_told_and_nothing_is_touched(host: Any, writer: Writer) -> None:
+    before = sums(host)
+    host.check_output(f"cp -p {FOLDER}.password /root/right && echo another-password-altogether >{FOLDER}.password")
+    try:
+        for words in ("backup", "backup verify", "restore --to latest"):
+            ended = host.run(f"selfheal {words}")
+            assert ended.rc != 0
+            assert "the password does not open the repository" in ended.stderr
+        until(lambda: told(host, "SelfhealBackupFailed") and told(host, "SelfhealBackupNotProved"))
+    finally:
+        host.check_output(f"mv /root/right {FOLDER}.password")
+    assert sums(host) == before
+    for words in ("backup", "backup verify"):
+        host.check_output(f"selfheal {words}")
+    assert record(host)["problems"] == {}
+
+
+def test_a_repository_that_cannot_be_reached_is_told(host: Any, writer: Writer) -> None:
+    before = sums(host)
+    host.check_output("ip route add unreachable 172.30.57.52")
+    try:
+        for words in ("backup", "backup verify", "restore --check"):
+            ended = host.run(f"selfheal {words}")
+            assert ended.rc != 0
+            assert "does not answer" in ended.stderr
+    finally:
+        host.check_output("ip route del unreachable 172.30.57.52")
+    assert sums(host) == before
+    assert "does not answer" in record(host)["problems"]["backup"]["text"]
+
+
+def test_a_repository_that_is_full_or_damaged_is_told_and_another_one_begins(host: Any, writer: Writer) -> None:
+    host.check_output(
+        f"mkdir -p /mnt/full && mount -t tmpfs -o size=24m none /mnt/full && cp -p {FOLDER}.json /root/right"
+    )
+    try:
+        host.check_output(f'sed -i \'s#"repository": .*#"repository": "/mnt/full",#\' {FOLDER}.json')
+        ended = host.run("selfheal backup")
+        assert ended.rc != 0
+        assert "the disk is full" in ended.stderr
+        # There it is not too full for all but the images.
+        host.check_output("mount -o remount,size=600m /mnt/full && selfheal backup && selfheal backup verify")
+        assert record(host)["problems"] == {}
+        # A byte of each file that holds data.
+        host.check_output(
+            "for file in $(find /mnt/full/data -type f); do chmod u+w $file; "
+            "printf X | dd of=$file bs=1 seek=$(($(stat -c %s $file) / 3)) conv=notrunc status=none; done; "
+            "rm -rf /var/cache/selfheal/restic"
+        )
+        before = sums(host)
+        for words in ("backup verify", "restore"):
+            ended = host.run(f"selfheal {words}")
+            assert ended.rc != 0, ended.stdout
+        assert sums(host) == before
+        assert "verify" in record(host)["problems"]
+    finally:
+        host.check_output(f"mv /root/right {FOLDER}.json && umount /mnt/full")
+    host.check_output("selfheal backup && selfheal backup verify")
+    assert record(host)["problems"] == {}
+    sound(host)
+
+
+def test_a_disk_that_is_full_during_a_restore_leaves_the_app_as_it_was(host: Any, writer: Writer) -> None:
+    before = sums(host)
+    beside = f"/opt/.{APP}.restore"
+    host.check_output(f"mkdir -p {beside} && mount -t tmpfs -o size=8k none {beside}")
+    try:
+        ended = host.run("selfheal restore")
+        assert ended.rc != 0
+        assert "the disk is full" in ended.stderr
+    finally:
+        host.check_output(f"umount {beside}; rm -rf {beside}")
+    assert sums(host) == before
+    sound(host)
+
+
+def test_what_belongs_to_another_app_is_refused(host: Any) -> None:
+    newest = record(host)["last_success"]["set"]
+    stamp = "20200101T000000Z"
+    tags = f"--tag app=other --tag host={HOST} --tag set={stamp} --tag why=hand --tag part=manifest"
+    restic(host, f"backup --stdin --stdin-filename manifest.json {tags}", "echo")
+    before = sums(host)
+    ended = host.run(f"selfheal restore --to {stamp}")
+    assert ended.rc != 0
+    assert f"backup {stamp} is of app other" in ended.stderr
+    assert sums(host) == before
+    assert newest in host.check_output("selfheal backup list")
+
+
+def test_two_at_once_are_one_and_a_clear_word(host: Any) -> None:
+    host.check_output("systemctl start --no-block selfheal-backup@records.service")
+    until(lambda: host.run("selfheal backup settle").rc != 0, 30.0)
+    ended = host.run("selfheal backup")
+    assert ended.rc != 0
+    assert "is held by pid" in ended.stderr
+    until(lambda: host.run("systemctl is-active selfheal-backup@records.service").stdout.strip() == "inactive", 90.0)
+    assert record(host)["problems"] == {}
+
+
+def torn(writer: Writer, begun: float, ended: float) -> dict[str, Any]:
+    """What a killed restore has mixed: a record that was acknowledged outside of the backup's own seconds is in
+    all three places or in none, and one from before it is in all.
+    """
+    acked = {number: when for number, (_, when) in writer.acked.items() if when < time.time() - 1.0}
+    found = everything()
+    mixed = [
+        number
+        for number, when in acked.items()
+        if not begun - 1.0 < when < ended + 1.0 and len({number in found[where] for where in KEPT}) > 1
+    ]
+    return {"mixed": mixed[:10], "lost": lost(writer.before(begun - 1.0))}
+
+
+@pytest.mark.parametrize("what", ["backup", "restore"])
+def test_one_that_is_killed_leaves_app_and_repository_sound(host: Any, writer: Writer, what: str) -> None:
+    begun = time.time()
+    host.check_output("selfheal backup")
+    ended = time.time()
+    made = record(host)["last_success"]["set"]
+    words = {"backup": "backup", "restore": f"restore --to {made}"}[what]
+    if what == "restore":
+        host.check_output(f"selfheal {words}")
+    took = time.time() - (begun if what == "backup" else ended)
+    marked = 0
+    for number in range(KILLS):
+        # The process alone, or with all that it has started, as when the power goes.
+        alone, unit = number % 4 < 2, f"killed-{what}-{number}"
+        mode = "process" if alone else "control-group"
+        host.check_output(f"systemd-run -q --unit={unit} --collect -p KillMode={mode} selfheal {words}")
+        after = random.uniform(0.0, took)
+        if what == "restore" and number % 2 == 0:
+            # While it puts what it has made in place.
+            until(lambda: host.file(f"{STATE}/restore.json").exists, 180.0)
+            after = random.uniform(0.0, 4.0)
+        time.sleep(after)
+        marked += host.file(f"{STATE}/restore.json").exists
+        host.run(f"systemctl kill -s KILL {'--kill-whom=main' if alone else ''} {unit}.service")
+        sound(host)
+        assert torn(writer, begun, ended) == {"mixed": [], "lost": {}}
+    writer.forget(begun)
+    print(f"{what}: {KILLS} were killed, {marked} of them while the app and what was restored changed places")
+    assert what == "backup" or marked
+    host.check_output("selfheal backup && selfheal backup verify")
+    assert record(host)["problems"] == {}
+    restic(host, "check")
+
+
+def test_a_part_comes_back_and_the_rest_stays(run: Play, host: Any, writer: Writer) -> None:
+    good(run("backup.yml"))
+    made = record(host)["last_success"]["set"]
+    wanted = writer.before(record(host)["last_success"]["at"] - record(host)["last_success"]["seconds"])
+    time.sleep(1.0)
+    host.check_output("docker exec records-database-1 psql -U postgres -d records -c 'TRUNCATE records'")
+    ended = good(run("restore.yml", restore_to=made, restore_what="database:records"))
+    found = everything()
+    assert [number for number, text in wanted.items() if found["database"].get(number) != text] == []
+    # What was written since is where it was, and nowhere else.
+    assert len(found["files"]) > len(found["database"])
+    writer.forget(record(host)["last_success"]["at"] - record(host)["last_success"]["seconds"])
+    assert "To take it back: -e restore_to=" in plain(ended.stdout)
+    before = sums(host)
+    ended = run("restore.yml", restore_to=made, restore_what="volume:no-such")
+    assert ended.returncode != 0
+    assert "has no volume no-such; it has cache, database, files" in plain(ended.stdout)
+    assert sums(host) == before
+    sound(host)
+
+
+def command(*argv: str, **variables: Any) -> None:
+    ended = subprocess.run(
+        [*argv, "-e", json.dumps(variables)],
+        cwd=REPOSITORY,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))},
+        text=True,
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]
+
+
+def test_the_host_is_lost_and_another_one_serves_all_that_was_acknowledged_before_the_backup(
+    run: Play, host: Any, writer: Writer
+) -> None:
+    until(lambda: len(writer.before(time.time())) > 200)
+    begun = time.time()
+    good(run("backup.yml", backup_verify=True))
+    wanted, before = writer.before(begun), sums(host)
+    time.sleep(2.0)
+    gone = time.time()
+    hosts = [{"name": HOST, "address": "172.30.57.51", "variant": "prepared", "backing": True}]
+    command("ansible-playbook", "lab/destroy.yml", lab_hosts=hosts)
+    written = writer.before(time.time())
+    writer.over.set()
+    command("ansible-playbook", "lab/create.yml", lab_hosts=hosts)
+    command("ansible-playbook", "molecule/backup/database.yml")
+    bare = time.time()
+    ended = good(run("rebuild.yml"))
+    rebuilt = time.time()
+    assert "was rebuilt in" in plain(ended.stdout)
+    assert lost(wanted) == {}
+    found = everything()
+    kept = set(found["database"]) & set(found["cache"]) & set(found["files"])
+    newest = max(when for number, (_, when) in writer.acked.items() if number in kept)
+    print(
+        f"\nrebuilt in {rebuilt - bare:.0f} s (RTO); {len(wanted)} records were acknowledged before the backup began, "
+        f"all are there; of {len(written)} acknowledged before the host was lost {len(set(written) - kept)} are not, "
+        f"those of its last {gone - newest:.1f} s (RPO)"
+    )
+    after = sums(host)
+    assert {key: after[key] for key in ("env", "files", "images", "release")} == before
+    again = good(run("site.yml"))
+    assert "changed=0" in again.stdout

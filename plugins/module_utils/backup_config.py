@@ -1,0 +1,161 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an app's backup goes by: /etc/selfheal/backup/<app>.json, written by the role `backup`, without a secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from . import agent_config
+from .agent_config import Config, ConfigError
+from .app import App
+from .backup import BackupError, Database, Keep, read_checks, read_databases
+from .files import explain
+from .restic import Repository
+
+FOLDER = "etc/selfheal/backup"
+_NUMBERS: dict[str, tuple[int, int, int]] = {
+    # key: (default, smallest, largest)
+    "upload_kib": (0, 0, 10_000_000),
+    "download_kib": (0, 0, 10_000_000),
+    "check_percent": (5, 0, 100),
+    "kept_days": (7, 0, 365),
+}
+_KEYS = {
+    *("app", "repository", "ssh_command", "secrets", "databases", "checks", "before", "after", "keep", "host"),
+    *("volumes_left_out", "images", *_NUMBERS),
+}
+
+
+class Hook(NamedTuple):
+    """A command in a container of the app, before or after its data is read."""
+
+    service: str
+    command: list[str]
+
+
+class Backup(NamedTuple):
+    """What is backed up, where to, and how long it stays."""
+
+    watched: Config
+    repository: Repository
+    databases: list[Database]
+    checks: list[dict[str, Any]]
+    before: list[Hook]
+    after: list[Hook]
+    keep: Keep
+    host: str
+    volumes_left_out: list[str]
+    images: bool
+    check_percent: int
+    kept_days: int
+    rows: list[dict[str, Any]]
+
+    @property
+    def app(self) -> App:
+        """The app."""
+        return self.watched.app
+
+
+def path_of(name: str, root: str = "/") -> str:
+    """Where the config of an app's backup lies; its password and its other secrets lie beside it."""
+    return os.path.join(root, FOLDER, f"{name}.json")
+
+
+def apps(root: str = "/") -> list[str]:
+    """The names of the apps that are backed up."""
+    folder = os.path.join(root, FOLDER)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(name[:-5] for name in names if name.endswith(".json") and not name.startswith("."))
+
+
+def load(name: str, root: str = "/", path: str = "") -> Backup:
+    """Read and check the config of an app's backup, and that of its watcher. Raises ConfigError."""
+    path = path or path_of(name, root)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = json.load(stream)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} does not exist: {name} is not backed up. Set backup_repository, then run playbooks/site.yml"
+        ) from None
+    except OSError as error:
+        raise ConfigError(explain(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no JSON ({error}): have playbooks/site.yml write it anew") from None
+    try:
+        return _checked(found, root)
+    except (BackupError, _Wrong) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+class _Wrong(Exception):
+    pass
+
+
+def _checked(found: Any, root: str) -> Backup:
+    if not isinstance(found, Mapping):
+        raise _Wrong("is no JSON object. Fix: have playbooks/site.yml write it anew")
+    for key in found:
+        if key not in _KEYS:
+            raise _Wrong(f"`{key}` is no key of it. Fix: remove it, or update the agent with playbooks/site.yml")
+    name, url = str(found.get("app") or ""), str(found.get("repository") or "")
+    if not url:
+        raise _Wrong(
+            "backup_repository is empty. Fix: write a path, sftp:user@host:/path, rest:https://host/ or s3:..."
+        )
+    if re.search(r"//[^/@]*:[^/@]*@", url):
+        raise _Wrong(
+            "backup_repository holds a password, which would be seen in every list of processes. Fix: write the URL "
+            "without it, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into backup_secrets"
+        )
+    numbers = {key: _number(found, key, *limits) for key, limits in _NUMBERS.items()}
+    keep = found.get("keep") or {}
+    if not isinstance(keep, Mapping) or set(keep) - set(Keep._fields):
+        raise _Wrong(f"backup_keep has other keys than {', '.join(Keep._fields)}. Fix: remove them")
+    counts = {key: _number(keep, key, default, 0, 1000) for key, default in Keep()._asdict().items()}
+    databases = read_databases(found.get("databases") or [])
+    watched = agent_config.load(agent_config.path_of(name, root), root)
+    return Backup(
+        watched=watched,
+        repository=Repository(
+            url,
+            password_file=os.path.join(root, FOLDER, f"{name}.password"),
+            secrets_file=os.path.join(root, FOLDER, f"{name}.env") if found.get("secrets") else "",
+            ssh_command=str(found.get("ssh_command") or ""),
+            upload_kib=numbers["upload_kib"],
+            download_kib=numbers["download_kib"],
+        ),
+        databases=databases,
+        checks=read_checks(found.get("checks") or [], databases),
+        before=_hooks(found, "before"),
+        after=_hooks(found, "after"),
+        keep=Keep(**counts),
+        host=str(found.get("host") or watched.app.host),
+        volumes_left_out=[str(key) for key in found.get("volumes_left_out") or []],
+        images=bool(found.get("images", True)),
+        check_percent=numbers["check_percent"],
+        kept_days=numbers["kept_days"],
+        rows=[dict(row) for row in found.get("databases") or []],
+    )
+
+
+def _hooks(found: Mapping[str, Any], key: str) -> list[Hook]:
+    hooks = []
+    for number, row in enumerate(found.get(key) or [], 1):
+        good = isinstance(row, Mapping) and row.get("service") and isinstance(row.get("command"), list)
+        if not good:
+            raise _Wrong(f"backup_{key}, row {number}: Fix: write {{service: backend, command: [my-command, --flag]}}")
+        hooks.append(Hook(str(row["service"]), [str(word) for word in row["command"]]))
+    return hooks
+
+
+def _number(found: Mapping[str, Any], key: str, default: int, smallest: int, largest: int) -> int:
+    value = found.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+        raise _Wrong(f"backup_{key} is {value!r}. Fix: write a whole number from {smallest} to {largest}")
+    return value

@@ -1,0 +1,323 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make a backup of an app, and remember how that went.
+
+It never holds the app's lock, so that a slow repository keeps no recovery waiting. It begins when nobody else works on
+the app, and reads the app's own files again when a deploy went on meanwhile. It may be killed at any point: what has no
+manifest is no backup, and the next run removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Callable
+
+from . import backup, engine, metrics, observe, release, restic, state
+from .backup import BackupError, Set
+from .backup_config import Backup, Hook
+from .files import LockHeld, atomic_write, explain, fingerprint, hold_lock, is_locked, read_small
+from .incident import iso
+from .observe import Clock
+from .restic import RepositoryError
+
+Say = Callable[[str], None]
+
+QUIET_SECONDS = 600.0
+HOOK_SECONDS = 60.0
+# Whoever only settles what was killed is done by then.
+ALONE_SECONDS = 5.0
+# What changes while it is read is read again so often.
+TRIES = 3
+EXPECTED = (BackupError, RepositoryError, engine.EngineError, OSError)
+
+# Of the app's state: what a restore brings back, and what belongs to this moment and this host only.
+_STATE = ("env", "incidents")
+_NOT_KEPT = ("restore", "verify", "promotion", "rollout.json", "restore.json")
+
+
+# --- what is remembered ----------------------------------------------------------------------------------------------
+
+
+def remember(config: Backup, clock: Clock, **changed: Any) -> dict[str, Any]:
+    """Change what is remembered, and publish it as metrics."""
+    record = {**state.read_backup(config.app.backup), **changed}
+    os.makedirs(config.app.state, mode=0o700, exist_ok=True)
+    atomic_write(config.app.backup, (json.dumps(record, indent=1) + "\n").encode())
+    folder = config.watched.metrics_directory
+    if folder and os.path.isdir(folder):
+        path = os.path.join(folder, f"selfheal-{config.app.name}-backup.prom")
+        # That nobody can be shown it is no reason to have no backup.
+        with contextlib.suppress(OSError):
+            atomic_write(path, metrics.render_backup(config.app.name, record).encode(), mode=0o644)
+    return record
+
+
+def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
+    """Note what went wrong with a backup or a verification ("" when it went well): the watcher tells people."""
+    problems = dict(state.read_backup(config.app.backup)["problems"])
+    if text:
+        problems[what] = {"text": text, "since": problems.get(what, {}).get("since", clock.now())}
+    elif problems.pop(what, None) is None:
+        return
+    # The disk may be full, and that is what is to be told.
+    with contextlib.suppress(OSError):
+        remember(config, clock, problems=problems)
+
+
+@contextlib.contextmanager
+def alone(config: Backup, what: str, seconds: float = ALONE_SECONDS) -> Iterator[None]:
+    """Hold the lock that backup, verification and restore of an app share. Raises LockHeld."""
+    with hold_lock(config.app.backup_lock, seconds, f"{what} {config.app.name}"):
+        yield
+
+
+# --- a backup --------------------------------------------------------------------------------------------------------
+
+
+def back_up(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
+    """Make a backup: {set, seconds, bytes, added, forgotten, warnings}.
+
+    :arg why: schedule, hand or safety.
+    :raises LockHeld: another backup, verification or restore of this app goes on.
+    :raises BackupError, RepositoryError, EngineError, OSError: there is no backup, and the app is as it was.
+    """
+    try:
+        with alone(config, "back up"):
+            end_pause(config, clock)
+            done = make(config, why, say, clock)
+            forgotten = tidy(config, done["set"], say, clock)
+    except LockHeld:
+        raise
+    except EXPECTED as error:
+        trouble(config, clock, "backup", explain(error) if isinstance(error, OSError) else str(error))
+        raise
+    trouble(config, clock, "backup", "")
+    return {**done, "forgotten": forgotten}
+
+
+def end_pause(config: Backup, clock: Clock) -> None:
+    """Run the hooks that end a pause of writes, when a backup that was killed has left it."""
+    if state.read_backup(config.app.backup)["paused"]:
+        _hooks(config, config.after)
+        remember(config, clock, paused=False)
+
+
+def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
+    """Make a set; the caller holds the lock."""
+    app, begun = config.app, clock.monotonic()
+    restic.require()
+    if not restic.wait_free(lambda: is_locked(app.lock), QUIET_SECONDS):
+        raise BackupError(f"a deploy or a recovery of {app.name} goes on for {QUIET_SECONDS / 60:.0f} min: {app.lock}")
+    if os.path.lexists(app.restoring):
+        raise BackupError(f"a restore was killed half-way: run `selfheal backup settle --app {app.name}` first")
+    record = state.read_backup(app.backup)
+    known = (record["last_success"] or {}).get("repository", "")
+    made = restic.make_ready(config.repository, may_make=known != config.repository.url)
+    say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
+    identity = backup.set_id(clock.now())
+    model, kept, paths = _belongs(config)
+    strangers = [f"{source} lies outside of {app.directory}, and is in no backup" for source in
+                backup.strangers(model, app.directory)]  # fmt: skip
+    sizes: dict[str, dict[str, Any]] = {}
+
+    def tags(part: str) -> list[str]:
+        return backup.tags(app.name, config.host, identity, why, part)
+
+    def keep_app() -> None:
+        out = [os.path.join(app.state, name) for name in _NOT_KEPT]
+        there = [path for path in (app.directory, app.state) if os.path.isdir(path)]
+        sizes[backup.APP] = restic.keep_files(config.repository, there, tags(backup.APP), config.host, out)
+
+    with _paused(config, say, clock):
+        for database in config.databases:
+            say(f"dumping database {database.name}")
+            command, extra = _in_service(config, database.service, database.dump, database.secrets, clock)
+            sizes[database.part] = restic.keep_output(
+                config.repository, command, database.file, tags(database.part), config.host, extra
+            )
+        if paths:
+            say(f"copying volumes: {', '.join(one.key for one in kept if not one.covered)}")
+            sizes[backup.VOLUMES] = restic.keep_files(
+                config.repository, list(paths.values()), tags(backup.VOLUMES), config.host
+            )
+        for attempt in range(TRIES):
+            before = _description(config)
+            say("copying the app's own files" + (", again: a deploy went on" if attempt else ""))
+            keep_app()
+            if _description(config) == before:
+                break
+    last = release.last_good(app.directory)
+    images = dict(last["images"]) if last else {}
+    mark = _keep_images(config, last, say) if last and config.images else ""
+    manifest = {
+        "format": backup.FORMAT,
+        "app": app.name,
+        "host": config.host,
+        "set": identity,
+        "time": iso(clock.now()),
+        "why": why,
+        "directory": app.directory,
+        "state": app.state,
+        "state_folders": [name for name in _STATE if os.path.isdir(os.path.join(app.state, name))],
+        "release": last["id"] if last else "",
+        "env": _mark(app.env),
+        "images": images,
+        "images_mark": mark,
+        "platform": engine.platform(),
+        "volumes": [
+            {**one._asdict(), "path": paths.get(one.key, ""), "owner": _owner(paths.get(one.key, ""))} for one in kept
+        ],
+        "databases": config.rows,
+        "parts": {part: one["bytes"] for part, one in sizes.items()},
+        "not_in_it": strangers,
+    }
+    extra_tags = [f"images={mark}"] if mark else []
+    text = json.dumps(manifest, indent=1)
+    restic.keep_text(config.repository, text, "manifest.json", [*tags(backup.MANIFEST), *extra_tags], config.host)
+    seconds = clock.monotonic() - begun
+    done = {
+        "set": identity,
+        "at": clock.now(),
+        "repository": config.repository.url,
+        "seconds": round(seconds, 1),
+        "bytes": sum(one["bytes"] for one in sizes.values()),
+        "added": sum(one["added"] for one in sizes.values()),
+    }
+    if why != backup.SAFETY:
+        remember(config, clock, last_success=done)
+    say(f"backup {identity} is whole: {done['bytes'] / 1e6:.1f} MB, {done['added'] / 1e6:.1f} MB of it new")
+    return {**done, "not_in_it": strangers, "changed": True}
+
+
+def _belongs(config: Backup) -> tuple[dict[str, Any], list[backup.Volume], dict[str, str]]:
+    """The merged model, the volumes that belong to the backup, and the folders of those whose files are copied."""
+    model = engine.Project(config.app.name, config.app.directory).config()
+    kept = backup.volumes(config.app.name, model, config.databases, config.volumes_left_out)
+    facts = engine.volume_facts([one.name for one in kept])
+    for one in kept:
+        if one.name not in facts:
+            raise BackupError(
+                f"volume {one.key} ({one.name}) is not on this host: the app does not run, or somebody removed it. "
+                "Fix: run playbooks/status.yml; to keep going without it, name it in backup_volumes_left_out"
+            )
+        if not facts[one.name]["plain"]:
+            raise BackupError(
+                f"volume {one.key} is no folder of this host, so it cannot be copied. Fix: name it in "
+                "backup_volumes_left_out, and have its own server back it up"
+            )
+    return model, kept, {one.key: str(facts[one.name]["path"]) for one in kept if not one.covered}
+
+
+def _description(config: Backup) -> list[Any]:
+    """What a deploy would change."""
+    app = config.app
+    last = release.last_good(app.directory)
+    return [release.files(app.directory), _mark(app.env), last["id"] if last else "", os.path.exists(app.rollout)]
+
+
+def _mark(path: str) -> str:
+    content = read_small(path)
+    return fingerprint(content) if content is not None else ""
+
+
+def _owner(path: str) -> list[int]:
+    """Whose a folder is, and what may be done with it: restic keeps that of what is in it only."""
+    if not path:
+        return []
+    found = os.stat(path)
+    return [found.st_uid, found.st_gid, found.st_mode & 0o7777]
+
+
+def _keep_images(config: Backup, last: Mapping[str, Any], say: Say) -> str:
+    """Keep the images of a release that no registry holds, once; the tag by which they are found."""
+    pins = last.get("pins") or {}
+    wanted = {service: image for service, image in last["images"].items() if last["names"][service] not in pins}
+    if not wanted:
+        return ""
+    mark = backup.images_mark(wanted)
+    if mark in backup.read_images(restic.snapshots(config.repository, f"images={mark}")):
+        return mark
+    say("keeping the images, which no registry holds")
+    command = ["docker", "save", *sorted(set(wanted.values()))]
+    restic.keep_output(
+        config.repository, command, "images.tar", [f"part={backup.IMAGES}", f"images={mark}"], config.host
+    )
+    return mark
+
+
+def _in_service(
+    config: Backup, service: str, command: Sequence[str], secrets: Mapping[str, str], clock: Clock, stdin: bool = False
+) -> tuple[list[str], dict[str, str]]:
+    """A command in the running container of a service, and the secrets that its environment is to have."""
+    running = [
+        item
+        for item in engine.Project(config.app.name, config.app.directory).containers()
+        if item["service"] == service and item["state"] == "running"
+    ]
+    if not running:
+        raise BackupError(
+            f"service {service} does not run, so its data cannot be read. Fix: playbooks/recover.yml first"
+        )
+    return engine.within(running[0]["id"], command, secrets, stdin), secret_values(config, secrets, clock)
+
+
+def secret_values(config: Backup, secrets: Mapping[str, str], clock: Clock) -> dict[str, str]:
+    """The values that commands need, {their variable: value}, from the app's env."""
+    if not secrets:
+        return {}
+    values = observe.read_env(config.app, clock.now())["values"]
+    for name in secrets.values():
+        if name not in values:
+            raise BackupError(f"backup_databases: the app's env has no {name}. Fix: name a variable that it has")
+    return {variable: values[name] for variable, name in secrets.items()}
+
+
+@contextlib.contextmanager
+def _paused(config: Backup, say: Say, clock: Clock) -> Iterator[None]:
+    """Have the app pause its writes, where it has a command for that, and go on after it."""
+    if not config.before and not config.after:
+        yield
+        return
+    remember(config, clock, paused=True)
+    try:
+        say("pausing writes")
+        _hooks(config, config.before)
+        yield
+    finally:
+        _hooks(config, config.after)
+        remember(config, clock, paused=False)
+        say("writes go on")
+
+
+def _hooks(config: Backup, hooks: Sequence[Hook]) -> None:
+    for hook in hooks:
+        command, _ = _in_service(config, hook.service, hook.command, {}, Clock())
+        ended = engine.run(command, HOOK_SECONDS)
+        if ended.code:
+            raise BackupError(f"the hook `{' '.join(hook.command)}` in {hook.service} failed: {ended.reason}")
+
+
+def tidy(config: Backup, mine: str, say: Say, clock: Clock) -> list[str]:
+    """Forget what the policy does not keep, and what was not finished; their ids."""
+    snapshots = restic.snapshots(config.repository)
+    sets = backup.read_sets(snapshots)
+    gone = backup.to_forget(sets, config.app.name, config.host, config.keep, clock.now())
+    gone = [one for one in gone if one.id != mine]
+    mark = next((one.images for one in sets if one.id == mine and one.host == config.host), "")
+    doomed = [snapshot for one in gone for snapshot in one.parts.values()]
+    doomed += backup.unused_images(sets, backup.read_images(snapshots), gone, mark)
+    if doomed:
+        say(f"forgetting {len(gone)} backups that the policy does not keep, or that were not finished")
+        restic.forget(config.repository, doomed)
+        restic.prune(config.repository)
+    return [one.id for one in gone]
+
+
+def list_sets(config: Backup) -> list[Set]:
+    """The complete backups of this app, oldest first."""
+    restic.require()
+    sets = backup.read_sets(restic.snapshots(config.repository))
+    return [one for one in sets if one.complete and (one.app, one.host) == (config.app.name, config.host)]

@@ -1,0 +1,561 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Restore an app from a backup, and prove backups by doing so beside it.
+
+Both begin alike: files and volumes come to lie beside those of the app, and a scratch project without a port loads the
+dumps into databases of its own. A proof ends there: it asks, and removes all that it made. A restore asks the same,
+then stops the app, lets what lies beside and what is there change places, and has the app pass its gate. What was
+replaced stays beside until it is removed by policy.
+
+It may be killed at any point. Until the first exchange nothing of the app was touched. From then on `restore.json` says
+what to take back, and until that was done neither a deploy nor a recovery touches the app.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from typing import Any, Callable
+
+from . import backup, backup_run, deployment, engine, env_store, exchange, host, observe, release, restic, rollout
+from .app import App
+from .backup import BackupError, Set, What, read_databases
+from .backup_config import Backup
+from .files import atomic_write, explain, fingerprint, hold_lock, read_small
+from .incident import iso
+from .observe import Clock
+from .redact import redact
+from .secret_rules import secrets_of
+
+Say = Callable[[str], None]
+
+EXPECTED = (*backup_run.EXPECTED, deployment.DeployError, env_store.EnvError)
+LOCK_SECONDS = 120.0
+UP_SECONDS, STOP_SECONDS, ASK_SECONDS = 300.0, 60.0, 600.0
+# The file system keeps some room for itself.
+_SPARE = 1.1
+
+
+class Scratch:
+    """What lies beside an app while it is restored, or proved: folders, volumes, and a project that holds databases."""
+
+    def __init__(self, config: Backup, name: str) -> None:
+        app = config.app
+        self.config, self.app, self.name = config, app, name
+        self.project = f"{app.name}-{name}"
+        # In the same file systems as what they are going to change places with.
+        self.directory = os.path.join(os.path.dirname(app.directory), f".{os.path.basename(app.directory)}.{name}")
+        self.state = os.path.join(app.state, name)
+        self.compose = os.path.join(self.state, "compose.json")
+        self.label = f"christmas.selfheal.{name}={app.name}"
+
+    def volume(self, key: str) -> str:
+        """The name of the volume that lies beside the app's."""
+        return f"{self.project}_{key}"
+
+    def remove(self) -> None:
+        """Remove everything. Raises EngineError, OSError."""
+        self.stop()
+        engine.remove_volumes(engine.labelled_volumes(self.label))
+        for path in (self.directory, self.state):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Stop the databases, give them time to write what they have, and remove containers and network."""
+        found = engine.Project(self.project, "/").containers()
+        engine.Project(self.project, "/").remove([item["id"] for item in found], STOP_SECONDS, 60.0)
+        filters = ["--filter", f"label=com.docker.compose.project={self.project}"]
+        networks = engine.run(["docker", "network", "ls", "--quiet", *filters], 10.0).out.split()
+        if networks:
+            engine.run(["docker", "network", "rm", *networks], 30.0)
+        # It holds the env's values, and says that there may be something to stop.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.compose)
+
+    def make(self, keys: Iterable[str]) -> dict[str, str]:
+        """Make empty volumes: {key: folder}."""
+        names = {key: self.volume(key) for key in keys}
+        for key, name in names.items():
+            engine.make_volume(
+                name, {"christmas.selfheal." + self.name: self.app.name, "christmas.selfheal.volume": key}
+            )
+        facts = engine.volume_facts(list(names.values()))
+        return {key: str(facts[name]["path"]) for key, name in names.items()}
+
+    def compose_words(self, *words: str) -> list[str]:
+        """`docker compose` for the scratch project."""
+        base = ["docker", "compose", "--project-name", self.project, "--project-directory", self.directory]
+        return [*base, "--file", self.compose, *words]
+
+    def container(self, service: str) -> str:
+        """The id of the container of a service."""
+        for item in engine.Project(self.project, "/").containers():
+            if item["service"] == service:
+                return str(item["id"])
+        raise BackupError(f"the scratch database {service} has no container")
+
+
+# --- what is in a backup ---------------------------------------------------------------------------------------------
+
+
+class Source:
+    """One backup of the repository, and its manifest."""
+
+    def __init__(self, config: Backup, to: str) -> None:
+        restic.require()
+        self.config = config
+        snapshots = restic.snapshots(config.repository)
+        self.set: Set = backup.choose(backup.read_sets(snapshots), config.app.name, config.host, to)
+        text = restic.read_text(config.repository, self.set.parts[backup.MANIFEST], "manifest.json")
+        try:
+            self.manifest: dict[str, Any] = json.loads(text)
+            known = self.manifest["format"] == backup.FORMAT
+        except (ValueError, KeyError, TypeError):
+            known = False
+        if not known:
+            raise BackupError(f"backup {self.set.id} was made by another version: update this one, then try again")
+        problems = backup.lacking(self.manifest, self.set.parts)
+        if problems:
+            raise BackupError(f"backup {self.set.id} is not whole: {'; '.join(problems)}")
+        self.images = backup.read_images(snapshots).get(self.manifest["images_mark"], "")
+        self.databases = read_databases(self.manifest["databases"])
+
+    @property
+    def volumes(self) -> list[backup.Volume]:
+        """The volumes that it holds."""
+        return [backup.Volume(one["key"], one["name"], one["covered"]) for one in self.manifest["volumes"]]
+
+    def chosen(self, what: What) -> list[backup.Volume]:
+        """The volumes that are restored. Raises BackupError when the backup does not have what is asked for."""
+        if what.kind == "env":
+            return []
+        if what.kind == "app":
+            return self.volumes
+        if what.kind == "volume":
+            found = [one for one in self.volumes if one.key == what.name]
+            if not found:
+                there = ", ".join(one.key for one in self.volumes) or "none"
+                raise BackupError(f"restore_what: backup {self.set.id} has no volume {what.name}; it has {there}")
+            return found
+        services = [one.service for one in self.databases if one.name == what.name]
+        if not services:
+            there = ", ".join(one.name for one in self.databases) or "none"
+            raise BackupError(f"restore_what: backup {self.set.id} has no database {what.name}; it has {there}")
+        found = [one for one in self.volumes if one.covered == services[0]]
+        if not found:
+            raise BackupError(f"restore_what: service {services[0]} has no volume of its own: restore the app instead")
+        return found
+
+    def dumps(self, volumes: Iterable[backup.Volume]) -> list[backup.Database]:
+        """The databases whose dumps fill these volumes."""
+        services = {one.covered for one in volumes if one.covered}
+        return [one for one in self.databases if one.service in services]
+
+
+def differences(config: Backup, source: Source, what: What) -> list[str]:
+    """Say what a restore would change."""
+    app, manifest, last = config.app, source.manifest, release.last_good(config.app.directory)
+    age = f"backup {source.set.id}, made {manifest['time']} ({source.set.why})"
+    found = [f"{what} would be that of {age}"]
+    if what.kind == "app":
+        here = last["id"] if last else "none"
+        same = "the same" if here == manifest["release"] else f"here it is {here}"
+        found.append(f"release {manifest['release'] or 'none'} ({same})")
+    if what.kind in ("app", "env"):
+        content = read_small(app.env)
+        mark = fingerprint(content) if content is not None else "none"
+        same = "the same" if mark == manifest["env"] else f"here it is {mark}"
+        found.append(f"env {manifest['env']} ({same})")
+    chosen = source.chosen(what)
+    for volume in chosen:
+        filled = ", ".join(one.name for one in source.dumps([volume]))
+        found.append(f"volume {volume.key}: " + (f"from the dumps of {filled}" if filled else "its files"))
+    size = sum(int(manifest["parts"].get(part, 0)) for part in _parts(source, what, chosen))
+    found.append(f"{size / 1e6:.1f} MB would be read, and the app would be stopped while it changes places")
+    return found
+
+
+def _parts(source: Source, what: What, chosen: list[backup.Volume]) -> list[str]:
+    parts = [backup.APP] if what.kind in ("app", "env") else []
+    parts += [backup.VOLUMES] if any(not one.covered for one in chosen) else []
+    return parts + [one.part for one in source.dumps(chosen)]
+
+
+# --- beside ----------------------------------------------------------------------------------------------------------
+
+
+def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock) -> dict[str, str]:
+    """Have everything lie beside the app, and every dump in its database: {volume's key: folder}."""
+    config, manifest = source.config, source.manifest
+    if manifest["platform"] != engine.platform():
+        raise BackupError(f"backup {source.set.id} is of {manifest['platform']}, and this host is {engine.platform()}")
+    scratch.remove()
+    chosen = source.chosen(what)
+    _require_room(source, what, chosen)
+    os.makedirs(scratch.directory, mode=0o700, exist_ok=True)
+    os.makedirs(scratch.state, mode=0o700, exist_ok=True)
+    exchange.require(os.path.dirname(scratch.directory))
+    repository, parts = config.repository, source.set.parts
+    say("reading the app's own files")
+    restic.put_files(repository, parts[backup.APP], manifest["directory"], scratch.directory)
+    for name in manifest["state_folders"] if what.kind == "app" else ():
+        restic.put_files(repository, parts[backup.APP], f"{manifest['state']}/{name}", f"{scratch.state}/{name}")
+    folders = scratch.make([one.key for one in chosen])
+    for key, folder in folders.items():
+        row = next(one for one in manifest["volumes"] if one["key"] == key)
+        if not row["covered"]:
+            say(f"reading volume {key}")
+            restic.put_files(repository, parts[backup.VOLUMES], row["path"], folder)
+            uid, gid, mode = row["owner"]
+            os.chown(folder, uid, gid)
+            os.chmod(folder, mode)
+    _load_images(source, say)
+    databases = source.dumps(chosen)
+    if databases:
+        _load_databases(source, scratch, databases, say, clock)
+    return folders
+
+
+def _require_room(source: Source, what: What, chosen: list[backup.Volume]) -> None:
+    """Raise BackupError when the disks have too little room for what is going to lie beside."""
+    sizes = source.manifest["parts"]
+    app = int(sizes.get(backup.APP, 0))
+    data = sum(int(sizes.get(part, 0)) for part in _parts(source, what, chosen) if part != backup.APP)
+    for path, needed in ((source.config.app.directory, app), (engine.data_root(), data)):
+        free = int(host.disk([path])[0]["free_bytes"])
+        if free < needed * _SPARE + (64 << 20):
+            raise BackupError(
+                f"too little room at {path}: {free >> 20} MiB are free, and the backup needs {needed >> 20} MiB beside "
+                "what is there. Make room, then run this again. Nothing was touched"
+            )
+
+
+def _load_images(source: Source, say: Say) -> None:
+    wanted = set(source.manifest["images"].values())
+    if all(engine.has_image(image) for image in wanted):
+        return
+    if source.images:
+        say("loading the images")
+        restic.pour(source.config.repository, source.images, "images.tar", ["docker", "load", "--quiet"])
+
+
+def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Database], say: Say, clock: Clock) -> None:
+    """Start empty databases, as the backup's compose file has them, and load the dumps into them."""
+    config = source.config
+    model = engine.Project(source.config.app.name, scratch.directory).config()
+    services = {one.service for one in databases}
+    for service in sorted(services):
+        image = source.manifest["images"].get(service, "")
+        if image and not engine.has_image(image):
+            raise BackupError(
+                f"the image of service {service} is neither on this host nor in the backup: pull it first"
+            )
+    names = {one.key: scratch.volume(one.key) for one in source.volumes if one.covered in services}
+    made = backup.scratch_model(model, services, source.manifest["images"], names)
+    atomic_write(scratch.compose, json.dumps(made).encode(), mode=0o600)
+    say(f"starting scratch databases: {', '.join(sorted(services))}")
+    words = ["up", "--detach", "--no-build", "--wait", "--wait-timeout", f"{UP_SECONDS:.0f}"]
+    started = engine.run(scratch.compose_words(*words), UP_SECONDS + 60.0)
+    if started.code:
+        raise BackupError(f"a scratch database did not start: {_clean(config, scratch, started.reason)}")
+    values = _values(config, scratch, clock)
+    for database in databases:
+        say(f"loading database {database.name}")
+        secrets = {variable: values.get(name, "") for variable, name in database.secrets.items()}
+        command = engine.within(scratch.container(database.service), database.load, secrets, stdin=True)
+        snapshot = source.set.parts[database.part]
+        restic.pour(config.repository, snapshot, database.file, command, secrets)
+
+
+def _values(config: Backup, scratch: Scratch, clock: Clock) -> dict[str, str]:
+    """The values of the backup's own env."""
+    beside = App(config.app.name, scratch.directory, config.app.variables, root=config.app.root)
+    found: dict[str, str] = observe.read_env(beside, clock.now())["values"]
+    return found
+
+
+def _clean(config: Backup, scratch: Scratch, text: str) -> str:
+    return redact(text, secrets_of(config.app.variables, _values(config, scratch, Clock())))
+
+
+# --- the proof -------------------------------------------------------------------------------------------------------
+
+
+def prove(source: Source, scratch: Scratch, folders: Mapping[str, str], clock: Clock) -> list[dict[str, Any]]:
+    """Ask what was restored: [{about, problem}]. The user's checks of what this restore does not hold are left out."""
+    config, found = source.config, []
+    values = _values(config, scratch, clock)
+    loaded = {one.name: one for one in source.dumps([one for one in source.volumes if one.key in folders])}
+    for check in config.checks:
+        if check.get("database", "") in loaded:
+            database = loaded[check["database"]]
+            secrets = {variable: values.get(name, "") for variable, name in database.secrets.items()}
+            command = engine.within(
+                scratch.container(database.service), backup.question(database, check["ask"]), secrets
+            )
+            asked = restic.run_with(command, secrets, ASK_SECONDS)
+            problem = backup.judge(check, asked.out) if asked.code == 0 else f"{backup.about(check)}: {asked.reason}"
+        elif check.get("volume", "") in folders:
+            problem = _ask_folder(check, folders[check["volume"]])
+        else:
+            continue
+        found.append({"about": backup.about(check), "problem": problem})
+    return found
+
+
+def _ask_folder(check: Mapping[str, Any], folder: str) -> str:
+    """Say why a restored folder is not as a check expects it, "" when it is."""
+    path = os.path.join(folder, str(check.get("sums") or check["path"]).lstrip("/"))
+    if not os.path.lexists(path):
+        return f"{backup.about(check)} is not there"
+    if "sums" in check:
+        return _compare_sums(path, backup.about(check))
+    if "equals" in check:
+        with open(path, "rb") as stream:
+            return backup.judge(check, stream.read(1 << 20).decode("utf-8", "replace"))
+    count = sum(len(files) for _, _, files in os.walk(path)) if os.path.isdir(path) else os.path.getsize(path)
+    return backup.judge(check, str(count))
+
+
+def _compare_sums(path: str, about: str) -> str:
+    """Compare files with the sums that sha256sum wrote of them; "" when all are as they were."""
+    count = 0
+    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        for line in stream:
+            wanted, _, name = line.rstrip("\n").partition("  ")
+            if not name:
+                continue
+            try:
+                with open(os.path.join(os.path.dirname(path), name), "rb") as file:
+                    made = hashlib.sha256()
+                    while block := file.read(1 << 20):
+                        made.update(block)
+            except OSError as error:
+                return f"{about}: {explain(error)}"
+            if made.hexdigest() != wanted:
+                return f"{about}: {name} has another sum"
+            count += 1
+    return "" if count else f"{about} lists no file"
+
+
+def verify(config: Backup, say: Say, clock: Clock, to: str = "latest") -> dict[str, Any]:
+    """Restore a backup beside the app, ask whether it is whole, and remove it: {set, seconds, checks, changed}.
+
+    :raises LockHeld: another backup, verification or restore of this app goes on.
+    :raises BackupError, RepositoryError, EngineError, OSError: it is not whole, or that cannot be told.
+    """
+    begun = clock.monotonic()
+    scratch = Scratch(config, "verify")
+    with backup_run.alone(config, "verify a backup of"):
+        try:
+            restic.require()
+            restic.make_ready(config.repository, may_make=False)
+            restic.check(config.repository, config.check_percent)
+            source = Source(config, to)
+            say(f"proving backup {source.set.id}")
+            if source.manifest["images_mark"] and not source.images:
+                raise BackupError(f"backup {source.set.id} is not whole: its images are missing")
+            try:
+                folders = stage(source, scratch, What("app"), say, clock)
+                checks = prove(source, scratch, folders, clock)
+            finally:
+                with contextlib.suppress(engine.EngineError, OSError):
+                    scratch.remove()
+            wrong = [one["problem"] for one in checks if one["problem"]]
+            if wrong:
+                raise BackupError(f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}")
+        except EXPECTED as error:
+            text = explain(error) if isinstance(error, OSError) else str(error)
+            backup_run.trouble(config, clock, "verify", text)
+            raise
+        seconds = round(clock.monotonic() - begun, 1)
+        done = {"set": source.set.id, "at": clock.now(), "seconds": seconds}
+        backup_run.remember(config, clock, last_verified=done)
+        backup_run.trouble(config, clock, "verify", "")
+    say(f"backup {source.set.id} is proved: {len(checks)} checks passed")
+    return {**done, "checks": checks, "changed": False}
+
+
+# --- the restore -----------------------------------------------------------------------------------------------------
+
+
+def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: bool = False) -> dict[str, Any]:
+    """Restore from a backup: {set, what, changed, differences, safety, checks, seconds, gap}.
+
+    :raises LockHeld: another backup or restore of this app goes on.
+    :raises BackupError, RepositoryError, EngineError, DeployError, OSError: the app is as it was.
+    """
+    begun = clock.monotonic()
+    if check:
+        source = Source(config, to)
+        return {
+            "set": source.set.id,
+            "what": str(what),
+            "changed": True,
+            "differences": differences(config, source, what),
+        }
+    scratch = Scratch(config, "restore")
+    with backup_run.alone(config, "restore"):
+        settle(config, say, clock)
+        restic.make_ready(config.repository, may_make=False)
+        source = Source(config, to)
+        changes = differences(config, source, what)
+        say(f"restoring {what} from backup {source.set.id}")
+        safety = _safety(config, say, clock)
+        try:
+            folders = stage(source, scratch, what, say, clock)
+            checks = prove(source, scratch, folders, clock)
+            wrong = [one["problem"] for one in checks if one["problem"]]
+            if wrong:
+                raise BackupError(
+                    f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}. The app was not touched"
+                )
+            scratch.stop()
+            gap = _switch(source, scratch, what, folders, say, clock)
+        except BaseException:
+            # What may have to be taken back is not removed.
+            if not os.path.lexists(config.app.restoring):
+                with contextlib.suppress(engine.EngineError, OSError):
+                    scratch.remove()
+            raise
+        seconds = round(clock.monotonic() - begun, 1)
+    say(f"{what} is that of backup {source.set.id}; the app was stopped for {gap:.1f} s")
+    return {
+        "set": source.set.id,
+        "what": str(what),
+        "changed": True,
+        "differences": changes,
+        "safety": safety,
+        "checks": checks,
+        "seconds": seconds,
+        "gap": round(gap, 1),
+    }
+
+
+def _safety(config: Backup, say: Say, clock: Clock) -> str:
+    """Back up what is going to be replaced; its id, "" when that cannot be done: what is broken is restored, too."""
+    try:
+        say("backing up what is going to be replaced")
+        return str(backup_run.make(config, backup.SAFETY, say, clock)["set"])
+    except backup_run.EXPECTED as error:
+        say(f"it cannot be backed up ({error}); it stays on this host, beside what takes its place")
+        return ""
+
+
+def _switch(source: Source, scratch: Scratch, what: What, folders: Mapping[str, str], say: Say, clock: Clock) -> float:
+    """Stop the app, let everything change places, and have it pass its gate; for how long it was stopped."""
+    app = source.config.app
+    with hold_lock(app.lock, LOCK_SECONDS, f"restore {app.name}", app.restoring):
+        moves = _moves(source, scratch, what, folders)
+        ran = bool(engine.Project(app.name, app.directory).containers())
+        text = json.dumps({"set": source.set.id, "what": str(what), "at": iso(clock.now()), "moves": moves, "ran": ran})
+        # What lies beside has to be on the disk before anything relies on it.
+        os.sync()
+        atomic_write(app.restoring, text.encode())
+        stopped = clock.monotonic()
+        say("stopping the app")
+        _down(app)
+        try:
+            exchange.do(moves)
+            say("starting the app with what was restored")
+            # Another env makes another release of the same files and images.
+            last = release.last_good(app.directory)
+            how = deployment.How(build=bool(last is None or last["contexts"]), say=say)
+            deployment.serve_restored(app, how, last if what.kind != "env" else None, clock)
+        except EXPECTED as error:
+            say(f"taking it back: {str(error).splitlines()[0]}")
+            _take_back(app, moves, ran, say, clock)
+            raise BackupError(f"{error}\nWhat was there before is back in its place.") from error
+        gap = clock.monotonic() - stopped
+        os.unlink(app.restoring)
+        if what.kind in ("app", "env"):
+            env_store.remember(app.env, app.history, now=clock.now())
+    return gap
+
+
+def _moves(source: Source, scratch: Scratch, what: What, folders: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What changes places."""
+    app = source.config.app
+    moves: list[dict[str, Any]] = []
+    for volume in source.chosen(what):
+        labels = {"com.docker.compose.project": app.name, "com.docker.compose.volume": volume.key}
+        if volume.name not in engine.volume_facts([volume.name]):
+            engine.make_volume(volume.name, labels)
+        here = str(engine.volume_facts([volume.name])[volume.name]["path"])
+        moves.append(exchange.plan(here, folders[volume.key]))
+    if what.kind == "env":
+        moves.append(exchange.plan(app.env, os.path.join(scratch.directory, ".env")))
+    if what.kind == "app":
+        os.makedirs(app.directory, exist_ok=True)
+        moves += exchange.plan_entries(app.directory, scratch.directory)
+        moves += [
+            exchange.plan(os.path.join(app.state, name), os.path.join(scratch.state, name))
+            for name in source.manifest["state_folders"]
+        ]
+    return moves
+
+
+def _down(app: App) -> None:
+    """Stop and remove the app's containers, each after the time that it is given to end by itself."""
+    project = engine.Project(app.name, app.directory)
+    project.remove([item["id"] for item in project.containers()], STOP_SECONDS, 60.0)
+
+
+def _take_back(app: App, moves: list[dict[str, Any]], ran: bool, say: Say, clock: Clock) -> None:
+    """Put what was there before in its place again, start it, and forget the restore."""
+    _down(app)
+    exchange.undo(moves)
+    # What a killed run had started may have gone on until now, with the other volumes.
+    _down(app)
+    last = release.last_good(app.directory)
+    if ran:
+        try:
+            deployment.serve_restored(app, deployment.How(say=say), last, clock)
+        except deployment.DeployError as error:
+            # It was ill before: that is what recovery is for.
+            say(f"what was there before does not pass its gate either: {str(error).splitlines()[0]}")
+    rollout.finish(app)
+    os.unlink(app.restoring)
+
+
+def settle(config: Backup, say: Say, clock: Clock) -> bool:
+    """Take back what was killed: a restore, whether it had begun to change places or not, and a proof.
+
+    The caller holds the backup's lock. Whether there was a restore that changed places.
+    """
+    app = config.app
+    for name in ("restore", "verify"):
+        scratch = Scratch(config, name)
+        if os.path.lexists(scratch.compose):
+            say(f"something was killed: removing what it had beside ({scratch.project})")
+            scratch.remove()
+    try:
+        with open(app.restoring, encoding="utf-8") as stream:
+            found = json.load(stream)
+        moves, ran = list(found["moves"]), bool(found["ran"])
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        raise BackupError(
+            f"{app.restoring} is damaged: look what lies beside {app.directory}, then remove it"
+        ) from None
+    with hold_lock(app.lock, LOCK_SECONDS, f"take back a restore of {app.name}"):
+        say(f"a restore of {found.get('what')} was killed half-way: taking it back")
+        _take_back(app, moves, ran, say, clock)
+        Scratch(config, "restore").remove()
+    return True
+
+
+def remove_kept(config: Backup, clock: Clock) -> bool:
+    """Remove what the last restore replaced, when it is old enough; whether there was something to remove."""
+    scratch = Scratch(config, "restore")
+    if os.path.lexists(config.app.restoring) or not os.path.isdir(scratch.state):
+        return False
+    if clock.now() - os.stat(scratch.state).st_mtime < 86400.0 * config.kept_days:
+        return False
+    scratch.remove()
+    return True

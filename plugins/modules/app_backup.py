@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_backup
+short_description: Back an app up, or prove its newest backup by restoring it
+version_added: 0.1.0
+description:
+  - Goes by what the role C(backup) wrote to C(/etc/selfheal/backup/<app>.json).
+  - A backup is whole or it is none. What a killed one has left is removed by the next.
+  - A backup is proved by restoring it beside the app, into databases without a port, asking it the checks, and removing
+    all of that. The app is not touched.
+author: christmas.selfheal contributors
+extends_documentation_fragment:
+  - christmas.selfheal.attributes
+attributes:
+  check_mode:
+    support: full
+    description: Says whether the repository can be opened, and makes no backup.
+  diff_mode:
+    support: none
+options:
+  app:
+    description: Name of the app; the compose project and everything on the host are keyed by it.
+    type: str
+    required: true
+  state:
+    description: V(made) makes a backup, V(verified) proves the newest one.
+    type: str
+    choices: [made, verified]
+    default: made
+seealso:
+  - module: christmas.selfheal.app_restore
+"""
+
+EXAMPLES = r"""
+- name: Back up
+  christmas.selfheal.app_backup:
+    app: shop
+
+- name: Prove it
+  christmas.selfheal.app_backup:
+    app: shop
+    state: verified
+"""
+
+RETURN = r"""
+set:
+  description: Id of the backup.
+  returned: success
+  type: str
+seconds:
+  description: How long it took.
+  returned: success
+  type: float
+bytes:
+  description: What it holds.
+  returned: when made
+  type: int
+added:
+  description: What it added to the repository.
+  returned: when made
+  type: int
+forgotten:
+  description: Ids of the backups that the policy does not keep any more.
+  returned: when made
+  type: list
+  elements: str
+not_in_it:
+  description: What is in no backup.
+  returned: when made
+  type: list
+  elements: str
+checks:
+  description: What was asked, each with C(about) and C(problem).
+  returned: when verified
+  type: list
+  elements: dict
+steps:
+  description: What was done, with the seconds since the beginning.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    agent_config,
+    ansible_door,
+    app_door,
+    backup_config,
+    backup_run,
+    restore,
+)
+from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
+
+
+def main() -> None:
+    """Back up or verify, exit."""
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["made", "verified"], "default": "made"},
+        },
+        supports_check_mode=True,
+    )
+    name = module.params["app"]
+    steps = app_door.Steps(name, module.log)
+    try:
+        config = backup_config.load(name)
+        if module.check_mode:
+            found = [one.id for one in backup_run.list_sets(config)]
+            module.exit_json(changed=module.params["state"] == "made", set=(found or [""])[-1], seconds=0.0, steps=[])
+        if module.params["state"] == "verified":
+            result = restore.verify(config, steps.say, Clock())
+        else:
+            result = backup_run.back_up(config, "hand", steps.say, Clock())
+    except (*app_door.EXPECTED, *restore.EXPECTED, agent_config.ConfigError) as error:
+        ansible_door.fail(module, error, steps=steps.done)
+    module.exit_json(**result, steps=steps.done)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+#!/usr/bin/python
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_restore
+short_description: Restore an app, or a part of it, from a backup
+version_added: 0.1.0
+description:
+  - Backs up what is going to be replaced, restores beside it, asks what was restored the checks, then stops the app and
+    lets both change places. The app has to pass its gate with it.
+  - When it does not, or when anything else goes wrong, what was there before is in its place again, and the module
+    fails with the reason. After a kill the unit C(selfheal-restore@APP) does that.
+  - What was replaced stays on the host until the next restore, or for C(backup_kept_days).
+author: christmas.selfheal contributors
+extends_documentation_fragment:
+  - christmas.selfheal.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+options:
+  app:
+    description: Name of the app; the compose project and everything on the host are keyed by it.
+    type: str
+    required: true
+  to:
+    description: V(latest), the id of a backup, or a time, for the newest one before it.
+    type: str
+    default: latest
+  what:
+    description: V(app), V(env), V(volume:NAME) or V(database:NAME).
+    type: str
+    default: app
+seealso:
+  - module: christmas.selfheal.app_backup
+"""
+
+EXAMPLES = r"""
+- name: Restore the database as it was before the accident
+  christmas.selfheal.app_restore:
+    app: shop
+    to: "2026-11-25T02:00:00Z"
+    what: database:shop
+"""
+
+RETURN = r"""
+set:
+  description: Id of the backup.
+  returned: success
+  type: str
+what:
+  description: What was restored.
+  returned: success
+  type: str
+differences:
+  description: What changes.
+  returned: success
+  type: list
+  elements: str
+safety:
+  description: Id of the backup of what was replaced, empty when it could not be made.
+  returned: when restored
+  type: str
+checks:
+  description: What was asked before it was put in place, each with C(about) and C(problem).
+  returned: when restored
+  type: list
+  elements: dict
+seconds:
+  description: How long it took.
+  returned: when restored
+  type: float
+gap:
+  description: For how many seconds the app was stopped.
+  returned: when restored
+  type: float
+steps:
+  description: What was done, with the seconds since the beginning.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    agent_config,
+    ansible_door,
+    app_door,
+    backup,
+    backup_config,
+    restore,
+)
+from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
+
+
+def main() -> None:
+    """Restore, exit."""
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "required": True},
+            "to": {"type": "str", "default": "latest"},
+            "what": {"type": "str", "default": "app"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    steps = app_door.Steps(given["app"], module.log)
+    try:
+        what = backup.read_what(given["what"])
+        config = backup_config.load(given["app"])
+        result = restore.restore(config, given["to"], what, steps.say, Clock(), module.check_mode)
+    except (*app_door.EXPECTED, *restore.EXPECTED, agent_config.ConfigError) as error:
+        ansible_door.fail(module, error, steps=steps.done)
+    diff = {"before": "", "after": "".join(f"{line}\n" for line in result["differences"])}
+    module.exit_json(**result, diff=diff, steps=steps.done)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,326 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What belongs to a backup, which stay, whether one is whole. What restic does with it, the scenario `backup` asks."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import backup, exchange, files, metrics, state
+
+NOW = backup.Set("20261125T120000Z", "shop", "web1", "hand", "", {}).time
+DAY = 86400.0
+DATABASES = backup.read_databases([{"name": "shop", "kind": "postgres", "service": "database"}])
+
+
+def made(days: float, why: str = "schedule", app: str = "shop", host: str = "web1", whole: bool = True) -> backup.Set:
+    """A set that was made so many days ago."""
+    parts = {"app": "a", **({"manifest": "m"} if whole else {})}
+    return backup.Set(backup.set_id(NOW - days * DAY), app, host, why, "", parts)
+
+
+def kept(sets: list[backup.Set]) -> list[int]:
+    """How old what stays is, in days, the youngest first."""
+    sets = sorted(sets, key=lambda one: one.id)
+    gone = backup.to_forget(sets, "shop", "web1", backup.Keep(), NOW)
+    return [round((NOW - one.time) / DAY) for one in reversed(sets) if one not in gone]
+
+
+def test_the_policy_keeps_days_weeks_and_months() -> None:
+    left = kept([made(days) for days in range(400)])
+    assert left[:7] == [0, 1, 2, 3, 4, 5, 6]
+    assert len(left) < 7 + 4 + 6
+    months = [left[index] for index in range(len(left)) if left[index] > 30]
+    assert 4 <= len(months) <= 6
+
+
+@pytest.mark.parametrize(
+    ("sets", "ages"),
+    [
+        pytest.param([made(900)], [900], id="the only one stays, however old"),
+        pytest.param([made(0.1), made(0.2), made(0.9)], [0, 0, 1], id="what is younger than a day stays"),
+        pytest.param([made(3, whole=False), made(0)], [0], id="one without a manifest goes"),
+        pytest.param([made(3, "safety"), made(1)], [1, 3], id="what was made before a restore stays for a week"),
+        pytest.param([made(30, "safety"), made(1)], [1], id="and no longer"),
+        pytest.param([made(-900), made(1), made(2)], [-900, 1, 2], id="one from the future stays, and pushes none out"),
+        pytest.param(
+            [made(900, "safety"), made(800)], [800], id="one that was made before a restore is not the newest"
+        ),
+    ],
+)
+def test_what_stays(sets: list[backup.Set], ages: list[int]) -> None:
+    assert kept(sets) == ages
+
+
+def test_what_is_anothers_stays() -> None:
+    others = [
+        made(999, host="web2"),
+        made(999, whole=False),
+        backup.Set("20200101T000000Z", "other", "web1", "hand", "", {}),
+    ]
+    gone = backup.to_forget([*others, made(1)], "shop", "web1", backup.Keep(), NOW)
+    assert others[0] not in gone
+    assert others[2] not in gone
+
+
+def test_images_stay_as_long_as_a_set_needs_them() -> None:
+    old, new = made(400)._replace(images="one"), made(0)._replace(images="two")
+    images = {"one": "s1", "two": "s2", "three": "s3"}
+    assert backup.unused_images([old, new], images, [old], "two") == ["s1", "s3"]
+    assert backup.unused_images([old, new], images, [], "three") == []
+
+
+SETS = [made(9), made(2), made(1, "safety"), made(0.5, whole=False), made(3, app="other")]
+
+
+@pytest.mark.parametrize(
+    ("to", "age"),
+    [
+        ("latest", 2),
+        (made(9).id, 9),
+        (made(1).id, 1),
+        ("2026-11-23T12:00:00Z", 2),
+        ("2026-11-23 11:59:59", 9),
+        ("2026-11-23T13:00:00+02:00", 9),
+    ],
+)
+def test_which_one_is_meant(to: str, age: int) -> None:
+    assert backup.choose(SETS, "shop", "web1", to) == made(age, "safety" if age == 1 else "schedule")
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        (made(0.5).id, "there is no backup"),
+        (made(3).id, "is of app other on web1, not of shop on web1. Nothing was touched"),
+        ("2020-01-01T00:00:00Z", "The newest: 20261116T120000Z, 20261123T120000Z, 20261124T120000Z. The repository"),
+        ("yesterday", "is no backup and no time. Fix: write latest"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant(to: str, says: str) -> None:
+    with pytest.raises(backup.BackupError, match=says):
+        backup.choose(SETS, "shop", "web1", to)
+
+
+def test_of_a_part_that_was_made_twice_the_newer_one_counts() -> None:
+    tags = backup.tags("shop", "web1", "20261125T120000Z", "hand", "app")
+    found = backup.read_sets([{"id": "b", "time": "2", "tags": tags}, {"id": "a", "time": "1", "tags": tags}])
+    assert [one.parts for one in found] == [{"app": "b"}]
+    assert not found[0].complete
+    assert (
+        backup.read_sets([{"id": "x", "time": "1", "tags": ["of", "somebody", "else"]}, {"id": "y", "time": "2"}]) == []
+    )
+
+
+MODEL: dict[str, Any] = {
+    "services": {
+        "backend": {
+            "image": "shop:1",
+            "ports": [{"published": "80"}],
+            "volumes": [
+                {"type": "volume", "source": "files", "target": "/files"},
+                {"type": "bind", "source": "/srv/elsewhere", "target": "/x"},
+                {"type": "bind", "source": "/opt/shop/conf", "target": "/y"},
+            ],
+        },
+        "database": {
+            "image": "postgres:17",
+            "build": {"context": "."},
+            "restart": "unless-stopped",
+            "ports": [{"published": "5432"}],
+            "networks": {"front": None},
+            "depends_on": {"backend": {}},
+            "container_name": "db",
+            "environment": {"POSTGRES_PASSWORD": "secret"},
+            "volumes": [
+                {"type": "volume", "source": "data", "target": "/var/lib/postgresql/data"},
+                {"type": "volume", "source": "files", "target": "/files"},
+            ],
+        },
+    },
+    "volumes": {"data": {"name": "shop_data"}, "files": None, "cache": {}},
+}
+
+
+def test_what_belongs_to_it() -> None:
+    found = backup.volumes("shop", MODEL, DATABASES, ["cache"])
+    # What a service without a dump writes to as well is copied.
+    assert [tuple(one) for one in found] == [("data", "shop_data", "database"), ("files", "shop_files", "")]
+    assert backup.strangers(MODEL, "/opt/shop") == ["/srv/elsewhere"]
+    with pytest.raises(backup.BackupError, match="no volume 'nope'; it has cache, data, files"):
+        backup.volumes("shop", MODEL, DATABASES, ["nope"])
+    with pytest.raises(backup.BackupError, match="no service 'gone'"):
+        backup.volumes("shop", MODEL, [DATABASES[0]._replace(service="gone")], [])
+
+
+def test_a_scratch_database_reaches_nobody_and_nothing_of_the_app() -> None:
+    scratch = backup.scratch_model(MODEL, ["database"], {"database": "sha256:1"}, {"data": "shop-verify_data"})
+    assert list(scratch["services"]) == ["database"]
+    assert scratch["services"]["database"] == {
+        "image": "sha256:1",
+        "restart": "no",
+        "environment": {"POSTGRES_PASSWORD": "secret"},
+        "volumes": [{"type": "volume", "source": "data", "target": "/var/lib/postgresql/data"}],
+    }
+    assert scratch["networks"] == {"default": {"internal": True}}
+    assert scratch["volumes"] == {"data": {"name": "shop-verify_data", "external": True}}
+
+
+def test_what_a_set_lacks() -> None:
+    manifest = {
+        "parts": {"app": 1, "volumes": 2, "database:shop": 3},
+        "databases": [{"name": "shop", "service": "database"}],
+        "volumes": [{"key": "data", "covered": "database"}, {"key": "other", "covered": "cache"}],
+    }
+    assert backup.lacking(manifest, ["manifest", "app", "database:shop"]) == [
+        "part volumes is missing",
+        "volume other has neither files nor a dump",
+    ]
+
+
+ROW = {"name": "shop", "kind": "postgres", "service": "database"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("shop", "is no list"),
+        (["shop"], "row 1: is no mapping"),
+        ([{**ROW, "name": "a b"}], "row 1: `name` is 'a b'"),
+        ([ROW, ROW], "row 2: `name` is 'shop'"),
+        ([{**ROW, "kind": "mysql"}], r"\(shop\): `kind` is 'mysql'. Fix: write one of postgres, redis, command"),
+        ([{"name": "shop", "kind": "redis"}], "`service` is missing"),
+        ([{**ROW, "pasword": "X"}], "`pasword` is no key of it"),
+        ([{**ROW, "kind": "command", "dump": ["x"]}], "`load` is no list of words"),
+        ([{**ROW, "kind": "command", "dump": "x | y", "load": ["y"]}], "`dump` is no list of words"),
+    ],
+)
+def test_a_bad_table_of_databases(rows: Any, says: str) -> None:
+    with pytest.raises(backup.BackupError, match=says):
+        backup.read_databases(rows)
+
+
+def test_no_secret_is_in_a_command() -> None:
+    (cache,) = backup.read_databases([{"name": "c", "kind": "redis", "service": "c", "password": "REDIS_PASSWORD"}])
+    assert cache.secrets == {"REDISCLI_AUTH": "REDIS_PASSWORD"}
+    assert "REDIS_PASSWORD" not in " ".join(itertools.chain(cache.dump, cache.load, cache.ask))
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"ask": "SELECT 1", "minimum": 1}, "names a database or a volume"),
+        ({"database": "shop", "volume": "files", "ask": "x", "minimum": 1}, "names a database or a volume"),
+        ({"database": "nope", "ask": "SELECT 1", "minimum": 1}, r"a `database` of backup_databases \(shop\)"),
+        ({"database": "shop", "ask": "SELECT 1"}, "needs `minimum`, a number, or `equals`"),
+        ({"database": "shop", "ask": "SELECT 1", "minimum": "many"}, "`minimum` is 'many'"),
+        ({"volume": "files", "minimum": 1}, "needs `path`, or `sums`"),
+        ({"volume": "files", "path": "x", "minimun": 1}, "has keys that it does not know"),
+    ],
+)
+def test_a_bad_check(row: dict[str, Any], says: str) -> None:
+    with pytest.raises(backup.BackupError, match=says):
+        backup.read_checks([row], DATABASES)
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "says"),
+    [
+        ({"minimum": 5}, "5\n", ""),
+        ({"minimum": 5}, "4\n", "gives 4, and at least 5 is expected"),
+        ({"minimum": 1}, "", "gives '', no number"),
+        ({"equals": "a"}, "a\n", ""),
+        ({"equals": "a"}, "b", "gives 'b', not 'a'"),
+    ],
+)
+def test_an_answer_is_judged(check: dict[str, Any], answer: str, says: str) -> None:
+    judged = backup.judge({"database": "shop", "ask": "SELECT 1", **check}, answer)
+    assert (judged == "") == (says == "")
+    assert says in judged
+
+
+@pytest.mark.parametrize(
+    ("text", "good"), [("app", 1), ("env", 1), ("volume:x", 1), ("app:x", 0), ("volume", 0), ("x", 0)]
+)
+def test_what_may_be_restored(text: str, good: int) -> None:
+    if good:
+        assert str(backup.read_what(text)) == text
+    else:
+        with pytest.raises(backup.BackupError, match="Fix: write app, env"):
+            backup.read_what(text)
+
+
+# --- what changes places ---------------------------------------------------------------------------------------------
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    here, beside = tmp_path / "here", tmp_path / "beside"
+    for folder, text in ((here, "old"), (beside, "new")):
+        (folder / "sub").mkdir(parents=True)
+        for name in ("both", "sub/both", f"only-{text}"):
+            (folder / name).write_text(text, encoding="utf-8")
+    return here, beside
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_moves_that_were_killed_half_way_are_finished_or_taken_back(tmp_path: Path, done: int) -> None:
+    here, beside = folders(tmp_path)
+    before = (tree(here), tree(beside))
+    moves = exchange.plan_entries(str(here), str(beside))
+    assert len(moves) == 4
+    exchange.do(moves[:done])
+    exchange.undo(moves)
+    assert (tree(here), tree(beside)) == before
+    exchange.do(moves[:done])
+    exchange.do(moves)
+    assert (tree(here), tree(beside)) == (before[1], before[0])
+    exchange.undo(moves)
+    exchange.undo(moves)
+    assert (tree(here), tree(beside)) == before
+
+
+def test_a_file_system_that_can_do_it(tmp_path: Path) -> None:
+    exchange.require(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- what is remembered, and what waits for a restore ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"last_success": 3}', '{"problems": {"backup": 3}}', '{"problems": [1]}']
+)
+def test_a_damaged_memory_is_begun_anew(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "backup.json"
+    path.write_text(text, encoding="utf-8")
+    assert state.read_backup(str(path))["last_success"] is None
+    assert state.read_backup(str(path))["problems"] == {}
+
+
+def test_what_was_never_done_is_as_old_as_can_be() -> None:
+    told = metrics.render_backup("shop", state.read_backup("/nowhere"))
+    assert 'selfheal_backup_last_success_timestamp_seconds{app="shop"} 0' in told
+    assert 'selfheal_backup_last_verified_timestamp_seconds{app="shop"} 0' in told
+    assert "size_bytes" not in told
+
+
+def test_nobody_touches_an_app_whose_restore_was_killed(tmp_path: Path) -> None:
+    lock, marker = tmp_path / "lock", tmp_path / "restore.json"
+    with files.hold_lock(str(lock), 0.0, "deploy shop", str(marker)):
+        pass
+    marker.write_text("{}", encoding="utf-8")
+    held = files.hold_lock(str(lock), 0.0, "deploy shop", str(marker))
+    with pytest.raises(files.LockHeld, match="selfheal backup settle"), held:
+        pass
+    with files.hold_lock(str(lock), 0.0, "settle shop"):
+        pass
