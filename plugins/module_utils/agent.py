@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The command on the host: `selfheal status|probe|recover|incidents|report|pause|resume|backup|restore|watch|check-config`."""
+"""The command on the host: `selfheal status|probe|recover|incidents|report|pause|resume|backup|restore|watch|…`."""
 
 from __future__ import annotations
 

@@ -35,16 +35,16 @@ LAYERS: dict[str, set[str]] = {
         "formats": "app dotenv files page_words redact",
         "read": "balancer checks containers engine host kernel probe prober prometheus relay supabase web",
         "decide": """
-            backing backup diagnosis drift drift_policy hints ladder overlay page_figures page_queries placeholders promotion
-            secret_rules services_table slo supabase_keys value_rules variable_table
+            backing backup diagnosis drift drift_policy hints ladder overlay page_figures page_queries placeholders
+            promotion secret_rules services_table slo supabase_keys value_rules variable_table
         """,
         "act": "env_store exchange host_files release remedies restic",
         "record": """
             alerts drift_log drift_memory drift_report drills incident metrics page_html report slo_report state
         """,
         "loop": """
-            agent_config backup_config backup_run compose_project deployment drift_host image_archive monthly observe recovery
-            restore rollout staging watcher
+            agent_config backup_config backup_run compose_project deployment drift_host image_archive monthly observe
+            recovery restore rollout staging watcher
         """,
         # The agent's command, and what modules share.
         "door": "agent ansible_door app_door env_door exporter page_server",

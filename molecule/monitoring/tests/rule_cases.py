@@ -102,6 +102,8 @@ def starts(*times: int) -> dict[str, str]:
 
 def seen_until(values: str) -> dict[str, str]:
     return {f'up{{host="{HOST}",job="node"}}': values}
+
+
 def drift(severity: str, found: str) -> dict[str, str]:
     return {f'selfheal_drift_found{{{OF},target="{HOST}",severity="{severity}"}}': found}
 
