@@ -57,9 +57,9 @@ def _how(given: argparse.Namespace) -> drift_control.How:
     try:
         with open(given.config, encoding="utf-8") as stream:
             found: dict[str, Any] = json.load(stream)
-        options = [str(word).replace("%d", os.environ.get("CREDENTIALS_DIRECTORY", "")) for word in found["options"]]
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
         return drift_control.How(
-            options=options,
+            options=[str(word).replace("%d", credentials) for word in found["options"]],
             hosts=[],
             folder=given.folder,
             reports=os.path.join(given.folder, "reports"),
@@ -68,7 +68,7 @@ def _how(given: argparse.Namespace) -> drift_control.How:
             correct=bool(found["correct"]),
             by=pwd.getpwuid(os.getuid()).pw_name,
             seconds=int(found["seconds"]),
-            environment={str(name): str(value) for name, value in found["environment"].items()},
+            environment={name: str(value).replace("%d", credentials) for name, value in found["environment"].items()},
             say=print,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -31,8 +31,7 @@ ROUNDS = int(os.environ.get("SELFHEAL_DRIFT_ROUNDS", "10"))
 # A package of which there is an older version, and nobody needs it.
 PACKAGE = """
 set -e; cd $(mktemp -d); for version in 1.0 2.0; do mkdir -p probe/DEBIAN
-printf 'Package: %s\\nVersion: %s\\nArchitecture: all\\nMaintainer: nobody <nobody@example.com>\\nDescription: a
-test\\n' \
+printf 'Package: %s\\nVersion: %s\\nArchitecture: all\\nMaintainer: nobody <a@example.com>\\nDescription: test\\n' \
     NAME $version > probe/DEBIAN/control
 dpkg-deb --build probe /root/NAME-$version.deb; done; dpkg -i /root/NAME-2.0.deb
 """
