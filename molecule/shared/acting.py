@@ -1,6 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What tests on lab hosts do again and again: wait for a condition, kill a program with all that it has started."""
+"""What tests on lab hosts do again and again: wait for a condition, kill a program with all that it has started, take
+minutes only when they are asked to.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,11 @@ import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
+
+import pytest
+
+EVERYTHING = os.environ.get("SELFHEAL_FAULTS") == "all"
+slow = pytest.mark.skipif(not EVERYTHING, reason="takes minutes: make test-faults")
 
 
 def until(

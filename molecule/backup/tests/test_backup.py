@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shared.acting import until
+from shared.acting import EVERYTHING, until
 from writer import KEPT, Writer, everything, lost
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -27,8 +27,8 @@ DIRECTORY, STATE = f"/opt/{APP}", f"/var/lib/selfheal/{APP}"
 FOLDER = f"/etc/selfheal/backup/{APP}"
 CONTAINERS = f"docker ps -q --filter label=com.docker.compose.project={APP}"
 METRICS = f"/run/selfheal/selfheal-{APP}-backup.prom"
-# More rounds of the same: SELFHEAL_KILLS=20 molecule verify -s backup
-KILLS = int(os.environ.get("SELFHEAL_KILLS", "2"))
+# `make test-faults` kills more often.
+KILLS = 20 if EVERYTHING else 2
 
 Play = Callable[..., "subprocess.CompletedProcess[str]"]
 

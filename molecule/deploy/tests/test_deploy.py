@@ -20,7 +20,7 @@ from secrets import token_hex
 from typing import Any
 
 import pytest
-from shared.acting import kill, until
+from shared.acting import EVERYTHING, kill, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 APP = "christmas-backend"
@@ -171,8 +171,7 @@ def test_drills_behind_the_load_balancer(
     play: Callable[..., Any], drilled: Callable[[], Any], leaks: Callable[[str], list[str]]
 ) -> None:
     """First, while the app still does what the drills ask of it: the releases below do not."""
-    everything = os.environ.get("SELFHEAL_FAULTS") == "all"
-    ended = play("drill.yml", extra={"drill_faults": ONE_OF_TWO if everything else QUICK})
+    ended = play("drill.yml", extra={"drill_faults": ONE_OF_TWO if EVERYTHING else QUICK})
     report, wrong = drilled()
     assert wrong == {}, ended.stdout[-4000:]
     assert all(one["balanced"] for one in report["runs"])

@@ -247,6 +247,7 @@ def test_a_tunnel_that_is_killed_comes_back_before_anybody_is_told(host: Any) ->
     assert "HostDown" not in told(host)
 
 
+@acting.slow
 @pytest.mark.usefixtures("calm")
 def test_a_tunnel_that_stays_down_is_told_and_over_when_it_is_back(host: Any) -> None:
     host.check_output(f"systemctl stop {TUNNEL}")
@@ -285,6 +286,7 @@ def crowd(watched: Any) -> Iterator[None]:
     watched.run(f"systemctl stop crowd; docker restart -t 1 {POOL}")
 
 
+@acting.slow
 @pytest.mark.usefixtures("calm", "crowd")
 def test_an_exhausted_pool_and_slow_statements_are_told(host: Any) -> None:
     wanted = {"PoolExhausted", "SlowQueries"}
@@ -297,6 +299,7 @@ def test_an_exhausted_pool_and_slow_statements_are_told(host: Any) -> None:
     assert value(host, "app:database:queries_active") >= 20
 
 
+@acting.slow
 @pytest.mark.usefixtures("calm")
 def test_an_exporter_that_ended_is_told_and_the_host_is_not_down(host: Any, watched: Any) -> None:
     watched.check_output(f"systemctl stop selfheal-cache-{APP}")
@@ -311,6 +314,7 @@ def test_an_exporter_that_ended_is_told_and_the_host_is_not_down(host: Any, watc
 # --- the worst -------------------------------------------------------------------------------------------------------
 
 
+@acting.slow
 @pytest.mark.usefixtures("calm")
 def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> None:
     """A file system of its own that is full; what it had is given back at the end."""
@@ -336,6 +340,7 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
         host.check_output(f"systemctl stop prometheus && umount {data} && systemctl start prometheus")
 
 
+@acting.slow
 @pytest.mark.usefixtures("calm")
 def test_a_prometheus_that_ended_is_told_by_another(host: Any) -> None:
     host.check_output("systemctl stop prometheus")
@@ -347,6 +352,7 @@ def test_a_prometheus_that_ended_is_told_by_another(host: Any) -> None:
     print(f"and over {until(lambda: quiet(host), 300.0, lambda: told(host, HUB)):.0f} s after it is back")
 
 
+@acting.slow
 @pytest.mark.usefixtures("calm")
 def test_a_watched_host_that_is_gone_is_told_once_and_over_when_it_is_back(host: Any) -> None:
     """Its power is cut: nothing says goodbye."""
