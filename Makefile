@@ -94,7 +94,7 @@ molecule: ## every molecule scenario; one of them: make molecule-incident
 
 .PHONY: test-faults
 test-faults: ## every fault of the catalogue on a lab host, where `make test` drills the fast ones
-	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-monitoring-hosts molecule-backup --
+	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-monitoring-hosts molecule-backup molecule-drift --
 
 .PHONY: browser
 browser: ## a Chromium, with which the tests of the status page look at it

@@ -142,7 +142,7 @@ def test_every_alert_says_what_it_means_and_where_more_stands(host: Any) -> None
             link = rule["annotations"]["runbook_url"]
             assert link.endswith(f"docs/alerts.md#{rule['alert'].lower()}")
             assert re.fullmatch(rf".{{20,}}\n→ {re.escape(link)}", rule["annotations"]["description"])
-            assert rule["annotations"]["summary"].startswith(("{{ $labels.", APP))
+            assert rule["annotations"]["summary"].startswith(("{{ $labels.", APP, HOST))
 
 
 def test_the_end_of_a_certificate_is_seen(host: Any) -> None:
