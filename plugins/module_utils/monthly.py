@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from . import agent_config, incident, prometheus, slo, slo_report, web
+from . import agent_config, incident, page_figures, prometheus, slo, slo_report, web
 from .agent_config import Config
 from .files import atomic_write, explain
 from .slo import SloError
@@ -115,8 +115,14 @@ def measure(config: Config, by: Settings, wanted: str, now: float, language: str
         name: prometheus.value(by.prometheus, expression, month.end)
         for name, expression in slo.month_queries(labels, month.end - month.start).items()
     }
-    records = list(incident.every(config.app.incidents))
-    remembered = month.start >= now - config.keep_days * slo.DAY or len(records) < incident.KEPT
+    records = [one for one in incident.every(config.app.incidents) if page_figures.is_incident(one)]
+    oldest = page_figures.parse(records[-1]["seen"]) if records else None
+    remembered = (
+        month.start >= now - config.keep_days * slo.DAY
+        or len(records) < incident.KEPT
+        # What is older is still there, so nothing of the month was forgotten.
+        or (oldest is not None and oldest < month.start)
+    )
     about = {"app": config.app.name, "host": config.app.host, "language": language or config.app.language}
     return slo_report.build(about, month, by.goals, days, figures, reversed(records), remembered)
 

@@ -56,7 +56,7 @@ def build(
     """
     thresholds = {**THRESHOLDS, **about.get("thresholds", {})}
     days = slo.bars(first_day(now), DAYS, minutes, now)
-    known = [one for one in incidents if _is_incident(one)]
+    known = [one for one in incidents if is_incident(one)]
     found: dict[str, Any] = {
         "app": about["app"],
         "host": about["host"],
@@ -89,7 +89,8 @@ def value(answers: Answers, name: str) -> float | None:
     return found[0][1] if found else None
 
 
-def _is_incident(one: Mapping[str, Any]) -> bool:
+def is_incident(one: Mapping[str, Any]) -> bool:
+    """Whether a record is whole enough to be shown and counted."""
     kinds: dict[str, Any] = {
         "id": str,
         "cause": str,

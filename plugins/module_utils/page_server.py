@@ -13,6 +13,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -257,7 +258,13 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def _is_meant(self) -> bool:
+        """Whether it was asked by a name of this host: another one is a stranger's, that leads a browser here."""
+        return re.sub(r":[0-9]+$", "", self.headers.get("Host", "")) in ("localhost", "127.0.0.1", "[::1]")
+
     def _answer(self) -> tuple[int, str, bytes]:
+        if not self._is_meant():
+            return 421, _PLAIN, b"The page is asked for as localhost.\n"
         asked = urlsplit(self.path)
         if asked.path in STATIC:
             path, kind = STATIC[asked.path]

@@ -446,6 +446,14 @@ def test_it_takes_nothing_else(server: tuple[int, list[str]], path: str, status:
     assert [one for one in asked if "group+by" not in one] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("localhost:9418", 200), ("[::1]:9418", 200), ("127.0.0.1", 200), ("stranger.example:9418", 421)],
+)
+def test_a_name_that_a_stranger_points_here_gets_nothing(server: tuple[int, list[str]], name: str, status: int) -> None:
+    assert get(server[0], "/", Host=name)[0] == status
+
+
 def test_without_prometheus_it_says_so(server: tuple[int, list[str]], tmp_path: Path) -> None:
     settings = {"app": "shop", "host": "web1", "directory": str(tmp_path), "language": "en", "prometheus": 1}
     (tmp_path / "page" / "shop.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -311,7 +311,7 @@ def test_one_that_is_killed_leaves_app_and_repository_sound(host: Any, writer: W
         if what == "restore" and number % 2 == 0:
             # While it puts what it has made in place.
             until(lambda: host.file(f"{STATE}/restore.json").exists, 180.0)
-            after = random.uniform(0.0, 4.0)
+            after = random.uniform(0.0, 4.0) if number else 0.0
         time.sleep(after)
         marked += host.file(f"{STATE}/restore.json").exists
         host.run(f"systemctl kill -s KILL {'--kill-whom=main' if alone else ''} {unit}.service")

@@ -346,6 +346,7 @@ def test_a_controller_checks_on_a_schedule(host: Any, play: Any, leaks: Any) -> 
     assert "COULD NOT TELL" in host.check_output("journalctl -u selfheal-drift --output=cat --lines=20")
     host.check_output(f"cp /root/kept {password}")
     host.check_output("mount -t tmpfs -o size=64k,uid=selfheal-drift,mode=700 none /var/lib/selfheal-drift")
+    host.run("dd if=/dev/zero of=/var/lib/selfheal-drift/fill bs=1k")
     assert host.run("systemctl start selfheal-drift").rc == 1
     assert "disk is full" in host.check_output("journalctl -u selfheal-drift --output=cat --lines=40")
     host.check_output("umount /var/lib/selfheal-drift")
