@@ -197,7 +197,8 @@ def make_ready(repository: Repository, may_make: bool) -> bool:
     :arg may_make: False when there has been one: an empty one in its place would hide that it is gone.
     """
     try:
-        call(repository, "cat", "config", "--json", timeout=CONNECT_SECONDS)
+        # Without a lock: one that was killed while it pruned has left a lock for itself alone, which goes away below.
+        call(repository, "cat", "config", "--json", "--no-lock", timeout=CONNECT_SECONDS)
     except RepositoryError as error:
         if error.code != NOT_THERE:
             raise
