@@ -40,8 +40,14 @@ BARS = [
 # Of the 43.2 minutes that 30 days allow.
 FAILED_MINUTES = 43 + 600 * 0.0002
 INCIDENTS = [
-    {"cause": "hung", "seconds": 12.5, "escalated": False, "remedies": [{"name": "restart"}]},
-    {"cause": "crash_loop", "seconds": 400.5, "escalated": True, "remedies": []},
+    {
+        "cause": "hung",
+        "seconds": 12.5,
+        "escalated": False,
+        "evidence": [],
+        "remedies": [{"name": "restart", "done": True}],
+    },
+    {"cause": "crash_loop", "seconds": 400.5, "escalated": True, "evidence": [], "remedies": []},
 ]
 REPORTS = f"/var/lib/selfheal/{APP}/reports"
 DASHBOARDS = Path(__file__).resolve().parents[3] / "docs" / "grafana"
