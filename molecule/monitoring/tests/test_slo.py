@@ -70,7 +70,8 @@ def week(host: Any) -> Iterator[int]:
     for number, one in enumerate(INCIDENTS):
         name = f"{incident.stamp(start + OUTAGE.begins + number)}-{one['cause']}"
         folders.append(f"/var/lib/selfheal/{APP}/incidents/{name}")
-        content = json.dumps({**one, "id": name, "healthy": True})
+        seen = incident.iso(start + OUTAGE.begins + number)
+        content = json.dumps({**one, "id": name, "seen": seen, "healthy": True})
         host.check_output(f"mkdir -p {folders[-1]} && cat >{folders[-1]}/incident.json <<'END'\n{content}\nEND")
     until(lambda: host.run(fetch("9090/-/ready")).rc == 0)
     yield start
