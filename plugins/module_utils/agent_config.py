@@ -59,11 +59,24 @@ def path_of(name: str, root: str = "/") -> str:
     return os.path.join(root, FOLDER, f"{name}.json")
 
 
-def apps(root: str = "/") -> list[str]:
-    """The names of the apps that have a config on this host."""
-    folder = os.path.join(root, FOLDER)
+def apps(root: str = "/", folder: str = FOLDER) -> list[str]:
+    """The names of the apps that have a config on this host, of the agent or of what else has a folder of configs."""
+    folder = os.path.join(root, folder)
     names = os.listdir(folder) if os.path.isdir(folder) else []
     return sorted(name[:-5] for name in names if name.endswith(".json") and not name.startswith("."))
+
+
+def read(path: str, missing: str = "playbooks/site.yml writes it") -> Any:
+    """The JSON of a config, unchecked. `missing` says what to do when there is none. Raises ConfigError."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist: {missing}") from None
+    except OSError as error:
+        raise ConfigError(explain(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no JSON ({error}): have playbooks/site.yml write it anew") from None
 
 
 def load(path: str, root: str = "/") -> Config:
@@ -71,15 +84,7 @@ def load(path: str, root: str = "/") -> Config:
 
     :raises ConfigError: it is missing, does not parse, or holds what makes no sense.
     """
-    try:
-        with open(path, encoding="utf-8") as stream:
-            found = json.load(stream)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist: playbooks/site.yml writes it") from None
-    except OSError as error:
-        raise ConfigError(explain(error)) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no JSON ({error}): have playbooks/site.yml write it anew") from None
+    found = read(path)
     try:
         return _checked(found, root)
     except (AppError, checks.CheckError, ladder.PolicyError, secret_rules.TableError, _Wrong) as error:

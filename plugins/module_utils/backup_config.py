@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from . import agent_config
 from .agent_config import Config, ConfigError
 from .app import App
 from .backup import BackupError, Database, Keep, read_checks, read_databases
-from .files import explain
 from .restic import Repository
 
 FOLDER = "etc/selfheal/backup"
@@ -68,25 +66,13 @@ def path_of(name: str, root: str = "/") -> str:
 
 def apps(root: str = "/") -> list[str]:
     """The names of the apps that are backed up."""
-    folder = os.path.join(root, FOLDER)
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(name[:-5] for name in names if name.endswith(".json") and not name.startswith("."))
+    return agent_config.apps(root, FOLDER)
 
 
 def load(name: str, root: str = "/", path: str = "") -> Backup:
     """Read and check the config of an app's backup, and that of its watcher. Raises ConfigError."""
     path = path or path_of(name, root)
-    try:
-        with open(path, encoding="utf-8") as stream:
-            found = json.load(stream)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path} does not exist: {name} is not backed up. Set backup_repository, then run playbooks/site.yml"
-        ) from None
-    except OSError as error:
-        raise ConfigError(explain(error)) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no JSON ({error}): have playbooks/site.yml write it anew") from None
+    found = agent_config.read(path, f"{name} is not backed up. Set backup_repository, then run playbooks/site.yml")
     try:
         return _checked(found, root)
     except (BackupError, _Wrong) as error:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from . import agent_config, incident, page_figures, prometheus, slo, slo_report, web
 from .agent_config import Config
-from .files import atomic_write, explain
+from .files import atomic_write
 from .slo import SloError
 
 FOLDER = "etc/selfheal/slo"
@@ -71,14 +71,9 @@ def load(name: str, root: str = "/") -> Settings:
     """The settings of an app's reports. Raises SloError."""
     path = os.path.join(root, FOLDER, f"{name}.json")
     try:
-        with open(path, encoding="utf-8") as stream:
-            found = json.load(stream)
-    except FileNotFoundError:
-        raise SloError(f"{path} does not exist: with monitoring_enabled: true playbooks/site.yml writes it") from None
-    except OSError as error:
-        raise SloError(explain(error)) from None
-    except (ValueError, RecursionError) as error:
-        raise SloError(f"{path} is no JSON ({error}): have playbooks/site.yml write it anew") from None
+        found = agent_config.read(path, "with monitoring_enabled: true playbooks/site.yml writes it")
+    except agent_config.ConfigError as error:
+        raise SloError(str(error)) from None
     if not isinstance(found, Mapping):
         raise SloError(f"{path} is no JSON object: have playbooks/site.yml write it anew")
     return settings(found, path)
