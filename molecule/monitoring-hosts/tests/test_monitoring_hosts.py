@@ -415,6 +415,10 @@ def test_bad_input_ends_before_a_host_is_touched(
     assert host.check_output(f"cat {FOLDER}/* /etc/selfheal/*.tunnel | sha256sum") == before
 
 
+# The roles that a host's watcher concerns.
+CONCERNED = "--tags=alerting,watcher,monitoring"
+
+
 def test_what_is_not_watched_any_more_leaves_nothing_behind(host: Any, watched: Any, play: Callable[..., Any]) -> None:
     extra = {
         "monitoring_hub": "",
@@ -423,7 +427,7 @@ def test_what_is_not_watched_any_more_leaves_nothing_behind(host: Any, watched: 
             {"kind": "telegram", "chat_id": -1, "token": f"1:{'Zk3v' * 9}", "api_url": "http://172.30.57.1:9"}
         ],
     }
-    ended = play("site.yml", extra=extra)
+    ended = play("site.yml", CONCERNED, extra=extra)
     assert ended.returncode == 0, ended.stdout[-3000:]
     left = host.check_output(f"find /etc /run/systemd /var/lib/prometheus -name '*{WATCHED}*' -not -path '*/ssh/*'")
     assert left == ""
@@ -437,10 +441,11 @@ def test_what_is_not_watched_any_more_leaves_nothing_behind(host: Any, watched: 
     assert ":9187" not in watched.check_output("ss -Hltn")
     until(lambda: query(watched, "redis_up == 1") and query(watched, "pgbouncer_up == 1"), 90.0)
     assert watched.service("prometheus").is_running and watched.service("prometheus-alertmanager").is_running
-    again = play("site.yml", extra=extra)
+    again = play("site.yml", CONCERNED, extra=extra)
     assert again.stdout.count("changed=0") == 2, again.stdout[-3000:]
 
 
+@acting.slow
 def test_a_host_that_has_watched_itself_is_watched_again(host: Any, watched: Any, play: Callable[..., Any]) -> None:
     ended = play("site.yml")
     assert ended.returncode == 0, ended.stdout[-3000:]
