@@ -23,7 +23,7 @@ _SECONDS: dict[str, tuple[float, float, float]] = {
     "settle_seconds": (20.0, 1.0, 600.0),
     "pause_alert_seconds": (3600.0, 60.0, 604800.0),
 }
-_KEEP_DAYS = (30.0, 1.0, 3650.0)
+_KEEP_DAYS = (100.0, 1.0, 3650.0)
 _KEYS = {
     *("app", "directory", "variables", "checks", "upstreams", "host", "language", "keep_days", "policy"),
     *("alertmanager", "metrics_directory", "balancer", *_SECONDS),

@@ -29,7 +29,7 @@ def written(root: Path, content: Any) -> str:
 
 def test_what_is_not_written_has_a_default(tmp_path: Path) -> None:
     config = load(written(tmp_path, CONFIG), str(tmp_path))
-    assert (config.interval, config.response_seconds, config.keep_days) == (1.0, 2.0, 30.0)
+    assert (config.interval, config.response_seconds, config.keep_days) == (1.0, 2.0, 100.0)
     assert config.policy.attempts == 5
     assert (config.alertmanager, config.metrics_directory) == ("", "")
     assert config.app.directory == str(tmp_path / "opt/shop")
