@@ -203,6 +203,9 @@ RECORDS = [
     Case("app:errors:ratio6h", "1h", None, OTHER_APP, "1m"),
     Case("app:errors:ratio3d", "1h", 0.1, answers(90, 10), "1m"),
     Case("app:errors:ratio3d", "1h", None, OTHER_APP, "1m"),
+    Case("app:healthy:now", "5m", 1, {f"selfheal_healthy{{{OF}}}": "1x90"}),
+    # Another app of the server, of which this host tells, too.
+    Case("app:healthy:now", "5m", None, {f'selfheal_healthy{{app="other",host="{HOST}"}}': "1x90"}),
     Case("app:errors:minute", "5m", 0.1, answers(90, 10)),
     # Nobody asked, and nobody checked.
     Case("app:errors:minute", "5m", None, answers(0, 0)),
