@@ -113,12 +113,10 @@ molecule-%: setup-test engine
 .PHONY: docs
 docs: setup ## docs/reference, from the roles' argument specs and the modules' documentation; Grafana's dashboards
 	@$(in_venv) python docs/generate.py
-	@$(in_venv) python docs/grafana/build.py
 
 .PHONY: docs-check
 docs-check: setup
 	@$(in_venv) python docs/generate.py --check
-	@$(in_venv) python docs/grafana/build.py --check
 
 .PHONY: bench
 bench: lab ## the measurements: tables, JSON and pictures in bench/results

@@ -1,6 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write docs/reference from what the code says about itself: `make docs`; with --check, fail if that is out of date.
+"""Write docs/reference from what the code says about itself, and Grafana's dashboards: `make docs`.
+
+With --check nothing is written, and it fails if a file is out of date.
 
 The roles speak through meta/argument_specs.yml, the modules through ansible-doc, which also merges their doc fragments.
 """
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from grafana import build
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -161,13 +164,16 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> None:
-    """Write the pages, or compare them."""
-    parser = argparse.ArgumentParser(description="Write docs/reference, or check that it is up to date.")
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when a page is out of date")
+    """Write the files, or compare them."""
+    parser = argparse.ArgumentParser(
+        description="Write docs/reference and the dashboards, or check that they are up to date."
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when a file is out of date")
     check = parser.parse_args().check
 
-    wanted = pages()
-    present = {file: file.read_text(encoding="utf-8") for file in REFERENCE.rglob("*.md")}
+    wanted = {**pages(), **build.files()}
+    known = [*REFERENCE.rglob("*.md"), *build.FOLDER.glob("*.json")]
+    present = {file: file.read_text(encoding="utf-8") for file in known}
     stale = sorted(file for file in {*wanted, *present} if wanted.get(file) != present.get(file))
     if check and stale:
         sys.exit(f"docs: out of date: {', '.join(str(file.relative_to(ROOT)) for file in stale)}. Run: make docs")
@@ -177,7 +183,7 @@ def main() -> None:
             file.write_text(wanted[file], encoding="utf-8")
         else:
             file.unlink()
-    print(f"docs: {len(wanted)} pages of reference, {len(stale)} changed")
+    print(f"docs: {len(wanted)} files, {len(stale)} changed")
 
 
 if __name__ == "__main__":

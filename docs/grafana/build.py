@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write Grafana's dashboards from code: `make docs`; with --check, fail when a file is not what the code says.
+"""Grafana's dashboards, from code; docs/generate.py writes them.
 
 A dashboard is a list of panels, each a kind, a title in both languages, a unit and its queries. Where the monthly
 report asks the same thing, the query is the report's.
@@ -8,7 +8,6 @@ report asks the same thing, the query is the report's.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -250,32 +249,9 @@ def dashboard(name: str, language: int) -> dict[str, Any]:
 
 
 def files() -> dict[Path, str]:
-    """Every file, by path."""
+    """Every dashboard, by the path of its file."""
     return {
         FOLDER / f"{name}{suffix}.json": json.dumps(dashboard(name, language), indent=2, ensure_ascii=False) + "\n"
         for name in DASHBOARDS
         for language, suffix in enumerate(("", ".ko"))
     }
-
-
-def main() -> None:
-    """Write the files, or compare them."""
-    parser = argparse.ArgumentParser(description="Write Grafana's dashboards, or check that they are up to date.")
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when a file is out of date")
-    check = parser.parse_args().check
-
-    wanted = files()
-    present = {path: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")}
-    stale = sorted(path for path in {*wanted, *present} if wanted.get(path) != present.get(path))
-    if check and stale:
-        sys.exit(f"docs: out of date: {', '.join(str(path.relative_to(ROOT)) for path in stale)}. Run: make docs")
-    for path in stale:
-        if path in wanted:
-            path.write_text(wanted[path], encoding="utf-8")
-        else:
-            path.unlink()
-    print(f"docs: {len(wanted)} dashboards, {len(stale)} changed")
-
-
-if __name__ == "__main__":
-    main()

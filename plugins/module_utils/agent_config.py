@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from . import checks, ladder, secret_rules, web
@@ -23,7 +23,7 @@ _SECONDS: dict[str, tuple[float, float, float]] = {
     "settle_seconds": (20.0, 1.0, 600.0),
     "pause_alert_seconds": (3600.0, 60.0, 604800.0),
 }
-_LONGEST_KEEP_DAYS = 3650
+_KEEP_DAYS = (100.0, 1.0, 3650.0)
 _KEYS = {
     *("app", "directory", "variables", "checks", "upstreams", "host", "language", "keep_days", "policy"),
     *("alertmanager", "metrics_directory", "balancer", *_SECONDS),
@@ -87,36 +87,56 @@ def load(path: str, root: str = "/") -> Config:
     found = read(path)
     try:
         return _checked(found, root)
-    except (AppError, checks.CheckError, ladder.PolicyError, secret_rules.TableError, _Wrong) as error:
+    except (AppError, checks.CheckError, ladder.PolicyError, secret_rules.TableError, Wrong) as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-class _Wrong(Exception):
-    pass
+class Wrong(Exception):
+    """What is wrong in a config, and the fix; whoever reads the file adds its path."""
+
+
+def check_keys(found: Any, keys: Collection[str]) -> None:
+    """Raise Wrong unless it is an object that has none but these keys."""
+    if not isinstance(found, Mapping):
+        raise Wrong("is no JSON object. Fix: have playbooks/site.yml write it anew")
+    for key in found:
+        if key not in keys:
+            raise Wrong(f"`{key}` is no key of it. Fix: remove it, or update the agent with playbooks/site.yml")
+
+
+def number(found: Mapping[str, Any], key: str, limits: tuple[float, float, float], name: str = "") -> float:
+    """The number under a key; it is whole where its default is.
+
+    :arg limits: (default, smallest, largest).
+    :arg name: what the user calls it, where that is not the key.
+    :raises Wrong: it is none, or out of its limits.
+    """
+    default, smallest, largest = limits
+    value = found.get(key, default)
+    kinds, called = (int, "a whole number") if isinstance(default, int) else ((int, float), "a number")
+    if isinstance(value, bool) or not isinstance(value, kinds) or not smallest <= value <= largest:
+        raise Wrong(f"`{name or key}` is {value!r}. Fix: write {called} from {smallest:.12g} to {largest:.12g}")
+    return value
 
 
 def _checked(found: Any, root: str) -> Config:
-    if not isinstance(found, Mapping):
-        raise _Wrong("is no JSON object. Fix: have playbooks/site.yml write it anew")
-    for key in found:
-        if key not in _KEYS:
-            raise _Wrong(f"`{key}` is no key of it. Fix: remove it, or update the agent with playbooks/site.yml")
+    check_keys(found, _KEYS)
     for key, kind in (("app", str), ("checks", list), ("variables", list)):
         if not isinstance(found.get(key), kind):
-            raise _Wrong(f"`{key}` is missing or of the wrong type. Fix: have playbooks/site.yml write it anew")
+            raise Wrong(f"`{key}` is missing or of the wrong type. Fix: have playbooks/site.yml write it anew")
     secret_rules.check_table(found["variables"])
     names = [variable["name"] for variable in found["variables"]]
-    seconds = {key: _number(found, key, *limits) for key, limits in _SECONDS.items()}
+    seconds = {key: number(found, key, limits) for key, limits in _SECONDS.items()}
     language = found.get("language", "en")
     if language not in ("en", "ko"):
-        raise _Wrong(f"`language` is {language!r}. Fix: write en or ko")
+        raise Wrong(f"`language` is {language!r}. Fix: write en or ko")
     upstreams = found.get("upstreams") or []
     if upstreams:
         checks.check_checks(upstreams, known=names)
     checks.check_checks(found["checks"], known=names)
     address = str(found.get("alertmanager") or "")
     if address and web.address(address) is None:
-        raise _Wrong(f"`alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
+        raise Wrong(f"`alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
     app = App(
         name=found["app"],
         directory=str(found.get("directory") or "").rstrip("/"),
@@ -130,7 +150,7 @@ def _checked(found: Any, root: str) -> Config:
     )
     return Config(
         app=app,
-        keep_days=_number(found, "keep_days", 30, 1, _LONGEST_KEEP_DAYS),
+        keep_days=number(found, "keep_days", _KEEP_DAYS),
         policy=ladder.check_policy(found.get("policy") or {}),
         alertmanager=address.rstrip("/"),
         metrics_directory=str(found.get("metrics_directory") or ""),
@@ -141,15 +161,8 @@ def _checked(found: Any, root: str) -> Config:
 def _balancer(found: Mapping[str, Any]) -> Any:
     given = found.get("balancer") or {}
     if not isinstance(given, Mapping):
-        raise _Wrong("`balancer` is no JSON object. Fix: have playbooks/site.yml write it anew")
+        raise Wrong("`balancer` is no JSON object. Fix: have playbooks/site.yml write it anew")
     return read_balancer(given)
-
-
-def _number(found: Mapping[str, Any], key: str, default: float, smallest: float, largest: float) -> float:
-    value = found.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not smallest <= value <= largest:
-        raise _Wrong(f"`{key}` is {value!r}. Fix: write a number from {smallest:g} to {largest:g}")
-    return float(value)
 
 
 def _timely(written: list[Any], seconds: float) -> list[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import agent_config
-from .agent_config import Config, ConfigError
+from .agent_config import Config, ConfigError, Wrong, check_keys
 from .app import App
 from .backup import BackupError, Database, Keep, read_checks, read_databases
 from .restic import Repository
@@ -75,35 +75,25 @@ def load(name: str, root: str = "/", path: str = "") -> Backup:
     found = agent_config.read(path, f"{name} is not backed up. Set backup_repository, then run playbooks/site.yml")
     try:
         return _checked(found, root)
-    except (BackupError, _Wrong) as error:
+    except (BackupError, Wrong) as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-class _Wrong(Exception):
-    pass
-
-
 def _checked(found: Any, root: str) -> Backup:
-    if not isinstance(found, Mapping):
-        raise _Wrong("is no JSON object. Fix: have playbooks/site.yml write it anew")
-    for key in found:
-        if key not in _KEYS:
-            raise _Wrong(f"`{key}` is no key of it. Fix: remove it, or update the agent with playbooks/site.yml")
+    check_keys(found, _KEYS)
     name, url = str(found.get("app") or ""), str(found.get("repository") or "")
     if not url:
-        raise _Wrong(
-            "backup_repository is empty. Fix: write a path, sftp:user@host:/path, rest:https://host/ or s3:..."
-        )
+        raise Wrong("backup_repository is empty. Fix: write a path, sftp:user@host:/path, rest:https://host/ or s3:...")
     if re.search(r"//[^/@]*:[^/@]*@", url):
-        raise _Wrong(
+        raise Wrong(
             "backup_repository holds a password, which would be seen in every list of processes. Fix: write the URL "
             "without it, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into backup_secrets"
         )
-    numbers = {key: _number(found, key, *limits) for key, limits in _NUMBERS.items()}
+    numbers = {key: _number(found, key, limits) for key, limits in _NUMBERS.items()}
     keep = found.get("keep") or {}
     if not isinstance(keep, Mapping) or set(keep) - set(Keep._fields):
-        raise _Wrong(f"backup_keep has other keys than {', '.join(Keep._fields)}. Fix: remove them")
-    counts = {key: _number(keep, key, default, 0, 1000) for key, default in Keep()._asdict().items()}
+        raise Wrong(f"backup_keep has other keys than {', '.join(Keep._fields)}. Fix: remove them")
+    counts = {key: _number(keep, key, (default, 0, 1000)) for key, default in Keep()._asdict().items()}
     databases = read_databases(found.get("databases") or [])
     watched = agent_config.load(agent_config.path_of(name, root), root)
     return Backup(
@@ -135,13 +125,10 @@ def _hooks(found: Mapping[str, Any], key: str) -> list[Hook]:
     for number, row in enumerate(found.get(key) or [], 1):
         good = isinstance(row, Mapping) and row.get("service") and isinstance(row.get("command"), list)
         if not good:
-            raise _Wrong(f"backup_{key}, row {number}: Fix: write {{service: backend, command: [my-command, --flag]}}")
+            raise Wrong(f"backup_{key}, row {number}: Fix: write {{service: backend, command: [my-command, --flag]}}")
         hooks.append(Hook(str(row["service"]), [str(word) for word in row["command"]]))
     return hooks
 
 
-def _number(found: Mapping[str, Any], key: str, default: int, smallest: int, largest: int) -> int:
-    value = found.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
-        raise _Wrong(f"backup_{key} is {value!r}. Fix: write a whole number from {smallest} to {largest}")
-    return value
+def _number(found: Mapping[str, Any], key: str, limits: tuple[int, int, int]) -> int:
+    return int(agent_config.number(found, key, limits, f"backup_{key}"))

@@ -71,7 +71,9 @@ def load(name: str, root: str = "/") -> Settings:
     """The settings of an app's reports. Raises SloError."""
     path = os.path.join(root, FOLDER, f"{name}.json")
     try:
-        found = agent_config.read(path, "with monitoring_enabled: true playbooks/site.yml writes it")
+        found = agent_config.read(
+            path, "with monitoring_enabled: true, and no monitoring_hub, playbooks/site.yml writes it"
+        )
     except agent_config.ConfigError as error:
         raise SloError(str(error)) from None
     if not isinstance(found, Mapping):

@@ -21,7 +21,7 @@ HOURS = 24
 STEP_SECONDS = 300
 """The charts: how far they go back, and how far apart their points are."""
 
-APPS = "group by (app, host) (app:state:now or selfheal_healthy)"
+APPS = "group by (app, host) (app:state:now or app:healthy:now)"
 """Which apps there are, on which hosts. The one query without an app."""
 
 _FRONT = '%(app)s,proxy="selfheal-%(name)s"'
@@ -64,8 +64,8 @@ NOW: dict[str, str] = {
         ' or selfheal_drift_last_check_timestamp_seconds{%(app)s,target=""})'
     ),
     "drift_found": (
-        'sum(selfheal_drift_found{%(target)s,severity!="cosmetic"}'
-        ' or selfheal_drift_found{%(app)s,target="",severity!="cosmetic"})'
+        'sum(max by (severity) (selfheal_drift_found{%(target)s,severity!="cosmetic"}'
+        ' or selfheal_drift_found{%(app)s,target="",severity!="cosmetic"}))'
     ),
     "pool_active": "sum(pgbouncer_pools_server_active_connections{%(app)s})",
     "pool_idle": "sum(pgbouncer_pools_server_idle_connections{%(app)s})",

@@ -48,7 +48,7 @@ class Watch(NamedTuple):
     seen: Seen
     failed: Mapping[str, Any]
     settle: float = 20.0
-    keep_days: float = 30.0
+    keep_days: float = 100.0
 
 
 def recover(

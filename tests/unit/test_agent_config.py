@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config
+from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config, backup_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.agent_config import ConfigError, load
 
 CONFIG: dict[str, Any] = {
@@ -29,7 +29,7 @@ def written(root: Path, content: Any) -> str:
 
 def test_what_is_not_written_has_a_default(tmp_path: Path) -> None:
     config = load(written(tmp_path, CONFIG), str(tmp_path))
-    assert (config.interval, config.response_seconds, config.keep_days) == (1.0, 2.0, 30.0)
+    assert (config.interval, config.response_seconds, config.keep_days) == (1.0, 2.0, 100.0)
     assert config.policy.attempts == 5
     assert (config.alertmanager, config.metrics_directory) == ("", "")
     assert config.app.directory == str(tmp_path / "opt/shop")
@@ -85,3 +85,23 @@ def test_one_that_is_not_there_is_told_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not exist.*site\.yml"):
         load(agent_config.path_of("shop", str(tmp_path)), str(tmp_path))
     assert agent_config.apps(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        pytest.param({"upload": 1}, "`upload` is no key of it", id="a typing error"),
+        pytest.param({"upload_kib": 1.5}, "`backup_upload_kib` is 1.5. Fix: write a whole number", id="half a byte"),
+        pytest.param({"kept_days": 366}, "`backup_kept_days` is 366. Fix: write a whole", id="out of its range"),
+        pytest.param({"keep": {"daily": "7"}}, "`backup_daily` is '7'. Fix: write a whole number", id="text"),
+    ],
+)
+def test_nonsense_in_the_config_of_a_backup_is_refused_by_name(
+    tmp_path: Path, more: dict[str, Any], named: str
+) -> None:
+    path = tmp_path / "backup.json"
+    path.write_text(json.dumps({"app": "shop", "repository": "/srv/backup", **more}), encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        backup_config.load("shop", str(tmp_path), str(path))
+    assert str(refused.value).startswith(str(path))
+    assert named in str(refused.value)

@@ -62,7 +62,10 @@ def test_bad_settings(root: Path, content: Any, words: str) -> None:
 
 
 def test_no_settings(root: Path) -> None:
-    with pytest.raises(SloError, match=r"does not exist: with monitoring_enabled: true playbooks/site\.yml writes it"):
+    with pytest.raises(
+        SloError,
+        match=r"does not exist: with monitoring_enabled: true, and no monitoring_hub, playbooks/site\.yml writes",
+    ):
         monthly.load("shop", str(root))
 
 

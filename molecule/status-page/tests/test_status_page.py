@@ -174,11 +174,15 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
         ["status_page_password_hash: it is no SHA-256", "status_page_balancer: there is a password, and no HAProxy"],
     ),
     ({"monitoring_enabled": False, "status_page_enabled": True}, ["there would be nothing to show"]),
+    (
+        {"status_page_certificate": "/etc/ssl/my page.pem"},
+        ["status_page_certificate: /etc/ssl/my page.pem has a space"],
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), REFUSED, ids=["placeholder", "short", "three things", "no balancer", "no monitoring"]
+    ("given", "said"), REFUSED, ids=["placeholder", "short", "three things", "no balancer", "no monitoring", "a space"]
 )
 def test_what_makes_no_sense_is_refused(play: Callable[..., Any], given: dict[str, Any], said: list[str]) -> None:
     shown = play("site.yml", extra=given)
@@ -189,6 +193,16 @@ def test_what_makes_no_sense_is_refused(play: Callable[..., Any], given: dict[st
     password = given.get("status_page_password")
     assert not password or password not in text
     assert PASSWORD not in text
+
+
+def test_what_haproxy_says_of_a_bad_certificate_is_shown(host: Any, play: Callable[..., Any]) -> None:
+    before = host.check_output("sha256sum /etc/haproxy/selfheal/_status-page.cfg")
+    shown = play("site.yml", "--tags", "status_page", extra={"status_page_certificate": "/etc/hostname"})
+    assert shown.returncode != 0
+    text = " ".join(shown.stdout.split())
+    assert "haproxy does not take it" in text and "certificate" in text and "/etc/hostname" in text, text[-2000:]
+    assert [one for one in (PASSWORD, "$5$") if one in shown.stdout] == []
+    assert host.check_output("sha256sum /etc/haproxy/selfheal/_status-page.cfg") == before
 
 
 def test_while_all_is_well(host: Any, prometheus: Prometheus, settled: None, look: Look, repository: Path) -> None:
