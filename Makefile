@@ -9,8 +9,8 @@ in_venv := PATH="$(CURDIR)/.venv/bin:$$PATH"
 play := $(in_venv) ansible-playbook
 collection := .venv/collections/ansible_collections/christmas/selfheal
 
-# The quick ones first, then the two that tell the story, then the rest.
-first := default incident
+# The quick ones first, then the two that tell the story, then the long ones, so that none of them is alone at the end.
+first := default incident backup monitoring-hosts drift monitoring status-page
 found := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 scenarios := $(filter $(found),$(first)) $(filter-out $(first),$(sort $(found)))
 stages := lint docs-check unit unit-other library $(scenarios:%=molecule-%)
@@ -94,7 +94,7 @@ molecule: ## every molecule scenario; one of them: make molecule-incident
 
 .PHONY: test-faults
 test-faults: ## every fault of the catalogue on a lab host, where `make test` drills the fast ones
-	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-monitoring-hosts molecule-backup molecule-drift --
+	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift --
 
 .PHONY: browser
 browser: ## a Chromium, with which the tests of the status page look at it

@@ -222,8 +222,8 @@ RECORDS = [
     Case("app:state:now", "5m", None, OTHER_APP),
     Case("app:error_budget:burn", "1h", 5, answers(995, 5), "1m"),
     Case("app:error_budget:burn", "1h", None, OTHER_APP, "1m"),
-    # Of 43.2 minutes in 30 days 21 are gone, and half of the one in which it came back; or more than there were. Long after,
-    # since promtool asks the groups of rules in any order.
+    # Of 43.2 minutes in 30 days 21 are gone, and half of the one in which it came back; or more than there were. It is
+    # asked long after, since promtool evaluates the groups of rules in any order.
     Case("app:error_budget:left", "3h", 0.502, probes("probe_success", "0x20 1x300"), "1m"),
     Case("app:error_budget:left", "3h", -0.424, probes("probe_success", "0x60 1x300"), "1m"),
     Case("app:error_budget:left", "1h", None, OTHER_APP, "1m"),
