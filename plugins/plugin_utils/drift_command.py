@@ -85,23 +85,21 @@ def _log(given: argparse.Namespace) -> int:
         if given.host in ("", one.get("host")) and given.event in ("", one.get("event"))
     ]
     for one in entries[-given.lines :]:
-        told = f"{one['time'][:19]}  {one['by']:12}  {one['event']:13}  {one['host']:20}  {one['what']}"
+        time, by, event, host, what = (str(one.get(key, "?")) for key in ("time", "by", "event", "host", "what"))
+        told = f"{time[:19]}  {by:12}  {event:13}  {host:20}  {what}"
         print(json.dumps(one, ensure_ascii=False) if given.json else told)
     return 0
 
 
 def _verify(given: argparse.Namespace) -> int:
-    found = drift_log.verify(os.path.join(given.folder, drift_control.LOG))
-    if found.problem:
-        print(f"{found.lines} entries are what was written; then {found.problem}", file=sys.stderr)
-        return BROKEN
     try:
         reported = drift_memory.load(given.folder)["head"]
     except drift_memory.StateError as error:
         print(error, file=sys.stderr)
         return BROKEN
-    if reported and reported != found.head:
-        print(f"{found.lines} entries are what was written, and others that came after them are gone", file=sys.stderr)
+    found = drift_log.verify(os.path.join(given.folder, drift_control.LOG), reported)
+    if found.problem:
+        print(f"{found.lines} entries are what was written; then: {found.problem}", file=sys.stderr)
         return BROKEN
     print(f"{found.lines} entries, all as they were written; head {found.head}")
     return 0

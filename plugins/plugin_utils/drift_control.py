@@ -150,7 +150,7 @@ def _check(how: How) -> dict[str, Any]:
         "exit": drift_report.exit_code(findings, seen.troubles),
     }
     entries.append(_entry(how, begun, "checked", "", drift_report.headline(report)))
-    report["head"] = state["head"] = drift_log.append(os.path.join(how.folder, LOG), entries)
+    report["head"] = state["head"] = drift_log.append(os.path.join(how.folder, LOG), entries, state["head"])
     state["running"] = {}
     state["history"] = [*state["history"], drift_report.entry(report)][-drift_memory.HISTORY :]
     drift_memory.save(how.folder, state)
