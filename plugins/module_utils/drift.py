@@ -21,6 +21,8 @@ Finding = dict[str, Any]
 
 FACTS = "drift_facts"
 """The module whose result is what the host says of itself."""
+END = "Compared to the end"
+"""The last task of `drift_check.yml`."""
 GONE, THERE = "not there", "there"
 SHOWN, WIDTH = 4, 160
 """Of a text that differs: so many lines, each cut at so many characters."""
@@ -28,13 +30,14 @@ SHOWN, WIDTH = 4, 160
 
 class Seen(NamedTuple):
     """What the events of a run say. `facts` by host, as `drift_host.read` has them; `troubles` are {host, role, what}:
-    what could not be compared. `ended` is whether the run came to its end.
+    what could not be compared. `ended` is whether the run came to its end, `through` are the hosts that did, too.
     """
 
     findings: list[Finding]
     facts: dict[str, Mapping[str, Any]]
     troubles: list[dict[str, str]]
     ended: bool
+    through: set[str]
 
 
 # --- from events to findings ---
@@ -45,7 +48,7 @@ def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
     findings: list[Finding] = []
     facts: dict[str, Mapping[str, Any]] = {}
     troubles: dict[tuple[str, str], str] = {}
-    ended = False
+    ended, through = False, set()
     for event in events:
         kind, data = str(event.get("event", "")), event.get("event_data") or {}
         host, role = str(data.get("host", "")), str(data.get("role") or "")
@@ -60,11 +63,13 @@ def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
         elif kind in ("runner_on_ok", "runner_item_on_ok") and isinstance(result, Mapping):
             if _action(data) == FACTS:
                 facts[host] = result["drift"]
+            elif data.get("task") == END:
+                through.add(host)
             # The event of a whole loop repeats what its items' own events say.
             elif result.get("changed") and "results" not in result and not _follows(data):
                 findings += [{"host": host, "role": role, **one} for one in _differences(data, result)]
     told = [{"host": host, "role": role, "what": what} for (host, role), what in troubles.items()]
-    return Seen(findings, facts, told, ended)
+    return Seen(findings, facts, told, ended, through)
 
 
 def is_telling(event: Mapping[str, Any]) -> bool:
@@ -303,10 +308,12 @@ _WATCHED = {
 
 
 def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Finding]:
-    for key in sorted({*marks, *baseline}) if baseline else ():
+    keys = {*marks, *baseline} if baseline else set()
+    unasked = {key.partition(" ")[2] for key in keys if key.startswith("unasked ")}
+    for key in sorted(keys):
         is_, should = marks.get(key), baseline.get(key)
         kind, _, name = key.partition(" ")
-        if is_ != should and _counts(kind, name, is_, should):
+        if kind not in unasked and is_ != should and _counts(kind, name, is_, should):
             what = {"file": "owner"}.get(kind, kind)
             shown = name if kind in ("file", "unit", "timer") else key
             yield {**_one(shown, what, is_ or GONE, should or GONE), "role": "host"}

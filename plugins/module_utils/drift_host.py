@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a host says of itself for a drift check: containers beside their release, and marks of what no role speaks of.
 
-One mark is one thing that is compared with how it was when the host was accepted: `package haproxy` → its version.
+One mark is one thing that is compared with how it was when the host was accepted: `package haproxy` → its version. A
+mark `unasked package` says that nothing is known of all marks that begin with this word.
 Nothing here holds a secret: values of an env are fingerprints, and of files there are mode and owner.
 """
 
@@ -196,18 +197,21 @@ _OURS = (".env", ".env.example", engine.USER_FILE, engine.HARDENED_FILE)
 # --- marks ---
 
 
-def _ask(problems: list[str], *argv: str, quiet: bool = False) -> str:
-    """What a command prints; "" when it cannot be asked. One that is not installed has nothing to say."""
+def _ask(problems: list[str], *argv: str, quiet: bool = False) -> list[str] | None:
+    """The lines that a command prints; None when it cannot be asked. One that is not installed has nothing to say."""
     asked = engine.run(argv, SECONDS)
-    if asked.code and not quiet and asked.code != 127:
+    if asked.code == 127:
+        return []
+    if asked.code and not quiet:
         problems.append(f"{argv[0]} cannot be asked: {asked.reason}")
-    return "" if asked.code else asked.out
+    return None if asked.code else asked.out.splitlines()
 
 
 def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: list[str]) -> Iterator[tuple[str, str]]:
-    for line in _ask(
-        problems, "dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n"
-    ).splitlines():
+    installed = _ask(problems, "dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n")
+    if installed is None:
+        yield "unasked package", ""
+    for line in installed or ():
         status, name, version = (*line.split(), "", "", "")[:3]
         if status == "installed":
             yield f"package {name}", version
@@ -220,7 +224,10 @@ def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: lis
     for name in SYSCTL:
         with contextlib.suppress(OSError), open(f"/proc/sys/{name}", encoding="ascii") as stream:
             yield f"sysctl {name.replace('/', '.')}", " ".join(stream.read().split())
-    for line in _ask(problems, "sshd", "-T", quiet=True).splitlines():
+    options = _ask(problems, "sshd", "-T", quiet=True)
+    if options is None:
+        yield "unasked sshd", ""
+    for line in options or ():
         name, _, value = line.partition(" ")
         yield f"sshd {name}", value
     for one in documents:
@@ -228,10 +235,13 @@ def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: lis
         if labels.get("com.docker.compose.project") not in apps:
             yield f"container {one['Name'].lstrip('/')}", f"runs {one['Config'].get('Image', '')}"
     yield from _units(problems)
-    for port, who in _listening(problems):
-        yield f"listens {port}", who
+    yield from _listening(problems)
     for chain in ("INPUT", "FORWARD", "DOCKER-USER"):
-        for line in _ask(problems, "iptables", "-S", chain, quiet=True).splitlines():
+        rules = _ask(problems, "iptables", "-w", "5", "-S", chain, quiet=True)
+        # The engine's own chain is only there where the engine is.
+        if rules is None and chain != "DOCKER-USER":
+            yield "unasked firewall", ""
+        for line in rules or ():
             # The engine writes those itself, with the addresses of the day.
             if chain != "FORWARD" or line.startswith("-P"):
                 yield f"firewall {line}", "set"
@@ -241,13 +251,16 @@ def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: lis
 
 def _units(problems: list[str]) -> Iterator[tuple[str, str]]:
     listed = _ask(problems, "systemctl", "list-unit-files", "--no-legend", "--plain", "--type=service,timer,socket")
-    for line in listed.splitlines():
+    if listed is None:
+        yield "unasked unit", ""
+    for line in listed or ():
         name, now = (*line.split(), "", "")[:2]
         if now in ("enabled", "masked", "disabled") and "@" not in name:
             yield f"unit {name}", now
-    for line in _ask(
-        problems, "systemctl", "list-units", "--no-legend", "--plain", "--type=timer", "--state=active"
-    ).splitlines():
+    active = _ask(problems, "systemctl", "list-units", "--no-legend", "--plain", "--type=timer", "--state=active")
+    if active is None:
+        yield "unasked timer", ""
+    for line in active or ():
         yield f"timer {line.split()[0]}", "active"
 
 
@@ -259,13 +272,16 @@ def _content(path: str) -> str:
 
 
 def _listening(problems: list[str]) -> Iterator[tuple[str, str]]:
-    """Who listens for others than this host: (port, program). What containers publish, their own settings say."""
-    for line in _ask(problems, "ss", "-Hltnp").splitlines():
+    """Who listens for others than this host, by port. What containers publish, their own settings say."""
+    listed = _ask(problems, "ss", "-Hltnp")
+    if listed is None:
+        yield "unasked listens", ""
+    for line in listed or ():
         words = line.split()
         address, _, port = words[3].rpartition(":")
         who = re.search(r'"([^"]+)"', line)
         if not address.startswith(("127.", "[::1]")) and (who is None or who[1] != "docker-proxy"):
-            yield port, who[1] if who else "unknown"
+            yield f"listens {port}", who[1] if who else "unknown"
 
 
 def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -298,7 +314,7 @@ def _logins(problems: list[str]) -> list[dict[str, Any]]:
     listed = _ask(problems, *argv, "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session", quiet=True)
     found: list[dict[str, Any]] = []
     by_pid: dict[str, dict[str, Any]] = {}
-    for line in listed.splitlines():
+    for line in listed or ():
         try:
             entry = json.loads(line)
             message, at = str(entry["MESSAGE"]), int(entry["__REALTIME_TIMESTAMP"]) / 1e6

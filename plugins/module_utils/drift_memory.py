@@ -26,9 +26,9 @@ class StateError(Exception):
 def empty() -> dict[str, Any]:
     """The state of a controller that has not checked yet.
 
-    {findings: {id: {first_seen, last_seen, there, corrected: [epoch s]}}, baseline: {host: {mark: value}}, history: [of
-    the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event log, checked: {host:
-    {app, time}} of every host that was to be compared, 0 for never}
+    {findings: {id: {first_seen, last_seen, there, corrected: [epoch s, of each try]}}, baseline: {host: {mark:
+    value}}, history: [of the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event
+    log, checked: {host: {app, time}} of every host that was to be compared, 0 for never}
     """
     return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
 
@@ -66,7 +66,7 @@ def compared(state: dict[str, Any], hosts: Iterable[str], apps: Mapping[str, str
 
 
 def corrected(state: Mapping[str, Any], now: float) -> dict[str, int]:
-    """How often each finding, by id, has been corrected lately."""
+    """How often each finding, by id, was to be corrected lately, with or without success."""
     return {id_: sum(now - at < LATELY for at in one["corrected"]) for id_, one in state["findings"].items()}
 
 

@@ -103,27 +103,40 @@ def is_open(windows: Iterable[Window], weekday: int, minute: int) -> bool:
     return not known or any(within(one) for one in known)
 
 
+def held(host: Mapping[str, Any], whole: bool, in_window: bool) -> str:
+    """Why nothing may be corrected on a host now; "" when it may.
+
+    :arg host: what it says of itself.
+    :arg whole: whether all of it was compared.
+    :arg in_window: whether its windows are open.
+    """
+    if not whole:
+        return "not all of the host could be compared"
+    if host["incident"]:
+        return f"incident {host['incident']} is open"
+    if host["busy"]:
+        return "a deploy or a recovery goes on"
+    return "" if in_window else "outside the windows of drift_windows"
+
+
 def decide(
     findings: Iterable[dict[str, Any]],
     policies: Mapping[str, Sequence[Mapping[str, str]]],
-    facts: Mapping[str, Mapping[str, Any]],
+    holds: Mapping[str, str],
     corrected: Mapping[str, int],
     today: datetime.date,
-    in_window: Mapping[str, bool],
 ) -> None:
     """Write `decision` and `because` into each finding: ignored, report, correct, waits or escalate.
 
     The first entry of a host's policy that fits counts; without one a drift is reported.
 
-    :arg corrected: how often each finding, by id, has been corrected lately.
-    :arg in_window: by host, whether corrections may be made now.
+    :arg holds: by host, why nothing may be corrected there now, as `held` says.
+    :arg corrected: how often each finding, by id, was to be corrected lately.
     """
     known = list(findings)
     for one in known:
         entry = next((entry for entry in policies.get(one["host"], ()) if _fits(entry, one, today)), None)
-        one["decision"], one["because"] = _decision(
-            one, entry, facts.get(one["host"], {}), corrected.get(one["id"], 0), in_window.get(one["host"], True)
-        )
+        one["decision"], one["because"] = _decision(one, entry, holds.get(one["host"], ""), corrected.get(one["id"], 0))
     for one in known:
         if one["decision"] == "correct":
             # A role is run as a whole.
@@ -133,9 +146,7 @@ def decide(
                 one["because"] = f"{one['role']} would also undo {spared['object']}, which is not to be corrected"
 
 
-def _decision(
-    one: Mapping[str, Any], entry: Mapping[str, str] | None, host: Mapping[str, Any], often: int, in_window: bool
-) -> tuple[str, str]:
+def _decision(one: Mapping[str, Any], entry: Mapping[str, str] | None, hold: str, often: int) -> tuple[str, str]:
     """What is to be done about one finding by itself, and why."""
     if entry is None or entry["do"] == "report":
         return "report", entry["because"] if entry else ""
@@ -144,14 +155,8 @@ def _decision(
     if one["role"] not in ROLES or one["what"] in BY_HAND:
         return "report", "no role corrects this: it is for a person"
     if often >= OFTEN:
-        return "escalate", f"corrected {often} times, and there again: find out who changes it"
-    if host.get("incident"):
-        return "waits", f"incident {host['incident']} is open"
-    if host.get("busy"):
-        return "waits", "a deploy or a recovery goes on"
-    if not in_window:
-        return "waits", "outside the windows of drift_windows"
-    return "correct", entry["because"]
+        return "escalate", f"corrected {often} times, and there again: find out who changes it, or why it does not last"
+    return ("waits", hold) if hold else ("correct", entry["because"])
 
 
 def _undone_along(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

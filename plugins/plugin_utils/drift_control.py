@@ -107,27 +107,24 @@ def _check(how: How) -> dict[str, Any]:
 
     seen, hosts = _compare(how)
     findings = _findings(seen, state)
-    policies, windows = _policies(seen)
-    local = time.localtime(begun)
+    # `drift_facts` has judged the policies on the hosts.
+    policies = {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()}
+    compared = [host for host in hosts if _is_whole(seen, host)]
     drift_policy.decide(
         findings,
         policies,
-        seen.facts,
+        {host: _held(seen, host) for host in seen.facts},
         drift_memory.corrected(state, begun),
         datetime.date.fromtimestamp(begun),
-        {
-            host: drift_policy.is_open(windows[host], local.tm_wday, local.tm_hour * 60 + local.tm_min)
-            for host in windows
-        },
     )
-    compared = [host for host in hosts if not any(one["host"] in (host, "") for one in seen.troubles)]
     apps = {host: str(seen.facts[host]["app"]) for host in compared if host in seen.facts}
     drift_memory.compared(state, hosts, apps, begun)
     gone = drift_memory.remember(state, findings, compared, begun)
-    notes = _notes(seen, broken)
-    marks = {host: facts["marks"] for host, facts in seen.facts.items()}
+    marks = {host: facts["marks"] for host, facts in seen.facts.items() if not facts["problems"]}
     accepted = drift_memory.accept(state, marks, how.accept)
-    notes += [f"accepted as it is now: {host}; the next check compares with that" for host in accepted]
+    notes = [f"accepted as it is now: {host}; the next check compares with that" for host in accepted]
+    if broken:
+        notes.append(f"the check that began {incident.iso(broken['begun'])} was killed before it could tell anything")
     entries = _found(findings, gone, accepted, state, how)
     corrections: list[dict[str, Any]] = []
     if how.correct:
@@ -158,13 +155,6 @@ def _check(how: How) -> dict[str, Any]:
     return report
 
 
-def _notes(seen: drift.Seen, broken: dict[str, Any]) -> list[str]:
-    notes = [f"{host}: {problem}" for host, facts in sorted(seen.facts.items()) for problem in facts["problems"]]
-    if broken:
-        notes.append(f"the check that began {incident.iso(broken['begun'])} was killed before it could tell anything")
-    return notes
-
-
 def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
     os.makedirs(how.reports, mode=0o750, exist_ok=True)
     path = os.path.join(how.reports, report["id"])
@@ -190,6 +180,11 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
     ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff"])
     seen = drift.gather(ran.events)
     troubles = list(seen.troubles)
+    troubles += [
+        {"host": host, "role": "", "what": problem}
+        for host, facts in sorted(seen.facts.items())
+        for problem in facts["problems"]
+    ]
     findings = list(seen.findings)
     left_out: set[str] = set()
     for _ in range(ROUNDS):
@@ -207,11 +202,12 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
         why = drift.masked(" ".join(ran.printed[-3:]))[:400] or "it says nothing"
         troubles.append({"host": "", "role": "", "what": f"the run broke off ({ran.status}): {why}"})
     told = {one["host"] for one in troubles}
-    troubles += [
-        {"host": host, "role": "", "what": "was not compared: nothing came back from it"}
-        for host in named
-        if host not in seen.facts and host not in told and seen.ended
-    ]
+    for host in named if seen.ended else ():
+        if host not in told and host not in seen.facts:
+            troubles.append({"host": host, "role": "", "what": "was not compared: nothing came back from it"})
+        elif host not in told and host not in seen.through:
+            what = "was compared in part only: the run ended for it when another host failed"
+            troubles.append({"host": host, "role": "", "what": what})
     if not named and seen.ended:
         troubles.append({"host": "", "role": "", "what": "there is no host in the group `backends` of this inventory"})
     return seen._replace(findings=findings, troubles=troubles), named
@@ -235,12 +231,17 @@ def _project(facts: Any) -> list[str] | None:
     return found
 
 
-def _policies(seen: drift.Seen) -> tuple[dict[str, Any], dict[str, Any]]:
-    """By host, what its inventory says; `drift_facts` has judged it on the host."""
-    return (
-        {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()},
-        {host: drift_policy.read_windows(facts["windows"]) for host, facts in seen.facts.items()},
-    )
+def _is_whole(seen: drift.Seen, host: str) -> bool:
+    """Whether all of a host was compared."""
+    return not any(one["host"] in (host, "") for one in seen.troubles)
+
+
+def _held(seen: drift.Seen, host: str) -> str:
+    """Why nothing may be corrected on a host just now; "" when it may."""
+    facts, now = seen.facts[host], time.localtime()
+    windows = drift_policy.read_windows(facts["windows"])
+    is_open = drift_policy.is_open(windows, now.tm_wday, now.tm_hour * 60 + now.tm_min)
+    return drift_policy.held(facts, _is_whole(seen, host), is_open)
 
 
 def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
@@ -315,8 +316,13 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
                 one["decision"], one["because"] = "waits", f"the correction of {stopped} failed"
             continue
         how.say(f"{host}: correcting {', '.join(roles)}")
-        problem = ""
+        held = problem = ""
+        begun = False
         for tags in drift_policy.runs(roles):
+            held = _held_by_now(how, host)
+            if held:
+                break
+            begun = True
             words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
             words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
             ran = _run(how, "site.yml", words)
@@ -328,23 +334,40 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
             if seen.troubles or not seen.ended:
                 problem = "; ".join(one["what"] for one in seen.troubles) or f"the run broke off ({ran.status})"
                 break
+        if not begun:
+            for one in mine:
+                one["decision"], one["because"] = "waits", held
+            continue
         again, _ = _compare(how, [host])
         there = {one["id"] for one in _findings(again, state)}
+        if not problem and not _is_whole(again, host):
+            problem = "; ".join(f"could not be compared afterwards: {one['what']}" for one in again.troubles)
         for one in mine:
-            if host in again.facts and one["id"] not in there:
-                one["decision"] = "corrected"
-                state["findings"][one["id"]]["corrected"].append(time.time())
-                state["findings"][one["id"]]["there"] = False
+            known = state["findings"][one["id"]]
+            if not problem and one["id"] not in there:
+                one["decision"], known["there"] = "corrected", False
+            elif held:
+                one["decision"], one["because"] = "waits", held
+                continue
             else:
                 one["decision"], one["because"] = "failed", problem or "it is still there after its role has run"
-        left = [one for one in mine if one["decision"] == "failed"]
-        what = (
-            f"{len(mine) - len(left)} of {len(mine)} corrected by {', '.join(roles)}{f': {problem}' if problem else ''}"
-        )
-        done.append({"host": host, "roles": roles, "ok": not left, "what": what})
-        entries.append(_entry(how, time.time(), "corrected" if not left else "not corrected", host, what))
-        stopped = host if left else ""
+            known["corrected"].append(time.time())
+        right = sum(one["decision"] == "corrected" for one in mine)
+        failed = any(one["decision"] == "failed" for one in mine)
+        why = f": {problem or held}" if problem or held else ""
+        what = f"{right} of {len(mine)} corrected by {', '.join(roles)}{why}"
+        done.append({"host": host, "roles": roles, "ok": not failed, "what": what})
+        entries.append(_entry(how, time.time(), "not corrected" if failed else "corrected", host, what))
+        stopped = host if failed else ""
     return done, entries
+
+
+def _held_by_now(how: How, host: str) -> str:
+    """The same as `_held`, asked again: an incident may have been opened, and a window closed, since the check."""
+    seen = drift.gather(_run(how, "drift_check.yml", ["--limit", host, "--check", "--tags", "drift_facts"]).events)
+    if not seen.ended or host not in seen.facts or seen.troubles or seen.facts[host]["problems"]:
+        return "it cannot be asked whether an incident is open"
+    return _held(seen, host)
 
 
 def _entry(how: How, now: float, event: str, host: str, what: str) -> dict[str, Any]:

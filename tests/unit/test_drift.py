@@ -187,6 +187,18 @@ MARKS: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
     ("a package that is gone", {"package y": "1"}, {"package x": "1", "package y": "1"}, ["package x"]),
     ("somebody listens", {"listens 99": "nc", "listens 22": "sshd"}, {"listens 22": "sshd"}, ["listens 99"]),
     ("nobody listens any more", {"listens 22": "sshd"}, {"listens 22": "sshd", "listens 80": "haproxy"}, []),
+    (
+        "what could not be asked this time",
+        {"unasked package": "", "group docker": "no member"},
+        {"package x": "1", "group docker": "no member"},
+        [],
+    ),
+    (
+        "what could not be asked when it was accepted",
+        {"sshd port": "22", "group docker": "no member"},
+        {"unasked sshd": "", "group docker": "no member"},
+        [],
+    ),
     ("a rule more", {"firewall -A INPUT -j DROP": "set", "unit x": "enabled"}, {"unit x": "enabled"}, []),
     (
         "a file that a role brought",

@@ -74,10 +74,11 @@ def finding(**about: str) -> dict[str, Any]:
 
 
 def decided(
-    one: dict[str, Any], *policy: Any, corrected: int = 0, window: bool = True, **facts: Any
+    one: dict[str, Any], *policy: Any, corrected: int = 0, whole: bool = True, window: bool = True, **facts: Any
 ) -> tuple[str, str]:
     entries = drift_policy.read_policy(policy)
-    drift_policy.decide([one], {"web1": entries}, {"web1": facts}, {"1": corrected}, TODAY, {"web1": window})
+    hold = drift_policy.held({"incident": "", "busy": False, **facts}, whole, window)
+    drift_policy.decide([one], {"web1": entries}, {"web1": hold}, {"1": corrected}, TODAY)
     return one["decision"], one["because"]
 
 
@@ -96,6 +97,7 @@ DECISIONS: list[tuple[str, dict[str, Any], list[Any], dict[str, Any], str, str]]
     ("by its severity", {}, [{"severity": "cosmetic", "do": "correct"}], {}, "report", ""),
     ("during an incident", {}, [CORRECT], {"incident": "20260601T000000Z-crash"}, "waits", "crash is open"),
     ("during a deploy", {}, [CORRECT], {"busy": True}, "waits", "goes on"),
+    ("compared in part", {}, [CORRECT], {"whole": False}, "waits", "not all of the host"),
     ("outside the windows", {}, [CORRECT], {"window": False}, "waits", "windows"),
     ("the third time", {}, [CORRECT], {"corrected": 2}, "correct", ""),
     ("there again after three", {}, [CORRECT], {"corrected": 3}, "escalate", "find out who"),
@@ -126,7 +128,7 @@ def test_a_role_is_not_run_when_it_would_undo_what_is_to_stay() -> None:
 
     def decide(*policy: dict[str, str]) -> list[str]:
         entries = drift_policy.read_policy(policy)
-        drift_policy.decide(found, {"web1": entries}, {}, {}, TODAY, {})
+        drift_policy.decide(found, {"web1": entries}, {}, {}, TODAY)
         return [one["decision"] for one in found]
 
     assert decide(ignored, CORRECT) == ["ignored", "report", "report", "correct", "correct"]

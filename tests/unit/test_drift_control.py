@@ -1,0 +1,183 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A check on the controller, of runs whose events are made up: what it takes for compared, and what it corrects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import drift
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_control
+
+pytest.importorskip("ansible_runner")
+Event = dict[str, Any]
+CORRECT = [{"role": "*", "do": "correct"}]
+
+
+def event(host: str, result: dict[str, Any], kind: str = "runner_on_ok", **about: Any) -> Event:
+    return {"event": kind, "event_data": {"host": host, "role": "", "task": "a task", "res": result, **about}}
+
+
+def facts(host: str, **about: Any) -> Event:
+    told: dict[str, Any] = {
+        **{"app": "shop", "directory": "/opt/shop", "source": "", "exclude": [], "release": {}, "meant": {}},
+        **{"containers": [], "images": {}, "project": [], "marks": {}, "files": {}, "logins": [], "incident": ""},
+        **{"busy": False, "problems": [], "policy": CORRECT, "windows": []},
+        **about,
+    }
+    return event(host, {"drift": told}, resolved_action="christmas.selfheal.drift_facts")
+
+
+def differs(host: str, path: str = "/etc/x", role: str = "watcher") -> Event:
+    return event(host, {"changed": True, "path": path}, role=role)
+
+
+def fails(host: str, role: str = "watcher") -> Event:
+    return event(host, {"msg": "it does not start"}, "runner_on_failed", role=role)
+
+
+def through(host: str) -> Event:
+    return event(host, {}, task=drift.END)
+
+
+ENDED: Event = {"event": "playbook_on_stats", "event_data": {}}
+
+
+class World:
+    """Runs of playbooks that end as they are told: a list of events for each, in turn."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.runs: list[list[Event]] = []
+        self.ran: list[str] = []
+        monkeypatch.setattr(drift_control, "_run", self._run)
+
+    def _run(self, _how: Any, playbook: str, words: Sequence[str]) -> drift_control.Ran:
+        facts_alone = playbook == "drift_check.yml" and "--tags" in words
+        self.ran.append("facts" if facts_alone else playbook)
+        return drift_control.Ran(self.runs.pop(0), "successful", [])
+
+    def check(self, *runs: list[Event], **about: Any) -> dict[str, Any]:
+        self.runs, self.ran = list(runs), []
+        reports = str(self.folder / "reports")
+        how = drift_control.How([], [], str(self.folder), reports, str(self.folder), **about)
+        report = drift_control.check(how)
+        assert self.runs == [], "runs that were not made"
+        return report
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def decisions(report: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["host"], one["decision"]) for one in report["findings"]]
+
+
+def told(report: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["host"], one["what"].partition(":")[0]) for one in report["troubles"]]
+
+
+def test_a_host_without_drift(world: World) -> None:
+    report = world.check([facts("web1"), through("web1"), ENDED])
+    assert (report["exit"], report["compared"], report["troubles"]) == (0, ["web1"], [])
+
+
+PARTS: list[tuple[str, list[list[Event]], list[tuple[str, str]]]] = [
+    ("the run broke off", [[facts("web1"), through("web1")]], [("", "the run broke off (successful)")]),
+    ("there is no host", [[ENDED]], [("", "there is no host in the group `backends` of this inventory")]),
+    (
+        "another host ended it",
+        [
+            [facts("web1"), facts("web2"), fails("web2", role="app_env"), ENDED],
+            [fails("web2", role="app_env"), ENDED],
+        ],
+        [("web2", "a task"), ("web1", "was compared in part only")],
+    ),
+    (
+        "the host cannot be asked",
+        [[facts("web1", problems=["docker cannot be asked: it hangs"]), through("web1"), ENDED]],
+        [("web1", "docker cannot be asked")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("runs", "expected"), [case[1:] for case in PARTS], ids=[case[0] for case in PARTS])
+def test_what_was_compared_in_part_is_never_no_drift(
+    world: World, runs: list[list[Event]], expected: list[tuple[str, str]]
+) -> None:
+    report = world.check(*runs)
+    assert told(report) == expected
+    assert (report["exit"], report["compared"]) == (4, [])
+
+
+def whole(*events: Event, hosts: Sequence[str] = ("web1",), **about: Any) -> list[Event]:
+    return [*(facts(host, **about) for host in hosts), *events, *map(through, hosts), ENDED]
+
+
+CORRECTIONS: list[tuple[str, list[list[Event]], list[str], tuple[str, str, bool | None]]] = [
+    (
+        "it is put right",
+        [whole(), [differs("web1"), ENDED], whole()],
+        ["facts", "site.yml", "drift_check.yml"],
+        ("corrected", "", True),
+    ),
+    (
+        "it is still there",
+        [whole(), [ENDED], whole(differs("web1"))],
+        ["facts", "site.yml", "drift_check.yml"],
+        ("failed", "still there", False),
+    ),
+    (
+        "its run breaks off, and it is gone",
+        [whole(), [differs("web1"), fails("web1"), ENDED], whole()],
+        ["facts", "site.yml", "drift_check.yml"],
+        ("failed", "it does not start", False),
+    ),
+    (
+        "nobody can say whether it is gone",
+        [whole(), [ENDED], [facts("web1"), ENDED]],
+        ["facts", "site.yml", "drift_check.yml"],
+        ("failed", "could not be compared afterwards", False),
+    ),
+    (
+        "an incident was opened meanwhile",
+        [whole(incident="20260601T000000Z-crash")],
+        ["facts"],
+        ("waits", "crash", None),
+    ),
+    ("the host went away meanwhile", [[ENDED]], ["facts"], ("waits", "cannot be asked", None)),
+]
+
+
+@pytest.mark.parametrize(
+    ("runs", "ran", "expected"), [case[1:] for case in CORRECTIONS], ids=[case[0] for case in CORRECTIONS]
+)
+def test_corrections(
+    world: World, runs: list[list[Event]], ran: list[str], expected: tuple[str, str, bool | None]
+) -> None:
+    report = world.check(whole(differs("web1")), *runs, correct=True)
+    (one,) = report["findings"]
+    decision, because, succeeded = expected
+    assert (one["decision"], world.ran[1:]) == (decision, ran)
+    assert because in one["because"]
+    assert [done["ok"] for done in report["corrections"]] == ([] if succeeded is None else [succeeded])
+    assert report["exit"] == (0 if succeeded else 2)
+
+
+def test_a_failure_ends_the_corrections_of_all_hosts(world: World) -> None:
+    first = whole(differs("web1"), differs("web2"), hosts=("web1", "web2"))
+    report = world.check(first, whole(), [fails("web1"), ENDED], whole(), correct=True)
+    assert decisions(report) == [("web1", "failed"), ("web2", "waits")]
+
+
+def test_a_correction_that_fails_is_not_tried_for_ever(world: World) -> None:
+    there = whole(differs("web1"))
+    for _ in range(3):
+        assert decisions(world.check(there, whole(), [ENDED], there, correct=True)) == [("web1", "failed")]
+    assert decisions(world.check(there, correct=True)) == [("web1", "escalate")]
