@@ -37,8 +37,10 @@ def headline(report: Mapping[str, Any]) -> str:
     drifts = (
         f"{len(report['findings'])} drift{'s' * (len(report['findings']) != 1)} ({found})" if counts else "no drift"
     )
-    troubles = f", {len(report['troubles'])} could not be compared" if report["troubles"] else ""
-    return f"{hosts} checked in {report['seconds']:.1f} s: {drifts}{troubles}"
+    troubles = f"{len(report['troubles'])} could not be compared" if report["troubles"] else ""
+    # Of what was not compared nobody knows that there is none.
+    told = [drifts, troubles] if counts or not troubles else ["it could not tell", troubles]
+    return f"{hosts} checked in {report['seconds']:.1f} s: {', '.join(one for one in told if one)}"
 
 
 def _counts(findings: Iterable[Mapping[str, Any]]) -> dict[str, int]:

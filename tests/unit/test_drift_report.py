@@ -66,6 +66,12 @@ def test_the_table() -> None:
     assert shown[3] == "COULD NOT TELL  web2: cannot be reached"
 
 
+def test_what_could_not_be_compared_is_not_called_no_drift() -> None:
+    assert drift_report.headline(report()) == "1 host checked in 9.6 s: no drift"
+    told = drift_report.headline(report(troubles=[TROUBLE]))
+    assert told == "1 host checked in 9.6 s: it could not tell, 1 could not be compared"
+
+
 def test_the_page_is_whole_and_says_what_it_is_told() -> None:
     class Reader(html.parser.HTMLParser):
         def __init__(self) -> None:
