@@ -88,7 +88,7 @@ class ActionModule(ActionBase):
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         if not given["hosts"]:
             raise drift_control.DriftError(
-                "no host of the group `backends` is in this inventory, or in what --limit left of it: nothing was checked"
+                "no host of the group `backends` is in this inventory, or in what --limit leaves of it: name another"
             )
         check_mode = bool(self._task.check_mode)
         return drift_control.check(

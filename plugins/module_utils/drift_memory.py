@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .files import atomic_write
@@ -58,10 +58,15 @@ def save(folder: str, state: Mapping[str, Any]) -> None:
     atomic_write(os.path.join(folder, FILE), (json.dumps(state, sort_keys=True) + "\n").encode())
 
 
-def compared(state: dict[str, Any], hosts: Iterable[str], apps: Mapping[str, str], now: float) -> None:
-    """Note which hosts were compared; of the others, when they were last."""
+def compared(state: dict[str, Any], hosts: Sequence[str], apps: Mapping[str, str], now: float, all_: bool) -> None:
+    """Note which hosts were compared; of the others, when they were last.
+
+    :arg all_: whether there are no other hosts: what the inventory does not name any more is forgotten.
+    """
+    known = state["checked"]
+    state["checked"] = {} if all_ else dict(known)
     for host in hosts:
-        before = state["checked"].get(host, {"app": "", "time": 0.0})
+        before = known.get(host, {"app": "", "time": 0.0})
         state["checked"][host] = {"app": apps[host], "time": now} if host in apps else before
 
 

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", default=CONFIG, help=f"how to check ({CONFIG})")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
-        "run", help="check now, as the timer does; exit code 0 no drift, 2 drift, else it could not tell"
+        "run", help="what the service does; systemctl start it. Exit code 0 no drift, 2 drift, else it could not tell"
     )
     log = commands.add_parser("log", help="who changed what, and when")
     log.add_argument("--host", default="", help="of this host alone")
@@ -58,6 +58,12 @@ def _how(given: argparse.Namespace) -> drift_control.How:
         with open(given.config, encoding="utf-8") as stream:
             found: dict[str, Any] = json.load(stream)
         credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        if not credentials and "%d" in json.dumps(found):
+            # As another user it would leave files behind that the service cannot write.
+            raise drift_control.DriftError(
+                "the vault's password and the ssh key come to the service alone. Check with systemctl start "
+                "selfheal-drift; journalctl -u selfheal-drift shows the table"
+            )
         return drift_control.How(
             options=[str(word).replace("%d", credentials) for word in found["options"]],
             hosts=[],

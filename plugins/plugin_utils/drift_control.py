@@ -118,7 +118,7 @@ def _check(how: How) -> dict[str, Any]:
         datetime.date.fromtimestamp(begun),
     )
     apps = {host: str(seen.facts[host]["app"]) for host in compared if host in seen.facts}
-    drift_memory.compared(state, hosts, apps, begun)
+    drift_memory.compared(state, hosts, apps, begun, all_=bool(hosts) and seen.ended and not how.hosts)
     gone = drift_memory.remember(state, findings, compared, begun)
     marks = {host: facts["marks"] for host, facts in seen.facts.items() if not facts["problems"]}
     accepted = drift_memory.accept(state, marks, how.accept)

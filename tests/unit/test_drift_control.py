@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import drift
-from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_control
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_command, drift_control
 
 pytest.importorskip("ansible_runner")
 Event = dict[str, Any]
@@ -114,6 +115,27 @@ def test_what_was_compared_in_part_is_never_no_drift(
     report = world.check(*runs)
     assert told(report) == expected
     assert (report["exit"], report["compared"]) == (4, [])
+
+
+def test_a_host_that_left_the_inventory_is_not_waited_for(world: World) -> None:
+    world.check([facts("web1"), facts("web2"), through("web1"), through("web2"), ENDED])
+    assert set(world.check([facts("web1"), through("web1")])["checked"]) == {"web1", "web2"}, "it broke off"
+    assert set(world.check([facts("web1"), through("web1"), ENDED])["checked"]) == {"web1"}
+
+
+def test_without_the_credentials_of_the_service_nothing_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    config = {"playbooks": "/x", "options": ["-i", "x"], "metrics": "", "correct": False, "seconds": 9}
+    (tmp_path / "config.json").write_text(
+        json.dumps({**config, "environment": {"ANSIBLE_VAULT_IDENTITY_LIST": "x@%d/y"}})
+    )
+    folder = tmp_path / "state"
+    argv = ["--folder", str(folder), "--config", str(tmp_path / "config.json"), "run"]
+    assert drift_command.main(argv) == 4
+    assert "systemctl start selfheal-drift" in capsys.readouterr().err
+    assert not folder.exists()
 
 
 def whole(*events: Event, hosts: Sequence[str] = ("web1",), **about: Any) -> list[Event]:

@@ -99,3 +99,8 @@ def test_metrics() -> None:
     assert 'selfheal_drift_found{app="shop",target="web1",severity="security"} 1' in told
     assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 0' in told
     assert not [line for line in told if line.startswith("selfheal_drift_found") and "web2" in line]
+
+
+def test_a_controller_that_never_came_as_far_as_a_host_is_told_too() -> None:
+    told = metrics.render_drift(report(checked={}, compared=[])).splitlines()
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="every host"} 0' in told
