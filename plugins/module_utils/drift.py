@@ -337,18 +337,24 @@ def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
 _NOBODYS = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
 """Folders of FOLDERS in `drift_host` into which no role writes."""
 
-_PART = re.compile(r"[0-9]+|[A-Za-z]+|~")
+_PART = re.compile(r"([^0-9]*)([0-9]*)")
 
 
 def _older(one: str, other: str) -> bool:
-    """Whether a Debian version is older than another: epoch, then numbers and words in turn; ~ sorts before all."""
+    """Whether a Debian version is older than another, as deb-version(7) has it: the epoch, the upstream version, then
+    the revision; in both, what is no number and numbers in turn, where ~ sorts before all, and letters before the rest.
+    """
 
-    def key(version: str) -> list[tuple[int, int, str]]:
+    def order(text: str) -> list[int]:
+        return [*(-1 if sign == "~" else ord(sign) if sign.isalpha() else ord(sign) + 256 for sign in text), 0]
+
+    def parts(text: str) -> list[tuple[list[int], int]]:
+        return [(order(words), int(number or 0)) for words, number in _PART.findall(text)]
+
+    def key(version: str) -> tuple[int, list[tuple[list[int], int]], list[tuple[list[int], int]]]:
         epoch, colon, rest = version.partition(":")
-        parts = [(2, int(epoch), "")] if colon else [(2, 0, "")]
-        for part in _PART.findall(rest if colon else version):
-            parts.append((0, 0, "~") if part == "~" else (2, int(part), "") if part.isdigit() else (1, 0, part))
-        return [*parts, (1, 0, "")]
+        upstream, dash, revision = (rest if colon else version).rpartition("-")
+        return int(epoch) if colon else 0, parts(upstream if dash else revision), parts(revision if dash else "0")
 
     return key(one) < key(other)
 

@@ -21,7 +21,10 @@ ROLES = (
     "load_balancer",
     "alerting",
     "watcher",
+    "backup",
     "monitoring",
+    "slo",
+    "status_page",
     "compose_app",
     "app_env",
 )
@@ -66,7 +69,9 @@ def _entry(where: str, given: Any) -> dict[str, str]:
             if key not in entry:
                 raise PolicyError(f"{where}.{key}: is missing, and nothing is ignored without. Fix: {key}: {example}")
         try:
-            datetime.date.fromisoformat(entry["until"])
+            # Newer Pythons read other ways to write a date, too, and the controller's may be newer than the host's.
+            if datetime.date.fromisoformat(entry["until"]).isoformat() != entry["until"]:
+                raise ValueError(entry["until"])
         except ValueError:
             raise PolicyError(f"{where}.until: {entry['until']!r} is no date. Fix: write 2027-01-31") from None
     elif "until" in entry:
@@ -81,7 +86,8 @@ def read_windows(given: Sequence[Any]) -> list[Window]:
         parts = re.fullmatch(r"(?:([A-Za-z,]+) +)?(\d\d):(\d\d)-(\d\d):(\d\d)", str(text).strip())
         days = tuple(parts[1].split(",")) if parts and parts[1] else DAYS
         times = [int(parts[part]) for part in (2, 3, 4, 5)] if parts else []
-        if not parts or set(days) - set(DAYS) or max(times[0], times[2]) > 23 or max(times[1], times[3]) > 59:
+        known = bool(parts) and not set(days) - set(DAYS)
+        if not known or max(times[0], times[2]) > 23 or max(times[1], times[3]) > 59 or times[:2] == times[2:]:
             raise PolicyError(
                 f'drift_windows[{number}]: {text!r} is no window. Fix: write "Sat,Sun 02:00-05:00" or "02:00-05:00"'
             )

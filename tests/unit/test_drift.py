@@ -181,6 +181,8 @@ MARKS: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
     ("nothing accepted yet", {"group docker": "mallory"}, {}, []),
     ("a member more", {"group docker": "mallory"}, {"group docker": "no member"}, ["group docker"]),
     ("an upgrade", {"package x": "1:2.10-1"}, {"package x": "1:2.9-3"}, []),
+    ("another upstream version with a smaller revision", {"package x": "1.0.1-1"}, {"package x": "1.0-9"}, []),
+    ("a revision that went back", {"package x": "1.0-1+b1"}, {"package x": "1.0-2"}, ["package x"]),
     ("a downgrade", {"package x": "2.9~rc1"}, {"package x": "2.9"}, ["package x"]),
     ("an older epoch", {"package x": "9"}, {"package x": "1:1"}, ["package x"]),
     ("a new package", {"package x": "1", "package y": "1"}, {"package y": "1"}, []),

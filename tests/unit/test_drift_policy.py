@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import drift_policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift_policy import PolicyError
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TODAY = datetime.date(2026, 6, 1)
 CORRECT = {"role": "*", "do": "correct"}
 
@@ -32,6 +35,11 @@ WRONG: list[tuple[str, Any, str]] = [
         {"role": "x", "do": "ignore", "until": "soon", "because": "y"},
         "drift_policy[0].until: 'soon' is no date",
     ),
+    (
+        "a date in another way",
+        {"role": "x", "do": "ignore", "until": "20270131", "because": "y"},
+        "drift_policy[0].until: '20270131' is no date",
+    ),
     ("an end of nothing", {"role": "x", "do": "correct", "until": "2027-01-01"}, "drift_policy[0].until: belongs to"),
 ]
 
@@ -44,7 +52,7 @@ def test_what_makes_no_sense_is_refused(entry: Any, message: str) -> None:
     assert "Fix: " in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["25:00-26:00", "2-5", "Sunday 02:00-03:00", "02:00", "02:60-03:00"])
+@pytest.mark.parametrize("text", ["25:00-26:00", "2-5", "Sunday 02:00-03:00", "02:00", "02:60-03:00", "02:00-02:00"])
 def test_a_window_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(PolicyError, match=r"drift_windows\[0\]: .* Fix: "):
         drift_policy.read_windows([text])
@@ -141,6 +149,12 @@ def test_what_is_ignored_comes_back_when_its_time_is_over() -> None:
         return decided(finding(), {"object": "/etc/*", "do": "ignore", "until": day, "because": "agreed"})[0]
 
     assert [until("2026-06-01"), until("2026-05-31")] == ["ignored", "report"]
+
+
+def test_every_role_of_site_yml_can_correct() -> None:
+    plays = yaml.safe_load((REPOSITORY / "playbooks/site.yml").read_text(encoding="utf-8"))
+    roles = {one["role"].rpartition(".")[2] for play in plays for one in play.get("roles", ())}
+    assert set(drift_policy.ROLES) == roles
 
 
 def test_the_env_comes_last_and_one_host_after_the_other() -> None:
