@@ -89,7 +89,14 @@ def _action(data: Mapping[str, Any]) -> str:
 
 
 def _line(text: object) -> str:
-    return masked(" ".join(str(text).split())[:400])
+    return masked(plain(str(text))[:400])
+
+
+def plain(text: str) -> str:
+    """A text of a host on one line, with what a terminal would obey, or no file could hold, made visible."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in " ".join(text.split())
+    )
 
 
 def _one(object_: str, what: str, is_: object, should: object) -> Finding:
@@ -394,6 +401,7 @@ def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) 
         one["severity"] = severity(one)
         one["changed_at"] = file.get("changed", 0.0)
         one["changed_by"] = logged_in(host.get("logins", []), one["changed_at"])
+        one.update({key: plain(one[key]) for key in ("object", "is", "should")})
     return sorted(settled, key=lambda one: (one["host"], SEVERITIES.index(one["severity"]), one["role"], one["object"]))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,8 @@ def as_json(report: Mapping[str, Any]) -> str:
 
 
 def _cell(text: object) -> str:
-    return " ".join(str(text).split()).replace("|", "\\|")
+    """What a host calls its files is text, and neither a cell, nor HTML, nor a link."""
+    return re.sub(r"[\\|<`\[]", r"\\\g<0>", " ".join(str(text).split()))
 
 
 def markdown(report: Mapping[str, Any]) -> str:

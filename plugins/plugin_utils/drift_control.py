@@ -181,7 +181,7 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
     seen = drift.gather(ran.events)
     troubles = list(seen.troubles)
     troubles += [
-        {"host": host, "role": "", "what": problem}
+        {"host": host, "role": "", "what": drift.plain(problem)}
         for host, facts in sorted(seen.facts.items())
         for problem in facts["problems"]
     ]
@@ -199,7 +199,7 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
         troubles += [one for one in again.troubles if one not in troubles]
     named = sorted({*wanted, *seen.facts, *(one["host"] for one in troubles if one["host"])})
     if not seen.ended:
-        why = drift.masked(" ".join(ran.printed[-3:]))[:400] or "it says nothing"
+        why = drift.masked(drift.plain(" ".join(ran.printed[-3:])))[:400] or "it says nothing"
         troubles.append({"host": "", "role": "", "what": f"the run broke off ({ran.status}): {why}"})
     told = {one["host"] for one in troubles}
     for host in named if seen.ended else ():

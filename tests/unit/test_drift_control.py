@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import drift
+from ansible_collections.christmas.selfheal.plugins.module_utils import drift, drift_report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_command, drift_control
 
 pytest.importorskip("ansible_runner")
@@ -115,6 +115,13 @@ def test_what_was_compared_in_part_is_never_no_drift(
     report = world.check(*runs)
     assert told(report) == expected
     assert (report["exit"], report["compared"]) == (4, [])
+
+
+def test_a_name_that_no_terminal_and_no_file_takes_is_shown(world: World) -> None:
+    report = world.check([facts("web1"), differs("web1", "/opt/\x1b[2J\udcff\n/x"), through("web1"), ENDED])
+    (one,) = report["findings"]
+    assert one["object"] == r"/opt/\x1b[2J\udcff /x"
+    assert "\x1b" not in drift_report.screen(report)
 
 
 def test_a_host_that_left_the_inventory_is_not_waited_for(world: World) -> None:

@@ -87,7 +87,8 @@ def test_the_page_is_whole_and_says_what_it_is_told() -> None:
     assert "script" not in reader.tags
     assert "&lt;script&gt;" in text
     assert "<td>1<td>0<td>1<td>0" in text, "found, corrected, accepted, could not tell"
-    assert "a \\| b" in drift_report.markdown(report(finding()))
+    written = drift_report.markdown(report(finding(object="![x](http://192.0.2.1/x)")))
+    assert r"| !\[x](http://192.0.2.1/x) (content) | a \| b | \<script> |" in written
 
 
 def test_metrics() -> None:
