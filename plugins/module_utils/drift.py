@@ -151,7 +151,7 @@ def _lines(text: str, other: str) -> str:
     known = set(other.splitlines())
     own = [line.strip() for line in text.splitlines() if line not in known and line.strip()]
     more = [f"and {len(own) - SHOWN} lines more"] if len(own) > SHOWN else []
-    shown = [masked(line)[:WIDTH] for line in own[:SHOWN]] + more
+    shown = [masked(_WORDED.sub(_mark_second, line))[:WIDTH] for line in own[:SHOWN]] + more
     return " | ".join(shown) if shown else f"{fingerprint(text)}, nothing added"
 
 
@@ -449,13 +449,22 @@ def severity(one: Mapping[str, Any]) -> str:
 
 _KEYED = re.compile(r"(?i)((?:password|passwd|secret|token|api_?key|private|credential)[\w-]*[\"']?\s*[:=]\s*)(\S.*)")
 _LONG = re.compile(r"(?<![\w/.-])(?=[\w+=.-]*[0-9])(?=[\w+=.-]*[A-Za-z])[A-Za-z0-9+=_.-]{20,}(?![\w/])")
+_IN_URL = re.compile(r"(://[^\s/:@]*:)([^\s/@]+)(?=@)")
+# In lines of a configuration alone: a message says that a password is missing.
+_WORDED = re.compile(r"(?i)(\b(?:password|passwd|secret|token|bearer|auth)\s+)(\S+)")
 
 
 def masked(text: str) -> str:
-    """A text without what may be a secret in it: what is named like one, and long words of letters and digits."""
+    """A text without what may be a secret in it: what is named like one, a URL's password, and long words of letters
+    and digits.
+    """
+    text = _IN_URL.sub(_mark_second, _KEYED.sub(_mark_second, text))
+    return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else _mark(found[0]), text)
 
-    def mark(value: str) -> str:
-        return f"<{fingerprint(value)}>"
 
-    text = _KEYED.sub(lambda found: found[1] + mark(found[2]), text)
-    return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else mark(found[0]), text)
+def _mark(value: str) -> str:
+    return f"<{fingerprint(value)}>"
+
+
+def _mark_second(found: re.Match[str]) -> str:
+    return found[1] + _mark(found[2])

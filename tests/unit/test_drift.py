@@ -145,6 +145,12 @@ def test_results(told: dict[str, Any], expected: list[tuple[str, str, str, str]]
     assert found(told) == expected
 
 
+def test_a_line_that_gives_a_password_in_words_is_masked() -> None:
+    before, after = "user team insecure-password hunter2\nstats auth admin:hunter2\nlog global\n", "log global\n"
+    change = event({"changed": True, "diff": [{"before": before, "after": after, "after_header": "/etc/x"}]})
+    assert "hunter2" not in str(found(change))
+
+
 def test_what_could_not_be_compared_is_told() -> None:
     seen = drift.gather(
         [
@@ -265,6 +271,8 @@ def test_who_was_logged_in() -> None:
         ('DB_PASSWORD: "hunter22"', False),
         (f"apikey {KEY}", False),
         ("stats auth admin:s3cr3t-s3cr3t-s3cr3t-1", False),
+        ("REDIS_URL=redis://:hunter2@127.0.0.1:6379/0", False),
+        ("the vault's password is another one", True),
     ],
 )
 def test_what_may_be_a_secret_is_masked(text: str, kept: bool) -> None:
