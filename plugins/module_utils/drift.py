@@ -329,6 +329,8 @@ def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Fi
 def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
     """Whether a mark that differs is a drift."""
     how = _WATCHED.get(kind)
+    if kind in ("unit", "timer") and _OF_THE_ROLES.match(name):
+        return False
     if how == "package":
         return should is not None and (is_ is None or _older(is_, should))
     if how == "new":
@@ -343,6 +345,9 @@ def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
 
 _NOBODYS = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
 """Folders of FOLDERS in `drift_host` into which no role writes."""
+
+_OF_THE_ROLES = re.compile(r"selfheal(?!-drift)")
+"""Units of which a role says whether they are to run. None of `site.yml` speaks of the controller's own."""
 
 _PART = re.compile(r"([^0-9]*)([0-9]*)")
 

@@ -235,7 +235,7 @@ def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: lis
         if labels.get("com.docker.compose.project") not in apps:
             yield f"container {one['Name'].lstrip('/')}", f"runs {one['Config'].get('Image', '')}"
     yield from _units(problems)
-    yield from _listening(problems)
+    yield from _listening(problems, _balanced(apps))
     for chain in ("INPUT", "FORWARD", "DOCKER-USER"):
         rules = _ask(problems, "iptables", "-w", "5", "-S", chain, quiet=True)
         # The engine's own chain is only there where the engine is.
@@ -271,7 +271,20 @@ def _content(path: str) -> str:
         return "unreadable"
 
 
-def _listening(problems: list[str]) -> Iterator[tuple[str, str]]:
+_BIND = re.compile(r"^\s*bind\s+\S*:(\d+)(?:\s|$)", re.MULTILINE)
+
+
+def _balanced(apps: set[str]) -> set[str]:
+    """The ports that the roles' own files for HAProxy open; who changes such a file, the roles tell."""
+    found: set[str] = set()
+    for name in (*sorted(apps), "_status-page"):
+        with contextlib.suppress(NoFile, OSError):
+            text = read_small(f"/etc/haproxy/selfheal/{name}.cfg") or b""
+            found.update(_BIND.findall(text.decode("utf-8", "replace")))
+    return found
+
+
+def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, str]]:
     """Who listens for others than this host, by port. What containers publish, their own settings say."""
     listed = _ask(problems, "ss", "-Hltnp")
     if listed is None:
@@ -279,9 +292,11 @@ def _listening(problems: list[str]) -> Iterator[tuple[str, str]]:
     for line in listed or ():
         words = line.split()
         address, _, port = words[3].rpartition(":")
-        who = re.search(r'"([^"]+)"', line)
-        if not address.startswith(("127.", "[::1]")) and (who is None or who[1] != "docker-proxy"):
-            yield f"listens {port}", who[1] if who else "unknown"
+        named = re.search(r'"([^"]+)"', line)
+        who = named[1] if named else "unknown"
+        meant = who == "docker-proxy" or (who == "haproxy" and port in balanced)
+        if not address.startswith(("127.", "[::1]")) and not meant:
+            yield f"listens {port}", who
 
 
 def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:

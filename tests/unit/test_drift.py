@@ -207,6 +207,18 @@ MARKS: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
         {"unasked sshd": "", "group docker": "no member"},
         [],
     ),
+    (
+        "a role's timer, of which the role speaks",
+        {"unit x": "enabled"},
+        {"unit x": "enabled", "timer selfheal@a.timer": "active"},
+        [],
+    ),
+    (
+        "the controller's own timer",
+        {"unit x": "enabled"},
+        {"unit x": "enabled", "timer selfheal-drift.timer": "active"},
+        ["selfheal-drift.timer"],
+    ),
     ("a rule more", {"firewall -A INPUT -j DROP": "set", "unit x": "enabled"}, {"unit x": "enabled"}, []),
     (
         "a file that a role brought",

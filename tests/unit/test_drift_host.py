@@ -49,6 +49,18 @@ def test_what_cannot_be_asked_is_not_taken_for_gone(
     assert (unasked in found, len(problems)) == (True, told)
 
 
+def test_a_port_that_a_role_opens_is_the_role_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"/etc/haproxy/selfheal/shop.cfg": b"frontend shop\n    bind *:80\n    bind :::443 v4v6 ssl crt x\n"}
+    monkeypatch.setattr(drift_host, "read_small", kept.get)
+    assert drift_host._balanced({"shop"}) == {"80", "443"}
+    monkeypatch.setattr(
+        engine,
+        "run",
+        lambda *_: engine.Result(0, PRINTED["ss"] + 'LISTEN 0 9 *:81 *:* users:(("haproxy",pid=9,fd=5))', ""),
+    )
+    assert dict(drift_host._listening([], {"80", "443"})) == {"listens 81": "haproxy"}
+
+
 def test_what_is_not_installed_has_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
     found, problems = marks(monkeypatch, "dpkg-query", 127)
     assert "unasked package" not in found
