@@ -406,6 +406,9 @@ def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) 
         one["severity"] = severity(one)
         one["changed_at"] = file.get("changed", 0.0)
         one["changed_by"] = logged_in(host.get("logins", []), one["changed_at"])
+        # A file that is not there may have gone when its folder changed last.
+        gone_at = host.get("folders", {}).get(posixpath.dirname(path), 0.0) if one["is"] == GONE else 0.0
+        one["untouched_since"] = 0.0 if one["role"] == "host" else one["changed_at"] or gone_at
         one.update({key: plain(one[key]) for key in ("object", "is", "should")})
     return sorted(settled, key=lambda one: (one["host"], SEVERITIES.index(one["severity"]), one["role"], one["object"]))
 

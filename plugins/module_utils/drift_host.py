@@ -17,6 +17,7 @@ import os
 import pwd
 import re
 import stat
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,7 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
 
     :arg source: where the controller has the project, handed back for it.
     """
+    now = time.time()
     problems: list[str] = []
     good = release.last_good(app.directory)
     documents: list[dict[str, Any]] = []
@@ -99,6 +101,8 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
         "project": sorted(_project(app, documents)),
         "marks": marks,
         "files": dict(_files(app)),
+        "folders": dict(_folders(app)),
+        "now": now,
         "logins": _logins(problems),
         "incident": str((found["incident"] or {}).get("id", "")),
         "busy": is_locked(app.lock),
@@ -308,6 +312,15 @@ def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:
                 path = os.path.join(folder, name)
                 with contextlib.suppress(OSError):
                     yield path, _about(os.lstat(path))
+
+
+def _folders(app: App) -> Iterator[tuple[str, float]]:
+    """The same folders, and when a file came or went there last."""
+    for top in (*FOLDERS, app.directory, "/etc/cron.d"):
+        for folder, folders, _ in os.walk(top):
+            folders[:] = [one for one in folders if one not in ("releases", "__pycache__")]
+            with contextlib.suppress(OSError):
+                yield folder, os.lstat(folder).st_ctime
 
 
 def _about(status: os.stat_result) -> dict[str, Any]:

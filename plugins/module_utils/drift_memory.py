@@ -26,9 +26,11 @@ class StateError(Exception):
 def empty() -> dict[str, Any]:
     """The state of a controller that has not checked yet.
 
-    {findings: {id: {first_seen, last_seen, there, corrected: [epoch s, of each try]}}, baseline: {host: {mark:
-    value}}, history: [of the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event
-    log, checked: {host: {app, time}} of every host that was to be compared, 0 for never}
+    {findings: {id: {first_seen, last_seen, there, as_meant_at, corrected: [epoch s, of each try]}}, baseline: {host:
+    {mark: value}}, history: [of the checks, oldest first], running: {begun, pid} while a check goes on, head: of the
+    event log, checked: {host: {app, time, as_meant_at}} of every host that was to be compared, 0 for never}
+
+    `as_meant_at` is the host's own time: when what has no finding was as the playbooks said.
     """
     return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
 
@@ -58,16 +60,36 @@ def save(folder: str, state: Mapping[str, Any]) -> None:
     atomic_write(os.path.join(folder, FILE), (json.dumps(state, sort_keys=True) + "\n").encode())
 
 
-def compared(state: dict[str, Any], hosts: Sequence[str], apps: Mapping[str, str], now: float, all_: bool) -> None:
+def compared(
+    state: dict[str, Any], hosts: Sequence[str], facts: Mapping[str, Mapping[str, Any]], now: float, all_: bool
+) -> None:
     """Note which hosts were compared; of the others, when they were last.
 
+    :arg facts: of the hosts that were compared, what they say of themselves.
     :arg all_: whether there are no other hosts: what the inventory does not name any more is forgotten.
     """
     known = state["checked"]
     state["checked"] = {} if all_ else dict(known)
     for host in hosts:
-        before = known.get(host, {"app": "", "time": 0.0})
-        state["checked"][host] = {"app": apps[host], "time": now} if host in apps else before
+        said = facts.get(host)
+        state["checked"][host] = (
+            {"app": str(said["app"]), "time": now, "as_meant_at": said["now"]}
+            if said
+            else known.get(host, {"app": "", "time": 0.0, "as_meant_at": 0.0})
+        )
+
+
+def tell_pending(state: Mapping[str, Any], findings: Iterable[dict[str, Any]]) -> None:
+    """Write into each finding whether it is `pending`: the playbooks say another thing than at the check before, when
+    the host was as they said, and its file has not been touched since. Nobody has changed anything by hand.
+
+    Both times are the host's, so that its clock need not be right. What no file shows is taken for a drift.
+    """
+    for one in findings:
+        before = state["findings"].get(one["id"])
+        known = before if before and before["there"] else state["checked"].get(one["host"], {})
+        one["as_meant_at"] = known.get("as_meant_at", 0.0)
+        one["pending"] = 0.0 < one["untouched_since"] < one["as_meant_at"]
 
 
 def corrected(state: Mapping[str, Any], now: float) -> dict[str, int]:
@@ -92,6 +114,7 @@ def remember(state: dict[str, Any], findings: Iterable[dict[str, Any]], hosts: I
             "first_seen": since,
             "last_seen": now,
             "there": True,
+            "as_meant_at": one["as_meant_at"],
             "corrected": given,
         }
         one["first_seen"], one["returns"] = since, len(given)

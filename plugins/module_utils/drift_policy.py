@@ -132,9 +132,10 @@ def decide(
     corrected: Mapping[str, int],
     today: datetime.date,
 ) -> None:
-    """Write `decision` and `because` into each finding: ignored, report, correct, waits or escalate.
+    """Write `decision` and `because` into each finding: ignored, pending, report, correct, waits or escalate.
 
-    The first entry of a host's policy that fits counts; without one a drift is reported.
+    The first entry of a host's policy that fits counts; without one a drift is reported. What is pending was not
+    changed by hand, and is not for a correction: a change of the inventory is rolled out by whoever made it.
 
     :arg holds: by host, why nothing may be corrected there now, as `held` says.
     :arg corrected: how often each finding, by id, was to be corrected lately.
@@ -149,15 +150,20 @@ def decide(
             spared = next((other for other in known if _undone_along(one, other)), None)
             if spared is not None:
                 one["decision"] = "report"
-                one["because"] = f"{one['role']} would also undo {spared['object']}, which is not to be corrected"
+                one["because"] = f"{one['role']} would also change {spared['object']}, which is not to be corrected"
 
 
 def _decision(one: Mapping[str, Any], entry: Mapping[str, str] | None, hold: str, often: int) -> tuple[str, str]:
     """What is to be done about one finding by itself, and why."""
+    if entry is not None and entry["do"] == "ignore":
+        return "ignored", f"until {entry['until']}: {entry['because']}"
+    if one["pending"]:
+        return (
+            "pending",
+            "nobody has changed it: the playbooks say another thing than at the check before. Run site.yml",
+        )
     if entry is None or entry["do"] == "report":
         return "report", entry["because"] if entry else ""
-    if entry["do"] == "ignore":
-        return "ignored", f"until {entry['until']}: {entry['because']}"
     if one["role"] not in ROLES or one["what"] in BY_HAND:
         return "report", "no role corrects this: it is for a person"
     if often >= OFTEN:
@@ -168,7 +174,7 @@ def _decision(one: Mapping[str, Any], entry: Mapping[str, str] | None, hold: str
 def _undone_along(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether correcting one finding would undo another that is to stay. A deploy takes the env with it."""
     roles = (one["role"], "app_env") if one["role"] == "compose_app" else (one["role"],)
-    stays = other["decision"] in ("ignored", "report", "escalate") and other["what"] not in BY_HAND
+    stays = other["decision"] in ("ignored", "pending", "report", "escalate") and other["what"] not in BY_HAND
     return bool(stays and other["host"] == one["host"] and other["role"] in roles)
 
 

@@ -110,6 +110,7 @@ def _check(how: How) -> dict[str, Any]:
     # `drift_facts` has judged the policies on the hosts.
     policies = {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()}
     compared = [host for host in hosts if _is_whole(seen, host)]
+    drift_memory.tell_pending(state, findings)
     drift_policy.decide(
         findings,
         policies,
@@ -117,20 +118,16 @@ def _check(how: How) -> dict[str, Any]:
         drift_memory.corrected(state, begun),
         datetime.date.fromtimestamp(begun),
     )
-    apps = {host: str(seen.facts[host]["app"]) for host in compared if host in seen.facts}
-    drift_memory.compared(state, hosts, apps, begun, all_=bool(hosts) and seen.ended and not how.hosts)
+    told = {host: seen.facts[host] for host in compared if host in seen.facts}
+    drift_memory.compared(state, hosts, told, begun, all_=bool(hosts) and seen.ended and not how.hosts)
     gone = drift_memory.remember(state, findings, compared, begun)
     marks = {host: facts["marks"] for host, facts in seen.facts.items() if not facts["problems"]}
     accepted = drift_memory.accept(state, marks, how.accept)
     notes = [f"accepted as it is now: {host}; the next check compares with that" for host in accepted]
     if broken:
         notes.append(f"the check that began {incident.iso(broken['begun'])} was killed before it could tell anything")
-    entries = _found(findings, gone, accepted, state, how)
-    corrections: list[dict[str, Any]] = []
-    if how.correct:
-        drift_memory.save(how.folder, state)
-        corrections, made = _correct(how, findings, state)
-        entries += made
+    _log(how, state, _found(findings, gone, accepted, state, how))
+    corrections = _correct(how, findings, state) if how.correct else []
     report: dict[str, Any] = {
         "id": f"{incident.stamp(begun)}-drift",
         "time": begun,
@@ -146,13 +143,18 @@ def _check(how: How) -> dict[str, Any]:
         "notes": notes,
         "exit": drift_report.exit_code(findings, seen.troubles),
     }
-    entries.append(_entry(how, begun, "checked", "", drift_report.headline(report)))
-    report["head"] = state["head"] = drift_log.append(os.path.join(how.folder, LOG), entries, state["head"])
     state["running"] = {}
     state["history"] = [*state["history"], drift_report.entry(report)][-drift_memory.HISTORY :]
-    drift_memory.save(how.folder, state)
+    _log(how, state, [_entry(how, begun, "checked", "", drift_report.headline(report))])
+    report["head"] = state["head"]
     _write(how, report, state)
     return report
+
+
+def _log(how: How, state: dict[str, Any], entries: list[dict[str, Any]]) -> None:
+    """Write down what has happened, and what is remembered, before anything else happens: a kill must not undo it."""
+    state["head"] = drift_log.append(os.path.join(how.folder, LOG), entries, state["head"])
+    drift_memory.save(how.folder, state)
 
 
 def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
@@ -304,10 +306,9 @@ def _private_umask() -> Iterator[None]:
 # --- correcting ---
 
 
-def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> list[dict[str, Any]]:
     """Run the roles that drifted, one host at a time, and look again; the first failure ends it."""
     done: list[dict[str, Any]] = []
-    entries: list[Any] = []
     stopped = ""
     for host, roles in drift_policy.plan(findings).items():
         mine = [one for one in findings if one["host"] == host and one["decision"] == "correct"]
@@ -322,15 +323,17 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
             held = _held_by_now(how, host)
             if held:
                 break
-            begun = True
+            if not begun:
+                begun = True
+                for one in mine:
+                    state["findings"][one["id"]]["corrected"].append(time.time())
+                drift_memory.save(how.folder, state)
             words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
             words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
             ran = _run(how, "site.yml", words)
             seen = drift.gather(ran.events)
-            entries += [
-                _entry(how, time.time(), "changed", host, f"{one['role']}: {one['object']} ({one['what']})")
-                for one in seen.findings
-            ]
+            changed = [f"{one['role']}: {drift.plain(one['object'])} ({one['what']})" for one in seen.findings]
+            _log(how, state, [_entry(how, time.time(), "changed", host, what) for what in changed])
             if seen.troubles or not seen.ended:
                 problem = "; ".join(one["what"] for one in seen.troubles) or f"the run broke off ({ran.status})"
                 break
@@ -343,23 +346,21 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
         if not problem and not _is_whole(again, host):
             problem = "; ".join(f"could not be compared afterwards: {one['what']}" for one in again.troubles)
         for one in mine:
-            known = state["findings"][one["id"]]
             if not problem and one["id"] not in there:
-                one["decision"], known["there"] = "corrected", False
+                one["decision"] = "corrected"
+                state["findings"][one["id"]]["there"] = False
             elif held:
                 one["decision"], one["because"] = "waits", held
-                continue
             else:
                 one["decision"], one["because"] = "failed", problem or "it is still there after its role has run"
-            known["corrected"].append(time.time())
         right = sum(one["decision"] == "corrected" for one in mine)
         failed = any(one["decision"] == "failed" for one in mine)
         why = f": {problem or held}" if problem or held else ""
         what = f"{right} of {len(mine)} corrected by {', '.join(roles)}{why}"
         done.append({"host": host, "roles": roles, "ok": not failed, "what": what})
-        entries.append(_entry(how, time.time(), "not corrected" if failed else "corrected", host, what))
+        _log(how, state, [_entry(how, time.time(), "not corrected" if failed else "corrected", host, what)])
         stopped = host if failed else ""
-    return done, entries
+    return done
 
 
 def _held_by_now(how: How, host: str) -> str:
@@ -385,6 +386,6 @@ def _found(
             who = f", changed {incident.iso(one['changed_at'])[:19]}" if one["changed_at"] else ""
             who += f" while {', '.join(one['changed_by'])} was logged in" if one["changed_by"] else ""
             what = f"{one['role']}: {one['object']} ({one['what']}): {one['is']} instead of {one['should']}{who}"
-            entries.append(_entry(how, now, "found", one["host"], what))
-    entries += [_entry(how, now, "went away", "", one) for one in gone]
+            entries.append(_entry(how, now, "pending" if one["pending"] else "found", one["host"], what))
+    entries += [_entry(how, now, "went away", *one.split(": ", 1)) for one in gone]
     return entries + [_entry(how, now, "accepted", host, "the host as it is") for host in accepted]

@@ -26,8 +26,17 @@ def event(host: str, result: dict[str, Any], kind: str = "runner_on_ok", **about
 def facts(host: str, **about: Any) -> Event:
     told: dict[str, Any] = {
         **{"app": "shop", "directory": "/opt/shop", "source": "", "exclude": [], "release": {}, "meant": {}},
-        **{"containers": [], "images": {}, "project": [], "marks": {}, "files": {}, "logins": [], "incident": ""},
-        **{"busy": False, "problems": [], "policy": CORRECT, "windows": []},
+        **{
+            "containers": [],
+            "images": {},
+            "project": [],
+            "marks": {},
+            "files": {},
+            "folders": {},
+            "logins": [],
+            "now": 1000.0,
+        },
+        **{"incident": "", "busy": False, "problems": [], "policy": CORRECT, "windows": []},
         **about,
     }
     return event(host, {"drift": told}, resolved_action="christmas.selfheal.drift_facts")
@@ -197,6 +206,31 @@ def test_corrections(
     assert because in one["because"]
     assert [done["ok"] for done in report["corrections"]] == ([] if succeeded is None else [succeeded])
     assert report["exit"] == (0 if succeeded else 2)
+
+
+def test_a_change_of_the_inventory_is_pending_and_no_drift_by_hand(world: World) -> None:
+    """/etc/x and the folder of /etc/y/z were not touched since they were as meant; /etc/w was, and /etc/x later."""
+
+    def now(second: float, x: float) -> dict[str, Any]:
+        files = {
+            path: {"owner": "root:root", "mode": "0644", "changed": at}
+            for path, at in (("/etc/x", x), ("/etc/w", 1500.0))
+        }
+        return {"now": second, "files": files, "folders": {"/etc/y": 500.0}}
+
+    missing = {"changed": True, "diff": [{"before": "", "after": "a", "after_header": "/etc/y/z"}]}
+    there = [differs("web1", "/etc/x"), event("web1", missing, role="slo"), differs("web1", "/etc/w", "alerting")]
+    there.append(differs("web1", "unit", "backup"))
+    first = world.check(whole(*there, **now(900.0, 500.0)))
+    assert {one["decision"] for one in first["findings"]} == {"correct"}, "nothing is known of how it was"
+    world.check(whole(**now(1000.0, 500.0)))
+    for second in (2000.0, 3000.0):
+        report = world.check(whole(*there, **now(second, 500.0)))
+        decided = {one["object"]: one["decision"] for one in report["findings"]}
+        assert decided == {"/etc/x": "pending", "/etc/y/z": "pending", "/etc/w": "correct", "unit": "correct"}
+        assert report["exit"] == 2
+    touched = world.check(whole(*there, **now(4000.0, 3500.0)))
+    assert {one["object"] for one in touched["findings"] if one["decision"] == "pending"} == {"/etc/y/z"}
 
 
 def test_a_failure_ends_the_corrections_of_all_hosts(world: World) -> None:

@@ -74,9 +74,10 @@ def test_windows(text: str, weekday: int, minute: int, expected: bool) -> None:
     assert drift_policy.is_open(drift_policy.read_windows([text]), weekday, minute) is expected
 
 
-def finding(**about: str) -> dict[str, Any]:
+def finding(**about: Any) -> dict[str, Any]:
     return {
         **{"id": "1", "host": "web1", "role": "watcher", "object": "/etc/x", "what": "content", "severity": "security"},
+        "pending": False,
         **about,
     }
 
@@ -103,6 +104,7 @@ DECISIONS: list[tuple[str, dict[str, Any], list[Any], dict[str, Any], str, str]]
         "we look",
     ),
     ("by its severity", {}, [{"severity": "cosmetic", "do": "correct"}], {}, "report", ""),
+    ("what the inventory has changed", {"pending": True}, [CORRECT], {}, "pending", "Run site.yml"),
     ("during an incident", {}, [CORRECT], {"incident": "20260601T000000Z-crash"}, "waits", "crash is open"),
     ("during a deploy", {}, [CORRECT], {"busy": True}, "waits", "goes on"),
     ("compared in part", {}, [CORRECT], {"whole": False}, "waits", "not all of the host"),
@@ -140,7 +142,7 @@ def test_a_role_is_not_run_when_it_would_undo_what_is_to_stay() -> None:
         return [one["decision"] for one in found]
 
     assert decide(ignored, CORRECT) == ["ignored", "report", "report", "correct", "correct"]
-    assert "would also undo /etc/kept" in other["because"]
+    assert "would also change /etc/kept" in other["because"]
     assert decide({"role": "app_env", "do": "report"}, CORRECT) == ["correct", "correct", "report", "report", "report"]
 
 
