@@ -71,6 +71,7 @@ def _how(given: argparse.Namespace) -> drift_control.How:
             reports=os.path.join(given.folder, "reports"),
             playbooks=str(found["playbooks"]),
             metrics=str(found["metrics"]),
+            tell=not os.path.isdir(found["textfiles"]),
             correct=bool(found["correct"]),
             by=pwd.getpwuid(os.getuid()).pw_name,
             seconds=int(found["seconds"]),

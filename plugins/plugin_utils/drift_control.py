@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import glob
+import json
 import os
 import shlex
 import sys
@@ -46,8 +47,9 @@ class How(NamedTuple):
     """How to check. `options`: what ansible-playbook is told, `-i` and the like; `folder`: where state, log and
     artifacts are kept; `reports`: where reports are written; `playbooks`: the collection's; `metrics`: a folder or "".
 
-    `correct`: whether what the policy wants corrected is; `accept`: whether the hosts are accepted as they are; `by`:
-    who asked; `say` is told each step; `seconds` is what one run may take.
+    `tell`: whether the hosts get their metrics themselves, because nobody reads them here; `correct`: whether what the
+    policy wants corrected is; `accept`: whether the hosts are accepted as they are; `by`: who asked; `say` is told each
+    step; `seconds` is what one run may take.
     """
 
     options: Sequence[str]
@@ -56,6 +58,7 @@ class How(NamedTuple):
     reports: str
     playbooks: str
     metrics: str = ""
+    tell: bool = False
     correct: bool = False
     accept: bool = False
     by: str = ""
@@ -147,6 +150,8 @@ def _check(how: How) -> dict[str, Any]:
     state["history"] = [*state["history"], drift_report.entry(report)][-drift_memory.HISTORY :]
     _log(how, state, [_entry(how, begun, "checked", "", drift_report.headline(report))])
     report["head"] = state["head"]
+    if how.tell and compared:
+        report["notes"] += _tell(how, report)
     _write(how, report, state)
     return report
 
@@ -170,6 +175,18 @@ def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
     if how.metrics and os.path.isdir(how.metrics):
         text = metrics.render_drift(report)
         files.atomic_write(os.path.join(how.metrics, "selfheal-drift.prom"), text.encode(), mode=0o644)
+
+
+def _tell(how: How, report: Mapping[str, Any]) -> list[str]:
+    """Give each host that was compared its part of the metrics; in words, which of them did not get it."""
+    for host in report["compared"]:
+        text = metrics.render_drift({**report, "checked": {host: report["checked"][host]}, "compared": [host]})
+        files.atomic_write(os.path.join(how.metrics, f"{host}.prom"), text.encode())
+    words = ["--limit", ",".join(report["compared"]), "--extra-vars", json.dumps({"drift_metrics": how.metrics})]
+    ran = _run(how, "drift_tell.yml", words)
+    seen = drift.gather(ran.events)
+    told = [f"{one['host']}: its monitoring was not told: {one['what']}" for one in seen.troubles]
+    return told if seen.ended else [*told, f"the hosts' monitoring was not told: the run broke off ({ran.status})"]
 
 
 # --- comparing ---

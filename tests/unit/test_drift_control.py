@@ -139,6 +139,19 @@ def test_a_host_that_left_the_inventory_is_not_waited_for(world: World) -> None:
     assert set(world.check([facts("web1"), through("web1"), ENDED])["checked"]) == {"web1"}
 
 
+def test_where_nobody_reads_the_metrics_the_hosts_get_them(world: World) -> None:
+    (world.folder / "metrics").mkdir()
+    about = {"tell": True, "metrics": str(world.folder / "metrics")}
+    refused = event("web1", {"msg": "there is no such folder"}, "runner_on_failed")
+    report = world.check(whole(differs("web1")), [refused, ENDED], **about)
+    assert world.ran == ["drift_check.yml", "drift_tell.yml"]
+    told = (world.folder / "metrics" / "web1.prom").read_text(encoding="utf-8")
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 1' in told
+    assert ["its monitoring was not told" in note for note in report["notes"]] == [False, True]
+    world.check([event("web1", {"msg": "no route"}, "runner_on_unreachable"), ENDED], **about)
+    assert world.ran == ["drift_check.yml"]
+
+
 def test_without_the_credentials_of_the_service_nothing_is_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
