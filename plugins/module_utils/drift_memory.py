@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from .files import atomic_write
@@ -28,9 +28,10 @@ def empty() -> dict[str, Any]:
 
     {findings: {id: {first_seen, last_seen, there, as_meant_at, corrected: [epoch s, of each try]}}, baseline: {host:
     {mark: value}}, history: [of the checks, oldest first], running: {begun, pid} while a check goes on, head: of the
-    event log, checked: {host: {app, time, as_meant_at}} of every host that was to be compared, 0 for never}
+    event log, checked: {host: {app, time, as_meant_at, release}} of every host that was to be compared, 0 for never}
 
-    `as_meant_at` is the host's own time: when what has no finding was as the playbooks said.
+    `as_meant_at` is the host's own time: when what has no finding was as the playbooks said. `release` is the last one
+    whose files and env were.
     """
     return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
 
@@ -61,22 +62,43 @@ def save(folder: str, state: Mapping[str, Any]) -> None:
 
 
 def compared(
-    state: dict[str, Any], hosts: Sequence[str], facts: Mapping[str, Mapping[str, Any]], now: float, all_: bool
+    state: dict[str, Any],
+    hosts: Sequence[str],
+    facts: Mapping[str, Mapping[str, Any]],
+    now: float,
+    all_: bool,
+    differing: Collection[str],
 ) -> None:
     """Note which hosts were compared; of the others, when they were last.
 
     :arg facts: of the hosts that were compared, what they say of themselves.
+    :arg differing: the hosts whose app is not as it is meant.
     :arg all_: whether there are no other hosts: what the inventory does not name any more is forgotten.
     """
     known = state["checked"]
     state["checked"] = {} if all_ else dict(known)
     for host in hosts:
-        said = facts.get(host)
-        state["checked"][host] = (
-            {"app": str(said["app"]), "time": now, "as_meant_at": said["now"]}
-            if said
-            else known.get(host, {"app": "", "time": 0.0, "as_meant_at": 0.0})
-        )
+        said, before = facts.get(host), known.get(host, {"app": "", "time": 0.0, "as_meant_at": 0.0, "release": ""})
+        if said is None:
+            state["checked"][host] = before
+            continue
+        release = before.get("release", "") if host in differing else ""
+        state["checked"][host] = {
+            "app": str(said["app"]),
+            "time": now,
+            "as_meant_at": said["now"],
+            "release": release or said["release"].get("id", ""),
+        }
+
+
+def released(state: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """By host, the release that runs there and is another one than when its app was as meant last."""
+    found = {}
+    for host, said in facts.items():
+        before, now = state["checked"].get(host, {}).get("release", ""), said["release"].get("id", "")
+        if before and now and before != now:
+            found[host] = now
+    return found
 
 
 def tell_pending(state: Mapping[str, Any], findings: Iterable[dict[str, Any]]) -> None:

@@ -131,6 +131,7 @@ def decide(
     holds: Mapping[str, str],
     corrected: Mapping[str, int],
     today: datetime.date,
+    released: Mapping[str, str],
 ) -> None:
     """Write `decision` and `because` into each finding: ignored, pending, report, correct, waits or escalate.
 
@@ -139,11 +140,19 @@ def decide(
 
     :arg holds: by host, why nothing may be corrected there now, as `held` says.
     :arg corrected: how often each finding, by id, was to be corrected lately.
+    :arg released: by host, the release that runs there since somebody else has deployed, or rolled back. What is meant
+        here may be what was before, a secret that was changed since among it.
     """
     known = list(findings)
     for one in known:
         entry = next((entry for entry in policies.get(one["host"], ()) if _fits(entry, one, today)), None)
         one["decision"], one["because"] = _decision(one, entry, holds.get(one["host"], ""), corrected.get(one["id"], 0))
+        release = released.get(one["host"]) if of_the_app(one) else None
+        if release and one["decision"] in ("report", "correct"):
+            one["decision"] = "report"
+            one["because"] = (
+                f"a deploy or a rollback from elsewhere has brought release {release}: is the inventory here older?"
+            )
     for one in known:
         if one["decision"] == "correct":
             # A role is run as a whole.
@@ -151,6 +160,11 @@ def decide(
             if spared is not None:
                 one["decision"] = "report"
                 one["because"] = f"{one['role']} would also change {spared['object']}, which is not to be corrected"
+
+
+def of_the_app(one: Mapping[str, Any]) -> bool:
+    """Whether a finding is about what a deploy brings."""
+    return one["role"] in ("app_env", "compose_app") and one["what"] not in BY_HAND
 
 
 def _decision(one: Mapping[str, Any], entry: Mapping[str, str] | None, hold: str, often: int) -> tuple[str, str]:

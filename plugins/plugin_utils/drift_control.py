@@ -120,9 +120,12 @@ def _check(how: How) -> dict[str, Any]:
         {host: _held(seen, host) for host in seen.facts},
         drift_memory.corrected(state, begun),
         datetime.date.fromtimestamp(begun),
+        drift_memory.released(state, seen.facts),
     )
     told = {host: seen.facts[host] for host in compared if host in seen.facts}
-    drift_memory.compared(state, hosts, told, begun, all_=bool(hosts) and seen.ended and not how.hosts)
+    differing = {one["host"] for one in findings if one["decision"] != "ignored" and drift_policy.of_the_app(one)}
+    all_ = bool(hosts) and seen.ended and not how.hosts
+    drift_memory.compared(state, hosts, told, begun, all_, differing)
     gone = drift_memory.remember(state, findings, compared, begun)
     marks = {host: facts["marks"] for host, facts in seen.facts.items() if not facts["problems"]}
     accepted = drift_memory.accept(state, marks, how.accept)
@@ -370,6 +373,9 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
                 one["decision"], one["because"] = "waits", held
             else:
                 one["decision"], one["because"] = "failed", problem or "it is still there after its role has run"
+        if {"app_env", "compose_app"} & {*roles} and _is_whole(again, host):
+            # A correction of the app is a deploy, and this one came from here.
+            state["checked"][host]["release"] = again.facts[host]["release"].get("id", "")
         right = sum(one["decision"] == "corrected" for one in mine)
         failed = any(one["decision"] == "failed" for one in mine)
         why = f": {problem or held}" if problem or held else ""

@@ -246,6 +246,36 @@ def test_a_change_of_the_inventory_is_pending_and_no_drift_by_hand(world: World)
     assert {one["object"] for one in touched["findings"] if one["decision"] == "pending"} == {"/etc/y/z"}
 
 
+def test_what_somebody_else_has_deployed_is_not_put_back(world: World) -> None:
+    """A key was changed, or a release rolled back, from another machine: the inventory here is the older one."""
+
+    def env(release: str) -> list[Event]:
+        told = {"changed": True, "path": "/opt/shop/.env"}
+        others = [event("web1", told, role="app_env"), differs("web1")] if release != "first" else []
+        return whole(*others, release={"id": release, "images": {}})
+
+    world.check(env("first"))
+    for _ in range(2):
+        report = world.check(env("second"), whole(), [ENDED], env("second"), correct=True)
+        decided = {one["role"]: one["decision"] for one in report["findings"]}
+        assert decided == {"app_env": "report", "watcher": "failed"}
+        assert "brought release second" in report["findings"][0]["because"]
+    world.check(whole(release={"id": "second", "images": {}}))
+    report = world.check(env("second"))
+    assert {one["decision"] for one in report["findings"] if one["role"] == "app_env"} == {"correct"}
+
+
+def test_the_deploy_of_a_correction_is_its_own(world: World) -> None:
+    def there(release: str, *events: Event) -> list[Event]:
+        return whole(*events, release={"id": release, "images": {}})
+
+    file = event("web1", {"changed": True, "path": "/opt/shop/.env"}, role="app_env")
+    world.check(there("first"))
+    for before, after in (("first", "second"), ("second", "third")):
+        report = world.check(there(before, file), there(before), [ENDED], there(after), correct=True)
+        assert decisions(report) == [("web1", "corrected")]
+
+
 def test_a_failure_ends_the_corrections_of_all_hosts(world: World) -> None:
     first = whole(differs("web1"), differs("web2"), hosts=("web1", "web2"))
     report = world.check(first, whole(), [fails("web1"), ENDED], whole(), correct=True)

@@ -87,7 +87,7 @@ def decided(
 ) -> tuple[str, str]:
     entries = drift_policy.read_policy(policy)
     hold = drift_policy.held({"incident": "", "busy": False, **facts}, whole, window)
-    drift_policy.decide([one], {"web1": entries}, {"web1": hold}, {"1": corrected}, TODAY)
+    drift_policy.decide([one], {"web1": entries}, {"web1": hold}, {"1": corrected}, TODAY, {})
     return one["decision"], one["because"]
 
 
@@ -138,7 +138,7 @@ def test_a_role_is_not_run_when_it_would_undo_what_is_to_stay() -> None:
 
     def decide(*policy: dict[str, str]) -> list[str]:
         entries = drift_policy.read_policy(policy)
-        drift_policy.decide(found, {"web1": entries}, {}, {}, TODAY)
+        drift_policy.decide(found, {"web1": entries}, {}, {}, TODAY, {})
         return [one["decision"] for one in found]
 
     assert decide(ignored, CORRECT) == ["ignored", "report", "report", "correct", "correct"]
