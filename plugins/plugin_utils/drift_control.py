@@ -174,6 +174,10 @@ def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
         (os.path.join(how.reports, PAGE), drift_report.page(report, state["history"])),
     ):
         files.atomic_write(name, text.encode(), mode=0o640)
+    for old in sorted(glob.glob(os.path.join(how.reports, "*-drift.json")))[: -drift_memory.HISTORY]:
+        for name in (old, f"{old.removesuffix('.json')}.md"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
     report["path"] = f"{path}.md"
     if how.metrics and os.path.isdir(how.metrics):
         text = metrics.render_drift(report)
@@ -389,8 +393,10 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
 def _held_by_now(how: How, host: str) -> str:
     """The same as `_held`, asked again: an incident may have been opened, and a window closed, since the check."""
     seen = drift.gather(_run(how, "drift_check.yml", ["--limit", host, "--check", "--tags", "drift_facts"]).events)
-    if not seen.ended or host not in seen.facts or seen.troubles or seen.facts[host]["problems"]:
-        return "it cannot be asked whether an incident is open"
+    problems = [one["what"] for one in seen.troubles] + list(seen.facts.get(host, {}).get("problems", ()))
+    if problems or not seen.ended or host not in seen.facts:
+        why = f": {drift.plain(problems[0])}" if problems else ""
+        return f"it cannot be asked whether an incident is open{why}"
     return _held(seen, host)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import drift, drift_report
+from ansible_collections.christmas.selfheal.plugins.module_utils import drift, drift_memory, drift_report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_command, drift_control
 
 pytest.importorskip("ansible_runner")
@@ -131,6 +131,19 @@ def test_a_name_that_no_terminal_and_no_file_takes_is_shown(world: World) -> Non
     (one,) = report["findings"]
     assert one["object"] == r"/opt/\x1b[2J\udcff /x"
     assert "\x1b" not in drift_report.screen(report)
+
+
+def test_as_many_reports_are_kept_as_the_history_has(world: World) -> None:
+    reports = world.folder / "reports"
+    reports.mkdir()
+    for number in range(drift_memory.HISTORY + 3):
+        for kind in ("json", "md"):
+            (reports / f"20200101T{number:06}Z-drift.{kind}").touch()
+    (reports / "20190101T000000Z-deploy.json").touch()
+    newest = world.check([facts("web1"), through("web1"), ENDED])["path"]
+    kept = {path.name for path in reports.iterdir()}
+    assert len(kept) == 2 * drift_memory.HISTORY + 2
+    assert {Path(newest).name, "20190101T000000Z-deploy.json", drift_control.PAGE} <= kept
 
 
 def test_a_host_that_left_the_inventory_is_not_waited_for(world: World) -> None:
