@@ -70,29 +70,38 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check, show the table, and end as the report says."""
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
-        check_mode = bool(self._task.check_mode)
+        # Whatever goes wrong here is not "failed": that is how drift ends.
         try:
-            report = drift_control.check(
-                drift_control.How(
-                    options=options(),
-                    hosts=given["hosts"],
-                    folder=given["folder"],
-                    reports=given["reports"],
-                    playbooks=given["playbooks"],
-                    correct=given["correct"] and not check_mode,
-                    accept=given["accept"] and not check_mode,
-                    by=given["by"],
-                    environment={"ANSIBLE_CONFIG": str(constants.CONFIG_FILE)} if constants.CONFIG_FILE else {},
-                    say=self._display.display,
-                )
-            )
+            report = self._check()
         except drift_control.DriftError as error:
-            # Not "failed": that is how drift ends.
             return {**result, "unreachable": True, "msg": str(error)}
+        except Exception as error:
+            return {**result, "unreachable": True, "msg": f"the check broke off ({type(error).__name__}): {error}"}
         self._display.display(drift_report.screen(report, os.path.relpath(report["path"])))
         told = {**result, "path": report["path"], "msg": drift_report.headline(report)}
         told["changed"] = any(one["decision"] == "corrected" for one in report["findings"])
         if report["exit"] == drift_report.UNKNOWN:
             return {**told, "unreachable": True}
         return {**told, "failed": report["exit"] == drift_report.DRIFT}
+
+    def _check(self) -> dict[str, Any]:
+        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        if not given["hosts"]:
+            raise drift_control.DriftError(
+                "no host of the group `backends` is in this inventory, or in what --limit leaves of it: name another"
+            )
+        check_mode = bool(self._task.check_mode)
+        return drift_control.check(
+            drift_control.How(
+                options=options(),
+                hosts=given["hosts"],
+                folder=given["folder"],
+                reports=given["reports"],
+                playbooks=given["playbooks"],
+                correct=given["correct"] and not check_mode,
+                accept=given["accept"] and not check_mode,
+                by=given["by"],
+                environment={"ANSIBLE_CONFIG": str(constants.CONFIG_FILE)} if constants.CONFIG_FILE else {},
+                say=self._display.display,
+            )
+        )

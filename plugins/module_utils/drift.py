@@ -21,6 +21,8 @@ Finding = dict[str, Any]
 
 FACTS = "drift_facts"
 """The module whose result is what the host says of itself."""
+END = "Compared to the end"
+"""The last task of `drift_check.yml`."""
 GONE, THERE = "not there", "there"
 SHOWN, WIDTH = 4, 160
 """Of a text that differs: so many lines, each cut at so many characters."""
@@ -28,13 +30,14 @@ SHOWN, WIDTH = 4, 160
 
 class Seen(NamedTuple):
     """What the events of a run say. `facts` by host, as `drift_host.read` has them; `troubles` are {host, role, what}:
-    what could not be compared. `ended` is whether the run came to its end.
+    what could not be compared. `ended` is whether the run came to its end, `through` are the hosts that did, too.
     """
 
     findings: list[Finding]
     facts: dict[str, Mapping[str, Any]]
     troubles: list[dict[str, str]]
     ended: bool
+    through: set[str]
 
 
 # --- from events to findings ---
@@ -45,7 +48,7 @@ def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
     findings: list[Finding] = []
     facts: dict[str, Mapping[str, Any]] = {}
     troubles: dict[tuple[str, str], str] = {}
-    ended = False
+    ended, through = False, set()
     for event in events:
         kind, data = str(event.get("event", "")), event.get("event_data") or {}
         host, role = str(data.get("host", "")), str(data.get("role") or "")
@@ -60,11 +63,13 @@ def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
         elif kind in ("runner_on_ok", "runner_item_on_ok") and isinstance(result, Mapping):
             if _action(data) == FACTS:
                 facts[host] = result["drift"]
+            elif data.get("task") == END:
+                through.add(host)
             # The event of a whole loop repeats what its items' own events say.
             elif result.get("changed") and "results" not in result and not _follows(data):
                 findings += [{"host": host, "role": role, **one} for one in _differences(data, result)]
     told = [{"host": host, "role": role, "what": what} for (host, role), what in troubles.items()]
-    return Seen(findings, facts, told, ended)
+    return Seen(findings, facts, told, ended, through)
 
 
 def is_telling(event: Mapping[str, Any]) -> bool:
@@ -84,7 +89,14 @@ def _action(data: Mapping[str, Any]) -> str:
 
 
 def _line(text: object) -> str:
-    return masked(" ".join(str(text).split())[:400])
+    return masked(plain(str(text))[:400])
+
+
+def plain(text: str) -> str:
+    """A text of a host on one line, with what a terminal would obey, or no file could hold, made visible."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in " ".join(text.split())
+    )
 
 
 def _one(object_: str, what: str, is_: object, should: object) -> Finding:
@@ -139,7 +151,7 @@ def _lines(text: str, other: str) -> str:
     known = set(other.splitlines())
     own = [line.strip() for line in text.splitlines() if line not in known and line.strip()]
     more = [f"and {len(own) - SHOWN} lines more"] if len(own) > SHOWN else []
-    shown = [masked(line)[:WIDTH] for line in own[:SHOWN]] + more
+    shown = [masked(_WORDED.sub(_mark_second, line))[:WIDTH] for line in own[:SHOWN]] + more
     return " | ".join(shown) if shown else f"{fingerprint(text)}, nothing added"
 
 
@@ -303,10 +315,12 @@ _WATCHED = {
 
 
 def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Finding]:
-    for key in sorted({*marks, *baseline}) if baseline else ():
+    keys = {*marks, *baseline} if baseline else set()
+    unasked = {key.partition(" ")[2] for key in keys if key.startswith("unasked ")}
+    for key in sorted(keys):
         is_, should = marks.get(key), baseline.get(key)
         kind, _, name = key.partition(" ")
-        if is_ != should and _counts(kind, name, is_, should):
+        if kind not in unasked and is_ != should and _counts(kind, name, is_, should):
             what = {"file": "owner"}.get(kind, kind)
             shown = name if kind in ("file", "unit", "timer") else key
             yield {**_one(shown, what, is_ or GONE, should or GONE), "role": "host"}
@@ -315,6 +329,8 @@ def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Fi
 def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
     """Whether a mark that differs is a drift."""
     how = _WATCHED.get(kind)
+    if kind in ("unit", "timer") and _OF_THE_ROLES.match(name):
+        return False
     if how == "package":
         return should is not None and (is_ is None or _older(is_, should))
     if how == "new":
@@ -330,18 +346,27 @@ def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
 _NOBODYS = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
 """Folders of FOLDERS in `drift_host` into which no role writes."""
 
-_PART = re.compile(r"[0-9]+|[A-Za-z]+|~")
+_OF_THE_ROLES = re.compile(r"selfheal(?!-drift)")
+"""Units of which a role says whether they are to run. None of `site.yml` speaks of the controller's own."""
+
+_PART = re.compile(r"([^0-9]*)([0-9]*)")
 
 
 def _older(one: str, other: str) -> bool:
-    """Whether a Debian version is older than another: epoch, then numbers and words in turn; ~ sorts before all."""
+    """Whether a Debian version is older than another, as deb-version(7) has it: the epoch, the upstream version, then
+    the revision; in both, what is no number and numbers in turn, where ~ sorts before all, and letters before the rest.
+    """
 
-    def key(version: str) -> list[tuple[int, int, str]]:
+    def order(text: str) -> list[int]:
+        return [*(-1 if sign == "~" else ord(sign) if sign.isalpha() else ord(sign) + 256 for sign in text), 0]
+
+    def parts(text: str) -> list[tuple[list[int], int]]:
+        return [(order(words), int(number or 0)) for words, number in _PART.findall(text)]
+
+    def key(version: str) -> tuple[int, list[tuple[list[int], int]], list[tuple[list[int], int]]]:
         epoch, colon, rest = version.partition(":")
-        parts = [(2, int(epoch), "")] if colon else [(2, 0, "")]
-        for part in _PART.findall(rest if colon else version):
-            parts.append((0, 0, "~") if part == "~" else (2, int(part), "") if part.isdigit() else (1, 0, part))
-        return [*parts, (1, 0, "")]
+        upstream, dash, revision = (rest if colon else version).rpartition("-")
+        return int(epoch) if colon else 0, parts(upstream if dash else revision), parts(revision if dash else "0")
 
     return key(one) < key(other)
 
@@ -381,6 +406,10 @@ def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) 
         one["severity"] = severity(one)
         one["changed_at"] = file.get("changed", 0.0)
         one["changed_by"] = logged_in(host.get("logins", []), one["changed_at"])
+        # A file that is not there may have gone when its folder changed last.
+        gone_at = host.get("folders", {}).get(posixpath.dirname(path), 0.0) if one["is"] == GONE else 0.0
+        one["untouched_since"] = 0.0 if one["role"] == "host" else one["changed_at"] or gone_at
+        one.update({key: plain(one[key]) for key in ("object", "is", "should")})
     return sorted(settled, key=lambda one: (one["host"], SEVERITIES.index(one["severity"]), one["role"], one["object"]))
 
 
@@ -428,13 +457,22 @@ def severity(one: Mapping[str, Any]) -> str:
 
 _KEYED = re.compile(r"(?i)((?:password|passwd|secret|token|api_?key|private|credential)[\w-]*[\"']?\s*[:=]\s*)(\S.*)")
 _LONG = re.compile(r"(?<![\w/.-])(?=[\w+=.-]*[0-9])(?=[\w+=.-]*[A-Za-z])[A-Za-z0-9+=_.-]{20,}(?![\w/])")
+_IN_URL = re.compile(r"(://[^\s/:@]*:)([^\s/@]+)(?=@)")
+# In lines of a configuration alone: a message says that a password is missing.
+_WORDED = re.compile(r"(?i)(\b(?:password|passwd|secret|token|bearer|auth)\s+)(\S+)")
 
 
 def masked(text: str) -> str:
-    """A text without what may be a secret in it: what is named like one, and long words of letters and digits."""
+    """A text without what may be a secret in it: what is named like one, a URL's password, and long words of letters
+    and digits.
+    """
+    text = _IN_URL.sub(_mark_second, _KEYED.sub(_mark_second, text))
+    return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else _mark(found[0]), text)
 
-    def mark(value: str) -> str:
-        return f"<{fingerprint(value)}>"
 
-    text = _KEYED.sub(lambda found: found[1] + mark(found[2]), text)
-    return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else mark(found[0]), text)
+def _mark(value: str) -> str:
+    return f"<{fingerprint(value)}>"
+
+
+def _mark_second(found: re.Match[str]) -> str:
+    return found[1] + _mark(found[2])

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a host says of itself for a drift check: containers beside their release, and marks of what no role speaks of.
 
-One mark is one thing that is compared with how it was when the host was accepted: `package haproxy` → its version.
+One mark is one thing that is compared with how it was when the host was accepted: `package haproxy` → its version. A
+mark `unasked package` says that nothing is known of all marks that begin with this word.
 Nothing here holds a secret: values of an env are fingerprints, and of files there are mode and owner.
 """
 
@@ -16,6 +17,7 @@ import os
 import pwd
 import re
 import stat
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -68,6 +70,7 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
 
     :arg source: where the controller has the project, handed back for it.
     """
+    now = time.time()
     problems: list[str] = []
     good = release.last_good(app.directory)
     documents: list[dict[str, Any]] = []
@@ -98,6 +101,8 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
         "project": sorted(_project(app, documents)),
         "marks": marks,
         "files": dict(_files(app)),
+        "folders": dict(_folders(app)),
+        "now": now,
         "logins": _logins(problems),
         "incident": str((found["incident"] or {}).get("id", "")),
         "busy": is_locked(app.lock),
@@ -196,18 +201,21 @@ _OURS = (".env", ".env.example", engine.USER_FILE, engine.HARDENED_FILE)
 # --- marks ---
 
 
-def _ask(problems: list[str], *argv: str, quiet: bool = False) -> str:
-    """What a command prints; "" when it cannot be asked. One that is not installed has nothing to say."""
+def _ask(problems: list[str], *argv: str, quiet: bool = False) -> list[str] | None:
+    """The lines that a command prints; None when it cannot be asked. One that is not installed has nothing to say."""
     asked = engine.run(argv, SECONDS)
-    if asked.code and not quiet and asked.code != 127:
+    if asked.code == 127:
+        return []
+    if asked.code and not quiet:
         problems.append(f"{argv[0]} cannot be asked: {asked.reason}")
-    return "" if asked.code else asked.out
+    return None if asked.code else asked.out.splitlines()
 
 
 def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: list[str]) -> Iterator[tuple[str, str]]:
-    for line in _ask(
-        problems, "dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n"
-    ).splitlines():
+    installed = _ask(problems, "dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n")
+    if installed is None:
+        yield "unasked package", ""
+    for line in installed or ():
         status, name, version = (*line.split(), "", "", "")[:3]
         if status == "installed":
             yield f"package {name}", version
@@ -220,7 +228,10 @@ def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: lis
     for name in SYSCTL:
         with contextlib.suppress(OSError), open(f"/proc/sys/{name}", encoding="ascii") as stream:
             yield f"sysctl {name.replace('/', '.')}", " ".join(stream.read().split())
-    for line in _ask(problems, "sshd", "-T", quiet=True).splitlines():
+    options = _ask(problems, "sshd", "-T", quiet=True)
+    if options is None:
+        yield "unasked sshd", ""
+    for line in options or ():
         name, _, value = line.partition(" ")
         yield f"sshd {name}", value
     for one in documents:
@@ -228,10 +239,13 @@ def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: lis
         if labels.get("com.docker.compose.project") not in apps:
             yield f"container {one['Name'].lstrip('/')}", f"runs {one['Config'].get('Image', '')}"
     yield from _units(problems)
-    for port, who in _listening(problems):
-        yield f"listens {port}", who
+    yield from _listening(problems, _balanced(apps))
     for chain in ("INPUT", "FORWARD", "DOCKER-USER"):
-        for line in _ask(problems, "iptables", "-S", chain, quiet=True).splitlines():
+        rules = _ask(problems, "iptables", "-w", "5", "-S", chain, quiet=True)
+        # The engine's own chain is only there where the engine is.
+        if rules is None and chain != "DOCKER-USER":
+            yield "unasked firewall", ""
+        for line in rules or ():
             # The engine writes those itself, with the addresses of the day.
             if chain != "FORWARD" or line.startswith("-P"):
                 yield f"firewall {line}", "set"
@@ -241,13 +255,16 @@ def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: lis
 
 def _units(problems: list[str]) -> Iterator[tuple[str, str]]:
     listed = _ask(problems, "systemctl", "list-unit-files", "--no-legend", "--plain", "--type=service,timer,socket")
-    for line in listed.splitlines():
+    if listed is None:
+        yield "unasked unit", ""
+    for line in listed or ():
         name, now = (*line.split(), "", "")[:2]
         if now in ("enabled", "masked", "disabled") and "@" not in name:
             yield f"unit {name}", now
-    for line in _ask(
-        problems, "systemctl", "list-units", "--no-legend", "--plain", "--type=timer", "--state=active"
-    ).splitlines():
+    active = _ask(problems, "systemctl", "list-units", "--no-legend", "--plain", "--type=timer", "--state=active")
+    if active is None:
+        yield "unasked timer", ""
+    for line in active or ():
         yield f"timer {line.split()[0]}", "active"
 
 
@@ -258,14 +275,32 @@ def _content(path: str) -> str:
         return "unreadable"
 
 
-def _listening(problems: list[str]) -> Iterator[tuple[str, str]]:
-    """Who listens for others than this host: (port, program). What containers publish, their own settings say."""
-    for line in _ask(problems, "ss", "-Hltnp").splitlines():
+_BIND = re.compile(r"^\s*bind\s+\S*:(\d+)(?:\s|$)", re.MULTILINE)
+
+
+def _balanced(apps: set[str]) -> set[str]:
+    """The ports that the roles' own files for HAProxy open; who changes such a file, the roles tell."""
+    found: set[str] = set()
+    for name in (*sorted(apps), "_status-page"):
+        with contextlib.suppress(NoFile, OSError):
+            text = read_small(f"/etc/haproxy/selfheal/{name}.cfg") or b""
+            found.update(_BIND.findall(text.decode("utf-8", "replace")))
+    return found
+
+
+def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, str]]:
+    """Who listens for others than this host, by port. What containers publish, their own settings say."""
+    listed = _ask(problems, "ss", "-Hltnp")
+    if listed is None:
+        yield "unasked listens", ""
+    for line in listed or ():
         words = line.split()
         address, _, port = words[3].rpartition(":")
-        who = re.search(r'"([^"]+)"', line)
-        if not address.startswith(("127.", "[::1]")) and (who is None or who[1] != "docker-proxy"):
-            yield port, who[1] if who else "unknown"
+        named = re.search(r'"([^"]+)"', line)
+        who = named[1] if named else "unknown"
+        meant = who == "docker-proxy" or (who == "haproxy" and port in balanced)
+        if not address.startswith(("127.", "[::1]")) and not meant:
+            yield f"listens {port}", who
 
 
 def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -277,6 +312,15 @@ def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:
                 path = os.path.join(folder, name)
                 with contextlib.suppress(OSError):
                     yield path, _about(os.lstat(path))
+
+
+def _folders(app: App) -> Iterator[tuple[str, float]]:
+    """The same folders, and when a file came or went there last."""
+    for top in (*FOLDERS, app.directory, "/etc/cron.d"):
+        for folder, folders, _ in os.walk(top):
+            folders[:] = [one for one in folders if one not in ("releases", "__pycache__")]
+            with contextlib.suppress(OSError):
+                yield folder, os.lstat(folder).st_ctime
 
 
 def _about(status: os.stat_result) -> dict[str, Any]:
@@ -298,7 +342,7 @@ def _logins(problems: list[str]) -> list[dict[str, Any]]:
     listed = _ask(problems, *argv, "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session", quiet=True)
     found: list[dict[str, Any]] = []
     by_pid: dict[str, dict[str, Any]] = {}
-    for line in listed.splitlines():
+    for line in listed or ():
         try:
             entry = json.loads(line)
             message, at = str(entry["MESSAGE"]), int(entry["__REALTIME_TIMESTAMP"]) / 1e6

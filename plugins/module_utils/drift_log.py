@@ -3,7 +3,8 @@
 """Who changed what, and when: an append-only log of JSON lines, each of which holds the hash of the one before.
 
 A line that was changed, taken out or put in breaks the chain from there on. What a chain alone cannot tell is a cut at
-its end, so the hash of its head stands in every report.
+its end, so the hash of its head stands in every report, and who appends says which one the last report told: when it is
+not in the log any more, the log says so from then on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 FIRST = "0" * 64
+CUT = "log was cut"
+"""The event of an entry that stands where others were taken away."""
 
 
 class Verdict(NamedTuple):
@@ -48,9 +51,12 @@ def read(path: str) -> list[dict[str, Any]]:
     return found
 
 
-def verify(path: str) -> Verdict:
-    """Follow the chain from its beginning."""
-    head, number = FIRST, 0
+def verify(path: str, reported: str = "") -> Verdict:
+    """Follow the chain from its beginning. `reported` is the head that the last report told; "" when none did.
+
+    The log may go on after it: a check that was killed had written, and told nobody yet.
+    """
+    head, number, met = FIRST, 0, not reported
     for line in _lines(path):
         try:
             entry = json.loads(line)
@@ -65,15 +71,18 @@ def verify(path: str) -> Verdict:
             )
         if _hash(entry) != told:
             return Verdict(number, head, f"line {number + 1} is not what was written")
+        if entry.get("event") == CUT:
+            return Verdict(number, head, f"line {number + 1} says that others that stood there were taken away")
         head, number = str(told), number + 1
-    return Verdict(number, head, "")
+        met = met or head == reported
+    return Verdict(number, head, "" if met else "those that came after them are gone")
 
 
-def append(path: str, entries: list[dict[str, Any]]) -> str:
+def append(path: str, entries: list[dict[str, Any]], reported: str = "") -> str:
     """Add entries to the log, on the disk when this returns; the hash of its head. Whoever calls holds the lock.
 
     What a write that was killed has left at the end, a line without its end, is cut off first: it was never told to
-    anybody. Raises OSError.
+    anybody. When the head that the last report told, `reported`, is not there, an entry says so first. Raises OSError.
     """
     head = FIRST
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -89,6 +98,9 @@ def append(path: str, entries: list[dict[str, Any]]) -> str:
         stream.seek(len(kept))
         stream.truncate()
         text = b""
+        if entries and reported and f'"{reported}"'.encode() not in kept:
+            what = f"the last report told of an entry that is gone, with the hash {reported}"
+            entries = [{**entries[0], "event": CUT, "host": "", "what": what}, *entries]
         for one in entries:
             entry = {**one, "before": head}
             head = _hash(entry)

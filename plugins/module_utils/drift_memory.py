@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from .files import atomic_write
@@ -26,9 +26,12 @@ class StateError(Exception):
 def empty() -> dict[str, Any]:
     """The state of a controller that has not checked yet.
 
-    {findings: {id: {first_seen, last_seen, there, corrected: [epoch s]}}, baseline: {host: {mark: value}}, history: [of
-    the checks, oldest first], running: {begun, pid} while a check goes on, head: of the event log, checked: {host:
-    {app, time}} of every host that was to be compared, 0 for never}
+    {findings: {id: {first_seen, last_seen, there, as_meant_at, corrected: [epoch s, of each try]}}, baseline: {host:
+    {mark: value}}, history: [of the checks, oldest first], running: {begun, pid} while a check goes on, head: of the
+    event log, checked: {host: {app, time, as_meant_at, release}} of every host that was to be compared, 0 for never}
+
+    `as_meant_at` is the host's own time: when what has no finding was as the playbooks said. `release` is the last one
+    whose files and env were.
     """
     return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
 
@@ -58,15 +61,61 @@ def save(folder: str, state: Mapping[str, Any]) -> None:
     atomic_write(os.path.join(folder, FILE), (json.dumps(state, sort_keys=True) + "\n").encode())
 
 
-def compared(state: dict[str, Any], hosts: Iterable[str], apps: Mapping[str, str], now: float) -> None:
-    """Note which hosts were compared; of the others, when they were last."""
+def compared(
+    state: dict[str, Any],
+    hosts: Sequence[str],
+    facts: Mapping[str, Mapping[str, Any]],
+    now: float,
+    all_: bool,
+    differing: Collection[str],
+) -> None:
+    """Note which hosts were compared; of the others, when they were last.
+
+    :arg facts: of the hosts that were compared, what they say of themselves.
+    :arg differing: the hosts whose app is not as it is meant.
+    :arg all_: whether there are no other hosts: what the inventory does not name any more is forgotten.
+    """
+    known = state["checked"]
+    state["checked"] = {} if all_ else dict(known)
     for host in hosts:
-        before = state["checked"].get(host, {"app": "", "time": 0.0})
-        state["checked"][host] = {"app": apps[host], "time": now} if host in apps else before
+        said, before = facts.get(host), known.get(host, {"app": "", "time": 0.0, "as_meant_at": 0.0, "release": ""})
+        if said is None:
+            state["checked"][host] = before
+            continue
+        release = before.get("release", "") if host in differing else ""
+        state["checked"][host] = {
+            "app": str(said["app"]),
+            "time": now,
+            "as_meant_at": said["now"],
+            "release": release or said["release"].get("id", ""),
+        }
+
+
+def released(state: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """By host, the release that runs there and is another one than when its app was as meant last."""
+    found = {}
+    for host, said in facts.items():
+        before, now = state["checked"].get(host, {}).get("release", ""), said["release"].get("id", "")
+        if before and now and before != now:
+            found[host] = now
+    return found
+
+
+def tell_pending(state: Mapping[str, Any], findings: Iterable[dict[str, Any]]) -> None:
+    """Write into each finding whether it is `pending`: the playbooks say another thing than at the check before, when
+    the host was as they said, and its file has not been touched since. Nobody has changed anything by hand.
+
+    Both times are the host's, so that its clock need not be right. What no file shows is taken for a drift.
+    """
+    for one in findings:
+        before = state["findings"].get(one["id"])
+        known = before if before and before["there"] else state["checked"].get(one["host"], {})
+        one["as_meant_at"] = known.get("as_meant_at", 0.0)
+        one["pending"] = 0.0 < one["untouched_since"] < one["as_meant_at"]
 
 
 def corrected(state: Mapping[str, Any], now: float) -> dict[str, int]:
-    """How often each finding, by id, has been corrected lately."""
+    """How often each finding, by id, was to be corrected lately, with or without success."""
     return {id_: sum(now - at < LATELY for at in one["corrected"]) for id_, one in state["findings"].items()}
 
 
@@ -87,6 +136,7 @@ def remember(state: dict[str, Any], findings: Iterable[dict[str, Any]], hosts: I
             "first_seen": since,
             "last_seen": now,
             "there": True,
+            "as_meant_at": one["as_meant_at"],
             "corrected": given,
         }
         one["first_seen"], one["returns"] = since, len(given)

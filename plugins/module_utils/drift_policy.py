@@ -21,7 +21,10 @@ ROLES = (
     "load_balancer",
     "alerting",
     "watcher",
+    "backup",
     "monitoring",
+    "slo",
+    "status_page",
     "compose_app",
     "app_env",
 )
@@ -66,7 +69,9 @@ def _entry(where: str, given: Any) -> dict[str, str]:
             if key not in entry:
                 raise PolicyError(f"{where}.{key}: is missing, and nothing is ignored without. Fix: {key}: {example}")
         try:
-            datetime.date.fromisoformat(entry["until"])
+            # Newer Pythons read other ways to write a date, too, and the controller's may be newer than the host's.
+            if datetime.date.fromisoformat(entry["until"]).isoformat() != entry["until"]:
+                raise ValueError(entry["until"])
         except ValueError:
             raise PolicyError(f"{where}.until: {entry['until']!r} is no date. Fix: write 2027-01-31") from None
     elif "until" in entry:
@@ -81,7 +86,8 @@ def read_windows(given: Sequence[Any]) -> list[Window]:
         parts = re.fullmatch(r"(?:([A-Za-z,]+) +)?(\d\d):(\d\d)-(\d\d):(\d\d)", str(text).strip())
         days = tuple(parts[1].split(",")) if parts and parts[1] else DAYS
         times = [int(parts[part]) for part in (2, 3, 4, 5)] if parts else []
-        if not parts or set(days) - set(DAYS) or max(times[0], times[2]) > 23 or max(times[1], times[3]) > 59:
+        known = bool(parts) and not set(days) - set(DAYS)
+        if not known or max(times[0], times[2]) > 23 or max(times[1], times[3]) > 59 or times[:2] == times[2:]:
             raise PolicyError(
                 f'drift_windows[{number}]: {text!r} is no window. Fix: write "Sat,Sun 02:00-05:00" or "02:00-05:00"'
             )
@@ -103,61 +109,86 @@ def is_open(windows: Iterable[Window], weekday: int, minute: int) -> bool:
     return not known or any(within(one) for one in known)
 
 
+def held(host: Mapping[str, Any], whole: bool, in_window: bool) -> str:
+    """Why nothing may be corrected on a host now; "" when it may.
+
+    :arg host: what it says of itself.
+    :arg whole: whether all of it was compared.
+    :arg in_window: whether its windows are open.
+    """
+    if not whole:
+        return "not all of the host could be compared"
+    if host["incident"]:
+        return f"incident {host['incident']} is open"
+    if host["busy"]:
+        return "a deploy or a recovery goes on"
+    return "" if in_window else "outside the windows of drift_windows"
+
+
 def decide(
     findings: Iterable[dict[str, Any]],
     policies: Mapping[str, Sequence[Mapping[str, str]]],
-    facts: Mapping[str, Mapping[str, Any]],
+    holds: Mapping[str, str],
     corrected: Mapping[str, int],
     today: datetime.date,
-    in_window: Mapping[str, bool],
+    released: Mapping[str, str],
 ) -> None:
-    """Write `decision` and `because` into each finding: ignored, report, correct, waits or escalate.
+    """Write `decision` and `because` into each finding: ignored, pending, report, correct, waits or escalate.
 
-    The first entry of a host's policy that fits counts; without one a drift is reported.
+    The first entry of a host's policy that fits counts; without one a drift is reported. What is pending was not
+    changed by hand, and is not for a correction: a change of the inventory is rolled out by whoever made it.
 
-    :arg corrected: how often each finding, by id, has been corrected lately.
-    :arg in_window: by host, whether corrections may be made now.
+    :arg holds: by host, why nothing may be corrected there now, as `held` says.
+    :arg corrected: how often each finding, by id, was to be corrected lately.
+    :arg released: by host, the release that runs there since somebody else has deployed, or rolled back. What is meant
+        here may be what was before, a secret that was changed since among it.
     """
     known = list(findings)
     for one in known:
         entry = next((entry for entry in policies.get(one["host"], ()) if _fits(entry, one, today)), None)
-        one["decision"], one["because"] = _decision(
-            one, entry, facts.get(one["host"], {}), corrected.get(one["id"], 0), in_window.get(one["host"], True)
-        )
+        one["decision"], one["because"] = _decision(one, entry, holds.get(one["host"], ""), corrected.get(one["id"], 0))
+        release = released.get(one["host"]) if of_the_app(one) else None
+        if release and one["decision"] in ("report", "correct"):
+            one["decision"] = "report"
+            one["because"] = (
+                f"a deploy or a rollback from elsewhere has brought release {release}: is the inventory here older?"
+            )
     for one in known:
         if one["decision"] == "correct":
             # A role is run as a whole.
             spared = next((other for other in known if _undone_along(one, other)), None)
             if spared is not None:
                 one["decision"] = "report"
-                one["because"] = f"{one['role']} would also undo {spared['object']}, which is not to be corrected"
+                one["because"] = f"{one['role']} would also change {spared['object']}, which is not to be corrected"
 
 
-def _decision(
-    one: Mapping[str, Any], entry: Mapping[str, str] | None, host: Mapping[str, Any], often: int, in_window: bool
-) -> tuple[str, str]:
+def of_the_app(one: Mapping[str, Any]) -> bool:
+    """Whether a finding is about what a deploy brings."""
+    return one["role"] in ("app_env", "compose_app") and one["what"] not in BY_HAND
+
+
+def _decision(one: Mapping[str, Any], entry: Mapping[str, str] | None, hold: str, often: int) -> tuple[str, str]:
     """What is to be done about one finding by itself, and why."""
+    if entry is not None and entry["do"] == "ignore":
+        return "ignored", f"until {entry['until']}: {entry['because']}"
+    if one["pending"]:
+        return (
+            "pending",
+            "nobody has changed it: the playbooks say another thing than at the check before. Run site.yml",
+        )
     if entry is None or entry["do"] == "report":
         return "report", entry["because"] if entry else ""
-    if entry["do"] == "ignore":
-        return "ignored", f"until {entry['until']}: {entry['because']}"
     if one["role"] not in ROLES or one["what"] in BY_HAND:
         return "report", "no role corrects this: it is for a person"
     if often >= OFTEN:
-        return "escalate", f"corrected {often} times, and there again: find out who changes it"
-    if host.get("incident"):
-        return "waits", f"incident {host['incident']} is open"
-    if host.get("busy"):
-        return "waits", "a deploy or a recovery goes on"
-    if not in_window:
-        return "waits", "outside the windows of drift_windows"
-    return "correct", entry["because"]
+        return "escalate", f"corrected {often} times, and there again: find out who changes it, or why it does not last"
+    return ("waits", hold) if hold else ("correct", entry["because"])
 
 
 def _undone_along(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether correcting one finding would undo another that is to stay. A deploy takes the env with it."""
     roles = (one["role"], "app_env") if one["role"] == "compose_app" else (one["role"],)
-    stays = other["decision"] in ("ignored", "report", "escalate") and other["what"] not in BY_HAND
+    stays = other["decision"] in ("ignored", "pending", "report", "escalate") and other["what"] not in BY_HAND
     return bool(stays and other["host"] == one["host"] and other["role"] in roles)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,8 +38,10 @@ def headline(report: Mapping[str, Any]) -> str:
     drifts = (
         f"{len(report['findings'])} drift{'s' * (len(report['findings']) != 1)} ({found})" if counts else "no drift"
     )
-    troubles = f", {len(report['troubles'])} could not be compared" if report["troubles"] else ""
-    return f"{hosts} checked in {report['seconds']:.1f} s: {drifts}{troubles}"
+    troubles = f"{len(report['troubles'])} could not be compared" if report["troubles"] else ""
+    # Of what was not compared nobody knows that there is none.
+    told = [drifts, troubles] if counts or not troubles else ["it could not tell", troubles]
+    return f"{hosts} checked in {report['seconds']:.1f} s: {', '.join(one for one in told if one)}"
 
 
 def _counts(findings: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -89,7 +92,8 @@ def as_json(report: Mapping[str, Any]) -> str:
 
 
 def _cell(text: object) -> str:
-    return " ".join(str(text).split()).replace("|", "\\|")
+    """What a host calls its files is text, and neither a cell, nor HTML, nor a link."""
+    return re.sub(r"[\\|<`\[]", r"\\\g<0>", " ".join(str(text).split()))
 
 
 def markdown(report: Mapping[str, Any]) -> str:

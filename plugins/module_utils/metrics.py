@@ -48,9 +48,9 @@ def render_drift(report: Mapping[str, Any]) -> str:
 
     What is ignored on purpose is not counted, nor what was corrected. `target` is the host that was compared: `host`
     is, in Prometheus, the one that tells. The time of a host that could not be compared does not go on, for
-    DriftNotChecked to tell.
+    DriftNotChecked to tell; where none is known yet, because no check has come so far, it tells of all of them.
     """
-    known = report["checked"]
+    known = report["checked"] or {"every host": {"app": "", "time": 0}}
     checked = [
         f"{{{_labels({'app': one['app'], 'target': host})}}} {_number(one['time'])}"
         for host, one in sorted(known.items())

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", default=CONFIG, help=f"how to check ({CONFIG})")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
-        "run", help="check now, as the timer does; exit code 0 no drift, 2 drift, else it could not tell"
+        "run", help="what the service does; systemctl start it. Exit code 0 no drift, 2 drift, else it could not tell"
     )
     log = commands.add_parser("log", help="who changed what, and when")
     log.add_argument("--host", default="", help="of this host alone")
@@ -58,6 +58,12 @@ def _how(given: argparse.Namespace) -> drift_control.How:
         with open(given.config, encoding="utf-8") as stream:
             found: dict[str, Any] = json.load(stream)
         credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        if not credentials and "%d" in json.dumps(found):
+            # As another user it would leave files behind that the service cannot write.
+            raise drift_control.DriftError(
+                "the vault's password and the ssh key come to the service alone. Check with systemctl start "
+                "selfheal-drift; journalctl -u selfheal-drift shows the table"
+            )
         return drift_control.How(
             options=[str(word).replace("%d", credentials) for word in found["options"]],
             hosts=[],
@@ -65,6 +71,7 @@ def _how(given: argparse.Namespace) -> drift_control.How:
             reports=os.path.join(given.folder, "reports"),
             playbooks=str(found["playbooks"]),
             metrics=str(found["metrics"]),
+            tell=not os.path.isdir(found["textfiles"]),
             correct=bool(found["correct"]),
             by=pwd.getpwuid(os.getuid()).pw_name,
             seconds=int(found["seconds"]),
@@ -85,23 +92,21 @@ def _log(given: argparse.Namespace) -> int:
         if given.host in ("", one.get("host")) and given.event in ("", one.get("event"))
     ]
     for one in entries[-given.lines :]:
-        told = f"{one['time'][:19]}  {one['by']:12}  {one['event']:13}  {one['host']:20}  {one['what']}"
+        time, by, event, host, what = (str(one.get(key, "?")) for key in ("time", "by", "event", "host", "what"))
+        told = f"{time[:19]}  {by:12}  {event:13}  {host:20}  {what}"
         print(json.dumps(one, ensure_ascii=False) if given.json else told)
     return 0
 
 
 def _verify(given: argparse.Namespace) -> int:
-    found = drift_log.verify(os.path.join(given.folder, drift_control.LOG))
-    if found.problem:
-        print(f"{found.lines} entries are what was written; then {found.problem}", file=sys.stderr)
-        return BROKEN
     try:
         reported = drift_memory.load(given.folder)["head"]
     except drift_memory.StateError as error:
         print(error, file=sys.stderr)
         return BROKEN
-    if reported and reported != found.head:
-        print(f"{found.lines} entries are what was written, and others that came after them are gone", file=sys.stderr)
+    found = drift_log.verify(os.path.join(given.folder, drift_control.LOG), reported)
+    if found.problem:
+        print(f"{found.lines} entries are what was written; then: {found.problem}", file=sys.stderr)
         return BROKEN
     print(f"{found.lines} entries, all as they were written; head {found.head}")
     return 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import glob
+import json
 import os
 import shlex
 import sys
@@ -46,8 +47,9 @@ class How(NamedTuple):
     """How to check. `options`: what ansible-playbook is told, `-i` and the like; `folder`: where state, log and
     artifacts are kept; `reports`: where reports are written; `playbooks`: the collection's; `metrics`: a folder or "".
 
-    `correct`: whether what the policy wants corrected is; `accept`: whether the hosts are accepted as they are; `by`:
-    who asked; `say` is told each step; `seconds` is what one run may take.
+    `tell`: whether the hosts get their metrics themselves, because nobody reads them here; `correct`: whether what the
+    policy wants corrected is; `accept`: whether the hosts are accepted as they are; `by`: who asked; `say` is told each
+    step; `seconds` is what one run may take.
     """
 
     options: Sequence[str]
@@ -56,6 +58,7 @@ class How(NamedTuple):
     reports: str
     playbooks: str
     metrics: str = ""
+    tell: bool = False
     correct: bool = False
     accept: bool = False
     by: str = ""
@@ -107,33 +110,30 @@ def _check(how: How) -> dict[str, Any]:
 
     seen, hosts = _compare(how)
     findings = _findings(seen, state)
-    policies, windows = _policies(seen)
-    local = time.localtime(begun)
+    # `drift_facts` has judged the policies on the hosts.
+    policies = {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()}
+    compared = [host for host in hosts if _is_whole(seen, host)]
+    drift_memory.tell_pending(state, findings)
     drift_policy.decide(
         findings,
         policies,
-        seen.facts,
+        {host: _held(seen, host) for host in seen.facts},
         drift_memory.corrected(state, begun),
         datetime.date.fromtimestamp(begun),
-        {
-            host: drift_policy.is_open(windows[host], local.tm_wday, local.tm_hour * 60 + local.tm_min)
-            for host in windows
-        },
+        drift_memory.released(state, seen.facts),
     )
-    compared = [host for host in hosts if not any(one["host"] in (host, "") for one in seen.troubles)]
-    apps = {host: str(seen.facts[host]["app"]) for host in compared if host in seen.facts}
-    drift_memory.compared(state, hosts, apps, begun)
+    told = {host: seen.facts[host] for host in compared if host in seen.facts}
+    differing = {one["host"] for one in findings if one["decision"] != "ignored" and drift_policy.of_the_app(one)}
+    all_ = bool(hosts) and seen.ended and not how.hosts
+    drift_memory.compared(state, hosts, told, begun, all_, differing)
     gone = drift_memory.remember(state, findings, compared, begun)
-    notes = _notes(seen, broken)
-    marks = {host: facts["marks"] for host, facts in seen.facts.items()}
+    marks = {host: facts["marks"] for host, facts in seen.facts.items() if not facts["problems"]}
     accepted = drift_memory.accept(state, marks, how.accept)
-    notes += [f"accepted as it is now: {host}; the next check compares with that" for host in accepted]
-    entries = _found(findings, gone, accepted, state, how)
-    corrections: list[dict[str, Any]] = []
-    if how.correct:
-        drift_memory.save(how.folder, state)
-        corrections, made = _correct(how, findings, state)
-        entries += made
+    notes = [f"accepted as it is now: {host}; the next check compares with that" for host in accepted]
+    if broken:
+        notes.append(f"the check that began {incident.iso(broken['begun'])} was killed before it could tell anything")
+    _log(how, state, _found(findings, gone, accepted, state, how))
+    corrections = _correct(how, findings, state) if how.correct else []
     report: dict[str, Any] = {
         "id": f"{incident.stamp(begun)}-drift",
         "time": begun,
@@ -149,20 +149,20 @@ def _check(how: How) -> dict[str, Any]:
         "notes": notes,
         "exit": drift_report.exit_code(findings, seen.troubles),
     }
-    entries.append(_entry(how, begun, "checked", "", drift_report.headline(report)))
-    report["head"] = state["head"] = drift_log.append(os.path.join(how.folder, LOG), entries)
     state["running"] = {}
     state["history"] = [*state["history"], drift_report.entry(report)][-drift_memory.HISTORY :]
-    drift_memory.save(how.folder, state)
+    _log(how, state, [_entry(how, begun, "checked", "", drift_report.headline(report))])
+    report["head"] = state["head"]
+    if how.tell and compared:
+        report["notes"] += _tell(how, report)
     _write(how, report, state)
     return report
 
 
-def _notes(seen: drift.Seen, broken: dict[str, Any]) -> list[str]:
-    notes = [f"{host}: {problem}" for host, facts in sorted(seen.facts.items()) for problem in facts["problems"]]
-    if broken:
-        notes.append(f"the check that began {incident.iso(broken['begun'])} was killed before it could tell anything")
-    return notes
+def _log(how: How, state: dict[str, Any], entries: list[dict[str, Any]]) -> None:
+    """Write down what has happened, and what is remembered, before anything else happens: a kill must not undo it."""
+    state["head"] = drift_log.append(os.path.join(how.folder, LOG), entries, state["head"])
+    drift_memory.save(how.folder, state)
 
 
 def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
@@ -174,10 +174,26 @@ def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
         (os.path.join(how.reports, PAGE), drift_report.page(report, state["history"])),
     ):
         files.atomic_write(name, text.encode(), mode=0o640)
+    for old in sorted(glob.glob(os.path.join(how.reports, "*-drift.json")))[: -drift_memory.HISTORY]:
+        for name in (old, f"{old.removesuffix('.json')}.md"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
     report["path"] = f"{path}.md"
     if how.metrics and os.path.isdir(how.metrics):
         text = metrics.render_drift(report)
         files.atomic_write(os.path.join(how.metrics, "selfheal-drift.prom"), text.encode(), mode=0o644)
+
+
+def _tell(how: How, report: Mapping[str, Any]) -> list[str]:
+    """Give each host that was compared its part of the metrics; in words, which of them did not get it."""
+    for host in report["compared"]:
+        text = metrics.render_drift({**report, "checked": {host: report["checked"][host]}, "compared": [host]})
+        files.atomic_write(os.path.join(how.metrics, f"{host}.prom"), text.encode())
+    words = ["--limit", ",".join(report["compared"]), "--extra-vars", json.dumps({"drift_metrics": how.metrics})]
+    ran = _run(how, "drift_tell.yml", words)
+    seen = drift.gather(ran.events)
+    told = [f"{one['host']}: its monitoring was not told: {one['what']}" for one in seen.troubles]
+    return told if seen.ended else [*told, f"the hosts' monitoring was not told: the run broke off ({ran.status})"]
 
 
 # --- comparing ---
@@ -190,6 +206,11 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
     ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff"])
     seen = drift.gather(ran.events)
     troubles = list(seen.troubles)
+    troubles += [
+        {"host": host, "role": "", "what": drift.plain(problem)}
+        for host, facts in sorted(seen.facts.items())
+        for problem in facts["problems"]
+    ]
     findings = list(seen.findings)
     left_out: set[str] = set()
     for _ in range(ROUNDS):
@@ -204,14 +225,15 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
         troubles += [one for one in again.troubles if one not in troubles]
     named = sorted({*wanted, *seen.facts, *(one["host"] for one in troubles if one["host"])})
     if not seen.ended:
-        why = drift.masked(" ".join(ran.printed[-3:]))[:400] or "it says nothing"
+        why = drift.masked(drift.plain(" ".join(ran.printed[-3:])))[:400] or "it says nothing"
         troubles.append({"host": "", "role": "", "what": f"the run broke off ({ran.status}): {why}"})
     told = {one["host"] for one in troubles}
-    troubles += [
-        {"host": host, "role": "", "what": "was not compared: nothing came back from it"}
-        for host in named
-        if host not in seen.facts and host not in told and seen.ended
-    ]
+    for host in named if seen.ended else ():
+        if host not in told and host not in seen.facts:
+            troubles.append({"host": host, "role": "", "what": "was not compared: nothing came back from it"})
+        elif host not in told and host not in seen.through:
+            what = "was compared in part only: the run ended for it when another host failed"
+            troubles.append({"host": host, "role": "", "what": what})
     if not named and seen.ended:
         troubles.append({"host": "", "role": "", "what": "there is no host in the group `backends` of this inventory"})
     return seen._replace(findings=findings, troubles=troubles), named
@@ -235,12 +257,17 @@ def _project(facts: Any) -> list[str] | None:
     return found
 
 
-def _policies(seen: drift.Seen) -> tuple[dict[str, Any], dict[str, Any]]:
-    """By host, what its inventory says; `drift_facts` has judged it on the host."""
-    return (
-        {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()},
-        {host: drift_policy.read_windows(facts["windows"]) for host, facts in seen.facts.items()},
-    )
+def _is_whole(seen: drift.Seen, host: str) -> bool:
+    """Whether all of a host was compared."""
+    return not any(one["host"] in (host, "") for one in seen.troubles)
+
+
+def _held(seen: drift.Seen, host: str) -> str:
+    """Why nothing may be corrected on a host just now; "" when it may."""
+    facts, now = seen.facts[host], time.localtime()
+    windows = drift_policy.read_windows(facts["windows"])
+    is_open = drift_policy.is_open(windows, now.tm_wday, now.tm_hour * 60 + now.tm_min)
+    return drift_policy.held(facts, _is_whole(seen, host), is_open)
 
 
 def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
@@ -303,10 +330,9 @@ def _private_umask() -> Iterator[None]:
 # --- correcting ---
 
 
-def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> list[dict[str, Any]]:
     """Run the roles that drifted, one host at a time, and look again; the first failure ends it."""
     done: list[dict[str, Any]] = []
-    entries: list[Any] = []
     stopped = ""
     for host, roles in drift_policy.plan(findings).items():
         mine = [one for one in findings if one["host"] == host and one["decision"] == "correct"]
@@ -315,36 +341,63 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
                 one["decision"], one["because"] = "waits", f"the correction of {stopped} failed"
             continue
         how.say(f"{host}: correcting {', '.join(roles)}")
-        problem = ""
+        held = problem = ""
+        begun = False
         for tags in drift_policy.runs(roles):
+            held = _held_by_now(how, host)
+            if held:
+                break
+            if not begun:
+                begun = True
+                for one in mine:
+                    state["findings"][one["id"]]["corrected"].append(time.time())
+                drift_memory.save(how.folder, state)
             words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
             words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
             ran = _run(how, "site.yml", words)
             seen = drift.gather(ran.events)
-            entries += [
-                _entry(how, time.time(), "changed", host, f"{one['role']}: {one['object']} ({one['what']})")
-                for one in seen.findings
-            ]
+            changed = [f"{one['role']}: {drift.plain(one['object'])} ({one['what']})" for one in seen.findings]
+            _log(how, state, [_entry(how, time.time(), "changed", host, what) for what in changed])
             if seen.troubles or not seen.ended:
                 problem = "; ".join(one["what"] for one in seen.troubles) or f"the run broke off ({ran.status})"
                 break
+        if not begun:
+            for one in mine:
+                one["decision"], one["because"] = "waits", held
+            continue
         again, _ = _compare(how, [host])
         there = {one["id"] for one in _findings(again, state)}
+        if not problem and not _is_whole(again, host):
+            problem = "; ".join(f"could not be compared afterwards: {one['what']}" for one in again.troubles)
         for one in mine:
-            if host in again.facts and one["id"] not in there:
+            if not problem and one["id"] not in there:
                 one["decision"] = "corrected"
-                state["findings"][one["id"]]["corrected"].append(time.time())
                 state["findings"][one["id"]]["there"] = False
+            elif held:
+                one["decision"], one["because"] = "waits", held
             else:
                 one["decision"], one["because"] = "failed", problem or "it is still there after its role has run"
-        left = [one for one in mine if one["decision"] == "failed"]
-        what = (
-            f"{len(mine) - len(left)} of {len(mine)} corrected by {', '.join(roles)}{f': {problem}' if problem else ''}"
-        )
-        done.append({"host": host, "roles": roles, "ok": not left, "what": what})
-        entries.append(_entry(how, time.time(), "corrected" if not left else "not corrected", host, what))
-        stopped = host if left else ""
-    return done, entries
+        if {"app_env", "compose_app"} & {*roles} and _is_whole(again, host):
+            # A correction of the app is a deploy, and this one came from here.
+            state["checked"][host]["release"] = again.facts[host]["release"].get("id", "")
+        right = sum(one["decision"] == "corrected" for one in mine)
+        failed = any(one["decision"] == "failed" for one in mine)
+        why = f": {problem or held}" if problem or held else ""
+        what = f"{right} of {len(mine)} corrected by {', '.join(roles)}{why}"
+        done.append({"host": host, "roles": roles, "ok": not failed, "what": what})
+        _log(how, state, [_entry(how, time.time(), "not corrected" if failed else "corrected", host, what)])
+        stopped = host if failed else ""
+    return done
+
+
+def _held_by_now(how: How, host: str) -> str:
+    """The same as `_held`, asked again: an incident may have been opened, and a window closed, since the check."""
+    seen = drift.gather(_run(how, "drift_check.yml", ["--limit", host, "--check", "--tags", "drift_facts"]).events)
+    problems = [one["what"] for one in seen.troubles] + list(seen.facts.get(host, {}).get("problems", ()))
+    if problems or not seen.ended or host not in seen.facts:
+        why = f": {drift.plain(problems[0])}" if problems else ""
+        return f"it cannot be asked whether an incident is open{why}"
+    return _held(seen, host)
 
 
 def _entry(how: How, now: float, event: str, host: str, what: str) -> dict[str, Any]:
@@ -362,6 +415,6 @@ def _found(
             who = f", changed {incident.iso(one['changed_at'])[:19]}" if one["changed_at"] else ""
             who += f" while {', '.join(one['changed_by'])} was logged in" if one["changed_by"] else ""
             what = f"{one['role']}: {one['object']} ({one['what']}): {one['is']} instead of {one['should']}{who}"
-            entries.append(_entry(how, now, "found", one["host"], what))
-    entries += [_entry(how, now, "went away", "", one) for one in gone]
+            entries.append(_entry(how, now, "pending" if one["pending"] else "found", one["host"], what))
+    entries += [_entry(how, now, "went away", *one.split(": ", 1)) for one in gone]
     return entries + [_entry(how, now, "accepted", host, "the host as it is") for host in accepted]

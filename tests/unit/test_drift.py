@@ -145,6 +145,12 @@ def test_results(told: dict[str, Any], expected: list[tuple[str, str, str, str]]
     assert found(told) == expected
 
 
+def test_a_line_that_gives_a_password_in_words_is_masked() -> None:
+    before, after = "user team insecure-password hunter2\nstats auth admin:hunter2\nlog global\n", "log global\n"
+    change = event({"changed": True, "diff": [{"before": before, "after": after, "after_header": "/etc/x"}]})
+    assert "hunter2" not in str(found(change))
+
+
 def test_what_could_not_be_compared_is_told() -> None:
     seen = drift.gather(
         [
@@ -181,12 +187,38 @@ MARKS: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
     ("nothing accepted yet", {"group docker": "mallory"}, {}, []),
     ("a member more", {"group docker": "mallory"}, {"group docker": "no member"}, ["group docker"]),
     ("an upgrade", {"package x": "1:2.10-1"}, {"package x": "1:2.9-3"}, []),
+    ("another upstream version with a smaller revision", {"package x": "1.0.1-1"}, {"package x": "1.0-9"}, []),
+    ("a revision that went back", {"package x": "1.0-1+b1"}, {"package x": "1.0-2"}, ["package x"]),
     ("a downgrade", {"package x": "2.9~rc1"}, {"package x": "2.9"}, ["package x"]),
     ("an older epoch", {"package x": "9"}, {"package x": "1:1"}, ["package x"]),
     ("a new package", {"package x": "1", "package y": "1"}, {"package y": "1"}, []),
     ("a package that is gone", {"package y": "1"}, {"package x": "1", "package y": "1"}, ["package x"]),
     ("somebody listens", {"listens 99": "nc", "listens 22": "sshd"}, {"listens 22": "sshd"}, ["listens 99"]),
     ("nobody listens any more", {"listens 22": "sshd"}, {"listens 22": "sshd", "listens 80": "haproxy"}, []),
+    (
+        "what could not be asked this time",
+        {"unasked package": "", "group docker": "no member"},
+        {"package x": "1", "group docker": "no member"},
+        [],
+    ),
+    (
+        "what could not be asked when it was accepted",
+        {"sshd port": "22", "group docker": "no member"},
+        {"unasked sshd": "", "group docker": "no member"},
+        [],
+    ),
+    (
+        "a role's timer, of which the role speaks",
+        {"unit x": "enabled"},
+        {"unit x": "enabled", "timer selfheal@a.timer": "active"},
+        [],
+    ),
+    (
+        "the controller's own timer",
+        {"unit x": "enabled"},
+        {"unit x": "enabled", "timer selfheal-drift.timer": "active"},
+        ["selfheal-drift.timer"],
+    ),
     ("a rule more", {"firewall -A INPUT -j DROP": "set", "unit x": "enabled"}, {"unit x": "enabled"}, []),
     (
         "a file that a role brought",
@@ -251,6 +283,8 @@ def test_who_was_logged_in() -> None:
         ('DB_PASSWORD: "hunter22"', False),
         (f"apikey {KEY}", False),
         ("stats auth admin:s3cr3t-s3cr3t-s3cr3t-1", False),
+        ("REDIS_URL=redis://:hunter2@127.0.0.1:6379/0", False),
+        ("the vault's password is another one", True),
     ],
 )
 def test_what_may_be_a_secret_is_masked(text: str, kept: bool) -> None:

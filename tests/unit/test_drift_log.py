@@ -58,6 +58,26 @@ def test_a_change_is_seen(tmp_path: Path, forge: Callable[[list[str]], list[str]
     assert found.lines == whole
 
 
+def test_a_cut_at_the_end_is_seen_now_and_after_the_next_check(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    reported = drift_log.verify(str(path)).head
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    assert drift_log.verify(str(path), reported).problem
+    for number in range(2):
+        reported = drift_log.append(str(path), [{"event": "checked", "what": f"later, {number}"}], reported)
+    found = drift_log.verify(str(path), reported)
+    assert (found.lines, "were taken away" in found.problem) == (2, True)
+
+
+def test_a_check_that_was_killed_before_it_told_the_head_has_cut_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    reported = drift_log.verify(str(path)).head
+    drift_log.append(str(path), [{"event": "found", "what": "and then it was killed"}], reported)
+    assert drift_log.verify(str(path), reported).problem == ""
+    drift_log.append(str(path), [{"event": "checked", "what": "the next"}], reported)
+    assert drift_log.verify(str(path), reported).problem == ""
+
+
 def test_a_write_that_was_killed_is_cut_off(tmp_path: Path) -> None:
     path = written(tmp_path)
     whole = path.read_bytes()

@@ -15,7 +15,8 @@ HOUR = 3600.0
 
 
 def finding(id_: str, host: str = "web1") -> dict[str, Any]:
-    return {"id": id_, "host": host, "role": "watcher", "object": "/etc/x", "what": "content"}
+    about = {"id": id_, "host": host, "role": "watcher", "object": "/etc/x", "what": "content"}
+    return {**about, "as_meant_at": 0.0}
 
 
 def test_first_seen_stays_until_it_goes_away() -> None:

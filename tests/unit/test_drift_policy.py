@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import drift_policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift_policy import PolicyError
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TODAY = datetime.date(2026, 6, 1)
 CORRECT = {"role": "*", "do": "correct"}
 
@@ -32,6 +35,11 @@ WRONG: list[tuple[str, Any, str]] = [
         {"role": "x", "do": "ignore", "until": "soon", "because": "y"},
         "drift_policy[0].until: 'soon' is no date",
     ),
+    (
+        "a date in another way",
+        {"role": "x", "do": "ignore", "until": "20270131", "because": "y"},
+        "drift_policy[0].until: '20270131' is no date",
+    ),
     ("an end of nothing", {"role": "x", "do": "correct", "until": "2027-01-01"}, "drift_policy[0].until: belongs to"),
 ]
 
@@ -44,7 +52,7 @@ def test_what_makes_no_sense_is_refused(entry: Any, message: str) -> None:
     assert "Fix: " in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["25:00-26:00", "2-5", "Sunday 02:00-03:00", "02:00", "02:60-03:00"])
+@pytest.mark.parametrize("text", ["25:00-26:00", "2-5", "Sunday 02:00-03:00", "02:00", "02:60-03:00", "02:00-02:00"])
 def test_a_window_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(PolicyError, match=r"drift_windows\[0\]: .* Fix: "):
         drift_policy.read_windows([text])
@@ -66,18 +74,20 @@ def test_windows(text: str, weekday: int, minute: int, expected: bool) -> None:
     assert drift_policy.is_open(drift_policy.read_windows([text]), weekday, minute) is expected
 
 
-def finding(**about: str) -> dict[str, Any]:
+def finding(**about: Any) -> dict[str, Any]:
     return {
         **{"id": "1", "host": "web1", "role": "watcher", "object": "/etc/x", "what": "content", "severity": "security"},
+        "pending": False,
         **about,
     }
 
 
 def decided(
-    one: dict[str, Any], *policy: Any, corrected: int = 0, window: bool = True, **facts: Any
+    one: dict[str, Any], *policy: Any, corrected: int = 0, whole: bool = True, window: bool = True, **facts: Any
 ) -> tuple[str, str]:
     entries = drift_policy.read_policy(policy)
-    drift_policy.decide([one], {"web1": entries}, {"web1": facts}, {"1": corrected}, TODAY, {"web1": window})
+    hold = drift_policy.held({"incident": "", "busy": False, **facts}, whole, window)
+    drift_policy.decide([one], {"web1": entries}, {"web1": hold}, {"1": corrected}, TODAY, {})
     return one["decision"], one["because"]
 
 
@@ -94,8 +104,10 @@ DECISIONS: list[tuple[str, dict[str, Any], list[Any], dict[str, Any], str, str]]
         "we look",
     ),
     ("by its severity", {}, [{"severity": "cosmetic", "do": "correct"}], {}, "report", ""),
+    ("what the inventory has changed", {"pending": True}, [CORRECT], {}, "pending", "Run site.yml"),
     ("during an incident", {}, [CORRECT], {"incident": "20260601T000000Z-crash"}, "waits", "crash is open"),
     ("during a deploy", {}, [CORRECT], {"busy": True}, "waits", "goes on"),
+    ("compared in part", {}, [CORRECT], {"whole": False}, "waits", "not all of the host"),
     ("outside the windows", {}, [CORRECT], {"window": False}, "waits", "windows"),
     ("the third time", {}, [CORRECT], {"corrected": 2}, "correct", ""),
     ("there again after three", {}, [CORRECT], {"corrected": 3}, "escalate", "find out who"),
@@ -130,7 +142,7 @@ def test_a_role_is_not_run_when_it_would_undo_what_is_to_stay() -> None:
         return [one["decision"] for one in found]
 
     assert decide(ignored, CORRECT) == ["ignored", "report", "report", "correct", "correct"]
-    assert "would also undo /etc/kept" in other["because"]
+    assert "would also change /etc/kept" in other["because"]
     assert decide({"role": "app_env", "do": "report"}, CORRECT) == ["correct", "correct", "report", "report", "report"]
 
 
@@ -139,6 +151,12 @@ def test_what_is_ignored_comes_back_when_its_time_is_over() -> None:
         return decided(finding(), {"object": "/etc/*", "do": "ignore", "until": day, "because": "agreed"})[0]
 
     assert [until("2026-06-01"), until("2026-05-31")] == ["ignored", "report"]
+
+
+def test_every_role_of_site_yml_can_correct() -> None:
+    plays = yaml.safe_load((REPOSITORY / "playbooks/site.yml").read_text(encoding="utf-8"))
+    roles = {one["role"].rpartition(".")[2] for play in plays for one in play.get("roles", ())}
+    assert set(drift_policy.ROLES) == roles
 
 
 def test_the_env_comes_last_and_one_host_after_the_other() -> None:

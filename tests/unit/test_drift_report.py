@@ -66,6 +66,12 @@ def test_the_table() -> None:
     assert shown[3] == "COULD NOT TELL  web2: cannot be reached"
 
 
+def test_what_could_not_be_compared_is_not_called_no_drift() -> None:
+    assert drift_report.headline(report()) == "1 host checked in 9.6 s: no drift"
+    told = drift_report.headline(report(troubles=[TROUBLE]))
+    assert told == "1 host checked in 9.6 s: it could not tell, 1 could not be compared"
+
+
 def test_the_page_is_whole_and_says_what_it_is_told() -> None:
     class Reader(html.parser.HTMLParser):
         def __init__(self) -> None:
@@ -81,7 +87,8 @@ def test_the_page_is_whole_and_says_what_it_is_told() -> None:
     assert "script" not in reader.tags
     assert "&lt;script&gt;" in text
     assert "<td>1<td>0<td>1<td>0" in text, "found, corrected, accepted, could not tell"
-    assert "a \\| b" in drift_report.markdown(report(finding()))
+    written = drift_report.markdown(report(finding(object="![x](http://192.0.2.1/x)")))
+    assert r"| !\[x](http://192.0.2.1/x) (content) | a \| b | \<script> |" in written
 
 
 def test_metrics() -> None:
@@ -93,3 +100,8 @@ def test_metrics() -> None:
     assert 'selfheal_drift_found{app="shop",target="web1",severity="security"} 1' in told
     assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 0' in told
     assert not [line for line in told if line.startswith("selfheal_drift_found") and "web2" in line]
+
+
+def test_a_controller_that_never_came_as_far_as_a_host_is_told_too() -> None:
+    told = metrics.render_drift(report(checked={}, compared=[])).splitlines()
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="every host"} 0' in told
