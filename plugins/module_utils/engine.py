@@ -644,7 +644,10 @@ def make_volume(name: str, labels: Mapping[str, str], timeout: float = 10.0) -> 
 
 def labelled_volumes(label: str, timeout: float = 10.0) -> list[str]:
     """Return the names of the volumes with a label."""
-    return run(["docker", "volume", "ls", "--quiet", "--filter", f"label={label}"], timeout).out.split()
+    listed = run(["docker", "volume", "ls", "--quiet", "--filter", f"label={label}"], timeout)
+    if listed.code:
+        raise EngineError(f"docker volume ls failed: {listed.reason}", listed.code)
+    return listed.out.split()
 
 
 def remove_volumes(names: Sequence[str], timeout: float = 120.0) -> None:

@@ -21,7 +21,20 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
-from . import backup, backup_run, deployment, engine, env_store, exchange, host, observe, release, restic, rollout
+from . import (
+    backup,
+    backup_run,
+    balancer,
+    deployment,
+    engine,
+    env_store,
+    exchange,
+    host,
+    observe,
+    release,
+    restic,
+    rollout,
+)
 from .app import App
 from .backup import BackupError, Set, What, read_databases
 from .backup_config import Backup
@@ -33,7 +46,7 @@ from .secret_rules import secrets_of
 
 Say = Callable[[str], None]
 
-EXPECTED = (*backup_run.EXPECTED, deployment.DeployError, env_store.EnvError)
+EXPECTED = (*backup_run.EXPECTED, deployment.DeployError, env_store.EnvError, balancer.BalancerError)
 LOCK_SECONDS = 120.0
 UP_SECONDS, STOP_SECONDS, ASK_SECONDS = 300.0, 60.0, 600.0
 # The file system keeps some room for itself.
@@ -51,6 +64,8 @@ class Scratch:
         self.directory = os.path.join(os.path.dirname(app.directory), f".{os.path.basename(app.directory)}.{name}")
         self.state = os.path.join(app.state, name)
         self.compose = os.path.join(self.state, "compose.json")
+        # Says that what was replaced is in no backup.
+        self.only_copy = os.path.join(self.state, "only-copy")
         self.label = f"christmas.selfheal.{name}={app.name}"
 
     def volume(self, key: str) -> str:
@@ -66,8 +81,7 @@ class Scratch:
 
     def stop(self) -> None:
         """Stop the databases, give them time to write what they have, and remove containers and network."""
-        found = engine.Project(self.project, "/").containers()
-        engine.Project(self.project, "/").remove([item["id"] for item in found], STOP_SECONDS, 60.0)
+        _remove_containers(engine.Project(self.project, "/"))
         filters = ["--filter", f"label=com.docker.compose.project={self.project}"]
         networks = engine.run(["docker", "network", "ls", "--quiet", *filters], 10.0).out.split()
         if networks:
@@ -196,8 +210,8 @@ def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock) 
     scratch.remove()
     chosen = source.chosen(what)
     _require_room(source, what, chosen)
-    os.makedirs(scratch.directory, mode=0o700, exist_ok=True)
     os.makedirs(scratch.state, mode=0o700, exist_ok=True)
+    os.makedirs(scratch.directory, mode=0o700, exist_ok=True)
     exchange.require(os.path.dirname(scratch.directory))
     repository, parts = config.repository, source.set.parts
     say("reading the app's own files")
@@ -401,6 +415,12 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
     scratch = Scratch(config, "restore")
     with backup_run.alone(config, "restore"):
         settle(config, say, clock)
+        if os.path.lexists(scratch.only_copy):
+            raise BackupError(
+                "what the last restore replaced could not be backed up, and this one would remove the only copy: "
+                f"{scratch.directory}, and the volumes of `docker volume ls --filter label={scratch.label}`. "
+                f"Fix: copy from there what you need, then: rm {scratch.only_copy}"
+            )
         restic.make_ready(config.repository, may_make=False)
         source = Source(config, to)
         changes = differences(config, source, what)
@@ -415,7 +435,7 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
                     f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}. The app was not touched"
                 )
             scratch.stop()
-            gap = _switch(source, scratch, what, folders, say, clock)
+            gap = _switch(source, scratch, what, folders, safety, say, clock)
         except BaseException:
             # What may have to be taken back is not removed.
             if not os.path.lexists(config.app.restoring):
@@ -442,38 +462,45 @@ def _safety(config: Backup, say: Say, clock: Clock) -> str:
         say("backing up what is going to be replaced")
         return str(backup_run.make(config, backup.SAFETY, say, clock)["set"])
     except backup_run.EXPECTED as error:
-        say(f"it cannot be backed up ({error}); it stays on this host, beside what takes its place")
+        say(f"it cannot be backed up ({error}); it stays beside what takes its place, until you remove it")
         return ""
 
 
-def _switch(source: Source, scratch: Scratch, what: What, folders: Mapping[str, str], say: Say, clock: Clock) -> float:
+def _switch(
+    source: Source, scratch: Scratch, what: What, folders: Mapping[str, str], safety: str, say: Say, clock: Clock
+) -> float:
     """Stop the app, let everything change places, and have it pass its gate; for how long it was stopped."""
     app = source.config.app
     with hold_lock(app.lock, LOCK_SECONDS, f"restore {app.name}", app.restoring):
-        moves = _moves(source, scratch, what, folders)
+        moves: list[dict[str, Any]] = []
         ran = bool(engine.Project(app.name, app.directory).containers())
-        text = json.dumps({"set": source.set.id, "what": str(what), "at": iso(clock.now()), "moves": moves, "ran": ran})
+        note = {"set": source.set.id, "what": str(what), "at": iso(clock.now()), "moves": moves, "ran": ran}
         # What lies beside has to be on the disk before anything relies on it.
         os.sync()
-        atomic_write(app.restoring, text.encode())
+        atomic_write(app.restoring, json.dumps(note).encode())
         stopped = clock.monotonic()
-        say("stopping the app")
-        _down(app)
         try:
+            say("stopping the app")
+            _down(app)
+            # Not before: until then the app may have replaced files of its own.
+            moves += _moves(source, scratch, what, folders)
+            atomic_write(app.restoring, json.dumps(note).encode())
+            if not safety:
+                atomic_write(scratch.only_copy, b"")
             exchange.do(moves)
             say("starting the app with what was restored")
             # Another env makes another release of the same files and images.
             last = release.last_good(app.directory)
             how = deployment.How(build=bool(last is None or last["contexts"]), say=say)
             deployment.serve_restored(app, how, last if what.kind != "env" else None, clock)
+            if what.kind in ("app", "env"):
+                env_store.remember(app.env, app.history, now=clock.now())
         except EXPECTED as error:
             say(f"taking it back: {str(error).splitlines()[0]}")
             _take_back(app, moves, ran, say, clock)
             raise BackupError(f"{error}\nWhat was there before is back in its place.") from error
         gap = clock.monotonic() - stopped
         os.unlink(app.restoring)
-        if what.kind in ("app", "env"):
-            env_store.remember(app.env, app.history, now=clock.now())
     return gap
 
 
@@ -501,8 +528,18 @@ def _moves(source: Source, scratch: Scratch, what: What, folders: Mapping[str, s
 
 def _down(app: App) -> None:
     """Stop and remove the app's containers, each after the time that it is given to end by itself."""
-    project = engine.Project(app.name, app.directory)
+    _remove_containers(engine.Project(app.name, app.directory))
+
+
+def _remove_containers(project: engine.Project) -> None:
+    """Stop and remove the containers of a project. Raises EngineError when one is still there.
+
+    It would write on into what it has open, wherever that lies after an exchange.
+    """
     project.remove([item["id"] for item in project.containers()], STOP_SECONDS, 60.0)
+    left = [str(item["name"]) for item in project.containers()]
+    if left:
+        raise engine.EngineError(f"containers cannot be removed: {', '.join(left)}. Try: docker rm --force, then again")
 
 
 def _take_back(app: App, moves: list[dict[str, Any]], ran: bool, say: Say, clock: Clock) -> None:
@@ -515,8 +552,8 @@ def _take_back(app: App, moves: list[dict[str, Any]], ran: bool, say: Say, clock
     if ran:
         try:
             deployment.serve_restored(app, deployment.How(say=say), last, clock)
-        except deployment.DeployError as error:
-            # It was ill before: that is what recovery is for.
+        except EXPECTED as error:
+            # It was ill before: that is what recovery is for, which waits until the restore is forgotten.
             say(f"what was there before does not pass its gate either: {str(error).splitlines()[0]}")
     rollout.finish(app)
     os.unlink(app.restoring)
@@ -528,9 +565,10 @@ def settle(config: Backup, say: Say, clock: Clock) -> bool:
     The caller holds the backup's lock. Whether there was a restore that changed places.
     """
     app = config.app
-    for name in ("restore", "verify"):
-        scratch = Scratch(config, name)
-        if os.path.lexists(scratch.compose):
+    proof, restoring = Scratch(config, "verify"), Scratch(config, "restore")
+    # What a restore has replaced stays in its folder.
+    for scratch, trace in ((proof, proof.state), (restoring, restoring.compose)):
+        if os.path.lexists(trace):
             say(f"something was killed: removing what it had beside ({scratch.project})")
             scratch.remove()
     try:
@@ -546,7 +584,7 @@ def settle(config: Backup, say: Say, clock: Clock) -> bool:
     with hold_lock(app.lock, LOCK_SECONDS, f"take back a restore of {app.name}"):
         say(f"a restore of {found.get('what')} was killed half-way: taking it back")
         _take_back(app, moves, ran, say, clock)
-        Scratch(config, "restore").remove()
+        restoring.remove()
     return True
 
 
@@ -554,6 +592,8 @@ def remove_kept(config: Backup, clock: Clock) -> bool:
     """Remove what the last restore replaced, when it is old enough; whether there was something to remove."""
     scratch = Scratch(config, "restore")
     if os.path.lexists(config.app.restoring) or not os.path.isdir(scratch.state):
+        return False
+    if os.path.lexists(scratch.only_copy):
         return False
     if clock.now() - os.stat(scratch.state).st_mtime < 86400.0 * config.kept_days:
         return False

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import backup, exchange, files, metrics, state
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    backup,
+    engine,
+    exchange,
+    files,
+    metrics,
+    restore,
+    state,
+)
 
 NOW = backup.Set("20261125T120000Z", "shop", "web1", "hand", "", {}).time
 DAY = 86400.0
@@ -287,6 +295,31 @@ def test_moves_that_were_killed_half_way_are_finished_or_taken_back(tmp_path: Pa
     exchange.undo(moves)
     exchange.undo(moves)
     assert (tree(here), tree(beside)) == before
+
+
+def test_what_was_written_anew_since_does_not_keep_the_old_one_away(tmp_path: Path) -> None:
+    here, beside = folders(tmp_path)
+    moves = exchange.plan_entries(str(here), str(beside))
+    exchange.do(moves)
+    for name in ("both", "only-new"):
+        files.atomic_write(str(here / name), b"of a gate that was not passed")
+    exchange.undo(moves)
+    assert tree(here) == {"both": "old", "sub/both": "old", "only-old": "old"}
+
+
+class Stubborn:
+    """A project with a container that cannot be removed."""
+
+    def containers(self) -> list[dict[str, Any]]:
+        return [{"id": "1", "name": "shop-database-1"}]
+
+    def remove(self, *_given: Any) -> None:
+        pass
+
+
+def test_nothing_changes_places_while_a_container_writes() -> None:
+    with pytest.raises(engine.EngineError, match=r"shop-database-1\. Try: docker rm --force"):
+        restore._remove_containers(Stubborn())  # type: ignore[arg-type]
 
 
 def test_a_file_system_that_can_do_it(tmp_path: Path) -> None:
