@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 from .files import fingerprint
 
 FORMAT = 1
+# A set may be dated so much later than now: two hosts' clocks.
+AHEAD_SECONDS = 3600.0
 SAFETY = "safety"
 APP, VOLUMES, MANIFEST, IMAGES = "app", "volumes", "manifest", "images"
 KINDS = ("postgres", "redis", "command")
@@ -270,11 +272,18 @@ def read_images(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def choose(sets: Sequence[Set], app: str, host: str, to: str) -> Set:
+def choose(sets: Sequence[Set], app: str, host: str, to: str, now: float) -> Set:
     """The set that `to` means: latest, an id, or the newest one before a time. Raises BackupError."""
     mine = [one for one in sets if one.app == app and one.host == host and one.complete]
     if to == "latest":
         found = [one for one in mine if one.why != SAFETY]
+        if found and found[-1].time > now + AHEAD_SECONDS:
+            past = [one.id for one in found if one.time <= now]
+            raise BackupError(
+                f"restore_to: backup {found[-1].id} is dated later than now, so a clock is wrong, or was when it was "
+                f"made, and nobody can tell which one is the latest. The newest before now: {(past or ['none'])[-1]}. "
+                "Fix: set this host's clock, or name the backup that you mean"
+            )
         if found:
             return found[-1]
     elif _is_stamp(to):
@@ -317,18 +326,22 @@ class Keep(NamedTuple):
     monthly: int = 6
 
 
-def to_forget(sets: Sequence[Set], app: str, host: str, keep: Keep, now: float) -> list[Set]:
+def to_forget(sets: Sequence[Set], app: str, host: str, keep: Keep, now: float, proved: str = "") -> list[Set]:
     """The sets that the policy does not keep, and those that were not finished.
 
     The newest complete one stays always, and so does what is younger than a day: it may have been made just in case.
-    What is dated later than now says that a clock was wrong: it stays until it is of the past.
+    What is dated later than now says that a clock was wrong: it stays until it is of the past, and takes no other's
+    place until then.
+
+    :arg proved: the one that was proved last: it stays until another is, since newer ones may be no good.
     """
     mine = [one for one in sets if (one.app, one.host) == (app, host)]
     complete = [one for one in mine if one.complete]
-    kept = {one.id for one in complete[-1:]} | {one.id for one in complete if now - one.time < 86400.0}
+    kept = {proved} | {one.id for one in complete if now - one.time < 86400.0}
     kept |= {one.id for one in complete if one.why == SAFETY and now - one.time < 86400.0 * keep.daily}
-    regular = [one for one in complete if one.why != SAFETY]
-    kept |= {one.id for one in regular[-1:]}
+    past = [one for one in complete if one.time <= now]
+    regular = [one for one in past if one.why != SAFETY]
+    kept |= {one.id for one in [*past[-1:], *regular[-1:]]}
     for form, count in (("%Y-%m-%d", keep.daily), ("%G-%V", keep.weekly), ("%Y-%m", keep.monthly)):
         newest: dict[str, str] = {}
         for one in regular:

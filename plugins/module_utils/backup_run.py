@@ -304,7 +304,8 @@ def tidy(config: Backup, mine: str, say: Say, clock: Clock) -> list[str]:
     """Forget what the policy does not keep, and what was not finished; their ids."""
     snapshots = restic.snapshots(config.repository)
     sets = backup.read_sets(snapshots)
-    gone = backup.to_forget(sets, config.app.name, config.host, config.keep, clock.now())
+    proved = str((state.read_backup(config.app.backup)["last_verified"] or {}).get("set", ""))
+    gone = backup.to_forget(sets, config.app.name, config.host, config.keep, clock.now(), proved)
     gone = [one for one in gone if one.id != mine]
     mark = next((one.images for one in sets if one.id == mine and one.host == config.host), "")
     doomed = [snapshot for one in gone for snapshot in one.parts.values()]

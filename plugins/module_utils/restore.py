@@ -119,11 +119,11 @@ class Scratch:
 class Source:
     """One backup of the repository, and its manifest."""
 
-    def __init__(self, config: Backup, to: str) -> None:
+    def __init__(self, config: Backup, to: str, now: float) -> None:
         restic.require()
         self.config = config
         snapshots = restic.snapshots(config.repository)
-        self.set: Set = backup.choose(backup.read_sets(snapshots), config.app.name, config.host, to)
+        self.set: Set = backup.choose(backup.read_sets(snapshots), config.app.name, config.host, to, now)
         text = restic.read_text(config.repository, self.set.parts[backup.MANIFEST], "manifest.json")
         try:
             self.manifest: dict[str, Any] = json.loads(text)
@@ -356,8 +356,10 @@ def _compare_sums(path: str, about: str) -> str:
     return "" if count else f"{about} lists no file"
 
 
-def verify(config: Backup, say: Say, clock: Clock, to: str = "latest") -> dict[str, Any]:
-    """Restore a backup beside the app, ask whether it is whole, and remove it: {set, seconds, checks, changed}.
+def verify(config: Backup, say: Say, clock: Clock) -> dict[str, Any]:
+    """Restore the newest backup beside the app, ask whether it is whole, remove it: {set, seconds, checks, changed}.
+
+    The newest that is not dated later than now: one that is says that a clock was wrong, not that it is the newest.
 
     :raises LockHeld: another backup, verification or restore of this app goes on.
     :raises BackupError, RepositoryError, EngineError, OSError: it is not whole, or that cannot be told.
@@ -369,7 +371,7 @@ def verify(config: Backup, say: Say, clock: Clock, to: str = "latest") -> dict[s
             restic.require()
             restic.make_ready(config.repository, may_make=False)
             restic.check(config.repository, config.check_percent)
-            source = Source(config, to)
+            source = Source(config, iso(clock.now()), clock.now())
             say(f"proving backup {source.set.id}")
             if source.manifest["images_mark"] and not source.images:
                 raise BackupError(f"backup {source.set.id} is not whole: its images are missing")
@@ -405,7 +407,7 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
     """
     begun = clock.monotonic()
     if check:
-        source = Source(config, to)
+        source = Source(config, to, clock.now())
         return {
             "set": source.set.id,
             "what": str(what),
@@ -422,7 +424,7 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
                 f"Fix: copy from there what you need, then: rm {scratch.only_copy}"
             )
         restic.make_ready(config.repository, may_make=False)
-        source = Source(config, to)
+        source = Source(config, to, clock.now())
         changes = differences(config, source, what)
         say(f"restoring {what} from backup {source.set.id}")
         safety = _safety(config, say, clock)

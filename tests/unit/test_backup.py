@@ -64,6 +64,17 @@ def test_what_stays(sets: list[backup.Set], ages: list[int]) -> None:
     assert kept(sets) == ages
 
 
+def test_what_was_dated_by_a_wrong_clock_pushes_none_out() -> None:
+    ahead, right = [made(-days) for days in range(900, 1200)], [made(days) for days in range(400)]
+    assert [age for age in kept(ahead + right) if age >= 0] == kept(right)
+
+
+def test_what_was_proved_last_stays_until_another_is() -> None:
+    sets = [made(days) for days in range(400, -1, -1)]
+    gone = backup.to_forget(sets, "shop", "web1", backup.Keep(1, 0, 0), NOW, proved=made(300).id)
+    assert [one for one in sets if one not in gone] == [made(300), made(0)]
+
+
 def test_what_is_anothers_stays() -> None:
     others = [
         made(999, host="web2"),
@@ -97,7 +108,7 @@ SETS = [made(9), made(2), made(1, "safety"), made(0.5, whole=False), made(3, app
     ],
 )
 def test_which_one_is_meant(to: str, age: int) -> None:
-    assert backup.choose(SETS, "shop", "web1", to) == made(age, "safety" if age == 1 else "schedule")
+    assert backup.choose(SETS, "shop", "web1", to, NOW) == made(age, "safety" if age == 1 else "schedule")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +122,14 @@ def test_which_one_is_meant(to: str, age: int) -> None:
 )  # fmt: skip
 def test_what_cannot_be_meant(to: str, says: str) -> None:
     with pytest.raises(backup.BackupError, match=says):
-        backup.choose(SETS, "shop", "web1", to)
+        backup.choose(SETS, "shop", "web1", to, NOW)
+
+
+def test_which_one_is_the_latest_cannot_be_told_by_a_wrong_clock() -> None:
+    with pytest.raises(backup.BackupError, match=r"later than now.*before now: 20261123T120000Z\. Fix: set this host"):
+        backup.choose([*SETS, made(-5)], "shop", "web1", "latest", NOW)
+    assert backup.choose([*SETS, made(-0.01)], "shop", "web1", "latest", NOW) == made(-0.01)
+    assert backup.choose([*SETS, made(-5)], "shop", "web1", made(-5).id, NOW) == made(-5)
 
 
 def test_of_a_part_that_was_made_twice_the_newer_one_counts() -> None:
