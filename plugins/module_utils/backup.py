@@ -40,7 +40,8 @@ class BackupError(Exception):
 class Database(NamedTuple):
     """One database of the app, and how its service dumps and loads it: commands within the container.
 
-    `secrets`: {variable of the commands' environment: variable of the app's env}.
+    `secrets`: {variable of the commands' environment: variable of the app's env}. `volume`: the one that its dump makes
+    anew, "" for the only one of the service.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Database(NamedTuple):
     load: list[str]
     secrets: dict[str, str]
     ask: list[str]
+    volume: str = ""
 
     @property
     def part(self) -> str:
@@ -114,11 +116,11 @@ def read_databases(given: Any) -> list[Database]:
             raise BackupError(f"{where} ({name}): `kind` is {kind!r}. Fix: write one of {', '.join(KINDS)}")
         if not service:
             raise BackupError(f"{where} ({name}): `service` is missing. Fix: name the service of the compose file")
-        known = {"name", "kind", "service", "user", "database", "password", "dump", "load"}
+        known = {"name", "kind", "service", "volume", "user", "database", "password", "dump", "load"}
         for key in row:
             if key not in known:
                 raise BackupError(f"{where} ({name}): `{key}` is no key of it. Fix: remove it")
-        found.append(_database(where, name, kind, service, row))
+        found.append(_database(where, name, kind, service, row)._replace(volume=str(row.get("volume") or "")))
     return found
 
 
@@ -152,7 +154,7 @@ def _database(where: str, name: str, kind: str, service: str, row: Mapping[str, 
 class Volume(NamedTuple):
     """A named volume of the app: its key in the compose file, its name in the engine, and what covers it.
 
-    `covered`: the service whose databases are dumped and that alone writes there, "" when the files are copied.
+    `covered`: the service whose dumps make it anew, "" when the files are copied.
     """
 
     key: str
@@ -173,20 +175,43 @@ def volumes(app: str, model: Mapping[str, Any], databases: Sequence[Database], l
         raise BackupError(
             f"backup_databases: the compose file has no service {service!r}: it has {', '.join(services)}"
         )
-    users: dict[str, set[str]] = {}
-    for service, spec in services.items():
+    covered = {}
+    for service in sorted(dumped):
+        named = {one.volume for one in databases if one.service == service and one.volume}
+        covered.update(dict.fromkeys(_covered(services, service, named, left_out), service))
+    return [
+        Volume(key, str((spec or {}).get("name") or f"{app}_{key}"), covered.get(key, ""))
+        for key, spec in sorted(known.items())
+        if key not in left_out
+    ]
+
+
+def _covered(services: Mapping[str, Any], service: str, named: set[str], left_out: Sequence[str]) -> set[str]:
+    """The volumes that the dumps of a service make anew. Raises BackupError when that cannot be told.
+
+    A dump that belongs to no volume could be loaded nowhere, and a volume that is taken for one would be lost.
+    """
+    writers: dict[str, set[str]] = {}
+    for name, spec in services.items():
         for mount in spec.get("volumes") or []:
-            if mount.get("type") == "volume" and mount.get("source"):
-                users.setdefault(str(mount["source"]), set()).add(service)
-    found = []
-    for key, spec in sorted(known.items()):
-        if key in left_out:
-            continue
-        name = str((spec or {}).get("name") or f"{app}_{key}")
-        mine = users.get(key, set())
-        covered = min(mine) if len(mine) == 1 and mine <= dumped else ""
-        found.append(Volume(key, name, covered))
-    return found
+            if mount.get("type") == "volume" and mount.get("source") and not mount.get("read_only"):
+                writers.setdefault(str(mount["source"]), set()).add(name)
+    mine = sorted(key for key, names in writers.items() if service in names and key not in left_out)
+    strange = sorted(named - set(mine))
+    if strange:
+        raise BackupError(
+            f"backup_databases: service {service} does not write to a volume {strange[0]!r} that is backed up; it "
+            f"writes to {', '.join(mine) or 'none'}"
+        )
+    alone = [key for key in mine if writers[key] == {service}]
+    if not named and len(alone) != 1:
+        has = f"several volumes of its own, {', '.join(alone)}" if alone else "no named volume of its own"
+        fix = "write `volume: NAME` into its row" if mine else "give it a named volume (a bind mount is none)"
+        raise BackupError(
+            f"backup_databases: service {service} has {has}, so its dump could not be restored: it cannot be told what "
+            f"the dump makes anew. Fix: {fix}; the other volumes are copied"
+        )
+    return named or set(alone)
 
 
 def strangers(model: Mapping[str, Any], directory: str) -> list[str]:

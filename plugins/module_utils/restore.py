@@ -299,8 +299,13 @@ def _clean(config: Backup, scratch: Scratch, text: str) -> str:
 # --- the proof -------------------------------------------------------------------------------------------------------
 
 
-def prove(source: Source, scratch: Scratch, folders: Mapping[str, str], clock: Clock) -> list[dict[str, Any]]:
-    """Ask what was restored: [{about, problem}]. The user's checks of what this restore does not hold are left out."""
+def prove(
+    source: Source, scratch: Scratch, folders: Mapping[str, str], clock: Clock, every: bool = False
+) -> list[dict[str, Any]]:
+    """Ask what was restored: [{about, problem}].
+
+    :arg every: that a check's database or volume is not in the backup is a problem; else that check is left out.
+    """
     config, found = source.config, []
     values = _values(config, scratch, clock)
     loaded = {one.name: one for one in source.dumps([one for one in source.volumes if one.key in folders])}
@@ -315,6 +320,8 @@ def prove(source: Source, scratch: Scratch, folders: Mapping[str, str], clock: C
             problem = backup.judge(check, asked.out) if asked.code == 0 else f"{backup.about(check)}: {asked.reason}"
         elif check.get("volume", "") in folders:
             problem = _ask_folder(check, folders[check["volume"]])
+        elif every:
+            problem = f"{backup.about(check)}: that is not in it"
         else:
             continue
         found.append({"about": backup.about(check), "problem": problem})
@@ -377,7 +384,7 @@ def verify(config: Backup, say: Say, clock: Clock) -> dict[str, Any]:
                 raise BackupError(f"backup {source.set.id} is not whole: its images are missing")
             try:
                 folders = stage(source, scratch, What("app"), say, clock)
-                checks = prove(source, scratch, folders, clock)
+                checks = prove(source, scratch, folders, clock, every=True)
             finally:
                 with contextlib.suppress(engine.EngineError, OSError):
                     scratch.remove()

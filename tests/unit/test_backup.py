@@ -22,7 +22,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
 
 NOW = backup.Set("20261125T120000Z", "shop", "web1", "hand", "", {}).time
 DAY = 86400.0
-DATABASES = backup.read_databases([{"name": "shop", "kind": "postgres", "service": "database"}])
+ROW = {"name": "shop", "kind": "postgres", "service": "database"}
+DATABASES = backup.read_databases([ROW])
 
 
 def made(days: float, why: str = "schedule", app: str = "shop", host: str = "web1", whole: bool = True) -> backup.Set:
@@ -179,8 +180,53 @@ def test_what_belongs_to_it() -> None:
     assert backup.strangers(MODEL, "/opt/shop") == ["/srv/elsewhere"]
     with pytest.raises(backup.BackupError, match="no volume 'nope'; it has cache, data, files"):
         backup.volumes("shop", MODEL, DATABASES, ["nope"])
+    assert backup.volumes("shop", MODEL, [DATABASES[0]._replace(volume="files")], []) == [
+        ("cache", "shop_cache", ""),
+        ("data", "shop_data", ""),
+        ("files", "shop_files", "database"),
+    ]
     with pytest.raises(backup.BackupError, match="no service 'gone'"):
         backup.volumes("shop", MODEL, [DATABASES[0]._replace(service="gone")], [])
+
+
+def mounts(*given: dict[str, Any], **others: list[dict[str, Any]]) -> dict[str, Any]:
+    """A model whose service `database` has these mounts, and other services theirs."""
+    services = {name: {"volumes": list(found)} for name, found in {"database": list(given), **others}.items()}
+    return {"services": services, "volumes": {"data": {}, "more": {}}}
+
+
+DATA, MORE = ({"type": "volume", "source": key} for key in ("data", "more"))
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "left_out", "says"),
+    [
+        (mounts(DATA, MORE), {}, [], "several volumes of its own, data, more.*Fix: write `volume: NAME`"),
+        (mounts({"type": "bind", "source": "/opt/shop/data"}), {}, [], r"no named volume.*Fix: give it a named volume"),
+        (mounts(DATA, backend=[DATA]), {}, [], "no named volume of its own.*Fix: write `volume: NAME`"),
+        (mounts(DATA), {}, ["data"], "no named volume of its own"),
+        (mounts(DATA, backend=[MORE]), {"volume": "more"}, [], "does not write to a volume 'more'.*writes to data"),
+    ],
+)
+def test_a_dump_that_could_be_loaded_nowhere_is_no_backup(
+    model: dict[str, Any], row: dict[str, str], left_out: list[str], says: str
+) -> None:
+    with pytest.raises(backup.BackupError, match=says):
+        backup.volumes("shop", model, backup.read_databases([{**ROW, **row}]), left_out)
+
+
+@pytest.mark.parametrize(
+    ("model", "row"),
+    [
+        (mounts(DATA, MORE), {"volume": "data"}),
+        (mounts(DATA, {**MORE, "read_only": True}), {}),
+        (mounts(DATA, exporter=[{**DATA, "read_only": True}]), {}),
+        (mounts(DATA, exporter=[DATA]), {"volume": "data"}),
+    ],
+)
+def test_what_a_dump_makes_anew(model: dict[str, Any], row: dict[str, str]) -> None:
+    found = backup.volumes("shop", model, backup.read_databases([{**ROW, **row}]), [])
+    assert [(one.key, one.covered) for one in found] == [("data", "database"), ("more", "")]
 
 
 def test_a_scratch_database_reaches_nobody_and_nothing_of_the_app() -> None:
@@ -206,9 +252,6 @@ def test_what_a_set_lacks() -> None:
         "part volumes is missing",
         "volume other has neither files nor a dump",
     ]
-
-
-ROW = {"name": "shop", "kind": "postgres", "service": "database"}
 
 
 @pytest.mark.parametrize(
