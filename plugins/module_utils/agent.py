@@ -342,9 +342,14 @@ def _backup(given: argparse.Namespace, root: str) -> int:
                 print(f"{one.id}  {one.why}")
         elif given.what == "settle":
             with backup_run.alone(config, "settle", SETTLE_SECONDS if given.wait else 0.0):
-                backup_run.end_pause(config, clock)
+                killed = backup_run.killed(os.environ.get("SERVICE_RESULT", ""))
+                paused = backup_run.end_pause(config)
+                if paused or killed:
+                    backup_run.trouble(config, clock, "backup", paused or killed)
                 restore.settle(config, _say, clock)
                 backup_run.remember(config, clock)
+                if paused:
+                    raise Refused(paused)
         else:
             backup_run.back_up(config, given.why, _say, clock)
             restore.remove_kept(config, clock)

@@ -142,6 +142,11 @@ class App:
         return os.path.join(self.state, "backup.json")
 
     @property
+    def writes_paused(self) -> str:
+        """Says that a backup has paused the app's writes, or was killed while they were."""
+        return os.path.join(self.state, "writes-paused")
+
+    @property
     def backup_lock(self) -> str:
         """The lock that backup, verification and restore share. A recovery need not wait for it."""
         return os.path.join(self.root, "run/selfheal", f"{self.name}.backup.lock")

@@ -10,18 +10,21 @@ manifest is no backup, and the next run removes it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, TypeVar, cast
 
 from . import backup, engine, metrics, observe, release, restic, state
 from .backup import BackupError, Set
 from .backup_config import Backup, Hook
-from .files import LockHeld, atomic_write, explain, fingerprint, hold_lock, is_locked, read_small
+from .files import LockHeld, NoFile, atomic_write, explain, fingerprint, hold_lock, is_locked, read_small
 from .incident import iso
 from .observe import Clock
+from .redact import redact
 from .restic import RepositoryError
+from .secret_rules import secrets_of
 
 Say = Callable[[str], None]
 
@@ -35,7 +38,7 @@ EXPECTED = (BackupError, RepositoryError, engine.EngineError, OSError)
 
 # Of the app's state: what a restore brings back, and what belongs to this moment and this host only.
 _STATE = ("env", "incidents")
-_NOT_KEPT = ("restore", "verify", "promotion", "rollout.json", "restore.json")
+_NOT_KEPT = ("restore", "verify", "promotion", "rollout.json", "restore.json", "writes-paused")
 
 
 # --- what is remembered ----------------------------------------------------------------------------------------------
@@ -86,7 +89,9 @@ def back_up(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     """
     try:
         with alone(config, "back up"):
-            end_pause(config, clock)
+            problem = end_pause(config)
+            if problem:
+                raise BackupError(problem)
             done = make(config, why, say, clock)
             forgotten = tidy(config, done["set"], say, clock)
     except LockHeld:
@@ -98,13 +103,56 @@ def back_up(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     return {**done, "forgotten": forgotten}
 
 
-def end_pause(config: Backup, clock: Clock) -> None:
-    """Run the hooks that end a pause of writes, when a backup that was killed has left it."""
-    if state.read_backup(config.app.backup)["paused"]:
-        _hooks(config, config.after)
-        remember(config, clock, paused=False)
+def end_pause(config: Backup) -> str:
+    """Have the app's writes go on, when a backup has paused them: every hook that does so, whatever becomes of another.
+
+    Returns what went wrong, "" when they go on.
+    """
+    if not os.path.lexists(config.app.writes_paused):
+        return ""
+    problems = []
+    for hook in config.after:
+        try:
+            _run_hook(config, hook)
+        except EXPECTED as error:
+            problems.append(str(error))
+    if problems:
+        return f"writes may still be paused: {'; '.join(problems)}"
+    os.unlink(config.app.writes_paused)
+    return ""
 
 
+def killed(result: str) -> str:
+    """What systemd's word for the end of a backup (SERVICE_RESULT) means, "" when it ended by itself."""
+    if result in ("", "success", "exit-code"):
+        return ""
+    return f"the backup was killed before it was done ({result}): journalctl -u selfheal-backup@*. Run it again"
+
+
+Work = TypeVar("Work", bound=Callable[..., Any])
+
+
+def redacted(work: Work) -> Work:
+    """Have what a function of a config says when it fails show no value of the app's env.
+
+    Compose, the engine and the user's own commands repeat what they were given.
+    """
+
+    @functools.wraps(work)
+    def inner(config: Backup, *given: Any, **named: Any) -> Any:
+        try:
+            return work(config, *given, **named)
+        except (BackupError, RepositoryError, engine.EngineError) as error:
+            values = observe.read_env(config.app, Clock().now())["values"]
+            text = redact(str(error), secrets_of(config.app.variables, values))
+            if text == str(error):
+                raise
+        raise BackupError(text)
+
+    return cast(Work, inner)
+
+
+@redacted
 def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     """Make a set; the caller holds the lock."""
     app, begun = config.app, clock.monotonic()
@@ -131,10 +179,11 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         there = [path for path in (app.directory, app.state) if os.path.isdir(path)]
         sizes[backup.APP] = restic.keep_files(config.repository, there, tags(backup.APP), config.host, out)
 
-    with _paused(config, say, clock):
+    with _paused(config, say):
         for database in config.databases:
             say(f"dumping database {database.name}")
-            command, extra = _in_service(config, database.service, database.dump, database.secrets, clock)
+            command = engine.within(_running(config, database.service)[0], database.dump, database.secrets)
+            extra = _secret_values(config, database.secrets, clock)
             sizes[database.part] = restic.keep_output(
                 config.repository, command, database.file, tags(database.part), config.host, extra
             )
@@ -163,7 +212,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         "state": app.state,
         "state_folders": [name for name in _STATE if os.path.isdir(os.path.join(app.state, name))],
         "release": last["id"] if last else "",
-        "env": _mark(app.env),
+        "env": env_mark(app.env),
         "images": images,
         "images_mark": mark,
         "platform": engine.platform(),
@@ -215,11 +264,15 @@ def _description(config: Backup) -> list[Any]:
     """What a deploy would change."""
     app = config.app
     last = release.last_good(app.directory)
-    return [release.files(app.directory), _mark(app.env), last["id"] if last else "", os.path.exists(app.rollout)]
+    return [release.files(app.directory), env_mark(app.env), last["id"] if last else "", os.path.exists(app.rollout)]
 
 
-def _mark(path: str) -> str:
-    content = read_small(path)
+def env_mark(path: str) -> str:
+    """The fingerprint of an env, "" when there is none; what is no file may be just what a restore is to mend."""
+    try:
+        content = read_small(path)
+    except NoFile:
+        return "unreadable"
     return fingerprint(content) if content is not None else ""
 
 
@@ -248,12 +301,10 @@ def _keep_images(config: Backup, last: Mapping[str, Any], say: Say) -> str:
     return mark
 
 
-def _in_service(
-    config: Backup, service: str, command: Sequence[str], secrets: Mapping[str, str], clock: Clock, stdin: bool = False
-) -> tuple[list[str], dict[str, str]]:
-    """A command in the running container of a service, and the secrets that its environment is to have."""
+def _running(config: Backup, service: str) -> list[str]:
+    """The ids of the running containers of a service; raises BackupError when there is none."""
     running = [
-        item
+        str(item["id"])
         for item in engine.Project(config.app.name, config.app.directory).containers()
         if item["service"] == service and item["state"] == "running"
     ]
@@ -261,10 +312,10 @@ def _in_service(
         raise BackupError(
             f"service {service} does not run, so its data cannot be read. Fix: playbooks/recover.yml first"
         )
-    return engine.within(running[0]["id"], command, secrets, stdin), secret_values(config, secrets, clock)
+    return running
 
 
-def secret_values(config: Backup, secrets: Mapping[str, str], clock: Clock) -> dict[str, str]:
+def _secret_values(config: Backup, secrets: Mapping[str, str], clock: Clock) -> dict[str, str]:
     """The values that commands need, {their variable: value}, from the app's env."""
     if not secrets:
         return {}
@@ -276,26 +327,32 @@ def secret_values(config: Backup, secrets: Mapping[str, str], clock: Clock) -> d
 
 
 @contextlib.contextmanager
-def _paused(config: Backup, say: Say, clock: Clock) -> Iterator[None]:
+def _paused(config: Backup, say: Say) -> Iterator[None]:
     """Have the app pause its writes, where it has a command for that, and go on after it."""
     if not config.before and not config.after:
         yield
         return
-    remember(config, clock, paused=True)
+    os.makedirs(config.app.state, mode=0o700, exist_ok=True)
+    # It stays as long as writes are paused: what was killed meanwhile is found by it.
+    atomic_write(config.app.writes_paused, b"")
+    problem = ""
     try:
         say("pausing writes")
-        _hooks(config, config.before)
+        for hook in config.before:
+            _run_hook(config, hook)
         yield
     finally:
-        _hooks(config, config.after)
-        remember(config, clock, paused=False)
-        say("writes go on")
+        problem = end_pause(config)
+        say(problem or "writes go on")
+    if problem:
+        raise BackupError(problem)
 
 
-def _hooks(config: Backup, hooks: Sequence[Hook]) -> None:
-    for hook in hooks:
-        command, _ = _in_service(config, hook.service, hook.command, {}, Clock())
-        ended = engine.run(command, HOOK_SECONDS)
+@redacted
+def _run_hook(config: Backup, hook: Hook) -> None:
+    """Run a hook in every instance of its service. Raises BackupError."""
+    for container in _running(config, hook.service):
+        ended = engine.run(engine.within(container, hook.command), HOOK_SECONDS)
         if ended.code:
             raise BackupError(f"the hook `{' '.join(hook.command)}` in {hook.service} failed: {ended.reason}")
 

@@ -56,7 +56,7 @@ def _inode(path: str) -> int:
 
 def is_done(move: Mapping[str, Any]) -> bool:
     """Whether a move was done: what was here lies beside. What has come here since may have been written anew."""
-    return _inode(move["beside"]) == move["here_is"] and _inode(move["here"]) != move["here_is"]
+    return bool(_inode(move["beside"]) == move["here_is"] and _inode(move["here"]) != move["here_is"])
 
 
 def do(moves: Sequence[Mapping[str, Any]]) -> None:

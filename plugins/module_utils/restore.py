@@ -38,7 +38,7 @@ from . import (
 from .app import App
 from .backup import BackupError, Set, What, read_databases
 from .backup_config import Backup
-from .files import atomic_write, explain, fingerprint, hold_lock, read_small
+from .files import atomic_write, explain, hold_lock
 from .incident import iso
 from .observe import Clock
 from .redact import redact
@@ -180,9 +180,8 @@ def differences(config: Backup, source: Source, what: What) -> list[str]:
         same = "the same" if here == manifest["release"] else f"here it is {here}"
         found.append(f"release {manifest['release'] or 'none'} ({same})")
     if what.kind in ("app", "env"):
-        content = read_small(app.env)
-        mark = fingerprint(content) if content is not None else "none"
-        same = "the same" if mark == manifest["env"] else f"here it is {mark}"
+        mark = backup_run.env_mark(app.env)
+        same = "the same" if mark == manifest["env"] else f"here it is {mark or 'none'}"
         found.append(f"env {manifest['env']} ({same})")
     chosen = source.chosen(what)
     for volume in chosen:
@@ -260,7 +259,10 @@ def _load_images(source: Source, say: Say) -> None:
 def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Database], say: Say, clock: Clock) -> None:
     """Start empty databases, as the backup's compose file has them, and load the dumps into them."""
     config = source.config
-    model = engine.Project(source.config.app.name, scratch.directory).config()
+    try:
+        model = engine.Project(config.app.name, scratch.directory).config()
+    except engine.EngineError as error:
+        raise BackupError(_clean(config, scratch, str(error))) from None
     services = {one.service for one in databases}
     for service in sorted(services):
         image = source.manifest["images"].get(service, "")
@@ -372,40 +374,47 @@ def verify(config: Backup, say: Say, clock: Clock) -> dict[str, Any]:
     :raises BackupError, RepositoryError, EngineError, OSError: it is not whole, or that cannot be told.
     """
     begun = clock.monotonic()
-    scratch = Scratch(config, "verify")
     with backup_run.alone(config, "verify a backup of"):
         try:
-            restic.require()
-            restic.make_ready(config.repository, may_make=False)
-            restic.check(config.repository, config.check_percent)
-            source = Source(config, iso(clock.now()), clock.now())
-            say(f"proving backup {source.set.id}")
-            if source.manifest["images_mark"] and not source.images:
-                raise BackupError(f"backup {source.set.id} is not whole: its images are missing")
-            try:
-                folders = stage(source, scratch, What("app"), say, clock)
-                checks = prove(source, scratch, folders, clock, every=True)
-            finally:
-                with contextlib.suppress(engine.EngineError, OSError):
-                    scratch.remove()
-            wrong = [one["problem"] for one in checks if one["problem"]]
-            if wrong:
-                raise BackupError(f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}")
+            identity, checks = _prove_newest(config, say, clock)
         except EXPECTED as error:
             text = explain(error) if isinstance(error, OSError) else str(error)
             backup_run.trouble(config, clock, "verify", text)
             raise
         seconds = round(clock.monotonic() - begun, 1)
-        done = {"set": source.set.id, "at": clock.now(), "seconds": seconds}
+        done = {"set": identity, "at": clock.now(), "seconds": seconds}
         backup_run.remember(config, clock, last_verified=done)
         backup_run.trouble(config, clock, "verify", "")
-    say(f"backup {source.set.id} is proved: {len(checks)} checks passed")
+    say(f"backup {identity} is proved: {len(checks)} checks passed")
     return {**done, "checks": checks, "changed": False}
+
+
+@backup_run.redacted
+def _prove_newest(config: Backup, say: Say, clock: Clock) -> tuple[str, list[dict[str, Any]]]:
+    """The id of the newest backup, and what was asked of it."""
+    restic.require()
+    restic.make_ready(config.repository, may_make=False)
+    restic.check(config.repository, config.check_percent)
+    source, scratch = Source(config, iso(clock.now()), clock.now()), Scratch(config, "verify")
+    say(f"proving backup {source.set.id}")
+    if source.manifest["images_mark"] and not source.images:
+        raise BackupError(f"backup {source.set.id} is not whole: its images are missing")
+    try:
+        folders = stage(source, scratch, What("app"), say, clock)
+        checks = prove(source, scratch, folders, clock, every=True)
+    finally:
+        with contextlib.suppress(engine.EngineError, OSError):
+            scratch.remove()
+    wrong = [one["problem"] for one in checks if one["problem"]]
+    if wrong:
+        raise BackupError(f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}")
+    return source.set.id, checks
 
 
 # --- the restore -----------------------------------------------------------------------------------------------------
 
 
+@backup_run.redacted
 def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: bool = False) -> dict[str, Any]:
     """Restore from a backup: {set, what, changed, differences, safety, checks, seconds, gap}.
 
@@ -568,6 +577,7 @@ def _take_back(app: App, moves: list[dict[str, Any]], ran: bool, say: Say, clock
     os.unlink(app.restoring)
 
 
+@backup_run.redacted
 def settle(config: Backup, say: Say, clock: Clock) -> bool:
     """Take back what was killed: a restore, whether it had begun to change places or not, and a proof.
 

@@ -183,9 +183,9 @@ def pause_left(orders: Mapping[str, Any], now: Mapping[str, Any]) -> float:
 
 def read_backup(path: str) -> dict[str, Any]:
     """What is remembered of an app's backups: {last_success, last_verified: {set, at, seconds, ...} or None, problems:
-    {what: {text, since}}, paused: whether the hooks that end a pause have to run}. A damaged file is begun anew.
+    {what: {text, since}}}. A damaged file is begun anew.
     """
-    found: dict[str, Any] = {"last_success": None, "last_verified": None, "problems": {}, "paused": False}
+    found: dict[str, Any] = {"last_success": None, "last_verified": None, "problems": {}}
     with contextlib.suppress(*_DAMAGE):
         told = _read(path)
         for key in ("last_success", "last_verified"):
@@ -196,7 +196,6 @@ def read_backup(path: str) -> dict[str, Any]:
             str(what): {"text": str(one["text"]), "since": float(one["since"])}
             for what, one in (told.get("problems") or {}).items()
         }
-        found["paused"] = bool(told.get("paused"))
     return found
 
 

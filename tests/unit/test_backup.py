@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    app,
     backup,
+    backup_config,
+    backup_run,
     engine,
     exchange,
     files,
@@ -321,6 +325,73 @@ def test_what_may_be_restored(text: str, good: int) -> None:
     else:
         with pytest.raises(backup.BackupError, match="Fix: write app, env"):
             backup.read_what(text)
+
+
+# --- a pause of writes, and what is told of a failure ----------------------------------------------------------------
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Any:
+    """Of a backup whose writes two services pause."""
+    variables = [{"name": "TOKEN", "kind": "token"}]
+    shop = app.App("shop", str(tmp_path), variables, root=str(tmp_path))
+    Path(shop.env).write_text("TOKEN=a-secret-that-nobody-sees\n", encoding="utf-8")
+    hooks = [backup_config.Hook(name, ["go-on"]) for name in ("backend", "worker")]
+    return SimpleNamespace(app=shop, before=[], after=hooks)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Where hooks were run; that of b1 fails, and says what it should not."""
+    found: list[str] = []
+    there = [{"id": name, "service": service, "state": "running"} for name, service in INSTANCES.items()]
+
+    def run(argv: list[str], *_given: Any) -> engine.Result:
+        found.append(argv[-2])
+        bad = argv[-2] == "b1"
+        return engine.Result(int(bad), "", "error: a-secret-that-nobody-sees is no flag" if bad else "")
+
+    monkeypatch.setattr(engine.Project, "containers", lambda _project: there)
+    monkeypatch.setattr(engine, "run", run)
+    return found
+
+
+INSTANCES = {"b1": "backend", "w1": "worker", "w2": "worker"}
+
+
+def test_writes_go_on_everywhere_whatever_fails(config: Any, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(backup.BackupError, match="the dump fails"), backup_run._paused(config, lambda _text: None):
+        assert Path(config.app.writes_paused).exists()
+        raise backup.BackupError("the dump fails")
+    assert ran == ["b1", "w1", "w2"]
+    problem = backup_run.end_pause(config)
+    assert problem.startswith("writes may still be paused: the hook `go-on` in backend failed: error: <TOKEN")
+    assert "nobody-sees" not in problem
+    monkeypatch.setattr(engine, "run", lambda *_given: engine.Result(0, "", ""))
+    assert backup_run.end_pause(config) == ""
+    ran.clear()
+    assert backup_run.end_pause(config) == ""
+    assert ran == []
+
+
+def test_what_compose_quotes_is_not_repeated(config: Any) -> None:
+    def work(_config: Any) -> None:
+        raise engine.EngineError("invalid port: a-secret-that-nobody-sees")
+
+    with pytest.raises(backup.BackupError, match="invalid port: <TOKEN sha256:"):
+        backup_run.redacted(work)(config)
+
+
+@pytest.mark.parametrize(
+    ("result", "told"), [("", 0), ("success", 0), ("exit-code", 0), ("signal", 1), ("timeout", 1), ("oom-kill", 1)]
+)
+def test_a_backup_that_was_killed_is_told(result: str, told: int) -> None:
+    assert bool(backup_run.killed(result)) == bool(told)
+
+
+def test_an_env_that_is_no_file_can_be_compared(tmp_path: Path) -> None:
+    assert backup_run.env_mark(str(tmp_path / ".env")) == ""
+    assert backup_run.env_mark(str(tmp_path)) == "unreadable"
 
 
 # --- what changes places ---------------------------------------------------------------------------------------------
