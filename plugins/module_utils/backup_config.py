@@ -84,6 +84,11 @@ def _checked(found: Any, root: str) -> Backup:
     name, url = str(found.get("app") or ""), str(found.get("repository") or "")
     if not url:
         raise Wrong("backup_repository is empty. Fix: write a path, sftp:user@host:/path, rest:https://host/ or s3:...")
+    if not re.match(r"/|[a-z0-9]+:", url):
+        raise Wrong(
+            f"backup_repository is {url!r}, which means another place wherever it is read from. Fix: write a path that "
+            "begins with /"
+        )
     if re.search(r"//[^/@]*:[^/@]*@", url):
         raise Wrong(
             "backup_repository holds a password, which would be seen in every list of processes. Fix: write the URL "
