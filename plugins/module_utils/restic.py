@@ -65,6 +65,8 @@ def environment(repository: Repository, extra: Mapping[str, str] | None = None) 
         "RESTIC_CACHE_DIR": repository.cache,
         # It has to leave the processors to the app.
         "GOMAXPROCS": "1",
+        # What it says of its progress is kept in memory until it ends, which may take hours: not 60 times a second.
+        "RESTIC_PROGRESS_FPS": "1",
         **(extra or {}),
     }
     if repository.secrets_file:
