@@ -422,6 +422,8 @@ def scratch_model(
 ) -> dict[str, Any]:
     """The services that hold databases, alone: no port, no network that leads anywhere, volumes of their own.
 
+    Each may take twice its memory: a Redis loads its dump beside a second one that serves it.
+
     :arg images: {service: image id}. :arg names: {volume's key: name of the volume that takes its place}.
     """
     made: dict[str, Any] = {}
@@ -430,6 +432,11 @@ def scratch_model(
         for key in ("ports", "expose", "networks", "depends_on", "container_name", "build", "profiles", "links"):
             spec.pop(key, None)
         spec.update(restart="no", image=images.get(name) or spec.get("image"))
+        spec.update({key: _twice(spec[key]) for key in ("mem_limit", "memswap_limit") if key in spec})
+        resources = (spec.get("deploy") or {}).get("resources") or {}
+        if "memory" in (resources.get("limits") or {}):
+            limits = {**resources["limits"], "memory": _twice(resources["limits"]["memory"])}
+            spec["deploy"] = {"resources": {**resources, "limits": limits}}
         spec["volumes"] = [
             mount
             for mount in spec.get("volumes") or []
@@ -442,6 +449,11 @@ def scratch_model(
         "volumes": {key: {"name": name, "external": True} for key, name in names.items()},
         **{key: model[key] for key in ("configs", "secrets") if model.get(key)},
     }
+
+
+def _twice(size: Any) -> Any:
+    """Twice a size as `docker compose config` writes it, in bytes; what is no number, or unlimited, stays."""
+    return str(2 * int(size)) if str(size).isdigit() else size
 
 
 # --- checks of a restored backup -------------------------------------------------------------------------------------

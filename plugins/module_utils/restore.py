@@ -226,7 +226,7 @@ def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock) 
             uid, gid, mode = row["owner"]
             os.chown(folder, uid, gid)
             os.chmod(folder, mode)
-    _load_images(source, say)
+    _load_images(source, scratch, say)
     databases = source.dumps(chosen)
     if databases:
         _load_databases(source, scratch, databases, say, clock)
@@ -247,13 +247,26 @@ def _require_room(source: Source, what: What, chosen: list[backup.Volume]) -> No
             )
 
 
-def _load_images(source: Source, say: Say) -> None:
-    wanted = set(source.manifest["images"].values())
-    if all(engine.has_image(image) for image in wanted):
+def _load_images(source: Source, scratch: Scratch, say: Say) -> None:
+    """Have the images of the backup's release on this host: from the backup, or from the registry that holds them.
+
+    They are pulled by their digests: their names may mean newer ones by now.
+    """
+    wanted = source.manifest["images"]
+    if all(engine.has_image(image) for image in wanted.values()):
         return
     if source.images:
         say("loading the images")
         restic.pour(source.config.repository, source.images, "images.tar", ["docker", "load", "--quiet"])
+    last = release.last_good(scratch.directory)
+    for service, image in sorted(wanted.items()):
+        pin = (last or {}).get("pins", {}).get((last or {}).get("names", {}).get(service, ""), "")
+        if engine.has_image(image) or not pin:
+            continue
+        say(f"pulling {pin}")
+        pulled = engine.Project(scratch.project, "/").pull({pin: pin})
+        if pulled.code:
+            raise BackupError(f"the image of service {service}, {pin}, cannot be pulled: {pulled.reason}")
 
 
 def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Database], say: Say, clock: Clock) -> None:
@@ -349,9 +362,10 @@ def _compare_sums(path: str, about: str) -> str:
     count = 0
     with open(path, encoding="utf-8", errors="surrogateescape") as stream:
         for line in stream:
-            wanted, _, name = line.rstrip("\n").partition("  ")
-            if not name:
-                continue
+            # With * before the name when it was read as binary.
+            wanted, name = line[:64], line.rstrip("\n")[66:]
+            if line[64:66] not in ("  ", " *") or not name:
+                return f"{about}: {line.strip()[:80]!r} is no line of sha256sum"
             try:
                 with open(os.path.join(os.path.dirname(path), name), "rb") as file:
                     made = hashlib.sha256()

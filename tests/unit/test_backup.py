@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    agent_config,
     app,
     backup,
     backup_config,
@@ -246,6 +249,15 @@ def test_a_scratch_database_reaches_nobody_and_nothing_of_the_app() -> None:
     assert scratch["volumes"] == {"data": {"name": "shop-verify_data", "external": True}}
 
 
+def test_a_scratch_database_may_take_twice_the_memory() -> None:
+    limits = {"limits": {"memory": "1024", "cpus": 1}, "reservations": {"memory": "512"}}
+    spec = {"mem_limit": "1024", "memswap_limit": -1, "deploy": {"replicas": 1, "resources": limits}}
+    made_ = backup.scratch_model({"services": {"cache": spec}}, ["cache"], {}, {})["services"]["cache"]
+    assert (made_["mem_limit"], made_["memswap_limit"]) == ("2048", -1)
+    assert made_["deploy"] == {"resources": {**limits, "limits": {"memory": "2048", "cpus": 1}}}
+    assert spec["mem_limit"] == limits["limits"]["memory"] == "1024"
+
+
 def test_what_a_set_lacks() -> None:
     manifest = {
         "parts": {"app": 1, "volumes": 2, "database:shop": 3},
@@ -325,6 +337,40 @@ def test_what_may_be_restored(text: str, good: int) -> None:
     else:
         with pytest.raises(backup.BackupError, match="Fix: write app, env"):
             backup.read_what(text)
+
+
+@pytest.mark.parametrize(
+    ("sums", "says"),
+    [
+        ("SUM  file\nSUM *file\n", ""),
+        ("SUM  file\nSUM file\n", "is no line of sha256sum"),
+        ("SUM  gone\n", "gone: the directory is missing"),
+        (f"{'0' * 64}  file\n", "file has another sum"),
+        ("", "lists no file"),
+    ],
+)
+def test_sums_are_compared(tmp_path: Path, sums: str, says: str) -> None:
+    (tmp_path / "file").write_text("text", encoding="utf-8")
+    path = tmp_path / "SHA256SUMS"
+    path.write_text(sums.replace("SUM", hashlib.sha256(b"text").hexdigest()), encoding="utf-8")
+    found = restore._compare_sums(str(path), "volume files: SHA256SUMS")
+    assert bool(found) == bool(says)
+    assert says in found
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "backup_repository is empty"),
+        ("backups/shop", "means another place wherever it is read from. Fix: write a path that begins with /"),
+        ("rest:https://shop:hunter2@store/", "backup_repository holds a password"),
+    ],
+)
+def test_a_bad_repository(tmp_path: Path, url: str, says: str) -> None:
+    path = tmp_path / "shop.json"
+    path.write_text(json.dumps({"app": "shop", "repository": url}), encoding="utf-8")
+    with pytest.raises(agent_config.ConfigError, match=says):
+        backup_config.load("shop", str(tmp_path), str(path))
 
 
 # --- a pause of writes, and what is told of a failure ----------------------------------------------------------------
