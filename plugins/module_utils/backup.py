@@ -179,11 +179,24 @@ def volumes(app: str, model: Mapping[str, Any], databases: Sequence[Database], l
     for service in sorted(dumped):
         named = {one.volume for one in databases if one.service == service and one.volume}
         covered.update(dict.fromkeys(_covered(services, service, named, left_out), service))
-    return [
-        Volume(key, str((spec or {}).get("name") or f"{app}_{key}"), covered.get(key, ""))
-        for key, spec in sorted(known.items())
-        if key not in left_out
+    names = volume_names(app, model)
+    return [Volume(key, names[key], covered.get(key, "")) for key in sorted(known) if key not in left_out]
+
+
+def volume_names(app: str, model: Mapping[str, Any]) -> dict[str, str]:
+    """{key: name in the engine} of the named volumes of a merged compose model."""
+    return {key: str((spec or {}).get("name") or f"{app}_{key}") for key, spec in (model.get("volumes") or {}).items()}
+
+
+def always_there(model: Mapping[str, Any]) -> set[str]:
+    """The volumes that exist wherever the app runs: those of services that need no profile to be started."""
+    mounts = [
+        mount
+        for spec in (model.get("services") or {}).values()
+        if not spec.get("profiles")
+        for mount in spec.get("volumes") or []
     ]
+    return {str(mount.get("source")) for mount in mounts if mount.get("type") == "volume"}
 
 
 def _covered(services: Mapping[str, Any], service: str, named: set[str], left_out: Sequence[str]) -> set[str]:
@@ -222,6 +235,17 @@ def strangers(model: Mapping[str, Any], directory: str) -> list[str]:
             source = str(mount.get("source") or "")
             if mount.get("type") == "bind" and not (source + "/").startswith(directory.rstrip("/") + "/"):
                 found.add(source)
+    return sorted(found)
+
+
+def unnamed(documents: Iterable[Mapping[str, Any]], names: Iterable[str]) -> list[str]:
+    """What containers (`docker inspect`) write to volumes that the compose file does not name: it is in no backup."""
+    known, found = set(names), set()
+    for document in documents:
+        service = (document["Config"].get("Labels") or {}).get("com.docker.compose.service", "")
+        for mount in document.get("Mounts") or []:
+            if mount.get("Type") == "volume" and mount.get("Name") not in known:
+                found.add(f"{mount.get('Destination')} of service {service}")
     return sorted(found)
 
 

@@ -167,8 +167,14 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
     identity = backup.set_id(clock.now())
     model, kept, paths = _belongs(config)
-    strangers = [f"{source} lies outside of {app.directory}, and is in no backup" for source in
-                backup.strangers(model, app.directory)]  # fmt: skip
+    outside = backup.strangers(model, app.directory)
+    unnamed = backup.unnamed(
+        engine.Project(app.name, app.directory).documents(), backup.volume_names(app.name, model).values()
+    )
+    strangers = [f"{source} lies outside of {app.directory}, and is in no backup" for source in outside]
+    strangers += [f"{what} is in a volume that the compose file does not name, and is in no backup" for what in unnamed]
+    for text in strangers:
+        say(f"NOT in it: {text}")
     sizes: dict[str, dict[str, Any]] = {}
 
     def tags(part: str) -> list[str]:
@@ -179,6 +185,9 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         there = [path for path in (app.directory, app.state) if os.path.isdir(path)]
         sizes[backup.APP] = restic.keep_files(config.repository, there, tags(backup.APP), config.host, out)
 
+    if config.before:
+        # Not while writes are paused.
+        restic.await_turn(config.repository)
     with _paused(config, say):
         for database in config.databases:
             say(f"dumping database {database.name}")
@@ -224,8 +233,13 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         "not_in_it": strangers,
     }
     extra_tags = [f"images={mark}"] if mark else []
-    text = json.dumps(manifest, indent=1)
-    restic.keep_text(config.repository, text, "manifest.json", [*tags(backup.MANIFEST), *extra_tags], config.host)
+    restic.keep_text(
+        config.repository,
+        json.dumps(manifest, indent=1),
+        "manifest.json",
+        [*tags(backup.MANIFEST), *extra_tags],
+        config.host,
+    )
     seconds = clock.monotonic() - begun
     done = {
         "set": identity,
@@ -243,9 +257,11 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
 
 def _belongs(config: Backup) -> tuple[dict[str, Any], list[backup.Volume], dict[str, str]]:
     """The merged model, the volumes that belong to the backup, and the folders of those whose files are copied."""
-    model = engine.Project(config.app.name, config.app.directory).config()
+    model = engine.Project(config.app.name, config.app.directory).config(profiles=True)
     kept = backup.volumes(config.app.name, model, config.databases, config.volumes_left_out)
     facts = engine.volume_facts([one.name for one in kept])
+    needed = backup.always_there(model)
+    kept = [one for one in kept if one.name in facts or one.key in needed]
     for one in kept:
         if one.name not in facts:
             raise BackupError(
@@ -369,8 +385,14 @@ def tidy(config: Backup, mine: str, say: Say, clock: Clock) -> list[str]:
     doomed += backup.unused_images(sets, backup.read_images(snapshots), gone, mark)
     if doomed:
         say(f"forgetting {len(gone)} backups that the policy does not keep, or that were not finished")
-        restic.forget(config.repository, doomed)
-        restic.prune(config.repository)
+        try:
+            restic.forget(config.repository, doomed)
+            restic.prune(config.repository)
+        except RepositoryError as error:
+            if error.code != restic.LOCKED:
+                raise
+            say(f"{error}; the next backup forgets them")
+            return []
     return [one.id for one in gone]
 
 

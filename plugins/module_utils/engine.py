@@ -217,11 +217,15 @@ class Project:
             argv += ["--file", name]
         return run([*argv, *words], timeout, stdin=stdin, cwd=self.directory)
 
-    def config(self, timeout: float = 20.0) -> dict[str, Any]:
-        """Return the merged model (`docker compose config`). It holds the env's values: never log it."""
+    def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
+        """Return the merged model (`docker compose config`). It holds the env's values: never log it.
+
+        :arg profiles: with the services of every profile, and with their volumes, which Compose leaves out otherwise.
+        """
         if not self.files:
             raise EngineError(f"{self.directory}/{USER_FILE} is missing")
-        asked = self.compose("config", "--format", "json", timeout=timeout)
+        words = ["--profile", "*"] if profiles else []
+        asked = self.compose(*words, "config", "--format", "json", timeout=timeout)
         if asked.code:
             raise EngineError(f"the compose files in {self.directory} do not make a project: {asked.reason}")
         model: dict[str, Any] = json.loads(asked.out)

@@ -24,6 +24,8 @@ MINIMUM = (0, 17)
 NOT_THERE, LOCKED, WRONG_PASSWORD, INCOMPLETE = 10, 11, 12, 3
 CONNECT_SECONDS, LONGEST_SECONDS = 120.0, 6 * 3600.0
 LOOK_SECONDS = 2.0
+# Another host's backup or prune may keep a shared repository for so long.
+LOCKED_SECONDS = 1800.0
 # How ssh, and what speaks HTTP, say that nobody is there.
 _UNREACHED = (
     *("no route to host", "connection refused", "timed out", "connection reset", "no such host", "unreachable"),
@@ -107,10 +109,27 @@ def call(
     stdin: str | None = None,
 ) -> Result:
     """Run restic, and end it with all that it has started when it takes too long. Raises RepositoryError."""
-    result = _run(words(repository, *given), environment(repository, extra), timeout, stdin)
+    result = _unlocked(repository, given, timeout, extra, stdin)
     if result.code:
         raise _error(repository, given[0], result)
     return result
+
+
+def _unlocked(
+    repository: Repository,
+    given: Command,
+    timeout: float = LONGEST_SECONDS,
+    extra: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+) -> Result:
+    """Run restic as soon as nobody else holds the repository, for which it waits up to LOCKED_SECONDS."""
+    until = time.monotonic() + LOCKED_SECONDS
+    while True:
+        result = _run(words(repository, *given), environment(repository, extra), timeout, stdin)
+        if result.code != LOCKED or time.monotonic() >= until:
+            return result
+        # Who held it may have been killed: restic waits for the dead, too.
+        _run(words(repository, "unlock"), environment(repository), CONNECT_SECONDS, None)
 
 
 def _run(argv: Command, environment_: Mapping[str, str], timeout: float, stdin: str | None) -> Result:
@@ -215,6 +234,11 @@ def make_ready(repository: Repository, may_make: bool) -> bool:
     return False
 
 
+def await_turn(repository: Repository) -> None:
+    """Wait until nobody has the repository for itself alone, as one that prunes does."""
+    call(repository, "cat", "config", "--json", timeout=300.0)
+
+
 def snapshots(repository: Repository, *tags: str) -> list[dict[str, Any]]:
     """All snapshots that carry all these tags."""
     given = ["--tag", ",".join(tags)] if tags else []
@@ -231,7 +255,7 @@ def keep_files(
     for path in leave_out:
         given += ["--exclude", path]
     given += _tagged(tags)
-    result = _run(words(repository, *given, "--", *paths), environment(repository), LONGEST_SECONDS, None)
+    result = _unlocked(repository, [*given, "--", *paths])
     if result.code not in (0, INCOMPLETE):
         raise _error(repository, "backup", result)
     if result.code == INCOMPLETE:

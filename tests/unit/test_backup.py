@@ -23,6 +23,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     exchange,
     files,
     metrics,
+    restic,
     restore,
     state,
 )
@@ -148,6 +149,22 @@ def test_of_a_part_that_was_made_twice_the_newer_one_counts() -> None:
     assert (
         backup.read_sets([{"id": "x", "time": "1", "tags": ["of", "somebody", "else"]}, {"id": "y", "time": "2"}]) == []
     )
+
+
+def test_what_the_compose_file_does_not_name_is_told() -> None:
+    mounts_ = [
+        {"Type": "volume", "Name": "shop_data", "Destination": "/var/lib/postgresql"},
+        {"Type": "volume", "Name": "0" * 64, "Destination": "/var/lib/postgresql/data"},
+        {"Type": "bind", "Source": "/srv", "Destination": "/srv"},
+    ]
+    document = {"Config": {"Labels": {"com.docker.compose.service": "database"}}, "Mounts": mounts_}
+    assert backup.unnamed([document], ["shop_data"]) == ["/var/lib/postgresql/data of service database"]
+
+
+def test_a_volume_of_a_profile_need_not_be_there() -> None:
+    tools = {"profiles": ["tools"], "volumes": [{"type": "volume", "source": "dumps"}]}
+    model = {**MODEL, "services": {**MODEL["services"], "tools": tools}}
+    assert backup.always_there(model) == {"data", "files"}
 
 
 MODEL: dict[str, Any] = {
@@ -371,6 +388,18 @@ def test_a_bad_repository(tmp_path: Path, url: str, says: str) -> None:
     path.write_text(json.dumps({"app": "shop", "repository": url}), encoding="utf-8")
     with pytest.raises(agent_config.ConfigError, match=says):
         backup_config.load("shop", str(tmp_path), str(path))
+
+
+def test_a_repository_is_waited_for_and_the_dead_do_not_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, codes = [], iter([restic.LOCKED, 0, restic.LOCKED, 0, 0])
+
+    def run(argv: list[str], *_given: Any) -> engine.Result:
+        said.append(argv[-1])
+        return engine.Result(next(codes), "", "")
+
+    monkeypatch.setattr(restic, "_run", run)
+    restic.prune(restic.Repository("/srv", "/password"))
+    assert said == ["10%", "unlock", "10%", "unlock", "10%"]
 
 
 # --- a pause of writes, and what is told of a failure ----------------------------------------------------------------
