@@ -273,7 +273,7 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Dat
     """Start empty databases, as the backup's compose file has them, and load the dumps into them."""
     config = source.config
     try:
-        model = engine.Project(config.app.name, scratch.directory).config()
+        model = engine.Project(config.app.name, scratch.directory).config(profiles=True)
     except engine.EngineError as error:
         raise BackupError(_clean(config, scratch, str(error))) from None
     services = {one.service for one in databases}

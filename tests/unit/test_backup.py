@@ -23,6 +23,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     exchange,
     files,
     metrics,
+    observe,
     restic,
     restore,
     state,
@@ -527,6 +528,88 @@ class Stubborn:
 def test_nothing_changes_places_while_a_container_writes() -> None:
     with pytest.raises(engine.EngineError, match=r"shop-database-1\. Try: docker rm --force"):
         restore._remove_containers(Stubborn())  # type: ignore[arg-type]
+
+
+class Killed(BaseException):
+    """What `kill -9` is to a test: nothing that was going to be done is done."""
+
+
+class Engine:
+    """An engine whose containers go and come; of the steps that a restore makes it ends the one with this number."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, fatal: int) -> None:
+        self.left, self.up = fatal, True
+        for owner, name in (
+            (restore, "atomic_write"),
+            (exchange, "_swap"),
+            (restore.env_store, "remember"),
+            (restore.rollout, "finish"),
+        ):
+            monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
+        there = {"id": "1", "name": "shop-backend-1", "service": "backend", "state": "running"}
+        monkeypatch.setattr(engine.Project, "containers", lambda one: [there] if self.up and one.app == "shop" else [])
+        monkeypatch.setattr(engine.Project, "remove", self.counted(self.remove))
+        monkeypatch.setattr(restore.deployment, "serve_restored", self.counted(self.serve))
+        monkeypatch.setattr(restore.release, "last_good", lambda _folder: None)
+        monkeypatch.setattr(engine, "volume_facts", lambda names: {names[0]: {"path": str(folder / "volume/_data")}})
+        monkeypatch.setattr(engine, "labelled_volumes", lambda _label: [])
+        monkeypatch.setattr(engine, "run", lambda *_given: engine.Result(0, "", ""))
+
+    def counted(self, work: Any) -> Any:
+        def step(*given: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                raise Killed
+            return work(*given, **named)
+
+        return step
+
+    def serve(self, *_given: Any) -> None:
+        self.up = True
+
+    def remove(self, _project: Any, containers: list[str], *_given: Any) -> None:
+        self.up = self.up and not containers
+
+
+@pytest.mark.parametrize("fatal", range(1, 14))
+def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: int
+) -> None:
+    shop = app.App("shop", str(tmp_path / "opt/shop"), root=str(tmp_path))
+    config = SimpleNamespace(app=shop)
+    scratch = restore.Scratch(config, "restore")  # type: ignore[arg-type]
+    beside = tmp_path / "beside/_data"
+    old, new = {"x": "old", "y": "old"}, {"x": "new", "y": "new"}
+    for folder, text in ((shop.directory, old), (tmp_path / "volume/_data", old), (scratch.directory, new)):
+        Path(folder).mkdir(parents=True)
+        for name in text:
+            (Path(folder) / name).write_text(text[name], encoding="utf-8")
+    Path(scratch.state).mkdir(parents=True)
+    beside.mkdir(parents=True)
+    for name in new:
+        (beside / name).write_text("new", encoding="utf-8")
+    source = SimpleNamespace(
+        config=config,
+        set=made(1),
+        manifest={"state_folders": []},
+        chosen=lambda _what: [backup.Volume("data", "shop_data", "")],
+    )
+    engine_ = Engine(monkeypatch, tmp_path, fatal)
+    given = (source, scratch, backup.What("app"), {"data": str(beside)}, "", lambda _text: None, observe.Clock())
+    try:
+        restore._switch(*given)  # type: ignore[arg-type]
+        done = True
+    except Killed:
+        done = False
+    marked = Path(shop.restoring).exists()
+    engine_.left = 0
+    assert restore.settle(config, lambda _text: None, observe.Clock()) == marked  # type: ignore[arg-type]
+    wanted = new if done else old
+    assert (tree(Path(shop.directory)), tree(tmp_path / "volume/_data")) == (wanted, wanted)
+    assert not Path(shop.restoring).exists()
+    assert engine_.up
+    assert Path(scratch.only_copy).exists() == done
+    assert done == (fatal > 9)
 
 
 def test_a_file_system_that_can_do_it(tmp_path: Path) -> None:
