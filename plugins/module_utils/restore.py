@@ -457,7 +457,8 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
         source = Source(config, to, clock.now())
         changes = differences(config, source, what)
         say(f"restoring {what} from backup {source.set.id}")
-        safety = _safety(config, say, clock)
+        replaces = _replaces(source)
+        safety = _safety(config, say, clock) if replaces else ""
         try:
             folders = stage(source, scratch, what, say, clock)
             checks = prove(source, scratch, folders, clock)
@@ -467,7 +468,7 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
                     f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}. The app was not touched"
                 )
             scratch.stop()
-            gap = _switch(source, scratch, what, folders, safety, say, clock)
+            gap = _switch(source, scratch, what, folders, replaces and not safety, say, clock)
         except BaseException:
             # What may have to be taken back is not removed.
             if not os.path.lexists(config.app.restoring):
@@ -488,6 +489,14 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
     }
 
 
+def _replaces(source: Source) -> bool:
+    """Whether there is something of the app here: on a new host there may be its env alone."""
+    app = source.config.app
+    return bool(
+        engine.Project(app.name, app.directory).files or engine.volume_facts([one.name for one in source.volumes])
+    )
+
+
 def _safety(config: Backup, say: Say, clock: Clock) -> str:
     """Back up what is going to be replaced; its id, "" when that cannot be done: what is broken is restored, too."""
     try:
@@ -499,9 +508,12 @@ def _safety(config: Backup, say: Say, clock: Clock) -> str:
 
 
 def _switch(
-    source: Source, scratch: Scratch, what: What, folders: Mapping[str, str], safety: str, say: Say, clock: Clock
+    source: Source, scratch: Scratch, what: What, folders: Mapping[str, str], unsaved: bool, say: Say, clock: Clock
 ) -> float:
-    """Stop the app, let everything change places, and have it pass its gate; for how long it was stopped."""
+    """Stop the app, let everything change places, and have it pass its gate; for how long it was stopped.
+
+    :arg unsaved: whether what is replaced is in no backup.
+    """
     app = source.config.app
     with hold_lock(app.lock, LOCK_SECONDS, f"restore {app.name}", app.restoring):
         moves: list[dict[str, Any]] = []
@@ -517,7 +529,7 @@ def _switch(
             # Not before: until then the app may have replaced files of its own.
             moves += _moves(source, scratch, what, folders)
             atomic_write(app.restoring, json.dumps(note).encode())
-            if not safety:
+            if unsaved:
                 atomic_write(scratch.only_copy, b"")
             exchange.do(moves)
             say("starting the app with what was restored")

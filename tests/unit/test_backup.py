@@ -595,7 +595,7 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
         chosen=lambda _what: [backup.Volume("data", "shop_data", "")],
     )
     engine_ = Engine(monkeypatch, tmp_path, fatal)
-    given = (source, scratch, backup.What("app"), {"data": str(beside)}, "", lambda _text: None, observe.Clock())
+    given = (source, scratch, backup.What("app"), {"data": str(beside)}, True, lambda _text: None, observe.Clock())
     try:
         restore._switch(*given)  # type: ignore[arg-type]
         done = True
