@@ -166,7 +166,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     made = restic.make_ready(config.repository, may_make=known != config.repository.url)
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
     identity = backup.set_id(clock.now())
-    model, kept, paths = _belongs(config)
+    model, kept, paths, used = _belongs(config)
     outside = backup.strangers(model, app.directory)
     unnamed = backup.unnamed(
         engine.Project(app.name, app.directory).documents(), backup.volume_names(app.name, model).values()
@@ -226,7 +226,13 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         "images_mark": mark,
         "platform": engine.platform(),
         "volumes": [
-            {**one._asdict(), "path": paths.get(one.key, ""), "owner": _owner(paths.get(one.key, ""))} for one in kept
+            {
+                **one._asdict(),
+                "path": paths.get(one.key, ""),
+                "owner": _owner(paths.get(one.key, "")),
+                "used": used.get(one.key, 0),
+            }
+            for one in kept
         ],
         "databases": config.rows,
         "parts": {part: one["bytes"] for part, one in sizes.items()},
@@ -255,8 +261,10 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     return {**done, "not_in_it": strangers, "changed": True}
 
 
-def _belongs(config: Backup) -> tuple[dict[str, Any], list[backup.Volume], dict[str, str]]:
-    """The merged model, the volumes that belong to the backup, and the folders of those whose files are copied."""
+def _belongs(config: Backup) -> tuple[dict[str, Any], list[backup.Volume], dict[str, str], dict[str, int]]:
+    """The merged model, the volumes that belong to the backup, by key the folders of those whose files are copied, and
+    the bytes on the disk of those that are made anew from dumps.
+    """
     model = engine.Project(config.app.name, config.app.directory).config(profiles=True)
     kept = backup.volumes(config.app.name, model, config.databases, config.volumes_left_out)
     facts = engine.volume_facts([one.name for one in kept])
@@ -273,7 +281,19 @@ def _belongs(config: Backup) -> tuple[dict[str, Any], list[backup.Volume], dict[
                 f"volume {one.key} is no folder of this host, so it cannot be copied. Fix: name it in "
                 "backup_volumes_left_out, and have its own server back it up"
             )
-    return model, kept, {one.key: str(facts[one.name]["path"]) for one in kept if not one.covered}
+    folders = {one.key: str(facts[one.name]["path"]) for one in kept}
+    paths = {one.key: folders[one.key] for one in kept if not one.covered}
+    return model, kept, paths, {one.key: used_bytes(folders[one.key]) for one in kept if one.covered}
+
+
+def used_bytes(folder: str) -> int:
+    """What the files in a folder take of its disk; those that vanish meanwhile take nothing."""
+    found = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found += os.lstat(os.path.join(root, name)).st_blocks * 512
+    return found
 
 
 def _description(config: Backup) -> list[Any]:

@@ -234,10 +234,14 @@ def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock) 
 
 
 def _require_room(source: Source, what: What, chosen: list[backup.Volume]) -> None:
-    """Raise BackupError when the disks have too little room for what is going to lie beside."""
-    sizes = source.manifest["parts"]
+    """Raise BackupError when the disks have too little room for what is going to lie beside.
+
+    A database takes more than its dump: what it took when that was made, and the dump while it is loaded.
+    """
+    sizes, keys = source.manifest["parts"], {one.key for one in chosen}
     app = int(sizes.get(backup.APP, 0))
     data = sum(int(sizes.get(part, 0)) for part in _parts(source, what, chosen) if part != backup.APP)
+    data += sum(int(row.get("used", 0)) for row in source.manifest["volumes"] if row["key"] in keys)
     for path, needed in ((source.config.app.directory, app), (engine.data_root(), data)):
         free = int(host.disk([path])[0]["free_bytes"])
         if free < needed * _SPARE + (64 << 20):

@@ -465,6 +465,25 @@ def test_a_backup_that_was_killed_is_told(result: str, told: int) -> None:
     assert bool(backup_run.killed(result)) == bool(told)
 
 
+def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/file").write_bytes(b"x" * 100_000)
+    assert 100_000 <= backup_run.used_bytes(str(tmp_path)) < 200_000
+    monkeypatch.setattr(restore.host, "disk", lambda _paths: [{"free_bytes": 300 << 20}])
+    data = backup.Volume("data", "shop_data", "database")
+
+    def ask(used: int) -> None:
+        volumes = [{"key": "data", "used": used << 20}, {"key": "other", "used": 1 << 40}]
+        manifest = {"parts": {"app": 1, "database:shop": 50 << 20}, "volumes": volumes}
+        config = SimpleNamespace(app=app.App("shop"))
+        source: Any = SimpleNamespace(config=config, manifest=manifest, dumps=lambda _volumes: DATABASES)
+        restore._require_room(source, backup.What("app"), [data])
+
+    ask(100)
+    with pytest.raises(backup.BackupError, match="300 MiB are free, and the backup needs 250 MiB"):
+        ask(200)
+
+
 def test_an_env_that_is_no_file_can_be_compared(tmp_path: Path) -> None:
     assert backup_run.env_mark(str(tmp_path / ".env")) == ""
     assert backup_run.env_mark(str(tmp_path)) == "unreadable"
