@@ -352,7 +352,8 @@ def _backup(given: argparse.Namespace, root: str) -> int:
                     raise Refused(paused)
         else:
             backup_run.back_up(config, given.why, _say, clock)
-            restore.remove_kept(config, clock)
+            with contextlib.suppress(LockHeld), backup_run.alone(config, "remove what was replaced of"):
+                restore.remove_kept(config, clock)
     except restore.EXPECTED as error:
         raise Refused(explain(error) if isinstance(error, OSError) else str(error)) from None
     return GOOD

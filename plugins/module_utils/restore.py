@@ -206,6 +206,8 @@ def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock) 
     config, manifest = source.config, source.manifest
     if manifest["platform"] != engine.platform():
         raise BackupError(f"backup {source.set.id} is of {manifest['platform']}, and this host is {engine.platform()}")
+    if what.kind == "app":
+        _require_no_mounts(config.app.directory)
     scratch.remove()
     chosen = source.chosen(what)
     _require_room(source, what, chosen)
@@ -231,6 +233,17 @@ def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock) 
     if databases:
         _load_databases(source, scratch, databases, say, clock)
     return folders
+
+
+def _require_no_mounts(directory: str) -> None:
+    """Raise BackupError when something in the app's directory is a mount: nothing can change places with it."""
+    there = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    for path in (directory, *(os.path.join(directory, name) for name in there)):
+        if os.path.ismount(path):
+            raise BackupError(
+                f"{path} is a mount, so what is restored could not take its place. Nothing was touched. Fix: mount it "
+                "outside of the app's directory, or restore volume:NAME and database:NAME alone"
+            )
 
 
 def _require_room(source: Source, what: What, chosen: list[backup.Volume]) -> None:
@@ -638,7 +651,10 @@ def settle(config: Backup, say: Say, clock: Clock) -> bool:
 
 
 def remove_kept(config: Backup, clock: Clock) -> bool:
-    """Remove what the last restore replaced, when it is old enough; whether there was something to remove."""
+    """Remove what the last restore replaced, when it is old enough; whether there was something to remove.
+
+    The caller holds the backup's lock.
+    """
     scratch = Scratch(config, "restore")
     if os.path.lexists(config.app.restoring) or not os.path.isdir(scratch.state):
         return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -463,6 +464,15 @@ def test_what_compose_quotes_is_not_repeated(config: Any) -> None:
 )
 def test_a_backup_that_was_killed_is_told(result: str, told: int) -> None:
     assert bool(backup_run.killed(result)) == bool(told)
+
+
+def test_what_is_mounted_in_the_app_cannot_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uploads").mkdir()
+    restore._require_no_mounts(str(tmp_path))
+    restore._require_no_mounts(str(tmp_path / "gone"))
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path).endswith("uploads"))
+    with pytest.raises(backup.BackupError, match=r"uploads is a mount.*Nothing was touched"):
+        restore._require_no_mounts(str(tmp_path))
 
 
 def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
