@@ -94,6 +94,9 @@ def _checked(found: Any, root: str) -> Backup:
             "backup_repository holds a password, which would be seen in every list of processes. Fix: write the URL "
             "without it, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into backup_secrets"
         )
+    for beside in (f"{name}-verify", f"{name}-restore"):
+        if beside in agent_config.apps(root):
+            raise Wrong(f"the app {beside} has the name of what is made, and removed, beside {name}. Fix: rename one")
     numbers = {key: _number(found, key, limits) for key, limits in _NUMBERS.items()}
     keep = found.get("keep") or {}
     if not isinstance(keep, Mapping) or set(keep) - set(Keep._fields):

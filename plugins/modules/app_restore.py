@@ -13,7 +13,8 @@ description:
     lets both change places. The app has to pass its gate with it.
   - When it does not, or when anything else goes wrong, what was there before is in its place again, and the module
     fails with the reason. After a kill the unit C(selfheal-restore@APP) does that.
-  - What was replaced stays on the host until the next restore, or for C(backup_kept_days).
+  - What was replaced stays on the host until the next restore, or for C(backup_kept_days). What could not be backed up
+    stays until somebody removes it, and no other restore begins before that.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes

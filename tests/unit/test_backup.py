@@ -404,6 +404,17 @@ def test_a_repository_is_waited_for_and_the_dead_do_not_hold_it(monkeypatch: pyt
     assert said == ["10%", "unlock", "10%", "unlock", "10%"]
 
 
+def test_no_other_app_is_taken_for_what_lies_beside(tmp_path: Path) -> None:
+    for name in ("shop", "shop-verify"):
+        path = Path(agent_config.path_of(name, str(tmp_path)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}", encoding="utf-8")
+    path = tmp_path / "shop.json"
+    path.write_text(json.dumps({"app": "shop", "repository": "/srv"}), encoding="utf-8")
+    with pytest.raises(agent_config.ConfigError, match="the app shop-verify has the name of what is made"):
+        backup_config.load("shop", str(tmp_path), str(path))
+
+
 # --- a pause of writes, and what is told of a failure ----------------------------------------------------------------
 
 
