@@ -187,16 +187,17 @@ def test_what_is_measured_is_what_they_say_themselves(host: Any, watched: Any) -
 
 
 def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
-    groups = yaml.safe_load(host.file(BACKING_RULES).content_string)["groups"]
+    text = host.file(BACKING_RULES).content_string
+    groups = yaml.safe_load(text)["groups"]
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
     records = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
     assert {case.rule for case in backing_cases.ALERTS if case.gives} == alerts
     assert {case.rule for case in backing_cases.ALERTS if not case.gives} == alerts
     assert {case.rule for case in backing_cases.RECORDS if case.gives} == records
     assert {case.rule for case in backing_cases.RECORDS if case.gives is None} == records
-    cases = rule_cases.documents([BACKING_RULES], backing_cases.ALERTS, backing_cases.RECORDS)
-    for step, document in cases.items():
-        path = f"/run/backing-cases-{step}.yml"
+    cases = rule_cases.documents({BACKING_RULES: text}, backing_cases.ALERTS, backing_cases.RECORDS)
+    for name, document in cases.items():
+        path = f"/run/backing-cases-{name}.yml"
         host.check_output(f"cat >{path} <<'END'\n{yaml.safe_dump(document)}END")
         judged = host.run(f"promtool test rules {path}")
         assert judged.rc == 0, judged.stdout + judged.stderr

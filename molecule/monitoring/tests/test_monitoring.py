@@ -65,10 +65,15 @@ def targets(host: Any) -> dict[str, list[str]]:
     return found
 
 
+def texts(host: Any) -> dict[str, str]:
+    """What stands in the files of rules on the host, by their paths."""
+    paths = [f"{FOLDER}/rules-{name}.yml" for name in RULES]
+    return {path: host.file(path).content_string for path in paths}
+
+
 def rules(host: Any) -> list[dict[str, Any]]:
-    """All rules as they stand on the host."""
-    texts = [host.file(f"{FOLDER}/rules-{name}.yml").content_string for name in RULES]
-    return [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    groups = [group for text in texts(host).values() for group in yaml.safe_load(text)["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def test_everything_listens_on_this_host_alone(host: Any) -> None:
@@ -113,9 +118,8 @@ def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
     assert {case.rule for case in rule_cases.ALERTS if not case.gives} == alerts
     assert {case.rule for case in rule_cases.RECORDS if case.gives} == records
     assert {case.rule for case in rule_cases.RECORDS if case.gives is None} == records
-    names = [f"{FOLDER}/rules-{name}.yml" for name in RULES]
-    for step, document in rule_cases.documents(names).items():
-        path = f"/run/rule-cases-{step}.yml"
+    for name, document in rule_cases.documents(texts(host)).items():
+        path = f"/run/rule-cases-{name}.yml"
         host.check_output(f"cat >{path} <<'END'\n{yaml.safe_dump(document)}END")
         judged = host.run(f"promtool test rules {path}")
         assert judged.rc == 0, judged.stdout + judged.stderr
