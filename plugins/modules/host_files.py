@@ -119,9 +119,9 @@ def main() -> None:
         ansible_door.fail(module, error, **({"lacking": error.lacking} if error.lacking else {}))
     except OSError as error:
         ansible_door.fail(module, error)
-    module.exit_json(
-        changed=bool(changes), files=[change.path for change in changes], diff=[change.diff() for change in changes]
-    )
+    # What a file held before may be a secret, and a task that says so has no diff.
+    shown = {"diff": [change.diff() for change in changes]} if module._diff else {}
+    module.exit_json(changed=bool(changes), files=[change.path for change in changes], **shown)
 
 
 if __name__ == "__main__":
