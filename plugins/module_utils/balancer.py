@@ -8,6 +8,7 @@ is asked. Commands and columns: HAProxy 3.0, Management Guide, 9.1 and 9.3.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import os
@@ -113,6 +114,19 @@ def start(app: App) -> None:
         said = engine.run(["journalctl", "--unit", UNIT, "--lines", "20", "--output", "cat"], 5.0).out.splitlines()
         why = next((line for line in reversed(said) if "ALERT" in line), started.reason)
         raise BalancerError(f"HAProxy does not start: {why.strip()}")
+
+
+def leave(app: App) -> None:
+    """Give the app's public ports back: HAProxy goes on without its part, until the role writes it anew.
+
+    Raises OSError when the part cannot be removed.
+    """
+    path = os.path.join(app.root, CONFIG.format(app=app.name).lstrip("/"))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+        # With nobody to serve it would not start.
+        others = any(name.endswith(".cfg") for name in os.listdir(os.path.dirname(path)))
+        engine.run(["systemctl", "reload-or-restart" if others else "stop", UNIT], 30.0)
 
 
 def restart(app: App) -> None:

@@ -240,6 +240,15 @@ class Rollout:
             self._remove(foreign, 0.0)
             finish(self.app)
             return
+        if self._is_unbalanced(old):
+            self._remove(running, 0.0)
+            balancer.leave(self.app)
+            started = self.project.up()
+            if started.code:
+                raise engine.EngineError(started.reason)
+            finish(self.app)
+            self.say("the release before serves without a load balancer, as it did")
+            return
         balancer.start(self.app)
         self._set([port for item in old for port in self._slots_of(item)], balancer.READY)
         serving = self._in_service(foreign)
@@ -293,6 +302,11 @@ class Rollout:
 
     def _blocking(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return [item for item in items if set(item["ports"]) & set(self.balancer.ports)]
+
+    def _is_unbalanced(self, items: Sequence[dict[str, Any]]) -> bool:
+        """Whether the files in place are of a release that publishes its ports itself, and nobody holds them."""
+        unheld = engine.unheld_ports(self.project.config(), items)
+        return any(one["service"] == self.balancer.service for one in unheld)
 
     def _set(self, ports: Sequence[int], state: str) -> None:
         balancer.set_state(self.app, ports, state)

@@ -38,6 +38,7 @@ class World:
         self.bad: set[str] = set()
         self.turns_bad: dict[str, float] = {}
         self.now, self.fewest = 0.0, 2
+        self.balanced, self.left = True, False
 
     def step(self) -> None:
         """Anything that is done on the host; the process may be killed right after it."""
@@ -110,8 +111,15 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                 for name, one in sorted(it.containers.items())
             ]
 
-        def up(self, services: Any, scale: dict[str, int]) -> engine.Result:
-            while len(it.containers) < scale["web"]:
+        def config(self) -> dict[str, Any]:
+            published = "18000-18002" if it.balanced else "80"
+            return {"services": {"web": {"ports": [{"target": 80, "published": published}]}}}
+
+        def up(self, services: Any = (), scale: dict[str, int] | None = None) -> engine.Result:
+            if not it.balanced:
+                assert it.left, "HAProxy has the port"
+                it.containers["plain"] = {"port": 80, "release": it.release}
+            while it.balanced and scale and len(it.containers) < scale["web"]:
                 it.start()
             return engine.Result(0, "", "")
 
@@ -144,6 +152,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(balancer, "take_in", lambda app, port: set_state(app, [port], balancer.READY))
     monkeypatch.setattr(balancer, "slots", slots)
     monkeypatch.setattr(balancer, "start", lambda app: None)
+    monkeypatch.setattr(balancer, "leave", lambda app: setattr(it, "left", True))
     monkeypatch.setattr(balancer, "aside", aside)
     monkeypatch.setattr(probe, "run_checks", run_checks)
     monkeypatch.setattr(observe, "ask", lambda *_: {"ok": True, "summary": "all well"})
@@ -197,6 +206,16 @@ def test_killed_anywhere_somebody_serves_and_the_next_cleans_up(world: World, ki
         assert world.releases() == ["new", "new"]
     assert world.fewest >= 1, "nobody served"
     assert at_rest(world)
+
+
+def test_a_release_from_before_the_balancer_has_its_port_back(world: World) -> None:
+    """Its container was gone already when the app as a whole turned out to be no good."""
+    world.rollout().begin(None)
+    world.containers = {"c9": {"port": 18000, "release": "new"}}
+    world.release, world.balanced = "old", False
+    world.rollout().take_back(GOOD)
+    assert world.containers == {"plain": {"port": 80, "release": "old"}}
+    assert not Path(world.app.rollout).exists()
 
 
 def test_what_is_more_than_there_should_be_is_let_go(world: World) -> None:

@@ -190,6 +190,15 @@ def test_an_app_that_cannot_live_with_a_default_is_told_the_line(
     assert host.run(f"python3 -c \"import urllib.request as u; u.urlopen('{url}')\"").rc == 0
 
 
+def test_a_balancer_that_the_checks_do_not_reach_is_taken_back(host: Any, play: Callable[..., Any]) -> None:
+    """The checks ask the port that the app had without it."""
+    extra = {"compose_app_instances": 1, "load_balancer_port": 8081, "compose_app_gate_timeout": 10}
+    refuses(play("site.yml", extra=extra), "nothing listens there", "The last good release", "serves")
+    url = f"http://{host.backend.host.name}:8000/health"
+    assert host.run(f"python3 -c \"import urllib.request as u; u.urlopen('{url}')\"").rc == 0
+    assert not host.service("haproxy").is_running
+
+
 def test_a_full_disk_leaves_the_old_env(host: Any, play: Callable[..., Any]) -> None:
     """The app's directory becomes a small file system, and is filled."""
     host.check_output(
