@@ -112,7 +112,7 @@ def by_hand(words: str, database: Database) -> str:
     names = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD")
     given = " ".join(f"--env {name}" for name in names)
     return (
-        f"export {', '.join(names)} and PGDATABASE, as {database.dsn_variable} has them or of a new server, then: "
+        f"export {', '.join(names)} and PGDATABASE, as {database.dsn_variable} has them or of a new server, then:\n"
         f"{words} | docker run --rm --interactive --network host {given} --entrypoint pg_restore {database.image} "
         '--no-owner --single-transaction --dbname "$PGDATABASE"'
     )

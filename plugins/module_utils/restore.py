@@ -162,7 +162,7 @@ class Source:
             there = ", ".join(one.name for one in self.databases) or "none"
             raise BackupError(f"restore_what: backup {self.set.id} has no database {what.name}; it has {there}")
         if not services[0]:
-            raise BackupError(f"{self.by_hand(databases[0])} Nothing was touched")
+            raise BackupError(f"nothing was touched: {self.by_hand(databases[0])}")
         found = [one for one in self.volumes if one.covered == services[0]]
         if not found:
             raise BackupError(f"restore_what: service {services[0]} has no volume of its own: restore the app instead")
@@ -183,7 +183,7 @@ class Source:
         words = restic.dump_words(self.config.repository, self.set.parts[database.part], database.file)
         return (
             f"database {database.name} is on another server, which a restore leaves alone: what is written there since "
-            f"would be lost, for all who use it. To load its dump, {remote_postgres.by_hand(words, database)}."
+            f"would be lost, for all who use it. To load its dump, {remote_postgres.by_hand(words, database)}"
         )
 
 

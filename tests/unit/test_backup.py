@@ -405,10 +405,12 @@ def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_res
     source.set = backup.Set("20261125T120000Z", "shop", "web1", "hand", "", {"database:shop": "abc"})
     source.manifest, source.databases = manifest, databases
     assert [one.name for one in source.dumps(source.chosen(backup.What("app")))] == ["own"]
-    by_hand = (
-        r"database shop is on another server.*as DATABASE_URL has them.*restic --repo /srv --password-file /password"
+    says = (
+        "(?s)^nothing was touched: database shop is on another server.* as DATABASE_URL has them"
+        r".*\nrestic --repo /srv --password-file /password dump --no-lock abc shop.dump \| docker run"
+        r'.* --dbname "\$PGDATABASE"$'
     )
-    with pytest.raises(backup.BackupError, match=rf"{by_hand} dump --no-lock abc shop.dump \| docker run"):
+    with pytest.raises(backup.BackupError, match=says):
         source.chosen(backup.What("database", "shop"))
 
 
