@@ -42,6 +42,9 @@ class Database(NamedTuple):
 
     `secrets`: {variable of the commands' environment: variable of the app's env}. `volume`: the one that its dump makes
     anew, "" for the only one of the service.
+
+    Of one on another server `service` is "", `dsn_variable` the variable of the app's env that says how it is reached,
+    and `image` what it is dumped and proved with.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Database(NamedTuple):
     secrets: dict[str, str]
     ask: list[str]
     volume: str = ""
+    dsn_variable: str = ""
+    image: str = ""
 
     @property
     def part(self) -> str:
@@ -63,6 +68,11 @@ class Database(NamedTuple):
         """What the dump is called in its snapshot."""
         return f"{self.name}.dump"
 
+    @property
+    def scratch(self) -> str:
+        """The service of a scratch project that takes the dump."""
+        return self.service or f"remote.{self.name}"
+
 
 # Roles first: those that are there already are no reason to stop. `$1` is the user, `$2` the database.
 _POSTGRES_DUMP = (
@@ -72,6 +82,18 @@ _POSTGRES_DUMP = (
 )
 # Nothing may be connected to a database that is made anew. What has no last line was cut off.
 _POSTGRES_LOAD = f"""psql -X -q -v ON_ERROR_STOP=1 -U "$1" -d template1 | grep -qx '{WHOLE}'"""
+# restic compresses, and finds what it has already: in what is compressed it would find nothing.
+_REMOTE_DUMP = ["pg_dump", "--format=custom", "--compress=0"]
+# A dump of another server names what is not in it: roles, extensions, schemas that nobody may dump. What cannot be made
+# for want of them (a policy, a foreign key) is told. A table or its rows that cannot be made is a failure, and so is a
+# dump that is cut off.
+_REMOTE_LOAD = r"""
+code=0
+pg_restore --dbname=postgres --no-owner --no-privileges 2>/tmp/said || code=$?
+test "$code" = 0 || tail -n 1 /tmp/said | grep -q 'errors ignored on restore' || { cat /tmp/said >&2; exit "$code"; }
+if grep -m 1 -A 1 'from TOC entry [0-9]*; [0-9]* [0-9]* \(TABLE\|SEQUENCE\|BLOB\)' /tmp/said; then exit 1; fi
+grep 'pg_restore: error' /tmp/said || true
+"""
 # The dump is served by a second Redis, of which the first becomes the replica: that works with and without AOF, and a
 # dump that is cut off, or damaged, is not loaded.
 _REDIS_LOAD = r"""
@@ -114,8 +136,14 @@ def read_databases(given: Any) -> list[Database]:
             raise BackupError(f"{where}: `name` is {name!r}. Fix: write a name of its own, of letters, digits, - and _")
         if kind not in KINDS:
             raise BackupError(f"{where} ({name}): `kind` is {kind!r}. Fix: write one of {', '.join(KINDS)}")
+        if "dsn_variable" in row:
+            found.append(_remote(f"{where} ({name})", name, kind, row))
+            continue
         if not service:
-            raise BackupError(f"{where} ({name}): `service` is missing. Fix: name the service of the compose file")
+            raise BackupError(
+                f"{where} ({name}): `service` is missing. Fix: name the service of the compose file; for a PostgreSQL "
+                "on another server write `dsn_variable` and `image`"
+            )
         known = {"name", "kind", "service", "volume", "user", "database", "password", "dump", "load"}
         for key in row:
             if key not in known:
@@ -148,6 +176,36 @@ def _database(where: str, name: str, kind: str, service: str, row: Mapping[str, 
     return Database(name, kind, service, commands["dump"], commands["load"], {}, [])
 
 
+def _remote(where: str, name: str, kind: str, row: Mapping[str, Any]) -> Database:
+    """A PostgreSQL on another server."""
+    if row.get("service"):
+        raise BackupError(
+            f"{where}: has both `service` and `dsn_variable`. Fix: keep `service` when it runs in the compose file, "
+            "`dsn_variable` when it is on another server"
+        )
+    if kind != "postgres":
+        raise BackupError(f"{where}: `dsn_variable` is for kind postgres only. Fix: remove it, or write kind: postgres")
+    for key in row:
+        if key not in ("name", "kind", "dsn_variable", "image", "schemas"):
+            raise BackupError(f"{where}: `{key}` is no key of a database on another server. Fix: remove it")
+    variable, image, schemas = str(row["dsn_variable"] or ""), str(row.get("image") or ""), row.get("schemas") or []
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+        raise BackupError(
+            f"{where}: `dsn_variable` is no name of a variable. Fix: write the name of the one of the app's env that "
+            "holds the DSN, and the DSN there alone"
+        )
+    if not re.fullmatch(r"[a-z0-9][A-Za-z0-9._/:@-]*", image):
+        raise BackupError(
+            f"{where}: `image` is {image!r}. Fix: name an image of PostgreSQL, of the server's major version or a "
+            "newer one, such as postgres:17"
+        )
+    if not isinstance(schemas, list) or not all(isinstance(one, str) and one for one in schemas):
+        raise BackupError(f"{where}: `schemas` is no list of names. Fix: write [public]")
+    dump = [*_REMOTE_DUMP, *(["--strict-names"] if schemas else []), *(f"--schema={one}" for one in schemas)]
+    load, ask = ["sh", "-ec", _REMOTE_LOAD], ["psql", "-X", "-q", "-A", "-t", "-c"]
+    return Database(name, kind, "", dump, load, {}, ask, dsn_variable=variable, image=image)
+
+
 # --- what belongs to an app ------------------------------------------------------------------------------------------
 
 
@@ -170,7 +228,7 @@ def volumes(app: str, model: Mapping[str, Any], databases: Sequence[Database], l
             there = ", ".join(sorted(known)) or "none"
             raise BackupError(f"backup_volumes_left_out: the compose file has no volume {key!r}; it has {there}")
     services = model.get("services") or {}
-    dumped = {one.service for one in databases}
+    dumped = {one.service for one in databases if one.service}
     for service in sorted(dumped - set(services)):
         raise BackupError(
             f"backup_databases: the compose file has no service {service!r}: it has {', '.join(services)}"
@@ -434,7 +492,7 @@ def lacking(manifest: Mapping[str, Any], parts: Iterable[str]) -> list[str]:
     """Say what a set lacks of what its manifest says that it has; [] when it is whole."""
     there = set(parts)
     found = [f"part {part} is missing" for part in sorted(set(manifest["parts"]) - there)]
-    covered = {row["service"] for row in manifest["databases"]}
+    covered = {row.get("service") for row in manifest["databases"]}
     for volume in manifest["volumes"]:
         if volume["covered"] and volume["covered"] not in covered:
             found.append(f"volume {volume['key']} has neither files nor a dump")

@@ -104,6 +104,13 @@ def _checked(found: Any, root: str) -> Backup:
     counts = {key: _number(keep, key, (default, 0, 1000)) for key, default in Keep()._asdict().items()}
     databases = read_databases(found.get("databases") or [])
     watched = agent_config.load(agent_config.path_of(name, root), root)
+    variables = [str(one["name"]) for one in watched.app.variables]
+    for one in databases:
+        if one.dsn_variable and one.dsn_variable not in variables:
+            raise Wrong(
+                f"backup_databases ({one.name}): `dsn_variable` is {one.dsn_variable}, which the app's table does not "
+                f"have; it has {', '.join(variables) or 'none'}. Fix: name one of app_env_variables"
+            )
     return Backup(
         watched=watched,
         repository=Repository(

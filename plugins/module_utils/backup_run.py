@@ -16,8 +16,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable, TypeVar, cast
 
-from . import backup, engine, metrics, observe, release, restic, state
-from .backup import BackupError, Set
+from . import backup, engine, metrics, observe, release, remote_postgres, restic, state
+from .backup import BackupError, Database, Set
 from .backup_config import Backup, Hook
 from .files import LockHeld, NoFile, atomic_write, explain, fingerprint, hold_lock, is_locked, read_small
 from .incident import iso
@@ -30,6 +30,7 @@ Say = Callable[[str], None]
 
 QUIET_SECONDS = 600.0
 HOOK_SECONDS = 60.0
+PULL_SECONDS = 1800.0
 # Whoever only settles what was killed is done by then.
 ALONE_SECONDS = 5.0
 # What changes while it is read is read again so often.
@@ -167,6 +168,11 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
     identity = backup.set_id(clock.now())
     model, kept, paths, used = _belongs(config)
+    # What a restore does not replace needs no backup before it: its server may be just what does not answer.
+    databases = [one for one in config.databases if why != backup.SAFETY or one.service]
+    for database in databases:
+        # Not while writes are paused.
+        bring_image(database, say)
     outside = backup.strangers(model, app.directory)
     unnamed = backup.unnamed(
         engine.Project(app.name, app.directory).documents(), backup.volume_names(app.name, model).values()
@@ -189,13 +195,9 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         # Not while writes are paused.
         restic.await_turn(config.repository)
     with _paused(config, say):
-        for database in config.databases:
+        for database in databases:
             say(f"dumping database {database.name}")
-            command = engine.within(_running(config, database.service)[0], database.dump, database.secrets)
-            extra = _secret_values(config, database.secrets, clock)
-            sizes[database.part] = restic.keep_output(
-                config.repository, command, database.file, tags(database.part), config.host, extra
-            )
+            sizes[database.part] = _dump(config, database, tags(database.part), clock)
         if paths:
             say(f"copying volumes: {', '.join(one.key for one in kept if not one.covered)}")
             sizes[backup.VOLUMES] = restic.keep_files(
@@ -234,7 +236,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
             }
             for one in kept
         ],
-        "databases": config.rows,
+        "databases": [row for row in config.rows if row["name"] in [one.name for one in databases]],
         "parts": {part: one["bytes"] for part, one in sizes.items()},
         "not_in_it": strangers,
     }
@@ -335,6 +337,40 @@ def _keep_images(config: Backup, last: Mapping[str, Any], say: Say) -> str:
         config.repository, command, "images.tar", [f"part={backup.IMAGES}", f"images={mark}"], config.host
     )
     return mark
+
+
+def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> dict[str, Any]:
+    """Keep the dump of a database: {snapshot, bytes, added}. One that fails makes no snapshot."""
+    if database.service:
+        command = engine.within(_running(config, database.service)[0], database.dump, database.secrets)
+        extra = _secret_values(config, database.secrets, clock)
+        return restic.keep_output(config.repository, command, database.file, tags, config.host, extra)
+    dsn = _secret_values(config, {"dsn": database.dsn_variable}, clock)["dsn"]
+    extra = remote_postgres.environment(database.dsn_variable, dsn)
+    command = remote_postgres.dump_command(config.app.name, database, extra)
+    end_dumps(config)
+    try:
+        return restic.keep_output(config.repository, command, database.file, tags, config.host, extra)
+    finally:
+        # A container outlives the command that was to wait for it.
+        end_dumps(config)
+
+
+def end_dumps(config: Backup) -> None:
+    """Remove the containers that dump a database of another server. Raises EngineError."""
+    engine.remove_labelled(remote_postgres.dump_label(config.app.name))
+
+
+def bring_image(database: Database, say: Say) -> None:
+    """Have the image with which a database of another server is dumped, and proved, on this host."""
+    if not database.image or engine.has_image(database.image):
+        return
+    say(f"pulling {database.image}")
+    pulled = engine.run(["docker", "pull", "--quiet", database.image], PULL_SECONDS)
+    if pulled.code:
+        raise BackupError(
+            f"backup_databases ({database.name}): its image {database.image} cannot be pulled: {pulled.reason}"
+        )
 
 
 def _running(config: Backup, service: str) -> list[str]:

@@ -662,6 +662,16 @@ def remove_volumes(names: Sequence[str], timeout: float = 120.0) -> None:
             raise EngineError(f"docker volume rm failed: {removed.reason}")
 
 
+def remove_labelled(label: str, timeout: float = 30.0) -> None:
+    """Kill and remove the containers with a label, and their volumes without a name."""
+    listed = run(["docker", "ps", "--all", "--quiet", "--filter", f"label={label}"], timeout)
+    if listed.code:
+        raise EngineError(f"docker ps failed: {listed.reason}", listed.code)
+    if listed.out.split():
+        # One that ends just now is removed by the engine itself.
+        run(["docker", "rm", "--force", "--volumes", *listed.out.split()], timeout)
+
+
 def within(container: str, command: Sequence[str], names: Iterable[str] = (), stdin: bool = False) -> list[str]:
     """Return the command that runs another one in a container; of the variables only the names are in it."""
     given = [word for name in names for word in ("--env", name)]

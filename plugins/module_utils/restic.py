@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -276,7 +277,16 @@ def keep_output(
 ) -> dict[str, Any]:
     """Back up what a command writes, as a stream: {snapshot, bytes, added}. One that fails makes no backup."""
     given = ["backup", "--json", "--host", host, *_tagged(tags), "--stdin-filename", name, "--stdin-from-command", "--"]
-    return _summary(call(repository, *given, *command, extra=extra))
+    result = _unlocked(repository, [*given, *command], extra=extra)
+    said = _said(result)
+    if result.code and "command failed" in said:
+        # It is the command that does not reach its server, say, and not restic its repository.
+        begins = f"subprocess {command[0]}: "
+        told = [line[len(begins) :] for line in said.splitlines() if line.startswith(begins) and line[len(begins) :]]
+        raise RepositoryError(f"{name} cannot be made: {' / '.join(told[-3:])[-400:] or 'its command failed'}")
+    if result.code:
+        raise _error(repository, "backup", result)
+    return _summary(result)
 
 
 def keep_text(repository: Repository, text: str, name: str, tags: Sequence[str], host: str) -> dict[str, Any]:
@@ -306,6 +316,14 @@ def _summary(result: Result) -> dict[str, Any]:
 def read_text(repository: Repository, snapshot: str, name: str) -> str:
     """The text of a file that was kept."""
     return call(repository, "dump", "--no-lock", snapshot, name, timeout=CONNECT_SECONDS).out
+
+
+def dump_words(repository: Repository, snapshot: str, name: str) -> str:
+    """The command, for a shell, by which a person has a file of a snapshot written to the output."""
+    given = ["--repo", repository.url, "--password-file", repository.password_file]
+    given += ["-o", f"sftp.command={repository.ssh_command}"] if repository.ssh_command else []
+    ahead = f"set -a; . {shlex.quote(repository.secrets_file)}; set +a; " if repository.secrets_file else ""
+    return f"{ahead}{shlex.join(['restic', *given, 'dump', '--no-lock', snapshot, name])}"
 
 
 def put_files(repository: Repository, snapshot: str, source: str, target: str) -> None:

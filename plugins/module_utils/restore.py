@@ -32,6 +32,7 @@ from . import (
     host,
     observe,
     release,
+    remote_postgres,
     restic,
     rollout,
 )
@@ -155,10 +156,13 @@ class Source:
                 there = ", ".join(one.key for one in self.volumes) or "none"
                 raise BackupError(f"restore_what: backup {self.set.id} has no volume {what.name}; it has {there}")
             return found
-        services = [one.service for one in self.databases if one.name == what.name]
+        databases = [one for one in self.databases if one.name == what.name]
+        services = [one.service for one in databases]
         if not services:
             there = ", ".join(one.name for one in self.databases) or "none"
             raise BackupError(f"restore_what: backup {self.set.id} has no database {what.name}; it has {there}")
+        if not services[0]:
+            raise BackupError(f"nothing was touched: {self.by_hand(databases[0])}")
         found = [one for one in self.volumes if one.covered == services[0]]
         if not found:
             raise BackupError(f"restore_what: service {services[0]} has no volume of its own: restore the app instead")
@@ -168,6 +172,19 @@ class Source:
         """The databases whose dumps fill these volumes."""
         services = {one.covered for one in volumes if one.covered}
         return [one for one in self.databases if one.service in services]
+
+    @property
+    def remote(self) -> list[backup.Database]:
+        """The databases of other servers."""
+        return [one for one in self.databases if not one.service]
+
+    def by_hand(self, database: backup.Database) -> str:
+        """Say that the live database of another server is left alone, and how a person loads its dump."""
+        words = restic.dump_words(self.config.repository, self.set.parts[database.part], database.file)
+        return (
+            f"database {database.name} is on another server, which a restore leaves alone: what is written there since "
+            f"would be lost, for all who use it. To load its dump, {remote_postgres.by_hand(words, database)}"
+        )
 
 
 def differences(config: Backup, source: Source, what: What) -> list[str]:
@@ -187,6 +204,7 @@ def differences(config: Backup, source: Source, what: What) -> list[str]:
     for volume in chosen:
         filled = ", ".join(one.name for one in source.dumps([volume]))
         found.append(f"volume {volume.key}: " + (f"from the dumps of {filled}" if filled else "its files"))
+    found += [source.by_hand(one) for one in source.remote if what.kind == "app"]
     size = sum(int(manifest["parts"].get(part, 0)) for part in _parts(source, what, chosen))
     found.append(f"{size / 1e6:.1f} MB would be read, and the app would be stopped while it changes places")
     return found
@@ -201,8 +219,11 @@ def _parts(source: Source, what: What, chosen: list[backup.Volume]) -> list[str]
 # --- beside ----------------------------------------------------------------------------------------------------------
 
 
-def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock) -> dict[str, str]:
-    """Have everything lie beside the app, and every dump in its database: {volume's key: folder}."""
+def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock, proof: bool = False) -> dict[str, str]:
+    """Have everything lie beside the app, and every dump in its database: {volume's key: folder}.
+
+    :arg proof: with the dumps of other servers' databases, which no restore puts in place.
+    """
     config, manifest = source.config, source.manifest
     if manifest["platform"] != engine.platform():
         raise BackupError(f"backup {source.set.id} is of {manifest['platform']}, and this host is {engine.platform()}")
@@ -210,7 +231,8 @@ def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock) 
         _require_no_mounts(config.app.directory)
     scratch.remove()
     chosen = source.chosen(what)
-    _require_room(source, what, chosen)
+    remote = source.remote if proof else []
+    _require_room(source, what, chosen, remote)
     os.makedirs(scratch.state, mode=0o700, exist_ok=True)
     os.makedirs(scratch.directory, mode=0o700, exist_ok=True)
     exchange.require(os.path.dirname(scratch.directory))
@@ -229,7 +251,7 @@ def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock) 
             os.chown(folder, uid, gid)
             os.chmod(folder, mode)
     _load_images(source, scratch, say)
-    databases = source.dumps(chosen)
+    databases = source.dumps(chosen) + remote
     if databases:
         _load_databases(source, scratch, databases, say, clock)
     return folders
@@ -246,15 +268,19 @@ def _require_no_mounts(directory: str) -> None:
             )
 
 
-def _require_room(source: Source, what: What, chosen: list[backup.Volume]) -> None:
+def _require_room(
+    source: Source, what: What, chosen: list[backup.Volume], remote: Iterable[backup.Database] = ()
+) -> None:
     """Raise BackupError when the disks have too little room for what is going to lie beside.
 
-    A database takes more than its dump: what it took when that was made, and the dump while it is loaded.
+    A database takes more than its dump: what it took when that was made, and the dump while it is loaded. What one of
+    another server took is not known: its rows take about what the dump does, and their indexes as much again.
     """
     sizes, keys = source.manifest["parts"], {one.key for one in chosen}
     app = int(sizes.get(backup.APP, 0))
     data = sum(int(sizes.get(part, 0)) for part in _parts(source, what, chosen) if part != backup.APP)
     data += sum(int(row.get("used", 0)) for row in source.manifest["volumes"] if row["key"] in keys)
+    data += sum(3 * int(sizes[one.part]) for one in remote)
     for path, needed in ((source.config.app.directory, app), (engine.data_root(), data)):
         free = int(host.disk([path])[0]["free_bytes"])
         if free < needed * _SPARE + (64 << 20):
@@ -293,7 +319,7 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Dat
         model = engine.Project(config.app.name, scratch.directory).config(profiles=True)
     except engine.EngineError as error:
         raise BackupError(_clean(config, scratch, str(error))) from None
-    services = {one.service for one in databases}
+    services = {one.service for one in databases if one.service}
     for service in sorted(services):
         image = source.manifest["images"].get(service, "")
         if image and not engine.has_image(image):
@@ -302,8 +328,15 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Dat
             )
     names = {one.key: scratch.volume(one.key) for one in source.volumes if one.covered in services}
     made = backup.scratch_model(model, services, source.manifest["images"], names)
+    for database in databases:
+        if not database.service:
+            backup_run.bring_image(database, say)
+            # Whoever the image has for PostgreSQL writes into it.
+            os.chmod(scratch.make([database.scratch])[database.scratch], 0o1777)
+            made["services"][database.scratch] = remote_postgres.server(database.image, database.scratch)
+            made["volumes"][database.scratch] = {"name": scratch.volume(database.scratch), "external": True}
     atomic_write(scratch.compose, json.dumps(made).encode(), mode=0o600)
-    say(f"starting scratch databases: {', '.join(sorted(services))}")
+    say(f"starting scratch databases: {', '.join(sorted({one.scratch for one in databases}))}")
     words = ["up", "--detach", "--no-build", "--wait", "--wait-timeout", f"{UP_SECONDS:.0f}"]
     started = engine.run(scratch.compose_words(*words), UP_SECONDS + 60.0)
     if started.code:
@@ -312,9 +345,12 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Dat
     for database in databases:
         say(f"loading database {database.name}")
         secrets = {variable: values.get(name, "") for variable, name in database.secrets.items()}
-        command = engine.within(scratch.container(database.service), database.load, secrets, stdin=True)
+        command = engine.within(scratch.container(database.scratch), database.load, secrets, stdin=True)
         snapshot = source.set.parts[database.part]
-        restic.pour(config.repository, snapshot, database.file, command, secrets)
+        said = restic.pour(config.repository, snapshot, database.file, command, secrets)
+        if not database.service:
+            for line in said.splitlines():
+                say(f"not made for want of what only its own server has: {line}")
 
 
 def _values(config: Backup, scratch: Scratch, clock: Clock) -> dict[str, str]:
@@ -341,12 +377,13 @@ def prove(
     config, found = source.config, []
     values = _values(config, scratch, clock)
     loaded = {one.name: one for one in source.dumps([one for one in source.volumes if one.key in folders])}
+    loaded.update({one.name: one for one in source.remote if every})
     for check in config.checks:
         if check.get("database", "") in loaded:
             database = loaded[check["database"]]
             secrets = {variable: values.get(name, "") for variable, name in database.secrets.items()}
             command = engine.within(
-                scratch.container(database.service), backup.question(database, check["ask"]), secrets
+                scratch.container(database.scratch), backup.question(database, check["ask"]), secrets
             )
             asked = restic.run_with(command, secrets, ASK_SECONDS)
             problem = backup.judge(check, asked.out) if asked.code == 0 else f"{backup.about(check)}: {asked.reason}"
@@ -431,7 +468,7 @@ def _prove_newest(config: Backup, say: Say, clock: Clock) -> tuple[str, list[dic
     if source.manifest["images_mark"] and not source.images:
         raise BackupError(f"backup {source.set.id} is not whole: its images are missing")
     try:
-        folders = stage(source, scratch, What("app"), say, clock)
+        folders = stage(source, scratch, What("app"), say, clock, proof=True)
         checks = prove(source, scratch, folders, clock, every=True)
     finally:
         with contextlib.suppress(engine.EngineError, OSError):
@@ -493,6 +530,8 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
                     scratch.remove()
             raise
         seconds = round(clock.monotonic() - begun, 1)
+    for database in source.remote if what.kind == "app" else ():
+        say(source.by_hand(database))
     say(f"{what} is that of backup {source.set.id}; the app was stopped for {gap:.1f} s")
     return {
         "set": source.set.id,
@@ -628,6 +667,7 @@ def settle(config: Backup, say: Say, clock: Clock) -> bool:
     """
     app = config.app
     proof, restoring = Scratch(config, "verify"), Scratch(config, "restore")
+    backup_run.end_dumps(config)
     # What a restore has replaced stays in its folder.
     for scratch, trace in ((proof, proof.state), (restoring, restoring.compose)):
         if os.path.lexists(trace):

@@ -25,6 +25,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     files,
     metrics,
     observe,
+    remote_postgres,
     restic,
     restore,
     state,
@@ -308,6 +309,128 @@ def test_a_bad_table_of_databases(rows: Any, says: str) -> None:
         backup.read_databases(rows)
 
 
+REMOTE = {"name": "shop", "kind": "postgres", "dsn_variable": "DATABASE_URL", "image": "postgres:17"}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"service": "database"}, "both `service` and `dsn_variable`. Fix: keep `service` when it runs in the compose"),
+        ({"kind": "redis"}, "`dsn_variable` is for kind postgres only"),
+        ({"image": ""}, "`image` is ''. Fix: name an image of PostgreSQL, of the server's major version or a newer"),
+        ({"image": "--privileged"}, "`image` is '--privileged'"),
+        ({"dsn_variable": ""}, "`dsn_variable` is no name of a variable"),
+        ({"dsn_variable": "postgresql://shop:hunter2@db.example/shop"}, "Fix: write the name.*and the DSN there alone"),
+        ({"schemas": "public"}, r"`schemas` is no list of names. Fix: write \[public\]"),
+        ({"volume": "data"}, "`volume` is no key of a database on another server"),
+    ],
+)
+def test_a_bad_row_of_a_database_on_another_server(row: dict[str, Any], says: str) -> None:
+    with pytest.raises(backup.BackupError, match=rf"row 1 \(shop\): .*{says}") as raised:
+        backup.read_databases([{**REMOTE, **row}])
+    assert "hunter2" not in str(raised.value)
+
+
+def test_the_variable_of_a_dsn_is_one_of_the_app(tmp_path: Path) -> None:
+    variable = {"name": "OTHER", "kind": "token", "source": "made once"}
+    check = {"name": "health", "url": "http://127.0.0.1:8000/health", "proves": "health"}
+    watched = {"app": "shop", "directory": str(tmp_path), "variables": [variable], "checks": [check]}
+    path = Path(agent_config.path_of("shop", str(tmp_path)))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(watched), encoding="utf-8")
+    mine = tmp_path / "shop.json"
+    mine.write_text(json.dumps({"app": "shop", "repository": "/srv", "databases": [REMOTE]}), encoding="utf-8")
+    says = (
+        r"backup_databases \(shop\): `dsn_variable` is DATABASE_URL, which the app's table does not have; it has OTHER"
+    )
+    with pytest.raises(agent_config.ConfigError, match=says):
+        backup_config.load("shop", str(tmp_path), str(mine))
+
+
+def test_a_dsn_is_handed_over_by_the_environment_alone() -> None:
+    (database,) = backup.read_databases([{**REMOTE, "schemas": ["public", "shop"]}])
+    dsn = "postgresql+asyncpg://shop.ref:p%40ss%2Fword@[2001:db8::1]:6543/sh%20op?sslmode=require&pgbouncer=true"
+    given = remote_postgres.environment("DATABASE_URL", dsn)
+    assert given == {
+        "PGHOST": "2001:db8::1",
+        "PGPORT": "6543",
+        "PGUSER": "shop.ref",
+        "PGPASSWORD": "p@ss/word",
+        "PGDATABASE": "sh op",
+        "PGSSLMODE": "require",
+        "PGCONNECT_TIMEOUT": "30",
+    }
+    command = remote_postgres.dump_command("shop", database, given)
+    assert not [word for word in command if word in given.values()]
+    assert [command[at + 1] for at, word in enumerate(command) if word == "--env"] == list(given)
+    words = ["--entrypoint", "pg_dump", "postgres:17", "--format=custom", "--compress=0", "--strict-names"]
+    assert command[-8:] == [*words, "--schema=public", "--schema=shop"]
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "",
+        "host=db user=shop password=hunter2",
+        "mysql://shop:hunter2@db/shop",
+        "postgresql://shop:hunter2@db",
+        "postgresql://:hunter2@db/shop",
+        "postgresql://shop:hunter2@db:port/shop",
+        "postgresql://shop:hunter2@one,two/shop",
+        "postgresql://shop:hunter2#x@db/shop",
+        "postgresql://shop:hunter2[@db/shop",
+    ],
+)
+def test_what_is_no_dsn_is_told_and_not_shown(dsn: str) -> None:
+    with pytest.raises(
+        backup.BackupError, match=r"DATABASE_URL of the app's env is no DSN.*Fix: write it as"
+    ) as raised:
+        remote_postgres.environment("DATABASE_URL", dsn)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_restore() -> None:
+    rows = [{**ROW, "name": "own"}, REMOTE]
+    databases = backup.read_databases(rows)
+    volumes = backup.volumes("shop", MODEL, databases, ["cache"])
+    assert [(one.key, one.covered) for one in volumes] == [("data", "database"), ("files", "")]
+    manifest = {
+        "databases": rows,
+        "volumes": [one._asdict() for one in volumes],
+        "parts": {"app": 1, "volumes": 1, "database:own": 1, "database:shop": 1},
+    }
+    assert backup.lacking(manifest, manifest["parts"]) == []
+    source = restore.Source.__new__(restore.Source)
+    source.config = SimpleNamespace(repository=restic.Repository("/srv", "/password"))  # type: ignore[assignment]
+    source.set = backup.Set("20261125T120000Z", "shop", "web1", "hand", "", {"database:shop": "abc"})
+    source.manifest, source.databases = manifest, databases
+    assert [one.name for one in source.dumps(source.chosen(backup.What("app")))] == ["own"]
+    says = (
+        "(?s)^nothing was touched: database shop is on another server.* as DATABASE_URL has them"
+        r".*\nrestic --repo /srv --password-file /password dump --no-lock abc shop.dump \| docker run"
+        r'.* --dbname "\$PGDATABASE"$'
+    )
+    with pytest.raises(backup.BackupError, match=says):
+        source.chosen(backup.What("database", "shop"))
+
+
+def test_a_dump_that_does_not_reach_its_server_is_not_taken_for_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = (
+        "subprocess docker: pg_dump: error: connection to server at 192.0.2.1 failed: Connection refused\n"
+        '{"message_type":"exit_error","code":1,"message":"Fatal: command failed: exit status 1"}\n'
+    )
+    monkeypatch.setattr(restic, "_run", lambda *_given: engine.Result(1, "", said))
+    says = "^shop.dump cannot be made: pg_dump: error: connection to server at 192.0.2.1 failed: Connection refused$"
+    with pytest.raises(restic.RepositoryError, match=says):
+        restic.keep_output(restic.Repository("/srv", "/password"), ["docker", "run"], "shop.dump", [], "web1")
+
+
+def test_a_server_for_a_proof_is_reached_by_nobody() -> None:
+    made_ = remote_postgres.server("postgres:17", "remote.shop")
+    assert (made_["network_mode"], made_["restart"], "ports" in made_) == ("none", "no", False)
+    assert "$PATH" not in made_["entrypoint"][-1].replace("$$", "")
+
+
 def test_no_secret_is_in_a_command() -> None:
     (cache,) = backup.read_databases([{"name": "c", "kind": "redis", "service": "c", "password": "REDIS_PASSWORD"}])
     assert cache.secrets == {"REDISCLI_AUTH": "REDIS_PASSWORD"}
@@ -495,13 +618,14 @@ def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pyt
 
     def ask(used: int) -> None:
         volumes = [{"key": "data", "used": used << 20}, {"key": "other", "used": 1 << 40}]
-        manifest = {"parts": {"app": 1, "database:shop": 50 << 20}, "volumes": volumes}
+        manifest = {"parts": {"app": 1, "database:shop": 50 << 20, "database:far": 9 << 20}, "volumes": volumes}
         config = SimpleNamespace(app=app.App("shop"))
         source: Any = SimpleNamespace(config=config, manifest=manifest, dumps=lambda _volumes: DATABASES)
-        restore._require_room(source, backup.What("app"), [data])
+        far = backup.read_databases([{**REMOTE, "name": "far"}])
+        restore._require_room(source, backup.What("app"), [data], far)
 
     ask(100)
-    with pytest.raises(backup.BackupError, match="300 MiB are free, and the backup needs 250 MiB"):
+    with pytest.raises(backup.BackupError, match="300 MiB are free, and the backup needs 277 MiB"):
         ask(200)
 
 

@@ -36,7 +36,7 @@ LAYERS: dict[str, set[str]] = {
         "read": "balancer checks containers engine host kernel probe prober prometheus relay supabase web",
         "decide": """
             backing backup diagnosis drift drift_policy hints ladder overlay page_figures page_queries placeholders
-            promotion secret_rules services_table slo supabase_keys value_rules variable_table
+            promotion remote_postgres secret_rules services_table slo supabase_keys value_rules variable_table
         """,
         "act": "env_store exchange host_files release remedies restic",
         "record": """

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from shared.acting import slow, until
@@ -84,10 +85,14 @@ def sound(host: Any) -> None:
     until(lambda: not host.file(f"{STATE}/restore.json").exists, 90.0)
     left = "docker ps -a --format '{{.Names}}' --filter name=records-verify --filter name=records-restore"
     until(lambda: host.check_output(left) == "", 90.0, lambda: host.check_output(left))
+    until(lambda: host.check_output("docker ps -aq --filter label=christmas.selfheal.dump") == "", 90.0)
 
 
 def test_a_backup_is_whole_proved_and_shows_no_secret(run: Play, host: Any, writer: Writer) -> None:
     until(lambda: len(writer.acked) > 100)
+    elsewhere = f"written elsewhere at {time.time()}"
+    note = ["-d", "archive", "-c", f"INSERT INTO archive.notes VALUES ('{elsewhere}')"]
+    subprocess.run(["docker", "exec", "selfheal-lab-db", "psql", "-q", *note], check=True, timeout=30)
     # Whatever stands on the disk, or in the list of processes, meanwhile.
     script = (
         "while sleep 0.2; do ps -eo args; grep -rlF 'CREATE TABLE public.records' /tmp /var/tmp /var/cache /root /opt "
@@ -101,8 +106,10 @@ def test_a_backup_is_whole_proved_and_shows_no_secret(run: Play, host: Any, writ
     assert "restic" in seen
     env = host.check_output(f"cat {DIRECTORY}/.env")
     values = [line.partition("=")[2].strip("'\"") for line in env.splitlines() if "PASSWORD" in line]
+    dsn = next(line.partition("=")[2].strip("'\"") for line in env.splitlines() if line.startswith("ARCHIVE_DSN="))
+    values += [dsn, str(urlsplit(dsn).password)]
     values.append(host.check_output(f"cat {FOLDER}.password"))
-    assert len(values) == 3
+    assert len(values) == 5
     journal = host.check_output("journalctl --no-pager")
     told = {
         "output": ended.stdout,
@@ -114,7 +121,10 @@ def test_a_backup_is_whole_proved_and_shows_no_secret(run: Play, host: Any, writ
         (where, number) for where, text in told.items() for number, value in enumerate(values) if value in text
     ] == []
     assert "It was proved" in plain(ended.stdout)
-    assert record(host)["last_verified"]["set"] == record(host)["last_success"]["set"]
+    proved = record(host)["last_verified"]["set"]
+    assert proved == record(host)["last_success"]["set"]
+    (dump,) = snapshots(host, f"set={proved}", "part=database:archive")
+    assert restic(host, f"dump {dump['id']} archive.dump | grep -ac {shlex.quote(elsewhere)}").strip() == "1"
     for name in ("last_success", "last_verified"):
         line = next(
             line for line in told["metrics"].splitlines() if line.startswith(f"selfheal_backup_{name}_timestamp")
@@ -129,6 +139,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(run: Play, host: A
     before, started, count = sums(host), host.check_output(containers), len(writer.acked)
     ended = good(run("restore.yml", "--check", "--diff"))
     assert "volume database: from the dumps of records" in plain(ended.stdout)
+    assert "database archive is on another server, which a restore leaves alone" in plain(ended.stdout)
     assert (sums(host), host.check_output(containers)) == (before, started)
     assert len(writer.acked) > count
     sound(host)
@@ -345,6 +356,9 @@ def test_a_part_comes_back_and_the_rest_stays(run: Play, host: Any, writer: Writ
     ended = run("restore.yml", restore_to=made, restore_what="volume:no-such")
     assert ended.returncode != 0
     assert "has no volume no-such; it has cache, database, files" in plain(ended.stdout)
+    ended = run("restore.yml", restore_to=made, restore_what="database:archive")
+    assert ended.returncode != 0
+    assert "database archive is on another server, which a restore leaves alone" in plain(ended.stdout)
     assert sums(host) == before
     sound(host)
 
