@@ -30,7 +30,6 @@ Say = Callable[[str], None]
 
 QUIET_SECONDS = 600.0
 HOOK_SECONDS = 60.0
-PULL_SECONDS = 1800.0
 # Whoever only settles what was killed is done by then.
 ALONE_SECONDS = 5.0
 # What changes while it is read is read again so often.
@@ -172,7 +171,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     databases = [one for one in config.databases if why != backup.SAFETY or one.service]
     for database in databases:
         # Not while writes are paused.
-        bring_image(database, say)
+        bring_image(config, database, say)
     outside = backup.strangers(model, app.directory)
     unnamed = backup.unnamed(
         engine.Project(app.name, app.directory).documents(), backup.volume_names(app.name, model).values()
@@ -361,12 +360,12 @@ def end_dumps(config: Backup) -> None:
     engine.remove_labelled(remote_postgres.dump_label(config.app.name))
 
 
-def bring_image(database: Database, say: Say) -> None:
+def bring_image(config: Backup, database: Database, say: Say) -> None:
     """Have the image with which a database of another server is dumped, and proved, on this host."""
     if not database.image or engine.has_image(database.image):
         return
     say(f"pulling {database.image}")
-    pulled = engine.run(["docker", "pull", "--quiet", database.image], PULL_SECONDS)
+    pulled = engine.Project(config.app.name, config.app.directory).pull({database.image: database.image})
     if pulled.code:
         raise BackupError(
             f"backup_databases ({database.name}): its image {database.image} cannot be pulled: {pulled.reason}"

@@ -330,7 +330,7 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Dat
     made = backup.scratch_model(model, services, source.manifest["images"], names)
     for database in databases:
         if not database.service:
-            backup_run.bring_image(database, say)
+            backup_run.bring_image(config, database, say)
             # Whoever the image has for PostgreSQL writes into it.
             os.chmod(scratch.make([database.scratch])[database.scratch], 0o1777)
             made["services"][database.scratch] = remote_postgres.server(database.image, database.scratch)
@@ -484,7 +484,7 @@ def _prove_newest(config: Backup, say: Say, clock: Clock) -> tuple[str, list[dic
 
 @backup_run.redacted
 def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: bool = False) -> dict[str, Any]:
-    """Restore from a backup: {set, what, changed, differences, safety, checks, seconds, gap}.
+    """Restore from a backup: {set, what, changed, differences, safety, unsaved, checks, seconds, gap}.
 
     :raises LockHeld: another backup or restore of this app goes on.
     :raises BackupError, RepositoryError, EngineError, DeployError, OSError: the app is as it was.
@@ -513,6 +513,7 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
         say(f"restoring {what} from backup {source.set.id}")
         replaces = _replaces(source)
         safety = _safety(config, say, clock) if replaces else ""
+        unsaved = replaces and not safety
         try:
             folders = stage(source, scratch, what, say, clock)
             checks = prove(source, scratch, folders, clock)
@@ -522,7 +523,7 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
                     f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}. The app was not touched"
                 )
             scratch.stop()
-            gap = _switch(source, scratch, what, folders, replaces and not safety, say, clock)
+            gap = _switch(source, scratch, what, folders, unsaved, say, clock)
         except BaseException:
             # What may have to be taken back is not removed.
             if not os.path.lexists(config.app.restoring):
@@ -539,6 +540,7 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
         "changed": True,
         "differences": changes,
         "safety": safety,
+        "unsaved": unsaved,
         "checks": checks,
         "seconds": seconds,
         "gap": round(gap, 1),

@@ -63,9 +63,13 @@ differences:
   type: list
   elements: str
 safety:
-  description: Id of the backup of what was replaced, empty when it could not be made.
+  description: Id of the backup of what was replaced, empty when nothing was, or when it could not be made.
   returned: when restored
   type: str
+unsaved:
+  description: Whether what was replaced could not be backed up, and is kept beside.
+  returned: when restored
+  type: bool
 checks:
   description: What was asked before it was put in place, each with C(about) and C(problem).
   returned: when restored
