@@ -13,6 +13,9 @@ PORT = int(sys.argv[1])
 class Handler(BaseHTTPRequestHandler):
     """GET /health, GET / and POST / answer at once, GET /slow and POST /slow after a second."""
 
+    # An answer is sent as a whole: half of one, of an instance that was ended meanwhile, could not be asked for again.
+    wbufsize = -1
+
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.startswith("/slow"):
