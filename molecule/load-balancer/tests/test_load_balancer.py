@@ -96,7 +96,9 @@ def test_all_are_unhealthy_and_answer(instances: Any, ask: Any) -> None:
 def test_all_are_gone(host: Any, instances: Any, ask: Any) -> None:
     """Requests wait for one that comes back, whatever their method; when none does, a page says so."""
     instances.stop(*PORTS)
+    # Each is noticed by its own checks.
     for slot in range(len(PORTS)):
+        instances.wait("DOWN", slot)
         instances.wait("DOWN", slot, "-unchecked")
     with ThreadPoolExecutor() as clients:
         for answer in clients.map(
