@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol
 
 from .files import explain
 from .redact import SHORTEST
-from .secret_rules import is_secret
+from .variable_table import is_secret
 
 # What Ansible itself writes in the place of such an argument.
 MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"

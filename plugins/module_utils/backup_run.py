@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable, TypeVar, cast
 
-from . import backup, engine, metrics, observe, release, remote_postgres, restic, state
+from . import backup, commands, engine, metrics, observe, release, remote_postgres, restic, state
 from .backup import BackupError, Database, Set
 from .backup_config import Backup, Hook
 from .files import LockHeld, NoFile, atomic_write, explain, fingerprint, hold_lock, is_locked, read_small
@@ -423,7 +423,7 @@ def _paused(config: Backup, say: Say) -> Iterator[None]:
 def _run_hook(config: Backup, hook: Hook) -> None:
     """Run a hook in every instance of its service. Raises BackupError."""
     for container in _running(config, hook.service):
-        ended = engine.run(engine.within(container, hook.command), HOOK_SECONDS)
+        ended = commands.run(engine.within(container, hook.command), HOOK_SECONDS)
         if ended.code:
             raise BackupError(f"the hook `{' '.join(hook.command)}` in {hook.service} failed: {ended.reason}")
 

@@ -15,7 +15,7 @@ import os
 import socket
 from typing import Any, Callable
 
-from . import engine, web
+from . import commands, web
 from .app import App, Balancer
 from .web import Answer, Request
 
@@ -104,14 +104,14 @@ def take_in(app: App, port: int) -> None:
 
 def start(app: App) -> None:
     """Start HAProxy, or have it read this app's part. Raises BalancerError with what its journal says."""
-    if engine.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0 and slots(app):
+    if commands.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0 and slots(app):
         return
-    engine.run(["systemctl", "reset-failed", UNIT], 10.0)
-    started = engine.run(["systemctl", "reload-or-restart", UNIT], 30.0)
-    status = engine.run(["systemctl", "show", "--property", "StatusText", "--value", UNIT], 10.0).out.strip()
+    commands.run(["systemctl", "reset-failed", UNIT], 10.0)
+    started = commands.run(["systemctl", "reload-or-restart", UNIT], 30.0)
+    status = commands.run(["systemctl", "show", "--property", "StatusText", "--value", UNIT], 10.0).out.strip()
     # A reload that the new process does not survive counts as done for systemd.
     if started.code or "failed" in status.lower():
-        said = engine.run(["journalctl", "--unit", UNIT, "--lines", "20", "--output", "cat"], 5.0).out.splitlines()
+        said = commands.run(["journalctl", "--unit", UNIT, "--lines", "20", "--output", "cat"], 5.0).out.splitlines()
         why = next((line for line in reversed(said) if "ALERT" in line), started.reason)
         raise BalancerError(f"HAProxy does not start: {why.strip()}")
 
@@ -126,13 +126,13 @@ def leave(app: App) -> None:
         os.unlink(path)
         # With nobody to serve it would not start.
         others = any(name.endswith(".cfg") for name in os.listdir(os.path.dirname(path)))
-        engine.run(["systemctl", "reload-or-restart" if others else "stop", UNIT], 30.0)
+        commands.run(["systemctl", "reload-or-restart" if others else "stop", UNIT], 30.0)
 
 
 def restart(app: App) -> None:
     """Kill HAProxy, which may be beyond asking, and start it."""
-    engine.run(["systemctl", "kill", "--signal=SIGKILL", UNIT], 10.0)
-    engine.run(["systemctl", "stop", UNIT], 20.0)
+    commands.run(["systemctl", "kill", "--signal=SIGKILL", UNIT], 10.0)
+    commands.run(["systemctl", "stop", UNIT], 20.0)
     start(app)
 
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import backing, dotenv, engine, overlay, release
+from . import backing, commands, dotenv, engine, overlay, release
 from .app import App
 from .backing import Backing
 from .engine import HARDENED_FILE, USER_FILE, EngineError
@@ -113,7 +113,7 @@ def read_host() -> Host:
 
     :raises EngineError: there is no engine, it does not answer, or Compose is too old.
     """
-    asked = engine.run(["docker", "info", "--format", "{{json .}}"], _ENGINE_SECONDS)
+    asked = commands.run(["docker", "info", "--format", "{{json .}}"], _ENGINE_SECONDS)
     if asked.code == 127:
         raise EngineError("docker is not installed on this host")
     try:
@@ -203,7 +203,7 @@ def _config(app: App, scratch: str, names: list[str], secrets: Mapping[str, str]
     argv = ["docker", "compose", "--project-name", app.name, "--project-directory", app.directory, "--profile", "*"]
     for name in names:
         argv += ["--file", os.path.join(scratch, name)]
-    asked = engine.run([*argv, "config", "--format", "json"], _CONFIG_SECONDS, cwd=scratch)
+    asked = commands.run([*argv, "config", "--format", "json"], _CONFIG_SECONDS, cwd=scratch)
     if asked.code == 0:
         model: dict[str, Any] = json.loads(asked.out)
         return model, asked.err

@@ -156,22 +156,24 @@ def _lines(text: str, other: str) -> str:
 
 
 def _env(result: Mapping[str, Any]) -> Iterator[Finding]:
-    """The env's own diff holds names and fingerprints, and of mode and owner that they differ."""
-    diff = result.get("diff") or {}
+    """An env's diff holds names and fingerprints, and of mode and owner that they differ; after it the example's."""
+    diffs = result.get("diff") or {}
+    diff, *others = diffs if isinstance(diffs, list) else [diffs]
     path = str(diff.get("after_header") or ".env")
+    for other in others:
+        yield _one(str(other["after_header"]), "content", "differs", "as the table of variables says")
     sides = [
         dict(line.partition("=")[::2] for line in str(diff.get(side) or "").splitlines() if not line.startswith("#"))
         for side in ("before", "after")
     ]
     before, after = sides
-    if path.endswith(".example"):
-        yield _one(path, "content", "differs", "as the table of variables says")
-        return
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             yield _one(f"{path} {name}", "env", before.get(name, GONE), after.get(name, GONE))
     for name in result.get("why") or []:
-        if name != "content":
+        if name.startswith("directory"):
+            yield _one(posixpath.dirname(path), name.partition(" ")[2] or "state", "not as told", "as told")
+        elif name != "content":
             yield _one(path, str(name), "not as told", "as told")
         elif before == after:
             yield _one(path, "content", "another way of writing the same values", "as written by the role")

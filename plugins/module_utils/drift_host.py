@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import agent_config, engine, env_store, release, state
+from . import agent_config, commands, engine, env_store, release, state
 from .app import App
 from .files import NoFile, fingerprint, is_locked, read_small
 
@@ -203,7 +203,7 @@ _OURS = (".env", ".env.example", engine.USER_FILE, engine.HARDENED_FILE)
 
 def _ask(problems: list[str], *argv: str, quiet: bool = False) -> list[str] | None:
     """The lines that a command prints; None when it cannot be asked. One that is not installed has nothing to say."""
-    asked = engine.run(argv, SECONDS)
+    asked = commands.run(argv, SECONDS)
     if asked.code == 127:
         return []
     if asked.code and not quiet:

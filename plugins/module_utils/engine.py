@@ -7,18 +7,18 @@ The one file that knows it. Everything here reads or runs one command; what to r
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
-import signal
 import socket
-import subprocess
 import time
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
+
+from . import commands
+from .commands import Result
 
 # Compose 2.24 is the first with `!reset`/`!override` and `env_file.required`: the overlay may rely on them.
 MINIMUM_COMPOSE = (2, 24)
@@ -35,56 +35,6 @@ class EngineError(Exception):
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
         self.kind = "missing" if code in (126, 127) else "hung"
-
-
-class Result(NamedTuple):
-    """What one command did: exit code (124 when it ran out of time, 127 when it is not installed), output, errors."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def reason(self) -> str:
-        """The line of the command's output that says why it failed. It may quote what Compose read: redact it."""
-        lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
-        telling = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
-        return (telling or lines or [f"exit code {self.code} and no message"])[-1]
-
-
-def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str | None = None) -> Result:
-    """Run a command without a shell, for at most `timeout` seconds, and end its whole process group after that."""
-    if cwd is not None and not os.path.isdir(cwd):
-        return Result(126, "", f"{cwd} is not a directory")
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "COMPOSE_ANSI": "never", "BUILDKIT_PROGRESS": "plain"}
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=cwd,
-            env=environment,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        return Result(127, "", f"{argv[0]} is not installed")
-    except OSError as error:
-        return Result(126, "", f"{argv[0]} cannot be run: {error.strerror}")
-    try:
-        out, err = process.communicate(stdin, timeout=max(timeout, 0.1))
-        return Result(process.returncode, out, err)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # What has left the group, or waits for a dying disk, may hold the pipes for ever.
-        try:
-            out, err = process.communicate(timeout=2.0)
-        except subprocess.TimeoutExpired:
-            out, err = "", ""
-        return Result(124, out, f"{err}\n{' '.join(argv[:4])} … did not end within {timeout:.0f} s".strip())
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -174,7 +124,7 @@ def data_root(config: str = "/etc/docker/daemon.json") -> str:
 
 def compose_version(timeout: float = 5.0) -> str:
     """Return the version of the Compose plugin, "" when there is none."""
-    asked = run(["docker", "compose", "version", "--short"], timeout)
+    asked = commands.run(["docker", "compose", "version", "--short"], timeout)
     return asked.out.strip().lstrip("v") if asked.code == 0 else ""
 
 
@@ -215,7 +165,7 @@ class Project:
         argv = ["docker", "compose", "--project-name", self.app, "--project-directory", self.directory]
         for name in self.files:
             argv += ["--file", name]
-        return run([*argv, *words], timeout, stdin=stdin, cwd=self.directory)
+        return commands.run([*argv, *words], timeout, stdin=stdin, cwd=self.directory)
 
     def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
         """Return the merged model (`docker compose config`). It holds the env's values: never log it.
@@ -241,7 +191,7 @@ class Project:
 
     def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
         """Return what `docker inspect` says of the project's containers. It holds the env's values: never log it."""
-        listed = run(
+        listed = commands.run(
             [
                 "docker",
                 "ps",
@@ -261,7 +211,7 @@ class Project:
         ids = listed.out.split()
         if not ids:
             return []
-        inspected = run(["docker", "inspect", *ids], timeout)
+        inspected = commands.run(["docker", "inspect", *ids], timeout)
         # A container that went away between the two calls makes inspect exit 1, yet it prints the others.
         try:
             documents: list[dict[str, Any]] = json.loads(inspected.out)
@@ -275,19 +225,19 @@ class Project:
 
     def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
         """Return the last lines of a container's log, output and errors together (not redacted)."""
-        asked = run(["docker", "logs", "--timestamps", "--tail", str(lines), container], timeout)
+        asked = commands.run(["docker", "logs", "--timestamps", "--tail", str(lines), container], timeout)
         return "\n".join(part.rstrip() for part in (asked.out, asked.err) if part.strip())
 
     def top(self, container: str, timeout: float = 5.0) -> str:
         """Return the processes of a container."""
-        asked = run(["docker", "top", container, "-eo", "pid,ppid,stat,etimes,rss,args"], timeout)
+        asked = commands.run(["docker", "top", container, "-eo", "pid,ppid,stat,etimes,rss,args"], timeout)
         if asked.code:
             raise EngineError(f"docker top failed: {asked.reason}")
         return asked.out
 
     def inspect(self, container: str, timeout: float = 5.0) -> str:
         """Return what `docker inspect` says of a container, without its environment."""
-        asked = run(["docker", "inspect", container], timeout)
+        asked = commands.run(["docker", "inspect", container], timeout)
         try:
             documents = json.loads(asked.out)
         except ValueError:
@@ -307,21 +257,21 @@ class Project:
 
     def restart(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
         """Kill containers and start them again, at once: who does not answer is not waited for."""
-        paused = run(["docker", "ps", "--quiet", "--no-trunc", "--filter", "status=paused"], 5.0).out.split()
+        paused = commands.run(["docker", "ps", "--quiet", "--no-trunc", "--filter", "status=paused"], 5.0).out.split()
         frozen = [name for name in containers if name in paused]
         if frozen:
-            run(["docker", "unpause", *frozen], 10.0)
-        return run(["docker", "restart", "--time", "0", *containers], timeout)
+            commands.run(["docker", "unpause", *frozen], 10.0)
+        return commands.run(["docker", "restart", "--time", "0", *containers], timeout)
 
     def keep_images(self, images: Mapping[str, str], name: str = "last-good") -> None:
         """Tag {service: image id} as those of a release, so that neither a build nor a clean-up takes them away."""
         for service, image in images.items():
-            run(["docker", "tag", image, f"selfheal/{self.app}-{service.lower()}:{name}"], 10.0)
+            commands.run(["docker", "tag", image, f"selfheal/{self.app}-{service.lower()}:{name}"], 10.0)
 
     def let_go_images(self, services: Iterable[str], name: str) -> None:
         """Take the tag of a release that is forgotten away; an image that has no other goes with it."""
         for service in services:
-            run(["docker", "rmi", f"selfheal/{self.app}-{service.lower()}:{name}"], 30.0)
+            commands.run(["docker", "rmi", f"selfheal/{self.app}-{service.lower()}:{name}"], 30.0)
 
     def put_back_images(self, release: Mapping[str, Any], timeout: float = 120.0) -> Result:
         """Give the images of a release their names back: a build, or a pull, since may have moved them.
@@ -340,13 +290,13 @@ class Project:
 
     def _name_image(self, image: str, name: str) -> Result:
         if "@" in name:
-            return run(["docker", "image", "inspect", "--format", "{{.Id}}", name], 10.0)
-        return run(["docker", "tag", image, name], 10.0)
+            return commands.run(["docker", "image", "inspect", "--format", "{{.Id}}", name], 10.0)
+        return commands.run(["docker", "tag", image, name], 10.0)
 
     def pull(self, images: Mapping[str, str], timeout: float = 1800.0) -> Result:
         """Pull {name: what the name is to mean here, a digest in a registry or the name itself}."""
         for name, wanted in images.items():
-            pulled = run(["docker", "pull", "--quiet", wanted], timeout)
+            pulled = commands.run(["docker", "pull", "--quiet", wanted], timeout)
             if pulled.code == 0 and name != wanted:
                 pulled = self._name_image(wanted, name)
             if pulled.code:
@@ -388,8 +338,8 @@ class Project:
         """Stop containers, giving each `grace` seconds to end by itself, and remove them. Their volumes stay."""
         if not containers:
             return Result(0, "", "")
-        run(["docker", "stop", "--time", f"{grace:.0f}", *containers], grace + timeout)
-        return run(["docker", "rm", "--force", *containers], timeout)
+        commands.run(["docker", "stop", "--time", f"{grace:.0f}", *containers], grace + timeout)
+        return commands.run(["docker", "rm", "--force", *containers], timeout)
 
     def down(self, timeout: float = 120.0) -> Result:
         """Stop and remove the project's containers and networks. Volumes and images stay, always."""
@@ -403,12 +353,12 @@ def has_image(image: str, timeout: float = 5.0) -> bool:
 
 def image_id(image: str, timeout: float = 5.0) -> str:
     """Return the id of an image, by id or name; "" when it is not on this host."""
-    return run(["docker", "image", "inspect", "--format", "{{.Id}}", image], timeout).out.strip()
+    return commands.run(["docker", "image", "inspect", "--format", "{{.Id}}", image], timeout).out.strip()
 
 
 def pin(name: str, timeout: float = 5.0) -> str:
     """Return what an image that was pulled as `name` is for good in its registry, `repository@sha256:...`, else ""."""
-    asked = run(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', name], timeout)
+    asked = commands.run(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', name], timeout)
     found = [one for one in asked.out.split() if repository(one) == repository(name)]
     return found[0] if asked.code == 0 and found else ""
 
@@ -429,7 +379,7 @@ def image_facts(images: Iterable[str], timeout: float = 10.0) -> dict[str, dict[
     wanted = sorted(set(images))
     if not wanted:
         return {}
-    asked = run(["docker", "image", "inspect", *wanted], timeout)
+    asked = commands.run(["docker", "image", "inspect", *wanted], timeout)
     # For one that is not there inspect exits 1, yet it prints the others.
     try:
         documents = json.loads(asked.out)
@@ -443,7 +393,7 @@ def image_facts(images: Iterable[str], timeout: float = 10.0) -> dict[str, dict[
 
 def platform(timeout: float = 10.0) -> str:
     """Return what the engine runs images of: "linux/amd64"."""
-    asked = run(["docker", "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"], timeout)
+    asked = commands.run(["docker", "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"], timeout)
     if asked.code:
         raise EngineError(f"the Docker engine does not answer: {asked.reason}. Try: systemctl status docker")
     return asked.out.strip()
@@ -451,14 +401,14 @@ def platform(timeout: float = 10.0) -> str:
 
 def save_images(images: Sequence[str], path: str, timeout: float = 3600.0) -> None:
     """Write images, by id, into one archive."""
-    saved = run(["docker", "save", "--output", path, *images], timeout)
+    saved = commands.run(["docker", "save", "--output", path, *images], timeout)
     if saved.code:
         raise EngineError(f"docker save failed: {saved.reason}")
 
 
 def load_images(path: str, timeout: float = 3600.0) -> None:
     """Read the images of an archive. They have no name afterwards."""
-    loaded = run(["docker", "load", "--quiet", "--input", path], timeout)
+    loaded = commands.run(["docker", "load", "--quiet", "--input", path], timeout)
     if loaded.code:
         raise EngineError(f"docker load failed: {loaded.reason}")
 
@@ -621,7 +571,7 @@ def volume_facts(names: Sequence[str], timeout: float = 10.0) -> dict[str, dict[
     """
     if not names:
         return {}
-    asked = run(["docker", "volume", "inspect", *names], timeout)
+    asked = commands.run(["docker", "volume", "inspect", *names], timeout)
     # For one that is not there inspect exits 1, yet it prints the others.
     try:
         documents = json.loads(asked.out or "[]")
@@ -641,14 +591,14 @@ def volume_facts(names: Sequence[str], timeout: float = 10.0) -> dict[str, dict[
 def make_volume(name: str, labels: Mapping[str, str], timeout: float = 10.0) -> None:
     """Make a volume, unless it is there."""
     given = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
-    made = run(["docker", "volume", "create", *given, name], timeout)
+    made = commands.run(["docker", "volume", "create", *given, name], timeout)
     if made.code:
         raise EngineError(f"docker volume create failed: {made.reason}")
 
 
 def labelled_volumes(label: str, timeout: float = 10.0) -> list[str]:
     """Return the names of the volumes with a label."""
-    listed = run(["docker", "volume", "ls", "--quiet", "--filter", f"label={label}"], timeout)
+    listed = commands.run(["docker", "volume", "ls", "--quiet", "--filter", f"label={label}"], timeout)
     if listed.code:
         raise EngineError(f"docker volume ls failed: {listed.reason}", listed.code)
     return listed.out.split()
@@ -657,19 +607,19 @@ def labelled_volumes(label: str, timeout: float = 10.0) -> list[str]:
 def remove_volumes(names: Sequence[str], timeout: float = 120.0) -> None:
     """Remove volumes, with what is in them. One that is not there is removed already."""
     if names:
-        removed = run(["docker", "volume", "rm", "--force", *names], timeout)
+        removed = commands.run(["docker", "volume", "rm", "--force", *names], timeout)
         if removed.code:
             raise EngineError(f"docker volume rm failed: {removed.reason}")
 
 
 def remove_labelled(label: str, timeout: float = 30.0) -> None:
     """Kill and remove the containers with a label, and their volumes without a name."""
-    listed = run(["docker", "ps", "--all", "--quiet", "--filter", f"label={label}"], timeout)
+    listed = commands.run(["docker", "ps", "--all", "--quiet", "--filter", f"label={label}"], timeout)
     if listed.code:
         raise EngineError(f"docker ps failed: {listed.reason}", listed.code)
     if listed.out.split():
         # One that ends just now is removed by the engine itself.
-        run(["docker", "rm", "--force", "--volumes", *listed.out.split()], timeout)
+        commands.run(["docker", "rm", "--force", "--volumes", *listed.out.split()], timeout)
 
 
 def within(container: str, command: Sequence[str], names: Iterable[str] = (), stdin: bool = False) -> list[str]:

@@ -55,15 +55,13 @@ def prove(
 
 
 def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root: str = "/") -> dict[str, Any]:
-    """Write, restore or make the example, as ``state`` says; the module's result. Raises EXPECTED."""
+    """Write, with an example beside it, or restore, as ``state`` says; the module's result. Raises EXPECTED."""
     variables = params["variables"]
     secret_rules.check_table(variables)
     if not variables and params["state"] != "restored":
         raise secret_rules.TableError(TABLE, "it is empty", "list the variables that the app needs, with their kinds")
     owner = {"uid": _id(params, "owner", check), "gid": _id(params, "group", check)}
-    if params["state"] == "example":
-        return _example(params, owner, check)
-    app = App(name=params["app"], root=root)
+    app, directory = App(name=params["app"], root=root), []
     if params["keep"] < 1:
         raise env_store.EnvError(f"keep: {params['keep']} would keep no version to go back to; use 1 or more")
 
@@ -83,16 +81,24 @@ def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root
         if findings:
             raise env_store.Unproved(findings)
         with waiting:
+            directory = _directory(params, owner, check)
             texts = secret_rules.texts(variables, values)
             change = env_store.write_env(params["path"], app.history, texts, **settings)
+    why = [*directory, *change["why"]]
+    diffs = [_diff(params["path"], change["before"], change["after"], why)]
+    example = None
+    if params["example"] and params["state"] == "present":
+        text = secret_rules.example(variables)
+        example = env_store.write_example(params["example"], text, dry_run=check, **owner)
+        diffs += [_example(params["example"], example)] if example["changed"] else []
     return {
-        "changed": change["changed"],
+        "changed": bool(why) or (example is not None and example["changed"]),
         "version": change["version"],
         "backup": change["backup"],
         "fingerprint": change["fingerprint"],
         "fingerprints": change["after"],
-        "why": change["why"],
-        "diff": _diff(params["path"], change["before"], change["after"], change["why"]),
+        "why": why,
+        "diff": diffs[0] if len(diffs) == 1 else diffs,
     }
 
 
@@ -135,15 +141,25 @@ def _id(params: Mapping[str, Any], key: str, check: bool) -> int:
         ) from None
 
 
-def _example(params: Mapping[str, Any], owner: Mapping[str, int], check: bool) -> dict[str, Any]:
-    text = secret_rules.example(params["variables"])
-    change = env_store.write_example(params["path"], text, dry_run=check, **owner)
-    result: dict[str, Any] = {"changed": change["changed"], "why": change["why"]}
-    if "content" in change["why"]:
-        result["diff"] = {"before": change["before"] or "", "after": text, **_headers(params["path"])}
-    else:
-        result["diff"] = _diff(params["path"], {}, {}, change["why"])
-    return result
+def _directory(params: Mapping[str, Any], owner: Mapping[str, int], check: bool) -> list[str]:
+    """Bring the directory of the file; what of it was not as told."""
+    if params["directory_mode"] is None:
+        return []
+    try:
+        mode = int(params["directory_mode"], 8)
+    except ValueError:
+        raise env_store.EnvError(
+            f"directory_mode: {params['directory_mode']!r} is no octal number, such as '0755'"
+        ) from None
+    differs = env_store.bring_directory(params["path"], mode, dry_run=check, **owner)
+    return [f"directory {name}".removesuffix(" content") for name in differs]
+
+
+def _example(path: str, change: env_store.ExampleChange) -> dict[str, str]:
+    """The text, which holds no value; of mode and owner, that they differ."""
+    if "content" not in change["why"]:
+        return _diff(path, {}, {}, change["why"])
+    return {"before": change["before"] or "", "after": change["after"], **_headers(path)}
 
 
 def _diff(path: str, before: Mapping[str, str] | None, after: Mapping[str, str], why: Sequence[str]) -> dict[str, str]:

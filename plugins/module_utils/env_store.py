@@ -170,6 +170,23 @@ def write_example(path: str, text: str, *, uid: int = -1, gid: int = -1, dry_run
     return ExampleChange(changed=bool(differs), before=before, after=text, why=differs)
 
 
+def bring_directory(path: str, mode: int, *, uid: int = -1, gid: int = -1, dry_run: bool = False) -> list[str]:
+    """Make the directory that ``path`` is in, or correct it; what was not as told (``content``: it was not there).
+
+    Raises EnvError when a file is in its place, OSError.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.stat(directory).st_mode):
+            raise EnvError(f"{directory} is no directory: move it away, or put the app elsewhere")
+    differs = _differences(os.path.realpath(directory), b"" if os.path.exists(directory) else None, b"", uid, gid, mode)
+    if differs and not dry_run:
+        os.makedirs(directory, exist_ok=True)
+        os.chown(directory, uid, gid)
+        os.chmod(directory, mode)
+    return differs
+
+
 def remember(path: str, history: str, *, now: float, keep: int = KEEP) -> bool:
     """Keep the file in force in the history; whether it was not there yet. Raises EnvError, OSError."""
     content = _read(path)

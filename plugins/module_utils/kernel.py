@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import engine
+from . import commands
 
 # A kill is told with the incident that it caused, not with the next one.
 RECENT_SECONDS = 60.0
@@ -24,7 +24,7 @@ _KILL = re.compile(r"oom-kill:.*oom_memcg=\S*?([0-9a-f]{64})(?:\.scope)?,.*task=
 
 def read(timeout: float = 1.0) -> str:
     """Return the kernel's log, "" where it may not be read."""
-    asked = engine.run(["dmesg", "--kernel", "--nopager"], timeout)
+    asked = commands.run(["dmesg", "--kernel", "--nopager"], timeout)
     return asked.out if asked.code == 0 else ""
 
 

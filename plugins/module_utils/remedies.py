@@ -11,9 +11,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Callable
 
-from . import balancer, engine, env_store, host, ladder, release, secret_rules
+from . import balancer, commands, engine, env_store, host, ladder, release, secret_rules
 from .app import App
-from .engine import Project, Result
+from .commands import Result
+from .engine import Project
 from .files import fingerprint
 
 # free_space stops when this much is free on each file system that was full.
@@ -190,14 +191,14 @@ def _env_is_good(app: App) -> bool:
 
 def start_engine() -> str:
     """Start the engine."""
-    engine.run(["systemctl", "reset-failed", "docker.service", "docker.socket"], 10.0)
-    _succeed(engine.run(["systemctl", "start", "docker.service"], 60.0), "systemctl start docker:")
+    commands.run(["systemctl", "reset-failed", "docker.service", "docker.socket"], 10.0)
+    _succeed(commands.run(["systemctl", "start", "docker.service"], 60.0), "systemctl start docker:")
     return "engine started"
 
 
 def restart_engine() -> str:
     """Kill the engine's process, which may be beyond asking, and start it; containers outlive it (live-restore)."""
-    engine.run(["systemctl", "kill", "--signal=SIGKILL", "docker.service"], 10.0)
+    commands.run(["systemctl", "kill", "--signal=SIGKILL", "docker.service"], 10.0)
     until = time.monotonic() + 10.0
     while host.engine_process()["alive"] and time.monotonic() < until:
         time.sleep(0.1)
@@ -214,9 +215,9 @@ def free_space(app: App) -> str:
     done: list[str] = []
     for what, where, act in (
         ("rotated logs", "", _delete_rotated_logs),
-        ("old journal", "/var/log", lambda: engine.run(["journalctl", "--vacuum-size=50M"], 30.0)),
-        ("dangling images", engine.data_root(), lambda: engine.run(["docker", "image", "prune", "--force"], 60.0)),
-        ("build cache", engine.data_root(), lambda: engine.run(["docker", "builder", "prune", "--force"], 60.0)),
+        ("old journal", "/var/log", lambda: commands.run(["journalctl", "--vacuum-size=50M"], 30.0)),
+        ("dangling images", engine.data_root(), lambda: commands.run(["docker", "image", "prune", "--force"], 60.0)),
+        ("build cache", engine.data_root(), lambda: commands.run(["docker", "builder", "prune", "--force"], 60.0)),
     ):
         if where and not _is_short(where):
             continue

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .engine import Result, run, version_tuple
+from .commands import Result, run
+from .engine import version_tuple
 from .files import NoFile, read_small
 
 # 0.17 is the first with --stdin-from-command: a dump that fails must not become a backup.

@@ -25,6 +25,7 @@ from . import (
     backup,
     backup_run,
     balancer,
+    commands,
     deployment,
     engine,
     env_store,
@@ -84,9 +85,9 @@ class Scratch:
         """Stop the databases, give them time to write what they have, and remove containers and network."""
         _remove_containers(engine.Project(self.project, "/"))
         filters = ["--filter", f"label=com.docker.compose.project={self.project}"]
-        networks = engine.run(["docker", "network", "ls", "--quiet", *filters], 10.0).out.split()
+        networks = commands.run(["docker", "network", "ls", "--quiet", *filters], 10.0).out.split()
         if networks:
-            engine.run(["docker", "network", "rm", *networks], 30.0)
+            commands.run(["docker", "network", "rm", *networks], 30.0)
         # It holds the env's values, and says that there may be something to stop.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.compose)
@@ -338,7 +339,7 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Dat
     atomic_write(scratch.compose, json.dumps(made).encode(), mode=0o600)
     say(f"starting scratch databases: {', '.join(sorted({one.scratch for one in databases}))}")
     words = ["up", "--detach", "--no-build", "--wait", "--wait-timeout", f"{UP_SECONDS:.0f}"]
-    started = engine.run(scratch.compose_words(*words), UP_SECONDS + 60.0)
+    started = commands.run(scratch.compose_words(*words), UP_SECONDS + 60.0)
     if started.code:
         raise BackupError(f"a scratch database did not start: {_clean(config, scratch, started.reason)}")
     values = _values(config, scratch, clock)

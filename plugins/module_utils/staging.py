@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from . import agent_config, engine, incident, observe, promotion, release, state, watcher
+from . import agent_config, commands, engine, incident, observe, promotion, release, state, watcher
 from .agent_config import Config, ConfigError
 from .app import App
 from .files import is_locked
@@ -136,7 +136,7 @@ def _epoch(text: Any) -> float:
 
 def _watched(app: App, clock: Clock) -> float:
     """Seconds for which systemd has kept the watcher running, 0.0 when it does not."""
-    asked = engine.run(
+    asked = commands.run(
         ["systemctl", "show", "--value", "--property=ActiveEnterTimestampMonotonic", f"selfheal@{app.name}.timer"],
         _UNIT_SECONDS,
     )

@@ -34,18 +34,22 @@ options:
   app:
     description:
       - Name of the app; it says where the history is, and whose lock is held.
-      - Required unless O(state=example).
     type: str
+    required: true
   state:
     description:
       - V(present) writes O(values), and the defaults of the table.
       - V(restored) puts the newest version back, byte for byte, that an app was healthy with and that differs from the
         file in force. When O(variables) is given, versions that would not pass today are passed over.
-      - V(example) writes C(.env.example) from O(variables), with mode 0644 - every name without its value, and a line
-        on what it is and where it comes from.
     type: str
-    choices: [present, restored, example]
+    choices: [present, restored]
     default: present
+  example:
+    description:
+      - Where to write an example beside it, such as C(/opt/shop/.env.example), with mode 0644 - every name of
+        O(variables) without its value, and a line on what it is and where it comes from.
+      - Written after the env, and only with O(state=present).
+    type: path
   variables:
     description: The table of variables, as for M(christmas.selfheal.secrets_validate).
     type: list
@@ -59,6 +63,12 @@ options:
     type: str
   group:
     description: Group of the file, by name or number.
+    type: str
+  directory_mode:
+    description:
+      - Permissions of the directory that O(path) is in, as an octal number in quotes. When given, the directory is made
+        when it is not there, and corrected when its mode, owner or group is not as told.
+      - Not given, the directory has to be there.
     type: str
   keep:
     description: How many versions are kept, besides the last good ones.
@@ -85,12 +95,8 @@ EXAMPLES = r"""
     values: "{{ app_env_values }}"
     owner: root
     group: root
-
-- name: Write the example beside it
-  christmas.selfheal.env_file:
-    path: /opt/shop/.env.example
-    state: example
-    variables: "{{ app_env_variables }}"
+    directory_mode: "0755"
+    example: /opt/shop/.env.example
 
 - name: Put the last good env back
   christmas.selfheal.env_file:
@@ -102,24 +108,26 @@ EXAMPLES = r"""
 RETURN = r"""
 version:
   description: Id of the version that is in force now.
-  returned: for an env
+  returned: success
   type: str
   sample: 20250527T020000Z-1a2b3c4d5e6f
 backup:
   description: Id of the version that holds what was in force before; null when the content did not change.
-  returned: for an env
+  returned: success
   type: str
 fingerprint:
   description: Short SHA-256 of the file.
-  returned: for an env
+  returned: success
   type: str
   sample: "sha256:1a2b3c4d5e6f"
 fingerprints:
   description: Name and short SHA-256 of each value.
-  returned: for an env
+  returned: success
   type: dict
 why:
-  description: What was not as told - C(content), C(mode), C(owner), C(group).
+  description:
+    - What of the env was not as told - C(content), C(mode), C(owner), C(group).
+    - Of its directory, C(directory) when it was not there, C(directory mode), C(directory owner), C(directory group).
   returned: success
   type: list
   elements: str
@@ -142,20 +150,20 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "app": {"type": "str"},
-            "state": {"type": "str", "choices": ["present", "restored", "example"], "default": "present"},
+            "app": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "restored"], "default": "present"},
+            "example": {"type": "path"},
             "variables": {"type": "list", "elements": "dict", "default": []},
             "values": {"type": "dict", "no_log": True},
             "owner": {"type": "str"},
             "group": {"type": "str"},
+            "directory_mode": {"type": "str"},
             "keep": {"type": "int", "default": 10},
             "online": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 5.0},
         },
         required_if=[
-            ("state", "present", ("app", "variables", "values")),
-            ("state", "restored", ("app",)),
-            ("state", "example", ("variables",)),
+            ("state", "present", ("variables", "values")),
         ],
         supports_check_mode=True,
     )

@@ -79,7 +79,7 @@ lacking:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, engine, host_files
+from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, commands, host_files
 
 FILE = {
     "path": {"type": "path", "required": True},
@@ -93,7 +93,7 @@ VALIDATOR_SECONDS = 30.0
 
 def run(command: list[str]) -> tuple[int, str]:
     """Run a validator."""
-    result = engine.run(command, VALIDATOR_SECONDS)
+    result = commands.run(command, VALIDATOR_SECONDS)
     if result.code == 127:
         raise FileNotFoundError(command[0])
     return result.code, result.err or result.out

@@ -20,6 +20,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     backup,
     backup_config,
     backup_run,
+    commands,
     engine,
     exchange,
     files,
@@ -419,7 +420,7 @@ def test_a_dump_that_does_not_reach_its_server_is_not_taken_for_the_repository(m
         "subprocess docker: pg_dump: error: connection to server at 192.0.2.1 failed: Connection refused\n"
         '{"message_type":"exit_error","code":1,"message":"Fatal: command failed: exit status 1"}\n'
     )
-    monkeypatch.setattr(restic, "_run", lambda *_given: engine.Result(1, "", said))
+    monkeypatch.setattr(restic, "_run", lambda *_given: commands.Result(1, "", said))
     says = "^shop.dump cannot be made: pg_dump: error: connection to server at 192.0.2.1 failed: Connection refused$"
     with pytest.raises(restic.RepositoryError, match=says):
         restic.keep_output(restic.Repository("/srv", "/password"), ["docker", "run"], "shop.dump", [], "web1")
@@ -518,9 +519,9 @@ def test_a_bad_repository(tmp_path: Path, url: str, says: str) -> None:
 def test_a_repository_is_waited_for_and_the_dead_do_not_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
     said, codes = [], iter([restic.LOCKED, 0, restic.LOCKED, 0, 0])
 
-    def run(argv: list[str], *_given: Any) -> engine.Result:
+    def run(argv: list[str], *_given: Any) -> commands.Result:
         said.append(argv[-1])
-        return engine.Result(next(codes), "", "")
+        return commands.Result(next(codes), "", "")
 
     monkeypatch.setattr(restic, "_run", run)
     restic.prune(restic.Repository("/srv", "/password"))
@@ -557,13 +558,13 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     there = [{"id": name, "service": service, "state": "running"} for name, service in INSTANCES.items()]
 
-    def run(argv: list[str], *_given: Any) -> engine.Result:
+    def run(argv: list[str], *_given: Any) -> commands.Result:
         found.append(argv[-2])
         bad = argv[-2] == "b1"
-        return engine.Result(int(bad), "", "error: a-secret-that-nobody-sees is no flag" if bad else "")
+        return commands.Result(int(bad), "", "error: a-secret-that-nobody-sees is no flag" if bad else "")
 
     monkeypatch.setattr(engine.Project, "containers", lambda _project: there)
-    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(commands, "run", run)
     return found
 
 
@@ -578,7 +579,7 @@ def test_writes_go_on_everywhere_whatever_fails(config: Any, ran: list[str], mon
     problem = backup_run.end_pause(config)
     assert problem.startswith("writes may still be paused: the hook `go-on` in backend failed: error: <TOKEN")
     assert "nobody-sees" not in problem
-    monkeypatch.setattr(engine, "run", lambda *_given: engine.Result(0, "", ""))
+    monkeypatch.setattr(commands, "run", lambda *_given: commands.Result(0, "", ""))
     assert backup_run.end_pause(config) == ""
     ran.clear()
     assert backup_run.end_pause(config) == ""
@@ -717,7 +718,7 @@ class Engine:
         monkeypatch.setattr(restore.release, "last_good", lambda _folder: None)
         monkeypatch.setattr(engine, "volume_facts", lambda names: {names[0]: {"path": str(folder / "volume/_data")}})
         monkeypatch.setattr(engine, "labelled_volumes", lambda _label: [])
-        monkeypatch.setattr(engine, "run", lambda *_given: engine.Result(0, "", ""))
+        monkeypatch.setattr(commands, "run", lambda *_given: commands.Result(0, "", ""))
 
     def counted(self, work: Any) -> Any:
         def step(*given: Any, **named: Any) -> Any:

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import compose_project, engine, files
+from ansible_collections.christmas.selfheal.plugins.module_utils import commands, compose_project, files
+from ansible_collections.christmas.selfheal.plugins.module_utils.commands import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose_project import replace_all
-from ansible_collections.christmas.selfheal.plugins.module_utils.engine import Result
 from ansible_collections.christmas.selfheal.plugins.modules import compose_files
 
 COMPOSE = "# mine\nservices:\n  backend:\n    image: shop:1  \n"
@@ -60,7 +60,7 @@ class Engine:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    monkeypatch.setattr(engine, "run", made.run)
+    monkeypatch.setattr(commands, "run", made.run)
     return made
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import drift_host, engine
+from ansible_collections.christmas.selfheal.plugins.module_utils import commands, drift_host
 
 PRINTED = {
     "dpkg-query": "installed haproxy 3.0.1-1\nconfig-files nginx 1.2-3\n",
@@ -18,12 +18,12 @@ PRINTED = {
 
 
 def marks(monkeypatch: pytest.MonkeyPatch, broken: str, code: int) -> tuple[dict[str, str], list[str]]:
-    def run(argv: Sequence[str], _timeout: float) -> engine.Result:
+    def run(argv: Sequence[str], _timeout: float) -> commands.Result:
         if argv[0] == broken:
-            return engine.Result(code, "", "it hangs")
-        return engine.Result(0, PRINTED.get(argv[0], ""), "")
+            return commands.Result(code, "", "it hangs")
+        return commands.Result(0, PRINTED.get(argv[0], ""), "")
 
-    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(commands, "run", run)
     monkeypatch.setattr(drift_host, "FOLDERS", ())
     problems: list[str] = []
     return dict(drift_host._marks(set(), [], problems)), problems
@@ -54,9 +54,9 @@ def test_a_port_that_a_role_opens_is_the_role_s(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(drift_host, "read_small", kept.get)
     assert drift_host._balanced({"shop"}) == {"80", "443"}
     monkeypatch.setattr(
-        engine,
+        commands,
         "run",
-        lambda *_: engine.Result(0, PRINTED["ss"] + 'LISTEN 0 9 *:81 *:* users:(("haproxy",pid=9,fd=5))', ""),
+        lambda *_: commands.Result(0, PRINTED["ss"] + 'LISTEN 0 9 *:81 *:* users:(("haproxy",pid=9,fd=5))', ""),
     )
     assert dict(drift_host._listening([], {"80", "443"})) == {"listens 81": "haproxy"}
 

@@ -155,25 +155,50 @@ def test_restored_passes_over_what_would_not_pass_today(run: Run, host: Host) ->
 @pytest.mark.parametrize("check_mode", [False, True])
 def test_example(run: Run, host: Host, check_mode: bool) -> None:
     path = host.env.parent / ".env.example"
-    arguments = {"path": str(path), "state": "example", "values": None, "app": None}
-    result = run(**arguments, _ansible_check_mode=check_mode, _ansible_diff=True)
+    result = run(example=str(path), _ansible_check_mode=check_mode, _ansible_diff=True)
     assert result["changed"]
-    assert "JWT_SECRET=\n" in result["diff"]["after"]
+    assert "JWT_SECRET=\n" in result["diff"][1]["after"]
     assert path.exists() != check_mode
     if not check_mode:
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
         assert dotenv.parse(path.read_text()) == dict.fromkeys([entry["name"] for entry in VARIABLES], "")
-        assert not run(**arguments)["changed"]
+        assert not run(example=str(path))["changed"]
         path.chmod(0o600)
-        assert run(**arguments)["why"] == ["mode"]
-        assert not host.history.exists()
+        again = run(example=str(path), _ansible_diff=True)
+        assert (again["changed"], again["why"], again["diff"][1]["before"]) == (True, [], "# mode: not as told\n")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_the_directory_comes_with_the_env(run: Run, host: Host, check_mode: bool) -> None:
+    folder = host.env.parent
+    folder.rmdir()
+    first = run(directory_mode="0750", _ansible_check_mode=check_mode)
+    assert (first["changed"], first["why"]) == (True, ["directory", "content"])
+    assert folder.exists() != check_mode
+    if not check_mode:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+        assert not run(directory_mode="0750")["changed"]
+        folder.chmod(0o777)
+        again = run(directory_mode="0750", _ansible_diff=True)
+        assert (again["changed"], again["why"]) == (True, ["directory mode"])
+        assert "# directory mode: not as told" in again["diff"]["before"]
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+
+
+def test_a_file_where_the_directory_should_be_stays(run: Run, host: Host) -> None:
+    host.env.parent.rmdir()
+    host.env.parent.write_text("mine")
+    assert "is no directory: move it away" in run(directory_mode="0755")["msg"]
+    assert host.env.parent.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
+        ({"directory_mode": "rwx"}, "directory_mode: 'rwx' is no octal number, such as '0755'"),
         ({"values": None}, "state is present but all of the following are missing: values"),
-        ({"app": None}, "state is present but all of the following are missing: app"),
+        ({"app": None}, "missing required arguments: app"),
         ({"app": "My Shop"}, "cannot name a compose project"),
         ({"variables": []}, "app_env_variables: it is empty"),
         ({"variables": [{"name": "A", "kind": "prot"}]}, "app_env_variables[0] (A): kind: no such kind"),

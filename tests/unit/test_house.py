@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
     layer: set(names.split())
     for layer, names in {
         "formats": "app dotenv files page_words redact",
-        "read": "balancer checks containers engine host kernel probe prober prometheus relay supabase web",
+        "read": "balancer checks commands containers engine host kernel probe prober prometheus relay supabase web",
         "decide": """
             backing backup diagnosis drift drift_policy hints ladder overlay page_figures page_queries placeholders
             promotion remote_postgres secret_rules services_table slo supabase_keys value_rules variable_table

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    commands,
     dotenv,
     engine,
     env_store,
@@ -112,17 +113,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         def inspect(self, container: str, timeout: float = 5.0) -> str:
             return "[]"
 
-        def restart(self, containers: Any, timeout: float = 30.0) -> engine.Result:
+        def restart(self, containers: Any, timeout: float = 30.0) -> commands.Result:
             it.acts.append("restart")
             it.hangs = False
-            return engine.Result(0, "", "")
+            return commands.Result(0, "", "")
 
-        def up(self, build: bool = False, anew: bool = False, services: Any = ()) -> engine.Result:
+        def up(self, build: bool = False, anew: bool = False, services: Any = ()) -> commands.Result:
             it.acts.append("build" if build else "up")
             if it.broken_up or (build and it.broken_build):
-                return engine.Result(1, "", "cannot start")
+                return commands.Result(1, "", "cannot start")
             it.container = dotenv.parse(it.read())
-            return engine.Result(0, "", "")
+            return commands.Result(0, "", "")
 
     def probe(*_: Any, **__: Any) -> dict[str, Any]:
         kind = ("timeout" if it.hangs else None) if it.alive else "refused"

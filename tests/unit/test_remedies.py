@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import engine, release, remedies
+from ansible_collections.christmas.selfheal.plugins.module_utils import commands, engine, release, remedies
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, Balancer
 
 MIB = 1 << 20
@@ -29,10 +29,10 @@ class Host:
         self.ran: list[str] = []
         self.delete = os.unlink
 
-    def run(self, argv: list[str], _timeout: float, **_: Any) -> engine.Result:
+    def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
         self.ran.append(" ".join(argv))
         self.free += next((size for words, size in self.gives.items() if words in self.ran[-1]), 0)
-        return engine.Result(0, "", "")
+        return commands.Result(0, "", "")
 
     def disk(self, _paths: Any) -> list[dict[str, Any]]:
         return [{"path": "/", "free_bytes": self.free, "total_bytes": 1000 * MIB}]
@@ -63,7 +63,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(remedies.os, "walk", here)
     monkeypatch.setattr(remedies.os, "unlink", it.unlink)
     monkeypatch.setattr(remedies.host, "disk", it.disk)
-    monkeypatch.setattr(engine, "run", it.run)
+    monkeypatch.setattr(commands, "run", it.run)
     return it
 
 
@@ -112,9 +112,9 @@ def test_who_is_restarted(
 ) -> None:
     done: list[str] = []
 
-    def restart(_: Any, containers: list[str]) -> engine.Result:
+    def restart(_: Any, containers: list[str]) -> commands.Result:
         done.extend(containers)
-        return engine.Result(0, "", "")
+        return commands.Result(0, "", "")
 
     monkeypatch.setattr(engine.Project, "containers", lambda _: instances)
     monkeypatch.setattr(engine.Project, "restart", restart)
@@ -132,7 +132,7 @@ def test_only_the_instance_at_fault_is_removed(
         engine.Project, "containers", lambda _: [{**instance("web"), "id": one} for one in ("one", "two")]
     )
     monkeypatch.setattr(engine.Project, "remove", lambda _, containers, _grace: done.extend(containers))
-    monkeypatch.setattr(engine.Project, "up", lambda _, **how: done.append(how["scale"]) or engine.Result(0, "", ""))
+    monkeypatch.setattr(engine.Project, "up", lambda _, **how: done.append(how["scale"]) or commands.Result(0, "", ""))
     app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
     remedies.recreate_one(app, at_fault)
     assert done == [*removed, {"web": 2}]
@@ -166,13 +166,13 @@ def test_only_what_was_built_here_is_built_in_a_recovery(
     """A host that lives from promotions may still hold the source of another release."""
     done: list[bool] = []
 
-    def up(_: Any, build: bool = False, **__: Any) -> engine.Result:
+    def up(_: Any, build: bool = False, **__: Any) -> commands.Result:
         done.append(build)
-        return engine.Result(0, "", "")
+        return commands.Result(0, "", "")
 
     good = {"id": "r1", "images": {"web": "gone"}, "names": {"web": "shop"}, "contexts": contexts, "source": ""}
     monkeypatch.setattr(release, "last_good", lambda _: good)
-    monkeypatch.setattr(engine, "run", lambda *_, **__: engine.Result(1, "", "no such image"))
+    monkeypatch.setattr(commands, "run", lambda *_, **__: commands.Result(1, "", "no such image"))
     monkeypatch.setattr(engine.Project, "up", up)
     remedies.recreate(App("shop", root=str(tmp_path)), build=True)
     assert done == built

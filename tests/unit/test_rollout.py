@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, engine, observe, probe, rollout
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    balancer,
+    commands,
+    engine,
+    observe,
+    probe,
+    rollout,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError, Balancer, read_balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
 
@@ -115,13 +122,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             published = "18000-18002" if it.balanced else "80"
             return {"services": {"web": {"ports": [{"target": 80, "published": published}]}}}
 
-        def up(self, services: Any = (), scale: dict[str, int] | None = None) -> engine.Result:
+        def up(self, services: Any = (), scale: dict[str, int] | None = None) -> commands.Result:
             if not it.balanced:
                 assert it.left, "HAProxy has the port"
                 it.containers["plain"] = {"port": 80, "release": it.release}
             while it.balanced and scale and len(it.containers) < scale["web"]:
                 it.start()
-            return engine.Result(0, "", "")
+            return commands.Result(0, "", "")
 
         def remove(self, containers: list[str], grace: float) -> None:
             for name in containers:
@@ -279,6 +286,6 @@ def test_what_the_old_instances_need_is_there_until_they_are_gone(
 ) -> None:
     """A pool that the new release does without is no orphan as long as the instances of the old one run."""
     ran: list[list[str]] = []
-    monkeypatch.setattr(engine, "run", lambda argv, *_, **__: ran.append(argv) or engine.Result(0, "", ""))
+    monkeypatch.setattr(commands, "run", lambda argv, *_, **__: ran.append(argv) or commands.Result(0, "", ""))
     engine.Project("shop", str(tmp_path)).up(services=services)
     assert ("--remove-orphans" in ran[0]) is removes

@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
     agent_config,
+    commands,
     engine,
     incident,
     observe,
@@ -65,13 +66,13 @@ class Staging:
         folder.mkdir(parents=True)
         (folder / "incident.json").write_text(json.dumps({**record, "seen": incident.iso(NOW - 600), **more}))
 
-    def run(self, argv: list[str], _timeout: float, **_: Any) -> engine.Result:
+    def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
         # The watcher's timer has been active since an hour after the boot.
         known = {
             "systemctl": "3600000000\n",
             "docker": json.dumps([{"Id": IMAGE, "Size": 9, "Os": "linux", "Architecture": "arm64"}]),
         }
-        return engine.Result(0, known[argv[0]], "")
+        return commands.Result(0, known[argv[0]], "")
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Staging:
 
     monkeypatch.setattr(observe, "read_engine", read_engine)
     monkeypatch.setattr(observe, "ask", lambda *_: {"ok": True, "summary": ""})
-    monkeypatch.setattr(engine, "run", it.run)
+    monkeypatch.setattr(commands, "run", it.run)
     monkeypatch.setattr(engine.Project, "documents", lambda _: [{"Mounts": it.mounts}])
     return it
 

@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config, engine, observe, state, watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config, commands, observe, state, watcher
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import LockHeld, hold_lock
 
 KEY = "KEY=Vq3mZk8TtPw2Lr9xHs5B\n"
@@ -97,7 +97,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(watcher.host, "oom_kills", lambda: it.oom_kills)
     monkeypatch.setattr(watcher.host, "disk", lambda _paths: [])
     monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
-    monkeypatch.setattr(engine, "run", lambda *_, **__: pytest.fail("a command was run"))
+    monkeypatch.setattr(commands, "run", lambda *_, **__: pytest.fail("a command was run"))
     return it
 
 
