@@ -150,6 +150,6 @@ bench-drift: setup engine ## drift checks of 1 to 8 lab hosts, and what a host c
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.drift $(ARGS)
 
 .PHONY: bench-backup
-bench-backup: setup engine ## 1 GB is backed up while users ask 200 times a second; shorter: ARGS="--rounds 1"
+bench-backup: setup engine ## 1 GB is backed up while users ask 200 times a second, then the host is rebuilt; shorter: ARGS="--rounds 1"
 	@tools/venv .venv bench
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.backup $(ARGS)

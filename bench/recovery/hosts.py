@@ -115,31 +115,41 @@ def measured(program: str, hosts: Sequence[Host], work: Callable[[], int], keep:
             remove(hosts)
 
 
+def played(path: str, *words: str) -> None:
+    """Run a playbook that must succeed. Raises Trouble with the end of what it printed."""
+    code, out = play(path, *words)
+    if code:
+        raise Trouble(f"{path} failed:\n{out}")
+
+
 def make(hosts: Sequence[Host]) -> None:
     """Make the hosts anew, whatever is there, with the app on each of them."""
+    announce(hosts)
+    remove(hosts)
+    create(hosts)
+    played("playbooks/site.yml", "-l", ",".join(["localhost", *(host.name for host in hosts)]))
+
+
+def announce(hosts: Sequence[Host]) -> None:
+    """Write the inventory anew: these hosts, with their variables."""
     INVENTORY.parent.mkdir(parents=True, exist_ok=True)
     told = {host.name: {"ansible_host": host.address, **host.extra} for host in hosts}
     INVENTORY.write_text(json.dumps({"backends": {"hosts": told}}) + "\n", encoding="utf-8")
-    remove(hosts)
+
+
+def create(hosts: Sequence[Host], variant: str = "prepared") -> None:
+    """Start the hosts, with nothing deployed to them."""
     wanted = [
-        {"name": host.name, "address": host.address, "variant": "prepared", "backing": "lab_backing" in host.extra}
+        {"name": host.name, "address": host.address, "variant": variant, "backing": "lab_backing" in host.extra}
         for host in hosts
     ]
-    for path, words in (
-        ("lab/create.yml", ["-e", json.dumps({"lab_hosts": wanted})]),
-        ("playbooks/site.yml", ["-l", ",".join(["localhost", *told])]),
-    ):
-        code, out = play(path, *words)
-        if code:
-            raise Trouble(f"{path} failed:\n{out}")
+    played("lab/create.yml", "-e", json.dumps({"lab_hosts": wanted}))
 
 
 def remove(hosts: Sequence[Host]) -> None:
     """Remove the hosts, and no other."""
     told = [{"name": host.name, "address": host.address} for host in hosts]
-    code, out = play("lab/destroy.yml", "-e", json.dumps({"lab_hosts": told}))
-    if code:
-        raise Trouble(f"lab/destroy.yml failed:\n{out}")
+    played("lab/destroy.yml", "-e", json.dumps({"lab_hosts": told}))
 
 
 def machine() -> dict[str, Any]:

@@ -1,19 +1,25 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Keeps numbered records. One is acknowledged once the database, the cache and the disk have it."""
+"""Keeps numbered records. One is acknowledged once the database, the cache, the ledger and the disk have it.
+
+While `/tmp/paused` is there, none is taken.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import ledger
 import psycopg2
 import redis
 
 FILES = "/files/records"
+PAUSED = "/tmp/paused"
 here = threading.local()
 
 
@@ -29,6 +35,14 @@ def database() -> Any:
         )
         here.database.autocommit = True
     return here.database
+
+
+def written() -> sqlite3.Connection:
+    """The ledger, for each thread."""
+    if getattr(here, "ledger", None) is None:
+        here.ledger = ledger.connect()
+    connection: sqlite3.Connection = here.ledger
+    return connection
 
 
 cache = redis.Redis(host=os.environ["CACHE_HOST"], password=os.environ["REDIS_PASSWORD"], socket_timeout=2)
@@ -49,13 +63,16 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(200, {"status": "ok", "records": count, "cache": cache.ping()})
             else:
                 self.answer(200, self.everything())
-        except (psycopg2.Error, redis.RedisError, OSError) as error:
+        except (psycopg2.Error, redis.RedisError, sqlite3.Error, OSError) as error:
             self.lost(error)
 
     def do_PUT(self) -> None:
         """Keep a record."""
         number = int(self.path.rpartition("/")[2])
         text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if os.path.exists(PAUSED):
+            self.answer(503, {"status": "paused"})
+            return
         try:
             with database().cursor() as cursor:
                 cursor.execute(
@@ -63,6 +80,7 @@ class Handler(BaseHTTPRequestHandler):
                     (number, text),
                 )
             cache.set(f"record:{number}", text)
+            written().execute("INSERT OR REPLACE INTO records VALUES (?, ?)", (number, text))
             path = f"{FILES}/{number}"
             with open(f"{path}.new", "w", encoding="utf-8") as stream:
                 stream.write(text)
@@ -70,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
                 os.fsync(stream.fileno())
             os.replace(f"{path}.new", path)
             self.answer(200, {"number": number})
-        except (psycopg2.Error, redis.RedisError, OSError) as error:
+        except (psycopg2.Error, redis.RedisError, sqlite3.Error, OSError) as error:
             self.lost(error)
 
     def everything(self) -> dict[str, dict[str, str]]:
@@ -86,7 +104,8 @@ class Handler(BaseHTTPRequestHandler):
                 with open(f"{FILES}/{name}", encoding="utf-8") as stream:
                     files[name] = stream.read()
         cached = {key.partition(":")[2]: value.decode() for key, value in zip(keys, values)}
-        return {"database": rows, "cache": cached, "files": files}
+        noted = {str(number): text for number, text in written().execute("SELECT number, text FROM records")}
+        return {"database": rows, "cache": cached, "files": files, "ledger": noted}
 
     def lost(self, error: Exception) -> None:
         """Say that what stands behind does not answer."""
@@ -110,4 +129,5 @@ if __name__ == "__main__":
     os.makedirs(FILES, exist_ok=True)
     with database().cursor() as cursor:
         cursor.execute("CREATE TABLE IF NOT EXISTS records (number integer PRIMARY KEY, text text NOT NULL)")
+    written().execute("CREATE TABLE IF NOT EXISTS records (number integer PRIMARY KEY, text text NOT NULL)")
     ThreadingHTTPServer(("0.0.0.0", 8000), Handler).serve_forever()

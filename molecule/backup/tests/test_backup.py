@@ -159,11 +159,12 @@ def forge(host: Any, part: str, name: str, content: str) -> str:
     return str(snapshots(host, f"set={newest}", f"part={part}")[-1]["id"])
 
 
-CUT_OFF = "RESTIC dump PART | head -c 9000"
+CUT_OFF, SHORT = "RESTIC dump PART | head -c 9000", "RESTIC dump PART | head -n 9"
 # What takes the place of a part of a backup: the part, its file, what is in it, and what the proof says.
 WRONG: list[tuple[str, str, str, str, str]] = [
     ("an empty dump", "database:records", "records.dump", "echo", "records.dump is not taken"),
     ("a dump cut off", "database:records", "records.dump", CUT_OFF, "records.dump is not taken"),
+    ("a dump of their own cut off", "database:ledger", "ledger.dump", SHORT, "ledger.dump is not taken"),
     ("a cache's dump cut off", "database:cache", "cache.dump", "printf REDIS0012", "cache.dump is not taken"),
     ("a volume that is missing", "volumes", "nothing", "echo", "the backup is not whole: it does not have /var"),
 ]  # fmt: skip
@@ -305,6 +306,55 @@ def torn(writer: Writer, begun: float, ended: float) -> dict[str, Any]:
 
 
 @slow
+def test_writes_that_are_paused_go_on_whatever_becomes_of_the_backup(run: Play, host: Any, writer: Writer) -> None:
+    hooks = {
+        "backup_before": [{"service": "backend", "command": ["touch", "/tmp/paused"]}],
+        "backup_after": [{"service": "backend", "command": ["rm", "/tmp/paused"]}],
+    }
+    good(run("site.yml", "--tags=backup", **hooks))
+    try:
+        refused = len(writer.failed)
+        host.check_output("selfheal backup")
+        assert len(writer.failed) > refused, "nothing was paused"
+        host.check_output(f"systemctl start --no-block selfheal-backup@{APP}")
+        until(lambda: host.file(f"{STATE}/writes-paused").exists)
+        host.check_output(f"systemctl kill -s KILL --kill-whom=main selfheal-backup@{APP}")
+        until(lambda: not host.file(f"{STATE}/writes-paused").exists)
+        taken = len(writer.acked)
+        until(lambda: len(writer.acked) > taken)
+    finally:
+        good(run("site.yml", "--tags=backup"))
+    host.check_output("selfheal backup")
+    assert record(host)["problems"] == {}
+
+
+@slow
+def test_a_server_that_speaks_http_keeps_backups_too(run: Play, host: Any, writer: Writer) -> None:
+    password = f"http-{random.getrandbits(64):x}"
+    serve = 'rclone serve restic --addr 172.30.57.52:8000 --user records --pass "$PASSWORD" /srv/http'
+    on_store = ["docker", "exec", "-e", f"PASSWORD={password}", STORE, "sh", "-ec"]
+    install = "apt-get -qq update && apt-get -qq install -y --no-install-recommends rclone && mkdir -p /srv/http"
+    subprocess.run([*on_store, install], check=True, capture_output=True, timeout=300)
+    subprocess.run([*on_store, f"{serve} >/srv/http.log 2>&1 & echo $! >/srv/http.pid"], check=True, timeout=30)
+    secrets = {"RESTIC_REST_USERNAME": "records", "RESTIC_REST_PASSWORD": password}
+    elsewhere = {"backup_repository": "rest:http://172.30.57.52:8000/", "backup_ssh_key": "", "backup_known_hosts": ""}
+    try:
+        good(run("site.yml", "--tags=backup", backup_secrets=secrets, **elsewhere))
+        ended = host.run("selfheal backup && selfheal backup verify")
+        assert ended.rc == 0, ended.stderr
+        assert password not in ended.stdout + ended.stderr
+        good(run("site.yml", "--tags=backup", backup_secrets={**secrets, "RESTIC_REST_PASSWORD": "x"}, **elsewhere))
+        ended = host.run("selfheal backup")
+        assert ended.rc != 0
+        assert "401" in ended.stderr
+    finally:
+        good(run("site.yml", "--tags=backup"))
+        subprocess.run([*on_store, "kill $(cat /srv/http.pid)"], check=True, timeout=30)
+    host.check_output("selfheal backup && selfheal backup verify")
+    assert record(host)["problems"] == {}
+
+
+@slow
 @pytest.mark.parametrize("what", ["backup", "restore"])
 def test_one_that_is_killed_leaves_app_and_repository_sound(host: Any, writer: Writer, what: str) -> None:
     begun = time.time()
@@ -355,7 +405,7 @@ def test_a_part_comes_back_and_the_rest_stays(run: Play, host: Any, writer: Writ
     before = sums(host)
     ended = run("restore.yml", restore_to=made, restore_what="volume:no-such")
     assert ended.returncode != 0
-    assert "has no volume no-such; it has cache, database, files" in plain(ended.stdout)
+    assert "has no volume no-such; it has cache, database, files, ledger" in plain(ended.stdout)
     ended = run("restore.yml", restore_to=made, restore_what="database:archive")
     assert ended.returncode != 0
     assert "database archive is on another server, which a restore leaves alone" in plain(ended.stdout)
@@ -397,7 +447,7 @@ def test_the_host_is_lost_and_another_one_serves_all_that_was_acknowledged_befor
     assert "was rebuilt in" in plain(ended.stdout)
     assert lost(wanted) == {}
     found = everything()
-    kept = set(found["database"]) & set(found["cache"]) & set(found["files"])
+    kept = set.intersection(*(set(found[where]) for where in KEPT))
     newest = max(when for number, (_, when) in writer.acked.items() if number in kept)
     print(
         f"\nrebuilt in {rebuilt - bare:.0f} s (RTO); {len(wanted)} records were acknowledged before the backup began, "

@@ -13,7 +13,7 @@ from typing import Any
 
 ADDRESS = "172.30.57.51"
 EACH_SECONDS = 0.02
-KEPT = ("database", "cache", "files")
+KEPT = ("database", "cache", "ledger", "files")
 
 
 class Writer(threading.Thread):

@@ -215,16 +215,51 @@ def test_what_cannot_be_compared_is_never_no_drift(host: Any, play: Any, tmp_pat
     assert "drift_policy[0].until: is missing" in told["policy"].stdout
     assert f"COULD NOT TELL  {HOST}: cannot be reached" in told["away"].stdout
 
-    argv = ["ansible-playbook", "playbooks/drift.yml", "-i", "inventory/lab", "-i", "molecule/shared/inventory.yml"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
-    quiet: dict[str, Any] = {"cwd": REPOSITORY, "env": kept, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    killed = subprocess.Popen([*argv, "-l", f"localhost,{HOST}"], start_new_session=True, **quiet)
+    killed = begin(subprocess.DEVNULL)
     until(lambda: json.loads((FOLDER / "state.json").read_text(encoding="utf-8"))["running"], why=killed.poll)
     kill(killed.pid)
     killed.wait()
     after = play("drift.yml")
     assert after.returncode == 2, after.stdout
     assert "was killed before it could tell anything" in after.stdout
+
+
+def begin(out: int) -> subprocess.Popen[str]:
+    """A check that goes on; `out` is where it prints."""
+    argv = ["ansible-playbook", "playbooks/drift.yml", "-i", "inventory/lab", "-i", "molecule/shared/inventory.yml"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    return subprocess.Popen(
+        [*argv, "-l", f"localhost,{HOST}"],
+        cwd=REPOSITORY,
+        env=kept,
+        text=True,
+        stdout=out,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@slow
+def test_a_host_that_goes_away_during_a_check_is_no_drift_of_it(host: Any, play: Any) -> None:
+    known = set(FOLDER.glob("artifacts/*/stdout"))
+    going = begin(subprocess.PIPE)
+    # Its facts have come back, and its first role has been compared.
+    until(
+        lambda: any(
+            "log_rotation" in path.read_text(encoding="utf-8")
+            for path in set(FOLDER.glob("artifacts/*/stdout")) - known
+        )
+    )
+    subprocess.run(["docker", "pause", HOST], check=True, capture_output=True)
+    try:
+        shown, _ = going.communicate(timeout=180)
+    finally:
+        subprocess.run(["docker", "unpause", HOST], check=True, capture_output=True)
+    assert going.returncode not in (0, 2), shown
+    assert f"COULD NOT TELL  {HOST}: cannot be reached" in shown
+    after = play("drift.yml")
+    assert after.returncode == 2, after.stdout
+    assert "COULD NOT TELL" not in after.stdout
 
 
 def test_what_was_done_by_hand_is_undone_by_hand(host: Any) -> None:
