@@ -13,7 +13,7 @@ collection := .venv/collections/ansible_collections/christmas/selfheal
 first := default incident backup monitoring-hosts drift monitoring status-page
 found := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 scenarios := $(filter $(found),$(first)) $(filter-out $(first),$(sort $(found)))
-stages := lint docs-check unit unit-other library $(scenarios:%=molecule-%)
+stages := unit unit-other $(scenarios:%=molecule-%)
 
 .PHONY: help
 help: ## this list
@@ -70,7 +70,7 @@ clean: setup ## remove every container, volume, network and image of the lab
 
 .PHONY: test
 test: ## everything: lint, docs, unit tests at both ends, library on Python 3.9, every molecule scenario
-	@tools/stages setup-test lab-images -- $(stages)
+	@tools/stages setup-test -- lab-images lint docs-check library -- $(stages)
 
 .PHONY: lint
 lint: setup-test ## ruff, mypy, yamllint, ansible-lint, shellcheck, actionlint, changelog fragments

@@ -171,12 +171,19 @@ def _env(result: Mapping[str, Any]) -> Iterator[Finding]:
         if before.get(name) != after.get(name):
             yield _one(f"{path} {name}", "env", before.get(name, GONE), after.get(name, GONE))
     for name in result.get("why") or []:
-        if name.startswith("directory"):
-            yield _one(posixpath.dirname(path), name.partition(" ")[2] or "state", "not as told", "as told")
+        if name.startswith("directory "):
+            was, told = (_said(diff.get(side), name) for side in ("before", "after"))
+            yield _one(posixpath.dirname(path), name.partition(" ")[2], GONE if was == "absent" else was, told)
         elif name != "content":
             yield _one(path, str(name), "not as told", "as told")
         elif before == after:
             yield _one(path, "content", "another way of writing the same values", "as written by the role")
+
+
+def _said(text: object, name: str) -> str:
+    """What a side of an env's diff says of the mode or owner of something."""
+    lines = [line.partition(": ") for line in str(text or "").splitlines()]
+    return next((said for subject, _, said in lines if subject == f"# {name}"), "")
 
 
 def _unit(result: Mapping[str, Any]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ import grp
 import os
 import pwd
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from . import dotenv, env_store, secret_rules, supabase
@@ -61,7 +62,8 @@ def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root
     if not variables and params["state"] != "restored":
         raise secret_rules.TableError(TABLE, "it is empty", "list the variables that the app needs, with their kinds")
     owner = {"uid": _id(params, "owner", check), "gid": _id(params, "group", check)}
-    app, directory = App(name=params["app"], root=root), []
+    app = App(name=params["app"], root=root)
+    directory: dict[str, tuple[str, str]] = {}
     if params["keep"] < 1:
         raise env_store.EnvError(f"keep: {params['keep']} would keep no version to go back to; use 1 or more")
 
@@ -85,7 +87,7 @@ def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root
             texts = secret_rules.texts(variables, values)
             change = env_store.write_env(params["path"], app.history, texts, **settings)
     why = [*directory, *change["why"]]
-    diffs = [_diff(params["path"], change["before"], change["after"], why)]
+    diffs = [_diff(params["path"], change["before"], change["after"], why, directory)]
     example = None
     if params["example"] and params["state"] == "present":
         text = secret_rules.example(variables)
@@ -141,10 +143,10 @@ def _id(params: Mapping[str, Any], key: str, check: bool) -> int:
         ) from None
 
 
-def _directory(params: Mapping[str, Any], owner: Mapping[str, int], check: bool) -> list[str]:
-    """Bring the directory of the file; what of it was not as told."""
+def _directory(params: Mapping[str, Any], owner: Mapping[str, int], check: bool) -> dict[str, tuple[str, str]]:
+    """Bring the directory of the file: {what of it was not as told: (what it was, as told)}."""
     if params["directory_mode"] is None:
-        return []
+        return {}
     try:
         mode = int(params["directory_mode"], 8)
     except ValueError:
@@ -152,7 +154,7 @@ def _directory(params: Mapping[str, Any], owner: Mapping[str, int], check: bool)
             f"directory_mode: {params['directory_mode']!r} is no octal number, such as '0755'"
         ) from None
     differs = env_store.bring_directory(params["path"], mode, dry_run=check, **owner)
-    return [f"directory {name}".removesuffix(" content") for name in differs]
+    return {f"directory {name}": sides for name, sides in differs.items()}
 
 
 def _example(path: str, change: env_store.ExampleChange) -> dict[str, str]:
@@ -162,13 +164,20 @@ def _example(path: str, change: env_store.ExampleChange) -> dict[str, str]:
     return {"before": change["before"] or "", "after": change["after"], **_headers(path)}
 
 
-def _diff(path: str, before: Mapping[str, str] | None, after: Mapping[str, str], why: Sequence[str]) -> dict[str, str]:
-    """Names and fingerprints; of mode and owner, that they differ."""
-    drift = [name for name in why if name != "content"]
-    old = [f"{name}={mark}" for name, mark in (before or {}).items()] + [f"# {name}: not as told" for name in drift]
-    new = [f"{name}={mark}" for name, mark in after.items()] + [f"# {name}: as told" for name in drift]
-    if before is None:
-        old = []
+def _diff(
+    path: str,
+    before: Mapping[str, str] | None,
+    after: Mapping[str, str],
+    why: Sequence[str],
+    directory: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Names and fingerprints; of mode and owner, that they differ, and of the directory how."""
+    drift = {name: directory.get(name, ("not as told", "as told")) for name in why if name != "content"}
+    old = [f"{name}={mark}" for name, mark in (before or {}).items()]
+    old += [f"# {name}: {was}" for name, (was, _) in drift.items() if before is not None or name in directory]
+    new = [f"{name}={mark}" for name, mark in after.items()] + [
+        f"# {name}: {told}" for name, (_, told) in drift.items()
+    ]
     return {**_headers(path), "before": _lines(old), "after": _lines(new)}
 
 

@@ -170,16 +170,26 @@ def write_example(path: str, text: str, *, uid: int = -1, gid: int = -1, dry_run
     return ExampleChange(changed=bool(differs), before=before, after=text, why=differs)
 
 
-def bring_directory(path: str, mode: int, *, uid: int = -1, gid: int = -1, dry_run: bool = False) -> list[str]:
-    """Make the directory that ``path`` is in, or correct it; what was not as told (``content``: it was not there).
+def bring_directory(
+    path: str, mode: int, *, uid: int = -1, gid: int = -1, dry_run: bool = False
+) -> dict[str, tuple[str, str]]:
+    """Make the directory that ``path`` is in, or correct it: {state, mode, owner or group: (what it was, as told)}.
 
-    Raises EnvError when a file is in its place, OSError.
+    Raises EnvError when something else is in its place, OSError.
     """
     directory = os.path.dirname(os.path.abspath(path))
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISDIR(os.stat(directory).st_mode):
-            raise EnvError(f"{directory} is no directory: move it away, or put the app elsewhere")
-    differs = _differences(os.path.realpath(directory), b"" if os.path.exists(directory) else None, b"", uid, gid, mode)
+    if os.path.lexists(directory) and not os.path.isdir(directory):
+        raise EnvError(f"{directory} is no directory, nor leads to one: move it away, or put the app elsewhere")
+    if os.path.isdir(directory):
+        now = os.stat(directory)
+        sides = {
+            "mode": (f"{stat.S_IMODE(now.st_mode):04o}", f"{mode:04o}"),
+            "owner": (str(now.st_uid), str(now.st_uid if uid == -1 else uid)),
+            "group": (str(now.st_gid), str(now.st_gid if gid == -1 else gid)),
+        }
+        differs = {name: sides[name] for name in sides if sides[name][0] != sides[name][1]}
+    else:
+        differs = {"state": ("absent", "directory")}
     if differs and not dry_run:
         os.makedirs(directory, exist_ok=True)
         os.chown(directory, uid, gid)

@@ -68,7 +68,7 @@ options:
     description:
       - Permissions of the directory that O(path) is in, as an octal number in quotes. When given, the directory is made
         when it is not there, and corrected when its mode, owner or group is not as told.
-      - Not given, the directory has to be there.
+      - Not given, or with O(state=restored), the directory has to be there.
     type: str
   keep:
     description: How many versions are kept, besides the last good ones.
@@ -127,7 +127,8 @@ fingerprints:
 why:
   description:
     - What of the env was not as told - C(content), C(mode), C(owner), C(group).
-    - Of its directory, C(directory) when it was not there, C(directory mode), C(directory owner), C(directory group).
+    - Of its directory, C(directory state) when it was not there, C(directory mode), C(directory owner),
+      C(directory group).
   returned: success
   type: list
   elements: str

@@ -289,3 +289,18 @@ def test_who_was_logged_in() -> None:
 )
 def test_what_may_be_a_secret_is_masked(text: str, kept: bool) -> None:
     assert (drift.masked(text) == text) is kept
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "told", "found"),
+    [
+        ("mode", "0777", "0755", ("mode", "0777", "0755")),
+        ("state", "absent", "directory", ("state", drift.GONE, "directory")),
+    ],
+)
+def test_the_directory_of_an_env_is_said_as_it_is(name: str, was: str, told: str, found: tuple[str, str, str]) -> None:
+    sides = {"before": f"# directory {name}: {was}\n", "after": f"A=sha256:1\n# directory {name}: {told}\n"}
+    unchanged = {**sides, "before": f"A=sha256:1\n{sides['before']}", "after_header": "/opt/shop/.env"}
+    (one,) = drift._env({"why": [f"directory {name}"], "diff": unchanged})
+    assert one["object"] == "/opt/shop"
+    assert (one["what"], one["is"], one["should"]) == found

@@ -174,7 +174,7 @@ def test_the_directory_comes_with_the_env(run: Run, host: Host, check_mode: bool
     folder = host.env.parent
     folder.rmdir()
     first = run(directory_mode="0750", _ansible_check_mode=check_mode)
-    assert (first["changed"], first["why"]) == (True, ["directory", "content"])
+    assert (first["changed"], first["why"]) == (True, ["directory state", "content"])
     assert folder.exists() != check_mode
     if not check_mode:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o750
@@ -182,15 +182,20 @@ def test_the_directory_comes_with_the_env(run: Run, host: Host, check_mode: bool
         folder.chmod(0o777)
         again = run(directory_mode="0750", _ansible_diff=True)
         assert (again["changed"], again["why"]) == (True, ["directory mode"])
-        assert "# directory mode: not as told" in again["diff"]["before"]
+        assert "# directory mode: 0777" in again["diff"]["before"]
+        assert "# directory mode: 0750" in again["diff"]["after"]
         assert stat.S_IMODE(folder.stat().st_mode) == 0o750
 
 
 def test_a_file_where_the_directory_should_be_stays(run: Run, host: Host) -> None:
     host.env.parent.rmdir()
     host.env.parent.write_text("mine")
-    assert "is no directory: move it away" in run(directory_mode="0755")["msg"]
+    assert "is no directory, nor leads to one: move it away" in run(directory_mode="0755")["msg"]
     assert host.env.parent.read_text() == "mine"
+    host.env.parent.unlink()
+    host.env.parent.symlink_to("nowhere")
+    for check_mode in (True, False):
+        assert "nor leads to one" in run(directory_mode="0755", _ansible_check_mode=check_mode)["msg"]
 
 
 @pytest.mark.parametrize(

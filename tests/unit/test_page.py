@@ -391,7 +391,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[in
     (folder / "damaged.json").write_text("{", encoding="utf-8")
     listening = socket.create_server(("127.0.0.1", 0))
     serving = page_server.Server(listening, page_server.Page(str(folder), str(tmp_path)))
-    threads = [threading.Thread(target=one.serve_forever) for one in (prometheus, serving)]
+    threads = [threading.Thread(target=one.serve_forever, args=(0.01,)) for one in (prometheus, serving)]
     for thread in threads:
         thread.start()
     yield listening.getsockname()[1], asked

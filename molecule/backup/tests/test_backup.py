@@ -309,7 +309,7 @@ def torn(writer: Writer, begun: float, ended: float) -> dict[str, Any]:
 def test_writes_that_are_paused_go_on_whatever_becomes_of_the_backup(run: Play, host: Any, writer: Writer) -> None:
     hooks = {
         "backup_before": [{"service": "backend", "command": ["touch", "/tmp/paused"]}],
-        "backup_after": [{"service": "backend", "command": ["rm", "/tmp/paused"]}],
+        "backup_after": [{"service": "backend", "command": ["rm", "-f", "/tmp/paused"]}],
     }
     good(run("site.yml", "--tags=backup", **hooks))
     try:
@@ -317,7 +317,7 @@ def test_writes_that_are_paused_go_on_whatever_becomes_of_the_backup(run: Play, 
         host.check_output("selfheal backup")
         assert len(writer.failed) > refused, "nothing was paused"
         host.check_output(f"systemctl start --no-block selfheal-backup@{APP}")
-        until(lambda: host.file(f"{STATE}/writes-paused").exists)
+        until(lambda: host.run(f"docker exec {APP}-backend-1 test -e /tmp/paused").rc == 0)
         host.check_output(f"systemctl kill -s KILL --kill-whom=main selfheal-backup@{APP}")
         until(lambda: not host.file(f"{STATE}/writes-paused").exists)
         taken = len(writer.acked)
