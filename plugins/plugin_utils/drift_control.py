@@ -203,10 +203,10 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
     """What the roles and the hosts say, and of which hosts that should be."""
     wanted = list(hosts or how.hosts)
     # A check changes nothing, so nothing has to be proved before all hosts: each role judges its own options.
-    unproved = "prove"
+    proofs = "prove"
     left_out: set[str] = set()
     limit = ["--limit", ",".join(wanted)] if wanted else []
-    ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff", "--skip-tags", unproved])
+    ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff", "--skip-tags", proofs])
     seen = drift.gather(ran.events)
     troubles = list(seen.troubles)
     troubles += [
@@ -221,7 +221,7 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
             break
         left_out |= failed
         how.say(f"again without {', '.join(sorted(left_out))}, which could not be compared")
-        skipped = ["--skip-tags", ",".join(sorted({*left_out, unproved, "drift_facts"}))]
+        skipped = ["--skip-tags", ",".join(sorted({*left_out, proofs, "drift_facts"}))]
         again = drift.gather(_run(how, "drift_check.yml", [*limit, "--check", "--diff", *skipped]).events)
         findings += again.findings
         troubles += [one for one in again.troubles if one not in troubles]
