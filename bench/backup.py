@@ -8,15 +8,14 @@ of it; the repository is on the host's own disk, which is the worst place for wh
 backs up to another one and is lost, and `rebuild.yml` makes it anew, from a host without an engine to the app with
 its data.
 
-Prints a table, writes `results/backup.json` (a shorter run: to `.lab/bench-backup`). The exit code is 1 when a goal is
-missed, 2 when it could not be measured.
+Prints a table, writes `results/backup.json`, draws `results/backup.svg` (a shorter run: to `.lab/bench-backup`). The
+exit code is 1 when a goal is missed, 2 when it could not be measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import signal
 import statistics
 import sys
 import tempfile
@@ -28,7 +27,6 @@ from ansible_collections.christmas.selfheal.bench import deploy
 from ansible_collections.christmas.selfheal.bench.recover import APP, RESULTS
 from ansible_collections.christmas.selfheal.bench.recovery import hosts
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Host, Trouble
-from ansible_collections.christmas.selfheal.plugins.module_utils import files
 
 ROUNDS, MEGABYTES = 5, 1000
 SLOWER = 1.5
@@ -67,26 +65,30 @@ def measure(host: Host, folder: Path, rounds: int) -> list[dict[str, Any]]:
 
 def rebuild(host: Host, store: Host) -> dict[str, Any]:
     """The host is lost; how long another one takes to be it, from a backup on `store`."""
+    print("bench-backup: the host backs up to another one, and is lost", flush=True)
     hosts.remove([store])
     hosts.create([store])
-    host.extra |= {
-        "backup_repository": f"sftp:root@{store.address}:/srv/backup",
-        "backup_ssh_key": f"{{{{ lookup('ansible.builtin.file', '{hosts.LAB}/id_ed25519') }}}}",
-        "backup_known_hosts": f"{{{{ lookup('ansible.builtin.file', '{hosts.LAB}/host_keys/{store.address}') }}}}",
-    }
-    hosts.announce([host])
-    host.ask(f"rm -rf {DATA}/1", 60)
-    hosts.played("playbooks/site.yml", "-l", f"localhost,{host.name}", "--tags", "backup")
-    hosts.played("playbooks/backup.yml", "-l", f"localhost,{host.name}")
-    sums = f"cd {DATA} && find . -type f -exec sha256sum {{}} + | sort; du -sm . | cut -f1; sha256sum <../.env"
-    before = host.ask(sums, 300)
-    hosts.remove([host])
-    hosts.create([host], "bare")
-    begun = time.monotonic()
-    hosts.played("playbooks/rebuild.yml", "-l", f"localhost,{host.name}")
-    seconds = time.monotonic() - begun
-    if host.ask(sums, 300) != before:
-        raise Trouble(f"{host.name}: what came back is not what was backed up")
+    try:
+        host.extra |= {
+            "backup_repository": f"sftp:root@{store.address}:/srv/backup",
+            "backup_ssh_key": f"{{{{ lookup('ansible.builtin.file', '{hosts.LAB}/id_ed25519') }}}}",
+            "backup_known_hosts": f"{{{{ lookup('ansible.builtin.file', '{hosts.LAB}/host_keys/{store.address}') }}}}",
+        }
+        hosts.announce([host])
+        host.ask(f"rm -rf {DATA}/1", 60)
+        hosts.played("playbooks/site.yml", "-l", f"localhost,{host.name}", "--tags", "backup")
+        hosts.played("playbooks/backup.yml", "-l", f"localhost,{host.name}")
+        sums = f"cd {DATA} && find . -type f -exec sha256sum {{}} + | sort; du -sm . | cut -f1; sha256sum <../.env"
+        before = host.ask(sums, 300)
+        hosts.remove([host])
+        hosts.create([host], "bare")
+        begun = time.monotonic()
+        hosts.played("playbooks/rebuild.yml", "-l", f"localhost,{host.name}")
+        seconds = time.monotonic() - begun
+        if host.ask(sums, 300) != before:
+            raise Trouble(f"{host.name}: what came back is not what was backed up")
+    finally:
+        hosts.remove([store])
     return {"seconds": round(seconds, 1), "megabytes": int(before.splitlines()[-2])}
 
 
@@ -97,6 +99,71 @@ def told(run: dict[str, Any]) -> str:
         f"{run['added'] / 1e6:.0f} MB in {run['seconds']:.0f} s; {busy['failed']} of {busy['requests']} failed; "
         f"p95 {busy['p95']} ms, without {calm['p95']} ms"
     )
+
+
+def slower(run: dict[str, Any]) -> float:
+    """How many times as late 95 of 100 answers came."""
+    return float(run["busy"]["p95"] / run["calm"]["p95"])
+
+
+def missed(about: dict[str, Any]) -> list[str]:
+    """Sentences about what is not as it should be."""
+    found = []
+    failed = sum(run["busy"]["failed"] for run in about["runs"])
+    if failed:
+        found.append(f"{failed} requests failed while a backup was made")
+    ratio = statistics.median(map(slower, about["runs"]))
+    if ratio > SLOWER:
+        found.append(f"the p95 was {ratio:.2f} times that without a backup, not {SLOWER}")
+    if about["rebuild"]["seconds"] > REBUILD_SECONDS:
+        found.append(f"the rebuild took {about['rebuild']['seconds']} s, not {REBUILD_SECONDS:.0f}")
+    return found
+
+
+def picture(run: dict[str, Any], path: Path) -> None:
+    """Draw the latency of a round, with a backup and without."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams["svg.hashsalt"] = "bench-backup"
+    figure, rows = pyplot.subplots(2, 1, sharex=True, sharey=True, figsize=(9, 4.6))
+    for axes, key, title in zip(rows, ("busy", "calm"), (f"a backup of {run['added'] / 1e9:.1f} GB", "none")):
+        deploy.draw(axes, run[key]["series"], run["seconds"] if key == "busy" else 0.0)
+        axes.set_title(f"{title}: p95 {run[key]['p95']} ms, {run[key]['failed']} failed", fontsize=9, loc="left")
+    rows[-1].set_xlabel(f"seconds (grey: as long as the backup takes), at {deploy.RATE} requests a second")
+    rows[0].legend(loc="upper right", fontsize=8, ncols=3, frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def tell(about: dict[str, Any], path: Path) -> int:
+    """Print the table, write the results, draw the picture; the exit code."""
+    runs, lost = about["runs"], missed(about)
+    typical = sorted(runs, key=slower)[len(runs) // 2]
+    for run in runs:
+        if run is not typical:
+            run["busy"]["series"] = run["calm"]["series"] = []
+    deploy.write(path, {**about, "missed": lost})
+    picture(typical, path.with_suffix(".svg"))
+    print(f"\n{deploy.RATE} requests a second, medians of {len(runs)} rounds\n")
+    print("| | failed requests | p50 ms | p95 ms | p99 ms | max ms |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for key, title in (("busy", "while a backup is made"), ("calm", "without")):
+        own = [run[key] for run in runs]
+        medians = [statistics.median(one[name] for one in own) for name in ("p50", "p95", "p99", "max")]
+        times = " | ".join(f"{median:.0f}" for median in medians)
+        failed = f"{sum(one['failed'] for one in own)} of {sum(one['requests'] for one in own)}"
+        print(f"| {title} | {failed} | {times} |")
+    seconds, added = (statistics.median(run[key] for run in runs) for key in ("seconds", "added"))
+    ratio = statistics.median(map(slower, runs))
+    print(f"\na backup of {added / 1e6:.0f} MB takes {seconds:.0f} s; the p95 is {ratio:.2f} times that without")
+    rebuilt = about["rebuild"]
+    print(f"from a bare host to the app with {rebuilt['megabytes']} MB of data: {rebuilt['seconds']:.0f} s")
+    print(f"{path} and {path.stem}.svg are written")
+    print(f"bench-backup: {'missed: ' + '; '.join(lost) if lost else 'every goal is met'}")
+    return 1 if lost else 0
 
 
 def main() -> int:
@@ -110,7 +177,6 @@ def main() -> int:
         parser.error("--rounds: 1 or more")
     hosts.INVENTORY = hosts.LAB / "bench-backup" / "hosts.yml"
     path = (RESULTS if given.rounds >= ROUNDS else hosts.INVENTORY.parent) / "backup.json"
-    store = Host("bench-backup-store", 54)
     host = Host(
         "bench-backup",
         53,
@@ -124,32 +190,14 @@ def main() -> int:
             "backup_password": "of-a-bench-that-keeps-nothing",
         },
     )
-    # So that the host is removed when this is ended from outside, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        print("bench-backup: making a lab host", flush=True)
-        hosts.make([host])
+
+    def work() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-backup-") as folder:
             runs = measure(host, Path(folder), given.rounds)
         about = {"machine": hosts.machine(), "versions": hosts.versions(host), "rate": deploy.RATE, "runs": runs}
-        files.atomic_write(str(path), (json.dumps(about, indent=1) + "\n").encode(), mode=0o644)
-        failed = sum(run["busy"]["failed"] for run in runs)
-        ratio = statistics.median(run["busy"]["p95"] / run["calm"]["p95"] for run in runs)
-        print(f"bench-backup: {failed} requests failed; p95 is {ratio:.2f} times that without, median of {len(runs)}")
-        print("bench-backup: the host backs up to another one, and is lost", flush=True)
-        about["rebuild"] = rebuilt = rebuild(host, store)
-        files.atomic_write(str(path), (json.dumps(about, indent=1) + "\n").encode(), mode=0o644)
-        print(f"bench-backup: rebuilt with {rebuilt['megabytes']} MB of data in {rebuilt['seconds']:.0f} s")
-        return int(failed > 0 or ratio > SLOWER or rebuilt["seconds"] > REBUILD_SECONDS)
-    except Trouble as trouble:
-        print(f"bench-backup: {trouble}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("bench-backup: interrupted", file=sys.stderr)
-        return 130
-    finally:
-        print("bench-backup: removing the lab hosts", flush=True)
-        hosts.remove([host, store])
+        return tell({**about, "rebuild": rebuild(host, Host("bench-backup-store", 54))}, path)
+
+    return hosts.measured("bench-backup", [host], work)
 
 
 if __name__ == "__main__":

@@ -407,10 +407,14 @@ class Book:
         kept = {id(typical(self.runs, kind)) for kind in KINDS}
         runs = [run if id(run) in kept else {**run, "series": []} for run in self.runs]
         told = {**self.about, "table": table(self.runs), "missed": missed(self.runs), "runs": runs}
-        # A point of a series on one line.
-        text = re.sub(r"\[[^][{}\"]*\]", lambda found: "".join(found[0].split()), json.dumps(told, indent=1))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        files.atomic_write(str(self.path), (text + "\n").encode(), mode=0o644)
+        write(self.path, told)
+
+
+def write(path: Path, told: dict[str, Any]) -> None:
+    """Write what was measured as JSON, a point of a series on one line."""
+    text = re.sub(r"\[[^][{}\"]*\]", lambda found: "".join(found[0].split()), json.dumps(told, indent=1))
+    files.atomic_write(str(path), (text + "\n").encode(), mode=0o644)
 
 
 def of(runs: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -459,6 +463,28 @@ def missed(runs: Sequence[dict[str, Any]]) -> list[str]:
     return found
 
 
+def draw(axes: Any, series: Sequence[Sequence[float | None]], until: float) -> None:
+    """Draw the latency over the time of one run, what was measured before a grey ground."""
+    top, points = 3e3, [point for point in series if (point[0] or 0.0) >= -LEAD]
+    at = [point[0] for point in points]
+    axes.axvspan(0, until, color="#f0f0f0", linewidth=0)
+    axes.fill_between(
+        at,
+        [point[1] or float("nan") for point in points],
+        [point[2] or float("nan") for point in points],
+        color="#4c72b0",
+        alpha=0.35,
+        linewidth=0,
+        label="the slowest of 0.1 s",
+    )
+    axes.plot(at, [point[1] or float("nan") for point in points], color="#4c72b0", linewidth=1.2, label="the median")
+    bad = [point for point in points if point[3]]
+    axes.vlines([point[0] for point in bad], 10, top, color="#d62728", linewidth=1.6, label="requests that failed")
+    axes.set_ylabel("ms")
+    axes.set_yscale("log")
+    axes.set_ylim(10, top)
+
+
 def picture(runs: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw the latency over the time of a typical run of some kinds, one above the other."""
     import matplotlib
@@ -479,29 +505,9 @@ def picture(runs: Sequence[dict[str, Any]], path: Path) -> None:
     figure, rows = pyplot.subplots(
         len(drawn), 1, sharex=True, sharey=True, squeeze=False, figsize=(9, 1 + 1.8 * len(drawn))
     )
-    top = 3e3
     for axes, (title, run) in zip(rows[:, 0], drawn):
-        points = [point for point in run["series"] if point[0] >= -LEAD]
-        at = [point[0] for point in points]
-        axes.axvspan(0, run["settled"], color="#f0f0f0", linewidth=0)
-        axes.fill_between(
-            at,
-            [point[1] or float("nan") for point in points],
-            [point[2] or float("nan") for point in points],
-            color="#4c72b0",
-            alpha=0.35,
-            linewidth=0,
-            label="the slowest of 0.1 s",
-        )
-        axes.plot(
-            at, [point[1] or float("nan") for point in points], color="#4c72b0", linewidth=1.2, label="the median"
-        )
-        bad = [point for point in points if point[3]]
-        axes.vlines([point[0] for point in bad], 10, top, color="#d62728", linewidth=1.6, label="requests that failed")
+        draw(axes, run["series"], run["settled"])
         axes.set_title(f"{title}: {run['failed']} of {run['requests']} requests failed", fontsize=9, loc="left")
-        axes.set_ylabel("ms")
-    rows[0, 0].set_yscale("log")
-    rows[0, 0].set_ylim(10, top)
     rows[-1, 0].set_xlabel(f"seconds since the deploy began (grey: as long as it takes), at {RATE} requests a second")
     rows[0, 0].legend(loc="upper right", fontsize=8, ncols=3, frameon=False)
     figure.tight_layout()
