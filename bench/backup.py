@@ -129,7 +129,7 @@ def picture(run: dict[str, Any], path: Path) -> None:
 
     matplotlib.rcParams["svg.hashsalt"] = "bench-backup"
     figure, rows = pyplot.subplots(2, 1, sharex=True, sharey=True, figsize=(9, 4.6))
-    for axes, key, title in zip(rows, ("busy", "calm"), (f"a backup of {run['added'] / 1e9:.1f} GB", "none")):
+    for axes, key, title in zip(rows, ("busy", "calm"), (f"a backup of {run['added'] / 1e9:.1f} GB", "no backup")):
         deploy.draw(axes, run[key]["series"], run["seconds"] if key == "busy" else 0.0)
         axes.set_title(f"{title}: p95 {run[key]['p95']} ms, {run[key]['failed']} failed", fontsize=9, loc="left")
     rows[-1].set_xlabel(f"seconds (grey: as long as the backup takes), at {deploy.RATE} requests a second")
