@@ -34,6 +34,14 @@ _UNREACHED = (
     "unable to start the sftp session",
 )
 _FULL = "no space left"
+# S3's words, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; other servers repeat them.
+_NO_BUCKET = "bucket does not exist"
+_REFUSED = (
+    *("access denied", "access key id you provided does not exist", "signature we calculated does not match"),
+    *("response (401)", "response (403)"),
+)
+# restic tries for a quarter of an hour what no further try changes.
+_FINAL = (_FULL, _NO_BUCKET, *_REFUSED)
 
 Command = Sequence[str]
 
@@ -155,11 +163,10 @@ def _run(argv: Command, environment_: Mapping[str, str], timeout: float, stdin: 
             return Result(process.returncode, out, err)
         except subprocess.TimeoutExpired as late:
             stdin = None
-            said = (late.stderr or b"").decode("utf-8", "replace")
-            # restic tries for a quarter of an hour what a full disk refuses.
-            if _FULL in said.lower():
+            final = _final((late.stderr or b"").decode("utf-8", "replace"))
+            if final:
                 _end(process)
-                return Result(1, "", _FULL)
+                return Result(1, "", final)
             if time.monotonic() >= until:
                 _end(process)
                 return Result(124, "", f"no end within {timeout:.0f} s")
@@ -172,6 +179,12 @@ def _end(process: subprocess.Popen[Any]) -> None:
         process.communicate(timeout=5.0)
 
 
+def _final(said: str) -> str:
+    """The line that says why no further try helps, "" when there is none. What a dump's own command says is none."""
+    lines = [line for line in said.splitlines() if not line.startswith("subprocess ")]
+    return next((line for line in lines if any(words in line.lower() for words in _FINAL)), "")
+
+
 def _error(repository: Repository, what: str, result: Result) -> RepositoryError:
     """What went wrong, and what to do, in the words of whoever reads it at night."""
     said = " ".join(_said(result).split())[-400:]
@@ -182,8 +195,13 @@ def _error(repository: Repository, what: str, result: Result) -> RepositoryError
             "that the repository was made with",
             WRONG_PASSWORD,
         )
-    if result.code == NOT_THERE:
+    if result.code == NOT_THERE or _NO_BUCKET in said.lower():
         return RepositoryError(f"there is no repository at {where}", NOT_THERE)
+    if any(words in said.lower() for words in _REFUSED):
+        return RepositoryError(
+            f"the repository {where} refuses who asks: restic {what} says: {said}. Fix: the keys in backup_secrets "
+            "have to be those of its server"
+        )
     if result.code == LOCKED or "already locked" in said:
         return RepositoryError(f"another backup holds the repository {where}: {said}. Try again later", LOCKED)
     if _FULL in said.lower():

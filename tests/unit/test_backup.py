@@ -426,6 +426,26 @@ def test_a_dump_that_does_not_reach_its_server_is_not_taken_for_the_repository(m
         restic.keep_output(restic.Repository("/srv", "/password"), ["docker", "run"], "shop.dump", [], "web1")
 
 
+@pytest.mark.parametrize(
+    ("said", "code", "says"),
+    [
+        ("Stat: The specified bucket does not exist.", restic.NOT_THERE, "there is no repository at /srv"),
+        ("Stat: Access Denied.", 1, "refuses who asks: restic cat says: .*Access Denied.* the keys in backup_secrets"),
+        ("Save: write /srv/data: no space left on device", 1, "the disk is full"),
+    ],
+)
+def test_what_restic_would_try_again_for_a_quarter_of_an_hour_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, said: str, code: int, says: str
+) -> None:
+    monkeypatch.setattr(restic, "LOOK_SECONDS", 0.05)
+    script = f"echo 'subprocess mysqldump: access denied' >&2; echo '{said}' >&2; exec sleep 60"
+    monkeypatch.setattr(restic, "words", lambda *_given: ["sh", "-c", script])
+    with pytest.raises(restic.RepositoryError, match=says) as caught:
+        restic.call(restic.Repository("/srv", "/password"), "cat")
+    assert caught.value.code == code
+    assert "mysqldump" not in str(caught.value)
+
+
 def test_a_server_for_a_proof_is_reached_by_nobody() -> None:
     made_ = remote_postgres.server("postgres:17", "remote.shop")
     assert (made_["network_mode"], made_["restart"], "ports" in made_) == ("none", "no", False)

@@ -23,6 +23,7 @@ from shared.acting import slow, until
 from writer import KEPT, Writer, everything, lost
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+SERVERS = REPOSITORY / "molecule/backup/servers"
 APP, HOST, STORE = "records", "molecule-backup", "molecule-backup-store"
 DIRECTORY, STATE = f"/opt/{APP}", f"/var/lib/selfheal/{APP}"
 FOLDER = f"/etc/selfheal/backup/{APP}"
@@ -328,28 +329,53 @@ def test_writes_that_are_paused_go_on_whatever_becomes_of_the_backup(run: Play, 
     assert record(host)["problems"] == {}
 
 
+def serve(kind: str, **told: str) -> None:
+    """Have the store keep repositories in another way, too; the script says how."""
+    given = [word for name, value in told.items() for word in ("-e", f"{name}={value}")]
+    script = (SERVERS / f"{kind}.sh").read_text(encoding="utf-8")
+    command = ["docker", "exec", "-i", *given, "-e", "ADDRESS=172.30.57.52", STORE, "sh", "-e"]
+    ended = subprocess.run(command, input=script, text=True, capture_output=True, check=False, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+# Where it is, who asks, how restic is told, and what the server says to whoever has another password.
 @slow
-def test_a_server_that_speaks_http_keeps_backups_too(run: Play, host: Any, writer: Writer) -> None:
-    password = f"http-{random.getrandbits(64):x}"
-    serve = 'rclone serve restic --addr 172.30.57.52:8000 --user records --pass "$PASSWORD" /srv/http'
-    on_store = ["docker", "exec", "-e", f"PASSWORD={password}", STORE, "sh", "-ec"]
-    install = "apt-get -qq update && apt-get -qq install -y --no-install-recommends rclone && mkdir -p /srv/http"
-    subprocess.run([*on_store, install], check=True, capture_output=True, timeout=300)
-    subprocess.run([*on_store, f"{serve} >/srv/http.log 2>&1 & echo $! >/srv/http.pid"], check=True, timeout=30)
-    secrets = {"RESTIC_REST_USERNAME": "records", "RESTIC_REST_PASSWORD": password}
-    elsewhere = {"backup_repository": "rest:http://172.30.57.52:8000/", "backup_ssh_key": "", "backup_known_hosts": ""}
+@pytest.mark.parametrize(
+    ("kind", "url", "user", "named", "says"),
+    [
+        ("rest", "rest:http://172.30.57.52:8000/", "records", ("RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"), "401"),
+        (
+            *("s3", "s3:https://172.30.57.52:8001/backups", "records:backup"),
+            *(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "signature we calculated does not match"),
+        ),
+    ],
+)
+def test_a_server_keeps_backups_too(
+    run: Play, host: Any, writer: Writer, kind: str, url: str, user: str, named: tuple[str, str], says: str
+) -> None:
+    password = f"{kind}-{random.getrandbits(64):x}"
+    serve(kind, KEPT_USER=user.rpartition(":")[2], KEPT_PASSWORD=password)
+    secrets = {named[0]: user, named[1]: password}
+    if kind == "s3":
+        certificate = subprocess.check_output(["docker", "exec", STORE, "cat", "/etc/swift/certificate.pem"], text=True)
+        host.check_output(f"echo {shlex.quote(certificate)} >/etc/ssl/store.pem")
+        secrets["RESTIC_CACERT"] = "/etc/ssl/store.pem"
+    elsewhere = {"backup_repository": url, "backup_ssh_key": "", "backup_known_hosts": ""}
     try:
         good(run("site.yml", "--tags=backup", backup_secrets=secrets, **elsewhere))
         ended = host.run("selfheal backup && selfheal backup verify")
         assert ended.rc == 0, ended.stderr
         assert password not in ended.stdout + ended.stderr
-        good(run("site.yml", "--tags=backup", backup_secrets={**secrets, "RESTIC_REST_PASSWORD": "x"}, **elsewhere))
+        before = sums(host)
+        good(run("restore.yml"))
+        assert sums(host) == before
+        good(run("site.yml", "--tags=backup", backup_secrets={**secrets, named[1]: "x"}, **elsewhere))
         ended = host.run("selfheal backup")
         assert ended.rc != 0
-        assert "401" in ended.stderr
+        assert "refuses who asks" in ended.stderr
+        assert says in plain(ended.stderr)
     finally:
         good(run("site.yml", "--tags=backup"))
-        subprocess.run([*on_store, "kill $(cat /srv/http.pid)"], check=True, timeout=30)
     host.check_output("selfheal backup && selfheal backup verify")
     assert record(host)["problems"] == {}
 

@@ -1,0 +1,6 @@
+# Keeps repositories over HTTP, on port 8000, for $KEPT_USER with $KEPT_PASSWORD.
+set -eu
+apt-get -qq update
+apt-get -qq install -y --no-install-recommends rclone
+mkdir -p /srv/http
+systemd-run -q --unit=keeper rclone serve restic --addr :8000 --user "$KEPT_USER" --pass "$KEPT_PASSWORD" /srv/http
