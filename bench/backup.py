@@ -67,8 +67,8 @@ def rebuild(host: Host, store: Host) -> dict[str, Any]:
     """The host is lost; how long another one takes to be it, from a backup on `store`."""
     print("bench-backup: the host backs up to another one, and is lost", flush=True)
     hosts.remove([store])
-    hosts.create([store])
     try:
+        hosts.create([store])
         host.extra |= {
             "backup_repository": f"sftp:root@{store.address}:/srv/backup",
             "backup_ssh_key": f"{{{{ lookup('ansible.builtin.file', '{hosts.LAB}/id_ed25519') }}}}",
@@ -195,6 +195,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-backup-") as folder:
             runs = measure(host, Path(folder), given.rounds)
         about = {"machine": hosts.machine(), "versions": hosts.versions(host), "rate": deploy.RATE, "runs": runs}
+        # A rebuild that cannot be measured does not take them along.
+        deploy.write(path, about)
         return tell({**about, "rebuild": rebuild(host, Host("bench-backup-store", 54))}, path)
 
     return hosts.measured("bench-backup", [host], work)

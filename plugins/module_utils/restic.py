@@ -24,6 +24,8 @@ from .files import NoFile, read_small
 # 0.17 is the first with --stdin-from-command: a dump that fails must not become a backup.
 MINIMUM = (0, 17)
 NOT_THERE, LOCKED, WRONG_PASSWORD, INCOMPLETE = 10, 11, 12, 3
+# Not restic's own.
+UNREACHED, REFUSED, FULL = 124, 125, 126
 CONNECT_SECONDS, LONGEST_SECONDS = 120.0, 6 * 3600.0
 LOOK_SECONDS = 2.0
 # Another host's backup or prune may keep a shared repository for so long.
@@ -36,12 +38,14 @@ _UNREACHED = (
 _FULL = "no space left"
 # S3's words, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; other servers repeat them.
 _NO_BUCKET = "bucket does not exist"
-_REFUSED = (
-    *("access denied", "access key id you provided does not exist", "signature we calculated does not match"),
-    *("response (401)", "response (403)"),
+_SIGNED_WRONG = (
+    *("access key id you provided does not exist", "signature we calculated does not match"),
+    "difference between the request time",
 )
-# restic tries for a quarter of an hour what no further try changes.
-_FINAL = (_FULL, _NO_BUCKET, *_REFUSED)
+_REFUSED = (*_SIGNED_WRONG, "access denied", "response (401)", "response (403)")
+# What restic tries again for a quarter of an hour, though no further try changes it, and how it says that it does.
+_IN_VAIN = (_NO_BUCKET, *_SIGNED_WRONG)
+_TRIES_AGAIN = "returned error, retrying after"
 
 Command = Sequence[str]
 
@@ -169,7 +173,7 @@ def _run(argv: Command, environment_: Mapping[str, str], timeout: float, stdin: 
                 return Result(1, "", final)
             if time.monotonic() >= until:
                 _end(process)
-                return Result(124, "", f"no end within {timeout:.0f} s")
+                return Result(UNREACHED, "", f"no end within {timeout:.0f} s")
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
@@ -180,34 +184,42 @@ def _end(process: subprocess.Popen[Any]) -> None:
 
 
 def _final(said: str) -> str:
-    """The line that says why no further try helps, "" when there is none. What a dump's own command says is none."""
-    lines = [line for line in said.splitlines() if not line.startswith("subprocess ")]
-    return next((line for line in lines if any(words in line.lower() for words in _FINAL)), "")
+    """The line of restic's that says why no further try helps, "" when there is none."""
+    for line in said.splitlines():
+        known = line.lower()
+        if _FULL in known or (_TRIES_AGAIN in known and any(words in known for words in _IN_VAIN)):
+            return line
+    return ""
 
 
 def _error(repository: Repository, what: str, result: Result) -> RepositoryError:
     """What went wrong, and what to do, in the words of whoever reads it at night."""
     said = " ".join(_said(result).split())[-400:]
     where = repository.url
+    # What the command of a dump says is not about the repository.
+    own = "\n".join(line for line in _said(result).lower().splitlines() if not line.startswith("subprocess "))
     if result.code == WRONG_PASSWORD or "wrong password" in said:
         return RepositoryError(
             f"the password does not open the repository {where}. Fix: backup_password in the vault has to be the one "
             "that the repository was made with",
             WRONG_PASSWORD,
         )
-    if result.code == NOT_THERE or _NO_BUCKET in said.lower():
+    if result.code == NOT_THERE or _NO_BUCKET in own:
         return RepositoryError(f"there is no repository at {where}", NOT_THERE)
-    if any(words in said.lower() for words in _REFUSED):
+    if any(words in own for words in _REFUSED):
         return RepositoryError(
             f"the repository {where} refuses who asks: restic {what} says: {said}. Fix: the keys in backup_secrets "
-            "have to be those of its server"
+            "have to be those of its server, and to be allowed this; its clock and this host's have to agree",
+            REFUSED,
         )
     if result.code == LOCKED or "already locked" in said:
         return RepositoryError(f"another backup holds the repository {where}: {said}. Try again later", LOCKED)
     if _FULL in said.lower():
-        return RepositoryError(f"the disk is full: restic {what} says: {said}. Make room, then run it again")
-    if result.code == 124 or any(words in said.lower() for words in _UNREACHED):
-        return RepositoryError(f"the repository {where} does not answer: restic {what}: {said}. Is its host up?", 124)
+        return RepositoryError(f"the disk is full: restic {what} says: {said}. Make room, then run it again", FULL)
+    if result.code == UNREACHED or any(words in said.lower() for words in _UNREACHED):
+        return RepositoryError(
+            f"the repository {where} does not answer: restic {what}: {said}. Is its host up?", UNREACHED
+        )
     return RepositoryError(f"restic {what} failed at {where}: {said or f'exit code {result.code}'}", result.code)
 
 
@@ -420,7 +432,7 @@ def check(repository: Repository, percent: int) -> None:
     try:
         call(repository, *given)
     except RepositoryError as error:
-        if error.code in (WRONG_PASSWORD, LOCKED, NOT_THERE, 124):
+        if error.code in (WRONG_PASSWORD, LOCKED, NOT_THERE, UNREACHED, REFUSED, FULL):
             raise
         raise RepositoryError(
             f"the repository is damaged: {error}. Backups in it may not be whole, and neither are new ones that share "

@@ -426,24 +426,49 @@ def test_a_dump_that_does_not_reach_its_server_is_not_taken_for_the_repository(m
         restic.keep_output(restic.Repository("/srv", "/password"), ["docker", "run"], "shop.dump", [], "web1")
 
 
+AGAIN = "Stat(<config/>) returned error, retrying after 1.4s: Stat:"
+
+
 @pytest.mark.parametrize(
     ("said", "code", "says"),
     [
-        ("Stat: The specified bucket does not exist.", restic.NOT_THERE, "there is no repository at /srv"),
-        ("Stat: Access Denied.", 1, "refuses who asks: restic cat says: .*Access Denied.* the keys in backup_secrets"),
-        ("Save: write /srv/data: no space left on device", 1, "the disk is full"),
+        (f"{AGAIN} The specified bucket does not exist.", restic.NOT_THERE, "there is no repository at /srv"),
+        (
+            f"{AGAIN} The request signature we calculated does not match the signature you provided.",
+            *(restic.REFUSED, "refuses who asks: restic check says: .* Fix: the keys in backup_secrets"),
+        ),
+        (
+            f"{AGAIN} The difference between the request time and the current time is too large.",
+            *(restic.REFUSED, "its clock and this host's have to agree"),
+        ),
+        ("Save: write /srv/data: no space left on device", restic.FULL, "the disk is full"),
     ],
 )
-def test_what_restic_would_try_again_for_a_quarter_of_an_hour_is_told_at_once(
+def test_what_restic_tries_again_in_vain_is_told_at_once(
     monkeypatch: pytest.MonkeyPatch, said: str, code: int, says: str
 ) -> None:
     monkeypatch.setattr(restic, "LOOK_SECONDS", 0.05)
-    script = f"echo 'subprocess mysqldump: access denied' >&2; echo '{said}' >&2; exec sleep 60"
-    monkeypatch.setattr(restic, "words", lambda *_given: ["sh", "-c", script])
+    monkeypatch.setattr(restic, "words", lambda *_given: ["sh", "-c", f"echo '{said}' >&2; exec sleep 60"])
     with pytest.raises(restic.RepositoryError, match=says) as caught:
-        restic.call(restic.Repository("/srv", "/password"), "cat")
+        restic.check(restic.Repository("/srv", "/password"), 5)
     assert caught.value.code == code
-    assert "mysqldump" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "subprocess docker: mysqldump: Access denied; you need the PROCESS privilege",
+        '{"message_type":"error","error":{"message":"lstat /srv/Access Denied.html: no such file or directory"}}',
+        "unable to refresh lock: Access Denied.",
+    ],
+)
+def test_what_restic_goes_on_after_ends_nothing(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setattr(restic, "LOOK_SECONDS", 0.05)
+    summary = '{"message_type":"summary","snapshot_id":"abc","total_bytes_processed":7,"data_added":7}'
+    script = f"echo '{said}' >&2; sleep 0.3; echo '{summary}'"
+    monkeypatch.setattr(restic, "words", lambda *_given: ["sh", "-c", script])
+    kept = restic.keep_output(restic.Repository("/srv", "/password"), ["mysqldump"], "shop.dump", [], "web1")
+    assert kept == {"snapshot": "abc", "bytes": 7, "added": 7}
 
 
 def test_a_server_for_a_proof_is_reached_by_nobody() -> None:

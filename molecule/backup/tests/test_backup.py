@@ -363,12 +363,15 @@ def test_a_server_keeps_backups_too(
     elsewhere = {"backup_repository": url, "backup_ssh_key": "", "backup_known_hosts": ""}
     try:
         good(run("site.yml", "--tags=backup", backup_secrets=secrets, **elsewhere))
+        before, begun = sums(host), time.time()
         ended = host.run("selfheal backup && selfheal backup verify")
         assert ended.rc == 0, ended.stderr
         assert password not in ended.stdout + ended.stderr
-        before = sums(host)
         good(run("restore.yml"))
         assert sums(host) == before
+        assert lost(writer.before(begun)) == {}
+        # What was written since the backup is not in it.
+        writer.forget(begun)
         good(run("site.yml", "--tags=backup", backup_secrets={**secrets, named[1]: "x"}, **elsewhere))
         ended = host.run("selfheal backup")
         assert ended.rc != 0
