@@ -344,7 +344,7 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
         until(lambda: "MeasuringStopped" in firing(host), 100.0, lambda: firing(host))
         host.check_output(f"rm {data}/fill")
         until(lambda: len(query(host, "up")) > 10, 60.0)
-        # What only the one before the restart has told ends as Alertmanager ends it, four minutes after it was told last.
+        # What only the one before the restart has told, Alertmanager ends four minutes after it was told last.
         print(f"and over {until(lambda: quiet(host), 300.0, lambda: told(host, HUB)):.0f} s after there is room")
     finally:
         host.check_output(f"systemctl stop prometheus && umount {data} && systemctl start prometheus")
