@@ -34,7 +34,7 @@ def _succeed(result: Result, what: str) -> None:
         raise RemedyError(f"{what} {result.reason}")
 
 
-def _start(project: Project, build: bool, anew: bool, services: Sequence[str] = ()) -> str:
+def _start(project: Project, build: bool, anew: bool) -> str:
     """Create and start what is missing, or everything `anew`, and say which images it was made of.
 
     What the app was last healthy with is not left behind for a source that never passed a gate, and needs no build; and
@@ -44,14 +44,14 @@ def _start(project: Project, build: bool, anew: bool, services: Sequence[str] = 
     # What was not built here has no source here: one that lies about is another release's.
     build = build and (good is None or bool(good["contexts"]))
     if good is not None and project.put_back_images(good).code == 0:
-        _succeed(project.up(anew=anew, services=services), "docker compose up:")
+        _succeed(project.up(anew=anew), "docker compose up:")
         if not good["contexts"] or good["source"] == release.source_fingerprint(good["contexts"]):
             return ""
         return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
-    started = project.up(build=build, anew=anew, services=services)
+    started = project.up(build=build, anew=anew)
     if started.code == 0:
         return ""
-    _succeed(project.up(anew=anew, services=services) if build else started, "docker compose up:")
+    _succeed(project.up(anew=anew) if build else started, "docker compose up:")
     return f" from the images that are there, as the build failed: {started.reason}"
 
 
@@ -119,7 +119,11 @@ def restart(app: App, services: Sequence[str]) -> str:
 
 def recreate(app: App, build: bool, services: Sequence[str] = ()) -> str:
     """Stop the containers and make them anew; volumes, networks and images stay."""
-    made = _start(Project(app.name, app.directory), build, anew=True, services=services)
+    project = Project(app.name, app.directory)
+    if services:
+        # Not `up --no-deps SERVICE`: it leaves out what the service depends on, so to the next deploy it is another.
+        project.remove([item["id"] for item in project.containers() if item["service"] in services], 5.0)
+    made = _start(project, build, anew=not services)
     return f"containers stopped and made anew{made}"
 
 

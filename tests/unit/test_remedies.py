@@ -159,6 +159,23 @@ def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tm
     assert (directory / "compose.yaml.replaced").read_text(encoding="utf-8") == "mine, edited at 01:00"
 
 
+def test_one_service_is_made_anew_as_a_deploy_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`up --no-deps web` leaves what it depends on out of its configuration: a deploy would make it once more."""
+    done: list[tuple[str, Any]] = []
+
+    def up(_: Any, **given: Any) -> commands.Result:
+        done.append(("up", given))
+        return commands.Result(0, "", "")
+
+    found = [{"id": "1", "service": "web"}, {"id": "2", "service": "cache"}]
+    monkeypatch.setattr(release, "last_good", lambda _: None)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: found)
+    monkeypatch.setattr(engine.Project, "remove", lambda _, ids, grace: done.append(("remove", ids)))
+    monkeypatch.setattr(engine.Project, "up", up)
+    remedies.recreate(App("shop", root=str(tmp_path)), build=False, services=["web"])
+    assert done == [("remove", ["1"]), ("up", {"build": False, "anew": False})]
+
+
 @pytest.mark.parametrize(("contexts", "built"), [({}, [False]), ({"web": "/opt/shop"}, [True])], ids=["no", "yes"])
 def test_only_what_was_built_here_is_built_in_a_recovery(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contexts: dict[str, str], built: list[bool]
