@@ -123,7 +123,8 @@ def recreate(app: App, build: bool, services: Sequence[str] = ()) -> str:
     if services:
         # Not `up --no-deps SERVICE`: it leaves out what the service depends on, so to the next deploy it is another.
         project.remove([item["id"] for item in project.containers() if item["service"] in services], 5.0)
-    made = _start(project, build, anew=not services)
+        return f"{', '.join(services)} removed; {up(app, build)}"
+    made = _start(project, build, anew=True)
     return f"containers stopped and made anew{made}"
 
 

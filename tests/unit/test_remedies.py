@@ -167,7 +167,8 @@ def test_one_service_is_made_anew_as_a_deploy_makes_it(monkeypatch: pytest.Monke
         done.append(("up", given))
         return commands.Result(0, "", "")
 
-    found = [{"id": "1", "service": "web"}, {"id": "2", "service": "cache"}]
+    running = {"state": "running", "ports": []}
+    found = [{"id": "1", "service": "web", **running}, {"id": "2", "service": "cache", **running}]
     monkeypatch.setattr(release, "last_good", lambda _: None)
     monkeypatch.setattr(engine.Project, "containers", lambda _: found)
     monkeypatch.setattr(engine.Project, "remove", lambda _, ids, grace: done.append(("remove", ids)))
