@@ -159,7 +159,14 @@ def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tm
     assert (directory / "compose.yaml.replaced").read_text(encoding="utf-8") == "mine, edited at 01:00"
 
 
-def test_one_service_is_made_anew_as_a_deploy_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("balancer", "given"),
+    [(None, {"build": False, "anew": False}), (Balancer("web", 2, 18000, (80,)), {"scale": {"web": 2}})],
+    ids=["alone", "behind HAProxy, whose instances stay"],
+)
+def test_one_service_is_made_anew_as_a_deploy_makes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, balancer: Balancer | None, given: dict[str, Any]
+) -> None:
     """`up --no-deps web` leaves what it depends on out of its configuration: a deploy would make it once more."""
     done: list[tuple[str, Any]] = []
 
@@ -173,8 +180,8 @@ def test_one_service_is_made_anew_as_a_deploy_makes_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(engine.Project, "containers", lambda _: found)
     monkeypatch.setattr(engine.Project, "remove", lambda _, ids, grace: done.append(("remove", ids)))
     monkeypatch.setattr(engine.Project, "up", up)
-    remedies.recreate(App("shop", root=str(tmp_path)), build=False, services=["web"])
-    assert done == [("remove", ["1"]), ("up", {"build": False, "anew": False})]
+    remedies.recreate(App("shop", root=str(tmp_path), balancer=balancer), build=False, services=["cache"])
+    assert done == [("remove", ["2"]), ("up", given)]
 
 
 @pytest.mark.parametrize(("contexts", "built"), [({}, [False]), ({"web": "/opt/shop"}, [True])], ids=["no", "yes"])
