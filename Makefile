@@ -9,11 +9,10 @@ in_venv := PATH="$(CURDIR)/.venv/bin:$$PATH"
 play := $(in_venv) ansible-playbook
 collection := .venv/collections/ansible_collections/christmas/selfheal
 
-# The quick ones first, then the two that tell the story, then the long ones, so that none of them is alone at the end.
+# The two that tell the story, then the long ones, so that none of them is alone at the end.
 first := default incident backup monitoring-hosts drift monitoring status-page
 found := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 scenarios := $(filter $(found),$(first)) $(filter-out $(first),$(sort $(found)))
-stages := unit unit-other $(scenarios:%=molecule-%)
 
 .PHONY: help
 help: ## this list
@@ -70,7 +69,7 @@ clean: setup ## remove every container, volume, network and image of the lab
 
 .PHONY: test
 test: ## everything: lint, docs, unit tests at both ends, library on Python 3.9, every molecule scenario
-	@tools/stages setup-test -- lab-images lint docs-check library -- $(stages)
+	@tools/stages setup-test -- lab-images lint unit-other docs-check library -- unit $(scenarios:%=molecule-%)
 
 .PHONY: lint
 lint: setup-test ## ruff, mypy, yamllint, ansible-lint, shellcheck, actionlint, changelog fragments

@@ -33,7 +33,8 @@ from cryptography.x509.oid import NameOID
 from shared.acting import until
 
 BRIDGE = "172.30.57.1"
-WEB, MAIL = 18080, 18025
+# A host's receivers have ports of their own, with the last number of its address: scenarios may run side by side.
+WEB, MAIL = 18100, 18300
 # As in molecule/shared/group_vars/told.yml.
 SECRETS = {
     name: hashlib.sha256(name.encode()).hexdigest()[:35]
@@ -123,7 +124,7 @@ def slack(body: dict[str, Any]) -> Message:
     return Message("slack", html.unescape(one["title"]), html.unescape(str(one.get("text") or "")))
 
 
-def web(receivers: Receivers) -> ThreadingHTTPServer:
+def web(receivers: Receivers, port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -163,7 +164,7 @@ def web(receivers: Receivers) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing: what was refused is kept."""
 
-    return ThreadingHTTPServer((BRIDGE, WEB), Handler)
+    return ThreadingHTTPServer((BRIDGE, port), Handler)
 
 
 def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
@@ -193,7 +194,7 @@ def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
     return public, context
 
 
-def mail(receivers: Receivers, context: ssl.SSLContext) -> Controller:
+def mail(receivers: Receivers, port: int, context: ssl.SSLContext) -> Controller:
     """A mail server that takes nothing without TLS and a login."""
 
     def login(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
@@ -219,7 +220,7 @@ def mail(receivers: Receivers, context: ssl.SSLContext) -> Controller:
     return Controller(
         Handler(),
         hostname=BRIDGE,
-        port=MAIL,
+        port=port,
         tls_context=context,
         require_starttls=True,
         auth_required=True,
@@ -241,10 +242,11 @@ def trusted(host: Any, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLConte
 
 
 @pytest.fixture(scope="module")
-def receivers(trusted: ssl.SSLContext) -> Iterator[Receivers]:
+def receivers(host: Any, trusted: ssl.SSLContext) -> Iterator[Receivers]:
     """All of them, listening."""
     found = Receivers()
-    server, postman = web(found), mail(found, trusted)
+    number = int(host.backend.hostname.rpartition(".")[2])
+    server, postman = web(found, WEB + number), mail(found, MAIL + number, trusted)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     postman.start()
     try:
