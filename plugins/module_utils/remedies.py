@@ -97,7 +97,8 @@ def recreate_one(app: App, identity: str) -> str:
     assert app.balancer is not None
     project = Project(app.name, app.directory)
     # Where one is missing there is none to remove; whatever else has that name on this host is not ours.
-    project.remove([item["id"] for item in project.containers() if item["id"] == identity], 0.0)
+    found = [item["id"] for item in project.containers() if item["id"] == identity]
+    _succeed(project.remove(found, 0.0), "docker rm:")
     _good_images(project)
     started = project.up(services=[app.balancer.service], scale={app.balancer.service: app.balancer.instances})
     _succeed(started, "docker compose up:")
@@ -122,7 +123,8 @@ def recreate(app: App, build: bool, services: Sequence[str] = ()) -> str:
     project = Project(app.name, app.directory)
     if services:
         # Not `up --no-deps SERVICE`: it leaves out what the service depends on, so to the next deploy it is another.
-        project.remove([item["id"] for item in project.containers() if item["service"] in services], 5.0)
+        found = [item["id"] for item in project.containers() if item["service"] in services]
+        _succeed(project.remove(found, 5.0), "docker rm:")
         return f"{', '.join(services)} removed; {up(app, build)}"
     made = _start(project, build, anew=True)
     return f"containers stopped and made anew{made}"

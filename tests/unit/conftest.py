@@ -48,6 +48,12 @@ def _own_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"ansible.module_utils.common.warnings.{name}", {})
 
 
+@pytest.fixture(autouse=True)
+def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a test forgot to replace from this machine's engine, which may hold somebody's containers."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+
+
 def _is_here(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -118,6 +118,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
             it.hangs = False
             return commands.Result(0, "", "")
 
+        def remove(self, containers: Any, grace: float, timeout: float = 30.0) -> commands.Result:
+            it.acts.append("remove")
+            it.container = None
+            return commands.Result(0, "", "")
+
         def up(self, build: bool = False, anew: bool = False, services: Any = ()) -> commands.Result:
             it.acts.append("build" if build else "up")
             if it.broken_up or (build and it.broken_build):

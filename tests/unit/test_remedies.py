@@ -131,7 +131,11 @@ def test_only_the_instance_at_fault_is_removed(
     monkeypatch.setattr(
         engine.Project, "containers", lambda _: [{**instance("web"), "id": one} for one in ("one", "two")]
     )
-    monkeypatch.setattr(engine.Project, "remove", lambda _, containers, _grace: done.extend(containers))
+    monkeypatch.setattr(
+        engine.Project,
+        "remove",
+        lambda _, containers, _grace: done.extend(containers) or commands.Result(0, "", ""),
+    )
     monkeypatch.setattr(engine.Project, "up", lambda _, **how: done.append(how["scale"]) or commands.Result(0, "", ""))
     app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
     remedies.recreate_one(app, at_fault)
@@ -159,6 +163,9 @@ def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tm
     assert (directory / "compose.yaml.replaced").read_text(encoding="utf-8") == "mine, edited at 01:00"
 
 
+TWO = [instance("web"), instance("cache")]
+
+
 @pytest.mark.parametrize(
     ("balancer", "given"),
     [(None, {"build": False, "anew": False}), (Balancer("web", 2, 18000, (80,)), {"scale": {"web": 2}})],
@@ -174,14 +181,28 @@ def test_one_service_is_made_anew_as_a_deploy_makes_it(
         done.append(("up", given))
         return commands.Result(0, "", "")
 
-    running = {"state": "running", "ports": []}
-    found = [{"id": "1", "service": "web", **running}, {"id": "2", "service": "cache", **running}]
+    def remove(_: Any, ids: list[str], _grace: float) -> commands.Result:
+        done.append(("remove", ids))
+        return commands.Result(0, "", "")
+
     monkeypatch.setattr(release, "last_good", lambda _: None)
-    monkeypatch.setattr(engine.Project, "containers", lambda _: found)
-    monkeypatch.setattr(engine.Project, "remove", lambda _, ids, grace: done.append(("remove", ids)))
+    monkeypatch.setattr(engine.Project, "containers", lambda _: TWO)
+    monkeypatch.setattr(engine.Project, "remove", remove)
     monkeypatch.setattr(engine.Project, "up", up)
     remedies.recreate(App("shop", root=str(tmp_path), balancer=balancer), build=False, services=["cache"])
-    assert done == [("remove", ["2"]), ("up", given)]
+    assert done == [("remove", ["cache"]), ("up", given)]
+
+
+def test_what_cannot_be_removed_is_not_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is started beside it, and the next remedy is tried."""
+    app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    stuck = commands.Result(1, "", "could not kill: tried to kill container, but did not receive an exit event")
+    monkeypatch.setattr(engine.Project, "containers", lambda _: TWO)
+    monkeypatch.setattr(commands, "run", lambda *_, **__: stuck)
+    monkeypatch.setattr(engine.Project, "up", lambda *_, **__: pytest.fail("started"))
+    for attempt in (lambda: remedies.recreate(app, False, ["cache"]), lambda: remedies.recreate_one(app, "web")):
+        with pytest.raises(remedies.RemedyError, match="docker rm: could not kill"):
+            attempt()
 
 
 @pytest.mark.parametrize(("contexts", "built"), [({}, [False]), ({"web": "/opt/shop"}, [True])], ids=["no", "yes"])
