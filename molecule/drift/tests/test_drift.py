@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from packaging.requirements import Requirement
 from shared.acting import EVERYTHING, kill, slow, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -349,10 +350,14 @@ def test_a_controller_checks_on_a_schedule(host: Any, play: Any, leaks: Any) -> 
     """The host is its own controller: the timer's service finds a drift, and what it keeps holds no secret."""
     wheels = REPOSITORY / ".lab" / "wheels"
     version = host.check_output("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
+    # pip itself would choose by the Python that it runs with.
+    lines = (REPOSITORY / "requirements/controller.txt").read_text(encoding="utf-8").splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
+    asked = [one for one in found if one.marker is None or one.marker.evaluate({"python_version": version})]
     fetch = [sys.executable, "-m", "pip", "download", "-q", "-d", str(wheels), "--only-binary=:all:"]
-    subprocess.run(
-        [*fetch, "--python-version", version, "-r", "requirements/controller.txt"], cwd=REPOSITORY, check=True
-    )
+    given = ["--python-version", version, "-c", "requirements/constraints.txt"]
+    wanted = [f"{one.name}{one.specifier}" for one in asked]
+    subprocess.run([*fetch, *given, *wanted], cwd=REPOSITORY, check=True)
     address = f"root@{host.backend.host.name}:/root/wheels/"
     copy = ["rsync", "-r", "--delete", "-e", "ssh -F ../shared/ssh_config", f"{wheels}/", address]
     subprocess.run(copy, check=True)
