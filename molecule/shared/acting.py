@@ -20,14 +20,16 @@ EVERYTHING = os.environ.get("SELFHEAL_FAULTS") == "all"
 slow = pytest.mark.skipif(not EVERYTHING, reason="takes minutes: make test-faults")
 
 
-def until(
-    what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "", pause: float = 0.2
-) -> float:
-    """Wait for a condition, and return for how long; fail, and say why, when it does not come true in time."""
-    begun = time.monotonic()
+def until(what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "") -> float:
+    """Wait for a condition, and return for how long; fail, and say why, when it does not come true in time.
+
+    Each look at a host costs two processors a tenth of a second, so the longer it takes, the less often it is looked.
+    """
+    begun, pause = time.monotonic(), 0.2
     while not what():
         assert time.monotonic() < begun + seconds, f"it did not come true within {seconds:g} s. {why()}"
         time.sleep(pause)
+        pause = min(1.2 * pause, 1.0)
     return time.monotonic() - begun
 
 

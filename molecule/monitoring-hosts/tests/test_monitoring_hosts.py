@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import subprocess
@@ -22,7 +21,7 @@ import pytest
 import testinfra
 import yaml
 from monitoring.tests import rule_cases
-from shared import acting
+from shared.acting import slow, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
@@ -41,9 +40,6 @@ EXPORTERS = {
 OWN = ["prometheus.service", "prometheus-alertmanager.service", "selfheal-page.socket", f"selfheal-report@{APP}.timer"]
 # What is left of the passwords however somebody quotes them.
 PLAIN = ["fT9%%2u;*Jb=6Yq", "7%s;k=Zt4"]
-
-# Each look at the hosts costs them something.
-until = functools.partial(acting.until, pause=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +252,7 @@ def test_a_tunnel_that_is_killed_comes_back_before_anybody_is_told(host: Any) ->
     assert "HostDown" not in told(host)
 
 
-@acting.slow
+@slow
 @pytest.mark.usefixtures("calm")
 def test_a_tunnel_that_stays_down_is_told_and_over_when_it_is_back(host: Any) -> None:
     host.check_output(f"systemctl stop {TUNNEL}")
@@ -295,7 +291,7 @@ def crowd(watched: Any) -> Iterator[None]:
     watched.run(f"systemctl stop crowd; docker restart -t 1 {POOL}")
 
 
-@acting.slow
+@slow
 @pytest.mark.usefixtures("calm", "crowd")
 def test_an_exhausted_pool_and_slow_statements_are_told(host: Any) -> None:
     wanted = {"PoolExhausted", "SlowQueries"}
@@ -308,7 +304,7 @@ def test_an_exhausted_pool_and_slow_statements_are_told(host: Any) -> None:
     assert value(host, "app:database:queries_active") >= 20
 
 
-@acting.slow
+@slow
 @pytest.mark.usefixtures("calm")
 def test_an_exporter_that_ended_is_told_and_the_host_is_not_down(host: Any, watched: Any) -> None:
     watched.check_output(f"systemctl stop selfheal-cache-{APP}")
@@ -323,7 +319,7 @@ def test_an_exporter_that_ended_is_told_and_the_host_is_not_down(host: Any, watc
 # --- the worst -------------------------------------------------------------------------------------------------------
 
 
-@acting.slow
+@slow
 @pytest.mark.usefixtures("calm")
 def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> None:
     """A file system of its own that is full; what it had is given back at the end."""
@@ -350,7 +346,7 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
         host.check_output(f"systemctl stop prometheus && umount {data} && systemctl start prometheus")
 
 
-@acting.slow
+@slow
 @pytest.mark.usefixtures("calm")
 def test_a_prometheus_that_ended_is_told_by_another(host: Any) -> None:
     host.check_output("systemctl stop prometheus")
@@ -362,7 +358,7 @@ def test_a_prometheus_that_ended_is_told_by_another(host: Any) -> None:
     print(f"and over {until(lambda: quiet(host), 300.0, lambda: told(host, HUB)):.0f} s after it is back")
 
 
-@acting.slow
+@slow
 @pytest.mark.usefixtures("calm")
 def test_a_watched_host_that_is_gone_is_told_once_and_over_when_it_is_back(host: Any) -> None:
     """Its power is cut: nothing says goodbye."""

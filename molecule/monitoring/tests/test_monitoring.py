@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import rule_cases
 import yaml
-from shared import acting
+from shared.acting import until
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
@@ -36,9 +36,6 @@ UNITS = {
 TLS_UNIT = "selfheal-test-tls.service"
 # From the cause to the message.
 GOAL_SECONDS = 60.0
-
-# Each look at the host costs it something, and this is about what things cost.
-until = functools.partial(acting.until, pause=1.0)
 
 
 def fetch(address: str) -> str:
