@@ -23,7 +23,7 @@ slow = pytest.mark.skipif(not EVERYTHING, reason="takes minutes: make test-fault
 def until(what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "") -> float:
     """Wait for a condition, and return for how long; fail, and say why, when it does not come true in time.
 
-    Each look at a host costs two processors a tenth of a second, so the longer it takes, the less often it is looked.
+    Each look at a host costs a tenth of a second of processor time: the longer it takes, the less often one is taken.
     """
     begun, pause = time.monotonic(), 0.2
     while not what():
