@@ -21,7 +21,7 @@ help: ## this list
 	    printf '  %-18s %s\n' "$$name" "$$text"; done
 
 .PHONY: setup
-setup: $(collection) ## the controller: Python packages into .venv, ssh and rsync
+setup: $(collection) ## the controller: Python packages into .venv, ssh, rsync and openssl
 
 # The same file of the repository is seen as ansible_collections/christmas/selfheal, wherever the clone lies.
 $(collection): controller

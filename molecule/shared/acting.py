@@ -20,16 +20,20 @@ EVERYTHING = os.environ.get("SELFHEAL_FAULTS") == "all"
 slow = pytest.mark.skipif(not EVERYTHING, reason="takes minutes: make test-faults")
 
 
-def until(what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "") -> float:
+def until(
+    what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "", longest: float = 1.0
+) -> float:
     """Wait for a condition, and return for how long; fail, and say why, when it does not come true in time.
 
     Each look at a host costs a tenth of a second of processor time: the longer it takes, the less often one is taken.
+
+    :arg longest: seconds between two looks at most; 0.2 for what does not last.
     """
     begun, pause = time.monotonic(), 0.2
     while not what():
         assert time.monotonic() < begun + seconds, f"it did not come true within {seconds:g} s. {why()}"
         time.sleep(pause)
-        pause = min(1.2 * pause, 1.0)
+        pause = min(1.2 * pause, longest)
     return time.monotonic() - begun
 
 

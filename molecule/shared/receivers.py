@@ -245,7 +245,7 @@ def trusted(host: Any, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLConte
 def receivers(host: Any, trusted: ssl.SSLContext) -> Iterator[Receivers]:
     """All of them, listening."""
     found = Receivers()
-    number = int(host.backend.hostname.rpartition(".")[2])
+    number = int(host.backend.host.name.rpartition(".")[2])
     server, postman = web(found, WEB + number), mail(found, MAIL + number, trusted)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     postman.start()

@@ -34,6 +34,13 @@ def _succeed(result: Result, what: str) -> None:
         raise RemedyError(f"{what} {result.reason}")
 
 
+def _remove(project: Project, containers: Sequence[str], grace: float) -> None:
+    """Stop and remove containers. What docker said does not count when they are gone all the same."""
+    removed = project.remove(containers, grace)
+    if removed.code and any(item["id"] in containers for item in project.containers()):
+        raise RemedyError(f"docker rm: {removed.reason}")
+
+
 def _start(project: Project, build: bool, anew: bool) -> str:
     """Create and start what is missing, or everything `anew`, and say which images it was made of.
 
@@ -97,8 +104,7 @@ def recreate_one(app: App, identity: str) -> str:
     assert app.balancer is not None
     project = Project(app.name, app.directory)
     # Where one is missing there is none to remove; whatever else has that name on this host is not ours.
-    found = [item["id"] for item in project.containers() if item["id"] == identity]
-    _succeed(project.remove(found, 0.0), "docker rm:")
+    _remove(project, [item["id"] for item in project.containers() if item["id"] == identity], 0.0)
     _good_images(project)
     started = project.up(services=[app.balancer.service], scale={app.balancer.service: app.balancer.instances})
     _succeed(started, "docker compose up:")
@@ -123,8 +129,7 @@ def recreate(app: App, build: bool, services: Sequence[str] = ()) -> str:
     project = Project(app.name, app.directory)
     if services:
         # Not `up --no-deps SERVICE`: it leaves out what the service depends on, so to the next deploy it is another.
-        found = [item["id"] for item in project.containers() if item["service"] in services]
-        _succeed(project.remove(found, 5.0), "docker rm:")
+        _remove(project, [item["id"] for item in project.containers() if item["service"] in services], 5.0)
         return f"{', '.join(services)} removed; {up(app, build)}"
     made = _start(project, build, anew=True)
     return f"containers stopped and made anew{made}"

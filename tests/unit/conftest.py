@@ -50,7 +50,7 @@ def _own_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what a test forgot to replace from this machine's engine, which may hold somebody's containers."""
+    """Keep a docker command that a test forgot to replace from this machine's engine, which may be in use."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
 
 
@@ -63,10 +63,14 @@ def _is_here(host: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def _nothing_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail a test that connects to anything but this machine: the inventories hold addresses of real people."""
+    """Fail a test that connects to anything but this machine, whose engine is somebody's, too: the inventories hold
+    addresses of real people.
+    """
 
     def guarded(connect: Any) -> Any:
         def attempt(self: socket.socket, address: Any) -> Any:
+            if self.family == socket.AF_UNIX and str(address) in ("/var/run/docker.sock", "/run/docker.sock"):
+                pytest.fail("a unit test asks this machine's engine")
             if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_here(address[0]):
                 pytest.fail(f"a unit test connects to {address[0]}")
             return connect(self, address)

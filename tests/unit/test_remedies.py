@@ -194,15 +194,25 @@ def test_one_service_is_made_anew_as_a_deploy_makes_it(
 
 
 def test_what_cannot_be_removed_is_not_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing is started beside it, and the next remedy is tried."""
+    """Nothing is started beside it, and the next remedy is tried. When it went all the same, all is well."""
     app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    there, up = list(TWO), []
     stuck = commands.Result(1, "", "could not kill: tried to kill container, but did not receive an exit event")
-    monkeypatch.setattr(engine.Project, "containers", lambda _: TWO)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: there)
     monkeypatch.setattr(commands, "run", lambda *_, **__: stuck)
-    monkeypatch.setattr(engine.Project, "up", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr(engine.Project, "up", lambda *_, **__: up.append("up") or commands.Result(0, "", ""))
     for attempt in (lambda: remedies.recreate(app, False, ["cache"]), lambda: remedies.recreate_one(app, "web")):
         with pytest.raises(remedies.RemedyError, match="docker rm: could not kill"):
             attempt()
+    assert up == []
+
+    def late(*_: Any, **__: Any) -> commands.Result:
+        there.clear()
+        return stuck
+
+    monkeypatch.setattr(commands, "run", late)
+    remedies.recreate_one(app, "web")
+    assert up == ["up"]
 
 
 @pytest.mark.parametrize(("contexts", "built"), [({}, [False]), ({"web": "/opt/shop"}, [True])], ids=["no", "yes"])

@@ -318,7 +318,7 @@ def test_writes_that_are_paused_go_on_whatever_becomes_of_the_backup(run: Play, 
         host.check_output("selfheal backup")
         assert len(writer.failed) > refused, "nothing was paused"
         host.check_output(f"systemctl start --no-block selfheal-backup@{APP}")
-        until(lambda: host.run(f"docker exec {APP}-backend-1 test -e /tmp/paused").rc == 0)
+        until(lambda: host.run(f"docker exec {APP}-backend-1 test -e /tmp/paused").rc == 0, longest=0.2)
         host.check_output(f"systemctl kill -s KILL --kill-whom=main selfheal-backup@{APP}")
         until(lambda: not host.file(f"{STATE}/writes-paused").exists)
         taken = len(writer.acked)
@@ -403,7 +403,7 @@ def test_one_that_is_killed_leaves_app_and_repository_sound(host: Any, writer: W
         after = random.uniform(0.0, took)
         if what == "restore" and number % 2 == 0:
             # While it puts what it has made in place.
-            until(lambda: host.file(f"{STATE}/restore.json").exists, 180.0)
+            until(lambda: host.file(f"{STATE}/restore.json").exists, 180.0, longest=0.2)
             after = random.uniform(0.0, 4.0) if number else 0.0
         time.sleep(after)
         marked += host.file(f"{STATE}/restore.json").exists

@@ -249,7 +249,8 @@ def test_a_host_that_goes_away_during_a_check_is_no_drift_of_it(host: Any, play:
         lambda: any(
             "log_rotation" in path.read_text(encoding="utf-8")
             for path in set(FOLDER.glob("artifacts/*/stdout")) - known
-        )
+        ),
+        longest=0.2,
     )
     subprocess.run(["docker", "pause", HOST], check=True, capture_output=True)
     try:

@@ -192,7 +192,7 @@ def test_one_that_is_killed_on_the_way_leaves_production_as_it_was_and_the_next_
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            until(lambda: bool(host.run(f"ls -A {ARCHIVE}").stdout.strip()))
+            until(lambda: bool(host.run(f"ls -A {ARCHIVE}").stdout.strip()), longest=0.2)
         finally:
             kill(process.pid)
     assert state(host) == before

@@ -1,0 +1,40 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A password's hash is the same on every controller, and what goes wrong is told without the password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.filter.sha256_crypt import FilterModule, sha256_crypt
+
+
+@pytest.mark.parametrize(
+    ("password", "salt", "made"),
+    [
+        # passlib makes the same two.
+        ("Hello world!", "saltstring", "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"),
+        ("secret", "0123456789abcdef", "$5$0123456789abcdef$r6nzC5LUC0uVXFw52gWstJ181ms.XFW71j20yui2zG7"),
+    ],
+)
+def test_the_hash_is_what_others_make(password: str, salt: str, made: str) -> None:
+    assert FilterModule().filters() == {"sha256_crypt": sha256_crypt}
+    assert sha256_crypt(password, salt) == made
+
+
+def test_no_openssl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="install it") as told:
+        sha256_crypt("a-secret-password", "salt")
+    assert "a-secret-password" not in str(told.value)
+
+
+def test_openssl_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "openssl"
+    program.write_text("#!/bin/sh\necho 'no such digest' >&2\nexit 1\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="no such digest"):
+        sha256_crypt("a-secret-password", "salt")
