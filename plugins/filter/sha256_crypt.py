@@ -20,7 +20,7 @@ requirements:
   - openssl on the controller
 options:
   _input:
-    description: The password, a line of text.
+    description: The password, a line of at most 256 bytes.
     type: str
     required: true
   salt:
@@ -40,8 +40,16 @@ _value:
 """
 
 
+# openssl takes no more bytes of a password, and says so to nobody who reads it.
+LONGEST = 256
+
+
 def sha256_crypt(password: str, salt: str) -> str:
-    """Hash a password; RuntimeError when openssl is missing or refuses."""
+    """Hash a password; RuntimeError when openssl is missing or refuses, or would cut the password off."""
+    if "\n" in password or len(password.encode()) > LONGEST:
+        raise RuntimeError(
+            f"a password that is to be hashed is one line of at most {LONGEST} bytes: make a shorter one"
+        )
     # The password is no argument: those can be read by everybody on the machine.
     command = ["openssl", "passwd", "-5", "-salt", salt, "-stdin"]
     try:

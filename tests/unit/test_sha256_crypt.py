@@ -24,6 +24,14 @@ def test_the_hash_is_what_others_make(password: str, salt: str, made: str) -> No
     assert sha256_crypt(password, salt) == made
 
 
+@pytest.mark.parametrize("password", ["a-secret\nof two lines", 257 * "x"], ids=["two lines", "long"])
+def test_nothing_is_cut_off(password: str) -> None:
+    with pytest.raises(RuntimeError, match="at most 256 bytes") as told:
+        sha256_crypt(password, "salt")
+    assert password not in str(told.value)
+    assert sha256_crypt(256 * "x", "salt") != sha256_crypt(255 * "x", "salt")
+
+
 def test_no_openssl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="install it") as told:
