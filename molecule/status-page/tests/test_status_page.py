@@ -168,6 +168,7 @@ def test_it_can_only_be_read(method: str) -> None:
 REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"status_page_password": "your-status-page-password"}, ["status_page_password", "openssl rand"]),
     ({"status_page_password": "Kx8vQ2"}, ["status_page_password", "16"]),
+    ({"status_page_password": "Kx8vQ2mT" * 33}, ["status_page_password: it is longer than the 256 characters"]),
     (
         {"status_page_password_hash": "$5$x", "status_page_certificate": "", "status_page_public_port": 8000},
         [
@@ -189,7 +190,9 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), REFUSED, ids=["placeholder", "short", "three things", "no balancer", "no monitoring", "a space"]
+    ("given", "said"),
+    REFUSED,
+    ids=["placeholder", "short", "long", "three things", "no balancer", "no monitoring", "a space"],
 )
 def test_what_makes_no_sense_is_refused(play: Callable[..., Any], given: dict[str, Any], said: list[str]) -> None:
     shown = play("site.yml", extra=given)
