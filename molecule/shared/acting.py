@@ -1,12 +1,13 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What tests on lab hosts do again and again: wait for a condition, kill a program with all that it has started, take
-minutes only when they are asked to.
+"""What tests on lab hosts do again and again: wait for a condition, look at the incidents, kill a program with all that
+it has started, take minutes only when they are asked to.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -35,6 +36,12 @@ def until(
         time.sleep(pause)
         pause = min(1.2 * pause, longest)
     return time.monotonic() - begun
+
+
+def incidents(host: Any) -> list[dict[str, Any]]:
+    """Those that the host has had, the newest first. One that is just being written for the first time is none yet."""
+    found: list[dict[str, Any]] = json.loads(host.check_output("selfheal incidents --json --last 100"))
+    return found
 
 
 def kill(pid: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from shared.acting import until
+from shared.acting import incidents, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 APP = "christmas-backend"
@@ -125,12 +125,6 @@ def cache_state(ask: Ask) -> str:
     return str(ask("/health")[1]["dependencies"]["cache"]["status"])
 
 
-def incidents(host: Any) -> list[dict[str, Any]]:
-    """All that the host has had, the newest first."""
-    found: list[dict[str, Any]] = json.loads(host.check_output("selfheal incidents --json"))
-    return found
-
-
 def test_both_are_healthy_hardened_and_not_published(containers: Callable[[], dict[str, Any]]) -> None:
     found = containers()
     assert set(found) == {CACHE, POOL, BACKEND}
@@ -203,7 +197,7 @@ def test_reads_come_from_the_cache_and_the_database_is_behind_the_pool(
 def test_without_the_cache_no_request_fails_and_the_next_deploy_brings_it_back(
     host: Any, ask: Ask, hits: Callable[[], int], play: Callable[..., Any], containers: Callable[[], dict[str, Any]]
 ) -> None:
-    incidents = host.check_output(f"ls /var/lib/selfheal/{APP}/incidents | wc -l")
+    known = len(incidents(host))
     backend = containers()[BACKEND]["State"]["StartedAt"]
     with Users(ask):
         time.sleep(1)
@@ -221,7 +215,7 @@ def test_without_the_cache_no_request_fails_and_the_next_deploy_brings_it_back(
         until(lambda: hits() > again, 10)
     assert ended.returncode == 0, ended.stdout[-4000:]
     assert containers()[BACKEND]["State"]["StartedAt"] == backend
-    assert host.check_output(f"ls /var/lib/selfheal/{APP}/incidents | wc -l") == incidents
+    assert len(incidents(host)) == known
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from shared.acting import until
+from shared.acting import incidents, until
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
 STATE = f"/var/lib/selfheal/{APP}"
 UNIT = f"selfheal@{APP}"
-
-
-def incidents(host: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(host.check_output("selfheal incidents --json --last 100"))
-    return found
 
 
 def state(host: Any) -> dict[str, Any]:

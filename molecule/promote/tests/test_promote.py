@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 import pytest
 import testinfra
-from shared.acting import kill, until
+from shared.acting import incidents, kill, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 APP = "christmas-backend"
@@ -164,15 +164,10 @@ def test_what_staging_saw_unhealthy_is_refused_by_the_name_of_its_incident(
     deploy_on_staging("another")
     before = state(host)
     staging.check_output(f"docker exec {CONTAINER} sh -c 'echo errors >/tmp/fault'")
-
-    def incidents() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(staging.check_output("selfheal incidents --json"))
-        return found
-
-    until(lambda: any(one["healthy"] for one in incidents()))
+    until(lambda: any(one["healthy"] for one in incidents(staging)))
     ended = promote(promote_soak_minutes=5)
     assert ended.returncode != 0
-    assert f"incident {incidents()[0]['id']} (erroring) was over " in plain(ended)
+    assert f"incident {incidents(staging)[0]['id']} (erroring) was over " in plain(ended)
     assert "Nothing was changed, here or in production." in plain(ended)
     assert state(host) == before
 

@@ -115,17 +115,29 @@ class Prometheus:
     def __init__(self, host: Any) -> None:
         self.host = host
 
-    def get(self, path: str) -> Any:
-        script = f'import urllib.request as u; print(u.urlopen("http://127.0.0.1:9090/api/v1/{path}").read().decode())'
-        return json.loads(self.host.check_output(f"python3 -c '{script}'"))["data"]["result"]
+    @property
+    def ready(self) -> bool:
+        """Whether it answers queries: it listens before that."""
+        return bool(self.host.run(self._asking("-/ready")).rc == 0)
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        found = self.get(f"query?query={urllib.parse.quote(expression)}")
-        return [(one["metric"], float(one["value"][1])) for one in found]
+        answer = self.host.check_output(self._asking(f"api/v1/query?query={urllib.parse.quote(expression)}"))
+        return [(one["metric"], float(one["value"][1])) for one in json.loads(answer)["data"]["result"]]
 
     def value(self, expression: str) -> float | None:
         found = self.query(expression)
         return found[0][1] if found else None
+
+    def lately(self, expression: str) -> tuple[float, float]:
+        """(least, most) of the last two minutes: what is shown now was asked some seconds ago."""
+        least, most = (self.value(f"{kind}_over_time({expression}[2m])") for kind in ("min", "max"))
+        assert least is not None and most is not None, expression
+        return least, most
+
+    @staticmethod
+    def _asking(path: str) -> str:
+        script = f'import urllib.request as u; print(u.urlopen("http://127.0.0.1:9090/{path}").read().decode())'
+        return f"python3 -c '{script}'"
 
 
 @pytest.fixture(scope="session")

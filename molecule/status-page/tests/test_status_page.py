@@ -26,10 +26,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from seeing import ADDRESS, APP, DESK, HOST, PASSWORD, PHONE, USER, Look, Prometheus
 from shared import history
-from shared.acting import slow, until
+from shared.acting import incidents, slow, until
 
 LABELS = f'app="{APP}",host="{HOST}"'
-INCIDENTS = f"/var/lib/selfheal/{APP}/incidents"
 ROUTE = "{table} {action} {chain} -d 172.30.57.10 -p tcp --dport 8000 -j REJECT --reject-with tcp-reset"
 PAGE_BYTES = 150 * 1000
 # Prometheus takes a sample every ten seconds, a rule of minutes one a minute.
@@ -56,16 +55,18 @@ def ask(path: str = "", password: str | None = PASSWORD, method: str = "GET", bo
         connection.close()
 
 
-def incidents(host: Any) -> list[dict[str, Any]]:
-    """Those that the host has, newest first."""
-    names = host.run(f"ls -r {INCIDENTS}").stdout.split()
-    return [json.loads(host.file(f"{INCIDENTS}/{name}/incident.json").content_string) for name in names]
-
-
 def route(host: Any, action: str) -> None:
     """This host's own way to Supabase: -I takes it away, -D gives it back. Other hosts of the lab notice nothing."""
     for chain in ("OUTPUT", "FORWARD"):
         host.run(ROUTE.format(table="iptables", action=action, chain=chain))
+
+
+def unreadable(shown: Any) -> list[tuple[str, str]]:
+    """What some cannot read, by axe's rules, and what is cut off: (rule, where)."""
+    faults = Axe().run(shown.page).response["violations"]
+    bad = [(one["id"], one["nodes"][0]["html"]) for one in faults if one["impact"] in ("serious", "critical")]
+    width = shown.page.evaluate("document.documentElement.scrollWidth")
+    return bad + [("width", f"{width} px")] * (width > shown.page.viewport_size["width"])
 
 
 def photograph(shown: Any, name: str, repository: Path) -> None:
@@ -86,7 +87,7 @@ def week(host: Any, prometheus: Prometheus, repository: Path) -> None:
     host.check_output("promtool tsdb create-blocks-from openmetrics /run/week.om /var/lib/prometheus/metrics2")
     host.check_output("chown -R prometheus: /var/lib/prometheus/metrics2 && systemctl restart prometheus")
     expression = f"count_over_time(app:state:now{{{LABELS}}}[8d]) > 9000"
-    until(lambda: host.socket("tcp://127.0.0.1:9090").is_listening)
+    until(lambda: prometheus.ready)
     until(lambda: prometheus.query(expression), SETTLED, lambda: prometheus.query("app:state:now"))
 
 
@@ -101,6 +102,13 @@ def settled(host: Any, prometheus: Prometheus, week: None) -> None:
         f'host:cpu:ratio{{host="{HOST}"}}',
     ):
         until(functools.partial(prometheus.query, expression), SETTLED, functools.partial(str, expression))
+
+
+@pytest.fixture
+def well(prometheus: Prometheus, settled: None) -> None:
+    """The last minute was a good one, too: on a busy machine a check from outside may fail now and then."""
+    expression = f"app:state:now{{{LABELS}}} == 1"
+    until(lambda: prometheus.query(expression), SETTLED, lambda: expression)
 
 
 def number(text: str) -> float:
@@ -215,14 +223,16 @@ def test_what_haproxy_says_of_a_bad_certificate_is_shown(host: Any, play: Callab
     assert host.check_output("sha256sum /etc/haproxy/selfheal/_status-page.cfg") == before
 
 
-def test_while_all_is_well(host: Any, prometheus: Prometheus, settled: None, look: Look, repository: Path) -> None:
+def test_while_all_is_well(host: Any, prometheus: Prometheus, well: None, look: Look, repository: Path) -> None:
     with look() as shown:
         assert shown.state == "up", shown.page.inner_text("main")
         assert shown.page.title() == f"{APP}: All is well"
-        [left] = [value for _, value in prometheus.query(f"app:error_budget:left{{{LABELS}}}")]
-        assert number(shown.figure("budget_left")) == pytest.approx(left * 100, abs=0.2)
-        memory = prometheus.value(f'host:memory:ratio{{host="{HOST}"}}') or 0.0
-        assert number(shown.figure("host_memory")) == pytest.approx(memory * 100, abs=3)
+        for figure, expression, rounded in (
+            ("budget_left", f"app:error_budget:left{{{LABELS}}}", 0.2),
+            ("host_memory", f'host:memory:ratio{{host="{HOST}"}}', 0.6),
+        ):
+            least, most = prometheus.lately(expression)
+            assert least * 100 - rounded <= number(shown.figure(figure)) <= most * 100 + rounded
         assert shown.figure("serving") == "2"
         assert shown.page.locator('[data-figure="instance"]').all_inner_texts() == [
             f"{APP}-backend-1",
@@ -258,7 +268,9 @@ def test_it_is_small_asks_nobody_else_and_says_nothing_to_the_console(settled: N
         assert shown.said == []
         assert {urllib.parse.urlsplit(one).netloc for one in shown.asked} == {urllib.parse.urlsplit(ADDRESS).netloc}
         assert 10_000 < shown.transferred <= PAGE_BYTES
-        paint = shown.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        first = "performance.getEntriesByName('first-contentful-paint')"
+        until(lambda: shown.page.evaluate(f"{first}.length > 0"))
+        paint = shown.page.evaluate(f"{first}[0].startTime")
         print(f"transferred {shown.transferred} bytes, first content after {paint:.0f} ms")
 
 
@@ -272,7 +284,7 @@ def test_it_makes_itself_anew(settled: None, look: Look) -> None:
         assert shown.said == []
 
 
-def test_without_javascript_all_figures_are_there(settled: None, look: Look) -> None:
+def test_without_javascript_all_figures_are_there(well: None, look: Look) -> None:
     with look(script=False) as shown:
         assert shown.state == "up"
         assert "Charts need JavaScript" in shown.page.inner_text("main")
@@ -286,14 +298,10 @@ def test_without_javascript_all_figures_are_there(settled: None, look: Look) -> 
 def test_everybody_can_read_it(
     settled: None, look: Look, language: str, scheme: str, size: tuple[int, int], repository: Path
 ) -> None:
-    """By axe's rules. Nothing is cut off, either."""
     with look(language=language, scheme=scheme, size=size) as shown:
         assert shown.page.locator("html").get_attribute("lang") == language
         shown.page.wait_for_selector(".drawn canvas")
-        faults = Axe().run(shown.page).response["violations"]
-        bad = [(one["id"], one["nodes"][0]["html"]) for one in faults if one["impact"] in ("serious", "critical")]
-        assert bad == []
-        assert shown.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert unreadable(shown) == []
         if (language, scheme, size) == ("ko", "light", DESK):
             photograph(shown, "status-page.ko", repository)
 
@@ -325,23 +333,20 @@ def test_during_an_incident(host: Any, outage: None, look: Look, repository: Pat
         assert shown.page.locator("[data-incident]").first.get_attribute("data-incident") == record["id"]
         assert shown.page.locator('[data-figure="took"]').first.inner_text() == "goes on"
         assert shown.said == []
+        assert unreadable(shown) == []
         photograph(shown, "status-page-incident", repository)
     with look(language="ko") as shown:
         assert "외부 서비스 supabase 장애" in shown.page.inner_text(".headline")
-        bad = [
-            one["id"]
-            for one in Axe().run(shown.page).response["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert bad == []
+        assert unreadable(shown) == []
 
 
 def test_after_it(host: Any, prometheus: Prometheus, outage: None, look: Look) -> None:
     route(host, "-D")
     until(lambda: incidents(host)[0]["healthy"], SETTLED)
     # And one that the host ends by itself.
+    before = len(incidents(host))
     host.check_output(f"docker stop -t 0 {APP}-backend-1 {APP}-backend-2")
-    until(lambda: len(incidents(host)) > 1 and all(one["healthy"] for one in incidents(host)), SETTLED)
+    until(lambda: len(incidents(host)) > before and all(one["healthy"] for one in incidents(host)), SETTLED)
     for name in ("selfheal_healthy", "app:state:now"):
         until(functools.partial(prometheus.query, f"{name}{{{LABELS}}} == 1"), SETTLED, functools.partial(str, name))
     records = incidents(host)
@@ -389,8 +394,8 @@ def test_whoever_guesses_is_kept_out(host: Any) -> None:
     assert told[:40] == [401] * 40
     assert told[-1] == 429
     # The table forgets by itself; the tests after this one need not wait for that.
-    host.check_output(f'python3 -c "{clear}"')
-    assert ask()[0] == 200
+    # An entry that a connection still holds is not taken away.
+    until(lambda: host.check_output(f'python3 -c "{clear}"') == "" and ask()[0] == 200)
 
 
 def test_the_server_sees_little(host: Any) -> None:
