@@ -23,8 +23,11 @@ def state(host: Any) -> dict[str, Any]:
     return found
 
 
-def pid(host: Any) -> int:
-    return int(host.check_output(f"systemctl show --property MainPID --value {UNIT}"))
+def pid(host: Any, killed: int = 0) -> int:
+    """The watcher's process, as soon as there is one and another than the one that was killed."""
+    show = f"systemctl show --property MainPID --value {UNIT}"
+    until(lambda: int(host.check_output(show)) not in (0, killed))
+    return int(host.check_output(show))
 
 
 def healthy(host: Any) -> bool:
@@ -64,7 +67,6 @@ def test_killed_in_the_middle_of_a_recovery_it_goes_on(host: Any) -> None:
     before = len(incidents(host))
     for wait in (0.4, 1.1, 3.3, 3.6):
         host.check_output("selfheal resume")
-        until(lambda: pid(host) > 0)
         hang = f"docker top {CONTAINER} -eo pid | tail -n +2 | xargs kill -STOP"
         host.check_output(f"{hang}; sleep {wait}; kill -9 {pid(host)}")
         before += 1
@@ -78,7 +80,7 @@ def test_paused_it_leaves_alone_what_is_stopped(host: Any) -> None:
     until(lambda: "a new disk" in host.run("selfheal status").stdout)
     first = pid(host)
     host.check_output(f"kill -9 {first}")
-    until(lambda: pid(host) not in (0, first))
+    pid(host, killed=first)
     assert host.check_output(f"docker inspect --format '{{{{.State.Running}}}}' {CONTAINER}") == "false"
     host.check_output("selfheal resume")
     until(lambda: healthy(host))
@@ -89,9 +91,10 @@ def test_a_broken_state_or_config_touches_nothing(host: Any) -> None:
     made = host.check_output(f"docker inspect --format '{{{{.Id}}}} {{{{.State.StartedAt}}}}' {CONTAINER}")
     config = f"/etc/selfheal/{APP}.json"
     kept = host.check_output(f"cat {config}")
-    host.check_output(f": >{STATE}/state.json; kill -9 {pid(host)}")
+    first = pid(host)
+    host.check_output(f": >{STATE}/state.json; kill -9 {first}")
     until(lambda: host.file(f"{STATE}/state.json.damaged").exists)
-    host.check_output(f"echo '{{' >{config}; kill -9 {pid(host)}")
+    host.check_output(f"echo '{{' >{config}; kill -9 {pid(host, killed=first)}")
     until(lambda: "is no JSON" in host.run("selfheal status").stdout + host.run("selfheal status").stderr)
     host.run(f"cat >{config} <<'END'\n{kept}\nEND")
     until(lambda: host.run("selfheal status").rc == 0)
