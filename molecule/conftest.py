@@ -55,7 +55,7 @@ def play() -> Play:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=600,
+            timeout=1800,
             check=False,
         )
 
@@ -87,7 +87,8 @@ def containers(host: Any) -> Callable[[], dict[str, dict[str, Any]]]:
 
     def read() -> dict[str, dict[str, Any]]:
         ids = host.check_output(f"docker ps -aq --filter label=com.docker.compose.project={APP}").split()
-        documents = json.loads(host.check_output(f"docker inspect {' '.join(ids)}")) if ids else []
+        # One that goes in between is left out, and told of by the exit code.
+        documents = json.loads(host.run(f"docker inspect {' '.join(ids)}").stdout) if ids else []
         return {document["Name"].lstrip("/"): document for document in documents}
 
     return read

@@ -1,6 +1,7 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What tests on lab hosts do again and again: wait for a condition, look at the incidents, kill a program with all that
+"""What tests on lab hosts do again and again: wait for a condition, look at the incidents,
+look away, kill a program with all that
 it has started, take minutes only when they are asked to.
 """
 
@@ -12,7 +13,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -42,6 +43,16 @@ def incidents(host: Any) -> list[dict[str, Any]]:
     """Those that the host has had, the newest first. One that is just being written for the first time is none yet."""
     found: list[dict[str, Any]] = json.loads(host.check_output("selfheal incidents --json --last 100"))
     return found
+
+
+@contextlib.contextmanager
+def paused(host: Any) -> Iterator[None]:
+    """The watcher looks away for as long as this lasts."""
+    host.check_output("selfheal pause --for 10m --reason 'a fault is made'")
+    try:
+        yield
+    finally:
+        host.check_output("selfheal resume")
 
 
 def kill(pid: int) -> None:

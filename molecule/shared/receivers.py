@@ -73,7 +73,7 @@ class Receivers:
         found = [one for one in self.told if words in one.title or words in one.text]
         return [one for one in found if where in ("", one.where)]
 
-    def wait(self, words: str, *places: str, seconds: float = 40.0) -> list[Message]:
+    def wait(self, words: str, *places: str, seconds: float = 90.0) -> list[Message]:
         """Wait until each of the places (all that hear everything by default) was told the words, and return what."""
         wanted = places or EVERYTHING
         until(

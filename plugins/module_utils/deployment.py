@@ -16,9 +16,6 @@ from .observe import LOG_LINES, Clock, read, read_env
 from .recovery import LOCK_SECONDS, wait_healthy
 from .redact import redact
 
-# How long a release that was good before may take to be so again.
-PUT_BACK_SECONDS = 30.0
-
 
 class DeployError(Exception):
     """The release was not deployed; the message says why, and what runs now. `hints` are lines for the inventory."""
@@ -467,7 +464,7 @@ def _roll_back(app: App, good: Mapping[str, Any], clock: Clock) -> str:
         rollout.go_back(app, good, clock, lambda _text: None)
     except (env_store.EnvError, engine.EngineError, balancer.BalancerError, OSError) as error:
         return f"The last good release {good['id']} could not be put back: {error}"
-    checks = read(app, None, 0.0, clock)["probe"]
+    checks = wait_healthy(app, None, rollout.PUT_BACK_SECONDS, clock)
     said = "serves" if checks["ok"] else "does not pass either"
     return f"The last good release {good['id']} {said}: {checks['summary']}."
 
@@ -482,8 +479,7 @@ def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, clock: Clock)
         result = engine.Project(app.name, app.directory).up()
         if result.code:
             return f"The last good release {good['id']} could not be started: {result.reason}"
-        wait_healthy(app, None, PUT_BACK_SECONDS, clock)
-        checks = read(app, None, 0.0, clock)["probe"]
+        checks = wait_healthy(app, None, rollout.PUT_BACK_SECONDS, clock)
         said = "serves" if checks["ok"] else f"does not pass either, so the cause lies elsewhere: {checks['summary']}"
         return f"The last good release {good['id']} is put back and {said}."
     if ran:

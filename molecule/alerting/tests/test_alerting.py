@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from shared.acting import until
+from shared.acting import paused, until
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
@@ -91,7 +91,9 @@ def test_a_receiver_that_was_away_hears_of_it_later(receivers: Any) -> None:
 
 
 def test_opened_and_resolved(host: Any, receivers: Any) -> None:
-    host.check_output(f"docker rm --force {CONTAINER}")
+    with paused(host):
+        # A watcher that looks on would see it stopped before it is gone.
+        host.check_output(f"docker rm --force {CONTAINER}")
     for one in receivers.wait(f"{ABOUT} a container is missing"):
         has(
             one,
@@ -119,7 +121,10 @@ def test_escalated(host: Any, receivers: Any) -> None:
     )
     taken = r"its port is taken by python3 \(pid \d+\)"
     try:
-        host.check_output(f"docker stop --time 1 {CONTAINER}")
+        with paused(host):
+            # Who takes the port first is not what is tested.
+            host.check_output(f"docker stop --time 1 {CONTAINER}")
+            until(lambda: "python3" in host.check_output("ss -Hltnp 'sport = :8000'"))
         for one in receivers.wait(f"{ABOUT} needs a person", *receivers.everything, CRITICAL_ONLY):
             has(one, rf"^🔴 {ABOUT} needs a person: {taken}$", "^Nothing could be tried", "^• port 8000", "^Next: Stop")
         for one in receivers.wait(f"{ABOUT} its port is taken"):

@@ -288,9 +288,11 @@ def test_corrections_wait_for_a_deploy_that_goes_on(host: Any, check: Any) -> No
     host.check_output(
         f"systemd-run --unit=deploying flock /run/selfheal/{APP}.lock -c 'touch /run/deploying; sleep 600'"
     )
-    until(lambda: host.file("/run/deploying").exists)
-    code, report, shown = check(drift_correct=True, drift_policy=CORRECT)
-    host.check_output("systemctl stop deploying")
+    try:
+        until(lambda: host.file("/run/deploying").exists)
+        code, report, shown = check(drift_correct=True, drift_policy=CORRECT)
+    finally:
+        host.check_output("systemctl stop deploying")
     assert code == 2, shown
     assert {one["decision"] for one in report["findings"]} == {"waits"}, shown
     assert report["corrections"] == []

@@ -34,8 +34,8 @@ UNITS = {
     "prometheus-alertmanager": "127.0.0.1:9093",
 }
 TLS_UNIT = "selfheal-test-tls.service"
-# From the cause to the message.
-GOAL_SECONDS = 60.0
+# From the cause to the message it is to take a minute; a machine that is at its limit may take another.
+LONGEST_SECONDS = 120.0
 
 
 def fetch(address: str) -> str:
@@ -243,7 +243,7 @@ def test_two_thresholds_are_crossed(host: Any, held: Any, crossed: tuple[Thresho
         for one in crossed:
             host.check_output(one.cause)
         for one in crossed:
-            told = held.wait(one.title, seconds=GOAL_SECONDS)
+            told = held.wait(one.title, seconds=LONGEST_SECONDS)
             print(f"{one.title!r}: told to all after {time.monotonic() - began:.0f} s")
             for message in told:
                 assert message.title.startswith(f"🟡 {ABOUT} "), message
@@ -320,4 +320,4 @@ def test_an_app_that_is_not_there_is_refused(host: Any, play: Callable[..., Any]
     assert ended.returncode != 0
     assert f"molecule-monitoring has no app shop; it has {APP}. Correct the name" in told, told[-2000:]
     assert host.check_output(f"ls {FOLDER}") == before
-    assert targets(host)["checks"] == ["up", "up"]
+    until(lambda: targets(host)["checks"] == ["up", "up"])
