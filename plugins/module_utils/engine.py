@@ -256,12 +256,15 @@ class Project:
         return found
 
     def restart(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
-        """Kill containers and start them again, at once: who does not answer is not waited for."""
+        """Kill containers and start them again, at once: who does not answer is not waited for.
+
+        `-t` is understood by each docker CLI; its long name is `--timeout` from 28 on, and `--time` before.
+        """
         paused = commands.run(["docker", "ps", "--quiet", "--no-trunc", "--filter", "status=paused"], 5.0).out.split()
         frozen = [name for name in containers if name in paused]
         if frozen:
             commands.run(["docker", "unpause", *frozen], 10.0)
-        return commands.run(["docker", "restart", "--time", "0", *containers], timeout)
+        return commands.run(["docker", "restart", "-t", "0", *containers], timeout)
 
     def keep_images(self, images: Mapping[str, str], name: str = "last-good") -> None:
         """Tag {service: image id} as those of a release, so that neither a build nor a clean-up takes them away."""
@@ -338,7 +341,7 @@ class Project:
         """Stop containers, giving each `grace` seconds to end by itself, and remove them. Their volumes stay."""
         if not containers:
             return Result(0, "", "")
-        commands.run(["docker", "stop", "--time", f"{grace:.0f}", *containers], grace + timeout)
+        commands.run(["docker", "stop", "-t", f"{grace:.0f}", *containers], grace + timeout)
         return commands.run(["docker", "rm", "--force", *containers], timeout)
 
     def down(self, timeout: float = 120.0) -> Result:

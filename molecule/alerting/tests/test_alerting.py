@@ -123,7 +123,7 @@ def test_escalated(host: Any, receivers: Any) -> None:
     try:
         with paused(host):
             # Who takes the port first is not what is tested.
-            host.check_output(f"docker stop --time 1 {CONTAINER}")
+            host.check_output(f"docker stop -t 1 {CONTAINER}")
             until(lambda: "python3" in host.check_output("ss -Hltnp 'sport = :8000'"))
         for one in receivers.wait(f"{ABOUT} needs a person", *receivers.everything, CRITICAL_ONLY):
             has(one, rf"^🔴 {ABOUT} needs a person: {taken}$", "^Nothing could be tried", "^• port 8000", "^Next: Stop")

@@ -84,7 +84,7 @@ def test_killed_in_the_middle_of_a_recovery_it_goes_on(host: Any) -> None:
 
 def test_paused_it_leaves_alone_what_is_stopped(host: Any) -> None:
     host.check_output("selfheal pause --for 1h --reason 'a new disk'")
-    host.check_output(f"docker stop --time 0 {CONTAINER}")
+    host.check_output(f"docker stop -t 0 {CONTAINER}")
     until(lambda: "a new disk" in host.run("selfheal status").stdout)
     first = pid(host)
     host.check_output(f"kill -9 {first}")
