@@ -62,8 +62,16 @@ def query(host: Any, expression: str) -> list[tuple[dict[str, str], float]]:
 
 
 def value(host: Any, expression: str) -> float:
-    [(_, found)] = query(host, expression)
-    return found
+    """The only one that there is, as soon as it is there: a scrape that was late on a busy machine leaves a gap."""
+    found: list[tuple[dict[str, str], float]] = []
+
+    def there() -> bool:
+        found[:] = query(host, expression)
+        return bool(found)
+
+    until(there, 90.0, lambda: expression)
+    [(_, number)] = found
+    return number
 
 
 def targets(host: Any) -> dict[tuple[str, str], list[str]]:
