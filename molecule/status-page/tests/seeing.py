@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, sync_playwright
 
 APP, HOST = "christmas-backend", "molecule-status-page"
 ADDRESS = "https://172.30.57.47:8443/"
@@ -25,6 +25,8 @@ ARGUMENTS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
+# Chromium gives up what it loads when an interface of the machine comes or goes, as those of other scenarios' hosts do.
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -49,11 +51,16 @@ class Shown:
         self.page = page
         self.said: list[str] = []
         self.asked: list[str] = []
-        page.on(
-            "console", lambda message: self.said.append(message.text) if message.type in ("error", "warning") else None
-        )
+        self.interrupted = False
+        page.on("console", self._hear)
         page.on("pageerror", lambda error: self.said.append(str(error)))
         page.on("request", lambda request: self.asked.append(request.url))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if NETWORK_CHANGED in message.text:
+            self.interrupted = True
+        elif message.type in ("error", "warning"):
+            self.said.append(message.text)
 
     def figure(self, name: str) -> str:
         return self.page.locator(f'[data-figure="{name}"]').first.inner_text().strip()
@@ -76,6 +83,20 @@ class Shown:
 Look = Callable[..., Any]
 
 
+def load(context: BrowserContext, address: str) -> Shown | None:
+    """The page as it was loaded whole; None when the machine's network changed meanwhile."""
+    shown = Shown(context.new_page())
+    try:
+        shown.page.goto(address, wait_until="load")
+    except Error as error:
+        if NETWORK_CHANGED not in error.message:
+            raise
+        return None
+    # What the console has heard until now has arrived with the title.
+    shown.page.title()
+    return None if shown.interrupted else shown
+
+
 @pytest.fixture(scope="session")
 def look(browser: Browser) -> Look:
     """Open the page: `with look(language="ko", scheme="dark", size=PHONE) as shown`."""
@@ -89,22 +110,25 @@ def look(browser: Browser) -> Look:
         query: str = "",
         scale: float = 1,
     ) -> Iterator[Shown]:
-        context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]},
-            device_scale_factor=scale,
-            color_scheme=scheme,
-            locale={"en": "en-GB", "ko": "ko-KR"}[language],
-            timezone_id="UTC",
-            java_script_enabled=script,
-            ignore_https_errors=True,
-            http_credentials={"username": USER, "password": PASSWORD},
-        )
-        try:
-            shown = Shown(context.new_page())
-            shown.page.goto(ADDRESS + query, wait_until="load")
-            yield shown
-        finally:
-            context.close()
+        for _ in range(10):
+            context = browser.new_context(
+                viewport={"width": size[0], "height": size[1]},
+                device_scale_factor=scale,
+                color_scheme=scheme,
+                locale={"en": "en-GB", "ko": "ko-KR"}[language],
+                timezone_id="UTC",
+                java_script_enabled=script,
+                ignore_https_errors=True,
+                http_credentials={"username": USER, "password": PASSWORD},
+            )
+            try:
+                shown = load(context, ADDRESS + query)
+                if shown:
+                    yield shown
+                    return
+            finally:
+                context.close()
+        raise AssertionError("the machine's network changed ten times while the page was loaded")
 
     return open_page
 
