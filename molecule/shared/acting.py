@@ -1,8 +1,7 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What tests on lab hosts do again and again: wait for a condition, look at the incidents,
-look away, kill a program with all that
-it has started, take minutes only when they are asked to.
+"""What tests on lab hosts do again and again: wait for a condition, read the incidents, let the watcher look away, kill
+a program with all that it has started, take minutes only when they are asked to.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def incidents(host: Any) -> list[dict[str, Any]]:
 @contextlib.contextmanager
 def paused(host: Any) -> Iterator[None]:
     """The watcher looks away for as long as this lasts."""
-    host.check_output("selfheal pause --for 10m --reason 'a fault is made'")
+    host.check_output("selfheal pause --for 1h --reason 'a fault is made'")
     try:
         yield
     finally:
