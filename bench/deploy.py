@@ -217,9 +217,10 @@ def serving(host: Host, port: int = PORT) -> list[str]:
 def images(host: Host) -> tuple[set[str], set[str]]:
     """Ids: of the images that the app's containers run, and of those of the last good release."""
     query = f"docker ps -aq --filter label=com.docker.compose.project={APP}"
-    running = host.ask(f"docker inspect --format '{{{{.Image}}}}' $({query})").split()
+    # One that is removed between the two commands is none.
+    _, running, _ = host.shell(f"docker inspect --format '{{{{.Image}}}}' $({query})")
     good = json.loads(host.ask(f"cat {hosts.DIRECTORY}/releases/last-good/release.json"))
-    return set(running), set(good["images"].values())
+    return {line for line in running.split() if line.startswith("sha256:")}, set(good["images"].values())
 
 
 def settle(host: Host, seconds: float) -> None:

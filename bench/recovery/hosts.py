@@ -63,8 +63,8 @@ class Host:
     def __init__(self, name: str, number: int, extra: Mapping[str, Any] | None = None) -> None:
         self.name, self.address, self.extra = name, f"{PREFIX}.{number}", dict(extra or {})
 
-    def shell(self, text: str, seconds: float = COMMAND, stdin: str = "") -> tuple[int, str, str]:
-        """Run a shell text; (exit code, stdout, stderr). Raises Trouble when it takes too long."""
+    def command(self, text: str) -> list[str]:
+        """The command that runs a shell text there."""
         options = {
             "IdentityFile": LAB / "id_ed25519",
             "UserKnownHostsFile": LAB / "host_keys" / "%h",
@@ -73,7 +73,11 @@ class Host:
             "ServerAliveInterval": "5",
             "ConnectTimeout": "10",
         }
-        command = ["ssh", *(f"-o{name}={value}" for name, value in options.items()), f"root@{self.address}", text]
+        return ["ssh", *(f"-o{name}={value}" for name, value in options.items()), f"root@{self.address}", text]
+
+    def shell(self, text: str, seconds: float = COMMAND, stdin: str = "") -> tuple[int, str, str]:
+        """Run a shell text; (exit code, stdout, stderr). Raises Trouble when it takes too long."""
+        command = self.command(text)
         try:
             ended = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False, timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -140,7 +144,13 @@ def announce(hosts: Sequence[Host]) -> None:
 def create(hosts: Sequence[Host], variant: str = "prepared") -> None:
     """Start the hosts, with nothing deployed to them."""
     wanted = [
-        {"name": host.name, "address": host.address, "variant": variant, "backing": "lab_backing" in host.extra}
+        {
+            "name": host.name,
+            "address": host.address,
+            "variant": variant,
+            "backing": "lab_backing" in host.extra,
+            "official": "lab_official" in host.extra,
+        }
         for host in hosts
     ]
     played("lab/create.yml", "-e", json.dumps({"lab_hosts": wanted}))

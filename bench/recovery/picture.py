@@ -12,6 +12,8 @@ from ansible_collections.christmas.selfheal.bench.recovery.results import OURS, 
 
 COLOURS = ("#0072b2", "#8c8c8c", "#009e73", "#e69f00", "#cc79a7", "#d55e00")
 FIRST, LAST, NEVER = 0.3, 900.0, 1300.0
+# What a goal may be for, and how thick it is drawn.
+GOALS = {"median": 1.6, "p95": 0.8}
 
 
 def draw(
@@ -49,8 +51,10 @@ def draw(
             _line(axes, row["systems"][system], of(runs, system, row["fault"]), top + offset, colours[system])
         if OURS in own:
             place = top + own.index(OURS)
-            for goal, size in ((row["goal"]["median"], 1.6), (row["goal"]["p95"], 0.8)):
-                axes.plot([goal, goal], [place - 0.45, place + 0.45], color="black", linewidth=size, zorder=2)
+            for key, size in GOALS.items():
+                if key in row["goal"]:
+                    at_goal = [row["goal"][key]] * 2
+                    axes.plot(at_goal, [place - 0.45, place + 0.45], color="black", linewidth=size, zorder=2)
     axes.set_xscale("log")
     axes.set_xlim(FIRST, NEVER * 1.5)
     ticks = [0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600]
@@ -71,7 +75,8 @@ def draw(
         Line2D([], [], color=colours[system], marker="o", markersize=6, linewidth=1.5, label=titles[system])
         for system in systems
     ]
-    handles.append(Line2D([], [], color="black", marker="|", markersize=9, linewidth=0, label="goal: median, p95"))
+    goals = ", ".join(key for key in GOALS if any(key in row["goal"] for row in rows))
+    handles.append(Line2D([], [], color="black", marker="|", markersize=9, linewidth=0, label=f"goal: {goals}"))
     figure.legend(handles=handles, loc="upper center", ncols=3, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.65 / figure.get_figheight()))
     figure.savefig(path, metadata={"Date": None})

@@ -1,0 +1,241 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Break single services of somebody's app, and measure who heals which: the watcher, Docker's restart policy alone, and
+a loop that restarts what is unhealthy.
+
+The app is the project of molecule/stranger, on a lab host of its own, first without and then behind the load balancer.
+There the proxy is what is balanced, since it holds the port; a fault hits all containers of its service. A prober asks
+ten times a second from outside, and a writer sends a numbered record fifty times a second.
+
+What has been measured is written at once to `results/services.json`; a run that was interrupted goes on with --resume.
+Prints tables, draws `results/services.svg` (a shorter run: to `.lab/bench-services`). The exit code is 1 when a goal is
+missed, 2 when something could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.christmas.selfheal.bench.recover import RESULTS
+from ansible_collections.christmas.selfheal.bench.recovery import hosts, picture
+from ansible_collections.christmas.selfheal.bench.recovery import results as shared
+from ansible_collections.christmas.selfheal.bench.recovery.__main__ import now, rest, say
+from ansible_collections.christmas.selfheal.bench.recovery.hosts import Trouble
+from ansible_collections.christmas.selfheal.bench.services import results
+from ansible_collections.christmas.selfheal.bench.services.faults import APP, FAULTS, Fault, Target
+from ansible_collections.christmas.selfheal.bench.services.results import OURS, Run
+from ansible_collections.christmas.selfheal.bench.services.rounds import Asked, one_round
+from ansible_collections.christmas.selfheal.bench.services.stranger import NAME, SERVICES, Stranger
+from ansible_collections.christmas.selfheal.plugins.module_utils import files
+
+ROUNDS, TIMEOUT = 10, 60.0
+PROJECT = "molecule/stranger/project.yml"
+INTERRUPTED = 130
+"""Exit code."""
+
+
+class Book:
+    """What has been measured, in a file that is replaced whole after each round."""
+
+    def __init__(self, path: Path, about: Mapping[str, Any], resume: bool) -> None:
+        self.path, self.about, self.runs = path, dict(about), list[Run]()
+        self.troubles: list[str] = []
+        if resume and path.exists():
+            try:
+                kept = json.loads(path.read_text(encoding="utf-8"))
+                self.runs, self.about = kept.pop("runs"), {**kept, **about, "begun": kept["begun"]}
+                self.troubles = [] if about else kept["troubles"]
+            except (ValueError, KeyError, AttributeError) as error:
+                sys.exit(f"{NAME}: {path} cannot be gone on with ({error!r}): remove it, or leave out --resume")
+
+    def record(self, run: Run) -> None:
+        """Add a round."""
+        self.runs.append(run)
+        self.about["ended"] = now()
+        self.write()
+
+    def rows(self) -> list[results.Row]:
+        """The table."""
+        return results.table(FAULTS, self.runs)
+
+    def write(self) -> None:
+        """Write the file."""
+        kept = {**self.about, "table": self.rows(), "troubles": self.troubles, "runs": self.runs}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        files.atomic_write(str(self.path), (json.dumps(kept, indent=1) + "\n").encode(), mode=0o644)
+
+
+def measure(stranger: Stranger, system: str, given: argparse.Namespace, book: Book) -> str:
+    """Put one system to all faults, in turns; why it ended early, "" when it did not."""
+    rounds = given.rounds if system == OURS else given.alternative_rounds
+    name, failures = results.key(system, stranger.variant), 0
+    stranger.use(system)
+    while (found := shared.next_round(name, given.faults, rounds, book.runs)) is not None:
+        fault, number = found
+        try:
+            run = one_round(stranger, Asked(fault, number, rounds, given.timeout))
+        except Trouble as trouble:
+            failures += 1
+            say(f"{name}: {fault}: {trouble}")
+            if failures == 3:
+                return f"{name}: {trouble}"
+            _put_in_order(stranger, FAULTS[fault])
+            continue
+        failures = 0
+        book.record(run)
+        say(f"{name}: {fault} {number}/{rounds}: {_line(run)}")
+    return ""
+
+
+def _put_in_order(stranger: Stranger, fault: Fault) -> None:
+    """After a round that could not be measured. The next one says when this did not help, either."""
+    first = f"{APP}-{fault.service}-1"
+    try:
+        stranger.mend(fault, Target(first, first, "0"))
+    except Trouble as trouble:
+        say(str(trouble))
+
+
+def _line(run: Run) -> str:
+    took = "never" if run["seconds"] is None else f"{run['seconds']:.1f} s"
+    incident = f", {run['cause']} of {', '.join(run['services']) or '-'}" if run["cause"] else ""
+    wrong = f" PROBLEM: {'; '.join(run['problems'])}" if run["problems"] else ""
+    return f"{took}{incident}, {run['lost']} of {run['acknowledged']} rows lost{wrong}"
+
+
+def measure_all(stranger: Stranger, given: argparse.Namespace, book: Book) -> int:
+    """Put all systems to all faults, on the host of one variant."""
+    book.about["versions"] = hosts.versions(stranger.host)
+    stranger.prepare(given.faults)
+    rest()
+    for system in given.systems:
+        trouble = measure(stranger, system, given, book)
+        if trouble:
+            book.troubles.append(trouble)
+    return 0
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the options; a bad one ends the program with a sentence that names it."""
+    parser = argparse.ArgumentParser(
+        prog=NAME, description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+    )
+    whole: dict[str, Any] = {"type": int, "metavar": "N"}
+    names: dict[str, Any] = {"type": lambda text: text.split(","), "metavar": "NAME,NAME"}
+    add = parser.add_argument
+    add("--rounds", **whole, default=ROUNDS, help=f"how often each fault is injected (default: {ROUNDS})")
+    add("--alternative-rounds", **whole, default=ROUNDS, help=f"of the alternatives (default: {ROUNDS})")
+    wait = "seconds until a round is given up; what goes by a health check gets its time, too (default: 60)"
+    add("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help=wait)
+    known = {"faults": list(FAULTS), "systems": list(results.SYSTEMS), "variants": list(results.VARIANTS)}
+    for option, there in known.items():
+        add(f"--{option}", **names, default=there, help=f"(default: {','.join(there)})")
+    add("--resume", action="store_true", help="keep what there is, and measure what is missing")
+    add("--keep", action="store_true", help="leave the lab hosts as they are at the end")
+    add("--draw", action="store_true", help="measure nothing: tables and picture of what there is")
+    given = parser.parse_args(words)
+    for option in ("rounds", "alternative_rounds", "timeout"):
+        if getattr(given, option) < 1:
+            parser.error(f"--{option.replace('_', '-')}: {getattr(given, option):g}: 1 or more is needed")
+    for option, there in known.items():
+        for name in getattr(given, option):
+            if name not in there:
+                parser.error(f"--{option}: {name!r} is not known here; use {', '.join(there)}")
+    return given
+
+
+def is_whole(given: argparse.Namespace) -> bool:
+    """Whether a run is no trial, which does not take the place of the real figures."""
+    enough = given.rounds >= ROUNDS and given.alternative_rounds >= shared.GIVE_UP
+    everything = (list(FAULTS), list(results.SYSTEMS), list(results.VARIANTS))
+    return enough and (given.faults, given.systems, given.variants) == everything
+
+
+def unmeasured(given: argparse.Namespace, runs: Sequence[Run], variants: Sequence[str]) -> int:
+    """How many rounds are missing of what was asked for."""
+    left = 0
+    for system in given.systems:
+        rounds = given.rounds if system == OURS else given.alternative_rounds
+        keys = [results.key(system, variant) for variant in variants]
+        left += results.unmeasured(keys, given.faults, rounds, runs)
+    return left
+
+
+def tell(given: argparse.Namespace, book: Book) -> int:
+    """Print the tables, draw the picture; the exit code."""
+    rows = book.rows()
+    if not rows:
+        print(f"{NAME}: nothing was measured", file=sys.stderr)
+        return 2
+    if not given.draw:
+        book.troubles += results.slow_writer(book.runs)
+    timeout = book.about.get("settings", {}).get("timeout", given.timeout)
+    never = (
+        f"never: not within {timeout:g} s, or, where a health check may notice, within {timeout:g} s after it has to"
+    )
+    worker = "a worker: until it runs and is healthy"
+    book.write()
+    picture.draw(rows, book.runs, results.titles(), book.path.with_suffix(".svg"), f"{never}\n{worker}")
+    print("\nMedian / p95 in seconds (n), from the fault to the first of ten good answers in a row;")
+    print(f"{worker}. {never[0].upper()}{never[1:]}.")
+    print("Rows lost: acknowledged rows that the database did not have in the end, of each of the three.")
+    for variant, title in results.VARIANTS.items():
+        shown = results.shown(rows, variant)
+        print(f"\n{title}:\n\n{shown}" if shown else f"\n{title}: not measured")
+    left = 0 if given.draw else unmeasured(given, book.runs, given.variants)
+    print(f"\n{book.path} and {book.path.stem}.svg are written")
+    print(results.verdict(rows, book.troubles, left))
+    if book.troubles or left:
+        return 2
+    return 1 if any(row["met"] is False for row in rows) else 0
+
+
+def bring_project() -> None:
+    """Put the project where the scenario's variables say it is. Raises Trouble."""
+    hosts.announce([])
+    hosts.played(PROJECT)
+
+
+def measure_variants(given: argparse.Namespace, book: Book) -> int:
+    """Measure each variant on a host of its own, one after the other; the exit code, 0 when nothing ended it."""
+    for variant in given.variants:
+        if not unmeasured(given, book.runs, [variant]):
+            continue
+        stranger = Stranger(variant)
+        work = functools.partial(measure_all, stranger, given, book)
+        code = hosts.measured(NAME, [stranger.host], work, given.keep, "; go on with ARGS=--resume")
+        if code:
+            return code
+    return 0
+
+
+def main() -> int:
+    """Bring the project, measure, tell."""
+    given = arguments()
+    # Its inventory must not take the place of bench-recovery's.
+    hosts.INVENTORY = hosts.LAB / NAME / "hosts.yml"
+    keys = ("rounds", "alternative_rounds", "timeout", "faults", "systems", "variants")
+    settings = {**{option: getattr(given, option) for option in keys}, "services": SERVICES, "rate": results.RATE}
+    about = {"begun": now(), "machine": hosts.machine(), "settings": settings}
+    kept = is_whole(given) or given.draw
+    path = (RESULTS if kept else hosts.INVENTORY.parent) / "services.json"
+    book = Book(path, {} if given.draw else about, given.resume or given.draw)
+    if given.draw:
+        return tell(given, book)
+    try:
+        bring_project()
+    except Trouble as trouble:
+        print(f"{NAME}: {trouble}", file=sys.stderr)
+        return 2
+    code = measure_variants(given, book)
+    return code if code == INTERRUPTED else max(code, tell(given, book))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

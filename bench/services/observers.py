@@ -1,0 +1,117 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Who looks on from outside: the users that write, and the engine's events."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import subprocess
+import threading
+import time
+
+from ansible_collections.christmas.selfheal.bench.recovery.hosts import Host, Trouble
+from ansible_collections.christmas.selfheal.bench.services.faults import APP, Back, Event, back, read_event
+from ansible_collections.christmas.selfheal.bench.services.results import RATE
+from ansible_collections.christmas.selfheal.plugins.module_utils import prober
+
+PORT = 8000
+REQUEST_SECONDS = 2.0
+
+
+class Writer:
+    """Sends a numbered record fifty times a second, whether or not those before are answered, as long as this lasts."""
+
+    def __init__(self, address: str, port: int = PORT, rate: float = RATE) -> None:
+        self.address, self.port = address, port
+        self.prober = prober.Prober(self._send, rate)
+        self._numbers, self._lock = itertools.count(1), threading.Lock()
+        self._acknowledged = set[int]()
+        self._sent = 0
+
+    def __enter__(self) -> Writer:
+        self._begun = time.monotonic()
+        self.prober.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.prober.__exit__()
+        self.seconds = time.monotonic() - self._begun
+
+    def acknowledged(self) -> set[int]:
+        """The numbers that the app has answered with 201."""
+        with self._lock:
+            return set(self._acknowledged)
+
+    @property
+    def sent(self) -> int:
+        """How many records were sent."""
+        return self._sent
+
+    def _send(self) -> str:
+        with self._lock:
+            number = next(self._numbers)
+            self._sent = number
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=REQUEST_SECONDS)
+        try:
+            connection.request("POST", "/letters", str(number))
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            return type(error).__name__
+        finally:
+            connection.close()
+        if answer.status != http.HTTPStatus.CREATED:
+            return f"status {answer.status}"
+        with self._lock:
+            self._acknowledged.add(number)
+        return ""
+
+
+class Events:
+    """The starts, ends and health of the app's containers, as the engine says them, as long as this lasts."""
+
+    def __init__(self, host: Host) -> None:
+        self.host, self._events, self._lock = host, list[Event](), threading.Lock()
+
+    def __enter__(self) -> Events:
+        kinds = " ".join(f"--filter event={kind}" for kind in ("start", "die", "destroy", "health_status"))
+        label = f"--filter label=com.docker.compose.project={APP}"
+        # Should the connection end, the command there ends by itself.
+        text = f"timeout 900 docker events --format '{{{{json .}}}}' --filter type=container {label} {kinds}"
+        self._process = subprocess.Popen(
+            self.host.command(text),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            event = read_event(line)
+            if event:
+                with self._lock:
+                    self._events.append(event)
+
+    def back(self, service: str, since: float) -> Back:
+        """Whether a service runs again after a fault. Raises Trouble when nobody listens any more."""
+        if self._process.poll() is not None:
+            raise Trouble(f"{self.host.name}: docker events ended by itself, exit code {self._process.returncode}")
+        with self._lock:
+            return back(self._events, service, since)
+
+    def wait_healthy(self, service: str, since: float, seconds: float) -> float | None:
+        """Wait until it runs and is healthy; when it was (epoch s), None when it was not in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.back(service, since).healthy
+            if found is not None or time.monotonic() >= deadline:
+                return found
+            time.sleep(0.1)

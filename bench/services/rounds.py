@@ -1,0 +1,184 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One round: a fault is injected into an app that is whole, and what becomes of it is seen."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ansible_collections.christmas.selfheal.bench.recovery import results as shared
+from ansible_collections.christmas.selfheal.bench.recovery.hosts import Trouble
+from ansible_collections.christmas.selfheal.bench.services import results
+from ansible_collections.christmas.selfheal.bench.services.faults import (
+    FAULTS,
+    WORKER,
+    WRITES,
+    Fault,
+    Incident,
+    Seen,
+    Target,
+    lost,
+    problems,
+)
+from ansible_collections.christmas.selfheal.bench.services.observers import Events, Writer
+from ansible_collections.christmas.selfheal.bench.services.results import LOOP, OURS, POLICY, Run
+from ansible_collections.christmas.selfheal.bench.services.stranger import HEALTHY, LOOP_SECONDS, Stranger
+from ansible_collections.christmas.selfheal.plugins.module_utils import drills, prober
+
+QUIET = 3.0
+"""Seconds of good answers before a fault."""
+LATE_INCIDENT = 3.0
+"""Seconds after which an incident that was not there yet will not come."""
+
+
+class Asked(NamedTuple):
+    """What is to be measured: a fault, and in which of its rounds."""
+
+    name: str
+    number: int
+    rounds: int
+    timeout: float
+
+    @property
+    def fault(self) -> Fault:
+        """The fault of that name."""
+        return FAULTS[self.name]
+
+
+class Watching(NamedTuple):
+    """Who looks on during a round."""
+
+    outside: prober.Prober
+    writer: Writer
+    events: Events
+
+    def begin(self, name: str) -> None:
+        """Wait until the app answers and takes records, and for a while more. Raises Trouble."""
+        for one in (self.outside, self.writer.prober):
+            if one.wait_healthy(one.now(), HEALTHY, poll=0.2) is None:
+                raise Trouble(f"{name}: the app does not answer well before a fault")
+        time.sleep(QUIET)
+
+    def injected(self, fault: Fault, begun: float, ended: float) -> float:
+        """When a fault took effect, at the earliest."""
+        if fault.heals == WORKER:
+            return begun
+        return drills.injected_at(begun, ended, self._asks(fault).samples(begun))
+
+    def healed(self, fault: Fault, begun: float, ended: float, seconds: float) -> float | None:
+        """Wait until what the fault's `heals` says; when it was (epoch s)."""
+        if fault.heals == WORKER:
+            return self.events.wait_healthy(fault.service, begun, seconds)
+        return self._asks(fault).wait_healthy(ended, seconds, poll=0.2)
+
+    def _asks(self, fault: Fault) -> prober.Prober:
+        return self.writer.prober if fault.heals == WRITES else self.outside
+
+
+class Observed(NamedTuple):
+    """What was seen from outside. Moments in epoch seconds; None for what did not come."""
+
+    injected: float
+    healed: float | None
+    written: float | None
+    whole: float | None
+    started: float | None
+    failed: int
+    sent: int
+    rate: float
+    acknowledged: frozenset[int]
+
+    def after(self, moment: float | None) -> float | None:
+        """The seconds from the fault to a moment."""
+        return None if moment is None else round(max(moment - self.injected, 0.0), 2)
+
+
+def one_round(stranger: Stranger, asked: Asked) -> Run:
+    """Inject a fault, see what becomes of it, and leave an app that is whole. Raises Trouble."""
+    fault = asked.fault
+    stranger.settle(fault.service)
+    stranger.alive()
+    known = {one["id"] for one in stranger.incidents()}
+    target, slowest = stranger.target(fault.service)
+    waits = results.allowed(asked.timeout, slowest, stranger.system, fault)
+    observed = _observe(stranger, asked, target, waits)
+    stranger.clean_up(fault, target)
+    incidents = _new_incidents(stranger, known) if stranger.system == OURS else []
+    if observed.whole is None:
+        stranger.mend(fault, target)
+    return _run(stranger, asked, observed, incidents, waits)
+
+
+def _observe(stranger: Stranger, asked: Asked, target: Target, waits: float) -> Observed:
+    """Inject the fault, and look on until the app is whole, or the time is over."""
+    fault = asked.fault
+    with (
+        Events(stranger.host) as events,
+        Writer(stranger.host.address) as writer,
+        prober.Prober(stranger.ask) as outside,
+    ):
+        watching = Watching(outside, writer, events)
+        watching.begin(stranger.host.name)
+        time.sleep(_phase(stranger, asked))
+        begun, ended = stranger.inject(fault, target)
+        healed = watching.healed(fault, begun, ended, waits)
+        injected = watching.injected(fault, begun, ended)
+        written = None if healed is None else writer.prober.wait_healthy(ended, HEALTHY, poll=0.2)
+        whole = time.time() if healed is not None and stranger.wait_whole(HEALTHY) else None
+        started = events.back(fault.service, begun).started
+        failed = sum(not one.ok for one in outside.samples(injected))
+    rate = round(writer.sent / writer.seconds, 1)
+    return Observed(
+        injected, healed, written, whole, started, failed, writer.sent, rate, frozenset(writer.acknowledged())
+    )
+
+
+def _run(stranger: Stranger, asked: Asked, observed: Observed, incidents: Sequence[Incident], waits: float) -> Run:
+    """What is kept of a round."""
+    after, acknowledged = observed.after, observed.acknowledged
+    gone = lost(acknowledged, stranger.stored())
+    seen = Seen(after(observed.healed), after(observed.written), after(observed.whole), gone, incidents)
+    first: Incident = incidents[0] if incidents else {}
+    return {
+        "system": results.key(stranger.system, stranger.variant),
+        "fault": asked.name,
+        "round": asked.number,
+        "at": round(observed.injected, 3),
+        "seconds": seen.seconds,
+        "detected": after(drills.epoch(first.get("confirmed", ""))),
+        "started": after(observed.started),
+        "written": seen.written,
+        "whole": seen.whole,
+        "waited": waits,
+        "failed": observed.failed,
+        "sent": observed.sent,
+        "acknowledged": len(acknowledged),
+        "lost": gone,
+        "rate": observed.rate,
+        "incidents": len(incidents),
+        "cause": first.get("cause", ""),
+        "services": list(first.get("services") or []),
+        "remedies": [str(one["name"]) for one in first.get("remedies") or []],
+        "problems": problems(asked.fault, seen) if stranger.system == OURS else [],
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def _phase(stranger: Stranger, asked: Asked) -> float:
+    """At which second of its cycle the system is hit: the rounds are spread evenly over it."""
+    cycle = {OURS: 1.0, LOOP: LOOP_SECONDS, POLICY: 0.0}[stranger.system]
+    system = results.key(stranger.system, stranger.variant)
+    return shared.phase(system, asked.name, asked.number, asked.rounds, cycle)
+
+
+def _new_incidents(stranger: Stranger, known: set[str]) -> list[Incident]:
+    """Those that were not known before; for one that is late a moment is waited."""
+    for pause in (0.0, LATE_INCIDENT):
+        time.sleep(pause)
+        found = [one for one in stranger.incidents() if one["id"] not in known]
+        if found:
+            break
+    return found
