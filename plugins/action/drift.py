@@ -87,9 +87,7 @@ class ActionModule(ActionBase):
     def _check(self) -> dict[str, Any]:
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         if not given["hosts"]:
-            raise drift_control.DriftError(
-                "no host of the group `backends` is in this inventory, or in what --limit leaves of it: name another"
-            )
+            raise drift_control.DriftError("hosts: is empty, so there is nothing to compare: name one host at least")
         check_mode = bool(self._task.check_mode)
         return drift_control.check(
             drift_control.How(

@@ -8,6 +8,7 @@ An action and not a module: what watches must be outside the host, and go on whi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shlex
@@ -21,8 +22,16 @@ import yaml
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import drills, files, incident, prober, web
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    drills,
+    files,
+    incident,
+    prober,
+    variable_table,
+    web,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import DrillError, Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.project_layout import HARDENED_FILE as OVERLAY
 
 SPEC: dict[str, dict[str, Any]] = {
     "app": {"type": "str", "required": True},
@@ -32,6 +41,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "rounds": {"type": "int", "default": 1},
     "checks": {"type": "list", "elements": "dict", "default": []},
     "values": {"type": "dict", "default": {}},
+    "variables": {"type": "list", "elements": "dict", "default": []},
     "url": {"type": "str", "default": ""},
     "address": {"type": "str", "default": ""},
     "lab": {"type": "bool", "default": False},
@@ -60,6 +70,10 @@ class Host:
 
     def __init__(self, action: ActionModule) -> None:
         self._action = action
+
+    def outside(self, address: str) -> str:
+        """The host's address, when it is another machine than this one; "" when Ansible knows it by a name only."""
+        return address if self._action._connection.transport in ("ssh", "paramiko") else ""
 
     def shell(self, text: str, patient: bool = True) -> tuple[int, str, str]:
         """Run a shell text; (exit code, stdout, stderr). A host that is away is waited for, unless `patient` is False.
@@ -98,6 +112,14 @@ class Drills:
         self.keep, self.unit = f"{KEEP}/{self.app}", f"selfheal-drill-undo-{self.app}"
         self.ahead, self.balanced = 0.0, False
 
+    @property
+    def secret(self) -> str:
+        """The first secret that the app cannot do without; "" when it has none."""
+        wanted = (
+            one for one in self.given["variables"] if variable_table.required(one) and variable_table.is_secret(one)
+        )
+        return next((str(one["name"]) for one in wanted), "")
+
     # --- what the host says ---
 
     def selfheal(self, *words: str) -> Any:
@@ -116,6 +138,8 @@ class Drills:
         """The needs of faults that are met here; without `ask`, the host is not touched and given credit."""
         unit = ["systemctl", "is-active", "--quiet", "prometheus-alertmanager.service"]
         met = {name for name in ("lab", "fault_file", "standin") if self.given[name]}
+        met |= {"env"} if self.given["variables"] else set()
+        met |= {"secret"} if self.secret else set()
         met |= {"instances"} if not ask or self.instances()[1] >= 2 else set()
         return met | ({"alertmanager"} if not ask or self.host.run(unit)[0] == 0 else set())
 
@@ -140,38 +164,62 @@ class Drills:
         ids = self.host.ask(["docker", "container", "ls", "--all", "--quiet", "--filter", label]).split()
         return json.loads(self.host.ask(["docker", "inspect", *ids])) if ids else []
 
+    def faults_of_services(self) -> dict[str, Fault]:
+        """What may happen to each service that is there to stay."""
+        found: dict[str, str] = {}
+        starts: dict[str, float] = {}
+        for one in sorted(self.containers(), key=lambda one: str(one["Name"])):
+            service = (one["Config"].get("Labels") or {}).get("com.docker.compose.service", "")
+            # A job that has ended is nothing to break.
+            if service and one["State"]["Running"] and service not in found:
+                found[service] = str(one["Name"]).lstrip("/")
+                starts[service] = ((one["Config"].get("Healthcheck") or {}).get("StartPeriod") or 0) / 1e9
+        if not found:
+            raise DrillError(f"{self.app} has no container on {self.name}: run site.yml")
+        return drills.of_services(found, starts)
+
     def values(self, containers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What the placeholders stand for. Raises DrillError when there is no container."""
         if not containers:
             raise DrillError(f"{self.app} has no container on {self.name}: run site.yml")
-        port = str(getattr(web.address(self.url), "port", ""))
         by_name = sorted(containers, key=lambda one: one["Name"])
-        publishing = [one for one in by_name if port in _published(one)]
+        publishing = [one for one in by_name if self.port in _published(one)]
         main = (publishing or by_name)[0]
         return {
             **self.known(),
+            "compose": self.compose(main["Config"].get("Labels") or {}),
             "container": main["Name"].lstrip("/"),
             "image": main["Config"]["Image"],
             "image_id": main["Image"],
             "service": (main["Config"].get("Labels") or {}).get("com.docker.compose.service", ""),
             "pid": main["State"]["Pid"],
-            "port": port,
+            "port": self.port,
         }
 
     def known(self) -> dict[str, Any]:
         """What the placeholders stand for that no container has to be asked for."""
         folder = self.given["directory"]
-        overlaid = [f"--file={folder}/{name}" for name in ("compose.yaml", "compose.hardened.yaml")]
         return {
             "app": self.app,
             "host": self.name,
             "address": self.given["address"],
             "directory": folder,
             "keep": self.keep,
-            "compose": ["docker", "compose", f"--project-name={self.app}", *overlaid],
+            "compose": self.compose({}),
             "standin": self.given["standin"],
             "fault_file": self.given["fault_file"],
+            "secret": self.secret,
         }
+
+    def compose(self, labels: Mapping[str, str]) -> list[str]:
+        """Return `docker compose` with the files and the project directory that a container was made from."""
+        folder = self.given["directory"]
+        made_from = labels.get("com.docker.compose.project.config_files", "").split(",")
+        files = made_from if made_from != [""] else [f"{folder}/{name}" for name in ("compose.yaml", OVERLAY)]
+        top = labels.get("com.docker.compose.project.working_dir", folder)
+        env = [f"--env-file={folder}/.env"] if top != folder else []
+        options = [f"--project-name={self.app}", f"--project-directory={top}", *env]
+        return ["docker", "compose", *options, *(f"--file={name}" for name in files)]
 
     # --- one drill ---
 
@@ -180,11 +228,20 @@ class Drills:
         self.selfheal("resume")
         if self.prober.wait_healthy(self.prober.now(), REST) is None:
             last = next((sample.reason for sample in reversed(self.prober.samples()) if not sample.ok), "no answer")
-            raise DrillError(f"{self.url} is not healthy before the drill ({last}): run recover.yml first")
+            raise DrillError(f"{self.url}, asked from this machine before the drill: {last}. Fix: {self.instead()}")
         records = self.closed(set())
         if any(not record["healthy"] for record in records):
             raise DrillError(f"an incident is still open ({records[0]['id']}): see selfheal incidents on {self.name}")
         return {str(record["id"]) for record in records}
+
+    def instead(self) -> str:
+        """What to do about an app that cannot be asked from here: on its host it may well answer."""
+        if self.host.run([SELFHEAL, "probe", "--app", self.app])[0]:
+            return f"{self.app} is not healthy on {self.name} either: run recover.yml first"
+        return (
+            f"{self.app} is healthy on {self.name}, so this address cannot be reached from here. "
+            f"Name the one that users ask: -e drill_url=https://…"
+        )
 
     def closed(self, old: set[str], some: bool = False) -> list[dict[str, Any]]:
         """The incidents that are not old, newest first, once they are closed, or the time for that is over.
@@ -241,11 +298,13 @@ class Drills:
             "balanced": self.balanced,
             "whole": whole,
         }
-        return drills.judge(fault, seen)
+        named = dataclasses.replace(fault, names=drills.fill([fault.names], values)[0])
+        return drills.judge(named, seen)
 
     def prepare(self, fault: Fault, values: Mapping[str, Any]) -> None:
         """Keep copies of the app's files, and have the host undo the fault by itself should we not come to it."""
-        kept = [f"{values['directory']}/{name}" for name in (".env", "compose.yaml", "compose.hardened.yaml")]
+        env = [".env"] if self.given["variables"] else []
+        kept = [f"{values['directory']}/{name}" for name in (*env, OVERLAY)]
         script = "".join(
             f"{_bounded(drills.fill(command, values), COMMAND)}\n" for command in (*fault.undo, *fault.cleanup)
         )
@@ -404,13 +463,20 @@ class Drills:
 
     def aim(self) -> None:
         """Choose what is asked from outside. Raises DrillError when there is nothing that can be."""
-        checks, values = self.given["checks"], self.given["values"]
-        if self.given["url"]:
-            checks, values = [{"name": "drill", "url": self.given["url"]}], {}
+        checks, url = self.given["checks"], self.given["url"]
+        values = {name: str(value) for name, value in self.given["values"].items()}
         try:
-            ask, self.url = prober.asker(checks, {name: str(value) for name, value in values.items()})
+            if url:
+                ask, self.url = prober.asker([{"name": "drill", "url": url}], {})
+            else:
+                ask, self.url = prober.asker(checks, values, outside=self.host.outside(self.given["address"]))
         except (ValueError, web.Fault) as error:
             raise DrillError(str(error)) from None
+        # A drill_url may be that of a proxy; the app's own port is in the checks.
+        asked = self.url
+        with contextlib.suppress(ValueError, web.Fault):
+            asked = prober.asker(checks, values)[1]
+        self.port = str(getattr(web.address(asked), "port", ""))
         self.prober = prober.Prober(ask)
 
 
@@ -478,11 +544,14 @@ class ActionModule(ActionBase):
         language = given["language"]
         if not given["faults"]:
             shown = drills.listing(catalogue, language)
-            return {"text": f"{shown}\n\nChoose with -e drill_faults=NAME,NAME, fast or all.", "ok": True}
+            how = "Choose with -e drill_faults=NAME,NAME, fast or all; services breaks each service of the app in turn."
+            return {"text": f"{shown}\n\n{how}", "ok": True}
         if given["rounds"] < 1:
             raise DrillError(f"drill_rounds: {given['rounds']} is no number of rounds: use 1 or more")
         one = Drills(Host(self), given, name, self._display.display)
         one.aim()
+        if drills.SERVICES in given["faults"] or set(given["faults"]) - {*catalogue, "all", "fast"}:
+            catalogue = {**catalogue, **one.faults_of_services()}
         faults, left_out = drills.choose(catalogue, given["faults"], one.able(ask=False))
         planned = drills.plan(faults, one.known(), language)
         if self._task.check_mode:

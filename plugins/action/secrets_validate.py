@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import env_door, secret_rules
+from ansible_collections.christmas.selfheal.plugins.module_utils import env_door
 
 SPEC: dict[str, dict[str, Any]] = {
     "variables": {"type": "list", "elements": "dict", "required": True},
@@ -43,6 +43,6 @@ class ActionModule(ActionBase):
             for name in proof.pop("unlisted")
         ]
         failed = bool(proof["findings"]) and not given["report_only"]
-        told = {"msg": secret_rules.describe(proof["findings"])} if failed else {}
+        told = {"msg": env_door.message(given["values"], proof["findings"])} if failed else {}
         shown = {"warnings": warnings} if warnings else {}
         return {**result, **proof, **told, **shown, "changed": False, "failed": failed}

@@ -11,12 +11,13 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import agent_config, balancer, incident, observe, report, state, watcher
+from . import agent_config, balancer, engine, incident, observe, report, start_order, state, timers, watcher
 from .agent_config import Config, ConfigError
-from .files import LockHeld, explain
+from .files import LockHeld, NoFile, explain, is_locked, read_small
 from .observe import Clock
 from .recovery import recover
 
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--json", action="store_true", help="for programs")
         return one
 
-    command("status", _status, "how the app is, and what the watcher does about it")
+    command("status", _status, "how the app is, as the watcher saw it last, and what the watcher does about it")
     command("probe", _probe, "run the checks once")
     command("recover", _recover, "recover the app now; a healthy one is left alone").add_argument(
         "--check", action="store_true", help="say what would be done, and do nothing"
@@ -104,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _name(given: argparse.Namespace, root: str) -> str:
-    known = agent_config.apps(root)
+    known = sorted({*agent_config.apps(root), *_without_config(root)})
     if given.app:
-        if given.app not in known:
+        if given.app not in (*known, *agent_config.kept(root)):
             have = f"there is: {', '.join(known)}" if known else "there is none: run playbooks/site.yml"
             raise Refused(f"no app {given.app!r} has a config in {os.path.join(root, agent_config.FOLDER)}; {have}")
         return str(given.app)
@@ -116,16 +117,16 @@ def _name(given: argparse.Namespace, root: str) -> str:
     return known[0]
 
 
+def _without_config(root: str) -> list[str]:
+    """The apps that are watched by a config that is gone. One that is not watched was taken out on purpose."""
+    gone = set(agent_config.kept(root)) - set(agent_config.apps(root))
+    return sorted(name for name in gone if is_locked(watcher.lock_path(root, name)))
+
+
 def _config(given: argparse.Namespace, root: str) -> Config:
-    return _load(_name(given, root), root)
-
-
-def _load(name: str, root: str) -> Config:
-    """The config of an app. Raises ConfigError."""
-    path = agent_config.path_of(name, root)
-    config = agent_config.load(path, root)
-    if config.app.name != name:
-        raise ConfigError(f"{path}: `app` is {config.app.name!r}. Fix: write {name!r}, as the file is called")
+    config, problem = agent_config.in_force(_name(given, root), root)
+    if problem:
+        print(f"selfheal: {problem}", file=sys.stderr)
     return config
 
 
@@ -133,26 +134,32 @@ def _load(name: str, root: str) -> Config:
 
 
 def _status(given: argparse.Namespace, root: str) -> int:
-    clock = Clock()
+    clock, name = Clock(), _name(given, root)
     try:
-        config = _config(given, root)
+        config, of_config = agent_config.in_force(name, root)
     except ConfigError as problem:
-        told = {"app": _name(given, root), "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
-        print(json.dumps(told, indent=2) if given.json else f"{told['app']}: {problem}")
+        told = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
+        print(json.dumps(told, indent=2) if given.json else f"{name}: {problem}")
         return WRONG
     memory, damaged = state.load(config.app.state, config.app.spare, repair=False)
     orders = state.read_orders(config.app.state)
     facts = watcher.status_facts(config, memory, clock)
     note = watcher.read_note(config, clock)
-    values = observe.read_env(config.app, clock.now())["values"]
-    checks = observe.ask(config.app, values, 0.0, clock)
+    ok, checks = _checks(config, note["checks"], clock)
     newest = incident.latest(config.app.incidents)
     open_one = facts["incident"]
+    services = _services(config)
+    timer = timers.read([name]).get(name)
+    of_timer = timers.problem(name, timer) if config.enabled and timer else ""
     told = {
         "app": config.app.name,
-        "healthy": bool(checks["ok"]) and open_one is None,
-        "checks": checks["summary"],
-        "watcher": {"alive": note["alive"], "since_seconds": note["age"], "pid": note["pid"]},
+        "healthy": ok and open_one is None and not services,
+        "checks": checks,
+        "services": services,
+        "watcher": {
+            **{"alive": note["alive"], "since_seconds": note["age"], "pid": note["pid"]},
+            **{"enabled": config.enabled, "timer": timer.state if timer else ""},
+        },
         "instances": _instances(config),
         "cause": open_one["cause"] if open_one else "",
         "hold": open_one["hold"] if open_one else note["hold"],
@@ -162,10 +169,31 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
         "backup": state.backups(config.app.backup, clock.now()),
-        "problems": list(dict.fromkeys([*filter(None, (damaged, orders["problem"])), *note["problems"]])),
+        "problems": list(
+            dict.fromkeys([*filter(None, (of_timer, of_config, damaged, orders["problem"])), *note["problems"]])
+        ),
     }
     print(json.dumps(told, indent=2) if given.json else _status_text(told))
     return GOOD if told["healthy"] else SICK
+
+
+def _checks(config: Config, seen: Mapping[str, Any] | None, clock: Clock) -> tuple[bool, str]:
+    """Whether the checks passed, and how they went: as the watcher saw it. Without one, the app is asked now."""
+    if seen is None:
+        values = observe.read_env(config.app, clock.now())["values"]
+        found = observe.ask(config.app, values, 0.0, clock)
+        return bool(found["ok"]), str(found["summary"])
+    went = f"{seen['passed']} of {seen['total']} checks passed" if seen["total"] else "no check asks it"
+    return bool(seen["ok"]), f"{went}, as the watcher saw {seen['age']:.0f} s ago"
+
+
+def _services(config: Config) -> list[str]:
+    """Which services do not run as they should, whether a check asks them or not; an engine that is down says none."""
+    try:
+        documents = engine.inspected(config.app.name)
+    except engine.EngineError:
+        return []
+    return start_order.troubles([engine.instance(document, time.time()) for document in documents])
 
 
 def _instances(config: Config) -> dict[str, int] | None:
@@ -184,13 +212,22 @@ def _backup_text(told: Mapping[str, Any]) -> list[str]:
         return "never" if seconds is None else f"{seconds / 3600:.1f} h ago"
 
     lines = [f"backup: proved {ago(told['proved'])}, made {ago(told['made'])}"]
+    lines += [f"backup: verified: {line}" for line in told["contents"]]
     return lines + [f"backup: {problem}" for problem in told["problems"]]
+
+
+def _watcher_text(name: str, told: Mapping[str, Any]) -> str:
+    if told["alive"]:
+        return "alive"
+    if not told["enabled"]:
+        return "off, as watcher_enabled says"
+    return f"NOT alive: systemctl status {timers.unit(name)}"
 
 
 def _status_text(told: Mapping[str, Any]) -> str:
     lines = [f"{told['app']}: {'healthy' if told['healthy'] else 'NOT healthy'} ({told['checks']})"]
-    alive = told["watcher"]["alive"]
-    lines.append(f"watcher: {'alive' if alive else 'NOT alive: systemctl status selfheal@' + told['app'] + '.timer'}")
+    lines.append(f"watcher: {_watcher_text(told['app'], told['watcher'])}")
+    lines += told["services"]
     if told["instances"]:
         lines.append(f"instances: {told['instances']['serving']} of {told['instances']['of']} serve")
     if told["paused"]:
@@ -417,7 +454,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
     stamp = _stamp(path)
     clock = Clock()
     try:
-        config = _load(name, root)
+        config, of_config = agent_config.in_force(name, root)
     except ConfigError as problem:
         # Ending would have the timer start us once a second; the app is left alone until somebody mends the config.
         print(f"selfheal: {problem}", file=sys.stderr, flush=True)
@@ -426,13 +463,13 @@ def _watch(given: argparse.Namespace, root: str) -> int:
             notify("WATCHDOG=1")
             clock.sleep(BROKEN_SECONDS)
         return GOOD
-    renewed = _Renewed(name, root, stamp)
+    renewed = _Renewed(name, root, stamp, of_config)
     while True:
         try:
             with watcher.only_one(config):
                 why = watcher.watch(config, clock, notify, renewed)
-            # Beginning anew would put a config in force that is no good: the old one would be lost.
-            if not renewed.problem:
+            # Beginning anew would put a config in force that is no good, where the good one is not kept.
+            if renewed.is_kept or not renewed.problem:
                 break
         except LockHeld as held:
             # Another one watches, by hand perhaps. Ending would have the timer start us once a second.
@@ -445,21 +482,43 @@ def _watch(given: argparse.Namespace, root: str) -> int:
 
 
 class _Renewed:
-    """Whether there is a new config that is good: (True, ""), or why a new one is not used."""
+    """Whether there is a new config that is good: (True, ""), or why a new one is not used.
 
-    def __init__(self, name: str, root: str, stamp: tuple[int, int] | None) -> None:
-        self.name, self.root, self.stamp, self.problem = name, root, stamp, ""
+    The one in force is kept, as long as there is room for it: `is_kept`. Where the config and what was kept are both
+    gone, the app was taken out on purpose, and nothing is in force any more: (True, ""), too.
+    """
+
+    def __init__(self, name: str, root: str, stamp: tuple[int, int] | None, problem: str = "") -> None:
+        self.name, self.root, self.stamp, self.problem = name, root, stamp, problem
+        self.path, self.copy = agent_config.path_of(name, root), agent_config.copy_of(name, root)
+        self.is_kept = bool(problem) or self._keep()
+
+    def _keep(self) -> bool:
+        try:
+            content = read_small(self.path)
+            # What was written since it was judged may be no good.
+            if content is None or _stamp(self.path) != self.stamp:
+                return False
+            agent_config.keep(self.name, content, self.root)
+        except (OSError, NoFile) as error:
+            text = explain(error) if isinstance(error, OSError) else error
+            print(f"selfheal: {self.name}: the config cannot be kept: {text}", flush=True)
+            return False
+        return True
 
     def __call__(self) -> tuple[bool, str]:
-        stamp = _stamp(agent_config.path_of(self.name, self.root))
+        stamp = _stamp(self.path)
+        if stamp is None and self.is_kept and not os.path.exists(self.copy):
+            self.problem = ""
+            return True, ""
         if stamp != self.stamp:
             self.stamp = stamp
             try:
-                _load(self.name, self.root)
+                agent_config.of_app(self.name, self.path, self.root)
                 self.problem = ""
                 return True, ""
             except ConfigError as problem:
-                self.problem = f"the config that was in force before stays in force: {problem}"
+                self.problem = f"{agent_config.STAYS}: {problem}"
         return False, self.problem
 
 

@@ -1,19 +1,26 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The agent's config: /etc/selfheal/<app>.json, written by the role `watcher`, without a secret in it."""
+"""The agent's config: /etc/selfheal/<app>.json, written by the role `watcher`, without a secret in it.
+
+A copy of the last good one is in the app's state: it stays in force when the file is deleted or damaged.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from . import checks, ladder, secret_rules, web
 from .app import App, AppError, read_balancer
-from .files import explain
+from .files import atomic_write, explain, readable
 
 FOLDER = "etc/selfheal"
+_STATE = "var/lib/selfheal"
+STAYS = "the config that was in force before stays in force"
 
 _SECONDS: dict[str, tuple[float, float, float]] = {
     # key: (default, smallest, largest)
@@ -25,7 +32,7 @@ _SECONDS: dict[str, tuple[float, float, float]] = {
 }
 _KEEP_DAYS = (100.0, 1.0, 3650.0)
 _KEYS = {
-    *("app", "directory", "variables", "checks", "upstreams", "host", "language", "keep_days", "policy"),
+    *("app", "enabled", "directory", "variables", "checks", "upstreams", "host", "language", "keep_days", "policy"),
     *("alertmanager", "metrics_directory", "balancer", *_SECONDS),
 }
 
@@ -35,9 +42,13 @@ class ConfigError(Exception):
 
 
 class Config(NamedTuple):
-    """What the watcher of one app goes by. Seconds throughout but for `keep_days`."""
+    """What the watcher of one app goes by. Seconds throughout but for `keep_days`.
+
+    `enabled`: whether the app is to be watched at all (watcher_enabled).
+    """
 
     app: App
+    enabled: bool
     interval: float
     response_seconds: float
     journey_seconds: float
@@ -57,6 +68,64 @@ class Config(NamedTuple):
 def path_of(name: str, root: str = "/") -> str:
     """Where the config of an app lies."""
     return os.path.join(root, FOLDER, f"{name}.json")
+
+
+def copy_of(name: str, root: str = "/") -> str:
+    """Where the last good config of an app is kept."""
+    return os.path.join(root, _STATE, name, "config.json")
+
+
+def kept(root: str = "/") -> list[str]:
+    """The names of the apps of which a config is kept, whether or not the config itself is there."""
+    folder = os.path.join(root, _STATE)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(name for name in names if os.path.isfile(copy_of(name, root)))
+
+
+def keep(name: str, content: bytes, root: str = "/") -> None:
+    """Keep a good config of an app for the day when it is gone. Raises OSError."""
+    copy = copy_of(name, root)
+    if content != readable(copy):
+        os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
+        atomic_write(copy, content)
+
+
+def in_force(name: str, root: str = "/") -> tuple[Config, str]:
+    """The config of an app, and why it is not the one in /etc/selfheal but the last good one, "" when it is.
+
+    :raises ConfigError: it cannot be used, and no good one is kept.
+    """
+    try:
+        return of_app(name, path_of(name, root), root), ""
+    except ConfigError as problem:
+        try:
+            return of_app(name, copy_of(name, root), root), f"{STAYS}: {problem}"
+        except ConfigError:
+            raise problem from None
+
+
+def of_app(name: str, path: str, root: str = "/") -> Config:
+    """Read and check a config, which has to be that app's. Raises ConfigError."""
+    config = load(path, root)
+    if config.app.name != name:
+        raise ConfigError(f"{path}: `app` is {config.app.name!r}. Fix: write {name!r}, as the file is called")
+    return config
+
+
+def to_be_watched(root: str = "/") -> dict[str, str]:
+    """The apps of this host that are to be watched, each with the name that its host has in the inventory.
+
+    One whose config cannot be read counts as well: it was not taken out by its role.
+    """
+    found: dict[str, str] = {}
+    for name in apps(root):
+        given: Any = None
+        with contextlib.suppress(ConfigError):
+            given = read(path_of(name, root))
+        given = given if isinstance(given, Mapping) else {}
+        if given.get("enabled", True):
+            found[name] = str(given.get("host") or "") or socket.gethostname()
+    return found
 
 
 def apps(root: str = "/", folder: str = FOLDER) -> list[str]:
@@ -127,13 +196,16 @@ def _checked(found: Any, root: str) -> Config:
     secret_rules.check_table(found["variables"])
     names = [variable["name"] for variable in found["variables"]]
     seconds = {key: number(found, key, limits) for key, limits in _SECONDS.items()}
+    enabled = found.get("enabled", True)
+    if not isinstance(enabled, bool):
+        raise Wrong(f"`enabled` is {enabled!r}. Fix: write true or false")
     language = found.get("language", "en")
     if language not in ("en", "ko"):
         raise Wrong(f"`language` is {language!r}. Fix: write en or ko")
     upstreams = found.get("upstreams") or []
     if upstreams:
         checks.check_checks(upstreams, known=names)
-    checks.check_checks(found["checks"], known=names)
+    checks.check_checks(found["checks"], known=names, may_be_empty=True)
     address = str(found.get("alertmanager") or "")
     if address and web.address(address) is None:
         raise Wrong(f"`alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
@@ -150,6 +222,7 @@ def _checked(found: Any, root: str) -> Config:
     )
     return Config(
         app=app,
+        enabled=enabled,
         keep_days=number(found, "keep_days", _KEEP_DAYS),
         policy=ladder.check_policy(found.get("policy") or {}),
         alertmanager=address.rstrip("/"),

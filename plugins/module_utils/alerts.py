@@ -22,7 +22,7 @@ from typing import Any
 from .incident import iso
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
-UNMEASURED = "MeasuringStopped"
+UNMEASURED, TIMER = "MeasuringStopped", "SelfhealTimerStopped"
 # What may be wrong with the backups, as they are remembered, and what that is called.
 BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
 
@@ -62,10 +62,15 @@ _CAUSES = {
         "engine_hung": "the Docker engine hangs",
         "disk_full": "the disk is full",
         "balancer_down": "its load balancer does not answer",
+        "balancer_disagrees": "its load balancer keeps healthy instances out",
         "port_taken": "its port is taken by {who}",
         "upstream_down": "upstream {who} is down",
         "overloaded": "it is overloaded",
         "network_broken": "its network on the host is broken",
+        "unhealthy": "a service fails its own health check",
+        "rate_limited": "it limits how often its checks may ask",
+        "maintenance": "it is down for maintenance",
+        "database_recovering": "its database is recovering",
         "unknown": "its checks fail, nothing says why",
     },
     "ko": {
@@ -83,10 +88,15 @@ _CAUSES = {
         "engine_hung": "Docker 엔진이 응답하지 않음",
         "disk_full": "디스크가 가득 참",
         "balancer_down": "로드 밸런서가 응답하지 않음",
-        "port_taken": "{who} 프로세스가 포트를 점유함",
+        "balancer_disagrees": "로드 밸런서가 정상 인스턴스를 제외함",
+        "port_taken": "{who}이(가) 포트를 점유함",
         "upstream_down": "외부 서비스 {who} 장애",
         "overloaded": "과부하",
         "network_broken": "호스트의 컨테이너 네트워크가 끊김",
+        "unhealthy": "서비스가 자기 상태 점검을 통과하지 못함",
+        "rate_limited": "점검 요청 횟수가 앱의 한도를 넘음",
+        "maintenance": "점검(유지 보수) 중",
+        "database_recovering": "데이터베이스 복구 중",
         "unknown": "점검 실패, 원인 불명",
     },
 }
@@ -100,7 +110,7 @@ _UNMEASURED = {
 }
 _SOMEBODY = {
     "en": {"upstream_down": "service", "port_taken": "another process"},
-    "ko": {"upstream_down": "", "port_taken": "다른"},
+    "ko": {"upstream_down": "", "port_taken": "다른 프로세스"},
 }
 _REMEDIES = {
     "en": {
@@ -137,13 +147,21 @@ _DOING = {
     "en": {
         "": "The host is healing it; the next message says how that went.",
         "upstream_down": "No restart: the app is not at fault. It is watched until the upstream is back.",
+        "rate_limited": "No restart: the app is not at fault. It is asked once a minute.",
+        "maintenance": "No restart: the app says when it will be back. It is watched until then.",
+        "database_recovering": "No restart: the database would start over. It is watched until it takes connections.",
         "overloaded": "No restart: it would only add to the load. It is watched.",
+        "balancer_disagrees": "No restart: the load balancer and the checks ask differently. This one needs you.",
         "port_taken": "The host leaves a foreign process alone: this one needs you.",
     },
     "ko": {
         "": "호스트가 복구 중이며, 결과는 다음 메시지로 알립니다.",
         "upstream_down": "재시작 안 함: 앱의 잘못이 아닙니다. 외부 서비스가 돌아올 때까지 지켜봅니다.",
+        "rate_limited": "재시작 안 함: 앱의 잘못이 아닙니다. 1분에 한 번만 점검합니다.",
+        "maintenance": "재시작 안 함: 앱이 언제 돌아올지 알립니다. 그때까지 지켜봅니다.",
+        "database_recovering": "재시작 안 함: 데이터베이스가 처음부터 다시 해야 합니다. 연결을 받을 때까지 지켜봅니다.",
         "overloaded": "재시작 안 함: 부하만 늘어납니다. 지켜봅니다.",
+        "balancer_disagrees": "재시작 안 함: 로드 밸런서와 점검의 요청이 다릅니다. 사람이 필요합니다.",
         "port_taken": "호스트는 다른 프로세스를 건드리지 않습니다. 사람이 필요합니다.",
     },
 }
@@ -152,12 +170,12 @@ _FIRST_STEP = {
     "en": {
         "upstream_down": "Look at the status page of the upstream.",
         "overloaded": "Look at what asks so much, or give the app more CPU.",
-        "port_taken": "Stop that process, or publish the app on another port.",
+        "port_taken": "Stop that process or container, or publish the app on another port.",
     },
     "ko": {
         "upstream_down": "외부 서비스의 상태 페이지를 확인하세요.",
         "overloaded": "요청이 몰리는 곳을 확인하거나 CPU를 늘리세요.",
-        "port_taken": "그 프로세스를 멈추거나 앱의 포트를 바꾸세요.",
+        "port_taken": "그 프로세스나 컨테이너를 멈추거나 앱의 포트를 바꾸세요.",
     },
 }
 # The records' own next step is English; these say the same.
@@ -169,8 +187,13 @@ _NEXT_STEP_KO = {
     "out_of_memory": "compose_app_services의 memory를 늘리거나 보관된 로그에서 누수를 찾으세요.",
     "engine_down": "systemctl start docker 후 journalctl -u docker -n 50을 확인하세요.",
     "engine_hung": "journalctl -u docker -n 50을 확인하고 systemctl restart docker를 실행하세요.",
+    "balancer_down": "journalctl -u haproxy -n 20을 확인하고 playbooks/site.yml을 실행하세요.",
+    "balancer_disagrees": "playbooks/site.yml을 실행하세요. MAINT인 슬롯은 systemctl reload haproxy로 되돌립니다.",
+    "rate_limited": "앱을 재시작하지 마세요. 이 호스트의 점검을 허용하거나 점검 간격을 늘리세요.",
     "disk_full": "df -h, docker system df로 공간을 확보하세요. 볼륨은 지우지 마세요.",
     "network_broken": "journalctl -u docker -n 50을 확인하고 방화벽 규칙을 살펴보세요.",
+    "maintenance": "앱이 알린 시간까지 기다리세요. 그때까지 돌아오지 않으면 유지 보수를 끝내세요.",
+    "database_recovering": "데이터베이스를 재시작하지 마세요. 처음부터 다시 하게 됩니다. 진행 상황은 로그에 있습니다.",
 }
 _WORDS = {
     "en": {
@@ -198,6 +221,10 @@ _WORDS = {
         "verify_next": "Next: mend it, then `selfheal backup verify`. Until then do not rely on a restore.",
         "backup_over": "it is backed up again",
         "verify_over": "a backup was proved again",
+        "timer": "the timer of its watcher was stopped",
+        "timer_meaning": "Nothing starts the watcher again when it is stopped, and then nothing heals the app.",
+        "timer_next": "Next: `systemctl enable --now selfheal@{app}.timer` on the host.",
+        "timer_over": "the timer of its watcher runs again",
     },
     "ko": {
         "escalated": "사람이 필요함",
@@ -224,6 +251,10 @@ _WORDS = {
         "verify_next": "다음 할 일: 고친 뒤 `selfheal backup verify`를 실행하세요. 그때까지 복원을 믿지 마세요.",
         "backup_over": "백업이 다시 됨",
         "verify_over": "백업이 다시 검증됨",
+        "timer": "감시자의 타이머가 꺼짐",
+        "timer_meaning": "감시자가 멈추면 다시 시작되지 않으며, 그러면 자동 복구가 되지 않습니다.",
+        "timer_next": "다음 할 일: 호스트에서 `systemctl enable --now selfheal@{app}.timer`를 실행하세요.",
+        "timer_over": "감시자의 타이머가 다시 동작함",
     },
 }
 _UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
@@ -231,7 +262,7 @@ _UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
 # How the evidence of a diagnosis names whom it is about.
 _NAMES = {
     "upstream_down": re.compile(r"(?:upstream )?`?([^`:\s]{1,40})`?: "),
-    "port_taken": re.compile(r"held by (.{1,40}? \(pid \d+\))"),
+    "port_taken": re.compile(r"held by (?:the (container \S{1,80})|(.{1,40}? \(pid \d+\)))"),
 }
 
 
@@ -243,10 +274,11 @@ def phrase(record: Mapping[str, Any], language: str) -> str:
     """What is wrong, in a few words, with the upstream or the process named."""
     cause = str(record["cause"])
     words = _CAUSES[language].get(cause, str(record.get("meaning") or cause))
+    services = ", ".join(str(name) for name in record.get("services") or [])
     if "{who}" not in words:
-        return words
+        return f"{services}: {words}" if services else words
     found = [match for line in record["evidence"] if (match := _NAMES[cause].search(line))]
-    names = [match.group(1) for match in found]
+    names = [match[match.lastindex or 0] for match in found]
     # An upstream that the inventory names says more than the variable of the env that holds its address.
     who = next((name for name in names if not name.isupper()), names[0] if names else _SOMEBODY[language][cause])
     return " ".join(words.format(who=who).split())
@@ -263,6 +295,13 @@ def _summary(app: str, host: str, what: str) -> str:
 
 def _evidence(record: Mapping[str, Any]) -> list[str]:
     return [f"• {_cut(str(line), EVIDENCE_LENGTH)}" for line in record["evidence"][:EVIDENCE_LINES]]
+
+
+def next_step(record: Mapping[str, Any], language: str) -> str:
+    """What a person does now: what ends the incident once it is theirs, and before that a first step, or nothing."""
+    if record.get("escalated") or record.get("held"):
+        return _next_step(record, language)
+    return _FIRST_STEP[language].get(str(record["cause"]), _WORDS[language]["nothing_yet"])
 
 
 def _next_step(record: Mapping[str, Any], language: str) -> str:
@@ -304,7 +343,9 @@ def _alert(name: str, severity: str, app: str, host: str, cause: str, incident: 
 
 def _of(record: Mapping[str, Any], name: str, severity: str) -> Alert:
     """An alert about an incident's record."""
-    alert = _alert(name, severity, str(record["app"]), str(record["host"]), str(record["cause"]), str(record["id"]))
+    # Its labels stay those of its opening, or it would not end.
+    cause = str(record.get("opened_as") or record["cause"])
+    alert = _alert(name, severity, str(record["app"]), str(record["host"]), cause, str(record["id"]))
     return {**alert, "startsAt": str(record["seen"])}
 
 
@@ -313,7 +354,7 @@ def opened(record: Mapping[str, Any], language: str) -> Alert:
     tongue = _language(language)
     cause = str(record["cause"])
     app, host, words = record["app"], record["host"], _WORDS[tongue]
-    step = _FIRST_STEP[tongue].get(cause, words["nothing_yet"])
+    step = next_step(record, tongue)
     lines = [_DOING[tongue].get(cause, _DOING[tongue][""]), *_evidence(record), f"{words['next']}: {step}"]
     return {
         **_of(record, INCIDENT, "warning"),
@@ -403,6 +444,21 @@ def bad_backup(app: str, host: str, what: str, problem: Mapping[str, Any], langu
     return alert
 
 
+def stopped_timer(app: str, host: str, since: str, language: str) -> Alert:
+    """The timer that starts the watcher of an app was stopped: a warning, told by whichever watcher sees it.
+
+    :arg since: tells one stop from the next, and is the same for every watcher.
+    """
+    words = _WORDS[_language(language)]
+    alert = _alert(TIMER, "warning", app, host, "timer", f"timer-{since}")
+    alert["annotations"] = {
+        "summary": _summary(app, host, words["timer"]),
+        "description": f"{words['timer_meaning']}\n{words['timer_next'].format(app=app)}",
+        "over": _summary(app, host, words["timer_over"]),
+    }
+    return alert
+
+
 def watchdog(app: str, host: str) -> Alert:
     """The dead-man's signal: it fires as long as the watcher and Alertmanager live."""
     alert = _alert(WATCHDOG, "none", app, host, "none", "watchdog")
@@ -460,6 +516,19 @@ def end(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
     ]
 
 
+def only(outbox: Sequence[Any], name: str, wanted: Iterable[Mapping[str, Any]], now: float) -> Outbox:
+    """Let these alerts of a name fire, and end all others of that name."""
+    alerts = list(wanted)
+    keys = {_key(alert) for alert in alerts}
+    entries = _sound(outbox)
+    for one in entries:
+        if one["alert"]["labels"]["alertname"] == name and one["key"] not in keys:
+            entries = end(entries, one["alert"], now)
+    for alert in alerts:
+        entries = add(entries, alert, now)
+    return entries
+
+
 def due(outbox: Sequence[Any], now: float) -> list[Alert]:
     """What has to be posted now, as one JSON array, in this order. `now` is epoch seconds."""
     entries = _sound(outbox)
@@ -490,6 +559,11 @@ def posted(outbox: Sequence[Any], sent: Iterable[Mapping[str, Any]], now: float)
             told = now if one["told_at"] is None else one["told_at"]
             entries.append({**one, "told_at": told, "posted_at": now, "renewed": bool(one["end"])})
     return entries
+
+
+def holds(outbox: Sequence[Any], name: str) -> bool:
+    """Whether an alert of a name is there."""
+    return any(one["alert"]["labels"]["alertname"] == name for one in _sound(outbox))
 
 
 def waiting(outbox: Sequence[Any]) -> int:

@@ -53,14 +53,24 @@ def read_balancer(given: Mapping[str, Any] | None) -> Balancer | None:
         raise AppError(
             "balancer: is not whole. Fix: write {service: backend, instances: 2, first_port: 18000, ports: [80]}"
         ) from None
-    if not found.service or not found.ports or found.instances < 1:
-        raise AppError("balancer: needs a service, a port and at least one instance (compose_app_instances)")
+    if not found.service:
+        raise AppError(
+            "compose_app_service: the load balancer needs a service. Fix: write compose_app_service: web, and the row "
+            "web: {port: 8000} in compose_app_services"
+        )
+    if not found.ports or found.instances < 1:
+        raise AppError("balancer: needs a port and at least one instance (compose_app_instances)")
     if not 1 <= found.slots.start < found.slots.stop <= 65536 or any(port in found.slots for port in found.ports):
         raise AppError(
             f"balancer: its slots {found.slots.start} to {found.slots.stop - 1} are no free range of ports. Fix: write "
             "another compose_app_first_port"
         )
     return found
+
+
+def health_check(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The check that says whether the app is healthy, alone: the first that proves health, else the first of all."""
+    return [check for check in checks if check.get("proves") == "health"][:1] or list(checks[:1])
 
 
 class App:
@@ -94,7 +104,7 @@ class App:
     @property
     def quick(self) -> list[Mapping[str, Any]]:
         """The check that is asked often: the first that proves health, else the first of all."""
-        return [check for check in self.checks if check.get("proves") == "health"][:1] or list(self.checks[:1])
+        return health_check(self.checks)
 
     @property
     def env(self) -> str:
@@ -120,6 +130,21 @@ class App:
     def reports(self) -> str:
         """Where the reports of the months are kept."""
         return os.path.join(self.state, "reports")
+
+    @property
+    def incoming(self) -> str:
+        """Where a copy of the project waits until it is judged. A folder deep in our own: `../` of it is ours, too."""
+        return os.path.join(self.state, "incoming", "project")
+
+    @property
+    def copied(self) -> str:
+        """Says which files of the project were copied to the app's directory, and what each was."""
+        return os.path.join(self.state, "copied.json")
+
+    @property
+    def haproxy(self) -> str:
+        """Where HAProxy's files are kept as they were when they passed its own check."""
+        return os.path.join(self.state, "haproxy")
 
     @property
     def spare(self) -> str:

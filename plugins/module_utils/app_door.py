@@ -42,7 +42,9 @@ EXPECTED = (
 def app_of(params: Mapping[str, Any]) -> App:
     """Return the app that a module's arguments describe, its tables checked."""
     secret_rules.check_table(params["variables"])
-    probe.check_checks(params["checks"], known=[variable["name"] for variable in params["variables"]])
+    probe.check_checks(
+        params["checks"], known=[variable["name"] for variable in params["variables"]], may_be_empty=True
+    )
     return App(
         name=params["app"],
         directory=(params["directory"] or "").rstrip("/"),

@@ -11,208 +11,42 @@ is made of. A set without it was not finished, and is no backup. The images of a
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from .databases import BackupError, Database
 from .files import fingerprint
 
-FORMAT = 1
+# 2: with data folders and SQLite databases, which one that knows 1 alone would leave out.
+FORMAT, READABLE = 2, (1, 2)
 # A set may be dated so much later than now: two hosts' clocks.
 AHEAD_SECONDS = 3600.0
 SAFETY = "safety"
-APP, VOLUMES, MANIFEST, IMAGES = "app", "volumes", "manifest", "images"
-KINDS = ("postgres", "redis", "command")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+APP, VOLUMES, SQLITE, MANIFEST, IMAGES = "app", "volumes", "sqlite", "manifest", "images"
 _STAMP = "%Y%m%dT%H%M%SZ"
-# What the last line of a dump says: one that was cut off does not.
-WHOLE = "selfheal: the dump is whole"
-
-
-class BackupError(Exception):
-    """A backup, or a restore, cannot be done as it was asked for; the message says why and what to do."""
-
-
-# --- databases -------------------------------------------------------------------------------------------------------
-
-
-class Database(NamedTuple):
-    """One database of the app, and how its service dumps and loads it: commands within the container.
-
-    `secrets`: {variable of the commands' environment: variable of the app's env}. `volume`: the one that its dump makes
-    anew, "" for the only one of the service.
-
-    Of one on another server `service` is "", `dsn_variable` the variable of the app's env that says how it is reached,
-    and `image` what it is dumped and proved with.
-    """
-
-    name: str
-    kind: str
-    service: str
-    dump: list[str]
-    load: list[str]
-    secrets: dict[str, str]
-    ask: list[str]
-    volume: str = ""
-    dsn_variable: str = ""
-    image: str = ""
-
-    @property
-    def part(self) -> str:
-        """The part of a set that holds its dump."""
-        return f"database:{self.name}"
-
-    @property
-    def file(self) -> str:
-        """What the dump is called in its snapshot."""
-        return f"{self.name}.dump"
-
-    @property
-    def scratch(self) -> str:
-        """The service of a scratch project that takes the dump."""
-        return self.service or f"remote.{self.name}"
-
-
-# Roles first: those that are there already are no reason to stop. `$1` is the user, `$2` the database.
-_POSTGRES_DUMP = (
-    r"""printf '%s\n' '\set ON_ERROR_STOP off'; pg_dumpall -U "$1" --globals-only; """
-    r"""printf '%s\n' '\set ON_ERROR_STOP on'; pg_dump -U "$1" --create --clean --if-exists "$2"; """
-    rf"""printf '%s\n' '\echo {WHOLE}'"""
-)
-# Nothing may be connected to a database that is made anew. What has no last line was cut off.
-_POSTGRES_LOAD = f"""psql -X -q -v ON_ERROR_STOP=1 -U "$1" -d template1 | grep -qx '{WHOLE}'"""
-# restic compresses, and finds what it has already: in what is compressed it would find nothing.
-_REMOTE_DUMP = ["pg_dump", "--format=custom", "--compress=0"]
-# A dump of another server names what is not in it: roles, extensions, schemas that nobody may dump. What cannot be made
-# for want of them (a policy, a foreign key) is told. A table or its rows that cannot be made is a failure, and so is a
-# dump that is cut off.
-_REMOTE_LOAD = r"""
-code=0
-pg_restore --dbname=postgres --no-owner --no-privileges 2>/tmp/said || code=$?
-test "$code" = 0 || tail -n 1 /tmp/said | grep -q 'errors ignored on restore' || { cat /tmp/said >&2; exit "$code"; }
-if grep -m 1 -A 1 'from TOC entry [0-9]*; [0-9]* [0-9]* \(TABLE\|SEQUENCE\|BLOB\)' /tmp/said; then exit 1; fi
-grep 'pg_restore: error' /tmp/said || true
-"""
-# The dump is served by a second Redis, of which the first becomes the replica: that works with and without AOF, and a
-# dump that is cut off, or damaged, is not loaded.
-_REDIS_LOAD = r"""
-set -eu
-cd "$(redis-cli --raw CONFIG GET dir | sed -n 2p)"
-trap 'rm -f selfheal-load.rdb; redis-cli REPLICAOF NO ONE >/dev/null; kill $second 2>/dev/null || true' EXIT
-second=
-cat >selfheal-load.rdb
-set -- --port 16379 --bind 127.0.0.1 --appendonly no --save '' --repl-diskless-sync-delay 0
-redis-server "$@" --dir "$PWD" --dbfilename selfheal-load.rdb >/dev/null &
-second=$!
-tries=0
-until REDISCLI_AUTH= redis-cli -p 16379 ping 2>/dev/null | grep -q PONG; do
-    kill -0 $second || { echo 'Redis does not take the dump: it is damaged, or not whole' >&2; exit 1; }
-    tries=$((tries + 1)); test $tries -lt 6000; sleep 0.1
-done
-redis-cli REPLICAOF 127.0.0.1 16379 >/dev/null
-until redis-cli INFO replication | grep -q master_link_status:up; do
-    tries=$((tries + 1)); test $tries -lt 6000; sleep 0.1
-done
-redis-cli REPLICAOF NO ONE >/dev/null
-while redis-cli INFO persistence | grep -q 'aof_rewrite_in_progress:1\|aof_rewrite_scheduled:1'; do
-    tries=$((tries + 1)); test $tries -lt 6000; sleep 0.1
-done
-redis-cli SAVE >/dev/null
-"""
-
-
-def read_databases(given: Any) -> list[Database]:
-    """Read `backup_databases`. Raises BackupError, which names the row and the fix."""
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        raise BackupError("backup_databases: is no list. Fix: write - {name: shop, kind: postgres, service: database}")
-    found: list[Database] = []
-    for number, row in enumerate(given, 1):
-        where = f"backup_databases, row {number}"
-        if not isinstance(row, Mapping):
-            raise BackupError(f"{where}: is no mapping. Fix: write {{name: shop, kind: postgres, service: database}}")
-        name, kind, service = (str(row.get(key) or "") for key in ("name", "kind", "service"))
-        if not _NAME.fullmatch(name) or name in [one.name for one in found]:
-            raise BackupError(f"{where}: `name` is {name!r}. Fix: write a name of its own, of letters, digits, - and _")
-        if kind not in KINDS:
-            raise BackupError(f"{where} ({name}): `kind` is {kind!r}. Fix: write one of {', '.join(KINDS)}")
-        if "dsn_variable" in row:
-            found.append(_remote(f"{where} ({name})", name, kind, row))
-            continue
-        if not service:
-            raise BackupError(
-                f"{where} ({name}): `service` is missing. Fix: name the service of the compose file; for a PostgreSQL "
-                "on another server write `dsn_variable` and `image`"
-            )
-        known = {"name", "kind", "service", "volume", "user", "database", "password", "dump", "load"}
-        for key in row:
-            if key not in known:
-                raise BackupError(f"{where} ({name}): `{key}` is no key of it. Fix: remove it")
-        found.append(_database(where, name, kind, service, row)._replace(volume=str(row.get("volume") or "")))
-    return found
-
-
-def _database(where: str, name: str, kind: str, service: str, row: Mapping[str, Any]) -> Database:
-    password = str(row.get("password") or "")
-    if kind == "postgres":
-        user, database = str(row.get("user") or "postgres"), str(row.get("database") or name)
-        secrets = {"PGPASSWORD": password} if password else {}
-        dump = ["sh", "-ec", _POSTGRES_DUMP, "sh", user, database]
-        load = ["sh", "-ec", _POSTGRES_LOAD, "sh", user]
-        return Database(
-            name, kind, service, dump, load, secrets, ["psql", "-X", "-q", "-A", "-t", "-U", user, "-d", database, "-c"]
-        )
-    if kind == "redis":
-        secrets = {"REDISCLI_AUTH": password} if password else {}
-        return Database(
-            name, kind, service, ["redis-cli", "--rdb", "-"], ["sh", "-c", _REDIS_LOAD], secrets, ["redis-cli", "--raw"]
-        )
-    commands = {}
-    for key in ("dump", "load"):
-        words = row.get(key)
-        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-            raise BackupError(f"{where} ({name}): `{key}` is no list of words. Fix: write [my-dump, --to-stdout]")
-        commands[key] = list(words)
-    return Database(name, kind, service, commands["dump"], commands["load"], {}, [])
-
-
-def _remote(where: str, name: str, kind: str, row: Mapping[str, Any]) -> Database:
-    """A PostgreSQL on another server."""
-    if row.get("service"):
-        raise BackupError(
-            f"{where}: has both `service` and `dsn_variable`. Fix: keep `service` when it runs in the compose file, "
-            "`dsn_variable` when it is on another server"
-        )
-    if kind != "postgres":
-        raise BackupError(f"{where}: `dsn_variable` is for kind postgres only. Fix: remove it, or write kind: postgres")
-    for key in row:
-        if key not in ("name", "kind", "dsn_variable", "image", "schemas"):
-            raise BackupError(f"{where}: `{key}` is no key of a database on another server. Fix: remove it")
-    variable, image, schemas = str(row["dsn_variable"] or ""), str(row.get("image") or ""), row.get("schemas") or []
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
-        raise BackupError(
-            f"{where}: `dsn_variable` is no name of a variable. Fix: write the name of the one of the app's env that "
-            "holds the DSN, and the DSN there alone"
-        )
-    if not re.fullmatch(r"[a-z0-9][A-Za-z0-9._/:@-]*", image):
-        raise BackupError(
-            f"{where}: `image` is {image!r}. Fix: name an image of PostgreSQL, of the server's major version or a "
-            "newer one, such as postgres:17"
-        )
-    if not isinstance(schemas, list) or not all(isinstance(one, str) and one for one in schemas):
-        raise BackupError(f"{where}: `schemas` is no list of names. Fix: write [public]")
-    dump = [*_REMOTE_DUMP, *(["--strict-names"] if schemas else []), *(f"--schema={one}" for one in schemas)]
-    load, ask = ["sh", "-ec", _REMOTE_LOAD], ["psql", "-X", "-q", "-A", "-t", "-c"]
-    return Database(name, kind, "", dump, load, {}, ask, dsn_variable=variable, image=image)
 
 
 # --- what belongs to an app ------------------------------------------------------------------------------------------
 
 
+# Where images of database servers keep their data.
+_DATA_TARGETS = ("/var/lib/postgresql", "/var/lib/mysql", "/data/db", "/bitnami")
+# The last part of the names of images that serve a database, by kind.
+_SERVERS = {
+    "postgres": ("postgres", "postgresql", "postgis", "pgvector", "timescaledb"),
+    "mysql": ("mysql", "mysql-server", "percona", "percona-server"),
+    "mariadb": ("mariadb",),
+    "mongodb": ("mongo", "mongodb", "mongodb-community-server"),
+}
+
+
 class Volume(NamedTuple):
     """A named volume of the app: its key in the compose file, its name in the engine, and what covers it.
 
-    `covered`: the service whose dumps make it anew, "" when the files are copied.
+    `covered`: the service whose dumps fill it, "" when the files are copied. A data folder of the project has no name;
+    its key is its path from the app's directory, with "./" before it.
     """
 
     key: str
@@ -220,8 +54,30 @@ class Volume(NamedTuple):
     covered: str
 
 
-def volumes(app: str, model: Mapping[str, Any], databases: Sequence[Database], left_out: Sequence[str]) -> list[Volume]:
-    """The volumes of a merged compose model that belong to a backup. Raises BackupError for one that is not there."""
+def data_paths(model: Mapping[str, Any], directory: str) -> dict[str, str]:
+    """{key: path} of what services mount writable from the app's directory; "./" is the key of all of it."""
+    root = directory.rstrip("/")
+    found = {}
+    for spec in (model.get("services") or {}).values():
+        for mount in spec.get("volumes") or []:
+            source = str(mount.get("source") or "").rstrip("/")
+            writable = mount.get("type") == "bind" and not mount.get("read_only")
+            if writable and (source + "/").startswith(root + "/"):
+                found["./" + source[len(root) + 1 :]] = source
+    return found
+
+
+def volumes(
+    app: str,
+    model: Mapping[str, Any],
+    databases: Sequence[Database],
+    left_out: Sequence[str],
+    folders: Mapping[str, str] = MappingProxyType({}),
+) -> list[Volume]:
+    """The volumes of a merged compose model that belong to a backup. Raises BackupError for one that is not there.
+
+    :arg folders: {key: path} of the data folders.
+    """
     known = model.get("volumes") or {}
     for key in left_out:
         if key not in known:
@@ -236,9 +92,9 @@ def volumes(app: str, model: Mapping[str, Any], databases: Sequence[Database], l
     covered = {}
     for service in sorted(dumped):
         named = {one.volume for one in databases if one.service == service and one.volume}
-        covered.update(dict.fromkeys(_covered(services, service, named, left_out), service))
-    names = volume_names(app, model)
-    return [Volume(key, names[key], covered.get(key, "")) for key in sorted(known) if key not in left_out]
+        covered.update(dict.fromkeys(_covered(services, service, named, left_out, folders), service))
+    names = {**volume_names(app, model), **dict.fromkeys(folders, "")}
+    return [Volume(key, names[key], covered.get(key, "")) for key in sorted(names) if key not in left_out]
 
 
 def volume_names(app: str, model: Mapping[str, Any]) -> dict[str, str]:
@@ -257,16 +113,24 @@ def always_there(model: Mapping[str, Any]) -> set[str]:
     return {str(mount.get("source")) for mount in mounts if mount.get("type") == "volume"}
 
 
-def _covered(services: Mapping[str, Any], service: str, named: set[str], left_out: Sequence[str]) -> set[str]:
-    """The volumes that the dumps of a service make anew. Raises BackupError when that cannot be told.
+def _covered(
+    services: Mapping[str, Any], service: str, named: set[str], left_out: Sequence[str], folders: Mapping[str, str]
+) -> set[str]:
+    """The volumes, or data folders, that the dumps of a service fill. Raises BackupError when that cannot be told.
 
     A dump that belongs to no volume could be loaded nowhere, and a volume that is taken for one would be lost.
     """
+    keys = {path: key for key, path in folders.items()}
     writers: dict[str, set[str]] = {}
     for name, spec in services.items():
         for mount in spec.get("volumes") or []:
-            if mount.get("type") == "volume" and mount.get("source") and not mount.get("read_only"):
-                writers.setdefault(str(mount["source"]), set()).add(name)
+            source = str(mount.get("source") or "")
+            if mount.get("type") == "bind":
+                source = keys.get(source.rstrip("/"), "")
+            elif mount.get("type") != "volume":
+                continue
+            if source and not mount.get("read_only"):
+                writers.setdefault(source, set()).add(name)
     mine = sorted(key for key, names in writers.items() if service in names and key not in left_out)
     strange = sorted(named - set(mine))
     if strange:
@@ -275,14 +139,39 @@ def _covered(services: Mapping[str, Any], service: str, named: set[str], left_ou
             f"writes to {', '.join(mine) or 'none'}"
         )
     alone = [key for key in mine if writers[key] == {service}]
+    # A folder of scripts for the first start is often mounted writable, too.
+    alone = [key for key in alone if key not in folders] or _data_first(services[service], alone, folders)
     if not named and len(alone) != 1:
         has = f"several volumes of its own, {', '.join(alone)}" if alone else "no named volume of its own"
-        fix = "write `volume: NAME` into its row" if mine else "give it a named volume (a bind mount is none)"
+        fix = "write `volume: NAME` into its row" if mine else "give it a named volume, or a folder of the project"
         raise BackupError(
             f"backup_databases: service {service} has {has}, so its dump could not be restored: it cannot be told what "
             f"the dump makes anew. Fix: {fix}; the other volumes are copied"
         )
     return named or set(alone)
+
+
+def _data_first(spec: Mapping[str, Any], keys: Sequence[str], folders: Mapping[str, str]) -> list[str]:
+    """Of a service's data folders, the one at a path where images keep their data; all where that is not one."""
+    targets = {str(mount.get("source") or "").rstrip("/"): str(mount.get("target")) for mount in spec["volumes"]}
+    found = [key for key in keys if targets[folders[key]].startswith(_DATA_TARGETS)]
+    return found if len(found) == 1 else list(keys)
+
+
+def undumped(model: Mapping[str, Any], databases: Sequence[Database]) -> list[str]:
+    """Say which services are database servers whose files are copied while they write: such a copy may be torn."""
+    dumped = {one.service for one in databases}
+    found = []
+    for name, spec in sorted((model.get("services") or {}).items()):
+        image = str(spec.get("image") or "").rpartition("/")[2].partition(":")[0].partition("@")[0]
+        kind = next((kind for kind, words in _SERVERS.items() if image in words), "")
+        if kind and name not in dumped and spec.get("volumes"):
+            row = f"{{name: {name}, kind: {kind}, service: {name}}}"
+            found.append(
+                f"a dump of service {name}: its files are copied while it writes them, and such a copy may not start. "
+                f"Fix: add - {row} to backup_databases"
+            )
+    return found
 
 
 def strangers(model: Mapping[str, Any], directory: str) -> list[str]:
@@ -499,26 +388,49 @@ def lacking(manifest: Mapping[str, Any], parts: Iterable[str]) -> list[str]:
     return found
 
 
+# What ties a service to the app, to the network, or to a number of instances.
+_NOT_SCRATCH = (
+    *("ports", "expose", "networks", "network_mode", "links", "external_links", "mac_address"),
+    *("depends_on", "container_name", "build", "profiles", "scale", "pid", "ipc", "volumes_from"),
+)
+
+
+# `up --wait` of Compose 2.26 fails for a container whose health check is disabled.
+_NO_CHECK = {"test": ["CMD", "true"], "interval": "1s"}
+
+
 def scratch_model(
-    model: Mapping[str, Any], services: Iterable[str], images: Mapping[str, str], names: Mapping[str, str]
+    model: Mapping[str, Any],
+    services: Iterable[str],
+    images: Mapping[str, str],
+    names: Mapping[str, str],
+    waited: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The services that hold databases, alone: no port, no network that leads anywhere, volumes of their own.
 
     Each may take twice its memory: a Redis loads its dump beside a second one that serves it.
 
+    :arg waited: the services whose server the caller waits for: a health check would connect to what is replaced.
     :arg images: {service: image id}. :arg names: {volume's key: name of the volume that takes its place}.
     """
     made: dict[str, Any] = {}
     for name in sorted(set(services)):
         spec = dict(model["services"][name])
-        for key in ("ports", "expose", "networks", "depends_on", "container_name", "build", "profiles", "links"):
+        for key in _NOT_SCRATCH:
             spec.pop(key, None)
         spec.update(restart="no", image=images.get(name) or spec.get("image"))
         spec.update({key: _twice(spec[key]) for key in ("mem_limit", "memswap_limit") if key in spec})
-        resources = (spec.get("deploy") or {}).get("resources") or {}
+        if name in waited or (spec.get("healthcheck") or {}).get("disable"):
+            spec["healthcheck"] = dict(_NO_CHECK)
+        # Of the number of instances, which may be 0, and of placements nothing is left.
+        resources = (spec.pop("deploy", None) or {}).get("resources") or {}
         if "memory" in (resources.get("limits") or {}):
-            limits = {**resources["limits"], "memory": _twice(resources["limits"]["memory"])}
-            spec["deploy"] = {"resources": {**resources, "limits": limits}}
+            resources = {
+                **resources,
+                "limits": {**resources["limits"], "memory": _twice(resources["limits"]["memory"])},
+            }
+        if resources:
+            spec["deploy"] = {"resources": resources}
         spec["volumes"] = [
             mount
             for mount in spec.get("volumes") or []

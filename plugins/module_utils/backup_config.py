@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from . import agent_config
 from .agent_config import Config, ConfigError, Wrong, check_keys
 from .app import App
-from .backup import BackupError, Database, Keep, read_checks, read_databases
+from .backup import Keep, read_checks
+from .databases import BackupError, Database, read_databases
 from .restic import Repository
 
 FOLDER = "etc/selfheal/backup"

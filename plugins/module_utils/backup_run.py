@@ -13,12 +13,14 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any, Callable, TypeVar, cast
+from typing import Any, Callable, NamedTuple, TypeVar, cast
 
-from . import backup, commands, engine, metrics, observe, release, remote_postgres, restic, state
-from .backup import BackupError, Database, Set
+from . import backup, commands, engine, metrics, observe, release, remote_postgres, restic, sqlite_files, state
+from .backup import Set
 from .backup_config import Backup, Hook
+from .databases import BackupError, Database, cannot_enter, read_databases
 from .files import LockHeld, NoFile, atomic_write, explain, fingerprint, hold_lock, is_locked, read_small
 from .incident import iso
 from .observe import Clock
@@ -30,15 +32,21 @@ Say = Callable[[str], None]
 
 QUIET_SECONDS = 600.0
 HOOK_SECONDS = 60.0
+WHO_SECONDS = 60.0
 # Whoever only settles what was killed is done by then.
 ALONE_SECONDS = 5.0
+# What the disk keeps free while a SQLite database is copied.
+_SQLITE_SPARE = 64 << 20
 # What changes while it is read is read again so often.
 TRIES = 3
 EXPECTED = (BackupError, RepositoryError, engine.EngineError, OSError)
 
 # Of the app's state: what a restore brings back, and what belongs to this moment and this host only.
 _STATE = ("env", "incidents")
-_NOT_KEPT = ("restore", "verify", "promotion", "rollout.json", "restore.json", "writes-paused")
+_NOT_KEPT = (
+    *("restore", "verify", "sqlite", "promotion", "haproxy"),
+    *("config.json", "rollout.json", "restore.json", "writes-paused"),
+)
 
 
 # --- what is remembered ----------------------------------------------------------------------------------------------
@@ -166,9 +174,12 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     made = restic.make_ready(config.repository, may_make=known != config.repository.url)
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
     identity = backup.set_id(clock.now())
-    model, kept, paths, used = _belongs(config)
-    # What a restore does not replace needs no backup before it: its server may be just what does not answer.
-    databases = [one for one in config.databases if why != backup.SAFETY or one.service]
+    # Not while writes are paused, and before anything is kept.
+    config = _with_names(config, why, clock)
+    belongs = _belongs(config)
+    model, kept, paths = belongs.model, belongs.volumes, belongs.paths
+    shutil.rmtree(_sqlite_folder(config), ignore_errors=True)
+    databases = _dumped(config, why)
     for database in databases:
         # Not while writes are paused.
         bring_image(config, database, say)
@@ -178,6 +189,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     )
     strangers = [f"{source} lies outside of {app.directory}, and is in no backup" for source in outside]
     strangers += [f"{what} is in a volume that the compose file does not name, and is in no backup" for what in unnamed]
+    strangers += backup.undumped(model, config.databases) + belongs.missing
     for text in strangers:
         say(f"NOT in it: {text}")
     sizes: dict[str, dict[str, Any]] = {}
@@ -185,8 +197,15 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     def tags(part: str) -> list[str]:
         return backup.tags(app.name, config.host, identity, why, part)
 
+    sqlite: list[SqliteFile] = []
+    tables: dict[str, list[int | None]] = {}
+
+    def not_copied() -> list[str]:
+        raw = [path for one in sqlite for path in sqlite_files.files(one.path)]
+        return raw + [path for key, path in belongs.folders.items() if key in belongs.covered]
+
     def keep_app() -> None:
-        out = [os.path.join(app.state, name) for name in _NOT_KEPT]
+        out = [os.path.join(app.state, name) for name in _NOT_KEPT] + [*not_copied(), *belongs.folders.values()]
         there = [path for path in (app.directory, app.state) if os.path.isdir(path)]
         sizes[backup.APP] = restic.keep_files(config.repository, there, tags(backup.APP), config.host, out)
 
@@ -196,17 +215,29 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     with _paused(config, say):
         for database in databases:
             say(f"dumping database {database.name}")
+            before = _tables(config, database, clock)
             sizes[database.part] = _dump(config, database, tags(database.part), clock)
+            if before is not None:
+                tables[database.name] = [before, _tables(config, database, clock)]
+        sqlite, torn = _copy_sqlite(config, belongs, say, clock)
+        strangers += torn
+        if sqlite:
+            sizes[backup.SQLITE] = restic.keep_files(
+                config.repository, [_sqlite_folder(config)], tags(backup.SQLITE), config.host
+            )
+            shutil.rmtree(_sqlite_folder(config), ignore_errors=True)
         if paths:
             say(f"copying volumes: {', '.join(one.key for one in kept if not one.covered)}")
             sizes[backup.VOLUMES] = restic.keep_files(
-                config.repository, list(paths.values()), tags(backup.VOLUMES), config.host
+                config.repository, list(paths.values()), tags(backup.VOLUMES), config.host, not_copied()
             )
         for attempt in range(TRIES):
-            before = _description(config)
+            described = _description(config)
             say("copying the app's own files" + (", again: a deploy went on" if attempt else ""))
+            # Before they are copied: the first incident may begin meanwhile.
+            folders = [name for name in _STATE if os.path.isdir(os.path.join(app.state, name))]
             keep_app()
-            if _description(config) == before:
+            if _description(config) == described:
                 break
     last = release.last_good(app.directory)
     images = dict(last["images"]) if last else {}
@@ -220,7 +251,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         "why": why,
         "directory": app.directory,
         "state": app.state,
-        "state_folders": [name for name in _STATE if os.path.isdir(os.path.join(app.state, name))],
+        "state_folders": folders,
         "release": last["id"] if last else "",
         "env": env_mark(app.env),
         "images": images,
@@ -230,11 +261,13 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
             {
                 **one._asdict(),
                 "path": paths.get(one.key, ""),
-                "owner": _owner(paths.get(one.key, "")),
-                "used": used.get(one.key, 0),
+                "owner": _owner(paths.get(one.key, "") or belongs.folders.get(one.key, "")),
+                "used": belongs.used.get(one.key, 0),
             }
             for one in kept
         ],
+        "sqlite": [one._asdict() for one in sqlite],
+        "tables": tables,
         "databases": [row for row in config.rows if row["name"] in [one.name for one in databases]],
         "parts": {part: one["bytes"] for part, one in sizes.items()},
         "not_in_it": strangers,
@@ -262,16 +295,52 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     return {**done, "not_in_it": strangers, "changed": True}
 
 
-def _belongs(config: Backup) -> tuple[dict[str, Any], list[backup.Volume], dict[str, str], dict[str, int]]:
-    """The merged model, the volumes that belong to the backup, by key the folders of those whose files are copied, and
-    the bytes on the disk of those that are made anew from dumps.
+class Belongs(NamedTuple):
+    """What belongs to a backup of an app.
+
+    `model`: the merged compose model. By volume's key: `paths` of those whose files are copied, `used`, the bytes on
+    the disk of those that dumps fill, and of data folders; `folders`, the paths of all data folders. `roots`: where
+    SQLite databases may be. `missing`: what is not in the backup, in words.
     """
-    model = engine.Project(config.app.name, config.app.directory).config(profiles=True)
-    kept = backup.volumes(config.app.name, model, config.databases, config.volumes_left_out)
-    facts = engine.volume_facts([one.name for one in kept])
+
+    model: dict[str, Any]
+    volumes: list[backup.Volume]
+    paths: dict[str, str]
+    used: dict[str, int]
+    folders: dict[str, str]
+    roots: list[str]
+    missing: list[str]
+
+    @property
+    def covered(self) -> set[str]:
+        """The keys of the volumes that dumps fill."""
+        return {one.key for one in self.volumes if one.covered}
+
+
+class SqliteFile(NamedTuple):
+    """A SQLite database of a backup: the name of its copy, its path, and [user, group, mode]."""
+
+    file: str
+    path: str
+    owner: list[int]
+
+
+def _belongs(config: Backup) -> Belongs:
+    """Raises BackupError for a volume that is not on this host, or cannot be copied."""
+    app = config.app
+    model = engine.Project(app.name, app.directory).config(profiles=True)
+    mounted = backup.data_paths(model, app.directory)
+    data = {key: path for key, path in mounted.items() if key != "./" and os.path.isdir(path)}
+    linked = {key: path for key, path in data.items() if _is_linked(path, app.directory)}
+    data = {key: path for key, path in data.items() if key not in linked}
+    missing = [f"{path} is a link to {os.path.realpath(path)}, which is in no backup" for path in linked.values()]
+    kept = backup.volumes(app.name, model, config.databases, config.volumes_left_out, data)
+    facts = engine.volume_facts([one.name for one in kept if one.name])
     needed = backup.always_there(model)
-    kept = [one for one in kept if one.name in facts or one.key in needed]
+    kept = [one for one in kept if not one.name or one.name in facts or one.key in needed]
     for one in kept:
+        if not one.name:
+            continue
         if one.name not in facts:
             raise BackupError(
                 f"volume {one.key} ({one.name}) is not on this host: the app does not run, or somebody removed it. "
@@ -282,9 +351,53 @@ def _belongs(config: Backup) -> tuple[dict[str, Any], list[backup.Volume], dict[
                 f"volume {one.key} is no folder of this host, so it cannot be copied. Fix: name it in "
                 "backup_volumes_left_out, and have its own server back it up"
             )
-    folders = {one.key: str(facts[one.name]["path"]) for one in kept}
+    folders = {one.key: str(facts[one.name]["path"]) if one.name else data[one.key] for one in kept}
     paths = {one.key: folders[one.key] for one in kept if not one.covered}
-    return model, kept, paths, {one.key: used_bytes(folders[one.key]) for one in kept if one.covered}
+    used = {one.key: used_bytes(folders[one.key]) for one in kept if one.covered or not one.name}
+    roots = [*paths.values(), *([app.directory] if "./" in mounted else [])]
+    return Belongs(model, kept, paths, used, data, roots, missing)
+
+
+def _is_linked(path: str, directory: str) -> bool:
+    """Whether a path below a directory leads through a link: restic keeps the link, and not what it leads to."""
+    return os.path.realpath(path) != os.path.join(os.path.realpath(directory), os.path.relpath(path, directory))
+
+
+def _sqlite_folder(config: Backup) -> str:
+    """Where copies of SQLite databases wait until they are in the repository."""
+    return os.path.join(config.app.state, "sqlite")
+
+
+def _copy_sqlite(config: Backup, belongs: Belongs, say: Say, clock: Clock) -> tuple[list[SqliteFile], list[str]]:
+    """Copy SQLite databases as of one moment each; and what cannot be copied so, in words: its files are copied."""
+    app, made = config.app, _sqlite_folder(config)
+    covered = [path + "/" for key, path in belongs.folders.items() if key in belongs.covered]
+    ours = [release.folder(app.directory) + "/", *covered]
+    found = [path for path in sqlite_files.find(belongs.roots) if not path.startswith(tuple(ours))]
+    copied: list[SqliteFile] = []
+    torn: list[str] = []
+    if found:
+        say(f"copying {len(found)} SQLite databases")
+        os.makedirs(made, mode=0o700, exist_ok=True)
+    for path in found:
+        name = str(len(copied))
+        reason = _copy_one(path, os.path.join(made, name), clock)
+        if reason:
+            torn.append(f"a consistent copy of {path} is not in it, its file is: {reason}")
+            say(f"NOT in it: {torn[-1]}")
+        else:
+            copied.append(SqliteFile(name, path, _owner(path)))
+    return copied, torn
+
+
+def _copy_one(path: str, target: str, clock: Clock) -> str:
+    try:
+        room = shutil.disk_usage(os.path.dirname(target)).free
+        if room < sum(os.path.getsize(one) for one in sqlite_files.files(path) if os.path.exists(one)) + _SQLITE_SPARE:
+            return f"too little room at {os.path.dirname(target)}"
+    except OSError as error:
+        return explain(error)
+    return sqlite_files.copy(path, target, clock.sleep)
 
 
 def used_bytes(folder: str) -> int:
@@ -336,6 +449,44 @@ def _keep_images(config: Backup, last: Mapping[str, Any], say: Say) -> str:
         config.repository, command, "images.tar", [f"part={backup.IMAGES}", f"images={mark}"], config.host
     )
     return mark
+
+
+def _dumped(config: Backup, why: str) -> list[Database]:
+    """The databases that a backup dumps.
+
+    What a restore does not replace needs no backup before it: its server may be just what does not answer.
+    """
+    return [one for one in config.databases if why != backup.SAFETY or one.service]
+
+
+def _with_names(config: Backup, why: str, clock: Clock) -> Backup:
+    """The config with the user and the database in each row, as the containers' own environments name them.
+
+    Raises BackupError for a server that does not let the backup in.
+    """
+    found = {one.name: _names(config, one, clock) for one in _dumped(config, why) if one.who}
+    rows = [{**row, **found.get(str(row["name"]), {})} for row in config.rows]
+    return config._replace(databases=read_databases(rows), rows=rows)
+
+
+def _names(config: Backup, database: Database, clock: Clock) -> dict[str, str]:
+    command = engine.within(_running(config, database.service)[0], database.who, database.secrets)
+    asked = restic.run_with(command, _secret_values(config, database.secrets, clock), WHO_SECONDS)
+    if asked.code:
+        raise BackupError(cannot_enter(database, restic.first_error(asked.err or asked.out)))
+    user, name = asked.out.split("\n")[:2]
+    return {key: value for key, value in (("user", user), ("database", name)) if value}
+
+
+def _tables(config: Backup, database: Database, clock: Clock) -> int | None:
+    """How many tables a database has; None where its kind does not tell. Raises BackupError."""
+    if not database.tables:
+        return None
+    command = engine.within(_running(config, database.service)[0], database.tables, database.secrets)
+    asked = restic.run_with(command, _secret_values(config, database.secrets, clock), WHO_SECONDS)
+    if asked.code or not asked.out.strip().isdigit():
+        raise BackupError(f"backup_databases ({database.name}): {restic.first_error(asked.err or asked.out)}")
+    return int(asked.out)
 
 
 def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> dict[str, Any]:

@@ -25,10 +25,25 @@ STEP = re.compile(r"""\.([^.\[\]'"\s]+)|\[(\d+)\]|\['([^']*)'\]|\["([^"]*)"\]"""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2: method and header names
 _KEYS = (
-    *("name", "url", "method", "headers", "json", "body", "timeout", "status", "json_path", "contains", "header"),
+    *(
+        "name",
+        "url",
+        "method",
+        "headers",
+        "json",
+        "form",
+        "body",
+        "timeout",
+        "status",
+        "json_path",
+        "contains",
+        "header",
+    ),
     *("max_latency", "tls_days_left", "capture", "proves", "verify_tls"),
 )
-_USERS = "url, headers, json or body"
+_BODIES = ("json", "form", "body")
+_USERS = "url, headers, json, form or body"
+SOURCES = ("json", "cookie", "header", "body")
 _LONGEST_TIMEOUT = 3600.0
 
 
@@ -48,10 +63,26 @@ class Expectation(NamedTuple):
     want: Any
 
 
+class Capture(NamedTuple):
+    """A value that later checks use as ${name}: `where` is a path for json, a name for cookie and header, for body a
+    pattern whose group is the value.
+    """
+
+    name: str
+    source: str
+    where: str
+
+
+class Form(NamedTuple):
+    """A body as a form of a page sends it: pairs of a field and its text."""
+
+    fields: tuple[tuple[str, str], ...]
+
+
 class Check(NamedTuple):
     """One check, complete. Times are seconds; `needs` are the names whose values it uses.
 
-    `body` is None, the text to send, or a 1-tuple holding what is sent as JSON.
+    `body` is None, the text to send, a form, or a 1-tuple holding what is sent as JSON.
     """
 
     name: str
@@ -66,21 +97,22 @@ class Check(NamedTuple):
     header: tuple[tuple[str, Expectation], ...]
     max_latency: float
     tls_days_left: int | None
-    capture: tuple[tuple[str, str], ...]
+    capture: tuple[Capture, ...]
     proves: str
     verify_tls: bool
     needs: frozenset[str]
 
 
-def check_checks(checks: Any, known: Iterable[str] | None = None) -> list[Check]:
+def check_checks(checks: Any, known: Iterable[str] | None = None, may_be_empty: bool = False) -> list[Check]:
     """Read a list of checks as people write them, and return them complete.
 
+    :arg may_be_empty: whether an app that answers no request, and whose services alone say how it is, will do.
     :arg known: the names of the env's variables, when they are known: a check that uses another name is an error then.
     :raises CheckError: for the first thing that is wrong, naming the check, its key and the fix.
     """
     if not isinstance(checks, (list, tuple)):
         raise CheckError("", "selfheal_checks", f"is {kind(checks)}, not a list", "write a list of {name: …, url: …}")
-    if not checks:
+    if not checks and not may_be_empty:
         fix = "add a check, e.g. {name: health, url: 'http://127.0.0.1:8000/health', proves: health}"
         raise CheckError("", "selfheal_checks", "is empty, so nothing would be proved", fix)
     journey = [_read(item, number) for number, item in enumerate(checks, start=1)]
@@ -90,8 +122,8 @@ def check_checks(checks: Any, known: Iterable[str] | None = None) -> list[Check]
         if check.name in seen:
             raise CheckError(f"`{check.name}`", "name", "is used twice", "give each check a name of its own")
         seen.add(check.name)
-        for name, _path in check.capture:
-            sources.setdefault(name, number)
+        for capture in check.capture:
+            sources.setdefault(capture.name, number)
     names = None if known is None else {*known, *sources}
     for number, check in enumerate(journey):
         for name in sorted(check.needs):
@@ -120,7 +152,7 @@ def _read(item: Any, number: int) -> Check:
         raise read.wrong("proves", f"is {proves!r}", f"write one of {', '.join(PROVES)}")
     url, headers, body = read.url(), read.headers(), read.body()
     needs = read.names("url", url) | read.names("headers", [value for _name, value in headers])
-    needs |= read.names("json" if isinstance(body, tuple) else "body", body)
+    needs |= read.names(read.body_key(), body)
     return Check(
         name=name,
         url=url,
@@ -198,7 +230,7 @@ class _Reader:
 
     def url(self) -> str:
         """The URL, as far as it can be judged before the names have values."""
-        fix = "write e.g. http://127.0.0.1:8000/health or ${SUPABASE_URL}/rest/v1/"
+        fix = "write e.g. http://127.0.0.1:8000/health or ${API_URL}/status"
         if "url" not in self.item:
             raise self.wrong("url", "is missing", fix)
         url = self.text("url", "", fix).strip()
@@ -240,9 +272,12 @@ class _Reader:
         return str(value)
 
     def body(self) -> Any:
-        """What is sent: None, a text, or a 1-tuple of what is sent as JSON."""
-        if "json" in self.item and "body" in self.item:
-            raise self.wrong("body", "is given besides `json`", "keep one of the two")
+        """What is sent: None, a text, a form, or a 1-tuple of what is sent as JSON."""
+        given = [key for key in _BODIES if key in self.item]
+        if len(given) > 1:
+            raise self.wrong(given[-1], f"is given besides `{given[0]}`", "keep one of the two")
+        if "form" in self.item:
+            return self.form()
         if "json" in self.item:
             try:
                 json.dumps(self.item["json"], allow_nan=False)
@@ -252,6 +287,19 @@ class _Reader:
                 ) from None
             return (self.item["json"],)
         return self.text("body", "", "write the text to send") if "body" in self.item else None
+
+    def body_key(self) -> str:
+        """The key that says what is sent."""
+        return next((key for key in _BODIES if key in self.item), "body")
+
+    def form(self) -> Form:
+        """The fields of a form, as texts."""
+        fields = []
+        for name, value in self.mapping("form", "write {field: value}").items():
+            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+                raise self.wrong("form", f"gives `{name}` {kind(value)}, not a text", "write {field: value}")
+            fields.append((str(name), str(value)))
+        return Form(tuple(fields))
 
     def timeout(self) -> float:
         """Seconds for the whole request."""
@@ -311,15 +359,39 @@ class _Reader:
             expected.append((name, Expectation(how, text)))
         return tuple(expected)
 
-    def capture(self) -> tuple[tuple[str, str], ...]:
-        """What is taken from the JSON body, as (name, path)."""
-        fix = "write {token: $.access_token}; a name is letters, digits and _"
+    def capture(self) -> tuple[Capture, ...]:
+        """What is taken from the answer."""
+        fix = "write {token: $.access_token} or {session: {cookie: sid}}; a name is letters, digits and _"
         captures = []
-        for name, path in self.mapping("capture", fix).items():
+        for name, given in self.mapping("capture", fix).items():
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise self.wrong("capture", f"holds {name!r}, which is no name", fix)
-            captures.append((name, self.path("capture", path)))
+            captures.append(self.captured(name, given if isinstance(given, Mapping) else {"json": given}))
         return tuple(captures)
+
+    def captured(self, name: str, given: Mapping[Any, Any]) -> Capture:
+        """Where one value is taken from: {json|cookie|header|body: where}."""
+        if len(given) != 1 or next(iter(given)) not in SOURCES:
+            fix = 'write {cookie: NAME}, {header: NAME}, {body: \'name="csrf" value="([^"]+)"\'} or a path of JSON'
+            raise self.wrong("capture", f"takes `{name}` from none of {', '.join(SOURCES)}", fix)
+        source, where = next(iter(given.items()))
+        if source == "json":
+            return Capture(name, source, self.path("capture", where))
+        if source == "body":
+            return Capture(name, source, self.pattern(name, where))
+        # RFC 6265: a cookie's name is a token, as a header's is.
+        return Capture(name, source, self.header_name("capture", where))
+
+    def pattern(self, name: str, where: Any) -> str:
+        """A regular expression with one group."""
+        try:
+            groups = re.compile(where).groups
+        except (re.error, TypeError, RecursionError):
+            groups = 0
+        if groups != 1:
+            fix = 'write one with one group, e.g. \'name="csrf" value="([^"]+)"\''
+            raise self.wrong("capture", f"takes `{name}` from what is no regular expression with one group", fix)
+        return str(where)
 
     def tls_days_left(self, url: str) -> int | None:
         """The days that the certificate must be valid for, None when nobody asks."""
@@ -343,9 +415,11 @@ class _Reader:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text within a value, not counting the keys of mappings."""
+    """Every text within a value, not counting the keys of mappings and the fields of a form."""
     if isinstance(value, str):
         yield value
+    elif isinstance(value, Form):
+        yield from (text for _field, text in value.fields)
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from _texts(item)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -27,11 +28,37 @@ class Result(NamedTuple):
         return (telling or lines or [f"exit code {self.code} and no message"])[-1]
 
 
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
+# They choose the engine and its credentials, and are not read by a compose file.
+_PASSED_ON = ("DOCKER_HOST", "DOCKER_CONFIG")
+
+
+def environment(cwd: str | None = None) -> dict[str, str]:
+    """Return the environment of every command: the same for a person, Ansible and the watcher.
+
+    Compose puts any variable of its caller into the model (`${HOME}`, `${USER}`, COMPOSE_FILE), so a recovery would
+    merge another model than the deploy, and recreate what is well.
+    """
+    try:
+        home = pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        home = "/"
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    fixed = {
+        "PATH": _PATH,
+        "HOME": home,
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "COMPOSE_ANSI": "never",
+        "BUILDKIT_PROGRESS": "plain",
+    }
+    return {**fixed, **passed_on, **({"PWD": cwd} if cwd is not None else {})}
+
+
 def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str | None = None) -> Result:
     """Run a command without a shell, for at most `timeout` seconds, and end its whole process group after that."""
     if cwd is not None and not os.path.isdir(cwd):
         return Result(126, "", f"{cwd} is not a directory")
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "COMPOSE_ANSI": "never", "BUILDKIT_PROGRESS": "plain"}
     try:
         process = subprocess.Popen(
             list(argv),
@@ -39,7 +66,7 @@ def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str 
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
-            env=environment,
+            env=environment(cwd),
             text=True,
             errors="replace",
             start_new_session=True,

@@ -1,24 +1,44 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Put the user's compose file and its overlay into the app's directory: both, proved together, or neither."""
+"""Put the user's project and its overlay into the app's directory: all of it, read by Compose together, or nothing."""
 
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import json
 import os
 import re
 import shutil
-import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import backing, commands, dotenv, engine, overlay, release
+from . import (
+    backing,
+    before_first,
+    commands,
+    dotenv,
+    engine,
+    merged_values,
+    neighbours,
+    overlay,
+    probe,
+    project_files,
+    project_layout,
+    project_parts,
+    release,
+    secret_rules,
+    staged_project,
+)
 from .app import App
 from .backing import Backing
-from .engine import HARDENED_FILE, USER_FILE, EngineError
-from .files import atomic_write, hold_lock
+from .checks import CheckError
+from .engine import USER_FILE, EngineError
+from .files import NoFile, fingerprint, hold_lock, read_small
+from .health_request import HealthRequest
+from .project_layout import HARDENED_FILE, LAST_GOOD
 from .redact import redact
 from .services_table import TABLE, OverlayError
 
@@ -26,6 +46,9 @@ LOCK_SECONDS = 60.0
 _ENGINE_SECONDS = 15.0
 _CONFIG_SECONDS = 30.0
 _MESSAGE_SHOWN = 300
+_NAME = re.compile(r"^name:[ \t]*[\"']?([a-z0-9][a-z0-9_-]*)", re.MULTILINE)
+# `${NAME:?message}` and `${NAME?message}`; `$$` is a `$` in a compose file.
+_REQUIRED = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)(:?)\?([^}\n]*)\}")
 _UNSET = re.compile(r'The \\?"([^"\\]+)\\?" variable is not set')
 
 
@@ -39,62 +62,220 @@ class Host(NamedTuple):
     notes: list[str]
 
 
+class Source(NamedTuple):
+    """What is staged in `App.incoming`.
+
+    `files` are the compose files in order, () for those of the release that is staged there; `more` are the files that
+    those include or extend. `configuration` are folders that are configuration although services may write there;
+    `exclude` are the patterns of what was not copied. `promoted`: it is a release that staging sent.
+    `apart`: compose projects on the host that are other apps.
+    """
+
+    files: Sequence[str] = ()
+    more: Sequence[str] = ()
+    configuration: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    promoted: bool = False
+    apart: Sequence[str] = ()
+
+
 class Plan(NamedTuple):
-    """The overlay, what the user's file was left to say (by service), and what people should know."""
+    """The overlay, what the user's file was left to say (by service), what people should know, what is to be done."""
 
     hardened: str
     kept: dict[str, list[str]]
     notes: list[str]
     host: Host
+    verdict: staged_project.Verdict
+    model: Mapping[str, Any]
 
 
-def install(app: App, compose: str | None, table: Any, check: bool, behind: Backing | None = None) -> dict[str, Any]:
-    """Write compose.yaml (byte for byte ``compose``) and compose.hardened.yaml, when they pass together.
+class Staged(NamedTuple):
+    """The staged project, as Compose is given it: the compose files, and whether each mode is that of a release."""
 
-    :arg compose: None for that of the last good release: it stays, whatever a deploy that was killed has left.
+    app: App
+    source: Source
+    content: staged_project.Content
+    exact: bool
+
+    @property
+    def top(self) -> str:
+        """The folder that it is in."""
+        return self.app.incoming
+
+    @property
+    def subfolder(self) -> str:
+        """The project directory, relative to that."""
+        return os.path.dirname(self.source.files[0])
+
+
+def install(app: App, source: Source, table: Any, check: bool, behind: Backing | None = None) -> dict[str, Any]:
+    """Put the staged project in the app's directory, and compose.hardened.yaml, when they pass together.
+
     :arg table: `compose_app_services`, as it stands in the inventory.
-    :arg check: say what would change, and change nothing. Then a host without an engine, or without the env that the
-        compose file needs, is no error: the overlay is not known, and the notes say so.
+    :arg check: say what would change, and change nothing. Then a host without an engine, without a copy of the project,
+        or without the env that the compose file needs, is no error: the overlay is not known, and the notes say so.
     :arg behind: what stands behind the app.
-    :returns: {changed, files (those that changed, or would), before, after (name → text, None for no file), services
-        (service → what the user's file was left to say), notes, proved (whether Compose has read both), engine}.
-    :raises OverlayError: table, compose file and host do not fit together.
+    :returns: {changed, files (those that changed, or would), diff, services (service → what the user's file was left
+        to say), notes, proved (whether Compose has read both), engine}.
+    :raises OverlayError: table, project and host do not fit together.
     :raises EngineError: there is no engine, or Compose is too old.
-    :raises LockHeld, OSError: nothing was written.
+    :raises LockHeld, Moved, OSError: nothing was written.
     """
     services = overlay.read_table(table)
-    if compose is None:
-        compose = _read(os.path.join(release.folder(app.directory), release.LAST_GOOD, USER_FILE))
-    if compose is None:
-        reason = f"of a release does not exist in {app.directory}, so nothing was promoted to this host yet"
-        raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
-    if not compose.strip():
-        raise OverlayError(USER_FILE, "is empty", "give the text of the app's compose file")
-    plan, why_not = _try_plan(app, compose, services, behind, check)
-    after: dict[str, str | None] = {USER_FILE: compose, HARDENED_FILE: plan.hardened if plan else None}
+    plan, why_not = _try_plan(app, source, services, behind, check)
+    if plan is None:
+        return {
+            "changed": True,
+            "files": [],
+            "diff": [],
+            "services": {},
+            "notes": [why_not],
+            "proved": False,
+            "engine": {},
+        }
+    _require_name(app, source, plan)
+    _require_files(source, plan.verdict)
+    verdict, notes = plan.verdict, list(plan.notes)
     what = f"write compose files of {app.name}"
     with contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, what, app.restoring):
-        before = {name: _read(os.path.join(app.directory, name)) for name in after}
-        if plan is None:
-            after[HARDENED_FILE] = before[HARDENED_FILE]
-        changed = [name for name in after if after[name] != before[name]]
-        if changed and not check:
-            os.makedirs(app.directory, mode=0o755, exist_ok=True)
-            replace_all({os.path.join(app.directory, name): _encoded(after[name] or "") for name in changed})
+        hardened = _encoded(plan.hardened)
+        texts = {} if _bytes(os.path.join(app.directory, HARDENED_FILE)) == hardened else {HARDENED_FILE: hardened}
+        diff = _diff(app, verdict, texts)
+        changed = [change.target for change in verdict.changes] + verdict.removed + list(texts)
+        if not check:
+            if changed:
+                before_first.keep(app, changed)
+            staged_project.record_copied(app.copied, app.directory, verdict)
+            staged_project.replace(app.directory, verdict.changes, texts, verdict.removed)
+            kept = staged_project.link_env(app.directory, verdict.layout.folder)
+            notes += (
+                [f"{kept} is what {verdict.layout.folder}/.env was: the app's env is {app.env} alone"] if kept else []
+            )
     return {
-        "changed": bool(changed) or (plan is None and before[HARDENED_FILE] is None),
+        "changed": bool(changed),
         "files": changed,
-        "before": before,
-        "after": after,
-        "services": plan.kept if plan else {},
-        "notes": plan.notes if plan else [why_not],
-        "proved": plan is not None,
-        "engine": {"version": plan.host.version, "compose": plan.host.compose} if plan else {},
+        "diff": diff,
+        "services": plan.kept,
+        "notes": notes,
+        "proved": True,
+        "engine": {"version": plan.host.version, "compose": plan.host.compose},
     }
 
 
+def _diff(app: App, verdict: staged_project.Verdict, texts: Mapping[str, bytes]) -> list[dict[str, str]]:
+    """Each difference as Ansible shows it. Of other than compose files only fingerprints: they may hold secrets."""
+    found = []
+    for change in verdict.changes:
+        path = os.path.join(app.directory, change.target)
+        if change.target in verdict.layout.files:
+            found.append(_shown(change.target, _bytes(path), _bytes(change.source)))
+        else:
+            found.append(_shown(path, project_files.mark(path).encode(), change.mark.encode()))
+    for name in verdict.removed:
+        path = os.path.join(app.directory, name)
+        found.append(_shown(path, project_files.mark(path).encode(), None))
+    for name, text in texts.items():
+        found.append(_shown(name, _bytes(os.path.join(app.directory, name)), text))
+    return found
+
+
+def _shown(name: str, before: bytes | None, after: bytes | None) -> dict[str, str]:
+    old, new = ((text or b"").decode("utf-8", "surrogateescape") for text in (before, after))
+    return {"before": old, "after": new, "before_header": name, "after_header": name}
+
+
+def _require_name(app: App, source: Source, plan: Plan) -> None:
+    """Before the first deploy: refuse a name under which the app's own data would be left behind.
+
+    :raises OverlayError: the app seems to run on this host as another compose project.
+    """
+    if release.last_good(app.directory) is not None:
+        return
+    found = engine.compose_volumes()
+    volumes = [neighbours.Volume(one["name"], one["project"], one["key"]) for one in found]
+    texts = [(_bytes(os.path.join(app.incoming, name)) or b"").decode("utf-8", "replace") for name in source.files]
+    names = [match[1] for match in map(_NAME.search, texts) if match]
+    layout = plan.verdict.layout
+    wanted = neighbours.Wanted(
+        app.name,
+        frozenset({app.directory, os.path.normpath(os.path.join(app.directory, layout.folder))}),
+        names[-1] if names else "",
+        frozenset(plan.model.get("services") or {}),
+        frozenset(plan.model.get("volumes") or {}),
+    )
+    states = os.path.dirname(app.state)
+    managed = os.listdir(states) if os.path.isdir(states) else []
+    documents = engine.inspected("")
+    _require_data(app, layout, documents)
+    there = neighbours.neighbours(documents)
+    same = neighbours.same_app(wanted, there, volumes, {*managed, *source.apart})
+    if same is None:
+        return
+    other, why = same
+    sizes = {one["name"]: disk_usage(one["path"]) for one in found if one["project"] == other.name}
+    volumes = [one._replace(size=sizes.get(one.name)) for one in volumes]
+    fix = (
+        f"write `selfheal_app: {other.name}` to take that project over, or, when it is another app, "
+        f"`compose_app_separate_from: [{other.name}]`"
+    )
+    raise OverlayError(f"selfheal_app: {app.name}", neighbours.refusal(wanted, other, why, volumes), fix)
+
+
+def _require_data(app: App, layout: project_layout.Layout, documents: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to start without the app's data while that is in the folder that it was started from by hand.
+
+    :raises OverlayError: naming each place, and the command that copies it.
+    """
+    folder = os.path.normpath(os.path.join(app.directory, layout.folder))
+    found = neighbours.left_data(documents, app.name, app.directory, folder)
+    left = [one for one in found if _is_left(app, layout, one)]
+    if not left:
+        return
+    services = " ".join(sorted({one.service for one in left}))
+    places = sorted({(one.source, one.target) for one in left})
+    copies = " && ".join(f"mkdir -p {os.path.dirname(target)} && cp -a {source} {target}" for source, target in places)
+    raise OverlayError(
+        f"selfheal_app: {app.name}",
+        f"its data is in {', '.join(source for source, _target in places)}, and it would start without. "
+        "Nothing was changed",
+        f"on the host, run `docker compose -p {app.name} stop {services} && {copies}`, then this again. Configuration "
+        "needs no copy once the compose file mounts it `:ro`",
+    )
+
+
+def _is_left(app: App, layout: project_layout.Layout, one: neighbours.Left) -> bool:
+    """Whether there is data at the old place and none at the new one."""
+    name = os.path.relpath(one.target, app.directory)
+    if name not in layout.data or _has_content(one.target) or not _has_content(one.source):
+        return False
+    brought = os.path.join(app.incoming, name)
+    return not (os.path.isfile(brought) and filecmp.cmp(one.source, brought, shallow=False))
+
+
+def _has_content(path: str) -> bool:
+    if os.path.isdir(path):
+        return bool(os.listdir(path))
+    return os.path.isfile(path) and os.path.getsize(path) > 0
+
+
+def disk_usage(folder: str, seconds: float = 2.0) -> int | None:
+    """Bytes below a folder; None when they cannot be counted, or not in time."""
+    until = time.monotonic() + seconds
+    total = 0
+    if not os.path.isdir(folder):
+        return None
+    for root, _folders, names in os.walk(folder):
+        if time.monotonic() > until:
+            return None
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(root, name)).st_size
+    return total
+
+
 def _try_plan(
-    app: App, compose: str, services: Mapping[str, Any], behind: Backing | None, check: bool
+    app: App, source: Source, services: Mapping[str, Any], behind: Backing | None, check: bool
 ) -> tuple[Plan | None, str]:
     """The plan; in check mode, None and why there is none where that is no error yet."""
     try:
@@ -103,9 +284,51 @@ def _try_plan(
         if not check:
             raise
         return None, f"{HARDENED_FILE} is not known yet: {error}"
-    if check and not os.path.exists(app.env):
+    if not source.files and not source.promoted:
+        stage_last_good(app)
+    elif check and not os.path.isdir(app.incoming):
+        return None, f"{HARDENED_FILE} is not known yet: rsync is not on this host, so the project was not copied"
+    staged = stage(app, source)
+    if check and app.variables and not os.path.exists(app.env):
         return None, f"{HARDENED_FILE} is not known yet: {app.env} does not exist, and the compose file may need it"
-    return make_plan(app, compose, services, host, behind), ""
+    return make_plan(staged, services, host, behind), ""
+
+
+def stage(app: App, source: Source) -> Staged:
+    """Make the copy of the project ready for Compose.
+
+    :raises OverlayError: a compose file is not there, or says nothing.
+    """
+    exact = not source.files
+    if exact:
+        # Promoted: what staging sent, or what was promoted before, whatever a deploy that was killed has left.
+        layout = project_layout.recorded(app.incoming) or project_layout.Layout((USER_FILE,))
+        left_out = set(layout.local)
+        source = source._replace(files=layout.files, more=tuple(name for name in layout.named if name not in left_out))
+    subfolder = os.path.dirname(source.files[0])
+    for folder in {"", subfolder}:
+        link = os.path.join(app.incoming, folder, ".env")
+        if os.path.isdir(os.path.dirname(link)) and not os.path.lexists(link):
+            os.symlink(app.env, link)
+    for name in source.files:
+        text = _bytes(os.path.join(app.incoming, name))
+        if not (text or b"").strip():
+            raise OverlayError(
+                name, "is empty" if text is not None else "was not copied", "give the app's compose file"
+            )
+    return Staged(app, source, staged_project.Content({}, {}), exact)
+
+
+def stage_last_good(app: App) -> None:
+    """Make the copy of the project that of the last good release."""
+    kept = release.files_of(app.directory, LAST_GOOD)
+    if not os.path.isdir(kept):
+        reason = f"of a release does not exist in {app.directory}, so nothing was promoted to this host yet"
+        raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
+    shutil.rmtree(app.incoming, ignore_errors=True)
+    os.makedirs(app.incoming, mode=0o700, exist_ok=True)
+    for name in project_files.below(kept, frozenset({"release.json"})):
+        project_files.put(os.path.join(kept, name), os.path.join(app.incoming, name))
 
 
 def read_host() -> Host:
@@ -134,29 +357,201 @@ def read_host() -> Host:
     return Host(str(info["ServerVersion"]), compose.lstrip("v"), int(info["NCPU"]), int(info["MemTotal"]), notes)
 
 
-def make_plan(app: App, compose: str, services: Mapping[str, Any], host: Host, behind: Backing | None = None) -> Plan:
-    """Read the user's file as Compose does, write the overlay for it, and have Compose read both.
+def make_plan(staged: Staged, services: Mapping[str, Any], host: Host, behind: Backing | None = None) -> Plan:
+    """Read the user's files as Compose does, write the overlay for them, and have Compose read both.
 
-    :raises OverlayError: the file does not parse, or table, file and host do not fit together.
+    :raises OverlayError: the files do not parse; table, files and host do not fit together; or data would be lost.
     """
+    app, source = staged.app, staged.source
     secrets = _secrets(app.env)
+    written = _written(staged, secrets)
+    named = project_parts.find({}, written, staged.top, secrets)
+    local = _bring_local(staged, named)
+    model, told = _config(staged, [], secrets)
+    project = model.get("services") or {}
+    if not project:
+        raise OverlayError(source.files[0], "has no services", "give the text of the app's compose file")
+    of_values = merged_values.require(_judge_values(staged, model, written, secrets))
+    parts = project_parts.find(model, written, staged.top, secrets)
+    if parts.outside:
+        reason = f"{parts.outside[0]}, which is outside the project"
+        raise OverlayError(source.files[0], reason, "move it into compose_app_source, or point that at a folder above")
+    content = staged_project.read(staged.top, staged.subfolder, parts.is_narrow, staged.exact)
+    content = staged_project.Content({n: m for n, m in content.marks.items() if n not in local}, content.modes)
+    verdict = staged_project.judge(
+        staged.top,
+        app.directory,
+        content,
+        parts,
+        source.files,
+        source.more,
+        source.configuration,
+        project_layout.recorded(app.directory),
+        lambda name: project_layout.is_left_out(name, source.exclude),
+        int(time.time()),
+        # A release of staging has no sources.
+        {} if staged.exact else staged_project.read_copied(app.copied),
+    )
+    _require_no_conflict(source, verdict)
+    whole = backing.join(behind, services, project)
+    for service, names in verdict.readers.items():
+        whole.lines.setdefault(service, []).extend(_label(verdict.layout, service, names))
+    version = engine.version_tuple(host.version)
+    asked, of_health = _health_request(app, secrets)
+    rendered = overlay.render(
+        whole.table, whole.project, version, app.balancer, whole.lines, whole.volumes, model, written, asked
+    )
+    overlay.check_fit(whole.table, whole.project, host.cores, host.memory)
+    hardened = project_layout.first_line(verdict.layout) + rendered.text
     with _scratch() as scratch:
-        _write(scratch, USER_FILE, compose)
-        model, told = _config(app, scratch, [USER_FILE], secrets)
-        project = model.get("services") or {}
-        if not project:
-            raise OverlayError(USER_FILE, "has no services", "give the text of the app's compose file")
-        whole = backing.join(behind, services, project)
-        version = engine.version_tuple(host.version)
-        rendered = overlay.render(whole.table, whole.project, version, app.balancer, whole.lines, whole.volumes)
-        overlay.check_fit(whole.table, whole.project, host.cores, host.memory)
-        _write(scratch, HARDENED_FILE, rendered.text)
-        _config(app, scratch, [USER_FILE, HARDENED_FILE], secrets)
+        path = os.path.join(scratch, HARDENED_FILE)
+        with open(path, "wb") as stream:
+            stream.write(_encoded(hardened))
+        _config(staged, [path], secrets)
     notes = [
         f"{USER_FILE} uses ${{{name}}}, which {app.env} does not set: it becomes blank"
         for name in dict.fromkeys(_UNSET.findall(told))
     ]
-    return Plan(rendered.text, rendered.kept, [*notes, *overlay.weak_points(project, app.balancer), *host.notes], host)
+    if "COMPOSE_FILE" in secrets:
+        notes.append(f"{app.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
+    if not written:
+        notes.append(f"{USER_FILE} is read by Compose only with the env's values, so its env files are in no release")
+    notes += [*of_values, *of_health, *overlay.weak_points(project, app.balancer, model)]
+    notes += [*verdict.notes, *_old_folders(app), *host.notes]
+    return Plan(hardened, rendered.kept, notes, host, verdict, model)
+
+
+def _health_request(app: App, env: Mapping[str, str]) -> tuple[HealthRequest | None, list[str]]:
+    """What the health check asks, for a healthcheck that asks the same; or what it cannot, as a note.
+
+    The overlay holds it, so it is made without the env's secrets.
+    """
+    plain = {str(row["name"]): env.get(str(row["name"])) for row in app.variables if not secret_rules.is_secret(row)}
+    known = {name: value for name, value in plain.items() if value is not None}
+    for check in app.quick:
+        try:
+            return probe.health_request(check, known, app.balancer is not None), []
+        except CheckError as error:
+            return None, [f"the healthchecks ask for a path alone: {error}"]
+    return None, []
+
+
+def _label(layout: project_layout.Layout, service: str, names: Sequence[str]) -> list[str]:
+    """The line that makes a service another one when a file that it mounts changes.
+
+    A container keeps the file that it was started with, so Compose has to see a difference: in every deploy, every
+    roll-back and every recovery.
+    """
+    if not names:
+        return []
+    marks = "\n".join([*(f"{name} {layout.named[name]}" for name in names), str(layout.renewed.get(service, ""))])
+    return ["labels:", f"  christmas.selfheal.files: {fingerprint(marks)}"]
+
+
+def _require_no_conflict(source: Source, verdict: staged_project.Verdict) -> None:
+    for one in verdict.conflicts:
+        shown = ", ".join(one.names[: staged_project.SHOWN])
+        more = len(one.names) - staged_project.SHOWN
+        what = "a file that it has written since" if one.names == [one.folder] else "data"
+        reason = (
+            f"mounts {one.folder} writable, so it is {what}, and the project on the controller has other files there "
+            f"than this host: {shown}{f' and {more} more' if more > 0 else ''}. Nothing was changed"
+        )
+        exclude = ", ".join([*source.exclude, f"/{one.folder}"])
+        fix = (
+            f"keep the host's with `compose_app_exclude: [{exclude}]`. For configuration add `:ro` in the compose "
+            f"file, or write `compose_app_configuration: [{one.folder}]`"
+        )
+        raise OverlayError(f"{source.files[0]}: services.{one.service}.volumes", reason, fix)
+
+
+def _require_files(source: Source, verdict: staged_project.Verdict) -> None:
+    if verdict.absent:
+        first = verdict.absent[0]
+        told = ", ".join(f"{one.name} ({one.service})" for one in verdict.absent)
+        reason = (
+            f"mounts a file that is neither in the project nor on this host: {told}. Docker would make an empty folder "
+            "of that name, and the service would not start. Nothing was changed"
+        )
+        fix = "add the file to the project, or correct its name in the compose file"
+        raise OverlayError(f"{source.files[0]}: services.{first.service}.volumes", reason, fix)
+
+
+def _old_folders(app: App) -> list[str]:
+    """Say where `docker compose up` would replace the hardened containers: the folder that they were started from."""
+    label = "com.docker.compose.project"
+    shown = '{{.Label "com.docker.compose.project.working_dir"}}'
+    argv = ["docker", "ps", "--all", "--filter", f"label={label}={app.name}", "--format", shown]
+    folders = {line.strip() for line in commands.run(argv, _ENGINE_SECONDS).out.splitlines() if line.strip()}
+    return [
+        f"containers of {app.name} were started from {folder}: `docker compose up` there would replace the hardened "
+        f"ones. Remove its compose file once {app.directory} serves"
+        for folder in sorted(folders)
+        if project_parts.relative(folder, app.directory) is None
+    ]
+
+
+def _written(staged: Staged, secrets: Mapping[str, str]) -> dict[str, Any]:
+    """The model before interpolation: it alone names the env files. {} for a model that Compose reads only after it."""
+    try:
+        return _config(staged, [], secrets, "--no-interpolate")[0]
+    except OverlayError:
+        return {}
+
+
+def _bring_local(staged: Staged, parts: project_parts.Parts) -> set[str]:
+    """Let Compose find the files that the app's directory alone has, by links; their names.
+
+    :raises OverlayError: an env file is nowhere.
+    """
+    app, linked = staged.app, set()
+    for one in parts.env_files:
+        path, there = os.path.join(staged.top, one.name), os.path.join(app.directory, one.name)
+        if os.path.islink(path) and os.readlink(path) == there:
+            os.unlink(path)
+        if os.path.lexists(path):
+            continue
+        if os.path.exists(there):
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            os.symlink(there, path)
+            linked.add(one.name)
+        elif one.required and os.path.basename(one.name) != ".env":
+            where = f"{staged.source.files[0]}: services.{one.service}.{one.key}"
+            reason = f"names {one.name}, which is neither in the project on the controller nor in {app.directory}"
+            raise OverlayError(where, reason, "add the file to the project, or remove that line")
+    return linked
+
+
+def _judge_values(
+    staged: Staged, merged: Mapping[str, Any], written: Mapping[str, Any], env: Mapping[str, str]
+) -> merged_values.Verdict:
+    """Compare what each service gets with what was validated; the model before interpolation says where it is from."""
+    services = written.get("services") or {}
+    files = merged_values.Files(_env_files(staged, services), _secret_texts(merged))
+    return merged_values.judge(staged.app.variables, env, merged.get("services") or {}, services, files, time.time())
+
+
+def _env_files(staged: Staged, written: Mapping[str, Any]) -> dict[str, merged_values.EnvFile]:
+    """The env files that services name. One that Compose reads in another way than we do is its business."""
+    found = {}
+    for path in merged_values.env_file_paths(written):
+        if os.path.islink(path) and os.readlink(path) == staged.app.env:
+            continue
+        with contextlib.suppress(OSError, UnicodeDecodeError, dotenv.DotenvError, NoFile):
+            content = read_small(path)
+            values = dotenv.parse(content.decode("utf-8")) if content else {}
+            found[path] = merged_values.EnvFile(os.path.relpath(path, staged.top), values)
+    return found
+
+
+def _secret_texts(model: Mapping[str, Any]) -> dict[str, str]:
+    """The texts under `secrets:`; what is no text is a key store, and no value."""
+    found = {}
+    for name, entry in (model.get("secrets") or {}).items():
+        with contextlib.suppress(OSError, UnicodeDecodeError, NoFile):
+            content = read_small(str((entry or {}).get("file") or ""))
+            found[name] = content.decode("utf-8") if content else ""
+    return found
 
 
 @contextlib.contextmanager
@@ -167,11 +562,6 @@ def _scratch() -> Iterator[str]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _write(directory: str, name: str, text: str) -> None:
-    with open(os.path.join(directory, name), "wb") as stream:
-        stream.write(_encoded(text))
 
 
 def _encoded(text: str) -> bytes:
@@ -195,81 +585,60 @@ def _secrets(path: str) -> dict[str, str]:
         raise OverlayError(path, str(error), "write it anew from the vault") from None
 
 
-def _config(app: App, scratch: str, names: list[str], secrets: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """The merged model of files in ``scratch``, as if they lay in the app's directory, and what Compose said besides.
+def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *options: str) -> tuple[dict[str, Any], str]:
+    """The merged model of the staged files, and what Compose said besides.
 
+    :arg more: paths of the files that are merged on top of them.
     :raises OverlayError: Compose does not take them; its message is quoted without the env's values.
     """
-    argv = ["docker", "compose", "--project-name", app.name, "--project-directory", app.directory, "--profile", "*"]
-    for name in names:
-        argv += ["--file", os.path.join(scratch, name)]
-    asked = commands.run([*argv, "config", "--format", "json"], _CONFIG_SECONDS, cwd=scratch)
+    app, folder = staged.app, os.path.join(staged.top, staged.subfolder).rstrip("/")
+    argv = ["docker", "compose", "--project-name", app.name, "--project-directory", folder]
+    if staged.subfolder and os.path.exists(app.env):
+        argv += ["--env-file", app.env]
+    argv += ["--profile", "*"]
+    for name in staged.source.files:
+        argv += ["--file", os.path.join(staged.top, name)]
+    for path in more:
+        argv += ["--file", path]
+    asked = commands.run([*argv, "config", *options, "--format", "json"], _CONFIG_SECONDS, cwd=folder)
     if asked.code == 0:
         model: dict[str, Any] = json.loads(asked.out)
         return model, asked.err
-    said = redact(asked.reason.replace(scratch + os.sep, ""), secrets)[:_MESSAGE_SHOWN]
+    reason = asked.reason.replace(staged.top + os.sep, "")
+    for path in more:
+        reason = reason.replace(os.path.dirname(path) + os.sep, "")
+    said = redact(reason, secrets)[:_MESSAGE_SHOWN]
+    first = staged.source.files[0]
+    if "is missing a value" in said:
+        texts = [_bytes(os.path.join(staged.top, name)) for name in (*staged.source.files, *staged.source.more)]
+        values = {**os.environ, **secrets}
+        unset = unset_required([(text or b"").decode("utf-8", "replace") for text in texts], values)
+        if unset:
+            needed = "; ".join(redact(one, secrets) for one in unset)
+            raise OverlayError(first, f"needs values that {app.env} does not give: {needed}", "write the env first")
     if "env file" in said or "is missing a value" in said:
-        raise OverlayError(USER_FILE, f"needs a value that {app.env} does not give: {said}", "write the env first")
-    if names == [USER_FILE]:
-        raise OverlayError(USER_FILE, f"Compose does not take it: {said}", "try: docker compose config")
-    reason = f"{USER_FILE} and {HARDENED_FILE} do not go together: {said}"
+        raise OverlayError(first, f"needs a value that {app.env} does not give: {said}", "write the env first")
+    if not more:
+        raise OverlayError(first, f"Compose does not take it: {said}", "try: docker compose config")
+    reason = f"{first} and {HARDENED_FILE} do not go together: {said}"
     raise OverlayError(TABLE, reason, "change what it says of this service, or compose.yaml")
 
 
-def _read(path: str) -> str | None:
+def unset_required(texts: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """Return every variable that compose files require and nothing sets, with its message: Compose names the first."""
+    found: dict[str, str] = {}
+    for text in texts:
+        lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+        for escaped, name, colon, message in _REQUIRED.findall("\n".join(lines)):
+            if escaped or (values.get(name) if colon else name in values):
+                continue
+            found.setdefault(name, f"{name} ({message.strip()})" if message.strip() else name)
+    return list(found.values())
+
+
+def _bytes(path: str) -> bytes | None:
     try:
         with open(path, "rb") as stream:
-            return stream.read().decode("utf-8", "surrogateescape")
-    except FileNotFoundError:
+            return stream.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-
-
-def replace_all(files: Mapping[str, bytes]) -> None:
-    """Replace several files; when one cannot be written, those before it are put back.
-
-    What is put back was kept as a second name of the same file, so it takes no space: the reason for the failure may be
-    a full disk. A file keeps its mode, a new one gets 0644.
-
-    :raises OSError: one could not be written, and none has changed.
-    """
-    spares: dict[str, str | None] = {}
-    written: list[str] = []
-    try:
-        for path in files:
-            spares[path] = _spare(path)
-        for path, data in files.items():
-            atomic_write(path, data, mode=_mode(path))
-            written.append(path)
-    except BaseException:
-        for path in written:
-            spare = spares[path]
-            if spare is None:
-                os.unlink(path)
-            else:
-                os.replace(spare, path)
-                spares[path] = None
-        raise
-    finally:
-        for spare in spares.values():
-            if spare is not None:
-                os.unlink(spare)
-
-
-def _spare(path: str) -> str | None:
-    """A second name for the file at ``path``, None when there is no file."""
-    # The name is one of those that files.sweep_temporaries knows.
-    spare = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.selfheal-before")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(spare)
-    try:
-        os.link(path, spare)
-    except FileNotFoundError:
-        return None
-    return spare
-
-
-def _mode(path: str) -> int:
-    try:
-        return stat.S_IMODE(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return 0o644

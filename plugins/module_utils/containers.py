@@ -1,16 +1,22 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What containers use of processor and memory, as the kernel counts it in their control groups, v1 and v2."""
+"""What containers use of processor and memory, as the kernel counts it in their control groups, v1 and v2; and whether
+one accepts connections.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from . import engine
 
 ROOT = "/sys/fs/cgroup"
+# TCP_LISTEN, as /proc/net/tcp writes it.
+_LISTEN = "0A"
 # The beginning of 2100.
 _THEN = 4102444800.0
 
@@ -53,6 +59,28 @@ def usage(pid: int, proc: str = "/proc", root: str = ROOT) -> dict[str, float]:
         return _version_1(paths, root) if "memory" in paths else _version_2(root + paths[""])
     except (OSError, KeyError, ValueError):
         return {}
+
+
+def accepts(pid: int, proc: str = "/proc") -> bool:
+    """Whether something in the network namespace of a process listens for TCP from elsewhere than its own loopback."""
+    return any(_listens_outside(f"{proc}/{pid}/net/{name}") for name in ("tcp", "tcp6"))
+
+
+def _listens_outside(path: str) -> bool:
+    try:
+        with open(path, encoding="ascii") as stream:
+            rows = [line.split() for line in stream.readlines()[1:]]
+    except OSError:
+        return False
+    return any(row[3] == _LISTEN and not _is_loopback(row[1].partition(":")[0]) for row in rows)
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether an address of /proc/net/tcp is one: words of four bytes each, in the byte order of the host."""
+    words = [int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8)]
+    found = ip_address(b"".join(words))
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
 
 
 def _version_1(paths: Mapping[str, str], root: str) -> dict[str, float]:

@@ -5,14 +5,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from . import balancer, engine, env_store, hints, host, incident, release, rollout, secret_rules
+from . import (
+    balancer,
+    before_first,
+    bring_up,
+    engine,
+    env_store,
+    failure_logs,
+    hints,
+    incident,
+    release,
+    rollout,
+    secret_rules,
+    start_order,
+)
 from .app import App, Balancer
-from .diagnosis import MEANING, diagnose
+from .diagnosis import MEANING, diagnose, held_by
 from .files import hold_lock
-from .observe import LOG_LINES, Clock, read, read_env
+from .observe import LOG_LINES, Clock, holders, read, read_env
 from .recovery import LOCK_SECONDS, wait_healthy
 from .redact import redact
 
@@ -51,6 +65,8 @@ class How(NamedTuple):
 
 
 AS_IT_IS = How()
+# What waited for its services until the end of its time is asked all the same.
+LEAST_SECONDS = 2.0
 
 
 def deploy(app: App, how: How = AS_IT_IS, check: bool = False, clock: Clock | None = None) -> dict[str, Any]:
@@ -107,7 +123,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     if missing:
         raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it anew")
     versions = [one["fingerprint"] for one in env_store.versions(app.history) if one["good"]]
-    if to["env"] not in (*versions, read_env(app, clock.now())["fingerprint"]):
+    if to["env"] and to["env"] not in (*versions, read_env(app, clock.now())["fingerprint"]):
         raise DeployError(f"the env of release {to['id']} is not kept on this host any more. Deploy it anew")
     if check:
         return {**_result(True, False, "", [f"release {to['id']} would serve"], {}, 0.0), "to": to["id"]}
@@ -183,7 +199,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     # What is not built here does not come from the folders here, whatever lies in them.
     contexts = release.contexts(model) if how.build else {}
     # An earlier release's images were built from its own source, whatever lies in the folders now.
-    source = str(to["source"]) if to else release.source_fingerprint(contexts)
+    source = str(to["source"]) if to else release.source_fingerprint(contexts, app.directory)
     wanted = release.describe(app.directory, app.env, hashes, source)
     good = release.last_good(app.directory)
     compared = wanted if how.build or to or good is None else {**wanted, "source": good["source"]}
@@ -191,14 +207,17 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
         if not check:
             _pull(project, model, good, how, secrets)
         others = moved(model, good, how.build) + _other_images(how.images, good)
-        differences = _differences(compared, good, instances, app.balancer) + others
+        expected = start_order.expected(model)
+        differences = _differences(compared, good, instances, app.balancer, expected) + others
         if not differences:
             if app.balancer and not check:
                 balancer.start(app)
             facts = read(app, None, 0.0 if check else how.plan.gate, clock)
-            if facts["probe"]["ok"]:
+            out = rollout.kept_out(app, instances, clock) if app.balancer and not check else ""
+            if facts["probe"]["ok"] and not out:
+                _keep_balancer(app, check)
                 return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
-            differences = [f"the checks fail: {facts['probe']['summary']}"]
+            differences = [out or f"the checks fail: {facts['probe']['summary']}"]
         _require_ports(app, model, instances)
     except DeployError:
         # What the files say cannot run; what runs is what the last good files say.
@@ -208,33 +227,51 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
     if check:
         return would(differences)
     loosening: list[str] = []
+    logs = ""
     same = good is not None and all(compared[key] == good[key] for key in ("files", "env", "source", "services"))
     same = same and not others
     try:
         how = how._replace(build=how.build and bool(contexts))
+        plan = start_order.whole(model)
         if app.balancer:
-            failure, checks = _roll(app, project, how, good, same, clock)
+            failure, checks = _roll(app, project, plan, how, good, same, clock)
         else:
-            failure, checks = _switch(app, project, how, clock)
+            failure, checks = _switch(app, project, plan, how, clock)
         failure = failure or _strangers(project, how.images)
         if failure:
             loosening = _hints(project, secrets)
+            logs = _keep_logs(app, project, checks, secrets, clock)
         else:
-            known = {**wanted, "contexts": contexts, "by": how.by, **_origin(how, good, bool(others))}
-            name = _record(app, project, known, clock, how.pins, to)
+            # Recovery does not run the jobs again.
+            jobs = sorted(start_order.jobs(model))
+            known = {**wanted, "contexts": contexts, "jobs": jobs, "by": how.by, **_origin(how, good, bool(others))}
+            _remove_dropped(project, model, good, how)
+            name = _record(app, project, known, clock, how, to, clock.monotonic() - begun)
             rollout.finish(app)
+            before_first.forget(app)
+            _keep_balancer(app, check)
             return _result(True, True, name, differences, checks, clock.monotonic() - begun)
     except Exception as error:
         # Whatever it is, what served before has to serve again.
         failure, checks = str(error) or type(error).__name__, {}
     how.say(f"taking it back: {failure.splitlines()[0]}")
     rolls = good if app.balancer else None
-    now = _roll_back(app, rolls, clock) if rolls else _put_back(app, good, bool(instances), clock)
-    failure = f"{failure}\n{now}"
+    # As long as a release may take: what comes back may start as slowly.
+    seconds = max(rollout.PUT_BACK_SECONDS, how.plan.gate)
+    now = _roll_back(app, rolls, seconds, clock) if rolls else _put_back(app, good, bool(instances), seconds, clock)
+    failure = "\n".join(filter(None, (failure, now, logs)))
     if good is None:
         # There is nothing to go back to.
         rollout.finish(app)
     raise DeployError(redact(failure, secrets), loosening, checks)
+
+
+def _keep_balancer(app: App, check: bool) -> None:
+    """Users are served through HAProxy as it is: the watcher puts its files back like this when they are damaged."""
+    if app.balancer and not check:
+        # Without room for a copy, the deploy is as good.
+        with contextlib.suppress(OSError):
+            balancer.keep(app)
 
 
 def _differences(
@@ -242,15 +279,12 @@ def _differences(
     good: Mapping[str, Any] | None,
     instances: list[dict[str, Any]],
     balanced: Balancer | None,
+    expected: Collection[str],
 ) -> list[str]:
     """Say in what the wanted release differs from the last good one and from what runs; [] when in nothing."""
     if good is None:
         return ["nothing was deployed here yet"]
-    found = [
-        f"{name} differs from release {good['id']}"
-        for name, mark in wanted["files"].items()
-        if good["files"].get(name) != mark
-    ]
+    found = [f"{name} differs from release {good['id']}" for name in release.differing(wanted["files"], good["files"])]
     found += ["the env differs from release " + good["id"]] if wanted["env"] != good["env"] else []
     found += ["the build context differs from release " + good["id"]] if wanted["source"] != good["source"] else []
     found += (
@@ -260,7 +294,7 @@ def _differences(
     )
     for service in sorted(wanted["services"]):
         mine = [item for item in instances if item["service"] == service]
-        if not mine:
+        if not mine and service in expected:
             found.append(f"service {service} has no container")
         elif balanced and service == balanced.service and len(mine) != balanced.instances:
             found.append(f"service {service} has {len(mine)} of {balanced.instances} instances")
@@ -318,17 +352,17 @@ def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool)
 def _require_ports(app: App, model: Mapping[str, Any], instances: list[dict[str, Any]]) -> None:
     """Refuse before anything is touched when a foreign process holds a port that the app publishes."""
     for port in engine.unheld_ports(model, instances):
-        for holder in host.listeners(port["port"]):
-            fix = "Stop that process, or publish another port."
-            if holder["process"] == "haproxy":
+        for holder in holders(port["port"]):
+            fix = f"Stop that {'container' if 'container' in holder else 'process'}, or publish another port."
+            if holder.get("process") == "haproxy":
                 fix = (
                     "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. "
                     f"To do without it, remove {balancer.CONFIG.format(app=app.name)} and reload haproxy first; "
                     "then deploy. Until that has ended nobody reaches the app."
                 )
             raise DeployError(
-                f"port {port['port']}, which service {port['service']} publishes, is held by {holder['process']} "
-                f"(pid {holder['pid']}). Nothing was started. {fix}"
+                f"port {port['port']}, which service {port['service']} publishes, is held by {held_by(holder)}. "
+                f"Nothing was started. {fix}"
             )
 
 
@@ -381,7 +415,13 @@ def _build(project: engine.Project, how: How) -> str:
 
 
 def _roll(
-    app: App, project: engine.Project, how: How, good: Mapping[str, Any] | None, same: bool, clock: Clock
+    app: App,
+    project: engine.Project,
+    plan: start_order.Plan,
+    how: How,
+    good: Mapping[str, Any] | None,
+    same: bool,
+    clock: Clock,
 ) -> tuple[str, dict[str, Any]]:
     """Build, and replace the instances behind the balancer: (why it failed or "", the probe's result).
 
@@ -394,54 +434,67 @@ def _roll(
     failure = _build(project, how)
     if failure:
         return failure, {}
-    services = project.config().get("services") or {}
-    others = sorted(set(services) - {app.balancer.service})
-    if others:
-        how.say(f"starting {', '.join(others)}")
-        started = project.up(services=others)
-        if started.code:
-            return f"docker compose up failed: {started.reason}", {}
-    failure = await_needed(project, services[app.balancer.service], how, clock)
+    pace = _pace(how, clock)
+    # What depends on the balanced service is started after its new instances, as Compose would.
+    late = start_order.dependents(plan.model, app.balancer.service)
+    begun, failure = _start_others(project, plan, sorted(plan.services - late - {app.balancer.service}), how, pace)
+    failure = failure or bring_up.await_needs(project, plan, app.balancer.service, begun, pace)
     if failure:
         return failure, {}
-    keep = [str(item["id"]) for item in project.containers() if same and good and rollout.is_made_of(item, good)]
+    made = [item for item in project.containers() if same and good and rollout.is_made_of(item, good)]
+    # One that hangs is replaced, though nothing differs.
+    keep = [str(item["id"]) for item in made if rolling.passes(item)]
     failure = rolling.replace(keep)
+    if not failure:
+        pace = _pace(how, clock)
+        more, failure = _start_others(project, plan, sorted(late), how, pace)
+        # Those of the balanced service have passed their gate one by one.
+        rest = plan._replace(services=plan.services - {app.balancer.service})
+        failure = failure or _settle(project, rest, begun | more, rolling.checks, pace)
     if not failure:
         # Not before: the instances that were there may have needed what the new ones do without.
         project.remove_orphans()
     return failure, rolling.checks
 
 
-def await_needed(project: engine.Project, spec: Mapping[str, Any], how: How, clock: Clock) -> str:
-    """Wait until what a service depends on is healthy, as Compose does; say what is not in time, "" when all is."""
-    depends = spec.get("depends_on") or {}
-    needed = {name for name, on in depends.items() if on.get("condition") == "service_healthy"}
-    until = clock.monotonic() + how.plan.gate
-    while needed:
-        how.alive()
-        there = project.containers()
-        well = {item["service"] for item in there} - {item["service"] for item in there if item["health"] != "healthy"}
-        if needed <= well:
-            break
-        if clock.monotonic() >= until:
-            return f"not healthy within {how.plan.gate:.0f} s, and the app depends on it: {', '.join(needed - well)}"
-        clock.sleep(0.2)
-    return ""
+def _pace(how: How, clock: Clock) -> bring_up.Pace:
+    seconds = how.plan.gate
+    return bring_up.Pace(clock.monotonic() + seconds, seconds, clock.monotonic, clock.sleep, how.alive, how.say)
 
 
-def _switch(app: App, project: engine.Project, how: How, clock: Clock) -> tuple[str, dict[str, Any]]:
+def _start_others(
+    project: engine.Project, plan: start_order.Plan, services: Sequence[str], how: How, pace: bring_up.Pace
+) -> tuple[frozenset[str], str]:
+    """Start services that are not balanced, in their order: (the ids of what was started, why it failed or "")."""
+    if not services:
+        return frozenset(), ""
+    how.say(f"starting {', '.join(services)}")
+    failure = bring_up.create(project, plan, services, timeout=how.plan.gate)
+    if failure:
+        return frozenset(), failure
+    done = bring_up.start(project, plan._replace(services=frozenset(services)), pace)
+    return done.begun, done.failure
+
+
+def _switch(
+    app: App, project: engine.Project, plan: start_order.Plan, how: How, clock: Clock
+) -> tuple[str, dict[str, Any]]:
     """Build, start, and wait at the gate: (why it failed or "", the probe's result)."""
     failure = _build(project, how)
     if failure:
         return failure, {}
-    how.say("making the containers anew")
-    started = project.up()
-    if started.code:
-        return f"docker compose up failed: {started.reason}", {}
-    wait_healthy(app, None, how.plan.gate, clock)
+    how.say("recreating the containers")
+    failure = bring_up.create(project, plan, timeout=how.plan.gate)
+    if failure:
+        return failure, {}
+    pace = _pace(how, clock)
+    started = bring_up.start(project, plan, pace)
+    if started.failure:
+        return started.failure, {}
+    wait_healthy(app, None, max(pace.until - clock.monotonic(), LEAST_SECONDS), clock)
     facts = read(app, None, 0.0, clock)
     if facts["probe"]["ok"]:
-        return "", facts["probe"]
+        return _settle(project, plan, started.begun, facts["probe"], pace), facts["probe"]
     found = diagnose(facts)
     why = "; ".join(found.evidence)
     return f"the release did not pass its gate: {MEANING[found.cause]}: {why}. {facts['probe']['summary']}", facts[
@@ -449,47 +502,115 @@ def _switch(app: App, project: engine.Project, how: How, clock: Clock) -> tuple[
     ]
 
 
+def _settle(
+    project: engine.Project,
+    plan: start_order.Plan,
+    begun: Collection[str],
+    checks: Mapping[str, Any],
+    pace: bring_up.Pace,
+) -> str:
+    """Wait for what no check asks: jobs, and services that may still turn out to end; say what is wrong, or ""."""
+    failure = bring_up.await_jobs(project, plan, begun, pace)
+    if failure:
+        return failure
+    asked = {int(item["port"]) for item in checks.get("results", ()) if item.get("port")}
+    failures = bring_up.watch(project, plan, asked, pace)
+    told = bring_up.described(failures)
+    return f"the checks pass, and the release is bad all the same: {told}" if told else ""
+
+
 def _hints(project: engine.Project, secrets: Mapping[str, str]) -> list[str]:
     """Read the logs of what failed, and name the inventory lines that would loosen what it cannot live with."""
     found: list[str] = []
     for document in project.documents():
         text = redact(project.logs(document["Id"], LOG_LINES), secrets)
-        found += [redact(hint, secrets) for hint in hints.hints(text, document)]
+        rows = hints.hints(text, document)
+        if rows:
+            script = project.script(document["Id"], hints.entrypoint_paths(document))
+            rows = hints.hints(text, document, script)
+        found += [redact(row, secrets) for row in rows]
     return list(dict.fromkeys(found))
 
 
-def _roll_back(app: App, good: Mapping[str, Any], clock: Clock) -> str:
+def _remove_dropped(
+    project: engine.Project, model: Mapping[str, Any], good: Mapping[str, Any] | None, how: How
+) -> None:
+    """Remove what the last good release had and the files still name, in a profile that is not active any more."""
+    dropped = set((good or {}).get("services", ())) - set(model.get("services") or {})
+    left = [item for item in project.containers() if item["service"] in dropped]
+    if left:
+        project.remove([item["id"] for item in left])
+        names = ", ".join(sorted({str(item["service"]) for item in left}))
+        how.say(f"removed {names}: no active profile has it any more (COMPOSE_PROFILES). Its volumes stay")
+
+
+def _keep_logs(
+    app: App, project: engine.Project, checks: Mapping[str, Any], secrets: Mapping[str, str], clock: Clock
+) -> str:
+    """Keep the logs of what failed, which are gone with their containers; return their last lines."""
+    try:
+        instances = project.containers()
+        chosen = failure_logs.failed(instances, checks.get("results", ()))
+        names = {str(item["id"]): str(item["name"]) for item in instances}
+        logs = [failure_logs.Log(names[one], project.logs(one, failure_logs.KEPT_LINES, 20.0)) for one in chosen]
+    except engine.EngineError:
+        return ""
+    folder = os.path.join(app.state, "failed-releases")
+    return failure_logs.keep(folder, incident.stamp(clock.now()), logs, secrets)
+
+
+def _roll_back(app: App, good: Mapping[str, Any], seconds: float, clock: Clock) -> str:
     """Let the last good release serve alone again, and say what runs now."""
     try:
         rollout.go_back(app, good, clock, lambda _text: None)
     except (env_store.EnvError, engine.EngineError, balancer.BalancerError, OSError) as error:
         return f"The last good release {good['id']} could not be put back: {error}"
-    checks = wait_healthy(app, None, rollout.PUT_BACK_SECONDS, clock)
+    checks = wait_healthy(app, None, seconds, clock)
     said = "serves" if checks["ok"] else "does not pass either"
     return f"The last good release {good['id']} {said}: {checks['summary']}."
 
 
-def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, clock: Clock) -> str:
+def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, seconds: float, clock: Clock) -> str:
     """Bring back what served before, and say what runs now."""
     if good is not None:
         try:
             rollout.restore_files(app, good, clock)
         except (env_store.EnvError, engine.EngineError, OSError) as error:
             return f"The last good release {good['id']} could not be put back: {error}"
-        result = engine.Project(app.name, app.directory).up()
-        if result.code:
-            return f"The last good release {good['id']} could not be started: {result.reason}"
-        checks = wait_healthy(app, None, rollout.PUT_BACK_SECONDS, clock)
+        project = engine.Project(app.name, app.directory)
+        try:
+            failure = bring_up.again(project, (), good, clock.monotonic, clock.sleep)
+        except engine.EngineError as error:
+            failure = str(error)
+        if failure:
+            return f"The last good release {good['id']} could not be started: {failure}"
+        checks = wait_healthy(app, None, seconds, clock)
         said = "serves" if checks["ok"] else f"does not pass either, so the cause lies elsewhere: {checks['summary']}"
         return f"The last good release {good['id']} is put back and {said}."
     if ran:
-        # The app ran before it was ever deployed from here: its own compose file, without the overlay, is what it had.
-        result = engine.Project(app.name, app.directory, [engine.USER_FILE]).up()
-        return (
-            f"The app runs again from its own {engine.USER_FILE}, not hardened." if result.code == 0 else result.reason
-        )
+        return _put_first_back(app, seconds, clock)
     engine.Project(app.name, app.directory).down()
     return "There is no last good release: the containers were taken down, volumes are kept."
+
+
+def _put_first_back(app: App, seconds: float, clock: Clock) -> str:
+    """Bring back what ran before the app was ever deployed from here, and say what it does."""
+    note = before_first.read(app)
+    if note is None:
+        return "What ran before was not recorded, so it is not put back. Start it again from its own compose file."
+    if app.balancer:
+        # HAProxy may hold the port that the app publishes itself.
+        with contextlib.suppress(OSError):
+            balancer.leave(app)
+    done = before_first.put_back(app, note)
+    if done.failure:
+        return f"What ran before could not be put back: {done.failure}"
+    project = engine.Project(app.name, app.directory)
+    checks = wait_healthy(app, None, seconds, clock)
+    serves = "serves" if checks["ok"] else "does not pass either"
+    ended = before_first.said(note, project.containers())
+    what = f"What ran before is put back, from its own {', '.join(done.compose)}, not hardened"
+    return f"{what}. It {serves}: {'; '.join(filter(None, (checks['summary'], ended)))}."
 
 
 def _pins(instances: list[dict[str, Any]], good: Mapping[str, Any] | None, told: Mapping[str, str]) -> dict[str, str]:
@@ -503,31 +624,53 @@ def _pins(instances: list[dict[str, Any]], good: Mapping[str, Any] | None, told:
     return {name: digest for name, digest in sorted(found.items()) if digest}
 
 
+def _unnamed(item: Mapping[str, Any], folders: list[str]) -> str:
+    line = f"volumes: [{item['service']}-data:{folders[0]}]"
+    return (
+        f"{item['name']} keeps {', '.join(folders)} in a volume without a name: if its container is removed, the next "
+        f"one starts empty. To keep the data, name the volume in the compose file: {line}"
+    )
+
+
 def _record(
     app: App,
     project: engine.Project,
     wanted: Mapping[str, Any],
     clock: Clock,
-    pins: Mapping[str, str],
+    how: How,
     to: Mapping[str, Any] | None = None,
+    seconds: float = 0.0,
 ) -> str:
-    """Record the release that runs now, unless it is one that was gone back `to`; mark it and its env last good."""
+    """Record the release that runs now, unless it is one that was gone back `to`; mark it and its env last good.
+
+    :arg seconds: how long the deploy has taken: what is younger was started by it.
+    """
     if to is not None:
         project.keep_images(to["images"])
         release.mark_last_good(app.directory, str(to["id"]))
         env_store.mark_good(app.history, str(to["env"]))
         return str(to["id"])
     instances = project.containers()
+    for item in instances:
+        folders = engine.unnamed_data(item)
+        if folders:
+            how.say(_unnamed(item, folders))
     name = f"{incident.stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
+    ages = {item["service"]: item["started_seconds"] for item in instances}
     document = {
         "id": name,
         "app": app.name,
         "time": incident.iso(clock.now()),
         "images": {item["service"]: item["digest"] for item in instances},
         "names": {item["service"]: item["image"] for item in instances},
-        "pins": _pins(instances, release.last_good(app.directory), pins),
+        "pins": _pins(instances, release.last_good(app.directory), how.pins),
         # Compose labels a container with another hash than `config --hash` prints (2.26).
         "labels": {item["service"]: item["config_hash"] for item in instances},
+        # How long each took to start, at most (s): a recovery gives it twice as long.
+        "starts": {
+            **((release.last_good(app.directory) or {}).get("starts") or {}),
+            **{name: age for name, age in ages.items() if age is not None and age <= seconds},
+        },
         **wanted,
     }
     release.record(app.directory, document)

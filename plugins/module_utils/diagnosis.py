@@ -2,14 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Facts and probe results → one cause. Pure: no clock, no I/O.
 
-`facts` is what `observe.read` returns: {engine, disk, env, config_error, services, instances, oom, images_missing,
-ports, upstream, network, load, probe, passed, at, balancer, one, few}.
+`facts` is what `observe.read` returns: {engine, disk, env, config_error, services, instances, needs, stateful, proxies,
+oom, images_missing, ports, upstream, network, network_error, flushed, dropped, unanswered, recovering, load, probe,
+passed, at, since, balancer, balanced, one, few}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
+
+from .app_model import AppModel
 
 HEALTHY = "healthy"
 # Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
@@ -23,6 +27,15 @@ _SHORT_LIFE_SECONDS = 10.0
 _NO_CONNECTION = "no connection to"
 # An app that has answered nothing for this long is hung, however busy the host is.
 SILENT_SECONDS = 30.0
+TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+# An app that asks for patience gets it, for so long.
+LONGEST_PATIENCE_SECONDS = 3600.0
+# What the engine says when a container's network, or the bridge of it, is gone.
+LOST_NETWORK = re.compile(
+    r"network \S+ not found|could not find bridge|to bridge \S+ failed|set up container networking", re.IGNORECASE
+)
+# 128 + SIGKILL.
+KILLED = 137
 
 MEANING = {
     "engine_hung": "the Docker engine accepts questions and does not answer them",
@@ -31,17 +44,22 @@ MEANING = {
     "env_invalid": "the env in force does not pass its rules",
     "config_damaged": "the compose files do not make a project",
     "balancer_down": "the load balancer does not answer, and the instances behind it may be well",
-    "port_taken": "another process holds the port that the app publishes",
+    "balancer_disagrees": "the load balancer sends nothing to instances that pass their own check",
+    "port_taken": "another process or container holds the port that the app publishes",
+    "database_recovering": "a database reads its own log after a kill, and takes no connections until that is done",
     "image_missing": "a container of the app does not exist, and neither does its image",
     "container_missing": "a container of the app does not exist",
     "out_of_memory": "the kernel killed the app at its memory limit",
     "crash_loop": "the container exits as soon as it starts, again and again",
     "crashed": "a container of the app is not running",
+    "rate_limited": "the app refuses the checks themselves, since it is asked too often; it is not at fault",
+    "maintenance": "the app asks for patience (503 with Retry-After); it is not at fault",
     "upstream_down": "something that the app depends on does not answer; the app itself is not at fault",
     "network_broken": "the app answers within its container, and the host's way to it is broken",
     "overloaded": "the app answers, too slowly: the host or the app has more to do than it can",
     "not_listening": "the container runs, and nothing answers on its port",
     "hung": "the app accepts requests and does not answer in time",
+    "unhealthy": "a service does not pass its own health check",
     "erroring": "the app answers with errors",
     "unknown": "the checks fail and no fact says why",
 }
@@ -94,21 +112,98 @@ def _config(facts: Facts) -> list[str]:
     return [facts["config_error"]] if facts["config_error"] else []
 
 
+def _kept_out(facts: Facts) -> list[str]:
+    return [f"HAProxy keeps out what passes: {facts['kept_out']}"] if facts["kept_out"] else []
+
+
 def _balancer(facts: Facts) -> list[str]:
     return [facts["balancer"]] if facts["balancer"] else []
 
 
 def _port(facts: Facts) -> list[str]:
     return [
-        f"port {port['port']} is held by {holder['process']} (pid {holder['pid']})"
-        for port in facts["ports"]
-        for holder in port["holders"]
+        f"port {port['port']} is held by {held_by(holder)}" for port in facts["ports"] for holder in port["holders"]
     ]
+
+
+def held_by(holder: Facts) -> str:
+    """Name who holds a port: a container, or a process with its pid."""
+    return str(holder.get("container") or f"{holder['process']} (pid {holder['pid']})")
+
+
+def app_model(facts: Facts) -> AppModel:
+    """The model of the app whose facts these are."""
+    needs = {name: frozenset(needed) for name, needed in facts["needs"].items()}
+    return AppModel(needs, frozenset(facts["stateful"]), frozenset(facts["proxies"]))
 
 
 def _absent(facts: Facts) -> list[str]:
     present = {item["service"] for item in facts["instances"]}
     return [name for name in facts["services"] if name not in present]
+
+
+def sick(facts: Facts) -> dict[str, str]:
+    """{service: what is wrong with it}, of those that have to run."""
+    found = dict.fromkeys(_absent(facts), "it has no container")
+    for item in facts["instances"]:
+        if _has_to_run(facts, item):
+            reason = _unwell(facts, item)
+            if reason:
+                found[item["service"]] = reason
+    return found
+
+
+def _has_to_run(facts: Facts, item: Facts) -> bool:
+    """A job that failed is no service that stopped. Without a model, each container counts once users notice.
+
+    HAProxy does without an instance that is sick; which one that is, `one` says, and no other may be touched.
+    """
+    serves = facts["probe"]["ok"]
+    if item["job_done"] or (serves and not facts["one"] and item["service"] == facts["balanced"]):
+        return False
+    return item["service"] in facts["services"] if facts["services"] else not serves
+
+
+def _unwell(facts: Facts, item: Facts) -> str:
+    if item["state"] != "running":
+        # For a moment, that is how the engine's restart policy looks. While users are served there is time for it.
+        is_brief = facts["probe"]["ok"] and item["state"] == "restarting" and not _loops(item)
+        return "" if is_brief else f"it is {item['state']}"
+    if _loops(item) and not facts["probe"]["ok"] and not set(item["ports"]) & _asked(facts):
+        return "it restarts again and again"
+    if item["stopped"]:
+        return "its processes are stopped"
+    return "it is unhealthy" if item["health"] == "unhealthy" else ""
+
+
+def _asked(facts: Facts) -> set[int]:
+    return {item["port"] for item in facts["probe"]["results"] if item.get("port")}
+
+
+def _at_the_root(facts: Facts) -> Facts:
+    """The facts of those services alone that are at the root of what is wrong: an app crashes without its database."""
+    model, found = app_model(facts), set(sick(facts))
+    if not facts["probe"]["ok"]:
+        # What users see comes first; a service that nothing leads to may be needed all the same.
+        found = found & model.reach(_holders(facts)) or found
+    roots = model.roots(found)
+    if not roots or roots == set(sick(facts)):
+        return facts
+    instances = [item for item in facts["instances"] if item["service"] in roots]
+    names = {item["name"] for item in instances}
+    services = [name for name in facts["services"] if name in roots]
+    oom = [item for item in facts["oom"] if item["container"] in names]
+    return {**facts, "instances": instances, "services": services, "oom": oom}
+
+
+def _recovering(facts: Facts) -> list[str]:
+    model, holders = app_model(facts), _holders(facts)
+    needed = model.reach(holders)
+    return [
+        f"{item['name']} takes no connections yet: {item['line']}"
+        for item in facts["recovering"]
+        if not holders or item["service"] in needed
+    ]
 
 
 def _image(facts: Facts) -> list[str]:
@@ -126,12 +221,14 @@ def _missing(facts: Facts) -> list[str]:
 
 def _memory(facts: Facts) -> list[str]:
     """A kill at the limit counts while the container is down, or up again and not answering yet."""
-    down = {item["name"] for item in facts["instances"] if item["state"] != "running"}
+    down = {item["name"] for item in facts["instances"] if item["state"] != "running" and _has_to_run(facts, item)}
     silent = _failed_with(facts, ("refused", "reset"))
     return _kills(facts, lambda item: item["container"] in down or silent) or [
         f"{item['name']} was killed at its limit of {item['limits']['memory_bytes'] >> 20} MiB"
         for item in facts["instances"]
-        if item["oom_killed"] and item["state"] != "running"
+        # The flag stays, after a kill of one of its processes, for whatever it ends of later.
+        if item["oom_killed"] and item["exit_code"] == KILLED
+        if item["state"] != "running" and _has_to_run(facts, item)
     ]
 
 
@@ -160,6 +257,12 @@ def _restarted(facts: Facts) -> list[str]:
     ]
 
 
+def _holders(facts: Facts) -> set[str]:
+    """The services that hold the ports of failing checks."""
+    ports = {item.get("port") for item in _failed(facts)}
+    return {item["service"] for item in facts["instances"] if ports.intersection(item["ports"])}
+
+
 def _crash_loop(facts: Facts) -> list[str]:
     """Restarted twice or more, and its last life was short: who has worked for a while has crashed, however often."""
     # An app that lives for a second between two restarts is found "running" most of the time.
@@ -168,14 +271,25 @@ def _crash_loop(facts: Facts) -> list[str]:
         item["reason"].startswith(_NO_CONNECTION) for item in _failed(facts)
     )
     return [
-        f"{item['name']} is {item['state']}: restarted {item['restarts']} times, last exit code {item['exit_code']}"
+        f"{item['name']} is {item['state']}: restarted {item['restarts']} times{_last_code(item)}"
         for item in facts["instances"]
-        if (item["state"] == "restarting" or dying) and _loops(item)
+        if item["state"] == "restarting"
+        or dying
+        or (not facts["probe"]["ok"] and not set(item["ports"]) & _asked(facts))
+        if _loops(item) and _has_to_run(facts, item)
     ]
+
+
+def _last_code(item: Facts) -> str:
+    """The engine says 0 of a container that runs again, whatever it ended with."""
+    return f", last exit code {item['exit_code']}" if item["state"] != "running" or item["exit_code"] else ""
 
 
 def _loops(item: Facts) -> bool:
     """Whether a container dies young, again: its count of restarts alone goes back to its making."""
+    if item["state"] == "exited" and item.get("restart_policy") in ("always", "unless-stopped"):
+        # Docker would have started it again: somebody has stopped it.
+        return False
     started, finished = item["started_seconds"], item["finished_seconds"]
     over = item["state"] != "running" and finished is not None
     lived = started - (finished if over else 0.0) if started is not None else 0.0
@@ -188,8 +302,51 @@ def _crashed(facts: Facts) -> list[str]:
         f"{item['name']} is {item['state']}, exit code {item['exit_code']}"
         + (f": {item['error']}" if item["error"] else "")
         for item in facts["instances"]
-        if item["state"] != "running" and not item["job_done"]
+        if item["state"] != "running" and _has_to_run(facts, item) and _unwell(facts, item)
     ]
+
+
+def _stopped(facts: Facts) -> list[str]:
+    return [
+        f"the processes of {item['name']} are stopped, as by kill -STOP"
+        for item in facts["instances"]
+        if item["state"] == "running" and item["stopped"] and _has_to_run(facts, item)
+    ]
+
+
+def _unhealthy(facts: Facts) -> list[str]:
+    """A service that a failing check asks itself is named by what it answers."""
+    holders = _holders(facts)
+    return [
+        f"{item['name']} is unhealthy{_last_words(item)}"
+        for item in facts["instances"]
+        if item["state"] == "running" and item["health"] == "unhealthy"
+        if item["service"] not in holders and _has_to_run(facts, item)
+    ]
+
+
+def _last_words(item: Facts) -> str:
+    """What its own health check said last."""
+    lines = [line for entry in item["health_log"] for line in str(entry["output"]).strip().splitlines()]
+    return f": {lines[-1]}" if lines else ""
+
+
+def _rate_limited(facts: Facts) -> list[str]:
+    failed = _failed(facts)
+    told = [f"`{item['name']}`: {item['reason']}" for item in failed if item.get("status") == TOO_MANY_REQUESTS]
+    return told if len(told) == len(failed) else []
+
+
+def _maintenance(facts: Facts) -> list[str]:
+    failed = _failed(facts)
+    told = [item for item in failed if item.get("status") == UNAVAILABLE and item.get("retry_after") is not None]
+    if not told or len(told) < len(failed):
+        return []
+    asked = min(max(float(item["retry_after"]) for item in told), LONGEST_PATIENCE_SECONDS)
+    # Until it should have been back, and a check more.
+    if facts["since"] > asked + SILENT_SECONDS:
+        return []
+    return [f"`{item['name']}`: {item['reason']}; it asks for {item['retry_after']:.0f} s" for item in told]
 
 
 def _failed(facts: Facts) -> list[Facts]:
@@ -209,7 +366,22 @@ def _upstream(facts: Facts) -> list[str]:
         return [f"`{item['name']}`: {item['reason']}" for item in failed]
     # Whoever waits for an upstream looks hung; whoever cannot be reached at all has a trouble of its own.
     own = _failed_with(facts, ("refused", "reset", "unreachable"))
-    return [] if own else [f"{item['name']}: {item['reason']}" for item in facts["upstream"]]
+    waits = [*facts["upstream"], *facts["unanswered"]]
+    return [] if own else [f"{item['name']}: {item['reason']}" for item in waits]
+
+
+def _network_refused(facts: Facts) -> list[str]:
+    errors = [facts["network_error"]] + [
+        item["error"]
+        for item in facts["instances"]
+        if item["state"] != "running" and _has_to_run(facts, item) and LOST_NETWORK.search(item["error"])
+    ]
+    return [f"the engine cannot connect a container: {error}" for error in errors if error][:1]
+
+
+def _firewall(facts: Facts) -> list[str]:
+    dropped = [f"a rule of this host's firewall drops the app's packets: iptables {rule}" for rule in facts["dropped"]]
+    return ([facts["flushed"]] if facts["flushed"] else []) + dropped
 
 
 def _network(facts: Facts) -> list[str]:
@@ -256,56 +428,107 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("env_invalid", _env),
     ("config_damaged", _config),
     ("balancer_down", _balancer),
+    ("balancer_disagrees", _kept_out),
     ("port_taken", _port),
+    ("network_broken", _network_refused),
+    ("database_recovering", _recovering),
     ("image_missing", _image),
     ("container_missing", _missing),
     ("out_of_memory", _memory),
     ("crash_loop", _crash_loop),
     ("crashed", _crashed),
+    ("hung", _stopped),
+    ("rate_limited", _rate_limited),
+    ("maintenance", _maintenance),
+    ("network_broken", _firewall),
     ("upstream_down", _upstream),
     ("network_broken", _network),
     ("overloaded", _overloaded),
+    ("unhealthy", _unhealthy),
     ("not_listening", _probed(("refused", "reset", "unreachable"))),
     ("hung", _probed(("timeout",))),
     ("erroring", _probed(("status", "body", "header", "latency", "tls", "answer"))),
 )
 # What is wrong although the app answers: it would not survive its next restart.
-_NEXT_OUTAGE = ("engine_hung", "engine_down", "disk_full", "env_invalid")
+_NEXT_OUTAGE = ("engine_hung", "engine_down", "disk_full", "env_invalid", "balancer_disagrees")
+# And a service that no check asks.
+_UNASKED = ("image_missing", "container_missing", "out_of_memory", "crash_loop", "crashed", "unhealthy")
 # What may have come and gone between two looks, because the engine's restart policy was faster.
 _PASSED: tuple[tuple[str, Rule], ...] = (("out_of_memory", _memory_passed), ("crashed", _restarted))
 _DOWN = ("out_of_memory", "crash_loop", "crashed")
-_ANSWERS_BADLY = ("network_broken", "not_listening", "hung", "erroring")
+_ANSWERS_BADLY = ("network_broken", "not_listening", "hung", "erroring", "unknown")
+_GATEWAY_ERRORS = (502, 503, 504)
 
 
-def diagnose(facts: Facts) -> Diagnosis:
-    """Return exactly one diagnosis for any facts."""
+def diagnose(facts: Facts, tried: Collection[str] = ()) -> Diagnosis:
+    """Return exactly one diagnosis for any facts.
+
+    :arg tried: the services that were restarted already, in vain: where the facts do not say which one is at fault,
+        the next ones are what a remedy should touch.
+    """
     healthy = facts["probe"]["ok"]
+    facts = _at_the_root(facts)
     for cause, rule in _RULES:
-        if healthy and cause not in (*_NEXT_OUTAGE, *(("container_missing",) if facts["few"] else ())):
+        if healthy and cause not in (*_NEXT_OUTAGE, *_UNASKED) and rule is not _stopped:
             continue
         evidence = rule(facts)
         if evidence:
-            return Diagnosis(cause, evidence, _culprits(cause, facts))
+            services = () if rule in (_network_refused, _firewall) else _culprits(cause, facts, rule is _stopped, tried)
+            return Diagnosis(cause, evidence, services)
     if healthy and facts["passed"] is not None:
         for cause, rule in _PASSED:
             evidence = rule(facts)
             if evidence:
                 return Diagnosis(cause, evidence, passed=True)
-    return Diagnosis(HEALTHY if healthy else "unknown", [facts["probe"]["summary"]])
+    cause = HEALTHY if healthy else "unknown"
+    return Diagnosis(cause, [facts["probe"]["summary"]], () if healthy else _culprits(cause, facts, False, tried))
 
 
-def _culprits(cause: str, facts: Facts) -> tuple[str, ...]:
+def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str]) -> tuple[str, ...]:
     """The services that a remedy should touch: a database must not be restarted because the app beside it hangs."""
+    there = facts["instances"]
+    bad: Collection[str] = ()
     if cause in _DOWN:
         killed = {item["container"] for item in facts["oom"]} if cause == "out_of_memory" else set()
-        bad = [
+        bad = {
             item["service"]
-            for item in facts["instances"]
-            if item["name"] in killed or (item["state"] != "running" and not item["job_done"]) or _loops(item)
-        ]
+            for item in there
+            if item["name"] in killed
+            or (_has_to_run(facts, item) and (_unwell(facts, item) or (_loops(item) and not facts["probe"]["ok"])))
+        }
+    elif cause == "container_missing":
+        bad = set(_absent(facts))
+    elif cause == "unhealthy":
+        bad = {item["service"] for item in there if item["health"] == "unhealthy" and _has_to_run(facts, item)}
+    elif are_stopped:
+        bad = {item["service"] for item in there if item["stopped"] and _has_to_run(facts, item)}
     elif cause in _ANSWERS_BADLY:
-        ports = {item.get("port") for item in _failed(facts)}
-        bad = [item["service"] for item in facts["instances"] if ports.intersection(item["ports"])]
-    else:
-        bad = []
-    return tuple(sorted(set(bad)))
+        bad = _suspects(facts, tried)
+    return tuple(sorted(bad))
+
+
+def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
+    """Whom to suspect of a bad answer, once those were restarted in vain that were suspected before.
+
+    What holds the port comes first. A proxy, and what says that another does not answer it, is suspected after what it
+    needs; what holds data last, and alone.
+    """
+    model = app_model(facts)
+    # The checks may ask a server in front of the app that is not one of its services.
+    holders = _holders(facts) or {item["service"] for item in facts["instances"] if item["ports"]}
+    if not holders:
+        return ()
+    answered = {item.get("status") for item in _failed(facts)}
+    hands_on = holders & model.proxies or answered & set(_GATEWAY_ERRORS)
+    direct = {needed for name in holders for needed in model.needs.get(name, ())} - holders
+    rest = model.reach(holders) - holders - direct
+    first, second = (direct, holders) if hands_on and direct - model.stateful else (holders, direct)
+    tiers = [first - model.stateful, second - model.stateful, rest - model.stateful]
+    tiers += [{name} for name in sorted(model.reach(holders) & model.stateful)]
+    if holders <= model.stateful:
+        tiers.insert(0, set(holders))
+    there = {item["service"] for item in facts["instances"]}
+    for tier in tiers:
+        if (tier & there) - set(tried):
+            return tier & there
+    return holders | (direct - model.stateful) if hands_on else holders

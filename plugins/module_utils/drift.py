@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .files import fingerprint
+from .project_layout import is_left_out
 
 Finding = dict[str, Any]
 
@@ -238,22 +239,9 @@ def compare(
     if project is not None:
         known = set(project)
         for name in facts["project"]:
-            if name not in known and not _left_out(name, facts["exclude"]):
+            if name not in known and not is_left_out(name, facts["exclude"]):
                 found.append(_one(posixpath.join(facts["directory"], name), "added", THERE, GONE))
     return [{"host": host, "role": "compose_app", **one} for one in found]
-
-
-def _left_out(name: str, exclude: Sequence[str]) -> bool:
-    """Whether rsync's patterns leave a file out: a name anywhere, or a path from the top."""
-    parts = name.split("/")
-    for pattern in exclude:
-        wanted = pattern.strip("/")
-        if "/" in pattern.rstrip("/"):
-            if any(fnmatch.fnmatchcase("/".join(parts[: end + 1]), wanted) for end in range(len(parts))):
-                return True
-        elif any(fnmatch.fnmatchcase(part, wanted) for part in parts):
-            return True
-    return False
 
 
 def _containers(facts: Mapping[str, Any]) -> Iterator[Finding]:

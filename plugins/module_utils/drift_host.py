@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import agent_config, commands, engine, env_store, release, state
+from . import agent_config, commands, engine, env_store, project_layout, release, state
 from .app import App
 from .files import NoFile, fingerprint, is_locked, read_small
 
@@ -79,9 +79,12 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
         documents = engine.inspected("")
         if good:
             # What lies in the app's directory may have drifted itself.
-            kept = os.path.join(release.folder(app.directory), good["id"])
-            names = [os.path.join(kept, name) for name in _OURS[2:] if os.path.exists(os.path.join(kept, name))]
-            meant = _meant(app, good, engine.Project(app.name, app.directory, names or None).config())
+            kept = release.files_of(app.directory, good["id"])
+            layout = project_layout.recorded(kept) or project_layout.Layout((engine.USER_FILE,))
+            names = [os.path.join(kept, name) for name in (*layout.files, project_layout.HARDENED_FILE)]
+            names = [name for name in names if os.path.exists(name)]
+            folder = os.path.join(app.directory, layout.folder).rstrip("/")
+            meant = _meant(app, good, engine.Project(app.name, app.directory, names or None, folder).config())
     except engine.EngineError as error:
         problems.append(str(error))
         good = None
@@ -132,7 +135,11 @@ def _meant(app: App, good: Mapping[str, Any], model: Mapping[str, Any]) -> dict[
             "ports": sorted(_port(one) for one in spec.get("ports") or []),
         }
         env = {key: marks[key] for key in spec.get("environment") or {} if key in marks}
-        found[name] = {"settings": settings, "env": env, "wanted": name in good["images"]}
+        found[name] = {
+            "settings": settings,
+            "env": env,
+            "wanted": name in good["images"] and name not in good.get("jobs", ()),
+        }
     return found
 
 
@@ -183,19 +190,21 @@ def _images(good: Mapping[str, Any]) -> dict[str, Any]:
 def _project(app: App, documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The files in the app's directory, relative, but what this collection keeps there and what containers write."""
     mounted = {str(mount.get("Source")) for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")}
+    layout = project_layout.read(app.directory)
+    # What no controller has, and where Compose looks for the env.
+    ours = {*_OURS, *layout.local, os.path.join(layout.folder, ".env")}
     for folder, folders, names in os.walk(app.directory):
         folders[:] = [one for one in folders if os.path.join(folder, one) not in mounted]
         relative = os.path.relpath(folder, app.directory)
         if relative == ".":
-            folders[:] = [one for one in folders if one != "releases"]
-            names = [one for one in names if one not in _OURS and not one.endswith(".replaced")]
-        yield from (
-            os.path.normpath(os.path.join(relative, one)) for one in names if os.path.join(folder, one) not in mounted
-        )
+            folders[:] = [one for one in folders if one != project_layout.RELEASES]
+        for one in names:
+            name = os.path.normpath(os.path.join(relative, one))
+            if os.path.join(folder, one) not in mounted and name not in ours and not one.endswith(".replaced"):
+                yield name
 
 
-# The order of the last two is that in which Compose merges them.
-_OURS = (".env", ".env.example", engine.USER_FILE, engine.HARDENED_FILE)
+_OURS = (".env", ".env.example", project_layout.HARDENED_FILE)
 
 
 # --- marks ---

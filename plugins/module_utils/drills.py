@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,13 +24,15 @@ EXPECTATIONS = {
 NEEDS = {
     "lab": "a lab host, a container on this machine",
     "fault_file": "an app that does what its /tmp/fault says, as the lab's does (drill_fault_file)",
-    "standin": "the lab's Supabase stand-in (drill_standin)",
+    "standin": "the lab's stand-in for what the app depends on (drill_standin)",
     "alertmanager": "an Alertmanager on the host",
+    "env": "an app with variables (app_env_variables)",
+    "secret": "an app with a secret among its variables (app_env_variables)",
     "instances": "two instances behind the load balancer (compose_app_instances)",
 }
 PLACEHOLDERS = (
     *("app", "host", "address", "directory", "keep", "compose", "container", "port", "image", "image_id", "pid"),
-    *("standin", "fault_file", "service"),
+    *("standin", "fault_file", "service", "secret"),
 )
 """What `{...}` may stand for in a command. `{compose}`, alone as an element, is docker compose with the app's files."""
 
@@ -58,8 +61,9 @@ class Fault:
     `cleanup`: always run. `until`: must succeed, besides the app's answers, before the fault counts as recovered.
     `since`: prints the epoch second on the host from which the time counts. `afterwards`: must succeed after all that.
     `hold`: how long a fault that is to be held, or escalated, goes on. `incident`: whether there must be one.
-    `names`: what the incident's evidence must name, a regular expression. `instance`: it hits one instance alone, so
-    behind the load balancer users must not notice once that is ejected. `served`: no request may fail at any time.
+    `names`: what the incident's evidence must name, a regular expression, in which `{secret}` may stand.
+    `instance`: it hits one instance alone, so behind the load balancer users must not notice once that is ejected.
+    `served`: no request may fail at any time. `service`: the incident has to name it, where it names any.
     """
 
     name: str
@@ -83,6 +87,7 @@ class Fault:
     fast: bool = False
     instance: bool = False
     served: bool = False
+    service: str = ""
 
     def commands(self) -> Iterable[Sequence[str]]:
         """Every command of the fault."""
@@ -139,6 +144,83 @@ def read_fault(name: str, described: Any) -> Fault:
     return fault
 
 
+# What may happen to any service: (in a name, in a title by language, the command, one that ends it, causes).
+_HAPPENS: tuple[tuple[str, Mapping[str, str], str, str, tuple[str, ...]], ...] = (
+    (
+        "killed",
+        {"en": "{0} is killed", "ko": "{0} 강제 종료"},
+        "kill -9 $(docker inspect --format '{{.State.Pid}}' %s)",
+        "docker start %s",
+        ("crashed", "crash_loop", "not_listening", "erroring", "unhealthy"),
+    ),
+    (
+        "stopped",
+        {"en": "{0} is stopped", "ko": "{0} 중지"},
+        "docker stop --time=1 %s",
+        "docker start %s",
+        ("crashed",),
+    ),
+    (
+        "removed",
+        {"en": "{0} is removed", "ko": "{0} 컨테이너 삭제"},
+        "docker rm --force %s",
+        "",
+        ("container_missing",),
+    ),
+    (
+        "hung",
+        {"en": "{0} hangs", "ko": "{0} 멈춤"},
+        "docker top %s -eo pid | tail -n +2 | xargs kill -STOP",
+        "docker top %s -eo pid | tail -n +2 | xargs kill -CONT",
+        ("hung",),
+    ),
+    (
+        "paused",
+        {"en": "{0} is paused", "ko": "{0} 일시 정지"},
+        "docker pause %s",
+        "docker unpause %s",
+        ("crashed",),
+    ),
+)
+_WELL = "'{{.State.Status}}{{if .State.Health}} {{.State.Health.Status}}{{end}}'"
+SERVICES = "services"
+"""In place of a fault's name: every service of the app, in every way that a service breaks."""
+
+
+def of_services(containers: Mapping[str, str], healthy: Mapping[str, float]) -> dict[str, Fault]:
+    """Return the faults of an app's services by name, as `db.stopped`.
+
+    :arg containers: {service: the name of one of its containers}, without jobs.
+    :arg healthy: {service: seconds that its start may take}, for its goal.
+    """
+    found = {}
+    for service, container in containers.items():
+        takes = 6.0 + healthy.get(service, 0.0)
+        quoted = shlex.quote(container)
+        works = (
+            f"docker inspect --format {_WELL} {quoted} | grep -qxE 'running( healthy)?'"
+            f" && ! docker top {quoted} -eo stat | grep -q '^T'"
+        )
+        for what, words, inject, undo, causes in _HAPPENS:
+            undone = [["sh", "-c", undo % quoted]] if undo else []
+            found[f"{service}.{what}"] = Fault(
+                name=f"{service}.{what}",
+                title={language: text.format(service) for language, text in words.items()},
+                why="",
+                inject=[["sh", "-c", inject % quoted]],
+                undo=[*undone, ["{compose}", "up", "--detach"]],
+                until=["sh", "-c", works],
+                expect="recovered",
+                causes=causes,
+                goal={"median": takes, "p95": takes + 4.0},
+                # The restart policy may be faster than the watcher looks.
+                incident=what != "killed",
+                timeout=60.0 + takes,
+                service=service,
+            )
+    return found
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
@@ -167,15 +249,17 @@ def choose(
     left_out: dict[str, str] = {}
     for name in wanted:
         if name in ("all", "fast"):
-            for fault in catalogue.values():
+            for fault in (one for one in catalogue.values() if not one.service):
                 lacking = [need for need in fault.needs if need not in able]
                 if lacking:
                     left_out[fault.name] = f"{fault.name} is left out: it needs {NEEDS[lacking[0]]}"
                 elif name == "all" or fault.fast:
                     chosen[fault.name] = fault
+        elif name == SERVICES:
+            chosen.update({fault.name: fault for fault in catalogue.values() if fault.service})
         elif name not in catalogue:
             raise DrillError(
-                f"drill_faults: there is no fault {name!r}; there are {', '.join(catalogue)}, all and fast"
+                f"drill_faults: there is no fault {name!r}; there are {', '.join(catalogue)}, all, fast and {SERVICES}"
             )
         else:
             lacking = [need for need in catalogue[name].needs if need not in able]
@@ -256,9 +340,9 @@ def judge(fault: Fault, seen: Mapping[str, Any]) -> dict[str, Any]:
         names of the evidence kept, restarted: names of containers started meanwhile, afterwards: why what must be so
         afterwards is not, "" when it is, balanced: whether other instances serve, whole: when all served again}.
     :returns: {fault, round, injected, mttd, mttr, noticed, failed, requests, incident, cause, remedies, evidence,
-        files, restarted, segments, problems}; `problems` are sentences, none when all was as it should be. Seconds,
-        None when there are none: `noticed` from the fault, `mttd` from the first failed request (without one: from the
-        fault), `mttr` from `since`.
+        services, unasked, files, restarted, segments, problems}; `problems` are sentences, none when all was as it
+        should be; `unasked`: all checks passed meanwhile. Seconds, None when there are none: `noticed` from the fault,
+        `mttd` from the first failed request (without one: from the fault), `mttr` from `since`.
     """
     injected, samples = seen["injected"], seen["samples"]
     failed = [sample for sample in samples if sample[0] >= injected and not sample[2]]
@@ -282,6 +366,8 @@ def judge(fault: Fault, seen: Mapping[str, Any]) -> dict[str, Any]:
         "cause": record.get("cause", ""),
         "remedies": [item["name"] for item in record.get("remedies", [])],
         "evidence": bool(seen["files"]) if record else None,
+        "services": list(record.get("services", [])),
+        "unasked": bool(record.get("unasked")),
         "files": list(seen["files"]),
         "restarted": list(seen["restarted"]),
         "segments": segments(samples, injected),
@@ -309,6 +395,8 @@ def _problems(fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any], hel
     else:
         if run["cause"] not in fault.causes:
             yield f"cause {run['cause']}, expected {' or '.join(fault.causes)}"
+        if fault.service and run["services"] and fault.service not in run["services"]:
+            yield f"the incident names {', '.join(run['services'])}"
         if not run["evidence"]:
             yield "no evidence was kept"
         if len(seen["incidents"]) > 1:
@@ -429,7 +517,14 @@ def screen(report: Mapping[str, Any], where: str) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     lines += [f"{drill['fault']}: {'; '.join(drill['missed'])}" for drill in report["drills"] if not drill["met"]]
+    lines += _unasked(report)
     return "\n".join([*lines, *report["left_out"], f"Report: {where}", report["verdict"]])
+
+
+def _unasked(report: Mapping[str, Any]) -> list[str]:
+    """What no check would have noticed, in a sentence."""
+    names = list(dict.fromkeys(run["fault"] for run in report["runs"] if run["unasked"] and not run["failed"]))
+    return [f"No check would have noticed, and the watcher did: {', '.join(names)}"] if names else []
 
 
 def markdown(report: Mapping[str, Any], picture: str) -> str:
@@ -448,6 +543,8 @@ def markdown(report: Mapping[str, Any], picture: str) -> str:
     if missed:
         told = [f"- {drill['fault']}, {drill['title']}: {'; '.join(drill['missed'])}" for drill in missed]
         lines += ["", "## Missed", "", *told]
+    if _unasked(report):
+        lines += ["", *(f"{sentence}." for sentence in _unasked(report))]
     if report["left_out"]:
         lines += ["", "## Left out", "", *[f"- {sentence}" for sentence in report["left_out"]]]
     return "\n".join(lines) + "\n"

@@ -7,23 +7,37 @@ The one file that knows it. Everything here reads or runs one command; what to r
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import re
+import signal
 import socket
+import threading
 import time
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from . import commands
+from . import commands, image_names, project_layout
 from .commands import Result
+from .project_layout import HARDENED_FILE
 
 # Compose 2.24 is the first with `!reset`/`!override` and `env_file.required`: the overlay may rely on them.
 MINIMUM_COMPOSE = (2, 24)
+# How messages call the user's compose file, whatever its name.
 USER_FILE = "compose.yaml"
-HARDENED_FILE = "compose.hardened.yaml"
+# A compose file of 1 MB takes Compose 2 s of a processor, and a busy host has little of one.
+CONFIG_SECONDS = 60.0
+# The engine's own for a container that says nothing, and the longest that a deploy or a remedy waits (docs/runbook.md).
+DEFAULT_GRACE, LONGEST_GRACE = 10.0, 120.0
+
+# The engine's own name for a volume that was given none.
+_ANONYMOUS = re.compile("[0-9a-f]{64}")
+# Select Graphic Rendition of a terminal (ECMA-48).
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class EngineError(Exception):
@@ -51,14 +65,18 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+def _address() -> str:
+    address = os.environ.get("DOCKER_HOST", "")
+    return address[7:] if address.startswith("unix://") else "/var/run/docker.sock"
+
+
 def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
     """Say whether the engine answers: {answers, kind, reason, version}; version "" when there is no answer.
 
     `kind` is "" when it answers, missing (docker is not installed), down (nobody listens) or hung: a socket that
     accepts proves nothing (a hung dockerd still accepts), so a question is asked and its answer awaited.
     """
-    address = os.environ.get("DOCKER_HOST", "")
-    path = path or (address[7:] if address.startswith("unix://") else "/var/run/docker.sock")
+    path = path or _address()
     connection = _UnixConnection(path, timeout)
     try:
         connection.request("GET", "/version")
@@ -79,14 +97,88 @@ def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
         connection.close()
 
 
-def inspected(app: str, timeout: float = 5.0, path: str = "/var/run/docker.sock") -> list[dict[str, Any]]:
+def inspected(app: str, timeout: float = 5.0, path: str = "") -> list[dict[str, Any]]:
     """Return the `docker inspect` documents of an app's containers, asked for without a docker process.
 
     :arg app: "" for all containers of this host.
     :raises EngineError: the engine does not answer, or not in time.
     """
-    wanted = {"label": [f"com.docker.compose.project={app}"]} if app else {}
-    filters = urllib.parse.quote(json.dumps(wanted))
+    return _inspected([f"com.docker.compose.project={app}"] if app else [], timeout, path or _address())
+
+
+def documents(app: str, timeout: float = 10.0) -> list[dict[str, Any]]:
+    """Return what `docker inspect` says of an app's containers, by name. It holds the env's values: never log it."""
+    # What `docker compose run` left behind is nobody's instance.
+    labels = [f"com.docker.compose.project={app}", "com.docker.compose.oneoff=False"]
+    return sorted(_inspected(labels, timeout, _address()), key=lambda document: str(document["Name"]))
+
+
+class Events:
+    """The engine's events of an app's containers, over one connection: `new` says whether there were any.
+
+    Source: the engine's API, GET /events. A health check that runs is no event of these; a state that changes is.
+    """
+
+    _NAMES = (
+        "create",
+        "start",
+        "restart",
+        "die",
+        "stop",
+        "kill",
+        "oom",
+        "pause",
+        "unpause",
+        "destroy",
+        "health_status",
+    )
+
+    def __init__(self, app: str, since: float = 0.0, timeout: float = 2.0, path: str = "") -> None:
+        """Connect, and hear as well what has happened `since` (epoch s; 0 for nothing). Raises EngineError."""
+        filters = {"type": ["container"], "event": self._NAMES, "label": [f"com.docker.compose.project={app}"]}
+        path = path or _address()
+        past = f"&since={since:.0f}" if since else ""
+        question = f"/events?filters={urllib.parse.quote(json.dumps(filters))}{past}"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(path)
+            self._socket.sendall(f"GET {question} HTTP/1.1\r\nHost: docker\r\n\r\n".encode())
+            # Not http.client, which would read the first events into a buffer of its own.
+            head = b""
+            while b"\r\n\r\n" not in head:
+                data = self._socket.recv(65536)
+                if not data:
+                    raise ValueError("no answer")
+                head += data
+            status = head.split(maxsplit=2)[1]
+            if status != b"200":
+                raise ValueError(f"{status.decode()} for /events")
+            self._heard = bool(head.partition(b"\r\n\r\n")[2])
+            self._socket.setblocking(False)
+        except (OSError, ValueError, IndexError) as error:
+            self._socket.close()
+            raise EngineError(f"the Docker engine does not answer at {path}: {error or type(error).__name__}") from None
+
+    def new(self) -> bool:
+        """Whether something has happened since this was asked. Never waits. Raises EngineError without the engine."""
+        happened, self._heard = self._heard, False
+        try:
+            while data := self._socket.recv(65536):
+                happened = bool(data)
+        except BlockingIOError:
+            return happened
+        except OSError as error:
+            raise EngineError(f"the Docker engine's events have ended: {error}") from None
+        raise EngineError("the Docker engine's events have ended")
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+
+def _inspected(labels: Sequence[str], timeout: float, path: str) -> list[dict[str, Any]]:
+    filters = urllib.parse.quote(json.dumps({"label": list(labels)} if labels else {}))
     found = []
     try:
         for one in _ask(f"/containers/json?all=true&filters={filters}", timeout, path) or []:
@@ -122,6 +214,45 @@ def data_root(config: str = "/etc/docker/daemon.json") -> str:
     return found if isinstance(found, str) and found.startswith("/") else "/var/lib/docker"
 
 
+def live_restore(config: str = "/etc/docker/daemon.json") -> bool:
+    """Whether containers outlive the engine's process: `live-restore` of its configuration."""
+    try:
+        with open(config, encoding="utf-8") as stream:
+            return json.load(stream).get("live-restore") is True
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+# What changes containers. `up` without --detach goes on for as long as the app does, so an old one is no change.
+_CHANGES = frozenset({"up", "down", "start", "stop", "restart", "rm", "kill", "run", "create", "build", "pull"})
+_CHANGES_SECONDS = 300.0
+
+
+def changed_by_hand(app: str, directory: str, proc: str = "/proc") -> str:
+    """Name a `docker compose` that somebody runs on an app just now, "" when there is none.
+
+    It is told by its working directory, or by what it is given: the project's name, or a file in its directory.
+    """
+    with open(f"{proc}/uptime", encoding="ascii") as stream:
+        uptime = float(stream.read().split()[0])
+    for pid in filter(str.isdigit, os.listdir(proc)):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            with open(f"{proc}/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+                if stream.read().strip() != "docker-compose":
+                    continue
+            with open(f"{proc}/{pid}/cmdline", encoding="utf-8", errors="replace") as stream:
+                words = stream.read().rstrip("\0").split("\0")
+            with open(f"{proc}/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+                age = uptime - int(stream.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+            given = {part for word in words for part in (word, word.partition("=")[2])}
+            places = [os.readlink(f"{proc}/{pid}/cwd"), *given]
+            mine = app in given or any(f"{place}/".startswith(f"{directory}/") for place in places)
+            done = next((word for word in words if word in _CHANGES), "")
+            if mine and done and age < _CHANGES_SECONDS:
+                return f"`docker compose {done}` (pid {pid}) runs on the app"
+    return ""
+
+
 def compose_version(timeout: float = 5.0) -> str:
     """Return the version of the Compose plugin, "" when there is none."""
     asked = commands.run(["docker", "compose", "version", "--short"], timeout)
@@ -151,29 +282,44 @@ def require_compose(found: str) -> None:
 class Project:
     """One compose project: the app's name, its directory, and the files that are merged, in order.
 
-    :arg files: file names within the directory, or absolute paths; by default the user's file and the overlay.
+    :arg files: file names within the directory, or absolute paths; by default the user's files and the overlay.
+    :arg folder: the project directory, from which relative paths start; by default that of the first of the user's
+        files, as for plain `docker compose`.
     """
 
-    def __init__(self, app: str, directory: str, files: Sequence[str] | None = None) -> None:
+    def __init__(self, app: str, directory: str, files: Sequence[str] | None = None, folder: str | None = None) -> None:
         self.app = app
         self.directory = directory
-        present = [name for name in (USER_FILE, HARDENED_FILE) if os.path.exists(os.path.join(directory, name))]
-        self.files = [os.path.join(directory, name) for name in (files if files is not None else present)]
+        layout = project_layout.read(directory)
+        self.folder = os.path.normpath(os.path.join(directory, layout.folder)) if folder is None else folder
+        merged = list(layout.files)
+        # Alone the overlay describes nothing that could run.
+        if merged and os.path.exists(os.path.join(directory, HARDENED_FILE)):
+            merged.append(HARDENED_FILE)
+        self.files = [os.path.join(directory, name) for name in (merged if files is None else files)]
+
+    def command(self, *words: str) -> list[str]:
+        """Return `docker compose WORDS` for this project."""
+        argv = ["docker", "compose", "--project-name", self.app, "--project-directory", self.folder]
+        env = os.path.join(self.directory, ".env")
+        # Compose looks for it in the project directory alone.
+        if self.folder != self.directory and os.path.exists(env):
+            argv += ["--env-file", env]
+        for name in self.files:
+            argv += ["--file", name]
+        return [*argv, *words]
 
     def compose(self, *words: str, timeout: float, stdin: str | None = None) -> Result:
         """Run `docker compose WORDS` for this project."""
-        argv = ["docker", "compose", "--project-name", self.app, "--project-directory", self.directory]
-        for name in self.files:
-            argv += ["--file", name]
-        return commands.run([*argv, *words], timeout, stdin=stdin, cwd=self.directory)
+        return commands.run(self.command(*words), timeout, stdin=stdin, cwd=self.folder)
 
-    def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
+    def config(self, timeout: float = CONFIG_SECONDS, profiles: bool = False) -> dict[str, Any]:
         """Return the merged model (`docker compose config`). It holds the env's values: never log it.
 
         :arg profiles: with the services of every profile, and with their volumes, which Compose leaves out otherwise.
         """
         if not self.files:
-            raise EngineError(f"{self.directory}/{USER_FILE} is missing")
+            raise EngineError(f"{self.directory} holds no compose file, such as {USER_FILE}")
         words = ["--profile", "*"] if profiles else []
         asked = self.compose(*words, "config", "--format", "json", timeout=timeout)
         if asked.code:
@@ -181,7 +327,7 @@ class Project:
         model: dict[str, Any] = json.loads(asked.out)
         return model
 
-    def hashes(self, timeout: float = 20.0) -> dict[str, str]:
+    def hashes(self, timeout: float = CONFIG_SECONDS) -> dict[str, str]:
         """Return {service: hash of its merged configuration}; equal for equal configurations."""
         asked = self.compose("config", "--hash", "*", timeout=timeout)
         if asked.code:
@@ -191,42 +337,29 @@ class Project:
 
     def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
         """Return what `docker inspect` says of the project's containers. It holds the env's values: never log it."""
-        listed = commands.run(
-            [
-                "docker",
-                "ps",
-                "--all",
-                "--quiet",
-                "--no-trunc",
-                "--filter",
-                f"label=com.docker.compose.project={self.app}",
-                # What `docker compose run` left behind is nobody's instance.
-                "--filter",
-                "label=com.docker.compose.oneoff=False",
-            ],
-            timeout,
-        )
-        if listed.code:
-            raise EngineError(f"docker ps failed: {listed.reason}", listed.code)
-        ids = listed.out.split()
-        if not ids:
-            return []
-        inspected = commands.run(["docker", "inspect", *ids], timeout)
-        # A container that went away between the two calls makes inspect exit 1, yet it prints the others.
-        try:
-            documents: list[dict[str, Any]] = json.loads(inspected.out)
-        except ValueError:
-            raise EngineError(f"docker inspect failed: {inspected.reason}") from None
-        return sorted(documents, key=lambda document: str(document["Name"]))
+        return documents(self.app, timeout)
 
     def containers(self) -> list[dict[str, Any]]:
         """Return the project's containers (running or not) as `instance` facts, by name."""
         return [instance(document, time.time()) for document in self.documents()]
 
     def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
-        """Return the last lines of a container's log, output and errors together (not redacted)."""
+        """Return the last lines of a container's log, output and errors in the order of their times (not redacted)."""
         asked = commands.run(["docker", "logs", "--timestamps", "--tail", str(lines), container], timeout)
-        return "\n".join(part.rstrip() for part in (asked.out, asked.err) if part.strip())
+        found = [line for part in (asked.out, asked.err) for line in part.splitlines()]
+        return _COLOUR.sub("", "\n".join(sorted(found, key=lambda line: line.partition(" ")[0])))
+
+    def script(self, container: str, paths: Sequence[str], timeout: float = 5.0) -> str:
+        """Return the text of the first of these files of a container, "" when none is a script.
+
+        The engine hands a file out as an archive: a header of 512 bytes, the text, and zeros.
+        """
+        for path in paths:
+            asked = commands.run(["docker", "cp", "--follow-link", f"{container}:{path}", "-"], timeout)
+            text = asked.out[512:].split("\0")[0]
+            if asked.code == 0 and text.startswith("#!"):
+                return text
+        return ""
 
     def top(self, container: str, timeout: float = 5.0) -> str:
         """Return the processes of a container."""
@@ -263,8 +396,21 @@ class Project:
         paused = commands.run(["docker", "ps", "--quiet", "--no-trunc", "--filter", "status=paused"], 5.0).out.split()
         frozen = [name for name in containers if name in paused]
         if frozen:
-            commands.run(["docker", "unpause", *frozen], 10.0)
+            self.unpause(frozen)
         return commands.run(["docker", "restart", "-t", "0", *containers], timeout)
+
+    def restart_gently(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
+        """Stop containers, each in the time that its own `stop_grace_period` gives it, and start them again.
+
+        Processes that are stopped (SIGSTOP) go on first: they could not end otherwise. `docker kill` reaches but one.
+        """
+        for name in containers:
+            listed = commands.run(["docker", "top", name, "-eo", "pid"], 10.0).out.split()
+            for pid in filter(str.isdigit, listed):
+                with contextlib.suppress(OSError):
+                    os.kill(int(pid), signal.SIGCONT)
+        self.stop(containers, timeout=timeout)
+        return self.start(containers, timeout)
 
     def keep_images(self, images: Mapping[str, str], name: str = "last-good") -> None:
         """Tag {service: image id} as those of a release, so that neither a build nor a clean-up takes them away."""
@@ -279,17 +425,22 @@ class Project:
     def put_back_images(self, release: Mapping[str, Any], timeout: float = 120.0) -> Result:
         """Give the images of a release their names back: a build, or a pull, since may have moved them.
 
-        One that is not on this host any more is pulled, where the release knows its digest in a registry.
+        One that is not on this host any more is pulled, where the release knows its digest in a registry. One that is
+        gone keeps no other from its name; then the first failure is returned.
         """
         pins = release.get("pins") or {}
+        failed = Result(0, "", "")
         for service, image in release["images"].items():
             name = release["names"][service]
             put = self._name_image(image, name)
-            if put.code and name in pins:
+            gone = _is_gone(put)
+            # A registry that did not have the one before is not waited for again.
+            if put.code and name in pins and not failed.code:
                 put = self.pull({name: pins[name]}, timeout)
-            if put.code:
+            if put.code and not gone:
                 return put
-        return Result(0, "", "")
+            failed = failed if failed.code else put
+        return failed
 
     def _name_image(self, image: str, name: str) -> Result:
         if "@" in name:
@@ -316,42 +467,130 @@ class Project:
         anew: bool = False,
         services: Sequence[str] = (),
         scale: Mapping[str, int] | None = None,
+        timeout: float = 120.0,
+        start: bool = True,
     ) -> Result:
         """Create and start what is missing or differs, or everything `anew`; with `build`, from images built now.
+
+        What is replaced has the time to end that its `stop_grace_period` gives it; that comes on top of `timeout`.
 
         :arg services: only these, and not what they depend on; () for all, and nothing else: what the files do not name
             any more is removed.
         :arg scale: so many containers of each service that is named; then those that are there stay as they are.
+        :arg timeout: seconds for Compose to do it, whatever it waits for included.
+        :arg start: False to create alone, and leave it to the caller in which order what is started.
         """
-        words = ["up", "--detach", "--timeout", "5", "--quiet-pull", *([] if services else ["--remove-orphans"])]
+        graces = self._graces()
+        words = ["up", "--detach" if start else "--no-start", "--quiet-pull"]
+        words += [] if services else ["--remove-orphans"]
+        words += _bounded(graces)
         words += ["--force-recreate"] if anew else []
         for service, count in (scale or {}).items():
             words += ["--no-recreate", "--scale", f"{service}={count}"]
         words += ["--build" if build else "--no-build", *(["--no-deps", *services] if services else [])]
-        return self.compose(*words, timeout=1800.0 if build else 120.0)
+        return self.compose(*words, timeout=1800.0 if build else timeout + _longest(graces))
+
+    def _graces(self) -> dict[str, float]:
+        """{container id: seconds that it has to end by itself} of the project's containers that run."""
+        return {one["Id"]: _grace(one) for one in self.documents() if one["State"]["Status"] == "running"}
+
+    def start(self, containers: Sequence[str], timeout: float = 60.0) -> Result:
+        """Start containers that are there, all at once."""
+        results: list[Result] = []
+
+        def one(container: str) -> None:
+            results.append(commands.run(["docker", "start", container], timeout))
+
+        threads = [threading.Thread(target=one, args=(container,)) for container in containers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        failed = [result for result in results if result.code]
+        return failed[0] if failed else Result(0, "", "")
+
+    def start_services(self, services: Sequence[str], timeout: float = 120.0) -> Result:
+        """Have Compose start the containers of some services that are there, and nothing else."""
+        return self.compose("up", "--detach", "--no-recreate", "--no-build", "--no-deps", *services, timeout=timeout)
+
+    def unpause(self, containers: Sequence[str]) -> None:
+        """Let containers that are paused go on."""
+        commands.run(["docker", "unpause", *containers], 10.0)
 
     def remove_orphans(self) -> None:
         """Remove the containers of services that the files do not name any more, whatever their profile."""
         asked = self.compose("--profile", "*", "config", "--services", timeout=20.0)
         if asked.code == 0:
             named = asked.out.split()
-            self.remove([item["id"] for item in self.containers() if item["service"] not in named], 5.0)
+            self.remove([item["id"] for item in self.containers() if item["service"] not in named])
 
-    def remove(self, containers: Sequence[str], grace: float, timeout: float = 30.0) -> Result:
-        """Stop containers, giving each `grace` seconds to end by itself, and remove them. Their volumes stay."""
+    def stop(self, containers: Sequence[str], grace: float | None = None, timeout: float = 30.0) -> None:
+        """Stop containers; `grace` as for `remove`."""
+        if grace is not None:
+            own = dict.fromkeys(containers, grace)
+        else:
+            own = {name: min(seconds, LONGEST_GRACE) for name, seconds in graces(containers).items()}
+        for seconds in sorted(set(own.values())):
+            names = [name for name in own if own[name] == seconds]
+            commands.run(["docker", "stop", "-t", f"{seconds:.0f}", *names], seconds + timeout)
+
+    def remove(self, containers: Sequence[str], grace: float | None = None, timeout: float = 30.0) -> Result:
+        """Stop containers, giving each `grace` seconds to end by itself, and remove them. Their volumes stay.
+
+        :arg grace: None for what each one's own `stop_grace_period` says, up to LONGEST_GRACE.
+        """
         if not containers:
             return Result(0, "", "")
-        commands.run(["docker", "stop", "-t", f"{grace:.0f}", *containers], grace + timeout)
+        self.stop(containers, grace, timeout)
         return commands.run(["docker", "rm", "--force", *containers], timeout)
 
     def down(self, timeout: float = 120.0) -> Result:
         """Stop and remove the project's containers and networks. Volumes and images stay, always."""
-        return self.compose("down", "--remove-orphans", "--timeout", "5", timeout=timeout)
+        graces = self._graces()
+        words = ["down", "--remove-orphans", *_bounded(graces)]
+        return self.compose(*words, timeout=timeout + _longest(graces))
+
+
+def graces(containers: Sequence[str], timeout: float = 10.0) -> dict[str, float]:
+    """Return {container: seconds that its `stop_grace_period` gives it to end by itself} of those that are there."""
+    path = _address()
+    try:
+        documents = {name: _ask(f"/containers/{name}/json", timeout, path) for name in containers}
+    except (OSError, ValueError, http.client.HTTPException):
+        # `docker stop` says what is wrong with the engine.
+        return dict.fromkeys(containers, DEFAULT_GRACE)
+    return {name: _grace(document) for name, document in documents.items() if document}
+
+
+def _grace(document: Mapping[str, Any]) -> float:
+    seconds = document["Config"].get("StopTimeout")
+    return DEFAULT_GRACE if seconds is None else float(seconds)
+
+
+def _bounded(graces: Mapping[str, float]) -> list[str]:
+    """The option that bounds how long Compose waits for a container to end; it holds for all, so only where needed."""
+    return ["--timeout", f"{LONGEST_GRACE:.0f}"] if max(graces.values(), default=0.0) > LONGEST_GRACE else []
+
+
+def _longest(graces: Mapping[str, float]) -> float:
+    """Seconds that stopping may take: Compose stops one service after the other where one depends on the other."""
+    return sum(min(seconds, LONGEST_GRACE) for seconds in graces.values())
 
 
 def has_image(image: str, timeout: float = 5.0) -> bool:
     """Whether an image, by id or name, is on this host."""
     return bool(image_id(image, timeout))
+
+
+def images_gone(images: Mapping[str, str], timeout: float = 5.0) -> list[str]:
+    """Return those of {service: image id} whose image is not on this host; none that the engine says nothing of."""
+    inspect = ["docker", "image", "inspect", "--format", "{{.Id}}"]
+    return [service for service, image in images.items() if _is_gone(commands.run([*inspect, image], timeout))]
+
+
+def _is_gone(asked: Result) -> bool:
+    """Whether it is for want of an image that a command failed."""
+    return asked.code != 0 and "no such image" in asked.err.lower()
 
 
 def image_id(image: str, timeout: float = 5.0) -> str:
@@ -362,19 +601,8 @@ def image_id(image: str, timeout: float = 5.0) -> str:
 def pin(name: str, timeout: float = 5.0) -> str:
     """Return what an image that was pulled as `name` is for good in its registry, `repository@sha256:...`, else ""."""
     asked = commands.run(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', name], timeout)
-    found = [one for one in asked.out.split() if repository(one) == repository(name)]
+    found = [one for one in asked.out.split() if image_names.repository(one) == image_names.repository(name)]
     return found[0] if asked.code == 0 and found else ""
-
-
-def repository(name: str) -> str:
-    """Return an image's name without tag and digest, and without what the engine leaves out for its own registry."""
-    bare = name.split("@")[0]
-    head, slash, last = bare.rpartition("/")
-    bare = f"{head}{slash}{last.split(':')[0]}"
-    for own in ("docker.io/library/", "docker.io/"):
-        if bare.startswith(own):
-            return bare[len(own) :]
-    return bare
 
 
 def image_facts(images: Iterable[str], timeout: float = 10.0) -> dict[str, dict[str, Any]]:
@@ -436,7 +664,9 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
     Times are the engine's RFC 3339 strings; limits are cores, bytes and a count, 0 for "no limit". `started_seconds`
     and `finished_seconds` are how long before `now` (epoch s) it was started, and ended, last; None for never;
     `start_period` is how long its health check gives it, in seconds;
-    `targets` are its published TCP ports: [{host_ip, host_port, container_port}]; `networks` its addresses by network.
+    `targets` are its published TCP ports: [{host_ip, host_port, container_port}]; `networks` its addresses by network;
+    `anonymous_volumes` are {folder in it: its path on this host} of volumes without a name, which no other container
+    ever gets.
     """
     state_, config, host = document["State"], document["Config"], document["HostConfig"]
     published = _published(document)
@@ -472,6 +702,11 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
             for b in bindings or []
             if port.endswith("/tcp") and str(b.get("HostPort", "")).isdigit()
         ],
+        "anonymous_volumes": {
+            str(mount["Destination"]): str(mount.get("Source", ""))
+            for mount in document.get("Mounts") or []
+            if mount.get("Type") == "volume" and _ANONYMOUS.fullmatch(str(mount.get("Name", "")))
+        },
         "network_mode": host.get("NetworkMode", ""),
         "pid": state_.get("Pid", 0),
         "image": config.get("Image", ""),
@@ -497,6 +732,19 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
             }
         ),
     }
+
+
+def unnamed_data(item: Mapping[str, Any]) -> list[str]:
+    """Return the folders of an instance that are on a volume without a name, with something in it."""
+    return sorted(folder for folder, path in item["anonymous_volumes"].items() if _holds_something(path))
+
+
+def _holds_something(path: str) -> bool:
+    """Whether a folder is not empty. One that cannot be read may hold anything."""
+    try:
+        return bool(os.listdir(path))
+    except OSError:
+        return True
 
 
 def _published(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -589,6 +837,25 @@ def volume_facts(names: Sequence[str], timeout: float = 10.0) -> dict[str, dict[
         }
         for one in documents
     }
+
+
+def compose_volumes(timeout: float = 10.0) -> list[dict[str, Any]]:
+    """Return the volumes that Compose has made, of every project: [{name, project, key, path}]."""
+    filters = urllib.parse.quote(json.dumps({"label": ["com.docker.compose.project"]}))
+    path = _address()
+    try:
+        found = (_ask(f"/volumes?filters={filters}", timeout, path) or {}).get("Volumes") or []
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise EngineError(f"the Docker engine does not answer at {path}: {error or type(error).__name__}") from None
+    return [
+        {
+            "name": str(one["Name"]),
+            "project": str(one["Labels"]["com.docker.compose.project"]),
+            "key": str(one["Labels"].get("com.docker.compose.volume", "")),
+            "path": str(one.get("Mountpoint", "")),
+        }
+        for one in found
+    ]
 
 
 def make_volume(name: str, labels: Mapping[str, str], timeout: float = 10.0) -> None:

@@ -24,6 +24,11 @@ from .variable_table import TABLE
 # Longer than a recovery that restarts a slow app; a run that waits says what for.
 LOCK_SECONDS = 60.0
 
+_NO_VALUES = (
+    "No value is given at all: app_env_values is empty. Name the values in the inventory's group_vars/all, and put the "
+    "secrets among them into vault.yml there, encrypted: ansible-vault encrypt <that file>"
+)
+
 EXPECTED = (AppError, LockHeld, dotenv.DotenvError, env_store.EnvError, secret_rules.TableError, OSError)
 """Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
 
@@ -43,6 +48,12 @@ def validate(params: Mapping[str, Any], now: float) -> dict[str, Any]:
         # A broken line of a file can look like a name, and be a piece of a secret.
         "unlisted": secret_rules.unlisted(variables, values) if params["values"] is not None else [],
     }
+
+
+def message(values: Mapping[str, Any] | None, findings: Sequence[Finding]) -> str:
+    """What a run that fails says: a line for each finding and, when no value was given at all, where values belong."""
+    lines = secret_rules.describe(findings)
+    return lines if values or values is None else f"{lines}\n{_NO_VALUES}"
 
 
 def prove(

@@ -28,12 +28,15 @@ from datetime import datetime, timezone
 from typing import TypedDict
 
 from . import dotenv
-from .files import NoFile, atomic_write, fingerprint, read_small, sweep_temporaries
+from .files import NoFile, atomic_write, fingerprint, flagged, free_name, read_small, sweep_temporaries
 from .secret_rules import Finding, describe
 
 KEEP = 10
 MODE = 0o600
 EXAMPLE_MODE = 0o644
+
+# Within this time after the env a play has also brought the agent's configuration.
+FRESH_SECONDS = 600.0
 
 _DIRECTORY_MODE = 0o700
 _INDEX = "index.json"
@@ -197,6 +200,23 @@ def bring_directory(
     return differs
 
 
+def move_aside(path: str) -> str:
+    """Rename what is no file of an env's size, such as a directory; its new path, "" when nothing has to be moved.
+
+    Raises EnvError for what cannot be moved, OSError.
+    """
+    try:
+        read_small(path)
+        return ""
+    except NoFile:
+        if not os.path.lexists(path):
+            return ""
+    _check_flags(path)
+    aside = free_name(path, "replaced")
+    os.rename(path, aside)
+    return aside
+
+
 def remember(path: str, history: str, *, now: float, keep: int = KEEP) -> bool:
     """Keep the file in force in the history; whether it was not there yet. Raises EnvError, OSError."""
     content = _read(path)
@@ -227,6 +247,15 @@ def mark_good(history: str, fingerprint: str) -> bool:
 def last_good(history: str) -> Version | None:
     """The newest version that is marked good."""
     return next((version for version in reversed(versions(history)) if version["good"]), None)
+
+
+def just_written(history: str, mark: str, now: float) -> bool:
+    """Whether the content with this fingerprint was validated by a controller, and written here, a moment ago."""
+    version = _find(versions(history), mark)
+    if version is None or version["why"] not in ("site", "recover"):
+        return False
+    written = datetime.strptime(version["time"], _TIME).replace(tzinfo=timezone.utc).timestamp()
+    return 0.0 <= now - written <= FRESH_SECONDS
 
 
 def versions(history: str) -> list[Version]:
@@ -262,6 +291,8 @@ def _put(
     if dry_run or (not differs and _is_newest(known, mark)):
         return change
     _check_directory(path)
+    if differs:
+        _check_flags(path)
     _make_directory(history)
     if old is not None and replaced and _find(known, fingerprint(old)) is None:
         _record(history, known, old, now=now, why="found")
@@ -304,6 +335,12 @@ def _check_directory(path: str) -> None:
         raise EnvError(f"{directory} is no directory: make it before the env is written")
 
 
+def _check_flags(path: str) -> None:
+    flags = flagged(path)
+    if flags:
+        raise EnvError(f"{flags}. The env was left as it is")
+
+
 def _bring(path: str, content: bytes, differs: Sequence[str], uid: int, gid: int, mode: int) -> None:
     """Make the file what it should be, as ``_differences`` says."""
     if "content" in differs:
@@ -332,6 +369,12 @@ def _marks(content: bytes) -> dict[str, str]:
         name if customary.fullmatch(name) else f"<{fingerprint(name)}>": fingerprint(value)
         for name, value in values.items()
     }
+
+
+def differing(before: bytes | None, after: bytes | None) -> list[str]:
+    """The names whose values differ between two contents of an env, sorted; None for no file."""
+    old, new = _marks(before or b""), _marks(after or b"")
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
 
 def _find(known: Sequence[Version], mark: str) -> Version | None:

@@ -8,18 +8,28 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import secrets
 import stat
+import struct
+import threading
 import time
 from collections.abc import Iterator
 
 # How often a waiting process asks for the lock again; short, because recoveries are counted in seconds.
 LOCK_POLL_SECONDS = 0.05
+# The holder of a lock touches its file this often, so that a holder that is stuck can be told from one that works.
+LOCK_BEAT_SECONDS = 5.0
 FINGERPRINT_HEX = 12
 
 _TEMP_MARK = ".selfheal-"
 
+
+# The question for the flags of a file, _IOR('f', 1, long), and those that stop root, too, with the option of chattr(1)
+# for each. Source: FS_IOC_GETFLAGS, FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h.
+_GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16
+_FLAGS = ((0x10, "immutable", "i"), (0x20, "append-only", "a"))
 
 # An env or a compose file is some kilobytes; what is larger is none, and is not read into memory.
 LARGEST_BYTES = 4 << 20
@@ -62,9 +72,50 @@ def read_small(path: str) -> bytes | None:
         os.close(descriptor)
 
 
+def readable(path: str) -> bytes | None:
+    """Return what a small file holds; None for one that is not there, or cannot be read."""
+    try:
+        return read_small(path)
+    except (NoFile, OSError):
+        return None
+
+
+def free_name(path: str, word: str) -> str:
+    """Return a name beside a path that nothing has yet: PATH.WORD, PATH.2.WORD, …"""
+    names = (f"{path}.{number}.{word}" if number > 1 else f"{path}.{word}" for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def flagged(path: str) -> str:
+    """Say which flags keep a path from being replaced, its own and its folder's, each with its command; "" for none."""
+    found = []
+    for place in (path, os.path.dirname(os.path.abspath(path))):
+        flags = _flags(place)
+        found += [f"{place} is {name}: chattr -{option} {place}" for bit, name, option in _FLAGS if flags & bit]
+    return "; ".join(found)
+
+
+def _flags(path: str) -> int:
+    """The flags of a file or folder, 0 where there are none, or nothing that could have one."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        # The kernel fills in an int.
+        return int(struct.unpack_from("i", fcntl.ioctl(descriptor, _GET_FLAGS, bytes(8)))[0])
+    except OSError:
+        return 0
+    finally:
+        os.close(descriptor)
+
+
 def explain(error: OSError) -> str:
     """What an error of the file system means to somebody at two in the morning, and what to do."""
     where = str(error.filename) if error.filename else "a file"
+    flags = flagged(where) if error.errno == errno.EPERM and error.filename else ""
+    if flags:
+        return flags if flags.startswith(f"{where} ") else f"{where}: {flags}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"{where}: the disk is full; nothing was replaced. Free some space (docker system df, "
@@ -94,7 +145,7 @@ def atomic_write(path: str, data: bytes, mode: int = 0o600, uid: int = -1, gid: 
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as stream:
-                _own(stream.fileno(), path, uid, gid)
+                own(stream.fileno(), path, uid, gid)
                 os.fchmod(stream.fileno(), mode)
                 stream.write(data)
                 stream.flush()
@@ -153,31 +204,68 @@ def hold_lock(path: str, timeout: float, what: str, unless: str = "") -> Iterato
 
     ``unless`` is a file that, while it is there, forbids it: a restore that was killed has to be taken back first.
 
-    Waits up to ``timeout`` seconds (0: one try). The kernel drops the lock when the process dies, so it is never stale;
-    the file stays, because unlinking it would let two processes hold "the" lock.
+    Waits up to ``timeout`` seconds (0: one try). The kernel drops the lock when the process dies, so it is never stale.
+    The file stays, and is touched every LOCK_BEAT_SECONDS; only `lock_holder.free` takes it from one who is stuck.
 
     Raises LockHeld when it is still held by another.
     """
     os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o755, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = _locked(path, time.monotonic() + timeout, timeout)
     try:
-        deadline = time.monotonic() + timeout
-        while not _try_lock(descriptor):
-            if time.monotonic() >= deadline:
-                raise LockHeld(f"{path} is held by {_holder(descriptor)}; waited {timeout:g} s")
-            time.sleep(LOCK_POLL_SECONDS)
         if unless and os.path.lexists(unless):
             raise LockHeld(
                 f"a restore was killed half-way and is being taken back ({unless}); `selfheal backup settle` does it"
             )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {what}\n".encode(), 0)
-        try:
-            yield
-        finally:
-            os.ftruncate(descriptor, 0)
+        with _beating(descriptor):
+            try:
+                yield
+            finally:
+                os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _locked(path: str, deadline: float, timeout: float) -> int:
+    """Return the descriptor of the lock file, locked."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if _try_lock(descriptor):
+                # Meanwhile the file may have been taken from one who was stuck: then another one counts.
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+                        kept, descriptor = descriptor, -1
+                        return kept
+            elif time.monotonic() >= deadline:
+                raise LockHeld(f"{path} is held by {_holder(descriptor)}; waited {timeout:g} s")
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+        time.sleep(LOCK_POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def _beating(descriptor: int) -> Iterator[None]:
+    """Touch an open file now and then while the block lasts."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(LOCK_BEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(descriptor)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    # A host that has no room for a thread is no reason to do nothing.
+    with contextlib.suppress(RuntimeError):
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if thread.ident is not None:
+            thread.join()
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -193,10 +281,10 @@ def _holder(descriptor: int) -> str:
     return f"pid {pid} ({what})" if pid else "another process"
 
 
-def _own(descriptor: int, path: str, uid: int, gid: int) -> None:
+def own(descriptor: int, path: str, uid: int = -1, gid: int = -1) -> None:
     """Give the new file its owner: the one asked for, else the one of the file that it replaces."""
     wanted_uid, wanted_gid = uid, gid
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         old = os.stat(path, follow_symlinks=False)
         wanted_uid = old.st_uid if uid == -1 else uid
         wanted_gid = old.st_gid if gid == -1 else gid

@@ -35,6 +35,29 @@ def disk(paths: Iterable[str]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+# File systems of disks of this host. Another may be without a size, or wait for a server for ever.
+_DISKS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay"})
+
+
+def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str]:
+    """Those of the paths that are on a disk of this host, told without touching one."""
+    try:
+        with open(mounts, encoding="utf-8", errors="replace") as stream:
+            fields = [line.split() for line in stream]
+    except OSError:
+        return []
+    # Spaces are written as \\040 there (proc(5)).
+    kinds = {one[1].replace("\\040", " "): one[2] for one in fields if len(one) > 2}
+    found = []
+    for path in dict.fromkeys(paths):
+        place = path
+        while place not in kinds and place != os.path.dirname(place):
+            place = os.path.dirname(place)
+        if kinds.get(place) in _DISKS:
+            found.append(path)
+    return found
+
+
 def memory() -> dict[str, int]:
     """Return {total_bytes, available_bytes} of the host."""
     values: dict[str, int] = {}
@@ -92,12 +115,12 @@ def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bo
 
     Whoever is short of processors waits for one (state R); who hangs waits for something else, or is stopped (proc(5)).
     """
-    family = {pid for pid in pids if pid > 0}
-    first, _ = _work(family)
+    them = {pid for pid in pids if pid > 0}
+    first, _ = _work(them)
     ticks, waited = first, 0
     for _ in range(_IDLE_SAMPLES):
         sleep(0.03)
-        ticks, ran = _work(family)
+        ticks, ran = _work(them)
         waited += ran
     return 2 * waited < _IDLE_SAMPLES and ticks - first <= _IDLE_TICKS
 
@@ -106,20 +129,10 @@ def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bo
 _IDLE_SAMPLES, _IDLE_TICKS = 12, 3
 
 
-def _work(family: set[int]) -> tuple[int, bool]:
+def _work(pids: set[int]) -> tuple[int, bool]:
     """(ticks so far, whether a thread is runnable) of processes and all their children."""
-    parents: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                parents[int(entry)] = int(_stat(f"/proc/{entry}/stat")[1])
-    grown = True
-    while grown:
-        children = {pid for pid, parent in parents.items() if parent in family} - family
-        family = family | children
-        grown = bool(children)
     ticks, runnable = 0, False
-    for pid in family:
+    for pid in family(pids):
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = _stat(f"/proc/{pid}/stat")
             ticks += int(fields[11]) + int(fields[12])
@@ -128,27 +141,124 @@ def _work(family: set[int]) -> tuple[int, bool]:
     return ticks, runnable
 
 
+def family(pids: Iterable[int]) -> set[int]:
+    """Return these processes and all their children."""
+    found, parents = set(pids), dict[int, int]()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                parents[int(entry)] = int(_stat(f"/proc/{entry}/stat")[1])
+    while True:
+        children = {pid for pid, parent in parents.items() if parent in found} - found
+        if not children:
+            return found
+        found |= children
+
+
+def switches(pids: Iterable[int]) -> int:
+    """Return how often these processes and their children have got a processor so far: an idle one gets none.
+
+    Source: proc(5), voluntary_ctxt_switches and nonvoluntary_ctxt_switches of each thread.
+    """
+    count = 0
+    for pid in family(pids):
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/status", encoding="utf-8", errors="replace") as stream:
+                    count += sum(int(line.split()[1]) for line in stream if "ctxt_switches" in line)
+    return count
+
+
+def stopped(pid: int) -> bool:
+    """Say whether a process or one of its children is stopped, as by SIGSTOP (state T of proc(5)): it cannot answer."""
+    seen: set[int] = set()
+    left = [pid] if pid > 0 else []
+    while left:
+        one = left.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if _stat(f"/proc/{one}/stat")[0] == "T":
+                return True
+            left += _children(one)
+    return False
+
+
+def _children(pid: int) -> list[int]:
+    """The children of a process, where the kernel lists them (CONFIG_PROC_CHILDREN, as Debian's)."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as stream:
+                found += [int(child) for child in stream.read().split()]
+    return found
+
+
+def newest_child(pid: int) -> int:
+    """Return the child of a process that was started last; 0 without one."""
+    begun: dict[int, int] = {}
+    for child in _children(pid):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # starttime of proc(5), in ticks since boot.
+            begun[child] = int(_stat(f"/proc/{child}/stat")[19])
+    return max(begun, key=lambda child: (begun[child], child), default=0)
+
+
+def pid_in(path: str, name: str) -> int:
+    """Return the pid that a file holds; 0 when there is none, or that process is not called `name` (any more)."""
+    try:
+        with open(path, encoding="ascii") as stream:
+            pid = int(stream.read().strip())
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+            return pid if stream.read().strip() == name else 0
+    except (OSError, ValueError):
+        return 0
+
+
 def _stat(path: str) -> list[str]:
     """The fields of a process that stand behind its name, the state first."""
     with open(path, encoding="utf-8", errors="replace") as stream:
         return stream.read().rpartition(")")[2].split()
 
 
-def engine_process(path: str = "/run/docker.pid") -> dict[str, bool]:
-    """Say whether dockerd's process lives, without asking it: {known, alive}. Not known where it keeps no pid file."""
+def engine_process(path: str = "/run/docker.pid") -> dict[str, Any]:
+    """Say whether dockerd's process lives, without asking it: {known, alive, stopped, pid}.
+
+    Not known where it keeps no pid file. `stopped` as by SIGSTOP: it accepts questions, and answers none.
+    """
+    found: dict[str, Any] = {"known": False, "alive": False, "stopped": False, "pid": 0}
     try:
         with open(path, encoding="ascii") as stream:
             pid = int(stream.read().strip())
     except FileNotFoundError:
         # dockerd removes it when it is stopped, and leaves its folder.
-        return {"known": os.path.exists("/run/docker"), "alive": False}
+        return {**found, "known": os.path.exists("/run/docker")}
     except (OSError, ValueError):
-        return {"known": False, "alive": False}
-    try:
+        return found
+    found.update(known=True, pid=pid)
+    with contextlib.suppress(OSError, IndexError):
         with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
-            return {"known": True, "alive": stream.read().strip() == "dockerd"}
-    except OSError:
-        return {"known": True, "alive": False}
+            found["alive"] = stream.read().strip() == "dockerd"
+        found["stopped"] = found["alive"] and _stat(f"/proc/{pid}/stat")[0] == "T"
+    return found
+
+
+def unanswered(pid: int) -> list[tuple[str, int]]:
+    """Return the (IPv4 address, port) of which a process's network has no answer: a segment waits to be acknowledged.
+
+    Source: proc(5), net/tcp of the process: state 02 is TCP_SYN_SENT, `retrnsmt` counts timeouts without recovery.
+    """
+    found = []
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/net/tcp", encoding="ascii") as stream:
+        next(stream, None)
+        for line in stream:
+            fields = line.split()
+            if fields[3] == "02" or int(fields[6], 16):
+                address, _, port = fields[2].partition(":")
+                # In the byte order of the machine, which is little-endian wherever the engine is packaged.
+                found.append((".".join(str(byte) for byte in reversed(bytes.fromhex(address))), int(port, 16)))
+    return sorted(set(found))
 
 
 def _listening_inodes(port: int) -> Iterator[str]:

@@ -6,7 +6,7 @@ A record is {id, app, host, cause, meaning, evidence: [str], seen, confirmed, en
 healthy, escalated, by_hand (whether a person applied a remedy), seconds (from first seen to healthy, or so far),
 remedies: [{name, done, result, seconds}], timeline: [{time, seconds, what}], hold (why nothing more is done),
 next_step, files: [names of evidence files], told (whether people were), held (whether the last decision was to leave
-the app alone)}.
+the app alone), number (1 for the first one: their order, which a clock that is set does not change)}.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ def new_id(folder: str, seen: float, cause: str) -> str:
         number += 1
         name = f"{known}-{number}"
     return name
+
+
+def next_number(folder: str) -> int:
+    """Return the number of an incident that begins now."""
+    return max((_number(folder, name) for name in _listed(folder)), default=0) + 1
 
 
 def iso(now: float) -> str:
@@ -91,20 +96,37 @@ def write(folder: str, incident: Mapping[str, Any], attachments: Mapping[str, st
     return target
 
 
+def _listed(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
 def _names(folder: str) -> list[str]:
-    """The folders of incidents, newest first."""
-    return sorted(os.listdir(folder), reverse=True) if os.path.isdir(folder) else []
+    """The folders of incidents, newest first. Those without a number come last, by their names, which have the time."""
+    return sorted(_listed(folder), key=lambda name: (_number(folder, name), name), reverse=True)
+
+
+def _number(folder: str, name: str) -> int:
+    number = (_read(folder, name) or {}).get("number")
+    return number if isinstance(number, int) else 0
+
+
+def _read(folder: str, name: str) -> dict[str, Any] | None:
+    """One record, None when it cannot be read."""
+    try:
+        with open(os.path.join(folder, name, "incident.json"), encoding="utf-8") as stream:
+            found = json.load(stream)
+    except (OSError, ValueError):
+        return None
+    sound = isinstance(found, dict) and {"id", "cause", "healthy", "seconds"} <= set(found)
+    return found if sound else None
 
 
 def every(folder: str) -> Iterator[dict[str, Any]]:
     """Yield the incidents that can be read, newest first."""
+    # One at a time: together they may be large.
     for name in _names(folder):
-        try:
-            with open(os.path.join(folder, name, "incident.json"), encoding="utf-8") as stream:
-                found = json.load(stream)
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict) and {"id", "cause", "healthy", "seconds"} <= set(found):
+        found = _read(folder, name)
+        if found is not None:
             yield found
 
 
@@ -116,13 +138,17 @@ def latest(folder: str) -> dict[str, Any] | None:
 def forget(folder: str, older_than: float, now: float) -> None:
     """Delete incidents whose folder was last written more than `older_than` seconds before `now` (epoch s).
 
-    The newest KEPT stay in any case (a clock may jump), more than LONGEST in none; what is no incident stays.
+    The newest KEPT stay in any case (a clock may jump), more than LONGEST in none; what is no incident stays. One that
+    was written at a time to come is as old as the next newer one.
     """
     import shutil  # not needed by a watcher, whose memory it would take
 
     known = [name for name in _names(folder) if ID.fullmatch(name)]
-    for number, name in enumerate(known[KEPT:], start=KEPT):
+    written = now
+    for at, name in enumerate(known):
         path = os.path.join(folder, name)
         with contextlib.suppress(OSError):
-            if number >= LONGEST or now - os.stat(path).st_mtime > older_than:
+            own = os.stat(path).st_mtime
+            written = own if own <= now else written
+            if at >= LONGEST or (at >= KEPT and now - written > older_than):
                 shutil.rmtree(path, ignore_errors=True)

@@ -27,12 +27,15 @@ TOUCHING = frozenset(
 )
 """Remedies that touch containers, the engine or the disk: the breaker counts them."""
 
+OF_SERVICES = frozenset({RESTART, RECREATE})
+"""Remedies that touch the services at fault alone."""
+
 _BACK = (LAST_GOOD_ENV, RECREATE, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE)
 
 LADDERS: dict[str, tuple[str, ...]] = {
     "engine_down": (START_ENGINE, RESTART_ENGINE),
     "engine_hung": (RESTART_ENGINE,),
-    "disk_full": (FREE_SPACE,),
+    "disk_full": (FREE_SPACE, UP),
     "env_invalid": (PROVED_ENV, LAST_GOOD_ENV),
     "config_damaged": (LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
     "balancer_down": (RESTART_BALANCER,),
@@ -44,6 +47,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "network_broken": (RECREATE, REBUILD_NETWORK, RESTART_ENGINE),
     "not_listening": (RESTART, RECREATE, *_BACK),
     "hung": (RESTART, RECREATE, LAST_GOOD_RELEASE),
+    "unhealthy": (RESTART, RECREATE),
     "erroring": (RESTART, RECREATE, *_BACK),
     "unknown": (RESTART, RECREATE),
 }
@@ -52,12 +56,15 @@ LADDERS: dict[str, tuple[str, ...]] = {
 # A restart cannot help, and would take away what still works.
 HOLD = {
     "upstream_down": "the app is not at fault; it is asked on, and a restart would not help",
+    "rate_limited": "the app is not at fault; it is asked less often for a while",
+    "maintenance": "the app says that it will be back; it is asked on",
+    "database_recovering": "a restart would have the database start over; it is asked on",
     "overloaded": "the app answers, slowly; a restart would throw away the work that it is doing",
 }
 # While a container starts, it is looked at this often: what seemed to start may turn out to crash again and again.
 LOOK_SECONDS = 2.0
 # Containers that were just started may look like this for a while.
-STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed"})
+STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed", "unhealthy"})
 
 NEXT_STEP = {
     "engine_down": "Start the engine (systemctl start docker) and read its journal (journalctl -u docker -n 50).",
@@ -66,13 +73,19 @@ NEXT_STEP = {
     "env_invalid": "Correct the named variables in the vault, and prove them with playbooks/validate.yml.",
     "config_damaged": "Have playbooks/site.yml write the compose files anew: it validates them first.",
     "balancer_down": "Read why HAProxy does not start (journalctl -u haproxy -n 20), and run playbooks/site.yml.",
-    "port_taken": "Stop the process that holds the port, or publish the app on another one.",
+    "balancer_disagrees": "Run playbooks/site.yml: it makes HAProxy ask what the health check of selfheal_checks asks. "
+    "A slot in MAINT was taken out by hand: systemctl reload haproxy brings it back.",
+    "port_taken": "Stop the process or container that holds the port, or publish the app on another one.",
     "image_missing": "Deploy anew with playbooks/site.yml, which builds or pulls the image, or with "
     "playbooks/promote.yml, which brings it from staging.",
     "upstream_down": "Do not restart the app: it is not at fault. Look at the service that is named.",
+    "maintenance": "Wait for the time that the app names. If it is not back by then, end its maintenance.",
+    "database_recovering": "Do not restart the database: it would start over. Its log says how far it is.",
+    "rate_limited": "Do not restart the app. Let it allow the checks, which come from this host, or ask less.",
     "overloaded": "Do not restart the app. Find what keeps the host busy (top), or give it more.",
     "out_of_memory": "Raise the service's memory in compose_app_services, or find the leak with the logs kept.",
-    "network_broken": "Look at the firewall (iptables -S, nft list ruleset): did something flush Docker's rules?",
+    "network_broken": "Look at the firewall (iptables-save, nft list ruleset): remove the rule that is named, or find "
+    "what flushed Docker's rules.",
 }
 """What is left to a person, by cause; `next_step` has the words for the others."""
 
@@ -93,17 +106,23 @@ class Policy(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One remedy, begun `age` seconds ago."""
+    """One remedy, begun `age` seconds ago. `refused`: it failed at once, so the breaker does not count it.
+
+    `unasked`: users were served meanwhile; then it holds nothing back that they need.
+    """
 
     remedy: str
     age: float
     incident: str
+    refused: bool = False
+    unasked: bool = False
 
 
 class Situation(NamedTuple):
     """What happened so far. `tried`: remedies of this incident, `attempts`: of all, both oldest first.
 
     `paused`, `busy`: why nothing may be done now, or "". `starting`: seconds that a container may still take to start.
+    `unasked`: all checks pass, and a service is sick that none asks.
     """
 
     incident: str
@@ -113,6 +132,7 @@ class Situation(NamedTuple):
     busy: str = ""
     escalated: bool = False
     starting: float = 0.0
+    unasked: bool = False
 
 
 class Decision(NamedTuple):
@@ -173,15 +193,35 @@ def decide(cause: str, situation: Situation, available: Collection[str], policy:
     return _climb(cause, situation, available, policy)
 
 
+def tried(remedies: Sequence[Mapping[str, Any]], services: Collection[str]) -> list[str]:
+    """The names of the remedies of an incident, oldest first, that count as tried where `services` are at fault.
+
+    :arg remedies: [{name, services}]; no services for a remedy that is about the whole app.
+    """
+    touched: dict[str, set[str]] = {}
+    for one in remedies:
+        if one.get("services"):
+            touched.setdefault(one["name"], set()).update(one["services"])
+    return [
+        one["name"]
+        for one in remedies
+        if not one.get("services") or (services and set(services) <= touched[one["name"]])
+    ]
+
+
 def _climb(cause: str, situation: Situation, available: Collection[str], policy: Policy) -> Decision:
-    every = [attempt for attempt in situation.attempts if attempt.age < policy.window]
+    fresh = [attempt for attempt in situation.attempts if attempt.age < policy.window]
+    every = [attempt for attempt in fresh if situation.unasked or not attempt.unasked]
     recent = [attempt for attempt in every if attempt.remedy in TOUCHING]
+    counted = [attempt for attempt in recent if not attempt.refused]
     remedy = _next(cause, situation.tried, available)
     paced = [attempt for attempt in recent if _alike(attempt.remedy, remedy)]
     rounds = len({attempt.incident for attempt in paced} - {situation.incident}) if not _own(situation, recent) else 0
     if remedy is None:
         if not situation.escalated:
             return _escalate(cause, situation)
+        if situation.unasked:
+            return Decision("hold", why="a person was told, and users are served; it is watched on")
         # A person knows. Until then the whole ladder is climbed again now and then: what could not be may be by now.
         last = {name: at for at, name in enumerate(situation.tried)}
         # The one that was tried longest ago.
@@ -192,10 +232,10 @@ def _climb(cause: str, situation: Situation, available: Collection[str], policy:
             return Decision("hold", why="no remedy here can help; it is asked on")
         # Files that were put back in vain count here, too: without a pause they would be put back for ever.
         paced, rounds = every, max(1, len(_own(situation, every)))
-    if remedy in TOUCHING and len(recent) >= policy.attempts:
+    if remedy in TOUCHING and len(counted) >= policy.attempts:
         if not situation.escalated:
-            return _escalate(cause, situation, f"{len(recent)} attempts in {policy.window / 60:.0f} min did not last")
-        left = policy.window - max(attempt.age for attempt in recent)
+            return _escalate(cause, situation, f"{len(counted)} attempts in {policy.window / 60:.0f} min did not last")
+        left = policy.window - max(attempt.age for attempt in counted)
         return Decision(
             "hold", seconds=left, why=f"the breaker is open for another {left / 60:.0f} min; it is asked on"
         )
@@ -248,7 +288,12 @@ def _next(cause: str, tried: Sequence[str], available: Collection[str]) -> str |
 _FILES_ALONE = frozenset({"env_invalid", "config_damaged", "engine_down", "engine_hung", "disk_full"})
 
 
-def next_step(cause: str) -> str:
-    """Return what a person does next when the ladder for `cause` has come to its end."""
+def next_step(cause: str, flags: str = "") -> str:
+    """Return what a person does next when the ladder for `cause` has come to its end.
+
+    :arg flags: those that keep a remedy from writing a file, with their commands.
+    """
+    if flags:
+        return f"{flags}. Then run recover.yml again."
     other = "Read the evidence kept with the incident, the last log lines first; correct the app and deploy it."
     return f"{NEXT_STEP.get(cause, other)} Then run recover.yml again."

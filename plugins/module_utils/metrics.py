@@ -16,10 +16,10 @@ Sample = tuple[Mapping[str, str], float]
 def render(app: str, facts: Mapping[str, Any]) -> str:
     """Return the metrics of one app.
 
-    :arg facts: {healthy: bool, probe_seconds: float or None, probes: int, failed_probes: int, incident: the open record
-        or None, breaker_open: bool, paused: anything or None, now: epoch seconds of this turn, problems: int,
-        alerts_waiting: int, counts: {"incident CAUSE", "remedy NAME done", "remedy NAME failed", "last recovery ms",
-        "alerts dropped": int}}. A count that is not there yet is 0.
+    :arg facts: {healthy: bool, served: bool, probe_seconds: float or None, probes: int, failed_probes: int,
+        incident: the open record or None, breaker_open: bool, paused: anything or None, now: epoch seconds of this
+        turn, problems: int, alerts_waiting: int, counts: {"incident CAUSE", "remedy NAME done", "remedy NAME failed",
+        "last recovery ms", "alerts dropped": int}}. A count that is not there yet is 0.
     """
     lines: list[str] = []
     for name, kind, about, samples in _families(facts):
@@ -133,6 +133,7 @@ def _families(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str, list[Sa
     recovery = counts.get("last recovery ms")
     found: list[tuple[str, str, str, list[Sample]]] = [
         ("selfheal_healthy", "gauge", "Whether the app's last probe passed.", [({}, facts["healthy"])]),
+        ("selfheal_users_served", "gauge", "Whether users are served: all checks pass.", [({}, facts["served"])]),
         ("selfheal_probe_seconds", "gauge", "Seconds that the last probe took.", _maybe(facts["probe_seconds"])),
         ("selfheal_probes_total", "counter", "Probes since the watcher began.", [({}, facts["probes"])]),
         ("selfheal_probe_failures_total", "counter", "Those that failed.", [({}, facts["failed_probes"])]),

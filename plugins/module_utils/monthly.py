@@ -113,7 +113,7 @@ def measure(config: Config, by: Settings, wanted: str, now: float, language: str
         for name, expression in slo.month_queries(labels, month.end - month.start).items()
     }
     records = [one for one in incident.every(config.app.incidents) if page_figures.is_incident(one)]
-    oldest = page_figures.parse(records[-1]["seen"]) if records else None
+    oldest = min((at for one in records if (at := page_figures.parse(one["seen"])) is not None), default=None)
     remembered = (
         month.start >= now - config.keep_days * slo.DAY
         or len(records) < incident.KEPT

@@ -7,10 +7,27 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from . import balancer, dotenv, engine, host, kernel, probe, release, secret_rules, supabase
+from . import (
+    app_model,
+    balancer,
+    database_log,
+    dotenv,
+    engine,
+    env_store,
+    firewall,
+    host,
+    kernel,
+    neighbours,
+    probe,
+    release,
+    secret_rules,
+    start_order,
+    supabase,
+    web,
+)
 from .app import App
 from .diagnosis import diagnose, is_busy
 from .files import NoFile, explain, fingerprint, read_small
@@ -18,10 +35,14 @@ from .redact import redact
 from .web import Answer, Fault, Request
 
 LOG_LINES = 200
+# Of a folder of configuration files that is mounted, so many are read.
+MOST_FILES = 20
 # An upstream that takes longer than this is down for an app that promises answers within two seconds.
 UPSTREAM_SECONDS = 2.0
 # On a busy host an answer may be late; an app that works at nothing and gives none within this time hangs.
 PATIENCE_SECONDS = 5.0
+# What listens on the host for a container: the engine itself where it runs without its proxies (`userland-proxy`).
+_PUBLISHES = ("docker-proxy", "dockerd")
 # All evidence together is kept within this, so that keeping it never delays the cure by more.
 EVIDENCE_SECONDS = 0.8
 
@@ -34,17 +55,27 @@ class Clock(NamedTuple):
     sleep: Callable[[float], None] = time.sleep
 
 
+# HAProxy may keep out for so long what passes its own check, a moment on a busy host, before a person is notified.
+DISAGREES_SECONDS = 60.0
+
+
 class Seen(NamedTuple):
     """What a watcher has seen already, so that it need not be asked again while users wait.
 
     `probe`: the result that made it look closer; `load` as in `facts`; `good`: when the probe passed last (epoch s);
-    `passed`: how many seconds ago, at most, something began that is over already, None without such a thing.
+    `passed`: how many seconds ago, at most, something began that is over already, None without such a thing;
+    `lacks`: for how many seconds HAProxy has kept an instance out, None when that was not watched;
+    `services`: whether a service that no check asks may not be as it should, so that the engine has to be asked;
+    `before`: the facts of a moment ago, whose compose files are still those: Compose need not read them again.
     """
 
     probe: Mapping[str, Any] | None = None
     load: Mapping[str, Any] = {}
     good: float | None = None
     passed: float | None = None
+    lacks: float | None = None
+    services: bool = True
+    before: Mapping[str, Any] | None = None
 
 
 def read_env(app: App, now: float) -> dict[str, Any]:
@@ -52,6 +83,8 @@ def read_env(app: App, now: float) -> dict[str, Any]:
     content: bytes | None = b""
     try:
         content = read_small(app.env)
+        if content is None and not app.variables:
+            return {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
         if content is None:
             finding = _env_finding("missing", f"{app.env} does not exist")
             return {"exists": False, "values": {}, "findings": [finding], "fingerprint": ""}
@@ -69,6 +102,9 @@ def read_env(app: App, now: float) -> dict[str, Any]:
         finding = _env_finding("unreadable", f"{app.env}: {error}")
         return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
     findings = secret_rules.prove(app.variables, values, now)
+    if findings and env_store.just_written(app.history, fingerprint(content), now):
+        # Its table of variables reaches this host after it, so what is found by an older one does not count yet.
+        findings = []
     return {"exists": True, "values": values, "findings": list(findings), "fingerprint": fingerprint(content)}
 
 
@@ -85,7 +121,7 @@ def ask(app: App, values: Mapping[str, str], seconds: float, clock: Clock) -> di
 def read(
     app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock, seen: Seen | None = None
 ) -> dict[str, Any]:
-    """Read the facts that `diagnose` needs. While the probe passes and nothing else is odd, no docker command is run.
+    """Read the facts that `diagnose` needs. Where a watcher saw that all is well, no docker command is run.
 
     :arg given: the proved values from the vault, None when there are none.
     :arg confirm: for how many seconds a failing probe may be asked again before it counts.
@@ -96,43 +132,70 @@ def read(
     known = {**env["values"], **(given or {})}
     facts: dict[str, Any] = {
         "engine": engine_by_its_process(),
-        "disk": host.disk([app.directory, app.state, engine.data_root()]),
+        "disk": host.disk(_places(app)),
         "env": env,
         "config_error": "",
         "services": [],
         "instances": [],
+        "needs": {},
+        "stateful": [],
+        "proxies": [],
         "environments": [],
         "oom": [],
         "images_missing": [],
         "ports": [],
         "upstream": [],
         "network": [],
+        # What the host's firewall does to the app: the engine's rules are gone, or a rule drops its packets.
+        "flushed": "",
+        "dropped": [],
+        # Databases that run, and say that they take no connections yet: [{service, name, line}].
+        "recovering": [],
+        # For how many seconds the app has been sick.
+        "since": 0.0,
+        # Upstreams that answer this host, and do not answer the app.
+        "unanswered": [],
+        # What the engine said of a network when a remedy failed.
+        "network_error": "",
         "load": {"cpu_busy": 0.0, "answered_seconds": None, "idle": False, **_pressure(), **seen.load},
         "probe": seen.probe or ask(app, known, 0.0, clock),
         "passed": seen.passed,
         "few": "",
+        # What HAProxy says of instances that pass their own check and that it sends nothing to.
+        "kept_out": "",
         # When the engine was asked (epoch s): what is so many seconds old was so then.
         "at": clock.now(),
         "balancer": "",
+        # The service whose instances are behind HAProxy.
+        "balanced": app.balancer.service if app.balancer else "",
         # The one instance that this is about, while others serve; "" when it is about the app.
         "one": "",
     }
     lacking = _lacking(app, facts) if app.balancer else 0
-    if facts["probe"]["ok"] and seen.passed is None and not lacking:
+    if facts["probe"]["ok"] and seen.passed is None and not lacking and not seen.services:
+        return facts
+    if facts["balancer"] and seen.probe and not seen.probe["ok"]:
+        # Users wait for HAProxy; what else may be wrong is seen once it answers.
         return facts
     facts["at"] = clock.now()
-    read_engine(app, facts, facts["at"])
+    read_engine(app, facts, facts["at"], seen.before if facts["probe"]["ok"] else None)
     if app.balancer and facts["engine"]["answers"] and (lacking or not facts["probe"]["ok"]):
-        _look_at_instances(app, facts, clock)
+        _look_at_instances(app, facts, clock, seen.lacks)
         if facts["one"]:
             return facts
-    running = bool(facts["instances"]) and all(item["state"] == "running" for item in facts["instances"])
-    if running and not env["findings"]:
+    if not facts["probe"]["ok"] and facts["engine"]["answers"]:
+        facts["recovering"] = _recovering(app, facts)
+    expected = [item for item in facts["instances"] if not facts["services"] or item["service"] in facts["services"]]
+    running = bool(expected) and all(item["state"] == "running" for item in expected)
+    if running and not env["findings"] and not facts["probe"]["ok"]:
         if seen.probe is None:
             facts["probe"] = ask(app, known, confirm, clock)
         if not facts["probe"]["ok"]:
-            _read_upstream(app, facts, clock)
-            facts["network"] = engine.broken_network(facts["instances"])
+            # A process that is stopped answers nobody, whatever else is wrong.
+            if not any(item["stopped"] for item in expected):
+                _read_upstream(app, facts, clock)
+                facts["network"] = engine.broken_network(facts["instances"])
+                _read_firewall(app, facts)
             if is_busy(facts["load"]):
                 _read_slowness(app, facts, clock)
     at_fault = not facts["probe"]["ok"] and not env["findings"] and diagnose(facts).cause != "upstream_down"
@@ -141,17 +204,26 @@ def read(
     return facts
 
 
+def _places(app: App) -> list[str]:
+    """Where the app cannot do without room, whatever it mounts."""
+    return [app.directory, app.state, engine.data_root()]
+
+
 def _lacking(app: App, facts: dict[str, Any]) -> int:
     """How many instances HAProxy misses; when it does not answer, `facts["balancer"]` says why."""
     assert app.balancer is not None
+    if balancer.is_stopped(app):
+        # Each question to it would wait for its whole time.
+        facts["balancer"] = "haproxy's processes are stopped, as by kill -STOP"
+        return 0
     try:
         return max(0, app.balancer.instances - balancer.serving(app))
     except balancer.BalancerError as error:
-        facts["balancer"] = str(error)
+        facts["balancer"] = balancer.start_error() or str(error)
         return 0
 
 
-def _look_at_instances(app: App, facts: dict[str, Any], clock: Clock) -> None:
+def _look_at_instances(app: App, facts: dict[str, Any], clock: Clock, lacks: float | None) -> None:
     """Ask each instance through its own port, and find out whether one is at fault, all, or what stands before them.
 
     While some serve, the facts become those of the first that does not: it is healed alone, as if it were the app.
@@ -180,7 +252,41 @@ def _look_at_instances(app: App, facts: dict[str, Any], clock: Clock) -> None:
         told = f"service {app.balancer.service} has {serving} of {wanted} instances"
         facts.update(one=app.balancer.service, few=told)
     elif serving and not facts["balancer"] and _through(app, facts):
-        facts["balancer"] = "HAProxy answers badly, and every instance passes through its own port"
+        past = _past_the_balancer(app, facts, mine, clock)
+        if past["ok"]:
+            # One that answers with an error of its own may not have seen yet that they are back.
+            answers = any(item["status"] is not None for item in facts["probe"]["results"])
+            wait = balancer.AGREE_SECONDS if answers else 0.0
+            facts["probe"] = ask(app, facts["env"]["values"], wait, clock)
+            if not facts["probe"]["ok"]:
+                facts["balancer"] = "HAProxy answers badly, and every instance passes through its own port"
+        else:
+            # What fails alike without HAProxy is not its fault.
+            facts["probe"] = past
+    elif serving and not sick and not facts["balancer"] and (lacks is None or lacks >= DISAGREES_SECONDS):
+        wait = balancer.AGREE_SECONDS if lacks is None else 0.0
+        facts["kept_out"] = _kept_out(app, mine, clock, wait)
+
+
+def _kept_out(app: App, instances: Sequence[Mapping[str, Any]], clock: Clock, seconds: float) -> str:
+    """What HAProxy sees of instances that it keeps out though they pass; it gets time to find them again itself."""
+    ports = {port for item in instances for port in item["ports"]}
+    try:
+        return balancer.kept_out(app, ports, clock.monotonic, clock.sleep, seconds)
+    except balancer.BalancerError:
+        return ""
+
+
+def _past_the_balancer(
+    app: App, facts: Mapping[str, Any], instances: Sequence[Mapping[str, Any]], clock: Clock
+) -> dict[str, Any]:
+    """Run all checks at one instance, through its own port."""
+    assert app.balancer is not None
+    ports = [port for item in instances for port in item["ports"] if port in app.balancer.slots]
+    ask_it = balancer.aside(app.balancer, ports[0]) if ports else _nobody
+    values = facts["env"]["values"]
+    found: dict[str, Any] = probe.run_checks(app.checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
+    return found
 
 
 def _through(app: App, facts: Mapping[str, Any]) -> bool:
@@ -203,37 +309,99 @@ def engine_by_its_process() -> dict[str, Any]:
     process = host.engine_process()
     if process["known"] and not process["alive"]:
         return {"answers": False, "kind": "down", "reason": "its process is gone"}
+    if process["stopped"]:
+        return {"answers": False, "kind": "hung", "reason": "its process is stopped, as by kill -STOP"}
     return {"answers": True, "kind": "", "reason": ""}
 
 
-def read_engine(app: App, facts: dict[str, Any], now: float) -> None:
-    """Add what the engine says of the app to `facts`."""
-    facts["engine"] = engine.state()
+def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str, Any] | None = None) -> None:
+    """Add what the engine says of the app to `facts`.
+
+    :arg before: the facts of a moment ago: while nothing is missing, what they say of the compose files will do.
+    """
+    by_process = engine_by_its_process()
+    # A process that is stopped would be waited for in vain.
+    facts["engine"] = {**by_process, "version": ""} if by_process["kind"] == "hung" else engine.state()
     if not facts["engine"]["answers"]:
         return
     project = engine.Project(app.name, app.directory)
     try:
         documents = project.documents()
     except engine.EngineError as error:
+        if facts["probe"]["ok"]:
+            # It has just said its version, and users are served: it is asked again next time.
+            return
         facts["engine"] = {**facts["engine"], "answers": False, "kind": error.kind, "reason": str(error)}
         return
-    facts["instances"] = [engine.instance(document, now) for document in documents]
+    facts["instances"] = [
+        {**item, "stopped": item["state"] == "running" and host.stopped(item["pid"])}
+        for item in (engine.instance(document, now) for document in documents)
+    ]
     facts["environments"] = [engine.environment(document) for document in documents]
     facts["oom"] = kernel.oom_kills(kernel.read(), facts["instances"], time.clock_gettime(time.CLOCK_BOOTTIME))
+    written = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
+    facts["disk"] = host.disk([*_places(app), *host.on_disk(written)])
+    there = {item["service"] for item in facts["instances"]}
+    if before and before["services"] and not before["one"] and not set(before["services"]) - there:
+        facts.update({name: before[name] for name in ("services", "needs", "stateful", "proxies")})
+        return
     try:
         model = project.config()
     except engine.EngineError as error:
+        if not engine.compose_version():
+            reason = "the Docker Compose plugin is missing: install docker-compose (Debian) or docker-compose-plugin"
+            facts["engine"] = {**facts["engine"], "answers": False, "kind": "missing", "reason": reason}
+            return
         # Compose refuses the whole project for an env_file that is missing or does not parse, and quotes the line; then
         # the env is what is wrong, and the line may be a secret.
-        readable = facts["env"]["exists"] and bool(facts["env"]["values"])
+        readable = bool(facts["env"]["values"]) or not app.variables
         facts["config_error"] = redact(str(error), secrets(app, facts, None)) if readable else ""
         return
-    facts["services"] = sorted(model.get("services") or {})
+    facts["services"] = sorted(start_order.expected(model))
+    known = app_model.read(model, _configuration(model))
+    facts["needs"] = {name: sorted(needed) for name, needed in known.needs.items()}
+    facts["stateful"], facts["proxies"] = sorted(known.stateful), sorted(known.proxies)
+    running = {"services": {name: model["services"][name] for name in facts["services"]}}
     facts["ports"] = [
-        {**port, "holders": host.listeners(port["port"])} for port in engine.unheld_ports(model, facts["instances"])
+        {**port, "holders": holders(port["port"])} for port in engine.unheld_ports(running, facts["instances"])
     ]
-    if {item["service"] for item in facts["instances"]} < set(facts["services"]):
-        facts["images_missing"] = project.images_missing(model)
+    if set(facts["services"]) - there:
+        facts["images_missing"] = project.images_missing(running)
+
+
+def holders(port: int) -> list[dict[str, Any]]:
+    """Name who holds a TCP port: [{container}] for what a container publishes, [{pid, process}] for any other."""
+    found = host.listeners(port)
+    if not any(one["process"] in _PUBLISHES for one in found):
+        return found
+    try:
+        container = neighbours.holder(port, engine.inspected(""))
+    except engine.EngineError:
+        container = ""
+    if not container:
+        return found
+    return [{"container": container}, *[one for one in found if one["process"] not in _PUBLISHES]]
+
+
+def _configuration(model: Mapping[str, Any]) -> dict[str, str]:
+    """{service: what the files and folders say that are mounted into it read-only, as far as they are small texts}."""
+    files = {name: str(one.get("file") or "") for name, one in (model.get("configs") or {}).items()}
+    found = {}
+    for service, spec in (model.get("services") or {}).items():
+        paths = [str(m["source"]) for m in spec.get("volumes") or [] if m.get("type") == "bind" and m.get("read_only")]
+        paths += [files.get(str(one.get("source")), "") for one in spec.get("configs") or []]
+        # A dead network file system would be waited for, and files of /proc are no configuration.
+        found[service] = "\n".join(text for path in host.on_disk(paths) for text in _texts(path))
+    return found
+
+
+def _texts(path: str) -> list[str]:
+    try:
+        names = [path] if os.path.isfile(path) else [os.path.join(path, name) for name in os.listdir(path)[:MOST_FILES]]
+        contents = [read_small(name) for name in names if name and os.path.isfile(name)]
+    except (NoFile, OSError):
+        return []
+    return [content.decode("utf-8", "replace") for content in contents if content]
 
 
 def _read_slowness(app: App, facts: dict[str, Any], clock: Clock) -> None:
@@ -264,6 +432,67 @@ def _read_upstream(app: App, facts: dict[str, Any], clock: Clock) -> None:
     elif not supabase.asks(app.variables, values):
         # Nobody here can ask the dependency itself, so what the app says of it has to do.
         facts["upstream"] += [down for item in facts["probe"]["results"] for down in item.get("down", [])]
+
+
+def _recovering(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
+    project = engine.Project(app.name, app.directory)
+    found = []
+    for item in facts["instances"]:
+        if item["service"] in facts["stateful"] and item["state"] == "running" and not item["stopped"]:
+            line = database_log.recovering(project.logs(item["id"], LOG_LINES, 1.0))
+            if line:
+                found.append({"service": item["service"], "name": item["name"], "line": line})
+    return found
+
+
+def _read_firewall(app: App, facts: dict[str, Any]) -> None:
+    """Find out whose packets get no answer, and whether a rule of this host is why."""
+    silent = _unanswered(app, facts)
+    ports = {item["port"] for item in facts["probe"]["results"] if item["kind"] in _ON_THE_WAY}
+    if not silent and not ports:
+        return
+    rules = firewall.parse(firewall.read())
+    if firewall.is_the_engines():
+        facts["flushed"] = firewall.flushed(rules)
+    asked = [packet for item in facts["instances"] for packet in _packets(item, ports)]
+    passing = [firewall.Packet(source, address, port) for _, source, _, address, port in silent]
+    facts["dropped"] = [*firewall.local(rules, asked), *firewall.passing(rules, passing)]
+    facts["unanswered"] = [
+        {"name": upstream, "reason": f"{address}:{port} answers this host, and not {name}: packets are lost on the way"}
+        for name, _, upstream, address, port in silent
+    ]
+
+
+def _packets(item: Mapping[str, Any], ports: Collection[int]) -> list[firewall.Packet]:
+    """What a check sends to a container: to its published port, which the engine may rewrite on the way."""
+    own = next(filter(None, item["networks"].values()), "")
+    found = []
+    for target in item["targets"]:
+        if target["host_port"] in ports:
+            host_ip = "127.0.0.1" if target["host_ip"] in ("", "0.0.0.0", "::") else target["host_ip"]
+            found.append(firewall.Packet(host_ip, host_ip, target["host_port"], "lo"))
+            found.append(firewall.Packet("", own, target["container_port"]))
+    return found
+
+
+# How a check fails whose packets, or the app's, do not arrive.
+_ON_THE_WAY = ("timeout", "unreachable", "refused")
+
+
+def _unanswered(app: App, facts: Mapping[str, Any]) -> list[tuple[str, str, str, str, int]]:
+    """[(container, its address, upstream, its address and port)] of upstreams that a container waits for in vain."""
+    waits = {
+        (item["name"], next(filter(None, item["networks"].values()), ""), *other)
+        for item in facts["instances"]
+        if item["state"] == "running" and not item["stopped"]
+        for other in host.unanswered(item["pid"])
+    }
+    if not waits or facts["upstream"]:
+        return []
+    project = supabase.project(app.variables, facts["env"]["values"])
+    urls = [*([project] if project else []), *((str(one["name"]), str(one.get("url", ""))) for one in app.upstreams)]
+    known = {address: name for name, url in urls for address in web.addresses(url)}
+    return sorted((name, source, known[to, port], to, port) for name, source, to, port in waits if (to, port) in known)
 
 
 def _differences(app: App, values: Mapping[str, str], given: Mapping[str, str]) -> list[dict[str, str]]:
@@ -347,12 +576,30 @@ def _host_text(facts: Mapping[str, Any]) -> str:
 
 
 def _fingerprints(app: App, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The files in force beside those of the last good release."""
+    """The files in force that differ from those of the last good release, with both fingerprints."""
     good = release.last_good(app.directory)
-    kept = {key: good[key] for key in ("id", "files", "env", "images")} if good else None
-    in_force = {"files": release.files(app.directory), "env": facts["env"]["fingerprint"]}
+    there = release.files(app.directory)
+    # A project may mount thousands of files: those that are as recorded would hide the one that is not.
+    names = release.differing(there, good["files"]) if good else list(there)
+    kept = {key: good[key] for key in ("id", "env", "images")} if good else None
+    if kept is not None and good is not None:
+        kept["files"] = {name: good["files"].get(name, "") for name in names}
+    in_force = {"files": {name: there.get(name, "") for name in names}, "env": facts["env"]["fingerprint"]}
     images = {item["service"]: item["digest"] for item in facts["instances"]}
-    return {"in_force": {**in_force, "images": images}, "last_good": kept}
+    stale = _stale(app, facts)
+    return {"in_force": {**in_force, "images": images}, "last_good": kept, "other_values_than_the_env": stale}
+
+
+def _stale(app: App, facts: Mapping[str, Any]) -> dict[str, list[str]]:
+    """By container: the variables of the table of which it runs with another value than the env has now."""
+    names = [str(variable["name"]) for variable in app.variables]
+    values = facts["env"]["values"]
+    found = {}
+    for item, running in zip(facts["instances"], facts["environments"]):
+        differ = [name for name in names if name in values and running.get(name, values[name]) != values[name]]
+        if differ:
+            found[str(item["name"])] = differ
+    return found
 
 
 def env_stamp(app: App) -> Sequence[Any]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from . import slo
-from .page_queries import BY_STEP, DAYS, Line, Samples, first_day
+from . import page_queries, slo
+from .page_queries import BY_STEP, DAYS, Line, Samples
 
 UP, DEGRADED, DOWN, UNKNOWN, PAUSED = "up", "degraded", "down", "unknown", "paused"
 
@@ -30,17 +30,20 @@ DISK_PERCENT = 90
 SHOWN = 8
 """How many incidents are shown."""
 MONTH_DAYS = 30
+SPANS = (7, MONTH_DAYS, DAYS)
+"""For how many days there is an uptime, as far as they were measured."""
 # A watcher that has not looked for so long does not say how it is now.
 _SILENT_SECONDS = 90.0
 
 Answers = Mapping[str, Samples]
+Minutes = Mapping[str, Mapping[int, float]]
 
 
 def build(
     about: Mapping[str, Any],
     answers: Answers,
     lines: Mapping[str, Line],
-    minutes: Mapping[str, Mapping[int, float]],
+    minutes: Minutes,
     incidents: Iterable[Mapping[str, Any]],
     releases: Sequence[Mapping[str, Any]],
     now: float,
@@ -55,7 +58,8 @@ def build(
     :arg releases: the records of releases, oldest first.
     """
     thresholds = {**THRESHOLDS, **about.get("thresholds", {})}
-    days = slo.bars(first_day(now), DAYS, minutes, now)
+    since = measured_since(answers, minutes, now)
+    days = slo.bars(page_queries.first_day(now), DAYS, minutes, now)[-_day_count(since, now) :]
     known = [one for one in incidents if is_incident(one)]
     found: dict[str, Any] = {
         "app": about["app"],
@@ -65,7 +69,9 @@ def build(
         "thresholds": thresholds,
         **_state(answers, known, now),
         "days": days,
-        "uptime": {str(count): slo.uptime(days[-count:]) for count in (MONTH_DAYS, DAYS)},
+        "measured_since": since,
+        "uptime": _uptime(answers, days, since, now),
+        "window": window(answers, minutes, now),
         "slo": _slo(answers, thresholds),
         "app_now": {key: value(answers, key) for key in ("response", "requests", "errors", "connections", "serving")},
         "host_now": _host(answers),
@@ -89,6 +95,40 @@ def value(answers: Answers, name: str) -> float | None:
     return found[0][1] if found else None
 
 
+def measured_since(answers: Answers, minutes: Minutes, now: float) -> float | None:
+    """When somebody looked first: to the minute within the last 24 hours, else the day. None when it is not known."""
+    day = min((at for counts in minutes.values() for at, count in counts.items() if count), default=None)
+    first = value(answers, "first")
+    if first is None or first < now - slo.DAY + 2 * slo.MINUTE:
+        # It goes back as far as it was asked for.
+        return day
+    return day if day is not None and day < first - first % slo.DAY else first
+
+
+def window(answers: Answers, minutes: Minutes, now: float) -> int:
+    """How many seconds the charts go back."""
+    since = measured_since(answers, minutes, now)
+    return page_queries.window(slo.DAY if since is None else now - since)
+
+
+def _day_count(since: float | None, now: float) -> int:
+    """How many days, today included, there is something to show of."""
+    today = now - now % slo.DAY
+    return 1 if since is None else min(DAYS, 1 + round((today - (since - since % slo.DAY)) / slo.DAY))
+
+
+def _uptime(
+    answers: Answers, days: Sequence[Mapping[str, Any]], since: float | None, now: float
+) -> dict[str, float | None]:
+    """The uptime of the last 24 hours ("day"), of so many days, and of "all" where that is less than what could be."""
+    found: dict[str, float | None] = {}
+    if since is not None and now - since >= slo.DAY:
+        found["day"] = value(answers, "uptime_day")
+    whole = [count for count in SPANS if count < len(days) or count == len(days) == DAYS]
+    found.update({str(count): slo.uptime(days[-count:]) for count in whole})
+    return found if len(days) == DAYS else {**found, "all": slo.uptime(days)}
+
+
 def is_incident(one: Mapping[str, Any]) -> bool:
     """Whether a record is whole enough to be shown and counted."""
     kinds: dict[str, Any] = {
@@ -100,6 +140,8 @@ def is_incident(one: Mapping[str, Any]) -> bool:
         "remedies": list,
     }
     if not all(isinstance(one.get(key), kind) for key, kind in kinds.items()) or parse(one["seen"]) is None:
+        return False
+    if not isinstance(one.get("services", []), list):
         return False
     remedies = all(isinstance(item, dict) and {"name", "done"} <= set(item) for item in one["remedies"])
     return remedies and all(isinstance(item, str) for item in one["evidence"])
@@ -118,6 +160,7 @@ def parse(text: Any) -> float | None:
 
 def _state(answers: Answers, incidents: Sequence[Mapping[str, Any]], now: float) -> dict[str, Any]:
     """{state, open, since, …}. What the watcher says of now goes before what was recorded of the last minute."""
+    breaker, paused = (bool(value(answers, name)) for name in ("breaker", "paused"))
     recorded, healthy, seen = (value(answers, name) for name in ("state", "healthy", "seen"))
     looked = seen is not None and now - seen <= _SILENT_SECONDS
     causes = [labels.get("cause", "") for labels, _ in answers.get("incident") or []]
@@ -131,15 +174,19 @@ def _state(answers: Answers, incidents: Sequence[Mapping[str, Any]], now: float)
     cause = causes[0] if causes and looked else ""
     if state == UP and cause:
         state = DEGRADED
-    if value(answers, "paused") and looked:
+    if paused and looked:
         state = PAUSED if state in (UP, UNKNOWN) else state
-    unended = [one for one in incidents if not one.get("healthy")][:1] if cause else []
+    # A record is written some seconds before Prometheus hears of it. One that could not be ended is over all the same.
+    over = bool(looked and healthy and not cause)
+    unended = [one for one in incidents[:1] if not one.get("healthy") and not over]
+    # Of an app on another host Prometheus alone tells, and knows no more than the cause.
+    told = [{"cause": cause, "meaning": "", "evidence": [], "escalated": breaker, "next_step": ""}] if cause else []
     return {
         "state": state,
-        # Prometheus knows its cause alone.
-        "open": (unended or [{"cause": cause, "meaning": "", "evidence": []}])[0] if cause else None,
+        "open": next(iter([*unended, *told]), None),
         "since": parse(unended[0]["seen"]) if unended else None,
-        "breaker": bool(value(answers, "breaker")) and looked,
+        "breaker": breaker and looked,
+        "paused": paused and looked,
         "silent": None if looked or seen is None else now - seen,
     }
 

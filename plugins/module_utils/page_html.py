@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timezone, tzinfo
 from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
 from . import alerts, slo
 from .page_figures import DEGRADED, DISK_PERCENT, DOWN, MONTH_DAYS, PAUSED, UNKNOWN, UP, parse
-from .page_queries import DAYS, HOURS
+from .page_queries import DAYS
 from .page_words import ALERTS, WORDS
 
 LANGUAGES = ("en", "ko")
@@ -29,6 +29,8 @@ _UNITS = {"en": ("d", "h", "min", "s"), "ko": ("일", "시간", "분", "초")}
 # By state, so that it is told without colour as well.
 _MARKS = {UP: "✓", DEGRADED: "!", DOWN: "✕", UNKNOWN: "?", PAUSED: "‖"}
 _BAR = 32
+# How many incidents stand in the open; the others are one click away.
+_FEW = 3
 REFRESH_SECONDS = 30
 
 
@@ -114,7 +116,7 @@ def render(
         "</div>",
     ]
     end = int(figures["now"])
-    data = {"charts": _chart_data(figures, say), "from": end - HOURS * 3600, "to": end, "refresh": REFRESH_SECONDS}
+    data = {"charts": _chart_data(figures, say), "from": end - figures["window"], "to": end, "refresh": REFRESH_SECONDS}
     body = f'<main id="page" data-state="{escape(figures["state"])}">{"".join(parts)}</main>' + _block(data)
     return _frame(body, f"{figures['app']}: {say('state_' + figures['state'])}", figures, choice, chosen, say)
 
@@ -190,11 +192,12 @@ def _block(data: Mapping[str, Any]) -> str:
 
 def _headline(figures: Mapping[str, Any], say: _Words) -> str:
     state = figures["state"]
-    about = [say(f"about_{state}")]
-    if figures["open"]:
-        about = [_cause(figures["open"], say)]
+    found = figures["open"]
+    about = [_sentence(alerts.phrase({**found, "services": []}, say.language)) if found else say(f"about_{state}")]
     if figures["since"]:
         about[-1] += " · " + say("since", **{"for": say.seconds(max(1, round(say.now - figures["since"])))})
+    if found:
+        about += _what_to_do(found, figures["paused"], say)
     if figures["silent"]:
         about.append(say("silent", **{"for": say.seconds(figures["silent"])}))
     if figures["breaker"]:
@@ -207,8 +210,22 @@ def _headline(figures: Mapping[str, Any], say: _Words) -> str:
     )
 
 
+def _what_to_do(record: Mapping[str, Any], paused: bool, say: _Words) -> list[str]:
+    """Which services are at fault, where an app has several, and what a person does next."""
+    names = ", ".join(str(name) for name in record.get("services") or [])
+    step = alerts.next_step(record, say.language)
+    lines = [f'<span data-figure="at_fault">{say("at_fault", names=names)}</span>'] if names else []
+    if paused:
+        lines.append(say("about_paused"))
+    elif step:
+        lines.append(f'<span data-figure="next">{say("next", step=step)}</span>')
+    return lines
+
+
 def _cause(record: Mapping[str, Any], say: _Words) -> str:
-    return _sentence(alerts.phrase(record, say.language))
+    """What was wrong, after the services at fault, which are written as they are called."""
+    text = alerts.phrase(record, say.language)
+    return escape(text) if record.get("services") else _sentence(text)
 
 
 def _sentence(text: str) -> str:
@@ -216,28 +233,51 @@ def _sentence(text: str) -> str:
 
 
 def _uptime(figures: Mapping[str, Any], say: _Words) -> str:
-    days = figures["days"]
-    shown = " · ".join(
-        f'<span class="figure" data-figure="uptime_{span}">{percent(figures["uptime"][span], 2)}</span> '
-        f"<small>{say('days', count=span)}</small>"
-        for span in (str(MONTH_DAYS), str(DAYS))
-    )
+    days, since = figures["days"], figures["measured_since"]
+    spans = {span: (_span(span, figures, say), percent(share, 2)) for span, share in figures["uptime"].items()}
+    told = [
+        f'<span class="figure" data-figure="uptime_{span}">{share}</span> <small>{of}</small>'
+        for span, (of, share) in spans.items()
+    ]
+    if since and len(days) < DAYS:
+        told.append(f'<small data-figure="measured">{say("measured", since=_since(since, say))}</small>')
+    shown = " · ".join(told)
     bars = "".join(_bar(day, say) for day in days)
-    label = escape(
-        f"{say('uptime')}: "
-        + ", ".join(
-            f"{say('days', count=span)} {percent(figures['uptime'][span], 2)}" for span in (str(MONTH_DAYS), str(DAYS))
-        )
-    )
+    label = escape(f"{say('uptime')}: " + ", ".join(f"{of} {share}" for of, share in spans.values()))
     begins = "".join(
-        f'<span class="{kind}">{say("days_ago", count=span)}</span>'
-        for kind, span in (("long", DAYS), ("short", MONTH_DAYS))
+        f'<span class="{kind}">{_begin(days[-most:], most, say)}</span>'
+        for kind, most in (("long", DAYS), ("short", MONTH_DAYS))
     )
     return (
         f'<section class="card"><h2>{say("uptime")}<span class="aside">{shown}</span></h2>'
         f'<div class="days" role="img" aria-label="{label}">{bars}</div>'
         f'<p class="ends">{begins}{_legend(say)}<span>{say("today")}</span></p></section>'
     )
+
+
+def _span(span: str, figures: Mapping[str, Any], say: _Words) -> str:
+    """What an uptime is of: the last 24 hours, so many days, or all that was measured."""
+    since = figures["measured_since"]
+    if span == "day":
+        return say("hours", count=24)
+    if span != "all":
+        return say("days", count=span)
+    if since is None:
+        return say("not_watched")
+    age = say.now - since
+    return say.seconds(max(60, age // 60 * 60)) if age < slo.DAY else say("days", count=len(figures["days"]))
+
+
+def _since(at: float, say: _Words) -> str:
+    """A moment of the last 24 hours, or a day of UTC's."""
+    return moment(at, say.zone) if say.now - at < slo.DAY else moment(at, timezone.utc)[:10]
+
+
+def _begin(days: Sequence[Mapping[str, Any]], most: int, say: _Words) -> str:
+    """What stands below the first bar."""
+    if len(days) == most:
+        return say("days_ago", count=most)
+    return str(days[0]["day"]) if len(days) > 1 else ""
 
 
 def _legend(say: _Words) -> str:
@@ -384,8 +424,10 @@ def _charts(figures: Mapping[str, Any], say: _Words) -> str:
         f'<div class="chart" id="chart-{name}" role="img" aria-label="{say("chart_" + name)}"></div></figure>'
         for name in names
     )
+    minutes = figures["window"] // 60
+    title = say("charts_minutes", count=minutes) if minutes <= 60 else say("charts_hours", count=minutes // 60)
     return (
-        f'<section class="card"><h2>{say("charts")}</h2><noscript><p class="note">{say("no_script")}</p></noscript>'
+        f'<section class="card"><h2>{title}</h2><noscript><p class="note">{say("no_script")}</p></noscript>'
         f'<div class="charts">{boxes}</div></section>'
     )
 
@@ -472,11 +514,13 @@ def _incidents(figures: Mapping[str, Any], say: _Words) -> str:
         "month", count=month["count"], mean=say.seconds(month["mean_seconds"]), alone=percent(month["unattended"])
     )
     heads = [say(key) for key in ("when", "cause", "remedy", "took", "person")]
-    shown = _table(heads, (_incident(one, say) for one in figures["incidents"]))
-    if not figures["incidents"]:
-        shown = f'<p class="note">{say("no_incidents")}</p>'
+    rows = [_incident(one, say) for one in figures["incidents"]]
+    shown = _table(heads, rows[:_FEW]) if rows else f'<p class="note">{say("no_incidents")}</p>'
+    if rows[_FEW:]:
+        more = say("more", count=len(rows) - _FEW)
+        shown += f"<details><summary>{more}</summary>{_table(heads, rows[_FEW:])}</details>"
     aside = f'<span class="aside" data-figure="month">{told}</span>'
-    return f'<section class="card"><h2>{say("incidents")}{aside}</h2>{shown}</section>'
+    return f'<section class="card incidents"><h2>{say("incidents")}{aside}</h2>{shown}</section>'
 
 
 def _incident(one: Mapping[str, Any], say: _Words) -> list[str]:

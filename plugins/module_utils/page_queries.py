@@ -17,9 +17,11 @@ from . import slo
 
 DAYS = 90
 """For how many days the bars go back."""
-HOURS = 24
-STEP_SECONDS = 300
-"""The charts: how far they go back, and how far apart their points are."""
+WINDOWS = (600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, slo.DAY)
+"""How far the charts may go back, in seconds. They have the shortest that all of what was measured fits in."""
+_POINTS = 288
+# Rules are evaluated every ten seconds.
+_SHORTEST_STEP = 15
 
 APPS = "group by (app, host) (app:state:now or app:healthy:now)"
 """Which apps there are, on which hosts. The one query without an app."""
@@ -30,7 +32,11 @@ _ON_DISK = "{%(host)s}"
 # One value each, or a few with labels.
 NOW: dict[str, str] = {
     "state": "max(app:state:now{%(app)s})",
-    "healthy": "max(selfheal_healthy{%(app)s})",
+    # When it was looked at first, and the uptime, of the last 24 hours: the days are whole ones.
+    "first": "min(min_over_time(timestamp(app:state:now{%(app)s})[1d:1m]))",
+    "uptime_day": "min(1 - avg_over_time((app:state:now{%(app)s} == bool 0)[1d:1m]))",
+    # A watcher from before this metric was there tells of incidents alone.
+    "healthy": "max(selfheal_users_served{%(app)s} or selfheal_healthy{%(app)s})",
     "incident": "selfheal_incident_open{%(app)s} == 1",
     "paused": "max(selfheal_paused{%(app)s})",
     "breaker": "max(selfheal_breaker_open{%(app)s})",
@@ -138,10 +144,16 @@ def first_day(now: float) -> float:
     return now - now % slo.DAY - (DAYS - 1) * slo.DAY
 
 
-def by_step(promql: str, now: float) -> str:
-    """Return the path that asks for the line of a chart."""
-    end = now - now % STEP_SECONDS
-    asked = {"query": promql, "start": f"{end - HOURS * 3600:.0f}", "end": f"{end:.0f}", "step": str(STEP_SECONDS)}
+def window(age: float) -> int:
+    """Return how many seconds the charts go back when something has been measured for so many."""
+    return next((one for one in WINDOWS if one >= age), WINDOWS[-1])
+
+
+def by_step(promql: str, now: float, seconds: int = slo.DAY) -> str:
+    """Return the path that asks for the line of a chart that goes back so far."""
+    step = max(_SHORTEST_STEP, seconds // _POINTS)
+    end = now - now % step
+    asked = {"query": promql, "start": f"{end - seconds:.0f}", "end": f"{end:.0f}", "step": str(step)}
     return "/api/v1/query_range?" + urlencode(asked)
 
 

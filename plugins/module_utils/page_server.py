@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -108,26 +108,31 @@ class Prometheus:
         self._connection.close()
 
 
-def _ask(prometheus: Prometheus, about: Mapping[str, str], now: float) -> list[dict[str, Any]]:
-    """What Prometheus says: of now, the lines, the days. A query that it refuses is left out."""
-    found: list[dict[str, Any]] = []
-    paths = [
-        {name: path(page_queries.expression(template, about), now) for name, template in templates.items()}
-        for path, templates in (
-            (page_queries.instant, page_queries.NOW),
-            (page_queries.by_step, page_queries.BY_STEP),
-        )
-    ]
-    reads = (page_queries.samples, page_queries.line, page_queries.counted)
-    for read, asked in zip(reads, (*paths, page_queries.by_day(about, now))):
-        answers: dict[str, Any] = {}
-        for name, path in asked.items():
-            with contextlib.suppress(page_queries.AnswerError):
-                answer = prometheus.get(path)
-                if answer is not None:
-                    answers[name] = read(answer)
-        found.append(answers)
-    return found
+def _ask(prometheus: Prometheus, about: Mapping[str, str], now: float) -> tuple[dict[str, Any], ...]:
+    """What Prometheus says: of now, the minutes of the days, the lines. A query that it refuses is left out."""
+
+    def queries(templates: Mapping[str, str]) -> dict[str, str]:
+        return {name: page_queries.expression(template, about) for name, template in templates.items()}
+
+    instants = {name: page_queries.instant(query, now) for name, query in queries(page_queries.NOW).items()}
+    answers = _read(prometheus, page_queries.samples, instants)
+    days = _read(prometheus, page_queries.counted, page_queries.by_day(about, now))
+    minutes = page_queries.minutes(days)
+    # The charts go back as far as there is something to draw.
+    seconds = page_figures.window(answers, minutes, now)
+    steps = {name: page_queries.by_step(query, now, seconds) for name, query in queries(page_queries.BY_STEP).items()}
+    return answers, minutes, _read(prometheus, page_queries.line, steps)
+
+
+def _read(prometheus: Prometheus, read: Callable[[Any], Any], paths: Mapping[str, str]) -> dict[str, Any]:
+    """The answers to these paths, by name, each as `read` makes it."""
+    answers: dict[str, Any] = {}
+    for name, path in paths.items():
+        with contextlib.suppress(page_queries.AnswerError):
+            answer = prometheus.get(path)
+            if answer is not None:
+                answers[name] = read(answer)
+    return answers
 
 
 def _recent(folder: str, now: float) -> Iterator[dict[str, Any]]:
@@ -177,7 +182,7 @@ class Page:
                 return 404 if asked else 503, page_html.nothing(why, links, language, now, zone)
             shown = apps[chosen]
             about = {"app": shown.app, "host": shown.host, "thresholds": shown.settings.get("thresholds", {})}
-            answers, lines, days = _ask(prometheus, about, now)
+            answers, minutes, lines = _ask(prometheus, about, now)
         finally:
             prometheus.close()
         # Of an app on another host, Prometheus alone tells.
@@ -187,7 +192,7 @@ class Page:
             state = os.path.join(self._root, "var/lib/selfheal", shown.app, "incidents")
             incidents = list(_recent(state, now))
             releases = release.known(str(shown.settings["directory"]))
-        figures = page_figures.build(about, answers, lines, page_queries.minutes(days), incidents, releases, now)
+        figures = page_figures.build(about, answers, lines, minutes, incidents, releases, now)
         return 200, page_html.render(figures, links, chosen, language, zone)
 
 

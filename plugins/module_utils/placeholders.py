@@ -52,6 +52,18 @@ _ORDERS = re.compile(
     r"|to[-_]?do|fix[-_]?me|fill[-_ ]?(?:me|in|this|it)|enter[-_ ]|put[-_ ]|paste[-_ ]|set[-_ ]?(?:me|this)|dummy"
     r"|example|sample|not[-_ ]?set|do[-_ ]?not[-_ ]?use|tbd)(?:[^a-z]|$)|[-_ ]here$"
 )
+# Of these, the ones that cannot be somebody's default password.
+_FILL_IN = re.compile(
+    r"(?:^|[^a-z])(?:change[-_ .]?(?:me|it|this|that)|replace[-_ .]?(?:me|it|this|with)|your|insert|place[-_ ]?holder"
+    r"|to[-_]?do|fix[-_]?me|fill[-_ ]?(?:me|in|this|it)|enter[-_ ]|put[-_ ]|paste[-_ ]|set[-_ ]?(?:me|this)"
+    r"|not[-_ ]?set|tbd)(?:[^a-z]|$)|[-_ ]here$"
+)
+# In any variable, whatever its name: nothing else can be in the value.
+_FORGOTTEN = re.compile(
+    r"(?i:change[-_ ]?(?:me|this)!*|replace[-_ ]?(?:me|this)!*|your[-_][a-z_-]+|insert[-_][a-z]+[-_]here)"
+    r"|<[A-Za-z][A-Za-z _-]+>|\{\{ *[A-Za-z_][A-Za-z0-9_.]* *\}\}"
+)
+_YOUR_HOST = re.compile(r"://(?:[^@/\s]*@)?your[-_.]?[a-z_-]*\.", re.I)
 _PLAIN_WORDS = re.compile(r"[A-Za-z]+(?:[-_ .:/]+(?:[A-Za-z]+|\d{1,4}))*\d{0,4}[-_ .!?]*")
 _ONE_CASE = re.compile(r"[a-z]+|[A-Z]+|[A-Z][a-z]+(?:[A-Z][a-z]+)*|[a-z]+(?:[A-Z][a-z]+)+")
 
@@ -93,6 +105,8 @@ _REFERENCES: tuple[tuple[re.Pattern[str], str], ...] = (
         "it is the address of a secret in some store, not the secret",
     ),
 )
+# Of these, the ones that no app resolves by itself.
+_NAMES_AND_TEMPLATES = 2
 # These may also stand in the middle: narrower, so that no random text holds one by chance.
 _REFERENCES_INSIDE = (
     (re.compile(r"\{\{\s*[A-Za-z_][\w.| ]{2,}\}\}"), "a template that nobody filled in stands in it"),
@@ -197,6 +211,34 @@ def placeholder(text: str, own_words: Iterable[str] = ()) -> str | None:
     # A bot's token: whose it is, and then the secret.
     secret = _NUMBERED.sub("", text)
     if _orders(secret) or _only_words(secret, frozenset(own_words)):
+        return "it is made of the words of a placeholder, not of random characters"
+    return None
+
+
+def unfilled(text: str, secret: bool) -> str | None:
+    """Why ``text`` was never filled in, when nothing is known of its kind.
+
+    Only shapes that are never a value: a default such as ``postgres`` or ``example`` works, and is no finding.
+    ``secret``: its name says that it is one, so no template and no sentence can be part of it.
+    """
+    if not text or len(text) > LONGEST_PLACEHOLDER:
+        return None
+    if _FORGOTTEN.fullmatch(text.strip()) or _YOUR_HOST.search(text):
+        return "it is the text that stands where the real value belongs"
+    if not secret:
+        return None
+    if encrypted(text):
+        return "it is still encrypted"
+    for pattern, reason in _REFERENCES[:_NAMES_AND_TEMPLATES]:
+        if pattern.fullmatch(text):
+            return reason
+    if _MASKS.search(text) or re.fullmatch(r"[xX]{4,}(?:-[xX]{4,})*", text):
+        return "it is masked: copied from a page that hides the real one"
+    if _ABBREVIATED.fullmatch(text):
+        return "it is abbreviated with dots"
+    if _bracketed(text):
+        return "it is a name in brackets, to be replaced"
+    if _KOREAN.search(text) or (_FILL_IN.search(text.lower()) and _orders(text)):
         return "it is made of the words of a placeholder, not of random characters"
     return None
 

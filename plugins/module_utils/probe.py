@@ -13,8 +13,10 @@ import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
-from .checks import REFERENCE, STEP, Check, CheckError, Expectation, check_checks
+from .checks import REFERENCE, STEP, Capture, Check, CheckError, Expectation, Form, check_checks
+from .health_request import HealthRequest, through_balancer, with_host
 from .redact import redact
 from .web import BODY_LIMIT, CONTROL, Answer, Fault, Request, address, duration, fetch
 
@@ -57,14 +59,15 @@ def run_checks(
 
     :arg values: the app's env. A check that names a value it does not hold is ``skipped`` and not ok.
     :returns: ``{ok, passed, total, summary, seconds, latency: {min, median, p95}, results: [{name, ok, proves, kind,
-        status, seconds, reason, attempts, port, down}]}``; seconds throughout, ``kind`` and ``status`` None when there
-        is none. ``port`` is the one asked (0 when nothing was sent); ``down`` lists what a failing answer says of the
-        app's dependencies, as {name, reason}.
+        status, seconds, reason, attempts, port, down, retry_after}]}``; seconds throughout, ``kind`` and ``status``
+        None when there is none. ``port`` is the one asked (0 when nothing was sent); ``down`` lists what a failing
+        answer says of the app's dependencies, as {name, reason}; ``retry_after`` is for how many seconds it asks for
+        patience, None when it does not.
         The latencies are those of all answered requests, None when nothing answered. No value of ``values`` and no
         captured value stands in any text.
     :raises CheckError: when a check is written wrongly; nothing was sent then.
     """
-    journey = check_checks(checks)
+    journey = check_checks(checks, may_be_empty=True)
     begun, pause, first = now(), _FIRST_PAUSE, 0
     captured: dict[str, str] = {}
     results: list[dict[str, Any]] = []
@@ -73,8 +76,8 @@ def run_checks(
     while True:
         del results[first:]
         for check in journey[first:]:
-            for name, _path in check.capture:
-                captured.pop(name, None)
+            for capture in check.capture:
+                captured.pop(capture.name, None)
         for check in journey[first:]:
             attempts[len(results)] += 1
             results.append(_attempt(check, journey, values, captured, ask, now, wall))
@@ -96,7 +99,7 @@ def _restart(journey: Sequence[Check], failed: int) -> int:
     """The check to go back to when ``failed`` did not pass: the first whose captures it used, or it itself."""
     first = failed
     for index in range(failed - 1, -1, -1):
-        if journey[first].needs.intersection(name for name, _path in journey[index].capture):
+        if journey[first].needs.intersection(capture.name for capture in journey[index].capture):
             first = index
     return first
 
@@ -112,7 +115,7 @@ def _attempt(
 ) -> dict[str, Any]:
     """Send one check once and judge the answer; captured values are added to ``captured``."""
     result: dict[str, Any] = {"name": check.name, "ok": False, "proves": check.proves, "kind": None, "status": None}
-    result.update(seconds=0.0, reason="", attempts=0, port=0, down=[])
+    result.update(seconds=0.0, reason="", attempts=0, port=0, down=[], retry_after=None)
     begun = now()
     secrets = {**values, **captured}
     answer = None
@@ -133,8 +136,22 @@ def _attempt(
             result["seconds"] = round(now() - begun, 4)
         else:
             result["down"] = dependencies_down(answer.body, secrets)
+            result["retry_after"] = retry_after(answer, wall())
         result.update(kind=fault.kind, reason=str(fault))
     return result
+
+
+def retry_after(answer: Answer, today: float) -> float | None:
+    """Seconds that an answer asks to wait for (RFC 9110, Retry-After: seconds or a date); None when it does not."""
+    told = next((value.strip() for name, value in answer.headers if name.lower() == "retry-after"), "")
+    if told.isdigit():
+        return float(told[:9])
+    from email.utils import parsedate_to_datetime  # not needed by a watcher, whose memory it would take
+
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - today) if told else None
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
 
 
 def _lookup(
@@ -143,7 +160,7 @@ def _lookup(
     """The values that the check needs, by name. Raises Fault (skipped) when one is missing."""
     found = {}
     for name in sorted(check.needs):
-        source = next((item.name for item in journey if name in (key for key, _path in item.capture)), None)
+        source = next((item.name for item in journey if name in (capture.name for capture in item.capture)), None)
         if name in captured:
             found[name] = captured[name]
         elif source is not None:
@@ -157,10 +174,12 @@ def _lookup(
 
 def _report(results: list[dict[str, Any]], latencies: list[float], seconds: float) -> dict[str, Any]:
     total, passed = len(results), sum(result["ok"] for result in results)
-    attempts = max(result["attempts"] for result in results)
+    attempts = max((result["attempts"] for result in results), default=0)
     often = f" after {attempts} attempts" if attempts > 1 else ""
     summary = f"{passed} of {total} checks passed{often}"
-    if passed == total:
+    if not total:
+        summary = "no check asks it, so its services alone tell"
+    elif passed == total:
         summary += f" in {seconds:.2f} s"
     else:
         failed = [result for result in results if not result["ok"]]
@@ -204,13 +223,52 @@ def expand(check: Check, known: Mapping[str, str]) -> Request:
             )
         headers.append((name, value))
     body = None
-    if isinstance(check.body, tuple):
+    if isinstance(check.body, Form):
+        body = urlencode([(field, _replace(text, known)) for field, text in check.body.fields]).encode()
+        _default_type(headers, "application/x-www-form-urlencoded")
+    elif isinstance(check.body, tuple):
         body = json.dumps(_replace_deep(check.body[0], known), separators=(",", ":")).encode()
-        if not any(name.lower() == "content-type" for name, _value in headers):
-            headers.append(("Content-Type", "application/json"))
+        _default_type(headers, "application/json")
     elif check.body is not None:
         body = _replace(check.body, known).encode("utf-8", "surrogateescape")
     return Request(url, check.method, tuple(headers), body, check.timeout, check.verify_tls)
+
+
+def _default_type(headers: list[tuple[str, str]], form: str) -> None:
+    if not any(name.lower() == "content-type" for name, _value in headers):
+        headers.append(("Content-Type", form))
+
+
+def health_request(check: Mapping[str, Any], values: Mapping[str, str], balanced: bool) -> HealthRequest | None:
+    """The request of a check, as HAProxy and a healthcheck can send it; None for one with a body.
+
+    :arg values: what the names in the check stand for.
+    :arg balanced: whether the load balancer stands before the app, and adds its headers.
+    :raises CheckError: the check is invalid, or names a value that is not given.
+    """
+    read = check_checks([check])[0]
+    if read.body is not None:
+        return None
+    missing = sorted(name for name in read.needs if name not in values)
+    if missing:
+        reason = f"uses ${{{missing[0]}}}, which is not known here"
+        raise CheckError(
+            f"`{read.name}`",
+            "url or headers",
+            reason,
+            f"give {missing[0]} in app_env_plain if it is no secret; "
+            "else give `proves: health` to a check that needs no secret",
+        )
+    try:
+        request = expand(read, values)
+    except Fault as fault:
+        raise CheckError(f"`{read.name}`", "url or headers", str(fault), "correct it") from None
+    where = address(request.url)
+    assert where is not None
+    shape = through_balancer if balanced else with_host
+    headers = shape(where.scheme, where.host, where.port, request.headers)
+    tls = where.scheme == "https" and not balanced
+    return HealthRequest(request.method, where.target, headers, read.status, where.port, tls)
 
 
 def _replace(text: str, known: Mapping[str, str]) -> str:
@@ -263,38 +321,76 @@ def judge(check: Check, answer: Answer, today: float, secrets: Mapping[str, str]
 
 
 def _judge_body(check: Check, answer: Answer, seen: str, secrets: Mapping[str, str]) -> dict[str, str]:
-    """The part of `judge` that looks at the body."""
-    captured: dict[str, str] = {}
+    """The part of `judge` that looks at the body, and takes the values that are captured."""
     if check.contains and check.contains not in answer.body.decode("utf-8", "replace"):
         raise Fault("body", f"{seen}, but the body does not contain {_brief(check.contains)}")
-    if not check.json_path and not check.capture:
-        return captured
+    document: Any = None
+    if check.json_path or any(capture.source == "json" for capture in check.capture):
+        document = _document(answer, seen, secrets)
+    for path, expected in check.json_path:
+        wrong = _mismatch(_dig(document, path), path, expected, secrets)
+        if wrong:
+            raise Fault("body", f"{seen}, but `{path}` {wrong}")
+    return {capture.name: _take(capture, answer, document, seen) for capture in check.capture}
+
+
+def _document(answer: Answer, seen: str, secrets: Mapping[str, str]) -> Any:
+    """The body as JSON. Raises Fault (body) when it is something else."""
     if answer.cut:
         raise Fault("body", f"{seen}, but the body is larger than {BODY_LIMIT >> 20} MiB")
     try:
-        document = json.loads(answer.body)
+        return json.loads(answer.body)
     except (ValueError, RecursionError):
         form = next((value for key, value in answer.headers if key.lower() == "content-type"), "no type given")
         size = (
             f"{len(answer.body)} bytes, {_cut(_clean(form, secrets), _VALUE_SHOWN)}" if answer.body else "it is empty"
         )
         raise Fault("body", f"{seen}, but the body is not JSON ({size})") from None
-    for path, expected in check.json_path:
-        wrong = _mismatch(_dig(document, path), path, expected, secrets)
-        if wrong:
-            raise Fault("body", f"{seen}, but `{path}` {wrong}")
-    for name, path in check.capture:
-        value = _dig(document, path)
-        text = value if isinstance(value, str) else json.dumps(value) if isinstance(value, (int, float)) else ""
-        if not text:
-            problem = "is missing" if isinstance(value, _Missing) else "is empty or not a single value"
-        elif len(text) > _LONGEST_CAPTURE or CONTROL.search(text):
-            problem = "does not fit into a header or URL"
-        else:
-            captured[name] = text
-            continue
-        raise Fault("body", f"{seen}, but `{path}`, from which `{name}` is taken, {problem}")
-    return captured
+
+
+def _take(capture: Capture, answer: Answer, document: Any, seen: str) -> str:
+    """The text that is captured. Raises Fault (body or header), without it, when later checks could not send it."""
+    value = _captured(capture, answer, document)
+    text = value if isinstance(value, str) else json.dumps(value) if isinstance(value, (int, float)) else ""
+    if text and len(text) <= _LONGEST_CAPTURE and not CONTROL.search(text):
+        return text
+    problem = "does not fit into a header or URL"
+    if not text:
+        problem = "is missing" if isinstance(value, _Missing) else "is empty or not a single value"
+    what = f"{capture.source} " if capture.source in ("cookie", "header") else ""
+    where = "the body" if capture.source == "body" else f"{what}`{capture.where}`"
+    said = f"{seen}, but {where}, from which `{capture.name}` is taken, {problem}"
+    if capture.source == "body" and isinstance(value, _Missing):
+        said = f"{seen}, but the body does not match the pattern from which `{capture.name}` is taken"
+    raise Fault("header" if what else "body", said)
+
+
+def _captured(capture: Capture, answer: Answer, document: Any) -> Any:
+    """The value that is captured, `_MISSING` when there is none."""
+    if capture.source == "json":
+        return _dig(document, capture.where)
+    if capture.source == "body":
+        found = re.search(capture.where, answer.body.decode("utf-8", "replace"))
+        return found.group(1) if found else _MISSING
+    if capture.source == "cookie":
+        return _cookie(capture.where, answer)
+    values = [value for name, value in answer.headers if name.lower() == capture.where.lower()]
+    return values[0] if values else _MISSING
+
+
+def _cookie(name: str, answer: Answer) -> Any:
+    """What the answer sets a cookie to: the last one of that name counts (RFC 6265, 5.3), and Max-Age=0 removes it.
+
+    As it is in the header, because it goes back like that. Where it is sent is said by the check that uses it, so what
+    a browser would do about Path, Secure or HttpOnly does not matter.
+    """
+    found: Any = _MISSING
+    for key, header in answer.headers:
+        pair, *attributes = header.split(";")
+        if key.lower() == "set-cookie" and pair.partition("=")[0].strip() == name:
+            gone = any(re.fullmatch(r"max-age=(0|-\d+)", one.strip(), re.IGNORECASE) for one in attributes)
+            found = _MISSING if gone else pair.partition("=")[2].strip()
+    return found
 
 
 def dependencies_down(body: bytes, secrets: Mapping[str, str]) -> list[dict[str, str]]:

@@ -8,14 +8,16 @@ within one interval, whatever the beginning of it looked like.
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from .checks import Check, check_checks
 from .probe import expand, judge
-from .web import Fault, fetch
+from .web import Fault, address, fetch
 
 RATE = 10.0
 TIMEOUT = 2.0
@@ -35,12 +37,16 @@ class Sample(NamedTuple):
 Ask = Callable[[], str]
 
 
-def asker(checks: Sequence[Mapping[str, Any]], values: Mapping[str, str], timeout: float = TIMEOUT) -> tuple[Ask, str]:
+def asker(
+    checks: Sequence[Mapping[str, Any]], values: Mapping[str, str], timeout: float = TIMEOUT, outside: str = ""
+) -> tuple[Ask, str]:
     """Choose the check that the prober repeats, and return (how to ask it, its URL).
 
     The first check that proves health and needs nothing but `values`; else the first such check at all.
 
     :arg values: what the check's `${NAME}` stand for; nothing secret is needed for asking how an app is.
+    :arg outside: the host's address for this machine, when that is another one: a check runs on the host, and its
+        127.0.0.1 is the host's own.
     :raises ValueError: the checks are written wrongly, or all of them need other values.
     :raises web.Fault: with the values put in, the check cannot be sent.
     """
@@ -53,7 +59,27 @@ def asker(checks: Sequence[Mapping[str, Any]], values: Mapping[str, str], timeou
             "(app_env_plain); give the address with drill_url"
         )
     request = expand(chosen, values)._replace(timeout=timeout)
+    if outside:
+        request = request._replace(url=_from_outside(request.url, outside))
     return _asking(chosen, lambda: fetch(request)), request.url
+
+
+def _from_outside(url: str, outside: str) -> str:
+    """The URL with the host's address in place of a loopback or wildcard address."""
+    where = address(url)
+    if where is None or not _is_own(where.host):
+        return url
+    host = f"[{outside}]" if ":" in outside else outside
+    return urlsplit(url)._replace(netloc=f"{host}:{where.port}").geturl()
+
+
+def _is_own(host: str) -> bool:
+    """Whether a name or address leads a machine to itself."""
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return parsed.is_loopback or parsed.is_unspecified
 
 
 def _asking(check: Check, send: Callable[[], Any]) -> Ask:

@@ -29,8 +29,9 @@ def refusals(facts: Mapping[str, Any], soak: float) -> list[Refusal]:
 
     :arg facts: of the staging host (`staging.read_facts`): {app, engine: why it does not answer or "", busy: who
         deploys or recovers there or "", release: {id, images, names} or None, serving (s since it became the last good
-        one), missing: [its images that are gone], changed: [its compose files that are not what they were], mounted:
-        [files of the project that its containers mount], incidents: [{id, cause, open, ago (s since it was over)}],
+        one), missing: [its images that are gone], changed: [its files that are not what they were], mounted:
+        [files that its containers mount, and that do not go with it], incidents: [{id, cause, open, ago (s since it was
+        over)}],
         watcher: {alive, since (s for which it has been kept running)}, paused: {left (s), reason, ago (s since it
         ended)} or None, probe: {ok, summary}, env: findings, instances: [facts of `engine.instance`]}.
     :arg soak: for how long the release has to have run healthy, in seconds.
@@ -110,15 +111,15 @@ def _not_as_recorded(facts: Mapping[str, Any]) -> Iterator[Refusal]:
         if idle:
             # While the app passes its checks there is nothing for a recovery to do.
             yield Refusal(", ".join(idle), again)
-        if not mine:
+        if not mine and service not in good.get("jobs", ()):
             yield Refusal(f"service {service} has no container", again)
     strange = sorted({item["name"] for item in facts["instances"] if item["service"] not in good["images"]})
     if strange:
         yield Refusal(f"{', '.join(strange)} is no part of the release", again)
     if facts["mounted"]:
         yield Refusal(
-            f"it mounts files of the project, which no image carries: {', '.join(facts['mounted'])}",
-            "copy them in the Dockerfile, or write them as `configs: content:` in the compose file",
+            f"it mounts files that are on this host alone: {', '.join(facts['mounted'])}",
+            "add them to the project, and deploy it there again",
         )
 
 

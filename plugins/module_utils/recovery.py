@@ -12,18 +12,32 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from . import alerts, balancer, engine, env_store, host, incident, ladder, observe, release, remedies, rollout, state
+from . import (
+    alerts,
+    balancer,
+    engine,
+    env_store,
+    host,
+    incident,
+    ladder,
+    observe,
+    release,
+    remedies,
+    rollout,
+    service_watch,
+    state,
+)
 from .app import App
-from .diagnosis import HEALTHY, MEANING, Diagnosis, diagnose
-from .files import NoFile, atomic_write, hold_lock, read_small
+from .diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose
+from .files import atomic_write, explain, flagged, hold_lock, readable
 from .ladder import Attempt, Decision, Policy, Situation, decide
 from .observe import Clock, Seen
 from .redact import redact
 
-STEPS = ("env_backup", "service_key", "containers", "health", "api", "frontend")
+STEPS = ("env_backup", "variables", "containers", "health", "api", "frontend")
 # A single bad answer is no incident: a second one within this time is asked for before anything is touched.
 CONFIRM_SECONDS = 1.0
 # How long to wait for another deploy or recovery to let go of the lock.
@@ -37,18 +51,28 @@ _WRITES_ENV = (*_ENV_REMEDIES, ladder.LAST_GOOD_RELEASE)
 _MAKES_CONTAINERS = (ladder.UP, ladder.RECREATE, ladder.REBUILD_NETWORK)
 BEGUN = "begun"
 _NUMBER = re.compile(r"\d+")
+# Causes that say what it looks like; what is found later may say why.
+VAGUE = frozenset({"not_listening", "hung", "erroring", "unknown", "unhealthy", "overloaded"})
+# A remedy that is refused at once has changed nothing, and says nothing of what the next one would do.
+_REFUSED_SECONDS = 2.0
 # What a container that was just made anew may take in any case, whatever its image says of a start period.
 _SHORTEST_START = 3.0
 
 
 class Watch(NamedTuple):
-    """What is different when nobody asked: `settle` is how long a remedy may take to show, in seconds."""
+    """What is different when nobody asked: `settle` is how long a remedy may take to show, in seconds.
+
+    `held`: who holds the app's lock, for too long: then the incident is opened, and nothing else is done;
+    `freed`: what was done about one who was stuck with it.
+    """
 
     policy: Policy
     seen: Seen
     failed: Mapping[str, Any]
     settle: float = 20.0
     keep_days: float = 100.0
+    held: str = ""
+    freed: str = ""
 
 
 def recover(
@@ -73,8 +97,11 @@ def recover(
     clock = clock or Clock()
     if check:
         return _plan(app, values, clock)
+    run = _Recovery(app, values, build, deadline, clock, watch)
+    if watch and watch.held:
+        return run.tell()
     with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.restoring):
-        return _Recovery(app, values, build, deadline, clock, watch).run()
+        return run.run()
 
 
 class _Recovery:
@@ -102,6 +129,10 @@ class _Recovery:
         self.decision = Decision("wait")
         self.remembers = True
         self.took_back = False
+        self.network_error = ""
+        self.before: bytes | None = None
+        # Whether something that is no env stands in its place: a remedy moves it aside.
+        self.odd = False
         self.ended: dict[str, Any] | None = None
 
     # --- the story ---------------------------------------------------------------------------------------------------
@@ -113,43 +144,71 @@ class _Recovery:
         self._finish_rollout()
         seen = self._not_told_before(self.watch.seen) if self.watch else None
         self.facts = observe.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
-        first = found = diagnose(self.facts)
+        first = found = self._diagnose()
         self.hidden = observe.secrets(self.app, self.facts, self.values)
+        self.before = readable(self.app.env)
+        self.odd = self.before is None and self.facts["env"]["exists"]
         kept = self._remember_env() or self.took_back
         if found.healthy:
             self._close_incident()
             return self.outcome(first, found, changed=kept, next_step="")
-        before = _bytes(self.app.env)
         self._open_incident(found)
+        if self.watch and self.watch.freed:
+            self._note(self.watch.freed)
         if found.passed:
             self._close_incident()
             return self.outcome(first, Diagnosis(HEALTHY), changed=True, next_step="")
         if self.watch and self.memory["incident"].get("held") and found.cause not in ladder.HOLD:
             # An upstream that has just come back finds requests that still wait for it, and a probe that did.
             self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why="what held it is over; it gets a moment")
-            return self._end(first, found, before)
+            return self._end(first, found)
+        record = self.memory["incident"]
+        if record.get("unasked") and not self.facts["probe"]["ok"]:
+            # Now users are not served: what was said, and given up, of a service that none asks does not count.
+            record.update(unasked=False, escalated=False)
         while not found.healthy:
-            available = remedies.table(self.app, self.build, self.values, found.services, self.facts["one"])
-            if self.facts["engine"]["kind"] == "missing":
-                available = {}
+            waits = self._waits(found)
+            if waits:
+                self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why=waits)
+                break
+            available = self._available(found)
             self.decision = decide(found.cause, self._situation(found), list(available), self._policy)
             if self.decision.kind != "act":
                 break
             name = self.decision.remedy
-            found = self._read_again(name, self._apply(name, available[name]))
-        return self._end(first, found, before)
+            done = self._apply(name, available[name], found.services)
+            found = self._read_again(name, done, found.services)
+        return self._end(first, found)
 
-    def _end(self, first: Diagnosis, found: Diagnosis, before: bytes | None) -> dict[str, Any]:
+    def tell(self) -> dict[str, Any]:
+        """Open the incident while another holds the lock, and do nothing. Only a recovery writes the state as well."""
+        assert self.watch is not None
+        self.memory, problem = state.load(self.app.state, self.app.spare)
+        self._trouble(problem)
+        self.facts = observe.read(self.app, self.values, CONFIRM_SECONDS, self.clock, self.watch.seen)
+        found = self._diagnose()
+        self.hidden = observe.secrets(self.app, self.facts, self.values)
+        if found.healthy or found.passed:
+            return self.outcome(found, Diagnosis(HEALTHY), changed=False, next_step="")
+        self._open_incident(found)
+        self.decision = Decision("hold", why=self.watch.held)
+        return self._end(found, found)
+
+    def _end(self, first: Diagnosis, found: Diagnosis) -> dict[str, Any]:
         step = ""
         if found.healthy:
             # Only containers made with the file say something about it.
             if self._env_in_force:
                 self._mark_good()
+            self._renew_images()
             self._close_incident()
         else:
-            step = ladder.next_step(found.cause)
+            flags = self._flags()
+            step = ladder.next_step(found.cause, flags)
+            if flags and self.decision.kind == "escalate":
+                self.decision = self.decision._replace(why=flags)
             if self.watch is None:
-                self._put_back(before)
+                self._put_back()
             self._leave_open(found, step)
         return self.outcome(first, found, changed=True, next_step=step)
 
@@ -176,7 +235,7 @@ class _Recovery:
 
     # --- read and decide ---------------------------------------------------------------------------------------------
 
-    def _read_again(self, name: str, done: bool) -> Diagnosis:
+    def _read_again(self, name: str, done: bool, services: Sequence[str]) -> Diagnosis:
         """Wait for what a remedy brings about, and say what is wrong now."""
         probe = None
         if done and name in ladder.TOUCHING and name != ladder.FREE_SPACE:
@@ -184,6 +243,8 @@ class _Recovery:
             left = self.watch.settle if self.watch else self.deadline - self.waited
             if self.facts["one"] or self.facts["balancer"]:
                 self._wait_for_instances(left)
+            elif self.facts["probe"]["ok"]:
+                self._wait_for_services(services, left)
             else:
                 probe = wait_healthy(self.app, self.values, left, self.clock)
             spent = self.clock.monotonic() - begun
@@ -200,13 +261,16 @@ class _Recovery:
             self.facts = {**self.facts, "env": observe.read_env(self.app, self.clock.now())}
         else:
             load = self.watch.seen.load if self.watch else {}
-            self.facts = observe.read(self.app, self.values, 0.0, self.clock, Seen(probe, load))
-        found = diagnose(self.facts)
+            before = None if name in ladder.FILES else self.facts
+            self.facts = observe.read(self.app, self.values, 0.0, self.clock, Seen(probe, load, before=before))
+        self.facts["network_error"] = self.network_error
+        found = self._diagnose()
         self._note(
             f"healthy: {self.facts['probe']['summary']}"
             if found.healthy
             else f"cause: {found.cause}: {'; '.join(found.evidence)}"
         )
+        self._rename(found)
         return found
 
     def _wait_for_instances(self, seconds: float) -> None:
@@ -219,6 +283,84 @@ class _Recovery:
                     return
             self.clock.sleep(0.1)
 
+    def _wait_for_services(self, services: Sequence[str], seconds: float) -> None:
+        """Wait until services that no check asks run and pass their own health check, or the time is over."""
+        until = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < until:
+            with contextlib.suppress(engine.EngineError):
+                found = service_watch.containers(engine.documents(self.app.name))
+                if not service_watch.wrong(services, found, (), starting=True):
+                    return
+            self.clock.sleep(0.2)
+
+    def _tried(self) -> Sequence[Mapping[str, Any]]:
+        """The remedies of this incident so far. What was begun and not ended was killed: it may be begun once more."""
+        record = self.memory["incident"]
+        if self.watch is None or record is None:
+            return self.remedies
+        return [one for one in record["remedies"] if one["result"] != BEGUN]
+
+    def _available(self, found: Diagnosis) -> dict[str, Callable[[], str]]:
+        """The remedies that would do something here, by name, and that may be applied."""
+        available = remedies.table(
+            self.app, self.build, self.values, found.services, self.facts["one"], self.facts["stateful"]
+        )
+        if self.facts["engine"]["kind"] == "missing":
+            available = {}
+        if found.cause == "disk_full" and self.facts["probe"]["ok"]:
+            # Without room, what needs little is tried all the same; an app that serves needs nothing.
+            available.pop(ladder.UP)
+        if found.cause == "unhealthy" and self.facts["probe"]["ok"]:
+            sick = set(found.services) & set(self.facts["stateful"])
+            # Users are served by what holds their data: whether its health check is right is for a person to say.
+            available = {} if sick else available
+        if found.cause == "network_broken" and self.facts["flushed"]:
+            # The engine writes its rules when it starts; no container is at fault.
+            available = {name: act for name, act in available.items() if name == ladder.RESTART_ENGINE}
+        elif found.cause == "network_broken" and self.facts["dropped"]:
+            available = {}
+        elif found.cause == "network_broken" and LOST_NETWORK.search(" ".join(found.evidence)):
+            # Another container cannot be connected either.
+            available.pop(ladder.RECREATE, None)
+        if self.facts["probe"]["ok"] and not (engine.live_restore() or host.engine_process()["stopped"]):
+            # It would stop an app that serves.
+            available.pop(ladder.RESTART_ENGINE, None)
+        if self._flags():
+            # Until a person takes them away, each attempt would end alike.
+            available = {name: act for name, act in available.items() if name not in _ENV_REMEDIES}
+        return available
+
+    def _flags(self) -> str:
+        """The flags that keep the env from being written, once that was tried in this incident; "" for none."""
+        tried = any(one["name"] in _WRITES_ENV for one in self._tried())
+        return flagged(self.app.env) if tried else ""
+
+    def _may_be_written_now(self, remedy: Mapping[str, Any]) -> bool:
+        """Whether a remedy failed for a flag of the env that is gone: then it is as if it had not been tried."""
+        return not remedy["done"] and "chattr -" in str(remedy["result"]) and not flagged(self.app.env)
+
+    def _diagnose(self) -> Diagnosis:
+        restarted = [one["services"] for one in self._tried() if one["name"] == ladder.RESTART and one.get("services")]
+        self.facts["since"] = self._elapsed() if self.memory["seen"] else 0.0
+        found = diagnose(self.facts, frozenset(name for names in restarted for name in names))
+        if found.healthy and self.watch:
+            touched = {name for one in self._tried() for name in one.get("services") or []}
+            mine = [item for item in self.facts["instances"] if item["service"] in touched]
+            pending = [item for item in mine if item["state"] == "running" and item["health"] == "starting"]
+            if pending:
+                told = [
+                    f"{item['name']} was started again, and has not passed its health check yet" for item in pending
+                ]
+                return Diagnosis("unhealthy", told, tuple(sorted({item["service"] for item in pending})))
+        return found
+
+    def _waits(self, found: Diagnosis) -> str:
+        """Why nothing may be done about a service that no check asks, or ""."""
+        mine = [item for item in self.facts["instances"] if item["service"] in found.services]
+        if self.watch is None or found.cause != "unhealthy" or not self.facts["probe"]["ok"]:
+            return ""
+        return "its health check has not passed yet" if all(item["health"] == "starting" for item in mine) else ""
+
     def _situation(self, found: Diagnosis) -> Situation:
         record = self.memory["incident"]
         now = self._moment()
@@ -228,25 +370,44 @@ class _Recovery:
         forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
         paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
         attempts = [
-            Attempt(one["remedy"], state.age(one["at"], now), one["incident"])
+            Attempt(
+                one["remedy"],
+                state.age(one["at"], now),
+                one["incident"],
+                bool(one.get("refused")),
+                bool(one.get("unasked")),
+            )
             for one in self.memory["attempts"]
             if state.age(one["at"], now) < forgiven
         ]
         return Situation(
             incident=record["id"],
-            # What was begun and not ended was killed on the way: it may be begun once more.
-            tried=[one["name"] for one in record["remedies"] if one["result"] != BEGUN]
-            if self.watch
-            else [one["name"] for one in self.remedies],
+            tried=ladder.tried([one for one in self._tried() if not self._may_be_written_now(one)], found.services),
             attempts=attempts,
             paused=paused["reason"] if paused else "",
-            busy="" if self.remembers else "nothing can be written here, so what is tried could not be counted",
+            busy=self._busy(),
             escalated=record["escalated"],
             starting=self._starting(found),
+            unasked=self.facts["probe"]["ok"],
         )
 
+    def _busy(self) -> str:
+        """Why nothing may be done just now, or ""."""
+        if not self.remembers:
+            return "nothing can be written here, so what is tried could not be counted"
+        # A person who works on it knows better, and two would undo each other's work.
+        return engine.changed_by_hand(self.app.name, self.app.directory) if self.watch else ""
+
     def _starting(self, found: Diagnosis) -> float:
-        """Seconds that a container which was just started may still take, as far as it never answered before."""
+        """Seconds that a container which was just started may still take, as far as it never answered before.
+
+        That is what its health check gives it, and at least twice as long as its start took when it was deployed.
+        """
+        tried = [str(one["name"]) for one in self._tried()]
+        if tried and tried[-1] in ladder.FILES:
+            # It was started with the files before: the next remedy recreates it.
+            return 0.0
+        learned = (release.last_good(self.app.directory) or {}).get("starts") or {}
         left = [0.0]
         for item in self.facts["instances"]:
             since = item["started_seconds"]
@@ -256,19 +417,23 @@ class _Recovery:
             answered = self.watch.seen.good if self.watch else None
             # Asking with patience took seconds since the engine was asked.
             if answered is None or answered < self.facts["at"] - since:
-                left.append(max(item["start_period"], _SHORTEST_START) - since)
+                took = learned.get(item["service"])
+                left.append(max(item["start_period"], 2.0 * (took or 0.0), _SHORTEST_START) - since)
         return max(left)
 
     # --- act ---------------------------------------------------------------------------------------------------------
 
-    def _apply(self, name: str, act: Callable[[], str]) -> bool:
+    def _apply(self, name: str, act: Callable[[], str], services: Sequence[str]) -> bool:
         """Apply one remedy, timed and noted; say whether it could be applied."""
         entry: dict[str, Any] = {"name": name, "done": False, "result": BEGUN, "seconds": 0.0}
+        entry["services"] = list(services) if name in ladder.OF_SERVICES else []
         self.remedies.append(entry)
         _bounded(self.memory["incident"]["remedies"]).append(entry)
         if self.watch is None:
             self.memory["incident"]["by_hand"] = True
         attempt = {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
+        if self.facts["probe"]["ok"]:
+            attempt["unasked"] = True
         self.memory["attempts"].append(attempt)
         self._save()
         if self.watch and not self.remembers:
@@ -285,12 +450,15 @@ class _Recovery:
             env_store.EnvError,
             OSError,
         ) as error:
-            told, done = str(error), False
+            told, done = explain(error) if isinstance(error, OSError) else str(error), False
         except Exception as error:
             # A record of a release that somebody damaged, say: a remedy that fails is not the end of the recovery.
             told, done = f"it could not be applied ({type(error).__name__}: {error})", False
         seconds = round(self.clock.monotonic() - begun, 3)
-        self.seconds["service_key" if name in _ENV_REMEDIES else "containers"] += seconds
+        self.seconds["variables" if name in _ENV_REMEDIES else "containers"] += seconds
+        if not done and seconds < _REFUSED_SECONDS:
+            attempt["refused"] = True
+        self.network_error = redact(told, self.hidden) if not done and LOST_NETWORK.search(told) else ""
         entry.update(done=done, result=redact(told, self.hidden), seconds=seconds)
         self._count(f"remedy {name} {'done' if done else 'failed'}")
         self._note(f"{name}: {told}")
@@ -320,12 +488,28 @@ class _Recovery:
         with contextlib.suppress(OSError):
             env_store.mark_good(self.app.history, self.facts["env"]["fingerprint"])
 
-    def _put_back(self, before: bytes | None) -> None:
+    def _renew_images(self) -> None:
+        """After containers were made, and pass: a release whose images are gone is made of theirs from now on."""
+        if not any(one["done"] and one["name"] in _MAKES_CONTAINERS for one in self.remedies):
+            return
+        try:
+            renewed = remedies.renew_images(self.app)
+        except (engine.EngineError, OSError) as error:
+            self._trouble(f"the images of the last good release were not looked at: {error}")
+            return
+        if renewed:
+            self._note(renewed)
+
+    def _put_back(self) -> None:
         """After a failure, put the env back that was there, unless containers run with the new one already."""
-        if _bytes(self.app.env) == before:
+        before = self.before
+        if readable(self.app.env) == before:
             return
         if self._env_in_force:
             self._note("the new env stays: the containers were made with it")
+            return
+        if self.odd:
+            self._note("the new env stays: what was there is no env")
             return
         if before is None:
             os.unlink(self.app.env)
@@ -378,6 +562,7 @@ class _Recovery:
             self._save()
         elif record["cause"] != found.cause:
             self._note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
+            self._rename(found)
         if not record["files"] and not record["remedies"]:
             begun = self.clock.monotonic()
             attachments = observe.evidence(self.app, self.facts, self.hidden, self.clock)
@@ -385,13 +570,32 @@ class _Recovery:
             self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
             self._write(attachments)
 
+    def _rename(self, found: Diagnosis) -> None:
+        """Give the incident the cause that it turned out to have; the guesses before it are in the timeline."""
+        record = self.memory["incident"]
+        if record["cause"] not in VAGUE or found.healthy or found.cause in VAGUE or found.cause in ladder.HOLD:
+            return
+        record.setdefault("opened_as", record["cause"])
+        record.update(self._named(found))
+
+    def _named(self, found: Diagnosis) -> dict[str, Any]:
+        return {
+            "cause": found.cause,
+            "meaning": MEANING[found.cause],
+            # Where an app is one service, its name says nothing.
+            "services": list(found.services) if len(self.facts["services"]) > 1 else [],
+            "evidence": [redact(item, self.hidden) for item in found.evidence],
+        }
+
     def _told_lately(self, cause: str) -> bool:
         """Whether people heard of this cause not long ago: what passes by itself is told now and then."""
         if self.watch is None:
             return False
-        since = incident.iso(self.clock.now() - self.watch.policy.clean)
+        now = self.clock.now()
+        since, until = incident.iso(now - self.watch.policy.clean), incident.iso(now)
         for one in incident.every(self.app.incidents):
-            if str(one.get("ended", "")) < since:
+            # What ended at a time to come, as by a clock that was set back since, was not lately either.
+            if not since <= str(one.get("ended", "")) <= until:
                 return False
             if one["cause"] == cause and one.get("told"):
                 return True
@@ -409,11 +613,11 @@ class _Recovery:
         seen = now - state.age(self.memory["seen"], moment)
         self.memory["incident"] = {
             "id": incident.new_id(self.app.incidents, seen, found.cause),
+            "number": incident.next_number(self.app.incidents),
             "app": self.app.name,
             "host": self.app.host,
-            "cause": found.cause,
-            "meaning": MEANING[found.cause],
-            "evidence": [redact(item, self.hidden) for item in found.evidence],
+            **self._named(found),
+            "unasked": self.facts["probe"]["ok"],
             "seen": incident.iso(seen),
             "confirmed": incident.iso(now),
             "ended": "",
@@ -502,23 +706,18 @@ class _Recovery:
     def _checklist(self, last: Diagnosis) -> list[dict[str, Any]]:
         """The report's checklist, in its order: {step, done, seconds, detail}."""
         facts = self.facts
-        newest = env_store.versions(self.app.history)[-1:]
         findings = [f"{item['variable']}: {item['rule']}" for item in facts["env"]["findings"]]
         written = [item["result"] for item in self.remedies if item["name"] in _ENV_REMEDIES]
         restarted = [item["result"] for item in self.remedies if item["name"] in ladder.TOUCHING]
         down = [item["name"] for item in facts["instances"] if item["state"] != "running" and not item["job_done"]]
+        names = [item["variable"] for item in facts["env"]["findings"]]
         lines = [
+            self._env_backup_line(),
             {
-                "step": "env_backup",
-                "done": bool(newest),
-                "detail": f"{len(env_store.versions(self.app.history))} versions kept, newest {newest[0]['id']}"
-                if newest
-                else "no env to keep",
-            },
-            {
-                "step": "service_key",
-                "done": not findings,
-                "detail": "; ".join(findings or written or ["the values in force are proved, nothing to write"]),
+                "step": "variables",
+                "done": not findings if self.app.variables or findings else None,
+                "detail": "; ".join(findings or written or [self._nothing_to_write]),
+                "names": names or env_store.differing(self.before, readable(self.app.env)),
             },
             {
                 "step": "containers",
@@ -551,6 +750,20 @@ class _Recovery:
             )
         return [{**line, "seconds": round(self.seconds[str(line["step"])], 3)} for line in lines]
 
+    def _env_backup_line(self) -> dict[str, Any]:
+        kept = env_store.versions(self.app.history)
+        if kept:
+            return {"step": "env_backup", "done": True, "detail": f"{len(kept)} versions kept, newest {kept[-1]['id']}"}
+        if not self.app.variables:
+            return {"step": "env_backup", "done": None, "detail": "no variables, so no env to keep"}
+        return {"step": "env_backup", "done": False, "detail": "no env to keep"}
+
+    @property
+    def _nothing_to_write(self) -> str:
+        if not self.app.variables:
+            return "no variables"
+        return "the values in force are validated, nothing to write"
+
 
 def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str, Any]:
     run = _Recovery(app, values, True, 0.0, clock)
@@ -573,13 +786,6 @@ def _bounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """An incident may last for days: of what it has gathered, the oldest half of LONGEST and the newest are kept."""
     del entries[LONGEST // 2 : len(entries) - LONGEST // 2 + 1]
     return entries
-
-
-def _bytes(path: str) -> bytes | None:
-    try:
-        return read_small(path)
-    except (NoFile, OSError):
-        return None
 
 
 def _restarts(project: engine.Project) -> dict[str, int]:
@@ -617,8 +823,6 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
     """Return the state of the app as facts, for a table or a report; changes nothing, never fails for a sick app."""
     clock = clock or Clock()
     facts = observe.read(app, None, CONFIRM_SECONDS, clock)
-    if facts["probe"]["ok"]:
-        observe.read_engine(app, facts, clock.now())
     found = diagnose(facts)
     hidden = observe.secrets(app, facts, None)
     newest = incident.latest(app.incidents)

@@ -18,13 +18,19 @@ SHORTEST = 6
 SHORTEST_LINE = 16
 # The part of a base64 text that does not depend on what stands before and after the value must be this long.
 SHORTEST_BASE64 = 8
+# A part of a list, a DSN or `name:token` is looked for by itself, if it is this long and has letters and digits. The
+# parts of a JWT that begin with `eyJ` are no secrets, and other tokens have the same.
+SHORTEST_PART = 16
+_SEPARATOR = re.compile(r"[\s,;:@/.?&=]+")
+_RANDOM = re.compile(r"(?!eyJ)(?:\D*[A-Za-z]\D*\d|\d+\W*[A-Za-z])")
 
 
 def redact(text: str, secrets: Mapping[str, str]) -> str:
     """Return ``text`` with every value of ``secrets`` (name → value) replaced by ``<NAME sha256:…>``.
 
     Also found: the value URL-quoted, JSON- and HTML-escaped, as Python, shell, dotenv and Compose write it, in base64
-    or base64url at any of the three alignments (``Basic`` headers), and each long line of a value of several lines.
+    or base64url at any of the three alignments (``Basic`` headers), each long line of a value of several lines, and
+    each long part of a list, a DSN or a token with a prefix.
     Longer forms win over shorter ones. Values of fewer than 6 characters are skipped.
     """
     labels: dict[str, str] = {}
@@ -44,7 +50,8 @@ def _forms(value: str) -> Iterator[str]:
     """Every way in which ``value`` may stand in a text; the value itself first."""
     yield value
     raw = value.encode("utf-8", "surrogatepass")
-    for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+    # The third as JavaScript's encodeURIComponent does it.
+    for quoted in (quote(raw, safe=""), quote(raw), quote(raw, safe="!'()*"), quote_plus(raw)):
         yield quoted
         yield re.sub(r"%[0-9A-F]{2}", lambda found: found.group().lower(), quoted)
     yield json.dumps(value)[1:-1]
@@ -63,6 +70,7 @@ def _forms(value: str) -> Iterator[str]:
     stripped = value.strip()
     if len(stripped) >= SHORTEST:
         yield stripped
+    yield from (part for part in _SEPARATOR.split(value) if len(part) >= SHORTEST_PART and _RANDOM.match(part))
     yield from (core for core in _base64_cores(raw) if len(core) >= SHORTEST_BASE64)
     if "\n" in value:
         yield from (line.strip() for line in value.splitlines() if len(line.strip()) >= SHORTEST_LINE)

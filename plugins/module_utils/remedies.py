@@ -7,11 +7,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import time
-from collections.abc import Mapping, Sequence
-from typing import Callable
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Callable
 
-from . import balancer, commands, engine, env_store, host, ladder, release, secret_rules
+from . import balancer, bring_up, commands, engine, env_store, host, ladder, release, secret_rules, start_order
 from .app import App
 from .commands import Result
 from .engine import Project
@@ -20,6 +21,10 @@ from .files import fingerprint
 # free_space stops when this much is free on each file system that was full.
 ENOUGH_BYTES = 256 * 1024 * 1024
 _WALK_SECONDS = 2.0
+# An engine that was stopped answers what waits first.
+_CONTINUED_SECONDS = 3.0
+# How long services may wait for each other where `docker compose up` does not do it, as long as that would.
+JOBS_SECONDS = 120.0
 # What logrotate leaves beside a log: app.log.1, app.log.2.gz, app.log-20250527.gz, app-20250527.log (logrotate(8)). The
 # log itself must be there: mysql-bin.000001 and dump-20250527.sql are nobody's old log.
 _ROTATED = re.compile(r"(.+?)(?:\.[1-9]\d{0,2}|-\d{8}(?:-\d{1,10})?)(\.log)?(?:\.(?:gz|xz|zst|bz2))?")
@@ -34,7 +39,7 @@ def _succeed(result: Result, what: str) -> None:
         raise RemedyError(f"{what} {result.reason}")
 
 
-def _remove(project: Project, containers: Sequence[str], grace: float) -> None:
+def _remove(project: Project, containers: Sequence[str], grace: float | None) -> None:
     """Stop and remove containers. What docker said does not count when they are gone all the same."""
     removed = project.remove(containers, grace)
     if removed.code and any(item["id"] in containers for item in project.containers()):
@@ -51,8 +56,8 @@ def _start(project: Project, build: bool, anew: bool) -> str:
     # What was not built here has no source here: one that lies about is another release's.
     build = build and (good is None or bool(good["contexts"]))
     if good is not None and project.put_back_images(good).code == 0:
-        _succeed(project.up(anew=anew), "docker compose up:")
-        if not good["contexts"] or good["source"] == release.source_fingerprint(good["contexts"]):
+        _up(project, good, anew)
+        if not good["contexts"] or good["source"] == release.source_fingerprint(good["contexts"], project.directory):
             return ""
         return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
     started = project.up(build=build, anew=anew)
@@ -62,15 +67,41 @@ def _start(project: Project, build: bool, anew: bool) -> str:
     return f" from the images that are there, as the build failed: {started.reason}"
 
 
+def _up(
+    project: Project, good: Mapping[str, object], anew: bool = False, scale: Mapping[str, int] | None = None
+) -> None:
+    """Create and start what is missing, without the jobs of the last good release: they have ended."""
+    ended = good.get("jobs")
+    if not isinstance(ended, list) or not ended:
+        _succeed(project.up(anew=anew, scale=scale), "docker compose up:")
+        return
+    _succeed(project.up(anew=anew, scale=scale, start=False), "docker compose up:")
+    until = time.monotonic() + JOBS_SECONDS
+    pace = bring_up.Pace(until, JOBS_SECONDS, time.monotonic, time.sleep, lambda: None, lambda _text: None)
+    instances = project.containers()
+    failed = {item["service"] for item in instances if item["state"] == "exited" and not item["job_done"]}
+    settled = frozenset(map(str, ended)) - failed
+    plan = start_order.whole(project.config())._replace(settled=settled)
+    done = bring_up.start(project, plan, pace)
+    # Compose has made another container for a job that is not to run: it would look like one that does not start.
+    idle = [item["id"] for item in project.containers() if item["service"] in settled and item["state"] == "created"]
+    project.remove(idle, 0.0)
+    if done.failure:
+        raise RemedyError(done.failure)
+
+
 def up(app: App, build: bool) -> str:
     """Create and start what is missing or stopped, and what the engine's restart policy makes wait."""
     project = Project(app.name, app.directory)
-    if app.balancer and project.containers():
+    there = project.containers()
+    paused = [item["id"] for item in there if item["state"] == "paused"]
+    if paused:
+        project.unpause(paused)
+    if app.balancer and there:
         # What runs stays as it is: which release instances are made of is the deploy's to change.
-        _good_images(project)
-        started = project.up(scale={app.balancer.service: app.balancer.instances})
-        _succeed(started, "docker compose up:")
-        told = "started what was missing or stopped"
+        good, lost = _good_images(project)
+        _up(project, good, scale={app.balancer.service: app.balancer.instances})
+        told = f"started what was missing or stopped{lost}"
     else:
         told = f"started what was missing or stopped{_start(project, build, anew=False)}"
     waiting = [item["id"] for item in project.containers() if item["state"] == "restarting"]
@@ -79,18 +110,57 @@ def up(app: App, build: bool) -> str:
     return told
 
 
-def _good_images(project: Project) -> None:
-    """What is made anew is made of what has passed a gate: a build since may have moved the images' names."""
+def _good_images(project: Project) -> tuple[Mapping[str, object], str]:
+    """What is recreated is made of what has passed a gate: a build since may have moved the images' names.
+
+    An image that is gone is no reason to leave an instance down: then what has its name now has to do.
+
+    :returns: the last good release, {} when there is none; and what to say of images that are gone, "" for none.
+    """
     good = release.last_good(project.directory)
-    if good is not None:
-        _succeed(project.put_back_images(good), "docker tag:")
+    if good is None:
+        return {}, ""
+    put = project.put_back_images(good)
+    gone = engine.images_gone(good["images"]) if put.code else []
+    if not gone:
+        _succeed(put, "docker tag:")
+        return good, ""
+    return good, f" from the images that are there, as release {good['id']} has lost that of {', '.join(gone)}"
+
+
+def renew_images(app: App) -> str:
+    """Give the last good release the images that run now in place of those that are gone; say which, "" for none.
+
+    Its containers pass the checks. Else each remedy would ask for what no longer exists.
+    """
+    good = release.last_good(app.directory)
+    if good is None:
+        return ""
+    project = Project(app.name, app.directory)
+    made = {(item["service"], item["digest"]) for item in project.containers()}
+    doubtful = {service: image for service, image in good["images"].items() if (service, image) not in made}
+    found = {}
+    for service in engine.images_gone(doubtful):
+        images = {image for name, image in made if name == service}
+        image = images.pop() if len(images) == 1 else engine.image_id(good["names"][service])
+        if image:
+            found[service] = image
+    if not found:
+        return ""
+    release.replace_images(app.directory, good, found)
+    project.keep_images(found)
+    project.keep_images(found, str(good["id"]))
+    return f"release {good['id']} had lost the images of {', '.join(found)}: those that run now are its own"
 
 
 def restart_balancer(app: App) -> str:
-    """Kill HAProxy and start it; requests in flight are lost, and those that come are served again."""
-    balancer.restart(app)
+    """Kill HAProxy and start it; requests in flight are lost, and those that come are served again.
+
+    A damaged configuration is put back as it was good last.
+    """
+    done = balancer.restart(app)
     balancer.set_state(app, app.balancer.slots if app.balancer else (), balancer.READY)
-    return "HAProxy killed and started"
+    return "; ".join([*done, "HAProxy killed and started"])
 
 
 def restart_one(app: App, identity: str) -> str:
@@ -103,16 +173,19 @@ def recreate_one(app: App, identity: str) -> str:
     """Remove one container, and have another made in its place."""
     assert app.balancer is not None
     project = Project(app.name, app.directory)
+    _good, lost = _good_images(project)
     # Where one is missing there is none to remove; whatever else has that name on this host is not ours.
     _remove(project, [item["id"] for item in project.containers() if item["id"] == identity], 0.0)
-    _good_images(project)
     started = project.up(services=[app.balancer.service], scale={app.balancer.service: app.balancer.instances})
     _succeed(started, "docker compose up:")
-    return "removed the one that is sick, and made another"
+    return f"removed the one that is sick, and made another{lost}"
 
 
-def restart(app: App, services: Sequence[str]) -> str:
-    """Kill and start the containers of some services (all: those with a published port, else every one)."""
+def restart(app: App, services: Sequence[str], stateful: Collection[str] = ()) -> str:
+    """Kill and start the containers of some services (all: those with a published port, else every one).
+
+    :arg stateful: the services that hold data: they get the time to end that is their own.
+    """
     project = Project(app.name, app.directory)
     running = [item for item in project.containers() if item["state"] in ("running", "paused", "restarting")]
     wanted = [item for item in running if item["service"] in services] if services else []
@@ -120,42 +193,85 @@ def restart(app: App, services: Sequence[str]) -> str:
         wanted = [item for item in running if item["ports"]] or running
     if not wanted:
         raise RemedyError(f"no container of {' and '.join(services) or 'the app'} runs, so there is none to restart")
-    _succeed(project.restart([item["id"] for item in wanted]), "docker restart:")
-    return f"killed and started {', '.join(item['name'] for item in wanted)}"
+    return _restart(project, wanted, stateful)
 
 
-def recreate(app: App, build: bool, services: Sequence[str] = ()) -> str:
+def _restart(project: Project, wanted: Sequence[Mapping[str, Any]], stateful: Collection[str]) -> str:
+    gently = [item for item in wanted if item["service"] in stateful]
+    at_once = [item for item in wanted if item not in gently]
+    told = []
+    if at_once:
+        _succeed(project.restart([item["id"] for item in at_once]), "docker restart:")
+        told.append(f"killed and started {', '.join(item['name'] for item in at_once)}")
+    if gently:
+        _succeed(project.restart_gently([item["id"] for item in gently]), "docker restart:")
+        told.append(f"stopped and started {', '.join(item['name'] for item in gently)}")
+    return "; ".join(told)
+
+
+def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Collection[str] = ()) -> str:
     """Stop the containers and make them anew; volumes, networks and images stay."""
     project = Project(app.name, app.directory)
     if services:
+        kept = _restart_with_data(project, services, stateful)
+        if kept:
+            return kept
         # Not `up --no-deps SERVICE`: it leaves out what the service depends on, so to the next deploy it is another.
-        _remove(project, [item["id"] for item in project.containers() if item["service"] in services], 5.0)
+        there = [item for item in project.containers() if item["service"] in services]
+        for grace, is_of in ((5.0, False), (None, True)):
+            wanted = [item["id"] for item in there if (item["service"] in stateful) is is_of]
+            if wanted:
+                _remove(project, wanted, grace)
         return f"{', '.join(services)} removed; {up(app, build)}"
     made = _start(project, build, anew=True)
     return f"containers stopped and made anew{made}"
 
 
+def _restart_with_data(project: Project, services: Sequence[str], stateful: Collection[str]) -> str:
+    """Restart services whose data is in a volume without a name, and say so: another container would get a new one."""
+    there = [item for item in project.containers() if item["service"] in services]
+    held = sorted({f"{item['name']} ({path})" for item in there for path in engine.unnamed_data(item)})
+    if not held:
+        return ""
+    _restart(project, there, stateful)
+    return f"restarted, not recreated, since its data is in a volume without a name: {', '.join(held)}"
+
+
 def rebuild_network(app: App, build: bool) -> str:
     """Take containers and networks down and make both anew; volumes and images stay."""
     project = Project(app.name, app.directory)
+    held = sorted({item["name"] for item in project.containers() if engine.unnamed_data(item)})
+    if held:
+        raise RemedyError(f"{', '.join(held)}: taken down, it would lose its data, which is in a volume without a name")
     _succeed(project.down(), "docker compose down:")
     return f"containers and networks taken down and made anew{_start(project, build, anew=False)}"
 
 
 def proved_env(app: App, values: Mapping[str, str], now: float) -> str:
     """Put the proved values in place, keeping the env that was there."""
-    change = env_store.write_env(
-        app.env, app.history, secret_rules.texts(app.variables, values), now=now, why="recover"
-    )
-    return _told(change, "env")
+    texts = secret_rules.texts(app.variables, values)
+    return _write_env(app, "env", lambda: env_store.write_env(app.env, app.history, texts, now=now, why="recover"))
 
 
 def last_good_env(app: App, now: float) -> str:
     """Put the newest env back that an app was healthy with."""
-    change = env_store.restore_env(
-        app.env, app.history, now=now, prove=lambda values: secret_rules.prove(app.variables, values, now)
-    )
-    return _told(change, "last good env")
+
+    def prove(values: Mapping[str, str]) -> Sequence[secret_rules.Finding]:
+        return secret_rules.prove(app.variables, values, now)
+
+    return _write_env(app, "last good env", lambda: env_store.restore_env(app.env, app.history, now=now, prove=prove))
+
+
+def _write_env(app: App, what: str, write: Callable[[], env_store.Change]) -> str:
+    """Write the env. What stands in its place and is no file is moved aside, and back when nothing could be written."""
+    aside = env_store.move_aside(app.env)
+    try:
+        told = _told(write(), what)
+    except (env_store.EnvError, OSError):
+        if aside:
+            os.rename(aside, app.env)
+        raise
+    return f"{told}, what was there and is no env is kept as {aside}" if aside else told
 
 
 def _told(change: env_store.Change, what: str) -> str:
@@ -166,15 +282,13 @@ def _told(change: env_store.Change, what: str) -> str:
 
 
 def last_good_compose(app: App) -> str:
-    """Put the compose files of the last good release back; the ones that were there are kept beside them."""
+    """Put the files of the last good release back; those that were there are kept under other names."""
     good = release.last_good(app.directory)
     if good is None:
         raise RemedyError("there is no last good release")
-    kept = release.set_aside_files(app.directory)
+    kept = release.set_aside_files(app.directory, good)
     release.put_back_files(app.directory, str(good["id"]))
-    return (
-        f"compose files of release {good['id']} put back, those that were there are kept as {', '.join(kept) or 'none'}"
-    )
+    return f"files of release {good['id']} put back, those that were there are kept as {', '.join(kept) or 'none'}"
 
 
 def last_good_release(app: App, now: float) -> str:
@@ -183,7 +297,7 @@ def last_good_release(app: App, now: float) -> str:
     if good is None:
         raise RemedyError("there is no last good release")
     # Put back already: setting aside once more would write the good files over what was kept.
-    told = [last_good_compose(app)] if release.files(app.directory) != good["files"] else []
+    told = [last_good_compose(app)] if release.changed(app.directory, good) else []
     _succeed(Project(app.name, app.directory).put_back_images(good), "docker tag:")
     told.append("its images have their names again")
     with contextlib.suppress(env_store.EnvError):
@@ -209,7 +323,16 @@ def start_engine() -> str:
 
 
 def restart_engine() -> str:
-    """Kill the engine's process, which may be beyond asking, and start it; containers outlive it (live-restore)."""
+    """Restart the engine; containers outlive it (live-restore). A process that does not answer is killed."""
+    process = host.engine_process()
+    if process["stopped"]:
+        with contextlib.suppress(OSError):
+            os.kill(process["pid"], signal.SIGCONT)
+    if engine.state(_CONTINUED_SECONDS if process["stopped"] else 1.0)["answers"]:
+        if process["stopped"]:
+            return "the engine's process was stopped, and goes on"
+        _succeed(commands.run(["systemctl", "restart", "docker.service"], 60.0), "systemctl restart docker:")
+        return "engine restarted"
     commands.run(["systemctl", "kill", "--signal=SIGKILL", "docker.service"], 10.0)
     until = time.monotonic() + 10.0
     while host.engine_process()["alive"] and time.monotonic() < until:
@@ -295,11 +418,13 @@ def table(
     values: Mapping[str, str] | None,
     services: Sequence[str] = (),
     one: str = "",
+    stateful: Collection[str] = (),
     now: Callable[[], float] = time.time,
 ) -> dict[str, Callable[[], str]]:
     """Return the remedies that would do something here, by name; each call acts and returns what it did.
 
     :arg services: those at fault; () for all.
+    :arg stateful: those that hold data.
     :arg one: the id of the only instance at fault, while others serve; then nothing is there that would touch those.
     """
     if one:
@@ -309,9 +434,9 @@ def table(
             ladder.RECREATE: lambda: recreate_one(app, one),
         }
     found: dict[str, Callable[[], str]] = {
-        ladder.RESTART: lambda: restart(app, services),
+        ladder.RESTART: lambda: restart(app, services, stateful),
         ladder.UP: lambda: up(app, build),
-        ladder.RECREATE: lambda: recreate(app, build, services),
+        ladder.RECREATE: lambda: recreate(app, build, services, stateful),
         ladder.REBUILD_NETWORK: lambda: rebuild_network(app, build),
         ladder.START_ENGINE: start_engine,
         ladder.RESTART_ENGINE: restart_engine,
@@ -327,6 +452,6 @@ def table(
     good = release.last_good(app.directory)
     if good is not None:
         found[ladder.LAST_GOOD_RELEASE] = lambda: last_good_release(app, now())
-        if release.files(app.directory) != good["files"]:
+        if release.changed(app.directory, good):
             found[ladder.LAST_GOOD_COMPOSE] = lambda: last_good_compose(app)
     return found

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .backup import BackupError, Database
+from .databases import BackupError, Database
 
 CONNECT_SECONDS = 30
 # What libpq calls the parameters of a DSN that matter to a dump; the others are meant for the app's driver.

@@ -12,14 +12,14 @@ from typing import Any
 
 from .secret_rules import Finding, describe
 
-STEPS = ("ssh", "env_backup", "service_key", "containers", "health", "api", "frontend")
+STEPS = ("ssh", "env_backup", "variables", "containers", "health", "api", "frontend")
 """The seven lines of the incident report's checklist, in its order."""
 
 TITLES: dict[str, dict[str, str]] = {
     "en": {
         "ssh": "SSH connection established",
         "env_backup": "Env file backed up",
-        "service_key": "SUPABASE_SERVICE_KEY updated",
+        "variables": "Variables validated",
         "containers": "Docker containers restarted",
         "health": "Health check passed",
         "api": "API endpoints answer",
@@ -29,13 +29,17 @@ TITLES: dict[str, dict[str, str]] = {
     "ko": {
         "ssh": "SSH 접속 성공",
         "env_backup": "환경변수 파일 백업",
-        "service_key": "SUPABASE_SERVICE_KEY 업데이트",
+        "variables": "환경변수 검증",
         "containers": "Docker 컨테이너 재시작",
         "health": "Health Check 통과",
         "api": "API 엔드포인트 정상 응답",
         "frontend": "프론트엔드 로그인 성공",
     },
 }
+
+# Of the variables that were wrong, or were written: their names stand in the line.
+_UPDATED = {"en": "{} updated", "ko": "{} 업데이트"}
+_NAMES_SHOWN = 3
 
 NOT_REACHED = "not reached"
 _AGAIN = "run recover.yml again"
@@ -70,7 +74,7 @@ def build(
     told = describe(findings).splitlines()
     problem = ssh["problem"] or problem or " ".join(told)
     healthy = bool(recovery.get("healthy"))
-    lines = _checklist(about, clock, ssh, bool(findings), recovery, problem)
+    lines = _checklist(about, clock, ssh, findings, recovery, problem)
     failed = [line for line in lines if line["done"] is False]
     # What went wrong was told of its step; the steps after it were only not reached.
     failed = [line for line in failed if line["detail"] != NOT_REACHED] or failed
@@ -98,7 +102,7 @@ def _checklist(
     about: Mapping[str, Any],
     clock: Mapping[str, float],
     ssh: Mapping[str, str],
-    unproved: bool,
+    findings: Sequence[Finding],
     recovery: Mapping[str, Any],
     problem: str,
 ) -> list[dict[str, Any]]:
@@ -112,25 +116,36 @@ def _checklist(
         }
     }
     for line in recovery.get("checklist") or []:
-        extra = proving if line["step"] == "service_key" else 0.0
+        extra = proving if line["step"] == "variables" else 0.0
         known[line["step"]] = {**line, "seconds": line["seconds"] + extra}
     if not ssh["problem"] and len(known) == 1:
-        step = "service_key" if unproved or "proved" not in clock else "env_backup"
-        known[step] = {"done": False, "seconds": proving, "detail": problem}
-    titles = TITLES.get(str(about.get("language")), TITLES["en"])
+        step = "variables" if findings or "proved" not in clock else "env_backup"
+        names = [finding["variable"] for finding in findings]
+        known[step] = {"done": False, "seconds": proving, "detail": problem, "names": names}
+    language = str(about.get("language")) if about.get("language") in TITLES else "en"
     nothing: dict[str, Any] = {"done": False, "seconds": 0.0, "detail": NOT_REACHED}
     lines = [(step, known.get(step, nothing)) for step in STEPS]
     return [
         {
             "number": number,
             "step": step,
-            "title": titles[step],
+            "title": _title(language, step, line.get("names") or ()),
             "done": line["done"],
             "seconds": round(line["seconds"], 2),
             "detail": _one_line(line["detail"]),
         }
         for number, (step, line) in enumerate(lines, start=1)
     ]
+
+
+def _title(language: str, step: str, names: Sequence[str]) -> str:
+    """The title of a line; that of the variables names those that were wrong, or were written."""
+    mine = list(dict.fromkeys(names))
+    if step != "variables" or not mine:
+        return TITLES[language][step]
+    rest = len(mine) - _NAMES_SHOWN
+    more = f" (+{rest})" if rest > 0 else ""
+    return _UPDATED[language].format(", ".join(mine[:_NAMES_SHOWN]) + more)
 
 
 def _failed_step(line: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -285,7 +286,8 @@ def keep_files(
     """Back up files and folders: {snapshot, bytes, added}. What vanished meanwhile is no failure."""
     given = ["backup", "--json", "--host", host, "--group-by", "host,tags"]
     for path in leave_out:
-        given += ["--exclude", path]
+        # As it is written: an exclude is a pattern, in which some characters stand for others.
+        given += ["--exclude", re.sub(r"([*?\[\\])", r"\\\1", path)]
     given += _tagged(tags)
     result = _unlocked(repository, [*given, "--", *paths])
     if result.code not in (0, INCOMPLETE):
@@ -408,11 +410,22 @@ def pour(
         raise RepositoryError(f"{name} could not be loaded: {error}") from None
     # A taker that gives up breaks the pipe: then it is the taker that knows why.
     if taker.returncode:
-        lines = [line for line in out.splitlines() if line.strip()]
-        raise RepositoryError(f"{name} is not taken: {' / '.join(lines[-3:])[-400:] or 'it is not whole'}")
+        raise RepositoryError(f"{name} is not taken: {first_error(out) or 'it is not whole'}")
     if code:
         raise _error(repository, "dump", Result(code, "", said))
     return out
+
+
+def first_error(text: str) -> str:
+    """The first line of a command's output that tells of an error, and the one after it; else the last three lines.
+
+    What follows the first error mostly follows from it.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        if re.search(r"\b(error|fatal|panic|failed|failure|denied)\b", line, re.IGNORECASE):
+            return " / ".join(lines[number : number + 2])[:400]
+    return " / ".join(lines[-3:])[-400:]
 
 
 def forget(repository: Repository, doomed: Sequence[str]) -> None:

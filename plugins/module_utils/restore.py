@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 from . import (
@@ -26,6 +26,7 @@ from . import (
     backup_run,
     balancer,
     commands,
+    containers,
     deployment,
     engine,
     env_store,
@@ -36,10 +37,12 @@ from . import (
     remote_postgres,
     restic,
     rollout,
+    sqlite_files,
 )
 from .app import App
-from .backup import BackupError, Set, What, read_databases
+from .backup import Set, What
 from .backup_config import Backup
+from .databases import BackupError, Database, differs, held, read_databases
 from .files import atomic_write, explain, hold_lock
 from .incident import iso
 from .observe import Clock
@@ -51,6 +54,8 @@ Say = Callable[[str], None]
 EXPECTED = (*backup_run.EXPECTED, deployment.DeployError, env_store.EnvError, balancer.BalancerError)
 LOCK_SECONDS = 120.0
 UP_SECONDS, STOP_SECONDS, ASK_SECONDS = 300.0, 60.0, 600.0
+# A server is the one that stays when it accepts connections from the network at two looks in a row.
+READY_LOOKS, READY_LOOK_SECONDS, READY_SECONDS = 2, 1.0, 20.0
 # The file system keeps some room for itself.
 _SPARE = 1.1
 
@@ -92,6 +97,10 @@ class Scratch:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.compose)
 
+    def data(self, key: str) -> str:
+        """The path of a data folder next to the app's."""
+        return os.path.join(self.directory, key[2:])
+
     def make(self, keys: Iterable[str]) -> dict[str, str]:
         """Make empty volumes: {key: folder}."""
         names = {key: self.volume(key) for key in keys}
@@ -109,9 +118,20 @@ class Scratch:
 
     def container(self, service: str) -> str:
         """The id of the container of a service."""
+        return str(self._instance(service)["id"])
+
+    def pid(self, service: str) -> int:
+        """The first process of the container of a service. Raises BackupError, with its log, when it has ended."""
+        found = self._instance(service)
+        if found["state"] == "running":
+            return int(found["pid"])
+        said = restic.first_error(_clean(self.config, self, engine.Project(self.project, "/").logs(str(found["id"]))))
+        raise BackupError(f"a scratch database did not start: {service} ended with code {found['exit_code']}: {said}")
+
+    def _instance(self, service: str) -> Mapping[str, Any]:
         for item in engine.Project(self.project, "/").containers():
             if item["service"] == service:
-                return str(item["id"])
+                return item
         raise BackupError(f"the scratch database {service} has no container")
 
 
@@ -129,7 +149,7 @@ class Source:
         text = restic.read_text(config.repository, self.set.parts[backup.MANIFEST], "manifest.json")
         try:
             self.manifest: dict[str, Any] = json.loads(text)
-            known = self.manifest["format"] == backup.FORMAT
+            known = self.manifest["format"] in backup.READABLE
         except (ValueError, KeyError, TypeError):
             known = False
         if not known:
@@ -147,6 +167,8 @@ class Source:
 
     def chosen(self, what: What) -> list[backup.Volume]:
         """The volumes that are restored. Raises BackupError when the backup does not have what is asked for."""
+        if what.kind == "env" and not self.manifest["env"]:
+            raise BackupError(f"restore_what: backup {self.set.id} has no env: the app had none. Nothing was touched")
         if what.kind == "env":
             return []
         if what.kind == "app":
@@ -169,17 +191,17 @@ class Source:
             raise BackupError(f"restore_what: service {services[0]} has no volume of its own: restore the app instead")
         return found
 
-    def dumps(self, volumes: Iterable[backup.Volume]) -> list[backup.Database]:
+    def dumps(self, volumes: Iterable[backup.Volume]) -> list[Database]:
         """The databases whose dumps fill these volumes."""
         services = {one.covered for one in volumes if one.covered}
         return [one for one in self.databases if one.service in services]
 
     @property
-    def remote(self) -> list[backup.Database]:
+    def remote(self) -> list[Database]:
         """The databases of other servers."""
         return [one for one in self.databases if not one.service]
 
-    def by_hand(self, database: backup.Database) -> str:
+    def by_hand(self, database: Database) -> str:
         """Say that the live database of another server is left alone, and how a person loads its dump."""
         words = restic.dump_words(self.config.repository, self.set.parts[database.part], database.file)
         return (
@@ -214,6 +236,7 @@ def differences(config: Backup, source: Source, what: What) -> list[str]:
 def _parts(source: Source, what: What, chosen: list[backup.Volume]) -> list[str]:
     parts = [backup.APP] if what.kind in ("app", "env") else []
     parts += [backup.VOLUMES] if any(not one.covered for one in chosen) else []
+    parts += [backup.SQLITE] if backup.SQLITE in source.manifest["parts"] and what.kind in ("app", "volume") else []
     return parts + [one.part for one in source.dumps(chosen)]
 
 
@@ -242,20 +265,59 @@ def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock, 
     restic.put_files(repository, parts[backup.APP], manifest["directory"], scratch.directory)
     for name in manifest["state_folders"] if what.kind == "app" else ():
         restic.put_files(repository, parts[backup.APP], f"{manifest['state']}/{name}", f"{scratch.state}/{name}")
-    folders = scratch.make([one.key for one in chosen])
+    folders = scratch.make([one.key for one in chosen if one.name])
+    for one in sorted(chosen):
+        if not one.name:
+            folders[one.key] = scratch.data(one.key)
+            os.makedirs(folders[one.key], exist_ok=True)
     for key, folder in folders.items():
         row = next(one for one in manifest["volumes"] if one["key"] == key)
         if not row["covered"]:
             say(f"reading volume {key}")
             restic.put_files(repository, parts[backup.VOLUMES], row["path"], folder)
+        if row["owner"]:
             uid, gid, mode = row["owner"]
             os.chown(folder, uid, gid)
             os.chmod(folder, mode)
+    _put_sqlite(source, scratch, what, folders, say)
     _load_images(source, scratch, say)
     databases = source.dumps(chosen) + remote
     if databases:
         _load_databases(source, scratch, databases, say, clock)
     return folders
+
+
+def _sqlite_places(source: Source, scratch: Scratch, folders: Mapping[str, str]) -> list[tuple[Mapping[str, Any], str]]:
+    """The SQLite databases of the backup that are restored, each with its path in what is staged."""
+    rows = source.manifest["volumes"]
+    roots = {str(row["path"]): folders[row["key"]] for row in rows if row["path"] and row["key"] in folders}
+    if all(row["key"] in folders for row in rows):
+        roots.setdefault(source.manifest["directory"], scratch.directory)
+    found = []
+    for one in source.manifest.get("sqlite") or []:
+        inside = [root for root in roots if str(one["path"]).startswith(root + "/")]
+        if inside:
+            root = max(inside, key=len)
+            found.append((one, roots[root] + str(one["path"])[len(root) :]))
+    return found
+
+
+def _put_sqlite(source: Source, scratch: Scratch, what: What, folders: Mapping[str, str], say: Say) -> None:
+    """Put the copies of SQLite databases where the databases were, each with its owner and mode."""
+    places = _sqlite_places(source, scratch, folders) if what.kind in ("app", "volume") else []
+    if not places:
+        return
+    say(f"reading {len(places)} SQLite databases")
+    copies = os.path.join(scratch.state, backup.SQLITE)
+    kept = os.path.join(source.manifest["state"], backup.SQLITE)
+    restic.put_files(source.config.repository, source.set.parts[backup.SQLITE], kept, copies)
+    for one, path in places:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.copyfile(os.path.join(copies, one["file"]), path)
+        uid, gid, mode = one["owner"]
+        os.chown(path, uid, gid)
+        os.chmod(path, mode)
+    shutil.rmtree(copies)
 
 
 def _require_no_mounts(directory: str) -> None:
@@ -269,9 +331,7 @@ def _require_no_mounts(directory: str) -> None:
             )
 
 
-def _require_room(
-    source: Source, what: What, chosen: list[backup.Volume], remote: Iterable[backup.Database] = ()
-) -> None:
+def _require_room(source: Source, what: What, chosen: list[backup.Volume], remote: Iterable[Database] = ()) -> None:
     """Raise BackupError when the disks have too little room for what is going to lie beside.
 
     A database takes more than its dump: what it took when that was made, and the dump while it is loaded. What one of
@@ -280,7 +340,9 @@ def _require_room(
     sizes, keys = source.manifest["parts"], {one.key for one in chosen}
     app = int(sizes.get(backup.APP, 0))
     data = sum(int(sizes.get(part, 0)) for part in _parts(source, what, chosen) if part != backup.APP)
-    data += sum(int(row.get("used", 0)) for row in source.manifest["volumes"] if row["key"] in keys)
+    rows = [row for row in source.manifest["volumes"] if row["key"] in keys]
+    app += sum(int(row.get("used", 0)) for row in rows if not row.get("name", "-"))
+    data += sum(int(row.get("used", 0)) for row in rows if row.get("name", "-"))
     data += sum(3 * int(sizes[one.part]) for one in remote)
     for path, needed in ((source.config.app.directory, app), (engine.data_root(), data)):
         free = int(host.disk([path])[0]["free_bytes"])
@@ -313,7 +375,7 @@ def _load_images(source: Source, scratch: Scratch, say: Say) -> None:
             raise BackupError(f"the image of service {service}, {pin}, cannot be pulled: {pulled.reason}")
 
 
-def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Database], say: Say, clock: Clock) -> None:
+def _load_databases(source: Source, scratch: Scratch, databases: list[Database], say: Say, clock: Clock) -> None:
     """Start empty databases, as the backup's compose file has them, and load the dumps into them."""
     config = source.config
     try:
@@ -327,8 +389,9 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Dat
             raise BackupError(
                 f"the image of service {service} is neither on this host nor in the backup: pull it first"
             )
-    names = {one.key: scratch.volume(one.key) for one in source.volumes if one.covered in services}
-    made = backup.scratch_model(model, services, source.manifest["images"], names)
+    names = {one.key: scratch.volume(one.key) for one in source.volumes if one.name and one.covered in services}
+    waited = {one.service for one in databases if one.ready}
+    made = backup.scratch_model(model, services, source.manifest["images"], names, waited)
     for database in databases:
         if not database.service:
             backup_run.bring_image(config, database, say)
@@ -344,14 +407,40 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[backup.Dat
         raise BackupError(f"a scratch database did not start: {_clean(config, scratch, started.reason)}")
     values = _values(config, scratch, clock)
     for database in databases:
-        say(f"loading database {database.name}")
         secrets = {variable: values.get(name, "") for variable, name in database.secrets.items()}
+        if database.ready:
+            _await_server(scratch, database, secrets, say, clock)
+        say(f"loading database {database.name}")
         command = engine.within(scratch.container(database.scratch), database.load, secrets, stdin=True)
         snapshot = source.set.parts[database.part]
         said = restic.pour(config.repository, snapshot, database.file, command, secrets)
         if not database.service:
             for line in said.splitlines():
                 say(f"not made for want of what only its own server has: {line}")
+
+
+def _await_server(scratch: Scratch, database: Database, secrets: Mapping[str, str], say: Say, clock: Clock) -> None:
+    """Wait for the server that stays. Raises BackupError.
+
+    At a first start the entrypoint of an image serves with a temporary server, fills it, and ends it: what is loaded
+    into that one is lost half-way. It accepts connections from its own container only.
+    """
+    until, seen, last = clock.monotonic() + UP_SECONDS, 0, commands.Result(1, "", "it does not answer")
+    while clock.monotonic() < until:
+        pid = scratch.pid(database.service)
+        command = engine.within(scratch.container(database.service), database.ready, secrets)
+        last = restic.run_with(command, secrets, READY_SECONDS)
+        answers = last.code == 0
+        seen = seen + 1 if answers and containers.accepts(pid) else 0
+        if seen == READY_LOOKS:
+            return
+        clock.sleep(READY_LOOK_SECONDS)
+    if last.code:
+        raise BackupError(
+            f"the scratch database of service {database.service} does not answer for {UP_SECONDS:.0f} s: "
+            f"{restic.first_error(last.err or last.out)}. Fix: see its image's log of a first start"
+        )
+    say(f"{database.service} accepts no connection from the network; its dump is loaded through its socket")
 
 
 def _values(config: Backup, scratch: Scratch, clock: Clock) -> dict[str, str]:
@@ -395,6 +484,53 @@ def prove(
         else:
             continue
         found.append({"about": backup.about(check), "problem": problem})
+    found += [_compare_tables(source, scratch, one, values) for one in loaded.values() if one.tables]
+    return found + _check_sqlite(source, scratch, folders)
+
+
+def _compare_tables(source: Source, scratch: Scratch, database: Database, values: Mapping[str, str]) -> dict[str, Any]:
+    """Compare how many tables a dump made with what its server had: {about, problem}."""
+    counts = _counted(scratch, database, database.tables, values)
+    dumped = (source.manifest.get("tables") or {}).get(database.name) or []
+    problem = differs(database, sum(counts), dumped)
+    return {"about": f"database {database.name}: as many as when it was dumped: {sum(counts)}", "problem": problem}
+
+
+def _counted(scratch: Scratch, database: Database, words: Sequence[str], values: Mapping[str, str]) -> list[int]:
+    """The numbers that a loaded database prints. Raises BackupError."""
+    secrets = {variable: values.get(name, "") for variable, name in database.secrets.items()}
+    asked = restic.run_with(engine.within(scratch.container(database.scratch), words, secrets), secrets, ASK_SECONDS)
+    lines = asked.out.split()
+    if asked.code or not all(line.isdigit() for line in lines):
+        raise BackupError(f"database {database.name}: {restic.first_error(asked.err or asked.out)}")
+    return [int(line) for line in lines]
+
+
+def _contents(source: Source, scratch: Scratch, checks: Iterable[Mapping[str, Any]], clock: Clock) -> list[str]:
+    """What was verified, and how, a line for each thing."""
+    values = _values(source.config, scratch, clock)
+    manifest = source.manifest
+    names = (release.last_good(scratch.directory) or {}).get("names", {})
+    found = ["the app's own files: checksums"]
+    for database in [*source.dumps(source.volumes), *source.remote]:
+        image = database.image or names.get(database.service) or manifest["images"].get(database.service, "")
+        how = f"database {database.name}: loaded into a throwaway server of {image}"
+        counts = _counted(scratch, database, database.rows, values) if database.rows else []
+        found.append(f"{how}, {held(database.kind, counts)}" if database.rows else f"{how}, not counted")
+    found += [f"volume {one.key}: checksums of its files" for one in source.volumes if not one.covered]
+    found += [str(one["about"]) for one in checks if str(one["about"]).startswith("SQLite ")]
+    if manifest["images_mark"]:
+        found.append("the images: they are in the repository")
+    return found
+
+
+def _check_sqlite(source: Source, scratch: Scratch, folders: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Have SQLite check each database that was restored: [{about, problem}]."""
+    found = []
+    for one, path in _sqlite_places(source, scratch, folders):
+        content = sqlite_files.check(path)
+        about = f"SQLite {one['path']}: integrity_check, {content.tables} tables, {content.rows} rows"
+        found.append({"about": about, "problem": content.problem and f"SQLite {one['path']}: {content.problem}"})
     return found
 
 
@@ -435,7 +571,9 @@ def _compare_sums(path: str, about: str) -> str:
 
 
 def verify(config: Backup, say: Say, clock: Clock) -> dict[str, Any]:
-    """Restore the newest backup beside the app, ask whether it is whole, remove it: {set, seconds, checks, changed}.
+    """Restore the newest backup next to the app, ask whether it is whole, remove it.
+
+    Returns {set, seconds, checks, contents, changed}; `contents` says of each thing how it was verified.
 
     The newest that is not dated later than now: one that is says that a clock was wrong, not that it is the newest.
 
@@ -445,22 +583,24 @@ def verify(config: Backup, say: Say, clock: Clock) -> dict[str, Any]:
     begun = clock.monotonic()
     with backup_run.alone(config, "verify a backup of"):
         try:
-            identity, checks = _prove_newest(config, say, clock)
+            identity, checks, contents = _prove_newest(config, say, clock)
         except EXPECTED as error:
             text = explain(error) if isinstance(error, OSError) else str(error)
             backup_run.trouble(config, clock, "verify", text)
             raise
         seconds = round(clock.monotonic() - begun, 1)
-        done = {"set": identity, "at": clock.now(), "seconds": seconds}
+        done = {"set": identity, "at": clock.now(), "seconds": seconds, "contents": contents}
         backup_run.remember(config, clock, last_verified=done)
         backup_run.trouble(config, clock, "verify", "")
+    for line in contents:
+        say(f"verified: {line}")
     say(f"backup {identity} is proved: {len(checks)} checks passed")
     return {**done, "checks": checks, "changed": False}
 
 
 @backup_run.redacted
-def _prove_newest(config: Backup, say: Say, clock: Clock) -> tuple[str, list[dict[str, Any]]]:
-    """The id of the newest backup, and what was asked of it."""
+def _prove_newest(config: Backup, say: Say, clock: Clock) -> tuple[str, list[dict[str, Any]], list[str]]:
+    """The id of the newest backup, what was asked of it, and what was verified in which way."""
     restic.require()
     restic.make_ready(config.repository, may_make=False)
     restic.check(config.repository, config.check_percent)
@@ -471,13 +611,14 @@ def _prove_newest(config: Backup, say: Say, clock: Clock) -> tuple[str, list[dic
     try:
         folders = stage(source, scratch, What("app"), say, clock, proof=True)
         checks = prove(source, scratch, folders, clock, every=True)
+        wrong = [one["problem"] for one in checks if one["problem"]]
+        contents = [] if wrong else _contents(source, scratch, checks, clock)
     finally:
         with contextlib.suppress(engine.EngineError, OSError):
             scratch.remove()
-    wrong = [one["problem"] for one in checks if one["problem"]]
     if wrong:
         raise BackupError(f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}")
-    return source.set.id, checks
+    return source.set.id, checks, contents
 
 
 # --- the restore -----------------------------------------------------------------------------------------------------
@@ -552,7 +693,8 @@ def _replaces(source: Source) -> bool:
     """Whether there is something of the app here: on a new host there may be its env alone."""
     app = source.config.app
     return bool(
-        engine.Project(app.name, app.directory).files or engine.volume_facts([one.name for one in source.volumes])
+        engine.Project(app.name, app.directory).files
+        or engine.volume_facts([one.name for one in source.volumes if one.name])
     )
 
 
@@ -612,6 +754,13 @@ def _moves(source: Source, scratch: Scratch, what: What, folders: Mapping[str, s
     app = source.config.app
     moves: list[dict[str, Any]] = []
     for volume in source.chosen(what):
+        if not volume.name:
+            # Those of the whole app change places with its directory.
+            if what.kind != "app":
+                here = os.path.join(app.directory, volume.key[2:])
+                os.makedirs(os.path.dirname(here), exist_ok=True)
+                moves.append(exchange.plan(here, folders[volume.key]))
+            continue
         labels = {"com.docker.compose.project": app.name, "com.docker.compose.volume": volume.key}
         if volume.name not in engine.volume_facts([volume.name]):
             engine.make_volume(volume.name, labels)

@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from . import balancer, engine, env_store, incident, observe, probe, release
+from . import balancer, bring_up, engine, env_store, incident, observe, probe, release
 from .app import App, Balancer
 from .files import atomic_write
 from .observe import Clock
@@ -27,6 +27,12 @@ PUT_BACK_SECONDS = 30.0
 # While it is watched, a new instance is asked this often; a second bad answer in a row ends it.
 WATCH_PAUSE, WATCH_BAD = 0.25, 2
 _POLL_SECONDS = 0.05
+
+# The gate and HAProxy ask alike when the load balancer's role has read the same health check.
+DISAGREES = (
+    "HAProxy disagrees with the gate and sends no requests: {out}. Fix: run playbooks/site.yml, which makes HAProxy "
+    "ask what the health check of selfheal_checks asks. Leave load_balancer_health_path empty, or write its path"
+)
 
 Say = Callable[[str], None]
 
@@ -41,7 +47,6 @@ class Plan(NamedTuple):
     gate: float = 120.0
     drain: float = 30.0
     watch: float = 10.0
-    grace: float = 10.0
 
 
 class Rollout:
@@ -89,11 +94,13 @@ class Rollout:
             fresh += 1
             if blocking:
                 continue
-            self._take_in(item)
+            failure = self._take_in(item)
+            if failure:
+                return failure
             self.say(f"{item['name']} serves at slot {self._slot(item)}")
             leaving = old.pop(0) if old and len(old) + fresh > self.balancer.instances else None
             if leaving:
-                self._set(self._slots_of(leaving), balancer.DRAIN)
+                self._set(self._slots_of(leaving), balancer.MAINT)
             if not watched:
                 watched = True
                 failure = self._watch(item)
@@ -103,11 +110,13 @@ class Rollout:
                 self._let_go(leaving)
         for leaving in old:
             if not blocking:
-                self._set(self._slots_of(leaving), balancer.DRAIN)
+                self._set(self._slots_of(leaving), balancer.MAINT)
             self._let_go(leaving)
         if blocking:
             balancer.start(self.app)
             self.say("HAProxy has the public port now")
+            for item in self._running():
+                balancer.take_in(self.app, _port(item))
         return self._whole()
 
     def _sweep(self, good: Mapping[str, Any] | None) -> None:
@@ -138,7 +147,8 @@ class Rollout:
         with contextlib.suppress(balancer.BalancerError):
             self._set([port for port in self.balancer.slots if port not in used], balancer.MAINT)
         begun = self.clock.monotonic()
-        started = self.project.up(services=[self.balancer.service], scale={self.balancer.service: len(before) + 1})
+        scale = {self.balancer.service: len(before) + 1}
+        started = self.project.up(services=[self.balancer.service], scale=scale, timeout=self.plan.gate)
         known = {item["id"] for item in before}
         fresh = [item for item in self._instances() if item["id"] not in known]
         if started.code or not fresh:
@@ -188,6 +198,10 @@ class Rollout:
         )
         return found
 
+    def passes(self, item: Mapping[str, Any]) -> bool:
+        """Whether an instance is healthy through its own port."""
+        return bool(self._slots_of(item) and self._ask(item, 0.0, quick=True)["ok"])
+
     def _watch(self, item: Mapping[str, Any]) -> str:
         """Watch the first new instance while it serves; say why it is no good, "" when it is."""
         self.say(f"watching {item['name']} for {self.plan.watch:.0f} s")
@@ -202,25 +216,28 @@ class Rollout:
                 after = self.clock.monotonic() - begun
                 return f"the release turned bad {after:.1f} s after its first instance was taken in: {asked['summary']}"
             self.clock.sleep(WATCH_PAUSE)
-        return ""
+        return kept_out(self.app, [item], self.clock)
 
     def _let_go(self, item: Mapping[str, Any]) -> None:
-        """Wait until an instance in drain has answered what it was asked, and remove it."""
+        """Wait until an instance that gets nothing new has answered what it was asked, and remove it."""
         ports = self._slots_of(item)
         until = self.clock.monotonic() + self.plan.drain
         told = "has answered what it was asked, and is removed"
-        while ports and any(one["port"] in ports and one["sessions"] for one in balancer.slots(self.app)):
+        while ports and any(one.port in ports and one.sessions for one in balancer.slots(self.app)):
             if self.clock.monotonic() >= until:
                 told = f"is removed, though it has not answered everything within {self.plan.drain:.0f} s"
                 break
             self._hold_on()
             self.clock.sleep(_POLL_SECONDS)
-        self._remove([item], self.plan.grace)
+        self._remove([item])
         self.say(f"{item['name']} {told}")
 
     def _whole(self) -> str:
         """The whole journey, as users go it, with every slot that may be used again."""
         self._set(self.balancer.slots, balancer.READY)
+        failure = kept_out(self.app, self._running(), self.clock)
+        if failure:
+            return failure
         self.checks = observe.ask(self.app, self.values, self.plan.gate, self.clock)
         return "" if self.checks["ok"] else f"the instances pass, and the app does not: {self.checks['summary']}"
 
@@ -241,11 +258,11 @@ class Rollout:
             finish(self.app)
             return
         if self._is_unbalanced(old):
-            self._remove(running, 0.0)
+            self._remove(running)
             balancer.leave(self.app)
-            started = self.project.up()
-            if started.code:
-                raise engine.EngineError(started.reason)
+            failure = bring_up.again(self.project, (), good or {}, self.clock.monotonic, self.clock.sleep)
+            if failure:
+                raise engine.EngineError(failure)
             finish(self.app)
             self.say("the release before serves without a load balancer, as it did")
             return
@@ -274,12 +291,12 @@ class Rollout:
         self.say(f"{min(len(old), self.balancer.instances)} instances of the release before serve")
 
     def _drop(self, item: Mapping[str, Any]) -> None:
-        self._set(self._slots_of(item), balancer.DRAIN)
+        self._set(self._slots_of(item), balancer.MAINT)
         self._let_go(item)
 
     def _in_service(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Those that users are served by: they are kept until others can."""
-        ready = {one["port"] for one in balancer.slots(self.app) if one["up"]}
+        ready = {one.port for one in balancer.slots(self.app) if one.up}
         return [item for item in items if ready & set(item["ports"]) and self._ask(item, 0.0, quick=True)["ok"]]
 
     # --- what there is -----------------------------------------------------------------------------------------------
@@ -312,17 +329,19 @@ class Rollout:
         balancer.set_state(self.app, ports, state)
         self.states.update(dict.fromkeys(ports, state))
 
-    def _take_in(self, item: Mapping[str, Any]) -> None:
+    def _take_in(self, item: Mapping[str, Any]) -> str:
+        """Let HAProxy send requests to an instance; say why it does not, "" when it does."""
         balancer.take_in(self.app, _port(item))
         self.states[_port(item)] = balancer.READY
+        return kept_out(self.app, [item], self.clock)
 
     def _hold_on(self) -> None:
         """Say again which slots get nothing: a reload of HAProxy, for a new certificate say, makes it forget."""
         with contextlib.suppress(balancer.BalancerError):
-            for state in (balancer.MAINT, balancer.DRAIN):
-                balancer.set_state(self.app, [port for port, one in self.states.items() if one == state], state)
+            out = [port for port, state in self.states.items() if state == balancer.MAINT]
+            balancer.set_state(self.app, out, balancer.MAINT)
 
-    def _remove(self, items: Sequence[Mapping[str, Any]], grace: float) -> None:
+    def _remove(self, items: Sequence[Mapping[str, Any]], grace: float | None = None) -> None:
         self.project.remove([str(item["id"]) for item in items], grace)
 
     def _slots_of(self, item: Mapping[str, Any]) -> list[int]:
@@ -334,6 +353,13 @@ class Rollout:
     def _leave_marker(self, identities: Sequence[str]) -> None:
         document = {"begun": incident.iso(self.clock.now()), "before": list(identities)}
         atomic_write(self.app.rollout, (json.dumps(document) + "\n").encode(), mode=0o640)
+
+
+def kept_out(app: App, items: Sequence[Mapping[str, Any]], clock: Clock) -> str:
+    """Give HAProxy time to send requests to instances; say what it sees of those that it keeps out, "" for none."""
+    ports = {port for item in items for port in item["ports"]}
+    out = balancer.kept_out(app, ports, clock.monotonic, clock.sleep, balancer.AGREE_SECONDS)
+    return DISAGREES.format(out=out) if out else ""
 
 
 def _port(item: Mapping[str, Any]) -> int:
@@ -373,7 +399,8 @@ def read_marker(app: App) -> list[str]:
 def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
     """Put compose files, env and image names of a release back. Raises EnvError, EngineError or OSError."""
     release.put_back_files(app.directory, str(good["id"]))
-    if observe.read_env(app, clock.now())["fingerprint"] != good["env"]:
+    # Of a release from before there was an env, nothing is to be put back.
+    if good["env"] and observe.read_env(app, clock.now())["fingerprint"] != good["env"]:
         env_store.restore_env(app.env, app.history, now=clock.now(), wanted=str(good["env"]))
     tagged = engine.Project(app.name, app.directory).put_back_images(good)
     if tagged.code:
@@ -386,9 +413,9 @@ def go_back(app: App, good: Mapping[str, Any], clock: Clock, say: Say) -> None:
     rollout = Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None)
     others = sorted(set(good["services"]) - {rollout.balancer.service})
     if others:
-        started = rollout.project.up(services=others)
-        if started.code:
-            raise engine.EngineError(started.reason)
+        failure = bring_up.again(rollout.project, others, good, clock.monotonic, clock.sleep)
+        if failure:
+            raise engine.EngineError(failure)
     rollout.take_back(good)
     rollout.project.remove_orphans()
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from . import supabase_keys
+from . import key_files, supabase_keys, token_formats
 from .supabase_keys import Problem
-from .value_rules import blank, copy_again, misfit, prove_text, unwrap
+from .value_rules import blank, misfit, prove_text, unwrap
 from .variable_table import (
+    SERVER_KINDS,
     TableError,
     Variable,
     check_entries,
+    copy_again,
     example,
     given,
     is_secret,
@@ -75,9 +77,7 @@ class _Slot:
 
 
 # Two names for one thing are legal for these: frameworks want the same key under a name of their own.
-_KINDS_WITH_ALIASES = frozenset(
-    {"supabase_url", "supabase_anon_key", "supabase_service_key", "postgres_dsn", "redis_url"}
-)
+_KINDS_WITH_ALIASES = SERVER_KINDS | {"supabase_url", "supabase_anon_key", "supabase_service_key"}
 
 # Values from this length on are compared across variables; shorter ones are alike by chance.
 _COMPARED_LENGTH = 6
@@ -112,6 +112,8 @@ def prove(variables: Sequence[Variable], values: Mapping[str, Any], now: float) 
     _find_duplicates(slots)
     _find_foreign(slots)
     _find_unsigned(slots)
+    _find_other_pair(slots)
+    _find_other_mode(slots)
     return [
         Finding(variable=slot.name, rule=problem.rule, reason=problem.reason, fix=problem.fix)
         for slot in slots
@@ -267,7 +269,7 @@ def _is_twin(slot: _Slot, other: _Slot) -> bool:
         return False
     # An address without a password in it is no secret, whatever its kind says in general.
     secrets = [each for each in (slot, other) if is_secret(each.variable)]
-    return any(each.kind not in ("postgres_dsn", "redis_url") for each in secrets)
+    return any(each.kind not in SERVER_KINDS for each in secrets)
 
 
 def _find_foreign(slots: Sequence[_Slot]) -> None:
@@ -369,10 +371,37 @@ def _find_unsigned(slots: Sequence[_Slot]) -> None:
         key = supabase_keys.read_key(slot.text or "", 0.0)[0]
         if key is None or key.generation != "legacy":
             continue
-        if not any(supabase_keys.signed_by(slot.text or "", secret.text or "") for secret in secrets):
+        signed = [supabase_keys.signed_by(slot.text or "", secret.text or "") for secret in secrets]
+        if False in signed and True not in signed:
             names = " or ".join(secret.name for secret in secrets)
             slot.problems.append(
                 Problem(
                     "bad_signature", f"it is not signed with {names}", "Make the keys again with the secret in force."
                 )
             )
+
+
+def _find_other_pair(slots: Sequence[_Slot]) -> None:
+    """A certificate that belongs to another private key than the table says."""
+    by_name = {slot.name: slot for slot in slots}
+    for slot in slots:
+        key = by_name.get(str(slot.variable.get("private_key")))
+        if key is None or slot.problems or key.problems or slot.text is None or key.text is None:
+            continue
+        if key_files.belongs(slot.text, key.text) is False:
+            reason = f"it is the certificate of another private key than {key.name}"
+            slot.problems.append(Problem("mismatched", reason, f"Renew both together, or copy {key.name} again."))
+
+
+def _find_other_mode(slots: Sequence[_Slot]) -> None:
+    """Stripe keys of test and live mode in one env: payments would be made with one and shown with the other."""
+    keys = [slot for slot in slots if slot.kind.startswith("stripe_") and slot.text is not None and not slot.problems]
+    modes = {slot.name: mode for slot in keys if (mode := token_formats.stripe_mode(slot.text or ""))}
+    if len(set(modes.values())) < 2:
+        return
+    first = next(iter(modes))
+    for slot in keys:
+        mode = modes.get(slot.name, modes[first])
+        if mode != modes[first]:
+            reason = f"it is a {mode} key, and {first} is a {modes[first]} key"
+            slot.problems.append(Problem("wrong_mode", reason, copy_again(slot.variable)))

@@ -160,7 +160,8 @@ def _checked(where: str, rule: tuple[Reader, str], value: Any) -> Any:
     read, example = rule
     found = read(value)
     if found is None:
-        raise OverlayError(where, "is not what it should be", f"write e.g. {example}")
+        booleans = " (YAML reads yes, no, on and off as booleans)" if isinstance(value, bool) else ""
+        raise OverlayError(where, f"is not what it should be{booleans}", f"write e.g. {example}")
     return found
 
 
@@ -241,8 +242,12 @@ def _capabilities(value: Any) -> list[str] | None:
 
 
 def _nothing_or(read: Reader) -> Reader:
-    """A value, or "none"."""
-    return lambda value: NONE if value is None or value == NONE else read(value)
+    """A value, or "none"; YAML reads `no` as false."""
+    return lambda value: NONE if value is None or value is False or value == NONE else read(value)
+
+
+def _true(value: Any) -> bool | None:
+    return True if value is True else None
 
 
 def _false(value: Any) -> str | None:
@@ -271,6 +276,7 @@ SAID: dict[str, tuple[Reader, str]] = {
     "pids": (_count, "256"),
     "tmpfs": (_tmpfs, "[/tmp, '/run:size=16m'], each path once"),
     "user": (_user, '"1000:1000"'),
+    "job": (_true, "true"),
     "stop_grace_period": (_matching(_DURATION), "10s"),
     "log_max_size": (_matching(_LOG_SIZE), "10m"),
     "log_max_file": (_count, "3"),
@@ -282,7 +288,7 @@ LOOSENED: dict[str, tuple[Reader, str]] = {
     "cap_add": (_capabilities, "[CHOWN, SETGID, SETUID]"),
     "no_new_privileges": (_false, "false"),
     "init": (_false, "false"),
-    "restart": (_matching(_RESTART), "on-failure:3"),
+    "restart": (lambda value: "no" if value is False else _matching(_RESTART)(value), "on-failure:3"),
     "cpus": (_nothing_or(_number), NONE),
     "memory": (_nothing_or(_memory), NONE),
     "memory_swap": (_nothing_or(_memory), "1G"),

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from . import agent_config, commands, engine, incident, observe, promotion, release, state, watcher
+from . import agent_config, commands, engine, incident, observe, project_layout, promotion, release, state, watcher
 from .agent_config import Config, ConfigError
 from .app import App
 from .files import is_locked
@@ -31,9 +31,9 @@ class PromotionRefused(Exception):
 
 
 def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -> dict[str, Any]:
-    """Return the release of an app that may go on: {host, release, serving, compose, images, pins}.
+    """Return the release of an app that may go on: {host, release, serving, folder, images, pins}.
 
-    `compose` is the text of its compose.yaml, byte for byte; `images` are [{service, id, bytes, platform}]; `pins` say
+    `folder` holds its files on this host; `images` are [{service, id, bytes, platform}]; `pins` say
     what their names are for good in a registry.
 
     :arg soak: for how long it has to have run healthy, in seconds.
@@ -52,14 +52,11 @@ def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -
         lines = [f"{name} on {config.app.host}: {what}:", *[f"- {one}" for one in found]]
         raise PromotionRefused("\n".join([*lines, "Nothing was changed, here or in production."]), found)
     sizes = engine.image_facts(good["images"].values())
-    path = os.path.join(release.folder(config.app.directory), str(good["id"]), engine.USER_FILE)
-    with open(path, "rb") as stream:
-        compose = stream.read().decode("utf-8", "surrogateescape")
     return {
         "host": config.app.host,
         "release": good["id"],
         "serving": promotion.minutes(facts["serving"]),
-        "compose": compose,
+        "folder": release.files_of(config.app.directory, str(good["id"])),
         "images": [{"service": one, "id": image, **sizes[image]} for one, image in sorted(good["images"].items())],
         "pins": good.get("pins", {}),
     }
@@ -93,10 +90,8 @@ def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
         "release": good,
         "serving": _serving(app, now),
         "missing": [service for service, image in sorted(images.items()) if image not in there],
-        "changed": [
-            name for name, mark in release.files(app.directory).items() if good and good["files"][name] != mark
-        ],
-        "mounted": _mounted(app) if answers else [],
+        "changed": release.changed(app.directory, good) if good else [],
+        "mounted": _mounted(app, good) if answers else [],
         "incidents": _incidents(app, now),
         "watcher": {"alive": watcher.read_note(config, clock)["alive"], "since": _watched(app, clock)},
         "paused": _paused(app, clock),
@@ -154,11 +149,12 @@ def _paused(app: App, clock: Clock) -> dict[str, Any] | None:
     return {"left": 0.0, "reason": "", "ago": state.age(orders["resumed"], now)} if orders["resumed"] else None
 
 
-def _mounted(app: App) -> list[str]:
-    """The files of the project, not folders, that containers mount: promoted they would be another version, or none."""
+def _mounted(app: App, good: Mapping[str, Any] | None) -> list[str]:
+    """The files of the project, not folders, that containers mount, and that do not go with the release."""
     mounts = [mount for document in engine.Project(app.name, app.directory).documents() for mount in _binds(document)]
     inside = {path for path in mounts if path.startswith(app.directory + os.sep) and os.path.isfile(path)}
-    return sorted(os.path.relpath(path, app.directory) for path in inside)
+    known = {*(good or {}).get("files", {}), *project_layout.read(app.directory).data}
+    return sorted({os.path.relpath(path, app.directory) for path in inside} - known)
 
 
 def _binds(document: Mapping[str, Any]) -> list[str]:

@@ -111,6 +111,7 @@ def _checked(found: Any) -> dict[str, Any]:
             raise ValueError("id")
         for one in record["remedies"]:
             str(one["name"]), str(one["result"]), bool(one["done"]), float(one["seconds"])
+            [str(name) for name in one.get("services", [])]
         for one in record["timeline"]:
             str(one["time"]), str(one["what"]), float(one["seconds"])
         age(state["seen"], moment())
@@ -200,7 +201,8 @@ def read_backup(path: str) -> dict[str, Any]:
 
 
 def backups(path: str, now: float) -> dict[str, Any] | None:
-    """How old the last backup and the last proved one are, {made, proved: seconds or None, problems: [texts]}.
+    """How old the last backup and the last proved one are, {made, proved: seconds or None, contents: what was
+    verified and how, problems: [texts]}.
 
     None for an app that is not backed up.
     """
@@ -211,4 +213,10 @@ def backups(path: str, now: float) -> dict[str, Any] | None:
         None if one is None else round(max(0.0, now - float(one["at"])))
         for one in (record["last_success"], record["last_verified"])
     )
-    return {"made": made, "proved": proved, "problems": [one["text"] for one in record["problems"].values()]}
+    contents = list((record["last_verified"] or {}).get("contents") or [])
+    return {
+        "made": made,
+        "proved": proved,
+        "contents": contents,
+        "problems": [one["text"] for one in record["problems"].values()],
+    }

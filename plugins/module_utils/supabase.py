@@ -38,7 +38,7 @@ def prove_online(
     Rules: ``rejected`` (it does not know the key), ``wrong_kind`` (it takes it for the anon key), ``unreachable`` (on
     the URL's variable: it did not answer, or not as Supabase does). Empty: accepted, or nothing to ask. Never raises.
     """
-    url = _single_url(variables, values)
+    url = project(variables, values)
     if url is None:
         return []
     findings = []
@@ -53,10 +53,10 @@ def prove_online(
 
 def asks(variables: Sequence[Variable], values: Mapping[str, Any]) -> bool:
     """Whether `prove_online` has anything to ask."""
-    return _single_url(variables, values) is not None and bool(_questions(variables, values))
+    return project(variables, values) is not None and bool(_questions(variables, values))
 
 
-def _single_url(variables: Sequence[Variable], values: Mapping[str, Any]) -> tuple[str, str] | None:
+def project(variables: Sequence[Variable], values: Mapping[str, Any]) -> tuple[str, str] | None:
     """(variable, base address) of the one project; with several it is not known which key belongs to which."""
     found = {}
     for variable in variables:

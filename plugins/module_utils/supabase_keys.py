@@ -33,8 +33,9 @@ _NEW_TAIL_LENGTH = 31
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 # Characters of an unpadded base64url signature, by algorithm. RSA's depends on the key: at least 2048 bits.
-_SIGNATURE_LENGTH = {"HS256": 43, "HS384": 64, "HS512": 86, "ES256": 86}
+_SIGNATURE_LENGTH = {"HS256": 43, "HS384": 64, "HS512": 86, "ES256": 86, "EdDSA": 86}
 _RSA_SIGNATURE_LENGTH = 342
+_HMAC_HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 _TOKEN_PARTS = 3
 
 # A token that has lost its first characters: the other two parts are as long as they must be.
@@ -95,10 +96,17 @@ def belongs(text: str, ref: str) -> bool:
     return hmac.compare_digest(checksum(ref, text), text[-8:])
 
 
-def signed_by(text: str, secret: str) -> bool:
-    """Whether the HS256 token ``text`` is signed with ``secret``; the HMAC key is the raw UTF-8 text."""
+def signed_by(text: str, secret: str) -> bool | None:
+    """Whether the token ``text`` is signed with ``secret``; the HMAC key is the raw UTF-8 text.
+
+    None for a token of another algorithm (ES256, RS256 …): its signature belongs to a key pair, not to a secret.
+    """
     head, _, signature = text.rpartition(".")
-    digest = hmac.new(secret.encode("utf-8", "surrogatepass"), head.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    header = _decode(head.partition(".")[0]) or {}
+    hashing = _HMAC_HASHES.get(str(header.get("alg")))
+    if hashing is None:
+        return None
+    digest = hmac.new(secret.encode("utf-8", "surrogatepass"), head.encode("utf-8", "surrogatepass"), hashing)
     good = base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
     return hmac.compare_digest(good.encode(), signature.encode("utf-8", "surrogatepass"))
 

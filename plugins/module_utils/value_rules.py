@@ -13,10 +13,10 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from urllib.parse import parse_qs, unquote
 
-from . import supabase_keys
+from . import key_files, supabase_keys, token_formats
 from .placeholders import encrypted, is_sample, low_entropy, obvious, placeholder, unresolved
 from .supabase_keys import Key, Problem
-from .variable_table import HIGHEST_PORT, Variable, is_secret, whence
+from .variable_table import HIGHEST_PORT, SERVER_KINDS, Variable, copy_again, is_secret, own_words, whence
 
 # The value is not of the slot's kind at all: it may belong into another one.
 _MISFITS = frozenset(
@@ -32,7 +32,7 @@ _MISFITS = frozenset(
     }
 )
 
-_MIN_LENGTH = {"token": 8, "jwt_secret": 32, "text": 0}
+_MIN_LENGTH = {"token": 8, "jwt_secret": 32, "text": 0, "django_secret_key": 50, "rails_secret_key_base": 64}
 
 _INVISIBLE = (
     "\ufeff\u200b\u200c\u200d\u2060\u00ad\u180e\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -60,12 +60,12 @@ _STRICT_KINDS = frozenset(
         "supabase_service_key",
         "port",
         "url",
-        "postgres_dsn",
-        "redis_url",
         "enum",
         "integer",
         "email",
         "boolean",
+        *SERVER_KINDS,
+        *token_formats.FORMATS,
     }
 )
 
@@ -82,11 +82,6 @@ def misfit(problems: Iterable[Problem]) -> bool:
 def blank(text: str) -> bool:
     """Whether nothing is in ``text`` but space, quotes and invisible characters."""
     return not text.strip(_INVISIBLE + _QUOTE_MARKS + " \t\r\n\v\f")
-
-
-def copy_again(variable: Variable) -> str:
-    """The fix for a value that was taken from the wrong place, or not whole."""
-    return f"Copy it again.{whence(variable)}"
 
 
 def unwrap(variable: Variable, text: str) -> tuple[str, list[Problem]]:
@@ -227,18 +222,11 @@ def _stray_character(variable: Variable, text: str) -> Problem | None:
 
 def _wordy(variable: Variable, text: str) -> bool:
     """Whether a placeholder rule says it better, or the kind allows other alphabets (host names, passwords)."""
-    return (
-        variable["kind"] in ("url", "email", "postgres_dsn", "redis_url")
-        or placeholder(text, _own_words(variable)) is not None
-    )
-
-
-def _own_words(variable: Variable) -> tuple[str, ...]:
-    return tuple(word for word in re.split(r"[^a-z]+", str(variable["name"]).lower()) if len(word) > 1)
+    return variable["kind"] in ("url", "email", *SERVER_KINDS) or placeholder(text, own_words(variable)) is not None
 
 
 def _placeholder_problem(variable: Variable, text: str) -> Problem | None:
-    reason = placeholder(text, _own_words(variable))
+    reason = placeholder(text, own_words(variable))
     if reason:
         return Problem("placeholder", reason, f"Put the real value in the vault.{whence(variable)}")
     return None
@@ -345,6 +333,25 @@ def _prove_redis_url(variable: Variable, text: str, now: float) -> list[Problem]
     return _prove_server_address(variable, text, r"(?:rediss?|valkeys?)(?:\+[a-z]+)?", "redis://:password@host:6379/0")
 
 
+def _validate_mysql_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
+    bare = text[len("jdbc:") :] if text.startswith("jdbc:") else text
+    return _prove_server_address(
+        variable, bare, r"(?:mysql2?|mysqlx|mariadb)(?:\+[a-z0-9_]+)?", "mysql://user:password@host:3306/db"
+    )
+
+
+def _validate_mongodb_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
+    return _prove_server_address(variable, text, r"mongodb(?:\+srv)?", "mongodb://user:password@host:27017/db")
+
+
+def _validate_amqp_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
+    return _prove_server_address(variable, text, r"amqps?", "amqp://user:password@host:5672/vhost")
+
+
+def _validate_smtp_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
+    return _prove_server_address(variable, text, r"smtps?(?:\+[a-z]+)?", "smtp://user:password@host:587")
+
+
 def _prove_server_address(variable: Variable, text: str, scheme: str, form: str) -> list[Problem]:
     """An address with a password in it: scheme, brackets, characters that should have been quoted, the password."""
     again = f"Write it as {form}.{whence(variable)}"
@@ -357,7 +364,7 @@ def _prove_server_address(variable: Variable, text: str, scheme: str, form: str)
     if re.search(r"\s", text):
         return [Problem("bad_url", "it has a space in it", "Write special characters of the password as %XX.")]
     # Several hosts may stand there; the first will do to look at the rest.
-    parts = supabase_keys.split_url(re.sub(r"(@[^@/?#,]*),[^@/?#]*", r"\1", text, count=1))
+    parts = supabase_keys.split_url(re.sub(r"(//(?:[^@/?#]*@)?[^@/?#,]*),[^@/?#]*", r"\1", text, count=1))
     rest = text[begins.end() :]
     if parts is None:
         if rest.startswith("/") and "host=" in rest:
@@ -379,6 +386,11 @@ def _unquoted_password(again: str, rest: str) -> Problem:
     )
 
 
+_DEFAULT_PASSWORDS = (
+    *("postgres", "postgresql", "dbpassword", "dbpass", "mysql", "mariadb", "mongo", "mongodb", "rabbitmq", "guest"),
+)
+
+
 def _password_problems(variable: Variable, host: str, password: str, again: str) -> list[Problem]:
     if re.search(r"%(?![0-9a-fA-F]{2})", password):
         return [Problem("bad_url", "its password holds a bare percent sign", "Write % as %25.")]
@@ -386,9 +398,7 @@ def _password_problems(variable: Variable, host: str, password: str, again: str)
     if not password:
         return [Problem("bad_url", "it has no password in it", again)] if hosted else []
     plain = unquote(password)
-    reason = (
-        encrypted(plain) or unresolved(plain) or placeholder(plain, ("postgres", "postgresql", "dbpassword", "dbpass"))
-    )
+    reason = encrypted(plain) or unresolved(plain) or placeholder(plain, _DEFAULT_PASSWORDS)
     if reason:
         return [Problem("placeholder", f"its password is none: {reason}", again)]
     if is_sample(plain):
@@ -425,9 +435,30 @@ def _is_json(text: str) -> bool:
     return True
 
 
+def _validate_format(variable: Variable, text: str, now: float) -> list[Problem]:
+    return token_formats.validate_format(variable, text)
+
+
+def _validate_private_key(variable: Variable, text: str, now: float) -> list[Problem]:
+    return key_files.validate_private_key(variable, text)
+
+
+def _validate_service_account(variable: Variable, text: str, now: float) -> list[Problem]:
+    return key_files.validate_service_account(variable, text)
+
+
+def _validate_django(variable: Variable, text: str, now: float) -> list[Problem]:
+    """As Django's own check security.W009, and the prefix that startproject gives a key for development."""
+    if text.startswith("django-insecure-"):
+        reason = "it begins with django-insecure-: startproject made it for development"
+        return [Problem("placeholder", reason, f"Make one of your own.{whence(variable)}")]
+    return _prove_secret(variable, text)
+
+
 def _prove_token(variable: Variable, text: str, now: float) -> list[Problem]:
     if _is_pem(text):
-        whole = re.search(r"-----END [A-Z0-9 ]+-----\s*$", text)
+        # On one line, its line ends are written as \n: that is how most frameworks expect it in an env.
+        whole = re.search(r"-----END [A-Z0-9 ]+-----\s*$", text.replace("\\r", "").replace("\\n", "\n"))
         return [] if whole else [Problem("truncated", "its -----END----- line is missing", copy_again(variable))]
     if text.startswith("{") and _is_json(text):
         return []  # a service account's file
@@ -544,4 +575,14 @@ _PROVERS: dict[str, Callable[[Variable, str, float], list[Problem]]] = {
     "text": _prove_text_kind,
     "email": _prove_email,
     "boolean": _prove_boolean,
+    "mysql_dsn": _validate_mysql_dsn,
+    "mongodb_dsn": _validate_mongodb_dsn,
+    "amqp_dsn": _validate_amqp_dsn,
+    "smtp_dsn": _validate_smtp_dsn,
+    "google_service_account": _validate_service_account,
+    "private_key": _validate_private_key,
+    "certificate": key_files.validate_certificate,
+    "django_secret_key": _validate_django,
+    "rails_secret_key_base": _prove_jwt_secret,
+    **dict.fromkeys(token_formats.FORMATS, _validate_format),
 }

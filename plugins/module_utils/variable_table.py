@@ -3,8 +3,9 @@
 """The table of an app's variables: what an entry may say, and ``.env.example`` made from it.
 
 An entry: ``{name, kind, required=true, source="", secret=<by kind>, default, pattern, choices, min, max, min_length,
-same_as, signs_keys}``. ``same_as`` names the variable that holds the same value on purpose; ``signs_keys`` says of a
-``jwt_secret`` that it is Supabase's own, so that the legacy keys must be signed with it.
+same_as, signs_keys, private_key}``. ``same_as`` names the variable that holds the same value on purpose; ``signs_keys``
+says of a ``jwt_secret`` that it is Supabase's own, so that the legacy keys must be signed with it; ``private_key``
+names the variable with the private key of a ``certificate``.
 """
 
 from __future__ import annotations
@@ -35,11 +36,40 @@ KINDS = {
     "text": "any text",
     "email": "an e-mail address",
     "boolean": "true or false",
+    "mysql_dsn": "your MySQL or MariaDB, as mysql://user:password@host:3306/db",
+    "mongodb_dsn": "your MongoDB, as mongodb://user:password@host:27017/db, or mongodb+srv://… of Atlas",
+    "amqp_dsn": "your RabbitMQ, as amqp://user:password@host:5672/vhost",
+    "smtp_dsn": "your mail server, as smtp://user:password@host:587",
+    "stripe_key": "Stripe dashboard, Developers, API keys: secret or restricted key",
+    "stripe_publishable_key": "Stripe dashboard, Developers, API keys: publishable key",
+    "stripe_webhook_secret": "Stripe dashboard, Developers, Webhooks: signing secret of the endpoint",
+    "sendgrid_key": "SendGrid, Settings, API Keys",
+    "aws_access_key_id": "AWS console, IAM, the user's Security credentials: access key",
+    "aws_secret_access_key": "AWS console, IAM: shown once, when the access key is made",
+    "openai_key": "OpenAI platform, API keys, or a provider with keys of the same form",
+    "github_token": "GitHub, Settings, Developer settings: personal access token, or that of an app",
+    "slack_token": "Slack, api.slack.com, the app's OAuth & Permissions, or its app-level tokens",
+    "slack_webhook": "Slack, api.slack.com, the app's Incoming Webhooks",
+    "telegram_token": "Telegram, @BotFather, /token",
+    "google_service_account": "Google Cloud or Firebase console, Service accounts, Keys: the JSON file",
+    "private_key": "the file in PEM format; its line ends may be written as \\n",
+    "certificate": "the file in PEM format, the server's own certificate first",
+    "fernet_key": "made once: cryptography.fernet.Fernet.generate_key()",
+    "django_secret_key": "made once: django.core.management.utils.get_random_secret_key()",
+    "rails_secret_key_base": "made once: bin/rails secret",
+    "rails_master_key": "config/master.key of the Rails app",
+    "laravel_app_key": "made once: php artisan key:generate --show",
 }
-_KINDS_WITH_A_PLACE = frozenset(
-    {"supabase_url", "supabase_anon_key", "supabase_service_key", "jwt_secret", "postgres_dsn"}
+# Kinds that are an address with a password in it; without one, it is no secret.
+SERVER_KINDS = frozenset({"postgres_dsn", "redis_url", "mysql_dsn", "mongodb_dsn", "amqp_dsn", "smtp_dsn"})
+_PLAIN_KINDS = frozenset(
+    {"supabase_url", "port", "url", "enum", "integer", "boolean", "pattern", "text", "email", "certificate"}
+    | {"stripe_publishable_key"}
 )
-_PLAIN_KINDS = frozenset({"supabase_url", "port", "url", "enum", "integer", "boolean", "pattern", "text", "email"})
+# Of these, the description in KINDS says no more than a finding does.
+_KINDS_WITHOUT_A_PLACE = frozenset(
+    {"port", "url", "redis_url", "token", "enum", "integer", "pattern", "text", "email", "boolean"}
+)
 
 _ENTRY_KEYS = (
     "name",
@@ -55,6 +85,7 @@ _ENTRY_KEYS = (
     "min_length",
     "same_as",
     "signs_keys",
+    "private_key",
 )
 # Key → the kinds that it means something to.
 _ONLY_FOR = {
@@ -64,6 +95,7 @@ _ONLY_FOR = {
     "max": ("integer", "port"),
     "min_length": ("token", "text", "jwt_secret"),
     "signs_keys": ("jwt_secret",),
+    "private_key": ("certificate",),
 }
 _TYPES: dict[str, tuple[type, str]] = {
     "required": (bool, "true or false"),
@@ -76,6 +108,7 @@ _TYPES: dict[str, tuple[type, str]] = {
     "max": (int, "a whole number"),
     "min_length": (int, "a whole number"),
     "same_as": (str, "the name of another variable"),
+    "private_key": (str, "the name of another variable"),
 }
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -102,13 +135,14 @@ def check_entries(variables: Sequence[Variable]) -> None:
             raise TableError(label(index, variable, "name"), f"entry {names[name]} has the same name", "remove one")
         names[name] = index
     for index, variable in enumerate(variables):
-        other = variable.get("same_as")
-        if other is not None and (other not in names or other == variable["name"]):
-            raise TableError(
-                label(index, variable, "same_as"),
-                "no other variable of the table has this name",
-                f"name one of: {', '.join(sorted(set(names) - {variable['name']})) or 'none'}",
-            )
+        for key in ("same_as", "private_key"):
+            other = variable.get(key)
+            if other is not None and (other not in names or other == variable["name"]):
+                raise TableError(
+                    label(index, variable, key),
+                    "no other variable of the table has this name",
+                    f"name one of: {', '.join(sorted(set(names) - {variable['name']})) or 'none'}",
+                )
 
 
 def is_secret(variable: Variable) -> bool:
@@ -130,8 +164,18 @@ def source(variable: Variable) -> str:
 
 def whence(variable: Variable) -> str:
     """`` Source: …`` to end a fix with; nothing where the kind says no more than the finding does."""
-    told = variable.get("source") or str(variable.get("kind")) in _KINDS_WITH_A_PLACE
+    told = variable.get("source") or str(variable.get("kind")) not in _KINDS_WITHOUT_A_PLACE
     return f" Source: {source(variable)}." if told else ""
+
+
+def copy_again(variable: Variable) -> str:
+    """The fix for a value that was taken from the wrong place, or not whole."""
+    return f"Copy it again.{whence(variable)}"
+
+
+def own_words(variable: Variable) -> tuple[str, ...]:
+    """The words that the variable's name is made of."""
+    return tuple(word for word in re.split(r"[^a-z]+", str(variable["name"]).lower()) if len(word) > 1)
 
 
 def text_of(value: object) -> str | None:

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The watcher: asks the app every second whether it works, and has it recovered when it does not.
 
-Crash-only: it may be killed at any point, and the timer starts it again. While the app is healthy it reads a few files
-and sends one request a second; it never asks the engine.
+Crash-only: it may be killed at any point, and the timer starts it again. While the app is healthy it reads a few files,
+sends one request a second, and hears from the engine, over one connection, when something happens to a container.
 """
 
 from __future__ import annotations
@@ -12,16 +12,32 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, Callable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Callable, NamedTuple
 
-from . import alerts, balancer, engine, host, metrics, observe, probe, rollout, state, web
+from . import (
+    agent_config,
+    alerts,
+    balancer,
+    engine,
+    host,
+    lock_holder,
+    metrics,
+    observe,
+    probe,
+    rollout,
+    service_watch,
+    state,
+    timers,
+    web,
+)
 from .agent_config import Config
 from .diagnosis import DISK_FULL_BYTES
 from .files import LockHeld, atomic_write, hold_lock, is_locked
 from .ladder import TOUCHING
 from .observe import Clock, Seen
 from .recovery import BEGUN, Watch, recover
+from .service_watch import ServiceWatch
 
 # It ends by itself after a quarter of an hour, so that whatever a long life gathers is gone with it: some 100 kB in ten
 # minutes. A beginning costs a third of a second of a core.
@@ -43,10 +59,18 @@ HOST_SECONDS = 2.0
 # An instance that the load balancer misses for so long is looked at: with a crash the restart policy is faster.
 LACKS_SECONDS = 0.9
 PROVE_SECONDS = 600.0
+# Whether the timers run is asked for this often, and soon again where one does not: it may be being restarted.
+TIMERS_SECONDS, TIMERS_AGAIN = 120.0, 10.0
 METRICS_SECONDS = 15.0
+# How old an answer may be for `selfheal status`: an app that limits how often it is asked is asked once a minute.
+FRESH_SECONDS = 75.0
 # While nothing can be done, the cause is asked for again: another one may have come.
 HOLD_SECONDS = 10.0
+RATE_LIMITED_SECONDS = 60.0
 ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0
+# A holder of the lock that does nothing for so long is stuck: a deploy touches it every five seconds. One that works on
+# a sick app for longer than a deploy waits for its gate is reported.
+STUCK_SECONDS, WORKS_SECONDS = 30.0, 180.0
 # A recovery may take this long without a sign of life: it may build an image.
 RECOVERY_SECONDS = 2000.0
 
@@ -56,6 +80,14 @@ Changed = Callable[[], "tuple[bool, str]"]
 
 class Ended(Exception):
     """The watcher has ended for a good reason; the text says which."""
+
+
+class Held(NamedTuple):
+    """Another holds the app's lock `since` (monotonic s): what tells its `progress`, and when that `moved` last."""
+
+    since: float
+    progress: tuple[int, int]
+    moved: float
 
 
 class Watcher:
@@ -75,20 +107,42 @@ class Watcher:
         self.busy, self.ticks = 0.0, host.cpu_ticks()
         self.kills, self.killed, self.passed = host.oom_kills(), list[float](), False
         self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = self.next_look = 0.0
+        # An app that limits how often it is asked is left alone until then.
+        self.next_ask = 0.0
         self.next_journey = self.proved + config.journey_seconds
         self.host_says = ""
+        self.next_timers = self.proved + TIMERS_SECONDS
+        self.stopped: dict[str, timers.Timer] = {}
+        # What is told of timers; None as long as nobody has looked: then what was told before stays.
+        self.timer_alerts: list[alerts.Alert] | None = None
         self.lacks: float | None = None
+        self.held: Held | None = None
+        self.freed = ""
+        # Every instance passed by itself when it was looked at: HAProxy gets time to see that, too.
+        self.pass_alone = False
         self.problems: dict[str, str] = {}
         self.hold = ""
         self.cause = ""
+        # How the checks went that were asked last, and whether they passed when that was noted.
+        self.checks: dict[str, Any] | None = None
+        self.noted: bool | None = None
         self.counts = {"probes": 0, "failed probes": 0}
         self.probe_seconds = 0.0
         memory, damage = state.load(self.app.state, self.app.spare)
         self.trouble("state", damage)
+        if alerts.holds(memory["outbox"], alerts.TIMER):
+            # It may be over.
+            self.next_timers = self.proved
         self.incident: dict[str, Any] | None = memory["incident"]
         # A watcher was killed in the middle of a remedy.
         self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
         self.quick: list[Any] = self.app.quick
+        before = _note(self.app.root, self.app.name).get("services")
+        self.services = ServiceWatch(self.app, clock.now, service_watch.from_json(before))
+        self.wrong: dict[str, str] = {}
+        # The checks that fail for users: an instance that is healed while others serve is none of them.
+        self.failing: set[str] = set()
+        self.published: bool | None = None
 
     # --- one turn ----------------------------------------------------------------------------------------------------
 
@@ -100,6 +154,9 @@ class Watcher:
         self.trouble("orders", orders["problem"])
         paused = state.pause_left(orders, state.moment(self.clock.now(), now)) > 0
         self._measure()
+        if now < self.next_ask and not self.services.wrong(now):
+            self._rest_of(now)
+            return
         found = self._suspect(now)
         if found is None:
             if self.incident is None:
@@ -108,7 +165,7 @@ class Watcher:
                     self._look_back(now)
             elif rested:
                 self._recover(None)
-            self.failed = None
+            self.failed = self.held = None
         elif paused:
             self._tell("paused", "")
         elif rested or (self.incident is None and not self.problems.get("turn")):
@@ -122,23 +179,34 @@ class Watcher:
                 self.failed = None
         if self.passed and rested:
             self.passed, self.killed = False, []
-        self._deliver(now)
-        if now >= self.next_metrics:
-            self.next_metrics = now + METRICS_SECONDS
-            self._publish()
         if rested:
             self.trouble("turn", "")
+        self._rest_of(now)
+
+    def _rest_of(self, now: float) -> None:
+        """What each turn ends with."""
+        self._look_at_timers(now)
+        self._deliver(now)
+        if now >= self.next_metrics or self._serves != self.published:
+            self.next_metrics = now + METRICS_SECONDS
+            self._publish()
+        if self.checks and self.checks["ok"] is not self.noted:
+            self._leave_note()
         self.notify("WATCHDOG=1")
 
     def _suspect(self, now: float) -> Mapping[str, Any] | None:
         """A probe result that gives reason to look closer, None when all is well."""
-        odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now)
-        result = self._resume() if self.resumes else self._ask(self.quick)
+        self.wrong = self.services.wrong(now)
+        odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now) or bool(self.wrong)
+        stopped = self.app.balancer is not None and balancer.is_stopped(self.app)
+        result = self._ask_briefly() if self.resumes or stopped else self._ask(self.quick)
         # The whole journey only after its first step: of an app that hangs, each further check would cost its timeout.
         if result["ok"] and now >= self.next_journey and self.incident is None:
             result = self._ask(list(self.app.checks))
+        self._keep(result)
         if result["ok"]:
             self.good = self.clock.now()
+            self._note_checks(result["results"])
             if now >= self.next_journey:
                 self.next_journey = now + self.config.journey_seconds
             return result if odd else None
@@ -150,8 +218,14 @@ class Watcher:
         self.passed = self.passed or any(item["kind"] in ("refused", "reset") for item in result["results"])
         return result
 
-    def _resume(self) -> dict[str, Any]:
-        """Ask only whether the remedy that was begun has helped: what was wrong before it was confirmed already."""
+    def _keep(self, result: Mapping[str, Any]) -> None:
+        """Keep how the checks went, for `selfheal status`: no more of an answer than whether it passed."""
+        passed = [one["ok"] for one in result["results"]]
+        at = state.moment(self.clock.now(), self.clock.monotonic())
+        self.checks = {"ok": bool(result["ok"]), "passed": sum(passed), "total": len(passed), "at": at}
+
+    def _ask_briefly(self) -> dict[str, Any]:
+        """Ask once, with little time: what is wrong was confirmed already, by /proc or by a watcher before this one."""
         self.resumes = False
         return {**self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick]), "confirmed": True}
 
@@ -203,6 +277,7 @@ class Watcher:
         for _ in range(CONFIRM_ANSWERS - 1):
             self.clock.sleep(CONFIRM_PAUSE)
             found = self._ask(again)
+            self._keep(found)
             if found["ok"]:
                 return None
             if found.get("confirmed"):
@@ -248,14 +323,36 @@ class Watcher:
         lacks = rollout.under_way(self.app)
         if not lacks:
             try:
-                lacks = balancer.serving(self.app) < self.app.balancer.instances
+                # One that is stopped would let the question wait for its whole time.
+                lacks = balancer.is_stopped(self.app) or balancer.serving(self.app) < self.app.balancer.instances
             except balancer.BalancerError:
                 lacks = True
         if not lacks:
-            self.lacks = None
-        elif self.lacks is None:
+            self.lacks, self.pass_alone = None, False
+            return False
+        if self.lacks is None:
             self.lacks = now
-        return self.lacks is not None and now - self.lacks >= LACKS_SECONDS
+        return now - self.lacks >= (observe.DISAGREES_SECONDS if self.pass_alone else LACKS_SECONDS)
+
+    def _look_at_timers(self, now: float) -> None:
+        """Whether a timer was stopped that starts a watcher of this host; told after it looked so twice."""
+        if now < self.next_timers:
+            return
+        self.next_timers = now + TIMERS_SECONDS
+        hosts = agent_config.to_be_watched(self.app.root)
+        found = timers.read(hosts)
+        if not found:
+            return
+        stopped = {name: timer for name, timer in found.items() if timer.is_stopped}
+        lasting = {name: timer for name, timer in stopped.items() if self.stopped.get(name) == timer}
+        if lasting != stopped:
+            self.next_timers = now + TIMERS_AGAIN
+        self.stopped = stopped
+        alive = [name for name in hosts if is_locked(lock_path(self.app.root, name))]
+        mine = to_tell(self.app.name, lasting, alive)
+        self.trouble("timers", "; ".join(timers.problem(name, lasting[name]) for name in mine))
+        language = self.app.language
+        self.timer_alerts = [alerts.stopped_timer(name, hosts[name], lasting[name].since, language) for name in mine]
 
     def _measure(self) -> None:
         """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""
@@ -272,6 +369,7 @@ class Watcher:
     def _look_back(self, now: float) -> None:
         """Somebody died, and the app answers: the engine's restart policy was faster. That is told, too."""
         result = self._ask(self.quick)
+        self._keep(result)
         if result["ok"]:
             self.next_look = now + OTHERS_SECONDS
             self._recover(result, self._ago(now))
@@ -294,20 +392,29 @@ class Watcher:
             "cpu_busy": round(self.busy, 3),
             "answered_seconds": None if self.answered is None else round(now - self.answered, 1),
         }
+        lacks = 0.0 if self.lacks is None else now - self.lacks
         watch = Watch(
             self.config.policy,
-            Seen(found, load, self.good, passed),
+            Seen(found, load, self.good, passed, lacks, services=bool(self.wrong) or self.incident is not None),
             self.failed or state.moment(self.clock.now(), now),
             self.config.settle_seconds,
             self.config.keep_days,
+            freed=self.freed,
         )
+        if found is not None:
+            self._note_checks(found["results"])
+        if self._serves != self.published:
+            # A recovery may take minutes, and users wait from now on.
+            self._publish()
         self.notify(f"WATCHDOG_USEC={RECOVERY_SECONDS * 1e6:.0f}")
         try:
             outcome = recover(self.app, clock=self.clock, watch=watch)
+            self.held, self.freed = None, ""
         except LockHeld as held:
-            # A deploy or a person's recovery goes on, and knows better.
+            # A deploy or a person's recovery goes on, and knows better, unless it is stuck.
             self._tell(f"waiting: {held}", self.cause)
             self.next_recovery = now + self.config.interval
+            self._wait_for_holder(watch, str(held), found is not None and not found["ok"])
             return
         finally:
             self.notify(f"WATCHDOG_USEC={self.config.silence * 1e6:.0f}")
@@ -318,16 +425,46 @@ class Watcher:
         self.next_metrics = 0.0
         if outcome["healthy"]:
             self.failed, self.next_recovery = None, 0.0
+            self.failing.clear()
+            self.pass_alone = self.lacks is not None
             # Who watches next has to know that what was just started has answered.
             self.good = self.clock.now()
+            # Also what it waited for, another run's lock, is over.
+            self._tell("", "")
+            self._keep(outcome["checks"])
             self._leave_note()
             if outcome["incident"] is not None:
-                self._tell("", "")
+                self._publish()
                 raise Ended(f"{outcome['incident']['id']} is over after {outcome['incident']['seconds']:.1f} s")
+            self.services.excuse(self.wrong, now)
+            return
+        quick = {check["name"] for check in self.quick}
+        # What was asked first may have been asked of one instance, past the load balancer.
+        self._note_checks([one for one in outcome["checks"]["results"] if one["name"] not in quick])
+        if outcome["cause_left"] == "rate_limited":
+            self.next_recovery = self.next_ask = self.clock.monotonic() + RATE_LIMITED_SECONDS
+            self._tell(f"hold: {decision['why']}", outcome["cause_left"])
             return
         wait = min(decision["seconds"] or HOLD_SECONDS, HOLD_SECONDS) if decision["kind"] == "wait" else HOLD_SECONDS
         self.next_recovery = self.clock.monotonic() + wait
         self._tell(f"{decision['kind']}: {decision['why']}", outcome["cause_left"])
+
+    def _wait_for_holder(self, watch: Watch, who: str, down: bool) -> None:
+        """Of an app that is down: take the lock from one who is stuck, and tell people of one who takes long."""
+        now, progress = self.clock.monotonic(), lock_holder.progress(self.app.lock) if down else None
+        before = self.held
+        if before is None or progress is None:
+            self.held = Held(now, progress, now) if progress else None
+            return
+        self.held = Held(before.since, progress, before.moved if progress == before.progress else now)
+        if now - self.held.moved >= STUCK_SECONDS:
+            self.held = None
+            done = lock_holder.free(self.app.lock)
+            self.freed = f"{who.partition(';')[0]} and was stuck for {STUCK_SECONDS:.0f} s: {done}"
+            print(f"selfheal: {self.app.name}: {self.freed}", flush=True)
+        elif now - self.held.since >= WORKS_SECONDS and self.incident is None and " (recover " not in who:
+            outcome = recover(self.app, clock=self.clock, watch=watch._replace(held=who))
+            self.incident = None if outcome["healthy"] else outcome["incident"]
 
     def _forget_views(self) -> None:
         """After a recovery everything is looked at anew."""
@@ -402,7 +539,7 @@ class Watcher:
             if not problem or all(one["alert"]["labels"] != alert["labels"] for one in outbox):
                 outbox = alerts.end(outbox, alert, wall)
             outbox = alerts.add(outbox, alert, wall) if problem else outbox
-        return outbox
+        return outbox if self.timer_alerts is None else alerts.only(outbox, alerts.TIMER, self.timer_alerts, wall)
 
     def _post(self, sent: list[Any]) -> bool:
         request = web.Request(
@@ -431,10 +568,12 @@ class Watcher:
         facts = status_facts(self.config, memory, self.clock)
         facts.update(
             healthy=self.incident is None and self.failed is None,
+            served=self._serves,
             probe_seconds=self.probe_seconds,
             problems=len(self._troubles()),
             **{name.replace(" ", "_"): count for name, count in self.counts.items()},
         )
+        self.published = self._serves
         if self.config.metrics_directory:
             told = ""
             try:
@@ -444,6 +583,24 @@ class Watcher:
                 told = f"the metrics cannot be written: {error}"
             self.trouble("metrics", told)
         self._leave_note()
+
+    def _note_checks(self, results: Iterable[Mapping[str, Any]]) -> None:
+        """Remember which checks fail."""
+        for one in results:
+            change = self.failing.discard if one["ok"] else self.failing.add
+            change(one["name"])
+
+    @property
+    def _serves(self) -> bool:
+        """Whether users are served, as far as the checks say: an incident may be open of what no check asks.
+
+        An app that limits the checks says nothing about its users. Where no check asks, the services tell.
+        """
+        if self.cause == "rate_limited":
+            return True
+        if not self.app.checks:
+            return self.incident is None
+        return self.failed is None and not self.failing
 
     def _leave_note(self) -> None:
         """Say for `selfheal status`, and for the next watcher, how it is."""
@@ -455,9 +612,21 @@ class Watcher:
             "cause": self.cause,
             "problems": self._troubles(),
             "good": self.good,
+            "checks": self.checks,
+            "services": service_watch.to_json(self.services.known()),
         }
+        self.noted = self.checks["ok"] if self.checks else None
         with contextlib.suppress(OSError):
             atomic_write(note_path(self.app.root, self.app.name), (json.dumps(note) + "\n").encode(), mode=0o644)
+
+
+def to_tell(own: str, stopped: Collection[str], alive: Collection[str]) -> list[str]:
+    """The apps of whose stopped timers the watcher of `own` tells: each is told once, by its own watcher if it lives.
+
+    :arg alive: the apps whose watchers live. The first of them tells of those that nobody watches.
+    """
+    first = min({own, *alive}) == own
+    return sorted(name for name in stopped if name == own or (first and name not in alive))
 
 
 def note_path(root: str, name: str) -> str:
@@ -466,27 +635,48 @@ def note_path(root: str, name: str) -> str:
 
 
 def read_note(config: Config, clock: Clock) -> dict[str, Any]:
-    """What the watcher left: {alive, age in seconds or None, pid, problems, hold: why it does nothing, or ""}."""
-    nothing: dict[str, Any] = {"alive": False, "age": None, "pid": 0, "problems": [], "hold": ""}
+    """What the watcher left: {alive, age in seconds or None, pid, problems, hold: why it does nothing, or "", checks}.
+
+    `checks` are {ok, passed, total, age: s}, how those went that it asked last; None when that was too long ago.
+    """
+    nothing: dict[str, Any] = {"alive": False, "age": None, "pid": 0, "problems": [], "hold": "", "checks": None}
     try:
         with open(note_path(config.app.root, config.app.name), encoding="utf-8") as stream:
             note = json.load(stream)
-        age = state.age(note["at"], state.moment(clock.now(), clock.monotonic()))
+        now = state.moment(clock.now(), clock.monotonic())
+        age = state.age(note["at"], now)
         lives = age < METRICS_SECONDS + config.silence or is_locked(config.app.lock)
         os.kill(int(note["pid"]), 0)
-        told = {"problems": list(note["problems"]), "hold": str(note["hold"])}
+        checks = _fresh(note.get("checks"), now) if lives else None
+        told = {"problems": list(note["problems"]), "hold": str(note["hold"]), "checks": checks}
         return {"alive": lives, "age": round(age, 1), "pid": note["pid"], **told}
     except (OSError, ValueError, KeyError, TypeError):
         return nothing
 
 
+def _fresh(checks: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The checks of a note, with their age; None when there are none, or none of late."""
+    if checks is None:
+        return None
+    age = state.age(checks["at"], now)
+    told = {"ok": bool(checks["ok"]), "passed": int(checks["passed"]), "total": int(checks["total"])}
+    return {**told, "age": round(age, 1)} if age < FRESH_SECONDS else None
+
+
 def _last_good(root: str, name: str) -> float | None:
     """When the app answered well last, as the watcher before this one noted (epoch s)."""
+    good = _note(root, name).get("good")
+    return float(good) if isinstance(good, (int, float)) else None
+
+
+def _note(root: str, name: str) -> dict[str, Any]:
+    """What the watcher before this one noted; {} without it."""
     try:
         with open(note_path(root, name), encoding="utf-8") as stream:
-            return float(json.load(stream)["good"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+            found = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
@@ -494,7 +684,9 @@ def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dic
     now = state.moment(clock.now(), clock.monotonic())
     orders = state.read_orders(config.app.state)
     forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
-    ages = [state.age(one["at"], now) for one in memory["attempts"] if one["remedy"] in TOUCHING]
+    ages = [
+        state.age(one["at"], now) for one in memory["attempts"] if one["remedy"] in TOUCHING and not one.get("refused")
+    ]
     attempts = [age for age in ages if age < min(forgiven, config.policy.window)]
     left = state.pause_left(orders, now)
     return {
@@ -508,11 +700,15 @@ def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dic
     }
 
 
+def lock_path(root: str, name: str) -> str:
+    """The lock that the watcher of an app holds as long as it watches."""
+    return os.path.join(root, "run/selfheal", f"{name}.watcher.lock")
+
+
 @contextlib.contextmanager
 def only_one(config: Config) -> Iterator[None]:
     """Hold the watchers' own lock: two of them would both recover. Raises LockHeld."""
-    path = os.path.join(config.app.root, "run/selfheal", f"{config.app.name}.watcher.lock")
-    with hold_lock(path, 0.0, f"watch {config.app.name}"):
+    with hold_lock(lock_path(config.app.root, config.app.name), 0.0, f"watch {config.app.name}"):
         yield
 
 

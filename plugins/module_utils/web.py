@@ -320,6 +320,18 @@ def _resolve(host: str, port: int, clock: _Clock) -> list[tuple[int, Any]]:
     return [(entry[0], entry[4]) for entry in box[0]]
 
 
+def addresses(url: str, seconds: float = 1.0) -> list[tuple[str, int]]:
+    """The IPv4 (address, port) that a URL leads to; [] when it cannot be told in time."""
+    where = address(url)
+    if where is None:
+        return []
+    try:
+        found = _resolve(where.host, where.port, _Clock(time.monotonic, seconds))
+    except Fault:
+        return []
+    return sorted({(str(target[0]), where.port) for family, target in found if family == socket.AF_INET})
+
+
 def _expiry(der: bytes | None) -> float | None:
     """The end of an X.509 certificate (epoch seconds), None when it cannot be read.
 

@@ -79,6 +79,11 @@ checks:
   returned: when verified
   type: list
   elements: dict
+contents:
+  description: What was verified, and how, a line for each thing.
+  returned: when verified
+  type: list
+  elements: str
 steps:
   description: What was done, with the seconds since the beginning.
   returned: always

@@ -11,6 +11,7 @@ version_added: 0.1.0
 description:
   - Makes what runs equal to C(compose.yaml), C(compose.hardened.yaml) and C(.env) in the app's directory.
   - The checks are the gate. A release that passes is recorded under C(releases/) and is the last good one.
+  - Services start in the order of C(depends_on). A job that fails or a service that keeps restarting fails the release.
   - A release that does not pass is taken back, and the module fails with the reason, and with the inventory line that
     loosens a hardened default which the app cannot live with, where its logs say so.
   - When nothing differs, nothing is built or started.
@@ -43,7 +44,9 @@ options:
     type: str
     default: ""
   gate_timeout:
-    description: Seconds that the checks may take to pass once the containers run.
+    description:
+      - Seconds that a release may take from the creation of its containers until its services and jobs are ready and
+        the checks pass; with a balancer, for each instance. The time that old containers take to end is not counted.
     type: float
     default: 120
   drain_timeout:

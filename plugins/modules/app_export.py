@@ -58,8 +58,8 @@ serving:
   description: For how long it has served.
   returned: success
   type: str
-compose:
-  description: Text of its C(compose.yaml).
+folder:
+  description: Where its files are on the staging host.
   returned: success
   type: str
 images:

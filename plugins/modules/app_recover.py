@@ -76,7 +76,8 @@ remedies:
   type: list
   elements: dict
 checklist:
-  description: The steps env_backup, service_key, containers, health, api, frontend; each with done, seconds, detail.
+  description: The steps env_backup, variables, containers, health, api, frontend; each with done, seconds, detail;
+    the step variables also with the names of those that were wrong or were written.
   returned: always
   type: list
   elements: dict

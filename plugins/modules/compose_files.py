@@ -6,17 +6,29 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: compose_files
-short_description: Write an app's compose file and the overlay that hardens it
+short_description: Put an app's project and the overlay that hardens it in place
 version_added: 0.1.0
 description:
-  - Writes C(compose.yaml), which stays byte for byte what O(compose) is, and C(compose.hardened.yaml), which Compose
-    merges on top of it. Both are written, or neither.
+  - Puts the project that was copied to C(/var/lib/selfheal/<app>/incoming/project) into the app's directory, byte for
+    byte and in its own layout, and writes C(compose.hardened.yaml), which Compose merges on top of its compose files.
+    All of it is written, or nothing.
+  - Every file that the compose files name is part of the release. That is what they include, extend and mount
+    read-only, env files, and the files of C(configs:) and C(secrets:). One that the project no longer has is removed,
+    unless it was changed on the host.
+  - A folder that a service mounts writable is data. It is copied where the host has nothing there, and never again.
+    When the project has other files there than the host, nothing is written, and the message names the line to add.
   - The overlay gives every service limits and reservations of CPU and memory, no swap, a limit of processes, a
     healthcheck, a restart policy, a read-only root file system with a tmpfs, no capabilities, no new privileges, an
     init, a stop grace period, and logs that rotate.
   - For each setting the first that says something wins, of O(services), the compose file, the default.
+  - The defaults of official images (postgres, mysql, mariadb, redis, valkey, mongo, rabbitmq, nginx, caddy and others)
+    hold what their entrypoints need. That is capabilities, folders in memory, a healthcheck that only the real server
+    passes, and time to end cleanly. A service with a C(build) section, or of another image, gets the general defaults.
+  - A service whose configs or secrets have C(content) or C(environment) keeps a writable root file system. Compose
+    copies these into the container, which a read-only root refuses.
   - Before anything is written, C(docker compose config) has read both together, each service in O(services) exists,
-    and the limits fit the host. Nothing is started; that is what M(christmas.selfheal.app_deploy) is for.
+    the limits fit the host, and no container would get a placeholder. Nothing is started; that is what
+    M(christmas.selfheal.app_deploy) is for.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes
@@ -25,7 +37,7 @@ attributes:
     support: partial
     details:
       - On a host without an engine, or without the C(.env) that the compose file may need, the overlay is not known
-        yet. Then only C(compose.yaml) is compared.
+        yet, and nothing is compared.
   diff_mode:
     support: full
 options:
@@ -38,11 +50,46 @@ options:
       - Where the files are written, and what relative paths in the compose file start from; C(/opt/<app>) when not
         given.
     type: path
-  compose:
+  source:
     description:
-      - Text of the user's compose file. When not given, that of the last good release stays.
-      - The lookup P(ansible.builtin.file#lookup) takes off the last line end unless it is told V(rstrip=false).
-    type: str
+      - Folder on the controller that the project was copied from. Its compose files are read there for what they
+        include and extend, and for paths that lead out of it, which are refused.
+    type: path
+  files:
+    description:
+      - The compose files in the project, in the order in which they are merged. Relative paths in them start from the
+        folder of the first.
+      - When empty and O(source) is given, those that C(docker compose) finds by itself, with an override file.
+      - When empty and O(source) is not given, those of the last good release, whose files stay.
+    type: list
+    elements: str
+    default: []
+  more:
+    description: Files that the compose files include or extend; follows from O(source).
+    type: list
+    elements: str
+    default: []
+  separate_from:
+    description:
+      - Compose projects on the host that are other apps, although they look like this one, since they run from the same
+        folder, or have the same services and volumes. Before its first deploy an app is refused next to such a project.
+    type: list
+    elements: str
+    default: []
+  configuration:
+    description: Folders of the project that are configuration, although services mount them writable.
+    type: list
+    elements: str
+    default: []
+  exclude:
+    description: The patterns of what was not copied. What they name is not removed from the host.
+    type: list
+    elements: str
+    default: []
+  promoted:
+    description: Whether what was copied is a release of staging.
+    type: bool
+    default: false
   services:
     description:
       - What the inventory says about each service, by its name, usually the variable C(compose_app_services). A
@@ -59,9 +106,11 @@ options:
         lower. Docker Compose gives the memory reservation to the engine. It does not do so with that of CPU, which is
         for Swarm.
       - B(pids) - The limit of processes and threads, V(256) when not given.
-      - B(tmpfs) - A list of what is writable besides volumes, V([/tmp]) when not given. It is emptied with the
-        container, and counts as its memory.
+      - B(tmpfs) - A list of what is writable besides volumes, V([/tmp]) and what its image needs when not given. It is
+        emptied with the container, and counts as its memory.
       - B(user) - The user to run as, V(uid:gid) or names that the image has.
+      - B(job) - V(true) for a service that runs once and exits. It is not restarted. Needed only where no service waits
+        for it with C(service_completed_successfully), and its C(deploy.mode) does not say so.
       - B(stop_grace_period) - V(10s) when not given.
       - B(log_max_size) and B(log_max_file) - V(10m) and V(3) when not given.
       - "B(loosen) - What a service cannot live with, each as C({to: value, because: the reason}). The reason becomes
@@ -71,6 +120,24 @@ options:
         or V(none); C(logging) to a mapping with C(driver) and C(options)."
     type: dict
     default: {}
+  variables:
+    description:
+      - The table of variables, as for M(christmas.selfheal.secrets_validate). A secret of it that C(environment:) or
+        another C(env_file) of the compose file overrides is refused, with the service, the name and the place. Another
+        value of a variable that is no secret has to be of its kind, and is noted.
+      - Variables that the table does not list are looked at for placeholders only, in every env file, in
+        C(environment:) and in the files of C(secrets:).
+    type: list
+    elements: dict
+    default: []
+  checks:
+    description:
+      - The app's checks, as for M(christmas.selfheal.health_probe). A healthcheck that is made of C(health_path) sends
+        the Host and the headers of the first one with C(proves=health), or of the first, when that asks for the same
+        path of the same service.
+    type: list
+    elements: dict
+    default: []
   balancer:
     description:
       - The load balancer in front of the app's instances, as for M(christmas.selfheal.app_deploy). Its service is
@@ -97,10 +164,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Write the compose files
+- name: Put the project in place
   christmas.selfheal.compose_files:
     app: shop
-    compose: "{{ lookup('ansible.builtin.file', 'compose.yaml', rstrip=false) }}"
+    source: /home/me/shop
     services:
       backend:
         port: 8000
@@ -110,7 +177,8 @@ EXAMPLES = r"""
 - name: Write them for services that cannot live with every default
   christmas.selfheal.compose_files:
     app: shop
-    compose: "{{ lookup('ansible.builtin.file', 'compose.yaml', rstrip=false) }}"
+    source: /home/me/shop
+    files: [docker/compose.yaml, docker/compose.prod.yaml]
     services:
       backend:
         healthcheck: {test: [CMD, python3, /app/health.py]}
@@ -123,7 +191,7 @@ EXAMPLES = r"""
 - name: Write them for an app with a cache in front of its database
   christmas.selfheal.compose_files:
     app: shop
-    compose: "{{ lookup('ansible.builtin.file', 'compose.yaml', rstrip=false) }}"
+    source: /home/me/shop
     backing:
       service: backend
       cache: {image: "redis:8.2-alpine"}
@@ -131,7 +199,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Names of the files that changed.
+  description: Names of the files that changed, relative to the app's directory.
   returned: success
   type: list
   elements: str
@@ -165,22 +233,31 @@ engine:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, compose_project
+from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, compose_project, secret_rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError, read_balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.backing import read_backing
 from ansible_collections.christmas.selfheal.plugins.module_utils.engine import EngineError
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import LockHeld
 from ansible_collections.christmas.selfheal.plugins.module_utils.services_table import OverlayError
+from ansible_collections.christmas.selfheal.plugins.module_utils.staged_project import Moved
 
 
 def main() -> None:
-    """Write both files, exit."""
+    """Put the project in place, exit."""
     module = AnsibleModule(
         argument_spec={
             "app": {"type": "str", "required": True},
             "directory": {"type": "path"},
-            "compose": {"type": "str"},
+            "source": {"type": "path"},
+            "files": {"type": "list", "elements": "str", "default": []},
+            "more": {"type": "list", "elements": "str", "default": []},
+            "separate_from": {"type": "list", "elements": "str", "default": []},
+            "configuration": {"type": "list", "elements": "str", "default": []},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "promoted": {"type": "bool", "default": False},
             "services": {"type": "dict", "default": {}},
+            "variables": {"type": "list", "elements": "dict", "default": []},
+            "checks": {"type": "list", "elements": "dict", "default": []},
             "balancer": {"type": "dict", "default": {}},
             "backing": {"type": "dict", "default": {}},
         },
@@ -188,17 +265,22 @@ def main() -> None:
     )
     given = module.params
     try:
-        app = App(given["app"], (given["directory"] or "").rstrip("/"), balancer=read_balancer(given["balancer"]))
-        result = compose_project.install(
-            app, given["compose"], given["services"], module.check_mode, read_backing(given["backing"])
+        secret_rules.check_table(given["variables"])
+        app = App(
+            given["app"],
+            (given["directory"] or "").rstrip("/"),
+            variables=given["variables"],
+            checks=given["checks"],
+            balancer=read_balancer(given["balancer"]),
         )
-    except (AppError, EngineError, LockHeld, OverlayError, OSError) as error:
+        source = compose_project.Source(
+            *(given[key] for key in ("files", "more", "configuration", "exclude", "promoted", "separate_from"))
+        )
+        result = compose_project.install(
+            app, source, given["services"], module.check_mode, read_backing(given["backing"])
+        )
+    except (AppError, EngineError, LockHeld, Moved, OverlayError, secret_rules.TableError, OSError) as error:
         ansible_door.fail(module, error)
-    before, after = result.pop("before"), result.pop("after")
-    result["diff"] = [
-        {"before": before[name] or "", "after": after[name] or "", "before_header": name, "after_header": name}
-        for name in result["files"]
-    ]
     for note in result["notes"]:
         module.warn(note)
     module.exit_json(**result)

@@ -58,6 +58,7 @@ options:
   faults:
     description:
       - Names of the faults; V(all) is every fault that can be injected here, V(fast) the quick ones among them.
+      - V(services) is what may happen to each service of the app, as C(db.stopped) or C(worker.hung).
       - When empty, the catalogue is listed and nothing is done.
     type: list
     elements: str
@@ -75,6 +76,13 @@ options:
     description: What C(${NAME}) stands for in that check.
     type: dict
     default: {}
+  variables:
+    description:
+      - The table of variables, as for M(christmas.selfheal.secrets_validate). A fault of the env takes the first secret
+        that the app cannot do without.
+    type: list
+    elements: dict
+    default: []
   url:
     description: Ask this address instead.
     type: str
@@ -96,7 +104,7 @@ options:
     type: str
     default: ""
   standin:
-    description: Address of the lab's Supabase stand-in; empty when there is none.
+    description: Address of the lab's stand-in for what the app depends on; empty when there is none.
     type: str
     default: ""
   language:

@@ -29,14 +29,15 @@ options:
     description:
       - The checks, in the order in which they are run. A check that fails does not stop the others, but for those
         that need a value which it should have captured.
-      - V(${NAME}) in C(url), C(headers), C(json) and C(body) is replaced by the value that an earlier check captured
-        under this name, else by that of the env. V($${) is a literal V(${).
+      - V(${NAME}) in C(url), C(headers), C(json), C(form) and C(body) is replaced by the value that an earlier check
+        captured under this name, else by that of the env. V($${) is a literal V(${).
       - B(name) - Required. A short name of its own, which stands in all results.
       - B(url) - Required. C(http://) or C(https://), without user name and password. An IPv6 address stands in
         brackets.
       - B(method) - V(GET) when not given.
       - B(headers) - A mapping of names to values to send.
-      - B(json) - Any structure, sent as JSON. Not together with C(body).
+      - B(json) - Any structure, sent as JSON. Of this, C(form) and C(body) a check has one at most.
+      - B(form) - A mapping of fields to values, sent as a form of a page is.
       - B(body) - A text, sent as it is.
       - B(timeout) - Seconds that the whole request may take, from the name lookup to the last byte; V(5) when not
         given.
@@ -48,8 +49,11 @@ options:
       - B(max_latency) - Seconds that the answer may take at most. A slower one fails the check, though its captured
         values are used.
       - B(tls_days_left) - Days for which the server's certificate must still be valid.
-      - "B(capture) - A mapping of names to paths into the JSON body, such as C({token: $.access_token}), whose values
-        later checks use as V(${token})."
+      - "B(capture) - A mapping of names to where their values are, which later checks use as V(${token}): a path into
+        the JSON body, such as C({token: $.access_token}), or one of C({cookie: NAME}), C({header: NAME}) and
+        C({body: REGEX}), whose one group is the value."
+      - "No cookie is sent by itself. A check names those it sends, as in C({Cookie: 'sid=${session}'}), whatever
+        Path, Secure or HttpOnly say of them."
       - B(proves) - What a passing check proves, V(health), V(api) or V(frontend); V(api) when not given. It says
         which line of the checklist the check belongs to.
       - B(verify_tls) - V(false) takes any certificate; V(true) when not given.
@@ -113,6 +117,26 @@ EXAMPLES = r"""
         headers: {Authorization: "Bearer ${token}"}
         json_path: {"$.gifts[0].id": {exists: true}}
         max_latency: 0.5
+
+- name: Log in with a form and a cookie, as Django, Rails, Laravel, PHP and Express have it
+  christmas.selfheal.health_probe:
+    path: /opt/shop/.env
+    checks:
+      - name: form
+        url: http://127.0.0.1:${PORT}/login
+        capture:
+          before: {cookie: sid}
+          csrf: {body: 'name="csrf" value="([^"]+)"'}
+      - name: login
+        url: http://127.0.0.1:${PORT}/login
+        method: POST
+        headers: {Cookie: "sid=${before}"}
+        form: {email: "${PROBE_EMAIL}", password: "${PROBE_PASSWORD}", csrf: "${csrf}"}
+        status: 302
+        capture: {session: {cookie: sid}}
+      - name: gifts
+        url: http://127.0.0.1:${PORT}/gifts
+        headers: {Cookie: "sid=${session}"}
 
 - name: Look at the front end from the controller
   christmas.selfheal.health_probe:

@@ -30,11 +30,21 @@ options:
       - The table, a list with one entry for each variable.
       - B(name) - Required. The name of the environment variable.
       - "B(kind) - Required. V(supabase_url), V(supabase_anon_key), V(supabase_service_key), V(jwt_secret), V(token),
-        V(postgres_dsn), V(redis_url), V(url), V(port), V(integer), V(boolean), V(enum), V(pattern), V(email), V(text)."
+        V(postgres_dsn), V(mysql_dsn), V(mongodb_dsn), V(redis_url), V(amqp_dsn), V(smtp_dsn), V(stripe_key),
+        V(stripe_publishable_key), V(stripe_webhook_secret), V(sendgrid_key), V(aws_access_key_id),
+        V(aws_secret_access_key), V(openai_key), V(github_token), V(slack_token), V(slack_webhook), V(telegram_token),
+        V(google_service_account), V(private_key), V(certificate), V(fernet_key), V(django_secret_key),
+        V(rails_secret_key_base), V(rails_master_key), V(laravel_app_key), V(url), V(port), V(integer), V(boolean),
+        V(enum), V(pattern), V(email), V(text)."
+      - V(openai_key) is any key that begins with C(sk-), as several providers have them. A store that only speaks the
+        protocol of AWS has keys of kind V(token). V(google_service_account) is the JSON file, of Firebase too.
+      - A file in PEM format, in V(private_key) and V(certificate), may have its line ends written as C(\\n), or be
+        base64 as a whole.
       - B(required) - V(false) for what the app can do without; V(true) when not given.
       - B(source) - Where the value comes from, in one line. It stands in error messages and in C(.env.example).
       - B(secret) - Whether the value must never be shown. By default V(supabase_url), V(url), V(port), V(integer),
-        V(boolean), V(enum), V(pattern), V(email) and V(text) are no secrets, and all others are.
+        V(boolean), V(enum), V(pattern), V(email), V(text), V(certificate) and V(stripe_publishable_key) are no secrets,
+        and all others are.
       - B(default) - The value when none is given; for what is no secret.
       - B(pattern) - For kind V(pattern), the regular expression that the whole value must match.
       - B(choices) - For kind V(enum), the list of values that are allowed.
@@ -44,7 +54,9 @@ options:
       - B(same_as) - The name of another variable that holds the same value on purpose. Otherwise two secrets with one
         value are refused.
       - B(signs_keys) - For kind V(jwt_secret), V(true) when it is Supabase's own signing secret, so that the legacy
-        keys must be signed with it. An app's own secret need not be.
+        keys must be signed with it. An app's own secret need not be. Says nothing of keys that a key pair signs.
+      - B(private_key) - For kind V(certificate), the name of the variable that holds its private key. They are then
+        compared.
     type: list
     elements: dict
     required: true
@@ -141,7 +153,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, env_door, secret_rules
+from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, env_door
 
 
 def main() -> None:
@@ -168,7 +180,7 @@ def main() -> None:
     for name in result.pop("unlisted"):
         module.warn(f"{name} has a value, but no entry in the table: nothing proves it, and it is not written.")
     if result["findings"] and not given["report_only"]:
-        module.fail_json(msg=secret_rules.describe(result["findings"]), **result)
+        module.fail_json(msg=env_door.message(given["values"], result["findings"]), **result)
     module.exit_json(changed=False, **result)
 
 

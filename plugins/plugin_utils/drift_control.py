@@ -237,7 +237,7 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
             what = "was compared in part only: the run ended for it when another host failed"
             troubles.append({"host": host, "role": "", "what": what})
     if not named and seen.ended:
-        troubles.append({"host": "", "role": "", "what": "there is no host in the group `backends` of this inventory"})
+        troubles.append({"host": "", "role": "", "what": "the run is for no host"})
     return seen._replace(findings=findings, troubles=troubles), named
 
 

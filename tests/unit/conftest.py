@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import json
 import os
 import socket
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,3 +82,26 @@ def _nothing_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+
+
+@pytest.fixture(scope="session")
+def run_tasks() -> Callable[[Path, list[dict[str, Any]]], None]:
+    """Run tasks with Ansible on this machine, from a play in a folder; they have to succeed."""
+
+    def run(folder: Path, tasks: list[dict[str, Any]]) -> None:
+        play = folder / "play.yml"
+        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        python = f"ansible_python_interpreter={sys.executable}"
+        ended = subprocess.run(
+            ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", python, str(play)],
+            cwd=REPOSITORY,
+            env={**kept, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout
+
+    return run

@@ -13,6 +13,7 @@ from typing import Any, Callable
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import agent, incident, observe, state, watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils.files import hold_lock
 
 KEY = "Vq3mZk8TtPw2Lr9xHs5B"
 Run = Callable[..., tuple[int, str, str]]
@@ -38,6 +39,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     """Run one command on a host with one healthy app, and return its exit code, output and errors."""
     configure(tmp_path)
     answer(monkeypatch, "")
+    monkeypatch.setattr(agent.timers, "read", lambda _names: {})
 
     def command(*words: str) -> tuple[int, str, str]:
         code = agent.main(words, str(tmp_path))
@@ -99,6 +101,29 @@ def test_a_watcher_that_lives_is_known_by_its_note(run: Run, tmp_path: Path) -> 
     assert "NOT alive" in run("status")[1]
     path.write_text('{"at', encoding="utf-8")
     assert "NOT alive" in run("status")[1]
+
+
+@pytest.mark.parametrize(
+    ("checks", "code", "told"),
+    [
+        pytest.param({"ok": True, "passed": 1, "total": 1}, agent.GOOD, "healthy (1 of 1 checks passed, as", id="well"),
+        pytest.param({"ok": False, "passed": 0, "total": 1}, agent.SICK, "NOT healthy (0 of 1", id="sick"),
+        pytest.param({"ok": True, "passed": 0, "total": 0}, agent.GOOD, "healthy (no check asks it, as", id="no check"),
+    ],
+)
+def test_status_says_what_the_watcher_saw_and_asks_the_app_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: dict[str, Any], code: int, told: str
+) -> None:
+    monkeypatch.setattr(observe, "ask", lambda *_: pytest.fail("the app was asked"))
+    path = Path(watcher.note_path(str(tmp_path), "shop"))
+    path.parent.mkdir(parents=True)
+    now = state.moment()
+    seen = {**now, "monotonic": now["monotonic"] - 20.0}
+    note = {"at": now, "pid": os.getpid(), "problems": [], "hold": "", "checks": {**checks, "at": seen}}
+    path.write_text(json.dumps(note), encoding="utf-8")
+    ended, text, _ = run("status")
+    assert (ended, f"shop: {told}" in text, "the watcher saw 20 s ago" in text) == (code, True, True)
+    assert json.loads(run("status", "--json")[1])["healthy"] is (code == agent.GOOD)
 
 
 def test_pause_and_resume(run: Run, tmp_path: Path) -> None:
@@ -221,3 +246,162 @@ def test_systemd_is_told_where_it_listens(tmp_path: Path, monkeypatch: pytest.Mo
         assert listener.recv(100) == b"WATCHDOG=1"
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     agent.notify("WATCHDOG=1")  # said on stderr, and no more
+
+
+def test_status_names_a_service_that_no_check_asks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = {"Status": "restarting", "ExitCode": 1}
+    labels = {"com.docker.compose.service": "worker"}
+    document = {"Id": "1", "Name": "/w", "State": state, "Config": {"Labels": labels}, "HostConfig": {}}
+    monkeypatch.setattr(agent.engine, "inspected", lambda _: [{**document, "RestartCount": 17}])
+    code, out, _ = run("status")
+    assert (code, "shop: NOT healthy (1 of 1 checks passed)" in out) == (agent.SICK, True)
+    assert "service worker keeps restarting, restarted 17 times, last exit code 1" in out
+
+
+# --- the timer -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state_", "enabled", "told"),
+    [("active", True, False), ("inactive", True, True), ("failed", True, True), ("inactive", False, False)],
+    ids=["it runs", "stopped by hand", "failed", "switched off by its role"],
+)
+def test_a_stopped_timer_is_told_with_the_command_that_mends_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_: str, enabled: bool, told: bool
+) -> None:
+    configure(tmp_path, enabled=enabled)
+    monkeypatch.setattr(agent.timers, "read", lambda _names: {"shop": agent.timers.Timer(state_, "812")})
+    code, text, _ = run("status")
+    assert code == agent.GOOD, "the app is healthy all the same"
+    assert ("systemctl enable --now selfheal@shop.timer" in text) is told
+    assert ("watcher: off, as watcher_enabled says" in text) is not enabled
+    found = json.loads(run("status", "--json")[1])
+    assert (found["watcher"]["timer"], found["watcher"]["enabled"]) == (state_, enabled)
+    assert any("systemctl enable --now" in problem for problem in found["problems"]) is told
+
+
+# --- a config that is gone -------------------------------------------------------------------------------------------
+
+
+class Life:
+    """The lives of one app's watchers, one after the other. What happens in each is what `during` does."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.path = configure(root)
+        self.copy = Path(agent.agent_config.copy_of("shop", str(root)))
+        self.during: Callable[[], Any] = lambda: None
+        self.watched: list[float] = []
+        self.problems: list[str] = []
+        self.began = 0
+        monkeypatch.setattr(agent.watcher, "watch", self.watch)
+        monkeypatch.setattr(agent.os, "execv", self.execv)
+        monkeypatch.setattr(agent, "notify", lambda _text: None)
+
+    def watch(self, config: Any, _clock: Any, _notify: Any, changed: Callable[[], tuple[bool, str]]) -> str:
+        self.watched.append(config.interval)
+        self.during()
+        ends, problem = changed()
+        self.problems.append(problem)
+        return "the config has changed" if ends else ""
+
+    def execv(self, *_: Any) -> int:
+        self.began += 1
+        return agent.GOOD
+
+    def live(self) -> int:
+        return agent.main(["watch", "--app", "shop"], str(self.root))
+
+
+@pytest.fixture
+def life(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Life:
+    return Life(tmp_path, monkeypatch)
+
+
+def test_a_config_that_is_deleted_stays_in_force_in_the_next_life_too(life: Life, run: Run) -> None:
+    life.path = configure(life.root, interval=3)
+    life.during = lambda: life.path.unlink(missing_ok=True)
+    for _ in range(3):
+        assert life.live() == agent.GOOD
+    # In the same process it would gather what a long life gathers.
+    assert (life.watched, life.began) == ([3.0, 3.0, 3.0], 3)
+    assert all(f"stays in force: {life.path} does not exist" in problem for problem in life.problems)
+    code, text, _ = run("status", "--app", "shop")
+    assert code == agent.GOOD
+    assert f"problem: the config that was in force before stays in force: {life.path} does not exist" in text
+    assert f"{life.path} does not exist" in json.loads(run("status", "--app", "shop", "--json")[1])["problems"][0]
+    code, _, error = run("probe", "--app", "shop")
+    assert (code, "stays in force" in error) == (agent.GOOD, True)
+
+
+def test_an_app_whose_config_is_gone_is_known_as_long_as_it_is_watched(life: Life, run: Run) -> None:
+    life.live()
+    life.path.unlink()
+    assert "run playbooks/site.yml" in run("status")[2]
+    with hold_lock(watcher.lock_path(str(life.root), "shop"), 0.0, "watch shop"):
+        assert run("status")[1].startswith("shop: healthy")
+
+
+def test_a_config_that_comes_back_is_in_force_at_once(life: Life) -> None:
+    life.live()
+    life.path.unlink()
+    life.during = lambda: configure(life.root, interval=5)
+    life.live()
+    assert life.problems == ["", ""]
+    life.live()
+    assert life.watched == [1.0, 1.0, 5.0]
+    assert json.loads(life.copy.read_text(encoding="utf-8"))["interval"] == 5
+
+
+def test_a_damaged_config_never_replaces_the_good_one(life: Life) -> None:
+    life.live()
+    good = life.copy.read_text(encoding="utf-8")
+    life.during = lambda: life.path.write_text("{", encoding="utf-8")
+    life.live()
+    life.live()
+    assert life.copy.read_text(encoding="utf-8") == good
+    assert ["is no JSON" in problem for problem in life.problems] == [False, True, True]
+
+
+def test_an_app_that_was_taken_out_is_not_watched_any_more(
+    life: Life, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its config and its state are both gone: nothing here is left to be watched."""
+    life.live()
+
+    def take_out() -> None:
+        life.path.unlink()
+        life.copy.unlink()
+
+    life.during = take_out
+    life.live()
+    assert life.problems == ["", ""]
+    assert "begins anew: the config has changed" in capsys.readouterr().out
+    # The next one waits for a config, and asks nothing.
+    monkeypatch.setattr(agent.Clock, "sleep", lambda *_: configure(life.root), raising=False)
+    monkeypatch.setattr(agent, "BROKEN_SECONDS", 0.0)
+    stamps = iter([None, None, (1, 1)])
+    monkeypatch.setattr(agent, "_stamp", lambda _path: next(stamps))
+    assert life.live() == agent.GOOD
+    assert len(life.watched) == 2
+
+
+def test_where_nothing_can_be_kept_the_config_stays_in_force_in_the_same_life(
+    life: Life, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", str(life.copy))
+
+    monkeypatch.setattr(agent.agent_config, "keep", full)
+
+    def in_turn() -> None:
+        if len(life.watched) == 1:
+            life.path.unlink()
+        if len(life.watched) == 3:
+            configure(life.root)
+
+    life.during = in_turn
+    life.live()
+    assert (len(life.watched), life.began) == (3, 1)
+    assert ["does not exist" in problem for problem in life.problems] == [True, True, False]
+    assert "the config cannot be kept" in capsys.readouterr().out

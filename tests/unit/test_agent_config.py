@@ -52,7 +52,7 @@ def test_a_checks_own_timeout_counts(tmp_path: Path) -> None:
         pytest.param({}, "`app`", id="nothing in it"),
         pytest.param({**CONFIG, "app": "My Shop"}, "My Shop", id="no name of a project"),
         pytest.param({**CONFIG, "checks": "health"}, "`checks`", id="checks that are no list"),
-        pytest.param({**CONFIG, "checks": []}, "check", id="no check at all"),
+        pytest.param({**CONFIG, "enabled": "no"}, "`enabled`", id="a switch that is neither on nor off"),
         pytest.param({**CONFIG, "checks": [{"name": "x"}]}, "url", id="a check without a URL"),
         pytest.param(
             {**CONFIG, "checks": [{"name": "x", "url": "ftp://h/"}]}, "http(s) URL", id="a URL nobody can ask"
@@ -105,3 +105,75 @@ def test_nonsense_in_the_config_of_a_backup_is_refused_by_name(
         backup_config.load("shop", str(tmp_path), str(path))
     assert str(refused.value).startswith(str(path))
     assert named in str(refused.value)
+
+
+# --- the last good one -----------------------------------------------------------------------------------------------
+
+
+def kept(root: Path, content: Any = CONFIG) -> Path:
+    """A host on which this config was good once, and is still there."""
+    path = Path(written(root, content))
+    agent_config.keep("shop", path.read_bytes(), str(root))
+    return path
+
+
+def test_a_good_config_is_in_force_itself(tmp_path: Path) -> None:
+    kept(tmp_path, {**CONFIG, "interval": 3})
+    written(tmp_path, {**CONFIG, "interval": 5})
+    config, problem = agent_config.in_force("shop", str(tmp_path))
+    assert (config.interval, problem) == (5.0, "")
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda path: path.unlink(), "does not exist: playbooks/site.yml writes it"),
+        (lambda path: path.write_text("{"), "is no JSON"),
+        (lambda path: path.write_text(json.dumps({**CONFIG, "interval": 0})), "`interval`"),
+        (lambda path: path.write_text(json.dumps({**CONFIG, "app": "blog"})), "`app` is 'blog'"),
+    ],
+    ids=["deleted", "damaged", "no good", "another app's"],
+)
+def test_without_it_the_last_good_one_is_in_force(tmp_path: Path, damage: Any, named: str) -> None:
+    path = kept(tmp_path, {**CONFIG, "interval": 3})
+    damage(path)
+    config, problem = agent_config.in_force("shop", str(tmp_path))
+    assert config.interval == 3.0
+    assert problem.startswith(f"the config that was in force before stays in force: {path}")
+    assert named in problem
+    assert agent_config.kept(str(tmp_path)) == ["shop"]
+
+
+def test_without_a_good_one_the_config_itself_is_named(tmp_path: Path) -> None:
+    path = kept(tmp_path, {**CONFIG, "interval": 0})
+    path.unlink()
+    with pytest.raises(ConfigError, match=f"{path} does not exist"):
+        agent_config.in_force("shop", str(tmp_path))
+
+
+def test_it_is_kept_where_only_root_reads(tmp_path: Path) -> None:
+    kept(tmp_path)
+    copy = Path(agent_config.copy_of("shop", str(tmp_path)))
+    assert (copy.stat().st_mode & 0o777, copy.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    before = copy.stat()
+    kept(tmp_path)
+    assert copy.stat().st_ino == before.st_ino, "the same content is not written again"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (CONFIG, {"shop": "here"}),
+        ({**CONFIG, "host": "web1"}, {"shop": "web1"}),
+        ({**CONFIG, "enabled": False}, {}),
+        ("{", {"shop": "here"}),
+        ("[]", {"shop": "here"}),
+    ],
+    ids=["without a word", "with its host", "switched off", "no JSON", "a list"],
+)
+def test_which_apps_are_to_be_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any, found: dict[str, str]
+) -> None:
+    monkeypatch.setattr(agent_config.socket, "gethostname", lambda: "here")
+    written(tmp_path, content)
+    assert agent_config.to_be_watched(str(tmp_path)) == found

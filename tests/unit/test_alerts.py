@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import alerts, diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils import alerts, diagnosis, ladder
 from ansible_collections.christmas.selfheal.plugins.module_utils.incident import iso
 
 NOW = 1748311203.0
@@ -42,6 +42,9 @@ TRIED = [
 ]
 UPSTREAM = {"cause": "upstream_down", "evidence": ["supabase: it answers 503"]}
 PORT = {"cause": "port_taken", "evidence": ["port 8000 is held by nginx (pid 123)"]}
+
+HOLDER = "the container blog-web-1 of the compose project blog in /srv/blog"
+HELD = {"cause": "port_taken", "evidence": [f"port 8000 is held by {HOLDER}"]}
 
 # id, the alert, what stands in the summary, what stands in the description
 TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
@@ -86,6 +89,12 @@ TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         alerts.opened(record(**PORT), "en"),
         ["its port is taken by nginx (pid 123)"],
         ["this one needs you", "Next: Stop that process"],
+    ),
+    (
+        "a container is named",
+        alerts.opened(record(**HELD), "en"),
+        ["its port is taken by container blog-web-1"],
+        ["of the compose project blog in /srv/blog", "Next: Stop that process or container"],
     ),
     (
         "escalated",
@@ -137,6 +146,18 @@ TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     ),
     ("a pause that is over", alerts.lasting_pause("shop", "web1", {}, "ko"), ["일시 중지"], []),
     (
+        "a timer that was stopped",
+        alerts.stopped_timer("shop", "web1", "812", "en"),
+        ["shop @ web1: the timer of its watcher was stopped"],
+        ["nothing heals the app", "systemctl enable --now selfheal@shop.timer"],
+    ),
+    (
+        "Korean: a timer that was stopped",
+        alerts.stopped_timer("shop", "web1", "812", "ko"),
+        ["타이머가 꺼짐"],
+        ["systemctl enable --now selfheal@shop.timer"],
+    ),
+    (
         "a backup that failed",
         alerts.bad_backup("shop", "web1", "backup", {"text": "the disk is full", "since": NOW}, "en"),
         ["shop @ web1: the last backup failed"],
@@ -165,6 +186,7 @@ LABELS = [
     (alerts.lasting_pause("shop", "web1", {}, "en"), ("SelfhealPaused", "paused", "warning", "pause")),
     (alerts.bad_backup("shop", "web1", "backup", {}, "en"), ("SelfhealBackupFailed", "backup", "warning", "backup")),
     (alerts.bad_backup("shop", "web1", "verify", {}, "en"), ("SelfhealBackupNotProved", "verify", "warning", "verify")),
+    (alerts.stopped_timer("shop", "web1", "812", "en"), ("SelfhealTimerStopped", "timer", "warning", "timer-812")),
     (alerts.watchdog("shop", "web1"), ("SelfhealWatchdog", "none", "none", "watchdog")),
 ]
 
@@ -178,6 +200,24 @@ def test_labels_are_what_the_routes_go_by(alert: dict[str, Any], labels: tuple[s
         "app": "shop",
         "host": "web1",
     }
+
+
+NOTHING_YET = {"en": "Nothing to do yet.", "ko": "아직 할 일은 없습니다."}
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_the_next_step_is_a_persons_once_the_host_leaves_it(language: str) -> None:
+    assert alerts.next_step(record(), language) == NOTHING_YET[language]
+    for left in ({"escalated": True}, {"held": True}):
+        assert alerts.next_step(record(**left), language) != NOTHING_YET[language]
+    # Whatever the host does, these need a look at once.
+    assert alerts.next_step(record(**UPSTREAM), language) != NOTHING_YET[language]
+
+
+@pytest.mark.parametrize("cause", sorted(ladder.NEXT_STEP))
+def test_every_next_step_is_there_in_korean(cause: str) -> None:
+    general = alerts.next_step(record("hung", escalated=True), "ko")
+    assert alerts.next_step(record(cause, escalated=True), "ko") != general
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -333,6 +373,26 @@ def test_a_pause_ends_with_the_words_it_had_for_that() -> None:
     (post,) = alerts.due(host.outbox, host.now)
     assert "the pause is over" in post["annotations"]["over"]
     assert alerts.posted(host.outbox, [post], host.now) == []
+
+
+def test_of_stopped_timers_those_fire_that_are_stopped_now() -> None:
+    host = Host()
+    shop, blog = (alerts.stopped_timer(name, "web1", "812", "en") for name in ("shop", "blog"))
+    host.outbox = alerts.only(host.outbox, alerts.TIMER, [shop, blog], host.now)
+    host.outbox = alerts.only(host.outbox, alerts.TIMER, [shop, blog], host.now)
+    assert [one["alert"]["labels"]["app"] for one in host.outbox] == ["shop", "blog"]
+    assert alerts.holds(host.outbox, alerts.TIMER)
+    host.turn(1.0)
+    again = alerts.stopped_timer("shop", "web1", "999", "en")
+    host.outbox = alerts.only(host.outbox, alerts.TIMER, [again], host.now)
+    ends = {one["alert"]["labels"]["incident"]: bool(one["end"]) for one in host.outbox}
+    assert ends == {"timer-812": True, "timer-999": False}
+    host.now += alerts.APART_SECONDS
+    told = [
+        post["annotations"]["over"] for post in alerts.due(host.outbox, host.now) if post["endsAt"] <= iso(host.now)
+    ]
+    assert len(told) == 2
+    assert told[0] == "shop @ web1: the timer of its watcher runs again"
 
 
 def test_the_outbox_is_bounded_and_says_what_it_gives_up() -> None:

@@ -21,6 +21,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     backup_config,
     backup_run,
     commands,
+    databases,
     engine,
     exchange,
     files,
@@ -35,7 +36,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
 NOW = backup.Set("20261125T120000Z", "shop", "web1", "hand", "", {}).time
 DAY = 86400.0
 ROW = {"name": "shop", "kind": "postgres", "service": "database"}
-DATABASES = backup.read_databases([ROW])
+DATABASES = databases.read_databases([ROW])
 
 
 def made(days: float, why: str = "schedule", app: str = "shop", host: str = "web1", whole: bool = True) -> backup.Set:
@@ -134,12 +135,14 @@ def test_which_one_is_meant(to: str, age: int) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant(to: str, says: str) -> None:
-    with pytest.raises(backup.BackupError, match=says):
+    with pytest.raises(databases.BackupError, match=says):
         backup.choose(SETS, "shop", "web1", to, NOW)
 
 
 def test_which_one_is_the_latest_cannot_be_told_by_a_wrong_clock() -> None:
-    with pytest.raises(backup.BackupError, match=r"later than now.*before now: 20261123T120000Z\. Fix: set this host"):
+    with pytest.raises(
+        databases.BackupError, match=r"later than now.*before now: 20261123T120000Z\. Fix: set this host"
+    ):
         backup.choose([*SETS, made(-5)], "shop", "web1", "latest", NOW)
     assert backup.choose([*SETS, made(-0.01)], "shop", "web1", "latest", NOW) == made(-0.01)
     assert backup.choose([*SETS, made(-5)], "shop", "web1", made(-5).id, NOW) == made(-5)
@@ -206,14 +209,14 @@ def test_what_belongs_to_it() -> None:
     # What a service without a dump writes to as well is copied.
     assert [tuple(one) for one in found] == [("data", "shop_data", "database"), ("files", "shop_files", "")]
     assert backup.strangers(MODEL, "/opt/shop") == ["/srv/elsewhere"]
-    with pytest.raises(backup.BackupError, match="no volume 'nope'; it has cache, data, files"):
+    with pytest.raises(databases.BackupError, match="no volume 'nope'; it has cache, data, files"):
         backup.volumes("shop", MODEL, DATABASES, ["nope"])
     assert backup.volumes("shop", MODEL, [DATABASES[0]._replace(volume="files")], []) == [
         ("cache", "shop_cache", ""),
         ("data", "shop_data", ""),
         ("files", "shop_files", "database"),
     ]
-    with pytest.raises(backup.BackupError, match="no service 'gone'"):
+    with pytest.raises(databases.BackupError, match="no service 'gone'"):
         backup.volumes("shop", MODEL, [DATABASES[0]._replace(service="gone")], [])
 
 
@@ -239,8 +242,8 @@ DATA, MORE = ({"type": "volume", "source": key} for key in ("data", "more"))
 def test_a_dump_that_could_be_loaded_nowhere_is_no_backup(
     model: dict[str, Any], row: dict[str, str], left_out: list[str], says: str
 ) -> None:
-    with pytest.raises(backup.BackupError, match=says):
-        backup.volumes("shop", model, backup.read_databases([{**ROW, **row}]), left_out)
+    with pytest.raises(databases.BackupError, match=says):
+        backup.volumes("shop", model, databases.read_databases([{**ROW, **row}]), left_out)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_a_dump_that_could_be_loaded_nowhere_is_no_backup(
     ],
 )
 def test_what_a_dump_makes_anew(model: dict[str, Any], row: dict[str, str]) -> None:
-    found = backup.volumes("shop", model, backup.read_databases([{**ROW, **row}]), [])
+    found = backup.volumes("shop", model, databases.read_databases([{**ROW, **row}]), [])
     assert [(one.key, one.covered) for one in found] == [("data", "database"), ("more", "")]
 
 
@@ -298,7 +301,10 @@ def test_what_a_set_lacks() -> None:
         (["shop"], "row 1: is no mapping"),
         ([{**ROW, "name": "a b"}], "row 1: `name` is 'a b'"),
         ([ROW, ROW], "row 2: `name` is 'shop'"),
-        ([{**ROW, "kind": "mysql"}], r"\(shop\): `kind` is 'mysql'. Fix: write one of postgres, redis, command"),
+        (
+            [{**ROW, "kind": "oracle"}],
+            r"\(shop\): `kind` is 'oracle'. Fix: write one of postgres, mysql, mariadb, mongodb",
+        ),
         ([{"name": "shop", "kind": "redis"}], "`service` is missing"),
         ([{**ROW, "pasword": "X"}], "`pasword` is no key of it"),
         ([{**ROW, "kind": "command", "dump": ["x"]}], "`load` is no list of words"),
@@ -306,8 +312,8 @@ def test_what_a_set_lacks() -> None:
     ],
 )
 def test_a_bad_table_of_databases(rows: Any, says: str) -> None:
-    with pytest.raises(backup.BackupError, match=says):
-        backup.read_databases(rows)
+    with pytest.raises(databases.BackupError, match=says):
+        databases.read_databases(rows)
 
 
 REMOTE = {"name": "shop", "kind": "postgres", "dsn_variable": "DATABASE_URL", "image": "postgres:17"}
@@ -327,8 +333,8 @@ REMOTE = {"name": "shop", "kind": "postgres", "dsn_variable": "DATABASE_URL", "i
     ],
 )
 def test_a_bad_row_of_a_database_on_another_server(row: dict[str, Any], says: str) -> None:
-    with pytest.raises(backup.BackupError, match=rf"row 1 \(shop\): .*{says}") as raised:
-        backup.read_databases([{**REMOTE, **row}])
+    with pytest.raises(databases.BackupError, match=rf"row 1 \(shop\): .*{says}") as raised:
+        databases.read_databases([{**REMOTE, **row}])
     assert "hunter2" not in str(raised.value)
 
 
@@ -349,7 +355,7 @@ def test_the_variable_of_a_dsn_is_one_of_the_app(tmp_path: Path) -> None:
 
 
 def test_a_dsn_is_handed_over_by_the_environment_alone() -> None:
-    (database,) = backup.read_databases([{**REMOTE, "schemas": ["public", "shop"]}])
+    (database,) = databases.read_databases([{**REMOTE, "schemas": ["public", "shop"]}])
     dsn = "postgresql+asyncpg://shop.ref:p%40ss%2Fword@[2001:db8::1]:6543/sh%20op?sslmode=require&pgbouncer=true"
     given = remote_postgres.environment("DATABASE_URL", dsn)
     assert given == {
@@ -384,7 +390,7 @@ def test_a_dsn_is_handed_over_by_the_environment_alone() -> None:
 )
 def test_what_is_no_dsn_is_told_and_not_shown(dsn: str) -> None:
     with pytest.raises(
-        backup.BackupError, match=r"DATABASE_URL of the app's env is no DSN.*Fix: write it as"
+        databases.BackupError, match=r"DATABASE_URL of the app's env is no DSN.*Fix: write it as"
     ) as raised:
         remote_postgres.environment("DATABASE_URL", dsn)
     assert "hunter2" not in str(raised.value)
@@ -392,8 +398,8 @@ def test_what_is_no_dsn_is_told_and_not_shown(dsn: str) -> None:
 
 def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_restore() -> None:
     rows = [{**ROW, "name": "own"}, REMOTE]
-    databases = backup.read_databases(rows)
-    volumes = backup.volumes("shop", MODEL, databases, ["cache"])
+    tables = databases.read_databases(rows)
+    volumes = backup.volumes("shop", MODEL, tables, ["cache"])
     assert [(one.key, one.covered) for one in volumes] == [("data", "database"), ("files", "")]
     manifest = {
         "databases": rows,
@@ -404,14 +410,14 @@ def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_res
     source = restore.Source.__new__(restore.Source)
     source.config = SimpleNamespace(repository=restic.Repository("/srv", "/password"))  # type: ignore[assignment]
     source.set = backup.Set("20261125T120000Z", "shop", "web1", "hand", "", {"database:shop": "abc"})
-    source.manifest, source.databases = manifest, databases
+    source.manifest, source.databases = manifest, tables
     assert [one.name for one in source.dumps(source.chosen(backup.What("app")))] == ["own"]
     says = (
         "(?s)^nothing was touched: database shop is on another server.* as DATABASE_URL has them"
         r".*\nrestic --repo /srv --password-file /password dump --no-lock abc shop.dump \| docker run"
         r'.* --dbname "\$PGDATABASE"$'
     )
-    with pytest.raises(backup.BackupError, match=says):
+    with pytest.raises(databases.BackupError, match=says):
         source.chosen(backup.What("database", "shop"))
 
 
@@ -478,9 +484,11 @@ def test_a_server_for_a_proof_is_reached_by_nobody() -> None:
 
 
 def test_no_secret_is_in_a_command() -> None:
-    (cache,) = backup.read_databases([{"name": "c", "kind": "redis", "service": "c", "password": "REDIS_PASSWORD"}])
-    assert cache.secrets == {"REDISCLI_AUTH": "REDIS_PASSWORD"}
-    assert "REDIS_PASSWORD" not in " ".join(itertools.chain(cache.dump, cache.load, cache.ask))
+    (cache,) = databases.read_databases(
+        [{"name": "c", "kind": "redis", "service": "c", "password": "PASSWORD_OF_CACHE"}]
+    )
+    assert cache.secrets == {"REDISCLI_AUTH": "PASSWORD_OF_CACHE"}
+    assert "PASSWORD_OF_CACHE" not in " ".join(itertools.chain(cache.dump, cache.load, cache.ask))
 
 
 @pytest.mark.parametrize(
@@ -496,7 +504,7 @@ def test_no_secret_is_in_a_command() -> None:
     ],
 )
 def test_a_bad_check(row: dict[str, Any], says: str) -> None:
-    with pytest.raises(backup.BackupError, match=says):
+    with pytest.raises(databases.BackupError, match=says):
         backup.read_checks([row], DATABASES)
 
 
@@ -523,7 +531,7 @@ def test_what_may_be_restored(text: str, good: int) -> None:
     if good:
         assert str(backup.read_what(text)) == text
     else:
-        with pytest.raises(backup.BackupError, match="Fix: write app, env"):
+        with pytest.raises(databases.BackupError, match="Fix: write app, env"):
             backup.read_what(text)
 
 
@@ -617,9 +625,9 @@ INSTANCES = {"b1": "backend", "w1": "worker", "w2": "worker"}
 
 
 def test_writes_go_on_everywhere_whatever_fails(config: Any, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(backup.BackupError, match="the dump fails"), backup_run._paused(config, lambda _text: None):
+    with pytest.raises(databases.BackupError, match="the dump fails"), backup_run._paused(config, lambda _text: None):
         assert Path(config.app.writes_paused).exists()
-        raise backup.BackupError("the dump fails")
+        raise databases.BackupError("the dump fails")
     assert ran == ["b1", "w1", "w2"]
     problem = backup_run.end_pause(config)
     assert problem.startswith("writes may still be paused: the hook `go-on` in backend failed: error: <TOKEN")
@@ -635,7 +643,7 @@ def test_what_compose_quotes_is_not_repeated(config: Any) -> None:
     def work(_config: Any) -> None:
         raise engine.EngineError("invalid port: a-secret-that-nobody-sees")
 
-    with pytest.raises(backup.BackupError, match="invalid port: <TOKEN sha256:"):
+    with pytest.raises(databases.BackupError, match="invalid port: <TOKEN sha256:"):
         backup_run.redacted(work)(config)
 
 
@@ -651,7 +659,7 @@ def test_what_is_mounted_in_the_app_cannot_change_places(tmp_path: Path, monkeyp
     restore._require_no_mounts(str(tmp_path))
     restore._require_no_mounts(str(tmp_path / "gone"))
     monkeypatch.setattr(os.path, "ismount", lambda path: str(path).endswith("uploads"))
-    with pytest.raises(backup.BackupError, match=r"uploads is a mount.*Nothing was touched"):
+    with pytest.raises(databases.BackupError, match=r"uploads is a mount.*Nothing was touched"):
         restore._require_no_mounts(str(tmp_path))
 
 
@@ -667,11 +675,11 @@ def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pyt
         manifest = {"parts": {"app": 1, "database:shop": 50 << 20, "database:far": 9 << 20}, "volumes": volumes}
         config = SimpleNamespace(app=app.App("shop"))
         source: Any = SimpleNamespace(config=config, manifest=manifest, dumps=lambda _volumes: DATABASES)
-        far = backup.read_databases([{**REMOTE, "name": "far"}])
+        far = databases.read_databases([{**REMOTE, "name": "far"}])
         restore._require_room(source, backup.What("app"), [data], far)
 
     ask(100)
-    with pytest.raises(backup.BackupError, match="300 MiB are free, and the backup needs 277 MiB"):
+    with pytest.raises(databases.BackupError, match="300 MiB are free, and the backup needs 277 MiB"):
         ask(200)
 
 

@@ -89,6 +89,37 @@ BAD = [
     ("days is a list", [check(url="https://x/", tls_days_left=[1])], "`health`", "tls_days_left", "a list", "14"),
     ("capture is a text", [check(capture="$.a")], "`health`", "capture", "a text", "{token: $.access_token}"),
     ("bad name captured", [check(capture={"my token": "$.a"})], "`health`", "capture", "no name", "{token"),
+    (
+        "captured from nowhere",
+        [check(capture={"a": {"jar": "sid"}})],
+        "`health`",
+        "capture",
+        "cookie, header",
+        "{cookie: NAME}",
+    ),
+    (
+        "captured twice",
+        [check(capture={"a": {"cookie": "a", "header": "b"}})],
+        "`health`",
+        "capture",
+        "none of",
+        "NAME",
+    ),
+    (
+        "a cookie without a name",
+        [check(capture={"a": {"cookie": "a b"}})],
+        "`health`",
+        "capture",
+        "no header name",
+        "letters",
+    ),
+    ("a pattern without a group", [check(capture={"a": {"body": "csrf"}})], "`health`", "capture", "one group", "csrf"),
+    ("no pattern", [check(capture={"a": {"body": "("}})], "`health`", "capture", "one group", "csrf"),
+    ("an invalid path of JSON", [check(capture={"a": {"json": "t"}})], "`health`", "capture", "no path", "$.items"),
+    ("form is a text", [check(form="a=b")], "`health`", "form", "a text", "{field: value}"),
+    ("a field of many", [check(form={"a": ["b"]})], "`health`", "form", "a list", "{field: value}"),
+    ("a form and JSON", [check(form={"a": "b"}, json={})], "`health`", "form", "besides `json`", "keep one"),
+    ("a bad name in a form", [check(form={"a": "${no pe}"})], "`health`", "form", "names no value", "${NAME}"),
     ("bad path captured", [check(capture={"token": "access_token"})], "`health`", "capture", "no path", "$.items"),
     ("proves something else", [check(proves="db")], "`health`", "proves", "'db'", "health, api, frontend"),
     ("verify_tls is a text", [check(verify_tls="no")], "`health`", "verify_tls", "a text", "self-signed"),
@@ -96,7 +127,7 @@ BAD = [
         "used before it is captured",
         [check(headers={"A": "${token}"}), check(name="login", capture={"token": "$.t"})],
         "`health`",
-        "url, headers, json or body",
+        "url, headers, json, form or body",
         "by `login`",
         "before this one",
     ),
@@ -104,7 +135,7 @@ BAD = [
         "used in the check that captures it",
         [check(headers={"A": "${token}"}, capture={"token": "$.t"})],
         "`health`",
-        "url, headers, json or body",
+        "url, headers, json, form or body",
         "later or here",
         "before this one",
     ),
@@ -228,3 +259,7 @@ def test_any_value_of_any_key_is_either_read_or_refused(key: str, value: Any) ->
         check_checks([{"name": "health", "url": URL, key: value}])
     except CheckError as error:
         assert error.key and error.fix
+
+
+def test_an_app_that_answers_no_request_has_no_check() -> None:
+    assert checks.check_checks([], may_be_empty=True) == []

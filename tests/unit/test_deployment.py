@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import deployment, engine, release, rollout
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    deployment,
+    engine,
+    image_names,
+    observe,
+    release,
+    rollout,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
-from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
 
 
 def recorded(name: str, source: str) -> dict[str, Any]:
@@ -113,7 +119,7 @@ def test_what_is_not_built_here_has_no_source_here(
     monkeypatch.setattr(engine.Project, "config", lambda _: model)
     with pytest.raises(Deployed) as found:
         deployment.deploy(app, deployment.How(build=build))
-    assert (str(found.value) != release.source_fingerprint({})) == counts
+    assert (str(found.value) != release.source_fingerprint({}, "")) == counts
 
 
 def test_a_promotion_that_runs_other_images_than_staging_takes_itself_back(
@@ -126,11 +132,12 @@ def test_a_promotion_that_runs_other_images_than_staging_takes_itself_back(
     monkeypatch.setattr(release, "last_good", lambda _: {**SERVING, "services": {}, "names": {}})
     monkeypatch.setattr(deployment, "_require_ports", lambda *_: None)
     monkeypatch.setattr(deployment, "_switch", lambda *_: ("", {"ok": True, "summary": ""}))
+    monkeypatch.setattr(deployment, "_keep_logs", lambda *_: "")
     monkeypatch.setattr(deployment, "_record", lambda *_: pytest.fail("it was recorded"))
     monkeypatch.setattr(deployment, "_hints", lambda *_: [])
-    monkeypatch.setattr(deployment, "_put_back", lambda *_: "it is put back")
-    how = deployment.How(build=False, images={"web": "image of staging"})
-    with pytest.raises(deployment.DeployError, match=r"(?s)other images run .*: web.*it is put back"):
+    monkeypatch.setattr(deployment, "_put_back", lambda _app, _good, _ran, seconds, _clock: f"within {seconds:g} s")
+    how = deployment.How(build=False, images={"web": "image of staging"}, plan=rollout.Plan(gate=200.0))
+    with pytest.raises(deployment.DeployError, match=r"(?s)other images run .*: web.*within 200 s"):
         deployment.deploy(app, how)
 
 
@@ -162,22 +169,31 @@ def test_another_image_under_the_same_name_is_a_difference_unless_it_is_built_he
     assert [line.split()[1].rstrip(":") for line in found] == services
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(5, ""), (50, "depends on it: pool")])
-def test_an_instance_is_not_started_before_what_it_depends_on_is_healthy(
-    seconds: float, said: str, app: App, monkeypatch: pytest.MonkeyPatch
+def test_jobs_and_what_is_scaled_to_zero_are_no_difference() -> None:
+    services = dict.fromkeys(("web", "migrate", "batch"), "hash")
+    wanted = {"files": {}, "env": "e", "source": "s", "services": services}
+    good = {**wanted, "id": "1"}
+    found = deployment._differences(wanted, good, [], None, {"web"})
+    assert found == ["service web has no container"]
+
+
+@pytest.mark.parametrize(
+    ("active", "removed"), [({"web"}, ["tool"]), ({"web", "tool"}, [])], ids=["dropped", "still active"]
+)
+def test_a_service_whose_profile_is_dropped_is_removed_and_said(
+    active: set[str], removed: list[str], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [0.0]
-    clock = Clock(now=lambda: now[0], monotonic=lambda: now[0], sleep=lambda pause: now.append(now.pop() + pause))
-
-    def containers(_: Any) -> list[dict[str, str]]:
-        return [{"service": "pool", "health": "healthy" if now[0] >= seconds else "starting"}]
-
-    monkeypatch.setattr(engine.Project, "containers", containers)
-    spec = {"depends_on": {"pool": {"condition": "service_healthy"}, "job": {"condition": "service_started"}}}
-    how = deployment.How(plan=rollout.Plan(gate=20.0))
-    found = deployment.await_needed(engine.Project("shop", ""), spec, how, clock)
-    assert (found == "") == (said == "") and found.endswith(said)
-    assert now[0] >= min(seconds, 20.0)
+    """One that a person has started by hand, of a profile that no release had, stays."""
+    there = [{"id": name, "service": name} for name in ("web", "tool", "by-hand")]
+    done: list[str] = []
+    said: list[str] = []
+    monkeypatch.setattr(engine.Project, "containers", lambda _: there)
+    monkeypatch.setattr(engine.Project, "remove", lambda _, ids: done.extend(ids), raising=False)
+    model = {"services": {name: {} for name in active}}
+    good = {"services": {"web": "", "tool": ""}}
+    deployment._remove_dropped(engine.Project("shop", ""), model, good, deployment.How(say=said.append))
+    assert done == removed
+    assert ["COMPOSE_PROFILES" in text for text in said] == [True] * len(removed)
 
 
 PINNED = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256:2"}}
@@ -221,4 +237,17 @@ def test_what_one_service_builds_is_not_pulled_for_another(monkeypatch: pytest.M
     ],
 )
 def test_the_repository_of_an_image(name: str, repository: str) -> None:
-    assert engine.repository(name) == repository
+    assert image_names.repository(name) == repository
+
+
+def test_who_holds_a_port_is_named_with_project_and_folder(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    label = "com.docker.compose.project"
+    labels = {label: "old", f"{label}.working_dir": "/srv/old"}
+    ports = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}
+    document = {"Name": "/old-web-1", "Config": {"Labels": labels}, "NetworkSettings": {"Ports": ports}}
+    monkeypatch.setattr(engine, "inspected", lambda _: [document])
+    monkeypatch.setattr(observe.host, "listeners", lambda _: [{"process": "docker-proxy", "pid": 7}])
+    model = {"services": {"web": {"ports": [{"published": "8080", "target": 80}]}}}
+    said = "held by the container old-web-1 of the compose project old in /srv/old"
+    with pytest.raises(deployment.DeployError, match=said):
+        deployment._require_ports(app, model, [])

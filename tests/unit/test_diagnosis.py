@@ -41,6 +41,9 @@ def container(**changes: Any) -> dict[str, Any]:
         "finished_seconds": None,
         "oom_killed": False,
         "job_done": False,
+        "stopped": False,
+        "health": "none",
+        "health_log": [],
         "ports": [8000],
         "limits": {"memory_bytes": 512 * 1048576},
         **changes,
@@ -54,17 +57,28 @@ def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "env": {"findings": []},
         "config_error": "",
         "services": ["backend"],
+        "needs": {},
+        "stateful": [],
+        "proxies": [],
         "instances": [container()],
         "oom": [],
         "images_missing": [],
         "network": [],
+        "flushed": "",
+        "dropped": [],
+        "unanswered": [],
+        "recovering": [],
+        "since": 0.0,
+        "network_error": "",
         "load": {"cpu_busy": 0.2, "cpu_pressure": 0.0, "answered_seconds": 1.0, "idle": False},
         "ports": [{"port": 8000, "holders": []}],
         "upstream": [],
         "passed": None,
         "balancer": "",
         "one": "",
+        "balanced": "",
         "few": "",
+        "kept_out": "",
         "probe": {"ok": bool(results) and all(r["ok"] for r in results), "summary": "n of m", "results": list(results)},
         **changes,
     }
@@ -94,6 +108,36 @@ CASES = [
         facts(result("a", "", ok=True), engine=DOWN),
         "engine_down",
         "no",
+    ),
+    (
+        "a reload of the firewall took the engine's rules: the app waits for its upstream",
+        facts(LATE, flushed="Docker's rules are gone", upstream=UPSTREAM),
+        "network_broken",
+        "rules are gone",
+    ),
+    (
+        "a rule takes what is asked",
+        facts(LATE, dropped=["-t raw -A PREROUTING -j DROP"]),
+        "network_broken",
+        "-t raw -A PREROUTING -j DROP",
+    ),
+    (
+        "an upstream answers the host, and not the app",
+        facts(LATE, unanswered=[{"name": "SUPABASE_URL", "reason": "packets are lost on the way"}]),
+        "upstream_down",
+        "lost on the way",
+    ),
+    (
+        "an app whose processes are stopped waits for nobody",
+        facts(LATE, instances=[container(stopped=True)], unanswered=UPSTREAM, flushed="Docker's rules are gone"),
+        "hung",
+        "stopped",
+    ),
+    (
+        "stopped by hand, a moment after it had crashed for the second time",
+        facts(REFUSED, instances=[container(state="exited", restarts=2, restart_policy="unless-stopped", **SHORT)]),
+        "crashed",
+        "is exited",
     ),
     ("an engine that hangs", facts(LATE, engine={**DOWN, "kind": "hung"}), "engine_hung", "no socket"),
     (
@@ -140,6 +184,12 @@ CASES = [
         "HAProxy",
     ),
     (
+        "HAProxy keeps out what passes",
+        facts(result("health", "", "health", ok=True), kept_out="slot 0 is DOWN, L7STS 400 Bad Request"),
+        "balancer_disagrees",
+        "L7STS 400 Bad Request",
+    ),
+    (
         "one of two instances is late on a busy host, on which the other is not",
         facts(LATE, load=BUSY, one="id"),
         "hung",
@@ -156,6 +206,12 @@ CASES = [
         facts(REFUSED, ports=[{"port": 8000, "holders": [{"pid": 42, "process": "nginx"}]}]),
         "port_taken",
         "nginx (pid 42)",
+    ),
+    (
+        "port, held by a container",
+        facts(REFUSED, ports=[{"port": 8000, "holders": [{"container": "the container blog-web-1"}]}]),
+        "port_taken",
+        "port 8000 is held by the container blog-web-1",
     ),
     ("missing", facts(REFUSED, instances=[]), "container_missing", "backend"),
     (
@@ -175,6 +231,12 @@ CASES = [
         facts(result("data", "status"), oom=KILLED),
         "erroring",
         "data",
+    ),
+    (
+        "an older kill of one of its processes does not explain an end",
+        facts(REFUSED, instances=[container(state="exited", oom_killed=True, exit_code=143)]),
+        "crashed",
+        "exit code 143",
     ),
     (
         "memory",
@@ -305,7 +367,10 @@ def test_any_facts_give_one_cause_with_a_way_on(given_facts: dict[str, Any]) -> 
     assert found.cause in {diagnosis.HEALTHY, *diagnosis.MEANING}
     assert found.evidence, "a cause that nothing proves"
     if given_facts["probe"]["ok"]:
-        assert found.healthy or found.cause in ("engine_down", "engine_hung", "disk_full", "env_invalid")
+        assert found.healthy or found.cause in (
+            *("engine_down", "engine_hung", "disk_full", "env_invalid", "image_missing", "container_missing"),
+            *("out_of_memory", "crash_loop", "crashed", "hung", "unhealthy"),
+        )
     else:
         assert not found.healthy
     assert ladder.next_step(found.cause)
@@ -334,7 +399,153 @@ def test_only_the_culprit_is_touched() -> None:
     both = [container(), container(name="shop-db-1", service="db", ports=[5432])]
     assert diagnosis.diagnose(facts(LATE, instances=both)).services == ("backend",)
     dead = [container(), container(name="shop-db-1", service="db", ports=[5432], state="exited")]
-    assert diagnosis.diagnose(facts(LATE, instances=dead)).services == ("db",)
+    assert diagnosis.diagnose(facts(LATE, instances=dead, services=["backend", "db"])).services == ("db",)
+
+
+def asked(port: int, kind: str = "timeout", status: int | None = None) -> dict[str, Any]:
+    return {**result("health", kind, "health"), "port": port, "status": status}
+
+
+def parts(**changes: Any) -> list[dict[str, Any]]:
+    """A proxy, an app behind it, its database and cache, and a worker; a service's changes by its name."""
+    ports = {"web": [80], "app": [], "db": [], "cache": [], "worker": []}
+    return [
+        container(name=f"shop-{name}-1", service=name, ports=ports[name], **changes.get(name, {}))
+        for name in ports
+        if changes.get(name, {}).get("state") != "gone"
+    ]
+
+
+MODEL: dict[str, Any] = {
+    "services": ["app", "cache", "db", "web", "worker"],
+    "needs": {"web": ["app"], "app": ["db", "cache"], "worker": ["db"]},
+    "stateful": ["cache", "db"],
+    "proxies": ["web"],
+}
+GATEWAY, OK = asked(80, "status", 502), result("health", "", "health", ok=True)
+EXITED, GONE, STOPPED = {"state": "exited", "exit_code": 137}, {"state": "gone"}, {"stopped": True}
+SICK = {"health": "unhealthy"}
+LOOPS = {"state": "restarting", "restarts": 7, "exit_code": 1, "started_seconds": 1.0, "finished_seconds": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("answer", "changes", "cause", "services"),
+    [
+        (asked(80), {}, "hung", ("app",)),
+        (GATEWAY, {}, "erroring", ("app",)),
+        (asked(80, "status", 500), {"db": EXITED}, "crashed", ("db",)),
+        (asked(80), {"db": STOPPED}, "hung", ("db",)),
+        (GATEWAY, {"app": LOOPS, "db": EXITED}, "crashed", ("db",)),
+        (GATEWAY, {"app": EXITED, "db": GONE}, "container_missing", ("db",)),
+        (GATEWAY, {"app": SICK, "db": SICK}, "unhealthy", ("db",)),
+        (GATEWAY, {"app": SICK, "worker": EXITED}, "unhealthy", ("app",)),
+        (asked(80, "refused"), {"web": STOPPED}, "hung", ("web",)),
+        (OK, {"worker": EXITED}, "crashed", ("worker",)),
+        (OK, {"worker": {"state": "paused"}}, "crashed", ("worker",)),
+        (OK, {"worker": GONE}, "container_missing", ("worker",)),
+        (OK, {"worker": LOOPS}, "crash_loop", ("worker",)),
+        # It may be well by now: the engine has just started it again.
+        (OK, {"worker": {**LOOPS, "state": "running", "started_seconds": 0.2}}, "healthy", ()),
+        (OK, {"worker": SICK}, "unhealthy", ("worker",)),
+        (OK, {"cache": STOPPED}, "hung", ("cache",)),
+        (OK, {"worker": {"state": "restarting", "restarts": 1}}, "healthy", ()),
+        (OK, {"worker": {**EXITED, "job_done": True}}, "healthy", ()),
+        (asked(80, "status", 429), {}, "rate_limited", ()),
+    ],
+)
+def test_the_service_at_the_root_is_named(
+    answer: dict[str, Any], changes: dict[str, Any], cause: str, services: tuple[str, ...]
+) -> None:
+    found = diagnosis.diagnose(facts(answer, instances=parts(**changes), **MODEL))
+    assert (found.cause, found.services) == (cause, services)
+
+
+REPLAYS = [{"service": "db", "name": "shop-db-1", "line": "redo in progress, elapsed time: 10.00 s"}]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="all run"),
+        pytest.param({"app": EXITED}, id="the app has given up"),
+        pytest.param({"db": SICK}, id="its own health check fails meanwhile"),
+    ],
+)
+def test_a_database_that_recovers_is_left_to_it(changes: dict[str, Any]) -> None:
+    found = diagnosis.diagnose(facts(GATEWAY, instances=parts(**changes), recovering=REPLAYS, **MODEL))
+    assert (found.cause, found.evidence) == (
+        "database_recovering",
+        ["shop-db-1 takes no connections yet: redo in progress, elapsed time: 10.00 s"],
+    )
+    assert found.cause in ladder.HOLD
+
+
+def test_a_database_that_nothing_asked_needs_is_no_excuse() -> None:
+    other = [{**REPLAYS[0], "service": "archive"}]
+    assert diagnosis.diagnose(facts(GATEWAY, instances=parts(), recovering=other, **MODEL)).cause == "erroring"
+
+
+@pytest.mark.parametrize(
+    ("answers", "since", "cause"),
+    [
+        pytest.param([(503, 120.0)], 100.0, "maintenance", id="it means to be back"),
+        pytest.param([(503, 120.0)], 200.0, "erroring", id="it is not back"),
+        pytest.param([(503, 1e9)], 5000.0, "erroring", id="nobody is waited for without an end"),
+        pytest.param([(503, None)], 1.0, "erroring", id="it says nothing"),
+        pytest.param([(503, 120.0), (500, None)], 1.0, "erroring", id="one of two"),
+    ],
+)
+def test_an_app_that_asks_for_patience_gets_it(
+    answers: list[tuple[int, float | None]], since: float, cause: str
+) -> None:
+    results = [
+        {**result(f"check {number}", "status"), "status": status, "retry_after": seconds}
+        for number, (status, seconds) in enumerate(answers)
+    ]
+    assert diagnosis.diagnose(facts(*results, since=since)).cause == cause
+
+
+def test_who_is_suspected_once_the_first_remedy_did_not_help() -> None:
+    tried: set[str] = set()
+    order = []
+    while True:
+        services = diagnosis.diagnose(facts(asked(80), instances=parts(), **MODEL), tried).services
+        order.append(services)
+        if set(services) <= tried:
+            break
+        tried.update(services)
+    assert order == [("app",), ("web",), ("cache",), ("db",), ("app", "web")]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"health": "unhealthy"}, {"restarts": 2, "started_seconds": 1.0}, {"state": "exited", "exit_code": 1}]
+)
+def test_an_instance_that_haproxy_does_without_is_not_healed_as_the_whole_service(changes: dict[str, Any]) -> None:
+    both = [container(), container(name="shop-backend-2", **changes)]
+    found = diagnosis.diagnose(facts(OK, instances=both, balanced="backend"))
+    assert found.healthy
+
+
+def test_a_job_that_failed_is_no_reason_where_compose_cannot_read_its_files() -> None:
+    job = container(name="shop-migrate-1", service="migrate", ports=[], state="exited", exit_code=1)
+    assert diagnosis.diagnose(facts(OK, instances=[container(), job], services=[], config_error="bad")).healthy
+
+
+def test_a_network_that_is_gone_is_why_nothing_starts() -> None:
+    refusal = "docker compose up: could not find bridge br-1"
+    found = diagnosis.diagnose(facts(asked(80, "refused"), instances=parts(app=EXITED), network_error=refusal, **MODEL))
+    assert (found.cause, found.services) == ("network_broken", ())
+    gone = {
+        **EXITED,
+        "error": "failed to create endpoint: adding interface veth1 to bridge br-1 failed: no such device",
+    }
+    found = diagnosis.diagnose(facts(asked(80, "refused"), instances=parts(app=gone), **MODEL))
+    assert (found.cause, found.services) == ("network_broken", ())
+
+
+def test_a_job_that_failed_is_no_service_that_stopped() -> None:
+    job = container(name="shop-migrate-1", service="migrate", ports=[], state="exited", exit_code=1)
+    assert diagnosis.diagnose(facts(OK, instances=[*parts(), job], **MODEL)).healthy
 
 
 @pytest.mark.parametrize("page", ["runbook.md", "runbook.ko.md"])

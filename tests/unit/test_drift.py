@@ -106,6 +106,20 @@ RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
         [("x.timer", "unit", "inactive, disabled", "started, enabled")],
     ),
     (
+        "a unit that was stopped, and would be there again after a boot",
+        event(
+            {
+                "changed": True,
+                "name": "x.timer",
+                "state": "started",
+                "enabled": True,
+                "status": {"ActiveState": "inactive", "UnitFileState": "enabled"},
+            },
+            resolved_action="ansible.builtin.systemd_service",
+        ),
+        [("x.timer", "unit", "inactive", "started")],
+    ),
+    (
         "a unit that is only to be reloaded",
         event(
             {"changed": True, "name": "x.service", "state": "started", "status": {"ActiveState": "active"}},

@@ -100,7 +100,7 @@ def test_a_host_without_drift(world: World) -> None:
 
 PARTS: list[tuple[str, list[list[Event]], list[tuple[str, str]]]] = [
     ("the run broke off", [[facts("web1"), through("web1")]], [("", "the run broke off (successful)")]),
-    ("there is no host", [[ENDED]], [("", "there is no host in the group `backends` of this inventory")]),
+    ("there is no host", [[ENDED]], [("", "the run is for no host")]),
     (
         "another host ended it",
         [

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import commands, drift_host
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
 
 PRINTED = {
     "dpkg-query": "installed haproxy 3.0.1-1\nconfig-files nginx 1.2-3\n",
@@ -65,3 +66,9 @@ def test_what_is_not_installed_has_nothing_to_say(monkeypatch: pytest.MonkeyPatc
     found, problems = marks(monkeypatch, "dpkg-query", 127)
     assert "unasked package" not in found
     assert problems == []
+
+
+def test_a_job_is_not_expected_to_have_a_container() -> None:
+    good = {"env": "", "images": {"web": "1", "migrate": "2"}, "jobs": ["migrate"]}
+    found = drift_host._meant(App("shop"), good, {"services": {"web": {}, "migrate": {}}})
+    assert {name: one["wanted"] for name, one in found.items()} == {"web": True, "migrate": False}

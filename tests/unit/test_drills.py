@@ -48,7 +48,7 @@ def test_the_catalogue_is_valid(name: str) -> None:
     assert not found.names or found.incident, "evidence is an incident's"
 
 
-def test_every_row_of_the_targets_is_a_drill() -> None:
+def test_every_fault_that_has_a_goal_is_a_drill() -> None:
     """Of "one of two instances down", every fault with `instance` is one on a host with two instances."""
     assert set(CATALOGUE) == {
         *("crash", "hang", "errors", "silent", "oom", "stopped", "port_taken", "disk_full", "overload"),
@@ -56,6 +56,7 @@ def test_every_row_of_the_targets_is_a_drill() -> None:
         *("env_placeholder", "env_deleted", "env_emptied", "env_truncated", "compose_damaged"),
         *("container_removed", "image_removed", "engine_stopped", "engine_hung", "reboot"),
         *("upstream_503", "upstream_hangs", "upstream_refuses", "watcher_killed", "alerting_down", "bad_release"),
+        *("firewall_flushed", "packets_dropped", "packets_lost", "lock_held", "bridge_deleted"),
     }
 
 
@@ -100,8 +101,25 @@ def test_choose() -> None:
     assert drills.choose(catalogue, ["fast"], {"lab"})[0] == [catalogue["a"], catalogue["b"]]
     with pytest.raises(drills.DrillError, match="b cannot be injected here"):
         drills.choose(catalogue, ["b"], set())
-    with pytest.raises(drills.DrillError, match="no fault 'd'; there are a, b, c, all and fast"):
+    with pytest.raises(drills.DrillError, match="no fault 'd'; there are a, b, c, all, fast and services"):
         drills.choose(catalogue, ["d"], set())
+
+
+def test_every_service_is_broken_in_every_way() -> None:
+    found = drills.of_services({"web": "shop-web-1", "db": "shop db"}, {"db": 20.0})
+    assert len(found) == 10
+    catalogue = {"a": fault(fast=True), **found}
+    assert drills.choose(catalogue, ["services"], set())[0] == list(found.values())
+    assert drills.choose(catalogue, ["all"], set())[0] == [catalogue["a"]]
+    assert drills.choose(catalogue, ["db.hung"], set())[0] == [found["db.hung"]]
+    assert found["db.stopped"].inject == [["sh", "-c", "docker stop --time=1 'shop db'"]]
+    assert (found["db.stopped"].goal["median"], found["web.stopped"].goal["median"]) == (26.0, 6.0)
+    # A service may be called like a part of the host.
+    assert not set(drills.of_services({"engine": "shop-engine-1"}, {})) & set(CATALOGUE)
+    # Nothing in them is taken for a placeholder.
+    for one in found.values():
+        for command in one.commands():
+            assert drills.fill(command, {"compose": ["{compose}"]}) == list(command)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -413,6 +431,22 @@ def test_what_is_asked_needs_no_secret() -> None:
         prober.asker(checks[:1], {"HOST": "192.0.2.1"})
 
 
+OUTSIDE = [
+    ("loopback", "http://127.0.0.1:8000/health?full=1", "203.0.113.5", "http://203.0.113.5:8000/health?full=1"),
+    ("a name of its own", "http://localhost/health", "web1.internal", "http://web1.internal:80/health"),
+    ("loopback, IPv6", "https://[::1]/", "2001:db8::5", "https://[2001:db8::5]:443/"),
+    ("every address", "http://0.0.0.0:8000/", "203.0.113.5", "http://203.0.113.5:8000/"),
+    ("an address of its own", "http://203.0.113.9:8000/", "203.0.113.5", "http://203.0.113.9:8000/"),
+    ("a name", "https://shop.internal/health", "203.0.113.5", "https://shop.internal/health"),
+    ("the host is this machine", "http://127.0.0.1:8000/", "", "http://127.0.0.1:8000/"),
+]
+
+
+@pytest.mark.parametrize(("url", "outside", "asked"), [case[1:] for case in OUTSIDE], ids=[case[0] for case in OUTSIDE])
+def test_the_host_is_asked_from_outside(url: str, outside: str, asked: str) -> None:
+    assert prober.asker([{"name": "health", "url": url}], {}, outside=outside)[1] == asked
+
+
 # --- what a drill does not do ----------------------------------------------------------------------------------------
 
 
@@ -421,6 +455,14 @@ class Untouched:
 
     def __getattr__(self, name: str) -> Any:
         pytest.fail(f"the host was touched: {name}")
+
+
+VARIABLES = [
+    {"name": "PORT", "kind": "port"},
+    {"name": "BOT_TOKEN", "kind": "token", "required": False},
+    {"name": "STRIPE_KEY", "kind": "stripe_key"},
+    {"name": "JWT_SECRET", "kind": "jwt_secret"},
+]
 
 
 def drill(check_mode: bool = False, **given: Any) -> dict[str, Any]:
@@ -432,6 +474,7 @@ def drill(check_mode: bool = False, **given: Any) -> dict[str, Any]:
         "url": "http://192.0.2.1/health",
         "address": "192.0.2.1",
         "reports": "/nonexistent",
+        "variables": VARIABLES,
         **given,
     }
     task = SimpleNamespace(args=described, check_mode=check_mode, async_val=0, action="drill", collections=[])
@@ -439,6 +482,24 @@ def drill(check_mode: bool = False, **given: Any) -> dict[str, Any]:
     drill_action = importlib.import_module("ansible_collections.christmas.selfheal.plugins.action.drill")
     action = drill_action.ActionModule(task, Untouched(), None, None, None, None)
     return dict(action._drill(action.validate_argument_spec(argument_spec=drill_action.SPEC)[1], "web1"))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        pytest.param(
+            0, "healthy on web1, so this address cannot be reached from here. Name the one", id="only outside"
+        ),
+        pytest.param(1, "not healthy on web1 either: run recover.yml first", id="on the host, too"),
+    ],
+)
+def test_an_app_that_does_not_answer_is_asked_on_its_host(code: int, said: str) -> None:
+    """A check asks the host's own 127.0.0.1, and may be right there alone."""
+    asked = []
+    host = SimpleNamespace(run=lambda argv: asked.append(argv[1:]) or (code, "", ""))
+    drill_action = importlib.import_module("ansible_collections.christmas.selfheal.plugins.action.drill")
+    assert said in drill_action.Drills(host, {"app": "shop"}, "web1", print).instead()
+    assert asked == [["probe", "--app", "shop"]]
 
 
 def test_without_a_name_the_catalogue_is_listed() -> None:
@@ -453,6 +514,17 @@ def test_a_dry_run_says_what_would_be_done() -> None:
     assert "xargs kill" in shown["text"]
 
 
+def test_the_placeholder_is_put_into_a_secret_of_the_app() -> None:
+    shown = drill(check_mode=True, faults=["env_placeholder"])
+    assert "s/^STRIPE_KEY=.*/STRIPE_KEY=your-secret-key-here/" in shown["text"]
+    with pytest.raises(
+        drills.DrillError, match="env_placeholder cannot be injected here: it needs an app with a secret"
+    ):
+        drill(check_mode=True, faults=["env_placeholder"], variables=VARIABLES[:2])
+    with pytest.raises(drills.DrillError, match="env_deleted cannot be injected here: it needs an app with variables"):
+        drill(check_mode=True, faults=["env_deleted"], variables=[])
+
+
 @pytest.mark.parametrize("confirm", ["", "another"])
 def test_outside_the_lab_it_wants_to_be_sure(confirm: str) -> None:
     with pytest.raises(drills.DrillError, match=r"web1 \(192\.0\.2\.1\) is no lab host.*drill_confirm=shop"):
@@ -463,3 +535,18 @@ def test_outside_the_lab_it_wants_to_be_sure(confirm: str) -> None:
 def test_what_would_break_more_than_the_app_is_for_lab_hosts_only(name: str) -> None:
     with pytest.raises(drills.DrillError, match=f"{name} cannot be injected here: it needs a lab host"):
         drill(faults=[name], confirm="shop")
+
+
+def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
+    broken = drills.of_services({"db": "shop-db-1"}, {})["db.stopped"]
+    record = {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
+    run = drills.judge(broken, {**SEEN, "incidents": [record]})
+    assert run["problems"] == ["the incident names web"]
+    good = drills.judge(broken, {**SEEN, "incidents": [{**record, "services": ["db"]}]})
+    assert good["problems"] == []
+    report = drills.build(ABOUT, [broken], [{**good, "failed": 0}])
+    told = "No check would have noticed, and the watcher did: db.stopped"
+    assert told in drills.screen(report, "there")
+    assert told in drills.markdown(report, "picture.svg")
+    # What the restart policy has cured by the time that the watcher asks was noticed all the same.
+    assert "No check" not in drills.screen(drills.build(ABOUT, [broken], [{**good, "failed": 2}]), "there")

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import dotenv, env_store
+from ansible_collections.christmas.selfheal.plugins.module_utils import dotenv, env_store, files
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import fingerprint
 from ansible_collections.christmas.selfheal.plugins.module_utils.secret_rules import Finding
 
@@ -70,6 +70,17 @@ def host(tmp_path: Path) -> Host:
 
 def refuse(_values: Any) -> list[Finding]:
     return [Finding(variable="KEY", rule="expired", reason="it expired on 2024-06-01", fix="Make a new one.")]
+
+
+def test_a_flag_is_no_obstacle_where_nothing_is_to_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the env as it should be may keep it so with chattr(1)."""
+    host.write(OLD)
+    monkeypatch.setattr(files, "_flags", lambda path: 0x10 if path == str(host.env) else 0)
+    assert not host.write(OLD)["changed"]
+    before = host.files()
+    with pytest.raises(env_store.EnvError, match=r"is immutable: chattr -i .*\.env\. The env was left as it is"):
+        host.write(NEW)
+    assert host.files() == before
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

@@ -128,6 +128,44 @@ def test_errors_are_explained(number: int, part: str) -> None:
     assert part in text
 
 
+@pytest.mark.parametrize(
+    ("place", "flags", "told"),
+    [
+        ("env", 0x80000, ""),
+        ("env", 0x80010, "{env} is immutable: chattr -i {env}"),
+        ("env", 0x20, "{env} is append-only: chattr -a {env}"),
+        ("folder", 0x10, "{folder} is immutable: chattr -i {folder}"),
+    ],
+    ids=["another flag", "immutable", "append-only", "the folder"],
+)
+def test_flags_are_named_with_their_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, flags: int, told: str
+) -> None:
+    paths = {"folder": str(tmp_path), "env": str(tmp_path / ".env")}
+    told = told.format(**paths)
+    monkeypatch.setattr(files, "_flags", lambda path: flags if path == paths[place] else 0)
+    assert files.flagged(paths["env"]) == told
+    explained = files.explain(OSError(errno.EPERM, "Operation not permitted", paths["env"]))
+    assert (told or "become: true") in explained
+    assert explained.startswith(paths["env"])
+
+
+def test_the_flags_of_a_file_are_read_as_the_kernel_has_them(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("")
+    assert files.flagged(str(tmp_path / "none")) == ""
+    if subprocess.run(["chattr", "+i", str(path)], check=False, capture_output=True).returncode:
+        pytest.skip("no flags here")
+    try:
+        assert files.flagged(str(path)) == f"{path} is immutable: chattr -i {path}"
+        with pytest.raises(PermissionError) as refused:
+            files.atomic_write(str(path), b"new")
+    finally:
+        subprocess.run(["chattr", "-i", str(path)], check=True)
+    assert refused.value.errno == errno.EPERM
+    assert files.flagged(str(path)) == ""
+
+
 HOLDER = """
 import sys, time
 sys.path[:0] = sys.argv[2:]

@@ -15,7 +15,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.hints import hints
+from ansible_collections.christmas.selfheal.plugins.module_utils import commands, engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.commands import Result
+from ansible_collections.christmas.selfheal.plugins.module_utils.hints import entrypoint_paths, hints
 from ansible_collections.christmas.selfheal.plugins.module_utils.overlay import read_table
 
 STAMP = "2026-11-23T04:01:29.300435234Z "
@@ -24,7 +26,11 @@ STAMP = "2026-11-23T04:01:29.300435234Z "
 def inspected(**changes: Any) -> dict[str, Any]:
     """One document of `docker inspect`, of a container with the defaults."""
     return {
-        "Config": {"Labels": {"com.docker.compose.service": "backend"}, "User": changes.get("user", "")},
+        "Config": {
+            "Labels": {"com.docker.compose.service": "backend"},
+            "User": changes.get("user", ""),
+            "Env": changes.get("env"),
+        },
         "HostConfig": {
             "Memory": 512 << 20,
             "PidsLimit": 256,
@@ -33,6 +39,7 @@ def inspected(**changes: Any) -> dict[str, Any]:
             "SecurityOpt": changes.get("security_opt", ["no-new-privileges:true"]),
             "Init": changes.get("init", True),
             "Tmpfs": changes.get("tmpfs", {"/tmp": ""}),
+            "CapAdd": changes.get("cap_add"),
         },
         "State": {
             "OOMKilled": changes.get("oom", False),
@@ -51,7 +58,13 @@ def python(call: str, error: str) -> str:
 
 
 ERRNO_1 = "PermissionError: [Errno 1] Operation not permitted"
-CAP = "cap_add"
+# All that an entrypoint which steps down from root asks for, one call after the other.
+STEPS_DOWN = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
+NGINX = ("CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID")
+NGINX_ROW = (
+    "{tmpfs: [/tmp, /var/cache/nginx, /run], loosen: {cap_add: {to: [CHOWN, DAC_OVERRIDE, SETGID, SETUID], because: "
+    '"its entrypoint gives files to a user and becomes that user"}}}'
+)
 # id, what the log says, how the container differs, the YAML that the hint gives ("" for no hint)
 CASES = [
     ("touch", "touch: cannot touch '/srv/x': Read-only file system", {}, "tmpfs: [/tmp, /srv]"),
@@ -67,13 +80,13 @@ CASES = [
         "nginx",
         'nginx: [emerg] mkdir() "/var/cache/nginx/client_temp" failed (30: Read-only file system)',
         {},
-        "tmpfs: [/tmp, /var/cache/nginx/client_temp]",
+        NGINX_ROW,
     ),
     (
         "nginx pid",
         'nginx: [emerg] open() "/run/nginx.pid" failed (30: Read-only file system)',
         {},
-        "tmpfs: [/tmp, /run]",
+        NGINX_ROW,
     ),
     (
         "python",
@@ -104,8 +117,26 @@ CASES = [
     (
         "a tmpfs with options stays",
         "open /a/x: read-only file system",
-        {"tmpfs": {"/run:size=1m": ""}},
+        {"tmpfs": {"/run": "size=1m"}},
         'tmpfs: ["/run:size=1m", /a]',
+    ),
+    (
+        "the default tmpfs with options stays",
+        "open /a/x: read-only file system",
+        {"tmpfs": {"/tmp": "size=16m"}},
+        'tmpfs: ["/tmp:size=16m", /a]',
+    ),
+    (
+        "program code in a tmpfs with options",
+        "OSError: /tmp/x.so: failed to map segment from shared object",
+        {"tmpfs": {"/tmp": "size=16m"}},
+        'tmpfs: ["/tmp:size=16m,exec"]',
+    ),
+    (
+        "an nginx that is built from the official image",
+        'nginx: [emerg] mkdir() "/var/cache/nginx/client_temp" failed (30: Read-only file system)',
+        {"env": ["NGINX_VERSION=1.27"]},
+        NGINX_ROW,
     ),
     (
         "for a user of its own",
@@ -117,7 +148,7 @@ CASES = [
         "for a user with a name",
         "open /a/x: read-only file system",
         {"user": "node"},
-        'loosen: {read_only: {to: false, because: "writes to /a"}}',
+        'tmpfs: [/tmp, "/a:mode=1777"]',
     ),
     (
         "the image's own files",
@@ -145,24 +176,62 @@ CASES = [
     ),
     ("the user's read-only volume", "open /data/x: read-only file system", {"mounts": ["/data"]}, ""),
     ("a root that is writable", "open /a/x: read-only file system", {"read_only": False}, ""),
-    ("chown", "chown: changing ownership of '/data': Operation not permitted", {}, ("CHOWN",)),
-    ("busybox chown", "chown: /data: Operation not permitted", {}, ("CHOWN",)),
+    ("chown", "chown: changing ownership of '/data': Operation not permitted", {}, STEPS_DOWN),
+    ("busybox chown", "chown: /data: Operation not permitted", {}, STEPS_DOWN),
     ("node chown", "Error: EPERM: operation not permitted, chown '/data'", {}, ("CHOWN",)),
     ("python chown", python('os.chown("/d", 1, 1)', f"{ERRNO_1}: '/d'"), {}, ("CHOWN",)),
     (
         "nginx chown",
         'nginx: [emerg] chown("/var/cache/nginx", 101) failed (1: Operation not permitted)',
         {},
-        ("CHOWN",),
+        NGINX,
     ),
     ("python setuid", python("os.setuid(1000)", ERRNO_1), {}, ("SETGID", "SETUID")),
-    ("su", "su: cannot set groups: Operation not permitted", {}, ("SETGID", "SETUID")),
-    ("gosu", 'error: failed switching to "redis": operation not permitted', {}, ("SETGID", "SETUID")),
-    ("su-exec", "su-exec: setgroups: Operation not permitted", {}, ("SETGID", "SETUID")),
-    ("setpriv", "setpriv: setresuid failed: Operation not permitted", {}, ("SETGID", "SETUID")),
-    ("nginx worker", "[emerg] 31#31: setgid(101) failed (1: Operation not permitted)", {}, ("SETGID", "SETUID")),
-    ("chmod", "chmod: changing permissions of '/data': Operation not permitted", {}, ("FOWNER",)),
-    ("nginx bind", "nginx: [emerg] bind() to 0.0.0.0:80 failed (13: Permission denied)", {}, ("NET_BIND_SERVICE",)),
+    ("su", "su: cannot set groups: Operation not permitted", {}, STEPS_DOWN),
+    ("gosu", 'error: failed switching to "redis": operation not permitted', {}, STEPS_DOWN),
+    ("su-exec", "su-exec: setgroups: Operation not permitted", {}, STEPS_DOWN),
+    ("setpriv", "setpriv: setresuid failed: Operation not permitted", {}, STEPS_DOWN),
+    (
+        "nginx worker",
+        "[emerg] 31#31: setgid(101) failed (1: Operation not permitted)",
+        {},
+        NGINX,
+    ),
+    ("chmod", "chmod: changing permissions of '/data': Operation not permitted", {}, STEPS_DOWN),
+    ("chmod by a user", "chmod: changing permissions of '/data': Operation not permitted", {"user": "5"}, ("FOWNER",)),
+    ("chown that may not enter", "chown: cannot read directory '/data/x': Permission denied", {}, STEPS_DOWN),
+    ("find that may not enter", "find: './appendonlydir': Permission denied", {}, STEPS_DOWN),
+    (
+        "without an init nothing hands a signal on",
+        "chown: /data: Operation not permitted",
+        {"init": None},
+        tuple(name for name in STEPS_DOWN if name != "KILL"),
+    ),
+    (
+        "an init that may not signal",
+        "[FATAL tini (1)] Unexpected error when forwarding signal: 'Operation not permitted'",
+        {"cap_add": ["CAP_SETUID"]},
+        ("KILL", "SETUID"),
+    ),
+    (
+        "what is in force stays",
+        "chown: /data: Operation not permitted",
+        {"cap_add": ["CAP_NET_RAW", "SETUID"]},
+        (*STEPS_DOWN[:4], "NET_RAW", *STEPS_DOWN[4:]),
+    ),
+    ("what is there is not proposed", python('os.chown("/d", 1, 1)', ERRNO_1), {"cap_add": ["CHOWN"]}, ""),
+    (
+        "nginx bind",
+        "nginx: [emerg] bind() to 0.0.0.0:80 failed (13: Permission denied)",
+        {},
+        (*NGINX[:2], "NET_BIND_SERVICE", *NGINX[2:]),
+    ),
+    (
+        "chmod of a folder",
+        "chmod: changing permissions of '/var/run/app': Read-only file system",
+        {},
+        "tmpfs: [/tmp, /var/run/app]",
+    ),
     ("go bind", "listen tcp :443: bind: permission denied", {}, ("NET_BIND_SERVICE",)),
     ("node bind", "Error: listen EACCES: permission denied 0.0.0.0:80", {}, ("NET_BIND_SERVICE",)),
     (
@@ -195,7 +264,7 @@ CASES = [
         "several",
         "chown: /data: Operation not permitted\nsu-exec: setgroups: Operation not permitted",
         {},
-        ("CHOWN", "SETGID", "SETUID"),
+        STEPS_DOWN,
     ),
     ("capabilities that are there", "chown: /data: Operation not permitted", {"cap_drop": []}, ""),
     (
@@ -280,6 +349,104 @@ def test_hints(log: str, changes: dict[str, Any], line: str | tuple[str, ...], s
         assert loosened["cap_add"].because
     else:
         assert after.startswith(line)
+
+
+def row_of(hint: str) -> Any:
+    """The row that a hint gives, as the table reads it."""
+    return read_table({"backend": yaml.safe_load(hint.split("compose_app_services.backend: ")[1])})["backend"]
+
+
+def test_all_that_fails_comes_in_one_row() -> None:
+    log = "chown: /data: Operation not permitted\nopen /srv/x: read-only file system\nsh: 0: Cannot fork"
+    (hint,) = hints(log, inspected(oom=True, code=137))
+    said, loosened = row_of(hint)
+    assert said == {"memory": "1024M", "pids": 512, "tmpfs": ["/tmp", "/srv"]}
+    assert loosened["cap_add"].to == list(STEPS_DOWN)
+    assert "compose_app_services.backend: {memory: 1024M, " in hint
+
+
+def test_two_things_to_loosen_come_under_one_key() -> None:
+    (hint,) = hints("open /etc/x: read-only file system\nlisten tcp :80: bind: permission denied", inspected())
+    assert list(row_of(hint).loosened) == ["read_only", "cap_add"]
+    assert hint.count("loosen: ") == 1
+
+
+def test_a_writable_root_needs_no_other_place() -> None:
+    (hint,) = hints("open /etc/x: read-only file system\nopen /srv/x: read-only file system", inspected())
+    assert row_of(hint).said == {}
+
+
+@pytest.mark.parametrize(
+    ("variable", "log", "wanted"),
+    [
+        ("PG_MAJOR=17", "find: /x: Permission denied", STEPS_DOWN),
+        ("NGINX_VERSION=1", "[emerg] 31#31: setgid(101) failed (1: Operation not permitted)", NGINX),
+        (
+            "CADDY_VERSION=2",
+            "exec /usr/bin/caddy failed: Operation not permitted",
+            ("DAC_OVERRIDE", "NET_BIND_SERVICE"),
+        ),
+    ],
+)
+def test_an_image_that_is_built_from_an_official_one_needs_what_that_needs(
+    variable: str, log: str, wanted: tuple[str, ...]
+) -> None:
+    (hint,) = hints(log, inspected(env=["A=b", variable]))
+    assert row_of(hint).loosened["cap_add"].to == sorted(wanted)
+
+
+SCRIPTS = [
+    ("nothing", "#!/bin/sh\nexec app", "", ()),
+    ("becomes a user", '#!/bin/sh\nexec gosu app "$@"', "", ("CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETUID")),
+    ("with modes", "#!/bin/sh\nchmod 700 /d\nchown -R app /d\nexec su-exec app x", "", STEPS_DOWN),
+    ("gives files away", "#!/bin/sh\nchown -R app /d\nexec app", "", ("CHOWN", "DAC_OVERRIDE")),
+    ("as another user", '#!/bin/sh\nexec gosu app "$@"', "1000", ()),
+]
+
+
+@pytest.mark.parametrize(("script", "user", "wanted"), [row[1:] for row in SCRIPTS], ids=[row[0] for row in SCRIPTS])
+def test_the_script_tells_what_would_fail_next(script: str, user: str, wanted: tuple[str, ...]) -> None:
+    log = "mkdir: cannot create directory '/run/app': Read-only file system"
+    (hint,) = hints(log, inspected(user=user), script)
+    said, loosened = row_of(hint)
+    assert said["tmpfs"][0] == "/tmp"
+    assert (tuple(loosened["cap_add"].to) if wanted else ()) == wanted
+    assert bool(loosened) == bool(wanted)
+    # What is in force, and an app that fails for another reason, need nothing.
+    there = hints(log, inspected(user=user, cap_add=list(wanted)), script)
+    assert "cap_add" not in there[0]
+    assert hints("JWT_SECRET is a placeholder", inspected(user=user), script) == []
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "first"),
+    [
+        (["docker-entrypoint.sh"], "/usr/local/bin/docker-entrypoint.sh"),
+        (["/docker-entrypoint.sh"], "/docker-entrypoint.sh"),
+        (["/bin/tini", "--", "/usr/local/bin/entrypoint"], "/usr/local/bin/entrypoint"),
+        (["sh", "-c", "x /entrypoint.sh"], ""),
+        (["/app"], ""),
+        (None, ""),
+    ],
+)
+def test_where_the_script_of_an_entrypoint_is(entrypoint: list[str] | None, first: str) -> None:
+    found = entrypoint_paths({"Config": {"Entrypoint": entrypoint}})
+    assert (found[0] if found else "") == first
+
+
+def test_a_script_is_read_from_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"/usr/bin/x.sh": "#!/bin/sh\nexec gosu app x\n", "/bin/x.sh": "\x7fELF"}
+
+    def run(argv: list[str], _timeout: float) -> Result:
+        path = argv[-2].partition(":")[2]
+        text = files.get(path)
+        return Result(0, "h" * 512 + text + "\0" * 700, "") if text else Result(1, "", "no such file")
+
+    monkeypatch.setattr(commands, "run", run)
+    project = engine.Project("app", "/nowhere", [])
+    assert project.script("c", ["/usr/local/bin/x.sh", "/usr/bin/x.sh"]) == files["/usr/bin/x.sh"]
+    assert project.script("c", ["/bin/x.sh"]) == ""
+    assert project.script("c", []) == ""
 
 
 def test_a_format_that_the_processor_does_not_know() -> None:

@@ -4,15 +4,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import host
+
+
+def test_what_waits_to_be_acknowledged_is_found() -> None:
+    """A listener that accepts nobody takes two connections; what comes then gets no answer."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        assert listener.getsockname() in host.unanswered(os.getpid())
+    assert listener not in host.unanswered(0)
+
+
+def test_an_engine_that_is_stopped_is_told_from_one_that_is_gone(tmp_path: Path) -> None:
+    """By its process alone: it would accept a question, and not answer it."""
+    program, note = tmp_path / "dockerd", tmp_path / "docker.pid"
+    shutil.copy(shutil.which("sleep") or "", program)
+    with subprocess.Popen([program, "60"]) as process:
+        note.write_text(f"{process.pid}\n")
+        for number in (signal.SIGCONT, signal.SIGSTOP, signal.SIGCONT):
+            process.send_signal(number)
+            until = time.monotonic() + 10
+            expected = {"known": True, "alive": True, "stopped": number == signal.SIGSTOP, "pid": process.pid}
+            while host.engine_process(str(note)) != expected and time.monotonic() < until:
+                time.sleep(0.01)
+            assert host.engine_process(str(note)) == expected
+        process.kill()
+    assert host.engine_process(str(note)) == {"known": True, "alive": False, "stopped": False, "pid": process.pid}
+
 
 WAITS = "import sys; print('ready', flush=True); sys.stdin.read()"
 WORKS = "print('ready', flush=True)\nwhile True: pass"
@@ -50,3 +84,13 @@ def test_who_is_stopped_is_idle(process: subprocess.Popen[str]) -> None:
 
 def test_nobody_is_idle() -> None:
     assert host.idle([0]) is True
+
+
+def test_what_is_on_a_disk_is_told_without_touching_it(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/sda1 / ext4 rw 0 0\nsysfs /sys sysfs rw 0 0\nnas:/x /mnt/nas nfs4 rw 0 0\n/dev/sdb /a\\040b xfs rw 0 0\n",
+        encoding="ascii",
+    )
+    given = ["/srv/data", "/sys", "/mnt/nas/files", "/a b/c", "/srv/data"]
+    assert host.on_disk(given, str(mounts)) == ["/srv/data", "/a b/c"]

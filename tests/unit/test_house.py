@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.variable_table import KINDS
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLLECTION = "christmas.selfheal"
 
@@ -32,19 +34,28 @@ ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.is_dir()
 LAYERS: dict[str, set[str]] = {
     layer: set(names.split())
     for layer, names in {
-        "formats": "app dotenv files page_words redact",
-        "read": "balancer checks commands containers engine host kernel probe prober prometheus relay supabase web",
-        "decide": """
-            backing backup diagnosis drift drift_policy hints ladder overlay page_figures page_queries placeholders
-            promotion remote_postgres secret_rules services_table slo supabase_keys value_rules variable_table
+        "formats": "app dotenv files health_request image_names page_words project_files project_layout redact",
+        "read": """
+            balancer checks commands containers engine firewall host kernel probe prober prometheus relay supabase
+            timers web
         """,
-        "act": "env_store exchange host_files release remedies restic",
+        "decide": """
+            app_model backing backup database_log databases diagnosis drift drift_policy hints key_files known_images
+            ladder merged_values neighbours overlay page_figures page_queries placeholders project_parts promotion
+            remote_postgres secret_rules services_table slo start_order supabase_keys token_formats unsafe_text
+            value_rules variable_table
+        """,
+        "act": """
+            before_first bring_up env_store exchange host_files lock_holder release remedies restic sqlite_files
+            staged_project
+        """,
         "record": """
-            alerts drift_log drift_memory drift_report drills incident metrics page_html report slo_report state
+            alerts drift_log drift_memory drift_report drills failure_logs incident metrics page_html report slo_report
+            state
         """,
         "loop": """
             agent_config backup_config backup_run compose_project deployment drift_host image_archive monthly observe
-            recovery restore rollout staging watcher
+            recovery restore rollout service_watch staging watcher
         """,
         # The agent's command, and what modules share.
         "door": "agent ansible_door app_door env_door exporter page_server",
@@ -61,6 +72,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Imports against the table, each with its reason. `decide` is pure, so what is borrowed from it brings no I/O along.
 EXCEPTIONS = {
+    ("bring_up", "start_order"): "containers start in the order that is decided there",
+    ("remedies", "start_order"): "a remedy does not run a job again",
+    ("staged_project", "project_parts"): "what is put in place is what the model names",
     ("supabase", "secret_rules"): "online findings have the shape of the offline ones",
     ("supabase", "variable_table"): "and name the same sources",
     ("env_store", "secret_rules"): "nothing is written that was not proved",
@@ -400,3 +414,21 @@ def test_a_watcher_loads_little() -> None:
     folder = REPOSITORY / "plugins"
     found = subprocess.run([sys.executable, "-c", script], cwd=folder, text=True, capture_output=True, check=True)
     assert found.stdout.split() == []
+
+
+def test_nothing_generic_names_one_vendors_variables() -> None:
+    """Supabase is one set of rules among others: what every app meets names the app's own variables."""
+    theirs = ("plugins/", "roles/", "playbooks/", "docs/runbook", "inventory/production/group_vars/all/watcher.yml")
+    examples = {"plugins/modules/secrets_validate.py", "plugins/module_utils/supabase.py"}
+    found = {
+        name
+        for name, _number, line in repository_lines()
+        if name.startswith(theirs) and name not in examples and "SUPABASE_" in line
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("path", ["plugins/modules/secrets_validate.py", "roles/app_env/meta/argument_specs.yml"])
+def test_every_kind_of_variable_is_documented(path: str) -> None:
+    named = set(re.findall(r"V\((\w+)\)", read(path)))
+    assert set(KINDS) - named == set()

@@ -111,7 +111,7 @@ def test_when_nobody_asked(cause: str, more: dict[str, Any], kind: str, seconds:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(sorted(LADDERS) + sorted(HOLD) + ["port_taken"]),
+        st.sampled_from(sorted(LADDERS) + sorted(HOLD) + ["port_taken", "balancer_disagrees"]),
         st.booleans(),  # whether what was done helped
         st.sampled_from([0.0, 1.0, 30.0, 700.0]),  # seconds until the next look, besides what was asked for
     ),
@@ -187,6 +187,44 @@ def test_a_policy_of_nonsense_is_refused(policy: Any, key: str) -> None:
 
 
 def test_every_cause_has_its_way() -> None:
-    assert set(LADDERS) | set(HOLD) | {"port_taken"} == set(diagnosis.MEANING)
+    assert set(LADDERS) | set(HOLD) | {"port_taken", "balancer_disagrees"} == set(diagnosis.MEANING)
     assert set(ladder.NEXT_STEP) <= set(diagnosis.MEANING)
     assert {remedy for rungs in LADDERS.values() for remedy in rungs} == EVERY
+
+
+@pytest.mark.parametrize(
+    ("done", "services", "names"),
+    [
+        ([("restart", ["web"])], ["app"], []),
+        ([("restart", ["web"])], ["web"], ["restart"]),
+        ([("restart", ["web"]), ("restart", ["app"])], ["app", "web"], ["restart", "restart"]),
+        ([("restart", ["web"])], [], []),
+        ([("up", []), ("restart", ["web"])], ["app"], ["up"]),
+    ],
+)
+def test_a_remedy_was_tried_when_it_touched_all_who_are_at_fault(
+    done: list[tuple[str, list[str]]], services: list[str], names: list[str]
+) -> None:
+    assert ladder.tried([{"name": name, "services": touched} for name, touched in done], services) == names
+
+
+def test_what_was_refused_at_once_does_not_open_the_breaker() -> None:
+    policy = ladder.Policy()
+    refused = [Attempt(RESTART, 30.0, "i", refused=True)] * policy.attempts
+    situation = ladder.Situation("i", [RESTART], refused)
+    assert ladder.decide("network_broken", situation, [ladder.REBUILD_NETWORK], policy).remedy == ladder.REBUILD_NETWORK
+    counted = situation._replace(attempts=[one._replace(refused=False) for one in refused])
+    assert ladder.decide("network_broken", counted, [ladder.REBUILD_NETWORK], policy).kind == "escalate"
+
+
+def test_a_service_that_no_check_asks_takes_no_attempt_from_one_that_users_need() -> None:
+    policy = ladder.Policy()
+    attempts = [Attempt(RESTART, 30.0, "i", unasked=True)] * policy.attempts
+    situation = ladder.Situation("i", [], attempts)
+    assert ladder.decide("hung", situation, [RESTART], policy).kind == "act"
+    assert ladder.decide("hung", situation._replace(unasked=True), [RESTART], policy).kind == "escalate"
+
+
+def test_while_users_are_served_nothing_is_tried_once_more() -> None:
+    situation = ladder.Situation("i", [RESTART, RECREATE], [], escalated=True, unasked=True)
+    assert ladder.decide("unhealthy", situation, [RESTART, RECREATE], ladder.Policy()).kind == "hold"

@@ -15,6 +15,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import metrics
 def facts(**more: Any) -> dict[str, Any]:
     return {
         "healthy": True,
+        "served": True,
         "probe_seconds": 0.004,
         "probes": 12,
         "failed_probes": 1,
@@ -35,6 +36,7 @@ CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         {},
         [
             'selfheal_healthy{app="shop"} 1',
+            'selfheal_users_served{app="shop"} 1',
             'selfheal_probe_seconds{app="shop"} 0.004',
             'selfheal_probe_failures_total{app="shop"} 1',
             'selfheal_incident_open{app="shop",cause="none"} 0',
@@ -45,9 +47,13 @@ CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     ),
     (
         "an incident, on hold",
-        {"healthy": False, "incident": {"cause": "hung"}, "breaker_open": True, "paused": {"reason": "work"}},
+        {
+            **{"healthy": False, "served": False, "incident": {"cause": "hung"}},
+            **{"breaker_open": True, "paused": {"reason": "work"}},
+        },
         [
             'selfheal_healthy{app="shop"} 0',
+            'selfheal_users_served{app="shop"} 0',
             'selfheal_incident_open{app="shop",cause="hung"} 1',
             'selfheal_breaker_open{app="shop"} 1',
             'selfheal_paused{app="shop"} 1',

@@ -11,8 +11,8 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import engine, observe
-from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, engine, env_store, observe
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, Balancer
 
 KEY, OLDER = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R"
 NOW = 1_750_000_000.0
@@ -63,6 +63,23 @@ def test_whatever_the_env_is_it_is_one_finding(app: App, make: Callable[[Path], 
     assert KEY not in json.dumps(found["findings"])
 
 
+@pytest.mark.parametrize(
+    ("why", "later", "found"),
+    [("site", 5.0, []), ("recover", 5.0, []), ("site", 601.0, ["missing"]), ("found", 5.0, ["missing"])],
+)
+def test_an_env_that_a_play_has_just_written_is_not_judged_by_an_older_table(
+    app: App, why: str, later: float, found: list[str]
+) -> None:
+    """A deploy that drops a variable brings the env before the agent's table: it must not be undone in between."""
+    env_store.write_env(app.env, app.history, {"OTHER": KEY}, now=NOW, why=why)
+    assert [one["rule"] for one in observe.read_env(app, NOW + later)["findings"]] == found
+
+
+def test_an_app_without_variables_needs_no_env(tmp_path: Path) -> None:
+    found = observe.read_env(App("shop", str(tmp_path), root=str(tmp_path)), NOW)
+    assert found == {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
+
+
 def facts(app: App, **more: Any) -> dict[str, Any]:
     instance = {"id": "1", "name": "shop-web-1", "service": "web", "state": "running", "digest": "sha256:1"}
     return {
@@ -74,6 +91,110 @@ def facts(app: App, **more: Any) -> dict[str, Any]:
         "env": observe.read_env(app, NOW),
         **more,
     }
+
+
+PROXY, OTHER = {"pid": 7, "process": "docker-proxy"}, {"pid": 42, "process": "nginx"}
+HELD = {"container": "the container blog-web-1 of the compose project blog in /srv/blog"}
+
+
+def publishes(port: str) -> dict[str, Any]:
+    """The engine's document of a container of another project, with a published port."""
+    project = "com.docker.compose.project"
+    labels = {project: "blog", f"{project}.working_dir": "/srv/blog"}
+    bound = {port: [{"HostIp": "0.0.0.0", "HostPort": "8000"}]}
+    return {"Name": "/blog-web-1", "Config": {"Labels": labels}, "NetworkSettings": {"Ports": bound}}
+
+
+@pytest.mark.parametrize(
+    ("listening", "published", "held"),
+    [
+        pytest.param([PROXY, {**PROXY, "pid": 8}], "80/tcp", [HELD], id="a container, in IPv4 and IPv6"),
+        pytest.param([{"pid": 7, "process": "dockerd"}], "80/tcp", [HELD], id="the engine without its proxies"),
+        pytest.param([PROXY, OTHER], "80/tcp", [HELD, OTHER], id="a container and a process, at other addresses"),
+        pytest.param([PROXY], "80/udp", [PROXY], id="no container has this port"),
+        pytest.param([OTHER], "80/tcp", [OTHER], id="a process"),
+    ],
+)
+def test_who_holds_a_port(
+    monkeypatch: pytest.MonkeyPatch, listening: list[Any], published: str, held: list[Any]
+) -> None:
+    monkeypatch.setattr(observe.host, "listeners", lambda _: listening)
+    monkeypatch.setattr(engine, "inspected", lambda _: [publishes(published)])
+    assert observe.holders(8000) == held
+
+
+def test_without_the_engine_the_process_that_holds_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(_: str) -> None:
+        raise engine.EngineError("no answer")
+
+    monkeypatch.setattr(observe.host, "listeners", lambda _: [PROXY])
+    monkeypatch.setattr(engine, "inspected", silent)
+    assert observe.holders(8000) == [PROXY]
+
+
+SEEN = "DOWN, L7STS 400 Bad Request"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "up", "ok", "said"),
+    [
+        (None, 0, True, f"slot 0 is {SEEN}; slot 1 is {SEEN}"),
+        (None, 2, True, ""),
+        (10.0, 0, True, ""),
+        (60.0, 1, True, f"slot 1 is {SEEN}"),
+        (60.0, 1, False, ""),
+    ],
+    ids=["a person asks", "HAProxy has found them again", "for a moment", "for a minute", "it fails by itself, too"],
+)
+def test_healthy_instances_that_haproxy_keeps_out(
+    lacks: float | None, up: int, ok: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balanced = App("shop", str(tmp_path), root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    slots = [balancer.Slot(18000 + at, at < up, 0, "UP" if at < up else SEEN) for at in range(2)]
+    monkeypatch.setattr(balancer, "slots", lambda _app: slots)
+    asked = {"ok": True, "summary": "", "results": []}
+    monkeypatch.setattr(observe.probe, "run_checks", lambda *_, **__: {**asked, "ok": ok})
+    instances = [{"id": str(at), "service": "web", "ports": [18000 + at]} for at in range(2)]
+    found = facts(balanced, instances=instances, services=["web"], balancer="", probe=asked, kept_out="")
+    clock = observe.Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
+    observe._look_at_instances(balanced, found, clock, lacks)
+    assert found["kept_out"] == said
+
+
+REFUSED = {"name": "health", "ok": False, "kind": "refused", "reason": "refused", "status": None, "proves": "health"}
+
+
+@pytest.mark.parametrize(
+    ("stopped", "error", "evidence"),
+    [
+        (True, "", "haproxy's processes are stopped, as by kill -STOP"),
+        (False, "HAProxy does not start: config : bad", "HAProxy does not start: config : bad"),
+        (False, "", "HAProxy does not answer at /run/haproxy/admin.sock: refused. Try: systemctl status haproxy"),
+    ],
+    ids=["stopped", "it does not start", "nobody knows why"],
+)
+def test_why_haproxy_does_not_answer(
+    stopped: bool, error: str, evidence: str, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users wait, so the engine is not asked, and one that is stopped is not asked either."""
+    app.balancer = Balancer("web", 2, 18000, (80,))
+    told = "HAProxy does not answer at /run/haproxy/admin.sock: refused. Try: systemctl status haproxy"
+
+    def serving(_app: App) -> int:
+        assert not stopped
+        raise balancer.BalancerError(told)
+
+    monkeypatch.setattr(balancer, "is_stopped", lambda _app: stopped)
+    monkeypatch.setattr(balancer, "serving", serving)
+    monkeypatch.setattr(balancer, "start_error", lambda: error)
+    monkeypatch.setattr(engine, "state", lambda: pytest.fail("the engine was asked"))
+    monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
+    monkeypatch.setattr(observe.host, "disk", lambda _: [])
+    env_store.write_env(app.env, app.history, {"KEY": KEY}, now=NOW)
+    probe = {"ok": False, "summary": "0 of 1 checks passed", "results": [REFUSED]}
+    clock = observe.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
+    found = observe.diagnose(observe.read(app, None, 0.0, clock, observe.Seen(probe)))
+    assert (found.cause, found.evidence) == ("balancer_down", [evidence])
 
 
 class Engine:
@@ -104,6 +225,8 @@ def test_evidence_holds_no_key_neither_the_files_nor_the_containers(app: App, mo
     files = observe.evidence(app, seen, observe.secrets(app, seen, None), Engine(monkeypatch).clock)
     whole = "".join(files.values())
     assert {"facts.json", "host.txt", "fingerprints.json", "log-shop-web-1.txt", "top-shop-web-1.txt"} <= set(files)
+    fingerprints = json.loads(files["fingerprints.json"])
+    assert fingerprints["other_values_than_the_env"] == {"shop-web-1": ["KEY"]}
     assert KEY not in whole
     assert OLDER not in whole
     assert json.loads(files["facts.json"])["env"]["exists"]
@@ -130,3 +253,53 @@ def test_an_env_that_is_written_anew_has_another_stamp(app: App) -> None:
         stamps.append(observe.env_stamp(app))
     assert stamps[0] == ()
     assert len(set(stamps)) == 3
+
+
+def test_finished_jobs_and_what_is_scaled_to_zero_are_not_missed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = {"condition": "service_completed_successfully"}
+    services = {"web": {"depends_on": {"migrate": done}}, "migrate": {}, "batch": {"deploy": {"replicas": 0}}}
+    monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
+    monkeypatch.setattr(engine.Project, "documents", lambda _: [])
+    monkeypatch.setattr(engine.Project, "config", lambda _: {"services": services})
+    monkeypatch.setattr(engine.Project, "images_missing", lambda _, model: sorted(model["services"]))
+    found = {"instances": [], "env": {"exists": True, "values": {}}}
+    observe.read_engine(app, found, NOW)
+    assert (found["services"], found["images_missing"]) == (["web"], ["web"])
+
+
+def test_configuration_is_read_of_disks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system that is dead would be waited for."""
+    for name in ("disk", "network"):
+        (tmp_path / name).write_text(f"server {name}:80;", encoding="utf-8")
+    monkeypatch.setattr(observe.host, "on_disk", lambda paths: [path for path in paths if path.endswith("disk")])
+    mounts = [{"type": "bind", "source": str(tmp_path / name), "read_only": True} for name in ("disk", "network")]
+    assert observe._configuration({"services": {"web": {"volumes": mounts}}}) == {"web": "server disk:80;"}
+
+
+@pytest.mark.parametrize(("answers", "told"), [([False, True], ""), ([False] * 200, "HAProxy answers badly")])
+def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bool], told: str
+) -> None:
+    """Killed at once, it would end the requests that it has just begun to serve."""
+    app = App("shop", root=str(tmp_path), checks=[{"name": "health"}], balancer=Balancer("web", 1, 18000, (80,)))
+    now = [0.0]
+
+    def run_checks(_checks: Any, _values: Any, seconds: float, *_: Any, ask: Any = None, **__: Any) -> dict[str, Any]:
+        ok = ask is not None or answers.pop(0)
+        until = now[0] + seconds
+        while not ok and now[0] < until:
+            now[0] += 1.0
+            ok = answers.pop(0)
+        return {"ok": ok, "results": [{"ok": ok, "port": 80, "status": 200 if ok else 503}], "summary": ""}
+
+    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    found = {
+        "instances": [{"service": "web", "ports": [18000], "id": "1"}],
+        "services": ["web"],
+        "balancer": "",
+        "env": {"values": {}},
+        "probe": run_checks([], {}, 0.0),
+    }
+    observe._look_at_instances(app, found, observe.Clock(), None)
+    assert told in str(found["balancer"])
+    assert bool(told) is bool(found["balancer"])

@@ -60,7 +60,7 @@ def rendered(
 ) -> dict[str, Any]:
     """The overlay of one service, read back."""
     text = render(read_table({"backend": row}), {"backend": spec or {}}, engine).text
-    found: dict[str, Any] = yaml.safe_load(text)["services"]["backend"]
+    found: dict[str, Any] = yaml.safe_load(text.replace("!override ", ""))["services"]["backend"]
     return found
 
 
@@ -81,6 +81,47 @@ def resources(limits: Any = None, reservations: Any = None) -> dict[str, Any]:
 
 
 BALANCED = Balancer("backend", 2, 18000, (80,))
+
+
+AWAITED = {"depends_on": {"migrate": {"condition": "service_completed_successfully"}}}
+
+
+@pytest.mark.parametrize(
+    ("services", "found"),
+    [
+        ({}, []),
+        ({"web": AWAITED, "migrate": {}}, ["migrate"]),
+        ({"web": {"depends_on": {"migrate": {"condition": "service_healthy"}}}, "migrate": {}}, []),
+        ({"web": AWAITED}, []),
+        ({"a": {"deploy": {"mode": "replicated-job"}}, "b": {"deploy": {"mode": "global-job"}}, "c": {}}, ["a", "b"]),
+        ({"a": {"labels": {"christmas.selfheal.job": "true"}}, "b": {"labels": {"x": "y"}}}, ["a"]),
+        ({"a": {"restart": "no"}, "b": {"deploy": {"mode": "replicated", "replicas": 0}}}, []),
+    ],
+)
+def test_jobs_of_a_model(services: dict[str, Any], found: list[str]) -> None:
+    assert overlay.jobs({"services": services}) == set(found)
+
+
+def test_a_job_whose_files_are_watched_has_one_block_of_labels() -> None:
+    watched = {"job": ["labels:", "  christmas.selfheal.files: sha256:1"]}
+    text = render(read_table({"job": {"job": True}}), {"job": {}}, (26, 1, 5), added=watched).text
+    assert text.count("labels:") == 1
+    labels = yaml.safe_load(text)["services"]["job"]["labels"]
+    assert labels == {"christmas.selfheal.job": "true", "christmas.selfheal.files": "sha256:1"}
+
+
+def test_a_job_that_is_awaited_ends() -> None:
+    project = {"web": AWAITED, "migrate": {}}
+    found = yaml.safe_load(render({}, project, ENGINE).text)["services"]
+    assert found["migrate"]["restart"] == "no"
+    assert found["web"]["restart"] == "unless-stopped"
+    merged = {name: {**spec, **found[name]} for name, spec in project.items()}
+    assert overlay.jobs({"services": merged}) == {"migrate"}
+
+
+def test_behind_the_load_balancer_a_scale_does_not_contradict_the_instances() -> None:
+    text = render(read_table({"backend": {"port": 8000}}), {"backend": {"scale": 3}}, ENGINE, BALANCED).text
+    assert "    scale: 2\n" in text
 
 
 def test_behind_the_load_balancer_instances_have_loopback_ports() -> None:
@@ -251,6 +292,31 @@ CASES = [
         {},
         {"logging": {"driver": "journald", "options": {}}},
     ),
+    # jobs
+    (
+        "a job of the table",
+        {"job": True},
+        {},
+        {"restart": "no", "labels": {"christmas.selfheal.job": "true"}},
+    ),
+    (
+        "a job of the table, which the file restarts",
+        {"job": True},
+        {"restart": "always"},
+        {"restart": "no", "labels": {"christmas.selfheal.job": "true"}},
+    ),
+    (
+        "a job of the table, which the file retries",
+        {"job": True},
+        {"restart": "on-failure:3"},
+        {"restart": None, "labels": {"christmas.selfheal.job": "true"}},
+    ),
+    (
+        "a job by its mode",
+        {},
+        {"deploy": {"mode": "replicated-job"}},
+        {"restart": "no", "labels": {"christmas.selfheal.job": "true"}},
+    ),
     # the user's file has said it
     ("own restart", {}, {"restart": "no"}, {"restart": None}),
     ("own restart policy", {}, {"deploy": {"restart_policy": {"condition": "any"}}}, {"restart": None}),
@@ -305,7 +371,25 @@ CASES = [
         "own limits in the older keys",
         {},
         {"cpus": 2, "mem_limit": "1073741824", "pids_limit": 5, "mem_reservation": "1048576", "memswap_limit": "-1"},
-        {"memswap_limit": None, "deploy": {"resources": {"reservations": {"cpus": "0.5"}}}},
+        {"memswap_limit": None, "deploy": {"resources": {"reservations": {"cpus": "0.5", "memory": "1048576"}}}},
+    ),
+    (
+        "one own limit in an older key",
+        {},
+        {"mem_limit": "268435456"},
+        {
+            "memswap_limit": 268435456,
+            "deploy": resources({"cpus": "1.0", "pids": 256, "memory": "268435456"}),
+        },
+    ),
+    (
+        "one own limit in an older key, and none wanted",
+        {"loosen": {"memory": {"to": "none", "because": "x"}}},
+        {"mem_limit": "268435456"},
+        {
+            "memswap_limit": 268435456,
+            "deploy": resources({"cpus": "1.0", "pids": 256, "memory": "268435456"}),
+        },
     ),
     (
         "own limits in the older keys, but the table says",
@@ -324,7 +408,9 @@ CASES = [
         {"mem_reservation": "1073741824"},
         {
             "memswap_limit": 1073741824,
-            "deploy": resources({"cpus": "1.0", "memory": "1073741824", "pids": 256}, {"cpus": "0.5"}),
+            "deploy": resources(
+                {"cpus": "1.0", "memory": "1073741824", "pids": 256}, {"cpus": "0.5", "memory": "1073741824"}
+            ),
         },
     ),
 ]
@@ -461,6 +547,15 @@ WEAK = [
     ({"ports": [{"target": 80, "published": "8080"}]}, "a publishes port 8080 on every address"),
     ({"ports": [{"target": 80, "host_ip": "0.0.0.0"}]}, "a publishes port 80 on every address"),
     ({"ports": [{"target": 80, "host_ip": "127.0.0.1"}]}, ""),
+    ({"ports": [{"target": 53, "published": "53", "protocol": "udp"}]}, "a publishes port 53/udp on every address"),
+    (
+        {"ports": [{"target": n, "published": str(n), "protocol": "udp"} for n in range(50000, 50101)]},
+        "a publishes ports 50000-50100/udp on every address",
+    ),
+    (
+        {"ports": [{"target": n, "published": str(n)} for n in (80, 443, 444)] + [{"target": 9, "published": "9-12"}]},
+        "a publishes ports 80, 443-444, 9-12 on every address",
+    ),
     ({"privileged": False, "volumes": [{"target": "/data"}], "network_mode": "bridge"}, ""),
 ]
 
@@ -470,6 +565,76 @@ def test_weak_points(spec: dict[str, Any], said: str) -> None:
     found = weak_points({"a": spec})
     assert len(found) == bool(said)
     assert all(text.startswith(said) for text in found)
+
+
+COPIED = {
+    "configs": {
+        "text": {"content": "x"},
+        "file": {"file": "/x"},
+        "env": {"environment": "X"},
+        "there": {"external": True},
+    },
+    "secrets": {"token": {"environment": "TOKEN"}, "key": {"file": "/key"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("spec", "copied"),
+    [
+        ({}, []),
+        ({"configs": [{"source": "file", "target": "/x"}], "secrets": [{"source": "key"}]}, []),
+        ({"configs": [{"source": "text", "target": "/x"}]}, ["config text"]),
+        ({"configs": [{"source": "env"}], "secrets": [{"source": "token"}]}, ["config env", "secret token"]),
+        ({"configs": ["text"], "secrets": ["there"]}, ["config text"]),
+    ],
+)
+def test_what_compose_copies_into_a_container_needs_a_writable_root(spec: dict[str, Any], copied: list[str]) -> None:
+    text = render({}, {"a": spec}, ENGINE, model=COPIED).text
+    found = yaml.safe_load(text)["services"]["a"]
+    assert found["read_only"] is not bool(copied)
+    assert ("tmpfs" in found) is not bool(copied)
+    assert all(one in text for one in copied)
+    notes = weak_points({"a": spec}, None, COPIED)
+    assert len(notes) == bool(copied)
+    assert all("a keeps a writable root file system" in note and copied[0] in note for note in notes)
+
+
+def test_a_job_that_reads_files_of_the_project_has_both_labels() -> None:
+    lines = {"migrate": ["labels:", "  christmas.selfheal.files: abc"]}
+    text = render({}, {"web": AWAITED, "migrate": {}}, ENGINE, added=lines).text
+    labels = yaml.safe_load(text)["services"]["migrate"]["labels"]
+    assert labels == {"christmas.selfheal.files": "abc", "christmas.selfheal.job": "true"}
+    assert text.count("labels:") == 1
+
+
+@pytest.mark.parametrize("said", [False, "${READ_ONLY:-false}"])
+def test_a_root_that_the_user_wants_writable_stays_so(said: Any) -> None:
+    result = render({}, {"a": {}}, ENGINE, written={"services": {"a": {"read_only": said}}})
+    found = yaml.safe_load(result.text)["services"]["a"]
+    assert "read_only" not in found
+    assert "tmpfs" not in found
+    assert result.kept == {"a": ["read_only"]}
+    asked = render({}, {"a": {"read_only": True}}, ENGINE, written={"services": {"a": {"read_only": "${YES}"}}})
+    assert yaml.safe_load(asked.text)["services"]["a"]["read_only"] is True
+
+
+def test_a_read_only_root_of_the_user_stays() -> None:
+    spec = {"configs": [{"source": "text"}], "read_only": True}
+    assert yaml.safe_load(render({}, {"a": spec}, ENGINE, model=COPIED).text)["services"]["a"]["read_only"] is True
+
+
+@pytest.mark.parametrize("said", ["no-new-privileges:false", "no-new-privileges=false"])
+def test_new_privileges_that_both_allow_are_written_once(said: str) -> None:
+    row = {"loosen": {"no_new_privileges": {"to": False, "because": "sudo"}}}
+    result = render(read_table({"a": row}), {"a": {"security_opt": [said]}}, ENGINE)
+    assert "no-new-privileges" not in result.text
+    assert result.kept["a"] == ["security_opt"]
+
+
+def test_a_tmpfs_of_the_table_replaces_the_one_of_the_file_at_its_path() -> None:
+    spec = {"tmpfs": ["/tmp:size=1m", "/run:size=2m"]}
+    text = render(read_table({"a": {"tmpfs": ["/tmp:size=9m", "/srv"]}}), {"a": spec}, ENGINE).text
+    assert 'tmpfs: !override ["/run:size=2m", "/tmp:size=9m", /srv]' in text
 
 
 # --- YAML -------------------------------------------------------------------------------------------------------------

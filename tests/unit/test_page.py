@@ -10,6 +10,7 @@ import re
 import socket
 import string
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timezone
 from html.parser import HTMLParser
@@ -117,6 +118,58 @@ def test_an_open_incident_is_told_with_its_record() -> None:
     assert "goes on" in text
 
 
+CRASHED = {"healthy": [({}, 0.0)], "state": [({}, 0.0)], "incident": [({"cause": "crashed"}, 1.0)]}
+STEP = "Read the last log lines, then deploy."
+
+
+@pytest.mark.parametrize(
+    ("language", "told", "record", "wanted"),
+    [
+        ("en", {}, {}, ["It is not running · for 1 h<", "At fault: db, api", "Next: Nothing to do yet."]),
+        ("ko", {}, {}, ["실행되고 있지 않음 · 1시간째", "서비스: db, api", "다음 할 일: 아직 할 일은 없습니다."]),
+        ("en", {}, {"escalated": True}, ["At fault: db, api", f"Next: {STEP}"]),
+        ("ko", {}, {"escalated": True}, ["다음 할 일: 인시던트에 보관된 증거"]),
+        ("en", {"paused": [({}, 1.0)]}, {}, ["At fault: db, api", "told the watcher to leave the app alone"]),
+        # Its record is written before Prometheus hears of it, or while that is away.
+        ("en", {"incident": []}, {}, ["It is not running", "At fault: db, api"]),
+    ],
+    ids=["healed", "in Korean", "a person's", "a person's, in Korean", "paused", "not known to Prometheus yet"],
+)
+def test_while_it_is_down_cause_services_and_next_step_stand_on_top(
+    language: str, told: Any, record: Any, wanted: list[str]
+) -> None:
+    found = incident(cause="crashed", healthy=False, services=["db", "api"], next_step=STEP, **record)
+    figures = build({**WELL, **CRASHED, **told}, [found])
+    headline = page(figures, language).partition('class="headline down"')[2].partition("</section>")[0]
+    assert [one for one in wanted if one not in headline] == []
+
+
+def test_an_app_of_one_service_does_not_name_it() -> None:
+    text = page(build({**WELL, **CRASHED}, [incident(cause="crashed", healthy=False, services=[])]))
+    assert "At fault" not in text
+
+
+def test_of_an_app_elsewhere_the_cause_is_known() -> None:
+    text = page(build({**WELL, **CRASHED, "breaker": [({}, 1.0)]}))
+    assert "It is not running" in text
+    assert "a person is needed" in text
+    assert "Nothing to do yet" not in text
+
+
+def test_an_incident_of_what_no_check_asks_is_no_outage() -> None:
+    found = incident(cause="crashed", healthy=False, services=["worker"])
+    figures = build({**WELL, "incident": CRASHED["incident"]}, [found])
+    assert (figures["state"], figures["open"]["services"]) == ("degraded", ["worker"])
+
+
+def test_a_record_that_was_not_ended_is_over_when_the_watcher_says_so() -> None:
+    assert build(incidents=[incident(healthy=False)])["open"] is None
+
+
+def test_services_are_written_as_they_are_called() -> None:
+    assert ">db: it is not running<" in page(build(incidents=[incident(cause="crashed", services=["db"])]))
+
+
 def test_month() -> None:
     records = [
         incident(),
@@ -135,6 +188,21 @@ def test_month() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "shown", "hidden"), [(0, 0, 0), (1, 1, 0), (3, 3, 0), (4, 3, 1), (8, 3, 5), (30, 3, 5)]
+)
+@pytest.mark.parametrize(("language", "more"), [("en", "{} more"), ("ko", "{}건 더 보기")])
+def test_the_newest_few_incidents_are_shown_and_the_rest_on_a_click(
+    count: int, shown: int, hidden: int, language: str, more: str
+) -> None:
+    records = [incident(id=f"number {at}", seen=f"2025-05-{27 - at % 27:02}T11:00:00Z") for at in range(count)]
+    text = page(build(incidents=records), language)
+    open_part, _, behind = text.partition("<details>")
+    found = [re.findall(r'data-incident="number (\d+)"', part) for part in (open_part, behind)]
+    assert found == [[str(at) for at in range(shown)], [str(at) for at in range(shown, shown + hidden)]]
+    assert (f"<summary>{more.format(hidden)}</summary>" in text) == bool(hidden)
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"seen": "yesterday"},
@@ -142,6 +210,7 @@ def test_month() -> None:
         {"remedies": ["restart"]},
         {"remedies": [{}]},
         {"evidence": [1]},
+        {"services": 5},
         {"cause": 5},
     ],
 )
@@ -222,9 +291,90 @@ def test_a_day_shows_the_least_of_what_was_bad() -> None:
     text = page(figures)
     assert 'title="2025-05-27: down 1 min, degraded 10 min"' in text
     assert '<span class="up" title="2025-05-26: up">' in text
-    assert text.count('class="none" title="') == 88
+    assert text.count('class="none" title="') == 0
     # 1 of 2151 minutes: never written as all of them.
-    assert figure(text, "uptime_30") == "99.95 %"
+    assert figure(text, "uptime_all") == "99.95 %"
+
+
+# --- since when ------------------------------------------------------------------------------------------------------
+
+MIDNIGHT = int(NOW // 86400 * 86400)
+MINUTE, HOUR = 60.0, 3600.0
+
+
+def measured(seconds: float) -> tuple[dict[str, Any], dict[str, dict[int, float]]]:
+    """What Prometheus says of an app that has been measured, and up, for so long: (answers, minutes)."""
+    since = NOW - seconds
+    days = range(int(since // 86400 * 86400), MIDNIGHT + 1, 86400)
+    up = {day: (min(NOW, day + 86400) - max(since, day)) // 60 for day in days}
+    first = max(since, NOW - 86400)
+    return {**WELL, "first": [({}, first)], "uptime_day": [({}, 0.995)]}, {"up": up}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown", "since", "bars", "window", "charts"),
+    [
+        (6 * MINUTE, {"all": "6 min"}, "2025-05-27 11:54", 1, 600, "Last 10 minutes"),
+        (50 * MINUTE, {"all": "50 min"}, "2025-05-27 11:10", 1, 3600, "Last 60 minutes"),
+        (20 * HOUR, {"all": "20 h"}, "2025-05-26 16:00", 2, 86400, "Last 24 hours"),
+        (30 * HOUR, {"day": "24 h", "all": "2 days"}, "2025-05-26", 2, 86400, "Last 24 hours"),
+        (9 * 24 * HOUR, {"day": "24 h", "7": "7 days", "all": "10 days"}, "2025-05-18", 10, 86400, "Last 24 hours"),
+        (
+            40 * 24 * HOUR,
+            {"day": "24 h", "7": "7 days", "30": "30 days", "all": "41 days"},
+            *("2025-04-17", 41, 86400, "Last 24 hours"),
+        ),
+        (
+            200 * 24 * HOUR,
+            {"day": "24 h", "7": "7 days", "30": "30 days", "90": "90 days"},
+            *(None, 90, 86400, "Last 24 hours"),
+        ),
+    ],
+    ids=[
+        "minutes",
+        "an hour",
+        "since yesterday",
+        "more than a day",
+        "days",
+        "more than a month",
+        "longer than it shows",
+    ],
+)
+def test_what_is_shown_goes_back_as_far_as_it_was_measured(
+    seconds: float, shown: dict[str, str], since: str | None, bars: int, window: int, charts: str
+) -> None:
+    answers, minutes = measured(seconds)
+    lines = {"response": [(NOW, 1.0)]}
+    text = page(page_figures.build(ABOUT, answers, lines, minutes, [], [], NOW))
+    assert dict(re.findall(r'data-figure="uptime_(\w+)">[\d.]+ %</span> <small>(.+?)</small>', text)) == shown
+    assert re.findall(r'data-figure="measured">measured since (.+?)<', text) == ([since] if since else [])
+    assert len(re.findall(r'<span class="\w+" title="2\d\d\d-', text)) == bars
+    block = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    assert block["to"] - block["from"] == window
+    assert f"<h2>{charts}</h2>" in text
+
+
+def test_before_anything_is_measured_nothing_is_called_up() -> None:
+    text = page(build({}))
+    assert (figure(text, "uptime_all"), text.count('class="none" title="')) == ("–", 1)
+    assert "measured since" not in text
+
+
+def test_a_gap_does_not_make_the_past_shorter() -> None:
+    """Nobody looked yesterday; the days before are not forgotten."""
+    answers, minutes = measured(6 * MINUTE)
+    minutes["up"][MIDNIGHT - 5 * 86400] = 1440.0
+    figures = page_figures.build(ABOUT, answers, {}, minutes, [], [], NOW)
+    assert [day["state"] for day in figures["days"]] == ["up", "none", "none", "none", "none", "up"]
+    assert figures["window"] == 86400
+
+
+def test_an_outage_lowers_the_uptime_and_colours_the_day() -> None:
+    answers, minutes = measured(20 * HOUR)
+    minutes["up"][MIDNIGHT] -= 5
+    text = page(page_figures.build(ABOUT, answers, {}, {**minutes, "down": {MIDNIGHT: 5.0}}, [], [], NOW))
+    assert figure(text, "uptime_all") == "99.58 %"
+    assert '<span class="down" title="2025-05-27: down 5 min">' in text
 
 
 # --- how it is written -----------------------------------------------------------------------------------------------
@@ -307,7 +457,9 @@ def test_hostile_names_stay_text(language: str) -> None:
     answers["seen"] = [({}, NOW)]
     records = [
         incident(
-            id=EVIL, cause=EVIL, meaning=EVIL, healthy=False, remedies=[{"name": EVIL, "done": True}], evidence=[EVIL]
+            **dict.fromkeys(("id", "cause", "meaning", "next_step"), EVIL),
+            **{"healthy": False, "escalated": True, "services": [EVIL], "evidence": [EVIL]},
+            remedies=[{"name": EVIL, "done": True}],
         )
     ]
     releases = [{"id": EVIL, "time": "2025-05-27T11:00:15Z", "by": EVIL}]
@@ -353,15 +505,19 @@ def test_apps_that_have_a_namesake_are_told_apart() -> None:
 
 
 class Prometheus(BaseHTTPRequestHandler):
-    """One that knows one app, which is well. `asked` is what it was asked."""
+    """One that knows one app, which is well, for six minutes. `asked` is what it was asked."""
 
     asked: list[str]
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
         labels = {"app": "shop", "host": "web1"}
-        values = [[NOW, "1"]] if "query_range" in self.path else [NOW, "1"]
+        value = str(time.time() - 360) if "timestamp%28" in self.path else "1"
+        values = [[NOW, value]] if "query_range" in self.path else [NOW, value]
         result = [{"metric": labels, "values" if "query_range" in self.path else "value": values}]
+        if "step=86400" in self.path:
+            # No day is over yet.
+            result = []
         body = json.dumps({"status": "success", "data": {"result": result}}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -421,6 +577,8 @@ def test_it_serves_and_asks_the_closed_list_alone(server: tuple[int, list[str]])
     assert b"All is well" in body
     assert len(asked) == 1 + len(page_queries.NOW) + 3 + len(page_queries.BY_STEP)
     assert {path.partition("?")[0] for path in asked} == {"/api/v1/query", "/api/v1/query_range"}
+    # The days, and charts of ten minutes.
+    assert sorted(re.findall(r"step=(\d+)", " ".join(asked))) == [*["15"] * len(page_queries.BY_STEP), *["86400"] * 3]
     asked.clear()
     assert get(port, "/?app=shop&lang=en")[0] == 200
     assert asked == [], "a page of a moment ago is still good"

@@ -42,6 +42,16 @@ def test_times() -> None:
     assert (int(days["start"]), int(days["end"]), days["step"]) == (MIDNIGHT - 88 * 86400, MIDNIGHT + 86400, "86400")
     steps = asked(page_queries.by_step("up", NOW))
     assert (int(steps["end"]), int(steps["end"]) - int(steps["start"])) == (1748347200, 86400)
+    assert steps["step"] == "300"
+    steps = asked(page_queries.by_step("up", NOW, 600))
+    assert (int(steps["end"]), int(steps["end"]) - int(steps["start"]), steps["step"]) == (1748347215, 600, "15")
+
+
+@pytest.mark.parametrize(
+    ("age", "window"), [(0, 600), (360, 600), (601, 1800), (3600, 3600), (5 * 3600, 6 * 3600), (86401, 86400)]
+)
+def test_charts_go_back_no_farther_than_what_was_measured_fits_in(age: float, window: int) -> None:
+    assert page_queries.window(age) == window
 
 
 def test_days_are_known_when_all_of_it_was_answered() -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,7 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.checks import CheckError, check_checks
-from ansible_collections.christmas.selfheal.plugins.module_utils.probe import KINDS, judge, quantile, run_checks
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import (
+    KINDS,
+    judge,
+    quantile,
+    retry_after,
+    run_checks,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.web import Answer, Fault, Request
 
 BASE = "http://app.test:8000"
@@ -103,6 +110,7 @@ def test_a_journey_that_passes() -> None:
                 "attempts": 1,
                 "port": 8000,
                 "down": [],
+                "retry_after": None,
             }
             for name, proves in (("health", "health"), ("login", "api"), ("data", "api"))
         ],
@@ -445,6 +453,145 @@ def test_no_value_of_the_env_is_said(keys: dict[str, Any], status: int) -> None:
             assert part not in text
 
 
+# --- a login by cookie -----------------------------------------------------------------------------------------------
+
+FORM = b'<form method="post"><input type="hidden" name="csrf" value="f0rm+t0ken/3=="></form>'
+FIELDS = {"email": "${EMAIL}", "password": "${PASSWORD}"}
+COOKIES: list[tuple[str, list[dict[str, Any]], list[Answer], list[dict[str, str]], bytes]] = [
+    (
+        "Django: the token is a cookie and a header",
+        [
+            {"capture": {"csrf": {"cookie": "csrftoken"}}},
+            {
+                "method": "POST",
+                "headers": {"Cookie": "csrftoken=${csrf}", "X-CSRFToken": "${csrf}"},
+                "form": FIELDS,
+                "status": 302,
+                "capture": {"csrf2": {"cookie": "csrftoken"}, "session": {"cookie": "sessionid"}},
+            },
+            {"headers": {"Cookie": "sessionid=${session}; csrftoken=${csrf2}"}},
+        ],
+        [
+            Answer(
+                200,
+                (("Set-Cookie", "csrftoken=c1; expires=Sat, 27 Nov 2027 00:00:00 GMT; Path=/"),),
+                b"",
+                False,
+                0.1,
+                None,
+            ),
+            Answer(
+                302,
+                (("Set-Cookie", "csrftoken=c2; Path=/"), ("Set-Cookie", "sessionid=s1; HttpOnly; Secure; Path=/shop")),
+                b"",
+                False,
+                0.1,
+                None,
+            ),
+            Answer(200, (), b"", False, 0.1, None),
+        ],
+        [{}, {"Cookie": "csrftoken=c1", "X-CSRFToken": "c1"}, {"Cookie": "sessionid=s1; csrftoken=c2"}],
+        b"email=probe%40example.test&password=correct+horse+battery",
+    ),
+    (
+        "Rails: the token is in the page",
+        [
+            {"capture": {"old": {"cookie": "_shop_session"}, "csrf": {"body": 'name="csrf" value="([^"]+)"'}}},
+            {
+                "method": "POST",
+                "headers": {"Cookie": "_shop_session=${old}"},
+                "form": {**FIELDS, "csrf": "${csrf}"},
+                "status": 303,
+                "capture": {"session": {"cookie": "_shop_session"}},
+            },
+            {"headers": {"Cookie": "_shop_session=${session}"}},
+        ],
+        [
+            Answer(200, (("Set-Cookie", "_shop_session=a%2Bb==--9f; path=/; samesite=lax"),), FORM, False, 0.1, None),
+            Answer(303, (("set-cookie", "_shop_session=c%2Fd==--1e; path=/"),), b"", False, 0.1, None),
+            Answer(200, (), b"", False, 0.1, None),
+        ],
+        [{}, {"Cookie": "_shop_session=a%2Bb==--9f"}, {"Cookie": "_shop_session=c%2Fd==--1e"}],
+        b"email=probe%40example.test&password=correct+horse+battery&csrf=f0rm%2Bt0ken%2F3%3D%3D",
+    ),
+    (
+        "Express: JSON, the token is a header",
+        [
+            {"capture": {"csrf": {"header": "x-csrf-token"}, "id": "$.id"}},
+            {
+                "method": "POST",
+                "headers": {"X-CSRF-Token": "${csrf}", "X-Id": "${id}"},
+                "json": FIELDS,
+                "capture": {"session": {"cookie": "connect.sid"}},
+            },
+            {"headers": {"Cookie": "connect.sid=${session}"}},
+        ],
+        [
+            Answer(200, (("X-CSRF-Token", "h1"),), b'{"id": 7}', False, 0.1, None),
+            Answer(200, (("Set-Cookie", "connect.sid=s%3Aabc.def; Path=/; HttpOnly"),), b"", False, 0.1, None),
+            Answer(200, (), b"", False, 0.1, None),
+        ],
+        [{}, {"X-CSRF-Token": "h1", "X-Id": "7"}, {"Cookie": "connect.sid=s%3Aabc.def"}],
+        b'{"email":"probe@example.test","password":"correct horse battery"}',
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("steps", "answers", "headers", "body"), [case[1:] for case in COOKIES], ids=[case[0] for case in COOKIES]
+)
+def test_a_login_by_cookie(
+    steps: list[dict[str, Any]], answers: list[Answer], headers: list[dict[str, str]], body: bytes
+) -> None:
+    checks = [{"name": f"c{number}", "url": f"{BASE}/{number}", **step} for number, step in enumerate(steps)]
+    world = World(lambda request, _world: answers[int(request.url[-1])])
+    assert world.run(checks, VALUES)["summary"].startswith("3 of 3 checks passed")
+    sent = [{name: value for name, value in one.headers if name != "Content-Type"} for one in world.sent]
+    assert (sent, world.sent[1].body) == (headers, body)
+    form = "form" in steps[1]
+    assert dict(world.sent[1].headers)["Content-Type"] == f"application/{'x-www-form-urlencoded' if form else 'json'}"
+
+
+NOT_TAKEN: list[tuple[str, dict[str, str], tuple[tuple[str, str], ...], str, str]] = [
+    ("no cookie", {"cookie": "sid"}, (), "header", "cookie `sid`, from which `a` is taken, is missing"),
+    ("another cookie", {"cookie": "sid"}, (("Set-Cookie", "sid2=1"),), "header", "is missing"),
+    ("a name in an attribute", {"cookie": "sid"}, (("Set-Cookie", "x=1; sid=2"),), "header", "is missing"),
+    ("a removed cookie", {"cookie": "sid"}, (("Set-Cookie", "sid=1; max-age=0"),), "header", "is missing"),
+    ("an empty cookie", {"cookie": "sid"}, (("Set-Cookie", "sid=; Path=/"),), "header", "is empty"),
+    ("no header", {"header": "X-Token"}, (), "header", "header `X-Token`, from which `a` is taken, is missing"),
+    ("nothing in the page", {"body": "csrf=(.+)"}, (), "body", "the body does not match the pattern from which `a`"),
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "headers", "kind", "said"), [case[1:] for case in NOT_TAKEN], ids=[case[0] for case in NOT_TAKEN]
+)
+def test_what_cannot_be_captured(
+    where: dict[str, str], headers: tuple[tuple[str, str], ...], kind: str, said: str
+) -> None:
+    world = World(lambda _request, _world: Answer(200, headers, b"<p>csrf</p>", False, 0.1, None))
+    result = world.run([{"name": "login", "url": BASE, "capture": {"a": where}}])["results"][0]
+    assert (result["ok"], result["kind"]) == (False, kind)
+    assert said in result["reason"]
+
+
+def test_the_last_cookie_of_a_name_counts_and_is_a_secret() -> None:
+    cookies = (("Set-Cookie", "sid=old-one; Max-Age=0"), ("Set-Cookie", 'sid="n3w=valu3"; Max-Age=60'))
+    answers = [
+        Answer(200, cookies, b"", False, 0.1, None),
+        Answer(500, (), b'no session "n3w=valu3" here', False, 0.1, None),
+    ]
+    world = World(lambda request, _world: answers[int(request.url[-1])])
+    checks = [
+        {"name": "login", "url": f"{BASE}/0", "capture": {"session": {"cookie": "sid"}}},
+        {"name": "data", "url": f"{BASE}/1", "headers": {"Cookie": "sid=${session}"}},
+    ]
+    result = world.run(checks)
+    assert world.sent[1].headers == (("Cookie", 'sid="n3w=valu3"'),)
+    assert "n3w" not in json.dumps(result)
+    assert "no session" in result["results"][1]["reason"]
+
+
 def test_no_captured_value_is_said() -> None:
     token = "opaque-token-of-the-app"
     outcome = {"/auth/login": got(200, {"access_token": token}), "/api/gifts": got(500, f"who is {token}?".encode())}
@@ -570,3 +717,25 @@ def test_for_real_with_a_wrong_password(port: int) -> None:
     assert (result["ok"], result["passed"]) == (False, 1)
     assert 'expected 200; it said: {"error": "wrong email or password"}' in result["summary"]
     assert 0.3 <= result["seconds"] < 0.6
+
+
+def test_without_checks_nothing_is_asked_and_said() -> None:
+    found = run_checks([], {}, ask=lambda *_: pytest.fail("something was asked"))
+    assert (found["ok"], found["results"]) == (True, [])
+    assert "no check" in found["summary"]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("120", 120.0),
+        ("Wed, 21 Oct 2026 07:28:30 GMT", 30.0),
+        ("Wed, 21 Oct 2026 07:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_for_how_long_an_app_asks_for_patience(told: str, seconds: float | None) -> None:
+    today = datetime(2026, 10, 21, 7, 28, tzinfo=timezone.utc).timestamp()
+    answer = Answer(503, (("retry-after", told),) if told else (), b"", False, 0.1, None)
+    assert retry_after(answer, today) == seconds

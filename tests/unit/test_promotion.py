@@ -44,6 +44,11 @@ def test_what_has_run_healthy_may_go() -> None:
     assert said() == []
 
 
+def test_a_job_whose_container_was_pruned_is_not_missed() -> None:
+    assert "service migrate has no container" in said(instances=[WEB])[0]
+    assert said(instances=[WEB], release={**GOOD["release"], "jobs": ["migrate"]}) == []
+
+
 @pytest.mark.parametrize(
     ("facts", "reason", "fix"),
     [
@@ -94,7 +99,10 @@ def test_what_has_run_healthy_may_go() -> None:
         pytest.param({"changed": ["compose.yaml"]}, "compose.yaml is not that of the release", "again", id="edited"),
         pytest.param({"missing": ["web"]}, "the image of service web is gone", "again", id="image gone"),
         pytest.param(
-            {"mounted": ["nginx.conf"]}, "which no image carries: nginx.conf", "Dockerfile", id="a mounted file"
+            {"mounted": ["nginx.conf"]},
+            "on this host alone: nginx.conf",
+            "add them to the project",
+            id="a mounted file",
         ),
         pytest.param(
             {"env": [{"variable": "KEY", "rule": "placeholder", "reason": "is a placeholder", "fix": "write the key"}]},

@@ -14,6 +14,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     dotenv,
     engine,
     env_store,
+    files,
     incident,
     observe,
     recovery,
@@ -22,6 +23,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     state,
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.files import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.ladder import Policy
 
 VARIABLES = [{"name": "KEY", "kind": "token"}]
@@ -37,7 +39,7 @@ class World:
         Path(self.app.directory).mkdir(parents=True)
         self.accepts, self.container, self.acts = GOOD, None, []
         self.broken_build = self.broken_up = self.page_down = False
-        self.failing_lists = 0
+        self.failing_lists, self.compose = 0, "2.26.1"
         self.hangs = False
         self.now = 1_750_000_000.0
 
@@ -93,7 +95,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
             ]
 
         def config(self, timeout: float = 20.0) -> dict[str, Any]:
-            if not Path(it.app.env).exists():
+            if not Path(it.app.env).is_file():
                 raise engine.EngineError("env file not found")
             try:
                 dotenv.parse(it.read())
@@ -123,7 +125,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
             it.container = None
             return commands.Result(0, "", "")
 
-        def up(self, build: bool = False, anew: bool = False, services: Any = ()) -> commands.Result:
+        def up(self, build: bool = False, **_: Any) -> commands.Result:
             it.acts.append("build" if build else "up")
             if it.broken_up or (build and it.broken_build):
                 return commands.Result(1, "", "cannot start")
@@ -147,6 +149,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(remedies, "Project", Project)
     monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
     monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
+    monkeypatch.setattr(engine, "compose_version", lambda: it.compose)
     monkeypatch.setattr(observe.kernel, "read", lambda: "")
     # How busy the machine is that the tests run on is none of their business.
     monkeypatch.setattr(observe.host, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
@@ -185,10 +188,21 @@ def test_a_broken_env_is_replaced_and_the_containers_made_anew(
     outcome = recover(world, values)
     assert (outcome["healthy"], outcome["cause"], names(outcome)[0]) == (True, "env_invalid", first)
     assert world.alive
+    assert outcome["checklist"][1]["names"] == ["KEY"]
     assert good_keys(world) == [GOOD]
     kept = "".join(path.read_text() for path in Path(world.app.incidents).rglob("*") if path.is_file())
     assert "env_invalid" in kept
     assert LEAKED not in kept
+
+
+def test_an_app_without_variables_has_no_env_to_keep(world: World) -> None:
+    world.app.variables = ()
+    world.container = {"KEY": GOOD}
+    outcome = recover(world)
+    assert outcome["healthy"]
+    lines = {line["step"]: (line["done"], line["detail"]) for line in outcome["checklist"][:2]}
+    assert lines == {"env_backup": (None, "no variables, so no env to keep"), "variables": (None, "no variables")}
+    assert not Path(world.app.env).exists()
 
 
 def test_a_missing_env_is_put_back(world: World) -> None:
@@ -196,6 +210,82 @@ def test_a_missing_env_is_put_back(world: World) -> None:
     Path(world.app.env).unlink()
     world.container = None
     assert recover(world)["healthy"]
+    assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+@pytest.mark.parametrize("values", [{"KEY": GOOD}, None], ids=["by hand", "by itself"])
+def test_a_flag_on_the_env_is_named_and_tried_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, values: dict[str, str] | None
+) -> None:
+    world.deploy(GOOD)
+    world.write("KEY=your-key-here\n")
+    world.container = {"KEY": "your-key-here"}
+    clock = world.clock
+    flags = 0x10
+    monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.env else 0)
+
+    def look() -> dict[str, Any]:
+        world.now += 400.0
+        failed = state.moment(clock.now(), clock.monotonic())
+        watch = None if values else recovery.Watch(Policy(), observe.Seen(), failed)
+        return recovery.recover(world.app, values, clock=clock, watch=watch)
+
+    outcome = look()
+    command = f"{world.app.env} is immutable: chattr -i {world.app.env}"
+    [remedy] = outcome["remedies"]
+    assert (remedy["done"], command in remedy["result"]) == (False, True)
+    assert outcome["next_step"] == f"{command}. Then run recover.yml again."
+    record = incident.latest(world.app.incidents)
+    assert record is not None
+    assert (record["next_step"], record["hold"]) == (outcome["next_step"], command)
+    assert world.read() == "KEY=your-key-here\n"
+    if values is None:
+        assert [look()["remedies"] for _ in range(3)] == [[], [], []]
+    flags = 0
+    assert look()["healthy"]
+    assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+def test_once_a_flag_is_gone_the_env_is_written_also_while_users_are_served(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deploy(GOOD)
+    world.write("KEY=your-key-here\n")
+    flags = 0x10
+    monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.env else 0)
+
+    def look() -> dict[str, Any]:
+        world.now += 20.0
+        return recover(world, watch=recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now)))
+
+    assert [look()["healthy"] for _ in range(3)] == [False, False, False]
+    flags = 0
+    assert look()["healthy"]
+
+
+@pytest.mark.parametrize("values", [{"KEY": GOOD}, None], ids=["by hand", "by itself"])
+def test_a_folder_in_the_place_of_the_env_is_moved_aside(world: World, values: dict[str, str] | None) -> None:
+    """Docker makes one where a compose file mounts an env that is missing."""
+    world.deploy(GOOD)
+    env = Path(world.app.env)
+    env.unlink()
+    env.mkdir()
+    (env / "theirs").write_text("x", encoding="utf-8")
+    Path(f"{env}.replaced").mkdir()
+    world.container = None
+    outcome = recover(world, values)
+    assert outcome["healthy"]
+    assert f"kept as {env}.2.replaced" in outcome["remedies"][0]["result"]
+    assert Path(f"{env}.2.replaced/theirs").read_text(encoding="utf-8") == "x"
+    assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+def test_an_env_in_the_place_of_a_folder_stays_after_a_failure(world: World) -> None:
+    world.deploy(GOOD)
+    Path(world.app.env).unlink()
+    Path(world.app.env).mkdir()
+    world.container, world.broken_up = None, True
+    assert not recover(world, {"KEY": GOOD})["healthy"]
     assert dotenv.parse(world.read()) == {"KEY": GOOD}
 
 
@@ -227,6 +317,15 @@ def test_a_healthy_app_is_left_alone_and_its_file_is_not_called_good(world: Worl
     outcome = recover(world, {"KEY": GOOD})
     assert (outcome["healthy"], outcome["remedies"], world.acts) == (True, [], [])
     assert OTHER not in good_keys(world)
+
+
+def test_a_compose_plugin_that_is_missing_is_named(world: World) -> None:
+    world.deploy(GOOD)
+    world.container, world.compose = None, ""
+    Path(world.app.env).unlink()
+    outcome = recover(world)
+    assert (outcome["healthy"], world.acts) == (False, [])
+    assert "install docker-compose" in outcome["evidence"][0]
 
 
 def test_a_front_end_that_is_down_restarts_nothing(world: World) -> None:
@@ -283,6 +382,162 @@ def test_what_died_before_an_incident_was_over_opens_no_second_one(
     world.now += 60.0
     died = clock.now() - 1.0
     assert look(answer)["cause"] == "out_of_memory"
+
+
+def test_what_was_told_at_a_time_to_come_was_not_told_lately(world: World) -> None:
+    """The clock stood in another year for a while, and was set back."""
+    watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now))
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
+    run.facts = {"probe": WELL, "services": []}
+    told = []
+    for ended in (world.now - 60.0, world.now + 1e8):
+        run._begin(recovery.Diagnosis("crashed", ["so"], passed=True))
+        run.memory["incident"].update(told=True, ended=incident.iso(ended))
+        run._write({})
+        told.append(run._told_lately("crashed"))
+    assert told == [True, False]
+    assert [one["number"] for one in incident.every(world.app.incidents)] == [2, 1]
+
+
+def test_an_incident_gets_the_cause_that_it_turns_out_to_have(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its alerts keep the labels of the first guess, or they would never end."""
+    world.deploy(GOOD)
+    world.hangs = True
+
+    def gone(*_: Any) -> str:
+        world.container, world.hangs = None, False
+        raise remedies.RemedyError("the container is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remedies, "restart", gone)
+        outcome = recover(world)
+    record = incident.latest(world.app.incidents)
+    assert record is not None
+    assert (outcome["healthy"], outcome["cause"], record["cause"]) == (True, "hung", "container_missing")
+    assert [one["what"].split(": ")[1] for one in record["timeline"] if one["what"].startswith("cause: ")] == [
+        "hung",
+        "container_missing",
+    ]
+    memory, _ = state.load(world.app.state, world.app.spare)
+    assert {one["alert"]["labels"]["cause"] for one in memory["outbox"]} == {"hung"}
+
+
+def test_people_hear_of_an_app_that_is_down_while_another_holds_its_lock(world: World) -> None:
+    """One incident, without a remedy; once the lock is free, it is the one that is gone on with."""
+    world.deploy(GOOD)
+    world.container = None
+    watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now), held="held by pid 7 (deploy)")
+    with hold_lock(world.app.lock, 0.0, "deploy shop"):
+        told = recover(world, watch=watch)
+    assert (told["decision"]["kind"], told["decision"]["why"], world.acts) == ("hold", "held by pid 7 (deploy)", [])
+    waiting = state.load(world.app.state)[0]
+    assert [one["alert"]["labels"]["cause"] for one in waiting["outbox"]] == ["container_missing"]
+    ended = recover(world, watch=watch._replace(held="", freed="pid 7 was killed"))
+    assert (ended["healthy"], ended["incident"]["id"]) == (True, told["incident"]["id"])
+    assert "pid 7 was killed" in [entry["what"] for entry in ended["timeline"]]
+
+
+@pytest.mark.parametrize(
+    ("facts", "remedy"),
+    [
+        pytest.param({"flushed": "Docker's rules are gone"}, "restart_engine", id="the engine writes its rules anew"),
+        pytest.param({"dropped": ["-t raw -A PREROUTING -j DROP"]}, "", id="a rule is for a person"),
+    ],
+)
+def test_no_container_is_touched_for_what_the_firewall_does(
+    world: World, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], remedy: str
+) -> None:
+    world.deploy(GOOD)
+    world.hangs = True
+    monkeypatch.setattr(observe, "_read_firewall", lambda _app, found: found.update(facts))
+
+    def restart_engine() -> str:
+        world.hangs = False
+        return "engine restarted"
+
+    monkeypatch.setattr(remedies, "restart_engine", restart_engine)
+    outcome = recover(world)
+    assert (outcome["cause"], names(outcome), world.acts) == ("network_broken", [remedy] if remedy else [], [])
+    assert outcome["healthy"] is bool(remedy)
+
+
+@pytest.mark.parametrize(("restores", "remedy"), [(True, ["restart_engine"]), (False, [])])
+def test_a_hung_engine_is_restarted_under_an_app_that_serves_when_containers_outlive_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, restores: bool, remedy: list[str]
+) -> None:
+    world.deploy(GOOD)
+    states = [{"answers": False, "kind": "hung", "reason": "no answer", "version": ""}]
+    good = {"answers": True, "kind": "", "reason": "", "version": "26"}
+    monkeypatch.setattr(engine, "state", lambda: states[0] if states else good)
+    monkeypatch.setattr(engine, "live_restore", lambda: restores)
+    monkeypatch.setattr(remedies, "restart_engine", lambda: f"{states.pop()['kind']} no more")
+    outcome = recover(world)
+    assert (outcome["cause"], names(outcome), outcome["healthy"]) == ("engine_hung", remedy, restores)
+
+
+@pytest.mark.parametrize(("learned", "left"), [(None, 10.0), (40.0, 50.0), (1.0, 10.0)])
+def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
+    world: World, learned: float | None, left: float
+) -> None:
+    nothing: dict[str, Any] = {"files": {}, "services": {}, "images": {}, "names": {}, "contexts": {}}
+    starts = {} if learned is None else {"web": learned}
+    release.record(world.app.directory, {"id": "1", "env": "", "source": "", "starts": starts, **nothing})
+    release.mark_last_good(world.app.directory, "1")
+    watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now))
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
+    item = {"service": "web", "state": "running", "started_seconds": 30.0, "start_period": 40.0}
+    run.memory["incident"] = {"remedies": []}
+    run.facts = {"instances": [item], "at": world.now}
+    assert run._starting(recovery.Diagnosis("hung", ["late"], ("web",))) == left
+
+
+def test_what_was_restarted_is_an_incident_until_its_health_check_passes(world: World) -> None:
+    """It would be restarted each minute otherwise, by a new incident, if its health check can never pass."""
+    world.deploy(GOOD)
+    watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now))
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
+    done = {"name": "restart", "services": ["web"], "result": "killed and started web", "done": True, "seconds": 0.1}
+    run.memory["incident"] = {"remedies": [done]}
+    run.facts = observe.read(world.app, None, 0.0, world.clock, observe.Seen(WELL, services=False))
+    web = {"service": "web", "name": "shop-web-1", "state": "running", "health": "starting", "job_done": False}
+    ages = {"restarts": 0, "started_seconds": 9.0, "finished_seconds": None}
+    rest = {"stopped": False, "ports": [], "exit_code": 0, "error": "", "oom_killed": False}
+    run.facts.update(instances=[{**web, **ages, **rest}], services=["web"])
+    found = run._diagnose()
+    assert (found.cause, found.services) == ("unhealthy", ("web",))
+    assert "has not passed yet" in run._waits(found)
+    run.facts["instances"][0]["health"] = "healthy"
+    assert run._diagnose().healthy
+
+
+@pytest.mark.parametrize(("hangs", "asked"), [(False, True), (True, False)], ids=["a container was made", "restarted"])
+def test_once_new_containers_pass_the_release_gets_their_images(
+    world: World, monkeypatch: pytest.MonkeyPatch, hangs: bool, asked: bool
+) -> None:
+    world.deploy(GOOD)
+    world.hangs, world.container = hangs, {"KEY": GOOD} if hangs else None
+    monkeypatch.setattr(remedies, "renew_images", lambda _app: "the release has other images now")
+    outcome = recover(world)
+    assert outcome["healthy"]
+    told = [one["what"] for one in outcome["timeline"]]
+    assert ("the release has other images now" in told) is asked
+
+
+def test_an_engine_that_says_nothing_of_images_keeps_no_incident_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(_app: Any) -> str:
+        raise engine.EngineError("no answer")
+
+    world.deploy(GOOD)
+    world.container = None
+    monkeypatch.setattr(remedies, "renew_images", silent)
+    outcome = recover(world)
+    assert outcome["healthy"]
+    assert outcome["problems"] == ["the images of the last good release were not looked at: no answer"]
+
+
+WELL = {"ok": True, "summary": "", "results": []}
 
 
 def test_an_env_that_no_container_runs_with_is_not_called_good(world: World) -> None:
@@ -371,7 +626,7 @@ def test_what_nobody_checks_is_not_ticked(world: World) -> None:
     done = {line["step"]: line["done"] for line in recover(world)["checklist"]}
     assert done == {
         "env_backup": True,
-        "service_key": True,
+        "variables": True,
         "containers": True,
         "health": True,
         "api": None,

@@ -27,6 +27,7 @@ FORMS = {
     "quoted for a URL": quote(SECRET, safe=""),
     "quoted for a path": quote(SECRET),
     "quoted for a form": quote_plus(SECRET),
+    "quoted by JavaScript": quote(SECRET, safe="!'()*"),
     "quoted in small letters": re.sub(r"%[0-9A-F]{2}", lambda found: found.group().lower(), quote(SECRET, safe="")),
     "in JSON": json.dumps(SECRET)[1:-1],
     "in JSON with letters of its own": json.dumps(SECRET, ensure_ascii=False)[1:-1],
@@ -76,6 +77,20 @@ def test_a_value_of_several_lines_is_found_line_by_line() -> None:
 
 def test_a_value_that_a_log_has_trimmed_is_found() -> None:
     assert "secret-value" not in redact("got secret-value.", {"KEY": " secret-value\n"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "*:*.5f0c1d7ea9b8c7d6e5f4",
+        "reader,5f0c1d7ea9b8c7d6e5f4",
+        "postgres://app:5f0c1d7ea9b8c7d6e5f4@db:5432/app",
+        "Bearer 5f0c1d7ea9b8c7d6e5f4",
+    ],
+)
+def test_the_secret_part_of_a_value_is_found_by_itself(value: str) -> None:
+    told = redact("got 5f0c1d7ea9b8c7d6e5f4 for postgres", {"KEY": value})
+    assert told == f"got <KEY {fingerprint(value)}> for postgres"
 
 
 def test_nothing_to_hide_changes_nothing() -> None:

@@ -5,13 +5,21 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import commands, engine, release, remedies
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    balancer,
+    commands,
+    engine,
+    env_store,
+    release,
+    remedies,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, Balancer
 
 MIB = 1 << 20
@@ -95,7 +103,8 @@ def test_when_nothing_may_be_deleted_a_person_is_told(host: Host) -> None:
 
 
 def instance(service: str, state: str = "running", ports: tuple[int, ...] = ()) -> dict[str, Any]:
-    return {"id": service, "name": f"shop-{service}-1", "service": service, "state": state, "ports": list(ports)}
+    found = {"id": service, "name": f"shop-{service}-1", "service": service, "state": state, "ports": list(ports)}
+    return {**found, "anonymous_volumes": {}}
 
 
 @pytest.mark.parametrize(
@@ -142,6 +151,15 @@ def test_only_the_instance_at_fault_is_removed(
     assert done == [*removed, {"web": 2}]
 
 
+def test_what_was_put_back_of_haproxys_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[Any] = []
+    monkeypatch.setattr(balancer, "restart", lambda _: ["shop.cfg is put back"])
+    monkeypatch.setattr(balancer, "set_state", lambda _, ports, state: states.append((list(ports), state)))
+    told = remedies.restart_balancer(App("shop", balancer=Balancer("web", 2, 18000, (80,))))
+    assert told == "shop.cfg is put back; HAProxy killed and started"
+    assert states == [([18000, 18001, 18002], balancer.READY)]
+
+
 def test_nothing_to_restart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine.Project, "containers", lambda _: [instance("web", "exited")])
     with pytest.raises(remedies.RemedyError, match="no container"):
@@ -163,12 +181,21 @@ def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tm
     assert (directory / "compose.yaml.replaced").read_text(encoding="utf-8") == "mine, edited at 01:00"
 
 
+def test_a_folder_in_the_place_of_the_env_stays_while_there_is_no_env_to_write(tmp_path: Path) -> None:
+    app = App("shop", root=str(tmp_path))
+    env = Path(app.env)
+    env.mkdir(parents=True)
+    with pytest.raises(env_store.EnvError, match="nothing to put back"):
+        remedies.last_good_env(app, 0.0)
+    assert (env.is_dir(), os.listdir(app.directory)) == (True, [".env"])
+
+
 TWO = [instance("web"), instance("cache")]
 
 
 @pytest.mark.parametrize(
     ("balancer", "given"),
-    [(None, {"build": False, "anew": False}), (Balancer("web", 2, 18000, (80,)), {"scale": {"web": 2}})],
+    [(None, {"build": False, "anew": False}), (Balancer("web", 2, 18000, (80,)), {"anew": False, "scale": {"web": 2}})],
     ids=["alone", "behind HAProxy, whose instances stay"],
 )
 def test_one_service_is_made_anew_as_a_deploy_makes_it(
@@ -191,6 +218,35 @@ def test_one_service_is_made_anew_as_a_deploy_makes_it(
     monkeypatch.setattr(engine.Project, "up", up)
     remedies.recreate(App("shop", root=str(tmp_path), balancer=balancer), build=False, services=["cache"])
     assert done == [("remove", ["cache"]), ("up", given)]
+
+
+@pytest.mark.parametrize("rows", [["42"], []], ids=["rows in it", "empty"])
+def test_no_remedy_detaches_data_in_a_volume_without_a_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: list[str]
+) -> None:
+    """A new container gets a new volume: the app would find an empty database."""
+    for row in rows:
+        (tmp_path / row).touch()
+    done: list[str] = []
+
+    def noted(name: str) -> Any:
+        return lambda *_, **__: done.append(name) or commands.Result(0, "", "")
+
+    db = {**instance("db"), "anonymous_volumes": {"/var/lib/postgresql/data": str(tmp_path)}}
+    monkeypatch.setattr(release, "last_good", lambda _: None)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: [db])
+    for name in ("restart", "remove", "up", "down"):
+        monkeypatch.setattr(engine.Project, name, noted(name))
+    app = App("shop", root=str(tmp_path))
+    said = remedies.recreate(app, build=False, services=["db"])
+    assert ("/var/lib/postgresql/data" in said, done) == ((True, ["restart"]) if rows else (False, ["remove", "up"]))
+    done.clear()
+    if rows:
+        with pytest.raises(remedies.RemedyError, match="volume without a name"):
+            remedies.rebuild_network(app, build=False)
+    else:
+        remedies.rebuild_network(app, build=False)
+    assert ("down" in done) != bool(rows)
 
 
 def test_what_cannot_be_removed_is_not_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -232,3 +288,204 @@ def test_only_what_was_built_here_is_built_in_a_recovery(
     monkeypatch.setattr(engine.Project, "up", up)
     remedies.recreate(App("shop", root=str(tmp_path)), build=True)
     assert done == built
+
+
+OLD, NEW, CACHE = "sha256:01d", "sha256:4e3", "sha256:cac"
+
+
+class Images:
+    """An engine that has lost the image of the last good release; one that was built since has its name.
+
+    Two instances are behind HAProxy; the second is missing.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app, self.ids = app, {NEW, CACHE}
+        self.names = {"shop-web": NEW, "redis": NEW}
+        self.tag_fails = ""
+        self.pulled: list[str] = []
+        self.items = [{**instance("web"), "digest": NEW}, {**instance("cache"), "digest": CACHE}]
+        good = {"id": "r1", "images": {"web": OLD, "cache": CACHE}, "names": {"web": "shop-web", "cache": "redis"}}
+        rest = {
+            "services": {},
+            "contexts": {},
+            "files": {},
+            "env": "",
+            "source": "",
+            "pins": {"shop-web": "shop@sha256:0"},
+        }
+        os.makedirs(app.directory)
+        release.record(app.directory, {**good, **rest})
+        release.mark_last_good(app.directory, "r1")
+
+    def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
+        absent = commands.Result(1, "", f"Error response from daemon: No such image: {argv[-1]}")
+        if argv[1] == "pull":
+            self.pulled.append(argv[-1])
+            return commands.Result(1, "", "the registry does not answer")
+        if argv[1] == "tag":
+            if self.tag_fails:
+                return commands.Result(1, "", self.tag_fails)
+            if argv[2] not in self.ids:
+                return absent
+            self.names[argv[3]] = argv[2]
+            return commands.Result(0, "", "")
+        assert argv[1:3] == ["image", "inspect"]
+        found = argv[-1] if argv[-1] in self.ids else self.names.get(argv[-1], "")
+        return commands.Result(0, f"{found}\n", "") if found else absent
+
+    def up(self, **_: Any) -> commands.Result:
+        self.items.append({**instance("web"), "id": "web-2", "digest": self.names["shop-web"]})
+        return commands.Result(0, "", "")
+
+    def good(self) -> dict[str, Any]:
+        found = release.last_good(self.app.directory)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Images:
+    it = Images(App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,))))
+    monkeypatch.setattr(commands, "run", it.run)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: it.items)
+    monkeypatch.setattr(engine.Project, "up", lambda _, **how: it.up(**how))
+    return it
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda app: remedies.up(app, build=True), lambda app: remedies.recreate_one(app, "web-2")],
+    ids=["up", "recreate"],
+)
+def test_an_instance_is_made_though_the_image_of_its_release_is_gone(images: Images, act: Any) -> None:
+    told = act(images.app)
+    assert told.endswith(" from the images that are there, as release r1 has lost that of web")
+    assert images.items[-1]["digest"] == NEW
+    # What is still there has its name again, and the registry was asked first.
+    assert (images.names["redis"], images.pulled) == (CACHE, ["shop@sha256:0"])
+
+
+def test_a_release_whose_image_is_gone_gets_the_one_that_runs(images: Images) -> None:
+    remedies.up(images.app, build=True)
+    assert "r1 had lost the images of web" in remedies.renew_images(images.app)
+    good = images.good()
+    assert (good["images"], good["pins"]) == ({"web": NEW, "cache": CACHE}, {})
+    assert {name for name, image in images.names.items() if image == NEW} == {
+        "shop-web",
+        "selfheal/shop-web:last-good",
+        "selfheal/shop-web:r1",
+    }
+    # From now on nothing is missing.
+    assert remedies.renew_images(images.app) == ""
+    assert remedies.up(images.app, build=True) == "started what was missing or stopped"
+
+
+@pytest.mark.parametrize(
+    ("ids", "digests"),
+    [
+        pytest.param({OLD, NEW, CACHE}, [NEW], id="the image is still there"),
+        pytest.param({NEW, CACHE}, [OLD, NEW], id="a container is made of it"),
+    ],
+)
+def test_a_release_keeps_the_images_that_are_not_gone(images: Images, ids: set[str], digests: list[str]) -> None:
+    images.ids = ids
+    images.items = [{**instance("web"), "digest": digest} for digest in digests]
+    before = images.good()
+    assert remedies.renew_images(images.app) == ""
+    assert images.good() == before
+
+
+def test_an_image_that_has_no_container_is_the_one_that_has_its_name(images: Images) -> None:
+    images.items = []
+    remedies.renew_images(images.app)
+    assert images.good()["images"]["web"] == NEW
+
+
+def test_an_engine_that_does_not_tag_makes_no_instance_of_another_image(images: Images) -> None:
+    images.tag_fails = "docker tag did not end within 10 s"
+    images.ids.add(OLD)
+    with pytest.raises(remedies.RemedyError, match=r"docker tag: .* within 10 s"):
+        remedies.up(images.app, build=True)
+    assert len(images.items) == 2
+
+
+class WithJob:
+    """A project whose job has ended in the last good release."""
+
+    def __init__(self, job: list[dict[str, Any]]) -> None:
+        self.items, self.started, self.removed = [*job, container("web", "exited")], list[str](), list[str]()
+
+    def put_back_images(self, _: Any) -> commands.Result:
+        return commands.Result(0, "", "")
+
+    def config(self) -> dict[str, Any]:
+        condition = {"condition": "service_completed_successfully"}
+        return {"services": {"web": {"depends_on": {"migrate": condition}}, "migrate": {}}}
+
+    def up(self, start: bool = True, **_: Any) -> commands.Result:
+        assert not start, "Compose runs the job again"
+        if not any(item["service"] == "migrate" for item in self.items):
+            self.items.append(container("migrate", "created"))
+        return commands.Result(0, "", "")
+
+    def containers(self) -> list[dict[str, Any]]:
+        return self.items
+
+    def start(self, identities: list[str]) -> commands.Result:
+        self.started += identities
+        for item in self.items:
+            if item["id"] in identities:
+                item.update(state="running" if item["service"] == "web" else "exited", exit_code=0, job_done=True)
+        return commands.Result(0, "", "")
+
+    def remove(self, identities: list[str], _grace: float) -> None:
+        self.removed += identities
+
+
+def container(service: str, state: str, exit_code: int = 0) -> dict[str, Any]:
+    done = state == "exited" and not exit_code and service == "migrate"
+    known = {"health": "none", "restarts": 0, "error": "", "restart_policy": "no", "exit_code": exit_code}
+    return {**instance(service, state), **known, "job_done": done}
+
+
+@pytest.mark.parametrize(
+    ("job", "started", "removed"),
+    [
+        pytest.param([container("migrate", "exited")], ["web"], [], id="it has ended"),
+        pytest.param([], ["web"], ["migrate"], id="it was pruned"),
+        pytest.param([container("migrate", "exited", 1)], ["migrate", "web"], [], id="it had failed since"),
+    ],
+)
+def test_a_remedy_does_not_run_a_job_again(
+    job: list[Any], started: list[str], removed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = WithJob([dict(one) for one in job])
+    good = {"id": "r1", "images": {}, "names": {}, "contexts": {}, "source": "", "jobs": ["migrate"]}
+    monkeypatch.setattr(release, "last_good", lambda _: good)
+    monkeypatch.setattr(remedies, "Project", lambda *_: project)
+    monkeypatch.setattr(WithJob, "directory", str(tmp_path), raising=False)
+    remedies.up(App("shop", root=str(tmp_path)), build=False)
+    assert (project.started, project.removed) == (started, removed)
+
+
+@pytest.mark.parametrize(
+    ("stopped", "answers", "done", "ran"),
+    [
+        pytest.param(True, True, "goes on", [], id="stopped"),
+        pytest.param(False, True, "engine restarted", ["systemctl restart docker.service"], id="it answers"),
+        pytest.param(False, False, "engine killed", ["systemctl kill --signal=SIGKILL docker.service"], id="it hangs"),
+    ],
+)
+def test_an_engine_is_not_killed_when_less_will_do(
+    host: Host, monkeypatch: pytest.MonkeyPatch, stopped: bool, answers: bool, done: str, ran: list[str]
+) -> None:
+    """Killed, it may leave half of what it was about to do."""
+    sent: list[tuple[int, int]] = []
+    process = {"known": True, "alive": bool(stopped), "stopped": stopped, "pid": 4711}
+    monkeypatch.setattr(remedies.host, "engine_process", lambda: process)
+    monkeypatch.setattr(remedies.os, "kill", lambda *what: sent.append(what))
+    monkeypatch.setattr(engine, "state", lambda _timeout: {"answers": answers})
+    assert done in remedies.restart_engine()
+    assert sent == ([(4711, signal.SIGCONT)] if stopped else [])
+    assert host.ran[: len(ran)] == ran

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -30,9 +31,10 @@ FINDING = {
 }
 
 
-def outcome(*undone: str, **more: Any) -> dict[str, Any]:
+def outcome(*undone: str, names: Sequence[str] = (), **more: Any) -> dict[str, Any]:
     steps = report.STEPS[1:]
     lines = [{"step": name, "done": name not in undone, "seconds": 0.5, "detail": f"{name} told"} for name in steps]
+    lines[1]["names"] = names
     return {"healthy": not undone, "changed": True, "cause": "env_invalid", "checklist": lines, **more}
 
 
@@ -81,7 +83,7 @@ def test_build(
 
 
 def test_the_checklist_is_the_incident_reports() -> None:
-    built = report.build({**ABOUT, "language": "ko"}, PROVED, REACHED, [], outcome(), "")
+    built = report.build({**ABOUT, "language": "ko"}, PROVED, REACHED, [], outcome(names=["SUPABASE_SERVICE_KEY"]), "")
     assert [line["title"] for line in built["checklist"]] == [
         "SSH 접속 성공",
         "환경변수 파일 백업",
@@ -94,10 +96,29 @@ def test_the_checklist_is_the_incident_reports() -> None:
     assert all(set(titles) == set(report.STEPS) for titles in report.TITLES.values())
 
 
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        ([], "Variables validated"),
+        (["STRIPE_KEY"], "STRIPE_KEY updated"),
+        (["A", "B", "A", "C"], "A, B, C updated"),
+        (["A", "B", "C", "D", "E"], "A, B, C (+2) updated"),
+    ],
+)
+def test_the_line_of_the_variables_names_the_apps_own(names: list[str], title: str) -> None:
+    built = report.build(ABOUT, PROVED, REACHED, [], outcome(names=names), "")
+    assert built["checklist"][2]["title"] == title
+
+
+def test_a_value_that_is_wrong_in_the_vault_is_named_in_the_line() -> None:
+    built = report.build(ABOUT, PROVED, REACHED, [{**FINDING, "variable": "STRIPE_KEY"}], {}, "")
+    assert built["checklist"][2]["title"] == "STRIPE_KEY updated"
+
+
 def test_the_time_of_the_proof_counts_for_the_key() -> None:
     built = report.build(ABOUT, PROVED, REACHED, [], outcome(), "")
     seconds = {line["step"]: line["seconds"] for line in built["checklist"]}
-    assert seconds == {**dict.fromkeys(report.STEPS, 0.5), "ssh": 0.2, "service_key": 0.8}
+    assert seconds == {**dict.fromkeys(report.STEPS, 0.5), "ssh": 0.2, "variables": 0.8}
     assert built["seconds"] == 5.0
 
 

@@ -27,6 +27,7 @@ BALANCER = Balancer("web", 2, 18000, (80,))
 
 
 GOOD = {"images": {"web": "old"}}
+SEEN = "DOWN, L7STS 400 Bad Request"
 
 
 class Killed(BaseException):
@@ -43,6 +44,8 @@ class World:
         self.states = dict.fromkeys(BALANCER.slots, balancer.READY)
         self.release, self.made, self.steps, self.die_at = "old", 0, 0, 0
         self.bad: set[str] = set()
+        # Healthy by the gate's own request, and not by HAProxy's.
+        self.kept_out: set[str] = set()
         self.turns_bad: dict[str, float] = {}
         self.now, self.fewest = 0.0, 2
         self.balanced, self.left = True, False
@@ -56,7 +59,8 @@ class World:
             raise Killed
 
     def serves(self, one: dict[str, Any]) -> bool:
-        return self.states[one["port"]] == balancer.READY and one["release"] not in self.bad
+        well = one["release"] not in self.bad | self.kept_out
+        return self.states[one["port"]] == balancer.READY and well
 
     def start(self) -> None:
         self.made += 1
@@ -85,7 +89,7 @@ class World:
 
     def rollout(self) -> rollout.Rollout:
         clock = Clock(self.tick, self.tick, lambda seconds: void(self.tick(seconds)))
-        plan = rollout.Plan(gate=3.0, drain=1.0, watch=5.0, grace=1.0)
+        plan = rollout.Plan(gate=3.0, drain=1.0, watch=5.0)
         return rollout.Rollout(self.app, plan, clock, lambda _: None, lambda: None)
 
 
@@ -122,7 +126,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             published = "18000-18002" if it.balanced else "80"
             return {"services": {"web": {"ports": [{"target": 80, "published": published}]}}}
 
-        def up(self, services: Any = (), scale: dict[str, int] | None = None) -> commands.Result:
+        def up(self, services: Any = (), scale: dict[str, int] | None = None, **_: Any) -> commands.Result:
             if not it.balanced:
                 assert it.left, "HAProxy has the port"
                 it.containers["plain"] = {"port": 80, "release": it.release}
@@ -130,7 +134,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                 it.start()
             return commands.Result(0, "", "")
 
-        def remove(self, containers: list[str], grace: float) -> None:
+        def remove(self, containers: list[str], grace: float | None) -> None:
             for name in containers:
                 del it.containers[name]
             if containers:
@@ -140,11 +144,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         it.states.update(dict.fromkeys(ports, state))
         it.step()
 
-    def slots(app: App) -> list[dict[str, Any]]:
+    def slots(app: App) -> list[balancer.Slot]:
         held = {one["port"]: one for one in it.containers.values()}
-        return [
-            {"port": port, "up": port in held and it.serves(held[port]), "sessions": 0} for port in sorted(it.states)
-        ]
+        up = {port: port in held and it.serves(held[port]) for port in sorted(it.states)}
+        return [balancer.Slot(port, up[port], 0, "UP" if up[port] else SEEN) for port in up]
 
     def aside(_: Balancer, port: int) -> Any:
         return port
@@ -193,6 +196,24 @@ def test_what_is_no_good_is_taken_back(world: World, bad_at: float) -> None:
     assert (world.releases(), at_rest(world)) == (["old", "old"], True)
     # For the moment between turning bad and being noticed, the other old one serves; the balancer asks it instead.
     assert world.fewest >= 1
+
+
+def test_a_release_that_the_load_balancer_keeps_out_fails_with_what_it_saw(world: World) -> None:
+    """The old instances serve all the while: none is let go before HAProxy has a new one."""
+    world.kept_out.add("new")
+    failure = world.replace()
+    assert "HAProxy disagrees with the gate" in failure
+    assert f"slot 2 is {SEEN}" in failure
+    assert world.now < 20.0
+    world.release = "old"
+    world.rollout().take_back(GOOD)
+    assert (world.releases(), world.fewest, at_rest(world)) == (["old", "old"], 2, True)
+
+
+def test_nothing_to_replace_and_the_load_balancer_keeps_all_out(world: World) -> None:
+    world.kept_out.add("old")
+    failure = world.replace(("c1", "c2"))
+    assert f"slot 0 is {SEEN}; slot 1 is {SEEN}" in failure
 
 
 @pytest.mark.parametrize("killed", range(1, 26))
@@ -264,7 +285,10 @@ def test_the_marker_stands_before_anything_is_started(world: World) -> None:
         ({"service": "web"}, "is not whole"),
         ({"service": "web", "instances": "two", "first_port": 1, "ports": [80]}, "is not whole"),
         ({"service": "web", "instances": 0, "first_port": 18000, "ports": [80]}, "at least one instance"),
-        ({"service": "", "instances": 1, "first_port": 18000, "ports": [80]}, "needs a service"),
+        (
+            {"service": "", "instances": 1, "first_port": 18000, "ports": [80]},
+            "needs a service. Fix: write compose_app_service",
+        ),
         ({"service": "web", "instances": 2, "first_port": 65534, "ports": [80]}, "no free range"),
         ({"service": "web", "instances": 2, "first_port": 79, "ports": [80]}, "no free range"),
     ],
@@ -287,5 +311,6 @@ def test_what_the_old_instances_need_is_there_until_they_are_gone(
     """A pool that the new release does without is no orphan as long as the instances of the old one run."""
     ran: list[list[str]] = []
     monkeypatch.setattr(commands, "run", lambda argv, *_, **__: ran.append(argv) or commands.Result(0, "", ""))
+    monkeypatch.setattr(engine.Project, "documents", lambda _: [])
     engine.Project("shop", str(tmp_path)).up(services=services)
-    assert ("--remove-orphans" in ran[0]) is removes
+    assert ("--remove-orphans" in ran[-1]) is removes

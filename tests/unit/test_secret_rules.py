@@ -4,26 +4,39 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
+import string
+import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import secret_rules
+from ansible_collections.christmas.selfheal.plugins.module_utils import key_files, secret_rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.placeholders import is_sample
 from ansible_collections.christmas.selfheal.plugins.module_utils.variable_table import KINDS
 from ansible_collections.christmas.selfheal.tests.unit.corpus import good, wrong
 from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import (
+    ALNUM,
     GOOD,
+    HEX,
     NOW,
     OTHER_REF,
+    REF,
+    SHAPED,
     SIGNING_SECRET,
     TABLE,
+    b64,
+    key_pair,
     legacy,
     new_key,
     noise,
+    token,
 )
 
 
@@ -128,6 +141,22 @@ def test_signatures_are_checked_only_when_the_table_says_so() -> None:
     assert secret_rules.prove(told, {**own, **new}, NOW) == []
 
 
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
+def test_a_key_signed_by_a_key_pair_is_not_judged_by_the_hmac_secret(algorithm: str) -> None:
+    """Supabase's asymmetric signing keys: the legacy secret of the same project has nothing to do with them."""
+    told = table(JWT_SECRET={"signs_keys": True})
+    lengths = {"ES256": 86, "EdDSA": 86, "RS256": 342}
+    header = {"alg": algorithm, "kid": "0b9f1c3d-2a47-4c6e-9d18-7e5f3a2b1c0d", "typ": "JWT"}
+
+    def key(role: str) -> str:
+        body = token({"iss": "supabase", "ref": REF, "role": role, "iat": int(NOW) - 60}, header=header)
+        head, claims, _ = body.split(".")
+        return f"{head}.{claims}.{b64(random.Random(role).randbytes(lengths[algorithm] * 3 // 4))}"
+
+    keys = {"SUPABASE_ANON_KEY": key("anon"), "SUPABASE_SERVICE_KEY": key("service_role")}
+    assert secret_rules.prove(told, {**GOOD, **keys}, NOW) == []
+
+
 def test_what_the_table_calls_the_same_must_be() -> None:
     told = table(BOT_TOKEN={"same_as": "PAYMENT_TOKEN"})
     values = {"PAYMENT_TOKEN": noise("p", 30), "BOT_TOKEN": noise("q", 30)}
@@ -174,6 +203,57 @@ def test_the_samples_are_known_by_hash() -> None:
     assert not is_sample("")
 
 
+# --- keys with a shape ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_keys_of_every_shape_pass(seed: int) -> None:
+    """None of them holds a word, a sequence or a repetition that counts, whatever the dice give."""
+    upper = string.ascii_uppercase + "234567"
+    values = {
+        "STRIPE_KEY": "_".join(["sk", "live", noise(f"{seed} a", 24, ALNUM)]),
+        "STRIPE_WEBHOOK": "_".join(["whsec", noise(f"{seed} b", 32, ALNUM)]),
+        "SENDGRID_KEY": ".".join(["SG", noise(f"{seed} c", 22), noise(f"{seed} d", 43)]),
+        "AWS_ACCESS_KEY_ID": "AKIA" + noise(f"{seed} e", 16, upper),
+        "AWS_SECRET_ACCESS_KEY": noise(f"{seed} f", 40, f"{ALNUM}/+"),
+        "GITHUB_TOKEN": "_".join(["ghp", noise(f"{seed} g", 36, ALNUM)]),
+        "TELEGRAM_TOKEN": noise(f"{seed} h", 10, "123456789") + ":" + noise(f"{seed} i", 35),
+        "FERNET_KEY": base64.urlsafe_b64encode(random.Random(seed).randbytes(32)).decode(),
+        "RAILS_MASTER_KEY": noise(f"{seed} j", 32, HEX),
+        "APP_KEY": "base64:" + base64.b64encode(random.Random(-seed - 1).randbytes(32)).decode(),
+    }
+    assert secret_rules.prove(TABLE, {**GOOD, **values}, NOW) == []
+
+
+ALGORITHMS = {
+    "RSA": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+    "EC": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    "Ed25519": ["-algorithm", "ED25519"],
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_keys_and_certificates_of_openssl(algorithm: str, tmp_path: Path) -> None:
+    """What the real tool makes: of Ed25519 the private key does not say its public one, so nothing is compared."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    openssl("genpkey", *ALGORITHMS[algorithm], "-out", "key")
+    openssl("genpkey", *ALGORITHMS[algorithm], "-out", "other")
+    openssl("req", "-new", "-x509", "-key", "key", "-out", "certificate", "-days", "3", "-subj", "/CN=shop.test")
+    key, other, certificate = ((tmp_path / name).read_text() for name in ("key", "other", "certificate"))
+    now = time.time()
+    variables = [entry for entry in TABLE if entry["name"].startswith("TLS_")]
+    assert secret_rules.prove(variables, {"TLS_KEY": key, "TLS_CERTIFICATE": certificate}, now) == []
+    assert key_files.belongs(certificate, key) is (None if algorithm == "Ed25519" else True)
+    found = rules(secret_rules.prove(variables, {"TLS_KEY": other, "TLS_CERTIFICATE": certificate}, now))
+    assert found == ({} if algorithm == "Ed25519" else {"TLS_CERTIFICATE": ["mismatched"]})
+    assert rules(secret_rules.prove(variables, {"TLS_CERTIFICATE": certificate}, now + 4 * 86400)) == {
+        "TLS_CERTIFICATE": ["expired"]
+    }
+
+
 # --- any text at all ------------------------------------------------------------------------------------------------
 
 _STRUCTURED = st.lists(
@@ -203,6 +283,10 @@ _STRUCTURED = st.lists(
                 '"',
                 " ",
                 "-----BEGIN ",
+                "-----BEGIN CERTIFICATE-----\n",
+                "\n-----END CERTIFICATE-----",
+                *SHAPED.values(),
+                key_pair()[1],
                 GOOD["SUPABASE_SERVICE_KEY"],
                 GOOD["SUPABASE_URL"],
                 "host=",

@@ -64,6 +64,13 @@ def test_bad_values_fail_with_one_line_each(run: Run) -> None:
     assert result["proved"] == ["SUPABASE_URL", "SUPABASE_ANON_KEY", "JWT_SECRET", "APP_TITLE"]
 
 
+def test_no_value_at_all_says_where_values_belong(run: Run) -> None:
+    result = run(values={})
+    assert "SUPABASE_URL: missing: it has no value. Fix: Put it in the vault." in result["msg"]
+    assert "app_env_values is empty" in result["msg"].splitlines()[-1]
+    assert run(variables=[], values={})["proved"] == []
+
+
 def test_a_report_does_not_fail(run: Run) -> None:
     result = run(values={**VALUES, "PORT": "80000"}, report_only=True)
     assert "failed" not in result

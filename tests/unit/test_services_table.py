@@ -92,6 +92,7 @@ BAD = [
     ("tmpfs twice", {"b": {"tmpfs": ["/a", "/a:size=1m"]}}, f"{NAME}.b.tmpfs", "not what", "once"),
     ("user with a name space", {"b": {"user": "a b"}}, f"{NAME}.b.user", "not what", "1000:1000"),
     ("user is true", {"b": {"user": True}}, f"{NAME}.b.user", "not what", '"1000:1000"'),
+    ("job: no", {"b": {"job": False}}, f"{NAME}.b.job", "not what", "true"),
     ("grace of 10", {"b": {"stop_grace_period": "10"}}, f"{NAME}.b.stop_grace_period", "not what", "10s"),
     ("log size of MB", {"b": {"log_max_size": "10MB"}}, f"{NAME}.b.log_max_size", "not what", "10m"),
     ("no log file", {"b": {"log_max_file": 0}}, f"{NAME}.b.log_max_file", "not what", "3"),
@@ -310,3 +311,17 @@ def test_anything_is_either_read_or_refused(row: dict[str, Any], loosen: Any) ->
         assert error.where.startswith(NAME)
         assert error.reason
         assert error.fix
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "value"),
+    [("restart", False, "no"), ("healthcheck", False, "none"), ("memory", False, "none"), ("pids", False, "none")],
+)
+def test_yaml_reads_no_as_a_boolean_and_it_is_the_word(key: str, said: Any, value: Any) -> None:
+    row = {"b": {"loosen": {key: {"to": said, "because": "why"}}}}
+    assert read_table(row)["b"].loosened[key].to == value
+
+
+def test_a_boolean_where_a_word_is_expected_is_named() -> None:
+    with pytest.raises(OverlayError, match="YAML reads yes, no, on and off as booleans"):
+        read_table({"b": {"loosen": {"restart": {"to": True, "because": "why"}}}})

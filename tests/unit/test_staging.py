@@ -98,7 +98,8 @@ def refused(host: Staging, soak: float = 3600.0) -> str:
 
 def test_the_offer_holds_the_users_file_byte_for_byte_and_nothing_of_the_env(host: Staging) -> None:
     found = staging.offer("shop", 3600.0, str(host.root), CLOCK)
-    assert found["compose"].encode() == Path(host.app.directory, "compose.yaml").read_bytes()
+    kept = Path(found["folder"], "compose.yaml")
+    assert kept.read_bytes() == Path(host.app.directory, "compose.yaml").read_bytes()
     assert found["images"] == [{"service": "web", "id": IMAGE, "bytes": 9, "platform": "linux/arm64"}]
     assert (found["host"], found["release"]) == ("stage1", "r1")
     assert "of staging" not in json.dumps(found)
@@ -142,7 +143,7 @@ def test_a_file_of_the_project_that_is_mounted_is_named_and_data_is_not(host: St
     mounted = Path(host.app.directory) / "nginx.conf"
     mounted.write_text("x")
     host.mounts.append({"Type": "bind", "Source": str(mounted)})
-    assert "no image carries: nginx.conf" in refused(host)
+    assert "on this host alone: nginx.conf" in refused(host)
 
 
 def test_another_app_is_named(host: Staging) -> None:

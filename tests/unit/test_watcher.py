@@ -10,8 +10,17 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config, commands, observe, state, watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    agent_config,
+    alerts,
+    commands,
+    observe,
+    state,
+    timers,
+    watcher,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import LockHeld, hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.incident import iso
 
 KEY = "KEY=Vq3mZk8TtPw2Lr9xHs5B\n"
 HEALTH = {"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}
@@ -40,6 +49,8 @@ class World:
         self.outcome: dict[str, Any] | Exception = self.healthy()
         self.told: list[str] = []
         self.oom_kills = 0
+        self.wrong: dict[str, str] = {}
+        self.served_at_recovery: list[str] = []
         for folder in ("opt/shop", "run/selfheal"):
             (root / folder).mkdir(parents=True)
         self.env = root / "opt/shop/.env"
@@ -47,13 +58,15 @@ class World:
 
     @staticmethod
     def healthy() -> dict[str, Any]:
-        return {"healthy": True, "incident": None, "problems": [], "cause_left": "healthy", "decision": {}}
+        done = {"problems": [], "cause_left": "healthy", "decision": {}, "checks": answer("", [HEALTH])}
+        return {"healthy": True, "incident": None, **done}
 
     @staticmethod
     def left(kind: str, seconds: float = 0.0) -> dict[str, Any]:
         decision = {"kind": kind, "seconds": seconds, "why": "so", "remedy": ""}
         open_one = {"id": "i1", "seconds": 1.0}
-        return {"healthy": False, "incident": open_one, "problems": [], "cause_left": "hung", "decision": decision}
+        told = {"incident": open_one, "decision": decision, "checks": answer("", [])}
+        return {"healthy": False, "problems": [], "cause_left": "hung", **told}
 
     @property
     def clock(self) -> observe.Clock:
@@ -78,12 +91,19 @@ class World:
             it.turn()
             self.now += 1.0
 
+    def served(self) -> str:
+        """What the metrics say of whether users are served; "" before they say anything."""
+        path = Path(self.root, "selfheal-shop.prom")
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return text.partition('selfheal_users_served{app="shop"} ')[2][:1]
+
     def run_checks(self, checks: list[Any], *_: Any) -> dict[str, Any]:
         self.asked.append(checks)
         return answer(self.answers.pop(0) if self.answers else self.always, checks)
 
     def recover(self, _app: Any, *, clock: Any, watch: Any) -> dict[str, Any]:
         self.recoveries.append((clock.monotonic(), watch))
+        self.served_at_recovery.append(self.served())
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -94,6 +114,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     it = World(tmp_path)
     monkeypatch.setattr(watcher.probe, "run_checks", it.run_checks)
     monkeypatch.setattr(watcher, "recover", it.recover)
+    monkeypatch.setattr(watcher.ServiceWatch, "wrong", lambda _self, _now: it.wrong)
     monkeypatch.setattr(watcher.host, "oom_kills", lambda: it.oom_kills)
     monkeypatch.setattr(watcher.host, "disk", lambda _paths: [])
     monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
@@ -259,6 +280,90 @@ def test_a_deploy_that_goes_on_is_waited_for(world: World) -> None:
     assert patience[:2] == [f"WATCHDOG_USEC={seconds * 1e6:.0f}" for seconds in (2000.0, it.config.silence)]
 
 
+def test_whoever_is_stuck_with_the_lock_loses_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No one is waited for who does nothing while the app is down."""
+    freed: list[float] = []
+    monkeypatch.setattr(watcher.lock_holder, "progress", lambda _path: (1, 1))
+    monkeypatch.setattr(watcher.lock_holder, "free", lambda _path: freed.append(world.now) or "pid 7 (x) was killed")
+    it = world.watcher()
+    begun = world.now
+    world.always, world.outcome = "refused", LockHeld("the lock is held by pid 7 (deploy); waited 0 s")
+    world.turns(it, watcher.STUCK_SECONDS - 5)
+    assert freed == []
+    world.turns(it, 10)
+    assert [at - begun for at in freed] == [pytest.approx(watcher.STUCK_SECONDS, abs=3.0)]
+    world.outcome = World.left("wait")
+    world.turns(it, 2)
+    told = world.recoveries[-1][1].freed
+    assert told == "the lock is held by pid 7 (deploy) and was stuck for 30 s: pid 7 (x) was killed"
+
+
+def test_whoever_works_at_a_sick_app_for_long_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher.lock_holder, "progress", lambda _path: (int(world.now), 1))
+    monkeypatch.setattr(watcher.lock_holder, "free", lambda _path: pytest.fail("it works"))
+    it = world.watcher()
+    it.next_timers = float("inf")
+
+    def recover(_app: Any, *, clock: Any, watch: Any) -> dict[str, Any]:
+        if not watch.held:
+            raise LockHeld("the lock is held by pid 7 (deploy shop)")
+        world.recoveries.append((clock.monotonic(), watch))
+        return World.left("hold")
+
+    monkeypatch.setattr(watcher, "recover", recover)
+    world.always = "refused"
+    world.turns(it, watcher.WORKS_SECONDS * 2)
+    assert [watch.held for _, watch in world.recoveries] == ["the lock is held by pid 7 (deploy shop)"]
+
+
+def test_how_long_another_works_is_counted_from_its_own_outage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from one that was over in the meantime."""
+    monkeypatch.setattr(watcher.lock_holder, "progress", lambda _path: (int(world.now), 1))
+    world.outcome = LockHeld("the lock is held by pid 7 (deploy shop)")
+    it = world.watcher()
+    it.next_timers = float("inf")
+    for world.always in ("refused", "", "refused"):
+        world.turns(it, watcher.WORKS_SECONDS * 0.7)
+    assert {watch.held for _, watch in world.recoveries} == {""}
+
+
+BALANCED = {"service": "web", "instances": 2, "first_port": 18000, "ports": [80]}
+
+
+def test_what_it_waited_for_is_over_when_a_recovery_finds_nothing_wrong(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy lacks an instance all the while, so the app is looked at; `selfheal status` shows what it waits for."""
+    monkeypatch.setattr(watcher.balancer, "serving", lambda _app: 1)
+    it = world.watcher(balancer=BALANCED)
+    world.outcome = LockHeld("the lock is held by pid 7 (deploy)")
+    world.turns(it, 5)
+    assert "lock is held" in it.hold
+    world.outcome = world.healthy()
+    world.turns(it, 3)
+    assert it.hold == ""
+
+
+def test_haproxy_that_is_stopped_is_restarted_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket takes the question and never answers, and so does its port: neither is waited for."""
+    monkeypatch.setattr(watcher.balancer, "is_stopped", lambda _app: True)
+    monkeypatch.setattr(watcher.balancer, "serving", lambda _app: pytest.fail("it was asked"))
+    world.always = "timeout"
+    world.watcher(balancer=BALANCED).turn()
+    assert len(world.recoveries) == 1
+    assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+
+
+def test_healthy_instances_that_haproxy_keeps_out_are_looked_at_now_and_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not each second, and after a minute with the word that it lasts: then a person is notified."""
+    monkeypatch.setattr(watcher.balancer, "serving", lambda _app: 0)
+    world.turns(world.watcher(balancer=BALANCED), 61)
+    assert len(world.recoveries) == 2
+    assert [watch.seen.lacks for _, watch in world.recoveries] == [1.0, observe.DISAGREES_SECONDS]
+
+
 def test_a_new_watcher_knows_when_the_app_answered_last(world: World) -> None:
     """Else whoever is overloaded just then would be told to hang, and be restarted."""
     world.watcher().turn()
@@ -336,6 +441,89 @@ def test_metrics_and_a_note_are_written(world: World, tmp_path: Path) -> None:
     assert note["good"] == pytest.approx(world.now, abs=1)
 
 
+def noted(world: World) -> Any:
+    return watcher.read_note(world.config(), world.clock)["checks"]
+
+
+def test_how_the_checks_went_is_noted_with_the_first_answer_that_differs(world: World) -> None:
+    """`selfheal status` relies on it: it asks the app nothing."""
+    it = world.watcher()
+    it.turn()
+    world.now += 7.0
+    assert noted(world) == {"ok": True, "passed": 1, "total": 1, "age": 7.0}
+    world.outcome = world.left("hold")
+    world.always = "refused"
+    it.turn()
+    assert noted(world)["ok"] is False
+    world.now += 1.0
+    world.always = ""
+    it.turn()
+    assert noted(world)["ok"] is True
+
+
+def test_what_a_recovery_found_is_noted_before_the_watcher_ends(world: World) -> None:
+    it = world.watcher()
+    world.always, world.outcome = "refused", {**world.healthy(), "incident": {"id": "i1", "seconds": 1.0}}
+    with pytest.raises(watcher.Ended):
+        it.turn()
+    assert noted(world)["ok"] is True
+
+
+def test_what_was_asked_long_ago_says_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A turn that fails, each time, leaves notes and has asked nothing."""
+    it = world.watcher()
+    it.turn()
+    for _ in range(9):
+        world.now += 9.0
+        it.stumbled(ValueError())
+    assert watcher.read_note(world.config(), world.clock)["alive"]
+    assert noted(world) is None
+    assert capsys.readouterr().out
+
+
+def test_an_outage_that_only_the_journey_sees_is_measured_until_it_is_over(world: World, tmp_path: Path) -> None:
+    """The first check passes all the while."""
+    it = world.watcher(metrics_directory=str(tmp_path))
+    world.turns(it, 14)
+    assert world.served() == "1"
+    failing = answer("data", [HEALTH, DATA])
+    world.answers, world.outcome = ["", *4 * ["data"]], {**World.left("wait", 10.0), "checks": failing}
+    world.turns(it, 3)
+    assert world.served_at_recovery == ["0"]
+    world.turns(it, 60)
+    assert len(world.recoveries) > 3
+    assert world.served() == "0"
+    world.outcome = {**World.healthy(), "incident": {"id": "i1", "seconds": 12.0}}
+    with pytest.raises(watcher.Ended):
+        world.turns(it, 15)
+    assert world.served() == "1"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "checks", "served"),
+    [
+        pytest.param({}, [HEALTH, DATA], "1", id="a service that no check asks"),
+        pytest.param({"checks": answer("health", [HEALTH])}, [HEALTH, DATA], "1", id="an instance while others serve"),
+        pytest.param({"checks": answer("data", [HEALTH, DATA])}, [HEALTH, DATA], "0", id="a later check"),
+        pytest.param({}, [], "0", id="an app that no check asks"),
+    ],
+)
+def test_who_is_served_during_an_incident(
+    world: World, tmp_path: Path, outcome: dict[str, Any], checks: list[Any], served: str
+) -> None:
+    it = world.watcher(metrics_directory=str(tmp_path), checks=checks)
+    world.turns(it, 5)
+    world.wrong, world.outcome = {"worker": "is exited"}, {**World.left("wait", 10.0), **outcome}
+    world.turns(it, 5)
+    assert (len(world.recoveries), world.served()) == (1, served)
+
+
+def test_a_rate_limit_says_nothing_about_users(world: World, tmp_path: Path) -> None:
+    world.always, world.outcome = "status", {**world.left("hold"), "cause_left": "rate_limited"}
+    world.turns(world.watcher(metrics_directory=str(tmp_path)), 10)
+    assert world.served() == "1"
+
+
 def test_no_place_for_metrics_is_a_problem_and_no_more(world: World) -> None:
     it = world.watcher(metrics_directory="/nowhere/at/all")
     world.turns(it, 3)
@@ -402,6 +590,123 @@ def test_a_damaged_state_is_told(world: World) -> None:
     it.turn()
     assert "moved aside" in it.problems["state"]
     assert world.recoveries == []
+
+
+def test_a_service_that_no_check_asks_is_recovered(world: World) -> None:
+    it = world.watcher()
+    world.turns(it, 5)
+    world.wrong = {"worker": "is exited"}
+    world.turns(it, 1)
+    [(_, watch)] = world.recoveries
+    assert watch.seen.services
+    assert watch.seen.probe["ok"]
+
+
+def test_a_rate_limit_is_waited_out(world: World) -> None:
+    world.always, world.outcome = "status", {**world.left("hold"), "cause_left": "rate_limited"}
+    it = world.watcher()
+    world.turns(it, 10)
+    asked = len(world.asked)
+    world.turns(it, 50)
+    assert (len(world.recoveries), len(world.asked)) == (1, asked)
+
+
+# --- the timers that start watchers ----------------------------------------------------------------------------------
+
+RUNS, STOPPED = timers.Timer("active", "0"), timers.Timer("inactive", "812")
+
+
+@pytest.mark.parametrize(
+    ("own", "alive", "told"),
+    [
+        ("shop", ["blog", "shop"], ["shop"]),
+        ("blog", ["blog", "shop"], ["blog"]),
+        ("blog", ["blog", "zoo"], ["blog", "shop"]),
+        ("zoo", ["blog", "zoo"], []),
+        ("zoo", ["zoo"], ["blog", "shop"]),
+        ("zoo", [], ["blog", "shop"]),
+    ],
+    ids=["its own", "each its own", "the first tells of who is gone", "not the next", "the only one", "it alone"],
+)
+def test_each_stopped_timer_is_told_by_one_watcher(own: str, alive: list[str], told: list[str]) -> None:
+    assert watcher.to_tell(own, ["shop", "blog"], alive) == told
+
+
+def _timers(world: World, monkeypatch: pytest.MonkeyPatch, found: dict[str, timers.Timer]) -> list[float]:
+    """Let systemd say this of the timers, and note when it is asked."""
+    asked: list[float] = []
+
+    def read(_names: Any) -> dict[str, timers.Timer]:
+        asked.append(world.now)
+        return dict(found)
+
+    monkeypatch.setattr(watcher.timers, "read", read)
+    return asked
+
+
+def test_its_own_timer_that_was_stopped_is_told_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"shop": STOPPED}
+    asked = _timers(world, monkeypatch, found)
+    sent: list[Any] = []
+    it = world.watcher(alertmanager="http://127.0.0.1:9093", host="web1")
+    monkeypatch.setattr(it, "_post", lambda posts: sent.extend(posts) or True)
+    world.turns(it, 300)
+    assert len(asked) == 3, "at most every few minutes, and once more at once"
+    assert capsys.readouterr().out.count("systemctl enable --now selfheal@shop.timer") == 1
+    fired = [one for one in sent if one["labels"]["alertname"] == "SelfhealTimerStopped"]
+    assert {json.dumps(one["labels"], sort_keys=True) for one in fired} == {
+        json.dumps(alerts.stopped_timer("shop", "web1", "812", "en")["labels"], sort_keys=True)
+    }
+    note = json.loads(Path(watcher.note_path(world.root, "shop")).read_text(encoding="utf-8"))
+    assert "selfheal@shop.timer is inactive" in note["problems"][0]
+    sent.clear()
+    found["shop"] = RUNS
+    world.turns(it, 130)
+    (over,) = [one for one in sent if one["labels"]["alertname"] == alerts.TIMER and one["endsAt"] <= iso(world.now)]
+    assert "runs again" in over["annotations"]["over"]
+    assert it.problems["timers"] == ""
+
+
+def test_a_timer_that_is_being_restarted_is_not_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"shop": STOPPED}
+    _timers(world, monkeypatch, found)
+    it = world.watcher()
+    world.turns(it, 125)
+    assert it.stopped == {"shop": STOPPED}
+    found["shop"] = RUNS
+    world.turns(it, 20)
+    assert (it.problems["timers"], it.timer_alerts) == ("", [])
+
+
+def test_another_app_that_nobody_watches_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = world.watcher()
+    folder = Path(agent_config.path_of("blog", world.root)).parent
+    (folder / "blog.json").write_text('{"app": "blog", "host": "web1-blog"}', encoding="utf-8")
+    (folder / "old.json").write_text('{"app": "old", "enabled": false}', encoding="utf-8")
+    assert agent_config.to_be_watched(world.root).keys() == {"blog", "shop"}
+    _timers(world, monkeypatch, {"shop": RUNS, "blog": STOPPED})
+    world.turns(it, 140)
+    assert it.timer_alerts == [alerts.stopped_timer("blog", "web1-blog", "812", "en")]
+    with hold_lock(watcher.lock_path(world.root, "blog"), 0.0, "watch blog"):
+        world.turns(it, 130)
+    assert it.timer_alerts == [], "its own watcher lives, and tells it"
+
+
+def test_what_was_told_of_a_timer_stays_until_somebody_has_looked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _timers(world, monkeypatch, {})
+    it = world.watcher(alertmanager="http://127.0.0.1:9093")
+    before = alerts.add([], alerts.stopped_timer("shop", it.app.host, "812", "en"), world.now)
+    state.save(it.app.state, {**state.empty(), "outbox": before}, it.app.spare)
+    it = world.watcher(alertmanager="http://127.0.0.1:9093")
+    monkeypatch.setattr(it, "_post", lambda _: True)
+    it.turn()
+    assert len(asked) == 1, "at once: it may be over"
+    memory, _ = state.load(it.app.state, it.app.spare)
+    assert [one["end"] for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alerts.TIMER] == [None]
 
 
 def test_there_is_one_watcher(world: World) -> None:

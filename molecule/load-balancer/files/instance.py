@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """An instance of an app, on the port that is its argument: /run/instance-PORT says with which status it answers."""
 
+import json
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,22 +12,37 @@ PORT = int(sys.argv[1])
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /health, GET / and POST / answer at once, GET /slow and POST /slow after a second."""
+    """All paths answer at once, but /slow after a second. /headers says what was asked, /stream pauses for 9 s."""
 
     # An answer is sent as a whole: half of one, of an instance that was ended meanwhile, could not be asked for again.
     wbufsize = -1
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/stream":
+            self.stream()
+            return
         if self.path.startswith("/slow"):
             time.sleep(1.0)
         told = Path(f"/run/instance-{PORT}")
         status = int(told.read_text(encoding="utf-8")) if told.exists() else 200
         body = f"{PORT} {self.headers.get('X-Forwarded-For')} says {status}".encode()
+        if self.path == "/headers":
+            body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def stream(self) -> None:
+        """An event stream that is silent for longer than the load balancer's timeout for an answer."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b"data: first\n\n")
+        self.wfile.flush()
+        time.sleep(9.0)
+        self.wfile.write(b"data: last\n\n")
 
     do_GET = do_HEAD = do_POST = answer
 

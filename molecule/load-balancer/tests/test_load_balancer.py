@@ -44,6 +44,15 @@ print(json.dumps([told, text]))
 """
 
 
+# What an instance is asked when a client on the host itself, which is not trusted, sends these headers.
+ECHO = """
+import http.client, sys
+connection = http.client.HTTPConnection(sys.argv[1], 80, timeout=5, source_address=(sys.argv[2], 0))
+connection.request("GET", "/headers", headers={{"Host": "shop.example", **{headers}}})
+print(connection.getresponse().read().decode())
+"""
+
+
 def from_host(host: Any, source: str, times: int) -> tuple[dict[str, int], str]:
     told, text = json.loads(host.check_output(f"python3 - {ADDRESS} {source} {times} <<'END'{FLOOD}END"))
     return told, text
@@ -175,10 +184,56 @@ def test_slow_clients_do_not_take_the_place_of_others(instances: Any, load: Any)
 
 
 def test_a_body_that_is_too_large(instances: Any, ask: Any) -> None:
-    assert ask("POST", "/", bytes(1024 * 1024)).status == 200
+    assert ask("POST", "/", bytes(10 << 20)).status == 200
     with socket.create_connection((ADDRESS, 80), timeout=5) as one:
-        one.sendall(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1048577\r\n\r\n" + bytes(20000))
+        one.sendall(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10485761\r\n\r\n" + bytes(20000))
         assert one.recv(20).startswith(b"HTTP/1.1 413")
+
+
+def test_a_silent_event_stream_is_not_cut(instances: Any, ask: Any) -> None:
+    """It pauses for 9 s, and an answer may pause for 6 s (load_balancer_timeout)."""
+    answer = ask("GET", "/stream")
+    assert (answer.status, answer.text.split("\n\n")[:2]) == (200, ["data: first", "data: last"]), answer
+    assert answer.seconds > 8.0
+
+
+FORGED = {
+    "X-Forwarded-For": "198.51.100.1",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Port": "1",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Prefix": "/evil",
+    "X-Real-IP": "198.51.100.1",
+    "X_Real_IP": "198.51.100.1",
+    "X_Forwarded_Host": "evil.example",
+    "Forwarded": "for=198.51.100.1;host=evil.example",
+    "CF-Connecting-IP": "198.51.100.1",
+    "True-Client-IP": "198.51.100.1",
+    "X-Original-URL": "/admin",
+}
+
+
+def test_forwarding_headers_of_a_client_are_replaced_by_the_truth(host: Any, instances: Any) -> None:
+    """A trusted proxy is believed; any other client is not."""
+    host.check_output("ip address add 192.0.2.8/32 dev lo")
+    try:
+        reached = host.check_output(f"python3 - {ADDRESS} 192.0.2.8 <<'END'{ECHO.format(headers=FORGED)}END")
+    finally:
+        host.check_output("ip address delete 192.0.2.8/32 dev lo")
+    told = json.loads(reached)
+    assert "evil" not in reached
+    assert "198.51.100.1" not in reached
+    assert "/admin" not in reached
+    assert {name: told.get(name) for name in ("x-forwarded-for", "x-real-ip", "x-forwarded-host")} == {
+        "x-forwarded-for": "192.0.2.8",
+        "x-real-ip": "192.0.2.8",
+        "x-forwarded-host": "shop.example",
+    }
+    assert (told["x-forwarded-proto"], told["x-forwarded-port"]) == ("http", "80")
+    with closing(http.client.HTTPConnection(ADDRESS, timeout=5)) as trusted:
+        trusted.request("GET", "/headers", headers={name: FORGED[name] for name in ("X-Forwarded-Proto", "X-Real-IP")})
+        told = json.loads(trusted.getresponse().read())
+    assert (told["x-forwarded-proto"], told["x-real-ip"]) == ("https", "198.51.100.1")
 
 
 def test_a_flood_from_one_address(host: Any, instances: Any, ask: Any) -> None:
@@ -208,6 +263,37 @@ def converge(*words: str, **extra: Any) -> tuple[int, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     ended = subprocess.run(argv, cwd=REPOSITORY, env=kept, text=True, capture_output=True, timeout=600, check=False)
     return ended.returncode, ended.stdout
+
+
+def test_a_sticky_client_stays_at_its_instance_and_is_moved(host: Any, instances: Any) -> None:
+    """With sessions in the instances' memory: none is lost but those of an instance that a deploy takes out."""
+    code, told = converge(load_balancer_sticky=True)
+    assert code == 0, told
+    try:
+        clients = [Client() for _ in range(8)]
+        homes = [client.ask() for client in clients]
+        assert set(homes) == {str(port) for port in PORTS}
+        assert [{client.ask() for _ in range(5)} for client in clients] == [{home} for home in homes]
+        instances.set("maint")
+        assert {client.ask() for client in clients} == {str(PORTS[1])}
+        instances.set("ready")
+        assert {client.ask() for client in clients} == {str(PORTS[1])}, "who was moved stays there"
+        assert "httponly" in clients[0].cookie.lower()
+    finally:
+        assert converge()[0] == 0
+
+
+class Client:
+    """One that keeps cookies, as a browser does."""
+
+    cookie = ""
+
+    def ask(self) -> str:
+        with closing(http.client.HTTPConnection(ADDRESS, timeout=5)) as connection:
+            connection.request("GET", "/", headers={"Cookie": self.cookie.split(";")[0]} if self.cookie else {})
+            answer = connection.getresponse()
+            self.cookie = answer.headers.get("Set-Cookie") or self.cookie
+            return answer.read().decode().split()[0]
 
 
 BAD: dict[str, tuple[Any, str]] = {

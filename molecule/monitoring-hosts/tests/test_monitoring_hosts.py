@@ -21,7 +21,7 @@ import pytest
 import testinfra
 import yaml
 from monitoring.tests import rule_cases
-from shared.acting import slow, until
+from shared.acting import paused, slow, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
@@ -278,11 +278,11 @@ def test_a_tunnel_that_stays_down_is_told_and_over_when_it_is_back(host: Any) ->
 
 @pytest.mark.usefixtures("calm")
 def test_it_is_told_that_the_cache_is_gone(host: Any, watched: Any) -> None:
-    watched.check_output(f"docker stop -t 1 {CACHE}")
-    try:
+    # The watcher would bring it back before it is told.
+    with paused(watched):
+        watched.check_output(f"docker stop -t 1 {CACHE}")
         took = until(lambda: told(host) == {"CacheGone": "active"}, 120.0, lambda: told(host))
         print(f"the cache is gone: told after {took:.0f} s")
-    finally:
         watched.check_output(f"docker start {CACHE}")
     print(f"and over after another {until(lambda: told(host) == {}, 120.0, lambda: told(host)):.0f} s")
 

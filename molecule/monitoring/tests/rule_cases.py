@@ -37,6 +37,11 @@ def answers(good: float, bad: float, steps: int = 90) -> dict[str, str]:
     }
 
 
+def slots(*up: int) -> dict[str, str]:
+    name = "haproxy_server_status"
+    return {f'{name}{{{PROXY},server="slot{at}",state="UP"}}': f"{one}x90" for at, one in enumerate(up)}
+
+
 def probes(metric: str, values: str, check: str = "health") -> dict[str, str]:
     return {f'{metric}{{{OF},check="{check}"}}': values}
 
@@ -96,6 +101,11 @@ def watcher(values: str) -> dict[str, str]:
     return {f"selfheal_watcher_turn_timestamp_seconds{{{OF}}}": values, **up(node=1)}
 
 
+def served(values: str, seen: str = "0+10x90") -> dict[str, str]:
+    """What the watcher says of all checks, and when it looked."""
+    return {f"selfheal_users_served{{{OF}}}": values, f"selfheal_watcher_turn_timestamp_seconds{{{OF}}}": seen}
+
+
 def starts(*times: int) -> dict[str, str]:
     """A container that was started at these times, each seen for a minute, the last one for good."""
     seen = " ".join(f"{time}x5" for time in times[:-1])
@@ -152,6 +162,10 @@ ALERTS = [
     Case("ContainerOom", "6m", 0, oom_incidents("4x90")),
     Case("RestartLoop", "5m", 1, starts(10, 20, 30, 40)),
     Case("RestartLoop", "5m", 0, starts(10, 20, 30)),
+    # One instance there is, at one of two slots.
+    Case("InstancesMissing", "7m", 1, slots(0, 0)),
+    Case("InstancesMissing", "4m", 0, slots(0, 0)),
+    Case("InstancesMissing", "7m", 0, slots(0, 1)),
     Case("BreakerOpen", "2m", 1, {f"selfheal_breaker_open{{{OF}}}": "1x90"}),
     Case("BreakerOpen", "2m", 0, {f"selfheal_breaker_open{{{OF}}}": "0x90"}),
     Case("WatcherNotSeen", "5m", 1, watcher("0x90")),
@@ -218,6 +232,12 @@ RECORDS = [
     Case("app:errors:minute", "5m", 0.1, answers(90, 10)),
     # Nobody asked, and nobody checked.
     Case("app:errors:minute", "5m", None, answers(0, 0)),
+    # What only the watcher's checks see.
+    Case("app:errors:minute", "5m", 1, {**probes("probe_success", "1x90"), **served("0x90")}),
+    Case("app:errors:minute", "5m", 0, served("1x90")),
+    # A watcher that has not looked for minutes says nothing.
+    Case("app:errors:minute", "8m", 0, {**probes("probe_success", "1x90"), **served("0x90", "0x90")}),
+    Case("app:errors:minute", "8m", None, served("0x90", "0x90")),
     Case("app:state:now", "5m", 1, {**answers(96, 4), **probes("probe_success", "1x90")}),
     Case("app:state:now", "5m", 0.5, answers(94, 6)),
     Case("app:state:now", "5m", 0.5, {**answers(100, 0), **probes("probe_duration_seconds", "2.1x90")}),
@@ -225,6 +245,9 @@ RECORDS = [
     Case("app:state:now", "5m", 0, answers(50, 50)),
     # One check of three, which is less than half.
     Case("app:state:now", "5m", 0, {**probes("probe_success", "0x90"), **OTHER_CHECKS}),
+    # The journey fails, and nobody else notices.
+    Case("app:state:now", "5m", 0, {**answers(100, 0), **probes("probe_success", "1x90"), **served("0x90")}),
+    Case("app:state:now", "5m", 1, {**answers(100, 0), **probes("probe_success", "1x90"), **served("1x90")}),
     # It was back within the minute.
     Case("app:state:now", "5m", 0.5, probes("probe_success", "1x26 0 0 1x90")),
     Case("app:state:now", "5m", None, answers(0, 0)),

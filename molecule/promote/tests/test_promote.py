@@ -56,7 +56,7 @@ def promote(play: Play, carried: Path) -> Play:
 
 @pytest.fixture(scope="module")
 def deploy_on_staging(play: Play, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
-    """Deploy a release with an image and a compose file of its own."""
+    """Deploy a release with an image, a compose file and a mounted file of its own."""
 
     def run(name: str) -> None:
         folder = tmp_path_factory.mktemp("sources") / name
@@ -64,6 +64,11 @@ def deploy_on_staging(play: Play, tmp_path_factory: pytest.TempPathFactory) -> C
         for file in ("app.py", "compose.yaml"):
             with open(folder / file, "a", encoding="utf-8") as stream:
                 stream.write(f"# {name}\n")
+        text = (folder / "compose.yaml").read_text(encoding="utf-8")
+        mounted = 'env_file: .env\n    volumes: ["./release.txt:/srv/release.txt:ro"]\n'
+        assert text.count("env_file: .env\n") == 1
+        (folder / "compose.yaml").write_text(text.replace("env_file: .env\n", mounted), encoding="utf-8")
+        (folder / "release.txt").write_text(name, encoding="utf-8")
         ended = play("deploy.yml", f"--limit={STAGING}", extra={"compose_app_source": str(folder)})
         assert ended.returncode == 0, ended.stdout[-4000:]
 
@@ -208,4 +213,6 @@ def test_one_that_is_killed_on_the_way_leaves_production_as_it_was_and_the_next_
     assert ended.returncode == 0, ended.stdout[-4000:]
     assert image(host) == image(staging) != before["image"]
     assert compose(host) == compose(staging)
+    # No image carries it.
+    assert host.check_output(f"docker exec {CONTAINER} cat /srv/release.txt") == "another"
     assert [staging.file(ARCHIVE).exists, host.file(ARCHIVE).exists, list(carried.iterdir())] == [False, False, []]

@@ -76,9 +76,11 @@ async function refresh() {
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!fresh.getElementById("data")) return;
+    const open = Boolean(document.querySelector("details[open]"));
     for (const id of ["page", "data", "asked"]) {
       document.getElementById(id).replaceWith(document.adoptNode(fresh.getElementById(id)));
     }
+    document.querySelector("details")?.toggleAttribute("open", open);
     document.title = fresh.title;
     draw();
   } catch {

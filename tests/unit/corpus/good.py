@@ -5,17 +5,22 @@
 from __future__ import annotations
 
 import string
+from base64 import b64encode
 from typing import Any
 
 from .synthetic import (
+    ALNUM,
     GOOD,
     HEX,
     NOW,
     OTHER_REF,
     REF,
     SELF_HOSTED,
+    SHAPED,
     SIGNING_SECRET,
     YEAR,
+    account,
+    key_pair,
     legacy,
     new_key,
     noise,
@@ -157,6 +162,11 @@ _accept_each(
         "GitHub": "ghp_" + noise("gh", 36, string.ascii_letters + string.digits),
         "a JWT": token({"sub": "0d9f", "aud": "shop"}),
         "a PEM file": pem("PRIVATE KEY", noise("pem", 64, _BASE64), noise("pem2", 40, _BASE64) + "="),
+        "a PEM file on one line": pem(
+            "PRIVATE KEY", noise("pem", 64, _BASE64), noise("pem2", 40, _BASE64) + "="
+        ).replace("\n", "\\n"),
+        "a PEM file on one line, with a line end": pem("PRIVATE KEY", noise("pem", 64, _BASE64)).replace("\n", "\\n")
+        + "\n",
         "a service account": '{"type": "service_account", "private_key_id": "'
         + noise("sa", 40, HEX)
         + '", "test": [1]}',
@@ -274,3 +284,78 @@ _accept(
     {"DATABASE_URL": f"postgresql://postgres:Wq7kdfPz2@db.{REF}.supabase.co/postgres", **_NEW},
 )
 _accept("ten years of keys", {"SUPABASE_ANON_KEY": legacy("anon", iat=int(NOW) - 9 * YEAR, exp=int(NOW) + YEAR)})
+
+# --- keys with a shape, addresses of servers, files ------------------------------------------------------------------
+
+for _name, _value in SHAPED.items():
+    _accept(f"{_name}: a whole one", {_name: _value})
+for _seed in ("one", "two", "three"):
+    _accept(f"keys of AWS {_seed}", {"AWS_SECRET_ACCESS_KEY": noise(f"aws {_seed}", 40, ALNUM + "+/")})
+    _accept(f"a key of Stripe {_seed}", {"STRIPE_KEY": "_".join(["rk", "test", noise(_seed, 24, ALNUM)])})
+_accept_each(
+    "GITHUB_TOKEN",
+    {
+        "fine-grained": "_".join(["github", "pat", noise("fine", 22, ALNUM), noise("grained", 59, ALNUM)]),
+        "of an app": "_".join(["ghs", noise("app", 36, ALNUM)]),
+        "an old one": noise("old github", 40, HEX),
+    },
+)
+_accept_each(
+    "SLACK_TOKEN", {"app-level": "-".join(["xapp", "1", "A04SH0PQ1", "4711081500000", noise("xapp", 64, HEX)])}
+)
+_accept_each(
+    "SLACK_HOOK", {"a workflow": "https://hooks.slack.com/workflows/T04SH0PQ1/A04H00K27/" + noise("flow", 24, ALNUM)}
+)
+_accept_each("OPENAI_KEY", {"another provider": "-".join(["sk", "or", "v1", noise("router", 64, HEX)])})
+_accept_each("APP_KEY", {"AES-128": "base64:" + b64encode(bytes(range(40, 56))).decode()})
+_accept_each(
+    "FIREBASE",
+    {
+        "JSON": account(),
+        "on several lines": account().replace(", ", ",\n  "),
+        "in base64": b64encode(account().encode()).decode(),
+    },
+)
+_TLS_KEY, _TLS_CERTIFICATE = key_pair()
+_accept_each(
+    "TLS_KEY",
+    {
+        "PEM": _TLS_KEY,
+        "on one line": _TLS_KEY.replace("\n", "\\n"),
+        "in base64": b64encode(_TLS_KEY.encode()).decode(),
+        "of OpenSSH": pem("OPENSSH PRIVATE KEY", b64encode(b"openssh-key-v1\0" + bytes(range(200))).decode()),
+    },
+)
+_accept("a certificate and its key", {"TLS_KEY": _TLS_KEY, "TLS_CERTIFICATE": _TLS_CERTIFICATE})
+_accept("a certificate on one line", {"TLS_KEY": _TLS_KEY, "TLS_CERTIFICATE": _TLS_CERTIFICATE.replace("\n", "\\n")})
+_accept("a chain", {"TLS_KEY": _TLS_KEY, "TLS_CERTIFICATE": _TLS_CERTIFICATE + key_pair("another")[1]})
+_accept("a certificate alone", {"TLS_CERTIFICATE": _TLS_CERTIFICATE})
+_accept_each(
+    "MYSQL_URL",
+    {
+        "plain": "mysql://app:Wq7kdfPz2@db:3306/shop",
+        "a driver": "mysql+pymysql://app:Wq7kdfPz2@db/shop?charset=utf8mb4",
+        "MariaDB": "mariadb://app:Wq7kdfPz2@db/shop",
+        "JDBC": "jdbc:mysql://db:3306/shop?user=app&password=Wq7kdfPz2",
+        "TLS options": 'mysql://app:Wq7kdfPz2@db/shop?ssl={"rejectUnauthorized":true}',
+    },
+)
+_accept_each(
+    "MONGO_URL",
+    {
+        "plain": "mongodb://app:Wq7kdfPz2@db:27017/shop?authSource=admin",
+        "Atlas": "mongodb+srv://app:Wq7kdfPz2@shop.k3v9z.mongodb.net/?retryWrites=true&w=majority",
+        "a replica set": "mongodb://app:Wq7kdfPz2@db1:27017,db2:27017,db3:27017/shop?replicaSet=rs0",
+        "no password": "mongodb://db1:27017,db2:27017/shop",
+    },
+)
+_accept_each(
+    "AMQP_URL", {"a vhost": "amqp://app:Wq7kdfPz2@rabbitmq:5672/%2F", "TLS": "amqps://app:Wq7kdfPz2@mq.shop.de/shop"}
+)
+_accept_each(
+    "MAILER_DSN",
+    {
+        "plain": "smtp://shop%40shop.de:Wq7kdfPz2@mail.shop.de:587",
+        "TLS": "smtps://shop:Wq7kdfPz2@mail.shop.de:465?timeout=5",
+    },
+)

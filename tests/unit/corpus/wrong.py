@@ -7,15 +7,19 @@ from __future__ import annotations
 from typing import Any
 
 from .synthetic import (
+    ALNUM,
     GOOD,
     HEX,
     NOW,
     OTHER_REF,
     REF,
     SELF_HOSTED,
+    SHAPED,
     YEAR,
+    account,
     b64,
     changed,
+    key_pair,
     legacy,
     new_key,
     noise,
@@ -651,3 +655,110 @@ _refuse_env(
     JWT_SECRET="placeholder",
     PORT="placeholder",
 )
+
+# --- keys with a shape, addresses of servers, files ------------------------------------------------------------------
+
+# Those of which a part can be seen to be missing.
+_WITH_A_LENGTH = [name for name in SHAPED if name not in ("DJANGO_KEY", "SECRET_KEY_BASE")]
+for _name in _WITH_A_LENGTH:
+    _whole = SHAPED[_name]
+    _refuse(
+        _name, "truncated", {"its end": _whole[:-8] if _name == "SLACK_HOOK" else _whole[: min(len(_whole) // 2, 20)]}
+    )
+    _refuse(_name, "quoted", {"quotes": f'"{_whole}"'})
+    _refuse(_name, "whitespace", {"a space": f" {_whole}"})
+    _refuse(_name, "placeholder", {"words": f"your_{_name.lower()}_here", "an order": "changeme"})
+for _name in ("DJANGO_KEY", "SECRET_KEY_BASE"):
+    _refuse(_name, "too_short", {"its end": SHAPED[_name][:40]})
+    _refuse(_name, "placeholder", {"words": f"your_{_name.lower()}_here", "an order": "changeme"})
+_refuse(
+    "STRIPE_KEY",
+    "placeholder",
+    {"words behind": "sk_test_your_key_here", "x behind": "sk_live_" + "x" * 24, "dots": "sk_live_51H..."},
+)
+_refuse(
+    "STRIPE_KEY", "wrong_kind", {"a publishable one": SHAPED["STRIPE_PUBLIC"], "a GitHub token": SHAPED["GITHUB_TOKEN"]}
+)
+_refuse("STRIPE_PUBLIC", "wrong_kind", {"a secret one": SHAPED["STRIPE_KEY"].replace("_live_", "_test_")})
+_refuse("STRIPE_WEBHOOK", "wrong_kind", {"a key": SHAPED["STRIPE_KEY"]})
+_refuse("OPENAI_KEY", "wrong_kind", {"a Stripe key": SHAPED["STRIPE_KEY"]})
+_refuse("OPENAI_KEY", "placeholder", {"x": "sk-" + "x" * 40, "words behind": "sk-your-api-key-here"})
+_refuse("SENDGRID_KEY", "placeholder", {"x": "SG." + "x" * 22 + "." + "x" * 43})
+_refuse("AWS_ACCESS_KEY_ID", "sample", {"the vendor's": "AKIA" + "IOSFODNN7" + "EXAMPLE"})
+_refuse("AWS_SECRET_ACCESS_KEY", "sample", {"the vendor's": "wJalrXUtnFEMI" + "/K7MDENG/" + "bPxRfiCYEXAMPLEKEY"})
+_refuse("GITHUB_TOKEN", "placeholder", {"x": "ghp_" + "x" * 36})
+_refuse(
+    "SLACK_HOOK", "placeholder", {"the vendor's": "https://hooks.slack.com/services/T00000000/B00000000/" + "X" * 24}
+)
+_refuse("SLACK_HOOK", "wrong_kind", {"a token": SHAPED["SLACK_TOKEN"]})
+_refuse("TELEGRAM_TOKEN", "wrong_kind", {"a Slack token": SHAPED["SLACK_TOKEN"]})
+_refuse(
+    "FERNET_KEY",
+    "bad_format",
+    {"another alphabet": "!" + SHAPED["FERNET_KEY"][1:], "too long": SHAPED["FERNET_KEY"] * 2},
+)
+_refuse("RAILS_MASTER_KEY", "bad_format", {"a secret_key_base": SHAPED["SECRET_KEY_BASE"]})
+_refuse("APP_KEY", "wrong_kind", {"without base64:": SHAPED["APP_KEY"][7:]})
+_refuse("DJANGO_KEY", "placeholder", {"of startproject": "django-insecure-" + noise("insecure", 50)})
+_refuse("SECRET_KEY_BASE", "wrong_kind", {"an address": "https://shop.de/" + noise("base", 60)})
+_refuse_env(
+    "both keys of AWS are swapped",
+    {"AWS_ACCESS_KEY_ID": SHAPED["AWS_SECRET_ACCESS_KEY"], "AWS_SECRET_ACCESS_KEY": noise("alnum", 3, ALNUM) + "!" * 9},
+    AWS_ACCESS_KEY_ID="wrong_kind",
+    AWS_SECRET_ACCESS_KEY="truncated",
+)
+_refuse_env(
+    "both keys of Stripe are swapped",
+    {"STRIPE_KEY": SHAPED["STRIPE_PUBLIC"], "STRIPE_PUBLIC": SHAPED["STRIPE_KEY"]},
+    STRIPE_KEY="swapped",
+    STRIPE_PUBLIC="swapped",
+)
+_refuse_env(
+    "a live and a test key of Stripe",
+    {"STRIPE_KEY": SHAPED["STRIPE_KEY"], "STRIPE_PUBLIC": SHAPED["STRIPE_PUBLIC"].replace("_live_", "_test_")},
+    STRIPE_PUBLIC="wrong_mode",
+)
+
+_TLS_KEY, _TLS_CERTIFICATE = key_pair()
+_CUT = "\n".join([*_TLS_KEY.splitlines()[:9], *_TLS_KEY.splitlines()[-1:]])
+_refuse("TLS_KEY", "truncated", {"no last line": _TLS_KEY[:400], "lines are missing": _CUT})
+_refuse("TLS_KEY", "bad_format", {"a character": _TLS_KEY[:100] + "!" + _TLS_KEY[101:]})
+_refuse("TLS_KEY", "wrong_kind", {"a certificate": _TLS_CERTIFICATE, "a password": "Wq7#kd!fPz2"})
+_refuse(
+    "TLS_KEY",
+    "placeholder",
+    {"words": "your-private-key", "dots": "-----BEGIN PRIVATE KEY-----\\n...\\n-----END PRIVATE KEY-----\\n"},
+)
+_refuse(
+    "TLS_CERTIFICATE", "wrong_kind", {"its key": key_pair("another")[0], "with its key": _TLS_CERTIFICATE + _TLS_KEY}
+)
+_refuse("TLS_CERTIFICATE", "expired", {"last year": key_pair(ends="250601000000Z")[1]})
+_refuse("TLS_CERTIFICATE", "not_yet_valid", {"next year": key_pair(begins="270601000000Z")[1]})
+_refuse("TLS_CERTIFICATE", "truncated", {"no last line": _TLS_CERTIFICATE[:300]})
+_refuse_env(
+    "a certificate of another key",
+    {"TLS_KEY": _TLS_KEY, "TLS_CERTIFICATE": key_pair("another")[1]},
+    TLS_CERTIFICATE="mismatched",
+)
+_refuse("FIREBASE", "truncated", {"its end": account()[:200]})
+_refuse("FIREBASE", "bad_format", {"no JSON": account().replace(":", ";", 1), "no key": account(private_key=None)})
+_refuse(
+    "FIREBASE", "wrong_kind", {"of a user": account(type="authorized_user"), "a path": "/run/secrets/firebase.json"}
+)
+_refuse(
+    "FIREBASE", "placeholder", {"words": "your-firebase-json", "the key in it": account(private_key="your-private-key")}
+)
+
+for _name, _scheme in (("MYSQL_URL", "mysql"), ("MONGO_URL", "mongodb"), ("AMQP_URL", "amqp"), ("MAILER_DSN", "smtp")):
+    _refuse(
+        _name,
+        "placeholder",
+        {
+            "words": f"{_scheme}://user:password@host/name",
+            "brackets": f"{_scheme}://app:<password>@db/shop",
+            "an order": f"{_scheme}://app:changeme@db/shop",
+        },
+    )
+    _refuse(_name, "wrong_kind", {"another scheme": "https://app:Wq7kdfPz2@db/shop"})
+    _refuse(_name, "bad_url", {"a password with @": f"{_scheme}://app:Wq7@kd#fPz2@db/shop"})
+    _refuse(_name, "quoted", {"quotes": f"'{_scheme}://app:Wq7kdfPz2@db/shop'"})

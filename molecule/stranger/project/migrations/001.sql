@@ -1,0 +1,1 @@
+CREATE TABLE letters (id bigserial PRIMARY KEY, text text NOT NULL);

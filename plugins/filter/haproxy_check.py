@@ -1,0 +1,76 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What HAProxy asks an instance: the same as the gate of a deploy, so that they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import health_check
+from ansible_collections.christmas.selfheal.plugins.module_utils.checks import CheckError
+
+DOCUMENTATION = r"""
+name: haproxy_check
+short_description: HAProxy's own check, from the check that proves health
+version_added: 0.2.0
+author: Contributors to the christmas.selfheal project (@christmas)
+description:
+  - >-
+    Makes the words of C(http-check send) and C(http-check expect status) from the first check with C(proves: health),
+    or the first of all: its method, path, Host, headers and expected status.
+options:
+  _input:
+    description: C(selfheal_checks).
+    type: list
+    elements: dict
+    required: true
+  values:
+    description: What the names in the check stand for. HAProxy's configuration holds them, so none may be a secret.
+    type: dict
+    required: true
+  path:
+    description: Asked instead of the check's own path, when it is not empty.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+check: "{{ selfheal_checks | christmas.selfheal.haproxy_check({'PORT': 8000}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: C(send) and C(expect), and C(problem), which is empty when there is no problem with the check.
+  type: dict
+"""
+
+# Without checks there is nothing to agree with.
+PLAIN_SEND, PLAIN_EXPECT, PLAIN_PATH = "meth GET uri {path} ver HTTP/1.1 hdr Host localhost", "200-299", "/health"
+
+
+def haproxy_check(checks: Sequence[Mapping[str, Any]], values: Mapping[str, Any], path: str = "") -> dict[str, str]:
+    """The directives {send, expect, problem}."""
+    found = health_check(checks)
+    if not found:
+        return {"send": PLAIN_SEND.format(path=path or PLAIN_PATH), "expect": PLAIN_EXPECT, "problem": ""}
+    try:
+        asked = probe.health_request(found[0], {name: str(value) for name, value in values.items()}, True)
+    except CheckError as error:
+        return {"send": "", "expect": "", "problem": str(error)}
+    if asked is None:
+        problem = (
+            f"selfheal_checks: check `{found[0]['name']}` sends a body, and HAProxy's own check sends none. "
+            "Fix: give `proves: health` to a GET"
+        )
+        return {"send": "", "expect": "", "problem": problem}
+    send, expect = balancer.check_directives(asked._replace(target=path or asked.target))
+    return {"send": send, "expect": expect, "problem": ""}
+
+
+class FilterModule:
+    """What Ansible asks for its filters."""
+
+    def filters(self) -> dict[str, object]:
+        return {"haproxy_check": haproxy_check}

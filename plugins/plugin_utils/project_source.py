@@ -1,0 +1,238 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The project on the controller: which compose files it has, what those include, and what of them leaves the project.
+
+The merged model says nothing of included and extended files, and of a path not how it was written. So the files are
+read as they are, before Compose reads them on the host.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from ansible_collections.christmas.selfheal.plugins.module_utils import project_layout, project_parts
+
+# libyaml reads a megabyte in a second, Python in twenty.
+_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class ProjectError(Exception):
+    """The project cannot be deployed. The message names the file, the key and the fix."""
+
+
+class Project(NamedTuple):
+    """The compose files, in the order in which they are merged, and the files that those include or extend."""
+
+    files: list[str]
+    more: list[str]
+
+
+class _Loader(_BASE):  # type: ignore[misc]
+    """YAML with Compose's own tags."""
+
+
+def _untagged(loader: Any, _suffix: str, node: yaml.Node) -> Any:
+    """The value under `!reset` or `!override`."""
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)
+
+
+_Loader.add_multi_constructor("!", _untagged)
+
+
+class _Named(NamedTuple):
+    """A path that a compose file names: where it says so, and the path as it is written."""
+
+    key: str
+    path: str
+
+
+def read(source: str, files: Sequence[str] = ()) -> Project:
+    """Read the project in a folder.
+
+    :arg files: the compose files, relative to it; those that Compose would find when there are none.
+    :raises ProjectError: a file is missing or damaged, or leaves the project.
+    """
+    chosen = [posixpath.normpath(name) for name in files] or project_layout.discover(source)
+    if not chosen:
+        names = ", ".join(project_layout.DEFAULT_FILES)
+        raise ProjectError(
+            f"{source} on this machine holds no compose file ({names}). Fix: correct compose_app_source, or name the "
+            "file in compose_app_files"
+        )
+    base = posixpath.dirname(chosen[0])
+    more: dict[str, None] = {}
+    for name in chosen:
+        if _leaves(name):
+            raise ProjectError(
+                f"compose_app_files: {name} is outside {source}. Fix: name files below compose_app_source"
+            )
+        _follow(source, name, base, more, "compose_app_files", {})
+    return Project(chosen, [name for name in more if name not in chosen])
+
+
+def _leaves(path: str) -> bool:
+    return path.startswith(("/", "../")) or path == ".."
+
+
+def _follow(
+    source: str, name: str, base: str, more: dict[str, None], by: str, seen: dict[tuple[str, str], None]
+) -> None:
+    """Read one compose file, and those that it includes or extends.
+
+    :arg base: the folder that its relative paths start from.
+    :arg by: where it is named.
+    """
+    if (name, base) in seen:
+        return
+    seen[name, base] = None
+    document = _load(source, name, by)
+    for named in _paths(document):
+        _require_inside(source, name, named, base)
+    for item in document.get("include") or []:
+        paths, folder, env_files = _included(item)
+        known = [_inside(source, name, _Named("include", path), base) for path in paths]
+        found = [path for path in known if path]
+        if not found:
+            continue
+        below = _inside(source, name, _Named("include", folder), base) if folder else posixpath.dirname(found[0])
+        env_files = [_inside(source, name, _Named("include", path), base) for path in env_files]
+        env_files = env_files or [posixpath.normpath(posixpath.join(below, ".env"))]
+        for path in env_files:
+            # The app's own is not part of the project.
+            if path and path != ".env" and os.path.isfile(os.path.join(source, path)):
+                more[path] = None
+        for path in found:
+            more[path] = None
+            _follow(source, path, below, more, f"{name}: include", seen)
+    for service, spec in _services(document):
+        extended = spec.get("extends")
+        path = str(extended.get("file") or "") if isinstance(extended, Mapping) else ""
+        key = f"services.{service}.extends"
+        inside = _inside(source, name, _Named(key, path), base) if path else ""
+        if inside:
+            more[inside] = None
+            _follow(source, inside, posixpath.dirname(inside), more, f"{name}: {key}", seen)
+
+
+def _load(source: str, name: str, by: str) -> Mapping[str, Any]:
+    path = os.path.join(source, name)
+    if not os.path.isfile(path):
+        raise ProjectError(
+            f"{by} names {name}, which does not exist in {source} on this machine. Fix: correct the name"
+        )
+    try:
+        with open(path, encoding="utf-8") as stream:
+            # One document: Compose merges several, and such a file is rare.
+            documents = list(yaml.load_all(stream, Loader=_Loader))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ProjectError(
+            f"{path} on this machine is no compose file: {reason}. Nothing was changed. Correct it; `docker compose -f "
+            f"{path} config` shows the place"
+        ) from None
+    merged: dict[str, Any] = {}
+    for document in documents:
+        if not isinstance(document, Mapping):
+            raise ProjectError(
+                f"{path} on this machine is no compose file: it has no services. Nothing was changed. Fix: give the "
+                "app's compose file"
+            )
+        for key, value in document.items():
+            old = merged.get(key)
+            both = isinstance(old, Mapping) and isinstance(value, Mapping)
+            merged[str(key)] = {**old, **value} if both and isinstance(old, Mapping) else value
+    if not documents:
+        raise ProjectError(f"{path} on this machine is empty. Nothing was changed. Fix: give the app's compose file")
+    return merged
+
+
+def _services(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    services = document.get("services")
+    for service, spec in services.items() if isinstance(services, Mapping) else ():
+        if isinstance(spec, Mapping):
+            yield str(service), spec
+
+
+def _included(item: Any) -> tuple[list[str], str, list[str]]:
+    """An entry of `include`: its paths, its project directory, its env files."""
+    if not isinstance(item, Mapping):
+        return [str(item)], "", []
+    return _strings(item.get("path")), str(item.get("project_directory") or ""), _strings(item.get("env_file"))
+
+
+def _strings(given: Any) -> list[str]:
+    if given is None:
+        return []
+    return [str(one) for one in given] if isinstance(given, list) else [str(given)]
+
+
+def _inside(source: str, file: str, named: _Named, base: str) -> str:
+    """A path relative to the project; "" for one that only the host knows: from elsewhere, or with a variable in it.
+
+    :raises ProjectError: it leaves the project.
+    """
+    path = project_parts.interpolated(named.path, {})
+    if "://" in path or path.startswith(("oci:", "git@", "/", "~")) or (path != named.path and not path):
+        return ""
+    _require_inside(source, file, named, base)
+    return posixpath.normpath(posixpath.join(base, path))
+
+
+def _require_inside(source: str, file: str, named: _Named, base: str) -> None:
+    if named.path.startswith("/"):
+        _require_on_host(source, file, named)
+        return
+    path = project_parts.interpolated(named.path, {})
+    if _leaves(posixpath.normpath(posixpath.join(base, path))):
+        raise ProjectError(
+            f"{file}: {named.key} names {named.path}, which is outside {source}. Nothing was changed. Fix: set "
+            "compose_app_source to a folder that holds both, and compose_app_files to the compose file in it"
+        )
+
+
+def _require_on_host(source: str, file: str, named: _Named) -> None:
+    """Refuse an absolute path of this machine, where the host's own are not known."""
+    is_built = named.key.endswith(("build", "build.context"))
+    homes = (os.path.expanduser("~"), os.path.abspath(source))
+    is_here = any(os.path.abspath(named.path).startswith(f"{home}{os.sep}") for home in homes if home != os.sep)
+    if is_built and is_here and os.path.isdir(named.path):
+        raise ProjectError(
+            f"{file}: {named.key} names {named.path}, a folder of this machine. Nothing was changed. Fix: write a path "
+            "relative to the compose file"
+        )
+
+
+def _paths(document: Mapping[str, Any]) -> Iterator[_Named]:
+    """The paths of a compose file that start from its folder, and the folders that images are built from."""
+    for service, spec in _services(document):
+        where = f"services.{service}"
+        build = spec.get("build")
+        context = build.get("context") if isinstance(build, Mapping) else build
+        if isinstance(context, str) and not ("://" in context or context.startswith("git@")):
+            yield _Named(f"{where}.build", context)
+        for key in ("env_file", "label_file"):
+            given = spec.get(key)
+            for one in given if isinstance(given, list) else [given]:
+                path = one.get("path") if isinstance(one, Mapping) else one
+                if isinstance(path, str):
+                    yield _Named(f"{where}.{key}", path)
+        volumes = spec.get("volumes")
+        for one in volumes if isinstance(volumes, list) else ():
+            path = one.get("source") if isinstance(one, Mapping) else str(one).partition(":")[0]
+            if isinstance(path, str) and path.startswith("."):
+                yield _Named(f"{where}.volumes", path)
+    for kind in ("configs", "secrets"):
+        entries = document.get(kind)
+        for name, entry in entries.items() if isinstance(entries, Mapping) else ():
+            path = entry.get("file") if isinstance(entry, Mapping) else None
+            if isinstance(path, str):
+                yield _Named(f"{kind}.{name}.file", path)
