@@ -9,8 +9,8 @@ in_venv := PATH="$(CURDIR)/.venv/bin:$$PATH"
 play := $(in_venv) ansible-playbook
 collection := .venv/collections/ansible_collections/christmas/selfheal
 
-# The two that tell the story, then the long ones, so that none of them is alone at the end.
-first := default incident backup monitoring-hosts drift monitoring status-page
+# Those that tell the story, then the long ones, so that none of them is alone at the end.
+first := default incident stranger backup monitoring-hosts drift monitoring status-page
 found := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 scenarios := $(filter $(found),$(first)) $(filter-out $(first),$(sort $(found)))
 
@@ -93,7 +93,7 @@ molecule: ## every molecule scenario; one of them: make molecule-incident
 
 .PHONY: test-faults
 test-faults: ## every fault of the catalogue on a lab host, where `make test` drills the fast ones
-	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift --
+	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-stranger molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift --
 
 .PHONY: browser
 browser: ## a Chromium, with which the tests of the status page look at it
@@ -132,6 +132,11 @@ bench-soak: setup engine ## an hour of healthy load: no remedy, and what the wat
 bench-recovery: setup engine ## every fault, recovered by us and by what Debian carries; hours. Shorter: ARGS="--rounds 2 --alternative-rounds 1"
 	@tools/venv .venv bench
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.recovery $(ARGS)
+
+.PHONY: bench-services
+bench-services: setup engine ## faults of single services, healed by us, by restart policies, by restarting what is unhealthy; hours. Shorter: ARGS="--rounds 1 --alternative-rounds 1"
+	@tools/venv .venv bench
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.services $(ARGS)
 
 .PHONY: bench-deploy
 bench-deploy: setup engine ## good and bad deploys under load, and docker compose up; shorter: ARGS="--rounds 3 --plain-rounds 1"
