@@ -76,7 +76,7 @@ lint: setup-test ## ruff, mypy, yamllint, ansible-lint, shellcheck, actionlint, 
 	@tools/lint
 
 .PHONY: unit
-unit: setup-test lab-images ## the unit tests (one of them asks the lab's Compose)
+unit: setup-test lab-images ## the unit tests (some ask the lab's Compose)
 	@$(in_venv) pytest
 
 .PHONY: unit-other

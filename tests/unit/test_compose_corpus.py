@@ -27,6 +27,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.app import Bala
 from .corpus.compose_projects import ENV, PROJECTS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.compose
+
 IMAGE = "selfheal-lab/host:prepared"
 PLUGIN = "/usr/libexec/docker/cli-plugins/docker-compose"
 ENGINE = (26, 1, 5)

@@ -20,6 +20,8 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import dotenv
 
+pytestmark = pytest.mark.compose
+
 IMAGE = "selfheal-lab/host:prepared"
 ROUND_TRIPS = 10_000
 PER_FILE = 2_500

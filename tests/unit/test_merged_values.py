@@ -211,6 +211,7 @@ docker compose config --format json >merged.json && docker compose config --no-i
 """
 
 
+@pytest.mark.compose
 def test_what_real_compose_merges_is_judged(tmp_path: Path) -> None:
     """A value with dollars, quotes and a hash arrives as it was written, so it is no difference."""
     for name, text in PROJECT.items():
