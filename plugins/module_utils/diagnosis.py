@@ -185,7 +185,7 @@ def _at_the_root(facts: Facts) -> Facts:
     model, found = app_model(facts), set(sick(facts))
     if not facts["probe"]["ok"]:
         # What users see comes first; a service that nothing leads to may be needed all the same.
-        found = found & model.reach(_holders(facts)) or found
+        found = found & behind(facts) or found
     roots = model.roots(found)
     if not roots or roots == set(sick(facts)):
         return facts
@@ -197,8 +197,7 @@ def _at_the_root(facts: Facts) -> Facts:
 
 
 def _recovering(facts: Facts) -> list[str]:
-    model, holders = app_model(facts), _holders(facts)
-    needed = model.reach(holders)
+    holders, needed = _holders(facts), behind(facts)
     return [
         f"{item['name']} takes no connections yet: {item['line']}"
         for item in facts["recovering"]
@@ -261,6 +260,11 @@ def _holders(facts: Facts) -> set[str]:
     """The services that hold the ports of failing checks."""
     ports = {item.get("port") for item in _failed(facts)}
     return {item["service"] for item in facts["instances"] if ports.intersection(item["ports"])}
+
+
+def behind(facts: Facts) -> frozenset[str]:
+    """The services that the failing checks lead to: those that hold their ports, and all that these need."""
+    return app_model(facts).reach(_holders(facts))
 
 
 def _crash_loop(facts: Facts) -> list[str]:

@@ -169,8 +169,11 @@ def switches(pids: Iterable[int]) -> int:
     return count
 
 
-def stopped(pid: int) -> bool:
-    """Say whether a process or one of its children is stopped, as by SIGSTOP (state T of proc(5)): it cannot answer."""
+def stopped(pid: int, alone: bool = False) -> bool:
+    """Say whether a process or one of its children is stopped, as by SIGSTOP (state T of proc(5)): it cannot answer.
+
+    :arg alone: whether the process alone is looked at.
+    """
     seen: set[int] = set()
     left = [pid] if pid > 0 else []
     while left:
@@ -181,7 +184,7 @@ def stopped(pid: int) -> bool:
         with contextlib.suppress(OSError, ValueError, IndexError):
             if _stat(f"/proc/{one}/stat")[0] == "T":
                 return True
-            left += _children(one)
+            left += [] if alone else _children(one)
     return False
 
 

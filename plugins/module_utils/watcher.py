@@ -198,8 +198,12 @@ class Watcher:
         """A probe result that gives reason to look closer, None when all is well."""
         self.wrong = self.services.wrong(now)
         odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now) or bool(self.wrong)
-        stopped = self.app.balancer is not None and balancer.is_stopped(self.app)
-        result = self._ask_briefly() if self.resumes or stopped else self._ask(self.quick)
+        balancer_stopped = self.app.balancer is not None and balancer.is_stopped(self.app)
+        service_stopped = service_watch.STOPPED in self.wrong.values()
+        if self.resumes or balancer_stopped or service_stopped:
+            result = self._ask_briefly(by_service=service_stopped)
+        else:
+            result = self._ask(self.quick)
         # The whole journey only after its first step: of an app that hangs, each further check would cost its timeout.
         if result["ok"] and now >= self.next_journey and self.incident is None:
             result = self._ask(list(self.app.checks))
@@ -224,10 +228,14 @@ class Watcher:
         at = state.moment(self.clock.now(), self.clock.monotonic())
         self.checks = {"ok": bool(result["ok"]), "passed": sum(passed), "total": len(passed), "at": at}
 
-    def _ask_briefly(self) -> dict[str, Any]:
-        """Ask once, with little time: what is wrong was confirmed already, by /proc or by a watcher before this one."""
+    def _ask_briefly(self, by_service: bool) -> dict[str, Any]:
+        """Ask once, with little time: what is wrong was confirmed already, by /proc or by a watcher before this one.
+
+        :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
+        """
         self.resumes = False
-        return {**self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick]), "confirmed": True}
+        found = self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick])
+        return {**found, "confirmed": True, "brief": by_service}
 
     def _ask(self, checks: list[Any]) -> dict[str, Any]:
         """Ask once; when the answer is late, ask a second time beside it: both have to stay without one."""
