@@ -8,7 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def disk(paths: Iterable[str]) -> list[dict[str, Any]]:
@@ -81,21 +81,50 @@ def pressure(folder: str = "/proc/pressure") -> dict[str, float]:
     return found
 
 
-def cpu_ticks(path: str = "/proc/stat") -> tuple[int, int]:
-    """Return (busy, all) ticks of all processors since boot; their difference over a while is what counts."""
+class CpuTime(NamedTuple):
+    """What the processors have done so far: `busy` of `every` tick (1/100 s each, of all processors).
+
+    Where the host has a quota of them, as a container has: in how many periods of it the quota was `used_up`. `at`:
+    monotonic seconds.
+    """
+
+    busy: int = 0
+    every: int = 0
+    used_up: int = 0
+    at: float = 0.0
+
+
+# How busy the processors are is told from this many of their ticks at least.
+SHORTEST_TICKS = 50
+# Of the quota, as nearly everybody leaves it (sched-bwc.rst of the kernel).
+_PERIOD_SECONDS = 0.1
+
+
+def cpu_time(root: str = "/") -> CpuTime:
+    """Read /proc/stat and the quota of this host; the difference over a while is what counts.
+
+    Sources: proc(5); cpu.stat of cgroup-v2.rst and sched-bwc.rst of the kernel.
+    """
     try:
-        with open(path, encoding="ascii") as stream:
+        with open(os.path.join(root, "proc/stat"), encoding="ascii") as stream:
             ticks = [int(word) for word in stream.readline().split()[1:9]]
     except (OSError, ValueError):
-        return 0, 0
+        ticks = [0] * 8
+    used_up = 0
+    for path in ("sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat"):
+        name = os.path.join(root, path)
+        with contextlib.suppress(OSError, ValueError, IndexError), open(name, encoding="ascii") as stream:
+            used_up += sum(int(line.split()[1]) for line in stream if line.startswith("nr_throttled "))
     # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk is no work.
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+    return CpuTime(sum(ticks) - ticks[3] - ticks[4], sum(ticks), used_up, time.monotonic())
 
 
-def cpu_busy(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Return the share (0 to 1) of the processors' time between two readings that was work."""
-    passed = after[1] - before[1]
-    return min(1.0, max(0.0, (after[0] - before[0]) / passed)) if passed > 0 else 0.0
+def cpu_busy(before: CpuTime, after: CpuTime) -> float:
+    """Return the share (0 to 1) of the time between two readings in which all processors of the host worked."""
+    passed, seconds = after.every - before.every, after.at - before.at
+    work = (after.busy - before.busy) / passed if passed > 0 else 0.0
+    quota = (after.used_up - before.used_up) * _PERIOD_SECONDS / seconds if seconds > 0 else 0.0
+    return min(1.0, max(0.0, work, quota))
 
 
 def oom_kills(path: str = "/proc/vmstat") -> int:

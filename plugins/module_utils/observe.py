@@ -40,8 +40,9 @@ LOG_LINES = 200
 MOST_FILES = 20
 # An upstream that takes longer than this is down for an app that promises answers within two seconds.
 UPSTREAM_SECONDS = 2.0
-# On a busy host an answer may be late; an app that works at nothing and gives none within this time hangs.
-PATIENCE_SECONDS = 5.0
+# On a busy host an answer may be late; an app that works at nothing and gives none within the first of these times
+# hangs. One that works gets the second, too.
+PATIENCE_SECONDS = (5.0, 20.0)
 # What listens on the host for a container: the engine itself where it runs without its proxies (`userland-proxy`).
 _PUBLISHES = ("docker-proxy", "dockerd")
 # All evidence together is kept within this, so that keeping it never delays the cure by more.
@@ -462,14 +463,16 @@ def _texts(path: str) -> list[str]:
 def _read_slowness(app: App, facts: dict[str, Any], clock: Clock) -> None:
     """On a busy host, find out whether a late answer comes after all, and whether the app works at it."""
     late = {item["name"] for item in facts["probe"]["results"] if item["kind"] == "timeout"}
-    asked = [{**check, "timeout": PATIENCE_SECONDS} for check in app.checks if check["name"] in late][:1]
-    if not asked:
-        return
-    answer = probe.run_checks(asked, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep)
-    if any(item["status"] is not None for item in answer["results"]):
-        facts["load"]["answered_seconds"] = 0.0
-    else:
+    asked = [check for check in app.checks if check["name"] in late][:1]
+    for patience in PATIENCE_SECONDS if asked else ():
+        patient = [{**check, "timeout": patience} for check in asked]
+        answer = probe.run_checks(patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep)
+        if any(item["status"] is not None for item in answer["results"]):
+            facts["load"]["answered_seconds"] = 0.0
+            return
         facts["load"]["idle"] = host.idle([item["pid"] for item in facts["instances"]], clock.sleep)
+        if facts["load"]["idle"]:
+            return
 
 
 def _read_upstream(app: App, facts: dict[str, Any], clock: Clock) -> None:

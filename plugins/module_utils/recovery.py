@@ -31,7 +31,7 @@ from . import (
     state,
 )
 from .app import App
-from .diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose
+from .diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose, is_busy
 from .files import atomic_write, explain, flagged, hold_lock, readable
 from .ladder import Attempt, Decision, Policy, Situation, decide
 from .observe import Clock, Seen
@@ -57,6 +57,8 @@ VAGUE = frozenset({"not_listening", "hung", "erroring", "unknown", "unhealthy", 
 _REFUSED_SECONDS = 2.0
 # What a container that was just made anew may take in any case, whatever its image says of a start period.
 _SHORTEST_START = 3.0
+# On a host that is busy a start that goes on may take so many times as long, and so many seconds more at most.
+_SLOW_START, _LONGEST_MORE = 10.0, 120.0
 
 
 class Watch(NamedTuple):
@@ -126,6 +128,7 @@ class _Recovery:
         self.problems: list[str] = []
         self.seconds = dict.fromkeys(STEPS, 0.0)
         self.begun, self.waited = clock.monotonic(), 0.0
+        self.cpu = host.cpu_time()
         self.decision = Decision("wait")
         self.remembers = True
         self.took_back = False
@@ -260,7 +263,7 @@ class _Recovery:
             # Nothing but the file has changed: asking the engine again would only take time.
             self.facts = {**self.facts, "env": observe.read_env(self.app, self.clock.now())}
         else:
-            load = self.watch.seen.load if self.watch else {}
+            load = self._load() if self.watch else {}
             before = None if name in ladder.FILES else self.facts
             self.facts = observe.read(self.app, self.values, 0.0, self.clock, Seen(probe, load, before=before))
         self.facts["network_error"] = self.network_error
@@ -272,6 +275,14 @@ class _Recovery:
         )
         self._rename(found)
         return found
+
+    def _load(self) -> Mapping[str, Any]:
+        """What the watcher saw of the host's load, with how busy the processors were since this recovery began."""
+        assert self.watch is not None
+        cpu = host.cpu_time()
+        if cpu.every - self.cpu.every < host.SHORTEST_TICKS:
+            return self.watch.seen.load
+        return {**self.watch.seen.load, "cpu_busy": round(host.cpu_busy(self.cpu, cpu), 3)}
 
     def _wait_for_instances(self, seconds: float) -> None:
         """Wait until HAProxy sends requests to as many instances as there should be, or the time is over."""
@@ -401,7 +412,8 @@ class _Recovery:
     def _starting(self, found: Diagnosis) -> float:
         """Seconds that a container which was just started may still take, as far as it never answered before.
 
-        That is what its health check gives it, and at least twice as long as its start took when it was deployed.
+        That is what its health check gives it, and at least twice as long as its start took when it was deployed. On a
+        busy host it is several times that, for one that works at it.
         """
         tried = [str(one["name"]) for one in self._tried()]
         if tried and tried[-1] in ladder.FILES:
@@ -418,7 +430,12 @@ class _Recovery:
             # Asking with patience took seconds since the engine was asked.
             if answered is None or answered < self.facts["at"] - since:
                 took = learned.get(item["service"])
-                left.append(max(item["start_period"], 2.0 * (took or 0.0), _SHORTEST_START) - since)
+                grace = max(item["start_period"], 2.0 * (took or 0.0), _SHORTEST_START)
+                longer = min(_SLOW_START * grace, grace + _LONGEST_MORE)
+                slow = grace < since < longer and is_busy(self.facts["load"])
+                if slow and not host.idle([item["pid"]], self.clock.sleep):
+                    grace = longer
+                left.append(grace - since)
         return max(left)
 
     # --- act ---------------------------------------------------------------------------------------------------------

@@ -44,8 +44,6 @@ from .service_watch import ServiceWatch
 LIFE_SECONDS = 900.0
 # After a kill in the middle of a remedy: whether it has helped is answered at once, or the remedy is begun again.
 RESUME_SECONDS = 0.5
-# How busy the processors are is told from this many of their ticks (1/100 s each) at least.
-SHORTEST_TICKS = 50
 # So long after a death the first answer is missed at the latest.
 DEATH_SECONDS = 2.0
 # Who ran out of memory on this machine is asked for once in so long: when it was not this app, it is another's loop.
@@ -104,7 +102,7 @@ class Watcher:
         self.answered: float | None = None
         if self.good is not None:
             self.answered = clock.monotonic() - max(0.0, clock.now() - self.good)
-        self.busy, self.ticks = 0.0, host.cpu_ticks()
+        self.busy, self.cpu = 0.0, host.cpu_time()
         self.kills, self.killed, self.passed = host.oom_kills(), list[float](), False
         self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = self.next_look = 0.0
         # An app that limits how often it is asked is left alone until then.
@@ -364,10 +362,10 @@ class Watcher:
 
     def _measure(self) -> None:
         """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""
-        ticks, kills = host.cpu_ticks(), host.oom_kills()
+        cpu, kills = host.cpu_time(), host.oom_kills()
         # Over less than that it is the watcher's own beginning that is measured.
-        if ticks[1] - self.ticks[1] >= SHORTEST_TICKS:
-            self.busy, self.ticks = host.cpu_busy(self.ticks, ticks), ticks
+        if cpu.every - self.cpu.every >= host.SHORTEST_TICKS:
+            self.busy, self.cpu = host.cpu_busy(self.cpu, cpu), cpu
         # The kernel counts for the whole machine: where it was not about this app, it is not asked again for a while.
         now = self.clock.monotonic()
         self.killed += [now] if kills > self.kills else []

@@ -94,3 +94,24 @@ def test_what_is_on_a_disk_is_told_without_touching_it(tmp_path: Path) -> None:
     )
     given = ["/srv/data", "/sys", "/mnt/nas/files", "/a b/c", "/srv/data"]
     assert host.on_disk(given, str(mounts)) == ["/srv/data", "/a b/c"]
+
+
+@pytest.mark.parametrize(
+    "where", ["sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat", None], ids=["v2", "v1", "none"]
+)
+def test_a_quota_that_is_used_up_is_work(where: str | None, tmp_path: Path) -> None:
+    """A host that is a container sees the idle processors of others, and none for itself."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text("cpu  100 0 0 900 0 0 0 0 0 0\n", encoding="ascii")
+    if where:
+        (tmp_path / where).parent.mkdir(parents=True)
+        (tmp_path / where).write_text("nr_periods 50\nnr_throttled 40\nthrottled_time 7\n", encoding="ascii")
+    found = host.cpu_time(str(tmp_path))
+    assert found[:3] == (100, 1000, 40 if where else 0)
+    before = host.CpuTime(100, 800, 31, found.at - 1.0)
+    assert host.cpu_busy(before, found) == (pytest.approx(0.9) if where else 0.0)
+
+
+def test_a_host_that_cannot_be_read_is_not_busy(tmp_path: Path) -> None:
+    found = host.cpu_time(str(tmp_path))
+    assert host.cpu_busy(found, found) == 0.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
@@ -357,9 +358,9 @@ class Balanced:
         one = {"name": "health", "ok": ok, "kind": None if ok else "timeout", "reason": "no answer", "status": None}
         return {"ok": ok, "summary": "", "results": [{**one, "port": 80, "proves": "health", "down": []}]}
 
-    def read(self, **more: Any) -> dict[str, Any]:
+    def read(self, load: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         clock = observe.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
-        return observe.read(self.app, None, 0.0, clock, observe.Seen({**self.result(False), **more}))
+        return observe.read(self.app, None, 0.0, clock, observe.Seen({**self.result(False), **more}, load or {}))
 
 
 INSTANCE = {
@@ -426,3 +427,39 @@ def test_little_time_is_enough_only_for_a_check_that_leads_to_what_is_stopped(
     assert it.asked == ([] if stopped == "app" else [2.0])
     assert facts["probe"]["ok"] is (passes and stopped != "app")
     assert observe.diagnose(facts).cause == "hung"
+
+
+@pytest.mark.parametrize(
+    ("answers_within", "idle", "asked", "cause"),
+    [
+        (4.0, [], [5.0], "overloaded"),
+        (15.0, [False], [5.0, 20.0], "overloaded"),
+        (99.0, [False, False], [5.0, 20.0], "hung"),
+        (99.0, [True], [5.0], "hung"),
+    ],
+    ids=["late", "very late, and it works", "never, and it works", "never, and it works at nothing"],
+)
+def test_on_a_busy_host_an_app_that_works_gets_patience(
+    answers_within: float,
+    idle: list[bool],
+    asked: list[float],
+    cause: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = Balanced(tmp_path, monkeypatch)
+    it.app.balancer, patience = None, []
+
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+        patience.append(checks[0]["timeout"])
+        found = it.result(False)
+        found["results"][0]["status"] = 200 if patience[-1] >= answers_within else None
+        return found
+
+    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    monkeypatch.setattr(observe, "is_busy", lambda _: True)
+    monkeypatch.setattr(observe.host, "idle", lambda *_: idle.pop(0))
+    load = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 40.0}
+    facts = it.read(load=load)
+    assert (patience, idle) == (asked, [])
+    assert observe.diagnose(facts).cause == cause
