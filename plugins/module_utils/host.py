@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 
@@ -50,12 +50,41 @@ def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str
     kinds = {one[1].replace("\\040", " "): one[2] for one in fields if len(one) > 2}
     found = []
     for path in dict.fromkeys(paths):
-        place = path
-        while place not in kinds and place != os.path.dirname(place):
-            place = os.path.dirname(place)
-        if kinds.get(place) in _DISKS:
+        if kinds.get(_mounted_at(path, kinds)) in _DISKS:
             found.append(path)
     return found
+
+
+def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict[str, str]]:
+    """Return [{path: where it is mounted, device}] of the file systems under `paths` that the kernel made read-only.
+
+    That is what it does after an error (errors=remount-ro): the file system is read-only, and the mount is not. Whoever
+    mounts one read-only, makes both so. Source: proc_pid_mountinfo(5), the mount options and the super options.
+    """
+    try:
+        with open(mounts, encoding="utf-8", errors="replace") as stream:
+            lines = [line.split() for line in stream]
+    except OSError:
+        return []
+    there = {}
+    for fields in lines:
+        with contextlib.suppress(IndexError, ValueError):
+            rest = fields[fields.index("-") + 1 :]
+            is_frozen = "rw" in fields[5].split(",") and "ro" in rest[2].split(",")
+            there[fields[4].replace("\\040", " ")] = (rest[1], is_frozen)
+    found = {}
+    for path in paths:
+        place = _mounted_at(path, there)
+        if there.get(place, ("", False))[1]:
+            found[place] = there[place][0]
+    return [{"path": place, "device": device} for place, device in sorted(found.items())]
+
+
+def _mounted_at(path: str, mounts: Collection[str]) -> str:
+    """The place among `mounts` that a path is below."""
+    while path not in mounts and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def memory() -> dict[str, int]:

@@ -134,7 +134,9 @@ def read(
     known = {**env["values"], **(given or {})}
     facts: dict[str, Any] = {
         "engine": engine_by_its_process(),
-        "disk": host.disk(_places(app)),
+        "disk": host.disk(places(app)),
+        # File systems that the kernel made read-only: [{path, device}].
+        "frozen": host.frozen(places(app)),
         "env": env,
         "config_error": "",
         "services": [],
@@ -211,7 +213,7 @@ def read(
     return facts
 
 
-def _places(app: App) -> list[str]:
+def places(app: App) -> list[str]:
     """Where the app cannot do without room, whatever it mounts."""
     return [app.directory, app.state, engine.data_root()]
 
@@ -396,7 +398,8 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
     facts["environments"] = [engine.environment(document) for document in documents]
     facts["oom"] = kernel.oom_kills(kernel.read(), facts["instances"], time.clock_gettime(time.CLOCK_BOOTTIME))
     written = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
-    facts["disk"] = host.disk([*_places(app), *host.on_disk(written)])
+    written = [*places(app), *host.on_disk(written)]
+    facts["disk"], facts["frozen"] = host.disk(written), host.frozen(written)
     there = {item["service"] for item in facts["instances"]}
     if before and before["services"] and not before["one"] and not set(before["services"]) - there:
         facts.update({name: before[name] for name in ("services", "needs", "stateful", "proxies")})

@@ -19,7 +19,6 @@ from . import (
     agent_config,
     alerts,
     balancer,
-    engine,
     host,
     lock_holder,
     metrics,
@@ -307,17 +306,20 @@ class Watcher:
         return self.odd is not None and now - self.odd[1] >= FILE_SECONDS
 
     def _odd_host(self, now: float) -> bool:
-        """Whether a file system is full or the engine's process is gone."""
+        """Whether a file system is full or was made read-only, or the engine's process is gone."""
         if now >= self.next_host:
             self.next_host = now + HOST_SECONDS
             self.host_says = ""
             with contextlib.suppress(OSError):
+                places = observe.places(self.app)
                 full = [
                     item["path"]
-                    for item in host.disk([self.app.directory, self.app.state, engine.data_root()])
+                    for item in host.disk(places)
                     if item["free_bytes"] < DISK_FULL_BYTES or item["inodes_percent"] >= 100.0
                 ]
                 self.host_says = f"{full[0]} is full" if full else ""
+                if not full and host.frozen(places):
+                    self.host_says = "a file system has become read-only"
             if not self.host_says and not observe.engine_by_its_process()["answers"]:
                 self.host_says = "the engine's process is gone"
         return bool(self.host_says)

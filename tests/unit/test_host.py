@@ -115,3 +115,18 @@ def test_a_quota_that_is_used_up_is_work(where: str | None, tmp_path: Path) -> N
 def test_a_host_that_cannot_be_read_is_not_busy(tmp_path: Path) -> None:
     found = host.cpu_time(str(tmp_path))
     assert host.cpu_busy(found, found) == 0.0
+
+
+def test_a_file_system_that_the_kernel_made_read_only_is_told_from_one_that_a_person_did(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    lines = [
+        "1 0 8:1 / / rw,relatime - ext4 /dev/sda1 rw",
+        "2 1 8:2 / /srv/my\\040data rw,relatime shared:1 - ext4 /dev/sdb1 ro,errors=remount-ro",
+        "3 1 8:3 / /mnt/archive ro,relatime - ext4 /dev/sdc1 ro",
+        "4 1 8:4 / /usr ro,relatime - ext4 /dev/sdd1 rw",
+        "half a line",
+    ]
+    mounts.write_text("\n".join(lines), encoding="utf-8")
+    paths = ["/opt/shop", "/srv/my data/db", "/srv/my data/files", "/mnt/archive/x", "/usr/lib"]
+    assert host.frozen(paths, str(mounts)) == [{"path": "/srv/my data", "device": "/dev/sdb1"}]
+    assert host.frozen(paths, str(tmp_path / "none")) == []
