@@ -55,11 +55,15 @@ def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str
     return found
 
 
+_FROZEN = frozenset({"ro", "emergency_ro"})
+
+
 def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict[str, str]]:
     """Return [{path: where it is mounted, device}] of the file systems under `paths` that the kernel made read-only.
 
     That is what it does after an error (errors=remount-ro): the file system is read-only, and the mount is not. Whoever
-    mounts one read-only, makes both so. Source: proc_pid_mountinfo(5), the mount options and the super options.
+    mounts one read-only, makes both so. Sources: proc_pid_mountinfo(5), the mount options and the super options;
+    ext4_show_options of the kernel, which says emergency_ro in place of ro (seen with 6.18; statvfs(3) says writable).
     """
     try:
         with open(mounts, encoding="utf-8", errors="replace") as stream:
@@ -70,7 +74,7 @@ def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict
     for fields in lines:
         with contextlib.suppress(IndexError, ValueError):
             rest = fields[fields.index("-") + 1 :]
-            is_frozen = "rw" in fields[5].split(",") and "ro" in rest[2].split(",")
+            is_frozen = "rw" in fields[5].split(",") and bool(_FROZEN.intersection(rest[2].split(",")))
             there[fields[4].replace("\\040", " ")] = (rest[1], is_frozen)
     found = {}
     for path in paths:

@@ -122,11 +122,15 @@ def test_a_file_system_that_the_kernel_made_read_only_is_told_from_one_that_a_pe
     lines = [
         "1 0 8:1 / / rw,relatime - ext4 /dev/sda1 rw",
         "2 1 8:2 / /srv/my\\040data rw,relatime shared:1 - ext4 /dev/sdb1 ro,errors=remount-ro",
+        "5 1 8:5 / /srv/logs rw,relatime - ext4 /dev/sde1 rw,errors=remount-ro,emergency_ro",
         "3 1 8:3 / /mnt/archive ro,relatime - ext4 /dev/sdc1 ro",
         "4 1 8:4 / /usr ro,relatime - ext4 /dev/sdd1 rw",
         "half a line",
     ]
     mounts.write_text("\n".join(lines), encoding="utf-8")
-    paths = ["/opt/shop", "/srv/my data/db", "/srv/my data/files", "/mnt/archive/x", "/usr/lib"]
-    assert host.frozen(paths, str(mounts)) == [{"path": "/srv/my data", "device": "/dev/sdb1"}]
+    paths = ["/opt/shop", "/srv/my data/db", "/srv/my data/files", "/srv/logs", "/mnt/archive/x", "/usr/lib"]
+    assert host.frozen(paths, str(mounts)) == [
+        {"path": "/srv/logs", "device": "/dev/sde1"},
+        {"path": "/srv/my data", "device": "/dev/sdb1"},
+    ]
     assert host.frozen(paths, str(tmp_path / "none")) == []
