@@ -113,16 +113,20 @@ class Events:
                 with self._lock:
                     self._events.append(event)
 
-    def events(self) -> list[Event]:
-        """Those so far. Raises Trouble when nobody listens any more."""
+    def check(self) -> None:
+        """Raise Trouble when nobody listens any more."""
         if self._process.poll() is not None:
             raise Trouble(f"{self.host.name}: docker events ended by itself, exit code {self._process.returncode}")
+
+    def heard(self) -> list[Event]:
+        """Those so far."""
         with self._lock:
             return list(self._events)
 
     def back(self, service: str, since: float) -> Back:
         """Whether a service runs again after a fault. Raises Trouble when nobody listens any more."""
-        return back(self.events(), service, since)
+        self.check()
+        return back(self.heard(), service, since)
 
     def wait_healthy(self, service: str, since: float, seconds: float) -> float | None:
         """Wait until it runs and is healthy; when it was (epoch s), None when it was not in time."""
