@@ -60,6 +60,8 @@ class Target(NamedTuple):
 # Processes that end in between are no failure. The last command fails when the main process was not stopped.
 _HANG = (
     "for one in {names}; do docker top $one -eo pid | tail -n +2 | xargs kill -STOP 2>/dev/null || true; done; "
+    # It stops a moment after the signal.
+    "for one in $(seq 20); do grep -q '^State:.T' /proc/{pid}/status && break; sleep 0.05; done; "
     "grep -q '^State:.T' /proc/{pid}/status"
 )
 # Without room for the next segment of its log, PostgreSQL ends, and does not start again.

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from . import (
@@ -587,39 +587,65 @@ def shown(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "env": {key: value for key, value in facts["env"].items() if key != "values"}}
 
 
-def evidence(app: App, facts: Mapping[str, Any], hidden: Mapping[str, str], clock: Clock) -> dict[str, str]:
-    """What a restart would wipe away, as file name → redacted text, gathered within EVIDENCE_SECONDS.
+Take = tuple[str, Callable[[float], str]]
+
+
+def evidence(
+    app: App, facts: Mapping[str, Any], hidden: Mapping[str, str], clock: Clock, services: Collection[str] = ()
+) -> dict[str, str]:
+    """What a remedy would wipe away, as file name → redacted text, gathered within EVIDENCE_SECONDS.
 
     What did not come in time is named in `evidence.txt`: a sick engine must not delay the cure.
-    """
-    until = clock.monotonic() + EVIDENCE_SECONDS
-    project = engine.Project(app.name, app.directory)
-    files = {"facts.json": json.dumps(shown(facts), indent=2)}
-    missing: list[str] = []
 
-    def take(name: str, read: Callable[[float], str]) -> None:
+    :arg services: those that a remedy may touch; () for all.
+    """
+    touched = [item for item in facts["instances"] if not services or item["service"] in services]
+    takes: list[Take] = [
+        ("host.txt", lambda _: _host_text(facts)),
+        *_of_containers(app, touched),
+        ("fingerprints.json", lambda _: json.dumps(_fingerprints(app, facts), indent=2)),
+    ]
+    return _gather(takes, {"facts.json": json.dumps(shown(facts), indent=2)}, hidden, clock)
+
+
+def evidence_of(
+    app: App, instances: Sequence[Mapping[str, Any]], hidden: Mapping[str, str], clock: Clock
+) -> dict[str, str]:
+    """The same of some containers alone."""
+    return _gather(_of_containers(app, instances), {}, hidden, clock)
+
+
+def inspect_file(item: Mapping[str, Any]) -> str:
+    """The name of the file with what the engine said of a container."""
+    return f"inspect-{item['name']}.json"
+
+
+def _of_containers(app: App, instances: Sequence[Mapping[str, Any]]) -> Iterator[Take]:
+    project = engine.Project(app.name, app.directory)
+    for item in instances:
+        yield f"log-{item['name']}.txt", lambda left, one=item["id"]: project.logs(one, LOG_LINES, left)  # type: ignore[misc]
+        if item["state"] == "running":
+            yield f"top-{item['name']}.txt", lambda left, one=item["id"]: project.top(one, left)  # type: ignore[misc]
+        yield inspect_file(item), lambda left, one=item["id"]: project.inspect(one, left)  # type: ignore[misc]
+
+
+def _gather(takes: Iterable[Take], files: Mapping[str, str], hidden: Mapping[str, str], clock: Clock) -> dict[str, str]:
+    until = clock.monotonic() + EVIDENCE_SECONDS
+    found, missing = dict(files), list[str]()
+    for name, read_it in takes:
         left = until - clock.monotonic()
         try:
-            text = read(left) if left > 0 else ""
+            text = read_it(left) if left > 0 else ""
         except (engine.EngineError, OSError) as error:
             text, left = "", 0.0
             missing.append(f"{name}: {error}")
         if text:
-            files[name] = text
+            found[name] = text
         elif left <= 0:
             missing.append(f"{name}: no time was left")
-
-    take("host.txt", lambda _: _host_text(facts))
-    for item in facts["instances"]:
-        identity, name = item["id"], item["name"]
-        take(f"log-{name}.txt", lambda left, one=identity: project.logs(one, LOG_LINES, left))  # type: ignore[misc]
-        if item["state"] == "running":
-            take(f"top-{name}.txt", lambda left, one=identity: project.top(one, left))  # type: ignore[misc]
-        take(f"inspect-{name}.json", lambda left, one=identity: project.inspect(one, left))  # type: ignore[misc]
-    take("fingerprints.json", lambda _: json.dumps(_fingerprints(app, facts), indent=2))
     if missing:
-        files["evidence.txt"] = "Not kept:\n" + "\n".join(missing)
-    return {name: redact(text, hidden).rstrip("\n") + "\n" for name, text in files.items()}
+        found["evidence.txt"] = "Not kept:\n" + "\n".join(missing)
+    return {name: redact(text, hidden).rstrip("\n") + "\n" for name, text in found.items()}
 
 
 def _host_text(facts: Mapping[str, Any]) -> str:

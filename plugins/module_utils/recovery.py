@@ -213,6 +213,7 @@ class _Recovery:
             if self.watch is None:
                 self._put_back()
             self._leave_open(found, step)
+        self._keep_rest()
         return self.outcome(first, found, changed=True, next_step=step)
 
     def _finish_rollout(self) -> None:
@@ -582,10 +583,26 @@ class _Recovery:
             self._rename(found)
         if not record["files"] and not record["remedies"]:
             begun = self.clock.monotonic()
-            attachments = observe.evidence(self.app, self.facts, self.hidden, self.clock)
+            attachments = observe.evidence(self.app, self.facts, self.hidden, self.clock, found.services)
             record["files"] = sorted(attachments)
             self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
             self._write(attachments)
+
+    def _keep_rest(self) -> None:
+        """Keep the evidence of the other containers, which no remedy has touched: it can wait for the users."""
+        record = self.ended or self.memory["incident"]
+        there = self.facts["instances"]
+        rest = [item for item in there if observe.inspect_file(item) not in record["files"]]
+        if not rest or not record["files"]:
+            return
+        attachments = observe.evidence_of(self.app, rest, self.hidden, self.clock)
+        # What was missing before a remedy stays told.
+        attachments.pop("evidence.txt", None)
+        record["files"] = sorted({*record["files"], *attachments})
+        with contextlib.suppress(OSError):
+            incident.write(self.app.incidents, record, attachments)
+        if not self.ended:
+            self._save()
 
     def _rename(self, found: Diagnosis) -> None:
         """Give the incident the cause that it turned out to have; the guesses before it are in the timeline."""

@@ -211,6 +211,9 @@ class Watcher:
             if now >= self.next_journey:
                 self.next_journey = now + self.config.journey_seconds
             return result if odd else None
+        if self._no_instance_serves():
+            # HAProxy has found the same by itself, at each instance and more than once.
+            result = {**result, "confirmed": True}
         if self.failed is None:
             self.failed = state.moment(self.clock.now(), now)
             # Should this watcher be killed now, the next one knows that the app was well until now.
@@ -341,6 +344,14 @@ class Watcher:
         if self.lacks is None:
             self.lacks = now
         return now - self.lacks >= (observe.DISAGREES_SECONDS if self.pass_alone else LACKS_SECONDS)
+
+    def _no_instance_serves(self) -> bool:
+        """Whether HAProxy runs and finds no instance healthy."""
+        if self.app.balancer is None or balancer.is_stopped(self.app):
+            return False
+        with contextlib.suppress(balancer.BalancerError):
+            return balancer.serving(self.app) == 0
+        return False
 
     def _look_at_timers(self, now: float) -> None:
         """Whether a timer was stopped that starts a watcher of this host; told after it looked so twice."""

@@ -243,6 +243,20 @@ def test_evidence_never_waits_longer_than_a_second(app: App, monkeypatch: pytest
     assert "log-shop-web-1.txt" in files
 
 
+def test_evidence_of_what_no_remedy_touches_can_wait(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an app of many services it would take longer than the cure."""
+    Path(app.env).write_text(f"KEY={KEY}\n")
+    Engine(monkeypatch)
+    seen = facts(app)
+    seen["instances"] = [{**seen["instances"][0], "service": name, "name": name, "id": name} for name in ("web", "db")]
+    first = observe.evidence(app, seen, {}, observe.Clock(), ["db"])
+    rest = observe.evidence_of(app, seen["instances"][:1], {"KEY": KEY}, observe.Clock())
+    assert {"facts.json", "log-db.txt", "inspect-db.json"} <= set(first)
+    assert not [name for name in first if "web" in name]
+    assert sorted(rest) == ["inspect-web.json", "log-web.txt", "top-web.txt"]
+    assert KEY not in "".join(rest.values())
+
+
 def test_evidence_that_cannot_be_had_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     files = observe.evidence(app, facts(app), {}, Engine(monkeypatch, broken=True).clock)
     assert files["evidence.txt"].count("the engine is gone") == 3

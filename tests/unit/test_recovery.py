@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -628,6 +629,28 @@ def test_evidence_hides_the_key_that_a_container_still_runs_with(world: World) -
     kept = [path.read_text() for path in Path(world.app.incidents).rglob("*") if path.is_file()]
     assert any("refusing" in text for text in kept)
     assert not any(LEAKED in text for text in kept)
+
+
+def test_the_evidence_of_the_others_follows_once_users_are_served(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deploy(GOOD)
+    world.hangs = True
+    real = observe.read
+    other = {"id": "db", "name": "shop-db-1", "service": "db", "state": "running", "job_done": False}
+
+    def read(*words: Any) -> dict[str, Any]:
+        found = real(*words)
+        if found["probe"]["ok"]:
+            found["instances"] = [*found["instances"], {**found["instances"][0], **other}]
+        return found
+
+    monkeypatch.setattr(observe, "read", read)
+    outcome = recover(world)
+    record = json.loads(Path(outcome["incident"]["path"], "incident.json").read_text(encoding="utf-8"))
+    assert outcome["healthy"]
+    assert {"log-shop-db-1.txt", "inspect-shop-web-1.json"} <= set(record["files"])
+    assert Path(outcome["incident"]["path"], "log-shop-db-1.txt").exists()
 
 
 def test_a_dry_run_writes_nothing_at_all(world: World, tmp_path: Path) -> None:

@@ -355,6 +355,18 @@ def test_haproxy_that_is_stopped_is_restarted_at_once(world: World, monkeypatch:
     assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
 
 
+@pytest.mark.parametrize(("serving", "asks"), [(0, 1), (1, watcher.CONFIRM_ANSWERS)])
+def test_what_haproxy_found_at_each_instance_is_not_asked_for_again(
+    serving: int, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy answers for them, each time after a second."""
+    monkeypatch.setattr(watcher.balancer, "is_stopped", lambda _app: False)
+    monkeypatch.setattr(watcher.balancer, "serving", lambda _app: serving)
+    world.always = "status"
+    world.watcher(balancer=BALANCED).turn()
+    assert (len(world.asked), len(world.recoveries)) == (asks, 1)
+
+
 def test_where_a_service_is_stopped_the_app_is_not_waited_for(world: World) -> None:
     """Whether its checks lead to that service, the recovery finds out."""
     world.wrong, world.always = {"app": service_watch.STOPPED}, "timeout"
