@@ -9,6 +9,7 @@ Processes that are stopped are no event, so `/proc` is read for those.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, NamedTuple
 
@@ -19,9 +20,12 @@ from .app import App
 DOWN_SECONDS = 0.9
 STOPPED = "has stopped processes"
 # What is so only after a while has been so for a while.
-_STAYS = ("is unhealthy", STOPPED)
+LOOPS = "dies young again and again"
+_STAYS = ("is unhealthy", STOPPED, LOOPS)
+# After so many restarts the engine waits for 0.8 s and longer, and a container was there for most of the time before.
+_RESTARTS, _SHORT_LIFE_SECONDS = 3, 10.0
 # It runs again a moment later, and dies again: that a look found it running says nothing.
-_COMES_AND_GOES = "is restarting"
+_COMES_AND_GOES = ("is restarting", LOOPS)
 # How often a connection that has ended is tried again, and processes are looked at.
 AGAIN_SECONDS = 2.0
 # A look that found nothing wrong excuses what seemed wrong for so long.
@@ -33,7 +37,8 @@ NOTE_SECONDS = 60.0
 class Container(NamedTuple):
     """One container, as the engine said when it was looked at last.
 
-    `job`: whether nothing runs it again; `done`: whether it was one, and has ended with 0.
+    `job`: whether nothing runs it again; `done`: whether it was one, and has ended with 0. `loops`: whether it waits to
+    be started again, for the third time or more, after a short life.
     """
 
     service: str
@@ -42,6 +47,7 @@ class Container(NamedTuple):
     pid: int
     job: bool
     done: bool = False
+    loops: bool = False
 
 
 class Known(NamedTuple):
@@ -90,7 +96,7 @@ class ServiceWatch:
 
     def excuse(self, wrong: Mapping[str, str], now: float) -> None:
         """What seemed wrong was looked at closely, and is well: it is asked for again in a while."""
-        lasts = {name: what for name, what in wrong.items() if what != _COMES_AND_GOES}
+        lasts = {name: what for name, what in wrong.items() if what not in _COMES_AND_GOES}
         self._excused.update({name: (what, now + EXCUSED_SECONDS) for name, what in lasts.items()})
 
     def known(self) -> Known | None:
@@ -164,8 +170,8 @@ def from_json(found: Any) -> Known | None:
     """The reverse; None for nothing, and for what is damaged."""
     try:
         there = tuple(
-            Container(str(service), str(state), str(health), int(pid), bool(job), bool(done))
-            for service, state, health, pid, job, done in found["containers"]
+            Container(str(service), str(state), str(health), int(pid), bool(job), bool(done), bool(loops))
+            for service, state, health, pid, job, done, loops in found["containers"]
         )
         return Known(float(found["at"]), there, frozenset(map(str, found["expected"])))
     except (KeyError, TypeError, ValueError):
@@ -186,9 +192,18 @@ def containers(documents: Iterable[Mapping[str, Any]]) -> list[Container]:
                 int(state.get("Pid") or 0),
                 policy in ("", "no"),
                 state["Status"] == "exited" and not state.get("ExitCode") and policy in ("", "no", "on-failure"),
+                _loops(document),
             )
         )
     return found
+
+
+def _loops(document: Mapping[str, Any]) -> bool:
+    state = document["State"]
+    if state["Status"] != "restarting" or int(document.get("RestartCount") or 0) < _RESTARTS:
+        return False
+    started, ended = (engine.seconds_since(state.get(name, ""), time.time()) for name in ("StartedAt", "FinishedAt"))
+    return started is not None and ended is not None and started - ended < _SHORT_LIFE_SECONDS
 
 
 def wrong(
@@ -205,7 +220,9 @@ def wrong(
     for one in there:
         if one.done:
             continue
-        if one.state != "running":
+        if one.loops:
+            reasons[one.service] = LOOPS
+        elif one.state != "running":
             reasons[one.service] = f"is {one.state}"
         elif one.health == "unhealthy" or (starting and one.health == "starting"):
             reasons[one.service] = f"is {one.health}"

@@ -219,6 +219,29 @@ def test_processes_that_are_stopped_are_seen() -> None:
                 os.kill(int(pid), 9)
 
 
+@pytest.mark.parametrize(
+    ("restarts", "lived", "told"),
+    [(3, 1, [service_watch.LOOPS]), (2, 1, []), (9, 3600, [])],
+    ids=["the third time", "the second time", "it has worked for an hour"],
+)
+def test_a_service_that_dies_young_again_and_again_is_told_at_once(
+    restarts: int, lived: int, told: list[str], it: Engine, tmp_path: Path
+) -> None:
+    """Between two of its ends it runs for a moment, so that it never looks down for long."""
+    ended = time.time() - 5.0
+    times = {"StartedAt": stamp(ended - lived), "FinishedAt": stamp(ended)}
+    services = watch(tmp_path)
+    assert services.wrong(0.0) == {}
+    worker = container("worker", "restarting")
+    worker["State"].update(times)
+    it.becomes(container("web"), {**worker, "RestartCount": restarts})
+    assert list(services.wrong(1.0).values()) == told
+
+
+def stamp(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
 def test_the_first_process_of_a_container_is_looked_at_each_time(
     it: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
