@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import http.client
 import json
-import re
 import signal
 import statistics
 import subprocess
@@ -24,10 +24,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from engine_calls import Call, EngineCalls, Uncounted
 from recover import APP, REPOSITORY, RESULTS, p95, playbook
 
 LOAD, QUIET = "soak-load", "soak-quiet"
@@ -45,7 +45,6 @@ CPU_PERCENT, MEMORY_BYTES = 0.5, 25e6
 # The kernel counts processes killed for want of memory for the whole machine. On this one the neighbours are other lab
 # hosts, and the watcher takes such a death for one of its app's, and looks.
 OOM_SECONDS = 10.0
-CALL = re.compile(r'msg="(?:Calling ([A-Z]+ \S+?)|handling ([A-Z]+) request)"')
 
 
 class Void(Exception):
@@ -64,12 +63,10 @@ def ssh(host: str, *words: str) -> list[str]:
     return ["ssh", *(f"-o{name}={value}" for name, value in options.items()), f"root@{ADDRESS[host]}", *words]
 
 
-def run(host: str, command: str) -> str:
+def run(host: str, command: str, stdin: str = "") -> str:
     """Run a shell command on a lab host; what it prints."""
     try:
-        ended = subprocess.run(
-            ssh(host, command), text=True, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60
-        )
+        ended = subprocess.run(ssh(host, command), text=True, input=stdin, capture_output=True, check=False, timeout=60)
     except subprocess.TimeoutExpired:
         raise Void(f"{host}: {command}: not done within 60 s") from None
     if ended.returncode:
@@ -200,59 +197,7 @@ def busy_share(samples: list[dict[str, Any]], begun: float, ended: float) -> flo
     return float((last["busy"] - first["busy"]) / max(1, last["ticks"] - first["ticks"]))
 
 
-class Engine:
-    """Counts the calls that reach a host's engine: in debug mode it logs each of them."""
-
-    def __init__(self, host: str) -> None:
-        self.host, self.cursor, self.proof = host, "", 0
-
-    @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """Debug mode as long as this lasts. Raises Void when a call is not counted."""
-        before = run(self.host, "cat /etc/docker/daemon.json")
-        self._configure(json.dumps({**json.loads(before), "debug": True}, indent=2))
-        try:
-            self._prove()
-            yield
-        finally:
-            self._configure(before)
-
-    def _configure(self, text: str) -> None:
-        command = "cat >/etc/docker/daemon.json && systemctl reload docker"
-        subprocess.run(ssh(self.host, command), input=text, text=True, check=True, capture_output=True, timeout=60)
-
-    def _prove(self) -> None:
-        """One `docker ps` has to be seen."""
-        self.mark()
-        run(self.host, "docker ps")
-        until = time.monotonic() + 10
-        while not any("/containers/json" in call["what"] for call in self.calls()):
-            if time.monotonic() > until:
-                raise Void(f"{self.host}: the engine's journal does not show a `docker ps`: calls cannot be counted")
-            time.sleep(0.5)
-        self.proof = len(self.calls())
-
-    def mark(self) -> None:
-        """Count from here."""
-        shown = run(self.host, "journalctl -q -n1 --show-cursor -o cat").splitlines()
-        self.cursor = shown[-1].partition("cursor: ")[2]
-        if not self.cursor:
-            raise Void(f"{self.host}: the journal has no cursor")
-
-    def calls(self) -> list[dict[str, Any]]:
-        """The calls since `mark`: [{at: epoch s, what: method and path}]."""
-        shown = run(
-            self.host, f"journalctl -q --after-cursor='{self.cursor}' -u docker -o json --output-fields=MESSAGE"
-        )
-        found = []
-        for line in shown.splitlines():
-            entry = json.loads(line)
-            if match := CALL.search(str(entry.get("MESSAGE", ""))):
-                found.append({"at": int(entry["__REALTIME_TIMESTAMP"]) / 1e6, "what": match[1] or match[2]})
-        return found
-
-
-def for_a_death(calls: list[dict[str, Any]], samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def for_a_death(calls: list[Call], samples: list[dict[str, Any]]) -> list[Call]:
     """The calls made just after the kernel killed a process of the machine for want of memory."""
     spans = [
         (before["at"], after["at"] + OOM_SECONDS)
@@ -327,7 +272,7 @@ class Clients:
 # --- the hour --------------------------------------------------------------------------------------------------------
 
 
-def wait(minutes: float, busy: float, samplers: dict[str, Sampler], clients: Clients, engine: Engine) -> float:
+def wait(minutes: float, busy: float, samplers: dict[str, Sampler], clients: Clients, engine: EngineCalls) -> float:
     """Let the time pass, telling each minute how it goes, with all cores busy from the middle on; when that began.
 
     The time of the busy cores is the host's, in epoch seconds.
@@ -352,7 +297,7 @@ def wait(minutes: float, busy: float, samplers: dict[str, Sampler], clients: Cli
     return busy_begun
 
 
-def progress(passed: float, minutes: float, quiet: Sampler, clients: Clients, engine: Engine) -> str:
+def progress(passed: float, minutes: float, quiet: Sampler, clients: Clients, engine: EngineCalls) -> str:
     """One line for the minute that has passed."""
     told, samples = clients.told(), quiet.samples
     spent = cost(samples, 0, time.time())
@@ -366,7 +311,7 @@ def progress(passed: float, minutes: float, quiet: Sampler, clients: Clients, en
 
 def soak(minutes: float, busy: float) -> dict[str, Any]:
     """Measure for some minutes, with all cores busy for `busy` seconds of them."""
-    engine, before = Engine(QUIET), container(LOAD)
+    engine, before = EngineCalls(QUIET, functools.partial(run, QUIET)), container(LOAD)
     known = {host: {one["id"] for one in incidents(host)} for host in ADDRESS}
     for host in ADDRESS:
         if not healthy(host, 60):
@@ -577,7 +522,7 @@ def main() -> int:
         print("soak: making two lab hosts", flush=True)
         make_hosts()
         return 0 if report(soak(given.minutes, busy * 60)) else 1
-    except Void as reason:
+    except (Void, Uncounted) as reason:
         print(f"soak: the measurement is void: {reason}", file=sys.stderr)
         return 2
     finally:

@@ -232,7 +232,12 @@ class Incident(TypedDict, total=False):
     services: list[str]
     evidence: list[str]
     remedies: list[dict[str, Any]]
+    timeline: list[dict[str, Any]]
+    seen: str
     confirmed: str
+    ended: str
+    seconds: float
+    hold: str
     healthy: bool
 
 

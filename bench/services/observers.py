@@ -17,6 +17,25 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import prober
 
 PORT = 8000
 REQUEST_SECONDS = 2.0
+# What the watcher hears, too: after each of these it looks.
+KINDS = (
+    *("create", "start", "restart", "die", "stop", "kill", "oom", "pause", "unpause", "destroy"),
+    "health_status",
+)
+
+
+def request(address: str, method: str, path: str, body: str = "", port: int = PORT) -> str:
+    """Ask once, by a connection of its own; the answer's status as a text, or the name of what went wrong."""
+    connection = http.client.HTTPConnection(address, port, timeout=REQUEST_SECONDS)
+    try:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        answer.read()
+        return str(answer.status)
+    except (OSError, http.client.HTTPException) as error:
+        return type(error).__name__
+    finally:
+        connection.close()
 
 
 class Writer:
@@ -52,33 +71,27 @@ class Writer:
         with self._lock:
             number = next(self._numbers)
             self._sent = number
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=REQUEST_SECONDS)
-        try:
-            connection.request("POST", "/letters", str(number))
-            answer = connection.getresponse()
-            answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            return type(error).__name__
-        finally:
-            connection.close()
-        if answer.status != http.HTTPStatus.CREATED:
-            return f"status {answer.status}"
+        said = request(self.address, "POST", "/letters", str(number), self.port)
+        if said != str(http.HTTPStatus.CREATED.value):
+            return f"status {said}" if said.isdigit() else said
         with self._lock:
             self._acknowledged.add(number)
         return ""
 
 
 class Events:
-    """The starts, ends and health of the app's containers, as the engine says them, as long as this lasts."""
+    """What happens to the app's containers, as the engine says it, as long as this lasts: `seconds` at most."""
 
-    def __init__(self, host: Host) -> None:
-        self.host, self._events, self._lock = host, list[Event](), threading.Lock()
+    def __init__(self, host: Host, seconds: float = 900.0) -> None:
+        self.host, self.seconds = host, seconds
+        self._events, self._lock = list[Event](), threading.Lock()
 
     def __enter__(self) -> Events:
-        kinds = " ".join(f"--filter event={kind}" for kind in ("start", "die", "destroy", "health_status"))
+        kinds = " ".join(f"--filter event={kind}" for kind in KINDS)
         label = f"--filter label=com.docker.compose.project={APP}"
         # Should the connection end, the command there ends by itself.
-        text = f"timeout 900 docker events --format '{{{{json .}}}}' --filter type=container {label} {kinds}"
+        limit = f"timeout {self.seconds:.0f}"
+        text = f"{limit} docker events --format '{{{{json .}}}}' --filter type=container {label} {kinds}"
         self._process = subprocess.Popen(
             self.host.command(text),
             stdin=subprocess.DEVNULL,
@@ -100,12 +113,20 @@ class Events:
                 with self._lock:
                     self._events.append(event)
 
-    def back(self, service: str, since: float) -> Back:
-        """Whether a service runs again after a fault. Raises Trouble when nobody listens any more."""
+    def check(self) -> None:
+        """Raise Trouble when nobody listens any more."""
         if self._process.poll() is not None:
             raise Trouble(f"{self.host.name}: docker events ended by itself, exit code {self._process.returncode}")
+
+    def heard(self) -> list[Event]:
+        """Those so far."""
         with self._lock:
-            return back(self._events, service, since)
+            return list(self._events)
+
+    def back(self, service: str, since: float) -> Back:
+        """Whether a service runs again after a fault. Raises Trouble when nobody listens any more."""
+        self.check()
+        return back(self.heard(), service, since)
 
     def wait_healthy(self, service: str, since: float, seconds: float) -> float | None:
         """Wait until it runs and is healthy; when it was (epoch s), None when it was not in time."""

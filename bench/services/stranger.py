@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,13 @@ LIVED = 11.0
 """The restart policy waits longer for a container that has run for less than 10 s."""
 
 
-def host_of(variant: str) -> Host:
-    """The lab host of a variant, with the variables of the scenario."""
+def host_of(variant: str, services: Mapping[str, Any] = SERVICES) -> Host:
+    """The lab host of a variant, with the variables of the scenario, and what the inventory says of the services."""
     extra = {**yaml.safe_load(SCENARIO.read_text(encoding="utf-8")), "lab_official": True}
-    extra["compose_app_services"] = SERVICES
+    extra["compose_app_services"] = dict(services)
     if variant == BALANCED:
         extra |= {
-            "compose_app_services": {**SERVICES, "web": {"port": 80}},
+            "compose_app_services": {**services, "web": {"port": 80}},
             "compose_app_service": "web",
             "compose_app_instances": INSTANCES,
             "load_balancer_address": "{{ ansible_host }}",
@@ -82,11 +82,16 @@ def host_of(variant: str) -> Host:
 
 
 class Stranger:
-    """The stranger's app on its lab host."""
+    """The stranger's app on its lab host.
 
-    def __init__(self, variant: str) -> None:
-        self.variant, self.host, self.system = variant, host_of(variant), ""
+    :arg host: another host than the benchmark's.
+    :arg more: further services that the app has there, with one container each.
+    """
+
+    def __init__(self, variant: str, host: Host | None = None, more: Iterable[str] = ()) -> None:
+        self.variant, self.host, self.system = variant, host or host_of(variant), ""
         self.expected = {"db": 1, "cache": 1, "app": 1, "worker": 1, "web": INSTANCES if variant == BALANCED else 1}
+        self.expected.update(dict.fromkeys(more, 1))
         text = SCENARIO.read_text(encoding="utf-8").replace("{{ ansible_host }}", self.host.address)
         self.ask, _ = prober.asker(yaml.safe_load(text)["selfheal_checks"], {})
         self.why: list[str] = []
@@ -121,9 +126,9 @@ class Stranger:
                 return not self.why
             time.sleep(0.5)
 
-    def incidents(self) -> list[Incident]:
+    def incidents(self, last: int = 20) -> list[Incident]:
         """The last ones, newest first."""
-        found: list[Incident] = json.loads(self.host.ask(f"selfheal incidents --app {APP} --json --last 20"))
+        found: list[Incident] = json.loads(self.host.ask(f"selfheal incidents --app {APP} --json --last {last}"))
         return found
 
     def stored(self) -> list[str]:

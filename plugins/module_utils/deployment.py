@@ -650,7 +650,8 @@ def _record(
         release.mark_last_good(app.directory, str(to["id"]))
         env_store.mark_good(app.history, str(to["env"]))
         return str(to["id"])
-    instances = project.containers()
+    # What somebody ran of another profile is no part of the release: nobody would start it again.
+    instances = [item for item in project.containers() if item["service"] in wanted["services"]]
     for item in instances:
         folders = engine.unnamed_data(item)
         if folders:

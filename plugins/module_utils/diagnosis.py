@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Facts and probe results → one cause. Pure: no clock, no I/O.
 
-`facts` is what `observe.read` returns: {engine, disk, env, config_error, services, instances, needs, stateful, proxies,
-oom, images_missing, ports, upstream, network, network_error, flushed, dropped, unanswered, recovering, load, probe,
-passed, at, since, balancer, balanced, one, few}.
+`facts` is what `observe.read` returns: {engine, disk, frozen, env, config_error, services, instances, needs, stateful,
+proxies, oom, images_missing, ports, upstream, network, network_error, flushed, dropped, unanswered, recovering, load,
+probe, passed, at, since, balancer, balanced, one, few}.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ MEANING = {
     "engine_hung": "the Docker engine accepts questions and does not answer them",
     "engine_down": "the Docker engine does not run",
     "disk_full": "a file system has no room left",
+    "disk_read_only": "the kernel made a file system read-only, as it does after an error of the disk",
     "env_invalid": "the env in force does not pass its rules",
     "config_damaged": "the compose files do not make a project",
     "balancer_down": "the load balancer does not answer, and the instances behind it may be well",
@@ -102,6 +103,10 @@ def _disk(facts: Facts) -> list[str]:
         for item in facts["disk"]
         if item["free_bytes"] < DISK_FULL_BYTES or item["inodes_percent"] >= 100.0
     ]
+
+
+def _frozen(facts: Facts) -> list[str]:
+    return [f"{item['path']} ({item['device']}) has become read-only" for item in facts["frozen"]]
 
 
 def _env(facts: Facts) -> list[str]:
@@ -185,7 +190,7 @@ def _at_the_root(facts: Facts) -> Facts:
     model, found = app_model(facts), set(sick(facts))
     if not facts["probe"]["ok"]:
         # What users see comes first; a service that nothing leads to may be needed all the same.
-        found = found & model.reach(_holders(facts)) or found
+        found = found & behind(facts) or found
     roots = model.roots(found)
     if not roots or roots == set(sick(facts)):
         return facts
@@ -193,8 +198,7 @@ def _at_the_root(facts: Facts) -> Facts:
 
 
 def _recovering(facts: Facts) -> list[str]:
-    model, holders = app_model(facts), _holders(facts)
-    needed = model.reach(holders)
+    holders, needed = _holders(facts), behind(facts)
     return [
         f"{item['name']} takes no connections yet: {item['line']}"
         for item in facts["recovering"]
@@ -257,6 +261,11 @@ def _holders(facts: Facts) -> set[str]:
     """The services that hold the ports of failing checks."""
     ports = {item.get("port") for item in _failed(facts)}
     return {item["service"] for item in facts["instances"] if ports.intersection(item["ports"])}
+
+
+def behind(facts: Facts) -> frozenset[str]:
+    """The services that the failing checks lead to: those that hold their ports, and all that these need."""
+    return app_model(facts).reach(_holders(facts))
 
 
 def _crash_loop(facts: Facts) -> list[str]:
@@ -424,6 +433,7 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("engine_hung", _engine(("hung",))),
     ("engine_down", _engine(("", "down", "missing"))),
     ("disk_full", _disk),
+    ("disk_read_only", _frozen),
     ("env_invalid", _env),
     ("config_damaged", _config),
     ("balancer_down", _balancer),
@@ -449,7 +459,7 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("erroring", _probed(("status", "body", "header", "latency", "tls", "answer"))),
 )
 # What is wrong although the app answers: it would not survive its next restart.
-_NEXT_OUTAGE = ("engine_hung", "engine_down", "disk_full", "env_invalid", "balancer_disagrees")
+_NEXT_OUTAGE = ("engine_hung", "engine_down", "disk_full", "disk_read_only", "env_invalid", "balancer_disagrees")
 # And a service that no check asks.
 _UNASKED = ("image_missing", "container_missing", "out_of_memory", "crash_loop", "crashed", "unhealthy")
 # What may have come and gone between two looks, because the engine's restart policy was faster.

@@ -7,8 +7,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
 
 def disk(paths: Iterable[str]) -> list[dict[str, Any]]:
@@ -50,12 +50,45 @@ def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str
     kinds = {one[1].replace("\\040", " "): one[2] for one in fields if len(one) > 2}
     found = []
     for path in dict.fromkeys(paths):
-        place = path
-        while place not in kinds and place != os.path.dirname(place):
-            place = os.path.dirname(place)
-        if kinds.get(place) in _DISKS:
+        if kinds.get(_mounted_at(path, kinds)) in _DISKS:
             found.append(path)
     return found
+
+
+_FROZEN = frozenset({"ro", "emergency_ro"})
+
+
+def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict[str, str]]:
+    """Return [{path: where it is mounted, device}] of the file systems under `paths` that the kernel made read-only.
+
+    That is what it does after an error (errors=remount-ro): the file system is read-only, and the mount is not. Whoever
+    mounts one read-only, makes both so. Sources: proc_pid_mountinfo(5), the mount options and the super options;
+    ext4_show_options of the kernel, which says emergency_ro in place of ro (seen with 6.18; statvfs(3) says writable).
+    """
+    try:
+        with open(mounts, encoding="utf-8", errors="replace") as stream:
+            lines = [line.split() for line in stream]
+    except OSError:
+        return []
+    there = {}
+    for fields in lines:
+        with contextlib.suppress(IndexError, ValueError):
+            rest = fields[fields.index("-") + 1 :]
+            is_frozen = "rw" in fields[5].split(",") and bool(_FROZEN.intersection(rest[2].split(",")))
+            there[fields[4].replace("\\040", " ")] = (rest[1], is_frozen)
+    found = {}
+    for path in paths:
+        place = _mounted_at(path, there)
+        if there.get(place, ("", False))[1]:
+            found[place] = there[place][0]
+    return [{"path": place, "device": device} for place, device in sorted(found.items())]
+
+
+def _mounted_at(path: str, mounts: Collection[str]) -> str:
+    """The place among `mounts` that a path is below."""
+    while path not in mounts and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def memory() -> dict[str, int]:
@@ -81,21 +114,50 @@ def pressure(folder: str = "/proc/pressure") -> dict[str, float]:
     return found
 
 
-def cpu_ticks(path: str = "/proc/stat") -> tuple[int, int]:
-    """Return (busy, all) ticks of all processors since boot; their difference over a while is what counts."""
+class CpuTime(NamedTuple):
+    """What the processors have done so far: `busy` of `every` tick (1/100 s each, of all processors).
+
+    Where the host has a quota of them, as a container has: in how many periods of it the quota was `used_up`. `at`:
+    monotonic seconds.
+    """
+
+    busy: int = 0
+    every: int = 0
+    used_up: int = 0
+    at: float = 0.0
+
+
+# How busy the processors are is told from this many of their ticks at least.
+SHORTEST_TICKS = 50
+# Of the quota, as nearly everybody leaves it (sched-bwc.rst of the kernel).
+_PERIOD_SECONDS = 0.1
+
+
+def cpu_time(root: str = "/") -> CpuTime:
+    """Read /proc/stat and the quota of this host; the difference over a while is what counts.
+
+    Sources: proc(5); cpu.stat of cgroup-v2.rst and sched-bwc.rst of the kernel.
+    """
     try:
-        with open(path, encoding="ascii") as stream:
+        with open(os.path.join(root, "proc/stat"), encoding="ascii") as stream:
             ticks = [int(word) for word in stream.readline().split()[1:9]]
     except (OSError, ValueError):
-        return 0, 0
+        ticks = [0] * 8
+    used_up = 0
+    for path in ("sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat"):
+        name = os.path.join(root, path)
+        with contextlib.suppress(OSError, ValueError, IndexError), open(name, encoding="ascii") as stream:
+            used_up += sum(int(line.split()[1]) for line in stream if line.startswith("nr_throttled "))
     # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk is no work.
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+    return CpuTime(sum(ticks) - ticks[3] - ticks[4], sum(ticks), used_up, time.monotonic())
 
 
-def cpu_busy(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Return the share (0 to 1) of the processors' time between two readings that was work."""
-    passed = after[1] - before[1]
-    return min(1.0, max(0.0, (after[0] - before[0]) / passed)) if passed > 0 else 0.0
+def cpu_busy(before: CpuTime, after: CpuTime) -> float:
+    """Return the share (0 to 1) of the time between two readings in which all processors of the host worked."""
+    passed, seconds = after.every - before.every, after.at - before.at
+    work = (after.busy - before.busy) / passed if passed > 0 else 0.0
+    quota = (after.used_up - before.used_up) * _PERIOD_SECONDS / seconds if seconds > 0 else 0.0
+    return min(1.0, max(0.0, work, quota))
 
 
 def oom_kills(path: str = "/proc/vmstat") -> int:
@@ -169,8 +231,11 @@ def switches(pids: Iterable[int]) -> int:
     return count
 
 
-def stopped(pid: int) -> bool:
-    """Say whether a process or one of its children is stopped, as by SIGSTOP (state T of proc(5)): it cannot answer."""
+def stopped(pid: int, alone: bool = False) -> bool:
+    """Say whether a process or one of its children is stopped, as by SIGSTOP (state T of proc(5)): it cannot answer.
+
+    :arg alone: whether the process alone is looked at.
+    """
     seen: set[int] = set()
     left = [pid] if pid > 0 else []
     while left:
@@ -181,7 +246,7 @@ def stopped(pid: int) -> bool:
         with contextlib.suppress(OSError, ValueError, IndexError):
             if _stat(f"/proc/{one}/stat")[0] == "T":
                 return True
-            left += _children(one)
+            left += [] if alone else _children(one)
     return False
 
 

@@ -70,6 +70,8 @@ NEXT_STEP = {
     "engine_down": "Start the engine (systemctl start docker) and read its journal (journalctl -u docker -n 50).",
     "engine_hung": "Restart the engine (systemctl restart docker) and read its journal (journalctl -u docker -n 50).",
     "disk_full": "Free space (df -h; docker system df), without deleting volumes.",
+    "disk_read_only": "Read what the kernel says of the disk (dmesg), save what the backups do not hold, and check the "
+    "file system (fsck) before it is written to again.",
     "env_invalid": "Correct the named variables in the vault, and prove them with playbooks/validate.yml.",
     "config_damaged": "Have playbooks/site.yml write the compose files anew: it validates them first.",
     "balancer_down": "Read why HAProxy does not start (journalctl -u haproxy -n 20), and run playbooks/site.yml.",

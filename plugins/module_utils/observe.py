@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
@@ -29,7 +30,7 @@ from . import (
     web,
 )
 from .app import App
-from .diagnosis import diagnose, is_busy
+from .diagnosis import behind, diagnose, is_busy, sick
 from .files import NoFile, explain, fingerprint, read_small
 from .redact import redact
 from .web import Answer, Fault, Request
@@ -39,8 +40,9 @@ LOG_LINES = 200
 MOST_FILES = 20
 # An upstream that takes longer than this is down for an app that promises answers within two seconds.
 UPSTREAM_SECONDS = 2.0
-# On a busy host an answer may be late; an app that works at nothing and gives none within this time hangs.
-PATIENCE_SECONDS = 5.0
+# On a busy host an answer may be late; an app that works at nothing and gives none within the first of these times
+# hangs. One that works gets the second, too.
+PATIENCE_SECONDS = (5.0, 20.0)
 # What listens on the host for a container: the engine itself where it runs without its proxies (`userland-proxy`).
 _PUBLISHES = ("docker-proxy", "dockerd")
 # All evidence together is kept within this, so that keeping it never delays the cure by more.
@@ -132,7 +134,9 @@ def read(
     known = {**env["values"], **(given or {})}
     facts: dict[str, Any] = {
         "engine": engine_by_its_process(),
-        "disk": host.disk(_places(app)),
+        "disk": host.disk(places(app)),
+        # File systems that the kernel made read-only: [{path, device}].
+        "frozen": host.frozen(places(app)),
         "env": env,
         "config_error": "",
         "services": [],
@@ -178,11 +182,17 @@ def read(
         # Users wait for HAProxy; what else may be wrong is seen once it answers.
         return facts
     facts["at"] = clock.now()
+    alone = _ask_slots(app, env["values"], clock) if app.balancer and (lacking or not facts["probe"]["ok"]) else None
     read_engine(app, facts, facts["at"], seen.before if facts["probe"]["ok"] else None)
-    if app.balancer and facts["engine"]["answers"] and (lacking or not facts["probe"]["ok"]):
-        _look_at_instances(app, facts, clock, seen.lacks)
+    if alone and facts["engine"]["answers"]:
+        _publish_balanced(app, facts)
+        if facts["probe"]["ok"] or not _waits_for_others(app, facts):
+            _look_at_instances(app, facts, alone, clock, seen.lacks)
         if facts["one"]:
             return facts
+    if not facts["probe"]["ok"] and facts["probe"].get("brief") and not _leads_to_stopped(facts):
+        # Little time was given for the sake of a service that is stopped, and the check does not lead there.
+        facts["probe"] = ask(app, known, 0.0, clock)
     if not facts["probe"]["ok"] and facts["engine"]["answers"]:
         facts["recovering"] = _recovering(app, facts)
     expected = [item for item in facts["instances"] if not facts["services"] or item["service"] in facts["services"]]
@@ -190,12 +200,11 @@ def read(
     if running and not env["findings"] and not facts["probe"]["ok"]:
         if seen.probe is None:
             facts["probe"] = ask(app, known, confirm, clock)
-        if not facts["probe"]["ok"]:
-            # A process that is stopped answers nobody, whatever else is wrong.
-            if not any(item["stopped"] for item in expected):
-                _read_upstream(app, facts, clock)
-                facts["network"] = engine.broken_network(facts["instances"])
-                _read_firewall(app, facts)
+        # A process that is stopped answers nobody, whatever else is wrong.
+        if not facts["probe"]["ok"] and not any(item["stopped"] for item in expected):
+            _read_upstream(app, facts, clock)
+            facts["network"] = engine.broken_network(facts["instances"])
+            _read_firewall(app, facts)
             if is_busy(facts["load"]):
                 _read_slowness(app, facts, clock)
     at_fault = not facts["probe"]["ok"] and not env["findings"] and diagnose(facts).cause != "upstream_down"
@@ -204,7 +213,7 @@ def read(
     return facts
 
 
-def _places(app: App) -> list[str]:
+def places(app: App) -> list[str]:
     """Where the app cannot do without room, whatever it mounts."""
     return [app.directory, app.state, engine.data_root()]
 
@@ -223,31 +232,80 @@ def _lacking(app: App, facts: dict[str, Any]) -> int:
         return 0
 
 
-def _look_at_instances(app: App, facts: dict[str, Any], clock: Clock, lacks: float | None) -> None:
-    """Ask each instance through its own port, and find out whether one is at fault, all, or what stands before them.
+def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[int], Mapping[str, Any]]:
+    """Begin to ask every slot at once, through its own port; return what waits for the result of a port."""
+    assert app.balancer is not None
+    found: dict[int, Mapping[str, Any]] = {}
+
+    def begin(port: int) -> threading.Thread:
+        ask_it = balancer.aside(app.balancer, port) if app.balancer and port else _nobody
+
+        def run() -> None:
+            found[port] = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
+
+    # Port 0 stands for a container that publishes none.
+    threads = {port: begin(port) for port in (0, *app.balancer.slots)}
+
+    def wait(port: int) -> Mapping[str, Any]:
+        threads[port].join()
+        return found[port]
+
+    return wait
+
+
+def _publish_balanced(app: App, facts: dict[str, Any]) -> None:
+    """For whoever asks the balancer's port, it is one of these instances that answers: it becomes a port of theirs."""
+    assert app.balancer is not None
+    for item in facts["instances"]:
+        if item["service"] == app.balancer.service:
+            item["ports"] = sorted({*item["ports"], *app.balancer.ports})
+
+
+def _leads_to_stopped(facts: Mapping[str, Any]) -> bool:
+    """Whether the failing checks lead to a service that is stopped."""
+    reach = behind(facts)
+    return any(item["stopped"] for item in facts["instances"] if item["service"] in reach)
+
+
+def _waits_for_others(app: App, facts: Mapping[str, Any]) -> bool:
+    """Whether the instances run, and a service that they need does not: then all of them fail, and it is not theirs."""
+    assert app.balancer is not None
+    sick_ones = set(sick(facts))
+    return bool(sick_ones & behind(facts)) and app.balancer.service not in sick_ones
+
+
+def _look_at_instances(
+    app: App,
+    facts: dict[str, Any],
+    alone: Callable[[int], Mapping[str, Any]],
+    clock: Clock,
+    lacks: float | None,
+) -> None:
+    """Find out whether one instance is at fault, all, or what stands before them.
 
     While some serve, the facts become those of the first that does not: it is healed alone, as if it were the app.
+
+    :arg alone: what an instance answered by itself, by the port of its slot.
     """
     assert app.balancer is not None
     mine = [item for item in facts["instances"] if item["service"] == app.balancer.service]
-    wanted, sick = app.balancer.instances, []
+    wanted, failing = app.balancer.instances, []
     for item in mine:
-        # For whoever asks the balancer's port, it is this instance that answers.
-        port = next((one for one in item["ports"] if one in app.balancer.slots), 0)
-        item["ports"] = sorted({*item["ports"], *app.balancer.ports})
-        ask_it = balancer.aside(app.balancer, port) if port else _nobody
-        values = facts["env"]["values"]
-        asked = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
+        asked = alone(next((one for one in item["ports"] if one in app.balancer.slots), 0))
         if not asked["ok"]:
-            sick.append((item, asked))
-    serving = len(mine) - len(sick)
-    if sick and serving:
-        item, asked = sick[0]
+            failing.append((item, asked))
+    serving = len(mine) - len(failing)
+    if failing and serving:
+        item, asked = failing[0]
         facts.update(one=item["id"], instances=[item], services=[item["service"]], probe=asked, ports=[])
         facts["images_missing"] = []
-    elif sick and facts["balancer"] == "":
+    elif failing and facts["balancer"] == "":
         # HAProxy answers for them with an error of its own; what they say themselves tells more.
-        facts["probe"] = sick[0][1]
+        facts["probe"] = failing[0][1]
     elif serving < wanted and serving and facts["services"]:
         told = f"service {app.balancer.service} has {serving} of {wanted} instances"
         facts.update(one=app.balancer.service, few=told)
@@ -263,7 +321,7 @@ def _look_at_instances(app: App, facts: dict[str, Any], clock: Clock, lacks: flo
         else:
             # What fails alike without HAProxy is not its fault.
             facts["probe"] = past
-    elif serving and not sick and not facts["balancer"] and (lacks is None or lacks >= DISAGREES_SECONDS):
+    elif serving and not failing and not facts["balancer"] and (lacks is None or lacks >= DISAGREES_SECONDS):
         wait = balancer.AGREE_SECONDS if lacks is None else 0.0
         facts["kept_out"] = _kept_out(app, mine, clock, wait)
 
@@ -337,7 +395,8 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
     facts["environments"] = [engine.environment(document) for document in documents]
     facts["oom"] = kernel.oom_kills(kernel.read(), facts["instances"], time.clock_gettime(time.CLOCK_BOOTTIME))
     written = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
-    facts["disk"] = host.disk([*_places(app), *host.on_disk(written)])
+    written = [*places(app), *host.on_disk(written)]
+    facts["disk"], facts["frozen"] = host.disk(written), host.frozen(written)
     there = {item["service"] for item in facts["instances"]}
     if before and before["services"] and not before["one"] and not set(before["services"]) - there:
         facts.update({name: before[name] for name in ("services", "needs", "stateful", "proxies")})
@@ -422,14 +481,16 @@ def _read_slowness(app: App, facts: dict[str, Any], clock: Clock) -> None:
     if diagnose(facts).cause not in _MAY_BE_SLOW:
         return
     late = {item["name"] for item in facts["probe"]["results"] if item["kind"] == "timeout"}
-    asked = [{**check, "timeout": PATIENCE_SECONDS} for check in app.checks if check["name"] in late][:1]
-    if not asked:
-        return
-    answer = probe.run_checks(asked, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep)
-    if any(item["status"] is not None for item in answer["results"]):
-        facts["load"]["answered_seconds"] = 0.0
-    else:
+    asked = [check for check in app.checks if check["name"] in late][:1]
+    for patience in PATIENCE_SECONDS if asked else ():
+        patient = [{**check, "timeout": patience} for check in asked]
+        answer = probe.run_checks(patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep)
+        if any(item["status"] is not None for item in answer["results"]):
+            facts["load"]["answered_seconds"] = 0.0
+            return
         facts["load"]["idle"] = host.idle([item["pid"] for item in facts["instances"]], clock.sleep)
+        if facts["load"]["idle"]:
+            return
 
 
 def _read_upstream(app: App, facts: dict[str, Any], clock: Clock) -> None:

@@ -31,7 +31,7 @@ from . import (
     state,
 )
 from .app import App
-from .diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose
+from .diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose, is_busy
 from .files import atomic_write, explain, flagged, hold_lock, readable
 from .ladder import Attempt, Decision, Policy, Situation, decide
 from .observe import Clock, Seen
@@ -62,6 +62,8 @@ _FLAPS, _LASTS_SECONDS = 3, 30.0
 _REFUSED_SECONDS = 2.0
 # What a container that was just made anew may take in any case, whatever its image says of a start period.
 _SHORTEST_START = 3.0
+# On a host that is busy a start that goes on may take so many times as long, and so many seconds more at most.
+_SLOW_START, _LONGEST_MORE = 10.0, 120.0
 
 
 class Watch(NamedTuple):
@@ -134,6 +136,7 @@ class _Recovery:
         good = watch.seen.good if watch else None
         # When the app answered well last, by the clock that nobody sets.
         self.good = None if good is None else self.begun - (clock.now() - good)
+        self.cpu = host.cpu_time()
         self.decision = Decision("wait")
         self.remembers = True
         self.took_back = False
@@ -268,7 +271,7 @@ class _Recovery:
             # Nothing but the file has changed: asking the engine again would only take time.
             self.facts = {**self.facts, "env": observe.read_env(self.app, self.clock.now())}
         else:
-            load = self.watch.seen.load if self.watch else {}
+            load = self._load() if self.watch else {}
             before = None if name in ladder.FILES else self.facts
             self.facts = observe.read(self.app, self.values, 0.0, self.clock, Seen(probe, load, before=before))
         self.facts["network_error"] = self.network_error
@@ -276,6 +279,14 @@ class _Recovery:
         self._note(f"healthy: {self.facts['probe']['summary']}" if found.healthy else self._guess(found))
         self._rename(found)
         return found
+
+    def _load(self) -> Mapping[str, Any]:
+        """What the watcher saw of the host's load, with how busy the processors were since this recovery began."""
+        assert self.watch is not None
+        cpu = host.cpu_time()
+        if cpu.every - self.cpu.every < host.SHORTEST_TICKS:
+            return self.watch.seen.load
+        return {**self.watch.seen.load, "cpu_busy": round(host.cpu_busy(self.cpu, cpu), 3)}
 
     def _wait_for_instances(self, seconds: float) -> None:
         """Wait until HAProxy sends requests to as many instances as there should be, or the time is over."""
@@ -443,8 +454,8 @@ class _Recovery:
     def _seconds_to_start(self, item: Mapping[str, Any]) -> float:
         """What is left to a container of the time that its start may take.
 
-        That is twice what it took at the deploy, and what its health check gives it, until that passes. Nothing is left
-        to one that does not run, or has answered since it was started.
+        That is twice what it took at the deploy, and what its health check gives it, until that passes; on a busy host
+        several times that, for one that works at it. Nothing is left to one that does not run, or has answered since.
         """
         since = item["started_seconds"]
         if item["state"] != "running" or since is None:
@@ -456,7 +467,12 @@ class _Recovery:
         learned = (release.last_good(self.app.directory) or {}).get("starts") or {}
         took = float(learned.get(item["service"]) or 0.0)
         given = 0.0 if item["health"] == "healthy" else float(item["start_period"])
-        return max(0.0, max(given, 2.0 * took, _SHORTEST_START) - float(since))
+        grace = max(given, 2.0 * took, _SHORTEST_START)
+        longer = min(_SLOW_START * grace, grace + _LONGEST_MORE)
+        slow = grace < since < longer and is_busy(self.facts["load"])
+        if slow and not host.idle([item["pid"]], self.clock.sleep):
+            grace = longer
+        return max(0.0, grace - float(since))
 
     # --- act ---------------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ from .app import App
 
 # The engine's restart policy starts a container again after 0.1 s, 0.2 s, 0.4 s ...
 DOWN_SECONDS = 0.9
+STOPPED = "has stopped processes"
 # What is so only after a while has been so for a while.
-_STAYS = ("is unhealthy", "has stopped processes")
+_STAYS = ("is unhealthy", STOPPED)
 # It runs again a moment later, and dies again: that a look found it running says nothing.
 _COMES_AND_GOES = "is restarting"
 # How often a connection that has ended is tried again, and processes are looked at.
@@ -72,10 +73,13 @@ class ServiceWatch:
     def wrong(self, now: float) -> dict[str, str]:
         """Return {service: what is wrong with it}, of what will not pass in a moment. `now`: monotonic seconds."""
         self._follow(now)
+        running = [one for one in self._containers if one.state == "running"]
         if now >= self._next_stopped:
             self._next_stopped = now + AGAIN_SECONDS
-            running = [one for one in self._containers if one.state == "running"]
             self._stopped = frozenset(one.service for one in running if host.stopped(one.pid))
+        else:
+            # A container's first process alone costs next to nothing.
+            self._stopped |= {one.service for one in running if host.stopped(one.pid, alone=True)}
         found = wrong(self._expected, self._containers, self._stopped)
         self._since = {name: self._since.get(name, now) for name in found}
         self._excused = {name: one for name, one in self._excused.items() if now < one[1]}
@@ -206,5 +210,5 @@ def wrong(
         elif one.health == "unhealthy" or (starting and one.health == "starting"):
             reasons[one.service] = f"is {one.health}"
         elif one.service in set(stopped):
-            reasons[one.service] = "has stopped processes"
+            reasons[one.service] = STOPPED
     return {name: reason for name, reason in reasons.items() if reason}

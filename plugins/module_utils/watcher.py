@@ -19,7 +19,6 @@ from . import (
     agent_config,
     alerts,
     balancer,
-    engine,
     host,
     lock_holder,
     metrics,
@@ -44,8 +43,6 @@ from .service_watch import ServiceWatch
 LIFE_SECONDS = 900.0
 # After a kill in the middle of a remedy: whether it has helped is answered at once, or the remedy is begun again.
 RESUME_SECONDS = 0.5
-# How busy the processors are is told from this many of their ticks (1/100 s each) at least.
-SHORTEST_TICKS = 50
 # So long after a death the first answer is missed at the latest.
 DEATH_SECONDS = 2.0
 # Who ran out of memory on this machine is asked for once in so long: when it was not this app, it is another's loop.
@@ -106,7 +103,7 @@ class Watcher:
         self.answered: float | None = None
         if self.good is not None:
             self.answered = clock.monotonic() - max(0.0, clock.now() - self.good)
-        self.busy, self.ticks = 0.0, host.cpu_ticks()
+        self.busy, self.cpu = 0.0, host.cpu_time()
         self.kills, self.killed, self.passed = host.oom_kills(), list[float](), False
         self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = self.next_look = 0.0
         # An app that limits how often it is asked is left alone until then.
@@ -207,8 +204,12 @@ class Watcher:
         """A probe result that gives reason to look closer, None when all is well."""
         self.wrong = self.services.wrong(now)
         odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now) or bool(self.wrong)
-        stopped = self.app.balancer is not None and balancer.is_stopped(self.app)
-        result = self._ask_briefly() if self.resumes or stopped else self._ask(self.quick)
+        balancer_stopped = self.app.balancer is not None and balancer.is_stopped(self.app)
+        service_stopped = service_watch.STOPPED in self.wrong.values()
+        if self.resumes or balancer_stopped or service_stopped:
+            result = self._ask_briefly(by_service=service_stopped)
+        else:
+            result = self._ask(self.quick)
         # The whole journey only after its first step: of an app that hangs, each further check would cost its timeout.
         if result["ok"] and now >= self.next_journey and self.incident is None:
             result = self._ask(list(self.app.checks))
@@ -233,10 +234,14 @@ class Watcher:
         at = state.moment(self.clock.now(), self.clock.monotonic())
         self.checks = {"ok": bool(result["ok"]), "passed": sum(passed), "total": len(passed), "at": at}
 
-    def _ask_briefly(self) -> dict[str, Any]:
-        """Ask once, with little time: what is wrong was confirmed already, by /proc or by a watcher before this one."""
+    def _ask_briefly(self, by_service: bool) -> dict[str, Any]:
+        """Ask once, with little time: what is wrong was confirmed already, by /proc or by a watcher before this one.
+
+        :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
+        """
         self.resumes = False
-        return {**self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick]), "confirmed": True}
+        found = self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick])
+        return {**found, "confirmed": True, "brief": by_service}
 
     def _ask(self, checks: list[Any]) -> dict[str, Any]:
         """Ask once; when the answer is late, ask a second time beside it: both have to stay without one."""
@@ -310,17 +315,20 @@ class Watcher:
         return self.odd is not None and now - self.odd[1] >= FILE_SECONDS
 
     def _odd_host(self, now: float) -> bool:
-        """Whether a file system is full or the engine's process is gone."""
+        """Whether a file system is full or was made read-only, or the engine's process is gone."""
         if now >= self.next_host:
             self.next_host = now + HOST_SECONDS
             self.host_says = ""
             with contextlib.suppress(OSError):
+                places = observe.places(self.app)
                 full = [
                     item["path"]
-                    for item in host.disk([self.app.directory, self.app.state, engine.data_root()])
+                    for item in host.disk(places)
                     if item["free_bytes"] < DISK_FULL_BYTES or item["inodes_percent"] >= 100.0
                 ]
                 self.host_says = f"{full[0]} is full" if full else ""
+                if not full and host.frozen(places):
+                    self.host_says = "a file system has become read-only"
             if not self.host_says and not observe.engine_by_its_process()["answers"]:
                 self.host_says = "the engine's process is gone"
         return bool(self.host_says)
@@ -365,10 +373,10 @@ class Watcher:
 
     def _measure(self) -> None:
         """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""
-        ticks, kills = host.cpu_ticks(), host.oom_kills()
+        cpu, kills = host.cpu_time(), host.oom_kills()
         # Over less than that it is the watcher's own beginning that is measured.
-        if ticks[1] - self.ticks[1] >= SHORTEST_TICKS:
-            self.busy, self.ticks = host.cpu_busy(self.ticks, ticks), ticks
+        if cpu.every - self.cpu.every >= host.SHORTEST_TICKS:
+            self.busy, self.cpu = host.cpu_busy(self.cpu, cpu), cpu
         # The kernel counts for the whole machine: where it was not about this app, it is not asked again for a while.
         now = self.clock.monotonic()
         self.killed += [now] if kills > self.kills else []

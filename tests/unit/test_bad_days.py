@@ -17,6 +17,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     agent_config,
     commands,
     engine,
+    host,
     incident,
     ladder,
     observe,
@@ -311,10 +312,10 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setattr(observe.kernel, "read", lambda: "")
     monkeypatch.setattr(observe.host, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
     monkeypatch.setattr(observe.host, "disk", lambda _: [])
-    monkeypatch.setattr(observe.host, "stopped", lambda _: False)
+    monkeypatch.setattr(observe.host, "stopped", lambda *_, **__: False)
     ages = lambda pid: world.now - list(world.all())[pid - 1].started  # noqa: E731
     monkeypatch.setattr(observe.host, "age", ages)
-    monkeypatch.setattr(watcher.host, "cpu_ticks", lambda: (0, 0))
+    monkeypatch.setattr(watcher.host, "cpu_time", lambda: host.CpuTime(0, 0, 0, 0.0))
     monkeypatch.setattr(watcher.host, "oom_kills", lambda: 0)
     monkeypatch.setattr(watcher.timers, "read", lambda _: {})
     monkeypatch.setattr(observe.probe, "run_checks", world.run_checks)

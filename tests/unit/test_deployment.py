@@ -6,6 +6,7 @@ molecule's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
     deployment,
     engine,
+    env_store,
     image_names,
     observe,
     release,
@@ -194,6 +196,27 @@ def test_a_service_whose_profile_is_dropped_is_removed_and_said(
     deployment._remove_dropped(engine.Project("shop", ""), model, good, deployment.How(say=said.append))
     assert done == removed
     assert ["COMPOSE_PROFILES" in text for text in said] == [True] * len(removed)
+
+
+def test_what_was_run_by_hand_of_another_profile_is_no_part_of_a_release(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its container would be missed once it is gone, and its image be kept."""
+    one = {"digest": "1", "config_hash": "h", "started_seconds": 1.0, "volumes": [], "mounts": []}
+    there = [{**one, "service": name, "name": name, "image": f"{name}:1"} for name in ("web", "report")]
+    recorded: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(engine.Project, "containers", lambda _: there)
+    for name in ("keep_images", "let_go_images"):
+        monkeypatch.setattr(engine.Project, name, lambda *_: None, raising=False)
+    monkeypatch.setattr(engine, "unnamed_data", lambda _: [])
+    monkeypatch.setattr(deployment, "_pins", lambda *_: {})
+    monkeypatch.setattr(release, "last_good", lambda _: None)
+    monkeypatch.setattr(release, "record", lambda _, document: recorded.append(document))
+    monkeypatch.setattr(release, "mark_last_good", lambda *_: [])
+    monkeypatch.setattr(env_store, "mark_good", lambda *_: None)
+    wanted = {"services": {"web": "h"}, "fingerprint": "x" * 8, "env": "e"}
+    deployment._record(app, engine.Project("shop", ""), wanted, observe.Clock(), deployment.How())
+    assert [one["images"] for one in recorded] == [{"web": "1"}]
 
 
 PINNED = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256:2"}}

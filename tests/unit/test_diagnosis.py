@@ -57,6 +57,7 @@ def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "env": {"findings": []},
         "config_error": "",
         "services": ["backend"],
+        "frozen": [],
         "needs": {},
         "stateful": [],
         "proxies": [],
@@ -145,6 +146,12 @@ CASES = [
         facts(REFUSED, disk=[{"path": "/data", "free_bytes": 0, "inodes_percent": 3.0}], instances=[]),
         "disk_full",
         "/data",
+    ),
+    (
+        "a file system that the kernel made read-only explains why the container ended",
+        facts(REFUSED, frozen=[{"path": "/data", "device": "/dev/sdb"}], instances=[container(state="exited")]),
+        "disk_read_only",
+        "/data (/dev/sdb)",
     ),
     (
         "no inodes left",
@@ -369,7 +376,7 @@ def test_any_facts_give_one_cause_with_a_way_on(given_facts: dict[str, Any]) -> 
     if given_facts["probe"]["ok"]:
         assert found.healthy or found.cause in (
             *("engine_down", "engine_hung", "disk_full", "env_invalid", "image_missing", "container_missing"),
-            *("out_of_memory", "crash_loop", "crashed", "hung", "unhealthy"),
+            *("disk_read_only", "out_of_memory", "crash_loop", "crashed", "hung", "unhealthy"),
         )
     else:
         assert not found.healthy

@@ -106,3 +106,43 @@ def test_the_age_of_a_process_is_told_without_a_clock_that_is_set() -> None:
     assert younger is not None
     assert younger < found
     assert (host.age(0), host.age(child.pid)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "where", ["sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat", None], ids=["v2", "v1", "none"]
+)
+def test_a_quota_that_is_used_up_is_work(where: str | None, tmp_path: Path) -> None:
+    """A host that is a container sees the idle processors of others, and none for itself."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text("cpu  100 0 0 900 0 0 0 0 0 0\n", encoding="ascii")
+    if where:
+        (tmp_path / where).parent.mkdir(parents=True)
+        (tmp_path / where).write_text("nr_periods 50\nnr_throttled 40\nthrottled_time 7\n", encoding="ascii")
+    found = host.cpu_time(str(tmp_path))
+    assert found[:3] == (100, 1000, 40 if where else 0)
+    before = host.CpuTime(100, 800, 31, found.at - 1.0)
+    assert host.cpu_busy(before, found) == (pytest.approx(0.9) if where else 0.0)
+
+
+def test_a_host_that_cannot_be_read_is_not_busy(tmp_path: Path) -> None:
+    found = host.cpu_time(str(tmp_path))
+    assert host.cpu_busy(found, found) == 0.0
+
+
+def test_a_file_system_that_the_kernel_made_read_only_is_told_from_one_that_a_person_did(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    lines = [
+        "1 0 8:1 / / rw,relatime - ext4 /dev/sda1 rw",
+        "2 1 8:2 / /srv/my\\040data rw,relatime shared:1 - ext4 /dev/sdb1 ro,errors=remount-ro",
+        "5 1 8:5 / /srv/logs rw,relatime - ext4 /dev/sde1 rw,errors=remount-ro,emergency_ro",
+        "3 1 8:3 / /mnt/archive ro,relatime - ext4 /dev/sdc1 ro",
+        "4 1 8:4 / /usr ro,relatime - ext4 /dev/sdd1 rw",
+        "half a line",
+    ]
+    mounts.write_text("\n".join(lines), encoding="utf-8")
+    paths = ["/opt/shop", "/srv/my data/db", "/srv/my data/files", "/srv/logs", "/mnt/archive/x", "/usr/lib"]
+    assert host.frozen(paths, str(mounts)) == [
+        {"path": "/srv/logs", "device": "/dev/sde1"},
+        {"path": "/srv/my data", "device": "/dev/sdb1"},
+    ]
+    assert host.frozen(paths, str(tmp_path / "none")) == []

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
@@ -159,7 +161,7 @@ def test_healthy_instances_that_haproxy_keeps_out(
     instances = [{"id": str(at), "service": "web", "ports": [18000 + at]} for at in range(2)]
     found = facts(balanced, instances=instances, services=["web"], balancer="", probe=asked, kept_out="")
     clock = observe.Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
-    observe._look_at_instances(balanced, found, clock, lacks)
+    observe._look_at_instances(balanced, found, lambda _: {**asked, "ok": ok}, clock, lacks)
     assert found["kept_out"] == said
 
 
@@ -302,7 +304,7 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
         "env": {"values": {}},
         "probe": run_checks([], {}, 0.0),
     }
-    observe._look_at_instances(app, found, observe.Clock(), None)
+    observe._look_at_instances(app, found, lambda _: run_checks([], {}, 0.0, ask=True), observe.Clock(), None)
     assert told in str(found["balancer"])
     assert bool(told) is bool(found["balancer"])
 
@@ -313,10 +315,10 @@ BUSY_LOAD = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 60.0, "i
 
 @pytest.mark.parametrize(
     ("services", "asked"),
-    [pytest.param(["web"], 1, id="all run"), pytest.param(["web", "db"], 0, id="its database has no container")],
+    [pytest.param(["web"], True, id="all run"), pytest.param(["web", "db"], False, id="its database has no container")],
 )
 def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
-    app: App, monkeypatch: pytest.MonkeyPatch, services: list[str], asked: int
+    app: App, monkeypatch: pytest.MonkeyPatch, services: list[str], asked: bool
 ) -> None:
     """On a slow host an answer that does not come costs five seconds."""
     waits: list[float] = []
@@ -332,7 +334,7 @@ def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
     found = of_diagnosis.facts(instances=[of_diagnosis.container(service="web", ports=[80], pid=0)], services=services)
     found.update(probe=result, load=dict(BUSY_LOAD), env={"findings": [], "values": {}})
     observe._read_slowness(app, found, observe.Clock())
-    assert waits == [observe.PATIENCE_SECONDS] * asked
+    assert bool(waits) is asked
 
 
 @pytest.mark.parametrize(
@@ -346,3 +348,161 @@ def test_the_age_of_what_runs_is_that_of_its_process(
     item = {"state": "running", "pid": 7, "started_seconds": 86412.0}
     assert observe._by_its_process(item)["started_seconds"] == seconds
     assert observe._by_its_process({**item, "state": "exited"})["started_seconds"] == 86412.0
+
+
+class Balanced:
+    """An app of two proxies behind HAProxy, the app that they need, and a worker; who has to be asked takes part."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **states: str) -> None:
+        checks = [{"name": "health", "timeout": 2.0}]
+        self.app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 2, 18000, (80,)))
+        self.states, self.asked = states, list[Any]()
+        self.answers = dict.fromkeys((18000, 18001), False)
+        self.passes = False
+        monkeypatch.setattr(observe, "_lacking", lambda *_: 0)
+        monkeypatch.setattr(observe, "read_engine", self.read_engine)
+        monkeypatch.setattr(observe.balancer, "aside", lambda _, port: port)
+        monkeypatch.setattr(observe.probe, "run_checks", self.run_checks)
+        for name in ("_recovering", "_read_upstream", "_read_firewall"):
+            monkeypatch.setattr(observe, name, lambda *_: [])
+        monkeypatch.setattr(observe.engine, "broken_network", lambda _: [])
+        monkeypatch.setattr(observe.host, "disk", lambda _: [])
+        monkeypatch.setattr(observe, "is_busy", lambda _: False)
+
+    def instance(self, service: str, port: int, number: int = 1) -> dict[str, Any]:
+        state = self.states.get(service, "running")
+        running = state in ("running", "stopped")
+        return {
+            **INSTANCE,
+            "service": service,
+            "name": f"shop-{service}-{number}",
+            "id": f"{service}{number}",
+            "ports": [port] if port else [],
+            "state": "running" if running else state,
+            "stopped": state == "stopped",
+        }
+
+    def read_engine(self, _app: App, found: dict[str, Any], *_: Any) -> None:
+        ports = self.app.balancer.slots[:2] if self.app.balancer else [80]
+        instances = [self.instance("web", port, at + 1) for at, port in enumerate(ports)]
+        instances += [self.instance("app", 0), self.instance("worker", 0)]
+        needs = {"web": ["app"], "app": [], "worker": []}
+        services = ["app", "web", "worker"]
+        found.update(engine={"answers": True, "kind": "", "reason": ""}, instances=instances, needs=needs)
+        found.update(services=services, proxies=["web"])
+
+    def run_checks(self, checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+        self.asked.append(ask if ask is not None else checks[0]["timeout"])
+        ok = self.answers.get(ask, False) if ask is not None else self.passes
+        return self.result(ok)
+
+    @staticmethod
+    def result(ok: bool) -> dict[str, Any]:
+        one = {"name": "health", "ok": ok, "kind": None if ok else "timeout", "reason": "no answer", "status": None}
+        return {"ok": ok, "summary": "", "results": [{**one, "port": 80, "proves": "health", "down": []}]}
+
+    def read(self, load: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        clock = observe.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
+        return observe.read(self.app, None, 0.0, clock, observe.Seen({**self.result(False), **more}, load or {}))
+
+
+INSTANCE = {
+    "job_done": False,
+    "health": "",
+    "restarts": 0,
+    "started_seconds": 600.0,
+    "finished_seconds": None,
+    "networks": {},
+    "targets": [],
+    "pid": 0,
+    "oom_killed": False,
+    "exit_code": 0,
+    "error": "",
+}
+
+
+def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an app that hangs each would cost its whole timeout, one after the other."""
+    it = Balanced(tmp_path, monkeypatch)
+    slots = it.app.balancer.slots if it.app.balancer else []
+    together = threading.Barrier(len(slots), timeout=20.0)
+    monkeypatch.setattr(observe.balancer, "aside", lambda _, port: lambda *_: port)
+
+    def run_checks(*_: Any, ask: Any = None) -> dict[str, Any]:
+        if ask is not None and ask is not observe._nobody:
+            together.wait()
+        return it.result(False)
+
+    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    found = observe.diagnose(it.read())
+    assert (found.cause, found.services) == ("hung", ("app",))
+
+
+@pytest.mark.parametrize("state", ["stopped", "exited"])
+def test_instances_are_not_judged_where_what_they_need_is_down(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them that answers by chance would be called the good one, and the other be restarted for nothing."""
+    it = Balanced(tmp_path, monkeypatch, app=state)
+    it.answers[18001] = True
+    facts = it.read()
+    assert (facts["one"], observe.diagnose(facts).services) == ("", ("app",))
+
+
+def test_one_instance_that_fails_alone_is_the_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Balanced(tmp_path, monkeypatch, worker="exited")
+    it.answers[18001] = True
+    assert it.read()["one"] == "web1"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "passes"),
+    [("app", True), ("worker", True), ("worker", False)],
+    ids=["what the check leads to", "another service, and the app was only slow", "another service, and the app hangs"],
+)
+def test_little_time_is_enough_only_for_a_check_that_leads_to_what_is_stopped(
+    stopped: str, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of 1.9 s is a good one, whatever has happened to a service beside it."""
+    it = Balanced(tmp_path, monkeypatch, **{stopped: "stopped"})
+    it.app.balancer, it.passes = None, passes
+    facts = it.read(brief=True)
+    assert it.asked == ([] if stopped == "app" else [2.0])
+    assert facts["probe"]["ok"] is (passes and stopped != "app")
+    assert observe.diagnose(facts).cause == "hung"
+
+
+@pytest.mark.parametrize(
+    ("answers_within", "idle", "asked", "cause"),
+    [
+        (4.0, [], [5.0], "overloaded"),
+        (15.0, [False], [5.0, 20.0], "overloaded"),
+        (99.0, [False, False], [5.0, 20.0], "hung"),
+        (99.0, [True], [5.0], "hung"),
+    ],
+    ids=["late", "very late, and it works", "never, and it works", "never, and it works at nothing"],
+)
+def test_on_a_busy_host_an_app_that_works_gets_patience(
+    answers_within: float,
+    idle: list[bool],
+    asked: list[float],
+    cause: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = Balanced(tmp_path, monkeypatch)
+    it.app.balancer, patience = None, []
+
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+        patience.append(checks[0]["timeout"])
+        found = it.result(False)
+        found["results"][0]["status"] = 200 if patience[-1] >= answers_within else None
+        return found
+
+    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    monkeypatch.setattr(observe, "is_busy", lambda _: True)
+    monkeypatch.setattr(observe.host, "idle", lambda *_: idle.pop(0))
+    load = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 40.0}
+    facts = it.read(load=load)
+    assert (patience, idle) == (asked, [])
+    assert observe.diagnose(facts).cause == cause

@@ -496,8 +496,33 @@ def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
     item = {"service": "web", "state": "running", "started_seconds": 30.0, "start_period": 40.0, "health": health}
     run.memory["incident"] = {"remedies": []}
-    run.facts = {"instances": [item], "at": world.now}
+    run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
     assert run._starting(recovery.Diagnosis("hung", ["late"], ("web",))) == left
+
+
+@pytest.mark.parametrize(
+    ("busy", "idle", "since", "left"),
+    [
+        (0.99, False, 41.0, 119.0),
+        (0.99, False, 161.0, -121.0),
+        (0.99, True, 41.0, -1.0),
+        (0.2, False, 41.0, -1.0),
+        (0.99, True, 39.0, 1.0),
+    ],
+    ids=["it works at its start", "for too long", "it works at nothing", "the host has time", "not over yet"],
+)
+def test_a_start_on_a_busy_host_gets_longer(
+    busy: float, idle: bool, since: float, left: float, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it starts, it would start again from nothing, for ever."""
+    monkeypatch.setattr(recovery.host, "idle", lambda *_: idle)
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
+    item = {"service": "web", "state": "running", "started_seconds": since, "start_period": 40.0, "pid": 1}
+    item["health"] = "starting"
+    run.watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now))
+    run.memory["incident"] = {"remedies": []}
+    run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": busy, "cpu_pressure": 0.0}}
+    assert run._starting(recovery.Diagnosis("hung", ["late"], ("web",))) == pytest.approx(max(left, 0.0))
 
 
 def test_what_was_restarted_is_an_incident_until_its_health_check_passes(world: World) -> None:

@@ -213,9 +213,24 @@ def test_processes_that_are_stopped_are_seen() -> None:
             os.kill(int(child[0]), 19)
             while not host.stopped(parent.pid):
                 assert time.monotonic() < until
+            assert not host.stopped(parent.pid, alone=True)
         finally:
             for pid in [*child, str(parent.pid)]:
                 os.kill(int(pid), 9)
+
+
+def test_the_first_process_of_a_container_is_looked_at_each_time(
+    it: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its processes cost more, so they wait for the next round."""
+    stops: set[bool] = set()
+    monkeypatch.setattr(service_watch.host, "stopped", lambda _, alone=False: alone in stops)
+    services = watch(tmp_path)
+    assert services.wrong(0.0) == {}
+    stops.add(False)
+    assert services.wrong(1.0) == {}
+    stops.add(True)
+    assert set(services.wrong(1.5).values()) == {service_watch.STOPPED}
 
 
 class Stream(http.server.BaseHTTPRequestHandler):

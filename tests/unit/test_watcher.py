@@ -15,6 +15,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     alerts,
     commands,
     observe,
+    service_watch,
     state,
     timers,
     watcher,
@@ -352,6 +353,14 @@ def test_haproxy_that_is_stopped_is_restarted_at_once(world: World, monkeypatch:
     world.watcher(balancer=BALANCED).turn()
     assert len(world.recoveries) == 1
     assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+
+
+def test_where_a_service_is_stopped_the_app_is_not_waited_for(world: World) -> None:
+    """Whether its checks lead to that service, the recovery finds out."""
+    world.wrong, world.always = {"app": service_watch.STOPPED}, "timeout"
+    world.watcher().turn()
+    assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+    assert [watch.seen.probe["brief"] for _, watch in world.recoveries] == [True]
 
 
 def test_healthy_instances_that_haproxy_keeps_out_are_looked_at_now_and_then(

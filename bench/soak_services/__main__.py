@@ -1,0 +1,324 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Soak an app that is well for an hour: is it left alone, and is the engine?
+
+The app is the project of molecule/stranger with three services more, eight in all, and the watcher, on a lab host made
+as bench-services makes it; first without and then behind the load balancer. Nothing is broken. Each 15 minutes a deploy
+changes a file, and the app takes 75 s to start. Each 5 minutes the proxy refuses requests with 429 for half a minute,
+the watcher's as well. In 3 of 6 minutes both cores are busy. Each 2.5 minutes a job runs, and every other one fails.
+
+Counted are remedies, none of which was needed, and the calls of ours that reach the engine while the app is healthy,
+but for the stream of its events. A look at the containers just after an event of theirs is counted apart, and so is
+what a deploy or an incident asks. The jobs' own calls are told by the version of the API that they ask with.
+
+Prints a table, writes `results/soak-services.json` (a shorter run: to `.lab/soak-services`). The exit code is 1 after a
+needless remedy or a call, 2 when something could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.christmas.selfheal.bench.engine_calls import EngineCalls, Uncounted
+from ansible_collections.christmas.selfheal.bench.recover import RESULTS
+from ansible_collections.christmas.selfheal.bench.recovery import hosts
+from ansible_collections.christmas.selfheal.bench.recovery.__main__ import now, rest, say
+from ansible_collections.christmas.selfheal.bench.recovery.hosts import Trouble
+from ansible_collections.christmas.selfheal.bench.services.__main__ import INTERRUPTED, bring_project
+from ansible_collections.christmas.selfheal.bench.services.faults import APP, Incident
+from ansible_collections.christmas.selfheal.bench.services.observers import Events
+from ansible_collections.christmas.selfheal.bench.services.results import OURS, VARIANTS
+from ansible_collections.christmas.selfheal.bench.services.stranger import COMPOSE, HEALTHY, Stranger
+from ansible_collections.christmas.selfheal.bench.soak_services import judge, project, schedule
+from ansible_collections.christmas.selfheal.bench.soak_services.happenings import (
+    FOLDER,
+    JOB_CONTAINER,
+    PROJECT,
+    VISITORS_RATE,
+    Happenings,
+    soaked,
+    visitor,
+)
+from ansible_collections.christmas.selfheal.bench.soak_services.judge import NAME, Soaked
+from ansible_collections.christmas.selfheal.plugins.module_utils import files, host, prober, watcher
+
+BROUGHT = hosts.LAB / "stranger"
+"""Where molecule/stranger/project.yml puts the project."""
+# Until what was asked before is over: the watcher's own looks, too.
+QUIET = 15.0
+# Until an incident of 429s is over, in which the app is asked once a minute, and a deploy.
+LONGEST_END = 240.0
+# The watcher leaves a note each 15 s.
+LONGEST_SILENCE = 60.0
+MOST_INCIDENTS = 1000
+# Events are listened to for that much longer than the soak itself is meant to take.
+SPARE = 900.0
+
+
+class Watched:
+    """Who looks on during a soak, and what they saw. A context manager; `begin` comes after it has begun."""
+
+    def __init__(self, stranger: Stranger, minutes: float, calls: EngineCalls, mark: str) -> None:
+        self.stranger, self.minutes, self.calls, self.mark = stranger, minutes, calls, mark
+        self.events = Events(stranger.host, minutes * 60 + LONGEST_END + SPARE)
+        self.visitors = prober.Prober(visitor(stranger.host.address), VISITORS_RATE)
+        self.happenings = Happenings(stranger, schedule.schedule(minutes), mark)
+        self.known, self.killed, self.silences = set[str](), list[float](), list[float]()
+        self.kills, self.begun = host.oom_kills(), 0.0
+
+    def __enter__(self) -> Watched:
+        self.events.__enter__()
+        self.visitors.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.happenings.stop()
+        self.visitors.__exit__()
+        self.events.__exit__()
+
+    def begin(self) -> None:
+        """Wait until users are served, and count from here. Raises Trouble."""
+        name = self.stranger.host.name
+        if self.visitors.wait_healthy(self.visitors.now(), HEALTHY, poll=0.2) is None:
+            raise Trouble(f"{name}: the app does not answer well before the soak")
+        self.known = {one["id"] for one in self.stranger.incidents(MOST_INCIDENTS)}
+        time.sleep(QUIET)
+        self.calls.mark()
+        self.kills, self.begun = host.oom_kills(), time.time()
+
+    def second(self) -> None:
+        """What is looked at each second."""
+        kills = host.oom_kills()
+        if kills > self.kills:
+            self.killed.append(time.time())
+        self.kills = kills
+
+    def look(self) -> None:
+        """What is looked at each minute. Raises Trouble when the host cannot be asked."""
+        path = watcher.note_path("/", APP)
+        noted, at = self.stranger.host.ask(f"stat -c %Y {path}; date +%s").split()
+        self.silences.append(float(at) - float(noted))
+
+    def result(self, ended: float) -> Soaked:
+        """What a soak that ends now, or has ended, came to. Raises Trouble."""
+        done = self.happenings.done()
+        incidents = self._incidents()
+        sick = [*judge.incident_windows(incidents, time.time()), *judge.deploy_windows(done)]
+        happened = [one.at for one in self.events.heard()]
+        within = [call for call in self.calls.calls() if self.begun <= call["at"] <= ended]
+        calls = judge.counted(within, sick, happened, self.killed, self.mark)
+        samples = [one for one in self._samples() if one.sent <= ended]
+        return {
+            "minutes": self.minutes,
+            "begun": self.begun,
+            "ended": ended,
+            "services": len(self.stranger.expected),
+            "incidents": [judge.brief(one, done) for one in incidents],
+            "needless": [one._asdict() for one in judge.needless(incidents, done)],
+            "calls": calls._asdict(),
+            "requests": judge.requests(samples, done)._asdict(),
+            "happened": [one._asdict() for one in done],
+            "well": [],
+            "troubles": [],
+        }
+
+    def measure_starts(self) -> None:
+        """Put in how long the app was without an answer in each deploy."""
+        samples = self._samples()
+        for one in self.happenings.begun:
+            if one.done and one.done.kind == schedule.DEPLOY and not one.done.trouble:
+                begun, ended = one.done.begun, one.done.ended + judge.AFTER_DEPLOY
+                own = [sample for sample in samples if begun <= sample.sent <= ended]
+                one.done = one.done._replace(measured=judge.longest_gap(own))
+
+    def troubles(self, soaked: Soaked) -> list[str]:
+        """Why the soak says less than it should."""
+        spans = schedule.schedule(self.minutes)
+        wanted = {kind: sum(span.kind == kind for span in spans) for kind in schedule.TITLES}
+        found = judge.void(self.happenings.done(), soaked["incidents"], wanted)
+        silent = max(self.silences, default=0.0)
+        if silent > LONGEST_SILENCE:
+            found.append(f"the watcher left no note for {silent:.0f} s: it may not have watched")
+        try:
+            self.events.check()
+        except Trouble as trouble:
+            found.append(f"{trouble}; looks after events count as calls while healthy since then")
+        return found
+
+    def _incidents(self) -> list[Incident]:
+        """Those of the soak, oldest first."""
+        found = [one for one in self.stranger.incidents(MOST_INCIDENTS) if one["id"] not in self.known]
+        return found[::-1]
+
+    def _samples(self) -> list[prober.Sample]:
+        return self.visitors.samples(self.begun)
+
+
+def pass_time(watched: Watched, variant: str) -> float:
+    """Let the time pass, doing what the schedule says and telling each minute how it goes; when it ended (epoch s)."""
+    clock, seconds, told = time.monotonic(), watched.minutes * 60, 0
+    while (passed := time.monotonic() - clock) < seconds:
+        watched.happenings.begin_due(passed)
+        watched.second()
+        if passed >= (told + 1) * 60:
+            told += 1
+            tell_minute(watched, variant, told)
+        time.sleep(1.0)
+    # An incident of 429s, or a deploy that takes long, is seen to its end, and counts.
+    watched.happenings.end(LONGEST_END)
+    return time.time()
+
+
+def tell_minute(watched: Watched, variant: str, minute: int) -> None:
+    """Say how it goes. What cannot be asked on a busy host is asked a minute later."""
+    left = watched.minutes - minute
+    begin = f"{variant}: {minute} of {watched.minutes:g} min, {left:g} left"
+    try:
+        watched.look()
+        soaked = watched.result(time.time())
+    except Trouble as trouble:
+        say(f"{begin}: {trouble}")
+        return
+    calls, asked = soaked["calls"], soaked["requests"]
+    going = ", ".join(watched.happenings.going()) or "nothing"
+    say(
+        f"{begin}: {len(soaked['incidents'])} incidents, {len(soaked['needless'])} remedies, "
+        f"{len(calls['unprompted'])} calls while healthy ({calls['after_event']} after events), "
+        f"{asked['sent']} requests, {asked['limited']} x 429, {asked['failed']} failed; now: {going}"
+    )
+
+
+def marked(stranger: Stranger, calls: EngineCalls) -> str:
+    """The version of the API with which the jobs ask. Raises Trouble or Uncounted when that cannot be told apart."""
+    version = stranger.host.ask("docker version --format '{{.Client.APIVersion}}'")
+    mark = judge.older(version)
+    calls.mark()
+    stranger.host.ask(f"DOCKER_API_VERSION={mark} {COMPOSE} ps")
+    found = [call["what"] for call in calls.wait_for(f"/v{mark}/containers/json")]
+    other = [what for what in found if "/v" in what and not judge.is_marked(what, mark)]
+    if other:
+        raise Trouble(f"{stranger.host.name}: docker compose does not ask with API {mark} alone: {other[0]}")
+    return mark
+
+
+def soak(stranger: Stranger, variant: str, minutes: float) -> Soaked:
+    """Soak the app of one variant. Raises Trouble or Uncounted."""
+    stranger.use(OURS)
+    machine = stranger.host
+    calls = EngineCalls(machine.name, lambda text, stdin: machine.ask(text, stdin=stdin))
+    if not stranger.wait_whole(HEALTHY):
+        raise Trouble(f"{machine.name} is not well before the soak: {'; '.join(stranger.why)}")
+    with calls.counted():
+        mark = marked(stranger, calls)
+        with Watched(stranger, minutes, calls, mark) as watched:
+            watched.begin()
+            say(f"{variant}: {minutes:g} minutes begin; the jobs ask the engine with API {mark}")
+            ended = pass_time(watched, variant)
+            # An incident that is still open has its last minute to end in. Until then no one else asks the engine.
+            wait_for_end(stranger)
+            watched.measure_starts()
+            soaked = watched.result(ended)
+            soaked["troubles"] = watched.troubles(soaked)
+    # `selfheal status` names a job that failed last, and rightly so.
+    machine.shell(f"docker rm -f {JOB_CONTAINER}")
+    if not stranger.wait_whole(HEALTHY):
+        soaked["well"] = stranger.why
+    return soaked
+
+
+def wait_for_end(stranger: Stranger, seconds: float = 90.0) -> None:
+    """Wait until no incident is open, for some seconds at most."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if all(one.get("ended") for one in stranger.incidents()):
+            return
+        time.sleep(2.0)
+
+
+def measure(stranger: Stranger, given: argparse.Namespace, book: dict[str, Any]) -> int:
+    """Soak the app on the host that is made; put what it came to into `book`."""
+    book["versions"] = hosts.versions(stranger.host)
+    rest()
+    try:
+        book["variants"][stranger.variant] = soak(stranger, stranger.variant, given.minutes)
+    except Uncounted as reason:
+        raise Trouble(str(reason)) from None
+    return 0
+
+
+def measure_variants(given: argparse.Namespace, book: dict[str, Any]) -> int:
+    """Measure each variant on a host of its own, one after the other; the exit code, 0 when nothing ended it."""
+    for variant in given.variants:
+        stranger = soaked(variant)
+        project.bring(BROUGHT, PROJECT)
+        work = functools.partial(measure, stranger, given, book)
+        code = hosts.measured(NAME, [stranger.host], work, given.keep)
+        if code:
+            return code
+    return 0
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the options; a bad one ends the program with a sentence that names it."""
+    parser = argparse.ArgumentParser(
+        prog=NAME, description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+    )
+    add, least, full = parser.add_argument, schedule.LEAST_MINUTES, schedule.FULL_MINUTES
+    add("--minutes", type=float, default=full, metavar="N", help=f"of each variant (default: {full}; at least {least})")
+    names: dict[str, Any] = {"type": lambda text: text.split(","), "metavar": "NAME,NAME"}
+    add("--variants", **names, default=list(VARIANTS), help=f"(default: {','.join(VARIANTS)})")
+    add("--keep", action="store_true", help="leave the lab hosts as they are at the end")
+    given = parser.parse_args(words)
+    if given.minutes < least:
+        parser.error(f"--minutes: {given.minutes:g}: {least} or more is needed")
+    for name in given.variants:
+        if name not in VARIANTS:
+            parser.error(f"--variants: {name!r} is not known here; use {', '.join(VARIANTS)}")
+    return given
+
+
+def is_whole(given: argparse.Namespace) -> bool:
+    """Whether a run is no trial, which does not take the place of the real figures."""
+    return bool(given.minutes >= schedule.FULL_MINUTES and given.variants == list(VARIANTS))
+
+
+def tell(given: argparse.Namespace, book: Mapping[str, Any], path: Path) -> int:
+    """Print the tables, write the file; the exit code."""
+    for variant, one in book["variants"].items():
+        print(f"\n{VARIANTS[variant]}:\n\n{judge.shown(one)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.atomic_write(str(path), (json.dumps(book, indent=1) + "\n").encode(), mode=0o644)
+    print(f"\n{path} is written")
+    print(judge.verdict(book["variants"], given.variants))
+    return judge.exit_code(book["variants"], given.variants)
+
+
+def main() -> int:
+    """Bring the project, soak, tell."""
+    given = arguments()
+    # Its inventory must not take the place of another benchmark's.
+    hosts.INVENTORY = FOLDER / "hosts.yml"
+    settings = {"minutes": given.minutes, "variants": given.variants, "start_seconds": schedule.START_SECONDS}
+    book: dict[str, Any] = {"begun": now(), "machine": hosts.machine(), "settings": settings, "variants": {}}
+    path = (RESULTS if is_whole(given) else FOLDER) / f"{NAME}.json"
+    try:
+        bring_project()
+    except Trouble as trouble:
+        print(f"{NAME}: {trouble}", file=sys.stderr)
+        return 2
+    code = measure_variants(given, book)
+    book["ended"] = now()
+    if code == INTERRUPTED:
+        return code
+    return tell(given, book, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
