@@ -548,6 +548,7 @@ class ActionModule(ActionBase):
             return {"text": f"{shown}\n\n{how}", "ok": True}
         if given["rounds"] < 1:
             raise DrillError(f"drill_rounds: {given['rounds']} is no number of rounds: use 1 or more")
+        drills.check_names(catalogue, given["faults"])
         one = Drills(Host(self), given, name, self._display.display)
         one.aim()
         if drills.SERVICES in given["faults"] or set(given["faults"]) - {*catalogue, "all", "fast"}:

@@ -194,11 +194,7 @@ def _at_the_root(facts: Facts) -> Facts:
     roots = model.roots(found)
     if not roots or roots == set(sick(facts)):
         return facts
-    instances = [item for item in facts["instances"] if item["service"] in roots]
-    names = {item["name"] for item in instances}
-    services = [name for name in facts["services"] if name in roots]
-    oom = [item for item in facts["oom"] if item["container"] in names]
-    return {**facts, "instances": instances, "services": services, "oom": oom}
+    return _about(facts, roots)
 
 
 def _recovering(facts: Facts) -> list[str]:
@@ -300,6 +296,9 @@ def _loops(item: Facts) -> bool:
         # Docker would have started it again: somebody has stopped it.
         return False
     started, finished = item["started_seconds"], item["finished_seconds"]
+    if started is None and item["state"] == "running":
+        # The clock was set back since: what runs may have done so for long.
+        return False
     over = item["state"] != "running" and finished is not None
     lived = started - (finished if over else 0.0) if started is not None else 0.0
     return bool(item["restarts"] >= 2 and lived < _SHORT_LIFE_SECONDS)
@@ -470,13 +469,20 @@ _ANSWERS_BADLY = ("network_broken", "not_listening", "hung", "erroring", "unknow
 _GATEWAY_ERRORS = (502, 503, 504)
 
 
-def diagnose(facts: Facts, tried: Collection[str] = ()) -> Diagnosis:
+def diagnose(
+    facts: Facts, tried: Collection[str] = (), touched: Collection[str] = (), disbelieved: Collection[str] = ()
+) -> Diagnosis:
     """Return exactly one diagnosis for any facts.
 
     :arg tried: the services that were restarted already, in vain: where the facts do not say which one is at fault,
         the next ones are what a remedy should touch.
+    :arg touched: the services that a remedy was about already. One of them that stays sick, and that nothing which
+        fails leads to, is not why users wait.
+    :arg disbelieved: the services whose health checks fail whatever is done: they explain no outage.
     """
     healthy = facts["probe"]["ok"]
+    if not healthy:
+        facts = _without_health(_without_asides(facts, touched), disbelieved)
     facts = _at_the_root(facts)
     for cause, rule in _RULES:
         if healthy and cause not in (*_NEXT_OUTAGE, *_UNASKED) and rule is not _stopped:
@@ -494,6 +500,31 @@ def diagnose(facts: Facts, tried: Collection[str] = ()) -> Diagnosis:
     return Diagnosis(cause, [facts["probe"]["summary"]], () if healthy else _culprits(cause, facts, False, tried))
 
 
+def _without_asides(facts: Facts, touched: Collection[str]) -> Facts:
+    """The facts without those of these services to which nothing leads that was asked."""
+    holders = _holders(facts)
+    asides = set(touched) - app_model(facts).reach(holders) if holders else set()
+    return _about(facts, {*facts["services"], *(item["service"] for item in facts["instances"])} - asides)
+
+
+def _about(facts: Facts, services: Collection[str]) -> Facts:
+    """The facts of these services alone."""
+    instances = [item for item in facts["instances"] if item["service"] in services]
+    names = {item["name"] for item in instances}
+    return {
+        **facts,
+        "instances": instances,
+        "services": [name for name in facts["services"] if name in services],
+        "oom": [item for item in facts["oom"] if item["container"] in names],
+    }
+
+
+def _without_health(facts: Facts, services: Collection[str]) -> Facts:
+    """The facts as they are when what the health checks of some services say is left out."""
+    instances = [{**item, "health": "none"} if item["service"] in services else item for item in facts["instances"]]
+    return {**facts, "instances": instances}
+
+
 def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str]) -> tuple[str, ...]:
     """The services that a remedy should touch: a database must not be restarted because the app beside it hangs."""
     there = facts["instances"]
@@ -506,7 +537,7 @@ def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str
             if item["name"] in killed
             or (_has_to_run(facts, item) and (_unwell(facts, item) or (_loops(item) and not facts["probe"]["ok"])))
         }
-    elif cause == "container_missing":
+    elif cause in ("container_missing", "image_missing"):
         bad = set(_absent(facts))
     elif cause == "unhealthy":
         bad = {item["service"] for item in there if item["health"] == "unhealthy" and _has_to_run(facts, item)}
@@ -524,10 +555,11 @@ def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
     needs; what holds data last, and alone.
     """
     model = app_model(facts)
+    there = {item["service"] for item in facts["instances"] if not item["job_done"]}
     # The checks may ask a server in front of the app that is not one of its services.
     holders = _holders(facts) or {item["service"] for item in facts["instances"] if item["ports"]}
-    if not holders:
-        return ()
+    # Or one that shares the host's network, and publishes nothing.
+    holders = holders or _entries(model, there)
     answered = {item.get("status") for item in _failed(facts)}
     hands_on = holders & model.proxies or answered & set(_GATEWAY_ERRORS)
     direct = {needed for name in holders for needed in model.needs.get(name, ())} - holders
@@ -536,9 +568,15 @@ def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
     tiers = [first - model.stateful, second - model.stateful, rest - model.stateful]
     tiers += [{name} for name in sorted(model.reach(holders) & model.stateful)]
     if holders <= model.stateful:
-        tiers.insert(0, set(holders))
-    there = {item["service"] for item in facts["instances"]}
+        tiers[:0] = [{name} for name in sorted(holders)]
     for tier in tiers:
         if (tier & there) - set(tried):
             return tier & there
     return holders | (direct - model.stateful) if hands_on else holders
+
+
+def _entries(model: AppModel, there: Collection[str]) -> set[str]:
+    """The services that no other one needs, without those that hold data; where each is needed, or holds data, all."""
+    needed = {name for one in there for name in model.needs.get(one, ()) if name != one}
+    rest = set(there) - model.stateful
+    return rest - needed or rest or set(there)

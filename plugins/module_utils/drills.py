@@ -236,6 +236,22 @@ def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
     return filled
 
 
+def check_names(catalogue: Mapping[str, Fault], wanted: Sequence[str]) -> None:
+    """Refuse a name that no host could make one of a fault. That of a service's, SERVICE.stopped, only its host knows.
+
+    :raises DrillError: naming those that there are.
+    """
+    kinds = [kind for kind, *_ in _HAPPENS]
+    for name in wanted:
+        service, _, kind = name.rpartition(".")
+        if name not in (*catalogue, "all", "fast", SERVICES) and not (service and kind in kinds):
+            own = ", ".join(f"SERVICE.{one}" for one in kinds)
+            raise DrillError(
+                f"drill_faults: there is no fault {name!r}; there are {', '.join(catalogue)}, all, fast, {SERVICES}, "
+                f"and of a service of the app {own}"
+            )
+
+
 def choose(
     catalogue: Mapping[str, Fault], wanted: Sequence[str], able: Collection[str]
 ) -> tuple[list[Fault], list[str]]:

@@ -260,6 +260,18 @@ def _children(pid: int) -> list[int]:
     return found
 
 
+def age(pid: int) -> float | None:
+    """For how many seconds a process has run, by a clock that nobody sets; None without one."""
+    if pid <= 0:
+        return None
+    try:
+        # starttime of proc(5), in ticks since boot.
+        begun = int(_stat(f"/proc/{pid}/stat")[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+    return max(0.0, round(time.clock_gettime(time.CLOCK_BOOTTIME) - begun, 3))
+
+
 def newest_child(pid: int) -> int:
     """Return the child of a process that was started last; 0 without one."""
     begun: dict[int, int] = {}

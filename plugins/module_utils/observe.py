@@ -391,10 +391,7 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
             return
         facts["engine"] = {**facts["engine"], "answers": False, "kind": error.kind, "reason": str(error)}
         return
-    facts["instances"] = [
-        {**item, "stopped": item["state"] == "running" and host.stopped(item["pid"])}
-        for item in (engine.instance(document, now) for document in documents)
-    ]
+    facts["instances"] = [_by_its_process(engine.instance(document, now)) for document in documents]
     facts["environments"] = [engine.environment(document) for document in documents]
     facts["oom"] = kernel.oom_kills(kernel.read(), facts["instances"], time.clock_gettime(time.CLOCK_BOOTTIME))
     written = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
@@ -426,6 +423,18 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
     ]
     if set(facts["services"]) - there:
         facts["images_missing"] = project.images_missing(running)
+
+
+def _by_its_process(item: dict[str, Any]) -> dict[str, Any]:
+    """An instance with what its main process tells: whether it is stopped, and its age, however the clock was set."""
+    if item["state"] != "running":
+        return {**item, "stopped": False}
+    age = host.age(item["pid"])
+    return {
+        **item,
+        "stopped": host.stopped(item["pid"]),
+        "started_seconds": item["started_seconds"] if age is None else age,
+    }
 
 
 def holders(port: int) -> list[dict[str, Any]]:
@@ -463,8 +472,14 @@ def _texts(path: str) -> list[str]:
     return [content.decode("utf-8", "replace") for content in contents if content]
 
 
+# What a busy host may look like. Any other cause is told by facts of its own, whatever patience would find.
+_MAY_BE_SLOW = ("overloaded", "hung", "unhealthy")
+
+
 def _read_slowness(app: App, facts: dict[str, Any], clock: Clock) -> None:
     """On a busy host, find out whether a late answer comes after all, and whether the app works at it."""
+    if diagnose(facts).cause not in _MAY_BE_SLOW:
+        return
     late = {item["name"] for item in facts["probe"]["results"] if item["kind"] == "timeout"}
     asked = [check for check in app.checks if check["name"] in late][:1]
     for patience in PATIENCE_SECONDS if asked else ():

@@ -53,6 +53,11 @@ BEGUN = "begun"
 _NUMBER = re.compile(r"\d+")
 # Causes that say what it looks like; what is found later may say why.
 VAGUE = frozenset({"not_listening", "hung", "erroring", "unknown", "unhealthy", "overloaded"})
+# Of these, what gives way to another one: neither says what an app does that is not well.
+_GIVES_WAY = frozenset({"unknown", "overloaded"})
+# After so many incidents of one cause within the time after which all is forgotten, a service flaps. Then people hear
+# of one now and then, and of each that lasts for so long.
+_FLAPS, _LASTS_SECONDS = 3, 30.0
 # A remedy that is refused at once has changed nothing, and says nothing of what the next one would do.
 _REFUSED_SECONDS = 2.0
 # What a container that was just made anew may take in any case, whatever its image says of a start period.
@@ -128,6 +133,9 @@ class _Recovery:
         self.problems: list[str] = []
         self.seconds = dict.fromkeys(STEPS, 0.0)
         self.begun, self.waited = clock.monotonic(), 0.0
+        good = watch.seen.good if watch else None
+        # When the app answered well last, by the clock that nobody sets.
+        self.good = None if good is None else self.begun - (clock.now() - good)
         self.cpu = host.cpu_time()
         self.decision = Decision("wait")
         self.remembers = True
@@ -269,11 +277,7 @@ class _Recovery:
             self.facts = observe.read(self.app, self.values, 0.0, self.clock, Seen(probe, load, before=before))
         self.facts["network_error"] = self.network_error
         found = self._diagnose()
-        self._note(
-            f"healthy: {self.facts['probe']['summary']}"
-            if found.healthy
-            else f"cause: {found.cause}: {'; '.join(found.evidence)}"
-        )
+        self._note(f"healthy: {self.facts['probe']['summary']}" if found.healthy else self._guess(found))
         self._rename(found)
         return found
 
@@ -311,6 +315,11 @@ class _Recovery:
         if self.watch is None or record is None:
             return self.remedies
         return [one for one in record["remedies"] if one["result"] != BEGUN]
+
+    def _tried_for_this(self) -> list[Mapping[str, Any]]:
+        """The remedies so far that were for what is wrong now: not those while users were served, once they are not."""
+        is_served = self.facts["probe"]["ok"]
+        return [one for one in self._tried() if is_served or not one.get("unasked")]
 
     def _available(self, found: Diagnosis) -> dict[str, Callable[[], str]]:
         """The remedies that would do something here, by name, and that may be applied."""
@@ -352,11 +361,10 @@ class _Recovery:
         return not remedy["done"] and "chattr -" in str(remedy["result"]) and not flagged(self.app.env)
 
     def _diagnose(self) -> Diagnosis:
-        restarted = [one["services"] for one in self._tried() if one["name"] == ladder.RESTART and one.get("services")]
         self.facts["since"] = self._elapsed() if self.memory["seen"] else 0.0
-        found = diagnose(self.facts, frozenset(name for names in restarted for name in names))
+        found = diagnose(self.facts, self._restarted_in_vain(), self._touched(), self._healed_in_vain())
         if found.healthy and self.watch:
-            touched = {name for one in self._tried() for name in one.get("services") or []}
+            touched = self._touched()
             mine = [item for item in self.facts["instances"] if item["service"] in touched]
             pending = [item for item in mine if item["state"] == "running" and item["health"] == "starting"]
             if pending:
@@ -365,6 +373,29 @@ class _Recovery:
                 ]
                 return Diagnosis("unhealthy", told, tuple(sorted({item["service"] for item in pending})))
         return found
+
+    def _touched(self) -> frozenset[str]:
+        """The services that remedies of this incident were about."""
+        return frozenset(name for one in self._tried() for name in one.get("services") or [])
+
+    def _restarted_in_vain(self) -> frozenset[str]:
+        """The services that were restarted in this incident, with the files that are there now.
+
+        One that may still start has not had its chance.
+        """
+        done = self._tried_for_this()
+        newest = max((at for at, one in enumerate(done, 1) if one["done"] and one["name"] in ladder.FILES), default=0)
+        restarts = [one for one in done[newest:] if one["name"] == ladder.RESTART]
+        restarted = {name for one in restarts for name in one.get("services") or []}
+        if self.watch is None:
+            return frozenset(restarted)
+        mine = [item for item in self.facts["instances"] if item["service"] in restarted]
+        return frozenset(restarted - {item["service"] for item in mine if self._seconds_to_start(item) > 0})
+
+    def _healed_in_vain(self) -> frozenset[str]:
+        """The services for which all was tried that helps one whose health check fails."""
+        rungs = set(ladder.LADDERS["unhealthy"])
+        return frozenset(name for name in self._touched() if rungs <= set(ladder.tried(self._tried(), [name])))
 
     def _waits(self, found: Diagnosis) -> str:
         """Why nothing may be done about a service that no check asks, or ""."""
@@ -394,7 +425,9 @@ class _Recovery:
         ]
         return Situation(
             incident=record["id"],
-            tried=ladder.tried([one for one in self._tried() if not self._may_be_written_now(one)], found.services),
+            tried=ladder.tried(
+                [one for one in self._tried_for_this() if not self._may_be_written_now(one)], found.services
+            ),
             attempts=attempts,
             paused=paused["reason"] if paused else "",
             busy=self._busy(),
@@ -411,33 +444,36 @@ class _Recovery:
         return engine.changed_by_hand(self.app.name, self.app.directory) if self.watch else ""
 
     def _starting(self, found: Diagnosis) -> float:
-        """Seconds that a container which was just started may still take, as far as it never answered before.
-
-        That is what its health check gives it, and at least twice as long as its start took when it was deployed. On a
-        busy host it is several times that, for one that works at it.
-        """
+        """Seconds that a container which was just started may still take, as far as it never answered before."""
         tried = [str(one["name"]) for one in self._tried()]
         if tried and tried[-1] in ladder.FILES:
             # It was started with the files before: the next remedy recreates it.
             return 0.0
+        mine = [item for item in self.facts["instances"] if not found.services or item["service"] in found.services]
+        return max((self._seconds_to_start(item) for item in mine), default=0.0)
+
+    def _seconds_to_start(self, item: Mapping[str, Any]) -> float:
+        """What is left to a container of the time that its start may take.
+
+        That is twice what it took at the deploy, and what its health check gives it, until that passes; on a busy host
+        several times that, for one that works at it. Nothing is left to one that does not run, or has answered since.
+        """
+        since = item["started_seconds"]
+        if item["state"] != "running" or since is None:
+            return 0.0
+        answered = None if self.good is None else self.clock.now() - (self.clock.monotonic() - self.good)
+        # Asking with patience took seconds since the engine was asked.
+        if answered is not None and answered >= self.facts["at"] - since:
+            return 0.0
         learned = (release.last_good(self.app.directory) or {}).get("starts") or {}
-        left = [0.0]
-        for item in self.facts["instances"]:
-            since = item["started_seconds"]
-            culprit = not found.services or item["service"] in found.services
-            if item["state"] != "running" or since is None or not culprit:
-                continue
-            answered = self.watch.seen.good if self.watch else None
-            # Asking with patience took seconds since the engine was asked.
-            if answered is None or answered < self.facts["at"] - since:
-                took = learned.get(item["service"])
-                grace = max(item["start_period"], 2.0 * (took or 0.0), _SHORTEST_START)
-                longer = min(_SLOW_START * grace, grace + _LONGEST_MORE)
-                slow = grace < since < longer and is_busy(self.facts["load"])
-                if slow and not host.idle([item["pid"]], self.clock.sleep):
-                    grace = longer
-                left.append(grace - since)
-        return max(left)
+        took = float(learned.get(item["service"]) or 0.0)
+        given = 0.0 if item["health"] == "healthy" else float(item["start_period"])
+        grace = max(given, 2.0 * took, _SHORTEST_START)
+        longer = min(_SLOW_START * grace, grace + _LONGEST_MORE)
+        slow = grace < since < longer and is_busy(self.facts["load"])
+        if slow and not host.idle([item["pid"]], self.clock.sleep):
+            grace = longer
+        return max(0.0, grace - float(since))
 
     # --- act ---------------------------------------------------------------------------------------------------------
 
@@ -451,7 +487,7 @@ class _Recovery:
             self.memory["incident"]["by_hand"] = True
         attempt = {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
         if self.facts["probe"]["ok"]:
-            attempt["unasked"] = True
+            attempt["unasked"] = entry["unasked"] = True
         self.memory["attempts"].append(attempt)
         self._save()
         if self.watch and not self.remembers:
@@ -570,16 +606,16 @@ class _Recovery:
         """Open an incident, or go on with the one that is open; keep the evidence before anything is touched."""
         record = self.memory["incident"]
         if record is None:
-            often = found.passed and self._told_lately(found.cause)
+            often = self._told_lately(found.cause, 1 if found.passed else _FLAPS)
             self._begin(found)
             record = self.memory["incident"]
             record["told"] = not often
-            self._note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
+            self._note(self._guess(found))
             if not often:
                 self._tell(alerts.opened(record, self.app.language))
             self._save()
         elif record["cause"] != found.cause:
-            self._note(f"cause: {found.cause}: {'; '.join(found.evidence)}")
+            self._note(self._guess(found))
             self._rename(found)
         if not record["files"] and not record["remedies"]:
             begun = self.clock.monotonic()
@@ -607,10 +643,25 @@ class _Recovery:
     def _rename(self, found: Diagnosis) -> None:
         """Give the incident the cause that it turned out to have; the guesses before it are in the timeline."""
         record = self.memory["incident"]
-        if record["cause"] not in VAGUE or found.healthy or found.cause in VAGUE or found.cause in ladder.HOLD:
+        if record["cause"] not in VAGUE or found.healthy or found.cause in ladder.HOLD:
             return
-        record.setdefault("opened_as", record["cause"])
-        record.update(self._named(found))
+        named = self._named(found)
+        # Of a service that no check asks, what users see says nothing.
+        is_suspect = found.cause != "unhealthy" and not self.facts["probe"]["ok"]
+        is_another = is_suspect and bool(named["services"]) and named["services"] != record.get("services")
+        gives_way = record["cause"] in _GIVES_WAY or (record["cause"] == "unhealthy" and is_another)
+        if found.cause not in VAGUE or (gives_way and found.cause != record["cause"]):
+            record.setdefault("opened_as", record["cause"])
+            record.update(named)
+        elif is_another:
+            # Who was suspected before was restarted in vain.
+            record["services"] = named["services"]
+
+    def _guess(self, found: Diagnosis) -> str:
+        """A cause, whose it is, and what proves it, for the timeline."""
+        services = self._named(found)["services"]
+        whose = f" of {', '.join(services)}" if services else ""
+        return f"cause: {found.cause}{whose}: {'; '.join(found.evidence)}"
 
     def _named(self, found: Diagnosis) -> dict[str, Any]:
         return {
@@ -621,17 +672,25 @@ class _Recovery:
             "evidence": [redact(item, self.hidden) for item in found.evidence],
         }
 
-    def _told_lately(self, cause: str) -> bool:
-        """Whether people heard of this cause not long ago: what passes by itself is told now and then."""
+    def _told_lately(self, cause: str, least: int = 1) -> bool:
+        """Whether people heard of this cause not long ago, and it came at least so often since then.
+
+        What passes by itself, and what comes again and again, is told now and then.
+        """
         if self.watch is None:
             return False
-        now = self.clock.now()
-        since, until = incident.iso(now - self.watch.policy.clean), incident.iso(now)
+        now, often, told = self.clock.now(), 0, False
+        resumed = state.read_orders(self.app.state)["resumed"]
+        # Who orders it to go on has seen to what was.
+        forgiven = state.age(resumed, self._moment()) if resumed else self.watch.policy.clean
+        since, until = incident.iso(now - min(forgiven, self.watch.policy.clean)), incident.iso(now)
         for one in incident.every(self.app.incidents):
             # What ended at a time to come, as by a clock that was set back since, was not lately either.
             if not since <= str(one.get("ended", "")) <= until:
                 return False
-            if one["cause"] == cause and one.get("told"):
+            if cause in (one["cause"], one.get("opened_as")):
+                often, told = often + 1, told or bool(one.get("told"))
+            if told and often >= least:
                 return True
         return False
 
@@ -701,9 +760,15 @@ class _Recovery:
             self._note(f"{self.decision.kind}: {why}")
         held = self.decision.kind == "hold" and found.cause in ladder.HOLD
         record.update(seconds=self._elapsed(), hold=why, next_step=step, held=held)
-        if self.decision.kind == "escalate" and not record["escalated"]:
+        is_late = not record.get("told", True) and record["seconds"] >= _LASTS_SECONDS
+        if is_late:
+            record["told"] = True
+            self._tell(alerts.opened(record, self.app.language))
+        is_new = self.decision.kind == "escalate" and not record["escalated"]
+        if is_new:
             record["escalated"] = True
             self._count("escalated")
+        if record["escalated"] and (is_new or is_late) and record.get("told", True):
             self._tell(alerts.escalated(record, self.app.language))
         self._write({})
         self._save()

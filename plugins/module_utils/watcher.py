@@ -97,7 +97,9 @@ class Watcher:
         self.proved = clock.monotonic()
         self.odd: tuple[str, float] | None = None
         self.failed: dict[str, Any] | None = None
-        self.good: float | None = _last_good(self.app.root, self.app.name)
+        # The clock on the wall is this far ahead of the one that nobody sets.
+        self.ahead = clock.now() - clock.monotonic()
+        self.good: float | None = _last_good(self.app.root, self.app.name, state.moment(clock.now(), clock.monotonic()))
         self.answered: float | None = None
         if self.good is not None:
             self.answered = clock.monotonic() - max(0.0, clock.now() - self.good)
@@ -146,6 +148,7 @@ class Watcher:
     def turn(self) -> None:
         """Ask, and do what the answer calls for."""
         now = self.clock.monotonic()
+        self._follow_clock(now)
         rested = now >= self.next_recovery
         orders = state.read_orders(self.app.state)
         self.trouble("orders", orders["problem"])
@@ -179,6 +182,12 @@ class Watcher:
         if rested:
             self.trouble("turn", "")
         self._rest_of(now)
+
+    def _follow_clock(self, now: float) -> None:
+        """A clock that is set takes along what is remembered by it."""
+        before, self.ahead = self.ahead, self.clock.now() - now
+        if self.good is not None:
+            self.good += self.ahead - before
 
     def _rest_of(self, now: float) -> None:
         """What each turn ends with."""
@@ -407,6 +416,7 @@ class Watcher:
         :arg passed: how many seconds ago, at most, something began that is over already.
         """
         now = self.clock.monotonic()
+        self._follow_clock(now)
         load = {
             "cpu_busy": round(self.busy, 3),
             "answered_seconds": None if self.answered is None else round(now - self.answered, 1),
@@ -682,10 +692,14 @@ def _fresh(checks: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str
     return {**told, "age": round(age, 1)} if age < FRESH_SECONDS else None
 
 
-def _last_good(root: str, name: str) -> float | None:
-    """When the app answered well last, as the watcher before this one noted (epoch s)."""
-    good = _note(root, name).get("good")
-    return float(good) if isinstance(good, (int, float)) else None
+def _last_good(root: str, name: str, now: Mapping[str, Any]) -> float | None:
+    """When the app answered well last, as the watcher before this one noted (epoch s, by the clock as it is now)."""
+    note = _note(root, name)
+    try:
+        before = float(note["at"]["wall"]) - float(note["good"])
+        return float(now["wall"]) - state.age(note["at"], now) - before
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _note(root: str, name: str) -> dict[str, Any]:

@@ -487,6 +487,52 @@ def test_a_database_that_recovers_is_left_to_it(changes: dict[str, Any]) -> None
     assert found.cause in ladder.HOLD
 
 
+def test_a_health_check_that_fails_whatever_is_done_explains_no_outage() -> None:
+    sick = facts(asked(80), instances=parts(cache=SICK), **MODEL)
+    assert diagnosis.diagnose(sick).services == ("cache",)
+    assert diagnosis.diagnose(sick, {"cache"}, {"cache"}).services == ("cache",)
+    found = diagnosis.diagnose(sick, {"cache"}, {"cache"}, disbelieved={"cache"})
+    assert (found.cause, found.services) == ("hung", ("app",))
+    served = facts(OK, instances=parts(cache=SICK), **MODEL)
+    assert diagnosis.diagnose(served, {"cache"}, {"cache"}, {"cache"}).cause == "unhealthy"
+
+
+@pytest.mark.parametrize(("name", "services"), [("worker", ("app",)), ("cache", ("cache",))])
+def test_what_nothing_leads_to_explains_an_outage_until_a_remedy_was_in_vain(
+    name: str, services: tuple[str, ...]
+) -> None:
+    looping = facts(asked(80), instances=parts(**{name: LOOPS}), **MODEL)
+    assert diagnosis.diagnose(looping).services == (name,)
+    assert diagnosis.diagnose(looping, touched={name}).services == services
+
+
+@pytest.mark.parametrize(
+    ("model", "order"),
+    [
+        pytest.param(MODEL, [("app",), ("web", "worker"), ("cache",), ("db",)], id="a proxy, and what it hands on to"),
+        pytest.param({**MODEL, "stateful": list(MODEL["services"])}, [("app",)], id="all hold data: one at a time"),
+    ],
+)
+def test_who_is_suspected_where_no_port_is_published(model: dict[str, Any], order: list[tuple[str, ...]]) -> None:
+    tried: set[str] = set()
+    for services in order:
+        instances = [{**item, "ports": []} for item in parts()]
+        assert diagnosis.diagnose(facts(asked(80), instances=instances, **model), tried).services == services
+        tried.update(services)
+
+
+def test_the_age_of_what_runs_is_not_known_after_a_clock_was_set_back() -> None:
+    back = {"restarts": 3, "started_seconds": None}
+    found = diagnosis.diagnose(facts(asked(80), instances=parts(app=back), **MODEL))
+    assert (found.cause, found.services) == ("hung", ("app",))
+
+
+def test_a_lost_image_is_no_reason_to_recreate_what_runs() -> None:
+    gone = [{"service": "app", "image": "shop"}]
+    found = diagnosis.diagnose(facts(GATEWAY, instances=parts(app=GONE), images_missing=gone, **MODEL))
+    assert (found.cause, found.services) == ("image_missing", ("app",))
+
+
 def test_a_database_that_nothing_asked_needs_is_no_excuse() -> None:
     other = [{**REPLAYS[0], "service": "archive"}]
     assert diagnosis.diagnose(facts(GATEWAY, instances=parts(), recovering=other, **MODEL)).cause == "erroring"

@@ -508,6 +508,17 @@ def test_without_a_name_the_catalogue_is_listed() -> None:
     assert all(name in shown["text"] for name in CATALOGUE)
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("names", [["hagn"], ["hang", "db"], ["services", "db.exploded"], [".killed"], ["hang hang"]])
+def test_an_unknown_name_is_refused_before_anything_is_asked(names: list[str], check_mode: bool) -> None:
+    with pytest.raises(drills.DrillError, match=r"there is no fault .+; there are alerting_down, .+services.+\.hung"):
+        drill(check_mode=check_mode, faults=names, confirm="shop")
+
+
+def test_the_name_of_a_fault_of_a_service_is_for_the_host_to_judge() -> None:
+    drills.check_names({}, ["all", "fast", "services", "db.stopped", "my.app.killed"])
+
+
 def test_a_dry_run_says_what_would_be_done() -> None:
     shown = drill(check_mode=True, faults=["hang", "env_deleted"])
     assert "rm -f /opt/shop/.env" in shown["text"]

@@ -96,6 +96,18 @@ def test_what_is_on_a_disk_is_told_without_touching_it(tmp_path: Path) -> None:
     assert host.on_disk(given, str(mounts)) == ["/srv/data", "/a b/c"]
 
 
+def test_the_age_of_a_process_is_told_without_a_clock_that_is_set() -> None:
+    found = host.age(os.getpid())
+    assert found is not None
+    assert 0.0 <= found < time.clock_gettime(time.CLOCK_BOOTTIME)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        younger = host.age(child.pid)
+        child.kill()
+    assert younger is not None
+    assert younger < found
+    assert (host.age(0), host.age(child.pid)) == (None, None)
+
+
 @pytest.mark.parametrize(
     "where", ["sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat", None], ids=["v2", "v1", "none"]
 )

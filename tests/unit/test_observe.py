@@ -16,6 +16,8 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, engine, env_store, observe
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, Balancer
 
+from . import test_diagnosis as of_diagnosis
+
 KEY, OLDER = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R"
 NOW = 1_750_000_000.0
 
@@ -319,6 +321,47 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
     observe._look_at_instances(app, found, lambda _: run_checks([], {}, 0.0, ask=True), observe.Clock(), None)
     assert told in str(found["balancer"])
     assert bool(told) is bool(found["balancer"])
+
+
+LATE = {**of_diagnosis.result("health", "timeout", "health"), "port": 80, "status": None}
+BUSY_LOAD = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 60.0, "idle": False}
+
+
+@pytest.mark.parametrize(
+    ("services", "asked"),
+    [pytest.param(["web"], True, id="all run"), pytest.param(["web", "db"], False, id="its database has no container")],
+)
+def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
+    app: App, monkeypatch: pytest.MonkeyPatch, services: list[str], asked: bool
+) -> None:
+    """On a slow host an answer that does not come costs five seconds."""
+    waits: list[float] = []
+
+    def run_checks(checks: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        waits.append(checks[0]["timeout"])
+        return {"ok": False, "summary": "", "results": [{**LATE, "status": None}]}
+
+    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    monkeypatch.setattr(observe.host, "idle", lambda *_: False)
+    app.checks = [{"name": "health", "url": "http://127.0.0.1:80/"}]
+    result = {"ok": False, "summary": "late", "results": [LATE]}
+    found = of_diagnosis.facts(instances=[of_diagnosis.container(service="web", ports=[80], pid=0)], services=services)
+    found.update(probe=result, load=dict(BUSY_LOAD), env={"findings": [], "values": {}})
+    observe._read_slowness(app, found, observe.Clock())
+    assert bool(waits) is asked
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(12.0, 12.0), (None, 86412.0)], ids=["its process is asked", "that tells nothing"]
+)
+def test_the_age_of_what_runs_is_that_of_its_process(
+    monkeypatch: pytest.MonkeyPatch, age: float | None, seconds: float
+) -> None:
+    """A clock that was set a day forward makes all containers a day older."""
+    monkeypatch.setattr(observe.host, "age", lambda _: age)
+    item = {"state": "running", "pid": 7, "started_seconds": 86412.0}
+    assert observe._by_its_process(item)["started_seconds"] == seconds
+    assert observe._by_its_process({**item, "state": "exited"})["started_seconds"] == 86412.0
 
 
 class Balanced:

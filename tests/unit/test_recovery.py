@@ -476,9 +476,18 @@ def test_a_hung_engine_is_restarted_under_an_app_that_serves_when_containers_out
     assert (outcome["cause"], names(outcome), outcome["healthy"]) == ("engine_hung", remedy, restores)
 
 
-@pytest.mark.parametrize(("learned", "left"), [(None, 10.0), (40.0, 50.0), (1.0, 10.0)])
+@pytest.mark.parametrize(
+    ("learned", "health", "left"),
+    [
+        (None, "starting", 10.0),
+        (40.0, "starting", 50.0),
+        (1.0, "starting", 10.0),
+        (None, "healthy", 0.0),
+        (40.0, "healthy", 50.0),
+    ],
+)
 def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
-    world: World, learned: float | None, left: float
+    world: World, learned: float | None, health: str, left: float
 ) -> None:
     nothing: dict[str, Any] = {"files": {}, "services": {}, "images": {}, "names": {}, "contexts": {}}
     starts = {} if learned is None else {"web": learned}
@@ -486,7 +495,7 @@ def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
     release.mark_last_good(world.app.directory, "1")
     watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
-    item = {"service": "web", "state": "running", "started_seconds": 30.0, "start_period": 40.0}
+    item = {"service": "web", "state": "running", "started_seconds": 30.0, "start_period": 40.0, "health": health}
     run.memory["incident"] = {"remedies": []}
     run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
     assert run._starting(recovery.Diagnosis("hung", ["late"], ("web",))) == left
@@ -510,6 +519,7 @@ def test_a_start_on_a_busy_host_gets_longer(
     monkeypatch.setattr(recovery.host, "idle", lambda *_: idle)
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
     item = {"service": "web", "state": "running", "started_seconds": since, "start_period": 40.0, "pid": 1}
+    item["health"] = "starting"
     run.watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now))
     run.memory["incident"] = {"remedies": []}
     run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": busy, "cpu_pressure": 0.0}}
@@ -525,7 +535,7 @@ def test_what_was_restarted_is_an_incident_until_its_health_check_passes(world: 
     run.memory["incident"] = {"remedies": [done]}
     run.facts = observe.read(world.app, None, 0.0, world.clock, observe.Seen(WELL, services=False))
     web = {"service": "web", "name": "shop-web-1", "state": "running", "health": "starting", "job_done": False}
-    ages = {"restarts": 0, "started_seconds": 9.0, "finished_seconds": None}
+    ages = {"restarts": 0, "started_seconds": 9.0, "finished_seconds": None, "start_period": 0.0}
     rest = {"stopped": False, "ports": [], "exit_code": 0, "error": "", "oom_killed": False}
     run.facts.update(instances=[{**web, **ages, **rest}], services=["web"])
     found = run._diagnose()
