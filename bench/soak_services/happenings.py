@@ -145,9 +145,9 @@ class Happenings:
         begin = f"for one in $(seq $(nproc)); do {loop} </dev/null >/dev/null 2>&1 & echo $!; done"
         pids = self.stranger.host.ask(begin).split()
         # The lab's hosts share this machine's processors.
-        before = host.cpu_ticks()
+        before = host.cpu_time()
         self.stopping.wait(span.seconds - 1.0)
-        busy = host.cpu_busy(before, host.cpu_ticks())
+        busy = host.cpu_busy(before, host.cpu_time())
         self.stranger.host.shell(f"kill {' '.join(pids)}")
         return Seen(busy)
 

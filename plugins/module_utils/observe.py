@@ -272,10 +272,14 @@ def _leads_to_stopped(facts: Mapping[str, Any]) -> bool:
 
 
 def _waits_for_others(app: App, facts: Mapping[str, Any]) -> bool:
-    """Whether the instances run, and a service that they need does not: then all of them fail, and it is not theirs."""
+    """Whether the instances run, and a service that they need does not: then all of them fail, and it is not theirs.
+
+    A health check that says unhealthy may be one that never passes.
+    """
     assert app.balancer is not None
-    sick_ones = set(sick(facts))
-    return bool(sick_ones & behind(facts)) and app.balancer.service not in sick_ones
+    runs = {item["service"] for item in facts["instances"] if item["state"] == "running" and not item["stopped"]}
+    down = set(sick(facts)) - runs
+    return bool(down & behind(facts)) and app.balancer.service not in down
 
 
 def _look_at_instances(
