@@ -274,7 +274,10 @@ class _Recovery:
         else:
             load = self._load() if self.watch else {}
             before = None if name in ladder.FILES else self.facts
-            self.facts = observe.read(self.app, self.values, 0.0, self.clock, Seen(probe, load, before=before))
+            # HAProxy has had its time: what it keeps out for longer is looked at by itself.
+            lacks = 0.0 if self.watch else None
+            seen = Seen(probe, load, lacks=lacks, before=before)
+            self.facts = observe.read(self.app, self.values, 0.0, self.clock, seen)
         self.facts["network_error"] = self.network_error
         found = self._diagnose()
         self._note(f"healthy: {self.facts['probe']['summary']}" if found.healthy else self._guess(found))

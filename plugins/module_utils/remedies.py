@@ -23,6 +23,7 @@ ENOUGH_BYTES = 256 * 1024 * 1024
 _WALK_SECONDS = 2.0
 # An engine that was stopped answers what waits first.
 _CONTINUED_SECONDS = 3.0
+_YOUNG_SECONDS = 10.0
 # How long services may wait for each other where `docker compose up` does not do it, as long as that would.
 JOBS_SECONDS = 120.0
 # What logrotate leaves beside a log: app.log.1, app.log.2.gz, app.log-20250527.gz, app-20250527.log (logrotate(8)). The
@@ -196,8 +197,14 @@ def restart(app: App, services: Sequence[str], stateful: Collection[str] = ()) -
     return _restart(project, wanted, stateful)
 
 
+def _dies_young(item: Mapping[str, Any]) -> bool:
+    """Whether a container ends by itself again and again: a signal may come before anything in it handles one."""
+    age = item["started_seconds"]
+    return item["state"] == "restarting" or (item["restarts"] >= 2 and age is not None and age < _YOUNG_SECONDS)
+
+
 def _restart(project: Project, wanted: Sequence[Mapping[str, Any]], stateful: Collection[str]) -> str:
-    gently = [item for item in wanted if item["service"] in stateful]
+    gently = [item for item in wanted if item["service"] in stateful and not _dies_young(item)]
     at_once = [item for item in wanted if item not in gently]
     told = []
     if at_once:
@@ -218,8 +225,8 @@ def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Coll
             return kept
         # Not `up --no-deps SERVICE`: it leaves out what the service depends on, so to the next deploy it is another.
         there = [item for item in project.containers() if item["service"] in services]
-        for grace, is_of in ((5.0, False), (None, True)):
-            wanted = [item["id"] for item in there if (item["service"] in stateful) is is_of]
+        for grace, gently in ((5.0, False), (None, True)):
+            wanted = [item["id"] for item in there if (item["service"] in stateful and not _dies_young(item)) is gently]
             if wanted:
                 _remove(project, wanted, grace)
         return f"{', '.join(services)} removed; {up(app, build)}"

@@ -47,6 +47,8 @@ ASKED = [
     ("the ladder ends", "crash_loop", [RECREATE, LAST_GOOD_ENV, RECREATE], ALL, ""),
     ("with the last good release, too", "crash_loop", [RECREATE, LAST_GOOD_RELEASE], EVERY, RECREATE),
     ("a container that is down is only started", "crashed", [], ALL, UP),
+    ("what ended for want of room is started", "crash_loop", [FREE_SPACE], ALL, UP),
+    ("room alone helps nobody who hangs", "hung", [FREE_SPACE], EVERY, UP),
     ("one that hangs is killed and started", "hung", [], EVERY, RESTART),
     ("an engine that is down is started", "engine_down", [], EVERY, START_ENGINE),
     ("files that were put back do not start an engine", "engine_down", [LAST_GOOD_ENV], EVERY, START_ENGINE),
