@@ -274,16 +274,9 @@ def _next(cause: str, tried: Sequence[str], available: Collection[str]) -> str |
     """The mildest remedy for `cause` that is available and was not tried yet.
 
     Files that were put back are only in force once the containers are made anew with them: that is next, and whatever
-    makes containers counts as not tried yet. What ended for want of room is started once there is some, whatever its
-    ends look like.
+    makes containers counts as not tried yet. What ended again and again for want of room is started once there is some.
     """
-    if (
-        tried
-        and tried[-1] == FREE_SPACE
-        and cause in LADDERS
-        and {UP, RECREATE} & set(LADDERS[cause])
-        and UP in available
-    ):
+    if cause == "crash_loop" and list(tried[-1:]) == [FREE_SPACE] and UP in available:
         return UP
     newest = next((index for index in range(len(tried) - 1, -1, -1) if tried[index] in FILES), None)
     spent = set(tried)

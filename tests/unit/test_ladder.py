@@ -48,7 +48,7 @@ ASKED = [
     ("with the last good release, too", "crash_loop", [RECREATE, LAST_GOOD_RELEASE], EVERY, RECREATE),
     ("a container that is down is only started", "crashed", [], ALL, UP),
     ("what ended for want of room is started", "crash_loop", [FREE_SPACE], ALL, UP),
-    ("room alone helps nobody who hangs", "hung", [FREE_SPACE], EVERY, UP),
+    ("who hangs is not", "hung", [FREE_SPACE], EVERY, RESTART),
     ("one that hangs is killed and started", "hung", [], EVERY, RESTART),
     ("an engine that is down is started", "engine_down", [], EVERY, START_ENGINE),
     ("files that were put back do not start an engine", "engine_down", [LAST_GOOD_ENV], EVERY, START_ENGINE),
