@@ -166,17 +166,17 @@ class Drills:
 
     def faults_of_services(self) -> dict[str, Fault]:
         """What may happen to each service that is there to stay."""
-        found: dict[str, str] = {}
+        found: dict[str, int] = {}
         starts: dict[str, float] = {}
         for one in sorted(self.containers(), key=lambda one: str(one["Name"])):
             service = (one["Config"].get("Labels") or {}).get("com.docker.compose.service", "")
             # A job that has ended is nothing to break.
-            if service and one["State"]["Running"] and service not in found:
-                found[service] = str(one["Name"]).lstrip("/")
+            if service and one["State"]["Running"]:
+                found[service] = found.get(service, 0) + 1
                 starts[service] = ((one["Config"].get("Healthcheck") or {}).get("StartPeriod") or 0) / 1e9
         if not found:
             raise DrillError(f"{self.app} has no container on {self.name}: run site.yml")
-        return drills.of_services(found, starts)
+        return drills.of_services(self.app, found, starts)
 
     def values(self, containers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What the placeholders stand for. Raises DrillError when there is no container."""

@@ -144,41 +144,42 @@ def read_fault(name: str, described: Any) -> Fault:
     return fault
 
 
-# What may happen to any service: (in a name, in a title by language, the command, one that ends it, causes).
+# What may happen to any service: (in a name, in a title by language, the command, one that ends it, causes). `{one}` is
+# one of its containers, `{those}` what `docker ps` lists all of them with.
 _HAPPENS: tuple[tuple[str, Mapping[str, str], str, str, tuple[str, ...]], ...] = (
     (
         "killed",
         {"en": "{0} is killed", "ko": "{0} 강제 종료"},
-        "kill -9 $(docker inspect --format '{{.State.Pid}}' %s)",
-        "docker start %s",
+        "kill -9 $(docker inspect --format '{{.State.Pid}}' {one})",
+        "docker ps --all --quiet {those} | xargs --no-run-if-empty docker start",
         ("crashed", "crash_loop", "not_listening", "erroring", "unhealthy"),
     ),
     (
         "stopped",
         {"en": "{0} is stopped", "ko": "{0} 중지"},
-        "docker stop --time=1 %s",
-        "docker start %s",
+        "docker stop --time=1 {one}",
+        "docker ps --all --quiet {those} | xargs --no-run-if-empty docker start",
         ("crashed",),
     ),
     (
         "removed",
         {"en": "{0} is removed", "ko": "{0} 컨테이너 삭제"},
-        "docker rm --force %s",
+        "docker rm --force {one}",
         "",
         ("container_missing",),
     ),
     (
         "hung",
         {"en": "{0} hangs", "ko": "{0} 멈춤"},
-        "docker top %s -eo pid | tail -n +2 | xargs kill -STOP",
-        "docker top %s -eo pid | tail -n +2 | xargs kill -CONT",
+        "docker top {one} -eo pid | tail -n +2 | xargs kill -STOP",
+        "for one in $(docker ps --quiet {those}); do docker top $one -eo pid | tail -n +2 | xargs kill -CONT; done",
         ("hung",),
     ),
     (
         "paused",
         {"en": "{0} is paused", "ko": "{0} 일시 정지"},
-        "docker pause %s",
-        "docker unpause %s",
+        "docker pause {one}",
+        "docker ps --quiet {those} --filter status=paused | xargs --no-run-if-empty docker unpause",
         ("crashed",),
     ),
 )
@@ -187,27 +188,33 @@ SERVICES = "services"
 """In place of a fault's name: every service of the app, in every way that a service breaks."""
 
 
-def of_services(containers: Mapping[str, str], healthy: Mapping[str, float]) -> dict[str, Fault]:
-    """Return the faults of an app's services by name, as `db.stopped`.
+def of_services(app: str, containers: Mapping[str, int], healthy: Mapping[str, float]) -> dict[str, Fault]:
+    """Return the faults of an app's services by name, as `db.stopped`; of several containers of one, one is hit.
 
-    :arg containers: {service: the name of one of its containers}, without jobs.
+    Which that is, is asked when it is: a remedy may have made others, under other names.
+
+    :arg containers: {service: how many containers it has}, without jobs.
     :arg healthy: {service: seconds that its start may take}, for its goal.
     """
     found = {}
-    for service, container in containers.items():
+    for service, count in containers.items():
         takes = 6.0 + healthy.get(service, 0.0)
-        quoted = shlex.quote(container)
+        labels = [f"label=com.docker.compose.project={app}", f"label=com.docker.compose.service={service}"]
+        those = " ".join(f"--filter {shlex.quote(label)}" for label in labels)
+        running = f"$(docker ps --quiet {those})"
         works = (
-            f"docker inspect --format {_WELL} {quoted} | grep -qxE 'running( healthy)?'"
-            f" && ! docker top {quoted} -eo stat | grep -q '^T'"
+            f"[ $(docker ps --quiet {those} | wc --lines) -ge {count} ]"
+            f" && ! docker inspect --format {_WELL} {running} | grep -qvxE 'running( healthy)?'"
+            f" && ! for one in {running}; do docker top $one -eo stat; done | grep -q '^T'"
         )
         for what, words, inject, undo, causes in _HAPPENS:
-            undone = [["sh", "-c", undo % quoted]] if undo else []
+            one = f"$(docker ps --quiet {those} | tail --lines=1)"
+            undone = [["sh", "-c", undo.replace("{those}", those)]] if undo else []
             found[f"{service}.{what}"] = Fault(
                 name=f"{service}.{what}",
                 title={language: text.format(service) for language, text in words.items()},
                 why="",
-                inject=[["sh", "-c", inject % quoted]],
+                inject=[["sh", "-c", inject.replace("{one}", one)]],
                 undo=[*undone, ["{compose}", "up", "--detach"]],
                 until=["sh", "-c", works],
                 expect="recovered",

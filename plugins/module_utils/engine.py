@@ -683,7 +683,12 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
         "error": state_.get("Error", ""),
         "health": health.get("Status", "none"),
         "health_log": [
-            {"time": entry.get("End", ""), "exit_code": entry.get("ExitCode"), "output": entry.get("Output", "")}
+            {
+                "begun": entry.get("Start", ""),
+                "time": entry.get("End", ""),
+                "exit_code": entry.get("ExitCode"),
+                "output": entry.get("Output", ""),
+            }
             for entry in (health.get("Log") or [])[-3:]
         ],
         "restarts": document.get("RestartCount", 0),

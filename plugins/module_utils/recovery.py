@@ -62,6 +62,8 @@ _FLAPS, _LASTS_SECONDS = 3, 30.0
 _REFUSED_SECONDS = 2.0
 # What a container that was just made anew may take in any case, whatever its image says of a start period.
 _SHORTEST_START = 3.0
+# For so long after a remedy a health check is waited for that runs now and then.
+_LONGEST_CHECK = 60.0
 # On a host that is busy a start that goes on may take so many times as long, and so many seconds more at most.
 _SLOW_START, _LONGEST_MORE = 10.0, 120.0
 
@@ -405,7 +407,19 @@ class _Recovery:
         mine = [item for item in self.facts["instances"] if item["service"] in found.services]
         if self.watch is None or found.cause != "unhealthy" or not self.facts["probe"]["ok"]:
             return ""
-        return "its health check has not passed yet" if all(item["health"] == "starting" for item in mine) else ""
+        if all(item["health"] == "starting" for item in mine):
+            return "its health check has not passed yet"
+        return "its health check has not run since" if all(self._was_before_remedy(item) for item in mine) else ""
+
+    def _was_before_remedy(self, item: Mapping[str, Any]) -> bool:
+        """Whether a health check that fails began before the last remedy had ended, as while a container was paused."""
+        done = [one for one in self.memory["attempts"] if one["incident"] == self.memory["incident"]["id"]]
+        touching = [one for one in done if one["remedy"] in ladder.TOUCHING]
+        if not touching or not item["health_log"]:
+            return False
+        ended = state.age(touching[-1]["at"], self._moment()) - float(self._tried()[-1]["seconds"])
+        began = engine.seconds_since(item["health_log"][-1]["begun"], self.clock.now())
+        return ended < _LONGEST_CHECK and began is not None and began > ended
 
     def _situation(self, found: Diagnosis) -> Situation:
         record = self.memory["incident"]

@@ -106,16 +106,19 @@ def test_choose() -> None:
 
 
 def test_every_service_is_broken_in_every_way() -> None:
-    found = drills.of_services({"web": "shop-web-1", "db": "shop db"}, {"db": 20.0})
+    found = drills.of_services("shop", {"web": 2, "db": 1}, {"db": 20.0})
     assert len(found) == 10
     catalogue = {"a": fault(fast=True), **found}
     assert drills.choose(catalogue, ["services"], set())[0] == list(found.values())
     assert drills.choose(catalogue, ["all"], set())[0] == [catalogue["a"]]
     assert drills.choose(catalogue, ["db.hung"], set())[0] == [found["db.hung"]]
-    assert found["db.stopped"].inject == [["sh", "-c", "docker stop --time=1 'shop db'"]]
+    [[*_, stop]] = found["db.stopped"].inject
+    assert stop.startswith("docker stop --time=1 $(docker ps ") and "service=db" in stop and "project=shop" in stop
+    # One of two that is gone is not well, whatever the other one's name is.
+    assert "-ge 2 ]" in found["web.removed"].until[-1]
     assert (found["db.stopped"].goal["median"], found["web.stopped"].goal["median"]) == (26.0, 6.0)
     # A service may be called like a part of the host.
-    assert not set(drills.of_services({"engine": "shop-engine-1"}, {})) & set(CATALOGUE)
+    assert not set(drills.of_services("shop", {"engine": 1}, {})) & set(CATALOGUE)
     # Nothing in them is taken for a placeholder.
     for one in found.values():
         for command in one.commands():
@@ -549,7 +552,7 @@ def test_what_would_break_more_than_the_app_is_for_lab_hosts_only(name: str) -> 
 
 
 def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
-    broken = drills.of_services({"db": "shop-db-1"}, {})["db.stopped"]
+    broken = drills.of_services("shop", {"db": 1}, {})["db.stopped"]
     record = {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
     run = drills.judge(broken, {**SEEN, "incidents": [record]})
     assert run["problems"] == ["the incident names web"]

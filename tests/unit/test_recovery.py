@@ -502,6 +502,28 @@ def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
 
 
 @pytest.mark.parametrize(
+    ("began", "remedy", "waits"),
+    [(5.0, 2.0, True), (1.0, 2.0, False), (90.0, 80.0, False), (5.0, None, False)],
+    ids=["before the remedy", "after it", "the remedy is long ago", "there was none"],
+)
+def test_what_a_health_check_said_before_a_remedy_does_not_count(
+    began: float, remedy: float | None, waits: bool, world: World
+) -> None:
+    """A container that was paused is unhealthy until its check runs again: it need not be restarted."""
+    now = world.now
+    clock = observe.Clock(now=lambda: now, monotonic=lambda: now)
+    watch = recovery.Watch(Policy(), observe.Seen(), state.moment(now, now))
+    run = recovery._Recovery(world.app, None, True, 1.0, clock, watch)
+    at = None if remedy is None else state.moment(now - remedy - 0.5, now - remedy - 0.5)
+    run.memory["incident"] = {"id": "1", "remedies": [{"name": "up", "result": "done", "seconds": 0.5}]}
+    run.memory["attempts"] = [{"incident": "1", "remedy": "up", "at": at}] if at else []
+    log = [{"begun": incident.iso(now - began), "output": ""}]
+    item = {"service": "web", "health": "unhealthy", "health_log": log}
+    run.facts = {"instances": [item], "probe": {"ok": True}}
+    assert bool(run._waits(recovery.Diagnosis("unhealthy", ["late"], ("web",)))) == waits
+
+
+@pytest.mark.parametrize(
     ("busy", "idle", "since", "left"),
     [
         (0.99, False, 41.0, 119.0),
