@@ -55,6 +55,9 @@ _NUMBER = re.compile(r"\d+")
 VAGUE = frozenset({"not_listening", "hung", "erroring", "unknown", "unhealthy", "overloaded"})
 # Of these, what gives way to another one: neither says what an app does that is not well.
 _GIVES_WAY = frozenset({"unknown", "overloaded"})
+# What a remedy that fails finds out, and what it looked like before.
+_EXPLAINS = frozenset({"port_taken", "network_broken"})
+_EXPLAINED = frozenset({"container_missing", "crash_loop", "crashed"})
 # After so many incidents of one cause within the time after which all is forgotten, a service flaps. Then people hear
 # of one now and then, and of each that lasts for so long.
 _FLAPS, _LASTS_SECONDS = 3, 30.0
@@ -660,6 +663,9 @@ class _Recovery:
     def _rename(self, found: Diagnosis) -> None:
         """Give the incident the cause that it turned out to have; the guesses before it are in the timeline."""
         record = self.memory["incident"]
+        if found.cause in _EXPLAINS and record["cause"] in _EXPLAINED:
+            record.setdefault("opened_as", record["cause"])
+            record.update(self._named(found))
         if record["cause"] not in VAGUE or found.healthy or found.cause in ladder.HOLD:
             return
         named = self._named(found)

@@ -423,6 +423,27 @@ def test_an_incident_gets_the_cause_that_it_turns_out_to_have(world: World, monk
     assert {one["alert"]["labels"]["cause"] for one in memory["outbox"]} == {"hung"}
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "cause"),
+    [
+        ("crashed", "port_taken", "port_taken"),
+        ("container_missing", "network_broken", "network_broken"),
+        ("crashed", "crash_loop", "crashed"),
+        ("env_invalid", "port_taken", "env_invalid"),
+        ("crashed", recovery.HEALTHY, "crashed"),
+    ],
+)
+def test_an_incident_is_named_after_what_keeps_a_container_down(
+    first: str, then: str, cause: str, world: World
+) -> None:
+    """On a slow host the container had ended before the other process was there that has its port now."""
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
+    run.facts = {"probe": {"ok": False}, "services": []}
+    run._begin(recovery.Diagnosis(first, ["so"]))
+    run._rename(recovery.Diagnosis(then, ["since"]))
+    assert run.memory["incident"]["cause"] == cause
+
+
 def test_people_hear_of_an_app_that_is_down_while_another_holds_its_lock(world: World) -> None:
     """One incident, without a remedy; once the lock is free, it is the one that is gone on with."""
     world.deploy(GOOD)
