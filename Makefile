@@ -142,6 +142,11 @@ bench-services: setup engine ## faults of single services, healed by us, by rest
 soak-services: setup engine ## an hour of eight services that are well, with 429s, slow starts, failing jobs and busy cores: no remedy, no Docker call. Shorter: ARGS="--minutes 6 --variants alone"
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.soak_services $(ARGS)
 
+.PHONY: bench-slow
+bench-slow: setup engine ## the drills at a tenth of the speed: right causes, nobody restarted for being slow. Shorter: ARGS="--faults crash,hang"
+	@tools/venv .venv bench
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.slow $(ARGS)
+
 .PHONY: bench-deploy
 bench-deploy: setup engine ## good and bad deploys under load, and docker compose up; shorter: ARGS="--rounds 3 --plain-rounds 1"
 	@tools/venv .venv bench

@@ -1,0 +1,43 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What counts on a slow host: causes and remedies, not seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.bench import slow
+
+RUN: dict[str, Any] = {
+    "fault": "crash",
+    "mttd": 9.0,
+    "mttr": 90.0,
+    "cause": "crashed",
+    "remedies": ["up", "recreate"],
+    "problems": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        ({"remedies": ["restart", "restart"]}, ["restart was applied twice"]),
+        ({"problems": ["cause hung, expected crashed"]}, ["cause hung, expected crashed"]),
+    ],
+)
+def test_what_is_wrong_on_a_slow_host(changes: dict[str, Any], told: list[str]) -> None:
+    assert slow.wrong({**RUN, **changes}) == told
+
+
+def test_a_fault_that_is_held_has_no_time_of_recovery() -> None:
+    shown = slow.table([RUN, {**RUN, "fault": "overload", "mttr": None, "remedies": []}])
+    assert "| crash | 9.0 s | 90.0 s | crashed | up, recreate |  |" in shown
+    assert "| overload | 9.0 s | - | crashed | none |  |" in shown
+
+
+def test_every_fault_that_is_drilled_is_in_the_catalogue() -> None:
+    there = {path.stem for path in (slow.REPOSITORY / "roles/drill/faults").glob("*.yml")}
+    assert set(slow.FAULTS) <= there
