@@ -416,11 +416,14 @@ class _Recovery:
 
     def _was_before_remedy(self, item: Mapping[str, Any]) -> bool:
         """Whether a health check that fails began before the last remedy had ended, as while a container was paused."""
-        done = [one for one in self.memory["attempts"] if one["incident"] == self.memory["incident"]["id"]]
-        touching = [one for one in done if one["remedy"] in ladder.TOUCHING]
-        if not touching or not item["health_log"]:
+        record = self.memory["incident"]
+        mine = [one for one in self.memory["attempts"] if one["incident"] == record["id"]]
+        begun = [one["at"] for one in mine if one["remedy"] in ladder.TOUCHING]
+        # How long one took that was killed is not known: 0.0.
+        took = [float(one["seconds"]) for one in record["remedies"] if one["name"] in ladder.TOUCHING]
+        if not begun or not took or not item["health_log"]:
             return False
-        ended = state.age(touching[-1]["at"], self._moment()) - float(self._tried()[-1]["seconds"])
+        ended = state.age(begun[-1], self._moment()) - took[-1]
         began = engine.seconds_since(item["health_log"][-1]["begun"], self.clock.now())
         return ended < _LONGEST_CHECK and began is not None and began > ended
 

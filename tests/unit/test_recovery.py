@@ -545,6 +545,33 @@ def test_what_a_health_check_said_before_a_remedy_does_not_count(
 
 
 @pytest.mark.parametrize(
+    "remedies",
+    [
+        [{"name": "up", "result": recovery.BEGUN, "seconds": 0.0}],
+        [
+            {"name": "up", "result": "done", "seconds": 0.5},
+            {"name": "last_good_compose", "result": "done", "seconds": 9.0},
+        ],
+    ],
+    ids=["the watcher was killed in it", "files were put back since"],
+)
+def test_a_remedy_before_which_a_health_check_ran_is_the_last_that_touched_something(
+    remedies: list[dict[str, Any]], world: World
+) -> None:
+    now = world.now
+    clock = observe.Clock(now=lambda: now, monotonic=lambda: now)
+    watch = recovery.Watch(Policy(), observe.Seen(), state.moment(now, now))
+    run = recovery._Recovery(world.app, None, True, 1.0, clock, watch)
+    run.memory["incident"] = {"id": "1", "remedies": remedies}
+    run.memory["attempts"] = [
+        {"incident": "1", "remedy": one["name"], "at": state.moment(now - 2.5, now - 2.5)} for one in remedies
+    ]
+    item = {"health_log": [{"begun": incident.iso(now - 5.0)}]}
+    assert run._was_before_remedy(item)
+    assert not run._was_before_remedy({"health_log": [{"begun": incident.iso(now - 1.5)}]})
+
+
+@pytest.mark.parametrize(
     ("busy", "idle", "since", "left"),
     [
         (0.99, False, 41.0, 119.0),
