@@ -634,18 +634,19 @@ def evidence_of(
     return _gather(_of_containers(app, instances), {}, hidden, clock)
 
 
-def inspect_file(item: Mapping[str, Any]) -> str:
-    """The name of the file with what the engine said of a container."""
-    return f"inspect-{item['name']}.json"
+def names_of(item: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The names of the files with a container's log, its processes, and what the engine said of it."""
+    return f"log-{item['name']}.txt", f"top-{item['name']}.txt", f"inspect-{item['name']}.json"
 
 
 def _of_containers(app: App, instances: Sequence[Mapping[str, Any]]) -> Iterator[Take]:
     project = engine.Project(app.name, app.directory)
     for item in instances:
-        yield f"log-{item['name']}.txt", lambda left, one=item["id"]: project.logs(one, LOG_LINES, left)  # type: ignore[misc]
+        log, top, inspect = names_of(item)
+        yield log, lambda left, one=item["id"]: project.logs(one, LOG_LINES, left)  # type: ignore[misc]
         if item["state"] == "running":
-            yield f"top-{item['name']}.txt", lambda left, one=item["id"]: project.top(one, left)  # type: ignore[misc]
-        yield inspect_file(item), lambda left, one=item["id"]: project.inspect(one, left)  # type: ignore[misc]
+            yield top, lambda left, one=item["id"]: project.top(one, left)  # type: ignore[misc]
+        yield inspect, lambda left, one=item["id"]: project.inspect(one, left)  # type: ignore[misc]
 
 
 def _gather(takes: Iterable[Take], files: Mapping[str, str], hidden: Mapping[str, str], clock: Clock) -> dict[str, str]:

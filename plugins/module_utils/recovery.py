@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from . import (
@@ -49,6 +49,8 @@ _ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
 _WRITES_ENV = (*_ENV_REMEDIES, ladder.LAST_GOOD_RELEASE)
 # A restart runs a container on with the env that it was made with.
 _MAKES_CONTAINERS = (ladder.UP, ladder.RECREATE, ladder.REBUILD_NETWORK)
+# What these do to a container wipes its evidence away.
+_REPLACES = (*ladder.OF_SERVICES, ladder.REBUILD_NETWORK)
 BEGUN = "begun"
 _NUMBER = re.compile(r"\d+")
 # Causes that say what it looks like; what is found later may say why.
@@ -150,6 +152,8 @@ class _Recovery:
         # Whether something that is no env stands in its place: a remedy moves it aside.
         self.odd = False
         self.ended: dict[str, Any] | None = None
+        # The containers whose evidence this call has asked for, by name.
+        self.asked: set[str] = set()
 
     # --- the story ---------------------------------------------------------------------------------------------------
 
@@ -192,6 +196,8 @@ class _Recovery:
             if self.decision.kind != "act":
                 break
             name = self.decision.remedy
+            if name in _REPLACES:
+                self._keep_of(() if name == ladder.REBUILD_NETWORK else found.services)
             done = self._apply(name, available[name], found.services)
             found = self._read_again(name, done, found.services)
         return self._end(first, found)
@@ -226,7 +232,8 @@ class _Recovery:
             if self.watch is None:
                 self._put_back()
             self._leave_open(found, step)
-        self._keep_rest()
+        # No remedy has touched the others, so theirs could wait for the users.
+        self._keep_of(())
         return self.outcome(first, found, changed=True, next_step=step)
 
     def _finish_rollout(self) -> None:
@@ -643,17 +650,20 @@ class _Recovery:
         if not record["files"] and not record["remedies"]:
             begun = self.clock.monotonic()
             attachments = observe.evidence(self.app, self.facts, self.hidden, self.clock, found.services)
+            self.asked.update(item["name"] for item in self._instances_of(found.services))
             record["files"] = sorted(attachments)
             self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
             self._write(attachments)
 
-    def _keep_rest(self) -> None:
-        """Keep the evidence of the other containers, which no remedy has touched: it can wait for the users."""
+    def _keep_of(self, services: Collection[str]) -> None:
+        """Keep the evidence of those containers of some services (all: ()) of which nothing is kept yet."""
         record = self.ended or self.memory["incident"]
-        there = self.facts["instances"]
-        rest = [item for item in there if observe.inspect_file(item) not in record["files"]]
+        rest = [item for item in self._instances_of(services) if item["name"] not in self.asked]
+        # What was kept before a remedy is not written over by what is so after it.
+        rest = [item for item in rest if not set(observe.names_of(item)) & set(record["files"])]
         if not rest or not record["files"]:
             return
+        self.asked.update(item["name"] for item in rest)
         attachments = observe.evidence_of(self.app, rest, self.hidden, self.clock)
         # What was missing before a remedy stays told.
         attachments.pop("evidence.txt", None)
@@ -662,6 +672,10 @@ class _Recovery:
             incident.write(self.app.incidents, record, attachments)
         if not self.ended:
             self._save()
+
+    def _instances_of(self, services: Collection[str]) -> list[Mapping[str, Any]]:
+        """The containers of some services; () for all."""
+        return [item for item in self.facts["instances"] if not services or item["service"] in services]
 
     def _rename(self, found: Diagnosis) -> None:
         """Give the incident the cause that it turned out to have; the guesses before it are in the timeline."""

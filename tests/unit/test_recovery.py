@@ -733,6 +733,25 @@ def test_the_evidence_of_the_others_follows_once_users_are_served(
     assert Path(outcome["incident"]["path"], "log-shop-db-1.txt").exists()
 
 
+def test_what_was_kept_before_a_remedy_is_not_written_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine was too slow to say all of the container; its log is that of before all the same."""
+    world.deploy(GOOD)
+    world.hangs = True
+
+    def inspect(*_: Any) -> str:
+        if not world.acts:
+            raise engine.EngineError("no answer in time")
+        return "[]"
+
+    monkeypatch.setattr(engine.Project, "logs", lambda *_: f"after {len(world.acts)} remedies")
+    monkeypatch.setattr(engine.Project, "inspect", inspect)
+    outcome = recover(world)
+    folder = Path(outcome["incident"]["path"])
+    assert (outcome["healthy"], world.acts) == (True, ["restart"])
+    assert (folder / "log-shop-web-1.txt").read_text(encoding="utf-8") == "after 0 remedies\n"
+    assert not (folder / "inspect-shop-web-1.json").exists()
+
+
 def test_a_dry_run_writes_nothing_at_all(world: World, tmp_path: Path) -> None:
     world.deploy(GOOD)
     world.write("KEY=your-key-here\n")
