@@ -291,10 +291,18 @@ class _Recovery:
             seen = Seen(probe, load, lacks=lacks, before=before)
             self.facts = observe.read(self.app, self.values, 0.0, self.clock, seen)
         self.facts["network_error"] = self.network_error
+        self._hide_more()
         found = self._diagnose()
         self._note(f"healthy: {self.facts['probe']['summary']}" if found.healthy else self._guess(found))
         self._rename(found)
         return found
+
+    def _hide_more(self) -> None:
+        """Hide the secrets of an env that a remedy has put back, and those of before: both may be in what is kept."""
+        known = set(self.hidden.values())
+        for name, value in observe.secrets(self.app, self.facts, self.values).items():
+            if value not in known:
+                self.hidden[f"{name}, put back ({len(self.hidden)})"] = value
 
     def _load(self) -> Mapping[str, Any]:
         """What the watcher saw of the host's load, with how busy the processors were since this recovery began."""

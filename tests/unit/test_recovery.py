@@ -711,6 +711,28 @@ def test_evidence_hides_the_key_that_a_container_still_runs_with(world: World) -
     assert not any(LEAKED in text for text in kept)
 
 
+def test_evidence_hides_the_key_that_a_remedy_has_put_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The evidence of a container that was made meanwhile is kept at the end."""
+    world.deploy(GOOD)
+    world.write(f"KEY={OTHER}\n")
+    world.container = {"KEY": OTHER}
+    real = observe.read
+
+    def read(*words: Any) -> dict[str, Any]:
+        found = real(*words)
+        if found["probe"]["ok"]:
+            more = [{**one, "name": "shop-db-1", "service": "db"} for one in found["instances"]]
+            found.update(instances=[*found["instances"], *more], environments=2 * found["environments"])
+        return found
+
+    monkeypatch.setattr(observe, "read", read)
+    outcome = recover(world)
+    kept = {path.name: path.read_text() for path in Path(outcome["incident"]["path"]).iterdir()}
+    assert (outcome["healthy"], "last_good_env" in names(outcome)) == (True, True)
+    assert "refusing <KEY" in kept["log-shop-db-1.txt"]
+    assert not any(key in text for text in kept.values() for key in (GOOD, OTHER))
+
+
 def test_the_evidence_of_the_others_follows_once_users_are_served(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
