@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -237,21 +238,22 @@ def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[i
     assert app.balancer is not None
     found: dict[int, Mapping[str, Any]] = {}
 
-    def begin(port: int) -> threading.Thread:
+    def run(port: int) -> None:
         ask_it = balancer.aside(app.balancer, port) if app.balancer and port else _nobody
-
-        def run() -> None:
-            found[port] = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return thread
+        found[port] = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
     # Port 0 stands for a container that publishes none.
-    threads = {port: begin(port) for port in (0, *app.balancer.slots)}
+    threads = {port: threading.Thread(target=run, args=(port,), daemon=True) for port in (0, *app.balancer.slots)}
+    # On a host that has no room for a thread they are asked one after the other, as they are waited for.
+    with contextlib.suppress(RuntimeError):
+        for thread in threads.values():
+            thread.start()
 
     def wait(port: int) -> Mapping[str, Any]:
-        threads[port].join()
+        if threads[port].ident is not None:
+            threads[port].join()
+        if port not in found:
+            run(port)
         return found[port]
 
     return wait
