@@ -789,6 +789,7 @@ class _Recovery:
             self._note(f"healthy: {self.facts['probe']['summary']}")
         record.update(healthy=True, ended=incident.iso(self.clock.now()), seconds=self._elapsed())
         record.update(hold="", next_step="")
+        self._tell_late(record)
         self._write({})
         self.memory.update(incident=None, seen=None, clean=self._moment())
         self._tell(alerts.resolved(record, self.app.language))
@@ -808,10 +809,7 @@ class _Recovery:
             self._note(f"{self.decision.kind}: {why}")
         held = self.decision.kind == "hold" and found.cause in ladder.HOLD
         record.update(seconds=self._elapsed(), hold=why, next_step=step, held=held)
-        is_late = not record.get("told", True) and record["seconds"] >= _LASTS_SECONDS
-        if is_late:
-            record["told"] = True
-            self._tell(alerts.opened(record, self.app.language))
+        is_late = self._tell_late(record)
         is_new = self.decision.kind == "escalate" and not record["escalated"]
         if is_new:
             record["escalated"] = True
@@ -820,6 +818,14 @@ class _Recovery:
             self._tell(alerts.escalated(record, self.app.language))
         self._write({})
         self._save()
+
+    def _tell_late(self, record: dict[str, Any]) -> bool:
+        """Tell people of an incident that they were spared, once it has lasted; say whether it was that now."""
+        if record.get("told", True) or record["seconds"] < _LASTS_SECONDS:
+            return False
+        record["told"] = True
+        self._tell(alerts.opened(record, self.app.language))
+        return True
 
     # --- what comes back ---------------------------------------------------------------------------------------------
 

@@ -628,7 +628,7 @@ def test_a_service_that_flaps_each_20_seconds(make: Make, breaks: Callable[[Serv
     told = world.alerts().count("SelfhealIncident")
     assert told == sum(one["told"] for one in world.incidents())
     assert told <= 6
-    assert all(one["told"] or one["seconds"] < 50.0 for one in world.incidents())
+    assert all(one["told"] or one["seconds"] < 30.0 for one in world.incidents())
 
 
 def test_a_worker_that_flaps_takes_no_attempt_from_what_users_need(make: Make) -> None:
