@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from . import commands, image_names, project_layout
@@ -647,15 +647,21 @@ def load_images(path: str, timeout: float = 3600.0) -> None:
 def seconds_since(text: str, now: float) -> float | None:
     """Seconds from one of the engine's RFC 3339 times to `now` (epoch s); None for "never" (the year 1) or no time.
 
-    A time to come says that the clock was set back: then nothing is known, None.
+    A time to come says that the clock was set back: then nothing is known, None. Health checks are told by the host's
+    own zone, as in 22:52:42.101978294+08:00; all other times by UTC.
     """
+    parts = _TIME.fullmatch(text)
     try:
-        found = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+        found = datetime.strptime(f"{parts[1]}{parts[3] or 'Z'}", "%Y-%m-%dT%H:%M:%S%z") if parts else None
     except ValueError:
+        found = None
+    if parts is None or found is None or found.year <= 1970:
         return None
-    fraction = text[19:].rstrip("Z") or ".0"
-    begun = found.timestamp() + (float(fraction) if fraction[1:].isdigit() else 0.0)
-    return round(now - begun, 3) if found.year > 1970 and begun <= now + 1.0 else None
+    begun = found.timestamp() + float(parts[2] or 0.0)
+    return round(now - begun, 3) if begun <= now + 1.0 else None
+
+
+_TIME = re.compile(r"(.{19})(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
 def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict
             there[fields[4].replace("\\040", " ")] = (rest[1], is_frozen)
     found = {}
     for path in paths:
-        place = _mounted_at(path, there)
+        # An app's folder, or the engine's, may be a link to another disk.
+        place = _mounted_at(os.path.realpath(path), there)
         if there.get(place, ("", False))[1]:
             found[place] = there[place][0]
     return [{"path": place, "device": device} for place, device in sorted(found.items())]

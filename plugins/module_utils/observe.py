@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -237,21 +238,22 @@ def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[i
     assert app.balancer is not None
     found: dict[int, Mapping[str, Any]] = {}
 
-    def begin(port: int) -> threading.Thread:
+    def run(port: int) -> None:
         ask_it = balancer.aside(app.balancer, port) if app.balancer and port else _nobody
-
-        def run() -> None:
-            found[port] = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return thread
+        found[port] = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
     # Port 0 stands for a container that publishes none.
-    threads = {port: begin(port) for port in (0, *app.balancer.slots)}
+    threads = {port: threading.Thread(target=run, args=(port,), daemon=True) for port in (0, *app.balancer.slots)}
+    # On a host that has no room for a thread they are asked one after the other, as they are waited for.
+    with contextlib.suppress(RuntimeError):
+        for thread in threads.values():
+            thread.start()
 
     def wait(port: int) -> Mapping[str, Any]:
-        threads[port].join()
+        if threads[port].ident is not None:
+            threads[port].join()
+        if port not in found:
+            run(port)
         return found[port]
 
     return wait
@@ -634,18 +636,19 @@ def evidence_of(
     return _gather(_of_containers(app, instances), {}, hidden, clock)
 
 
-def inspect_file(item: Mapping[str, Any]) -> str:
-    """The name of the file with what the engine said of a container."""
-    return f"inspect-{item['name']}.json"
+def names_of(item: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The names of the files with a container's log, its processes, and what the engine said of it."""
+    return f"log-{item['name']}.txt", f"top-{item['name']}.txt", f"inspect-{item['name']}.json"
 
 
 def _of_containers(app: App, instances: Sequence[Mapping[str, Any]]) -> Iterator[Take]:
     project = engine.Project(app.name, app.directory)
     for item in instances:
-        yield f"log-{item['name']}.txt", lambda left, one=item["id"]: project.logs(one, LOG_LINES, left)  # type: ignore[misc]
+        log, top, inspect = names_of(item)
+        yield log, lambda left, one=item["id"]: project.logs(one, LOG_LINES, left)  # type: ignore[misc]
         if item["state"] == "running":
-            yield f"top-{item['name']}.txt", lambda left, one=item["id"]: project.top(one, left)  # type: ignore[misc]
-        yield inspect_file(item), lambda left, one=item["id"]: project.inspect(one, left)  # type: ignore[misc]
+            yield top, lambda left, one=item["id"]: project.top(one, left)  # type: ignore[misc]
+        yield inspect, lambda left, one=item["id"]: project.inspect(one, left)  # type: ignore[misc]
 
 
 def _gather(takes: Iterable[Take], files: Mapping[str, str], hidden: Mapping[str, str], clock: Clock) -> dict[str, str]:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from . import (
@@ -49,6 +49,8 @@ _ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
 _WRITES_ENV = (*_ENV_REMEDIES, ladder.LAST_GOOD_RELEASE)
 # A restart runs a container on with the env that it was made with.
 _MAKES_CONTAINERS = (ladder.UP, ladder.RECREATE, ladder.REBUILD_NETWORK)
+# What these do to a container wipes its evidence away.
+_REPLACES = (*ladder.OF_SERVICES, ladder.REBUILD_NETWORK)
 BEGUN = "begun"
 _NUMBER = re.compile(r"\d+")
 # Causes that say what it looks like; what is found later may say why.
@@ -150,6 +152,8 @@ class _Recovery:
         # Whether something that is no env stands in its place: a remedy moves it aside.
         self.odd = False
         self.ended: dict[str, Any] | None = None
+        # The containers whose evidence this call has asked for, by name.
+        self.asked: set[str] = set()
 
     # --- the story ---------------------------------------------------------------------------------------------------
 
@@ -192,6 +196,8 @@ class _Recovery:
             if self.decision.kind != "act":
                 break
             name = self.decision.remedy
+            if name in _REPLACES:
+                self._keep_of(() if name == ladder.REBUILD_NETWORK else found.services)
             done = self._apply(name, available[name], found.services)
             found = self._read_again(name, done, found.services)
         return self._end(first, found)
@@ -226,7 +232,8 @@ class _Recovery:
             if self.watch is None:
                 self._put_back()
             self._leave_open(found, step)
-        self._keep_rest()
+        # No remedy has touched the others, so theirs could wait for the users.
+        self._keep_of(())
         return self.outcome(first, found, changed=True, next_step=step)
 
     def _finish_rollout(self) -> None:
@@ -284,10 +291,18 @@ class _Recovery:
             seen = Seen(probe, load, lacks=lacks, before=before)
             self.facts = observe.read(self.app, self.values, 0.0, self.clock, seen)
         self.facts["network_error"] = self.network_error
+        self._hide_more()
         found = self._diagnose()
         self._note(f"healthy: {self.facts['probe']['summary']}" if found.healthy else self._guess(found))
         self._rename(found)
         return found
+
+    def _hide_more(self) -> None:
+        """Hide the secrets of an env that a remedy has put back, and those of before: both may be in what is kept."""
+        known = set(self.hidden.values())
+        for name, value in observe.secrets(self.app, self.facts, self.values).items():
+            if value not in known:
+                self.hidden[f"{name}, put back ({len(self.hidden)})"] = value
 
     def _load(self) -> Mapping[str, Any]:
         """What the watcher saw of the host's load, with how busy the processors were since this recovery began."""
@@ -416,11 +431,14 @@ class _Recovery:
 
     def _was_before_remedy(self, item: Mapping[str, Any]) -> bool:
         """Whether a health check that fails began before the last remedy had ended, as while a container was paused."""
-        done = [one for one in self.memory["attempts"] if one["incident"] == self.memory["incident"]["id"]]
-        touching = [one for one in done if one["remedy"] in ladder.TOUCHING]
-        if not touching or not item["health_log"]:
+        record = self.memory["incident"]
+        mine = [one for one in self.memory["attempts"] if one["incident"] == record["id"]]
+        begun = [one["at"] for one in mine if one["remedy"] in ladder.TOUCHING]
+        # How long one took that was killed is not known: 0.0.
+        took = [float(one["seconds"]) for one in record["remedies"] if one["name"] in ladder.TOUCHING]
+        if not begun or not took or not item["health_log"]:
             return False
-        ended = state.age(touching[-1]["at"], self._moment()) - float(self._tried()[-1]["seconds"])
+        ended = state.age(begun[-1], self._moment()) - took[-1]
         began = engine.seconds_since(item["health_log"][-1]["begun"], self.clock.now())
         return ended < _LONGEST_CHECK and began is not None and began > ended
 
@@ -640,17 +658,20 @@ class _Recovery:
         if not record["files"] and not record["remedies"]:
             begun = self.clock.monotonic()
             attachments = observe.evidence(self.app, self.facts, self.hidden, self.clock, found.services)
+            self.asked.update(item["name"] for item in self._instances_of(found.services))
             record["files"] = sorted(attachments)
             self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
             self._write(attachments)
 
-    def _keep_rest(self) -> None:
-        """Keep the evidence of the other containers, which no remedy has touched: it can wait for the users."""
+    def _keep_of(self, services: Collection[str]) -> None:
+        """Keep the evidence of those containers of some services (all: ()) of which nothing is kept yet."""
         record = self.ended or self.memory["incident"]
-        there = self.facts["instances"]
-        rest = [item for item in there if observe.inspect_file(item) not in record["files"]]
+        rest = [item for item in self._instances_of(services) if item["name"] not in self.asked]
+        # What was kept before a remedy is not written over by what is so after it.
+        rest = [item for item in rest if not set(observe.names_of(item)) & set(record["files"])]
         if not rest or not record["files"]:
             return
+        self.asked.update(item["name"] for item in rest)
         attachments = observe.evidence_of(self.app, rest, self.hidden, self.clock)
         # What was missing before a remedy stays told.
         attachments.pop("evidence.txt", None)
@@ -659,6 +680,10 @@ class _Recovery:
             incident.write(self.app.incidents, record, attachments)
         if not self.ended:
             self._save()
+
+    def _instances_of(self, services: Collection[str]) -> list[Mapping[str, Any]]:
+        """The containers of some services; () for all."""
+        return [item for item in self.facts["instances"] if not services or item["service"] in services]
 
     def _rename(self, found: Diagnosis) -> None:
         """Give the incident the cause that it turned out to have; the guesses before it are in the timeline."""
@@ -764,6 +789,7 @@ class _Recovery:
             self._note(f"healthy: {self.facts['probe']['summary']}")
         record.update(healthy=True, ended=incident.iso(self.clock.now()), seconds=self._elapsed())
         record.update(hold="", next_step="")
+        self._tell_late(record)
         self._write({})
         self.memory.update(incident=None, seen=None, clean=self._moment())
         self._tell(alerts.resolved(record, self.app.language))
@@ -783,10 +809,7 @@ class _Recovery:
             self._note(f"{self.decision.kind}: {why}")
         held = self.decision.kind == "hold" and found.cause in ladder.HOLD
         record.update(seconds=self._elapsed(), hold=why, next_step=step, held=held)
-        is_late = not record.get("told", True) and record["seconds"] >= _LASTS_SECONDS
-        if is_late:
-            record["told"] = True
-            self._tell(alerts.opened(record, self.app.language))
+        is_late = self._tell_late(record)
         is_new = self.decision.kind == "escalate" and not record["escalated"]
         if is_new:
             record["escalated"] = True
@@ -795,6 +818,14 @@ class _Recovery:
             self._tell(alerts.escalated(record, self.app.language))
         self._write({})
         self._save()
+
+    def _tell_late(self, record: dict[str, Any]) -> bool:
+        """Tell people of an incident that they were spared, once it has lasted; say whether it was that now."""
+        if record.get("told", True) or record["seconds"] < _LASTS_SECONDS:
+            return False
+        record["told"] = True
+        self._tell(alerts.opened(record, self.app.language))
+        return True
 
     # --- what comes back ---------------------------------------------------------------------------------------------
 

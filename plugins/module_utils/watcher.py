@@ -157,7 +157,7 @@ class Watcher:
         if now < self.next_ask and not self.services.wrong(now):
             self._rest_of(now)
             return
-        found = self._suspect(now)
+        found = self._suspect(now, paused)
         if found is None:
             if self.incident is None:
                 self._tell("", "")
@@ -177,6 +177,9 @@ class Watcher:
                 self._look_back(now)
             if confirmed is None:
                 self.failed = None
+        if found is not None and found["ok"]:
+            # Users are served, whatever else is wrong.
+            self.failed = None
         if self.passed and rested:
             self.passed, self.killed = False, []
         if rested:
@@ -200,12 +203,14 @@ class Watcher:
             self._leave_note()
         self.notify("WATCHDOG=1")
 
-    def _suspect(self, now: float) -> Mapping[str, Any] | None:
+    def _suspect(self, now: float, paused: bool) -> Mapping[str, Any] | None:
         """A probe result that gives reason to look closer, None when all is well."""
         self.wrong = self.services.wrong(now)
         odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now) or bool(self.wrong)
         balancer_stopped = self.app.balancer is not None and balancer.is_stopped(self.app)
-        service_stopped = service_watch.STOPPED in self.wrong.values()
+        # Where nothing is done about it now, a slow answer is a good one.
+        is_new = self.incident is None and not paused
+        service_stopped = is_new and service_watch.STOPPED in self.wrong.values()
         if self.resumes or balancer_stopped or service_stopped:
             result = self._ask_briefly(by_service=service_stopped)
         else:

@@ -94,3 +94,21 @@ def test_somebody_who_works_at_the_app_with_compose_is_seen(
         (folder / "cwd").symlink_to(cwd)
     found = engine.changed_by_hand("shop", "/opt/shop", str(tmp_path))
     assert found == (f"`docker compose {named}` (pid 7) runs on the app" if named else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-04-15T14:52:42.101978294Z", 7.898),
+        ("2026-04-15T22:52:42.101978294+08:00", 7.898),
+        ("2026-04-15T10:52:42-04:00", 8.0),
+        ("2026-04-15T14:52:42", 8.0),
+        ("2026-04-15T14:52:52Z", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("2026-13-15T14:52:42Z", None),
+        ("", None),
+    ],
+    ids=["UTC", "east of it", "west of it", "no zone", "to come", "never", "no month", "no time"],
+)
+def test_the_engine_tells_health_checks_by_the_zone_of_its_host(text: str, seconds: float | None) -> None:
+    assert engine.seconds_since(text, 1776264770.0) == seconds

@@ -146,3 +146,13 @@ def test_a_file_system_that_the_kernel_made_read_only_is_told_from_one_that_a_pe
         {"path": "/srv/my data", "device": "/dev/sdb1"},
     ]
     assert host.frozen(paths, str(tmp_path / "none")) == []
+
+
+def test_what_is_read_only_is_the_disk_that_a_link_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "disk/docker").mkdir(parents=True)
+    (tmp_path / "docker").symlink_to(tmp_path / "disk/docker")
+    mounts = tmp_path / "mountinfo"
+    lines = ["1 0 8:1 / / rw - ext4 /dev/sda1 rw", f"2 1 8:2 / {tmp_path}/disk rw - ext4 /dev/sdb1 ro"]
+    mounts.write_text("\n".join(lines), encoding="utf-8")
+    found = host.frozen([str(tmp_path / "docker")], str(mounts))
+    assert found == [{"path": f"{tmp_path}/disk", "device": "/dev/sdb1"}]

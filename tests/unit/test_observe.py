@@ -452,6 +452,24 @@ def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert (found.cause, found.services) == ("hung", ("app",))
 
 
+@pytest.mark.parametrize("room", [0, 1], ids=["no thread", "one thread"])
+def test_without_room_for_threads_the_instances_are_asked_all_the_same(
+    room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = Balanced(tmp_path, monkeypatch)
+    it.answers[18001] = True
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def full(thread: threading.Thread) -> None:
+        if len(started) >= room:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    assert it.read()["one"] == "web1"
+
+
 @pytest.mark.parametrize("state", ["stopped", "exited"])
 def test_instances_are_not_judged_where_what_they_need_is_down(
     state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

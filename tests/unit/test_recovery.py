@@ -545,6 +545,33 @@ def test_what_a_health_check_said_before_a_remedy_does_not_count(
 
 
 @pytest.mark.parametrize(
+    "remedies",
+    [
+        [{"name": "up", "result": recovery.BEGUN, "seconds": 0.0}],
+        [
+            {"name": "up", "result": "done", "seconds": 0.5},
+            {"name": "last_good_compose", "result": "done", "seconds": 9.0},
+        ],
+    ],
+    ids=["the watcher was killed in it", "files were put back since"],
+)
+def test_a_remedy_before_which_a_health_check_ran_is_the_last_that_touched_something(
+    remedies: list[dict[str, Any]], world: World
+) -> None:
+    now = world.now
+    clock = observe.Clock(now=lambda: now, monotonic=lambda: now)
+    watch = recovery.Watch(Policy(), observe.Seen(), state.moment(now, now))
+    run = recovery._Recovery(world.app, None, True, 1.0, clock, watch)
+    run.memory["incident"] = {"id": "1", "remedies": remedies}
+    run.memory["attempts"] = [
+        {"incident": "1", "remedy": one["name"], "at": state.moment(now - 2.5, now - 2.5)} for one in remedies
+    ]
+    item = {"health_log": [{"begun": incident.iso(now - 5.0)}]}
+    assert run._was_before_remedy(item)
+    assert not run._was_before_remedy({"health_log": [{"begun": incident.iso(now - 1.5)}]})
+
+
+@pytest.mark.parametrize(
     ("busy", "idle", "since", "left"),
     [
         (0.99, False, 41.0, 119.0),
@@ -684,6 +711,28 @@ def test_evidence_hides_the_key_that_a_container_still_runs_with(world: World) -
     assert not any(LEAKED in text for text in kept)
 
 
+def test_evidence_hides_the_key_that_a_remedy_has_put_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The evidence of a container that was made meanwhile is kept at the end."""
+    world.deploy(GOOD)
+    world.write(f"KEY={OTHER}\n")
+    world.container = {"KEY": OTHER}
+    real = observe.read
+
+    def read(*words: Any) -> dict[str, Any]:
+        found = real(*words)
+        if found["probe"]["ok"]:
+            more = [{**one, "name": "shop-db-1", "service": "db"} for one in found["instances"]]
+            found.update(instances=[*found["instances"], *more], environments=2 * found["environments"])
+        return found
+
+    monkeypatch.setattr(observe, "read", read)
+    outcome = recover(world)
+    kept = {path.name: path.read_text() for path in Path(outcome["incident"]["path"]).iterdir()}
+    assert (outcome["healthy"], "last_good_env" in names(outcome)) == (True, True)
+    assert "refusing <KEY" in kept["log-shop-db-1.txt"]
+    assert not any(key in text for text in kept.values() for key in (GOOD, OTHER))
+
+
 def test_the_evidence_of_the_others_follows_once_users_are_served(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -704,6 +753,25 @@ def test_the_evidence_of_the_others_follows_once_users_are_served(
     assert outcome["healthy"]
     assert {"log-shop-db-1.txt", "inspect-shop-web-1.json"} <= set(record["files"])
     assert Path(outcome["incident"]["path"], "log-shop-db-1.txt").exists()
+
+
+def test_what_was_kept_before_a_remedy_is_not_written_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine was too slow to say all of the container; its log is that of before all the same."""
+    world.deploy(GOOD)
+    world.hangs = True
+
+    def inspect(*_: Any) -> str:
+        if not world.acts:
+            raise engine.EngineError("no answer in time")
+        return "[]"
+
+    monkeypatch.setattr(engine.Project, "logs", lambda *_: f"after {len(world.acts)} remedies")
+    monkeypatch.setattr(engine.Project, "inspect", inspect)
+    outcome = recover(world)
+    folder = Path(outcome["incident"]["path"])
+    assert (outcome["healthy"], world.acts) == (True, ["restart"])
+    assert (folder / "log-shop-web-1.txt").read_text(encoding="utf-8") == "after 0 remedies\n"
+    assert not (folder / "inspect-shop-web-1.json").exists()
 
 
 def test_a_dry_run_writes_nothing_at_all(world: World, tmp_path: Path) -> None:

@@ -375,6 +375,36 @@ def test_where_a_service_is_stopped_the_app_is_not_waited_for(world: World) -> N
     assert [watch.seen.probe["brief"] for _, watch in world.recoveries] == [True]
 
 
+@pytest.mark.parametrize("why", ["paused", "an incident is open"])
+def test_where_a_service_stays_stopped_a_slow_app_is_waited_for(
+    why: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of 0.6 s serves users, whatever has happened to a service beside it."""
+    brief = watcher.RESUME_SECONDS
+    slow = lambda checks, *_: answer("timeout" if checks[0]["timeout"] == brief else "", checks)  # noqa: E731
+    monkeypatch.setattr(watcher.probe, "run_checks", slow)
+    world.wrong = {"worker": service_watch.STOPPED}
+    it = world.watcher()
+    if why == "paused":
+        since = state.moment(world.now, world.now)
+        pause = {"until": world.now + 600.0, "reason": "work", "since": since}
+        state.write_orders(it.app.state, {"paused": pause, "resumed": None})
+    else:
+        world.outcome = world.left("escalate")
+    world.turns(it, 5)
+    assert it._serves
+
+
+def test_users_are_served_again_though_a_service_stays_down(world: World) -> None:
+    world.wrong, world.outcome = {"worker": "is exited"}, world.left("escalate")
+    world.answers = ["status"] * watcher.CONFIRM_ANSWERS
+    it = world.watcher()
+    it.turn()
+    assert not it._serves
+    world.turns(it, 15)
+    assert it._serves
+
+
 def test_healthy_instances_that_haproxy_keeps_out_are_looked_at_now_and_then(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
