@@ -19,8 +19,8 @@ from .app import App
 # The engine's restart policy starts a container again after 0.1 s, 0.2 s, 0.4 s ...
 DOWN_SECONDS = 0.9
 STOPPED = "has stopped processes"
-# What is so only after a while has been so for a while.
 LOOPS = "dies young again and again"
+# What is so only after a while has been so for a while.
 _STAYS = ("is unhealthy", STOPPED, LOOPS)
 # After so many restarts the engine waits for 0.8 s and longer, and a container was there for most of the time before.
 _RESTARTS, _SHORT_LIFE_SECONDS = 3, 10.0

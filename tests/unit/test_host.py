@@ -137,10 +137,12 @@ def test_a_file_system_that_the_kernel_made_read_only_is_told_from_one_that_a_pe
         "5 1 8:5 / /srv/logs rw,relatime - ext4 /dev/sde1 rw,errors=remount-ro,emergency_ro",
         "3 1 8:3 / /mnt/archive ro,relatime - ext4 /dev/sdc1 ro",
         "4 1 8:4 / /usr ro,relatime - ext4 /dev/sdd1 rw",
+        "6 1 0:52 / /srv/layers rw,relatime - overlay overlay ro,lowerdir=/srv/a:/srv/b",
         "half a line",
     ]
     mounts.write_text("\n".join(lines), encoding="utf-8")
     paths = ["/opt/shop", "/srv/my data/db", "/srv/my data/files", "/srv/logs", "/mnt/archive/x", "/usr/lib"]
+    paths.append("/srv/layers/x")
     assert host.frozen(paths, str(mounts)) == [
         {"path": "/srv/logs", "device": "/dev/sde1"},
         {"path": "/srv/my data", "device": "/dev/sdb1"},
