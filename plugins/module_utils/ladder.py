@@ -36,6 +36,8 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "engine_down": (START_ENGINE, RESTART_ENGINE),
     "engine_hung": (RESTART_ENGINE,),
     "disk_full": (FREE_SPACE, UP),
+    # What is down may have its data on another disk.
+    "disk_read_only": (UP,),
     "env_invalid": (PROVED_ENV, LAST_GOOD_ENV),
     "config_damaged": (LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
     "balancer_down": (RESTART_BALANCER,),
@@ -289,7 +291,7 @@ def _next(cause: str, tried: Sequence[str], available: Collection[str]) -> str |
 
 
 # Causes that another file may cure by itself, or that making containers anew does not touch.
-_FILES_ALONE = frozenset({"env_invalid", "config_damaged", "engine_down", "engine_hung", "disk_full"})
+_FILES_ALONE = frozenset({"env_invalid", "config_damaged", "engine_down", "engine_hung", "disk_full", "disk_read_only"})
 
 
 def next_step(cause: str, flags: str = "") -> str:

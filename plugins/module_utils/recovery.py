@@ -351,7 +351,7 @@ class _Recovery:
         )
         if self.facts["engine"]["kind"] == "missing":
             available = {}
-        if found.cause == "disk_full" and self.facts["probe"]["ok"]:
+        if found.cause in ("disk_full", "disk_read_only") and self.facts["probe"]["ok"]:
             # Without room, what needs little is tried all the same; an app that serves needs nothing.
             available.pop(ladder.UP)
         if found.cause == "unhealthy" and self.facts["probe"]["ok"]:
