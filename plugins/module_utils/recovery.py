@@ -956,6 +956,7 @@ def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clo
     # Most remedies have worked before the engine could be asked how often it restarted what.
     asked = observe.ask(app, known, min(0.5, seconds), clock)
     before = {} if asked["ok"] else _restarts(project)
+    services: Collection[str] | None = None
     while not asked["ok"] and clock.monotonic() < until:
         asked = observe.ask(app, known, min(2.0, until - clock.monotonic()), clock)
         if asked["ok"]:
@@ -965,11 +966,21 @@ def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clo
         except engine.EngineError:
             continue
         # Two restarts within the wait is a loop: more waiting would only hide it.
-        if any(item["restarts"] >= before.get(item["id"], 0) + 2 for item in instances):
-            break
-        if any(item["state"] in ("exited", "dead") and not item["job_done"] for item in instances):
-            break
+        loops = {item["service"] for item in instances if item["restarts"] >= before.get(item["id"], 0) + 2}
+        over = {item["service"] for item in instances if item["state"] in ("exited", "dead") and not item["job_done"]}
+        if loops or over:
+            services = _services(project) if services is None else services
+            if not services or (loops | over) & set(services):
+                break
     return asked
+
+
+def _services(project: engine.Project) -> Collection[str]:
+    """The services of the app: what somebody ran of another profile may have ended as it likes. () when unknown."""
+    try:
+        return set(project.config().get("services") or {})
+    except engine.EngineError:
+        return ()
 
 
 def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:

@@ -800,3 +800,26 @@ def test_what_nobody_checks_is_not_ticked(world: World) -> None:
         "api": None,
         "frontend": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("service", "asks"), [("web", 2), ("report", 6)], ids=["a service of the app", "of a profile that is not active"]
+)
+def test_only_a_container_of_the_app_ends_the_wait(
+    service: str, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that somebody ran, and that failed, took back each deploy of an app that starts slowly."""
+    asked: list[float] = []
+
+    def ask(*_: Any) -> dict[str, Any]:
+        asked.append(world.now)
+        world.now += 2.0
+        return {"ok": len(asked) == 6}
+
+    world.deploy(GOOD)
+    over = {"id": "1", "service": service, "state": "exited", "job_done": False, "restarts": 0}
+    monkeypatch.setattr(observe, "ask", ask)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: [over])
+    clock = observe.Clock(now=lambda: world.now, monotonic=lambda: world.now, sleep=lambda _: None)
+    assert recovery.wait_healthy(world.app, None, 60.0, clock)["ok"] is (asks == 6)
+    assert len(asked) == asks
