@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import agent_config, balancer, engine, incident, observe, report, start_order, state, timers, watcher
+from . import agent_config, balancer, engine, incident, observe, release, report, start_order, state, timers, watcher
 from .agent_config import Config, ConfigError
 from .files import LockHeld, NoFile, explain, is_locked, read_small
 from .observe import Clock
@@ -148,7 +148,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
     ok, checks = _checks(config, note["checks"], clock)
     newest = incident.latest(config.app.incidents)
     open_one = facts["incident"]
-    services = _services(config)
+    services, others = _services(config)
     timer = timers.read([name]).get(name)
     of_timer = timers.problem(name, timer) if config.enabled and timer else ""
     told = {
@@ -156,6 +156,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "healthy": ok and open_one is None and not services,
         "checks": checks,
         "services": services,
+        "others": others,
         "watcher": {
             **{"alive": note["alive"], "since_seconds": note["age"], "pid": note["pid"]},
             **{"enabled": config.enabled, "timer": timer.state if timer else ""},
@@ -187,13 +188,19 @@ def _checks(config: Config, seen: Mapping[str, Any] | None, clock: Clock) -> tup
     return bool(seen["ok"]), f"{went}, as the watcher saw {seen['age']:.0f} s ago"
 
 
-def _services(config: Config) -> list[str]:
-    """Which services do not run as they should, whether a check asks them or not; an engine that is down says none."""
+def _services(config: Config) -> tuple[list[str], list[str]]:
+    """Which services do not run as they should, whether a check asks them or not; an engine that is down says none.
+
+    :returns: a sentence each: of those of the last good release, and of what somebody ran of another profile.
+    """
     try:
         documents = engine.inspected(config.app.name)
     except engine.EngineError:
-        return []
-    return start_order.troubles([engine.instance(document, time.time()) for document in documents])
+        return [], []
+    instances = [engine.instance(document, time.time()) for document in documents]
+    known = (release.last_good(config.app.directory) or {}).get("services")
+    mine = [item for item in instances if not known or item["service"] in known]
+    return start_order.troubles(mine), start_order.troubles([item for item in instances if item not in mine])
 
 
 def _instances(config: Config) -> dict[str, int] | None:
@@ -228,6 +235,7 @@ def _status_text(told: Mapping[str, Any]) -> str:
     lines = [f"{told['app']}: {'healthy' if told['healthy'] else 'NOT healthy'} ({told['checks']})"]
     lines.append(f"watcher: {_watcher_text(told['app'], told['watcher'])}")
     lines += told["services"]
+    lines += [f"not of the release: {other}" for other in told["others"]]
     if told["instances"]:
         lines.append(f"instances: {told['instances']['serving']} of {told['instances']['of']} serve")
     if told["paused"]:

@@ -248,14 +248,29 @@ def test_systemd_is_told_where_it_listens(tmp_path: Path, monkeypatch: pytest.Mo
     agent.notify("WATCHDOG=1")  # said on stderr, and no more
 
 
-def test_status_names_a_service_that_no_check_asks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("of_release", "code", "line"),
+    [
+        (
+            {"web": "", "worker": ""},
+            agent.SICK,
+            "\nservice worker keeps restarting, restarted 17 times, last exit code 1",
+        ),
+        ({"web": ""}, agent.GOOD, "\nnot of the release: service worker keeps restarting"),
+    ],
+    ids=["a service of the release", "a job of another profile"],
+)
+def test_status_names_a_service_that_no_check_asks(
+    of_release: dict[str, str], code: int, line: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent.release, "last_good", lambda _: {"services": of_release})
     state = {"Status": "restarting", "ExitCode": 1}
     labels = {"com.docker.compose.service": "worker"}
     document = {"Id": "1", "Name": "/w", "State": state, "Config": {"Labels": labels}, "HostConfig": {}}
     monkeypatch.setattr(agent.engine, "inspected", lambda _: [{**document, "RestartCount": 17}])
-    code, out, _ = run("status")
-    assert (code, "shop: NOT healthy (1 of 1 checks passed)" in out) == (agent.SICK, True)
-    assert "service worker keeps restarting, restarted 17 times, last exit code 1" in out
+    ended, out, _ = run("status")
+    assert (ended, "shop: NOT healthy (1 of 1 checks passed)" in out) == (code, code == agent.SICK)
+    assert line in out
 
 
 # --- the timer -------------------------------------------------------------------------------------------------------
