@@ -69,7 +69,7 @@ def nginx(text: str) -> str:
 
 
 def bring(source: Path, target: Path) -> None:
-    """Write the project anew. `source`: the folder that molecule/stranger/project.yml has made."""
+    """Write the project, over what is there. `source`: the folder that molecule/stranger/project.yml has made."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     for name, make in (("compose.yaml", compose), ("nginx.conf", nginx)):
@@ -78,6 +78,6 @@ def bring(source: Path, target: Path) -> None:
 
 
 def next_release(project: Path, number: int) -> None:
-    """Change a file that the app is made with, so that the next deploy makes its container anew."""
+    """Change a file that the app is made with, so that the next deploy recreates its container."""
     with (project / "app.env").open("a", encoding="utf-8") as file:
         file.write(f"RELEASE={number}\n")

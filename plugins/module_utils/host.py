@@ -61,9 +61,11 @@ _FROZEN = frozenset({"ro", "emergency_ro"})
 def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict[str, str]]:
     """Return [{path: where it is mounted, device}] of the file systems under `paths` that the kernel made read-only.
 
-    That is what it does after an error (errors=remount-ro): the file system is read-only, and the mount is not. Whoever
-    mounts one read-only, makes both so. Sources: proc_pid_mountinfo(5), the mount options and the super options;
-    ext4_show_options of the kernel, which says emergency_ro in place of ro (seen with 6.18; statvfs(3) says writable).
+    That is what it does after an error (errors=remount-ro): the file system is read-only, and the mount is not. A
+    person who mounts one read-only makes both so.
+
+    Sources: proc_pid_mountinfo(5), the mount options and the super options; ext4_show_options of the kernel, which says
+    emergency_ro in place of ro (seen with 6.18; statvfs(3) says writable).
     """
     try:
         with open(mounts, encoding="utf-8", errors="replace") as stream:

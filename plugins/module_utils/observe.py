@@ -260,7 +260,7 @@ def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[i
 
 
 def _publish_balanced(app: App, facts: dict[str, Any]) -> None:
-    """For whoever asks the balancer's port, it is one of these instances that answers: it becomes a port of theirs."""
+    """Give the instances the balancer's ports: a request that goes there is answered by one of them."""
     assert app.balancer is not None
     for item in facts["instances"]:
         if item["service"] == app.balancer.service:
