@@ -3,8 +3,8 @@
 """The drills on a host at a tenth of its speed: are the causes right, and is nobody restarted for being slow?
 
 A lab host is made for it and removed at the end. Beside it a loop keeps each processor of this machine busy, and the
-host gets a small share of what is left over: it sees processors without a pause, as one does whose neighbours steal
-them. The goals in seconds do not count here.
+host gets a small share of their time: it sees processors that are always busy, as a server with bad neighbours does.
+The goals in seconds do not count here.
 
 Prints a table, writes `results/slow.json` (a shorter run: to `.lab/bench-slow`). The exit code is 1 when a cause is
 wrong, a remedy was applied twice, or an incident stayed open; 2 when it could not be measured.

@@ -476,7 +476,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
         try:
             with watcher.only_one(config):
                 why = watcher.watch(config, clock, notify, renewed)
-            # Beginning anew would put a config in force that is no good, where the good one is not kept.
+            # A new start would put a config in force that is no good, where the good one is not kept.
             if renewed.is_kept or not renewed.problem:
                 break
         except LockHeld as held:

@@ -191,7 +191,7 @@ SERVICES = "services"
 def of_services(app: str, containers: Mapping[str, int], healthy: Mapping[str, float]) -> dict[str, Fault]:
     """Return the faults of an app's services by name, as `db.stopped`; of several containers of one, one is hit.
 
-    Which that is, is asked when it is: a remedy may have made others, under other names.
+    Each command looks its container up: a remedy may have made another one, under another name.
 
     :arg containers: {service: how many containers it has}, without jobs.
     :arg healthy: {service: seconds that its start may take}, for its goal.
@@ -244,7 +244,7 @@ def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
 
 
 def check_names(catalogue: Mapping[str, Fault], wanted: Sequence[str]) -> None:
-    """Refuse a name that no host could make one of a fault. That of a service's, SERVICE.stopped, only its host knows.
+    """Refuse a name that is no fault on any host. Which services there are, as in SERVICE.stopped, only the host knows.
 
     :raises DrillError: naming those that there are.
     """

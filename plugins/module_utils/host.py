@@ -77,7 +77,7 @@ def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict
         with contextlib.suppress(IndexError, ValueError):
             rest = fields[fields.index("-") + 1 :]
             is_frozen = "rw" in fields[5].split(",") and bool(_FROZEN.intersection(rest[2].split(",")))
-            # One of lower layers alone is read-only from its beginning (overlayfs.rst of the kernel).
+            # An overlay without an upper layer is always read-only (overlayfs.rst of the kernel).
             is_frozen = is_frozen and rest[0] != "overlay"
             there[fields[4].replace("\\040", " ")] = (rest[1], is_frozen)
     found = {}

@@ -22,7 +22,7 @@ STOPPED = "has stopped processes"
 LOOPS = "dies young again and again"
 # What is so only after a while has been so for a while.
 _STAYS = ("is unhealthy", STOPPED, LOOPS)
-# After so many restarts the engine waits for 0.8 s and longer, and a container was there for most of the time before.
+# From the third restart on, the engine waits for 0.8 s and longer; before that the container runs most of the time.
 _RESTARTS, _SHORT_LIFE_SECONDS = 3, 10.0
 # It runs again a moment later, and dies again: that a look found it running says nothing.
 _COMES_AND_GOES = ("is restarting", LOOPS)

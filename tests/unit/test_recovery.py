@@ -462,7 +462,7 @@ def test_people_hear_of_an_app_that_is_down_while_another_holds_its_lock(world: 
 @pytest.mark.parametrize(
     ("facts", "remedy"),
     [
-        pytest.param({"flushed": "Docker's rules are gone"}, "restart_engine", id="the engine writes its rules anew"),
+        pytest.param({"flushed": "Docker's rules are gone"}, "restart_engine", id="the engine writes its rules again"),
         pytest.param({"dropped": ["-t raw -A PREROUTING -j DROP"]}, "", id="a rule is for a person"),
     ],
 )
