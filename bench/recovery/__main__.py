@@ -195,12 +195,7 @@ def measure_others(given: argparse.Namespace, book: Book, systems: Sequence[str]
             book.troubles.append(trouble)
             say(trouble)
 
-    threads = [threading.Thread(target=work, args=(system,), daemon=True) for system in systems]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(0.5)
+    hosts.at_once(work, systems)
 
 
 def unmeasured(given: argparse.Namespace, book: Book) -> int:

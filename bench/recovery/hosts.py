@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import yaml
 
@@ -26,6 +26,8 @@ PREFIX = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="ut
 DIRECTORY = f"/opt/{APP}"
 COMMAND = 60
 """Seconds that a command on a host may take."""
+
+Item = TypeVar("Item")
 
 
 class Trouble(Exception):
@@ -117,6 +119,16 @@ def measured(program: str, hosts: Sequence[Host], work: Callable[[], int], keep:
         if not keep:
             print(f"{program}: removing {', '.join(host.name for host in hosts)}", flush=True)
             remove(hosts)
+
+
+def at_once(work: Callable[[Item], None], items: Iterable[Item]) -> None:
+    """Do the work for all items at the same time. An interrupt ends the waiting, and the program the work."""
+    threads = [threading.Thread(target=work, args=(item,), daemon=True) for item in items]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.5)
 
 
 def played(path: str, *words: str) -> None:

@@ -3,7 +3,7 @@
 """Break single services of somebody's app, and measure who heals which: the watcher, Docker's restart policy alone, and
 a loop that restarts what is unhealthy.
 
-The app is the project of molecule/stranger, on a lab host of its own, first without and then behind the load balancer.
+The app is the project of molecule/stranger, on two lab hosts at the same time: without a load balancer, and behind one.
 There the proxy is what is balanced, since it holds the port; a fault hits all containers of its service. A prober asks
 ten times a second from outside, and a writer sends a numbered record fifty times a second.
 
@@ -15,9 +15,9 @@ missed, 2 when something could not be measured.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Book:
     """What has been measured, in a file that is replaced whole after each round."""
 
     def __init__(self, path: Path, about: Mapping[str, Any], resume: bool) -> None:
-        self.path, self.about, self.runs = path, dict(about), list[Run]()
+        self.path, self.about, self.runs, self.lock = path, dict(about), list[Run](), threading.Lock()
         self.troubles: list[str] = []
         if resume and path.exists():
             try:
@@ -56,9 +56,10 @@ class Book:
 
     def record(self, run: Run) -> None:
         """Add a round."""
-        self.runs.append(run)
-        self.about["ended"] = now()
-        self.write()
+        with self.lock:
+            self.runs.append(run)
+            self.about["ended"] = now()
+            self.write()
 
     def rows(self) -> list[results.Row]:
         """The table."""
@@ -109,15 +110,24 @@ def _line(run: Run) -> str:
     return f"{took}{incident}, {run['lost']} of {run['acknowledged']} rows lost{wrong}"
 
 
-def measure_all(stranger: Stranger, given: argparse.Namespace, book: Book) -> int:
-    """Put all systems to all faults, on the host of one variant."""
-    book.about["versions"] = hosts.versions(stranger.host)
-    stranger.prepare(given.faults)
+def measure_all(strangers: Sequence[Stranger], given: argparse.Namespace, book: Book) -> int:
+    """Put all systems to all faults, on the hosts of all variants at the same time."""
+    book.about["versions"] = hosts.versions(strangers[0].host)
     rest()
-    for system in given.systems:
-        trouble = measure(stranger, system, given, book)
-        if trouble:
+
+    def work(stranger: Stranger) -> None:
+        try:
+            stranger.prepare(given.faults)
+            for system in given.systems:
+                trouble = measure(stranger, system, given, book)
+                if trouble:
+                    book.troubles.append(trouble)
+        except Exception as error:
+            trouble = str(error) if isinstance(error, Trouble) else f"{stranger.host.name}: {error!r}"
             book.troubles.append(trouble)
+            say(trouble)
+
+    hosts.at_once(work, strangers)
     return 0
 
 
@@ -203,16 +213,14 @@ def bring_project() -> None:
 
 
 def measure_variants(given: argparse.Namespace, book: Book) -> int:
-    """Measure each variant on a host of its own, one after the other; the exit code, 0 when nothing ended it."""
-    for variant in given.variants:
-        if not unmeasured(given, book.runs, [variant]):
-            continue
-        stranger = Stranger(variant)
-        work = functools.partial(measure_all, stranger, given, book)
-        code = hosts.measured(NAME, [stranger.host], work, given.keep, "; go on with ARGS=--resume")
-        if code:
-            return code
-    return 0
+    """Measure what is missing, each variant on a host of its own; the exit code, 0 when nothing ended it."""
+    strangers = [Stranger(variant) for variant in given.variants if unmeasured(given, book.runs, [variant])]
+    if not strangers:
+        return 0
+    on = [stranger.host for stranger in strangers]
+    return hosts.measured(
+        NAME, on, lambda: measure_all(strangers, given, book), given.keep, "; go on with ARGS=--resume"
+    )
 
 
 def main() -> int:

@@ -97,6 +97,13 @@ def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
         connection.close()
 
 
+def unit_state() -> str:
+    """Say the ActiveState of the engine's systemd unit (org.freedesktop.systemd1(5)), "" when systemd does not tell."""
+    return commands.run(
+        ["systemctl", "show", "--property", "ActiveState", "--value", "docker.service"], 10.0
+    ).out.strip()
+
+
 def inspected(app: str, timeout: float = 5.0, path: str = "") -> list[dict[str, Any]]:
     """Return the `docker inspect` documents of an app's containers, asked for without a docker process.
 

@@ -378,14 +378,24 @@ def engine_by_its_process() -> dict[str, Any]:
     return {"answers": True, "kind": "", "reason": ""}
 
 
+def _engine_now() -> dict[str, Any]:
+    """Whether the engine answers, as `engine.state` says it. One that systemd is stopping or starting does not hang."""
+    by_process = engine_by_its_process()
+    # A process that is stopped would be waited for in vain.
+    if by_process["kind"] == "hung":
+        return {**by_process, "version": ""}
+    found = engine.state()
+    if found["kind"] == "hung" and (unit := engine.unit_state()) in ("activating", "deactivating"):
+        return {**found, "kind": "down", "reason": f"its systemd unit is {unit}"}
+    return found
+
+
 def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str, Any] | None = None) -> None:
     """Add what the engine says of the app to `facts`.
 
     :arg before: the facts of a moment ago: while nothing is missing, what they say of the compose files will do.
     """
-    by_process = engine_by_its_process()
-    # A process that is stopped would be waited for in vain.
-    facts["engine"] = {**by_process, "version": ""} if by_process["kind"] == "hung" else engine.state()
+    facts["engine"] = _engine_now()
     if not facts["engine"]["answers"]:
         return
     project = engine.Project(app.name, app.directory)
@@ -395,7 +405,10 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
         if facts["probe"]["ok"]:
             # It has just said its version, and users are served: it is asked again next time.
             return
-        facts["engine"] = {**facts["engine"], "answers": False, "kind": error.kind, "reason": str(error)}
+        asked = _engine_now()
+        facts["engine"] = (
+            {**asked, "answers": False, "kind": error.kind, "reason": str(error)} if asked["answers"] else asked
+        )
         return
     facts["instances"] = [_by_its_process(engine.instance(document, now)) for document in documents]
     facts["environments"] = [engine.environment(document) for document in documents]

@@ -273,6 +273,45 @@ def test_an_env_that_is_written_anew_has_another_stamp(app: App) -> None:
     assert len(set(stamps)) == 3
 
 
+@pytest.mark.parametrize(
+    ("unit", "told"),
+    [
+        ("active", ("hung", "no answer within 5 s")),
+        ("deactivating", ("down", "its systemd unit is deactivating")),
+        ("activating", ("down", "its systemd unit is activating")),
+        ("", ("hung", "no answer within 5 s")),
+    ],
+)
+def test_an_engine_that_systemd_stops_or_starts_does_not_hang(
+    app: App, monkeypatch: pytest.MonkeyPatch, unit: str, told: tuple[str, str]
+) -> None:
+    """On a slow host it still accepts connections for seconds while it shuts down."""
+    state = {"answers": False, "kind": "hung", "reason": "no answer within 5 s", "version": ""}
+    monkeypatch.setattr(engine, "state", lambda: dict(state))
+    monkeypatch.setattr(engine, "unit_state", lambda: unit)
+    found: dict[str, Any] = {}
+    observe.read_engine(app, found, NOW)
+    assert (found["engine"]["kind"], found["engine"]["reason"]) == told
+
+
+@pytest.mark.parametrize(("still", "kind"), [(True, "hung"), (False, "down")])
+def test_an_engine_that_ends_between_two_questions_is_down(
+    app: App, monkeypatch: pytest.MonkeyPatch, still: bool, kind: str
+) -> None:
+    answers = {"answers": True, "kind": "", "reason": "", "version": "26"}
+    gone = {"answers": False, "kind": "down", "reason": "nobody listens", "version": ""}
+    states = [answers, answers if still else gone]
+    monkeypatch.setattr(engine, "state", lambda: states.pop(0))
+
+    def documents(_: engine.Project) -> list[dict[str, Any]]:
+        raise engine.EngineError("docker inspect: no answer")
+
+    monkeypatch.setattr(engine.Project, "documents", documents)
+    found: dict[str, Any] = {"probe": {"ok": False}}
+    observe.read_engine(app, found, NOW)
+    assert (found["engine"]["answers"], found["engine"]["kind"]) == (False, kind)
+
+
 def test_finished_jobs_and_what_is_scaled_to_zero_are_not_missed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     done = {"condition": "service_completed_successfully"}
     services = {"web": {"depends_on": {"migrate": done}}, "migrate": {}, "batch": {"deploy": {"replicas": 0}}}

@@ -149,6 +149,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(engine, "Project", Project)
     monkeypatch.setattr(remedies, "Project", Project)
     monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
+    monkeypatch.setattr(engine, "unit_state", lambda: "active")
     monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
     monkeypatch.setattr(engine, "compose_version", lambda: it.compose)
     monkeypatch.setattr(observe.kernel, "read", lambda: "")
