@@ -74,6 +74,10 @@ class Host:
             "BatchMode": "yes",
             "ServerAliveInterval": "5",
             "ConnectTimeout": "10",
+            # A connection for each command would cost the machine more than most commands do.
+            "ControlMaster": "auto",
+            "ControlPath": LAB / "%h.ssh",
+            "ControlPersist": "60",
         }
         return ["ssh", *(f"-o{name}={value}" for name, value in options.items()), f"root@{self.address}", text]
 

@@ -3,9 +3,10 @@
 """Break single services of somebody's app, and measure who heals which: the watcher, Docker's restart policy alone, and
 a loop that restarts what is unhealthy.
 
-The app is the project of molecule/stranger, on two lab hosts at the same time: without a load balancer, and behind one.
-There the proxy is what is balanced, since it holds the port; a fault hits all containers of its service. A prober asks
-ten times a second from outside, and a writer sends a numbered record fifty times a second.
+The app is the project of molecule/stranger, on two lab hosts: without a load balancer, and behind one. There the proxy
+is what is balanced, since it holds the port; a fault hits all containers of its service. A prober asks ten times a
+second from outside, and a writer sends a numbered record fifty times a second. The watcher is measured on one host
+after the other; the alternatives, which mostly wait, on both at the same time.
 
 What has been measured is written at once to `results/services.json`; a run that was interrupted goes on with --resume.
 Prints tables, draws `results/services.svg` (a shorter run: to `.lab/bench-services`). The exit code is 1 when a goal is
@@ -81,7 +82,8 @@ def measure(stranger: Stranger, system: str, given: argparse.Namespace, book: Bo
         fault, number = found
         try:
             run = one_round(stranger, Asked(fault, number, rounds, given.timeout))
-        except Trouble as trouble:
+        except Exception as error:
+            trouble = str(error) if isinstance(error, Trouble) else repr(error)
             failures += 1
             say(f"{name}: {fault}: {trouble}")
             if failures == 3:
@@ -111,23 +113,23 @@ def _line(run: Run) -> str:
 
 
 def measure_all(strangers: Sequence[Stranger], given: argparse.Namespace, book: Book) -> int:
-    """Put all systems to all faults, on the hosts of all variants at the same time."""
+    """Put all systems to all faults, on the hosts of all variants."""
     book.about["versions"] = hosts.versions(strangers[0].host)
+    for stranger in strangers:
+        stranger.prepare(given.faults)
     rest()
+    for system in given.systems:
 
-    def work(stranger: Stranger) -> None:
-        try:
-            stranger.prepare(given.faults)
-            for system in given.systems:
-                trouble = measure(stranger, system, given, book)
-                if trouble:
-                    book.troubles.append(trouble)
-        except Exception as error:
-            trouble = str(error) if isinstance(error, Trouble) else f"{stranger.host.name}: {error!r}"
-            book.troubles.append(trouble)
-            say(trouble)
+        def work(stranger: Stranger, system: str = system) -> None:
+            trouble = measure(stranger, system, given, book)
+            if trouble:
+                book.troubles.append(trouble)
 
-    hosts.at_once(work, strangers)
+        if system == OURS:
+            for stranger in strangers:
+                work(stranger)
+        else:
+            hosts.at_once(work, strangers)
     return 0
 
 
