@@ -38,7 +38,7 @@ class Container(NamedTuple):
     """One container, as the engine said when it was looked at last.
 
     `job`: whether nothing runs it again; `done`: whether it was one, and has ended with 0. `loops`: whether it waits to
-    be started again, for the third time or more, after a short life.
+    be started again, for the third time or more, after a short life. `restarts`: by its restart policy.
     """
 
     service: str
@@ -48,6 +48,7 @@ class Container(NamedTuple):
     job: bool
     done: bool = False
     loops: bool = False
+    restarts: int = 0
 
 
 class Known(NamedTuple):
@@ -74,6 +75,7 @@ class ServiceWatch:
         self._stopped: frozenset[str] = frozenset()
         self._next_try = self._next_stopped = float("-inf")
         self._excused: dict[str, tuple[str, float]] = {}
+        self._restarted = float("-inf")
         self._stamp = 0
 
     def wrong(self, now: float) -> dict[str, str]:
@@ -93,6 +95,10 @@ class ServiceWatch:
             name: what for name, what in found.items() if what in _STAYS or now - self._since[name] >= DOWN_SECONDS
         }
         return {name: what for name, what in lasts.items() if self._excused.get(name, ("",))[0] != what}
+
+    def may_loop(self, now: float) -> bool:
+        """Whether a container was just restarted by its policy. If it dies again, it waits only for a moment."""
+        return now - self._restarted < _SHORT_LIFE_SECONDS
 
     def excuse(self, wrong: Mapping[str, str], now: float) -> None:
         """What seemed wrong was looked at closely, and is well: it is asked for again in a while."""
@@ -131,7 +137,9 @@ class ServiceWatch:
                     self._expected = self._who_is_expected()
                 return
             self._synced = self._wall()
-            self._containers = containers(engine.documents(self.app.name, 2.0))
+            known, self._containers = self._containers, containers(engine.documents(self.app.name, 2.0))
+            if known and _restarts(self._containers) - _restarts(known):
+                self._restarted = now
             self._expected = self._who_is_expected()
         except engine.EngineError:
             self.close()
@@ -170,8 +178,10 @@ def from_json(found: Any) -> Known | None:
     """The reverse; None for nothing, and for what is damaged."""
     try:
         there = tuple(
-            Container(str(service), str(state), str(health), int(pid), bool(job), bool(done), bool(loops))
-            for service, state, health, pid, job, done, loops in found["containers"]
+            Container(
+                str(service), str(state), str(health), int(pid), bool(job), bool(done), bool(loops), int(restarts)
+            )
+            for service, state, health, pid, job, done, loops, restarts in found["containers"]
         )
         return Known(float(found["at"]), there, frozenset(map(str, found["expected"])))
     except (KeyError, TypeError, ValueError):
@@ -193,9 +203,15 @@ def containers(documents: Iterable[Mapping[str, Any]]) -> list[Container]:
                 policy in ("", "no"),
                 state["Status"] == "exited" and not state.get("ExitCode") and policy in ("", "no", "on-failure"),
                 _loops(document),
+                int(document.get("RestartCount") or 0),
             )
         )
     return found
+
+
+def _restarts(found: Iterable[Container]) -> set[tuple[str, int]]:
+    """Who was restarted, and how often."""
+    return {(one.service, one.restarts) for one in found if one.restarts}
 
 
 def _loops(document: Mapping[str, Any]) -> bool:

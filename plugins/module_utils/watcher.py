@@ -55,6 +55,8 @@ FILE_SECONDS = 1.0
 HOST_SECONDS = 2.0
 # An instance that the load balancer misses for so long is looked at: with a crash the restart policy is faster.
 LACKS_SECONDS = 0.9
+# How often what may die young again and again is looked at: its waits of less than a second are to be caught.
+LOOK_SECONDS = 0.2
 PROVE_SECONDS = 600.0
 # Whether the timers run is asked for this often, and soon again where one does not: it may be being restarted.
 TIMERS_SECONDS, TIMERS_AGAIN = 120.0, 10.0
@@ -185,6 +187,16 @@ class Watcher:
         if rested:
             self.trouble("turn", "")
         self._rest_of(now)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the next turn, or until a container is caught that dies young again and again."""
+        if not self.services.may_loop(self.clock.monotonic()):
+            self.clock.sleep(seconds)
+            return
+        for _ in range(int(seconds / LOOK_SECONDS)):
+            self.clock.sleep(LOOK_SECONDS)
+            if service_watch.LOOPS in self.services.wrong(self.clock.monotonic()).values():
+                return
 
     def _follow_clock(self, now: float) -> None:
         """A clock that is set takes along what is remembered by it."""
@@ -772,5 +784,5 @@ def watch(config: Config, clock: Clock, notify: Notify, changed: Changed, life: 
         except Exception as error:
             watcher.stumbled(error)
         next_turn = max(next_turn + config.interval, clock.monotonic() + 0.05)
-        clock.sleep(max(0.0, next_turn - clock.monotonic()))
+        watcher.wait(max(0.0, next_turn - clock.monotonic()))
     return ""

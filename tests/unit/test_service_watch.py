@@ -238,6 +238,18 @@ def test_a_service_that_dies_young_again_and_again_is_told_at_once(
     assert list(services.wrong(1.0).values()) == told
 
 
+def test_what_was_just_restarted_may_die_again(it: Engine, tmp_path: Path) -> None:
+    services = watch(tmp_path)
+    it.documents = [container("web"), {**container("worker"), "RestartCount": 7}]
+    services.wrong(0.0)
+    assert not services.may_loop(0.0)
+    it.becomes(container("web"), {**container("worker"), "RestartCount": 8})
+    services.wrong(20.0)
+    it.becomes(container("web"), {**container("worker"), "RestartCount": 8})
+    services.wrong(25.0)
+    assert [services.may_loop(at) for at in (25.0, 31.0)] == [True, False]
+
+
 def stamp(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 

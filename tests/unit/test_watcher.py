@@ -653,6 +653,21 @@ def test_a_service_that_no_check_asks_is_recovered(world: World) -> None:
     assert watch.seen.probe["ok"]
 
 
+@pytest.mark.parametrize(("may", "caught_after", "seconds"), [(True, 0.4, 0.4), (True, 5.0, 1.0), (False, 0.4, 1.0)])
+def test_a_wait_of_a_container_that_dies_young_is_caught(
+    may: bool, caught_after: float, seconds: float, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, begun = world.watcher(), world.now
+    monkeypatch.setattr(it.services, "may_loop", lambda _now: may)
+
+    def wrong(now: float) -> dict[str, str]:
+        return {"worker": service_watch.LOOPS} if now - begun >= caught_after - 0.01 else {}
+
+    monkeypatch.setattr(it.services, "wrong", wrong)
+    it.wait(1.0)
+    assert world.now - begun == pytest.approx(seconds)
+
+
 def test_a_rate_limit_is_waited_out(world: World) -> None:
     world.always, world.outcome = "status", {**world.left("hold"), "cause_left": "rate_limited"}
     it = world.watcher()
