@@ -3,8 +3,8 @@
 """Facts and probe results → one cause. Pure: no clock, no I/O.
 
 `facts` is what `observe.read` returns: {engine, disk, frozen, env, config_error, services, instances, needs, stateful,
-proxies, oom, images_missing, ports, upstream, network, network_error, flushed, dropped, unanswered, recovering, load,
-probe, passed, at, since, balancer, balanced, one, few}.
+proxies, oom, images_missing, ports, upstream, network, network_error, flushed, dropped, unanswered, recovering,
+no_room, load, probe, passed, at, since, balancer, balanced, one, few}.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ KILLED = 137
 
 MEANING = {
     "engine_hung": "the Docker engine accepts questions and does not answer them",
+    "engine_incomplete": "a part of the Docker engine is not installed",
     "engine_down": "the Docker engine does not run",
     "disk_full": "a file system has no room left",
     "disk_read_only": "the kernel made a file system read-only, as it does after an error of the disk",
@@ -102,7 +103,7 @@ def _disk(facts: Facts) -> list[str]:
         f"{item['path']}: {item['free_bytes'] >> 20} MiB free, {item['inodes_percent']:.0f} % of its inodes used"
         for item in facts["disk"]
         if item["free_bytes"] < DISK_FULL_BYTES or item["inodes_percent"] >= 100.0
-    ]
+    ] + [f"{item['name']} ended, and its log says: {item['line']}" for item in facts["no_room"]]
 
 
 def _frozen(facts: Facts) -> list[str]:
@@ -340,9 +341,13 @@ def _last_words(item: Facts) -> str:
 
 
 def _rate_limited(facts: Facts) -> list[str]:
+    return [f"`{item['name']}`: {item['reason']}" for item in _failed(facts)] if is_rate_limited(facts) else []
+
+
+def is_rate_limited(facts: Facts) -> bool:
+    """Whether checks fail, and each of these because the app was asked too often."""
     failed = _failed(facts)
-    told = [f"`{item['name']}`: {item['reason']}" for item in failed if item.get("status") == TOO_MANY_REQUESTS]
-    return told if len(told) == len(failed) else []
+    return bool(failed) and all(item.get("status") == TOO_MANY_REQUESTS for item in failed)
 
 
 def _maintenance(facts: Facts) -> list[str]:
@@ -431,7 +436,8 @@ def _probed(kinds: tuple[str, ...]) -> Rule:
 # loop; asked the other way round, every night would be called a crash loop.
 _RULES: tuple[tuple[str, Rule], ...] = (
     ("engine_hung", _engine(("hung",))),
-    ("engine_down", _engine(("", "down", "missing"))),
+    ("engine_incomplete", _engine(("missing",))),
+    ("engine_down", _engine(("", "down"))),
     ("disk_full", _disk),
     ("disk_read_only", _frozen),
     ("env_invalid", _env),
@@ -459,7 +465,10 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("erroring", _probed(("status", "body", "header", "latency", "tls", "answer"))),
 )
 # What is wrong although the app answers: it would not survive its next restart.
-_NEXT_OUTAGE = ("engine_hung", "engine_down", "disk_full", "disk_read_only", "env_invalid", "balancer_disagrees")
+_NEXT_OUTAGE = (
+    *("engine_hung", "engine_incomplete", "engine_down"),
+    *("disk_full", "disk_read_only", "env_invalid", "balancer_disagrees"),
+)
 # And a service that no check asks.
 _UNASKED = ("image_missing", "container_missing", "out_of_memory", "crash_loop", "crashed", "unhealthy")
 # What may have come and gone between two looks, because the engine's restart policy was faster.

@@ -69,6 +69,7 @@ LOOK_SECONDS = 2.0
 STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed", "unhealthy"})
 
 NEXT_STEP = {
+    "engine_incomplete": "Install the package that is named (apt-get install), or run playbooks/site.yml.",
     "engine_down": "Start the engine (systemctl start docker) and read its journal (journalctl -u docker -n 50).",
     "engine_hung": "Restart the engine (systemctl restart docker) and read its journal (journalctl -u docker -n 50).",
     "disk_full": "Free space (df -h; docker system df), without deleting volumes.",
@@ -291,7 +292,9 @@ def _next(cause: str, tried: Sequence[str], available: Collection[str]) -> str |
 
 
 # Causes that another file may cure by itself, or that making containers anew does not touch.
-_FILES_ALONE = frozenset({"env_invalid", "config_damaged", "engine_down", "engine_hung", "disk_full", "disk_read_only"})
+_FILES_ALONE = frozenset(
+    {"env_invalid", "config_damaged", "engine_down", "engine_hung", "engine_incomplete", "disk_full", "disk_read_only"}
+)
 
 
 def next_step(cause: str, flags: str = "") -> str:

@@ -31,12 +31,16 @@ from . import (
     web,
 )
 from .app import App
-from .diagnosis import behind, diagnose, is_busy, sick
+from .diagnosis import behind, diagnose, is_busy, is_rate_limited, sick
+from .disk_log import no_room
 from .files import NoFile, explain, fingerprint, read_small
 from .redact import redact
 from .web import Answer, Fault, Request
 
 LOG_LINES = 200
+_LAST_LINES = 30
+# 128 + SIGKILL, 128 + SIGTERM: what says nothing of why.
+_BY_A_SIGNAL = (137, 143)
 # Of a folder of configuration files that is mounted, so many are read.
 MOST_FILES = 20
 # An upstream that takes longer than this is down for an app that promises answers within two seconds.
@@ -156,6 +160,7 @@ def read(
         "dropped": [],
         # Databases that run, and say that they take no connections yet: [{service, name, line}].
         "recovering": [],
+        "no_room": [],
         # For how many seconds the app has been sick.
         "since": 0.0,
         # Upstreams that answer this host, and do not answer the app.
@@ -196,10 +201,13 @@ def read(
         facts["probe"] = ask(app, known, 0.0, clock)
     if not facts["probe"]["ok"] and facts["engine"]["answers"]:
         facts["recovering"] = _recovering(app, facts)
+    if facts["engine"]["answers"]:
+        facts["no_room"] = _no_room(app, facts)
     expected = [item for item in facts["instances"] if not facts["services"] or item["service"] in facts["services"]]
     running = bool(expected) and all(item["state"] == "running" for item in expected)
     if running and not env["findings"] and not facts["probe"]["ok"]:
-        if seen.probe is None:
+        # An app that is asked too often is not asked once more.
+        if seen.probe is None and not is_rate_limited(facts):
             facts["probe"] = ask(app, known, confirm, clock)
         # A process that is stopped answers nobody, whatever else is wrong.
         if not facts["probe"]["ok"] and not any(item["stopped"] for item in expected):
@@ -535,6 +543,18 @@ def _recovering(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
     for item in facts["instances"]:
         if item["service"] in facts["stateful"] and item["state"] == "running" and not item["stopped"]:
             line = database_log.recovering(project.logs(item["id"], LOG_LINES, 1.0))
+            if line:
+                found.append({"service": item["service"], "name": item["name"], "line": line})
+    return found
+
+
+def _no_room(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What a service that ended by itself said of a disk without room: a quota, or a disk that is not this host's."""
+    project = engine.Project(app.name, app.directory)
+    found = []
+    for item in facts["instances"]:
+        if item["state"] in ("exited", "restarting", "dead") and item["exit_code"] not in (0, *_BY_A_SIGNAL):
+            line = no_room(project.logs(item["id"], _LAST_LINES, 1.0), item["finished"])
             if line:
                 found.append({"service": item["service"], "name": item["name"], "line": line})
     return found

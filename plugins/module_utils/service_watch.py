@@ -27,7 +27,7 @@ _RESTARTS, _SHORT_LIFE_SECONDS = 3, 10.0
 # It runs again a moment later, and dies again: that a look found it running says nothing.
 _COMES_AND_GOES = ("is restarting", LOOPS)
 # How often a connection that has ended is tried again, and processes are looked at.
-AGAIN_SECONDS = 2.0
+AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 2.0, 10.0
 # A look that found nothing wrong excuses what seemed wrong for so long.
 EXCUSED_SECONDS = 60.0
 # An older note of the watcher before is not relied on.
@@ -76,6 +76,7 @@ class ServiceWatch:
         self._next_try = self._next_stopped = float("-inf")
         self._excused: dict[str, tuple[str, float]] = {}
         self._restarted = float("-inf")
+        self._unheard: float | None = None
         self._stamp = 0
 
     def wrong(self, now: float) -> dict[str, str]:
@@ -100,8 +101,13 @@ class ServiceWatch:
         """Whether a container was just restarted by its policy. If it dies again, it waits only for a moment."""
         return now - self._restarted < _SHORT_LIFE_SECONDS
 
+    def unheard(self, now: float) -> float:
+        """For how many seconds the engine could not be heard, 0 while it can."""
+        return 0.0 if self._unheard is None else now - self._unheard
+
     def excuse(self, wrong: Mapping[str, str], now: float) -> None:
         """What seemed wrong was looked at closely, and is well: it is asked for again in a while."""
+        self._unheard = None if self._unheard is None else now
         lasts = {name: what for name, what in wrong.items() if what not in _COMES_AND_GOES}
         self._excused.update({name: (what, now + EXCUSED_SECONDS) for name, what in lasts.items()})
 
@@ -121,13 +127,15 @@ class ServiceWatch:
             if self._events is None:
                 if now < self._next_try:
                     return
-                self._next_try = now + AGAIN_SECONDS
+                # One that hangs lets each try wait.
+                self._next_try = now + max(AGAIN_SECONDS, min(self.unheard(now) / 4, LONGEST_AGAIN_SECONDS))
                 before, self._before = self._before, None
                 # The engine keeps few events, and none over a restart of its own.
                 if before and not 0.0 <= self._wall() - before.at < NOTE_SECONDS:
                     before = None
                 # A second earlier: the engine takes whole ones.
                 self._events = engine.Events(self.app.name, before.at - 1.0 if before else 0.0)
+                self._unheard = None
                 if before:
                     self._synced, self._containers, self._expected = before.at, list(before.containers), before.expected
                     return
@@ -143,6 +151,7 @@ class ServiceWatch:
             self._expected = self._who_is_expected()
         except engine.EngineError:
             self.close()
+            self._unheard = now if self._unheard is None else self._unheard
             self._containers, self._since, self._synced = [], {}, 0.0
             self._expected = frozenset()
 

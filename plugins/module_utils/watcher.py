@@ -55,6 +55,8 @@ FILE_SECONDS = 1.0
 HOST_SECONDS = 2.0
 # An instance that the load balancer misses for so long is looked at: with a crash the restart policy is faster.
 LACKS_SECONDS = 0.9
+# An engine that does not answer for so long is not busy with a start.
+UNHEARD_SECONDS = 30.0
 # How often what may die young again and again is looked at: its waits of less than a second are to be caught.
 LOOK_SECONDS = 0.2
 PROVE_SECONDS = 600.0
@@ -65,7 +67,8 @@ METRICS_SECONDS = 15.0
 FRESH_SECONDS = 75.0
 # While nothing can be done, the cause is asked for again: another one may have come.
 HOLD_SECONDS = 10.0
-RATE_LIMITED_SECONDS = 60.0
+# An app that limits its checks may say in Retry-After when they may ask again.
+RATE_LIMITED_SECONDS, RATE_LIMITED_LONGEST = 60.0, 600.0
 ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0
 # A holder of the lock that does nothing for so long is stuck: a deploy touches it every five seconds. One that works on
 # a sick app for longer than a deploy waits for its gate is reported.
@@ -335,7 +338,7 @@ class Watcher:
         return self.odd is not None and now - self.odd[1] >= FILE_SECONDS
 
     def _odd_host(self, now: float) -> bool:
-        """Whether a file system is full or was made read-only, or the engine's process is gone."""
+        """Whether a file system is full or was made read-only, or the engine is gone or does not answer."""
         if now >= self.next_host:
             self.next_host = now + HOST_SECONDS
             self.host_says = ""
@@ -351,6 +354,8 @@ class Watcher:
                     self.host_says = "a file system has become read-only"
             if not self.host_says and not observe.engine_by_its_process()["answers"]:
                 self.host_says = "the engine's process is gone"
+            if not self.host_says and self.services.unheard(now) >= UNHEARD_SECONDS:
+                self.host_says = "the engine does not answer"
         return bool(self.host_says)
 
     def _odd_instances(self, now: float) -> bool:
@@ -488,7 +493,9 @@ class Watcher:
         # What was asked first may have been asked of one instance, past the load balancer.
         self._note_checks([one for one in outcome["checks"]["results"] if one["name"] not in quick])
         if outcome["cause_left"] == "rate_limited":
-            self.next_recovery = self.next_ask = self.clock.monotonic() + RATE_LIMITED_SECONDS
+            asked = [float(one.get("retry_after") or 0.0) for one in outcome["checks"]["results"] if not one["ok"]]
+            wait = min(max(RATE_LIMITED_SECONDS, *asked, 0.0), RATE_LIMITED_LONGEST)
+            self.next_recovery = self.next_ask = self.clock.monotonic() + wait
             self._tell(f"hold: {decision['why']}", outcome["cause_left"])
             return
         wait = min(decision["seconds"] or HOLD_SECONDS, HOLD_SECONDS) if decision["kind"] == "wait" else HOLD_SECONDS

@@ -69,6 +69,7 @@ def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "dropped": [],
         "unanswered": [],
         "recovering": [],
+        "no_room": [],
         "since": 0.0,
         "network_error": "",
         "load": {"cpu_busy": 0.2, "cpu_pressure": 0.0, "answered_seconds": 1.0, "idle": False},
@@ -97,6 +98,22 @@ KILLED = [
 
 CASES = [
     ("all checks pass", facts(result("health", "", ok=True)), "healthy", "n of m"),
+    (
+        "its log says so, though the disks have room",
+        facts(
+            REFUSED,
+            instances=[container(state="exited", exit_code=1)],
+            no_room=[{"service": "db", "name": "shop-db-1", "line": "PANIC: could not write: No space left on device"}],
+        ),
+        "disk_full",
+        "shop-db-1 ended, and its log says: PANIC",
+    ),
+    (
+        "Compose is not installed",
+        facts(REFUSED, instances=[], engine={"answers": False, "kind": "missing", "reason": "install docker-compose"}),
+        "engine_incomplete",
+        "install docker-compose",
+    ),
     (
         "checks pass, but the env would not survive a restart",
         facts(result("health", "", ok=True), env={"findings": [FINDING]}),

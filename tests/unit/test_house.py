@@ -40,10 +40,10 @@ LAYERS: dict[str, set[str]] = {
             timers web
         """,
         "decide": """
-            app_model backing backup database_log databases diagnosis drift drift_policy hints key_files known_images
-            ladder merged_values neighbours overlay page_figures page_queries placeholders project_parts promotion
-            remote_postgres secret_rules services_table slo start_order supabase_keys token_formats unsafe_text
-            value_rules variable_table
+            app_model backing backup database_log databases diagnosis disk_log drift drift_policy hints key_files
+            known_images ladder merged_values neighbours overlay page_figures page_queries placeholders project_parts
+            promotion remote_postgres secret_rules services_table slo start_order supabase_keys token_formats
+            unsafe_text value_rules variable_table
         """,
         "act": """
             before_first bring_up env_store exchange host_files lock_holder release remedies restic sqlite_files

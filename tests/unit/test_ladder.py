@@ -189,7 +189,9 @@ def test_a_policy_of_nonsense_is_refused(policy: Any, key: str) -> None:
 
 
 def test_every_cause_has_its_way() -> None:
-    assert set(LADDERS) | set(HOLD) | {"port_taken", "balancer_disagrees"} == set(diagnosis.MEANING)
+    assert set(LADDERS) | set(HOLD) | {"port_taken", "balancer_disagrees", "engine_incomplete"} == set(
+        diagnosis.MEANING
+    )
     assert set(ladder.NEXT_STEP) <= set(diagnosis.MEANING)
     assert {remedy for rungs in LADDERS.values() for remedy in rungs} == EVERY
 

@@ -459,6 +459,43 @@ class Balanced:
         return observe.read(self.app, None, 0.0, clock, observe.Seen({**self.result(False), **more}, load or {}))
 
 
+@pytest.mark.parametrize(("status", "asked"), [(429, 1), (500, 2)])
+def test_an_app_that_limits_its_checks_is_asked_once(
+    status: int, asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five logins a minute may be all that it allows."""
+    deadlines: list[float] = []
+
+    def ask(_app: App, _env: Any, deadline: float, *_: Any) -> dict[str, Any]:
+        deadlines.append(deadline)
+        result = Balanced.result(False)
+        result["results"][0].update(kind="status", status=status)
+        return result
+
+    it = Balanced(tmp_path, monkeypatch)
+    it.app.balancer = None
+    monkeypatch.setattr(observe, "ask", ask)
+    clock = observe.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
+    observe.read(it.app, None, 1.0, clock)
+    assert deadlines == [0.0, 1.0][:asked]
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "told"),
+    [("restarting", 1, ["db"]), ("exited", 1, ["db"]), ("exited", 143, []), ("running", 0, [])],
+)
+def test_what_a_service_said_of_its_disk_before_it_ended(
+    app: App, monkeypatch: pytest.MonkeyPatch, state: str, code: int, told: list[str]
+) -> None:
+    """A quota, or a volume on another machine: no file system of this host is full."""
+    ended = "2026-01-02T03:04:05.6Z"
+    log = "2026-01-02T03:04:05.1Z could not write: No space left on device"
+    monkeypatch.setattr(engine.Project, "logs", lambda *_: log)
+    item = {**INSTANCE, "service": "db", "name": "shop-db-1", "id": "1", "state": state, "exit_code": code}
+    found = observe._no_room(app, {"instances": [{**item, "finished": ended}]})
+    assert [one["service"] for one in found] == told
+
+
 INSTANCE = {
     "job_done": False,
     "health": "",

@@ -326,8 +326,9 @@ def test_a_compose_plugin_that_is_missing_is_named(world: World) -> None:
     world.container, world.compose = None, ""
     Path(world.app.env).unlink()
     outcome = recover(world)
-    assert (outcome["healthy"], world.acts) == (False, [])
+    assert (outcome["healthy"], outcome["cause"], world.acts) == (False, "engine_incomplete", [])
     assert "install docker-compose" in outcome["evidence"][0]
+    assert outcome["next_step"].startswith("Install the package that is named")
 
 
 def test_a_front_end_that_is_down_restarts_nothing(world: World) -> None:

@@ -238,6 +238,20 @@ def test_a_service_that_dies_young_again_and_again_is_told_at_once(
     assert list(services.wrong(1.0).values()) == told
 
 
+def test_for_how_long_the_engine_was_not_heard(it: Engine, tmp_path: Path) -> None:
+    services = watch(tmp_path)
+    services.wrong(0.0)
+    it.lives = False
+    for second in range(10, 41):
+        services.wrong(float(second))
+    assert (services.unheard(40.0), it.connections) == (30.0, 1)
+    services.excuse({}, 40.0)
+    assert services.unheard(45.0) == 5.0
+    it.lives = True
+    services.wrong(60.0)
+    assert services.unheard(61.0) == 0.0
+
+
 def test_what_was_just_restarted_may_die_again(it: Engine, tmp_path: Path) -> None:
     services = watch(tmp_path)
     it.documents = [container("web"), {**container("worker"), "RestartCount": 7}]

@@ -668,13 +668,29 @@ def test_a_wait_of_a_container_that_dies_young_is_caught(
     assert world.now - begun == pytest.approx(seconds)
 
 
-def test_a_rate_limit_is_waited_out(world: World) -> None:
-    world.always, world.outcome = "status", {**world.left("hold"), "cause_left": "rate_limited"}
+@pytest.mark.parametrize(("asks_for", "seconds"), [(None, 60), (5.0, 60), (120.0, 120), (86400.0, 600)])
+def test_a_rate_limit_is_waited_out(asks_for: float | None, seconds: int, world: World) -> None:
+    checks = answer("status", [HEALTH])
+    checks["results"][0]["retry_after"] = asks_for
+    world.always, world.outcome = "status", {**world.left("hold"), "cause_left": "rate_limited", "checks": checks}
     it = world.watcher()
-    world.turns(it, 10)
+    it.next_timers = float("inf")
+    world.turns(it, 3)
     asked = len(world.asked)
-    world.turns(it, 50)
+    world.turns(it, seconds - 4)
     assert (len(world.recoveries), len(world.asked)) == (1, asked)
+    world.turns(it, 5)
+    assert len(world.recoveries) == 2
+
+
+def test_an_engine_that_is_not_heard_for_long_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hang, and the app goes on without it."""
+    begun, it = world.now, world.watcher()
+    monkeypatch.setattr(it.services, "unheard", lambda now: now - begun)
+    world.turns(it, 28)
+    assert world.recoveries == []
+    world.turns(it, 6)
+    assert world.recoveries[0][1].seen.probe["ok"]
 
 
 # --- the timers that start watchers ----------------------------------------------------------------------------------
