@@ -110,6 +110,11 @@ def _frozen(facts: Facts) -> list[str]:
     return [f"{item['path']} ({item['device']}) has become read-only" for item in facts["frozen"]]
 
 
+def has_no_disk(facts: Facts) -> bool:
+    """Whether a file system that the app needs takes no more writes: that explains whatever else is wrong."""
+    return bool(_disk(facts) or _frozen(facts))
+
+
 def _env(facts: Facts) -> list[str]:
     return [f"{item['variable']}: {item['rule']}: {item['reason']}" for item in facts["env"]["findings"]]
 
@@ -282,8 +287,13 @@ def _crash_loop(facts: Facts) -> list[str]:
         if item["state"] == "restarting"
         or dying
         or (not facts["probe"]["ok"] and not set(item["ports"]) & _asked(facts))
-        if _loops(item) and _has_to_run(facts, item)
+        if _loops(item) and _has_to_run(facts, item) and not _is_well(item)
     ]
+
+
+def _is_well(item: Facts) -> bool:
+    """Whether its own health check has passed in this life."""
+    return bool(item["state"] == "running" and item["health"] == "healthy")
 
 
 def _last_code(item: Facts) -> str:

@@ -407,17 +407,21 @@ class Project:
         return commands.run(["docker", "restart", "-t", "0", *containers], timeout)
 
     def restart_gently(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
-        """Stop containers, each in the time that its own `stop_grace_period` gives it, and start them again.
+        """Stop containers, each in the time that its own `stop_grace_period` gives it, and start them again."""
+        self.go_on(containers)
+        self.stop(containers, timeout=timeout)
+        return self.start(containers, timeout)
 
-        Processes that are stopped (SIGSTOP) go on first: they could not end otherwise. `docker kill` reaches but one.
+    def go_on(self, containers: Sequence[str]) -> None:
+        """Let processes that are stopped (SIGSTOP) go on: they could not end otherwise.
+
+        `docker kill` reaches one of them only.
         """
         for name in containers:
             listed = commands.run(["docker", "top", name, "-eo", "pid"], 10.0).out.split()
             for pid in filter(str.isdigit, listed):
                 with contextlib.suppress(OSError):
                     os.kill(int(pid), signal.SIGCONT)
-        self.stop(containers, timeout=timeout)
-        return self.start(containers, timeout)
 
     def keep_images(self, images: Mapping[str, str], name: str = "last-good") -> None:
         """Tag {service: image id} as those of a release, so that neither a build nor a clean-up takes them away."""

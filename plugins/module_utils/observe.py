@@ -31,7 +31,7 @@ from . import (
     web,
 )
 from .app import App
-from .diagnosis import behind, diagnose, is_busy, is_rate_limited, sick
+from .diagnosis import behind, diagnose, has_no_disk, is_busy, is_rate_limited, sick
 from .disk_log import no_room
 from .files import NoFile, explain, fingerprint, read_small
 from .redact import redact
@@ -192,17 +192,19 @@ def read(
     read_engine(app, facts, facts["at"], seen.before if facts["probe"]["ok"] else None)
     if alone and facts["engine"]["answers"]:
         _publish_balanced(app, facts)
-        if facts["probe"]["ok"] or not _waits_for_others(app, facts):
+        if facts["probe"]["ok"] or not (has_no_disk(facts) or _waits_for_others(app, facts)):
             _look_at_instances(app, facts, alone, clock, seen.lacks)
         if facts["one"]:
             return facts
     if not facts["probe"]["ok"] and facts["probe"].get("brief") and not _leads_to_stopped(facts):
         # Little time was given for the sake of a service that is stopped, and the check does not lead there.
         facts["probe"] = ask(app, known, 0.0, clock)
-    if not facts["probe"]["ok"] and facts["engine"]["answers"]:
-        facts["recovering"] = _recovering(app, facts)
     if facts["engine"]["answers"]:
         facts["no_room"] = _no_room(app, facts)
+    if has_no_disk(facts):
+        return facts
+    if not facts["probe"]["ok"] and facts["engine"]["answers"]:
+        facts["recovering"] = _recovering(app, facts)
     expected = [item for item in facts["instances"] if not facts["services"] or item["service"] in facts["services"]]
     running = bool(expected) and all(item["state"] == "running" for item in expected)
     if running and not env["findings"] and not facts["probe"]["ok"]:

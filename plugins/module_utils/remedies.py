@@ -200,7 +200,8 @@ def restart(app: App, services: Sequence[str], stateful: Collection[str] = ()) -
 def _dies_young(item: Mapping[str, Any]) -> bool:
     """Whether a container ends by itself again and again: a signal may come before anything in it handles one."""
     age = item["started_seconds"]
-    return item["state"] == "restarting" or (item["restarts"] >= 2 and age is not None and age < _YOUNG_SECONDS)
+    young = item["restarts"] >= 2 and age is not None and age < _YOUNG_SECONDS
+    return item["state"] == "restarting" or (young and item["health"] != "healthy")
 
 
 def _restart(project: Project, wanted: Sequence[Mapping[str, Any]], stateful: Collection[str]) -> str:
@@ -227,6 +228,8 @@ def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Coll
         there = [item for item in project.containers() if item["service"] in services]
         for grace, gently in ((5.0, False), (None, True)):
             wanted = [item["id"] for item in there if (item["service"] in stateful and not _dies_young(item)) is gently]
+            if wanted and gently:
+                project.go_on(wanted)
             if wanted:
                 _remove(project, wanted, grace)
         return f"{', '.join(services)} removed; {up(app, build)}"

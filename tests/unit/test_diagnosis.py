@@ -449,6 +449,8 @@ MODEL: dict[str, Any] = {
 GATEWAY, OK = asked(80, "status", 502), result("health", "", "health", ok=True)
 EXITED, GONE, STOPPED = {"state": "exited", "exit_code": 137}, {"state": "gone"}, {"stopped": True}
 SICK = {"health": "unhealthy"}
+# Its disk was full until a moment ago.
+YOUNG = {"restarts": 4, "started_seconds": 6.0, "finished_seconds": 6.4}
 LOOPS = {"state": "restarting", "restarts": 7, "exit_code": 1, "started_seconds": 1.0, "finished_seconds": 0.5}
 
 
@@ -459,6 +461,8 @@ LOOPS = {"state": "restarting", "restarts": 7, "exit_code": 1, "started_seconds"
         (GATEWAY, {}, "erroring", ("app",)),
         (asked(80, "status", 500), {"db": EXITED}, "crashed", ("db",)),
         (asked(80), {"db": STOPPED}, "hung", ("db",)),
+        (asked(80), {"cache": STOPPED, "db": {**YOUNG, "health": "healthy"}}, "hung", ("cache",)),
+        (GATEWAY, {"db": {**YOUNG, "health": "starting"}}, "crash_loop", ("db",)),
         (GATEWAY, {"app": LOOPS, "db": EXITED}, "crashed", ("db",)),
         (GATEWAY, {"app": EXITED, "db": GONE}, "container_missing", ("db",)),
         (GATEWAY, {"app": SICK, "db": SICK}, "unhealthy", ("db",)),

@@ -557,6 +557,17 @@ def test_instances_are_not_judged_where_what_they_need_is_down(
     assert (facts["one"], observe.diagnose(facts).services) == ("", ("app",))
 
 
+def test_instances_are_not_waited_for_where_a_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait for their database, which ends as soon as it starts."""
+    it = Balanced(tmp_path, monkeypatch)
+    it.answers[18001] = True
+    full = [{"path": "/data", "free_bytes": 0, "inodes_percent": 1.0}]
+    monkeypatch.setattr(observe.host, "disk", lambda _: full)
+    monkeypatch.setattr(observe, "_ask_slots", lambda *_: lambda _port: pytest.fail("an instance was waited for"))
+    facts = it.read()
+    assert (facts["one"], observe.diagnose(facts).cause) == ("", "disk_full")
+
+
 def test_one_instance_that_fails_alone_is_the_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     it = Balanced(tmp_path, monkeypatch, worker="exited")
     it.answers[18001] = True

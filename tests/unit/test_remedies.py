@@ -222,27 +222,34 @@ def test_one_service_is_made_anew_as_a_deploy_makes_it(
 
 @pytest.mark.parametrize(
     ("changes", "grace"),
-    [({}, None), ({"state": "restarting"}, 5.0), ({"restarts": 3, "started_seconds": 2.0}, 5.0)],
-    ids=["it runs", "it waits to be started again", "it has just been started again"],
+    [
+        ({}, None),
+        ({"state": "restarting"}, 5.0),
+        ({"restarts": 3, "started_seconds": 2.0}, 5.0),
+        ({"restarts": 3, "started_seconds": 2.0, "health": "healthy"}, None),
+    ],
+    ids=["it runs", "it waits to be started again", "it has just been started again", "it is well again"],
 )
 def test_a_database_that_dies_young_is_not_waited_for(
     changes: dict[str, Any], grace: float | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The signal comes before anything in it handles one, and the whole stop_grace_period goes by."""
     graces: list[float | None] = []
+    gone_on: list[str] = []
 
     def remove(_: Any, _ids: list[str], given: float | None) -> commands.Result:
         graces.append(given)
         return commands.Result(0, "", "")
 
-    db = {**instance("db"), "restarts": 0, "started_seconds": 600.0, **changes}
+    db = {**instance("db"), "health": "", "restarts": 0, "started_seconds": 600.0, **changes}
     monkeypatch.setattr(release, "last_good", lambda _: None)
     monkeypatch.setattr(engine.Project, "containers", lambda _: [db])
     monkeypatch.setattr(engine.Project, "remove", remove)
     for name in ("up", "restart"):
         monkeypatch.setattr(engine.Project, name, lambda *_, **__: commands.Result(0, "", ""))
+    monkeypatch.setattr(engine.Project, "go_on", lambda _, ids: gone_on.extend(ids))
     remedies.recreate(App("shop", root=str(tmp_path)), build=False, services=["db"], stateful=["db"])
-    assert graces == [grace]
+    assert (graces, bool(gone_on)) == ([grace], grace is None)
 
 
 @pytest.mark.parametrize("rows", [["42"], []], ids=["rows in it", "empty"])
