@@ -20,6 +20,8 @@ from .app import App
 DOWN_SECONDS = 0.9
 STOPPED = "has stopped processes"
 LOOPS = "dies young again and again"
+# Said of the service behind the load balancer, whose single instances HAProxy counts.
+NONE_RUNS = "has no instance that runs"
 # What is so only after a while has been so for a while.
 _STAYS = ("is unhealthy", STOPPED, LOOPS)
 # From the third restart on, the engine waits for 0.8 s and longer; before that the container runs most of the time.
@@ -90,12 +92,17 @@ class ServiceWatch:
             # A container's first process alone costs next to nothing.
             self._stopped |= {one.service for one in running if host.stopped(one.pid, alone=True)}
         found = wrong(self._expected, self._containers, self._stopped)
+        if self.app.balancer and self._expected and not self._runs(self.app.balancer.service):
+            found[self.app.balancer.service] = NONE_RUNS
         self._since = {name: self._since.get(name, now) for name in found}
         self._excused = {name: one for name, one in self._excused.items() if now < one[1]}
         lasts = {
             name: what for name, what in found.items() if what in _STAYS or now - self._since[name] >= DOWN_SECONDS
         }
         return {name: what for name, what in lasts.items() if self._excused.get(name, ("",))[0] != what}
+
+    def _runs(self, service: str) -> bool:
+        return any(one.service == service and one.state in ("running", "restarting") for one in self._containers)
 
     def may_loop(self, now: float) -> bool:
         """Whether a container was just restarted by its policy. If it dies again, it waits only for a moment."""

@@ -226,7 +226,9 @@ class Watcher:
         # Where nothing is done about it now, a slow answer is a good one.
         is_new = self.incident is None and not paused
         service_stopped = is_new and service_watch.STOPPED in self.wrong.values()
-        if self.resumes or balancer_stopped or service_stopped:
+        # HAProxy would try one after the other, for seconds.
+        none_runs = is_new and service_watch.NONE_RUNS in self.wrong.values()
+        if self.resumes or balancer_stopped or service_stopped or none_runs:
             result = self._ask_briefly(by_service=service_stopped)
         else:
             result = self._ask(self.quick)

@@ -124,9 +124,31 @@ def test_the_last_good_release_says_what_has_to_run(it: Engine, tmp_path: Path) 
     """A service that was gone before the watch began, no job, and not what the load balancer counts."""
     images = dict.fromkeys(("web", "worker", "mail", "migrate"), "sha256:0")
     watched = watch(tmp_path, {"images": images, "jobs": ["migrate"]}, Balancer("web", 2, 18000, (80,)))
-    it.documents = []
+    it.documents = [container("web")]
     watched.wrong(0.0)
     assert watched.wrong(2.0) == {"worker": "has no container", "mail": "has no container"}
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (("running", "exited"), {}),
+        (("restarting", "exited"), {}),
+        (("exited", "exited"), {"web": service_watch.NONE_RUNS}),
+        ((), {"web": service_watch.NONE_RUNS}),
+    ],
+)
+def test_an_app_without_any_instance_is_told(
+    states: tuple[str, ...], told: dict[str, str], it: Engine, tmp_path: Path
+) -> None:
+    """HAProxy counts its single instances, and takes seconds to say that there is none."""
+    images = dict.fromkeys(("web", "worker"), "sha256:0")
+    watched = watch(tmp_path, {"images": images, "jobs": []}, Balancer("web", 2, 18000, (80,)))
+    it.documents = [container("web"), container("web"), container("worker")]
+    watched.wrong(0.0)
+    it.becomes(container("worker"), *(container("web", state) for state in states))
+    assert watched.wrong(1.0) == {}
+    assert watched.wrong(2.0) == told
 
 
 def test_an_engine_that_is_gone_is_asked_again(it: Engine, tmp_path: Path) -> None:

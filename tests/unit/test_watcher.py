@@ -367,6 +367,15 @@ def test_what_haproxy_found_at_each_instance_is_not_asked_for_again(
     assert (len(world.asked), len(world.recoveries)) == (asks, 1)
 
 
+def test_where_no_instance_runs_haproxy_is_not_waited_for(world: World) -> None:
+    it = world.watcher()
+    world.turns(it, 5)
+    world.answers, world.wrong = ["timeout"], {"web": service_watch.NONE_RUNS}
+    world.turns(it, 1)
+    assert world.asked[-1][0]["timeout"] == watcher.RESUME_SECONDS
+    assert len(world.recoveries) == 1
+
+
 def test_where_a_service_is_stopped_the_app_is_not_waited_for(world: World) -> None:
     """Whether its checks lead to that service, the recovery finds out."""
     world.wrong, world.always = {"app": service_watch.STOPPED}, "timeout"
