@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+GUIDES = REPOSITORY / "docs/guides"
 TEMPLATES = REPOSITORY / "roles/monitoring/templates"
 METRIC = re.compile(
     r"\b(?:up(?=[{)]| ==)|(?:probe|haproxy|node|selfheal|redis|pgbouncer|pg)_\w+|(?:app|container|host):\w+:\w+)"
@@ -33,7 +34,7 @@ def used() -> set[str]:
 
 def explained(page: str) -> list[str]:
     """What stands in the first column of the guide's tables."""
-    text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+    text = (GUIDES / page).read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.+?) \|", text, re.MULTILINE)
     return [name for row in rows for name in re.findall(r"`([\w:]+)`", row)]
 
@@ -50,8 +51,8 @@ def test_both_languages_have_the_same_order() -> None:
 
 @pytest.mark.parametrize("page", ["monitoring.md", "monitoring.ko.md"])
 def test_its_links_lead_to_sections(page: str) -> None:
-    text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
-    links = re.findall(r"\((alerts(?:\.ko)?\.md)#([a-z]+)\)", text)
+    text = (GUIDES / page).read_text(encoding="utf-8")
+    links = re.findall(r"\(\.\./(alerts(?:\.ko)?\.md)#([a-z]+)\)", text)
     assert len(links) > 20
     for target, anchor in links:
         headings = re.findall(r"^## (\w+)$", (REPOSITORY / "docs" / target).read_text(encoding="utf-8"), re.MULTILINE)
