@@ -102,7 +102,7 @@ browser: ## a Chromium, with which the tests of the status page look at it
 molecule-status-page: browser
 
 .PHONY: screenshots
-screenshots: ## docs/images, the status page as it is in README.md
+screenshots: ## docs/images, the status page as its guide shows it
 	@tools/browser letters
 	@SELFHEAL_SCREENSHOTS=1 $(MAKE) molecule-status-page
 

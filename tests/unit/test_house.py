@@ -327,7 +327,7 @@ def test_python_requirements_are_pinned() -> None:
 def test_make_targets_in_the_documents_exist() -> None:
     makefile = read("Makefile")
     targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
-    for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]:
+    for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]:
         named = re.findall(r"`make ([a-z][a-z-]*)|^ *make ([a-z][a-z-]*)", read(path), re.MULTILINE)
         unknown = {a or b for a, b in named} - targets
         assert {target for target in unknown if not target.startswith("molecule-")} == set(), path.name
