@@ -45,7 +45,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_playbooks_exist(path: Path) -> None:
-    named = re.findall(r"\bplaybooks/(\w+\.yml)", path.read_text(encoding="utf-8"))
+    named = re.findall(r"\bplaybooks/([a-z_]+\.yml)", path.read_text(encoding="utf-8"))
     there = {found.name for found in REPOSITORY.glob("playbooks/*.yml")}
     assert set(named) - there == set()
 
@@ -54,7 +54,7 @@ def test_playbooks_exist(path: Path) -> None:
 def test_commands_of_the_host_exist(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         agent.main(["--help"])
-    known = set(re.findall(r"^    (\S+) ", capsys.readouterr().out, re.MULTILINE))
+    known = set(re.findall(r"^    (\S+)", capsys.readouterr().out, re.MULTILINE))
     assert {"status", "backup"} <= known
     named = re.findall(r"(?:`|^)selfheal ([a-z][a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(named) - known == set()
