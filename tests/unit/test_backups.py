@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    agent,
     backup,
     backup_run,
     deployment,
@@ -39,14 +40,16 @@ from ansible_collections.christmas.selfheal.tests.unit.world import (
     Container,
     Killed,
     World,
+    die,
     digest,
+    live,
     simulated,
 )
 
 FILES = {"volumes": [{"type": "volume", "source": "files", "target": "/files"}]}
 ONE = digest("version 1")
 DATABASE = read_databases([ROW])[0]
-DSN = "postgresql://shop:hunter2-hunter2@db.example/shop"
+DSN = "postgresql://shop:hunter2-hunter2@db.internal/shop"
 
 
 def prepare(world: World) -> World:
@@ -625,18 +628,6 @@ def test_a_new_host_gets_the_app_with_its_data_and_images(world: World, config: 
     assert good is not None
 
 
-def die(world: World, when: Callable[[str], bool]) -> None:
-    """Have the process end at a command, and do none of those that would have cleaned up."""
-    dead: list[str] = []
-
-    def before(line: str) -> None:
-        if dead or when(line):
-            dead.append(line)
-            raise Killed
-
-    world.docker.before = before
-
-
 @pytest.mark.parametrize(
     ("line", "swapped"),
     [
@@ -656,7 +647,7 @@ def test_a_restore_that_was_killed_is_rolled_back_and_may_be_done_again(
     die(world, lambda command: line in command and Path(config.app.restoring).exists() is swapped)
     with pytest.raises(Killed):
         restored(world, config, "app", made)
-    world.docker.before = lambda _line: None
+    live(world)
     with backup_run.alone(config, "settle"):
         assert restore.settle(config, world.say, world.clock) is swapped
     assert (data(world), set(world.running())) == (after, {"web", "database"})
@@ -671,7 +662,7 @@ def test_a_verification_that_was_killed_is_cleared_away_by_the_next_run(world: W
     with pytest.raises(Killed):
         verify(world, config)
     assert traces(world) != []
-    world.docker.before = lambda _line: None
+    live(world)
     assert restore.settle(config, world.say, world.clock) is False
     assert traces(world) == []
 
@@ -681,3 +672,74 @@ def test_a_note_of_a_restore_that_is_damaged_is_left_to_a_person(world: World, c
     with pytest.raises(BackupError, match=r"restore\.json is damaged"):
         restore.settle(config, world.say, world.clock)
     assert set(world.running()) == {"web", "database"}
+
+
+# --- the command on the host -----------------------------------------------------------------------------------------
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(
+    world: World, config: Backup, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Run `selfheal WORDS` an hour after what was done before; its exit code, output and errors."""
+    monkeypatch.setattr(agent, "Clock", lambda: world.clock)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        world.tick(3600.0)
+        code = agent.main(words, str(world.root))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def test_the_command_makes_lists_verifies_and_restores_backups(world: World, config: Backup, command: Command) -> None:
+    assert command("backup", "--why", "schedule")[0] == agent.GOOD
+    [made] = backup_run.list_sets(config)
+    assert command("backup", "list") == (agent.GOOD, f"{made.id}  schedule\n", "")
+    code, text_, _ = command("backup", "verify")
+    assert (code, "selfheal: verified: volume files: checksums of its files" in text_) == (agent.GOOD, True)
+    world.rows().write_text("9\n", encoding="utf-8")
+    code, text_, _ = command("restore", "--what", "database:shop", "--check")
+    assert text_.startswith(f"database:shop would be that of backup {made.id}")
+    assert world.rows().read_text(encoding="utf-8") == "9\n"
+    assert command("restore", "--what", "database:shop")[0] == agent.GOOD
+    assert world.rows().read_text(encoding="utf-8") == "1\n2\n3\n"
+    code, _, error = command("restore", "--what", "everything")
+    assert (code, error.startswith("selfheal: restore_what: ")) == (agent.WRONG, True)
+
+
+def test_the_command_says_what_failed_in_one_line(world: World, command: Command) -> None:
+    _database_down(world)
+    code, _, error = command("backup")
+    assert (code, error) == (
+        agent.WRONG,
+        "selfheal: service database does not run, so its data cannot be read. Fix: playbooks/recover.yml first\n",
+    )
+
+
+def test_after_a_backup_that_systemd_killed_the_problem_is_known_and_writes_go_on(
+    world: World, config: Backup, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVICE_RESULT", "timeout")
+    assert command("backup", "settle")[0] == agent.GOOD
+    assert "was killed before it was done (timeout)" in problems(config)["backup"]
+    world.backup(after=[{"service": "web", "command": ["go-on"]}])
+    Path(config.app.writes_paused).touch()
+    code, _, error = command("backup", "settle")
+    assert (code, error.startswith("selfheal: writes may still be paused: ")) == (agent.WRONG, True)
+
+
+def test_the_command_judges_the_config_of_a_backup(world: World, command: Command) -> None:
+    path = str(world.root / "etc/selfheal/backup/shop.json")
+    assert command("check-backup-config", path) == (agent.GOOD, f"{path}: good, for shop\n", "")
+    world.backup(keep={"hourly": 3})
+    code, _, error = command("check-backup-config", path)
+    assert (code, error) == (
+        agent.SICK,
+        f"selfheal: {path}: backup_keep has other keys than daily, weekly, monthly. Fix: remove them\n",
+    )
+    world.backup(before=[{"service": "web", "command": "pause"}])
+    assert "backup_before, row 1: Fix: write {service: backend" in command("check-backup-config", path)[2]

@@ -12,14 +12,25 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    agent,
     before_first,
     deployment,
     dotenv,
     host,
+    recovery,
     release,
     rollout,
 )
-from ansible_collections.christmas.selfheal.tests.unit.world import OTHER_TOKEN, TOKEN, World, digest, simulated
+from ansible_collections.christmas.selfheal.tests.unit.world import (
+    OTHER_TOKEN,
+    TOKEN,
+    Killed,
+    World,
+    die,
+    digest,
+    live,
+    simulated,
+)
 
 POSTGRES = digest("postgres 17")
 ONE, TWO = digest("version 1"), digest("version 2")
@@ -121,10 +132,15 @@ def _moved(world: World) -> None:
     world.docker.images["postgres:17"] = "sha256:newer"
 
 
+def _paused(world: World) -> None:
+    next(one for one in world.docker.of("shop") if one.service == "web").state = "paused"
+
+
 @pytest.mark.parametrize(
     ("happens", "said"),
     [
         pytest.param(_exited, "shop-web-2 is exited", id="it has ended"),
+        pytest.param(_paused, "shop-web-2 is paused", id="it was paused"),
         pytest.param(_removed, "service web has no container", id="it was removed"),
         pytest.param(_configured, "shop-web-2 was made with another configuration", id="it was made by hand"),
         pytest.param(_image, "shop-web-2 runs another image", id="of another image"),
@@ -158,6 +174,25 @@ def test_a_job_runs_before_what_waits_for_it_and_not_again(world: World) -> None
     )
     deploy(world, build=False)
     assert world.docker.acts == ["remove web", "create web", "start web"]
+
+
+def test_what_asks_for_it_starts_again_with_what_it_depends_on(world: World) -> None:
+    world.compose(web={"depends_on": {"database": {"condition": "service_healthy", "restart": True}}})
+    deploy(world)
+    _moved(world)
+    deploy(world)
+    acts = [act for act in world.docker.acts if not act.startswith("build")]
+    assert acts == ["remove database", "create database", "stop web", "start database", "start web"]
+
+
+def test_what_compose_alone_starts_completely_is_started_by_compose(world: World) -> None:
+    """It runs the commands of post_start."""
+    world.compose(web={"post_start": [{"command": ["warm-up"]}]})
+    lines: list[str] = []
+    world.docker.before = lines.append
+    deploy(world)
+    assert [line for line in lines if line.endswith("up --detach --no-recreate --no-build --no-deps web")] != []
+    assert world.running()["web"] == ONE
 
 
 def test_images_of_a_promotion_are_what_runs_and_say_where_they_come_from(world: World) -> None:
@@ -310,6 +345,11 @@ def _refuses(world: World) -> None:
     world.docker.behaves[TWO] = "refuses"
 
 
+def _waits_too_long(world: World) -> None:
+    _waits_in_vain(world)
+    world.docker.behaves["cache"] = "starting"
+
+
 def _waits_in_vain(world: World) -> None:
     world.docker.behaves["cache"] = "unhealthy"
     world.docker.registry["redis:8"] = digest("redis")
@@ -329,6 +369,7 @@ def _waits_in_vain(world: World) -> None:
         pytest.param(_loops, "the release did not pass its gate", id="it keeps restarting"),
         pytest.param(_ends, "the release did not pass its gate", id="it ends"),
         pytest.param(_refuses, "web cannot be started: Error response from daemon: web: permission", id="no start"),
+        pytest.param(_waits_too_long, "within 10 s (compose_app_gate_timeout): web waits for cache", id="too long"),
         pytest.param(_waits_in_vain, "service cache is unhealthy", id="what it needs is unhealthy"),
     ],
 )
@@ -541,3 +582,74 @@ def test_behind_a_balancer_a_first_release_that_fails_leaves_nothing_under_way(b
     balanced.bad.add(ONE)
     assert "There is no last good release" in failed(balanced)
     assert (webs(balanced), rollout.under_way(balanced.app)) == ([], False)
+
+
+@pytest.mark.parametrize("then", ["cleaned up", "deployed again"])
+def test_behind_a_balancer_a_deploy_that_was_killed_is_followed_by_one_release_alone(
+    balanced: World, then: str
+) -> None:
+    deploy(balanced)
+    balanced.source("version 2")
+    die(balanced, lambda line: line.startswith("docker stop"))
+    with pytest.raises(Killed):
+        deploy(balanced)
+    live(balanced)
+    assert (rollout.under_way(balanced.app), webs(balanced)) == (True, sorted([ONE, ONE, TWO]))
+    if then == "cleaned up":
+        assert rollout.clean_up(balanced.app, balanced.clock, balanced.say)
+        assert not rollout.clean_up(balanced.app, balanced.clock, balanced.say)
+    else:
+        deploy(balanced)
+        assert any("was killed" in text for text in balanced.said)
+    assert webs(balanced) == ([ONE, ONE] if then == "cleaned up" else [TWO, TWO])
+    assert not rollout.under_way(balanced.app)
+
+
+def test_behind_a_balancer_a_first_deploy_that_was_killed_leaves_its_instances_to_the_next(balanced: World) -> None:
+    die(balanced, lambda line: "--scale web=2" in line)
+    with pytest.raises(Killed):
+        deploy(balanced)
+    live(balanced)
+    assert rollout.clean_up(balanced.app, balanced.clock, balanced.say)
+    assert webs(balanced) == [ONE]
+    assert deploy(balanced)["healthy"]
+    assert webs(balanced) == [ONE, ONE]
+
+
+# --- what a person asks ----------------------------------------------------------------------------------------------
+
+
+def test_the_state_of_an_app_names_its_releases_and_what_is_wrong_without_a_secret(world: World) -> None:
+    done = deploy(world, by="ada")
+    facts = recovery.inform(world.app, world.clock)
+    assert (facts["healthy"], facts["cause"], facts["release"]) == (True, "", done["release"])
+    assert [(one["id"], one["by"]) for one in facts["releases"]] == [(done["release"], "ada")]
+    assert sorted(one["service"] for one in facts["instances"]) == ["database", "web"]
+    _exited(world)
+    facts = recovery.inform(world.app, world.clock)
+    assert facts["healthy"] is False
+    assert facts["cause"] != ""
+    assert TOKEN not in str(facts)
+
+
+def test_recover_on_the_host_starts_what_has_ended_and_leaves_a_healthy_app_alone(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (agent, recovery):
+        monkeypatch.setattr(module, "Clock", lambda: world.clock)
+    deploy(world)
+    assert agent.main(["recover"], str(world.root)) == agent.GOOD
+    assert capsys.readouterr().out.endswith("shop: healthy, left alone\n")
+    _exited(world)
+    assert agent.main(["recover", "--check"], str(world.root)) == agent.GOOD
+    assert "shop: would be recovered (" in capsys.readouterr().out
+    assert "web" not in world.running()
+    assert agent.main(["recover"], str(world.root)) == agent.GOOD
+    printed = capsys.readouterr().out
+    assert "shop: recovered in " in printed
+    assert len([line for line in printed.splitlines() if line.startswith("[")]) == 7
+    assert world.running()["web"] == ONE
+    world.bad.add(ONE)
+    assert agent.main(["recover"], str(world.root)) == agent.SICK
+    assert "shop: NOT recovered (" in capsys.readouterr().out
+    assert agent.main(["recover", "--json"], str(world.root)) == agent.SICK

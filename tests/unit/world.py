@@ -89,7 +89,8 @@ class Docker:
         self.volumes: dict[str, dict[str, Any]] = {}
         self.made = 0
         self.acts: list[str] = []
-        # How a container behaves, by its image or its service: "exits 3", "restarts", "unhealthy"; it runs otherwise.
+        # How a container behaves, by its image or its service: "exits 3", "restarts",
+        # "refuses", "unhealthy", "starting"; it runs otherwise.
         self.behaves: dict[str, str] = {}
         # {part of a command: what it says when it fails}.
         self.fails: dict[str, str] = {}
@@ -173,6 +174,9 @@ class Docker:
     def _top(self, *_: Any) -> Result:
         return Result(0, "PID\n", "")
 
+    def _inspect(self, words: list[str], _: str) -> Result:
+        return Result(0, json.dumps([self.document(self.containers[name]) for name in words]), "")
+
     def _cp(self, *_: Any) -> Result:
         return Result(1, "", "no such file")
 
@@ -191,6 +195,16 @@ class Docker:
             one.state, one.code = "exited", int(how.split()[1])
         if how == "restarts":
             one.state, one.code, one.restarts = "restarting", 1, 9
+        return DONE
+
+    def _restart(self, words: list[str], _: str) -> Result:
+        results = [self._start([name], "") for name in words[2:]]
+        return next((one for one in results if one.code), DONE)
+
+    def _unpause(self, words: list[str], _: str) -> Result:
+        for name in words:
+            self.acts.append(f"unpause {self.containers[name].service}")
+            self.containers[name].state = "running"
         return DONE
 
     def _stop(self, words: list[str], _: str) -> Result:
@@ -383,7 +397,7 @@ class Docker:
 
     def document(self, one: Container) -> dict[str, Any]:
         wanted = self.behaves.get(one.image) or self.behaves.get(one.service)
-        health = {"Health": {"Status": "unhealthy" if wanted == "unhealthy" else "healthy"}}
+        health = {"Health": {"Status": wanted if wanted in ("unhealthy", "starting") else "healthy"}}
         ports = {f"{port['target']}/tcp": [{"HostPort": str(one.port)}] for port in one.spec.get("ports") or []}
         began = incident.iso(time.time() - (self.now - one.started)) if one.started else "0001-01-01T00:00:00Z"
         labels = {f"{LABEL}.project": one.project, f"{LABEL}.service": one.service, f"{LABEL}.config-hash": one.hash}
@@ -696,6 +710,23 @@ class World:
 
 def void(_: Any) -> None:
     pass
+
+
+def die(world: World, when: Callable[[str], bool]) -> None:
+    """Have the process end at a command, and do none of those that would have cleaned up."""
+    dead: list[str] = []
+
+    def before(line: str) -> None:
+        if dead or when(line):
+            dead.append(line)
+            raise Killed
+
+    world.docker.before = before
+
+
+def live(world: World) -> None:
+    """There is a new process."""
+    world.docker.before = lambda _line: None
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
