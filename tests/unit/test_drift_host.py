@@ -1,15 +1,20 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a host says of itself when one of its commands does not answer."""
+"""What a host says of itself, and what it says when one of its commands does not answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import commands, drift_host
+from ansible_collections.christmas.selfheal.plugins.module_utils import commands, deployment, drift_host, engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+from ansible_collections.christmas.selfheal.tests.unit.world import TOKEN, Container, World, digest, simulated
 
 PRINTED = {
     "dpkg-query": "installed haproxy 3.0.1-1\nconfig-files nginx 1.2-3\n",
@@ -72,3 +77,94 @@ def test_a_job_is_not_expected_to_have_a_container() -> None:
     good = {"env": "", "images": {"web": "1", "migrate": "2"}, "jobs": ["migrate"]}
     found = drift_host._meant(App("shop"), good, {"services": {"web": {}, "migrate": {}}})
     assert {name: one["wanted"] for name, one in found.items()} == {"web": True, "migrate": False}
+
+
+# --- the whole host --------------------------------------------------------------------------------------------------
+
+
+def entry(message: str, at: int) -> str:
+    return json.dumps({"MESSAGE": message, "_PID": "7", "__REALTIME_TIMESTAMP": str(at * 1_000_000)})
+
+
+HOST = {
+    "systemctl list-unit-files": "docker.service enabled\nselfheal@.timer enabled\ngetty.service static\n",
+    "systemctl list-units": "selfheal@shop.timer loaded active waiting\n",
+    "iptables -w 5 -S INPUT": "-P INPUT DROP\n-A INPUT -p tcp --dport 80 -j ACCEPT\n",
+    "iptables -w 5 -S FORWARD": "-P FORWARD DROP\n-A FORWARD -j DOCKER\n",
+    "journalctl": "\n".join(
+        [
+            entry("Accepted publickey for ada from 192.0.2.7 port 50022 ssh2", 1000),
+            "no JSON",
+            entry("pam_unix(sshd:session): session closed for user ada", 1060),
+            entry("Accepted password for bob from 192.0.2.8 port 50023 ssh2", 2000),
+        ]
+    ),
+}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A host with a deployed app, where a person has started a container by hand."""
+    with tempfile.TemporaryDirectory() as root, simulated(Path(root), monkeypatch) as it:
+        monkeypatch.setattr(drift_host, "FOLDERS", (f"{root}/etc",))
+        deployment.deploy(it.app, clock=it.clock)
+        it.docker.host = HOST
+        byhand = Container("c99", "blog", "web", {"image": "blog:1"}, "sha256:b")
+        byhand.state = "running"
+        it.docker.containers["c99"] = byhand
+        yield it
+
+
+def test_containers_are_as_their_release_says_and_those_of_others_are_marks(world: World) -> None:
+    found = drift_host.read(world.app, "/src/shop")
+    ours = {one["service"]: one for one in found["containers"] if one["ours"]}
+    assert {name: one["settings"] for name, one in ours.items()} == {
+        name: one["settings"] for name, one in found["meant"].items()
+    }
+    assert ours["web"]["settings"]["ports"] == ["*:8000->8000/tcp"]
+    assert ours["web"]["env"] == found["meant"]["web"]["env"] != {}
+    assert found["images"]["web"] == {"name": "shop:1", "id": digest("version 1"), "wanted": digest("version 1")}
+    assert found["marks"]["container blog-web-99"] == "runs blog:1"
+    assert "container shop-web-2" not in found["marks"]
+    assert (found["source"], found["problems"], found["busy"]) == ("/src/shop", [], False)
+    assert TOKEN not in json.dumps(found)
+
+
+def test_marks_are_what_the_hosts_own_programs_say(world: World) -> None:
+    marks_ = drift_host.read(world.app)["marks"]
+    assert {name: text for name, text in marks_.items() if name.startswith(("unit", "timer", "firewall"))} == {
+        "unit docker.service": "enabled",
+        "timer selfheal@shop.timer": "active",
+        "firewall -P INPUT DROP": "set",
+        "firewall -A INPUT -p tcp --dport 80 -j ACCEPT": "set",
+        "firewall -P FORWARD DROP": "set",
+    }
+    assert f"file {world.root}/etc/selfheal/shop.json" in marks_
+
+
+def test_a_session_has_a_user_an_address_and_an_end(world: World) -> None:
+    assert drift_host.read(world.app)["logins"] == [
+        {"user": "ada", "from": "192.0.2.7", "begun": 1000.0, "ended": 1060.0},
+        {"user": "bob", "from": "192.0.2.8", "begun": 2000.0, "ended": 0.0},
+    ]
+
+
+def test_files_of_the_project_are_told_from_our_own(world: World) -> None:
+    (world.root / "opt/shop/notes.txt").write_text("x", encoding="utf-8")
+    (world.root / "opt/shop/old.yaml.replaced").write_text("x", encoding="utf-8")
+    found = drift_host.read(world.app)
+    assert found["project"] == ["compose.yaml", "notes.txt", "src/app.py"]
+    assert found["files"][f"{world.app.directory}/notes.txt"]["mode"][0] == "0"
+    assert f"{world.app.directory}/src" in found["folders"]
+
+
+def test_an_engine_that_does_not_answer_is_a_problem_and_no_drift(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def inspected(*_: Any) -> list[Any]:
+        raise engine.EngineError("the Docker engine does not answer")
+
+    monkeypatch.setattr(engine, "inspected", inspected)
+    found = drift_host.read(world.app)
+    assert found["problems"] == ["the Docker engine does not answer"]
+    assert (found["release"], found["meant"], found["containers"], found["images"]) == ({}, {}, [], {})

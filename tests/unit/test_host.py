@@ -158,3 +158,32 @@ def test_what_is_read_only_is_the_disk_that_a_link_leads_to(tmp_path: Path) -> N
     mounts.write_text("\n".join(lines), encoding="utf-8")
     found = host.frozen([str(tmp_path / "docker")], str(mounts))
     assert found == [{"path": f"{tmp_path}/disk", "device": "/dev/sdb1"}]
+
+
+def test_who_listens_on_a_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
+        assert host.listeners(port) == [{"pid": os.getpid(), "process": name}]
+    assert host.listeners(port) == []
+
+
+def test_a_pid_file_counts_while_its_process_has_that_name(tmp_path: Path) -> None:
+    note, name = tmp_path / "pid", Path("/proc/self/comm").read_text(encoding="utf-8").strip()
+    assert host.pid_in(str(note), name) == 0
+    note.write_text(f"{os.getpid()}\n", encoding="ascii")
+    assert (host.pid_in(str(note), name), host.pid_in(str(note), "haproxy")) == (os.getpid(), 0)
+
+
+def test_kills_and_pressure_are_zero_where_the_kernel_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("pgfault 9\noom_kill 3\n", encoding="ascii")
+    (tmp_path / "cpu").write_text("some avg10=12.50 avg60=1.00 avg300=0.00 total=1\n", encoding="ascii")
+    (tmp_path / "io").write_text("none\n", encoding="ascii")
+    assert (host.oom_kills(str(tmp_path / "vmstat")), host.oom_kills(str(tmp_path / "none"))) == (3, 0)
+    assert host.pressure(str(tmp_path)) == {"cpu": 12.5, "memory": 0.0, "io": 0.0}
+
+
+def test_a_process_that_runs_gets_processors() -> None:
+    before = host.switches([os.getpid()])
+    time.sleep(0.01)
+    assert host.switches([os.getpid()]) > before > 0

@@ -94,6 +94,8 @@ class Docker:
         self.behaves: dict[str, str] = {}
         # {part of a command: what it says when it fails}.
         self.fails: dict[str, str] = {}
+        # What other commands of the host print, by the words that they begin with.
+        self.host: dict[str, str] = {}
         self.log, self.compose_version = "started", "2.40.3"
         # The folder and the compose files of the command that goes on, as Compose labels its containers.
         self.made_from = ("", "")
@@ -112,6 +114,9 @@ class Docker:
                     return Result(1, "", said)
             if list(argv[:2]) == ["docker", "compose"]:
                 return self._compose(list(argv[2:]))
+            for words, printed in self.host.items():
+                if line.startswith(words):
+                    return Result(0, printed, "")
             act = getattr(self, f"_{argv[1]}", None) if argv[0] == "docker" else None
             if act is None:
                 return Result(127, "", f"{argv[0]} is not installed")
