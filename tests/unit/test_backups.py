@@ -714,10 +714,9 @@ def test_the_command_makes_lists_verifies_and_restores_backups(world: World, con
 def test_the_command_says_what_failed_in_one_line(world: World, command: Command) -> None:
     _database_down(world)
     code, _, error = command("backup")
-    assert (code, error) == (
-        agent.WRONG,
-        "selfheal: service database does not run, so its data cannot be read. Fix: playbooks/recover.yml first\n",
-    )
+    assert (code, error.count("\n")) == (agent.WRONG, 1)
+    assert error.startswith("selfheal: service database does not run")
+    assert "playbooks/recover.yml" in error
 
 
 def test_after_a_backup_that_systemd_killed_the_problem_is_known_and_writes_go_on(
@@ -737,9 +736,6 @@ def test_the_command_judges_the_config_of_a_backup(world: World, command: Comman
     assert command("check-backup-config", path) == (agent.GOOD, f"{path}: good, for shop\n", "")
     world.backup(keep={"hourly": 3})
     code, _, error = command("check-backup-config", path)
-    assert (code, error) == (
-        agent.SICK,
-        f"selfheal: {path}: backup_keep has other keys than daily, weekly, monthly. Fix: remove them\n",
-    )
+    assert (code, f"{path}: backup_keep has other keys than daily, weekly, monthly" in error) == (agent.SICK, True)
     world.backup(before=[{"service": "web", "command": "pause"}])
     assert "backup_before, row 1: Fix: write {service: backend" in command("check-backup-config", path)[2]
