@@ -14,6 +14,7 @@ import re
 import shlex
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -378,36 +379,39 @@ def pour(
     timeout: float = LONGEST_SECONDS,
 ) -> str:
     """Give a file of a snapshot to a command, as a stream; what the command says. Raises RepositoryError."""
-    dump = subprocess.Popen(
-        words(repository, "dump", "--no-lock", snapshot, name),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(repository),
-        start_new_session=True,
-    )
-    assert dump.stdout is not None and dump.stderr is not None
-    taker = None
-    try:
-        taker = subprocess.Popen(
-            list(command),
-            stdin=dump.stdout,
+    # A file takes any amount of errors; a full pipe would stop restic in the middle of the dump.
+    with tempfile.TemporaryFile() as errors:
+        dump = subprocess.Popen(
+            words(repository, "dump", "--no-lock", snapshot, name),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(extra or {})},
-            text=True,
-            errors="replace",
+            stderr=errors,
+            env=environment(repository),
             start_new_session=True,
         )
-        dump.stdout.close()
-        out, _ = taker.communicate(timeout=timeout)
-        said = dump.stderr.read().decode("utf-8", "replace")
-        code = dump.wait(timeout=30.0)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        for process in (dump, taker):
-            if process is not None:
-                _end(process)
-        raise RepositoryError(f"{name} could not be loaded: {error}") from None
+        assert dump.stdout is not None
+        taker = None
+        try:
+            taker = subprocess.Popen(
+                list(command),
+                stdin=dump.stdout,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "LC_ALL": "C.UTF-8", **(extra or {})},
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            dump.stdout.close()
+            out, _ = taker.communicate(timeout=timeout)
+            code = dump.wait(timeout=30.0)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            for process in (dump, taker):
+                if process is not None:
+                    _end(process)
+            raise RepositoryError(f"{name} could not be loaded: {error}") from None
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace")
     # A taker that gives up breaks the pipe: then it is the taker that knows why.
     if taker.returncode:
         raise RepositoryError(f"{name} is not taken: {first_error(out) or 'it is not whole'}")

@@ -187,6 +187,7 @@ def test_a_text_is_given_to_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
     ("dump", "taker", "said"),
     [
         pytest.param("echo rows; exit 0", ["cat"], "", id="it is taken"),
+        pytest.param("yes warning | head -c 200000 >&2; echo rows", ["cat"], "", id="it warns of much"),
         pytest.param("echo rows", ["sh", "-c", "echo ERROR: syntax >&2; exit 3"], "is not taken: ERROR", id="refused"),
         pytest.param("echo rows", ["false"], "shop.dump is not taken: it is not whole", id="refused without a word"),
         pytest.param("echo rows; echo Fatal: broken >&2; exit 1", ["cat"], "Fatal: broken", id="the dump breaks off"),
