@@ -734,8 +734,10 @@ def test_after_a_backup_that_systemd_killed_the_problem_is_known_and_writes_go_o
 def test_the_command_judges_the_config_of_a_backup(world: World, command: Command) -> None:
     path = str(world.root / "etc/selfheal/backup/shop.json")
     assert command("check-backup-config", path) == (agent.GOOD, f"{path}: good, for shop\n", "")
-    world.backup(keep={"hourly": 3})
+    with contextlib.suppress(agent.ConfigError):
+        world.backup(keep={"hourly": 3})
     code, _, error = command("check-backup-config", path)
     assert (code, f"{path}: backup_keep has other keys than daily, weekly, monthly" in error) == (agent.SICK, True)
-    world.backup(before=[{"service": "web", "command": "pause"}])
+    with contextlib.suppress(agent.ConfigError):
+        world.backup(before=[{"service": "web", "command": "pause"}])
     assert "backup_before, row 1: Fix: write {service: backend" in command("check-backup-config", path)[2]
