@@ -200,7 +200,7 @@ def test_a_dump_is_poured_into_a_command(
 ) -> None:
     script(monkeypatch, dump)
     if not said:
-        assert restic.pour(REPOSITORY, "abc", "shop.dump", taker) == "rows\n"
+        assert restic.pour(REPOSITORY, "abc", "shop.dump", taker, timeout=10.0) == "rows\n"
         return
     with pytest.raises(restic.RepositoryError, match=said):
         restic.pour(REPOSITORY, "abc", "shop.dump", taker, timeout=0.3)
