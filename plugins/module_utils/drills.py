@@ -102,46 +102,65 @@ def read_fault(name: str, described: Any) -> Fault:
     :arg described: what the file holds.
     :raises DrillError: for the first thing that is wrong.
     """
-
-    def wrong(key: str, reason: str, fix: str) -> DrillError:
-        return DrillError(f"faults/{name}.yml: {key} {reason}: {fix}")
-
-    if not _NAME.fullmatch(name):
-        raise wrong("the name", "is not made of a-z, 0-9 and _", "name the file after the fault, e.g. hang.yml")
-    if not isinstance(described, Mapping):
-        raise wrong("the file", "holds no mapping", "write title, why, inject, expect, causes")
-    known = {key: kind for key, kind in Fault.__annotations__.items() if key != "name"}
-    for key in described:
-        if key not in known:
-            raise wrong(str(key), "is not known", f"use one of {', '.join(known)}")
-    for key in ("title", "why", "inject", "expect", "causes"):
-        if not described.get(key):
-            raise wrong(key, "is missing", "give it a value")
-    title, goal = described["title"], described.get("goal") or {}
-    if not isinstance(title, Mapping) or "en" not in title:
-        raise wrong("title", "has no English text", "write title: {en: …}")
-    if described["expect"] not in EXPECTATIONS:
-        raise wrong("expect", f"is {described['expect']!r}", f"use one of {', '.join(EXPECTATIONS)}")
-    if described.get("where", "host") not in ("host", "controller"):
-        raise wrong("where", f"is {described['where']!r}", "use host or controller")
-    for need in described.get("needs") or ():
-        if need not in NEEDS:
-            raise wrong("needs", f"has {need!r}", f"use one of {', '.join(NEEDS)}")
-    if described["expect"] == "recovered" and not all(_is_number(goal.get(key)) for key in ("median", "p95")):
-        raise wrong("goal", "lacks a number", "write goal: {median: SECONDS, p95: SECONDS}")
-    for key in ("hold", "timeout"):
-        if not _is_number(described.get(key, 1.0)):
-            raise wrong(key, "is no number of seconds", "write e.g. 30")
+    _check_keys(name, described)
+    _check_choices(name, described)
+    _check_times(name, described)
     fault = Fault(name=name, **described)
     for command in fault.commands():
-        if isinstance(command, str) or not all(isinstance(part, str) for part in command):
-            raise wrong(
-                f"the command {command!r}", "is no list of texts", "write [program, argument, …], numbers quoted"
-            )
-        for found in _PLACEHOLDER.findall(" ".join(command)):
-            if found not in PLACEHOLDERS:
-                raise wrong(f"{{{found}}}", "stands for nothing", f"use one of {', '.join(PLACEHOLDERS)}")
+        _check_command(name, command)
     return fault
+
+
+def _wrong(name: str, key: str, reason: str, fix: str) -> DrillError:
+    return DrillError(f"faults/{name}.yml: {key} {reason}: {fix}")
+
+
+def _check_keys(name: str, described: Any) -> None:
+    """Refuse a file that is named wrongly, has a key that is not known, or misses one."""
+    if not _NAME.fullmatch(name):
+        raise _wrong(name, "the name", "is not made of a-z, 0-9 and _", "name the file after the fault, e.g. hang.yml")
+    if not isinstance(described, Mapping):
+        raise _wrong(name, "the file", "holds no mapping", "write title, why, inject, expect, causes")
+    known = [key for key in Fault.__annotations__ if key != "name"]
+    for key in described:
+        if key not in known:
+            raise _wrong(name, str(key), "is not known", f"use one of {', '.join(known)}")
+    for key in ("title", "why", "inject", "expect", "causes"):
+        if not described.get(key):
+            raise _wrong(name, key, "is missing", "give it a value")
+
+
+def _check_choices(name: str, described: Mapping[str, Any]) -> None:
+    """Refuse a title without English, and a word that is not of the list that it has to be of."""
+    title = described["title"]
+    if not isinstance(title, Mapping) or "en" not in title:
+        raise _wrong(name, "title", "has no English text", "write title: {en: …}")
+    if described["expect"] not in EXPECTATIONS:
+        raise _wrong(name, "expect", f"is {described['expect']!r}", f"use one of {', '.join(EXPECTATIONS)}")
+    if described.get("where", "host") not in ("host", "controller"):
+        raise _wrong(name, "where", f"is {described['where']!r}", "use host or controller")
+    for need in described.get("needs") or ():
+        if need not in NEEDS:
+            raise _wrong(name, "needs", f"has {need!r}", f"use one of {', '.join(NEEDS)}")
+
+
+def _check_times(name: str, described: Mapping[str, Any]) -> None:
+    """Refuse seconds that are no number; what is to recover has a goal."""
+    goal = described.get("goal") or {}
+    if described["expect"] == "recovered" and not all(_is_number(goal.get(key)) for key in ("median", "p95")):
+        raise _wrong(name, "goal", "lacks a number", "write goal: {median: SECONDS, p95: SECONDS}")
+    for key in ("hold", "timeout"):
+        if not _is_number(described.get(key, 1.0)):
+            raise _wrong(name, key, "is no number of seconds", "write e.g. 30")
+
+
+def _check_command(name: str, command: Sequence[str]) -> None:
+    if isinstance(command, str) or not all(isinstance(part, str) for part in command):
+        fix = "write [program, argument, …], numbers quoted"
+        raise _wrong(name, f"the command {command!r}", "is no list of texts", fix)
+    for found in _PLACEHOLDER.findall(" ".join(command)):
+        if found not in PLACEHOLDERS:
+            raise _wrong(name, f"{{{found}}}", "stands for nothing", f"use one of {', '.join(PLACEHOLDERS)}")
 
 
 # What may happen to any service: (in a name, in a title by language, the command, one that ends it, causes). `{one}` is
@@ -272,24 +291,46 @@ def choose(
     left_out: dict[str, str] = {}
     for name in wanted:
         if name in ("all", "fast"):
-            for fault in (one for one in catalogue.values() if not one.service):
-                lacking = [need for need in fault.needs if need not in able]
-                if lacking:
-                    left_out[fault.name] = f"{fault.name} is left out: it needs {NEEDS[lacking[0]]}"
-                elif name == "all" or fault.fast:
-                    chosen[fault.name] = fault
+            able_here, unable = _of_host(catalogue, able)
+            chosen.update({fault.name: fault for fault in able_here if name == "all" or fault.fast})
+            left_out.update(unable)
         elif name == SERVICES:
             chosen.update({fault.name: fault for fault in catalogue.values() if fault.service})
-        elif name not in catalogue:
-            raise DrillError(
-                f"drill_faults: there is no fault {name!r}; there are {', '.join(catalogue)}, all, fast and {SERVICES}"
-            )
         else:
-            lacking = [need for need in catalogue[name].needs if need not in able]
-            if lacking:
-                raise DrillError(f"drill_faults: {name} cannot be injected here: it needs {NEEDS[lacking[0]]}")
-            chosen[name] = catalogue[name]
+            chosen[name] = _by_name(catalogue, name, able)
     return list(chosen.values()), list(left_out.values())
+
+
+def _of_host(catalogue: Mapping[str, Fault], able: Collection[str]) -> tuple[list[Fault], dict[str, str]]:
+    """The faults that are of no service: (those that can be injected here, a sentence about each other one)."""
+    can: list[Fault] = []
+    cannot: dict[str, str] = {}
+    for fault in catalogue.values():
+        if fault.service:
+            continue
+        need = _unmet(fault, able)
+        if need:
+            cannot[fault.name] = f"{fault.name} is left out: it needs {NEEDS[need]}"
+        else:
+            can.append(fault)
+    return can, cannot
+
+
+def _by_name(catalogue: Mapping[str, Fault], name: str, able: Collection[str]) -> Fault:
+    """The fault of that name. Raises DrillError for one that is not there, or cannot be injected here."""
+    if name not in catalogue:
+        raise DrillError(
+            f"drill_faults: there is no fault {name!r}; there are {', '.join(catalogue)}, all, fast and {SERVICES}"
+        )
+    need = _unmet(catalogue[name], able)
+    if need:
+        raise DrillError(f"drill_faults: {name} cannot be injected here: it needs {NEEDS[need]}")
+    return catalogue[name]
+
+
+def _unmet(fault: Fault, able: Collection[str]) -> str:
+    """The first need of a fault that is not met here; "" when all are."""
+    return next((need for need in fault.needs if need not in able), "")
 
 
 def title(fault: Fault, language: str) -> str:
@@ -401,43 +442,61 @@ def judge(fault: Fault, seen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _problems(fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any], held: Mapping[str, Any]) -> Iterable[str]:
+    """What was not as it should be, a sentence each."""
+    yield from _of_users(fault, seen, run)
+    if run["incident"]:
+        yield from _of_incident(fault, seen, run, held)
+    elif fault.incident:
+        yield "the host opened no incident"
+    yield from _of_restraint(fault, seen, held)
+    if seen["afterwards"]:
+        yield f"afterwards: {seen['afterwards']}"
+
+
+def _of_users(fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any]) -> Iterable[str]:
+    """What users had to notice, and should not have had to."""
+    one_of_several = fault.instance and seen["balanced"]
     if fault.expect == "recovered" and run["mttr"] is None:
         yield f"not recovered within {fault.timeout:g} s"
-    if fault.served or (fault.instance and seen["balanced"]):
+    if fault.served or one_of_several:
         since = seen["injected"] + (0.0 if fault.served else EJECTED)
         late = [sample for sample in seen["samples"] if sample[0] > since and not sample[2]]
         if late:
             yield f"{len(late)} requests failed, the last one {late[-1][0] - seen['injected']:.1f} s after the fault"
-    if fault.instance and seen["balanced"] and run["whole"] is None:
+    if one_of_several and run["whole"] is None:
         yield "not all instances serve again"
     if not seen["well"]:
         yield "the app does not answer since"
-    if not run["incident"]:
-        if fault.incident:
-            yield "the host opened no incident"
-    else:
-        if run["cause"] not in fault.causes:
-            yield f"cause {run['cause']}, expected {' or '.join(fault.causes)}"
-        if fault.service and run["services"] and fault.service not in run["services"]:
-            yield f"the incident names {', '.join(run['services'])}"
-        if not run["evidence"]:
-            yield "no evidence was kept"
-        if len(seen["incidents"]) > 1:
-            yield f"{len(seen['incidents'])} incidents instead of one"
-        if fault.names and not re.search(fault.names, " ".join(map(str, held.get("evidence", [])))):
-            yield f"the evidence does not name {fault.names}"
-        if not seen["incidents"][0].get("healthy"):
-            yield "the incident was not closed"
-    if fault.expect == "given_up" and len(held.get("remedies", [])) > BREAKER:
-        yield f"{len(held['remedies'])} remedies, more than the breaker allows"
-    if fault.expect in ("held", "escalated"):
-        touched = [item["name"] for item in held.get("remedies", [])]
-        if touched or seen["restarted"]:
-            yield f"touched the app ({', '.join([*touched, *(f'{name} started' for name in seen['restarted'])])})"
+
+
+def _of_incident(
+    fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any], held: Mapping[str, Any]
+) -> Iterable[str]:
+    """What is wrong with the record of the incident."""
+    if run["cause"] not in fault.causes:
+        yield f"cause {run['cause']}, expected {' or '.join(fault.causes)}"
+    if fault.service and run["services"] and fault.service not in run["services"]:
+        yield f"the incident names {', '.join(run['services'])}"
+    if not run["evidence"]:
+        yield "no evidence was kept"
+    if len(seen["incidents"]) > 1:
+        yield f"{len(seen['incidents'])} incidents instead of one"
+    if fault.names and not re.search(fault.names, " ".join(map(str, held.get("evidence", [])))):
+        yield f"the evidence does not name {fault.names}"
+    if not seen["incidents"][0].get("healthy"):
+        yield "the incident was not closed"
+
+
+def _of_restraint(fault: Fault, seen: Mapping[str, Any], held: Mapping[str, Any]) -> Iterable[str]:
+    """What was done too often, or at all, and whether a person was called."""
+    remedies = [item["name"] for item in held.get("remedies", [])]
+    if fault.expect == "given_up" and len(remedies) > BREAKER:
+        yield f"{len(remedies)} remedies, more than the breaker allows"
+    if fault.expect in ("held", "escalated") and (remedies or seen["restarted"]):
+        started = [f"{name} started" for name in seen["restarted"]]
+        yield f"touched the app ({', '.join([*remedies, *started])})"
     if fault.expect in ("escalated", "given_up") and held and not held.get("escalated"):
         yield "no person was called"
-    if seen["afterwards"]:
-        yield f"afterwards: {seen['afterwards']}"
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
