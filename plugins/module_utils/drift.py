@@ -245,33 +245,36 @@ def compare(
 
 
 def _containers(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    meant, release = facts["meant"], facts["release"]
+    """What of the containers differs from the compose files, and from the last good release."""
+    desired, release = facts["meant"], facts["release"]
     if not release:
         return
-    present = set()
-    for one in facts["containers"]:
-        name, service = f"container {one['name']}", one["service"]
-        if not one["ours"]:
-            continue
-        if service not in meant:
-            yield _one(name, "container", f"runs {one['image']}", GONE)
-            continue
-        present.add(service)
-        if one["state"] != "running" and not one["job_done"]:
-            yield _one(name, "state", one["state"], "running")
-        if one["digest"] != release["images"].get(service, one["digest"]):
-            yield _one(name, "image", _short(one["digest"]), _short(release["images"][service]))
-        for key, wanted in meant[service]["settings"].items():
-            if one["settings"].get(key) != wanted:
-                yield _one(name, key, _shown(key, one["settings"].get(key)), _shown(key, wanted))
-        for key in sorted({*one["env"], *meant[service]["env"]}):
-            is_, should = one["env"].get(key), meant[service]["env"].get(key)
-            # What the image sets, and the files do not, is the image's.
-            if should is not None and is_ != should:
-                yield _one(f"{name} {key}", "env", is_ or GONE, should)
-    for service in sorted({*meant} - present):
-        if meant[service]["wanted"]:
+    ours = [one for one in facts["containers"] if one["ours"]]
+    for one in ours:
+        if one["service"] in desired:
+            yield from _container(one, desired[one["service"]], release["images"])
+        else:
+            yield _one(f"container {one['name']}", "container", f"runs {one['image']}", GONE)
+    for service in sorted({*desired} - {one["service"] for one in ours}):
+        if desired[service]["wanted"]:
             yield _one(f"service {service}", "state", "has no container", "has one")
+
+
+def _container(one: Mapping[str, Any], desired: Mapping[str, Any], images: Mapping[str, str]) -> Iterator[Finding]:
+    """What of one container differs from its service in the compose files, and from the image of the release."""
+    name, image = f"container {one['name']}", images.get(one["service"], one["digest"])
+    if one["state"] != "running" and not one["job_done"]:
+        yield _one(name, "state", one["state"], "running")
+    if one["digest"] != image:
+        yield _one(name, "image", _short(one["digest"]), _short(image))
+    for key, wanted in desired["settings"].items():
+        if one["settings"].get(key) != wanted:
+            yield _one(name, key, _shown(key, one["settings"].get(key)), _shown(key, wanted))
+    # What the image sets, and the files do not, is the image's.
+    for key, should in sorted(desired["env"].items()):
+        is_ = one["env"].get(key)
+        if should is not None and is_ != should:
+            yield _one(f"{name} {key}", "env", is_ or GONE, should)
 
 
 def _short(digest: str) -> str:

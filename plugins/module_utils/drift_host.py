@@ -221,34 +221,65 @@ def _ask(problems: list[str], *argv: str, quiet: bool = False) -> list[str] | No
 
 
 def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: list[str]) -> Iterator[tuple[str, str]]:
-    installed = _ask(problems, "dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n")
-    if installed is None:
+    yield from _packages(problems)
+    yield from _groups()
+    yield from _cron()
+    yield from _sysctl()
+    yield from _sshd(problems)
+    yield from _unmanaged(apps, documents)
+    yield from _units(problems)
+    yield from _listening(problems, _balanced(apps))
+    yield from _firewall(problems)
+    for path, about in _files(None):
+        yield f"file {path}", f"{about['owner']} {about['mode']}"
+
+
+def _packages(problems: list[str]) -> Iterator[tuple[str, str]]:
+    listed = _ask(problems, "dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n")
+    if listed is None:
         yield "unasked package", ""
-    for line in installed or ():
+    for line in listed or ():
         status, name, version = (*line.split(), "", "", "")[:3]
         if status == "installed":
             yield f"package {name}", version
+
+
+def _groups() -> Iterator[tuple[str, str]]:
     for name in GROUPS:
         with contextlib.suppress(KeyError):
             yield f"group {name}", ", ".join(sorted(grp.getgrnam(name).gr_mem)) or "no member"
+
+
+def _cron() -> Iterator[tuple[str, str]]:
     for pattern in CRON:
         for path in glob.glob(pattern):
             yield f"cron {path}", _content(path)
+
+
+def _sysctl() -> Iterator[tuple[str, str]]:
     for name in SYSCTL:
         with contextlib.suppress(OSError), open(f"/proc/sys/{name}", encoding="ascii") as stream:
             yield f"sysctl {name.replace('/', '.')}", " ".join(stream.read().split())
+
+
+def _sshd(problems: list[str]) -> Iterator[tuple[str, str]]:
     options = _ask(problems, "sshd", "-T", quiet=True)
     if options is None:
         yield "unasked sshd", ""
     for line in options or ():
         name, _, value = line.partition(" ")
         yield f"sshd {name}", value
+
+
+def _unmanaged(apps: set[str], documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The containers of no app that is managed here."""
     for one in documents:
         labels = one["Config"].get("Labels") or {}
         if labels.get("com.docker.compose.project") not in apps:
             yield f"container {one['Name'].lstrip('/')}", f"runs {one['Config'].get('Image', '')}"
-    yield from _units(problems)
-    yield from _listening(problems, _balanced(apps))
+
+
+def _firewall(problems: list[str]) -> Iterator[tuple[str, str]]:
     for chain in ("INPUT", "FORWARD", "DOCKER-USER"):
         rules = _ask(problems, "iptables", "-w", "5", "-S", chain, quiet=True)
         # The engine's own chain is only there where the engine is.
@@ -258,8 +289,6 @@ def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: lis
             # The engine writes those itself, with the addresses of the day.
             if chain != "FORWARD" or line.startswith("-P"):
                 yield f"firewall {line}", "set"
-    for path, about in _files(None):
-        yield f"file {path}", f"{about['owner']} {about['mode']}"
 
 
 def _units(problems: list[str]) -> Iterator[tuple[str, str]]:
