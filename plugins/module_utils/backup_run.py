@@ -14,10 +14,11 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, TypeVar, cast
 
 from . import backup, commands, engine, metrics, observe, release, remote_postgres, restic, sqlite_files, state
+from .app import App
 from .backup import Set
 from .backup_config import Backup, Hook
 from .databases import BackupError, Database, cannot_enter, read_databases
@@ -164,135 +165,41 @@ def redacted(work: Work) -> Work:
 def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     """Make a set; the caller holds the lock."""
     app, begun = config.app, clock.monotonic()
-    restic.require()
-    if not restic.wait_free(lambda: is_locked(app.lock), QUIET_SECONDS):
-        raise BackupError(f"a deploy or a recovery of {app.name} goes on for {QUIET_SECONDS / 60:.0f} min: {app.lock}")
-    if os.path.lexists(app.restoring):
-        raise BackupError(f"a restore was killed half-way: run `selfheal backup settle --app {app.name}` first")
-    record = state.read_backup(app.backup)
-    known = (record["last_success"] or {}).get("repository", "")
-    made = restic.make_ready(config.repository, may_make=known != config.repository.url)
-    say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
+    _await_quiet(app)
+    _open_repository(config, say)
     identity = backup.set_id(clock.now())
     # Not while writes are paused, and before anything is kept.
     config = _with_names(config, why, clock)
-    belongs = _belongs(config)
-    model, kept, paths = belongs.model, belongs.volumes, belongs.paths
+    draft = Draft(config, why, identity, _belongs(config), _dumped(config, why))
     shutil.rmtree(_sqlite_folder(config), ignore_errors=True)
-    databases = _dumped(config, why)
-    for database in databases:
+    for database in draft.databases:
         # Not while writes are paused.
         bring_image(config, database, say)
-    outside = backup.strangers(model, app.directory)
-    unnamed = backup.unnamed(
-        engine.Project(app.name, app.directory).documents(), backup.volume_names(app.name, model).values()
-    )
-    strangers = [f"{source} lies outside of {app.directory}, and is in no backup" for source in outside]
-    strangers += [f"{what} is in a volume that the compose file does not name, and is in no backup" for what in unnamed]
-    strangers += backup.undumped(model, config.databases) + belongs.missing
-    for text in strangers:
+    not_in_it = _not_in_it(draft)
+    for text in not_in_it:
         say(f"NOT in it: {text}")
-    sizes: dict[str, dict[str, Any]] = {}
-
-    def tags(part: str) -> list[str]:
-        return backup.tags(app.name, config.host, identity, why, part)
-
-    sqlite: list[SqliteFile] = []
-    tables: dict[str, list[int | None]] = {}
-
-    def not_copied() -> list[str]:
-        raw = [path for one in sqlite for path in sqlite_files.files(one.path)]
-        return raw + [path for key, path in belongs.folders.items() if key in belongs.covered]
-
-    def keep_app() -> None:
-        out = [os.path.join(app.state, name) for name in _NOT_KEPT] + [*not_copied(), *belongs.folders.values()]
-        there = [path for path in (app.directory, app.state) if os.path.isdir(path)]
-        sizes[backup.APP] = restic.keep_files(config.repository, there, tags(backup.APP), config.host, out)
-
     if config.before:
         # Not while writes are paused.
         restic.await_turn(config.repository)
     with _paused(config, say):
-        for database in databases:
-            say(f"dumping database {database.name}")
-            before = _tables(config, database, clock)
-            sizes[database.part] = _dump(config, database, tags(database.part), clock)
-            if before is not None:
-                tables[database.name] = [before, _tables(config, database, clock)]
-        sqlite, torn = _copy_sqlite(config, belongs, say, clock)
-        strangers += torn
-        if sqlite:
-            sizes[backup.SQLITE] = restic.keep_files(
-                config.repository, [_sqlite_folder(config)], tags(backup.SQLITE), config.host
-            )
-            shutil.rmtree(_sqlite_folder(config), ignore_errors=True)
-        if paths:
-            say(f"copying volumes: {', '.join(one.key for one in kept if not one.covered)}")
-            sizes[backup.VOLUMES] = restic.keep_files(
-                config.repository, list(paths.values()), tags(backup.VOLUMES), config.host, not_copied()
-            )
-        for attempt in range(TRIES):
-            described = _description(config)
-            say("copying the app's own files" + (", again: a deploy went on" if attempt else ""))
-            # Before they are copied: the first incident may begin meanwhile.
-            folders = [name for name in _STATE if os.path.isdir(os.path.join(app.state, name))]
-            keep_app()
-            if _description(config) == described:
-                break
+        copied = _copy(draft, say, clock)
+    not_in_it += copied.torn
     last = release.last_good(app.directory)
-    images = dict(last["images"]) if last else {}
     mark = _keep_images(config, last, say) if last and config.images else ""
-    manifest = {
-        "format": backup.FORMAT,
-        "app": app.name,
-        "host": config.host,
-        "set": identity,
-        "time": iso(clock.now()),
-        "why": why,
-        "directory": app.directory,
-        "state": app.state,
-        "state_folders": folders,
-        "release": last["id"] if last else "",
-        "env": env_mark(app.env),
-        "images": images,
-        "images_mark": mark,
-        "platform": engine.platform(),
-        "volumes": [
-            {
-                **one._asdict(),
-                "path": paths.get(one.key, ""),
-                "owner": _owner(paths.get(one.key, "") or belongs.folders.get(one.key, "")),
-                "used": belongs.used.get(one.key, 0),
-            }
-            for one in kept
-        ],
-        "sqlite": [one._asdict() for one in sqlite],
-        "tables": tables,
-        "databases": [row for row in config.rows if row["name"] in [one.name for one in databases]],
-        "parts": {part: one["bytes"] for part, one in sizes.items()},
-        "not_in_it": strangers,
-    }
-    extra_tags = [f"images={mark}"] if mark else []
-    restic.keep_text(
-        config.repository,
-        json.dumps(manifest, indent=1),
-        "manifest.json",
-        [*tags(backup.MANIFEST), *extra_tags],
-        config.host,
-    )
-    seconds = clock.monotonic() - begun
+    manifest = _manifest(draft, copied, last, mark, clock.now())
+    _keep_manifest(draft, {**manifest, "not_in_it": not_in_it})
     done = {
         "set": identity,
         "at": clock.now(),
         "repository": config.repository.url,
-        "seconds": round(seconds, 1),
-        "bytes": sum(one["bytes"] for one in sizes.values()),
-        "added": sum(one["added"] for one in sizes.values()),
+        "seconds": round(clock.monotonic() - begun, 1),
+        "bytes": sum(one["bytes"] for one in copied.sizes.values()),
+        "added": sum(one["added"] for one in copied.sizes.values()),
     }
     if why != backup.SAFETY:
         remember(config, clock, last_success=done)
     say(f"backup {identity} is whole: {done['bytes'] / 1e6:.1f} MB, {done['added'] / 1e6:.1f} MB of it new")
-    return {**done, "not_in_it": strangers, "changed": True}
+    return {**done, "not_in_it": not_in_it, "changed": True}
 
 
 class Belongs(NamedTuple):
@@ -323,6 +230,174 @@ class SqliteFile(NamedTuple):
     file: str
     path: str
     owner: list[int]
+
+
+class Draft(NamedTuple):
+    """A set that is being made. `config`: with the names of its databases; `databases`: those that are dumped."""
+
+    config: Backup
+    why: str
+    identity: str
+    belongs: Belongs
+    databases: list[Database]
+
+    def tags(self, part: str) -> list[str]:
+        """The tags of the snapshot of a part."""
+        return backup.tags(self.config.app.name, self.config.host, self.identity, self.why, part)
+
+
+class Copied(NamedTuple):
+    """What of a set is in the repository.
+
+    `sizes`: {part: {snapshot, bytes, added}}; `tables`: {database: how many before and after its dump}; `folders`: of
+    the app's state; `torn`: what has no consistent copy, in words.
+    """
+
+    sizes: dict[str, dict[str, Any]]
+    tables: dict[str, list[int | None]]
+    sqlite: list[SqliteFile]
+    folders: list[str]
+    torn: list[str]
+
+
+def _await_quiet(app: App) -> None:
+    """Wait until nobody else works on the app. Raises BackupError."""
+    restic.require()
+    if not restic.wait_free(lambda: is_locked(app.lock), QUIET_SECONDS):
+        raise BackupError(f"a deploy or a recovery of {app.name} goes on for {QUIET_SECONDS / 60:.0f} min: {app.lock}")
+    if os.path.lexists(app.restoring):
+        raise BackupError(f"a restore was killed half-way: run `selfheal backup settle --app {app.name}` first")
+
+
+def _open_repository(config: Backup, say: Say) -> None:
+    """Open the repository; make it, unless a backup was kept there before: then it is lost."""
+    known = (state.read_backup(config.app.backup)["last_success"] or {}).get("repository", "")
+    made = restic.make_ready(config.repository, may_make=known != config.repository.url)
+    say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
+
+
+def _not_in_it(draft: Draft) -> list[str]:
+    """What of the app is in no backup, in words."""
+    app, model = draft.config.app, draft.belongs.model
+    outside = backup.strangers(model, app.directory)
+    documents = engine.Project(app.name, app.directory).documents()
+    unnamed = backup.unnamed(documents, backup.volume_names(app.name, model).values())
+    return [
+        *(f"{source} lies outside of {app.directory}, and is in no backup" for source in outside),
+        *(f"{what} is in a volume that the compose file does not name, and is in no backup" for what in unnamed),
+        *backup.undumped(model, draft.config.databases),
+        *draft.belongs.missing,
+    ]
+
+
+def _copy(draft: Draft, say: Say, clock: Clock) -> Copied:
+    """Copy databases, volumes and the app's own files into the repository."""
+    sizes, tables = _dump_all(draft, say, clock)
+    sqlite, torn = _copy_sqlite(draft.config, draft.belongs, say, clock)
+    if sqlite:
+        sizes[backup.SQLITE] = _keep_sqlite(draft)
+    copied_already = [path for one in sqlite for path in sqlite_files.files(one.path)]
+    copied_already += [path for key, path in draft.belongs.folders.items() if key in draft.belongs.covered]
+    if draft.belongs.paths:
+        sizes[backup.VOLUMES] = _keep_volumes(draft, copied_already, say)
+    sizes[backup.APP], folders = _keep_app(draft, copied_already, say)
+    return Copied(sizes, tables, sqlite, folders, torn)
+
+
+def _dump_all(draft: Draft, say: Say, clock: Clock) -> tuple[dict[str, dict[str, Any]], dict[str, list[int | None]]]:
+    """Keep the dumps of the databases: ({part: {snapshot, bytes, added}}, {database: tables before and after})."""
+    config = draft.config
+    sizes: dict[str, dict[str, Any]] = {}
+    tables: dict[str, list[int | None]] = {}
+    for database in draft.databases:
+        say(f"dumping database {database.name}")
+        before = _tables(config, database, clock)
+        sizes[database.part] = _dump(config, database, draft.tags(database.part), clock)
+        if before is not None:
+            tables[database.name] = [before, _tables(config, database, clock)]
+    return sizes, tables
+
+
+def _keep_sqlite(draft: Draft) -> dict[str, Any]:
+    """Keep the copies of SQLite databases: {snapshot, bytes, added}. They go from this host."""
+    config, folder = draft.config, _sqlite_folder(draft.config)
+    kept = restic.keep_files(config.repository, [folder], draft.tags(backup.SQLITE), config.host)
+    shutil.rmtree(folder, ignore_errors=True)
+    return kept
+
+
+def _keep_volumes(draft: Draft, left_out: Sequence[str], say: Say) -> dict[str, Any]:
+    """Keep the files of volumes: {snapshot, bytes, added}."""
+    config, belongs = draft.config, draft.belongs
+    say(f"copying volumes: {', '.join(one.key for one in belongs.volumes if not one.covered)}")
+    paths = list(belongs.paths.values())
+    return restic.keep_files(config.repository, paths, draft.tags(backup.VOLUMES), config.host, left_out)
+
+
+def _keep_app(draft: Draft, left_out: Sequence[str], say: Say) -> tuple[dict[str, Any], list[str]]:
+    """Keep the app's own files: ({snapshot, bytes, added}, the folders of its state); again when a deploy went on."""
+    config, app = draft.config, draft.config.app
+    out = [os.path.join(app.state, name) for name in _NOT_KEPT] + [*left_out, *draft.belongs.folders.values()]
+    size: dict[str, Any] = {}
+    folders: list[str] = []
+    for attempt in range(TRIES):
+        described = _description(config)
+        say("copying the app's own files" + (", again: a deploy went on" if attempt else ""))
+        # Before they are copied: the first incident may begin meanwhile.
+        folders = [name for name in _STATE if os.path.isdir(os.path.join(app.state, name))]
+        there = [path for path in (app.directory, app.state) if os.path.isdir(path)]
+        size = restic.keep_files(config.repository, there, draft.tags(backup.APP), config.host, out)
+        if _description(config) == described:
+            break
+    return size, folders
+
+
+def _manifest(
+    draft: Draft, copied: Copied, last: Mapping[str, Any] | None, images_mark: str, now: float
+) -> dict[str, Any]:
+    """What a restore has to know of the set."""
+    config, app = draft.config, draft.config.app
+    dumped = [one.name for one in draft.databases]
+    return {
+        "format": backup.FORMAT,
+        "app": app.name,
+        "host": config.host,
+        "set": draft.identity,
+        "time": iso(now),
+        "why": draft.why,
+        "directory": app.directory,
+        "state": app.state,
+        "state_folders": copied.folders,
+        "release": last["id"] if last else "",
+        "env": env_mark(app.env),
+        "images": dict(last["images"]) if last else {},
+        "images_mark": images_mark,
+        "platform": engine.platform(),
+        "volumes": [_described(one, draft.belongs) for one in draft.belongs.volumes],
+        "sqlite": [one._asdict() for one in copied.sqlite],
+        "tables": copied.tables,
+        "databases": [row for row in config.rows if row["name"] in dumped],
+        "parts": {part: one["bytes"] for part, one in copied.sizes.items()},
+    }
+
+
+def _described(volume: backup.Volume, belongs: Belongs) -> dict[str, Any]:
+    """A volume as the manifest has it."""
+    path = belongs.paths.get(volume.key, "")
+    return {
+        **volume._asdict(),
+        "path": path,
+        "owner": _owner(path or belongs.folders.get(volume.key, "")),
+        "used": belongs.used.get(volume.key, 0),
+    }
+
+
+def _keep_manifest(draft: Draft, manifest: Mapping[str, Any]) -> None:
+    """Keep the manifest: with it the set is complete."""
+    config, tags = draft.config, draft.tags(backup.MANIFEST)
+    if manifest["images_mark"]:
+        tags.append(f"images={manifest['images_mark']}")
+    restic.keep_text(config.repository, json.dumps(manifest, indent=1), "manifest.json", tags, config.host)
 
 
 def _belongs(config: Backup) -> Belongs:
