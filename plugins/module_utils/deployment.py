@@ -165,15 +165,35 @@ def _result(
     }
 
 
+class Candidate(NamedTuple):
+    """A release before it is deployed, and what is there before it.
+
+    `how`: with images of this app's services alone, and no secret in what it says; `secrets`: what must not be shown;
+    `contexts`: the folders that images are built from; `wanted`: the release, as it is recorded; `compared`: the same,
+    with the source that it is compared by; `good`: the last good release; `to`: the recorded release that this is,
+    None for the files in the app's directory.
+    """
+
+    app: App
+    how: How
+    project: engine.Project
+    model: Mapping[str, Any]
+    instances: list[dict[str, Any]]
+    secrets: Mapping[str, str]
+    contexts: Mapping[str, Any]
+    wanted: Mapping[str, Any]
+    compared: Mapping[str, Any]
+    good: Mapping[str, Any] | None
+    to: Mapping[str, Any] | None
+
+
 def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any] | None = None) -> dict[str, Any]:
     begun = clock.monotonic()
 
     def would(differences: list[str]) -> dict[str, Any]:
         return _result(True, False, "", differences, {}, clock.monotonic() - begun)
 
-    found = engine.state()
-    if not found["answers"]:
-        raise DeployError(f"the Docker engine does not answer: {found['reason']}. Try: systemctl status docker")
+    _require_engine()
     project = engine.Project(app.name, app.directory)
     env = read_env(app, clock.now())
     # In check mode, earlier steps have not put right what they would.
@@ -181,7 +201,42 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
         return would(["the env in force does not pass its rules" if project.files else "nothing was deployed here yet"])
     if env["findings"]:
         raise DeployError(f"nothing was started, {app.env} does not pass:\n{secret_rules.describe(env['findings'])}")
-    secrets = secret_rules.secrets_of(app.variables, env["values"])
+    new = _candidate(app, project, env["values"], how, to)
+    differences, others, probed = _compare(new, check, clock)
+    if not differences:
+        _keep_balancer(app, check)
+        return _result(False, True, str((new.good or {})["id"]), [], probed, clock.monotonic() - begun)
+    if check:
+        return would(differences)
+    new = new._replace(how=new.how._replace(build=new.how.build and bool(new.contexts)))
+    loosening: list[str] = []
+    logs = ""
+    try:
+        failure, checks = _start(new, others, clock)
+        if not failure:
+            name = _accept(new, others, clock, begun)
+            return _result(True, True, name, differences, checks, clock.monotonic() - begun)
+        loosening = _hints(project, new.secrets)
+        logs = _keep_logs(app, project, checks, new.secrets, clock)
+    except Exception as error:
+        # Whatever it is, what served before has to serve again.
+        failure, checks = str(error) or type(error).__name__, {}
+    new.how.say(f"taking it back: {failure.splitlines()[0]}")
+    serves = _serve_last_good(new, clock)
+    raise DeployError(redact("\n".join(filter(None, (failure, serves, logs))), new.secrets), loosening, checks)
+
+
+def _require_engine() -> None:
+    found = engine.state()
+    if not found["answers"]:
+        raise DeployError(f"the Docker engine does not answer: {found['reason']}. Try: systemctl status docker")
+
+
+def _candidate(
+    app: App, project: engine.Project, values: Mapping[str, str], how: How, to: Mapping[str, Any] | None
+) -> Candidate:
+    """Read what is to be deployed, and what is there. Raises DeployError, with no secret in it."""
+    secrets = secret_rules.secrets_of(app.variables, values)
     # What the engine refuses it quotes, and an env's values may be in it.
     told = how.say
     how = how._replace(say=lambda text: told(redact(text, secrets)))
@@ -192,78 +247,108 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
         instances = project.containers()
     except engine.EngineError as error:
         raise DeployError(redact(str(error), secrets)) from error
-
-    # What stands behind the app may be another thing on each host; the rest is the same compose file.
+    # What an app depends on may be a service on one host only; the rest is the same compose file.
     services = model.get("services") or {}
     how = how._replace(images={name: image for name, image in how.images.items() if name in services})
-    # What is not built here does not come from the folders here, whatever lies in them.
+    # What is not built here does not come from the folders here, whatever is in them.
     contexts = release.contexts(model) if how.build else {}
-    # An earlier release's images were built from its own source, whatever lies in the folders now.
+    # An earlier release's images were built from its own source, whatever is in the folders now.
     source = str(to["source"]) if to else release.source_fingerprint(contexts, app.directory)
     wanted = release.describe(app.directory, app.env, hashes, source)
     good = release.last_good(app.directory)
     compared = wanted if how.build or to or good is None else {**wanted, "source": good["source"]}
+    return Candidate(app, how, project, model, instances, secrets, contexts, wanted, compared, good, to)
+
+
+def _compare(new: Candidate, check: bool, clock: Clock) -> tuple[list[str], bool, dict[str, Any]]:
+    """Compare with what serves: (why there is something to deploy, whether images are others, the probe's result).
+
+    The app is asked where nothing differs.
+
+    :raises DeployError: the candidate cannot run; the files of the last good release are in place again.
+    """
+    probed: dict[str, Any] = {}
     try:
         if not check:
-            _pull(project, model, good, how, secrets)
-        others = moved(model, good, how.build) + _other_images(how.images, good)
-        expected = start_order.expected(model)
-        differences = _differences(compared, good, instances, app.balancer, expected) + others
+            _pull(new.project, new.model, new.good, new.how, new.secrets)
+        others = moved(new.model, new.good, new.how.build) + _other_images(new.how.images, new.good)
+        expected = start_order.expected(new.model)
+        differences = _differences(new.compared, new.good, new.instances, new.app.balancer, expected) + others
         if not differences:
-            if app.balancer and not check:
-                balancer.start(app)
-            facts = read(app, None, 0.0 if check else how.plan.gate, clock)
-            out = rollout.kept_out(app, instances, clock) if app.balancer and not check else ""
-            if facts["probe"]["ok"] and not out:
-                _keep_balancer(app, check)
-                return _result(False, True, str((good or {})["id"]), [], facts["probe"], clock.monotonic() - begun)
-            differences = [out or f"the checks fail: {facts['probe']['summary']}"]
-        _require_ports(app, model, instances)
+            probed, trouble = _ask(new, check, clock)
+            differences = [trouble] if trouble else []
+        if differences:
+            _require_ports(new.app, new.model, new.instances)
     except DeployError:
         # What the files say cannot run; what runs is what the last good files say.
-        if good is not None and not check:
-            release.put_back_files(app.directory, str(good["id"]))
+        if new.good is not None and not check:
+            release.put_back_files(new.app.directory, str(new.good["id"]))
         raise
-    if check:
-        return would(differences)
-    loosening: list[str] = []
-    logs = ""
-    same = good is not None and all(compared[key] == good[key] for key in ("files", "env", "source", "services"))
-    same = same and not others
-    try:
-        how = how._replace(build=how.build and bool(contexts))
-        plan = start_order.whole(model)
-        if app.balancer:
-            failure, checks = _roll(app, project, plan, how, good, same, clock)
-        else:
-            failure, checks = _switch(app, project, plan, how, clock)
-        failure = failure or _strangers(project, how.images)
-        if failure:
-            loosening = _hints(project, secrets)
-            logs = _keep_logs(app, project, checks, secrets, clock)
-        else:
-            # Recovery does not run the jobs again.
-            jobs = sorted(start_order.jobs(model))
-            known = {**wanted, "contexts": contexts, "jobs": jobs, "by": how.by, **_origin(how, good, bool(others))}
-            _remove_dropped(project, model, good, how)
-            name = _record(app, project, known, clock, how, to, clock.monotonic() - begun)
-            rollout.finish(app)
-            before_first.forget(app)
-            _keep_balancer(app, check)
-            return _result(True, True, name, differences, checks, clock.monotonic() - begun)
-    except Exception as error:
-        # Whatever it is, what served before has to serve again.
-        failure, checks = str(error) or type(error).__name__, {}
-    how.say(f"taking it back: {failure.splitlines()[0]}")
-    rolls = good if app.balancer else None
+    return differences, bool(others), probed
+
+
+def _ask(new: Candidate, check: bool, clock: Clock) -> tuple[dict[str, Any], str]:
+    """Ask the app, where nothing differs: (the probe's result, why it has to be deployed all the same or "")."""
+    balanced = new.app.balancer is not None and not check
+    if balanced:
+        balancer.start(new.app)
+    probed = read(new.app, None, 0.0 if check else new.how.plan.gate, clock)["probe"]
+    out = rollout.kept_out(new.app, new.instances, clock) if balanced else ""
+    if out or probed["ok"]:
+        return probed, out
+    return probed, f"the checks fail: {probed['summary']}"
+
+
+def _start(new: Candidate, others: bool, clock: Clock) -> tuple[str, dict[str, Any]]:
+    """Have the release serve: (why it failed or "", the probe's result).
+
+    :arg others: whether images differ from those of the last good release.
+    """
+    plan = start_order.whole(new.model)
+    if new.app.balancer:
+        failure, checks = _roll(new.app, new.project, plan, new.how, new.good, _is_same(new, others), clock)
+    else:
+        failure, checks = _switch(new.app, new.project, plan, new.how, clock)
+    return failure or _strangers(new.project, new.how.images), checks
+
+
+def _is_same(new: Candidate, others: bool) -> bool:
+    """Whether it is the last good release that is deployed again."""
+    if new.good is None or others:
+        return False
+    return all(new.compared[key] == new.good[key] for key in ("files", "env", "source", "services"))
+
+
+def _accept(new: Candidate, others: bool, clock: Clock, begun: float) -> str:
+    """Record the release that has passed its gate; its id."""
+    known = {
+        **new.wanted,
+        "contexts": new.contexts,
+        # Recovery does not run the jobs again.
+        "jobs": sorted(start_order.jobs(new.model)),
+        "by": new.how.by,
+        **_origin(new.how, new.good, others),
+    }
+    _remove_dropped(new.project, new.model, new.good, new.how)
+    name = _record(new.app, new.project, known, clock, new.how, new.to, clock.monotonic() - begun)
+    rollout.finish(new.app)
+    before_first.forget(new.app)
+    _keep_balancer(new.app, False)
+    return name
+
+
+def _serve_last_good(new: Candidate, clock: Clock) -> str:
+    """Have serve again what served before, and say what runs now."""
+    app, good = new.app, new.good
     # As long as a release may take: what comes back may start as slowly.
-    seconds = max(rollout.PUT_BACK_SECONDS, how.plan.gate)
-    now = _roll_back(app, rolls, seconds, clock) if rolls else _put_back(app, good, bool(instances), seconds, clock)
-    failure = "\n".join(filter(None, (failure, now, logs)))
+    seconds = max(rollout.PUT_BACK_SECONDS, new.how.plan.gate)
+    if app.balancer and good:
+        return _roll_back(app, good, seconds, clock)
+    said = _put_back(app, good, bool(new.instances), seconds, clock)
     if good is None:
         # There is nothing to go back to.
         rollout.finish(app)
-    raise DeployError(redact(failure, secrets), loosening, checks)
+    return said
 
 
 def _keep_balancer(app: App, check: bool) -> None:
