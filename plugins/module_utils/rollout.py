@@ -78,46 +78,58 @@ class Rollout:
         After a failure the instances that are not of the old release are still there: `take_back` removes them.
         """
         running = self._running()
-        # Deployed before there was a balancer: its own container holds the port that HAProxy is to have.
-        blocking = self._blocking(running)
-        if not blocking:
-            balancer.start(self.app)
-            running = self._trim(running)
+        if self._blocking(running):
+            failure = self._hand_over_port(running, keep)
+        else:
+            failure = self._replace_one_by_one(running, keep)
+        return failure or self._whole()
+
+    def _hand_over_port(self, running: Sequence[dict[str, Any]], keep: Sequence[str]) -> str:
+        """Replace what was deployed before there was a balancer; say why it did not work, "" when it did.
+
+        Its own container holds the port that HAProxy is to have, and serves until the new instances are there.
+        """
+        old = [item for item in running if item["id"] not in keep]
+        for _ in range(len(running) - len(old), self.balancer.instances):
+            self.alive()
+            _item, failure = self._start_one()
+            if failure:
+                return failure
+        for leaving in old:
+            self._let_go(leaving)
+        balancer.start(self.app)
+        self.say("HAProxy has the public port now")
+        for item in self._running():
+            balancer.take_in(self.app, _port(item))
+        return ""
+
+    def _replace_one_by_one(self, running: Sequence[dict[str, Any]], keep: Sequence[str]) -> str:
+        """Replace the instances behind the balancer; say why it did not work, "" when it did."""
+        balancer.start(self.app)
+        running = self._trim(running)
         old = [item for item in running if item["id"] not in keep]
         fresh = len(running) - len(old)
-        watched = bool(blocking) or not old
+        watched = not old
         while fresh < self.balancer.instances:
             self.alive()
             item, failure = self._start_one()
+            failure = failure or self._take_in(item)
             if failure:
                 return failure
             fresh += 1
-            if blocking:
-                continue
-            failure = self._take_in(item)
-            if failure:
-                return failure
             self.say(f"{item['name']} serves at slot {self._slot(item)}")
             leaving = old.pop(0) if old and len(old) + fresh > self.balancer.instances else None
             if leaving:
                 self._set(self._slots_of(leaving), balancer.MAINT)
-            if not watched:
-                watched = True
-                failure = self._watch(item)
-                if failure:
-                    return failure
+            failure = "" if watched else self._watch(item)
+            if failure:
+                return failure
+            watched = True
             if leaving:
                 self._let_go(leaving)
         for leaving in old:
-            if not blocking:
-                self._set(self._slots_of(leaving), balancer.MAINT)
-            self._let_go(leaving)
-        if blocking:
-            balancer.start(self.app)
-            self.say("HAProxy has the public port now")
-            for item in self._running():
-                balancer.take_in(self.app, _port(item))
-        return self._whole()
+            self._drop(leaving)
+        return ""
 
     def _sweep(self, good: Mapping[str, Any] | None) -> None:
         """After a rollout that was killed: what it has started is removed, as long as others serve."""
