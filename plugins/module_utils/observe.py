@@ -211,17 +211,22 @@ def read(
         # An app that is asked too often is not asked once more.
         if seen.probe is None and not is_rate_limited(facts):
             facts["probe"] = ask(app, known, confirm, clock)
-        # A process that is stopped answers nobody, whatever else is wrong.
+        # A process that is stopped answers no request, whatever else is wrong.
         if not facts["probe"]["ok"] and not any(item["stopped"] for item in expected):
-            _read_upstream(app, facts, clock)
-            facts["network"] = engine.broken_network(facts["instances"])
-            _read_firewall(app, facts)
-            if is_busy(facts["load"]):
-                _read_slowness(app, facts, clock)
+            _read_surroundings(app, facts, clock)
     at_fault = not facts["probe"]["ok"] and not env["findings"] and diagnose(facts).cause != "upstream_down"
     if given is not None and at_fault:
         env["findings"] = _differences(app, env["values"], given)
     return facts
+
+
+def _read_surroundings(app: App, facts: dict[str, Any], clock: Clock) -> None:
+    """Why an app fails whose containers all run: what it depends on, its network, the firewall, a busy host."""
+    _read_upstream(app, facts, clock)
+    facts["network"] = engine.broken_network(facts["instances"])
+    _read_firewall(app, facts)
+    if is_busy(facts["load"]):
+        _read_slowness(app, facts, clock)
 
 
 def places(app: App) -> list[str]:

@@ -164,24 +164,11 @@ class Watcher:
             return
         found = self._suspect(now, paused)
         if found is None:
-            if self.incident is None:
-                self._tell("", "")
-                if self.passed and not paused and rested:
-                    self._look_back(now)
-            elif rested:
-                self._recover(None)
-            self.failed = self.held = None
+            self._when_well(now, paused, rested)
         elif paused:
             self._tell("paused", "")
         elif rested or (self.incident is None and not self.problems.get("turn")):
-            confirmed = self._confirm(found)
-            if confirmed is not None:
-                # Meanwhile it may be over: then it is that which is told.
-                self._recover(confirmed, self._ago(now) if self.passed else None)
-            elif self.incident is None and self.passed:
-                self._look_back(now)
-            if confirmed is None:
-                self.failed = None
+            self._when_suspect(now, found)
         if found is not None and found["ok"]:
             # Users are served, whatever else is wrong.
             self.failed = None
@@ -200,6 +187,27 @@ class Watcher:
             self.clock.sleep(LOOK_SECONDS)
             if service_watch.LOOPS in self.services.wrong(self.clock.monotonic()).values():
                 return
+
+    def _when_well(self, now: float, paused: bool, rested: bool) -> None:
+        """What a turn does when all is well: end an incident, or look for what began and is over already."""
+        if self.incident is None:
+            self._tell("", "")
+            if self.passed and not paused and rested:
+                self._look_back(now)
+        elif rested:
+            self._recover(None)
+        self.failed = self.held = None
+
+    def _when_suspect(self, now: float, found: Mapping[str, Any]) -> None:
+        """What a turn does when something may be wrong: confirm it, then recover."""
+        confirmed = self._confirm(found)
+        if confirmed is not None:
+            # Meanwhile it may be over: then that is reported.
+            self._recover(confirmed, self._ago(now) if self.passed else None)
+            return
+        if self.incident is None and self.passed:
+            self._look_back(now)
+        self.failed = None
 
     def _follow_clock(self, now: float) -> None:
         """A clock that is set takes along what is remembered by it."""
