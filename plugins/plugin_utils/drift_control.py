@@ -332,6 +332,14 @@ def _private_umask() -> Iterator[None]:
 # --- correcting ---
 
 
+class RolesRan(NamedTuple):
+    """What became of correcting a host: whether a run was `begun`, why no further one was (`held`), what failed."""
+
+    begun: bool
+    held: str
+    problem: str
+
+
 def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> list[dict[str, Any]]:
     """Run the roles that drifted, one host at a time, and look again; the first failure ends it."""
     done: list[dict[str, Any]] = []
@@ -339,57 +347,93 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
     for host, roles in drift_policy.plan(findings).items():
         mine = [one for one in findings if one["host"] == host and one["decision"] == "correct"]
         if stopped:
-            for one in mine:
-                one["decision"], one["because"] = "waits", f"the correction of {stopped} failed"
+            _postpone(mine, f"the correction of {stopped} failed")
             continue
         how.say(f"{host}: correcting {', '.join(roles)}")
-        held = problem = ""
-        begun = False
-        for tags in drift_policy.runs(roles):
-            held = _held_by_now(how, host)
-            if held:
-                break
-            if not begun:
-                begun = True
-                for one in mine:
-                    state["findings"][one["id"]]["corrected"].append(time.time())
-                drift_memory.save(how.folder, state)
-            words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
-            words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
-            ran = _run(how, "site.yml", words)
-            seen = drift.gather(ran.events)
-            changed = [f"{one['role']}: {drift.plain(one['object'])} ({one['what']})" for one in seen.findings]
-            _log(how, state, [_entry(how, time.time(), "changed", host, what) for what in changed])
-            if seen.troubles or not seen.ended:
-                problem = "; ".join(one["what"] for one in seen.troubles) or f"the run broke off ({ran.status})"
-                break
-        if not begun:
-            for one in mine:
-                one["decision"], one["because"] = "waits", held
+        ran = _run_roles(how, host, roles, findings, state)
+        if not ran.begun:
+            _postpone(mine, ran.held)
             continue
         again, _ = _compare(how, [host])
-        there = {one["id"] for one in _findings(again, state)}
-        if not problem and not _is_whole(again, host):
-            problem = "; ".join(f"could not be compared afterwards: {one['what']}" for one in again.troubles)
-        for one in mine:
-            if not problem and one["id"] not in there:
-                one["decision"] = "corrected"
-                state["findings"][one["id"]]["there"] = False
-            elif held:
-                one["decision"], one["because"] = "waits", held
-            else:
-                one["decision"], one["because"] = "failed", problem or "it is still there after its role has run"
+        if not ran.problem:
+            ran = ran._replace(problem=_incomplete(again, host))
+        _judge(mine, ran, _findings(again, state), state)
         if {"app_env", "compose_app"} & {*roles} and _is_whole(again, host):
             # A correction of the app is a deploy, and this one came from here.
             state["checked"][host]["release"] = again.facts[host]["release"].get("id", "")
-        right = sum(one["decision"] == "corrected" for one in mine)
-        failed = any(one["decision"] == "failed" for one in mine)
-        why = f": {problem or held}" if problem or held else ""
-        what = f"{right} of {len(mine)} corrected by {', '.join(roles)}{why}"
-        done.append({"host": host, "roles": roles, "ok": not failed, "what": what})
-        _log(how, state, [_entry(how, time.time(), "not corrected" if failed else "corrected", host, what)])
-        stopped = host if failed else ""
+        done.append(_outcome(host, roles, mine, ran))
+        ok, what = done[-1]["ok"], done[-1]["what"]
+        _log(how, state, [_entry(how, time.time(), "corrected" if ok else "not corrected", host, what)])
+        stopped = "" if ok else host
     return done
+
+
+def _postpone(findings: Sequence[drift.Finding], why: str) -> None:
+    for one in findings:
+        one["decision"], one["because"] = "waits", why
+
+
+def _run_roles(
+    how: How, host: str, roles: Sequence[str], findings: Sequence[drift.Finding], state: dict[str, Any]
+) -> RolesRan:
+    """Run roles on a host, as long as nothing holds that up and nothing fails."""
+    begun = False
+    for tags in drift_policy.runs(roles):
+        held = _held_by_now(how, host)
+        if held:
+            return RolesRan(begun, held, "")
+        if not begun:
+            begun = True
+            _count_attempt(how, host, findings, state)
+        words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
+        words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
+        ran = _run(how, "site.yml", words)
+        seen = drift.gather(ran.events)
+        changed = [f"{one['role']}: {drift.plain(one['object'])} ({one['what']})" for one in seen.findings]
+        _log(how, state, [_entry(how, time.time(), "changed", host, what) for what in changed])
+        if seen.troubles or not seen.ended:
+            problem = "; ".join(one["what"] for one in seen.troubles) or f"the run broke off ({ran.status})"
+            return RolesRan(begun, "", problem)
+    return RolesRan(begun, "", "")
+
+
+def _count_attempt(how: How, host: str, findings: Sequence[drift.Finding], state: dict[str, Any]) -> None:
+    """Remember that a correction begins, before it does: one that is killed counts, too."""
+    for one in findings:
+        if one["host"] == host and one["decision"] == "correct":
+            state["findings"][one["id"]]["corrected"].append(time.time())
+    drift_memory.save(how.folder, state)
+
+
+def _incomplete(seen: drift.Seen, host: str) -> str:
+    """Why it is not known what a correction has changed; "" when all of the host was compared."""
+    if _is_whole(seen, host):
+        return ""
+    return "; ".join(f"could not be compared afterwards: {one['what']}" for one in seen.troubles)
+
+
+def _judge(
+    findings: Sequence[drift.Finding], ran: RolesRan, found: Sequence[drift.Finding], state: dict[str, Any]
+) -> None:
+    """Decide for each finding whether it was corrected: it has to be gone from what was `found` after the runs."""
+    there = {one["id"] for one in found}
+    for one in findings:
+        if not ran.problem and one["id"] not in there:
+            one["decision"] = "corrected"
+            state["findings"][one["id"]]["there"] = False
+        elif ran.held:
+            one["decision"], one["because"] = "waits", ran.held
+        else:
+            one["decision"], one["because"] = "failed", ran.problem or "it is still there after its role has run"
+
+
+def _outcome(host: str, roles: Sequence[str], findings: Sequence[drift.Finding], ran: RolesRan) -> dict[str, Any]:
+    """The correction of a host, for the report."""
+    right = sum(one["decision"] == "corrected" for one in findings)
+    failed = any(one["decision"] == "failed" for one in findings)
+    why = f": {ran.problem or ran.held}" if ran.problem or ran.held else ""
+    what = f"{right} of {len(findings)} corrected by {', '.join(roles)}{why}"
+    return {"host": host, "roles": roles, "ok": not failed, "what": what}
 
 
 def _held_by_now(how: How, host: str) -> str:
