@@ -234,6 +234,56 @@ class Events:
         pass
 
 
+class Project(engine.Project):
+    """The engine of a world."""
+
+    world: World
+
+    def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+        return self.world.documents()
+
+    def containers(self) -> list[dict[str, Any]]:
+        return [engine.instance(one, self.world.clock.now()) for one in self.world.documents()]
+
+    def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
+        return self.world.config_model()
+
+    def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
+        one = self.world.services[container]
+        is_back = self.world.now - one.started >= one.replays
+        return "redo in progress" if one.replays and not is_back else "ready to accept connections"
+
+    def images_missing(self, model: Any, timeout: float = 5.0) -> list[dict[str, str]]:
+        return []
+
+    def top(self, container: str, timeout: float = 5.0) -> str:
+        return "1 python3"
+
+    def inspect(self, container: str, timeout: float = 5.0) -> str:
+        return "[]"
+
+    def restart(self, containers: Sequence[str], timeout: float = 30.0) -> commands.Result:
+        return self.world.start("restart", containers)
+
+    def restart_gently(self, containers: Sequence[str], timeout: float = 30.0) -> commands.Result:
+        return self.world.start("gently", containers)
+
+    def remove(self, containers: Sequence[str], grace: float | None = None, timeout: float = 30.0) -> commands.Result:
+        for name in containers:
+            self.world.stop(name, "gone")
+        return DONE
+
+    def unpause(self, containers: Sequence[str]) -> None:
+        self.world.start("unpause", containers)
+
+    def up(self, build: bool = False, anew: bool = False, **_: Any) -> commands.Result:
+        down = [one.name for one in self.world.all() if anew or one.state != "running"]
+        return self.world.start("up", down, 2.0)
+
+    def put_back_images(self, release: Any, timeout: float = 120.0) -> commands.Result:
+        return DONE
+
+
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     def build(*services: Service, front: str = "web", **how: Any) -> World:
@@ -245,55 +295,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World
 
 
 def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    class Project(engine.Project):
-        def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
-            return world.documents()
-
-        def containers(self) -> list[dict[str, Any]]:
-            return [engine.instance(one, world.clock.now()) for one in world.documents()]
-
-        def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
-            return world.config_model()
-
-        def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
-            one = world.services[container]
-            is_back = world.now - one.started >= one.replays
-            return "redo in progress" if one.replays and not is_back else "ready to accept connections"
-
-        def images_missing(self, model: Any, timeout: float = 5.0) -> list[dict[str, str]]:
-            return []
-
-        def top(self, container: str, timeout: float = 5.0) -> str:
-            return "1 python3"
-
-        def inspect(self, container: str, timeout: float = 5.0) -> str:
-            return "[]"
-
-        def restart(self, containers: Sequence[str], timeout: float = 30.0) -> commands.Result:
-            return world.start("restart", containers)
-
-        def restart_gently(self, containers: Sequence[str], timeout: float = 30.0) -> commands.Result:
-            return world.start("gently", containers)
-
-        def remove(
-            self, containers: Sequence[str], grace: float | None = None, timeout: float = 30.0
-        ) -> commands.Result:
-            for name in containers:
-                world.stop(name, "gone")
-            return DONE
-
-        def unpause(self, containers: Sequence[str]) -> None:
-            world.start("unpause", containers)
-
-        def up(self, build: bool = False, anew: bool = False, **_: Any) -> commands.Result:
-            down = [one.name for one in world.all() if anew or one.state != "running"]
-            return world.start("up", down, 2.0)
-
-        def put_back_images(self, release: Any, timeout: float = 120.0) -> commands.Result:
-            return DONE
-
     good = {"answers": True, "kind": "", "reason": "", "version": "26"}
-    monkeypatch.setattr(Events, "world", world, raising=False)
+    for one in (Project, Events):
+        monkeypatch.setattr(one, "world", world, raising=False)
     for module in (engine, remedies):
         monkeypatch.setattr(module, "Project", Project)
     for name, said in (

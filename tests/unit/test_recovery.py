@@ -68,84 +68,89 @@ class World:
     def alive(self) -> bool:
         return self.container is not None and self.container["KEY"] == self.accepts
 
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    it = World(tmp_path)
-
-    class Project(engine.Project):
-        def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
-            if it.failing_lists:
-                it.failing_lists -= 1
-                raise engine.EngineError("docker ps failed")
-            if it.container is None:
-                return []
-            state = {"Status": "running" if it.alive else "restarting", "ExitCode": 0 if it.alive else 1}
-            return [
-                {
-                    "Id": str(len(it.acts)),
-                    "Name": "/shop-web-1",
-                    "Image": "sha256:1",
-                    "State": state,
-                    "Config": {
-                        "Labels": {"com.docker.compose.service": "web"},
-                        "Env": [f"{name}={value}" for name, value in it.container.items()],
-                    },
-                    "HostConfig": {},
-                }
-            ]
-
-        def config(self, timeout: float = 20.0) -> dict[str, Any]:
-            if not Path(it.app.env).is_file():
-                raise engine.EngineError("env file not found")
-            try:
-                dotenv.parse(it.read())
-            except dotenv.DotenvError as error:
-                raise engine.EngineError(f"failed to read .env: {it.read()}") from error
-            return {"services": {"web": {}}}
-
-        def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
-            return f"refusing {(it.container or {}).get('KEY')}"
-
-        def images_missing(self, model: Any, timeout: float = 5.0) -> list[dict[str, str]]:
-            return []
-
-        def top(self, container: str, timeout: float = 5.0) -> str:
-            return "1 python3"
-
-        def inspect(self, container: str, timeout: float = 5.0) -> str:
-            return "[]"
-
-        def restart(self, containers: Any, timeout: float = 30.0) -> commands.Result:
-            it.acts.append("restart")
-            it.hangs = False
-            return commands.Result(0, "", "")
-
-        def remove(self, containers: Any, grace: float, timeout: float = 30.0) -> commands.Result:
-            it.acts.append("remove")
-            it.container = None
-            return commands.Result(0, "", "")
-
-        def up(self, build: bool = False, **_: Any) -> commands.Result:
-            it.acts.append("build" if build else "up")
-            if it.broken_up or (build and it.broken_build):
-                return commands.Result(1, "", "cannot start")
-            it.container = dotenv.parse(it.read())
-            return commands.Result(0, "", "")
-
-    def probe(*_: Any, **__: Any) -> dict[str, Any]:
-        kind = ("timeout" if it.hangs else None) if it.alive else "refused"
-        rows = [("health", "health", kind), ("page", "frontend", "refused" if it.page_down else None)]
+    def probe(self, *_: Any, **__: Any) -> dict[str, Any]:
+        kind = ("timeout" if self.hangs else None) if self.alive else "refused"
+        rows = [("health", "health", kind), ("page", "frontend", "refused" if self.page_down else None)]
         results = [
             {"name": name, "ok": not bad, "proves": proves, "kind": bad, "reason": str(bad), "seconds": 0.01, "port": 1}
             for name, proves, bad in rows
         ]
         return {
-            "ok": it.alive and not it.page_down and not it.hangs,
+            "ok": self.alive and not self.page_down and not self.hangs,
             "summary": "as the world has it",
             "results": results,
         }
 
+
+class Project(engine.Project):
+    """The engine of a world."""
+
+    world: World
+
+    def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+        if self.world.failing_lists:
+            self.world.failing_lists -= 1
+            raise engine.EngineError("docker ps failed")
+        if self.world.container is None:
+            return []
+        state = {"Status": "running" if self.world.alive else "restarting", "ExitCode": 0 if self.world.alive else 1}
+        return [
+            {
+                "Id": str(len(self.world.acts)),
+                "Name": "/shop-web-1",
+                "Image": "sha256:1",
+                "State": state,
+                "Config": {
+                    "Labels": {"com.docker.compose.service": "web"},
+                    "Env": [f"{name}={value}" for name, value in self.world.container.items()],
+                },
+                "HostConfig": {},
+            }
+        ]
+
+    def config(self, timeout: float = 20.0) -> dict[str, Any]:
+        if not Path(self.world.app.env).is_file():
+            raise engine.EngineError("env file not found")
+        try:
+            dotenv.parse(self.world.read())
+        except dotenv.DotenvError as error:
+            raise engine.EngineError(f"failed to read .env: {self.world.read()}") from error
+        return {"services": {"web": {}}}
+
+    def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
+        return f"refusing {(self.world.container or {}).get('KEY')}"
+
+    def images_missing(self, model: Any, timeout: float = 5.0) -> list[dict[str, str]]:
+        return []
+
+    def top(self, container: str, timeout: float = 5.0) -> str:
+        return "1 python3"
+
+    def inspect(self, container: str, timeout: float = 5.0) -> str:
+        return "[]"
+
+    def restart(self, containers: Any, timeout: float = 30.0) -> commands.Result:
+        self.world.acts.append("restart")
+        self.world.hangs = False
+        return commands.Result(0, "", "")
+
+    def remove(self, containers: Any, grace: float, timeout: float = 30.0) -> commands.Result:
+        self.world.acts.append("remove")
+        self.world.container = None
+        return commands.Result(0, "", "")
+
+    def up(self, build: bool = False, **_: Any) -> commands.Result:
+        self.world.acts.append("build" if build else "up")
+        if self.world.broken_up or (build and self.world.broken_build):
+            return commands.Result(1, "", "cannot start")
+        self.world.container = dotenv.parse(self.world.read())
+        return commands.Result(0, "", "")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    it = World(tmp_path)
+    monkeypatch.setattr(Project, "world", it, raising=False)
     monkeypatch.setattr(engine, "Project", Project)
     monkeypatch.setattr(remedies, "Project", Project)
     monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
@@ -155,7 +160,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(observe.kernel, "read", lambda: "")
     # How busy the machine is that the tests run on is none of their business.
     monkeypatch.setattr(observe.host, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
-    monkeypatch.setattr(observe.probe, "run_checks", probe)
+    monkeypatch.setattr(observe.probe, "run_checks", it.probe)
     return it
 
 

@@ -92,79 +92,81 @@ class World:
         plan = rollout.Plan(gate=3.0, drain=1.0, watch=5.0)
         return rollout.Rollout(self.app, plan, clock, lambda _: None, lambda: None)
 
+    def set_state(self, app: App, ports: Any, state: str) -> None:
+        self.states.update(dict.fromkeys(ports, state))
+        self.step()
+
+    def slots(self, app: App) -> list[balancer.Slot]:
+        held = {one["port"]: one for one in self.containers.values()}
+        up = {port: port in held and self.serves(held[port]) for port in sorted(self.states)}
+        return [balancer.Slot(port, up[port], 0, "UP" if up[port] else SEEN) for port in up]
+
+    def run_checks(self, *_: Any, ask: int, **__: Any) -> dict[str, Any]:
+        release = next(one["release"] for one in self.containers.values() if one["port"] == ask)
+        self.tick(0.1)
+        return {"ok": release not in self.bad, "summary": f"{release} was asked"}
+
 
 def void(_: Any) -> None:
     pass
 
 
+class Project:
+    """The engine of a world."""
+
+    world: World
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def containers(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": name,
+                "name": name,
+                "service": "web",
+                "state": "running",
+                "restarts": 0,
+                "exit_code": 0,
+                "ports": [one["port"]],
+                "digest": one["release"],
+                "config_hash": "",
+                "targets": [{"host_port": one["port"]}],
+            }
+            for name, one in sorted(self.world.containers.items())
+        ]
+
+    def config(self) -> dict[str, Any]:
+        published = "18000-18002" if self.world.balanced else "80"
+        return {"services": {"web": {"ports": [{"target": 80, "published": published}]}}}
+
+    def up(self, services: Any = (), scale: dict[str, int] | None = None, **_: Any) -> commands.Result:
+        if not self.world.balanced:
+            assert self.world.left, "HAProxy has the port"
+            self.world.containers["plain"] = {"port": 80, "release": self.world.release}
+        while self.world.balanced and scale and len(self.world.containers) < scale["web"]:
+            self.world.start()
+        return commands.Result(0, "", "")
+
+    def remove(self, containers: list[str], grace: float | None) -> None:
+        for name in containers:
+            del self.world.containers[name]
+        if containers:
+            self.world.step()
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     it = World(tmp_path)
-
-    class Project:
-        def __init__(self, *_: Any) -> None:
-            pass
-
-        def containers(self) -> list[dict[str, Any]]:
-            return [
-                {
-                    "id": name,
-                    "name": name,
-                    "service": "web",
-                    "state": "running",
-                    "restarts": 0,
-                    "exit_code": 0,
-                    "ports": [one["port"]],
-                    "digest": one["release"],
-                    "config_hash": "",
-                    "targets": [{"host_port": one["port"]}],
-                }
-                for name, one in sorted(it.containers.items())
-            ]
-
-        def config(self) -> dict[str, Any]:
-            published = "18000-18002" if it.balanced else "80"
-            return {"services": {"web": {"ports": [{"target": 80, "published": published}]}}}
-
-        def up(self, services: Any = (), scale: dict[str, int] | None = None, **_: Any) -> commands.Result:
-            if not it.balanced:
-                assert it.left, "HAProxy has the port"
-                it.containers["plain"] = {"port": 80, "release": it.release}
-            while it.balanced and scale and len(it.containers) < scale["web"]:
-                it.start()
-            return commands.Result(0, "", "")
-
-        def remove(self, containers: list[str], grace: float | None) -> None:
-            for name in containers:
-                del it.containers[name]
-            if containers:
-                it.step()
-
-    def set_state(app: App, ports: Any, state: str) -> None:
-        it.states.update(dict.fromkeys(ports, state))
-        it.step()
-
-    def slots(app: App) -> list[balancer.Slot]:
-        held = {one["port"]: one for one in it.containers.values()}
-        up = {port: port in held and it.serves(held[port]) for port in sorted(it.states)}
-        return [balancer.Slot(port, up[port], 0, "UP" if up[port] else SEEN) for port in up]
-
-    def aside(_: Balancer, port: int) -> Any:
-        return port
-
-    def run_checks(*_: Any, ask: int, **__: Any) -> dict[str, Any]:
-        release = next(one["release"] for one in it.containers.values() if one["port"] == ask)
-        it.tick(0.1)
-        return {"ok": release not in it.bad, "summary": f"{release} was asked"}
-
+    monkeypatch.setattr(Project, "world", it, raising=False)
     monkeypatch.setattr(engine, "Project", Project)
-    monkeypatch.setattr(balancer, "set_state", set_state)
-    monkeypatch.setattr(balancer, "take_in", lambda app, port: set_state(app, [port], balancer.READY))
-    monkeypatch.setattr(balancer, "slots", slots)
+    monkeypatch.setattr(balancer, "set_state", it.set_state)
+    monkeypatch.setattr(balancer, "take_in", lambda app, port: it.set_state(app, [port], balancer.READY))
+    monkeypatch.setattr(balancer, "slots", it.slots)
     monkeypatch.setattr(balancer, "start", lambda app: None)
     monkeypatch.setattr(balancer, "leave", lambda app: setattr(it, "left", True))
-    monkeypatch.setattr(balancer, "aside", aside)
-    monkeypatch.setattr(probe, "run_checks", run_checks)
+    monkeypatch.setattr(balancer, "aside", lambda _balancer, port: port)
+    monkeypatch.setattr(probe, "run_checks", it.run_checks)
     monkeypatch.setattr(observe, "ask", lambda *_: {"ok": True, "summary": "all well"})
     for _ in range(BALANCER.instances):
         it.start()
