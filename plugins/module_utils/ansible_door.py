@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, Callable, NoReturn, Protocol
 
 from .files import explain
 from .redact import SHORTEST
@@ -21,8 +21,52 @@ class Module(Protocol):
     no_log_values: set[str]
     params: dict[str, Any]
 
+    def exit_json(self, **kwargs: Any) -> NoReturn:
+        """End the run well."""
+
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
-        """End the run."""
+        """End the run as failed."""
+
+
+class Failed(Exception):
+    """The run ends as failed; `result` comes back with the message.
+
+    :arg reason: the message, or the error whose text is.
+    """
+
+    def __init__(self, reason: str | BaseException, /, **result: Any) -> None:
+        super().__init__(reason if isinstance(reason, str) else text_of(reason))
+        self.result = result
+
+
+def run(
+    kind: Callable[..., Any],
+    spec: Mapping[str, Any],
+    work: Callable[[Any], Mapping[str, Any]],
+    expected: tuple[type[Exception], ...] = (),
+    **rules: Any,
+) -> NoReturn:
+    """Run a module: its arguments, one call, and the end.
+
+    :arg kind: AnsibleModule, which comes from outside.
+    :arg work: gets the module, and returns its result.
+    :arg expected: the errors whose text is for the user. Another one is a defect, and keeps its traceback.
+    :arg rules: what else AnsibleModule is to know of the arguments, as `required_if`.
+    """
+    module: Module = kind(argument_spec=spec, supports_check_mode=True, **rules)
+    try:
+        result = work(module)
+    except Failed as error:
+        module.fail_json(msg=str(error), **error.result)
+    except expected as error:
+        module.fail_json(msg=text_of(error))
+    module.exit_json(**result)
+
+
+def text_of(error: BaseException) -> str:
+    """The text of an error, for the user."""
+    text = explain(error) if isinstance(error, OSError) else str(error)
+    return text or type(error).__name__
 
 
 def unmask(module: Module, variables: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> None:
@@ -49,9 +93,3 @@ def unmask(module: Module, variables: Sequence[Mapping[str, Any]], values: Mappi
         # Ansible returns the arguments, too, and hides there only what is masked everywhere: not a short secret. The
         # caller's own reference to the arguments stays whole.
         module.params = {**module.params, "values": returned}
-
-
-def fail(module: Module, error: BaseException, **extra: Any) -> NoReturn:
-    """End the run with the text of ``error``, without a traceback."""
-    text = explain(error) if isinstance(error, OSError) else str(error)
-    module.fail_json(msg=text or type(error).__name__, **extra)

@@ -91,6 +91,8 @@ steps:
   elements: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
@@ -103,30 +105,34 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
 
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["made", "verified"], "default": "made"},
+}
+EXPECTED = (*app_door.EXPECTED, *restore.EXPECTED, agent_config.ConfigError)
 
-def main() -> None:
-    """Back up or verify, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            "app": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["made", "verified"], "default": "made"},
-        },
-        supports_check_mode=True,
-    )
-    name = module.params["app"]
+
+def back_up(module: AnsibleModule) -> dict[str, Any]:
+    """Back up or verify; in check mode, look for the newest backup."""
+    name, state = module.params["app"], module.params["state"]
     steps = app_door.Steps(name, module.log)
     try:
         config = backup_config.load(name)
         if module.check_mode:
             found = [one.id for one in backup_run.list_sets(config)]
-            module.exit_json(changed=module.params["state"] == "made", set=(found or [""])[-1], seconds=0.0, steps=[])
-        if module.params["state"] == "verified":
+            return {"changed": state == "made", "set": (found or [""])[-1], "seconds": 0.0, "steps": []}
+        if state == "verified":
             result = restore.verify(config, steps.say, Clock())
         else:
             result = backup_run.back_up(config, "hand", steps.say, Clock())
-    except (*app_door.EXPECTED, *restore.EXPECTED, agent_config.ConfigError) as error:
-        ansible_door.fail(module, error, steps=steps.done)
-    module.exit_json(**result, steps=steps.done)
+    except EXPECTED as error:
+        raise ansible_door.Failed(error, steps=steps.done) from error
+    return {**result, "steps": steps.done}
+
+
+def main() -> None:
+    """Back up or verify, exit."""
+    ansible_door.run(AnsibleModule, SPEC, back_up)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,8 @@ hints:
 
 import select
 import sys
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -134,6 +136,19 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
 )
 
 PREVIOUS = "previous"
+SPEC = {
+    **app_door.APP_SPEC,
+    "build": {"type": "bool", "default": True},
+    "pull": {"type": "bool", "default": False},
+    "by": {"type": "str", "default": ""},
+    "gate_timeout": {"type": "float", "default": 120.0},
+    "drain_timeout": {"type": "float", "default": 30.0},
+    "watch_seconds": {"type": "float", "default": 10.0},
+    "release": {"type": "str", "default": ""},
+    "images": {"type": "dict", "default": {}},
+    "pins": {"type": "dict", "default": {}},
+    "promoted_from": {"type": "dict", "default": {}},
+}
 
 
 def alive() -> None:
@@ -144,32 +159,28 @@ def alive() -> None:
         raise rollout.Interrupted("whoever ran the deploy is gone: the play was killed, or its connection was lost")
 
 
-def main() -> None:
-    """Deploy, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            **app_door.APP_SPEC,
-            "build": {"type": "bool", "default": True},
-            "pull": {"type": "bool", "default": False},
-            "by": {"type": "str", "default": ""},
-            "gate_timeout": {"type": "float", "default": 120.0},
-            "drain_timeout": {"type": "float", "default": 30.0},
-            "watch_seconds": {"type": "float", "default": 10.0},
-            "release": {"type": "str", "default": ""},
-            "images": {"type": "dict", "default": {}},
-            "pins": {"type": "dict", "default": {}},
-            "promoted_from": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
+def how_of(given: Mapping[str, Any], say: Callable[[str], None]) -> deployment.How:
+    """How to deploy, as the arguments say."""
+    return deployment.How(
+        build=given["build"] and not given["images"],
+        pull=given["pull"] and not given["images"],
+        by=given["by"],
+        plan=rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"]),
+        say=say,
+        alive=alive,
+        images=given["images"],
+        pins=given["pins"],
+        origin=given["promoted_from"],
     )
+
+
+def deploy(module: AnsibleModule) -> dict[str, Any]:
+    """Deploy the files in the app's directory, or a release that was recorded."""
     given = module.params
     steps = app_door.Steps(given["app"], module.log)
-    plan = rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"])
-    build, pull = (given[name] and not given["images"] for name in ("build", "pull"))
-    images, pins, origin = given["images"], given["pins"], given["promoted_from"]
-    how = deployment.How(build, pull, given["by"], plan, steps.say, alive, images, pins, origin)
+    how = how_of(given, steps.say)
+    app = app_door.app_of(given)
     try:
-        app = app_door.app_of(given)
         if given["release"]:
             wanted = "" if given["release"] == PREVIOUS else given["release"]
             result = deployment.roll_back(app, wanted, how, module.check_mode)
@@ -177,11 +188,14 @@ def main() -> None:
             result = deployment.deploy(app, how, module.check_mode)
     except deployment.DeployError as error:
         message = "\n".join([str(error), *error.hints])
-        module.fail_json(msg=message, hints=error.hints, checks=error.checks, steps=steps.done)
-    except app_door.EXPECTED as error:
-        ansible_door.fail(module, error)
+        raise ansible_door.Failed(message, hints=error.hints, checks=error.checks, steps=steps.done) from error
     diff = {"before": "", "after": "".join(f"{line}\n" for line in result["differences"])}
-    module.exit_json(**result, diff=diff, steps=steps.done)
+    return {**result, "diff": diff, "steps": steps.done}
+
+
+def main() -> None:
+    """Deploy, exit."""
+    ansible_door.run(AnsibleModule, SPEC, deploy, app_door.EXPECTED)
 
 
 if __name__ == "__main__":

@@ -78,23 +78,27 @@ refusals:
   elements: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config, ansible_door, app_door, staging
 
+SPEC = {"app": {"type": "str", "required": True}, "soak_minutes": {"type": "float", "default": 60.0}}
+
+
+def offer(module: AnsibleModule) -> dict[str, Any]:
+    """Say what may go on."""
+    given = module.params
+    try:
+        return {"changed": False, **staging.offer(given["app"], 60.0 * given["soak_minutes"])}
+    except staging.PromotionRefused as error:
+        raise ansible_door.Failed(error, refusals=[one._asdict() for one in error.refusals]) from error
+
 
 def main() -> None:
     """Judge, exit."""
-    module = AnsibleModule(
-        argument_spec={"app": {"type": "str", "required": True}, "soak_minutes": {"type": "float", "default": 60.0}},
-        supports_check_mode=True,
-    )
-    try:
-        module.exit_json(changed=False, **staging.offer(module.params["app"], 60.0 * module.params["soak_minutes"]))
-    except staging.PromotionRefused as error:
-        ansible_door.fail(module, error, refusals=[one._asdict() for one in error.refusals])
-    except (*app_door.EXPECTED, agent_config.ConfigError) as error:
-        ansible_door.fail(module, error)
+    ansible_door.run(AnsibleModule, SPEC, offer, (*app_door.EXPECTED, agent_config.ConfigError))
 
 
 if __name__ == "__main__":

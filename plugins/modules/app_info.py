@@ -99,18 +99,21 @@ app_info:
       type: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, recovery
 
 
+def inform(module: AnsibleModule) -> dict[str, Any]:
+    """Read the state."""
+    return {"changed": False, "app_info": recovery.inform(app_door.app_of(module.params))}
+
+
 def main() -> None:
     """Read the state, exit."""
-    module = AnsibleModule(argument_spec=app_door.APP_SPEC, supports_check_mode=True)
-    try:
-        module.exit_json(changed=False, app_info=recovery.inform(app_door.app_of(module.params)))
-    except app_door.EXPECTED as error:
-        ansible_door.fail(module, error)
+    ansible_door.run(AnsibleModule, app_door.APP_SPEC, inform, app_door.EXPECTED)
 
 
 if __name__ == "__main__":

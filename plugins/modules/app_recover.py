@@ -95,33 +95,37 @@ seconds:
   type: float
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, recovery
 
+SPEC = {
+    **app_door.APP_SPEC,
+    "values": {"type": "dict", "no_log": True},
+    "build": {"type": "bool", "default": True},
+    "deadline": {"type": "float", "default": 120.0},
+}
+
+
+def recover(module: AnsibleModule) -> dict[str, Any]:
+    """Recover the app."""
+    given = module.params
+    app = app_door.app_of(given)
+    ansible_door.unmask(module, given["variables"], given["values"] or {})
+    values = app_door.proved(given["variables"], given["values"])
+    outcome = recovery.recover(app, values, given["build"], given["deadline"], module.check_mode)
+    if outcome["healthy"] or module.check_mode:
+        return outcome
+    raise ansible_door.Failed(
+        f"{app.name} is not healthy: {outcome['cause_left']}. Next: {outcome['next_step']}", **outcome
+    )
+
 
 def main() -> None:
     """Recover, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            **app_door.APP_SPEC,
-            "values": {"type": "dict", "no_log": True},
-            "build": {"type": "bool", "default": True},
-            "deadline": {"type": "float", "default": 120.0},
-        },
-        supports_check_mode=True,
-    )
-    given = module.params
-    try:
-        app = app_door.app_of(given)
-        ansible_door.unmask(module, given["variables"], given["values"] or {})
-        values = app_door.proved(given["variables"], given["values"])
-        outcome = recovery.recover(app, values, given["build"], given["deadline"], module.check_mode)
-    except app_door.EXPECTED as error:
-        ansible_door.fail(module, error)
-    if outcome["healthy"] or module.check_mode:
-        module.exit_json(**outcome)
-    module.fail_json(msg=f"{app.name} is not healthy: {outcome['cause_left']}. Next: {outcome['next_step']}", **outcome)
+    ansible_door.run(AnsibleModule, SPEC, recover, app_door.EXPECTED)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,8 @@ steps:
   elements: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
@@ -102,27 +104,31 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
 
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "to": {"type": "str", "default": "latest"},
+    "what": {"type": "str", "default": "app"},
+}
+EXPECTED = (*app_door.EXPECTED, *restore.EXPECTED, agent_config.ConfigError)
 
-def main() -> None:
-    """Restore, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            "app": {"type": "str", "required": True},
-            "to": {"type": "str", "default": "latest"},
-            "what": {"type": "str", "default": "app"},
-        },
-        supports_check_mode=True,
-    )
+
+def put_back(module: AnsibleModule) -> dict[str, Any]:
+    """Restore the app, or a part of it."""
     given = module.params
     steps = app_door.Steps(given["app"], module.log)
     try:
         what = backup.read_what(given["what"])
         config = backup_config.load(given["app"])
         result = restore.restore(config, given["to"], what, steps.say, Clock(), module.check_mode)
-    except (*app_door.EXPECTED, *restore.EXPECTED, agent_config.ConfigError) as error:
-        ansible_door.fail(module, error, steps=steps.done)
+    except EXPECTED as error:
+        raise ansible_door.Failed(error, steps=steps.done) from error
     diff = {"before": "", "after": "".join(f"{line}\n" for line in result["differences"])}
-    module.exit_json(**result, diff=diff, steps=steps.done)
+    return {**result, "diff": diff, "steps": steps.done}
+
+
+def main() -> None:
+    """Restore, exit."""
+    ansible_door.run(AnsibleModule, SPEC, put_back)
 
 
 if __name__ == "__main__":

@@ -231,6 +231,8 @@ engine:
       type: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, compose_project, secret_rules
@@ -241,49 +243,49 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.files import Lo
 from ansible_collections.christmas.selfheal.plugins.module_utils.services_table import OverlayError
 from ansible_collections.christmas.selfheal.plugins.module_utils.staged_project import Moved
 
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "directory": {"type": "path"},
+    "source": {"type": "path"},
+    "files": {"type": "list", "elements": "str", "default": []},
+    "more": {"type": "list", "elements": "str", "default": []},
+    "separate_from": {"type": "list", "elements": "str", "default": []},
+    "configuration": {"type": "list", "elements": "str", "default": []},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "promoted": {"type": "bool", "default": False},
+    "services": {"type": "dict", "default": {}},
+    "variables": {"type": "list", "elements": "dict", "default": []},
+    "checks": {"type": "list", "elements": "dict", "default": []},
+    "balancer": {"type": "dict", "default": {}},
+    "backing": {"type": "dict", "default": {}},
+}
+EXPECTED = (AppError, EngineError, LockHeld, Moved, OverlayError, secret_rules.TableError, OSError)
+
+
+def install(module: AnsibleModule) -> dict[str, Any]:
+    """Put the project in place."""
+    given = module.params
+    secret_rules.check_table(given["variables"])
+    app = App(
+        given["app"],
+        (given["directory"] or "").rstrip("/"),
+        variables=given["variables"],
+        checks=given["checks"],
+        balancer=read_balancer(given["balancer"]),
+    )
+    source = compose_project.Source(
+        *(given[key] for key in ("files", "more", "configuration", "exclude", "promoted", "separate_from"))
+    )
+    backing = read_backing(given["backing"])
+    result = compose_project.install(app, source, given["services"], module.check_mode, backing)
+    for note in result["notes"]:
+        module.warn(note)
+    return result
+
 
 def main() -> None:
     """Put the project in place, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            "app": {"type": "str", "required": True},
-            "directory": {"type": "path"},
-            "source": {"type": "path"},
-            "files": {"type": "list", "elements": "str", "default": []},
-            "more": {"type": "list", "elements": "str", "default": []},
-            "separate_from": {"type": "list", "elements": "str", "default": []},
-            "configuration": {"type": "list", "elements": "str", "default": []},
-            "exclude": {"type": "list", "elements": "str", "default": []},
-            "promoted": {"type": "bool", "default": False},
-            "services": {"type": "dict", "default": {}},
-            "variables": {"type": "list", "elements": "dict", "default": []},
-            "checks": {"type": "list", "elements": "dict", "default": []},
-            "balancer": {"type": "dict", "default": {}},
-            "backing": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
-    given = module.params
-    try:
-        secret_rules.check_table(given["variables"])
-        app = App(
-            given["app"],
-            (given["directory"] or "").rstrip("/"),
-            variables=given["variables"],
-            checks=given["checks"],
-            balancer=read_balancer(given["balancer"]),
-        )
-        source = compose_project.Source(
-            *(given[key] for key in ("files", "more", "configuration", "exclude", "promoted", "separate_from"))
-        )
-        result = compose_project.install(
-            app, source, given["services"], module.check_mode, read_backing(given["backing"])
-        )
-    except (AppError, EngineError, LockHeld, Moved, OverlayError, secret_rules.TableError, OSError) as error:
-        ansible_door.fail(module, error)
-    for note in result["notes"]:
-        module.warn(note)
-    module.exit_json(**result)
+    ansible_door.run(AnsibleModule, SPEC, install, EXPECTED)
 
 
 if __name__ == "__main__":

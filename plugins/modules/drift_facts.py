@@ -70,34 +70,36 @@ drift:
   type: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, drift_host, drift_policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError
 
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "directory": {"type": "path"},
+    "source": {"type": "str", "default": ""},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "policy": {"type": "list", "elements": "dict", "default": []},
+    "windows": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def read(module: AnsibleModule) -> dict[str, Any]:
+    """Read the host's own facts; judge the policy and the windows, which the controller goes by."""
+    given = module.params
+    policy = drift_policy.read_policy(given["policy"])
+    drift_policy.read_windows(given["windows"])
+    app = App(given["app"], (given["directory"] or "").rstrip("/"))
+    found = drift_host.read(app, given["source"], given["exclude"])
+    return {"changed": False, "drift": {**found, "policy": policy, "windows": given["windows"]}}
+
 
 def main() -> None:
     """Read, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            "app": {"type": "str", "required": True},
-            "directory": {"type": "path"},
-            "source": {"type": "str", "default": ""},
-            "exclude": {"type": "list", "elements": "str", "default": []},
-            "policy": {"type": "list", "elements": "dict", "default": []},
-            "windows": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-    given = module.params
-    try:
-        policy = drift_policy.read_policy(given["policy"])
-        drift_policy.read_windows(given["windows"])
-        app = App(given["app"], (given["directory"] or "").rstrip("/"))
-        found = drift_host.read(app, given["source"], given["exclude"])
-    except (AppError, drift_policy.PolicyError, OSError) as error:
-        ansible_door.fail(module, error)
-    module.exit_json(changed=False, drift={**found, "policy": policy, "windows": given["windows"]})
+    ansible_door.run(AnsibleModule, SPEC, read, (AppError, drift_policy.PolicyError, OSError))
 
 
 if __name__ == "__main__":

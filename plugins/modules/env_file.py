@@ -140,43 +140,42 @@ findings:
 """
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, env_door, env_store
 
+SPEC = {
+    "path": {"type": "path", "required": True},
+    "app": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "restored"], "default": "present"},
+    "example": {"type": "path"},
+    "variables": {"type": "list", "elements": "dict", "default": []},
+    "values": {"type": "dict", "no_log": True},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "directory_mode": {"type": "str"},
+    "keep": {"type": "int", "default": 10},
+    "online": {"type": "bool", "default": False},
+    "timeout": {"type": "float", "default": 5.0},
+}
 
-def main() -> None:
-    """Put the file in place, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "app": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "restored"], "default": "present"},
-            "example": {"type": "path"},
-            "variables": {"type": "list", "elements": "dict", "default": []},
-            "values": {"type": "dict", "no_log": True},
-            "owner": {"type": "str"},
-            "group": {"type": "str"},
-            "directory_mode": {"type": "str"},
-            "keep": {"type": "int", "default": 10},
-            "online": {"type": "bool", "default": False},
-            "timeout": {"type": "float", "default": 5.0},
-        },
-        required_if=[
-            ("state", "present", ("variables", "values")),
-        ],
-        supports_check_mode=True,
-    )
+
+def put(module: AnsibleModule) -> dict[str, Any]:
+    """Put the file in place."""
     given = module.params
     ansible_door.unmask(module, given["variables"], given["values"] or {})
     try:
-        result = env_door.put(given, module.check_mode, time.time)
+        return env_door.put(given, module.check_mode, time.time)
     except env_store.Unproved as error:
-        ansible_door.fail(module, error, findings=error.findings)
-    except env_door.EXPECTED as error:
-        ansible_door.fail(module, error)
-    module.exit_json(**result)
+        raise ansible_door.Failed(error, findings=error.findings) from error
+
+
+def main() -> None:
+    """Put the file in place, exit."""
+    required_if = [("state", "present", ("variables", "values"))]
+    ansible_door.run(AnsibleModule, SPEC, put, env_door.EXPECTED, required_if=required_if)
 
 
 if __name__ == "__main__":

@@ -227,10 +227,21 @@ results:
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, dotenv, probe
+
+SPEC = {
+    "checks": {"type": "list", "elements": "dict", "required": True},
+    "values": {"type": "dict", "no_log": True},
+    "path": {"type": "path"},
+    "deadline": {"type": "float", "default": 0.0},
+    "variables": {"type": "list", "elements": "dict", "default": []},
+    "app": {"type": "str"},
+    "directory": {"type": "path"},
+}
 
 
 def env_values(path: str | None, directory: str | None) -> dict[str, str]:
@@ -249,33 +260,24 @@ def env_values(path: str | None, directory: str | None) -> dict[str, str]:
         raise ValueError(f"path: {path}: {error.strerror}. Fix: name an env file that is on this host") from None
 
 
-def main() -> None:
-    """Probe, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            "checks": {"type": "list", "elements": "dict", "required": True},
-            "values": {"type": "dict", "no_log": True},
-            "path": {"type": "path"},
-            "deadline": {"type": "float", "default": 0.0},
-            "variables": {"type": "list", "elements": "dict", "default": []},
-            "app": {"type": "str"},
-            "directory": {"type": "path"},
-        },
-        supports_check_mode=True,
-    )
+def ask(module: AnsibleModule) -> dict[str, Any]:
+    """Run the checks."""
     given = module.params
     ansible_door.unmask(module, given["variables"], given["values"] or {})
     directory = given["directory"] or (f"/opt/{given['app']}" if given["app"] else None)
-    try:
-        own = env_values(given["path"], directory if given["values"] is None else None)
-        values = {**own, **{name: str(value) for name, value in (given["values"] or {}).items()}}
-        probe.check_checks(given["checks"], known=values)
-        result = probe.run_checks(given["checks"], values, given["deadline"])
-    except ValueError as error:  # CheckError is one
-        ansible_door.fail(module, error)
+    own = env_values(given["path"], directory if given["values"] is None else None)
+    values = {**own, **{name: str(value) for name, value in (given["values"] or {}).items()}}
+    probe.check_checks(given["checks"], known=values)
+    result = probe.run_checks(given["checks"], values, given["deadline"])
     if not result["ok"]:
-        module.fail_json(msg=result["summary"], **result)
-    module.exit_json(changed=False, **result)
+        raise ansible_door.Failed(result["summary"], **result)
+    return {"changed": False, **result}
+
+
+def main() -> None:
+    """Probe, exit."""
+    # CheckError is a ValueError, too.
+    ansible_door.run(AnsibleModule, SPEC, ask, (ValueError,))
 
 
 if __name__ == "__main__":

@@ -77,6 +77,8 @@ lacking:
   type: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, commands, host_files
@@ -88,6 +90,7 @@ FILE = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "validate": {"type": "list", "elements": "str"},
 }
+SPEC = {"files": {"type": "list", "elements": "dict", "required": True, "options": FILE}}
 VALIDATOR_SECONDS = 30.0
 
 
@@ -99,29 +102,34 @@ def run(command: list[str]) -> tuple[int, str]:
     return result.code, result.err or result.out
 
 
-def main() -> None:
-    """Compare, validate, write, exit."""
-    module = AnsibleModule(
-        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": FILE}},
-        supports_check_mode=True,
-    )
+def bring(module: AnsibleModule) -> dict[str, Any]:
+    """Compare, validate, write."""
     wanted = module.params["files"]
+    validators = {item["path"]: item["validate"] for item in wanted if item["validate"]}
     try:
         changes = host_files.plan(wanted)
-        try:
-            host_files.validate(changes, {item["path"]: item["validate"] for item in wanted if item["validate"]}, run)
-        except host_files.HostFilesError as error:
-            if not (error.lacking and module.check_mode):
-                raise
+        validate(changes, validators, module.check_mode)
         if not module.check_mode:
             host_files.apply(changes)
     except host_files.HostFilesError as error:
-        ansible_door.fail(module, error, **({"lacking": error.lacking} if error.lacking else {}))
-    except OSError as error:
-        ansible_door.fail(module, error)
+        raise ansible_door.Failed(error, **({"lacking": error.lacking} if error.lacking else {})) from error
     # What a file held before may be a secret, and a task that says so has no diff.
     shown = {"diff": [change.diff() for change in changes]} if module._diff else {}
-    module.exit_json(changed=bool(changes), files=[change.path for change in changes], **shown)
+    return {"changed": bool(changes), "files": [change.path for change in changes], **shown}
+
+
+def validate(changes: list[host_files.Change], validators: dict[str, list[str]], check: bool) -> None:
+    """Validate what would be written; in check mode, a validator need not be installed yet."""
+    try:
+        host_files.validate(changes, validators, run)
+    except host_files.HostFilesError as error:
+        if not (error.lacking and check):
+            raise
+
+
+def main() -> None:
+    """Compare, validate, write, exit."""
+    ansible_door.run(AnsibleModule, SPEC, bring, (OSError,))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,8 @@ bytes:
   type: int
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, image_archive
@@ -90,13 +92,20 @@ IMAGE = {
     "bytes": {"type": "int", "required": True},
     "platform": {"type": "str", "required": True},
 }
+SPEC = {
+    "state": {"type": "str", "choices": ["compared", "room", "saved", "loaded"], "required": True},
+    "images": {"type": "list", "elements": "dict", "options": IMAGE, "required": True},
+    "path": {"type": "path", "required": True},
+}
 
 
-def act(state: str, images: list, path: str, check: bool) -> dict:
+def act(module: AnsibleModule) -> dict[str, Any]:
     """Do what the state asks for; what the module returns."""
+    given = module.params
+    state, images, path = given["state"], given["images"], given["path"]
     if state == "compared":
         return {"changed": False, **image_archive.compare(images, path)}
-    if state == "room" or check:
+    if state == "room" or module.check_mode:
         image_archive.require_room([(path, sum(one["bytes"] for one in images))])
         return {"changed": state != "room"}
     return {"changed": True, **(image_archive.save if state == "saved" else image_archive.load)(images, path)}
@@ -104,18 +113,7 @@ def act(state: str, images: list, path: str, check: bool) -> dict:
 
 def main() -> None:
     """Compare, save or load, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["compared", "room", "saved", "loaded"], "required": True},
-            "images": {"type": "list", "elements": "dict", "options": IMAGE, "required": True},
-            "path": {"type": "path", "required": True},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        module.exit_json(**act(check=module.check_mode, **module.params))
-    except (*app_door.EXPECTED, image_archive.ArchiveError) as error:
-        ansible_door.fail(module, error)
+    ansible_door.run(AnsibleModule, SPEC, act, (*app_door.EXPECTED, image_archive.ArchiveError))
 
 
 if __name__ == "__main__":

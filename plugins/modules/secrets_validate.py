@@ -150,38 +150,40 @@ fingerprints:
 """
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, env_door
 
+SPEC = {
+    "variables": {"type": "list", "elements": "dict", "required": True},
+    "values": {"type": "dict", "no_log": True},
+    "path": {"type": "path"},
+    "online": {"type": "bool", "default": False},
+    "timeout": {"type": "float", "default": 5.0},
+    "report_only": {"type": "bool", "default": False},
+}
 
-def main() -> None:
-    """Prove, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            "variables": {"type": "list", "elements": "dict", "required": True},
-            "values": {"type": "dict", "no_log": True},
-            "path": {"type": "path"},
-            "online": {"type": "bool", "default": False},
-            "timeout": {"type": "float", "default": 5.0},
-            "report_only": {"type": "bool", "default": False},
-        },
-        mutually_exclusive=[("values", "path")],
-        required_one_of=[("values", "path")],
-        supports_check_mode=True,
-    )
+
+def validate(module: AnsibleModule) -> dict[str, Any]:
+    """Validate the values, or the file."""
     given = module.params
     ansible_door.unmask(module, given["variables"], given["values"] or {})
-    try:
-        result = env_door.validate(given, time.time())
-    except env_door.EXPECTED as error:
-        ansible_door.fail(module, error)
+    result = env_door.validate(given, time.time())
     for name in result.pop("unlisted"):
         module.warn(f"{name} has a value, but no entry in the table: nothing proves it, and it is not written.")
     if result["findings"] and not given["report_only"]:
-        module.fail_json(msg=env_door.message(given["values"], result["findings"]), **result)
-    module.exit_json(changed=False, **result)
+        raise ansible_door.Failed(env_door.message(given["values"], result["findings"]), **result)
+    return {"changed": False, **result}
+
+
+def main() -> None:
+    """Validate, exit."""
+    either = [("values", "path")]
+    ansible_door.run(
+        AnsibleModule, SPEC, validate, env_door.EXPECTED, mutually_exclusive=either, required_one_of=either
+    )
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ text:
 """
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -80,26 +81,31 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.agent_config im
 from ansible_collections.christmas.selfheal.plugins.module_utils.prometheus import PrometheusError
 from ansible_collections.christmas.selfheal.plugins.module_utils.slo import SloError
 
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "month": {"type": "str", "default": ""},
+    "goals": {"type": "dict", "default": {}},
+    "language": {"type": "str", "choices": ["en", "ko"]},
+    "prometheus": {"type": "int", "default": 9090},
+}
+
+
+def measure(module: AnsibleModule) -> dict[str, Any]:
+    """Measure the month, and write the report."""
+    given = module.params
+    by = monthly.settings({"goals": given["goals"], "prometheus": given["prometheus"]}, "slo_report")
+    report = monthly.measure(monthly.config(given["app"]), by, given["month"], time.time(), given["language"] or "")
+    return {
+        "changed": False,
+        "report": report,
+        "markdown": slo_report.markdown(report),
+        "text": slo_report.text(report),
+    }
+
 
 def main() -> None:
     """Measure, exit."""
-    module = AnsibleModule(
-        argument_spec={
-            "app": {"type": "str", "required": True},
-            "month": {"type": "str", "default": ""},
-            "goals": {"type": "dict", "default": {}},
-            "language": {"type": "str", "choices": ["en", "ko"]},
-            "prometheus": {"type": "int", "default": 9090},
-        },
-        supports_check_mode=True,
-    )
-    given = module.params
-    try:
-        by = monthly.settings({"goals": given["goals"], "prometheus": given["prometheus"]}, "slo_report")
-        report = monthly.measure(monthly.config(given["app"]), by, given["month"], time.time(), given["language"] or "")
-    except (SloError, ConfigError, PrometheusError, OSError) as error:
-        ansible_door.fail(module, error)
-    module.exit_json(changed=False, report=report, markdown=slo_report.markdown(report), text=slo_report.text(report))
+    ansible_door.run(AnsibleModule, SPEC, measure, (SloError, ConfigError, PrometheusError, OSError))
 
 
 if __name__ == "__main__":
