@@ -686,9 +686,10 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
     ever gets.
     """
     state_, config, host = document["State"], document["Config"], document["HostConfig"]
-    published = _published(document)
+    bindings = _bindings(document)
     labels = config.get("Labels") or {}
     health = state_.get("Health") or {}
+    restart_policy = (host.get("RestartPolicy") or {}).get("Name", "")
     return {
         "id": document["Id"],
         "name": document["Name"].lstrip("/"),
@@ -699,15 +700,7 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
         "oom_killed": bool(state_.get("OOMKilled")),
         "error": state_.get("Error", ""),
         "health": health.get("Status", "none"),
-        "health_log": [
-            {
-                "begun": entry.get("Start", ""),
-                "time": entry.get("End", ""),
-                "exit_code": entry.get("ExitCode"),
-                "output": entry.get("Output", ""),
-            }
-            for entry in (health.get("Log") or [])[-3:]
-        ],
+        "health_log": [_health_entry(entry) for entry in (health.get("Log") or [])[-3:]],
         "restarts": document.get("RestartCount", 0),
         "started": state_.get("StartedAt", ""),
         "finished": state_.get("FinishedAt", ""),
@@ -718,17 +711,8 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
             name: network.get("IPAddress", "")
             for name, network in ((document.get("NetworkSettings") or {}).get("Networks") or {}).items()
         },
-        "targets": [
-            {"host_ip": b.get("HostIp", ""), "host_port": int(b["HostPort"]), "container_port": int(port.split("/")[0])}
-            for port, bindings in sorted(published.items())
-            for b in bindings or []
-            if port.endswith("/tcp") and str(b.get("HostPort", "")).isdigit()
-        ],
-        "anonymous_volumes": {
-            str(mount["Destination"]): str(mount.get("Source", ""))
-            for mount in document.get("Mounts") or []
-            if mount.get("Type") == "volume" and _ANONYMOUS.fullmatch(str(mount.get("Name", "")))
-        },
+        "targets": [_target(port, bound) for port, bound in bindings if port.endswith("/tcp")],
+        "anonymous_volumes": _anonymous_volumes(document),
         "network_mode": host.get("NetworkMode", ""),
         "pid": state_.get("Pid", 0),
         "image": config.get("Image", ""),
@@ -740,20 +724,51 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
             "pids": host.get("PidsLimit") or 0,
         },
         "read_only": bool(host.get("ReadonlyRootfs")),
-        # A job that has done its work is not a service that stopped.
-        "job_done": state_["Status"] == "exited"
-        and not state_.get("ExitCode")
-        and (host.get("RestartPolicy") or {}).get("Name", "") in ("", "no", "on-failure"),
-        "restart_policy": (host.get("RestartPolicy") or {}).get("Name", ""),
-        "ports": sorted(
-            {
-                int(binding["HostPort"])
-                for bindings in published.values()
-                for binding in bindings or []
-                if str(binding.get("HostPort", "")).isdigit()
-            }
-        ),
+        "job_done": _is_done(state_, restart_policy),
+        "restart_policy": restart_policy,
+        "ports": sorted({int(bound["HostPort"]) for _port, bound in bindings}),
     }
+
+
+def _health_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """One run of a health check."""
+    return {
+        "begun": entry.get("Start", ""),
+        "time": entry.get("End", ""),
+        "exit_code": entry.get("ExitCode"),
+        "output": entry.get("Output", ""),
+    }
+
+
+def _bindings(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The ports of this host that a container has: [(its own port, as 80/tcp, and the binding)], by its own ports."""
+    found = []
+    for port, bindings in sorted(_published(document).items()):
+        found += [(port, bound) for bound in bindings or [] if str(bound.get("HostPort", "")).isdigit()]
+    return found
+
+
+def _target(port: str, bound: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a TCP port of a container is reached."""
+    return {
+        "host_ip": bound.get("HostIp", ""),
+        "host_port": int(bound["HostPort"]),
+        "container_port": int(port.split("/")[0]),
+    }
+
+
+def _anonymous_volumes(document: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        str(mount["Destination"]): str(mount.get("Source", ""))
+        for mount in document.get("Mounts") or []
+        if mount.get("Type") == "volume" and _ANONYMOUS.fullmatch(str(mount.get("Name", "")))
+    }
+
+
+def _is_done(state_: Mapping[str, Any], restart_policy: str) -> bool:
+    """Whether this is a job that has done its work, which is not a service that stopped."""
+    ended_well = state_["Status"] == "exited" and not state_.get("ExitCode")
+    return ended_well and restart_policy in ("", "no", "on-failure")
 
 
 def unnamed_data(item: Mapping[str, Any]) -> list[str]:
