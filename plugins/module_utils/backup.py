@@ -272,35 +272,49 @@ def choose(sets: Sequence[Set], app: str, host: str, to: str, now: float) -> Set
     """The set that `to` means: latest, an id, or the newest one before a time. Raises BackupError."""
     mine = [one for one in sets if one.app == app and one.host == host and one.complete]
     if to == "latest":
-        found = [one for one in mine if one.why != SAFETY]
-        if found and found[-1].time > now + AHEAD_SECONDS:
-            past = [one.id for one in found if one.time <= now]
-            raise BackupError(
-                f"restore_to: backup {found[-1].id} is dated later than now, so a clock is wrong, or was when it was "
-                f"made, and nobody can tell which one is the latest. The newest before now: {(past or ['none'])[-1]}. "
-                "Fix: set this host's clock, or name the backup that you mean"
-            )
-        if found:
-            return found[-1]
+        found = _latest(mine, now)
     elif _is_stamp(to):
-        for one in sets:
-            if one.id == to and one.complete and (one.app, one.host) != (app, host):
-                raise BackupError(
-                    f"restore_to: backup {to} is of app {one.app} on {one.host}, not of {app} on {host}. Nothing was "
-                    "touched. Fix: name one of this app, or set backup_host when the host had another name"
-                )
-        found = [one for one in mine if one.id == to]
-        if found:
-            return found[-1]
+        found = _by_id(sets, app, host, to)
     else:
         moment = _moment(to)
-        found = [one for one in mine if one.time <= moment and one.why != SAFETY]
-        if found:
-            return found[-1]
+        found = _newest(one for one in mine if one.time <= moment and one.why != SAFETY)
+    if found:
+        return found
     there = ", ".join(one.id for one in mine[-5:]) or "none"
     others = sorted({f"{one.app} on {one.host}" for one in sets if one.complete} - {f"{app} on {host}"})
     hint = f" The repository also has {', '.join(others)}." if others else ""
     raise BackupError(f"restore_to: there is no backup {to} of {app} on {host}. The newest: {there}.{hint}")
+
+
+def _newest(sets: Iterable[Set]) -> Set | None:
+    """The last one, since sets come oldest first."""
+    return next(reversed(list(sets)), None)
+
+
+def _latest(mine: Sequence[Set], now: float) -> Set | None:
+    """The newest set; raises BackupError when it is dated later than now."""
+    kept = [one for one in mine if one.why != SAFETY]
+    found = _newest(kept)
+    if found and found.time > now + AHEAD_SECONDS:
+        past = [one.id for one in kept if one.time <= now]
+        raise BackupError(
+            f"restore_to: backup {found.id} is dated later than now, so a clock is wrong, or was when it was "
+            f"made, and nobody can tell which one is the latest. The newest before now: {(past or ['none'])[-1]}. "
+            "Fix: set this host's clock, or name the backup that you mean"
+        )
+    return found
+
+
+def _by_id(sets: Sequence[Set], app: str, host: str, identity: str) -> Set | None:
+    """The set with this id; raises BackupError when there is one of another app or host."""
+    found = [one for one in sets if one.id == identity and one.complete]
+    for one in found:
+        if (one.app, one.host) != (app, host):
+            raise BackupError(
+                f"restore_to: backup {identity} is of app {one.app} on {one.host}, not of {app} on {host}. Nothing was "
+                "touched. Fix: name one of this app, or set backup_host when the host had another name"
+            )
+    return _newest(found)
 
 
 def _moment(text: str) -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import agent_config
@@ -82,36 +82,15 @@ def load(name: str, root: str = "/", path: str = "") -> Backup:
 
 def _checked(found: Any, root: str) -> Backup:
     check_keys(found, _KEYS)
-    name, url = str(found.get("app") or ""), str(found.get("repository") or "")
-    if not url:
-        raise Wrong("backup_repository is empty. Fix: write a path, sftp:user@host:/path, rest:https://host/ or s3:...")
-    if not re.match(r"/|[a-z0-9]+:", url):
-        raise Wrong(
-            f"backup_repository is {url!r}, which means another place wherever it is read from. Fix: write a path that "
-            "begins with /"
-        )
-    if re.search(r"//[^/@]*:[^/@]*@", url):
-        raise Wrong(
-            "backup_repository holds a password, which would be seen in every list of processes. Fix: write the URL "
-            "without it, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into backup_secrets"
-        )
-    for beside in (f"{name}-verify", f"{name}-restore"):
-        if beside in agent_config.apps(root):
-            raise Wrong(f"the app {beside} has the name of what is made, and removed, beside {name}. Fix: rename one")
+    name, url = str(found.get("app") or ""), _url(found)
+    for other in (f"{name}-verify", f"{name}-restore"):
+        if other in agent_config.apps(root):
+            raise Wrong(f"the app {other} has the name of what is made, and removed, beside {name}. Fix: rename one")
     numbers = {key: _number(found, key, limits) for key, limits in _NUMBERS.items()}
-    keep = found.get("keep") or {}
-    if not isinstance(keep, Mapping) or set(keep) - set(Keep._fields):
-        raise Wrong(f"backup_keep has other keys than {', '.join(Keep._fields)}. Fix: remove them")
-    counts = {key: _number(keep, key, (default, 0, 1000)) for key, default in Keep()._asdict().items()}
+    keep = _keep(found)
     databases = read_databases(found.get("databases") or [])
     watched = agent_config.load(agent_config.path_of(name, root), root)
-    variables = [str(one["name"]) for one in watched.app.variables]
-    for one in databases:
-        if one.dsn_variable and one.dsn_variable not in variables:
-            raise Wrong(
-                f"backup_databases ({one.name}): `dsn_variable` is {one.dsn_variable}, which the app's table does not "
-                f"have; it has {', '.join(variables) or 'none'}. Fix: name one of app_env_variables"
-            )
+    _check_dsn_variables(databases, [str(one["name"]) for one in watched.app.variables])
     return Backup(
         watched=watched,
         repository=Repository(
@@ -126,7 +105,7 @@ def _checked(found: Any, root: str) -> Backup:
         checks=read_checks(found.get("checks") or [], databases),
         before=_hooks(found, "before"),
         after=_hooks(found, "after"),
-        keep=Keep(**counts),
+        keep=keep,
         host=str(found.get("host") or watched.app.host),
         volumes_left_out=[str(key) for key in found.get("volumes_left_out") or []],
         images=bool(found.get("images", True)),
@@ -134,6 +113,40 @@ def _checked(found: Any, root: str) -> Backup:
         kept_days=numbers["kept_days"],
         rows=[dict(row) for row in found.get("databases") or []],
     )
+
+
+def _url(found: Mapping[str, Any]) -> str:
+    """The repository's URL, which means one place only and holds no password."""
+    url = str(found.get("repository") or "")
+    if not url:
+        raise Wrong("backup_repository is empty. Fix: write a path, sftp:user@host:/path, rest:https://host/ or s3:...")
+    if not re.match(r"/|[a-z0-9]+:", url):
+        raise Wrong(
+            f"backup_repository is {url!r}, which means another place wherever it is read from. Fix: write a path that "
+            "begins with /"
+        )
+    if re.search(r"//[^/@]*:[^/@]*@", url):
+        raise Wrong(
+            "backup_repository holds a password, which would be seen in every list of processes. Fix: write the URL "
+            "without it, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into backup_secrets"
+        )
+    return url
+
+
+def _keep(found: Mapping[str, Any]) -> Keep:
+    keep = found.get("keep") or {}
+    if not isinstance(keep, Mapping) or set(keep) - set(Keep._fields):
+        raise Wrong(f"backup_keep has other keys than {', '.join(Keep._fields)}. Fix: remove them")
+    return Keep(**{key: _number(keep, key, (default, 0, 1000)) for key, default in Keep()._asdict().items()})
+
+
+def _check_dsn_variables(databases: Sequence[Database], variables: Sequence[str]) -> None:
+    for one in databases:
+        if one.dsn_variable and one.dsn_variable not in variables:
+            raise Wrong(
+                f"backup_databases ({one.name}): `dsn_variable` is {one.dsn_variable}, which the app's table does not "
+                f"have; it has {', '.join(variables) or 'none'}. Fix: name one of app_env_variables"
+            )
 
 
 def _hooks(found: Mapping[str, Any], key: str) -> list[Hook]:
