@@ -858,50 +858,45 @@ class _Recovery:
 
     def _checklist(self, last: Diagnosis) -> list[dict[str, Any]]:
         """The report's checklist, in its order: {step, done, seconds, detail}."""
-        facts = self.facts
-        findings = [f"{item['variable']}: {item['rule']}" for item in facts["env"]["findings"]]
-        written = [item["result"] for item in self.remedies if item["name"] in _ENV_REMEDIES]
-        restarted = [item["result"] for item in self.remedies if item["name"] in ladder.TOUCHING]
-        down = [item["name"] for item in facts["instances"] if item["state"] != "running" and not item["job_done"]]
-        names = [item["variable"] for item in facts["env"]["findings"]]
-        lines = [
-            self._env_backup_line(),
-            {
-                "step": "variables",
-                "done": not findings if self.app.variables or findings else None,
-                "detail": "; ".join(findings or written or [self._nothing_to_write]),
-                "names": names or env_store.differing(self.before, readable(self.app.env)),
-            },
-            {
-                "step": "containers",
-                "done": last.healthy or (bool(facts["instances"]) and not down),
-                "detail": "; ".join(restarted)
-                or (
-                    ", ".join(down) + " not running"
-                    if down
-                    else "running, not restarted"
-                    if last.healthy
-                    else "not running"
-                ),
-            },
-        ]
-        for proves in ("health", "api", "frontend"):
-            mine = [item for item in facts["probe"]["results"] if item["proves"] == proves]
-            failed = [f"`{item['name']}`: {item['reason']}" for item in mine if not item["ok"]]
-            self.seconds[proves] += round(sum(item["seconds"] for item in mine), 3)
-            passed = (
-                f"{len(mine)} of {len(mine)} checks passed"
-                if mine
-                else "not checked: no check in selfheal_checks proves this"
-            )
-            lines.append(
-                {
-                    "step": proves,
-                    "done": not failed if mine else None,
-                    "detail": redact("; ".join(failed) or passed, self.hidden),
-                }
-            )
+        lines = [self._env_backup_line(), self._variables_line(), self._containers_line(last.healthy)]
+        lines += [self._checks_line(proves) for proves in ("health", "api", "frontend")]
         return [{**line, "seconds": round(self.seconds[str(line["step"])], 3)} for line in lines]
+
+    def _variables_line(self) -> dict[str, Any]:
+        found = self.facts["env"]["findings"]
+        findings = [f"{item['variable']}: {item['rule']}" for item in found]
+        written = [item["result"] for item in self.remedies if item["name"] in _ENV_REMEDIES]
+        names = [item["variable"] for item in found]
+        return {
+            "step": "variables",
+            "done": not findings if self.app.variables or findings else None,
+            "detail": "; ".join(findings or written or [self._nothing_to_write]),
+            "names": names or env_store.differing(self.before, readable(self.app.env)),
+        }
+
+    def _containers_line(self, healthy: bool) -> dict[str, Any]:
+        instances = self.facts["instances"]
+        restarted = "; ".join(item["result"] for item in self.remedies if item["name"] in ladder.TOUCHING)
+        down = [item["name"] for item in instances if item["state"] != "running" and not item["job_done"]]
+        if restarted:
+            detail = restarted
+        elif down:
+            detail = ", ".join(down) + " not running"
+        else:
+            detail = "running, not restarted" if healthy else "not running"
+        return {"step": "containers", "done": healthy or (bool(instances) and not down), "detail": detail}
+
+    def _checks_line(self, proves: str) -> dict[str, Any]:
+        mine = [item for item in self.facts["probe"]["results"] if item["proves"] == proves]
+        failed = [f"`{item['name']}`: {item['reason']}" for item in mine if not item["ok"]]
+        self.seconds[proves] += round(sum(item["seconds"] for item in mine), 3)
+        if failed:
+            detail = "; ".join(failed)
+        elif mine:
+            detail = f"{len(mine)} of {len(mine)} checks passed"
+        else:
+            detail = "not checked: no check in selfheal_checks proves this"
+        return {"step": proves, "done": not failed if mine else None, "detail": redact(detail, self.hidden)}
 
     def _env_backup_line(self) -> dict[str, Any]:
         kept = env_store.versions(self.app.history)

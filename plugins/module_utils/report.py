@@ -106,6 +106,32 @@ def _checklist(
     recovery: Mapping[str, Any],
     problem: str,
 ) -> list[dict[str, Any]]:
+    """The lines of the checklist, all of them, in their order."""
+    known = _known_lines(clock, ssh, findings, recovery, problem)
+    language = str(about.get("language")) if about.get("language") in TITLES else "en"
+    nothing: dict[str, Any] = {"done": False, "seconds": 0.0, "detail": NOT_REACHED}
+    lines = [(step, known.get(step, nothing)) for step in STEPS]
+    return [
+        {
+            "number": number,
+            "step": step,
+            "title": _title(language, step, line.get("names") or ()),
+            "done": line["done"],
+            "seconds": round(line["seconds"], 2),
+            "detail": _one_line(line["detail"]),
+        }
+        for number, (step, line) in enumerate(lines, start=1)
+    ]
+
+
+def _known_lines(
+    clock: Mapping[str, float],
+    ssh: Mapping[str, str],
+    findings: Sequence[Finding],
+    recovery: Mapping[str, Any],
+    problem: str,
+) -> dict[str, dict[str, Any]]:
+    """The lines of the steps that were reached, {step: {done, seconds, detail, names}}."""
     reached = clock.get("reached", clock["ended"])
     proving = clock.get("proved", clock["ended"]) - reached
     known: dict[str, dict[str, Any]] = {
@@ -122,20 +148,7 @@ def _checklist(
         step = "variables" if findings or "proved" not in clock else "env_backup"
         names = [finding["variable"] for finding in findings]
         known[step] = {"done": False, "seconds": proving, "detail": problem, "names": names}
-    language = str(about.get("language")) if about.get("language") in TITLES else "en"
-    nothing: dict[str, Any] = {"done": False, "seconds": 0.0, "detail": NOT_REACHED}
-    lines = [(step, known.get(step, nothing)) for step in STEPS]
-    return [
-        {
-            "number": number,
-            "step": step,
-            "title": _title(language, step, line.get("names") or ()),
-            "done": line["done"],
-            "seconds": round(line["seconds"], 2),
-            "detail": _one_line(line["detail"]),
-        }
-        for number, (step, line) in enumerate(lines, start=1)
-    ]
+    return known
 
 
 def _title(language: str, step: str, names: Sequence[str]) -> str:
