@@ -196,19 +196,12 @@ def _checked(found: Any, root: str) -> Config:
     secret_rules.check_table(found["variables"])
     names = [variable["name"] for variable in found["variables"]]
     seconds = {key: number(found, key, limits) for key, limits in _SECONDS.items()}
-    enabled = found.get("enabled", True)
-    if not isinstance(enabled, bool):
-        raise Wrong(f"`enabled` is {enabled!r}. Fix: write true or false")
-    language = found.get("language", "en")
-    if language not in ("en", "ko"):
-        raise Wrong(f"`language` is {language!r}. Fix: write en or ko")
+    enabled, language = _enabled(found), _language(found)
     upstreams = found.get("upstreams") or []
     if upstreams:
         checks.check_checks(upstreams, known=names)
     checks.check_checks(found["checks"], known=names, may_be_empty=True)
-    address = str(found.get("alertmanager") or "")
-    if address and web.address(address) is None:
-        raise Wrong(f"`alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
+    address = _alertmanager(found)
     app = App(
         name=found["app"],
         directory=str(found.get("directory") or "").rstrip("/"),
@@ -225,10 +218,31 @@ def _checked(found: Any, root: str) -> Config:
         enabled=enabled,
         keep_days=number(found, "keep_days", _KEEP_DAYS),
         policy=ladder.check_policy(found.get("policy") or {}),
-        alertmanager=address.rstrip("/"),
+        alertmanager=address,
         metrics_directory=str(found.get("metrics_directory") or ""),
         **seconds,
     )
+
+
+def _enabled(found: Mapping[str, Any]) -> bool:
+    enabled = found.get("enabled", True)
+    if not isinstance(enabled, bool):
+        raise Wrong(f"`enabled` is {enabled!r}. Fix: write true or false")
+    return enabled
+
+
+def _language(found: Mapping[str, Any]) -> str:
+    language = found.get("language", "en")
+    if language not in ("en", "ko"):
+        raise Wrong(f"`language` is {language!r}. Fix: write en or ko")
+    return str(language)
+
+
+def _alertmanager(found: Mapping[str, Any]) -> str:
+    address = str(found.get("alertmanager") or "")
+    if address and web.address(address) is None:
+        raise Wrong(f"`alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
+    return address.rstrip("/")
 
 
 def _balancer(found: Mapping[str, Any]) -> Any:

@@ -164,31 +164,40 @@ def _state(answers: Answers, incidents: Sequence[Mapping[str, Any]], now: float)
     recorded, healthy, seen = (value(answers, name) for name in ("state", "healthy", "seen"))
     looked = seen is not None and now - seen <= _SILENT_SECONDS
     causes = [labels.get("cause", "") for labels, _ in answers.get("incident") or []]
-    state = UNKNOWN
-    if recorded is not None:
-        state = UP if recorded > 0.75 else DEGRADED if recorded > 0.25 else DOWN
-    if looked and healthy == 0:
-        state = DOWN
-    elif looked and healthy and state in (UNKNOWN, DOWN):
-        state = UP
     cause = causes[0] if causes and looked else ""
-    if state == UP and cause:
-        state = DEGRADED
-    if paused and looked:
-        state = PAUSED if state in (UP, UNKNOWN) else state
     # A record is written some seconds before Prometheus hears of it. One that could not be ended is over all the same.
     over = bool(looked and healthy and not cause)
     unended = [one for one in incidents[:1] if not one.get("healthy") and not over]
     # Of an app on another host Prometheus alone tells, and knows no more than the cause.
     told = [{"cause": cause, "meaning": "", "evidence": [], "escalated": breaker, "next_step": ""}] if cause else []
     return {
-        "state": state,
+        "state": _judged(recorded, healthy if looked else None, cause, paused and looked),
         "open": next(iter([*unended, *told]), None),
         "since": parse(unended[0]["seen"]) if unended else None,
         "breaker": breaker and looked,
         "paused": paused and looked,
         "silent": None if looked or seen is None else now - seen,
     }
+
+
+def _judged(recorded: float | None, healthy: float | None, cause: str, paused: bool) -> str:
+    """How the app is, by what was recorded of the last minute, and by what the watcher says of now (None: nothing)."""
+    state = _as_recorded(recorded)
+    if healthy == 0:
+        state = DOWN
+    elif healthy and state in (UNKNOWN, DOWN):
+        state = UP
+    if state == UP and cause:
+        state = DEGRADED
+    return PAUSED if paused and state in (UP, UNKNOWN) else state
+
+
+def _as_recorded(recorded: float | None) -> str:
+    if recorded is None:
+        return UNKNOWN
+    if recorded > 0.75:
+        return UP
+    return DEGRADED if recorded > 0.25 else DOWN
 
 
 def _slo(answers: Answers, thresholds: Mapping[str, float]) -> dict[str, Any]:

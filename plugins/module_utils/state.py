@@ -102,18 +102,7 @@ def _checked(found: Any) -> dict[str, Any]:
     for attempt in state["attempts"]:
         str(attempt["remedy"]), str(attempt["incident"]), age(attempt["at"], moment())
     if state["incident"] is not None:
-        record = state["incident"]
-        for key, kind in _RECORD:
-            if not isinstance(record[key], kind):
-                raise TypeError(key)
-        # It names a folder.
-        if not incident.ID.fullmatch(record["id"]):
-            raise ValueError("id")
-        for one in record["remedies"]:
-            str(one["name"]), str(one["result"]), bool(one["done"]), float(one["seconds"])
-            [str(name) for name in one.get("services", [])]
-        for one in record["timeline"]:
-            str(one["time"]), str(one["what"]), float(one["seconds"])
+        _check_record(state["incident"])
         age(state["seen"], moment())
     if state["clean"] is not None:
         age(state["clean"], moment())
@@ -124,6 +113,21 @@ def _checked(found: Any) -> dict[str, Any]:
     for count in state["counts"].values():
         float(count)
     return state
+
+
+def _check_record(record: Any) -> None:
+    """Raise what a wrong shape of an incident's record raises."""
+    for key, kind in _RECORD:
+        if not isinstance(record[key], kind):
+            raise TypeError(key)
+    # It names a folder.
+    if not incident.ID.fullmatch(record["id"]):
+        raise ValueError("id")
+    for one in record["remedies"]:
+        str(one["name"]), str(one["result"]), bool(one["done"]), float(one["seconds"])
+        [str(name) for name in one.get("services", [])]
+    for one in record["timeline"]:
+        str(one["time"]), str(one["what"]), float(one["seconds"])
 
 
 def save(folder: str, state: Mapping[str, Any], spare: str = "") -> tuple[bool, str]:
