@@ -261,7 +261,7 @@ class Copied(NamedTuple):
 
 
 def _await_quiet(app: App) -> None:
-    """Wait until nobody else works on the app. Raises BackupError."""
+    """Wait until no deploy, recovery or restore works on the app. Raises BackupError."""
     restic.require()
     if not restic.wait_free(lambda: is_locked(app.lock), QUIET_SECONDS):
         raise BackupError(f"a deploy or a recovery of {app.name} goes on for {QUIET_SECONDS / 60:.0f} min: {app.lock}")

@@ -238,8 +238,8 @@ def _candidate(
     """Read what is to be deployed, and what is there. Raises DeployError, with no secret in it."""
     secrets = secret_rules.secrets_of(app.variables, values)
     # What the engine refuses it quotes, and an env's values may be in it.
-    told = how.say
-    how = how._replace(say=lambda text: told(redact(text, secrets)))
+    say = how.say
+    how = how._replace(say=lambda text: say(redact(text, secrets)))
     try:
         engine.require_compose(engine.compose_version())
         model = project.config()
