@@ -196,28 +196,43 @@ def read(
             _look_at_instances(app, facts, alone, clock, seen.lacks)
         if facts["one"]:
             return facts
+    _read_causes(app, facts, known, confirm if seen.probe is None else None, clock)
+    if given is not None and not has_no_disk(facts) and _is_at_fault(facts):
+        env["findings"] = _differences(app, env["values"], given)
+    return facts
+
+
+def _read_causes(
+    app: App, facts: dict[str, Any], known: Mapping[str, str], confirm: float | None, clock: Clock
+) -> None:
+    """Add to `facts` what may be the cause, the more telling first.
+
+    :arg confirm: for how many seconds a failing probe may be asked again before it counts; None for not at all.
+    """
     if not facts["probe"]["ok"] and facts["probe"].get("brief") and not _leads_to_stopped(facts):
         # Little time was given for the sake of a service that is stopped, and the check does not lead there.
         facts["probe"] = ask(app, known, 0.0, clock)
     if facts["engine"]["answers"]:
         facts["no_room"] = _no_room(app, facts)
     if has_no_disk(facts):
-        return facts
+        return
     if not facts["probe"]["ok"] and facts["engine"]["answers"]:
         facts["recovering"] = _recovering(app, facts)
     expected = [item for item in facts["instances"] if not facts["services"] or item["service"] in facts["services"]]
     running = bool(expected) and all(item["state"] == "running" for item in expected)
-    if running and not env["findings"] and not facts["probe"]["ok"]:
-        # An app that is asked too often is not asked once more.
-        if seen.probe is None and not is_rate_limited(facts):
-            facts["probe"] = ask(app, known, confirm, clock)
-        # A process that is stopped answers no request, whatever else is wrong.
-        if not facts["probe"]["ok"] and not any(item["stopped"] for item in expected):
-            _read_surroundings(app, facts, clock)
-    at_fault = not facts["probe"]["ok"] and not env["findings"] and diagnose(facts).cause != "upstream_down"
-    if given is not None and at_fault:
-        env["findings"] = _differences(app, env["values"], given)
-    return facts
+    if not running or facts["env"]["findings"] or facts["probe"]["ok"]:
+        return
+    # An app that is asked too often is not asked once more.
+    if confirm is not None and not is_rate_limited(facts):
+        facts["probe"] = ask(app, known, confirm, clock)
+    # A process that is stopped answers no request, whatever else is wrong.
+    if not facts["probe"]["ok"] and not any(item["stopped"] for item in expected):
+        _read_surroundings(app, facts, clock)
+
+
+def _is_at_fault(facts: Mapping[str, Any]) -> bool:
+    """Whether the app itself fails, with an env that passes its rules."""
+    return not facts["probe"]["ok"] and not facts["env"]["findings"] and diagnose(facts).cause != "upstream_down"
 
 
 def _read_surroundings(app: App, facts: dict[str, Any], clock: Clock) -> None:
