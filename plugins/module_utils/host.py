@@ -326,13 +326,13 @@ def engine_process(path: str = "/run/docker.pid") -> dict[str, Any]:
     return found
 
 
-def unanswered(pid: int) -> list[tuple[str, int]]:
+def unanswered(pid: int, folder: str = "/proc") -> list[tuple[str, int]]:
     """Return the (IPv4 address, port) of which a process's network has no answer: a segment waits to be acknowledged.
 
     Source: proc(5), net/tcp of the process: state 02 is TCP_SYN_SENT, `retrnsmt` counts timeouts without recovery.
     """
     found = []
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/net/tcp", encoding="ascii") as stream:
+    with contextlib.suppress(OSError), open(f"{folder}/{pid}/net/tcp", encoding="ascii") as stream:
         next(stream, None)
         for line in stream:
             fields = line.split()

@@ -283,6 +283,36 @@ def test_notes(run: Run, fake: Engine, tmp_path: Path) -> None:
     assert all(note in json.dumps(result["warnings"]).replace("\\\\", "\\") for note in result["notes"])
 
 
+PUBLISHED = "services: {backend: {image: x, ports: [{target: 8000, published: '8000', protocol: tcp}]}}\n"
+ASKED = {"name": "health", "url": "http://127.0.0.1:8000/health", "proves": "health"}
+SERVED: dict[str, Any] = {"compose": PUBLISHED, "services": {"backend": {"port": 8000, "health_path": "/health"}}}
+
+
+def healthcheck(tmp_path: Path) -> str:
+    """What the overlay has the container ask."""
+    overlay = yaml.safe_load((tmp_path / "app/compose.hardened.yaml").read_text())
+    return str(overlay["services"]["backend"]["healthcheck"]["test"][1])
+
+
+def test_a_healthcheck_asks_with_the_host_that_the_health_check_has(run: Run, fake: Engine, tmp_path: Path) -> None:
+    """An app that answers to its own name alone would pass the gate, and be unhealthy for good."""
+    result = run(**SERVED, checks=[{**ASKED, "headers": {"Host": "shop.example"}}])
+    assert result["notes"] == []
+    assert "-H 'Host: shop.example'" in healthcheck(tmp_path)
+
+
+def test_a_secret_of_the_health_check_is_not_in_the_overlay(run: Run, fake: Engine, tmp_path: Path) -> None:
+    with_env(tmp_path, "API_KEY='Vq3mZk8TtPw2Lr9xHs5B'\n")
+    asked = {**ASKED, "headers": {"Host": "shop.example", "X-Key": "${API_KEY}"}}
+    result = run(**SERVED, variables=[{"name": "API_KEY", "kind": "token"}], checks=[asked])
+    [note] = result["notes"]
+    assert note.startswith("the healthchecks ask for a path alone: `health`: url or headers: uses ${API_KEY}, which is")
+    assert "Vq3mZk8TtPw2Lr9xHs5B" not in json.dumps(result)
+    assert "Vq3mZk8TtPw2Lr9xHs5B" not in (tmp_path / "app/compose.hardened.yaml").read_text()
+    assert "http://127.0.0.1:8000/health" in healthcheck(tmp_path)
+    assert "X-Key" not in healthcheck(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("info", "code", "note"),
     [

@@ -198,25 +198,49 @@ def test_a_service_whose_profile_is_dropped_is_removed_and_said(
     assert ["COMPOSE_PROFILES" in text for text in said] == [True] * len(removed)
 
 
-def test_what_was_run_by_hand_of_another_profile_is_no_part_of_a_release(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its container would be missed once it is gone, and its image be kept."""
-    one = {"digest": "1", "config_hash": "h", "started_seconds": 1.0, "volumes": [], "mounts": []}
-    there = [{**one, "service": name, "name": name, "image": f"{name}:1"} for name in ("web", "report")]
+def record(
+    app: App, monkeypatch: pytest.MonkeyPatch, ages: Mapping[str, float | None], good: Any, seconds: float
+) -> list[Mapping[str, Any]]:
+    """Record the release of `web` after a deploy of so many seconds; `ages` are those of the containers that run."""
+    one = {"digest": "1", "config_hash": "h", "volumes": [], "mounts": []}
+    there = [
+        {**one, "service": name, "name": name, "image": f"{name}:1", "started_seconds": age}
+        for name, age in ages.items()
+    ]
     recorded: list[Mapping[str, Any]] = []
     monkeypatch.setattr(engine.Project, "containers", lambda _: there)
     for name in ("keep_images", "let_go_images"):
         monkeypatch.setattr(engine.Project, name, lambda *_: None, raising=False)
     monkeypatch.setattr(engine, "unnamed_data", lambda _: [])
     monkeypatch.setattr(deployment, "_pins", lambda *_: {})
-    monkeypatch.setattr(release, "last_good", lambda _: None)
+    monkeypatch.setattr(release, "last_good", lambda _: good)
     monkeypatch.setattr(release, "record", lambda _, document: recorded.append(document))
     monkeypatch.setattr(release, "mark_last_good", lambda *_: [])
     monkeypatch.setattr(env_store, "mark_good", lambda *_: None)
     wanted = {"services": {"web": "h"}, "fingerprint": "x" * 8, "env": "e"}
-    deployment._record(app, engine.Project("shop", ""), wanted, observe.Clock(), deployment.How())
+    deployment._record(app, engine.Project("shop", ""), wanted, observe.Clock(), deployment.How(), seconds=seconds)
+    return recorded
+
+
+def test_what_was_run_by_hand_of_another_profile_is_no_part_of_a_release(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its container would be missed once it is gone, and its image be kept."""
+    recorded = record(app, monkeypatch, {"web": 1.0, "report": 1.0}, None, 0.0)
     assert [one["images"] for one in recorded] == [{"web": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("age", "took"),
+    [(12.0, 12.0), (3600.0, 7.0), (None, 7.0)],
+    ids=["the deploy started it", "it ran before", "its age is not known"],
+)
+def test_a_release_records_how_long_a_service_took_to_start(
+    age: float | None, took: float, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recovery gives a start twice that time. What was not started now keeps what it took before."""
+    recorded = record(app, monkeypatch, {"web": age}, {"starts": {"web": 7.0}}, 30.0)
+    assert [one["starts"] for one in recorded] == [{"web": took}]
 
 
 PINNED = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256:2"}}

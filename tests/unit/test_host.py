@@ -31,6 +31,23 @@ def test_what_waits_to_be_acknowledged_is_found() -> None:
     assert listener not in host.unanswered(0)
 
 
+# From proc(5): an address is its four bytes backwards; state 01 is TCP_ESTABLISHED; `retrnsmt` is the seventh field.
+CONNECTED = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 020012AC:A1B2 0302010A:01BB 01 00000205:00000000 01:00000190 {retransmits}     0        0 4711 2 0 100 4 0 10 -1
+"""
+
+
+@pytest.mark.parametrize(("retransmits", "found"), [("00000003", [("10.1.2.3", 443)]), ("00000000", [])])
+def test_what_is_sent_again_over_a_connection_waits_to_be_acknowledged(
+    retransmits: str, found: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    table = tmp_path / "7/net/tcp"
+    table.parent.mkdir(parents=True)
+    table.write_text(CONNECTED.format(retransmits=retransmits), encoding="ascii")
+    assert host.unanswered(7, str(tmp_path)) == found
+
+
 def test_an_engine_that_is_stopped_is_told_from_one_that_is_gone(tmp_path: Path) -> None:
     """By its process alone: it would accept a question, and not answer it."""
     program, note = tmp_path / "dockerd", tmp_path / "docker.pid"

@@ -48,6 +48,8 @@ ASKED = [
     ("with the last good release, too", "crash_loop", [RECREATE, LAST_GOOD_RELEASE], EVERY, RECREATE),
     ("a container that is down is only started", "crashed", [], ALL, UP),
     ("what ended for want of room is started", "crash_loop", [FREE_SPACE], ALL, UP),
+    ("what needs little room is started all the same", "disk_full", [FREE_SPACE], EVERY, UP),
+    ("also where nothing may be deleted", "disk_full", [], EVERY - {FREE_SPACE}, UP),
     ("who hangs is not", "hung", [FREE_SPACE], EVERY, RESTART),
     ("one that hangs is killed and started", "hung", [], EVERY, RESTART),
     ("an engine that is down is started", "engine_down", [], EVERY, START_ENGINE),

@@ -13,10 +13,11 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, engine, env_store, observe
+from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, engine, env_store, ladder, observe
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, Balancer
 
 from . import test_diagnosis as of_diagnosis
+from . import test_firewall as of_firewall
 
 KEY, OLDER = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R"
 NOW = 1_750_000_000.0
@@ -362,6 +363,24 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
     assert bool(told) is bool(found["balancer"])
 
 
+def test_packets_that_are_lost_on_the_way_to_an_upstream_are_no_rule_that_drops_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule that takes every other packet is no certain one; that segments wait for an answer is a fact."""
+    app = App("shop", root=str(tmp_path), upstreams=[{"name": "api", "url": "http://10.1.2.3:443/"}])
+    item = of_diagnosis.container(pid=7, networks={"shop": "172.18.0.2"}, targets=[])
+    facts = of_diagnosis.facts(of_diagnosis.LATE, instances=[item], env={"findings": [], "values": {}})
+    lossy = "-A DOCKER-USER -d 10.1.2.3/32 -p tcp -m statistic --mode random --probability 0.5 -j DROP\n"
+    monkeypatch.setattr(observe.host, "unanswered", lambda _: [("10.1.2.3", 443), ("10.9.9.9", 80)])
+    monkeypatch.setattr(observe.firewall, "read", lambda: of_firewall.DOCKERS.format(raw="", filter=lossy))
+    monkeypatch.setattr(observe.firewall, "is_the_engines", lambda: True)
+    observe._read_firewall(app, facts)
+    assert (facts["flushed"], facts["dropped"]) == ("", [])
+    reason = "10.1.2.3:443 answers this host, and not shop-backend-1: packets are lost on the way"
+    assert facts["unanswered"] == [{"name": "api", "reason": reason}]
+    assert observe.diagnose(facts)[:2] == ("upstream_down", [f"api: {reason}"])
+
+
 LATE = {**of_diagnosis.result("health", "timeout", "health"), "port": 80, "status": None}
 BUSY_LOAD = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 60.0, "idle": False}
 
@@ -441,6 +460,7 @@ class Balanced:
         instances += [self.instance("app", 0), self.instance("worker", 0)]
         needs = {"web": ["app"], "app": [], "worker": []}
         services = ["app", "web", "worker"]
+        instances = [item for item in instances if item["state"] != "gone"]
         found.update(engine={"answers": True, "kind": "", "reason": ""}, instances=instances, needs=needs)
         found.update(services=services, proxies=["web"])
 
@@ -566,6 +586,27 @@ def test_instances_are_not_waited_for_where_a_disk_is_full(tmp_path: Path, monke
     monkeypatch.setattr(observe, "_ask_slots", lambda *_: lambda _port: pytest.fail("an instance was waited for"))
     facts = it.read()
     assert (facts["one"], observe.diagnose(facts).cause) == ("", "disk_full")
+
+
+@pytest.mark.parametrize("service", ["app", "worker"], ids=["what it needs", "not known to be needed"])
+@pytest.mark.parametrize(("state", "cause"), [("exited", "crashed"), ("gone", "container_missing")])
+def test_a_service_behind_the_instances_is_named_though_their_health_check_does_not_ask_it(
+    service: str, state: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each instance says that it is healthy, and users get errors: neither HAProxy nor an instance is at fault."""
+    it = Balanced(tmp_path, monkeypatch, **{service: state})
+    health = {"name": "health", "url": "http://127.0.0.1:80/health", "proves": "health", "timeout": 2.0}
+    it.app.checks = [health, {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}]
+
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+        return it.result(ask is not None and len(checks) == 1)
+
+    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    facts = it.read()
+    found = observe.diagnose(facts)
+    assert (found.cause, found.services, facts["one"], facts["balancer"]) == (cause, (service,), "", "")
+    every = ladder.FILES | ladder.TOUCHING
+    assert ladder.decide(found.cause, ladder.Situation("i", [], []), every, ladder.Policy()).remedy == ladder.UP
 
 
 def test_one_instance_that_fails_alone_is_the_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

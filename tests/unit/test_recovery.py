@@ -21,6 +21,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     recovery,
     release,
     remedies,
+    rollout,
     state,
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
@@ -29,6 +30,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.ladder import P
 
 VARIABLES = [{"name": "KEY", "kind": "token"}]
 CHECKS = [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}]
+# The fixture's engine is well, whatever runs on this machine.
+BY_ITS_PROCESS = observe.engine_by_its_process
 GOOD, OTHER, LEAKED = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R", "Xa2sDf5gHj8kLz4xCv7B"
 
 
@@ -451,6 +454,27 @@ def test_an_incident_is_named_after_what_keeps_a_container_down(
     assert run.memory["incident"]["cause"] == cause
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("overloaded", "env_invalid"),
+        ("hung", "out_of_memory"),
+        ("not_listening", "crashed"),
+        ("not_listening", "crash_loop"),
+    ],
+)
+def test_an_incident_that_was_named_after_how_it_looked_gets_the_name_of_what_it_is(
+    first: str, then: str, world: World
+) -> None:
+    """On a slow host an env that was replaced looked like an overload, and a kill for want of memory like a hang."""
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
+    run.facts = {"probe": {"ok": False}, "services": []}
+    run._begin(recovery.Diagnosis(first, ["so"]))
+    run._rename(recovery.Diagnosis(then, ["since"]))
+    record = run.memory["incident"]
+    assert (record["cause"], record["evidence"], record["opened_as"]) == (then, ["since"], first)
+
+
 def test_people_hear_of_an_app_that_is_down_while_another_holds_its_lock(world: World) -> None:
     """One incident, without a remedy; once the lock is free, it is the one that is gone on with."""
     world.deploy(GOOD)
@@ -490,6 +514,100 @@ def test_no_container_is_touched_for_what_the_firewall_does(
     assert outcome["healthy"] is bool(remedy)
 
 
+@pytest.mark.parametrize(
+    ("took", "refused"), [(0.5, True), (3.0, False)], ids=["refused at once", "refused after a while"]
+)
+def test_a_bridge_that_is_gone_is_made_again_by_the_second_remedy(
+    took: float, refused: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's own words say that no container can be connected: a remedy that makes containers cannot help."""
+    world.deploy(GOOD)
+    world.container = None
+
+    def up(*_: Any) -> str:
+        world.now += took
+        raise remedies.RemedyError("docker compose up: could not find bridge br-1")
+
+    def rebuild_network(*_: Any) -> str:
+        world.container = {"KEY": GOOD}
+        return "the network was rebuilt"
+
+    monkeypatch.setattr(remedies, "up", up)
+    monkeypatch.setattr(remedies, "rebuild_network", rebuild_network)
+    watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now))
+    outcome = recover(world, watch=watch)
+    assert (names(outcome), outcome["healthy"]) == (["up", "rebuild_network"], True)
+    record = incident.latest(world.app.incidents)
+    assert record is not None
+    assert record["cause"] == "network_broken"
+    attempts = state.load(world.app.state)[0]["attempts"]
+    assert [bool(one.get("refused")) for one in attempts] == [refused, False]
+
+
+def test_without_inodes_an_app_that_is_down_is_started_and_one_that_serves_is_left_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing may be deleted, and a start needs no new file; an app that serves needs nothing."""
+    full = {"path": "/", "free_bytes": 1 << 40, "total_bytes": 1 << 41, "used_percent": 1.0, "inodes_percent": 100.0}
+    monkeypatch.setattr(observe.host, "disk", lambda _: [full])
+
+    def free_space(_app: Any) -> str:
+        raise remedies.RemedyError("nothing that may be deleted takes room")
+
+    monkeypatch.setattr(remedies, "free_space", free_space)
+    world.deploy(GOOD)
+    outcome = recover(world)
+    assert (outcome["cause"], names(outcome), world.acts) == ("disk_full", ["free_space"], [])
+    world.container = None
+    outcome = recover(world)
+    assert (outcome["cause"], names(outcome), world.alive) == ("disk_full", ["free_space", "up"], True)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["it is rolled back", "that fails"])
+def test_a_deploy_that_was_killed_is_rolled_back_before_the_first_remedy(
+    fails: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of it would be in the way of each remedy. If it cannot be rolled back, the app is healed anyway."""
+    world.deploy(GOOD)
+    world.container = None
+    marker = Path(world.app.rollout)
+    marker.write_text('{"before": ["1"]}', encoding="utf-8")
+
+    def clean_up(app: App, *_: Any) -> bool:
+        world.acts.append(f"rolled back {Path(app.rollout).name}")
+        if fails:
+            raise engine.EngineError("no answer")
+        marker.unlink()
+        return True
+
+    monkeypatch.setattr(rollout, "clean_up", clean_up)
+    outcome = recover(world)
+    assert (outcome["healthy"], world.acts) == (True, ["rolled back rollout.json", "build"])
+    assert [problem.endswith(": no answer") for problem in outcome["problems"]] == [True] * fails
+
+
+def test_an_engine_whose_process_is_stopped_is_continued_under_an_app_that_serves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To continue it stops no container, whatever `live-restore` says."""
+    world.deploy(GOOD)
+    process = {"known": True, "alive": True, "stopped": True, "pid": 1}
+    monkeypatch.setattr(observe, "engine_by_its_process", BY_ITS_PROCESS)
+    monkeypatch.setattr(observe.host, "engine_process", lambda: process)
+    monkeypatch.setattr(engine, "live_restore", lambda: False)
+
+    def restart_engine() -> str:
+        process["stopped"] = False
+        return "continued dockerd"
+
+    monkeypatch.setattr(remedies, "restart_engine", restart_engine)
+    seen = observe.Seen(WELL, services=False)
+    outcome = recover(world, watch=recovery.Watch(Policy(), seen, state.moment(world.now, world.now)))
+    assert (outcome["cause"], names(outcome), outcome["healthy"]) == ("engine_hung", ["restart_engine"], True)
+    first = state.load(world.app.state)[0]["outbox"][0]["alert"]["labels"]
+    assert (first["cause"], first["severity"]) == ("engine_hung", "warning")
+
+
 @pytest.mark.parametrize(("restores", "remedy"), [(True, ["restart_engine"]), (False, [])])
 def test_a_hung_engine_is_restarted_under_an_app_that_serves_when_containers_outlive_it(
     world: World, monkeypatch: pytest.MonkeyPatch, restores: bool, remedy: list[str]
@@ -527,6 +645,27 @@ def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
     run.memory["incident"] = {"remedies": []}
     run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
     assert run._starting(recovery.Diagnosis("hung", ["late"], ("web",))) == left
+
+
+@pytest.mark.parametrize(
+    ("tried", "left"),
+    [
+        (["restart"], 39.0),
+        (["restart", "last_good_env"], 0.0),
+        (["restart", "last_good_env", "recreate"], 39.0),
+    ],
+    ids=["restarted", "a file was put back since", "recreated with it"],
+)
+def test_a_start_with_a_file_that_was_replaced_since_is_not_waited_for(
+    tried: list[str], left: float, world: World
+) -> None:
+    """The next remedy recreates the container with the good file: its start period would only keep users waiting."""
+    watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now))
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
+    item = {"service": "web", "state": "running", "started_seconds": 1.0, "start_period": 40.0, "health": "starting"}
+    run.memory["incident"] = {"remedies": [{"name": name, "result": "done"} for name in tried]}
+    run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
+    assert run._starting(recovery.Diagnosis("erroring", ["x"], ("web",))) == left
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.files import Lo
 from ansible_collections.christmas.selfheal.plugins.module_utils.incident import iso
 
 KEY = "KEY=Vq3mZk8TtPw2Lr9xHs5B\n"
+# The fixture's engine is well, whatever runs on this machine.
+BY_ITS_PROCESS = observe.engine_by_its_process
 HEALTH = {"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}
 DATA = {"name": "data", "url": "http://127.0.0.1:1/data"}
 
@@ -374,6 +376,24 @@ def test_where_no_instance_runs_haproxy_is_not_waited_for(world: World) -> None:
     world.turns(it, 1)
     assert world.asked[-1][0]["timeout"] == watcher.RESUME_SECONDS
     assert len(world.recoveries) == 1
+
+
+def test_an_engine_that_is_stopped_is_noticed_under_an_app_that_answers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its process alone: it would take a question, and never answer it."""
+    process = {"known": True, "alive": True, "stopped": True, "pid": 1}
+    monkeypatch.setattr(observe, "engine_by_its_process", BY_ITS_PROCESS)
+    monkeypatch.setattr(observe.host, "engine_process", lambda: process)
+    it = world.watcher()
+
+    def recover(_app: Any, **more: Any) -> dict[str, Any]:
+        process["stopped"] = False
+        return world.recover(_app, **more)
+
+    monkeypatch.setattr(watcher, "recover", recover)
+    world.turns(it, 4)
+    assert [watch.seen.probe["ok"] for _, watch in world.recoveries] == [True]
 
 
 def test_where_a_service_is_stopped_the_app_is_not_waited_for(world: World) -> None:
