@@ -283,7 +283,7 @@ def test_notes(run: Run, fake: Engine, tmp_path: Path) -> None:
     assert all(note in json.dumps(result["warnings"]).replace("\\\\", "\\") for note in result["notes"])
 
 
-PUBLISHED = "services: {backend: {image: x, ports: [{target: 8000, published: '8000', protocol: tcp}]}}\n"
+PUBLISHED = "services: {backend: {image: x, ports: [{host_ip: 127.0.0.1, target: 8000, published: '8000'}]}}\n"
 ASKED = {"name": "health", "url": "http://127.0.0.1:8000/health", "proves": "health"}
 SERVED: dict[str, Any] = {"compose": PUBLISHED, "services": {"backend": {"port": 8000, "health_path": "/health"}}}
 
