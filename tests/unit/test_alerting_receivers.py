@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The table of receivers: what is refused, which secret is validated and written where, and what Alertmanager is given.
 
-The templates of the role, rendered by Ansible in one run.
+The templates of the role are rendered by Ansible in one run.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options import alerting
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROLE = REPOSITORY / "roles" / "alerting"
-TEMPLATES = ("lacking.j2", "provable.j2", "secrets.j2", "alertmanager.yml.j2")
+TEMPLATES = ("provable.j2", "secrets.j2", "alertmanager.yml.j2")
 TOKEN, BOT, HOOK = (
     "1001:" + "k3" * 18,
     "xoxb-" + "17-" * 8 + "q9",
@@ -33,8 +35,13 @@ CASES: dict[str, tuple[dict[str, Any], str, str, dict[str, Any]]] = {
     "a group of Telegram": (TELEGRAM, "", TOKEN, {"chat_id": -1001, "message_thread_id": None}),
     "a topic": ({**TELEGRAM, "message_thread_id": 77}, "", TOKEN, {"message_thread_id": 77}),
     "a topic, as a text": ({**TELEGRAM, "message_thread_id": "77"}, "", TOKEN, {"message_thread_id": 77}),
-    "no topic": ({**TELEGRAM, "message_thread_id": 0}, "message_thread_id is no number of a topic", TOKEN, {}),
-    "a topic of Slack": ({**SLACK, "message_thread_id": 7}, "message_thread_id means nothing to kind slack", BOT, {}),
+    "no topic": ({**TELEGRAM, "message_thread_id": 0}, "message_thread_id is not the number of a topic", TOKEN, {}),
+    "a topic of Slack": (
+        {**SLACK, "message_thread_id": 7},
+        "message_thread_id is not an option of kind slack",
+        BOT,
+        {},
+    ),
     "a webhook": (
         {"kind": "slack", "url": HOOK},
         "",
@@ -54,11 +61,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str, dict[str, Any]]] = {
     ),
     "a bot at another address": ({**SLACK, "api_url": "http://10.0.0.1/x"}, "", BOT, {"api_url": "http://10.0.0.1/x"}),
     "a bot without a channel": ({"kind": "slack", "token": BOT}, "channel is missing", BOT, {}),
-    "both ways": ({**SLACK, "url": HOOK}, "url means nothing to kind slack", BOT, {}),
+    "both ways": ({**SLACK, "url": HOOK}, "url is not an option of kind slack", BOT, {}),
     "neither way": ({"kind": "slack", "channel": "#alerts"}, "url is missing", "", {}),
     "a method for a webhook": (
         {"kind": "slack", "url": "https://slack.com/api/chat.postMessage", "channel": "#alerts"},
-        "url is a method of Slack's API, which takes a token, and no webhook. Replace it by `token: …`",
+        "url is a method of Slack's API, which takes a token, and not a webhook. Replace it with `token: …`",
         "https://slack.com/api/chat.postMessage",
         {},
     ),
@@ -96,10 +103,11 @@ def text(rendered: dict[str, str], case: str, template: str) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_said_of_an_entry(rendered: dict[str, str], case: str) -> None:
-    said = text(rendered, case, "lacking.j2").strip()
-    assert bool(said) == bool(CASES[case][1]), said
-    assert CASES[case][1] in said
+def test_errors_of_an_entry(case: str) -> None:
+    entry, expected, *_ = CASES[case]
+    found = list(alerting.table_errors([entry]))
+    assert len(found) == bool(expected), found
+    assert expected in "".join(found)
 
 
 @pytest.mark.parametrize("case", CASES)

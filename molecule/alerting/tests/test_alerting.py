@@ -198,7 +198,7 @@ BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     (
         "an address that documentation uses",
         {"alerting_receivers": [{"kind": "email", "to": ["a@example.com"], "from": "b@c.de", "smarthost": "c.de"}]},
-        ("a@example.com is an address that documentation uses", "smarthost has no port"),
+        ("a@example.com is an example address", "smarthost has no port"),
     ),
 ]
 

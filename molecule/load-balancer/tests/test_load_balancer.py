@@ -298,13 +298,13 @@ class Client:
 
 BAD: dict[str, tuple[Any, str]] = {
     "load_balancer_instances": (0, "load_balancer_instances: 0 is not between 1 and 64"),
-    "load_balancer_first_port": (9000, "load_balancer_port: port 9000 is among those of the slots, 9000 to 9000"),
-    "load_balancer_port": (9000, "Choose another one, or move load_balancer_first_port"),
-    "load_balancer_metrics_port": (70000, "load_balancer_metrics_port: 70000 is no port"),
-    "load_balancer_rate": (0, "load_balancer_rate: 0 is too little"),
-    "load_balancer_max_body": ("lots", "load_balancer_max_body: lots is no size"),
-    "load_balancer_health_path": ("health", "load_balancer_health_path: health is no path"),
-    "load_balancer_trusted": (["localhost"], "load_balancer_trusted: localhost is no address"),
+    "load_balancer_first_port": (9000, "load_balancer_port: port 9000 is among the ports of the slots, 9000 to 9000"),
+    "load_balancer_port": (9000, "Choose another one, or change load_balancer_first_port"),
+    "load_balancer_metrics_port": (70000, "load_balancer_metrics_port: 70000 is not a port"),
+    "load_balancer_rate": (0, "load_balancer_rate: 0 is too small"),
+    "load_balancer_max_body": ("lots", "load_balancer_max_body: lots is not a size"),
+    "load_balancer_health_path": ("health", "load_balancer_health_path: health is not a path"),
+    "load_balancer_trusted": (["localhost"], "load_balancer_trusted: localhost is not an address"),
     "load_balancer_certificate": ("/nowhere.pem", "load_balancer_certificate: /nowhere.pem does not exist"),
 }
 

@@ -385,17 +385,17 @@ def test_a_watched_host_that_is_gone_is_told_once_and_over_when_it_is_back(host:
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
-    ("no such host", {"monitoring_hub": "nobody"}, ("nobody", "is no host of the inventory", WATCHED)),
-    ("itself", {"monitoring_hub": WATCHED}, ("is that host itself", "Leave it empty")),
+    ("no such host", {"monitoring_hub": "nobody"}, ("nobody", "is not a host of the inventory", WATCHED)),
+    ("itself", {"monitoring_hub": WATCHED}, ("is the same server", "Leave monitoring_hub empty")),
     (
         "one that does not measure",
         {"monitoring_hub": "molecule-monitoring"},
-        ("molecule-monitoring, which is to watch", "does not measure"),
+        ("molecule-monitoring, the monitoring host of", "does not measure"),
     ),
     (
         "a hub that tells nobody",
         {"alerting_receivers": [], "alerting_deadman_url": ""},
-        (f"{HUB}, which is to watch {WATCHED}, has no alerting_receivers",),
+        (f"{HUB}, the monitoring host of {WATCHED}, has no alerting_receivers",),
     ),
     ("a database without a user", {"monitoring_database": {"host": "db"}}, ("monitoring_database: user is missing",)),
     (

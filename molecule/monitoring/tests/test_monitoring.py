@@ -301,7 +301,7 @@ BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         {"monitoring_thresholds": {"memroy_percent": 80}},
         ("memroy_percent", "memory_percent"),
     ),
-    ("a port twice", {"monitoring_ports": {"node": 9090}}, ("monitoring_ports: 9090 stands there twice",)),
+    ("a port twice", {"monitoring_ports": {"node": 9090}}, ("monitoring_ports: 9090 is used twice",)),
 ]
 
 

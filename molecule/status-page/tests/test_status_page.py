@@ -183,15 +183,15 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
         {"status_page_password_hash": "$5$x", "status_page_certificate": "", "status_page_public_port": 8000},
         [
             "status_page_password_hash: status_page_password is set, too",
-            "status_page_certificate: there is none, so the password would cross the network in the clear",
-            "status_page_public_port: 8000 is the port of load_balancer_port, too",
+            "status_page_certificate: it is empty, so the password would cross the network unencrypted",
+            "status_page_public_port: 8000 is also the port of load_balancer_port",
         ],
     ),
     (
         {"status_page_password": "", "status_page_password_hash": "plain", "status_page_balancer": False},
-        ["status_page_password_hash: it is no SHA-256", "status_page_balancer: there is a password, and no HAProxy"],
+        ["status_page_password_hash: it is not a SHA-256", "status_page_balancer: there is a password, and no HAProxy"],
     ),
-    ({"monitoring_enabled": False, "status_page_enabled": True}, ["there would be nothing to show"]),
+    ({"monitoring_enabled": False, "status_page_enabled": True}, ["the page would have nothing to show"]),
     (
         {"status_page_certificate": "/etc/ssl/my page.pem"},
         ["status_page_certificate: /etc/ssl/my page.pem has a space"],
