@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The table of receivers: what is refused, which secret is validated and written where, and what Alertmanager is given.
 
-The templates of the role are rendered by Ansible in one run.
+Alertmanager's configuration is rendered by Ansible in one run.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import receivers
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options import alerting
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROLE = REPOSITORY / "roles" / "alerting"
-TEMPLATES = ("provable.j2", "secrets.j2", "alertmanager.yml.j2")
 TOKEN, BOT, HOOK = (
     "1001:" + "k3" * 18,
     "xoxb-" + "17-" * 8 + "q9",
@@ -78,28 +78,17 @@ def rendered(
 ) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("alerting")
     tasks: list[dict[str, Any]] = [{"ansible.builtin.include_vars": str(ROLE / "vars" / "main.yml")}]
+    template = ROLE / "templates" / "alertmanager.yml.j2"
     for case, (entry, *_) in CASES.items():
-        for template in TEMPLATES:
-            name = f"{list(CASES).index(case)}-{template}"
-            shown = (
-                "{{ lookup('ansible.builtin.template', '"
-                + str(ROLE / "templates" / template)
-                + "') | default('', true) }}"
-            )
-            put = "{{ rendered | default({}) | combine({name: text}) }}"
-            given = {"alerting_receivers": [entry], "alerting_deadman_url": "", "name": name, "text": shown}
-            tasks.append({"ansible.builtin.set_fact": {"rendered": put}, "vars": given})
+        shown = "{{ lookup('ansible.builtin.template', '" + str(template) + "') }}"
+        put = "{{ rendered | default({}) | combine({case: text}) }}"
+        given = {"alerting_receivers": [entry], "alerting_deadman_url": "", "case": case, "text": shown}
+        tasks.append({"ansible.builtin.set_fact": {"rendered": put}, "vars": given})
     written = {"content": "{{ rendered | to_json }}", "dest": str(folder / "rendered.json"), "mode": "0600"}
     tasks.append({"ansible.builtin.copy": written})
-    # What looks a template up by its name finds it next to the play.
-    (folder / "templates").symlink_to(ROLE / "templates")
     run_tasks(folder, tasks)
     found: dict[str, str] = json.loads((folder / "rendered.json").read_text(encoding="utf-8"))
     return found
-
-
-def text(rendered: dict[str, str], case: str, template: str) -> str:
-    return rendered[f"{list(CASES).index(case)}-{template}"]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -111,20 +100,46 @@ def test_errors_of_an_entry(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_its_secret_is_validated_and_written_to_a_file_of_its_own(rendered: dict[str, str], case: str) -> None:
+def test_its_secret_is_validated_and_written_to_a_file_of_its_own(case: str) -> None:
     entry, _, secret, _ = CASES[case]
-    found = json.loads(text(rendered, case, "provable.j2"))
+    found = receivers.secrets([entry], "", FOLDER)
     assert list(found["values"].values()) == ([secret] if secret else [])
-    files = json.loads(text(rendered, case, "secrets.j2"))
+    assert [one["name"] for one in found["variables"]] == list(found["values"])
     written = {"path": f"{FOLDER}/{entry['kind']}-1", "mode": "0640", "content": secret}
-    assert files == ([written] if secret else [])
+    assert found["files"] == ([written] if secret else [])
+
+
+def test_a_token_is_validated_once_and_written_for_each_receiver() -> None:
+    address = "https://deadman.internal/k3q9"
+    found = receivers.secrets(
+        [TELEGRAM, {**TELEGRAM, "chat_id": 2}, {"kind": "email", "to": "a@b.dev"}], address, FOLDER
+    )
+    assert found["values"] == {"alerting_receivers_1_token": TOKEN, "alerting_deadman_url": address}
+    assert found["variables"] == [
+        {
+            "name": "alerting_receivers_1_token",
+            "secret": True,
+            "source": "BotFather, /token",
+            "kind": "pattern",
+            "pattern": "[0-9]+:[A-Za-z0-9_-]{30,}",
+        },
+        {
+            "name": "alerting_deadman_url",
+            "secret": True,
+            "source": "the dead-man's switch, the address of the check",
+            "kind": "url",
+        },
+    ]
+    assert [one["path"] for one in found["files"]] == [
+        f"{FOLDER}/{name}" for name in ("telegram-1", "telegram-2", "deadman")
+    ]
 
 
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if not case[1]])
 def test_what_alertmanager_is_given(rendered: dict[str, str], case: str) -> None:
     entry, _, secret, expected = CASES[case]
-    shown = text(rendered, case, "alertmanager.yml.j2")
+    shown = rendered[case]
     assert secret not in shown
-    receivers = {one["name"]: one for one in yaml.safe_load(shown)["receivers"]}
-    given = receivers[f"{entry['kind']}-1"][f"{entry['kind']}_configs"][0]
+    named = {one["name"]: one for one in yaml.safe_load(shown)["receivers"]}
+    given = named[f"{entry['kind']}-1"][f"{entry['kind']}_configs"][0]
     assert {key: given.get(key) for key in expected} == expected

@@ -5,38 +5,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
 
 from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.receivers import COMMON_KEYS, KINDS, Receiver, kind_of
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.rules import error
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.variables import Variables, whole_number
 
 OPTION = "alerting_receivers"
-COMMON = ("kind", "severities")
-
-Receiver = Mapping[str, Any]
-
-
-class Keys(NamedTuple):
-    """The keys of a kind of receiver."""
-
-    needed: tuple[str, ...]
-    optional: tuple[str, ...]
-
-
-KEYS = {
-    "telegram": Keys(("chat_id", "token"), ("api_url", "message_thread_id")),
-    "email": Keys(("to", "from", "smarthost"), ("username", "password", "require_tls")),
-    "slack": Keys(("url",), ("channel",)),
-    "slack_bot": Keys(("token", "channel"), ("api_url",)),
-}
-
-
-def variant(receiver: Receiver) -> str:
-    """Return the kind, where Slack is two: it takes a webhook, or the token of a bot."""
-    kind = str(receiver["kind"])
-    return "slack_bot" if kind == "slack" and "token" in receiver else kind
 
 
 def errors(variables: Variables) -> Iterator[str]:
@@ -65,13 +41,13 @@ Found = Iterator[tuple[str, str]]
 
 
 def _keys(receiver: Receiver) -> Found:
-    keys = KEYS[variant(receiver)]
-    for key in keys.needed:
+    kind = KINDS[kind_of(receiver)]
+    for key in kind.needed:
         if not receiver.get(key):
             yield f"{key} is missing", f"Add `{key}: …` to the entry"
-    taken = keys.needed + keys.optional
+    taken = kind.needed + kind.optional
     for key in receiver:
-        if key not in COMMON + taken:
+        if key not in COMMON_KEYS + taken:
             fix = f"Remove it; the entry takes {', '.join(taken)} and severities"
             yield f"{key} is not an option of kind {receiver['kind']}", fix
 

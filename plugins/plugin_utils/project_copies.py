@@ -1,0 +1,50 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The projects that a controller for drift checks needs copies of. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+
+# What is never copied: it comes from the vault, or from a deploy.
+ALWAYS_EXCLUDED = ("/.env", "/.env.example", "/releases")
+# The default of the role compose_app.
+EXCLUDED = (".git", "__pycache__", "node_modules")
+
+
+class Project(TypedDict):
+    """A project on this machine, and its copy on the controller."""
+
+    source: str
+    folder: str
+    exclude: list[str]
+
+
+class Projects(TypedDict):
+    """Each project once, and the folder of each host's copy."""
+
+    projects: list[Project]
+    by_host: dict[str, str]
+
+
+def project_copies(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], directory: str) -> Projects:
+    """Return the projects of these hosts. Hosts with the same source and the same exclusions share a copy."""
+    copies: dict[str, Project] = {}
+    by_host = {}
+    for host in hosts:
+        source = variables[host].get("compose_app_source") or ""
+        # What is promoted comes from staging and not from this machine.
+        if not source or boolean(variables[host].get("compose_app_promoted", False), strict=False):
+            continue
+        exclude = [*ALWAYS_EXCLUDED, *map(str, as_list(variables[host].get("compose_app_exclude", EXCLUDED)))]
+        name = hashlib.sha256(f"{source}{' '.join(exclude)}".encode()).hexdigest()[:12]
+        folder = f"{directory}/projects/{name}"
+        copies[folder] = Project(source=str(source), folder=folder, exclude=exclude)
+        by_host[str(host)] = folder
+    return Projects(projects=list(copies.values()), by_host=by_host)

@@ -1,0 +1,102 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The kinds of receivers of alerts: the keys of an entry, and the secret among them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+Receiver = Mapping[str, Any]
+
+
+class Secret(NamedTuple):
+    """The key that holds a secret, the rule that validates its value, and where a person gets a new one."""
+
+    key: str
+    rule: Mapping[str, Any]
+    source: str
+
+
+class Kind(NamedTuple):
+    """What an entry must have, what it may have, and the secret among it."""
+
+    needed: tuple[str, ...]
+    optional: tuple[str, ...]
+    secret: Secret
+
+
+class SecretFile(TypedDict):
+    """A file on the host that holds one secret."""
+
+    path: str
+    mode: str
+    content: Any
+
+
+class Secrets(TypedDict):
+    """The secrets of a table of receivers, to be validated, and the files that hold them."""
+
+    variables: list[dict[str, Any]]
+    values: dict[str, Any]
+    files: list[SecretFile]
+
+
+KINDS = {
+    "telegram": Kind(
+        ("chat_id", "token"),
+        ("api_url", "message_thread_id"),
+        Secret("token", {"kind": "pattern", "pattern": "[0-9]+:[A-Za-z0-9_-]{30,}"}, "BotFather, /token"),
+    ),
+    "email": Kind(
+        ("to", "from", "smarthost"),
+        ("username", "password", "require_tls"),
+        Secret("password", {"kind": "text", "min_length": 6}, "the administrator of the mail server"),
+    ),
+    "slack": Kind(("url",), ("channel",), Secret("url", {"kind": "url"}, "Slack, Incoming Webhooks")),
+    "slack_bot": Kind(
+        ("token", "channel"),
+        ("api_url",),
+        Secret(
+            "token",
+            {"kind": "pattern", "pattern": "xox[abep]-[A-Za-z0-9.-]{20,}"},
+            "Slack, OAuth & Permissions, Bot User OAuth Token",
+        ),
+    ),
+}
+COMMON_KEYS = ("kind", "severities")
+DEADMAN = Secret("url", {"kind": "url"}, "the dead-man's switch, the address of the check")
+DEADMAN_OPTION = "alerting_deadman_url"
+_MODE = "0640"
+
+
+def kind_of(receiver: Receiver) -> str:
+    """Return the name of the kind, where Slack has two: it takes a webhook, or the token of a bot."""
+    kind = str(receiver["kind"])
+    return "slack_bot" if kind == "slack" and "token" in receiver else kind
+
+
+def secrets(receivers: Sequence[Receiver], deadman_url: str, folder: str) -> Secrets:
+    """Return the secrets in the table.
+
+    A bot that writes to two chats has one token. It is validated once, since the same value twice is a finding.
+
+    :arg deadman_url: address of the dead-man's switch, a secret as well; "" when there is none.
+    :arg folder: where the files are on the host.
+    """
+    found = Secrets(variables=[], values={}, files=[])
+    for number, receiver in enumerate(receivers, 1):
+        secret = KINDS[kind_of(receiver)].secret
+        if secret.key in receiver:
+            name = f"alerting_receivers_{number}_{secret.key}"
+            _add(found, name, secret, receiver[secret.key], f"{folder}/{receiver['kind']}-{number}")
+    if deadman_url:
+        _add(found, DEADMAN_OPTION, DEADMAN, deadman_url, f"{folder}/deadman")
+    return found
+
+
+def _add(found: Secrets, name: str, secret: Secret, value: object, path: str) -> None:
+    if value not in found["values"].values():
+        found["variables"].append({"name": name, "secret": True, "source": secret.source, **secret.rule})
+        found["values"][name] = value
+    found["files"].append(SecretFile(path=path, mode=_MODE, content=value))

@@ -1,0 +1,38 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The projects that a controller for drift checks gets copies of."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.project_copies import project_copies
+
+HOSTS: dict[str, dict[str, Any]] = {
+    "web1": {"compose_app_source": "/home/me/shop"},
+    "web2": {"compose_app_source": "/home/me/shop"},
+    "web3": {"compose_app_source": "/home/me/shop", "compose_app_exclude": ".git,media"},
+    "promoted": {"compose_app_source": "/home/me/shop", "compose_app_promoted": "true"},
+    "without": {},
+}
+
+
+def folder(*exclude: str) -> str:
+    text = "/home/me/shop" + " ".join(["/.env", "/.env.example", "/releases", *exclude])
+    return f"/opt/drift/projects/{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def test_hosts_with_the_same_project_share_a_copy() -> None:
+    found = project_copies(list(HOSTS), HOSTS, "/opt/drift")
+    usual, other = folder(".git", "__pycache__", "node_modules"), folder(".git", "media")
+    assert found["by_host"] == {"web1": usual, "web2": usual, "web3": other}
+    assert [(one["source"], one["folder"]) for one in found["projects"]] == [
+        ("/home/me/shop", usual),
+        ("/home/me/shop", other),
+    ]
+    assert found["projects"][1]["exclude"] == ["/.env", "/.env.example", "/releases", ".git", "media"]
+
+
+def test_without_a_project_there_is_no_copy() -> None:
+    assert project_copies(["without", "promoted"], HOSTS, "/opt/drift") == {"projects": [], "by_host": {}}
