@@ -1,42 +1,52 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the role reads from a host's answers: who runs its engine, and which Compose its distribution offers.
+"""What is read of a host: who runs its engine, how that is configured, and which Compose its distribution offers.
 
-The variables of the role, computed by Ansible in one run.
+The variables of the role are computed by Ansible in one run.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils import commands, docker_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker_facts import (
+    Configuration,
+    DockerFacts,
+    Engine,
+    Unit,
+)
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROLE = REPOSITORY / "roles" / "docker_engine"
+BUILDX = {"Name": "buildx", "Version": "1.2"}
 COMPOSE = {"Plugins": [{"Name": "compose", "Version": "2.26.1-4"}]}
 
 
-def answer(root: str, *units: str) -> str:
-    """What the host says: the engine, its configuration, at boot, now, is docker.service there, is snap's."""
+def facts(root: str, docker: str, snap: str) -> DockerFacts:
+    """What is read of a host: the folder of an engine that answers, whether docker.service is there, and snap's."""
     about = {"ServerVersion": "26.1.5", "DockerRootDir": root, "ClientInfo": COMPOSE} if root else {}
-    return "\n".join([json.dumps(about) if about else "", "e30=", "enabled", "active", *units, "end"])
+    engine = docker_facts.parse_info(json.dumps(about) if about else "")
+    return docker_facts.combine(engine, Unit(docker, "active", "enabled"), Unit(snap), Configuration("{}", {}))
 
 
 FOREIGN = {
-    "the package's own": (answer("/var/lib/docker", "loaded", "not-found"), "", ""),
-    "data elsewhere": (answer("/srv/docker", "loaded", "not-found"), "", ""),
-    "nothing is installed": (answer("", "not-found", "not-found"), "", ""),
-    "stopped": (answer("", "loaded", "not-found"), "", ""),
-    "no systemd": (answer("", "", ""), "", ""),
-    "snap": (answer("/var/snap/docker/common/var-lib-docker", "not-found", "loaded"), "snap", "snap remove docker"),
-    "snap, stopped": (answer("", "not-found", "loaded"), "snap", "back up its volumes"),
-    "snap answers, a package is there": (answer("/var/snap/docker/common/x", "loaded", "loaded"), "snap", "from snap"),
-    "snap is there, the package answers": (answer("/var/lib/docker", "loaded", "loaded"), "", ""),
+    "the package's own": (facts("/var/lib/docker", "loaded", "not-found"), "", ""),
+    "data elsewhere": (facts("/srv/docker", "loaded", "not-found"), "", ""),
+    "nothing is installed": (facts("", "not-found", "not-found"), "", ""),
+    "stopped": (facts("", "loaded", "not-found"), "", ""),
+    "no systemd": (facts("", "", ""), "", ""),
+    "snap": (facts("/var/snap/docker/common/var-lib-docker", "not-found", "loaded"), "snap", "snap remove docker"),
+    "snap, stopped": (facts("", "not-found", "loaded"), "snap", "back up its volumes"),
+    "snap answers, a package is there": (facts("/var/snap/docker/common/x", "loaded", "loaded"), "snap", "from snap"),
+    "snap is there, the package answers": (facts("/var/lib/docker", "loaded", "loaded"), "", ""),
     "rootless": (
-        answer("/home/ops/.local/share/docker", "not-found", "not-found"),
+        facts("/home/ops/.local/share/docker", "not-found", "not-found"),
         "another",
         "docker.service does not",
     ),
@@ -70,13 +80,13 @@ def found(
         put = {"found": "{{ found | default({}) | combine({case: text}) }}"}
         tasks.append({"ansible.builtin.set_fact": put, "vars": {**given, "case": case, "text": text}})
 
-    for case, (said, _, _) in FOREIGN.items():
-        message = "__docker_engine_foreign_messages[__docker_engine_foreign] | default('')"
-        given = {"__docker_engine_answer": {"stdout": said}}
-        ask(case, given, "{{ [__docker_engine_foreign, __docker_engine_version, " + message + "] }}")
+    for case, (read, _, _) in FOREIGN.items():
+        message = "__docker_engine_foreign_messages[__docker_engine_facts.foreign] | default('')"
+        given = {"__docker_engine_facts": read._asdict()}
+        ask(case, given, "{{ [__docker_engine_version, " + message + "] }}")
     for case, (distribution, release, said, _) in OFFERED.items():
-        facts = {"distribution": distribution, "distribution_major_version": release}
-        given = {"ansible_facts": facts, "__docker_engine_policy": {"stdout": said}}
+        about = {"distribution": distribution, "distribution_major_version": release}
+        given = {"ansible_facts": about, "__docker_engine_policy": {"stdout": said}}
         ask(case, given, "{{ [__docker_engine_offered, __docker_engine_compose_name] }}")
     written = {"content": "{{ found | to_json }}", "dest": str(folder / "found.json"), "mode": "0600"}
     tasks.append({"ansible.builtin.copy": written})
@@ -87,9 +97,9 @@ def found(
 
 @pytest.mark.parametrize("case", FOREIGN)
 def test_who_runs_the_engine(found: dict[str, Any], case: str) -> None:
-    answered, expected, words = FOREIGN[case]
-    foreign, version, said = found[case]
-    assert (foreign, bool(version)) == (expected, "ServerVersion" in answered)
+    read, expected, words = FOREIGN[case]
+    version, said = found[case]
+    assert (read.foreign, version) == (expected, read.version)
     assert words in said
     assert bool(said) == bool(expected)
     assert not expected or ("localhost" in said and "Nothing was changed. Fix: " in said)
@@ -109,3 +119,84 @@ def test_no_role_compares_the_number_of_a_release() -> None:
     pattern = "distribution_major_version'] is version"
     files = [path for path in REPOSITORY.glob("roles/*/*/*") if path.is_file()]
     assert [str(path) for path in files if pattern in path.read_text(encoding="utf-8")] == []
+
+
+# --- what is read ---
+
+INFO: list[tuple[str, str, Engine]] = [
+    ("no docker", "", Engine()),
+    ("no JSON", "Cannot connect to the Docker daemon", Engine()),
+    (
+        "an engine that does not answer",
+        json.dumps({"ServerVersion": "", "ClientInfo": COMPOSE, "ServerErrors": ["no"]}),
+        Engine(compose_version="2.26.1"),
+    ),
+    ("an engine alone", json.dumps({"ServerVersion": "20.10.5", "ClientInfo": {"Plugins": None}}), Engine("20.10.5")),
+    (
+        "in a Swarm",
+        json.dumps({"ServerVersion": "27.0", "DockerRootDir": "/srv", "Swarm": {"LocalNodeState": "active"}}),
+        Engine("27.0", "", "/srv", True),
+    ),
+    (
+        "another plugin, and a version with a letter",
+        json.dumps({"ClientInfo": {"Plugins": [BUILDX, {"Name": "compose", "Version": "v2.40.3"}]}}),
+        Engine(compose_version="2.40.3"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in INFO], ids=[case[0] for case in INFO])
+def test_what_the_engine_says(text: str, expected: Engine) -> None:
+    assert docker_facts.parse_info(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ('{"live-restore": true}\r\n', {"live-restore": True}),
+        ("", None),
+        ("{", None),
+        ("[]", None),
+        ("\N{LATIN SMALL LETTER E WITH ACUTE}", None),
+    ],
+)
+def test_a_configuration_is_an_object_or_cannot_be_used(
+    tmp_path: Path, text: str, options: dict[str, Any] | None
+) -> None:
+    path = tmp_path / "daemon.json"
+    path.write_bytes(text.encode())
+    assert docker_facts.read_configuration(str(path)) == Configuration(text, options)
+
+
+def test_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    assert docker_facts.read_configuration(str(tmp_path / "bytes")) == Configuration("", None)
+    assert docker_facts.read_configuration(str(tmp_path)) == Configuration("", None)
+
+
+def test_a_file_that_does_not_exist_configures_nothing(tmp_path: Path) -> None:
+    assert docker_facts.read_configuration(str(tmp_path / "daemon.json")) == Configuration("{}", {})
+
+
+@pytest.mark.parametrize(
+    ("printed", "has_unit", "runs_at_boot"),
+    [
+        ("LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n", True, True),
+        ("LoadState=loaded\nActiveState=active\nUnitFileState=disabled\n", True, False),
+        ("LoadState=loaded\nActiveState=failed\nUnitFileState=enabled\n", True, False),
+        ("LoadState=not-found\nActiveState=inactive\nUnitFileState=\n", False, False),
+        ("", True, False),
+    ],
+)
+def test_the_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, printed: str, has_unit: bool, runs_at_boot: bool
+) -> None:
+    def run(argv: Sequence[str], _timeout: float) -> commands.Result:
+        if argv[0] == "docker":
+            return commands.Result(127, "", "docker is not installed")
+        return commands.Result(0, printed if argv[-1] == "docker.service" else "LoadState=not-found\n", "")
+
+    monkeypatch.setattr(commands, "run", run)
+    found = docker_facts.read(str(tmp_path / "daemon.json"))
+    assert (found.has_unit, found.runs_at_boot) == (has_unit, runs_at_boot)
+    assert (found.version, found.compose_version, found.foreign, found.configuration) == ("", "", "", {})

@@ -36,8 +36,8 @@ LAYERS: dict[str, set[str]] = {
     for layer, names in {
         "formats": "app dotenv files health_request image_names page_words project_files project_layout redact",
         "read": """
-            balancer checks commands containers engine firewall host kernel probe prober prometheus relay supabase
-            timers web
+            balancer checks commands containers docker_facts engine firewall host kernel probe prober prometheus relay
+            supabase timers web
         """,
         "decide": """
             app_model backing backup database_log databases diagnosis disk_log drift drift_policy hints key_files

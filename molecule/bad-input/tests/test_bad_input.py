@@ -201,7 +201,7 @@ def test_a_port_that_is_taken(host: Any, play: Callable[..., Any], project: Path
 def test_an_engine_from_snap_has_one_verdict(host: Any, play: Callable[..., Any], playbook: str) -> None:
     """Its unit has another name, and docker.service does not exist."""
     # What systemd says on such a host.
-    said = "*LoadState*docker.service) echo not-found;; *LoadState*dockerd.service) echo loaded"
+    said = "*LoadState*docker.service) echo LoadState=not-found;; *LoadState*dockerd.service) echo LoadState=loaded"
     host.check_output(
         f'printf \'#!/bin/sh\\ncase "$*" in {said};; *) exec /usr/bin/systemctl "$@";; esac\\n\''
         " >/usr/local/bin/systemctl && chmod 0755 /usr/local/bin/systemctl"
