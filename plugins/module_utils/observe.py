@@ -331,7 +331,11 @@ def _look_at_instances(
     mine = [item for item in facts["instances"] if item["service"] == app.balancer.service]
     wanted, failing = app.balancer.instances, []
     for item in mine:
-        asked = alone(next((one for one in item["ports"] if one in app.balancer.slots), 0))
+        port = next((one for one in item["ports"] if one in app.balancer.slots), 0)
+        asked = alone(port)
+        if port and _is_late(asked) and is_busy(facts["load"]) and not item["stopped"]:
+            # That another one answers in time is chance, where they wait for a processor.
+            asked = _ask_patiently(app, facts, port, clock)
         if not asked["ok"]:
             failing.append((item, asked))
     serving = len(mine) - len(failing)
@@ -360,6 +364,23 @@ def _look_at_instances(
     elif serving and not failing and not facts["balancer"] and (lacks is None or lacks >= DISAGREES_SECONDS):
         wait = balancer.AGREE_SECONDS if lacks is None else 0.0
         facts["kept_out"] = _kept_out(app, mine, clock, wait)
+
+
+def _is_late(asked: Mapping[str, Any]) -> bool:
+    """Whether nothing is wrong with an answer but that it did not come in time."""
+    failed = [item for item in asked["results"] if not item["ok"] and item["kind"] != "skipped"]
+    return not asked["ok"] and bool(failed) and all(item["kind"] == "timeout" for item in failed)
+
+
+def _ask_patiently(app: App, facts: Mapping[str, Any], port: int, clock: Clock) -> Mapping[str, Any]:
+    """Ask one instance once more, as long as a busy host may need."""
+    assert app.balancer is not None
+    patient = [{**check, "timeout": PATIENCE_SECONDS[0]} for check in app.quick]
+    ask_it = balancer.aside(app.balancer, port)
+    found: Mapping[str, Any] = probe.run_checks(
+        patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep, ask=ask_it
+    )
+    return found
 
 
 def _kept_out(app: App, instances: Sequence[Mapping[str, Any]], clock: Clock, seconds: float) -> str:

@@ -577,6 +577,21 @@ def test_instances_are_not_judged_where_what_they_need_is_down(
     assert (facts["one"], observe.diagnose(facts).services) == ("", ("app",))
 
 
+@pytest.mark.parametrize(("busy", "late", "one"), [(True, True, ""), (True, False, "web1"), (False, True, "web1")])
+def test_an_instance_that_is_late_on_a_busy_host_is_not_the_one_at_fault(
+    busy: bool, late: bool, one: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that wait for a processor, one answers in time by chance."""
+    it = Balanced(tmp_path, monkeypatch)
+
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+        return it.result(ask == 18001 or (late and checks[0]["timeout"] > 2.0) or ask is None)
+
+    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    monkeypatch.setattr(observe, "is_busy", lambda _: busy)
+    assert it.read()["one"] == one
+
+
 def test_instances_are_not_waited_for_where_a_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They wait for their database, which ends as soon as it starts."""
     it = Balanced(tmp_path, monkeypatch)
