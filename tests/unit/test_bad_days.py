@@ -239,6 +239,9 @@ class Project(engine.Project):
 
     world: World
 
+    def go_on(self, _containers: Sequence[str]) -> None:
+        """None of them is stopped."""
+
     def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
         return self.world.documents()
 
