@@ -84,7 +84,7 @@ class Rollout:
             failure = self._replace_one_by_one(running, keep)
         return failure or self._whole()
 
-    def _hand_over_port(self, running: Sequence[dict[str, Any]], keep: Sequence[str]) -> str:
+    def _hand_over_port(self, running: list[dict[str, Any]], keep: Sequence[str]) -> str:
         """Replace what was deployed before there was a balancer; say why it did not work, "" when it did.
 
         Its own container holds the port that HAProxy is to have, and serves until the new instances are there.
@@ -103,7 +103,7 @@ class Rollout:
             balancer.take_in(self.app, _port(item))
         return ""
 
-    def _replace_one_by_one(self, running: Sequence[dict[str, Any]], keep: Sequence[str]) -> str:
+    def _replace_one_by_one(self, running: list[dict[str, Any]], keep: Sequence[str]) -> str:
         """Replace the instances behind the balancer; say why it did not work, "" when it did."""
         balancer.start(self.app)
         running = self._trim(running)
