@@ -46,6 +46,13 @@ def markdown(text: Any) -> str:
     return re.sub(r"\s+", " ", line)
 
 
+def paragraphs(text: Any) -> list[Any]:
+    """Text that may be one string, or none, as a list."""
+    if isinstance(text, list):
+        return text
+    return [text] if text else []
+
+
 def literal(value: Any) -> str:
     """A default or choice as it would be written in YAML."""
     return f"`{value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)}`"
@@ -115,7 +122,7 @@ def module_page(name: str, documented: Mapping[str, Any]) -> str:
     page += f"\n**{markdown(doc['short_description'])}**\n\n{bullets(doc['description'])}"
     page += f"\n## Options\n\n{option_table(doc.get('options') or {})}"
     support = [
-        [f"`{key}`", str(value.get("support", "")), markdown([*value.get("details", []), value["description"]])]
+        [f"`{key}`", str(value.get("support", "")), markdown([*paragraphs(value.get("details")), value["description"]])]
         for key, value in sorted((doc.get("attributes") or {}).items())
     ]
     page += f"\n## Attributes\n\n{table(['attribute', 'support', 'meaning'], support)}"
