@@ -31,6 +31,7 @@ def overlaps(subnet: Network, routes: list[dict[str, Any]]) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
+    """Name on stderr the routes of this machine that overlap the subnet argv[1]; 1 when there is one."""
     subnet = Network(argv[1])
     routes = subprocess.run(["ip", "-4", "-json", "route"], check=True, capture_output=True, text=True).stdout
     taken = overlaps(subnet, json.loads(routes))

@@ -1,7 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Measure how long a host takes to recover its app from every fault of the drill catalogue, and from some of them with
-what Debian carries instead: Docker alone, Docker Swarm, Monit, and the script of the incident report.
+"""Measure how long a host takes to recover its app from every fault of the drill catalogue.
+
+Some of the faults are also measured with what Debian carries instead: Docker alone, Docker Swarm, Monit, and the script
+of the incident report.
 
 Makes its own lab hosts, and removes them at the end. What has been measured is written at once to
 `results/recovery.json`; a run that was interrupted goes on with --resume. Prints a table and draws

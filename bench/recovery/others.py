@@ -40,8 +40,11 @@ QUIET = 3.0
 
 
 class Alternative(NamedTuple):
-    """`cycle`: seconds between two looks, over which the faults are spread evenly. `pause`: seconds after a recovery
-    until it is in that cycle again. `factor`: what the wait until it notices is multiplied by."""
+    """One of the alternatives, and when it looks.
+
+    `cycle`: seconds between two looks, over which the faults are spread evenly. `pause`: seconds after a recovery
+    until it is in that cycle again. `factor`: what the wait until it notices is multiplied by.
+    """
 
     title: str
     number: int

@@ -1,7 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Break single services of somebody's app, and measure who heals which: the watcher, Docker's restart policy alone, and
-a loop that restarts what is unhealthy.
+"""Break single services of somebody's app, and measure who heals which.
+
+Compared are the watcher, Docker's restart policy alone, and a loop that restarts what is unhealthy.
 
 The app is the project of molecule/stranger, on two lab hosts: without a load balancer, and behind one. There the proxy
 is what is balanced, since it holds the port; a fault hits all containers of its service. A prober asks ten times a

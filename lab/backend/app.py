@@ -434,6 +434,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def answer(self) -> None:
+        """Serve one request of any method, and count it as under way until its answer is written."""
         began = time.monotonic()
         path = self.path.partition("?")[0]
         with self.server.idle:
@@ -475,6 +476,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> int:
+    """Serve until SIGTERM, then drain what is under way. Returns 1 when the environment is not usable."""
     found = problems(os.environ)
     for problem in found:
         print(f"christmas-backend: refusing to start: {problem}", file=sys.stderr, flush=True)

@@ -152,6 +152,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """One line a request, without its query, which may hold a key."""
         print(f"{self.command} {urlsplit(self.path).path} {int(code)}", flush=True)
 
 
@@ -209,6 +210,7 @@ def drill_handler(faults: Faults) -> type[Handler]:
 
 
 def main() -> None:
+    """Seed the project's user, then serve the API on 8000, the page on 3000 and the drills on 9000 until SIGTERM."""
     env = os.environ
     keyring = Keyring(env["STANDIN_JWT_SECRET"], env["STANDIN_PUBLISHABLE_KEY"], env["STANDIN_SECRET_KEY"])
     pool = ConnectionPool(

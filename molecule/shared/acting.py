@@ -1,7 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What tests on lab hosts do again and again: wait for a condition, read the incidents, let the watcher look away, kill
-a program with all that it has started, take minutes only when they are asked to.
+"""What tests on lab hosts do again and again.
+
+Wait for a condition, read the incidents, let the watcher look away, kill a program with all that it has started, take
+minutes only when they are asked to.
 """
 
 from __future__ import annotations

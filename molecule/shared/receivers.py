@@ -89,6 +89,7 @@ class Refused(Exception):
 
 
 def check(good: bool, status: int, what: str) -> None:
+    """Raise Refused(status, what) unless good."""
     if not good:
         raise Refused(status, what)
 
@@ -127,6 +128,7 @@ def slack(body: dict[str, Any], where: str, channel: str) -> Message:
 
 
 def web(receivers: Receivers, port: int) -> ThreadingHTTPServer:
+    """The receivers that are asked by HTTP, on a port of this machine; not yet serving."""
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 

@@ -47,4 +47,5 @@ class FilterModule:
     """What Ansible asks for its filters."""
 
     def filters(self) -> dict[str, object]:
+        """Return {name in templates: function}; the name carries the collection's in front."""
         return {"as_list": as_list}

@@ -24,8 +24,10 @@ _LABEL = "com.docker.compose.project"
 
 
 class Note(TypedDict):
-    """What ran: {service: image id}, {service: image name}, {service: what it did}; the project's folder and compose
-    files; {file of the app's directory: whether it was there}.
+    """What ran before the first release.
+
+    {service: image id}, {service: image name}, {service: what it did}; the project's folder and compose files; {file of
+    the app's directory: whether it was there}.
     """
 
     images: dict[str, str]

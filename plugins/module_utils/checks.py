@@ -64,8 +64,9 @@ class Expectation(NamedTuple):
 
 
 class Capture(NamedTuple):
-    """A value that later checks use as ${name}: `where` is a path for json, a name for cookie and header, for body a
-    pattern whose group is the value.
+    """A value that later checks use as ${name}.
+
+    `where` is a path for json, a name for cookie and header, for body a pattern whose group is the value.
     """
 
     name: str

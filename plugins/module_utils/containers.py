@@ -1,7 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What containers use of processor and memory, as the kernel counts it in their control groups, v1 and v2; and whether
-one accepts connections.
+"""What containers use of processor and memory, and whether one accepts connections.
+
+The use is what the kernel counts in their control groups, v1 and v2.
 """
 
 from __future__ import annotations

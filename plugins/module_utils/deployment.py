@@ -45,8 +45,10 @@ def _silent() -> None:
 
 
 class How(NamedTuple):
-    """How to deploy. `build`: the images of services that have a build section; `pull`: those of the others, although
-    they are on this host; `plan`: the pace, behind a balancer; `by`: who deploys, for the record.
+    """How to deploy.
+
+    `build`: the images of services that have a build section; `pull`: those of the others, although they are on this
+    host; `plan`: the pace, behind a balancer; `by`: who deploys, for the record.
 
     `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone. `images`:
     the release is made of exactly these, {service: image id}; `pins`: what their names are for good in a registry, as

@@ -30,8 +30,10 @@ SHOWN, WIDTH = 4, 160
 
 
 class Seen(NamedTuple):
-    """What the events of a run say. `facts` by host, as `drift_host.read` has them; `troubles` are {host, role, what}:
-    what could not be compared. `ended` is whether the run came to its end, `through` are the hosts that did, too.
+    """What the events of a run say.
+
+    `facts` by host, as `drift_host.read` has them; `troubles` are {host, role, what}: what could not be compared.
+    `ended` is whether the run came to its end, `through` are the hosts that did, too.
     """
 
     findings: list[Finding]
@@ -206,7 +208,7 @@ _ITEM = re.compile(r"^(?P<what>[<>ch.*][fdLDS]\S{9}|\*deleting) +(?P<path>.+)$")
 
 
 def _copied(result: Mapping[str, Any]) -> Iterator[Finding]:
-    """rsync's itemized list; its man page, --itemize-changes."""
+    """The itemized list of rsync; its man page, --itemize-changes."""
     target = str(result.get("cmd") or "").rstrip("' ").rpartition(":")[2] if result.get("cmd") else ""
     for line in result.get("stdout_lines") or []:
         found = _ITEM.match(str(line).replace("<<CHANGED>>", ""))
@@ -353,8 +355,10 @@ _PART = re.compile(r"([^0-9]*)([0-9]*)")
 
 
 def _older(one: str, other: str) -> bool:
-    """Whether a Debian version is older than another, as deb-version(7) has it: the epoch, the upstream version, then
-    the revision; in both, what is no number and numbers in turn, where ~ sorts before all, and letters before the rest.
+    """Whether a Debian version is older than another, as deb-version(7) has it.
+
+    First the epoch, then the upstream version, then the revision; in both, what is not a number and numbers in turn,
+    where ~ sorts before all, and letters before the rest.
     """
 
     def order(text: str) -> list[int]:
@@ -463,8 +467,9 @@ _WORDED = re.compile(r"(?i)(\b(?:password|passwd|secret|token|bearer|auth)\s+)(\
 
 
 def masked(text: str) -> str:
-    """A text without what may be a secret in it: what is named like one, a URL's password, and long words of letters
-    and digits.
+    """A text without what may be a secret in it.
+
+    That is what is named like one, a URL's password, and long words of letters and digits.
     """
     text = _IN_URL.sub(_mark_second, _KEYED.sub(_mark_second, text))
     return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else _mark(found[0]), text)

@@ -1,7 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the controller remembers from one drift check to the next: since when a drift is there, how often it was
-corrected, how each host was when it was accepted, and the history of the checks. One file, replaced atomically.
+"""What the controller remembers from one drift check to the next, in one file, replaced atomically.
+
+Since when a drift is there, how often it was corrected, how each host was when it was accepted, and the history of the
+checks.
 """
 
 from __future__ import annotations
@@ -102,8 +104,10 @@ def released(state: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -
 
 
 def tell_pending(state: Mapping[str, Any], findings: Iterable[dict[str, Any]]) -> None:
-    """Write into each finding whether it is `pending`: the playbooks say another thing than at the check before, when
-    the host was as they said, and its file has not been touched since. Nobody has changed anything by hand.
+    """Write into each finding whether it is `pending`: a change of the playbooks, not one by hand.
+
+    The playbooks say another thing than at the check before, when the host was as they said, and its file has not been
+    touched since.
 
     Both times are the host's, so that its clock need not be right. What no file shows is taken for a drift.
     """

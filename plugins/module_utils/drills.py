@@ -514,8 +514,10 @@ def median(seconds: Sequence[float]) -> float:
 
 
 def summarize(fault: Fault, runs: Sequence[Mapping[str, Any]], language: str) -> dict[str, Any]:
-    """All rounds of one fault: {fault, title, expect, rounds, goal, median, p95, mttd, failed, causes, remedies,
-    evidence, met, missed}; `missed` lists in a few words each why the goal was not met, and is empty when it was.
+    """All rounds of one fault.
+
+    {fault, title, expect, rounds, goal, median, p95, mttd, failed, causes, remedies, evidence, met, missed}; times are
+    seconds. `missed` lists in a few words each why the goal was not met, and is empty when it was.
     """
     times = [run["mttr"] for run in runs if run["mttr"] is not None]
     seen = [run["mttd"] for run in runs if run["mttd"] is not None]

@@ -1,7 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the apps' containers use, for Prometheus: read when it asks, for this host alone. Beside that, the way to caches
-and pools for other exporters, and a word to Alertmanager when nobody asks any more."""
+"""What the apps' containers use, for Prometheus: read when it asks, for this host alone.
+
+Also the way to caches and pools for other exporters, and a word to Alertmanager when Prometheus has stopped asking.
+"""
 
 from __future__ import annotations
 

@@ -30,8 +30,9 @@ class Log(NamedTuple):
 
 
 def failed(instances: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the ids of the containers whose logs may say why a release failed: those that ended, restart or are
-    unhealthy; when there is no such one, those that the failing checks asked.
+    """Return the ids of the containers whose logs may say why a release failed.
+
+    Those that ended, restart or are unhealthy; when there is no such one, those that the failing checks asked.
     """
     bad = [str(item["id"]) for item in instances if _is_bad(item)]
     if bad:

@@ -81,7 +81,7 @@ def readable(path: str) -> bytes | None:
 
 
 def free_name(path: str, word: str) -> str:
-    """Return a name beside a path that nothing has yet: PATH.WORD, PATH.2.WORD, …"""
+    """Return a name next to a path that is free: the first of PATH.WORD, PATH.2.WORD and so on."""
     names = (f"{path}.{number}.{word}" if number > 1 else f"{path}.{word}" for number in itertools.count(1))
     return next(name for name in names if not os.path.lexists(name))
 

@@ -149,7 +149,7 @@ _DAMAGED = "a character in it was changed, lost or added"
 
 
 def _plain(text: str) -> str:
-    """The PEM file with line ends: in an env they are often written as \\n, or all of it is base64."""
+    r"""The PEM file with line ends: in an env they are often written as \n, or all of it is base64."""
     return _from_base64(text, b"-----BEGIN ").replace("\\r", "").replace("\\n", "\n").replace("\r", "")
 
 

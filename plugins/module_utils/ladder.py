@@ -100,8 +100,11 @@ class PolicyError(ValueError):
 
 
 class Policy(NamedTuple):
-    """The breaker: at most `attempts` in `window` seconds; waits of `backoff_first` doubling to `backoff_longest`
-    seconds between climbs; after `clean` healthy seconds all is forgotten."""
+    """The settings of the breaker.
+
+    At most `attempts` in `window` seconds; waits of `backoff_first` doubling to `backoff_longest` seconds between
+    climbs; after `clean` healthy seconds all is forgotten.
+    """
 
     attempts: int = 5
     window: float = 1800.0

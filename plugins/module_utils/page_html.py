@@ -446,7 +446,7 @@ _FACTORS = {"response": 1000.0, **dict.fromkeys(_SHARES, 100.0)}
 
 
 def _chart_data(figures: Mapping[str, Any], say: _Words) -> dict[str, Any]:
-    """{chart: {labels, limits, rows: [[epoch s, value or null, …]]}}"""
+    """What the page's script draws: {chart: {labels, limits, rows: [[epoch s, value or null, …]]}}."""
     limits = figures["thresholds"]
     marks = {
         "response": [limits["response_ms"]],
@@ -491,7 +491,7 @@ def _alert(one: Mapping[str, Any], say: _Words) -> str:
 
 
 def _alert_name(name: str, language: str) -> str:
-    """ "HostCpu" as "Host CPU", or what is said in another language."""
+    """An alert's name in words: HostCpu as "Host CPU", or what is said in another language."""
     spaced = "".join(f" {letter.lower()}" if letter.isupper() and at else letter for at, letter in enumerate(name))
     for short in ("cpu", "oom"):
         spaced = spaced.replace(f" {short}", f" {short.upper()}")

@@ -41,7 +41,7 @@ def files_of(directory: str, release_id: str) -> str:
 
 
 def _file_fingerprint(path: str) -> str:
-    """ "" for no file; what cannot be read differs from every file that can."""
+    """The fingerprint of a file's content: "" for no file; what cannot be read differs from every file that can."""
     try:
         content = read_small(path)
     except (NoFile, OSError):

@@ -29,8 +29,10 @@ Instance = Mapping[str, Any]
 
 
 class Plan(NamedTuple):
-    """What is to be started. `services`: those of `model` that this is about; `settled`: jobs that need not run again,
-    whether their containers are still there or not.
+    """What is to be started.
+
+    `services`: those of `model` that this is about; `settled`: jobs that need not run again, whether their containers
+    are still there or not.
     """
 
     model: Mapping[str, Any]

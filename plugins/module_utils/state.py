@@ -152,8 +152,10 @@ def save(folder: str, state: Mapping[str, Any], spare: str = "") -> tuple[bool, 
 
 
 def read_orders(folder: str) -> dict[str, Any]:
-    """What people ordered: {paused: {until: epoch s, reason, since: moment} or None, resumed: moment or None,
-    problem: why it could not be read, or ""}. A person's next order replaces a damaged file.
+    """What people ordered.
+
+    {paused: {until: epoch s, reason, since: moment} or None, resumed: moment or None, problem: why it could not be
+    read, or ""}. A person's next order replaces a damaged file.
     """
     path = os.path.join(folder, ORDERS)
     try:
@@ -187,8 +189,10 @@ def pause_left(orders: Mapping[str, Any], now: Mapping[str, Any]) -> float:
 
 
 def read_backup(path: str) -> dict[str, Any]:
-    """What is remembered of an app's backups: {last_success, last_verified: {set, at, seconds, ...} or None, problems:
-    {what: {text, since}}}. A damaged file is begun anew.
+    """What is remembered of an app's backups.
+
+    {last_success, last_verified: {set, at, seconds, ...} or None, problems: {what: {text, since}}}. A damaged file
+    counts as empty.
     """
     found: dict[str, Any] = {"last_success": None, "last_verified": None, "problems": {}}
     with contextlib.suppress(*_DAMAGE):
@@ -205,10 +209,9 @@ def read_backup(path: str) -> dict[str, Any]:
 
 
 def backups(path: str, now: float) -> dict[str, Any] | None:
-    """How old the last backup and the last proved one are, {made, proved: seconds or None, contents: what was
-    verified and how, problems: [texts]}.
+    """How old the last backup and the last verified one are; None for an app that is not backed up.
 
-    None for an app that is not backed up.
+    {made, proved: seconds or None, contents: what was verified and how, problems: [texts]}.
     """
     if not os.path.exists(path):
         return None

@@ -44,8 +44,10 @@ class DriftError(Exception):
 
 
 class How(NamedTuple):
-    """How to check. `options`: what ansible-playbook is told, `-i` and the like; `folder`: where state, log and
-    artifacts are kept; `reports`: where reports are written; `playbooks`: the collection's; `metrics`: a folder or "".
+    """How to check.
+
+    `options`: what ansible-playbook is given, `-i` and the like; `folder`: where state, log and artifacts are kept;
+    `reports`: where reports are written; `playbooks`: the collection's; `metrics`: a folder or "".
 
     `tell`: whether the hosts get their metrics themselves, because nobody reads them here; `correct`: whether what the
     policy wants corrected is; `accept`: whether the hosts are accepted as they are; `by`: who asked; `say` is told each
@@ -76,8 +78,9 @@ class Ran(NamedTuple):
 
 
 def check(how: How) -> dict[str, Any]:
-    """Compare, decide, correct when asked to, remember and report. Raises DriftError; whatever else goes wrong is told
-    in the report as what it is, never as "no drift".
+    """Compare, decide, correct when asked to, remember and report.
+
+    Raises DriftError; whatever else goes wrong is in the report as what it is, never as "no drift".
     """
     try:
         import ansible_runner  # noqa: F401  # told here, in words, where it is missing

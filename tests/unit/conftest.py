@@ -66,8 +66,9 @@ def _is_here(host: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def _nothing_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail a test that connects to anything but this machine, whose engine is somebody's, too: the inventories hold
-    addresses of real people.
+    """Fail a test that connects to anything but this machine, or to this machine's engine.
+
+    The inventories hold addresses of real people, and the engine runs what others started.
     """
 
     def guarded(connect: Any) -> Any:

@@ -1,7 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which release a rollback goes to, and that it is that one that is deployed; what a promotion is made of. The rest is
-molecule's.
+"""Which release a rollback goes to, and that it is that one that is deployed; what a promotion is made of.
+
+The rest is molecule's.
 """
 
 from __future__ import annotations

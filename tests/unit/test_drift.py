@@ -1,7 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the events of a run, and the host itself, say has drifted. The recorded events are those of ansible-runner with
-both ends of the supported range, for the same changes by hand on the same host.
+"""What the events of a run, and the host itself, say has drifted.
+
+The recorded events are those of ansible-runner with both ends of the supported range, for the same changes by hand on
+the same host.
 """
 
 from __future__ import annotations

@@ -192,7 +192,6 @@ def test_a_late_answer_is_asked_for_twice_at_once(
 
 def test_a_later_step_that_hangs_is_not_excused_by_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Health answers at once, the data route never: what is asked beside it says nothing of that."""
-
     monkeypatch.setattr(watcher.threading, "Timer", AtOnce)
     late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
 

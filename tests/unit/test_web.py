@@ -161,7 +161,7 @@ def test_ipv6_literal(start: Start) -> None:
 
 
 def test_a_name_with_several_addresses(start: Start) -> None:
-    """localhost is ::1 and 127.0.0.1 on many hosts; only one of them listens here."""
+    """The name localhost is ::1 and 127.0.0.1 on many hosts; only one of them listens here."""
     server = serving(start, OK)
     assert fetch(Request(f"http://localhost:{server.port}/")).status == 200
 

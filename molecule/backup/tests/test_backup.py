@@ -293,8 +293,10 @@ def test_two_at_once_are_one_and_a_clear_word(host: Any) -> None:
 
 
 def torn(writer: Writer, begun: float, ended: float) -> dict[str, Any]:
-    """What a killed restore has mixed: a record that was acknowledged outside of the backup's own seconds is in
-    all three places or in none, and one from before it is in all.
+    """What a killed restore has mixed, which must be nothing.
+
+    A record that was acknowledged outside of the backup's own seconds is in all three places or in none, and one from
+    before it is in all.
     """
     acked = {number: when for number, (_, when) in writer.acked.items() if when < time.time() - 1.0}
     found = everything()

@@ -1,7 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Users ask all the time, and none of their requests fails: not while a release is deployed or rolled back, not when it
-is no good, not when the deploy is killed. The tests build on each other, in order.
+"""Users ask all the time, and none of their requests fails.
+
+Not while a release is deployed or rolled back, not when it fails its checks, not when the deploy is killed. The tests
+build on each other, in order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Somebody changes a healthy host by hand, in many ways at once. Each is found and named, and nothing else; what the
-policy wants corrected is, and the app is not restarted for it. The tests build on each other, in order.
+"""Somebody changes a healthy host by hand, in many ways at once.
+
+Each change is found and named, and nothing else; what the policy wants corrected is, and the app is not restarted for
+it. The tests build on each other, in order.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def answer(self) -> None:
+        """Answer with the status that the file names, else with 200."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/stream":
             self.stream()
@@ -51,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
+    """One that keeps more than five connections waiting, which is the default."""
+
     request_queue_size = 128
 
 

@@ -277,8 +277,9 @@ RECORDS = [
 def documents(
     texts: dict[str, str], alerts: list[Case] = ALERTS, records: list[Case] = RECORDS
 ) -> dict[str, dict[str, Any]]:
-    """The cases as promtool takes them: a document for each file of rules and each step. `texts` holds what stands in
-    the files, by their paths: no rule needs another file's.
+    """The cases as promtool takes them: a document for each file of rules and each step.
+
+    `texts` holds the files' contents by their paths: no rule needs another file's.
     """
     homes = {
         str(rule.get("alert") or rule.get("record")): path

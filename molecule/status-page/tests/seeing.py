@@ -99,7 +99,10 @@ def load(context: BrowserContext, address: str) -> Shown | None:
 
 @pytest.fixture(scope="session")
 def look(browser: Browser) -> Look:
-    """Open the page: `with look(language="ko", scheme="dark", size=PHONE) as shown`."""
+    """The way to open the page.
+
+    E.g. `with look(language="ko", scheme="dark", size=PHONE) as shown`.
+    """
 
     @contextmanager
     def open_page(

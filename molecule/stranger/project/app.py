@@ -11,6 +11,7 @@ import store
 
 
 def counted() -> dict[str, Any]:
+    """{rows: letters in the database, lines: letters on paper}."""
     with store.database() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM letters")
         rows = cursor.fetchone()[0]
@@ -19,7 +20,10 @@ def counted() -> dict[str, Any]:
 
 
 class Handler(BaseHTTPRequestHandler):
+    """The three requests that the module's docstring lists, on any path."""
+
     def do_GET(self) -> None:
+        """The counts; 503 when the database or the cache does not answer."""
         try:
             found = counted()
             store.cache().ping()
@@ -29,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {"status": "ok", "greeting": os.environ["GREETING"], **found})
 
     def do_POST(self) -> None:
+        """Put the letter in all three places."""
         text = self.rfile.read(int(self.headers["Content-Length"])).decode()
         with store.database() as connection, connection.cursor() as cursor:
             cursor.execute("INSERT INTO letters (text) VALUES (%s)", (text,))
@@ -38,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(201, {})
 
     def answer(self, status: int, body: dict[str, Any]) -> None:
+        """Send one whole answer, as JSON."""
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -11,6 +11,7 @@ import store
 
 
 def connected(deadline: float) -> Any:
+    """A connection, tried each 0.5 s until time.monotonic() passes the deadline; then psycopg2.OperationalError."""
     while True:
         try:
             return store.database()
