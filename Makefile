@@ -131,7 +131,7 @@ bench: lab ## the measurements: tables, JSON and pictures in bench/results
 .PHONY: bench-soak
 bench-soak: setup engine ## an hour of healthy load: no remedy, and what the watcher costs; shorter: ARGS="--minutes 3"
 	@tools/venv .venv bench
-	@$(in_venv) python bench/soak.py $(ARGS)
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.soak $(ARGS)
 
 .PHONY: bench-recovery
 bench-recovery: setup engine ## every fault, recovered by us and by what Debian carries; hours. Shorter: ARGS="--rounds 2 --alternative-rounds 1"

@@ -1,9 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Counts the calls that reach a host's engine: in debug mode it logs each of them.
-
-`soak.py` imports it as a script's neighbour, so it imports nothing of the repository.
-"""
+"""Counts the calls that reach a host's engine: in debug mode it logs each of them."""
 
 from __future__ import annotations
 

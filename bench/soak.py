@@ -27,8 +27,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from engine_calls import Call, EngineCalls, Uncounted
-from recover import APP, REPOSITORY, RESULTS, p95, playbook
+from ansible_collections.christmas.selfheal.bench.engine_calls import Call, EngineCalls, Uncounted
+from ansible_collections.christmas.selfheal.bench.recover import APP, REPOSITORY, RESULTS, p95, playbook
 
 LOAD, QUIET = "soak-load", "soak-quiet"
 ADDRESS = {LOAD: "172.30.57.41", QUIET: "172.30.57.42"}

@@ -129,6 +129,7 @@ def slack(body: dict[str, Any], where: str, channel: str) -> Message:
 
 def web(receivers: Receivers, port: int) -> ThreadingHTTPServer:
     """The receivers that are asked by HTTP, on a port of this machine; not yet serving."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import threading
@@ -721,10 +722,10 @@ def _of_containers(app: App, instances: Sequence[Mapping[str, Any]]) -> Iterator
     project = engine.Project(app.name, app.directory)
     for item in instances:
         log, top, inspect = names_of(item)
-        yield log, lambda left, one=item["id"]: project.logs(one, LOG_LINES, left)  # type: ignore[misc]
+        yield log, functools.partial(project.logs, item["id"], LOG_LINES)
         if item["state"] == "running":
-            yield top, lambda left, one=item["id"]: project.top(one, left)  # type: ignore[misc]
-        yield inspect, lambda left, one=item["id"]: project.inspect(one, left)  # type: ignore[misc]
+            yield top, functools.partial(project.top, item["id"])
+        yield inspect, functools.partial(project.inspect, item["id"])
 
 
 def _gather(takes: Iterable[Take], files: Mapping[str, str], hidden: Mapping[str, str], clock: Clock) -> dict[str, str]:

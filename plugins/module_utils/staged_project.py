@@ -8,6 +8,7 @@ What the app's services write is theirs: it is copied where the host has nothing
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import json
 import os
@@ -389,7 +390,7 @@ def _written(scratch: str, number: int, text: bytes, target: str) -> str:
 def _exchange(path: str, target: str, scratch: str, undo: list[Callable[[], None]]) -> None:
     """Put a file in place; what was there goes to ``scratch`` until all is done."""
     for there, kept in project_files.make_room(target):
-        undo.append(lambda there=there, kept=kept: os.rename(kept, there))  # type: ignore[misc]
+        undo.append(functools.partial(os.rename, kept, there))
     if os.path.lexists(target):
         spare = f"{path}.before"
         # A second name: at no moment is there no file.

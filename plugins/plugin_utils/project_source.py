@@ -32,7 +32,7 @@ class Project(NamedTuple):
     more: list[str]
 
 
-class _Loader(_BASE):  # type: ignore[misc]
+class _Loader(_BASE):  # type: ignore[misc]  # PyYAML carries no types
     """YAML with Compose's own tags."""
 
 

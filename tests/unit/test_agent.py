@@ -12,8 +12,19 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import agent, incident, observe, state, watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    agent,
+    agent_config,
+    engine,
+    incident,
+    observe,
+    release,
+    state,
+    timers,
+    watcher,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
 
 KEY = "Vq3mZk8TtPw2Lr9xHs5B"
 Run = Callable[..., tuple[int, str, str]]
@@ -39,7 +50,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     """Run one command on a host with one healthy app, and return its exit code, output and errors."""
     configure(tmp_path)
     answer(monkeypatch, "")
-    monkeypatch.setattr(agent.timers, "read", lambda _names: {})
+    monkeypatch.setattr(timers, "read", lambda _names: {})
 
     def command(*words: str) -> tuple[int, str, str]:
         code = agent.main(words, str(tmp_path))
@@ -263,11 +274,11 @@ def test_systemd_is_told_where_it_listens(tmp_path: Path, monkeypatch: pytest.Mo
 def test_status_names_a_service_that_no_check_asks(
     of_release: dict[str, str], code: int, line: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent.release, "last_good", lambda _: {"services": of_release})
+    monkeypatch.setattr(release, "last_good", lambda _: {"services": of_release})
     state = {"Status": "restarting", "ExitCode": 1}
     labels = {"com.docker.compose.service": "worker"}
     document = {"Id": "1", "Name": "/w", "State": state, "Config": {"Labels": labels}, "HostConfig": {}}
-    monkeypatch.setattr(agent.engine, "inspected", lambda _: [{**document, "RestartCount": 17}])
+    monkeypatch.setattr(engine, "inspected", lambda _: [{**document, "RestartCount": 17}])
     ended, out, _ = run("status")
     assert (ended, "shop: NOT healthy (1 of 1 checks passed)" in out) == (code, code == agent.SICK)
     assert line in out
@@ -285,7 +296,7 @@ def test_a_stopped_timer_is_told_with_the_command_that_mends_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_: str, enabled: bool, told: bool
 ) -> None:
     configure(tmp_path, enabled=enabled)
-    monkeypatch.setattr(agent.timers, "read", lambda _names: {"shop": agent.timers.Timer(state_, "812")})
+    monkeypatch.setattr(timers, "read", lambda _names: {"shop": timers.Timer(state_, "812")})
     code, text, _ = run("status")
     assert code == agent.GOOD, "the app is healthy all the same"
     assert ("systemctl enable --now selfheal@shop.timer" in text) is told
@@ -304,13 +315,13 @@ class Life:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.path = configure(root)
-        self.copy = Path(agent.agent_config.copy_of("shop", str(root)))
+        self.copy = Path(agent_config.copy_of("shop", str(root)))
         self.during: Callable[[], Any] = lambda: None
         self.watched: list[float] = []
         self.problems: list[str] = []
         self.began = 0
-        monkeypatch.setattr(agent.watcher, "watch", self.watch)
-        monkeypatch.setattr(agent.os, "execv", self.execv)
+        monkeypatch.setattr(watcher, "watch", self.watch)
+        monkeypatch.setattr(os, "execv", self.execv)
         monkeypatch.setattr(agent, "notify", lambda _text: None)
 
     def watch(self, config: Any, _clock: Any, _notify: Any, changed: Callable[[], tuple[bool, str]]) -> str:
@@ -393,7 +404,7 @@ def test_an_app_that_was_taken_out_is_not_watched_any_more(
     assert life.problems == ["", ""]
     assert "begins anew: the config has changed" in capsys.readouterr().out
     # The next one waits for a config, and asks nothing.
-    monkeypatch.setattr(agent.Clock, "sleep", lambda *_: configure(life.root), raising=False)
+    monkeypatch.setattr(Clock, "sleep", lambda *_: configure(life.root), raising=False)
     monkeypatch.setattr(agent, "BROKEN_SECONDS", 0.0)
     stamps = iter([None, None, (1, 1)])
     monkeypatch.setattr(agent, "_stamp", lambda _path: next(stamps))
@@ -407,7 +418,7 @@ def test_where_nothing_can_be_kept_the_config_stays_in_force_in_the_same_life(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", str(life.copy))
 
-    monkeypatch.setattr(agent.agent_config, "keep", full)
+    monkeypatch.setattr(agent_config, "keep", full)
 
     def in_turn() -> None:
         if len(life.watched) == 1:

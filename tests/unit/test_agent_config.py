@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,6 @@ def test_it_is_kept_where_only_root_reads(tmp_path: Path) -> None:
 def test_which_apps_are_to_be_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any, found: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(agent_config.socket, "gethostname", lambda: "here")
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
     written(tmp_path, content)
     assert agent_config.to_be_watched(str(tmp_path)) == found

@@ -94,7 +94,7 @@ def test_one_address_is_one_address(tmp_path: Path, run_tasks: Callable[[Path, l
         "texts": {**MAIL, "to": "ops@lab.internal", "severities": "critical"},
     }
     role = REPOSITORY / "roles" / "alerting"
-    tasks = [{"ansible.builtin.include_vars": str(role / "vars" / "main.yml")}]
+    tasks: list[dict[str, Any]] = [{"ansible.builtin.include_vars": str(role / "vars" / "main.yml")}]
     for name, row in rows.items():
         shown = {"src": str(role / "templates" / "alertmanager.yml.j2"), "dest": str(tmp_path / name)}
         given = {"alerting_receivers": [row], "alerting_deadman_url": ""}

@@ -22,14 +22,19 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     backup_run,
     commands,
     databases,
+    deployment,
     engine,
+    env_store,
     exchange,
     files,
+    host,
     metrics,
     observe,
+    release,
     remote_postgres,
     restic,
     restore,
+    rollout,
     state,
 )
 
@@ -408,7 +413,8 @@ def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_res
     }
     assert backup.lacking(manifest, manifest["parts"]) == []
     source = restore.Source.__new__(restore.Source)
-    source.config = SimpleNamespace(repository=restic.Repository("/srv", "/password"))  # type: ignore[assignment]
+    config: Any = SimpleNamespace(repository=restic.Repository("/srv", "/password"))
+    source.config = config
     source.set = backup.Set("20261125T120000Z", "shop", "web1", "hand", "", {"database:shop": "abc"})
     source.manifest, source.databases = manifest, tables
     assert [one.name for one in source.dumps(source.chosen(backup.What("app")))] == ["own"]
@@ -667,7 +673,7 @@ def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/file").write_bytes(b"x" * 100_000)
     assert 100_000 <= backup_run.used_bytes(str(tmp_path)) < 200_000
-    monkeypatch.setattr(restore.host, "disk", lambda _paths: [{"free_bytes": 300 << 20}])
+    monkeypatch.setattr(host, "disk", lambda _paths: [{"free_bytes": 300 << 20}])
     data = backup.Volume("data", "shop_data", "database")
 
     def ask(used: int) -> None:
@@ -744,8 +750,9 @@ class Stubborn:
 
 
 def test_nothing_changes_places_while_a_container_writes() -> None:
+    project: Any = Stubborn()
     with pytest.raises(engine.EngineError, match=r"shop-database-1\. Try: docker rm --force"):
-        restore._remove_containers(Stubborn())  # type: ignore[arg-type]
+        restore._remove_containers(project)
 
 
 class Killed(BaseException):
@@ -760,15 +767,15 @@ class Engine:
         for owner, name in (
             (restore, "atomic_write"),
             (exchange, "_swap"),
-            (restore.env_store, "remember"),
-            (restore.rollout, "finish"),
+            (env_store, "remember"),
+            (rollout, "finish"),
         ):
             monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
         there = {"id": "1", "name": "shop-backend-1", "service": "backend", "state": "running"}
         monkeypatch.setattr(engine.Project, "containers", lambda one: [there] if self.up and one.app == "shop" else [])
         monkeypatch.setattr(engine.Project, "remove", self.counted(self.remove))
-        monkeypatch.setattr(restore.deployment, "serve_restored", self.counted(self.serve))
-        monkeypatch.setattr(restore.release, "last_good", lambda _folder: None)
+        monkeypatch.setattr(deployment, "serve_restored", self.counted(self.serve))
+        monkeypatch.setattr(release, "last_good", lambda _folder: None)
         monkeypatch.setattr(engine, "volume_facts", lambda names: {names[0]: {"path": str(folder / "volume/_data")}})
         monkeypatch.setattr(engine, "labelled_volumes", lambda _label: [])
         monkeypatch.setattr(commands, "run", lambda *_given: commands.Result(0, "", ""))
@@ -794,8 +801,8 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     shop = app.App("shop", str(tmp_path / "opt/shop"), root=str(tmp_path))
-    config = SimpleNamespace(app=shop)
-    scratch = restore.Scratch(config, "restore")  # type: ignore[arg-type]
+    config: Any = SimpleNamespace(app=shop)
+    scratch = restore.Scratch(config, "restore")
     beside = tmp_path / "beside/_data"
     old, new = {"x": "old", "y": "old"}, {"x": "new", "y": "new"}
     for folder, text in ((shop.directory, old), (tmp_path / "volume/_data", old), (scratch.directory, new)):
@@ -806,7 +813,7 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
     beside.mkdir(parents=True)
     for name in new:
         (beside / name).write_text("new", encoding="utf-8")
-    source = SimpleNamespace(
+    source: Any = SimpleNamespace(
         config=config,
         set=made(1),
         manifest={"state_folders": []},
@@ -815,13 +822,13 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
     engine_ = Engine(monkeypatch, tmp_path, fatal)
     given = (source, scratch, backup.What("app"), {"data": str(beside)}, True, lambda _text: None, observe.Clock())
     try:
-        restore._switch(*given)  # type: ignore[arg-type]
+        restore._switch(*given)
         done = True
     except Killed:
         done = False
     marked = Path(shop.restoring).exists()
     engine_.left = 0
-    assert restore.settle(config, lambda _text: None, observe.Clock()) == marked  # type: ignore[arg-type]
+    assert restore.settle(config, lambda _text: None, observe.Clock()) == marked
     wanted = new if done else old
     assert (tree(Path(shop.directory)), tree(tmp_path / "volume/_data")) == (wanted, wanted)
     assert not Path(shop.restoring).exists()

@@ -7,6 +7,7 @@ Only the engine, the app's answers and the time are simulated; files, state, dia
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
@@ -19,11 +20,14 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     engine,
     host,
     incident,
+    kernel,
     ladder,
     observe,
+    probe,
     release,
     remedies,
     state,
+    timers,
     watcher,
 )
 
@@ -316,17 +320,17 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setattr(observe, "engine_by_its_process", lambda: dict(good))
     monkeypatch.setattr(observe, "holders", lambda _: [])
     monkeypatch.setattr(observe, "_read_firewall", lambda *_: None)
-    monkeypatch.setattr(observe.kernel, "read", lambda: "")
-    monkeypatch.setattr(observe.host, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
-    monkeypatch.setattr(observe.host, "disk", lambda _: [])
-    monkeypatch.setattr(observe.host, "stopped", lambda *_, **__: False)
+    monkeypatch.setattr(kernel, "read", lambda: "")
+    monkeypatch.setattr(host, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
+    monkeypatch.setattr(host, "disk", lambda _: [])
+    monkeypatch.setattr(host, "stopped", lambda *_, **__: False)
     ages = lambda pid: world.now - list(world.all())[pid - 1].started  # noqa: E731
-    monkeypatch.setattr(observe.host, "age", ages)
-    monkeypatch.setattr(watcher.host, "cpu_time", lambda: host.CpuTime(0, 0, 0, 0.0))
-    monkeypatch.setattr(watcher.host, "oom_kills", lambda: 0)
-    monkeypatch.setattr(watcher.timers, "read", lambda _: {})
-    monkeypatch.setattr(observe.probe, "run_checks", world.run_checks)
-    monkeypatch.setattr(watcher.threading, "Timer", lambda *_: _Never())
+    monkeypatch.setattr(host, "age", ages)
+    monkeypatch.setattr(host, "cpu_time", lambda: host.CpuTime(0, 0, 0, 0.0))
+    monkeypatch.setattr(host, "oom_kills", lambda: 0)
+    monkeypatch.setattr(timers, "read", lambda _: {})
+    monkeypatch.setattr(probe, "run_checks", world.run_checks)
+    monkeypatch.setattr(threading, "Timer", lambda *_: _Never())
     monkeypatch.setattr(commands, "run", lambda *words, **_: pytest.fail(f"a command was run: {words}"))
 
 

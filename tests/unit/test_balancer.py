@@ -10,13 +10,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, commands
+from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, commands, host, web
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.web import Request
 
@@ -131,7 +132,7 @@ def test_only_what_leads_to_the_balancer_is_asked_of_an_instance(
     url: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Request] = []
-    monkeypatch.setattr(balancer.web, "fetch", lambda request, _now: sent.append(request))
+    monkeypatch.setattr(web, "fetch", lambda request, _now: sent.append(request))
     ask: Callable[..., Any] = balancer.aside(BALANCER, 18001)
     ask(Request(url), lambda: 0.0)
     assert sent[0].url == expected
@@ -161,7 +162,7 @@ def test_a_stopped_process_is_seen_without_asking_it(
         assert master.stdout is not None
         master.stdout.readline()
         (Path(app.root) / balancer.PID_FILE).write_text(f"{master.pid}\n", encoding="ascii")
-        worker = balancer.host.newest_child(master.pid)
+        worker = host.newest_child(master.pid)
         for pid in [pid for pid, whose in ((worker, "worker"), (master.pid, "master")) if whose == which]:
             os.kill(pid, signal.SIGSTOP)
             _until_stopped(pid)
@@ -171,7 +172,7 @@ def test_a_stopped_process_is_seen_without_asking_it(
 
 
 def _until_stopped(pid: int) -> None:
-    while balancer.host._stat(f"/proc/{pid}/stat")[0] != "T":
+    while host._stat(f"/proc/{pid}/stat")[0] != "T":
         pass
 
 
@@ -234,7 +235,7 @@ class Host:
         self.write("selfheal/shop.cfg", "shop 1")
         self.write("selfheal/blog.cfg", "blog 1")
         monkeypatch.setattr(commands, "run", self.run)
-        monkeypatch.setattr(balancer.time, "sleep", lambda _: None)
+        monkeypatch.setattr(time, "sleep", lambda _: None)
         monkeypatch.setattr(balancer, "slots", lambda _: [1] if "shop" in self.read("selfheal/shop.cfg") else [])
 
     def path(self, name: str) -> Path:

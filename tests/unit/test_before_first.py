@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import before_first, deployment, env_store
+from ansible_collections.christmas.selfheal.plugins.module_utils import before_first, deployment, engine, env_store
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.commands import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
@@ -61,7 +61,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     Project.asked, Project.there = [], [container()]
     Project.labels = {f"{LABEL}.working_dir": made.directory, f"{LABEL}.config_files": f"{directory}/compose.yaml"}
     monkeypatch.setattr(before_first, "Project", Project)
-    monkeypatch.setattr(deployment.engine, "Project", Project)
+    monkeypatch.setattr(engine, "Project", Project)
     return made
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.bench import slow
+from ansible_collections.christmas.selfheal.bench.recover import REPOSITORY
 
 RUN: dict[str, Any] = {
     "fault": "crash",
@@ -39,5 +40,5 @@ def test_a_fault_that_is_held_has_no_time_of_recovery() -> None:
 
 
 def test_every_fault_that_is_drilled_is_in_the_catalogue() -> None:
-    there = {path.stem for path in (slow.REPOSITORY / "roles/drill/faults").glob("*.yml")}
+    there = {path.stem for path in (REPOSITORY / "roles/drill/faults").glob("*.yml")}
     assert set(slow.FAULTS) <= there

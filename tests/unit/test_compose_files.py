@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import commands, compose_project, engine, files
+from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.commands import Result
 from ansible_collections.christmas.selfheal.plugins.modules import compose_files
 
@@ -80,7 +82,7 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the module on an app in `tmp_path`/app; its result, as Ansible would get it."""
-    real = compose_project.App
+    real = App
 
     def rooted(name: str, directory: str, **more: Any) -> Any:
         return real(name, directory, root=str(tmp_path / "root"), **more)
@@ -460,7 +462,7 @@ def test_nothing_is_left_in_the_temporary_directory(
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(compose_project.tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     run()
     fake.refuse = "one: no"
     run()

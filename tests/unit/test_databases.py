@@ -383,7 +383,8 @@ def test_a_server_that_ended_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine.Project, "logs", lambda *_given: "starting\nERROR: no space\nbye")
     monkeypatch.setattr(restore, "_clean", lambda _config, _scratch, text: text)
     scratch = restore.Scratch.__new__(restore.Scratch)
-    scratch.project, scratch.config = "shop-verify", None  # type: ignore[assignment]
+    unused: Any = None
+    scratch.project, scratch.config = "shop-verify", unused
     with pytest.raises(databases.BackupError, match=r"database ended with code 3: ERROR: no space / bye"):
         scratch.pid("database")
 

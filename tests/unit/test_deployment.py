@@ -17,6 +17,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     deployment,
     engine,
     env_store,
+    host,
     image_names,
     observe,
     release,
@@ -294,7 +295,7 @@ def test_who_holds_a_port_is_named_with_project_and_folder(app: App, monkeypatch
     ports = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}
     document = {"Name": "/old-web-1", "Config": {"Labels": labels}, "NetworkSettings": {"Ports": ports}}
     monkeypatch.setattr(engine, "inspected", lambda _: [document])
-    monkeypatch.setattr(observe.host, "listeners", lambda _: [{"process": "docker-proxy", "pid": 7}])
+    monkeypatch.setattr(host, "listeners", lambda _: [{"process": "docker-proxy", "pid": 7}])
     model = {"services": {"web": {"ports": [{"published": "8080", "target": 80}]}}}
     said = "held by the container old-web-1 of the compose project old in /srv/old"
     with pytest.raises(deployment.DeployError, match=said):

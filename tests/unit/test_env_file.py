@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.common.parameters import PASS_VARS
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import dotenv, env_door, env_store
+from ansible_collections.christmas.selfheal.plugins.module_utils import dotenv, env_door, env_store, supabase
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import fingerprint, hold_lock
 from ansible_collections.christmas.selfheal.plugins.modules import env_file
 from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import GOOD, TABLE, noise
@@ -248,7 +248,7 @@ def test_a_project_that_refuses_the_key_keeps_it_from_being_written(
     run: Run, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finding = {"variable": "SUPABASE_SERVICE_KEY", "rule": "rejected", "reason": "it was revoked", "fix": "Copy it."}
-    monkeypatch.setattr(env_door.supabase, "prove_online", lambda *_arguments: [finding])
+    monkeypatch.setattr(supabase, "prove_online", lambda *_arguments: [finding])
     assert run(online=True)["findings"] == [finding]
     assert not host.env.exists()
     assert run()["changed"]

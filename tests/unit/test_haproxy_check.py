@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.filter.haproxy_check import haproxy_check
-from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, probe
+from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, probe, web
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.web import Answer, Request
 
@@ -83,7 +83,7 @@ def test_the_gate_asks_an_instance_the_same(
         sent.append(request)
         return Answer(200, (), b"", False, 0.01, None)
 
-    monkeypatch.setattr(balancer.web, "fetch", fetch)
+    monkeypatch.setattr(web, "fetch", fetch)
     ask = balancer.aside(Balancer("web", 2, 18000, (8000, 80, 443)), 18001)
     probe.run_checks([check(**health)], {"PORT": "8000"}, ask=ask)
     method, target, headers = read(haproxy_check([check(**health)], PLAIN)["send"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ class App(BaseHTTPRequestHandler):
         key = self.headers["X-Key"]
         self.send_response(200 if key == KEY else 401)
         self.end_headers()
-        self.wfile.write(json.dumps({"key": key, "port": self.server.server_port}).encode())  # type: ignore[attr-defined]
+        assert isinstance(self.server, HTTPServer)
+        self.wfile.write(json.dumps({"key": key, "port": self.server.server_port}).encode())
 
 
 @pytest.fixture(scope="module")

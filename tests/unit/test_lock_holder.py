@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
@@ -97,14 +97,15 @@ def test_whoever_waited_for_a_lock_that_was_taken_waits_for_the_new_one(tmp_path
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
     lock.unlink()
     lock.touch()
-    real, calls = files.os.open, []
+    real = os.open
+    calls: list[tuple[Any, ...]] = []
 
-    def old_first(*arguments: object) -> int:
+    def old_first(*arguments: Any) -> int:
         calls.append(arguments)
-        return os.dup(descriptor) if len(calls) == 1 else real(*arguments)  # type: ignore[arg-type]
+        return os.dup(descriptor) if len(calls) == 1 else real(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files.os, "open", old_first)
+        patch.setattr(os, "open", old_first)
         with files.hold_lock(str(lock), 1.0, "deploy shop"):
             assert lock.read_text() == f"{os.getpid()} deploy shop\n"
     os.close(descriptor)

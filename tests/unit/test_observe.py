@@ -13,8 +13,17 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, engine, env_store, ladder, observe
+from ansible_collections.christmas.selfheal.plugins.module_utils import (
+    balancer,
+    engine,
+    env_store,
+    host,
+    ladder,
+    observe,
+    probe,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.diagnosis import diagnose
 
 from . import test_diagnosis as of_diagnosis
 from . import test_firewall as of_firewall
@@ -123,7 +132,7 @@ def publishes(port: str) -> dict[str, Any]:
 def test_who_holds_a_port(
     monkeypatch: pytest.MonkeyPatch, listening: list[Any], published: str, held: list[Any]
 ) -> None:
-    monkeypatch.setattr(observe.host, "listeners", lambda _: listening)
+    monkeypatch.setattr(host, "listeners", lambda _: listening)
     monkeypatch.setattr(engine, "inspected", lambda _: [publishes(published)])
     assert observe.holders(8000) == held
 
@@ -132,7 +141,7 @@ def test_without_the_engine_the_process_that_holds_a_port_is_named(monkeypatch: 
     def silent(_: str) -> None:
         raise engine.EngineError("no answer")
 
-    monkeypatch.setattr(observe.host, "listeners", lambda _: [PROXY])
+    monkeypatch.setattr(host, "listeners", lambda _: [PROXY])
     monkeypatch.setattr(engine, "inspected", silent)
     assert observe.holders(8000) == [PROXY]
 
@@ -158,7 +167,7 @@ def test_healthy_instances_that_haproxy_keeps_out(
     slots = [balancer.Slot(18000 + at, at < up, 0, "UP" if at < up else SEEN) for at in range(2)]
     monkeypatch.setattr(balancer, "slots", lambda _app: slots)
     asked = {"ok": True, "summary": "", "results": []}
-    monkeypatch.setattr(observe.probe, "run_checks", lambda *_, **__: {**asked, "ok": ok})
+    monkeypatch.setattr(probe, "run_checks", lambda *_, **__: {**asked, "ok": ok})
     instances = [{"id": str(at), "service": "web", "ports": [18000 + at]} for at in range(2)]
     found = facts(balanced, instances=instances, services=["web"], balancer="", probe=asked, kept_out="")
     clock = observe.Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
@@ -194,11 +203,11 @@ def test_why_haproxy_does_not_answer(
     monkeypatch.setattr(balancer, "start_error", lambda: error)
     monkeypatch.setattr(engine, "state", lambda: pytest.fail("the engine was asked"))
     monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
-    monkeypatch.setattr(observe.host, "disk", lambda _: [])
+    monkeypatch.setattr(host, "disk", lambda _: [])
     env_store.write_env(app.env, app.history, {"KEY": KEY}, now=NOW)
-    probe = {"ok": False, "summary": "0 of 1 checks passed", "results": [REFUSED]}
+    asked = {"ok": False, "summary": "0 of 1 checks passed", "results": [REFUSED]}
     clock = observe.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
-    found = observe.diagnose(observe.read(app, None, 0.0, clock, observe.Seen(probe)))
+    found = diagnose(observe.read(app, None, 0.0, clock, observe.Seen(asked)))
     assert (found.cause, found.evidence) == ("balancer_down", [evidence])
 
 
@@ -329,7 +338,7 @@ def test_configuration_is_read_of_disks_alone(tmp_path: Path, monkeypatch: pytes
     """A network file system that is dead would be waited for."""
     for name in ("disk", "network"):
         (tmp_path / name).write_text(f"server {name}:80;", encoding="utf-8")
-    monkeypatch.setattr(observe.host, "on_disk", lambda paths: [path for path in paths if path.endswith("disk")])
+    monkeypatch.setattr(host, "on_disk", lambda paths: [path for path in paths if path.endswith("disk")])
     mounts = [{"type": "bind", "source": str(tmp_path / name), "read_only": True} for name in ("disk", "network")]
     assert observe._configuration({"services": {"web": {"volumes": mounts}}}) == {"web": "server disk:80;"}
 
@@ -350,7 +359,7 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
             ok = answers.pop(0)
         return {"ok": ok, "results": [{"ok": ok, "port": 80, "status": 200 if ok else 503}], "summary": ""}
 
-    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    monkeypatch.setattr(probe, "run_checks", run_checks)
     found = {
         "instances": [{"service": "web", "ports": [18000], "id": "1"}],
         "services": ["web"],
@@ -371,7 +380,7 @@ def test_packets_that_are_lost_on_the_way_to_an_upstream_are_no_rule_that_drops_
     item = of_diagnosis.container(pid=7, networks={"shop": "172.18.0.2"}, targets=[])
     facts = of_diagnosis.facts(of_diagnosis.LATE, instances=[item], env={"findings": [], "values": {}})
     lossy = "-A DOCKER-USER -d 10.1.2.3/32 -p tcp -m statistic --mode random --probability 0.5 -j DROP\n"
-    monkeypatch.setattr(observe.host, "unanswered", lambda _: [("10.1.2.3", 443), ("10.9.9.9", 80)])
+    monkeypatch.setattr(host, "unanswered", lambda _: [("10.1.2.3", 443), ("10.9.9.9", 80)])
     monkeypatch.setattr(observe.firewall, "read", lambda: of_firewall.DOCKERS.format(raw="", filter=lossy))
     monkeypatch.setattr(observe.firewall, "is_the_engines", lambda: True)
     observe._read_firewall(app, facts)
@@ -399,8 +408,8 @@ def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
         waits.append(checks[0]["timeout"])
         return {"ok": False, "summary": "", "results": [{**LATE, "status": None}]}
 
-    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
-    monkeypatch.setattr(observe.host, "idle", lambda *_: False)
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    monkeypatch.setattr(host, "idle", lambda *_: False)
     app.checks = [{"name": "health", "url": "http://127.0.0.1:80/"}]
     result = {"ok": False, "summary": "late", "results": [LATE]}
     found = of_diagnosis.facts(instances=[of_diagnosis.container(service="web", ports=[80], pid=0)], services=services)
@@ -416,7 +425,7 @@ def test_the_age_of_what_runs_is_that_of_its_process(
     monkeypatch: pytest.MonkeyPatch, age: float | None, seconds: float
 ) -> None:
     """A clock that was set a day forward makes all containers a day older."""
-    monkeypatch.setattr(observe.host, "age", lambda _: age)
+    monkeypatch.setattr(host, "age", lambda _: age)
     item = {"state": "running", "pid": 7, "started_seconds": 86412.0}
     assert observe._by_its_process(item)["started_seconds"] == seconds
     assert observe._by_its_process({**item, "state": "exited"})["started_seconds"] == 86412.0
@@ -433,12 +442,12 @@ class Balanced:
         self.passes = False
         monkeypatch.setattr(observe, "_lacking", lambda *_: 0)
         monkeypatch.setattr(observe, "read_engine", self.read_engine)
-        monkeypatch.setattr(observe.balancer, "aside", lambda _, port: port)
-        monkeypatch.setattr(observe.probe, "run_checks", self.run_checks)
+        monkeypatch.setattr(balancer, "aside", lambda _, port: port)
+        monkeypatch.setattr(probe, "run_checks", self.run_checks)
         for name in ("_recovering", "_read_upstream", "_read_firewall"):
             monkeypatch.setattr(observe, name, lambda *_: [])
-        monkeypatch.setattr(observe.engine, "broken_network", lambda _: [])
-        monkeypatch.setattr(observe.host, "disk", lambda _: [])
+        monkeypatch.setattr(engine, "broken_network", lambda _: [])
+        monkeypatch.setattr(host, "disk", lambda _: [])
         monkeypatch.setattr(observe, "is_busy", lambda _: False)
 
     def instance(self, service: str, port: int, number: int = 1) -> dict[str, Any]:
@@ -536,15 +545,15 @@ def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     it = Balanced(tmp_path, monkeypatch)
     slots = it.app.balancer.slots if it.app.balancer else []
     together = threading.Barrier(len(slots), timeout=20.0)
-    monkeypatch.setattr(observe.balancer, "aside", lambda _, port: lambda *_: port)
+    monkeypatch.setattr(balancer, "aside", lambda _, port: lambda *_: port)
 
     def run_checks(*_: Any, ask: Any = None) -> dict[str, Any]:
         if ask is not None and ask is not observe._nobody:
             together.wait()
         return it.result(False)
 
-    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
-    found = observe.diagnose(it.read())
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    found = diagnose(it.read())
     assert (found.cause, found.services) == ("hung", ("app",))
 
 
@@ -574,7 +583,7 @@ def test_instances_are_not_judged_where_what_they_need_is_down(
     it = Balanced(tmp_path, monkeypatch, app=state)
     it.answers[18001] = True
     facts = it.read()
-    assert (facts["one"], observe.diagnose(facts).services) == ("", ("app",))
+    assert (facts["one"], diagnose(facts).services) == ("", ("app",))
 
 
 @pytest.mark.parametrize(("busy", "late", "one"), [(True, True, ""), (True, False, "web1"), (False, True, "web1")])
@@ -587,7 +596,7 @@ def test_an_instance_that_is_late_on_a_busy_host_is_not_the_one_at_fault(
     def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
         return it.result(ask == 18001 or (late and checks[0]["timeout"] > 2.0) or ask is None)
 
-    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    monkeypatch.setattr(probe, "run_checks", run_checks)
     monkeypatch.setattr(observe, "is_busy", lambda _: busy)
     assert it.read()["one"] == one
 
@@ -597,7 +606,7 @@ def test_instances_are_not_waited_for_where_a_disk_is_full(tmp_path: Path, monke
     it = Balanced(tmp_path, monkeypatch)
     it.answers[18001] = True
     full = [{"path": "/data", "free_bytes": 0, "inodes_percent": 1.0}]
-    monkeypatch.setattr(observe.host, "disk", lambda _: full)
+    monkeypatch.setattr(host, "disk", lambda _: full)
     monkeypatch.setattr(observe, "_ask_slots", lambda *_: lambda _port: pytest.fail("an instance was waited for"))
     facts = it.read()
     assert (facts["one"], observe.diagnose(facts).cause) == ("", "disk_full")
@@ -616,7 +625,7 @@ def test_a_service_behind_the_instances_is_named_though_their_health_check_does_
     def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
         return it.result(ask is not None and len(checks) == 1)
 
-    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    monkeypatch.setattr(probe, "run_checks", run_checks)
     facts = it.read()
     found = observe.diagnose(facts)
     assert (found.cause, found.services, facts["one"], facts["balancer"]) == (cause, (service,), "", "")
@@ -644,7 +653,7 @@ def test_little_time_is_enough_only_for_a_check_that_leads_to_what_is_stopped(
     facts = it.read(brief=True)
     assert it.asked == ([] if stopped == "app" else [2.0])
     assert facts["probe"]["ok"] is (passes and stopped != "app")
-    assert observe.diagnose(facts).cause == "hung"
+    assert diagnose(facts).cause == "hung"
 
 
 @pytest.mark.parametrize(
@@ -674,10 +683,10 @@ def test_on_a_busy_host_an_app_that_works_gets_patience(
         found["results"][0]["status"] = 200 if patience[-1] >= answers_within else None
         return found
 
-    monkeypatch.setattr(observe.probe, "run_checks", run_checks)
+    monkeypatch.setattr(probe, "run_checks", run_checks)
     monkeypatch.setattr(observe, "is_busy", lambda _: True)
-    monkeypatch.setattr(observe.host, "idle", lambda *_: idle.pop(0))
+    monkeypatch.setattr(host, "idle", lambda *_: idle.pop(0))
     load = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 40.0}
     facts = it.read(load=load)
     assert (patience, idle) == (asked, [])
-    assert observe.diagnose(facts).cause == cause
+    assert diagnose(facts).cause == cause

@@ -27,7 +27,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.overlay import 
 )
 
 ENGINE = (26, 1, 5)
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "init": True,
     "read_only": True,
     "tmpfs": ["/tmp"],
@@ -74,7 +74,7 @@ def changed(row: dict[str, Any], spec: dict[str, Any] | None = None) -> dict[str
 def resources(limits: Any = None, reservations: Any = None) -> dict[str, Any]:
     """A deploy section, with the defaults where nothing is said."""
     given_ = {"limits": limits, "reservations": reservations}
-    default: dict[str, Any] = DEFAULTS["deploy"]  # type: ignore[assignment]
+    default: dict[str, Any] = DEFAULTS["deploy"]
     return {
         "resources": {part: default["resources"][part] if given_[part] is None else given_[part] for part in given_}
     }
@@ -131,7 +131,7 @@ def test_behind_the_load_balancer_instances_have_loopback_ports() -> None:
     assert 'ports: !override ["127.0.0.1:18000-18002:8000"]' in text
     assert "container_name: !reset null" in text
     found = yaml.safe_load(text.replace("!override", "").replace("!reset", ""))["services"]
-    assert found["backend"]["deploy"] == {"replicas": 2, **DEFAULTS["deploy"]}  # type: ignore[dict-item]
+    assert found["backend"]["deploy"] == {"replicas": 2, **DEFAULTS["deploy"]}
     assert found["db"] == DEFAULTS
     assert weak_points({"backend": published}, BALANCED) == []
 

@@ -35,7 +35,9 @@ class World:
     """A clock that only moves when it is told to, and a server that answers from a table."""
 
     def __init__(self, answer: Callable[[Request, World], Any]) -> None:
-        self.time, self.slept, self.sent = 100.0, [], []  # type: ignore[var-annotated]
+        self.time = 100.0
+        self.slept: list[float] = []
+        self.sent: list[Request] = []
         self.answer = answer
 
     def now(self) -> float:

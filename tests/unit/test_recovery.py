@@ -16,8 +16,11 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     engine,
     env_store,
     files,
+    host,
     incident,
+    kernel,
     observe,
+    probe,
     recovery,
     release,
     remedies,
@@ -25,6 +28,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     state,
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.diagnosis import HEALTHY, Diagnosis
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.ladder import Policy
 
@@ -160,10 +164,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(engine, "unit_state", lambda: "active")
     monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
     monkeypatch.setattr(engine, "compose_version", lambda: it.compose)
-    monkeypatch.setattr(observe.kernel, "read", lambda: "")
+    monkeypatch.setattr(kernel, "read", lambda: "")
     # How busy the machine is that the tests run on is none of their business.
-    monkeypatch.setattr(observe.host, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
-    monkeypatch.setattr(observe.probe, "run_checks", it.probe)
+    monkeypatch.setattr(host, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
+    monkeypatch.setattr(probe, "run_checks", it.probe)
     return it
 
 
@@ -384,7 +388,7 @@ def test_what_died_before_an_incident_was_over_opens_no_second_one(
         told = {"container": "shop-web-1", "limit_bytes": 1, "peak_bytes": 1, "line": ""}
         return [{**told, "seconds": clock.now() - died}]
 
-    monkeypatch.setattr(observe.kernel, "oom_kills", killed)
+    monkeypatch.setattr(kernel, "oom_kills", killed)
     world.container = None
     assert look(None)["healthy"]
     world.now += 0.5
@@ -402,7 +406,7 @@ def test_what_was_told_at_a_time_to_come_was_not_told_lately(world: World) -> No
     run.facts = {"probe": WELL, "services": []}
     told = []
     for ended in (world.now - 60.0, world.now + 1e8):
-        run._begin(recovery.Diagnosis("crashed", ["so"], passed=True))
+        run._begin(Diagnosis("crashed", ["so"], passed=True))
         run.memory["incident"].update(told=True, ended=incident.iso(ended))
         run._write({})
         told.append(run._told_lately("crashed"))
@@ -440,7 +444,7 @@ def test_an_incident_gets_the_cause_that_it_turns_out_to_have(world: World, monk
         ("container_missing", "network_broken", "network_broken"),
         ("crashed", "crash_loop", "crashed"),
         ("env_invalid", "port_taken", "env_invalid"),
-        ("crashed", recovery.HEALTHY, "crashed"),
+        ("crashed", HEALTHY, "crashed"),
     ],
 )
 def test_an_incident_is_named_after_what_keeps_a_container_down(
@@ -449,8 +453,8 @@ def test_an_incident_is_named_after_what_keeps_a_container_down(
     """On a slow host the container had ended before the other process was there that has its port now."""
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
     run.facts = {"probe": {"ok": False}, "services": []}
-    run._begin(recovery.Diagnosis(first, ["so"]))
-    run._rename(recovery.Diagnosis(then, ["since"]))
+    run._begin(Diagnosis(first, ["so"]))
+    run._rename(Diagnosis(then, ["since"]))
     assert run.memory["incident"]["cause"] == cause
 
 
@@ -549,7 +553,7 @@ def test_without_inodes_an_app_that_is_down_is_started_and_one_that_serves_is_le
 ) -> None:
     """Nothing may be deleted, and a start needs no new file; an app that serves needs nothing."""
     full = {"path": "/", "free_bytes": 1 << 40, "total_bytes": 1 << 41, "used_percent": 1.0, "inodes_percent": 100.0}
-    monkeypatch.setattr(observe.host, "disk", lambda _: [full])
+    monkeypatch.setattr(host, "disk", lambda _: [full])
 
     def free_space(_app: Any) -> str:
         raise remedies.RemedyError("nothing that may be deleted takes room")
@@ -593,7 +597,7 @@ def test_an_engine_whose_process_is_stopped_is_continued_under_an_app_that_serve
     world.deploy(GOOD)
     process = {"known": True, "alive": True, "stopped": True, "pid": 1}
     monkeypatch.setattr(observe, "engine_by_its_process", BY_ITS_PROCESS)
-    monkeypatch.setattr(observe.host, "engine_process", lambda: process)
+    monkeypatch.setattr(host, "engine_process", lambda: process)
     monkeypatch.setattr(engine, "live_restore", lambda: False)
 
     def restart_engine() -> str:
@@ -644,7 +648,7 @@ def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
     item = {"service": "web", "state": "running", "started_seconds": 30.0, "start_period": 40.0, "health": health}
     run.memory["incident"] = {"remedies": []}
     run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
-    assert run._starting(recovery.Diagnosis("hung", ["late"], ("web",))) == left
+    assert run._starting(Diagnosis("hung", ["late"], ("web",))) == left
 
 
 @pytest.mark.parametrize(
@@ -687,7 +691,7 @@ def test_what_a_health_check_said_before_a_remedy_does_not_count(
     log = [{"begun": incident.iso(now - began), "output": ""}]
     item = {"service": "web", "health": "unhealthy", "health_log": log}
     run.facts = {"instances": [item], "probe": {"ok": True}}
-    assert bool(run._waits(recovery.Diagnosis("unhealthy", ["late"], ("web",)))) == waits
+    assert bool(run._waits(Diagnosis("unhealthy", ["late"], ("web",)))) == waits
 
 
 @pytest.mark.parametrize(
@@ -732,14 +736,14 @@ def test_a_start_on_a_busy_host_gets_longer(
     busy: float, idle: bool, since: float, left: float, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while it starts, it would start again from nothing, for ever."""
-    monkeypatch.setattr(recovery.host, "idle", lambda *_: idle)
+    monkeypatch.setattr(host, "idle", lambda *_: idle)
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
     item = {"service": "web", "state": "running", "started_seconds": since, "start_period": 40.0, "pid": 1}
     item["health"] = "starting"
     run.watch = recovery.Watch(Policy(), observe.Seen(), state.moment(world.now, world.now))
     run.memory["incident"] = {"remedies": []}
     run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": busy, "cpu_pressure": 0.0}}
-    assert run._starting(recovery.Diagnosis("hung", ["late"], ("web",))) == pytest.approx(max(left, 0.0))
+    assert run._starting(Diagnosis("hung", ["late"], ("web",))) == pytest.approx(max(left, 0.0))
 
 
 def test_what_was_restarted_is_an_incident_until_its_health_check_passes(world: World) -> None:

@@ -9,6 +9,7 @@ import html
 import json
 import re
 import shlex
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -46,9 +47,9 @@ def test_every_form_is_found(text: str) -> None:
 
 @pytest.mark.parametrize("before", ["", "u:", "user:", "me:x:"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
-def test_base64_is_found_at_any_alignment(before: str, encode: type) -> None:
+def test_base64_is_found_at_any_alignment(before: str, encode: Callable[[bytes], bytes]) -> None:
     secret = "k3J9-xQ_7Zp+w/12"
-    text = encode(f"{before}{secret}:after".encode()).decode()  # type: ignore[call-arg]
+    text = encode(f"{before}{secret}:after".encode()).decode()
     shown = redact(f"Authorization: Basic {text}", {"KEY": secret})
     left = shown.replace("Authorization: Basic ", "").replace(f"<KEY {fingerprint(secret)}>", "")
     # Only the characters that the neighbours have a part in are left.

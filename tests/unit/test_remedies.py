@@ -20,6 +20,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     release,
     remedies,
 )
+from ansible_collections.christmas.selfheal.plugins.module_utils import host as host_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, Balancer
 
 MIB = 1 << 20
@@ -68,9 +69,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         # Never the real one: the remedy deletes what it finds there.
         return walk(it.log if top == "/var/log" else tmp_path / "nowhere")
 
-    monkeypatch.setattr(remedies.os, "walk", here)
-    monkeypatch.setattr(remedies.os, "unlink", it.unlink)
-    monkeypatch.setattr(remedies.host, "disk", it.disk)
+    monkeypatch.setattr(os, "walk", here)
+    monkeypatch.setattr(os, "unlink", it.unlink)
+    monkeypatch.setattr(host_facts, "disk", it.disk)
     monkeypatch.setattr(commands, "run", it.run)
     return it
 
@@ -515,8 +516,8 @@ def test_an_engine_is_not_killed_when_less_will_do(
     """Killed, it may leave half of what it was about to do."""
     sent: list[tuple[int, int]] = []
     process = {"known": True, "alive": bool(stopped), "stopped": stopped, "pid": 4711}
-    monkeypatch.setattr(remedies.host, "engine_process", lambda: process)
-    monkeypatch.setattr(remedies.os, "kill", lambda *what: sent.append(what))
+    monkeypatch.setattr(host_facts, "engine_process", lambda: process)
+    monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
     monkeypatch.setattr(engine, "state", lambda _timeout: {"answers": answers})
     assert done in remedies.restart_engine()
     assert sent == ([(4711, signal.SIGCONT)] if stopped else [])

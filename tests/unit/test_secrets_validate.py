@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.parameters import PASS_VARS
 from ansible.module_utils.testing import patch_module_args
 
@@ -103,7 +104,7 @@ def test_values_that_are_no_text(run: Run, value: Any) -> None:
 
 def test_names_without_an_entry_give_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
-    monkeypatch.setattr(secrets_validate.AnsibleModule, "warn", lambda _module, text: warnings.append(text))
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: warnings.append(text))
     result = run(values={**VALUES, "SUPABASE_SERVCE_KEY": "hush-hush-hush"})
     assert warnings == [
         "SUPABASE_SERVCE_KEY has a value, but no entry in the table: nothing proves it, and it is not written."

@@ -66,8 +66,8 @@ class Engine:
 @pytest.fixture
 def it(monkeypatch: pytest.MonkeyPatch) -> Engine:
     there = Engine()
-    monkeypatch.setattr(service_watch.engine, "Events", there.connect)
-    monkeypatch.setattr(service_watch.engine, "documents", there.look)
+    monkeypatch.setattr(engine, "Events", there.connect)
+    monkeypatch.setattr(engine, "documents", there.look)
     return there
 
 
@@ -295,7 +295,7 @@ def test_the_first_process_of_a_container_is_looked_at_each_time(
 ) -> None:
     """All its processes cost more, so they wait for the next round."""
     stops: set[bool] = set()
-    monkeypatch.setattr(service_watch.host, "stopped", lambda _, alone=False: alone in stops)
+    monkeypatch.setattr(host, "stopped", lambda _, alone=False: alone in stops)
     services = watch(tmp_path)
     assert services.wrong(0.0) == {}
     stops.add(False)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -350,7 +351,7 @@ def test_a_full_disk_replaces_nothing(host: Host, monkeypatch: pytest.MonkeyPatc
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", "x")
 
-    monkeypatch.setattr(staged_project.shutil, "copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     verdict = host.judge()
     with pytest.raises(OSError, match="No space"):
         staged_project.replace(str(host.app), verdict.changes, {}, [])

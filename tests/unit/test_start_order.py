@@ -185,8 +185,8 @@ class Project:
 
 @pytest.mark.parametrize("seconds", [130.0, 300.0])
 def test_a_slow_job_has_the_users_time_and_no_other(seconds: float) -> None:
-    project = Project(item("web"), item("needed"), lasts=200.0)
-    found = bring_up.start(project, whole(model(COMPLETED)), project.pace(seconds))  # type: ignore[arg-type]
+    project: Any = Project(item("web"), item("needed"), lasts=200.0)
+    found = bring_up.start(project, whole(model(COMPLETED)), project.pace(seconds))
     if seconds < 200.0:
         assert found.failure == (
             "not ready within 130 s (compose_app_gate_timeout): web waits for needed: it is still running"
@@ -196,8 +196,8 @@ def test_a_slow_job_has_the_users_time_and_no_other(seconds: float) -> None:
 
 
 def test_a_worker_that_still_restarts_at_the_end_of_the_watch_is_no_good() -> None:
-    project = Project(worker("restarting", restarts=1, exit_code=1))
-    found = bring_up.watch(project, whole({"services": {"worker": {}}}), (), project.pace(100.0))  # type: ignore[arg-type]
+    project: Any = Project(worker("restarting", restarts=1, exit_code=1))
+    found = bring_up.watch(project, whole({"services": {"worker": {}}}), (), project.pace(100.0))
     reason = "keeps restarting, restarted 1 times, last exit code 1"
     assert found == [Failure("worker", "worker", reason)]
     assert 10.0 < project.now < 20.0
@@ -208,8 +208,8 @@ def test_one_that_settles_is_well() -> None:
         def containers(self) -> list[dict[str, Any]]:
             return [worker(restarts=2, started_seconds=self.now - 2.0)]
 
-    project = Late()
-    assert bring_up.watch(project, whole({"services": {"worker": {}}}), (), project.pace(100.0)) == []  # type: ignore[arg-type]
+    project: Any = Late()
+    assert bring_up.watch(project, whole({"services": {"worker": {}}}), (), project.pace(100.0)) == []
     assert project.now == pytest.approx(5.0, abs=0.2)
 
 

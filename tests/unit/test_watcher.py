@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any, Callable
 
@@ -13,8 +14,12 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils import (
     agent_config,
     alerts,
+    balancer,
     commands,
+    host,
+    lock_holder,
     observe,
+    probe,
     service_watch,
     state,
     timers,
@@ -22,6 +27,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import LockHeld, hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.incident import iso
+from ansible_collections.christmas.selfheal.plugins.module_utils.service_watch import ServiceWatch
 
 KEY = "KEY=Vq3mZk8TtPw2Lr9xHs5B\n"
 # The fixture's engine is well, whatever runs on this machine.
@@ -115,11 +121,11 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     it = World(tmp_path)
-    monkeypatch.setattr(watcher.probe, "run_checks", it.run_checks)
+    monkeypatch.setattr(probe, "run_checks", it.run_checks)
     monkeypatch.setattr(watcher, "recover", it.recover)
-    monkeypatch.setattr(watcher.ServiceWatch, "wrong", lambda _self, _now: it.wrong)
-    monkeypatch.setattr(watcher.host, "oom_kills", lambda: it.oom_kills)
-    monkeypatch.setattr(watcher.host, "disk", lambda _paths: [])
+    monkeypatch.setattr(ServiceWatch, "wrong", lambda _self, _now: it.wrong)
+    monkeypatch.setattr(host, "oom_kills", lambda: it.oom_kills)
+    monkeypatch.setattr(host, "disk", lambda _paths: [])
     monkeypatch.setattr(observe, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
     monkeypatch.setattr(commands, "run", lambda *_, **__: pytest.fail("a command was run"))
     return it
@@ -184,7 +190,7 @@ def test_a_late_answer_is_asked_for_twice_at_once(
 ) -> None:
     it = world.watcher()
     monkeypatch.setattr(AtOnce, "begun", staticmethod(lambda: world.answers.insert(0, beside)))
-    monkeypatch.setattr(watcher.threading, "Timer", AtOnce)
+    monkeypatch.setattr(threading, "Timer", AtOnce)
     world.always = "timeout"
     it.turn()
     assert len(world.recoveries) == acts
@@ -192,7 +198,7 @@ def test_a_late_answer_is_asked_for_twice_at_once(
 
 def test_a_later_step_that_hangs_is_not_excused_by_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Health answers at once, the data route never: what is asked beside it says nothing of that."""
-    monkeypatch.setattr(watcher.threading, "Timer", AtOnce)
+    monkeypatch.setattr(threading, "Timer", AtOnce)
     late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
 
     def run_checks(checks: list[Any], *_: Any) -> dict[str, Any]:
@@ -201,7 +207,7 @@ def test_a_later_step_that_hangs_is_not_excused_by_the_first(world: World, monke
             return good
         return {**good, "ok": False, "results": [*good["results"][:1], {**good["results"][1], **late}]}
 
-    monkeypatch.setattr(watcher.probe, "run_checks", run_checks)
+    monkeypatch.setattr(probe, "run_checks", run_checks)
     world.turns(world.watcher(), 20)
     assert len(world.recoveries) >= 1
 
@@ -285,8 +291,8 @@ def test_a_deploy_that_goes_on_is_waited_for(world: World) -> None:
 def test_whoever_is_stuck_with_the_lock_loses_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """No one is waited for who does nothing while the app is down."""
     freed: list[float] = []
-    monkeypatch.setattr(watcher.lock_holder, "progress", lambda _path: (1, 1))
-    monkeypatch.setattr(watcher.lock_holder, "free", lambda _path: freed.append(world.now) or "pid 7 (x) was killed")
+    monkeypatch.setattr(lock_holder, "progress", lambda _path: (1, 1))
+    monkeypatch.setattr(lock_holder, "free", lambda _path: freed.append(world.now) or "pid 7 (x) was killed")
     it = world.watcher()
     begun = world.now
     world.always, world.outcome = "refused", LockHeld("the lock is held by pid 7 (deploy); waited 0 s")
@@ -301,8 +307,8 @@ def test_whoever_is_stuck_with_the_lock_loses_it(world: World, monkeypatch: pyte
 
 
 def test_whoever_works_at_a_sick_app_for_long_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watcher.lock_holder, "progress", lambda _path: (int(world.now), 1))
-    monkeypatch.setattr(watcher.lock_holder, "free", lambda _path: pytest.fail("it works"))
+    monkeypatch.setattr(lock_holder, "progress", lambda _path: (int(world.now), 1))
+    monkeypatch.setattr(lock_holder, "free", lambda _path: pytest.fail("it works"))
     it = world.watcher()
     it.next_timers = float("inf")
 
@@ -320,7 +326,7 @@ def test_whoever_works_at_a_sick_app_for_long_is_told(world: World, monkeypatch:
 
 def test_how_long_another_works_is_counted_from_its_own_outage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not from one that was over in the meantime."""
-    monkeypatch.setattr(watcher.lock_holder, "progress", lambda _path: (int(world.now), 1))
+    monkeypatch.setattr(lock_holder, "progress", lambda _path: (int(world.now), 1))
     world.outcome = LockHeld("the lock is held by pid 7 (deploy shop)")
     it = world.watcher()
     it.next_timers = float("inf")
@@ -336,7 +342,7 @@ def test_what_it_waited_for_is_over_when_a_recovery_finds_nothing_wrong(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HAProxy lacks an instance all the while, so the app is looked at; `selfheal status` shows what it waits for."""
-    monkeypatch.setattr(watcher.balancer, "serving", lambda _app: 1)
+    monkeypatch.setattr(balancer, "serving", lambda _app: 1)
     it = world.watcher(balancer=BALANCED)
     world.outcome = LockHeld("the lock is held by pid 7 (deploy)")
     world.turns(it, 5)
@@ -348,8 +354,8 @@ def test_what_it_waited_for_is_over_when_a_recovery_finds_nothing_wrong(
 
 def test_haproxy_that_is_stopped_is_restarted_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its socket takes the question and never answers, and so does its port: neither is waited for."""
-    monkeypatch.setattr(watcher.balancer, "is_stopped", lambda _app: True)
-    monkeypatch.setattr(watcher.balancer, "serving", lambda _app: pytest.fail("it was asked"))
+    monkeypatch.setattr(balancer, "is_stopped", lambda _app: True)
+    monkeypatch.setattr(balancer, "serving", lambda _app: pytest.fail("it was asked"))
     world.always = "timeout"
     world.watcher(balancer=BALANCED).turn()
     assert len(world.recoveries) == 1
@@ -361,8 +367,8 @@ def test_what_haproxy_found_at_each_instance_is_not_asked_for_again(
     serving: int, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HAProxy answers for them, each time after a second."""
-    monkeypatch.setattr(watcher.balancer, "is_stopped", lambda _app: False)
-    monkeypatch.setattr(watcher.balancer, "serving", lambda _app: serving)
+    monkeypatch.setattr(balancer, "is_stopped", lambda _app: False)
+    monkeypatch.setattr(balancer, "serving", lambda _app: serving)
     world.always = "status"
     world.watcher(balancer=BALANCED).turn()
     assert (len(world.asked), len(world.recoveries)) == (asks, 1)
@@ -410,7 +416,7 @@ def test_where_a_service_stays_stopped_a_slow_app_is_waited_for(
     """An answer of 0.6 s serves users, whatever has happened to a service beside it."""
     brief = watcher.RESUME_SECONDS
     slow = lambda checks, *_: answer("timeout" if checks[0]["timeout"] == brief else "", checks)  # noqa: E731
-    monkeypatch.setattr(watcher.probe, "run_checks", slow)
+    monkeypatch.setattr(probe, "run_checks", slow)
     world.wrong = {"worker": service_watch.STOPPED}
     it = world.watcher()
     if why == "paused":
@@ -437,7 +443,7 @@ def test_healthy_instances_that_haproxy_keeps_out_are_looked_at_now_and_then(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not each second, and after a minute with the word that it lasts: then a person is notified."""
-    monkeypatch.setattr(watcher.balancer, "serving", lambda _app: 0)
+    monkeypatch.setattr(balancer, "serving", lambda _app: 0)
     world.turns(world.watcher(balancer=BALANCED), 61)
     assert len(world.recoveries) == 2
     assert [watch.seen.lacks for _, watch in world.recoveries] == [1.0, observe.DISAGREES_SECONDS]
@@ -750,7 +756,7 @@ def _timers(world: World, monkeypatch: pytest.MonkeyPatch, found: dict[str, time
         asked.append(world.now)
         return dict(found)
 
-    monkeypatch.setattr(watcher.timers, "read", read)
+    monkeypatch.setattr(timers, "read", read)
     return asked
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -80,8 +81,8 @@ Start = Callable[..., Server]
 def start() -> Iterator[Start]:
     servers: list[Server] = []
 
-    def run(handle: Handler, **keys: object) -> Server:
-        servers.append(Server(handle, **keys))  # type: ignore[arg-type]
+    def run(handle: Handler, **keys: Any) -> Server:
+        servers.append(Server(handle, **keys))
         return servers[-1]
 
     yield run
@@ -110,7 +111,7 @@ def reader(server: list[Server], answer: bytes) -> Handler:
     return handle
 
 
-def serving(start: Start, answer: bytes, **keys: object) -> Server:
+def serving(start: Start, answer: bytes, **keys: Any) -> Server:
     box: list[Server] = []
     box.append(start(reader(box, answer), **keys))
     return box[0]
@@ -180,10 +181,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def failing(url: str, timeout: float = 0.4, **keys: object) -> tuple[str, str, float]:
+def failing(url: str, timeout: float = 0.4, **keys: Any) -> tuple[str, str, float]:
     begun = time.monotonic()
     with pytest.raises(Fault) as caught:
-        fetch(Request(url, timeout=timeout, **keys))  # type: ignore[arg-type]
+        fetch(Request(url, timeout=timeout, **keys))
     return caught.value.kind, str(caught.value), time.monotonic() - begun
 
 
@@ -329,12 +330,12 @@ def test_dns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     real, over = socket.getaddrinfo, threading.Event()
 
-    def slow(host: str, port: int, **keys: int) -> object:
+    def slow(host: str, port: int, **keys: Any) -> object:
         if keys["flags"] == 0:
             over.wait(5)
-        return real(host, port, **keys)  # type: ignore[arg-type]
+        return real(host, port, **keys)
 
-    monkeypatch.setattr(web.socket, "getaddrinfo", slow)
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
     kind, text, seconds = failing("http://localhost/")
     over.set()
     assert (kind, text) == ("dns", "name lookup of localhost gave no answer within 400 ms")
@@ -345,7 +346,7 @@ def test_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_route(_self: socket.socket, _target: object) -> None:
         raise OSError(113, "No route to host")
 
-    monkeypatch.setattr(web.socket.socket, "connect", no_route)
+    monkeypatch.setattr(socket.socket, "connect", no_route)
     assert failing("http://192.0.2.1/")[:2] == ("unreachable", "cannot reach 192.0.2.1:80: No route to host")
 
 

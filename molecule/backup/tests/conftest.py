@@ -4,15 +4,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from writer import Writer
+from backup.tests.writer import Writer
 
 
 @pytest.fixture(scope="module")

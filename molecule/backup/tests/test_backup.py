@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from backup.tests.writer import KEPT, Writer, everything, lost
 from shared.acting import slow, until
-from writer import KEPT, Writer, everything, lost
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SERVERS = REPOSITORY / "molecule/backup/servers"

@@ -24,9 +24,9 @@ def cgroup_file(host: Any, pid: int, controller: str, v1: str, v2: str) -> str:
         if controller in controllers.split(","):
             found = host.run(f"cat /sys/fs/cgroup/{controllers}{path}/{v1}")
             if found.rc == 0:
-                return found.stdout.strip()
+                return str(found.stdout).strip()
     unified = host.check_output(f"sed -n s/^0:://p /proc/{pid}/cgroup")
-    return host.check_output(f"cat /sys/fs/cgroup{unified}/{v2}").strip()
+    return str(host.check_output(f"cat /sys/fs/cgroup{unified}/{v2}")).strip()
 
 
 @pytest.fixture

@@ -168,6 +168,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Add HAProxy's journal to a failing test."""
     outcome = yield
     report = outcome.get_result()
-    if report.when == "call" and report.failed and "host" in getattr(item, "funcargs", {}):
+    host = getattr(item, "funcargs", {}).get("host")
+    if report.when == "call" and report.failed and host is not None:
         command = "journalctl --no-pager --output=short-precise --lines=40 --identifier=haproxy"
-        report.sections.append((command, item.funcargs["host"].run(command).stdout))  # type: ignore[attr-defined]
+        report.sections.append((command, host.run(command).stdout))

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -180,7 +181,7 @@ def test_a_second_run_says_no_password_and_changes_nothing(play: Callable[..., A
 
 def test_what_is_measured_is_what_they_say_themselves(host: Any, watched: Any) -> None:
     for kind in ("redis", "pgbouncer", "pg"):
-        until(lambda kind=kind: query(host, f"{kind}_up == 1"), 30.0)  # type: ignore[misc]
+        until(functools.partial(query, host, f"{kind}_up == 1"), 30.0)
     said = watched.check_output(f"docker exec {CACHE} redis-cli info memory")
     limit = re.search(r"^maxmemory:(\d+)", said, re.M)
     assert limit
@@ -305,8 +306,12 @@ def crowd(watched: Any) -> Iterator[None]:
 def test_an_exhausted_pool_and_slow_statements_are_told(host: Any) -> None:
     wanted = {"PoolExhausted", "SlowQueries"}
     began = time.monotonic()
+
+    def is_active(name: str) -> bool:
+        return told(host).get(name) == "active"
+
     for name in sorted(wanted):
-        until(lambda name=name: told(host).get(name) == "active", 150.0, lambda: told(host))  # type: ignore[misc]
+        until(functools.partial(is_active, name), 150.0, lambda: told(host))
         print(f"{name}: told after {time.monotonic() - began:.0f} s")
     assert value(host, "app:pool:used_ratio") == 1
     assert value(host, "sum(pgbouncer_pools_client_waiting_connections)") > 0

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-import rule_cases
 import yaml
+from monitoring.tests import rule_cases
 from shared.acting import paused, until
 
 APP = "christmas-backend"
@@ -280,7 +280,9 @@ def test_it_is_bounded(host: Any) -> None:
     resident = 0
     for unit in UNITS:
         pid = host.check_output(f"systemctl show --property=MainPID --value {unit}")
-        resident += int(re.search(r"^Rss:\s+(\d+)", host.check_output(f"cat /proc/{pid}/smaps_rollup"), re.M)[1])  # type: ignore[index]
+        found = re.search(r"^Rss:\s+(\d+)", host.check_output(f"cat /proc/{pid}/smaps_rollup"), re.M)
+        assert found, unit
+        resident += int(found[1])
     print(f"{units}: {resident / 1024:.0f} MB")
     assert resident / 1024 <= 250
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from module_utils import incident, slo
+from monitoring.tests.test_monitoring import APP, HOST, ask, fetch, query, until
 from shared import history
 from shared.history import Episode
-from test_monitoring import APP, HOST, ask, fetch, query, until
 
 DAY = slo.DAY
 LABELS = slo.of(APP, HOST)
