@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -91,16 +92,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20, help="how often each is measured (default: 20)")
     runs = parser.parse_args().runs
     values = vault()
+    ways: dict[str, Callable[[], float]] = {
+        "recover.yml": lambda: playbook("playbooks/recover.yml"),
+        "the same commands by hand": lambda: by_hand(values),
+    }
     measured: dict[str, list[float]] = {
         "recover.yml": [],
         "the same commands by hand": [],
         "site.yml, nothing to change": [],
     }
     for turn in range(1, runs + 1):
-        for name, measure in (
-            ("recover.yml", lambda: playbook("playbooks/recover.yml")),
-            ("the same commands by hand", lambda: by_hand(values)),
-        ):
+        for name, measure in ways.items():
             playbook("lab/incident.yml")
             measured[name].append(measure())
         playbook("playbooks/site.yml")

@@ -106,7 +106,9 @@ class Project:
         """Every row of the table that PostgreSQL's own row-level security lets the role see."""
         with self.pool.connection() as connection:
             connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
-            return connection.execute(sql.SQL("SELECT * FROM {} ORDER BY id").format(sql.Identifier(table))).fetchall()
+            query = sql.SQL("SELECT * FROM {} ORDER BY id").format(sql.Identifier(table))
+            found: list[dict[str, Any]] = connection.execute(query).fetchall()
+        return found
 
     def log_in(self, body: bytes) -> Reply:
         """The password grant."""

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 MINUTE = 60
@@ -49,11 +49,12 @@ def openmetrics(labels: Mapping[str, str], start: int, count: int, episodes: Seq
     looked = list(minutes(start, count, episodes))
     about = ",".join(f'{name}="{value}"' for name, value in labels.items())
     lines = []
-    for name, of in (
-        ("app:state:now", lambda one: one.state),
-        ("app:errors:minute", lambda one: one.failed),
-        ("app:response_seconds:avg5m", lambda one: one.seconds),
-    ):
+    series: dict[str, Callable[[Episode], float | None]] = {
+        "app:state:now": lambda one: one.state,
+        "app:errors:minute": lambda one: one.failed,
+        "app:response_seconds:avg5m": lambda one: one.seconds,
+    }
+    for name, of in series.items():
         lines += [f"# TYPE {name} gauge"]
         lines += [f"{name}{{{about}}} {of(episode):g} {at}" for at, episode in looked]
     return "\n".join([*lines, "# EOF", ""])

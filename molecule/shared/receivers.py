@@ -216,7 +216,8 @@ def mail(receivers: Receivers, port: int, context: ssl.SSLContext) -> Controller
 
     class Handler:
         async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
-            found = email.message_from_bytes(bytes(envelope.content or b""), policy=email.policy.default)
+            assert isinstance(envelope.content, bytes)
+            found = email.message_from_bytes(envelope.content, policy=email.policy.default)
             body = found.get_body(("plain",))
             if envelope.mail_from != "selfheal@lab.internal" or sorted(envelope.rcpt_tos) != MAILBOXES or body is None:
                 receivers.problems.append(f"mail: {envelope.mail_from} {envelope.rcpt_tos}: {envelope.content!r}")

@@ -45,4 +45,5 @@ class FilterModule:
     """What Ansible asks for its filters."""
 
     def filters(self) -> dict[str, object]:
+        """Return them by name."""
         return {"exporter_secrets": scraping.secret_files}

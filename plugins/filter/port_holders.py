@@ -57,4 +57,5 @@ class FilterModule:
     """What Ansible asks for its filters."""
 
     def filters(self) -> dict[str, object]:
+        """Return them by name."""
         return {"port_holders": port_holders}

@@ -46,4 +46,5 @@ class FilterModule:
     """What Ansible asks for its filters."""
 
     def filters(self) -> dict[str, object]:
+        """Return them by name."""
         return {"receiver_secrets": receivers.secrets}

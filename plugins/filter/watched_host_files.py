@@ -38,4 +38,5 @@ class FilterModule:
     """What Ansible asks for its filters."""
 
     def filters(self) -> dict[str, object]:
+        """Return them by name."""
         return {"watched_host_files": scraping.watched_host_files}

@@ -77,6 +77,7 @@ lacking:
   type: str
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -94,7 +95,7 @@ SPEC = {"files": {"type": "list", "elements": "dict", "required": True, "options
 VALIDATOR_SECONDS = 30.0
 
 
-def run(command: list[str]) -> tuple[int, str]:
+def run(command: Sequence[str]) -> tuple[int, str]:
     """Run a validator."""
     result = commands.run(command, VALIDATOR_SECONDS)
     if result.code == 127:

@@ -102,12 +102,13 @@ def test_a_sick_app(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_watcher_that_lives_is_known_by_its_note(run: Run, tmp_path: Path) -> None:
     path = Path(watcher.note_path(str(tmp_path), "shop"))
     path.parent.mkdir(parents=True)
-    note = {"at": state.moment(), "pid": os.getpid(), "problems": ["no room for metrics"], "hold": "", "good": None}
+    at = state.moment()
+    note = {"at": at, "pid": os.getpid(), "problems": ["no room for metrics"], "hold": "", "good": None}
     path.write_text(json.dumps(note), encoding="utf-8")
     text = run("status")[1]
     assert "watcher: alive" in text
     assert "problem: no room for metrics" in text
-    long_ago = {**note, "at": {**note["at"], "monotonic": note["at"]["monotonic"] - 3600}}
+    long_ago = {**note, "at": {**at, "monotonic": at["monotonic"] - 3600}}
     path.write_text(json.dumps(long_ago), encoding="utf-8")
     assert "NOT alive" in run("status")[1]
     path.write_text('{"at', encoding="utf-8")

@@ -40,11 +40,11 @@ TRIED = [
     {"name": "recreate", "done": False, "result": "no such image", "seconds": 0.1},
     {"name": "restart", "done": True, "result": "restarted", "seconds": 0.6},
 ]
-UPSTREAM = {"cause": "upstream_down", "evidence": ["supabase: it answers 503"]}
-PORT = {"cause": "port_taken", "evidence": ["port 8000 is held by nginx (pid 123)"]}
+UPSTREAM: dict[str, Any] = {"cause": "upstream_down", "evidence": ["supabase: it answers 503"]}
+PORT: dict[str, Any] = {"cause": "port_taken", "evidence": ["port 8000 is held by nginx (pid 123)"]}
 
 HOLDER = "the container blog-web-1 of the compose project blog in /srv/blog"
-HELD = {"cause": "port_taken", "evidence": [f"port 8000 is held by {HOLDER}"]}
+HELD: dict[str, Any] = {"cause": "port_taken", "evidence": [f"port 8000 is held by {HOLDER}"]}
 
 # id, the alert, what stands in the summary, what stands in the description
 TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
@@ -208,8 +208,9 @@ NOTHING_YET = {"en": "Nothing to do yet.", "ko": "아직 할 일은 없습니다
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_the_next_step_is_a_persons_once_the_host_leaves_it(language: str) -> None:
     assert alerts.next_step(record(), language) == NOTHING_YET[language]
-    for left in ({"escalated": True}, {"held": True}):
-        assert alerts.next_step(record(**left), language) != NOTHING_YET[language]
+    for left in ("escalated", "held"):
+        changed: dict[str, Any] = {left: True}
+        assert alerts.next_step(record(**changed), language) != NOTHING_YET[language]
     # Whatever the host does, these need a look at once.
     assert alerts.next_step(record(**UPSTREAM), language) != NOTHING_YET[language]
 
@@ -327,7 +328,10 @@ def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]
 @given(st.lists(st.tuples(st.sampled_from(["open", "resolve", "turn"]), st.floats(-1e6, 1e6)), max_size=30))
 def test_a_clock_that_jumps_delays_but_loses_nothing(events: list[tuple[str, float]]) -> None:
     """A moment that lies ahead holds nothing back."""
-    now, outbox, fired, ended = NOW, [], set(), set()
+    now = NOW
+    outbox: list[Any] = []
+    fired: set[Any] = set()
+    ended: set[Any] = set()
     for what, seconds in [*events, ("open", 0.0), ("resolve", 0.0), *[("turn", 4.0)] * 6]:
         now += seconds
         if what == "open":

@@ -49,7 +49,7 @@ def test_a_proxy_needs_its_upstreams() -> None:
 
 
 def test_a_database_does_not_need_the_app_whose_name_it_has() -> None:
-    app = {"depends_on": {"db": {}}}
+    app: dict[str, Any] = {"depends_on": {"db": {}}}
     model = services(app=app, db={"image": "postgres:17", "environment": {"POSTGRES_DB": "app", "PGHOST": "app"}})
     assert app_model.read(model, {}).needs == {"app": {"db"}, "db": set()}
 

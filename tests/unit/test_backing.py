@@ -34,7 +34,8 @@ def rendered(
 
 
 def maxmemory(found: dict[str, Any]) -> str:
-    return next(line for line in found["services"]["cache"]["command"][0].splitlines() if line.startswith("maxmemory "))
+    command = str(found["services"]["cache"]["command"][0])
+    return next(line for line in command.splitlines() if line.startswith("maxmemory "))
 
 
 @pytest.mark.parametrize("given", [None, {}, {"service": "backend", "cache": {}, "pool": {}}])

@@ -279,7 +279,7 @@ def test_a_scratch_database_reaches_nobody_and_nothing_of_the_app() -> None:
 
 
 def test_a_scratch_database_may_take_twice_the_memory() -> None:
-    limits = {"limits": {"memory": "1024", "cpus": 1}, "reservations": {"memory": "512"}}
+    limits: dict[str, dict[str, Any]] = {"limits": {"memory": "1024", "cpus": 1}, "reservations": {"memory": "512"}}
     spec = {"mem_limit": "1024", "memswap_limit": -1, "deploy": {"replicas": 1, "resources": limits}}
     made_ = backup.scratch_model({"services": {"cache": spec}}, ["cache"], {}, {})["services"]["cache"]
     assert (made_["mem_limit"], made_["memswap_limit"]) == ("2048", -1)
@@ -406,7 +406,7 @@ def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_res
     tables = databases.read_databases(rows)
     volumes = backup.volumes("shop", MODEL, tables, ["cache"])
     assert [(one.key, one.covered) for one in volumes] == [("data", "database"), ("files", "")]
-    manifest = {
+    manifest: dict[str, Any] = {
         "databases": rows,
         "volumes": [one._asdict() for one in volumes],
         "parts": {"app": 1, "volumes": 1, "database:own": 1, "database:shop": 1},

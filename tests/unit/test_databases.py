@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +47,7 @@ class Container:
         )
         path.chmod(0o755)
 
-    def run(self, command: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         path = f"{self.folder}:{os.environ['PATH']}"
         return subprocess.run(
             command, env={"PATH": path, **environment}, text=True, capture_output=True, check=False, timeout=20

@@ -193,7 +193,7 @@ def test_a_service_whose_profile_is_dropped_is_removed_and_said(
     said: list[str] = []
     monkeypatch.setattr(engine.Project, "containers", lambda _: there)
     monkeypatch.setattr(engine.Project, "remove", lambda _, ids: done.extend(ids), raising=False)
-    model = {"services": {name: {} for name in active}}
+    model: dict[str, Any] = {"services": {name: {} for name in active}}
     good = {"services": {"web": "", "tool": ""}}
     deployment._remove_dropped(engine.Project("shop", ""), model, good, deployment.How(say=said.append))
     assert done == removed

@@ -423,7 +423,7 @@ def test_an_answer_that_came_late_is_not_the_first() -> None:
 
 
 def test_what_is_asked_needs_no_secret() -> None:
-    checks = [
+    checks: list[dict[str, Any]] = [
         {"name": "login", "url": "http://${HOST}/login", "headers": {"apikey": "${KEY}"}, "proves": "health"},
         {"name": "page", "url": "http://${HOST}/", "proves": "frontend"},
         {"name": "health", "url": "http://${HOST}/health", "proves": "health"},

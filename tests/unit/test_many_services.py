@@ -181,7 +181,9 @@ def recover(
 
     :arg later: faults that come during the first remedy.
     """
-    left, done, remedies, age = dict(faults), [], [], 0.0
+    left, age = dict(faults), 0.0
+    done: list[dict[str, Any]] = []
+    remedies: list[Remedy] = []
     attempts: list[ladder.Attempt] = []
     for _ in range(60):
         facts_now = seen(app, left, chance, liars, suffer)

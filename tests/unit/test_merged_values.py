@@ -19,7 +19,7 @@ from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import H
 
 KEY = noise("the key", 40, HEX)
 OTHER = noise("another key", 40, HEX)
-TABLE = [
+TABLE: list[dict[str, Any]] = [
     {"name": "API_KEY", "kind": "token"},
     {"name": "PORT", "kind": "port"},
     {"name": "SITE_URL", "kind": "url", "required": False},

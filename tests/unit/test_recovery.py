@@ -45,7 +45,9 @@ class World:
     def __init__(self, root: Path) -> None:
         self.app = App("shop", variables=VARIABLES, checks=CHECKS, root=str(root))
         Path(self.app.directory).mkdir(parents=True)
-        self.accepts, self.container, self.acts = GOOD, None, []
+        self.accepts = GOOD
+        self.container: dict[str, str] | None = None
+        self.acts: list[str] = []
         self.broken_build = self.broken_up = self.page_down = False
         self.failing_lists, self.compose = 0, "2.26.1"
         self.hangs = False

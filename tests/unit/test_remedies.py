@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -285,12 +285,17 @@ def test_no_remedy_detaches_data_in_a_volume_without_a_name(
 def test_what_cannot_be_removed_is_not_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing is started beside it, and the next remedy is tried. When it went all the same, all is well."""
     app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
-    there, up = list(TWO), []
+    there = list(TWO)
+    up: list[str] = []
     stuck = commands.Result(1, "", "could not kill: tried to kill container, but did not receive an exit event")
     monkeypatch.setattr(engine.Project, "containers", lambda _: there)
     monkeypatch.setattr(commands, "run", lambda *_, **__: stuck)
     monkeypatch.setattr(engine.Project, "up", lambda *_, **__: up.append("up") or commands.Result(0, "", ""))
-    for attempt in (lambda: remedies.recreate(app, False, ["cache"]), lambda: remedies.recreate_one(app, "web")):
+    attempts: list[Callable[[], object]] = [
+        lambda: remedies.recreate(app, False, ["cache"]),
+        lambda: remedies.recreate_one(app, "web"),
+    ]
+    for attempt in attempts:
         with pytest.raises(remedies.RemedyError, match="docker rm: could not kill"):
             attempt()
     assert up == []

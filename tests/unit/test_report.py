@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import report
+from ansible_collections.christmas.selfheal.plugins.module_utils.secret_rules import Finding
 
 ABOUT = {
     "id": "20250527T020000Z-lab1",
@@ -23,7 +24,7 @@ REACHED = {"problem": "", "detail": "Python 3.13.5", "next_step": ""}
 AWAY = {"problem": "no route to host", "detail": "", "next_step": "Look at the console."}
 CLOCK = {"started": 100.0, "reached": 100.2, "ended": 105.0}
 PROVED = {**CLOCK, "proved": 100.5}
-FINDING = {
+FINDING: Finding = {
     "variable": "SUPABASE_SERVICE_KEY",
     "rule": "placeholder",
     "reason": "it is a placeholder",
@@ -67,7 +68,7 @@ CASES: list[tuple[str, dict[str, float], dict[str, str], list[dict[str, str]], d
 def test_build(
     clock: dict[str, float],
     ssh: dict[str, str],
-    findings: list[dict[str, str]],
+    findings: list[Finding],
     recovery: dict[str, Any],
     problem: str,
     ticks: str,

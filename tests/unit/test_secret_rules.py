@@ -173,7 +173,7 @@ def test_names_that_the_table_does_not_list() -> None:
 
 
 def test_texts_are_what_is_written_in_the_order_of_the_table() -> None:
-    variables = [
+    variables: list[dict[str, Any]] = [
         {"name": "PORT", "kind": "port", "default": 8000},
         {"name": "A", "kind": "text", "required": False},
         {"name": "B", "kind": "text"},
@@ -512,7 +512,7 @@ def test_the_corpus_has_a_good_table() -> None:
 
 
 def test_the_example_has_a_comment_for_each_variable_and_no_value() -> None:
-    variables = [
+    variables: list[dict[str, Any]] = [
         {"name": "PORT", "kind": "port", "default": 8000, "source": "the container's port.\n"},
         {"name": "LOG_LEVEL", "kind": "enum", "choices": ["info", "debug"], "required": False},
         {"name": "JWT_SECRET", "kind": "jwt_secret"},

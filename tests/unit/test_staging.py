@@ -61,8 +61,9 @@ class Staging:
         (root / "run/selfheal/shop.json").write_text(json.dumps(note))
 
     def incident(self, name: str, **more: Any) -> None:
-        record = {"id": f"{incident.stamp(NOW - 600)}-{name}", "cause": name, "healthy": True, "seconds": 60.0}
-        folder = Path(self.app.incidents) / record["id"]
+        identity = f"{incident.stamp(NOW - 600)}-{name}"
+        record = {"id": identity, "cause": name, "healthy": True, "seconds": 60.0}
+        folder = Path(self.app.incidents) / identity
         folder.mkdir(parents=True)
         (folder / "incident.json").write_text(json.dumps({**record, "seen": incident.iso(NOW - 600), **more}))
 

@@ -34,7 +34,7 @@ class Project:
         return web.Answer(answer, (), b"{}", False, 0.01, None)
 
 
-def ask(project: Project, **values: Any) -> list[dict[str, str]]:
+def ask(project: Project, **values: Any) -> list[dict[str, Any]]:
     return [dict(finding) for finding in supabase.prove_online(TABLE, {**GOOD, **values}, 3.0, project)]
 
 

@@ -28,6 +28,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
 from ansible_collections.christmas.selfheal.plugins.module_utils.files import LockHeld, hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.incident import iso
 from ansible_collections.christmas.selfheal.plugins.module_utils.service_watch import ServiceWatch
+from ansible_collections.christmas.selfheal.plugins.module_utils.watcher import Watcher
 
 KEY = "KEY=Vq3mZk8TtPw2Lr9xHs5B\n"
 # The fixture's engine is well, whatever runs on this machine.
@@ -91,10 +92,10 @@ class World:
         path.write_text(json.dumps(content), encoding="utf-8")
         return agent_config.load(str(path), self.root)
 
-    def watcher(self, **more: Any) -> watcher.Watcher:
-        return watcher.Watcher(self.config(**more), self.clock, self.told.append)
+    def watcher(self, **more: Any) -> Watcher:
+        return Watcher(self.config(**more), self.clock, self.told.append)
 
-    def turns(self, it: watcher.Watcher, seconds: float) -> None:
+    def turns(self, it: Watcher, seconds: float) -> None:
         until = self.now + seconds
         while self.now < until:
             it.turn()

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 from module_utils import incident, slo
-from monitoring.tests.test_monitoring import APP, HOST, ask, fetch, query, until
+from monitoring.tests.test_monitoring import APP, HOST, ask, fetch, query
 from shared import history
+from shared.acting import until
 from shared.history import Episode
 
 DAY = slo.DAY

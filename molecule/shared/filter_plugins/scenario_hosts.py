@@ -30,4 +30,5 @@ class FilterModule:
     """What Ansible asks for its filters."""
 
     def filters(self) -> dict[str, object]:
+        """Return them by name."""
         return {"scenario_hosts": scenario_hosts}
