@@ -94,7 +94,7 @@ def server_names(names: Iterable[str], variables: Hosts, host: str) -> list[str]
 
 
 def _is_measured(variables: Mapping[str, Any]) -> bool:
-    return boolean(variables.get("monitoring_enabled", False), strict=False)
+    return bool(boolean(variables.get("monitoring_enabled", False), strict=False))
 
 
 def _address(variables: Mapping[str, Any], name: str) -> tuple[str, int]:

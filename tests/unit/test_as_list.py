@@ -89,7 +89,7 @@ MAIL = {"kind": "email", "from": "selfheal@lab.internal", "smarthost": "mail.lab
 
 def test_one_address_is_one_address(tmp_path: Path, run_tasks: Callable[[Path, list[dict[str, Any]]], None]) -> None:
     """The template of a real role, once with lists and once with what Ansible takes for the same."""
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         "lists": {**MAIL, "to": ["ops@lab.internal"], "severities": ["critical"]},
         "texts": {**MAIL, "to": "ops@lab.internal", "severities": "critical"},
     }
@@ -98,7 +98,7 @@ def test_one_address_is_one_address(tmp_path: Path, run_tasks: Callable[[Path, l
     for name, row in rows.items():
         shown = {"src": str(role / "templates" / "alertmanager.yml.j2"), "dest": str(tmp_path / name)}
         given = {"alerting_receivers": [row], "alerting_deadman_url": ""}
-        tasks.append({"ansible.builtin.template": shown, "vars": given})  # type: ignore[dict-item]
+        tasks.append({"ansible.builtin.template": shown, "vars": given})
         assert list(alerting.table_errors([row])) == []
     run_tasks(tmp_path, tasks)
     lists, texts = ((tmp_path / name).read_text(encoding="utf-8") for name in rows)

@@ -20,6 +20,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     agent,
     backup,
     backup_run,
+    containers,
     deployment,
     files,
     host,
@@ -28,10 +29,10 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     restore,
     state,
 )
+from ansible_collections.christmas.selfheal.plugins.module_utils.agent_config import ConfigError
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup_config import Backup
 from ansible_collections.christmas.selfheal.plugins.module_utils.commands import Result
-from ansible_collections.christmas.selfheal.plugins.module_utils.databases import BackupError
-from ansible_collections.christmas.selfheal.plugins.module_utils.restore import read_databases
+from ansible_collections.christmas.selfheal.plugins.module_utils.databases import BackupError, read_databases
 from ansible_collections.christmas.selfheal.tests.unit.world import (
     DONE,
     OTHER_TOKEN,
@@ -429,7 +430,7 @@ def test_a_server_that_is_not_ready_is_waited_for_and_then_named(
     with pytest.raises(BackupError, match=r"of service database does not answer for 5 s: .*starting up\. Fix: see"):
         verify(world, config)
     world.docker.fails.clear()
-    monkeypatch.setattr(restore.containers, "accepts", lambda _pid: False)
+    monkeypatch.setattr(containers, "accepts", lambda _pid: False)
     verify(world, config)
     assert any("accepts no connection from the network" in line for line in world.said)
 
@@ -734,10 +735,10 @@ def test_after_a_backup_that_systemd_killed_the_problem_is_known_and_writes_go_o
 def test_the_command_judges_the_config_of_a_backup(world: World, command: Command) -> None:
     path = str(world.root / "etc/selfheal/backup/shop.json")
     assert command("check-backup-config", path) == (agent.GOOD, f"{path}: good, for shop\n", "")
-    with contextlib.suppress(agent.ConfigError):
+    with contextlib.suppress(ConfigError):
         world.backup(keep={"hourly": 3})
     code, _, error = command("check-backup-config", path)
     assert (code, f"{path}: backup_keep has other keys than daily, weekly, monthly" in error) == (agent.SICK, True)
-    with contextlib.suppress(agent.ConfigError):
+    with contextlib.suppress(ConfigError):
         world.backup(before=[{"service": "web", "command": "pause"}])
     assert "backup_before, row 1: Fix: write {service: backend" in command("check-backup-config", path)[2]

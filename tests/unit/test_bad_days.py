@@ -283,7 +283,7 @@ class Project(engine.Project):
     def unpause(self, containers: Sequence[str]) -> None:
         self.world.start("unpause", containers)
 
-    def up(self, build: bool = False, anew: bool = False, **_: Any) -> commands.Result:
+    def up(self, build: bool = False, anew: bool = False, *_: Any, **__: Any) -> commands.Result:
         down = [one.name for one in self.world.all() if anew or one.state != "running"]
         return self.world.start("up", down, 2.0)
 

@@ -16,6 +16,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     before_first,
     deployment,
     dotenv,
+    engine,
     host,
     recovery,
     release,
@@ -456,7 +457,7 @@ def test_after_an_interrupted_deploy_the_last_good_release_serves(world: World) 
 def ran_before(world: World) -> str:
     """Somebody has started it with plain Compose; the text of its compose file."""
     world.docker.run(["docker", "pull", "postgres:17"], 1.0)
-    project = deployment.engine.Project("shop", world.app.directory)
+    project = engine.Project("shop", world.app.directory)
     project.build()
     project.up()
     return world.files()["compose.yaml"]

@@ -17,6 +17,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import (
     balancer,
     engine,
     env_store,
+    firewall,
     host,
     ladder,
     observe,
@@ -381,13 +382,13 @@ def test_packets_that_are_lost_on_the_way_to_an_upstream_are_no_rule_that_drops_
     facts = of_diagnosis.facts(of_diagnosis.LATE, instances=[item], env={"findings": [], "values": {}})
     lossy = "-A DOCKER-USER -d 10.1.2.3/32 -p tcp -m statistic --mode random --probability 0.5 -j DROP\n"
     monkeypatch.setattr(host, "unanswered", lambda _: [("10.1.2.3", 443), ("10.9.9.9", 80)])
-    monkeypatch.setattr(observe.firewall, "read", lambda: of_firewall.DOCKERS.format(raw="", filter=lossy))
-    monkeypatch.setattr(observe.firewall, "is_the_engines", lambda: True)
+    monkeypatch.setattr(firewall, "read", lambda: of_firewall.DOCKERS.format(raw="", filter=lossy))
+    monkeypatch.setattr(firewall, "is_the_engines", lambda: True)
     observe._read_firewall(app, facts)
     assert (facts["flushed"], facts["dropped"]) == ("", [])
     reason = "10.1.2.3:443 answers this host, and not shop-backend-1: packets are lost on the way"
     assert facts["unanswered"] == [{"name": "api", "reason": reason}]
-    assert observe.diagnose(facts)[:2] == ("upstream_down", [f"api: {reason}"])
+    assert diagnose(facts)[:2] == ("upstream_down", [f"api: {reason}"])
 
 
 LATE = {**of_diagnosis.result("health", "timeout", "health"), "port": 80, "status": None}
@@ -609,7 +610,7 @@ def test_instances_are_not_waited_for_where_a_disk_is_full(tmp_path: Path, monke
     monkeypatch.setattr(host, "disk", lambda _: full)
     monkeypatch.setattr(observe, "_ask_slots", lambda *_: lambda _port: pytest.fail("an instance was waited for"))
     facts = it.read()
-    assert (facts["one"], observe.diagnose(facts).cause) == ("", "disk_full")
+    assert (facts["one"], diagnose(facts).cause) == ("", "disk_full")
 
 
 @pytest.mark.parametrize("service", ["app", "worker"], ids=["what it needs", "not known to be needed"])
@@ -627,7 +628,7 @@ def test_a_service_behind_the_instances_is_named_though_their_health_check_does_
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
     facts = it.read()
-    found = observe.diagnose(facts)
+    found = diagnose(facts)
     assert (found.cause, found.services, facts["one"], facts["balancer"]) == (cause, (service,), "", "")
     every = ladder.FILES | ladder.TOUCHING
     assert ladder.decide(found.cause, ladder.Situation("i", [], []), every, ladder.Policy()).remedy == ladder.UP

@@ -117,7 +117,7 @@ class Project(engine.Project):
             }
         ]
 
-    def config(self, timeout: float = 20.0) -> dict[str, Any]:
+    def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
         if not Path(self.world.app.env).is_file():
             raise engine.EngineError("env file not found")
         try:
@@ -143,12 +143,12 @@ class Project(engine.Project):
         self.world.hangs = False
         return commands.Result(0, "", "")
 
-    def remove(self, containers: Any, grace: float, timeout: float = 30.0) -> commands.Result:
+    def remove(self, containers: Any, grace: float | None = None, timeout: float = 30.0) -> commands.Result:
         self.world.acts.append("remove")
         self.world.container = None
         return commands.Result(0, "", "")
 
-    def up(self, build: bool = False, **_: Any) -> commands.Result:
+    def up(self, build: bool = False, *_: Any, **__: Any) -> commands.Result:
         self.world.acts.append("build" if build else "up")
         if self.world.broken_up or (build and self.world.broken_build):
             return commands.Result(1, "", "cannot start")
@@ -475,8 +475,8 @@ def test_an_incident_that_was_named_after_how_it_looked_gets_the_name_of_what_it
     """On a slow host an env that was replaced looked like an overload, and a kill for want of memory like a hang."""
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
     run.facts = {"probe": {"ok": False}, "services": []}
-    run._begin(recovery.Diagnosis(first, ["so"]))
-    run._rename(recovery.Diagnosis(then, ["since"]))
+    run._begin(Diagnosis(first, ["so"]))
+    run._rename(Diagnosis(then, ["since"]))
     record = run.memory["incident"]
     assert (record["cause"], record["evidence"], record["opened_as"]) == (then, ["since"], first)
 
@@ -671,7 +671,7 @@ def test_a_start_with_a_file_that_was_replaced_since_is_not_waited_for(
     item = {"service": "web", "state": "running", "started_seconds": 1.0, "start_period": 40.0, "health": "starting"}
     run.memory["incident"] = {"remedies": [{"name": name, "result": "done"} for name in tried]}
     run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
-    assert run._starting(recovery.Diagnosis("erroring", ["x"], ("web",))) == left
+    assert run._starting(Diagnosis("erroring", ["x"], ("web",))) == left
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def outcome(*undone: str, names: Sequence[str] = (), **more: Any) -> dict[str, A
 
 
 # id, clock, ssh, findings, recovery, problem → ticked lines, beginning of the failed step, part of the next step
-CASES: list[tuple[str, dict[str, float], dict[str, str], list[dict[str, str]], dict[str, Any], str, str, str, str]] = [
+CASES: list[tuple[str, dict[str, float], dict[str, str], list[Finding], dict[str, Any], str, str, str, str]] = [
     ("healthy", PROVED, REACHED, [], outcome(), "", "xxxxxxx", "", ""),
     ("unreachable", CLOCK, AWAY, [], {}, "", "       ", "1 of 7", "Look at the console."),
     ("placeholder in the vault", PROVED, REACHED, [FINDING], {}, "", "x      ", "3 of 7", "recover_use_last_good=true"),

@@ -219,7 +219,7 @@ def test_the_first_error_is_what_is_shown(text: str, said: str) -> None:
 
 
 def test_a_lock_is_waited_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restic.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     left = [True, True, False]
     assert restic.wait_free(lambda: left.pop(0), 60.0)
     assert not restic.wait_free(lambda: True, 0.0)

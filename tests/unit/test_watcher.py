@@ -390,7 +390,7 @@ def test_an_engine_that_is_stopped_is_noticed_under_an_app_that_answers(
     """By its process alone: it would take a question, and never answer it."""
     process = {"known": True, "alive": True, "stopped": True, "pid": 1}
     monkeypatch.setattr(observe, "engine_by_its_process", BY_ITS_PROCESS)
-    monkeypatch.setattr(observe.host, "engine_process", lambda: process)
+    monkeypatch.setattr(host, "engine_process", lambda: process)
     it = world.watcher()
 
     def recover(_app: Any, **more: Any) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _hub_itself(hub: str, names: Sequence[str], inventory: Inventory) -> Iterato
 
 
 def _is_on(variables: Mapping[str, Any], name: str) -> bool:
-    return boolean(variables.get(name, False), strict=False)
+    return bool(boolean(variables.get(name, False), strict=False))
 
 
 def _backing(variables: Variables) -> Iterator[str]:

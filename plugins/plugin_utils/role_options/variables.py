@@ -54,7 +54,7 @@ class Variables:
 
     def flag(self, name: str, default: bool | None = None) -> bool:
         """The value as a switch."""
-        return boolean(self.value(name, default), strict=False)
+        return bool(boolean(self.value(name, default), strict=False))
 
     def table(self, name: str) -> Mapping[str, Any]:
         """The value as a mapping."""
