@@ -442,6 +442,7 @@ def _probed(kinds: tuple[str, ...]) -> Rule:
     return found
 
 
+_NOT_LISTENING = ("refused", "reset", "unreachable")
 # First match wins: what explains the most comes first. A full disk makes containers exit, an invalid env makes them
 # loop; asked the other way round, every night would be called a crash loop.
 _RULES: tuple[tuple[str, Rule], ...] = (
@@ -470,7 +471,7 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("network_broken", _network),
     ("overloaded", _overloaded),
     ("unhealthy", _unhealthy),
-    ("not_listening", _probed(("refused", "reset", "unreachable"))),
+    ("not_listening", _probed(_NOT_LISTENING)),
     ("hung", _probed(("timeout",))),
     ("erroring", _probed(("status", "body", "header", "latency", "tls", "answer"))),
 )
@@ -571,7 +572,7 @@ def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
     """Whom to suspect of a bad answer, once those were restarted in vain that were suspected before.
 
     What holds the port comes first. A proxy, and what says that another does not answer it, is suspected after what it
-    needs; what holds data last, and alone.
+    needs, unless it takes no connections itself; what holds data last, and alone.
     """
     model = app_model(facts)
     there = {item["service"] for item in facts["instances"] if not item["job_done"]}
@@ -580,7 +581,8 @@ def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
     # Or one that shares the host's network, and publishes nothing.
     holders = holders or _entries(model, there)
     answered = {item.get("status") for item in _failed(facts)}
-    hands_on = holders & model.proxies or answered & set(_GATEWAY_ERRORS)
+    takes_none = all(item["kind"] in _NOT_LISTENING for item in _failed(facts))
+    hands_on = (holders & model.proxies and not takes_none) or answered & set(_GATEWAY_ERRORS)
     direct = {needed for name in holders for needed in model.needs.get(name, ())} - holders
     rest = model.reach(holders) - holders - direct
     first, second = (direct, holders) if hands_on and direct - model.stateful else (holders, direct)

@@ -468,6 +468,8 @@ LOOPS = {"state": "restarting", "restarts": 7, "exit_code": 1, "started_seconds"
         (GATEWAY, {"app": SICK, "db": SICK}, "unhealthy", ("db",)),
         (GATEWAY, {"app": SICK, "worker": EXITED}, "unhealthy", ("app",)),
         (asked(80, "refused"), {"web": STOPPED}, "hung", ("web",)),
+        # A proxy that is about to end closes its connections.
+        (asked(80, "reset"), {}, "not_listening", ("web",)),
         (OK, {"worker": EXITED}, "crashed", ("worker",)),
         (OK, {"worker": {"state": "paused"}}, "crashed", ("worker",)),
         (OK, {"worker": GONE}, "container_missing", ("worker",)),
