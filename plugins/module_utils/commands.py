@@ -86,4 +86,7 @@ def run(argv: Sequence[str], timeout: float, stdin: str | None = None, cwd: str 
             out, err = process.communicate(timeout=2.0)
         except subprocess.TimeoutExpired:
             out, err = "", ""
+            for pipe in filter(None, (process.stdout, process.stderr)):
+                pipe.close()
+            process.poll()
         return Result(124, out, f"{err}\n{' '.join(argv[:4])} … did not end within {timeout:.0f} s".strip())

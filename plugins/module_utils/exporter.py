@@ -103,15 +103,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 def main() -> int:
     """Serve on the port that is the one argument, for an hour; then it is started again, with the library as it is."""
-    server = HTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler)
-    server.timeout = TICK_SECONDS
     # systemd's RuntimeDirectory.
     folder, known = os.environ["RUNTIME_DIRECTORY"], set[str]()
     begun = told = _Handler.asked = time.monotonic()
-    while (now := time.monotonic()) < begun + LIFE_SECONDS:
-        offer(folder, known)
-        server.handle_request()
-        if now > max(_Handler.asked + SILENT_SECONDS, told + alerts.REPEAT_SECONDS):
-            told = now
-            tell(time.time())
+    with HTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler) as server:
+        server.timeout = TICK_SECONDS
+        while (now := time.monotonic()) < begun + LIFE_SECONDS:
+            offer(folder, known)
+            server.handle_request()
+            if now > max(_Handler.asked + SILENT_SECONDS, told + alerts.REPEAT_SECONDS):
+                told = now
+                tell(time.time())
     return 0
