@@ -40,6 +40,7 @@ from .web import Answer, Fault, Request
 
 LOG_LINES = 200
 _LAST_LINES = 30
+_LATELY_SECONDS = 600.0
 # 128 + SIGKILL, 128 + SIGTERM: what says nothing of why.
 _BY_A_SIGNAL = (137, 143)
 # Of a folder of configuration files that is mounted, so many are read.
@@ -597,6 +598,11 @@ def _no_room(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
     project = engine.Project(app.name, app.directory)
     found = []
     for item in facts["instances"]:
+        ended = item["finished_seconds"]
+        has_to_run = not facts["services"] or item["service"] in facts["services"]
+        if not has_to_run or ended is None or ended > _LATELY_SECONDS:
+            # A job that failed days ago says nothing of the disk of today.
+            continue
         if item["state"] in ("exited", "restarting", "dead") and item["exit_code"] not in (0, *_BY_A_SIGNAL):
             line = no_room(project.logs(item["id"], _LAST_LINES, 1.0), item["finished"])
             if line:

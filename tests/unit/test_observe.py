@@ -511,18 +511,26 @@ def test_an_app_that_limits_its_checks_is_asked_once(
 
 
 @pytest.mark.parametrize(
-    ("state", "code", "told"),
-    [("restarting", 1, ["db"]), ("exited", 1, ["db"]), ("exited", 143, []), ("running", 0, [])],
+    ("state", "code", "more", "told"),
+    [
+        ("restarting", 1, {}, ["db"]),
+        ("exited", 1, {}, ["db"]),
+        ("exited", 143, {}, []),
+        ("running", 0, {}, []),
+        ("exited", 1, {"finished_seconds": 86400.0}, []),
+        ("exited", 1, {"service": "migrate"}, []),
+    ],
 )
 def test_what_a_service_said_of_its_disk_before_it_ended(
-    app: App, monkeypatch: pytest.MonkeyPatch, state: str, code: int, told: list[str]
+    app: App, monkeypatch: pytest.MonkeyPatch, state: str, code: int, more: dict[str, Any], told: list[str]
 ) -> None:
     """A quota, or a volume on another machine: no file system of this host is full."""
     ended = "2026-01-02T03:04:05.6Z"
     log = "2026-01-02T03:04:05.1Z could not write: No space left on device"
     monkeypatch.setattr(engine.Project, "logs", lambda *_: log)
     item = {**INSTANCE, "service": "db", "name": "shop-db-1", "id": "1", "state": state, "exit_code": code}
-    found = observe._no_room(app, {"instances": [{**item, "finished": ended}]})
+    item.update(finished=ended, finished_seconds=5.0)
+    found = observe._no_room(app, {"instances": [{**item, **more}], "services": ["db"]})
     assert [one["service"] for one in found] == told
 
 
