@@ -180,7 +180,7 @@ class Watcher:
 
     def wait(self, seconds: float) -> None:
         """Wait for the next turn, or until a container is caught that dies young again and again."""
-        if not self.services.may_loop(self.clock.monotonic()):
+        if self.incident is not None or not self.services.may_loop(self.clock.monotonic()):
             self.clock.sleep(seconds)
             return
         for _ in range(int(seconds / LOOK_SECONDS)):
@@ -802,4 +802,6 @@ def watch(config: Config, clock: Clock, notify: Notify, changed: Changed, life: 
             watcher.stumbled(error)
         next_turn = max(next_turn + config.interval, clock.monotonic() + 0.05)
         watcher.wait(max(0.0, next_turn - clock.monotonic()))
+        # A wait that was cut short does not make the next one longer.
+        next_turn = min(next_turn, clock.monotonic())
     return ""

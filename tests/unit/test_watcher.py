@@ -650,6 +650,28 @@ def test_it_ends_when_its_life_is_over_or_the_config_changes(world: World) -> No
     assert world.told[0].startswith("READY=1\nSTATUS=watching")
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_container_that_loops_for_long_changes_no_later_pace(
+    is_open: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was hurried is not slept later: systemd would end a watcher that is silent."""
+    begun, turns = world.now, list[float]()
+    monkeypatch.setattr(ServiceWatch, "may_loop", lambda *_: world.now - begun < 20.0)
+    monkeypatch.setattr(
+        ServiceWatch, "wrong", lambda *_: {"worker": service_watch.LOOPS} if world.now - begun < 20.0 else {}
+    )
+
+    def turn(it: Watcher) -> None:
+        turns.append(world.now - begun)
+        it.incident = open_incident() if is_open else None
+
+    monkeypatch.setattr(Watcher, "turn", turn)
+    watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, ""), life=300.0)
+    gaps = [later - earlier for earlier, later in zip(turns, turns[1:])]
+    assert max(gaps) <= 1.0 + 1e-6
+    assert not is_open or min(gaps) >= 1.0 - 1e-6
+
+
 def test_a_new_config_that_is_no_good_is_told_and_the_watch_goes_on(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
