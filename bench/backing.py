@@ -36,7 +36,7 @@ import yaml
 from ansible_collections.christmas.selfheal.bench.recover import APP, REPOSITORY, RESULTS
 from ansible_collections.christmas.selfheal.bench.recovery import hosts
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Host, Trouble
-from ansible_collections.christmas.selfheal.plugins.module_utils import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 
 CLIENTS, SERVERS, USERS = 200, 20, 20
 ROUNDS, SECONDS = 3, 10

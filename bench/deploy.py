@@ -35,7 +35,7 @@ from urllib.request import urlopen
 from ansible_collections.christmas.selfheal.bench.recover import APP, REPOSITORY, RESULTS
 from ansible_collections.christmas.selfheal.bench.recovery import hosts
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Host, Trouble
-from ansible_collections.christmas.selfheal.plugins.module_utils import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 
 # Twenty of them: 10 good, 5 that never get healthy, 3 that turn bad, 2 whose play is killed.
 ORDER = (

@@ -19,8 +19,9 @@ import yaml
 from ansible_collections.christmas.selfheal.bench.recover import APP, REPOSITORY
 from ansible_collections.christmas.selfheal.bench.recovery import results
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import COMMAND, DIRECTORY, Host, Trouble
-from ansible_collections.christmas.selfheal.plugins.module_utils import drills, prober
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills import Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.drills import Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 
 HERE = Path(__file__).resolve().parent
 COMPOSE = [
@@ -89,7 +90,7 @@ class Watched:
         self.compose = SWARM if system == "swarm" else COMPOSE
         checks = yaml.safe_load((REPOSITORY / "inventory/lab/group_vars/all/checks.yml").read_text(encoding="utf-8"))
         health = [check for check in checks["selfheal_checks"] if check.get("proves") == "health"][:1]
-        self.ask, self.url = prober.asker(health, {"PUBLISH_ADDRESS": self.host.address, "PORT": "8000"})
+        self.ask, self.url = continuous.asker(health, {"PUBLISH_ADDRESS": self.host.address, "PORT": "8000"})
 
     # --- its host ---
 
@@ -104,7 +105,7 @@ class Watched:
             "monit-1s": lambda: self._monit(timeout=2, every=1),
             "script": self._script,
         }[self.system]()
-        with prober.Prober(self.ask) as outside:
+        with continuous.Prober(self.ask) as outside:
             if outside.wait_healthy(outside.now(), HEALTHY) is None:
                 raise Trouble(f"{self.host.name}: the app does not answer after it was set up")
 
@@ -182,7 +183,7 @@ class Watched:
         if self.stopping.wait(wait):
             raise Trouble("ended")
         self.alive()
-        with prober.Prober(self.ask) as outside:
+        with continuous.Prober(self.ask) as outside:
             if outside.wait_healthy(outside.now(), HEALTHY, poll=0.2) is None:
                 raise Trouble(f"{self.host.name} is not healthy before {fault.name}")
             time.sleep(QUIET)
@@ -220,7 +221,7 @@ class Watched:
         begun, ended = (float(line) for line in out.split())
         return begun, ended
 
-    def _until(self, outside: prober.Prober, ended: float, timeout: float) -> float | None:
+    def _until(self, outside: continuous.Prober, ended: float, timeout: float) -> float | None:
         """When the app was well again; None when it was not in time."""
         deadline = outside.now() + timeout
         while outside.now() < deadline:
@@ -248,7 +249,7 @@ class Watched:
         said = self.host.ask(f"journalctl --unit={SCRIPT_UNIT} --output=short-unix --no-pager")
         return results.found_by(said.splitlines(), injected, SCRIPT_LOOKS, SCRIPT_FINDS)
 
-    def _mend(self, outside: prober.Prober, fault: Fault, values: Mapping[str, Any], undo: bool) -> None:
+    def _mend(self, outside: continuous.Prober, fault: Fault, values: Mapping[str, Any], undo: bool) -> None:
         """End the fault when the alternative did not, put the files back, and wait for a healthy app. Raises Trouble.
 
         The alternative goes on meanwhile, and may be in our way: so more than one attempt.

@@ -34,7 +34,7 @@ from ansible_collections.christmas.selfheal.bench.services.faults import APP, FA
 from ansible_collections.christmas.selfheal.bench.services.results import OURS, Run
 from ansible_collections.christmas.selfheal.bench.services.rounds import Asked, one_round
 from ansible_collections.christmas.selfheal.bench.services.stranger import NAME, SERVICES, Stranger
-from ansible_collections.christmas.selfheal.plugins.module_utils import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 
 ROUNDS, TIMEOUT = 10, 60.0
 PROJECT = "molecule/stranger/project.yml"

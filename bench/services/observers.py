@@ -13,7 +13,7 @@ import time
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Host, Trouble
 from ansible_collections.christmas.selfheal.bench.services.faults import APP, Back, Event, back, read_event
 from ansible_collections.christmas.selfheal.bench.services.results import RATE
-from ansible_collections.christmas.selfheal.plugins.module_utils import prober
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 
 PORT = 8000
 REQUEST_SECONDS = 2.0
@@ -43,7 +43,7 @@ class Writer:
 
     def __init__(self, address: str, port: int = PORT, rate: float = RATE) -> None:
         self.address, self.port = address, port
-        self.prober = prober.Prober(self._send, rate)
+        self.prober = continuous.Prober(self._send, rate)
         self._numbers, self._lock = itertools.count(1), threading.Lock()
         self._acknowledged = set[int]()
         self._sent = 0

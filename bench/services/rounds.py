@@ -26,7 +26,8 @@ from ansible_collections.christmas.selfheal.bench.services.faults import (
 from ansible_collections.christmas.selfheal.bench.services.observers import Events, Writer
 from ansible_collections.christmas.selfheal.bench.services.results import LOOP, OURS, POLICY, Run
 from ansible_collections.christmas.selfheal.bench.services.stranger import HEALTHY, LOOP_SECONDS, Stranger
-from ansible_collections.christmas.selfheal.plugins.module_utils import drills, prober
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 
 QUIET = 3.0
 """Seconds of good answers before a fault."""
@@ -51,7 +52,7 @@ class Asked(NamedTuple):
 class Watching(NamedTuple):
     """Who looks on during a round."""
 
-    outside: prober.Prober
+    outside: continuous.Prober
     writer: Writer
     events: Events
 
@@ -74,7 +75,7 @@ class Watching(NamedTuple):
             return self.events.wait_healthy(fault.service, begun, seconds)
         return self._asks(fault).wait_healthy(ended, seconds, poll=0.2)
 
-    def _asks(self, fault: Fault) -> prober.Prober:
+    def _asks(self, fault: Fault) -> continuous.Prober:
         return self.writer.prober if fault.heals == WRITES else self.outside
 
 
@@ -118,7 +119,7 @@ def _observe(stranger: Stranger, asked: Asked, target: Target, waits: float) -> 
     with (
         Events(stranger.host) as events,
         Writer(stranger.host.address) as writer,
-        prober.Prober(stranger.ask) as outside,
+        continuous.Prober(stranger.ask) as outside,
     ):
         watching = Watching(outside, writer, events)
         watching.begin(stranger.host.name)

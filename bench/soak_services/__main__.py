@@ -47,7 +47,10 @@ from ansible_collections.christmas.selfheal.bench.soak_services.happenings impor
     visitor,
 )
 from ansible_collections.christmas.selfheal.bench.soak_services.judge import NAME, Soaked
-from ansible_collections.christmas.selfheal.plugins.module_utils import files, host, prober, watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher
 
 BROUGHT = hosts.LAB / "stranger"
 """Where molecule/stranger/project.yml puts the project."""
@@ -68,10 +71,10 @@ class Watched:
     def __init__(self, stranger: Stranger, minutes: float, calls: EngineCalls, mark: str) -> None:
         self.stranger, self.minutes, self.calls, self.mark = stranger, minutes, calls, mark
         self.events = Events(stranger.host, minutes * 60 + LONGEST_END + SPARE)
-        self.visitors = prober.Prober(visitor(stranger.host.address), VISITORS_RATE)
+        self.visitors = continuous.Prober(visitor(stranger.host.address), VISITORS_RATE)
         self.happenings = Happenings(stranger, schedule.schedule(minutes), mark)
         self.known, self.killed, self.silences = set[str](), list[float](), list[float]()
-        self.kills, self.begun = host.oom_kills(), 0.0
+        self.kills, self.begun = procfs.oom_kills(), 0.0
 
     def __enter__(self) -> Watched:
         self.events.__enter__()
@@ -91,11 +94,11 @@ class Watched:
         self.known = {one["id"] for one in self.stranger.incidents(MOST_INCIDENTS)}
         time.sleep(QUIET)
         self.calls.mark()
-        self.kills, self.begun = host.oom_kills(), time.time()
+        self.kills, self.begun = procfs.oom_kills(), time.time()
 
     def second(self) -> None:
         """What is looked at each second."""
-        kills = host.oom_kills()
+        kills = procfs.oom_kills()
         if kills > self.kills:
             self.killed.append(time.time())
         self.kills = kills
@@ -157,7 +160,7 @@ class Watched:
         found = [one for one in self.stranger.incidents(MOST_INCIDENTS) if one["id"] not in self.known]
         return found[::-1]
 
-    def _samples(self) -> list[prober.Sample]:
+    def _samples(self) -> list[continuous.Sample]:
         return self.visitors.samples(self.begun)
 
 

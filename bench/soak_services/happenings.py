@@ -19,7 +19,8 @@ from ansible_collections.christmas.selfheal.bench.services.stranger import COMPO
 from ansible_collections.christmas.selfheal.bench.soak_services import project, schedule
 from ansible_collections.christmas.selfheal.bench.soak_services.judge import NAME, TOO_MANY, Done, share
 from ansible_collections.christmas.selfheal.bench.soak_services.schedule import BUSY, DEPLOY, JOB, LIMITED, Span
-from ansible_collections.christmas.selfheal.plugins.module_utils import host, prober
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 
 FOLDER = hosts.LAB / NAME
 PROJECT = FOLDER / "project"
@@ -38,7 +39,7 @@ def soaked(variant: str) -> Stranger:
     return Stranger(variant, hosts.Host(f"{NAME}-{variant}", NUMBERS[variant], extra), project.MORE_SERVICES)
 
 
-def visitor(address: str) -> prober.Ask:
+def visitor(address: str) -> continuous.Ask:
     """How a user asks: "" for a good answer, else its status, or the name of what went wrong."""
 
     def ask() -> str:
@@ -135,7 +136,7 @@ class Happenings:
         return Seen(trouble=f"deploy.yml failed: {_reason(out)}" if code else "")
 
     def _limited(self, span: Span) -> Seen:
-        with prober.Prober(visitor(self.stranger.host.address), FLOOD_RATE) as flood:
+        with continuous.Prober(visitor(self.stranger.host.address), FLOOD_RATE) as flood:
             self.stopping.wait(span.seconds)
         return Seen(share(flood.samples(), TOO_MANY))
 
@@ -145,9 +146,9 @@ class Happenings:
         begin = f"for one in $(seq $(nproc)); do {loop} </dev/null >/dev/null 2>&1 & echo $!; done"
         pids = self.stranger.host.ask(begin).split()
         # The lab's hosts share this machine's processors.
-        before = host.cpu_time()
+        before = procfs.cpu_time()
         self.stopping.wait(span.seconds - 1.0)
-        busy = host.cpu_busy(before, host.cpu_time())
+        busy = procfs.cpu_busy(before, procfs.cpu_time())
         self.stranger.host.shell(f"kill {' '.join(pids)}")
         return Seen(busy)
 

@@ -22,8 +22,8 @@ from ansible_collections.christmas.selfheal.bench.soak_services.schedule import 
     START_SECONDS,
     TITLES,
 )
-from ansible_collections.christmas.selfheal.plugins.module_utils import drills
-from ansible_collections.christmas.selfheal.plugins.module_utils.prober import Sample
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
 
 NAME = "soak-services"
 TOO_MANY = "429"

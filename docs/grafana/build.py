@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "plugins"))
 
-from module_utils import slo
+from module_utils.reporting import slo_queries
 
 FOLDER = Path(__file__).resolve().parent
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Grafana's grid is so many columns wide.
 COLUMNS = 24
-MONTH = slo.month_queries(slo.of("$app", "$host"), slo.BUDGET_DAYS * slo.DAY)
-APP = slo.of("$app", "$host")
+MONTH = slo_queries.month_queries(slo_queries.of("$app", "$host"), slo_queries.BUDGET_DAYS * slo_queries.DAY)
+APP = slo_queries.of("$app", "$host")
 PROXY = f'{APP},proxy="selfheal-$app"'
 # What leads out of the host.
 CARD = 'host="$host",device!~"lo|veth.*|br-.*|docker.*"'

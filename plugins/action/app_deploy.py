@@ -19,7 +19,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import app
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import app
 
 PAUSE = 0.5
 """Seconds between two looks at the file."""

@@ -11,7 +11,7 @@ from ansible import constants
 from ansible import context as command_line
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import drift_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_control
 
 SPEC: dict[str, dict[str, Any]] = {

@@ -22,16 +22,13 @@ import yaml
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import (
-    drills,
-    files,
-    incident,
-    prober,
-    variable_table,
-    web,
-)
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills import DrillError, Fault
-from ansible_collections.christmas.selfheal.plugins.module_utils.project_layout import HARDENED_FILE as OVERLAY
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.project_layout import HARDENED_FILE as OVERLAY
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.drills import DrillError, Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import variables as variable_table
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous, web
+from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents
 
 SPEC: dict[str, dict[str, Any]] = {
     "app": {"type": "str", "required": True},
@@ -467,17 +464,17 @@ class Drills:
         values = {name: str(value) for name, value in self.given["values"].items()}
         try:
             if url:
-                ask, self.url = prober.asker([{"name": "drill", "url": url}], {})
+                ask, self.url = continuous.asker([{"name": "drill", "url": url}], {})
             else:
-                ask, self.url = prober.asker(checks, values, outside=self.host.outside(self.given["address"]))
+                ask, self.url = continuous.asker(checks, values, outside=self.host.outside(self.given["address"]))
         except (ValueError, web.Fault) as error:
             raise DrillError(str(error)) from None
         # A drill_url may be that of a proxy; the app's own port is in the checks.
         asked = self.url
         with contextlib.suppress(ValueError, web.Fault):
-            asked = prober.asker(checks, values)[1]
+            asked = continuous.asker(checks, values)[1]
         self.port = str(getattr(web.address(asked), "port", ""))
-        self.prober = prober.Prober(ask)
+        self.prober = continuous.Prober(ask)
 
 
 def _bounded(argv: Sequence[str], seconds: int) -> str:
@@ -569,7 +566,7 @@ class ActionModule(ActionBase):
         now = time.time()
         runs, troubles = one.run(faults)
         about = {
-            "id": f"{incident.stamp(now)}-drill-{name}",
+            "id": f"{incidents.stamp(now)}-drill-{name}",
             "app": given["app"],
             "host": name,
             "address": given["address"],

@@ -9,7 +9,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.template import is_trusted_as_template
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import unsafe_text
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import unsafe_text
 
 SPEC: dict[str, dict[str, Any]] = {"names": {"type": "list", "elements": "str", "required": True}}
 

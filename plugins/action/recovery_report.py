@@ -15,12 +15,14 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import files, incident, report
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import recovery_report
 
 SPEC: dict[str, dict[str, Any]] = {
     "app": {"type": "str", "required": True},
     "address": {"type": "str", "default": ""},
-    "language": {"type": "str", "choices": sorted(report.TITLES), "default": "en"},
+    "language": {"type": "str", "choices": sorted(recovery_report.TITLES), "default": "en"},
     "directory": {"type": "path", "required": True},
     "clock": {"type": "dict", "required": True},
     "ssh": {"type": "dict", "required": True},
@@ -42,7 +44,7 @@ class ActionModule(ActionBase):
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         now, host = time.time(), str((task_vars or {})["inventory_hostname"])
         about = {
-            "id": f"{incident.stamp(now)}-{host}",
+            "id": f"{incidents.stamp(now)}-{host}",
             "app": given["app"],
             "host": host,
             "address": given["address"],
@@ -50,13 +52,13 @@ class ActionModule(ActionBase):
             "language": given["language"],
         }
         clock = {name: float(seconds) for name, seconds in given["clock"].items()}
-        built = report.build(
+        built = recovery_report.build(
             about, {**clock, "ended": now}, given["ssh"], given["findings"], given["recovery"], given["problem"]
         )
         path = "" if about["check_mode"] else os.path.join(given["directory"], about["id"])
         if path:
             os.makedirs(given["directory"], mode=0o750, exist_ok=True)
-            files.atomic_write(f"{path}.md", report.markdown(built).encode(), mode=0o640)
+            files.atomic_write(f"{path}.md", recovery_report.markdown(built).encode(), mode=0o640)
             files.atomic_write(f"{path}.json", (json.dumps(built, indent=2) + "\n").encode(), mode=0o640)
-        text = report.screen(built, f"{path}.md" if path else "")
+        text = recovery_report.screen(built, f"{path}.md" if path else "")
         return {**result, "changed": False, "report": built, "text": text, "path": path}

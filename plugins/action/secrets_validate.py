@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import env_door
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import env_module
 
 SPEC: dict[str, dict[str, Any]] = {
     "variables": {"type": "list", "elements": "dict", "required": True},
@@ -35,14 +35,14 @@ class ActionModule(ActionBase):
             return {**result, **self._execute_module(task_vars=task_vars)}
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         try:
-            proof = env_door.validate({**given, "path": None}, time.time())
-        except env_door.EXPECTED as error:
+            proof = env_module.validate({**given, "path": None}, time.time())
+        except env_module.EXPECTED as error:
             return {**result, "failed": True, "msg": str(error)}
         warnings = [
             f"{name} has a value, but no entry in the table: nothing proves it, and it is not written."
             for name in proof.pop("unlisted")
         ]
         failed = bool(proof["findings"]) and not given["report_only"]
-        told = {"msg": env_door.message(given["values"], proof["findings"])} if failed else {}
+        told = {"msg": env_module.message(given["values"], proof["findings"])} if failed else {}
         shown = {"warnings": warnings} if warnings else {}
         return {**result, **proof, **told, **shown, "changed": False, "failed": failed}

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import balancer, probe
-from ansible_collections.christmas.selfheal.plugins.module_utils.app import health_check
-from ansible_collections.christmas.selfheal.plugins.module_utils.checks import CheckError
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import health_check
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import CheckError
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 
 DOCUMENTATION = r"""
 name: haproxy_check
@@ -65,7 +66,7 @@ def haproxy_check(checks: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
             "Fix: give `proves: health` to a GET"
         )
         return {"send": "", "expect": "", "problem": problem}
-    send, expect = balancer.check_directives(asked._replace(target=path or asked.target))
+    send, expect = haproxy.check_directives(asked._replace(target=path or asked.target))
     return {"send": send, "expect": expect, "problem": ""}
 
 

@@ -95,44 +95,41 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import (
-    agent_config,
-    ansible_door,
-    app_door,
-    backup_config,
-    backup_run,
-    restore,
-)
-from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restore
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 
 SPEC = {
     "app": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["made", "verified"], "default": "made"},
 }
-EXPECTED = (*app_door.EXPECTED, *restore.EXPECTED, agent_config.ConfigError)
+EXPECTED = (*app_module.EXPECTED, *restore.EXPECTED, agent_config.ConfigError)
 
 
 def back_up(module: AnsibleModule) -> dict[str, Any]:
     """Back up or verify; in check mode, look for the newest backup."""
     name, state = module.params["app"], module.params["state"]
-    steps = app_door.Steps(name, module.log)
+    steps = app_module.Steps(name, module.log)
     try:
         config = backup_config.load(name)
         if module.check_mode:
-            found = [one.id for one in backup_run.list_sets(config)]
+            found = [one.id for one in backup_create.list_sets(config)]
             return {"changed": state == "made", "set": (found or [""])[-1], "seconds": 0.0, "steps": []}
         if state == "verified":
             result = restore.verify(config, steps.say, Clock())
         else:
-            result = backup_run.back_up(config, "hand", steps.say, Clock())
+            result = backup_create.back_up(config, "hand", steps.say, Clock())
     except EXPECTED as error:
-        raise ansible_door.Failed(error, steps=steps.done) from error
+        raise ansible_no_log.Failed(error, steps=steps.done) from error
     return {**result, "steps": steps.done}
 
 
 def main() -> None:
     """Back up or verify, exit."""
-    ansible_door.run(AnsibleModule, SPEC, back_up)
+    ansible_no_log.run(AnsibleModule, SPEC, back_up)
 
 
 if __name__ == "__main__":

@@ -128,16 +128,13 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import (
-    ansible_door,
-    app_door,
-    deployment,
-    rollout,
-)
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 
 PREVIOUS = "previous"
 SPEC = {
-    **app_door.APP_SPEC,
+    **app_module.APP_SPEC,
     "build": {"type": "bool", "default": True},
     "pull": {"type": "bool", "default": False},
     "by": {"type": "str", "default": ""},
@@ -156,7 +153,7 @@ def alive() -> None:
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if any(event & (select.POLLERR | select.POLLHUP) for _descriptor, event in poll.poll(0)):
-        raise rollout.Interrupted("whoever ran the deploy is gone: the play was killed, or its connection was lost")
+        raise rolling.Interrupted("whoever ran the deploy is gone: the play was killed, or its connection was lost")
 
 
 def how_of(given: Mapping[str, Any], say: Callable[[str], None]) -> deployment.How:
@@ -165,7 +162,7 @@ def how_of(given: Mapping[str, Any], say: Callable[[str], None]) -> deployment.H
         build=given["build"] and not given["images"],
         pull=given["pull"] and not given["images"],
         by=given["by"],
-        plan=rollout.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"]),
+        plan=rolling.Plan(given["gate_timeout"], given["drain_timeout"], given["watch_seconds"]),
         say=say,
         alive=alive,
         images=given["images"],
@@ -177,9 +174,9 @@ def how_of(given: Mapping[str, Any], say: Callable[[str], None]) -> deployment.H
 def deploy(module: AnsibleModule) -> dict[str, Any]:
     """Deploy the files in the app's directory, or a release that was recorded."""
     given = module.params
-    steps = app_door.Steps(given["app"], module.log)
+    steps = app_module.Steps(given["app"], module.log)
     how = how_of(given, steps.say)
-    app = app_door.app_of(given)
+    app = app_module.app_of(given)
     try:
         if given["release"]:
             wanted = "" if given["release"] == PREVIOUS else given["release"]
@@ -188,14 +185,14 @@ def deploy(module: AnsibleModule) -> dict[str, Any]:
             result = deployment.deploy(app, how, module.check_mode)
     except deployment.DeployError as error:
         message = "\n".join([str(error), *error.hints])
-        raise ansible_door.Failed(message, hints=error.hints, checks=error.checks, steps=steps.done) from error
+        raise ansible_no_log.Failed(message, hints=error.hints, checks=error.checks, steps=steps.done) from error
     diff = {"before": "", "after": "".join(f"{line}\n" for line in result["differences"])}
     return {**result, "diff": diff, "steps": steps.done}
 
 
 def main() -> None:
     """Deploy, exit."""
-    ansible_door.run(AnsibleModule, SPEC, deploy, app_door.EXPECTED)
+    ansible_no_log.run(AnsibleModule, SPEC, deploy, app_module.EXPECTED)
 
 
 if __name__ == "__main__":

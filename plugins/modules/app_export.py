@@ -82,7 +82,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import agent_config, ansible_door, app_door, staging
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
+from ansible_collections.christmas.selfheal.plugins.module_utils.promotion import export as promotion_export
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 
 SPEC = {"app": {"type": "str", "required": True}, "soak_minutes": {"type": "float", "default": 60.0}}
 
@@ -91,14 +93,14 @@ def offer(module: AnsibleModule) -> dict[str, Any]:
     """Say what may go on."""
     given = module.params
     try:
-        return {"changed": False, **staging.offer(given["app"], 60.0 * given["soak_minutes"])}
-    except staging.PromotionRefused as error:
-        raise ansible_door.Failed(error, refusals=[one._asdict() for one in error.refusals]) from error
+        return {"changed": False, **promotion_export.offer(given["app"], 60.0 * given["soak_minutes"])}
+    except promotion_export.PromotionRefused as error:
+        raise ansible_no_log.Failed(error, refusals=[one._asdict() for one in error.refusals]) from error
 
 
 def main() -> None:
     """Judge, exit."""
-    ansible_door.run(AnsibleModule, SPEC, offer, (*app_door.EXPECTED, agent_config.ConfigError))
+    ansible_no_log.run(AnsibleModule, SPEC, offer, (*app_module.EXPECTED, agent_config.ConfigError))
 
 
 if __name__ == "__main__":

@@ -103,17 +103,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, recovery
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
 
 
 def inform(module: AnsibleModule) -> dict[str, Any]:
     """Read the state."""
-    return {"changed": False, "app_info": recovery.inform(app_door.app_of(module.params))}
+    return {"changed": False, "app_info": recovery.inform(app_module.app_of(module.params))}
 
 
 def main() -> None:
     """Read the state, exit."""
-    ansible_door.run(AnsibleModule, app_door.APP_SPEC, inform, app_door.EXPECTED)
+    ansible_no_log.run(AnsibleModule, app_module.APP_SPEC, inform, app_module.EXPECTED)
 
 
 if __name__ == "__main__":

@@ -99,10 +99,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, recovery
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
 
 SPEC = {
-    **app_door.APP_SPEC,
+    **app_module.APP_SPEC,
     "values": {"type": "dict", "no_log": True},
     "build": {"type": "bool", "default": True},
     "deadline": {"type": "float", "default": 120.0},
@@ -112,20 +113,20 @@ SPEC = {
 def recover(module: AnsibleModule) -> dict[str, Any]:
     """Recover the app."""
     given = module.params
-    app = app_door.app_of(given)
-    ansible_door.unmask(module, given["variables"], given["values"] or {})
-    values = app_door.proved(given["variables"], given["values"])
+    app = app_module.app_of(given)
+    ansible_no_log.unmask(module, given["variables"], given["values"] or {})
+    values = app_module.proved(given["variables"], given["values"])
     outcome = recovery.recover(app, values, given["build"], given["deadline"], module.check_mode)
     if outcome["healthy"] or module.check_mode:
         return outcome
-    raise ansible_door.Failed(
+    raise ansible_no_log.Failed(
         f"{app.name} is not healthy: {outcome['cause_left']}. Next: {outcome['next_step']}", **outcome
     )
 
 
 def main() -> None:
     """Recover, exit."""
-    ansible_door.run(AnsibleModule, SPEC, recover, app_door.EXPECTED)
+    ansible_no_log.run(AnsibleModule, SPEC, recover, app_module.EXPECTED)
 
 
 if __name__ == "__main__":

@@ -94,41 +94,38 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import (
-    agent_config,
-    ansible_door,
-    app_door,
-    backup,
-    backup_config,
-    restore,
-)
-from ansible_collections.christmas.selfheal.plugins.module_utils.observe import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restore
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 
 SPEC = {
     "app": {"type": "str", "required": True},
     "to": {"type": "str", "default": "latest"},
     "what": {"type": "str", "default": "app"},
 }
-EXPECTED = (*app_door.EXPECTED, *restore.EXPECTED, agent_config.ConfigError)
+EXPECTED = (*app_module.EXPECTED, *restore.EXPECTED, agent_config.ConfigError)
 
 
 def put_back(module: AnsibleModule) -> dict[str, Any]:
     """Restore the app, or a part of it."""
     given = module.params
-    steps = app_door.Steps(given["app"], module.log)
+    steps = app_module.Steps(given["app"], module.log)
     try:
-        what = backup.read_what(given["what"])
+        what = backup_sets.read_what(given["what"])
         config = backup_config.load(given["app"])
         result = restore.restore(config, given["to"], what, steps.say, Clock(), module.check_mode)
     except EXPECTED as error:
-        raise ansible_door.Failed(error, steps=steps.done) from error
+        raise ansible_no_log.Failed(error, steps=steps.done) from error
     diff = {"before": "", "after": "".join(f"{line}\n" for line in result["differences"])}
     return {**result, "diff": diff, "steps": steps.done}
 
 
 def main() -> None:
     """Restore, exit."""
-    ansible_door.run(AnsibleModule, SPEC, put_back)
+    ansible_no_log.run(AnsibleModule, SPEC, put_back)
 
 
 if __name__ == "__main__":

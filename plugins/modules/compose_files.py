@@ -235,13 +235,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, compose_project, secret_rules
-from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError, read_balancer
-from ansible_collections.christmas.selfheal.plugins.module_utils.backing import read_backing
-from ansible_collections.christmas.selfheal.plugins.module_utils.engine import EngineError
-from ansible_collections.christmas.selfheal.plugins.module_utils.files import LockHeld
-from ansible_collections.christmas.selfheal.plugins.module_utils.services_table import OverlayError
-from ansible_collections.christmas.selfheal.plugins.module_utils.staged_project import Moved
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose.backing_services import read_backing
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose.services import OverlayError
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError, read_balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import LockHeld
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import compose_files
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.staged_project import Moved
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.engine import EngineError
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
 
 SPEC = {
     "app": {"type": "str", "required": True},
@@ -273,11 +275,11 @@ def install(module: AnsibleModule) -> dict[str, Any]:
         checks=given["checks"],
         balancer=read_balancer(given["balancer"]),
     )
-    source = compose_project.Source(
+    source = compose_files.Source(
         *(given[key] for key in ("files", "more", "configuration", "exclude", "promoted", "separate_from"))
     )
     backing = read_backing(given["backing"])
-    result = compose_project.install(app, source, given["services"], module.check_mode, backing)
+    result = compose_files.install(app, source, given["services"], module.check_mode, backing)
     for note in result["notes"]:
         module.warn(note)
     return result
@@ -285,7 +287,7 @@ def install(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Put the project in place, exit."""
-    ansible_door.run(AnsibleModule, SPEC, install, EXPECTED)
+    ansible_no_log.run(AnsibleModule, SPEC, install, EXPECTED)
 
 
 if __name__ == "__main__":

@@ -75,16 +75,16 @@ configuration_text:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import docker_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import docker_packages
 
 
 def main() -> None:
     """Read, exit."""
     module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "default": docker_facts.CONFIGURATION_FILE}},
+        argument_spec={"path": {"type": "path", "default": docker_packages.CONFIGURATION_FILE}},
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, **docker_facts.read(module.params["path"])._asdict())
+    module.exit_json(changed=False, **docker_packages.read(module.params["path"])._asdict())
 
 
 if __name__ == "__main__":

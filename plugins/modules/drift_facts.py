@@ -74,8 +74,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, drift_host, drift_policy
-from ansible_collections.christmas.selfheal.plugins.module_utils.app import App, AppError
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import host_facts as drift_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import policy as drift_policy
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
 
 SPEC = {
     "app": {"type": "str", "required": True},
@@ -93,13 +95,13 @@ def read(module: AnsibleModule) -> dict[str, Any]:
     policy = drift_policy.read_policy(given["policy"])
     drift_policy.read_windows(given["windows"])
     app = App(given["app"], (given["directory"] or "").rstrip("/"))
-    found = drift_host.read(app, given["source"], given["exclude"])
+    found = drift_facts.read(app, given["source"], given["exclude"])
     return {"changed": False, "drift": {**found, "policy": policy, "windows": given["windows"]}}
 
 
 def main() -> None:
     """Read, exit."""
-    ansible_door.run(AnsibleModule, SPEC, read, (AppError, drift_policy.PolicyError, OSError))
+    ansible_no_log.run(AnsibleModule, SPEC, read, (AppError, drift_policy.PolicyError, OSError))
 
 
 if __name__ == "__main__":

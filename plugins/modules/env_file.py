@@ -144,7 +144,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, env_door, env_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, env_module
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 
 SPEC = {
     "path": {"type": "path", "required": True},
@@ -165,17 +166,17 @@ SPEC = {
 def put(module: AnsibleModule) -> dict[str, Any]:
     """Put the file in place."""
     given = module.params
-    ansible_door.unmask(module, given["variables"], given["values"] or {})
+    ansible_no_log.unmask(module, given["variables"], given["values"] or {})
     try:
-        return env_door.put(given, module.check_mode, time.time)
-    except env_store.Unproved as error:
-        raise ansible_door.Failed(error, findings=error.findings) from error
+        return env_module.put(given, module.check_mode, time.time)
+    except env_history.Unproved as error:
+        raise ansible_no_log.Failed(error, findings=error.findings) from error
 
 
 def main() -> None:
     """Put the file in place, exit."""
     required_if = [("state", "present", ("variables", "values"))]
-    ansible_door.run(AnsibleModule, SPEC, put, env_door.EXPECTED, required_if=required_if)
+    ansible_no_log.run(AnsibleModule, SPEC, put, env_module.EXPECTED, required_if=required_if)
 
 
 if __name__ == "__main__":

@@ -231,7 +231,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, dotenv, probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 
 SPEC = {
     "checks": {"type": "list", "elements": "dict", "required": True},
@@ -263,21 +265,21 @@ def env_values(path: str | None, directory: str | None) -> dict[str, str]:
 def ask(module: AnsibleModule) -> dict[str, Any]:
     """Run the checks."""
     given = module.params
-    ansible_door.unmask(module, given["variables"], given["values"] or {})
+    ansible_no_log.unmask(module, given["variables"], given["values"] or {})
     directory = given["directory"] or (f"/opt/{given['app']}" if given["app"] else None)
     own = env_values(given["path"], directory if given["values"] is None else None)
     values = {**own, **{name: str(value) for name, value in (given["values"] or {}).items()}}
     probe.check_checks(given["checks"], known=values)
     result = probe.run_checks(given["checks"], values, given["deadline"])
     if not result["ok"]:
-        raise ansible_door.Failed(result["summary"], **result)
+        raise ansible_no_log.Failed(result["summary"], **result)
     return {"changed": False, **result}
 
 
 def main() -> None:
     """Probe, exit."""
     # CheckError is a ValueError, too.
-    ansible_door.run(AnsibleModule, SPEC, ask, (ValueError,))
+    ansible_no_log.run(AnsibleModule, SPEC, ask, (ValueError,))
 
 
 if __name__ == "__main__":

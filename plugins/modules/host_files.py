@@ -82,7 +82,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, commands, host_files
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import config_files
 
 FILE = {
     "path": {"type": "path", "required": True},
@@ -108,29 +110,29 @@ def bring(module: AnsibleModule) -> dict[str, Any]:
     wanted = module.params["files"]
     validators = {item["path"]: item["validate"] for item in wanted if item["validate"]}
     try:
-        changes = host_files.plan(wanted)
+        changes = config_files.plan(wanted)
         validate(changes, validators, module.check_mode)
         if not module.check_mode:
-            host_files.apply(changes)
-    except host_files.HostFilesError as error:
-        raise ansible_door.Failed(error, **({"lacking": error.lacking} if error.lacking else {})) from error
+            config_files.apply(changes)
+    except config_files.HostFilesError as error:
+        raise ansible_no_log.Failed(error, **({"lacking": error.lacking} if error.lacking else {})) from error
     # What a file held before may be a secret, and a task that says so has no diff.
     shown = {"diff": [change.diff() for change in changes]} if module._diff else {}
     return {"changed": bool(changes), "files": [change.path for change in changes], **shown}
 
 
-def validate(changes: list[host_files.Change], validators: dict[str, list[str]], check: bool) -> None:
+def validate(changes: list[config_files.Change], validators: dict[str, list[str]], check: bool) -> None:
     """Validate what would be written; in check mode, a validator need not be installed yet."""
     try:
-        host_files.validate(changes, validators, run)
-    except host_files.HostFilesError as error:
+        config_files.validate(changes, validators, run)
+    except config_files.HostFilesError as error:
         if not (error.lacking and check):
             raise
 
 
 def main() -> None:
     """Compare, validate, write, exit."""
-    ansible_door.run(AnsibleModule, SPEC, bring, (OSError,))
+    ansible_no_log.run(AnsibleModule, SPEC, bring, (OSError,))
 
 
 if __name__ == "__main__":

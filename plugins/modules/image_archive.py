@@ -84,7 +84,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, app_door, image_archive
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
+from ansible_collections.christmas.selfheal.plugins.module_utils.promotion import image_archive
 
 IMAGE = {
     "service": {"type": "str", "required": True},
@@ -113,7 +114,7 @@ def act(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Compare, save or load, exit."""
-    ansible_door.run(AnsibleModule, SPEC, act, (*app_door.EXPECTED, image_archive.ArchiveError))
+    ansible_no_log.run(AnsibleModule, SPEC, act, (*app_module.EXPECTED, image_archive.ArchiveError))
 
 
 if __name__ == "__main__":

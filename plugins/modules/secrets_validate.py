@@ -154,7 +154,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, env_door
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, env_module
 
 SPEC = {
     "variables": {"type": "list", "elements": "dict", "required": True},
@@ -169,20 +169,20 @@ SPEC = {
 def validate(module: AnsibleModule) -> dict[str, Any]:
     """Validate the values, or the file."""
     given = module.params
-    ansible_door.unmask(module, given["variables"], given["values"] or {})
-    result = env_door.validate(given, time.time())
+    ansible_no_log.unmask(module, given["variables"], given["values"] or {})
+    result = env_module.validate(given, time.time())
     for name in result.pop("unlisted"):
         module.warn(f"{name} has a value, but no entry in the table: nothing proves it, and it is not written.")
     if result["findings"] and not given["report_only"]:
-        raise ansible_door.Failed(env_door.message(given["values"], result["findings"]), **result)
+        raise ansible_no_log.Failed(env_module.message(given["values"], result["findings"]), **result)
     return {"changed": False, **result}
 
 
 def main() -> None:
     """Validate, exit."""
     either = [("values", "path")]
-    ansible_door.run(
-        AnsibleModule, SPEC, validate, env_door.EXPECTED, mutually_exclusive=either, required_one_of=either
+    ansible_no_log.run(
+        AnsibleModule, SPEC, validate, env_module.EXPECTED, mutually_exclusive=either, required_one_of=either
     )
 
 

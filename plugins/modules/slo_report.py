@@ -76,10 +76,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import ansible_door, monthly, slo_report
-from ansible_collections.christmas.selfheal.plugins.module_utils.agent_config import ConfigError
-from ansible_collections.christmas.selfheal.plugins.module_utils.prometheus import PrometheusError
-from ansible_collections.christmas.selfheal.plugins.module_utils.slo import SloError
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
+from ansible_collections.christmas.selfheal.plugins.module_utils.monitoring import monthly_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.prometheus_client import PrometheusError
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.config import ConfigError
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import slo_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting.slo_queries import SloError
 
 SPEC = {
     "app": {"type": "str", "required": True},
@@ -93,8 +95,10 @@ SPEC = {
 def measure(module: AnsibleModule) -> dict[str, Any]:
     """Measure the month, and write the report."""
     given = module.params
-    by = monthly.settings({"goals": given["goals"], "prometheus": given["prometheus"]}, "slo_report")
-    report = monthly.measure(monthly.config(given["app"]), by, given["month"], time.time(), given["language"] or "")
+    by = monthly_report.settings({"goals": given["goals"], "prometheus": given["prometheus"]}, "slo_report")
+    report = monthly_report.measure(
+        monthly_report.config(given["app"]), by, given["month"], time.time(), given["language"] or ""
+    )
     return {
         "changed": False,
         "report": report,
@@ -105,7 +109,7 @@ def measure(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, exit."""
-    ansible_door.run(AnsibleModule, SPEC, measure, (SloError, ConfigError, PrometheusError, OSError))
+    ansible_no_log.run(AnsibleModule, SPEC, measure, (SloError, ConfigError, PrometheusError, OSError))
 
 
 if __name__ == "__main__":

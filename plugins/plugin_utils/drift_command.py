@@ -12,7 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import drift_log, drift_memory, drift_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import audit_log
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_control
 
 CONFIG = "/etc/selfheal-drift/config.json"
@@ -88,7 +90,7 @@ def _log(given: argparse.Namespace) -> int:
     path = os.path.join(given.folder, drift_control.LOG)
     entries = [
         one
-        for one in drift_log.read(path)
+        for one in audit_log.read(path)
         if given.host in ("", one.get("host")) and given.event in ("", one.get("event"))
     ]
     for one in entries[-given.lines :]:
@@ -100,11 +102,11 @@ def _log(given: argparse.Namespace) -> int:
 
 def _verify(given: argparse.Namespace) -> int:
     try:
-        reported = drift_memory.load(given.folder)["head"]
-    except drift_memory.StateError as error:
+        reported = drift_store.load(given.folder)["head"]
+    except drift_store.StateError as error:
         print(error, file=sys.stderr)
         return BROKEN
-    found = drift_log.verify(os.path.join(given.folder, drift_control.LOG), reported)
+    found = audit_log.verify(os.path.join(given.folder, drift_control.LOG), reported)
     if found.problem:
         print(f"{found.lines} entries are what was written; then: {found.problem}", file=sys.stderr)
         return BROKEN

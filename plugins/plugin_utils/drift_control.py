@@ -21,16 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import (
-    drift,
-    drift_log,
-    drift_memory,
-    drift_policy,
-    drift_report,
-    files,
-    incident,
-    metrics,
-)
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import audit_log
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import findings as drift_findings
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import policy as drift_policy
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import metrics
 
 ARTIFACTS = 10
 """So many runs are kept, with their events."""
@@ -95,7 +93,7 @@ def check(how: How) -> dict[str, Any]:
             return _check(how)
     except files.LockHeld as error:
         raise DriftError(f"another drift check goes on: {error}") from None
-    except drift_memory.StateError as error:
+    except drift_store.StateError as error:
         raise DriftError(str(error)) from None
     except OSError as error:
         raise DriftError(f"nothing is known about drift: {files.explain(error)}") from None
@@ -103,42 +101,42 @@ def check(how: How) -> dict[str, Any]:
 
 def _check(how: How) -> dict[str, Any]:
     begun, clock = time.time(), time.monotonic()
-    state = drift_memory.load(how.folder)
+    state = drift_store.load(how.folder)
     broken = state["running"]
     state["running"] = {"begun": begun, "pid": os.getpid()}
     # Of a run that was killed as it began.
     for artifacts in glob.glob(os.path.join(how.folder, "artifacts", "*")):
         _forget_environment(artifacts)
-    drift_memory.save(how.folder, state)
+    drift_store.save(how.folder, state)
 
     seen, hosts = _compare(how)
     findings = _findings(seen, state)
     # `drift_facts` has judged the policies on the hosts.
     policies = {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()}
     compared = [host for host in hosts if _is_whole(seen, host)]
-    drift_memory.tell_pending(state, findings)
+    drift_store.tell_pending(state, findings)
     drift_policy.decide(
         findings,
         policies,
         {host: _held(seen, host) for host in seen.facts},
-        drift_memory.corrected(state, begun),
+        drift_store.corrected(state, begun),
         datetime.date.fromtimestamp(begun),
-        drift_memory.released(state, seen.facts),
+        drift_store.released(state, seen.facts),
     )
     told = {host: seen.facts[host] for host in compared if host in seen.facts}
     differing = {one["host"] for one in findings if one["decision"] != "ignored" and drift_policy.of_the_app(one)}
     all_ = bool(hosts) and seen.ended and not how.hosts
-    drift_memory.compared(state, hosts, told, begun, all_, differing)
-    gone = drift_memory.remember(state, findings, compared, begun)
+    drift_store.compared(state, hosts, told, begun, all_, differing)
+    gone = drift_store.remember(state, findings, compared, begun)
     marks = {host: facts["marks"] for host, facts in seen.facts.items() if not facts["problems"]}
-    accepted = drift_memory.accept(state, marks, how.accept)
+    accepted = drift_store.accept(state, marks, how.accept)
     notes = [f"accepted as it is now: {host}; the next check compares with that" for host in accepted]
     if broken:
-        notes.append(f"the check that began {incident.iso(broken['begun'])} was killed before it could tell anything")
+        notes.append(f"the check that began {incidents.iso(broken['begun'])} was killed before it could tell anything")
     _log(how, state, _found(findings, gone, accepted, state, how))
     corrections = _correct(how, findings, state) if how.correct else []
     report: dict[str, Any] = {
-        "id": f"{incident.stamp(begun)}-drift",
+        "id": f"{incidents.stamp(begun)}-drift",
         "time": begun,
         "seconds": round(time.monotonic() - clock, 1),
         "hosts": hosts,
@@ -153,7 +151,7 @@ def _check(how: How) -> dict[str, Any]:
         "exit": drift_report.exit_code(findings, seen.troubles),
     }
     state["running"] = {}
-    state["history"] = [*state["history"], drift_report.entry(report)][-drift_memory.HISTORY :]
+    state["history"] = [*state["history"], drift_report.entry(report)][-drift_store.HISTORY :]
     _log(how, state, [_entry(how, begun, "checked", "", drift_report.headline(report))])
     report["head"] = state["head"]
     if how.tell and compared:
@@ -164,8 +162,8 @@ def _check(how: How) -> dict[str, Any]:
 
 def _log(how: How, state: dict[str, Any], entries: list[dict[str, Any]]) -> None:
     """Write down what has happened, and what is remembered, before anything else happens: a kill must not undo it."""
-    state["head"] = drift_log.append(os.path.join(how.folder, LOG), entries, state["head"])
-    drift_memory.save(how.folder, state)
+    state["head"] = audit_log.append(os.path.join(how.folder, LOG), entries, state["head"])
+    drift_store.save(how.folder, state)
 
 
 def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
@@ -177,7 +175,7 @@ def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
         (os.path.join(how.reports, PAGE), drift_report.page(report, state["history"])),
     ):
         files.atomic_write(name, text.encode(), mode=0o640)
-    for old in sorted(glob.glob(os.path.join(how.reports, "*-drift.json")))[: -drift_memory.HISTORY]:
+    for old in sorted(glob.glob(os.path.join(how.reports, "*-drift.json")))[: -drift_store.HISTORY]:
         for name in (old, f"{old.removesuffix('.json')}.md"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
@@ -194,7 +192,7 @@ def _tell(how: How, report: Mapping[str, Any]) -> list[str]:
         files.atomic_write(os.path.join(how.metrics, f"{host}.prom"), text.encode())
     words = ["--limit", ",".join(report["compared"]), "--extra-vars", json.dumps({"drift_metrics": how.metrics})]
     ran = _run(how, "drift_tell.yml", words)
-    seen = drift.gather(ran.events)
+    seen = drift_findings.gather(ran.events)
     told = [f"{one['host']}: its monitoring was not told: {one['what']}" for one in seen.troubles]
     return told if seen.ended else [*told, f"the hosts' monitoring was not told: the run broke off ({ran.status})"]
 
@@ -202,7 +200,7 @@ def _tell(how: How, report: Mapping[str, Any]) -> list[str]:
 # --- comparing ---
 
 
-def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]]:
+def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift_findings.Seen, list[str]]:
     """What the roles and the hosts say, and of which hosts that should be."""
     wanted = list(hosts or how.hosts)
     # A check changes nothing, so nothing has to be proved before all hosts: each role judges its own options.
@@ -210,10 +208,10 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
     left_out: set[str] = set()
     limit = ["--limit", ",".join(wanted)] if wanted else []
     ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff", "--skip-tags", proofs])
-    seen = drift.gather(ran.events)
+    seen = drift_findings.gather(ran.events)
     troubles = list(seen.troubles)
     troubles += [
-        {"host": host, "role": "", "what": drift.plain(problem)}
+        {"host": host, "role": "", "what": drift_findings.plain(problem)}
         for host, facts in sorted(seen.facts.items())
         for problem in facts["problems"]
     ]
@@ -225,12 +223,12 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
         left_out |= failed
         how.say(f"again without {', '.join(sorted(left_out))}, which could not be compared")
         skipped = ["--skip-tags", ",".join(sorted({*left_out, proofs, "drift_facts"}))]
-        again = drift.gather(_run(how, "drift_check.yml", [*limit, "--check", "--diff", *skipped]).events)
+        again = drift_findings.gather(_run(how, "drift_check.yml", [*limit, "--check", "--diff", *skipped]).events)
         findings += again.findings
         troubles += [one for one in again.troubles if one not in troubles]
     named = sorted({*wanted, *seen.facts, *(one["host"] for one in troubles if one["host"])})
     if not seen.ended:
-        why = drift.masked(drift.plain(" ".join(ran.printed[-3:])))[:400] or "it says nothing"
+        why = drift_findings.masked(drift_findings.plain(" ".join(ran.printed[-3:])))[:400] or "it says nothing"
         troubles.append({"host": "", "role": "", "what": f"the run broke off ({ran.status}): {why}"})
     told = {one["host"] for one in troubles}
     for host in named if seen.ended else ():
@@ -244,11 +242,11 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift.Seen, list[str]
     return seen._replace(findings=findings, troubles=troubles), named
 
 
-def _findings(seen: drift.Seen, state: dict[str, Any]) -> list[drift.Finding]:
+def _findings(seen: drift_findings.Seen, state: dict[str, Any]) -> list[drift_findings.Finding]:
     found = list(seen.findings)
     for host, facts in seen.facts.items():
-        found += drift.compare(host, facts, state["baseline"].get(host, {}), _project(facts))
-    return drift.settle(found, seen.facts)
+        found += drift_findings.compare(host, facts, state["baseline"].get(host, {}), _project(facts))
+    return drift_findings.settle(found, seen.facts)
 
 
 def _project(facts: Any) -> list[str] | None:
@@ -262,12 +260,12 @@ def _project(facts: Any) -> list[str] | None:
     return found
 
 
-def _is_whole(seen: drift.Seen, host: str) -> bool:
+def _is_whole(seen: drift_findings.Seen, host: str) -> bool:
     """Whether all of a host was compared."""
     return not any(one["host"] in (host, "") for one in seen.troubles)
 
 
-def _held(seen: drift.Seen, host: str) -> str:
+def _held(seen: drift_findings.Seen, host: str) -> str:
     """Why nothing may be corrected on a host just now; "" when it may."""
     facts, now = seen.facts[host], time.localtime()
     windows = drift_policy.read_windows(facts["windows"])
@@ -288,7 +286,7 @@ def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
         else:
             events.append({"event": event["event"], "event_data": event.get("event_data") or {}})
         # A file for each of the hundreds that say nothing would cost a second.
-        return drift.is_telling(event)
+        return drift_findings.is_telling(event)
 
     def told(status: dict[str, Any], runner_config: Any) -> None:
         # Whatever it is told, ansible-runner writes the whole environment there, and that may hold a token for a vault.
@@ -343,7 +341,7 @@ class RolesRan(NamedTuple):
     problem: str
 
 
-def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> list[dict[str, Any]]:
+def _correct(how: How, findings: list[drift_findings.Finding], state: dict[str, Any]) -> list[dict[str, Any]]:
     """Run the roles that drifted, one host at a time, and look again; the first failure ends it."""
     done: list[dict[str, Any]] = []
     stopped = ""
@@ -371,13 +369,13 @@ def _correct(how: How, findings: list[drift.Finding], state: dict[str, Any]) -> 
     return done
 
 
-def _postpone(findings: Sequence[drift.Finding], why: str) -> None:
+def _postpone(findings: Sequence[drift_findings.Finding], why: str) -> None:
     for one in findings:
         one["decision"], one["because"] = "waits", why
 
 
 def _run_roles(
-    how: How, host: str, roles: Sequence[str], findings: Sequence[drift.Finding], state: dict[str, Any]
+    how: How, host: str, roles: Sequence[str], findings: Sequence[drift_findings.Finding], state: dict[str, Any]
 ) -> RolesRan:
     """Run roles on a host, as long as nothing holds that up and nothing fails."""
     begun = False
@@ -391,8 +389,8 @@ def _run_roles(
         words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
         words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
         ran = _run(how, "site.yml", words)
-        seen = drift.gather(ran.events)
-        changed = [f"{one['role']}: {drift.plain(one['object'])} ({one['what']})" for one in seen.findings]
+        seen = drift_findings.gather(ran.events)
+        changed = [f"{one['role']}: {drift_findings.plain(one['object'])} ({one['what']})" for one in seen.findings]
         _log(how, state, [_entry(how, time.time(), "changed", host, what) for what in changed])
         if seen.troubles or not seen.ended:
             problem = "; ".join(one["what"] for one in seen.troubles) or f"the run broke off ({ran.status})"
@@ -400,15 +398,15 @@ def _run_roles(
     return RolesRan(begun, "", "")
 
 
-def _count_attempt(how: How, host: str, findings: Sequence[drift.Finding], state: dict[str, Any]) -> None:
+def _count_attempt(how: How, host: str, findings: Sequence[drift_findings.Finding], state: dict[str, Any]) -> None:
     """Remember that a correction begins, before it does: one that is killed counts, too."""
     for one in findings:
         if one["host"] == host and one["decision"] == "correct":
             state["findings"][one["id"]]["corrected"].append(time.time())
-    drift_memory.save(how.folder, state)
+    drift_store.save(how.folder, state)
 
 
-def _incomplete(seen: drift.Seen, host: str) -> str:
+def _incomplete(seen: drift_findings.Seen, host: str) -> str:
     """Why it is not known what a correction has changed; "" when all of the host was compared."""
     if _is_whole(seen, host):
         return ""
@@ -416,7 +414,10 @@ def _incomplete(seen: drift.Seen, host: str) -> str:
 
 
 def _judge(
-    findings: Sequence[drift.Finding], ran: RolesRan, found: Sequence[drift.Finding], state: dict[str, Any]
+    findings: Sequence[drift_findings.Finding],
+    ran: RolesRan,
+    found: Sequence[drift_findings.Finding],
+    state: dict[str, Any],
 ) -> None:
     """Decide for each finding whether it was corrected: it has to be gone from what was `found` after the runs."""
     there = {one["id"] for one in found}
@@ -430,7 +431,9 @@ def _judge(
             one["decision"], one["because"] = "failed", ran.problem or "it is still there after its role has run"
 
 
-def _outcome(host: str, roles: Sequence[str], findings: Sequence[drift.Finding], ran: RolesRan) -> dict[str, Any]:
+def _outcome(
+    host: str, roles: Sequence[str], findings: Sequence[drift_findings.Finding], ran: RolesRan
+) -> dict[str, Any]:
     """The correction of a host, for the report."""
     right = sum(one["decision"] == "corrected" for one in findings)
     failed = any(one["decision"] == "failed" for one in findings)
@@ -441,27 +444,29 @@ def _outcome(host: str, roles: Sequence[str], findings: Sequence[drift.Finding],
 
 def _held_by_now(how: How, host: str) -> str:
     """The same as `_held`, asked again: an incident may have been opened, and a window closed, since the check."""
-    seen = drift.gather(_run(how, "drift_check.yml", ["--limit", host, "--check", "--tags", "drift_facts"]).events)
+    seen = drift_findings.gather(
+        _run(how, "drift_check.yml", ["--limit", host, "--check", "--tags", "drift_facts"]).events
+    )
     problems = [one["what"] for one in seen.troubles] + list(seen.facts.get(host, {}).get("problems", ()))
     if problems or not seen.ended or host not in seen.facts:
-        why = f": {drift.plain(problems[0])}" if problems else ""
+        why = f": {drift_findings.plain(problems[0])}" if problems else ""
         return f"it cannot be asked whether an incident is open{why}"
     return _held(seen, host)
 
 
 def _entry(how: How, now: float, event: str, host: str, what: str) -> dict[str, Any]:
-    return {"time": incident.iso(now), "by": how.by, "event": event, "host": host, "what": what}
+    return {"time": incidents.iso(now), "by": how.by, "event": event, "host": host, "what": what}
 
 
 def _found(
-    findings: list[drift.Finding], gone: list[str], accepted: list[str], state: dict[str, Any], how: How
+    findings: list[drift_findings.Finding], gone: list[str], accepted: list[str], state: dict[str, Any], how: How
 ) -> list[dict[str, Any]]:
     """What the log says of a check, but for what was there before."""
     now = time.time()
     entries = []
     for one in findings:
         if state["findings"][one["id"]]["last_seen"] == one["first_seen"]:
-            who = f", changed {incident.iso(one['changed_at'])[:19]}" if one["changed_at"] else ""
+            who = f", changed {incidents.iso(one['changed_at'])[:19]}" if one["changed_at"] else ""
             who += f" while {', '.join(one['changed_by'])} was logged in" if one["changed_by"] else ""
             what = f"{one['role']}: {one['object']} ({one['what']}): {one['is']} instead of {one['should']}{who}"
             entries.append(_entry(how, now, "pending" if one["pending"] else "found", one["host"], what))

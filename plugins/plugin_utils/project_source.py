@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import project_layout, project_parts
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import project_parts
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
 
 # libyaml reads a megabyte in a second, Python in twenty.
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

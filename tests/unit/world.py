@@ -25,23 +25,19 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.christmas.selfheal.plugins.module_utils import (
-    agent_config,
-    backup_config,
-    balancer,
-    commands,
-    containers,
-    databases,
-    dotenv,
-    engine,
-    env_store,
-    host,
-    incident,
-    observe,
-    probe,
-    restic,
-)
-from ansible_collections.christmas.selfheal.plugins.module_utils.commands import Result
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup, engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
+from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 
 DONE = Result(0, "", "")
 LABEL = "com.docker.compose"
@@ -404,7 +400,7 @@ class Docker:
         wanted = self.behaves.get(one.image) or self.behaves.get(one.service)
         health = {"Health": {"Status": wanted if wanted in ("unhealthy", "starting") else "healthy"}}
         ports = {f"{port['target']}/tcp": [{"HostPort": str(one.port)}] for port in one.spec.get("ports") or []}
-        began = incident.iso(time.time() - (self.now - one.started)) if one.started else "0001-01-01T00:00:00Z"
+        began = incidents.iso(time.time() - (self.now - one.started)) if one.started else "0001-01-01T00:00:00Z"
         labels = {f"{LABEL}.project": one.project, f"{LABEL}.service": one.service, f"{LABEL}.config-hash": one.hash}
         return {
             "Id": one.id,
@@ -572,7 +568,7 @@ class World:
         self.said: list[str] = []
         # Variables of the env besides TOKEN.
         self.more = dict(more or {})
-        self.states: dict[int, str] = dict.fromkeys(range(18000, 18003), balancer.READY)
+        self.states: dict[int, str] = dict.fromkeys(range(18000, 18003), haproxy.READY)
         self.balanced = balanced
         shared = {"service": "web", "instances": 2, "first_port": 18000, "ports": [8000]} if balanced else {}
         variables = [*VARIABLES, *({"name": name, "kind": "text", "source": "a person"} for name in self.more)]
@@ -600,7 +596,7 @@ class World:
         return digest(text)
 
     def env(self, token: str) -> None:
-        env_store.write_env(self.app.env, self.app.history, {"TOKEN": token, **self.more}, now=self.docker.now)
+        env_history.write_env(self.app.env, self.app.history, {"TOKEN": token, **self.more}, now=self.docker.now)
 
     def compose(self, **services: dict[str, Any]) -> None:
         """Write the compose file: what is given replaces, or comes on top of, what the services have."""
@@ -640,8 +636,8 @@ class World:
     # --- time, and what is said --------------------------------------------------------------------------------------
 
     @property
-    def clock(self) -> observe.Clock:
-        return observe.Clock(now=self.tick, monotonic=self.tick, sleep=lambda seconds: void(self.tick(seconds)))
+    def clock(self) -> health_facts.Clock:
+        return health_facts.Clock(now=self.tick, monotonic=self.tick, sleep=lambda seconds: void(self.tick(seconds)))
 
     def tick(self, seconds: float = 0.01) -> float:
         self.docker.now += seconds
@@ -688,7 +684,7 @@ class World:
         self, checks: Sequence[Any], values: Any, deadline: float = 0.0, *_: Any, ask: Any = None, **__: Any
     ) -> dict[str, Any]:
         mine = [one for one in self.docker.of("shop") if not isinstance(ask, int) or one.port == ask]
-        ready = [one for one in mine if not self.balanced or self.states.get(one.port) == balancer.READY or ask]
+        ready = [one for one in mine if not self.balanced or self.states.get(one.port) == haproxy.READY or ask]
         is_up = any(one.service == "database" and one.state == "running" for one in self.docker.of("shop"))
         good = is_up and any(self.serves(one) for one in ready)
         self.tick(0.01 if good else max(deadline, 0.01))
@@ -704,13 +700,13 @@ class World:
         summary = "1 of 1 checks passed" if good else f"health: {reason}"
         return {"ok": good, "summary": summary, "seconds": 0.01, "results": [result]}
 
-    def slots(self, _app: Any) -> list[balancer.Slot]:
+    def slots(self, _app: Any) -> list[haproxy.Slot]:
         held = {one.port: one for one in self.docker.of("shop") if one.port}
         up = {
-            port: port in held and state == balancer.READY and self.serves(held[port])
+            port: port in held and state == haproxy.READY and self.serves(held[port])
             for port, state in self.states.items()
         }
-        return [balancer.Slot(port, is_up, 0, "UP" if is_up else "DOWN") for port, is_up in sorted(up.items())]
+        return [haproxy.Slot(port, is_up, 0, "UP" if is_up else "DOWN") for port, is_up in sorted(up.items())]
 
 
 def void(_: Any) -> None:
@@ -777,23 +773,23 @@ def simulated(
         (restic, "_run", world.repository.run),
         (restic, "pour", world.repository.pour),
         (probe, "run_checks", world.run_checks),
-        (observe, "engine_by_its_process", lambda: dict(well)),
+        (health_facts, "engine_by_its_process", lambda: dict(well)),
         (engine, "broken_network", lambda *_: []),
-        (host, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0)),
-        (host, "listeners", lambda _port: []),
-        (host, "unanswered", lambda _pid: []),
-        (host, "age", lambda _pid: None),
-        (host, "stopped", lambda *_, **__: False),
-        (containers, "accepts", lambda _pid: True),
+        (procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0)),
+        (procfs, "listeners", lambda _port: []),
+        (procfs, "unanswered", lambda _pid: []),
+        (procfs, "age", lambda _pid: None),
+        (procfs, "stopped", lambda *_, **__: False),
+        (cgroup, "accepts", lambda _pid: True),
         (os, "sync", lambda: None),
-        (balancer, "set_state", lambda _app, ports, state: world.states.update(dict.fromkeys(ports, state))),
-        (balancer, "take_in", lambda _app, port: world.states.update({port: balancer.READY})),
-        (balancer, "slots", world.slots),
-        (balancer, "start", lambda _app: docker.acts.append("HAProxy starts")),
-        (balancer, "leave", lambda _app: docker.acts.append("HAProxy leaves")),
-        (balancer, "keep", lambda _app: None),
-        (balancer, "is_stopped", lambda _app: False),
-        (balancer, "aside", lambda _balancer, port: port),
+        (haproxy, "set_state", lambda _app, ports, state: world.states.update(dict.fromkeys(ports, state))),
+        (haproxy, "take_in", lambda _app, port: world.states.update({port: haproxy.READY})),
+        (haproxy, "slots", world.slots),
+        (haproxy, "start", lambda _app: docker.acts.append("HAProxy starts")),
+        (haproxy, "leave", lambda _app: docker.acts.append("HAProxy leaves")),
+        (haproxy, "keep", lambda _app: None),
+        (haproxy, "is_stopped", lambda _app: False),
+        (haproxy, "aside", lambda _balancer, port: port),
     ):
         monkeypatch.setattr(owner, name, what)
     try:

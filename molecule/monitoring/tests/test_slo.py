@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from module_utils import incident, slo
+from module_utils.records import incidents
+from module_utils.reporting import slo_queries
 from monitoring.tests.test_monitoring import APP, HOST, ask, fetch, query
 from shared import history
 from shared.acting import until
 from shared.history import Episode
 
-DAY = slo.DAY
-LABELS = slo.of(APP, HOST)
+DAY = slo_queries.DAY
+LABELS = slo_queries.of(APP, HOST)
 OUTAGE = Episode(DAY + 7200, 43, 0.0, failed=1.0, seconds=8.0)
 SLOW = Episode(3 * DAY + 28800, 600, 0.5, failed=0.0002, seconds=2.5)
 UNSEEN = Episode(5 * DAY, 1440, None)
@@ -69,9 +70,9 @@ def week(host: Any) -> Iterator[int]:
     )
     folders = []
     for number, one in enumerate(INCIDENTS):
-        name = f"{incident.stamp(start + OUTAGE.begins + number)}-{one['cause']}"
+        name = f"{incidents.stamp(start + OUTAGE.begins + number)}-{one['cause']}"
         folders.append(f"/var/lib/selfheal/{APP}/incidents/{name}")
-        seen = incident.iso(start + OUTAGE.begins + number)
+        seen = incidents.iso(start + OUTAGE.begins + number)
         content = json.dumps({**one, "id": name, "seen": seen, "healthy": True})
         host.check_output(f"mkdir -p {folders[-1]} && cat >{folders[-1]}/incident.json <<'END'\n{content}\nEND")
     until(lambda: host.run(fetch("9090/-/ready")).rc == 0)
@@ -88,13 +89,13 @@ def own_minutes(host: Any, since: int, at: float) -> float:
 
 
 def test_each_day_has_its_bar(host: Any, week: int) -> None:
-    paths = slo.day_paths(LABELS, week, len(BARS))
-    minutes = slo.minutes({name: slo.counted(ask(host, path)) for name, path in paths.items()})
-    bars = slo.bars(week, len(BARS), minutes, time.time())
+    paths = slo_queries.day_paths(LABELS, week, len(BARS))
+    minutes = slo_queries.minutes({name: slo_queries.counted(ask(host, path)) for name, path in paths.items()})
+    bars = slo_queries.bars(week, len(BARS), minutes, time.time())
     assert [tuple(one.values())[1:] for one in bars] == BARS
     assert bars[0]["day"] == time.strftime("%Y-%m-%d", time.gmtime(week))
     looked, down = 6 * 1440, 43
-    assert slo.uptime(bars) == pytest.approx(1 - down / looked)
+    assert slo_queries.uptime(bars) == pytest.approx(1 - down / looked)
 
 
 def panels() -> list[tuple[str, str, str]]:
@@ -135,7 +136,7 @@ def test_the_report(host: Any, week: int, play: Callable[..., Any], tmp_path: Pa
     """Of the month in which the outage was, whatever else of the week lies in it."""
     end = week + len(BARS) * DAY
     outage = week + OUTAGE.begins
-    month = slo.month(time.strftime("%Y-%m", time.gmtime(outage)), time.time())
+    month = slo_queries.month(time.strftime("%Y-%m", time.gmtime(outage)), time.time())
     ended = play("slo.yml", extra={"slo_month": month.name, "slo_reports_directory": str(tmp_path)})
     assert ended.returncode == 0, ended.stdout[-3000:]
     path = tmp_path / f"slo-{month.name}-{APP}-{HOST}.json"
@@ -179,7 +180,7 @@ def test_the_host_mails_it_once_a_month(host: Any, receivers: Any) -> None:
     host.check_output(f"systemctl start selfheal-report@{APP}.service")
     [mail] = receivers.wait("SLO report", "email")
     print(f"mailed after {time.monotonic() - began:.1f} s")
-    month = slo.month("", time.time()).name
+    month = slo_queries.month("", time.time()).name
     assert mail.title.startswith(f"📋 SLO report: {APP} on {HOST}, {month}: ")
     assert "Uptime (≥ 99.9 %): " in mail.text
     assert "nothing here hears of them" in mail.text

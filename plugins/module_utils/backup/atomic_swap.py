@@ -1,0 +1,87 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Put what lies beside in the place of what is there, and back: each step is one rename, and can be told afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.files import sync_directory
+
+_AT_FDCWD, _EXCHANGE = -100, 2
+
+
+def exchange(one: str, other: str) -> None:
+    """Let two paths of a file system change places, in one step (renameat2(2)). Raises OSError."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), one)
+
+
+def require(folder: str) -> None:
+    """Raise OSError when the file system of a folder cannot do it."""
+    paths = [os.path.join(folder, f".selfheal-exchange-{number}") for number in (1, 2)]
+    try:
+        for path in paths:
+            os.makedirs(path, exist_ok=True)
+        exchange(*paths)
+    finally:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+
+def plan(here: str, beside: str) -> dict[str, Any]:
+    """One move, {here, beside, here_is, beside_is}: the inodes tell later whether it was done."""
+    return {"here": here, "beside": beside, "here_is": _inode(here), "beside_is": _inode(beside)}
+
+
+def plan_entries(here: str, beside: str) -> list[dict[str, Any]]:
+    """The moves that give the folder `here` what `beside` has, and nothing else; the folder itself stays."""
+    names = sorted({name for folder in (here, beside) if os.path.isdir(folder) for name in os.listdir(folder)})
+    return [plan(os.path.join(here, name), os.path.join(beside, name)) for name in names]
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.lstat(path).st_ino
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def is_done(move: Mapping[str, Any]) -> bool:
+    """Whether a move was done: what was here lies beside. What has come here since may have been written anew."""
+    return bool(_inode(move["beside"]) == move["here_is"] and _inode(move["here"]) != move["here_is"])
+
+
+def do(moves: Sequence[Mapping[str, Any]]) -> None:
+    """Do what was not done yet. Raises OSError."""
+    for move in moves:
+        if not is_done(move):
+            _swap(move)
+
+
+def undo(moves: Sequence[Mapping[str, Any]]) -> None:
+    """Take back what was done. Raises OSError."""
+    for move in reversed(moves):
+        if is_done(move):
+            _swap(move)
+
+
+def _swap(move: Mapping[str, Any]) -> None:
+    here, beside = str(move["here"]), str(move["beside"])
+    there = [bool(_inode(path)) for path in (here, beside)]
+    if all(there):
+        exchange(here, beside)
+    elif there[0]:
+        os.rename(here, beside)
+    elif there[1]:
+        os.rename(beside, here)
+    for path in (here, beside):
+        with contextlib.suppress(OSError):
+            sync_directory(os.path.dirname(path))

@@ -1,0 +1,159 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What ran before an app was ever deployed from here: kept before the first change, and put back when that fails.
+
+Kept are the images, under a tag that no build moves, each file of the app's directory that is about to change (as a
+release is), and which compose files, wherever they are, the containers were made from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+from ..compose import project_files
+from ..core.app import App
+from ..core.files import atomic_write
+from ..docker import project_layout
+from ..docker.engine import EngineError, Project
+from ..env import history as env_history
+from ..releases import store as release_store
+
+TAG = "before-first"
+_LABEL = "com.docker.compose.project"
+
+
+class Note(TypedDict):
+    """What ran before the first release.
+
+    {service: image id}, {service: image name}, {service: what it did}; the project's folder and compose files; {file of
+    the app's directory: whether it was there}.
+    """
+
+    images: dict[str, str]
+    names: dict[str, str]
+    states: dict[str, str]
+    folder: str
+    compose: list[str]
+    files: dict[str, bool]
+
+
+class PutBack(NamedTuple):
+    """From which files it runs again, and why it does not, "" when it does."""
+
+    compose: Sequence[str]
+    failure: str
+
+
+def _top(app: App) -> str:
+    return os.path.join(app.state, TAG)
+
+
+def read(app: App) -> Note | None:
+    """Return the note, None when nothing was kept."""
+    try:
+        with open(os.path.join(_top(app), "note.json"), encoding="utf-8") as stream:
+            found: Note = json.load(stream)
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def keep(app: App, names: Iterable[str]) -> None:
+    """Keep what runs, and the files of the app's directory that are about to change, unless they are kept already.
+
+    Only a project that runs is kept: without containers there is nothing to bring back.
+
+    :raises EngineError, OSError: nothing may be changed then.
+    """
+    if release_store.last_good(app.directory) is not None:
+        return
+    note = read(app)
+    if note is None:
+        project = Project(app.name, app.directory)
+        documents = project.documents()
+        # With an overlay in place it is a release of ours that was killed.
+        if not documents or project_layout.recorded(app.directory) is not None:
+            return
+        note = _note(project, documents)
+        project.keep_images(note["images"], TAG)
+    for name in names:
+        note["files"].setdefault(name, os.path.lexists(os.path.join(app.directory, name)))
+    release_store.remember_before(app.directory, list(note["files"]))
+    os.makedirs(_top(app), mode=0o700, exist_ok=True)
+    atomic_write(os.path.join(_top(app), "note.json"), (json.dumps(note, indent=1) + "\n").encode())
+
+
+def _note(project: Project, documents: Sequence[Mapping[str, Any]]) -> Note:
+    instances = project.containers()
+    labels: Mapping[str, str] = documents[0]["Config"].get("Labels") or {}
+    return Note(
+        images={item["service"]: item["digest"] for item in instances},
+        names={item["service"]: item["image"] for item in instances},
+        states={item["service"]: did(item) for item in instances},
+        folder=labels.get(f"{_LABEL}.working_dir", ""),
+        compose=[name for name in labels.get(f"{_LABEL}.config_files", "").split(",") if name],
+        files={},
+    )
+
+
+def did(item: Mapping[str, Any]) -> str:
+    """What a container does, in words that are the same before and after."""
+    if item["state"] in ("exited", "dead"):
+        return f"exited with {item['exit_code']}"
+    return "keeps restarting" if item["state"] == "restarting" else str(item["state"])
+
+
+def put_back(app: App, note: Note) -> PutBack:
+    """Put files, env and images back, and start the project from its own compose files."""
+    compose = note["compose"]
+    gone = [name for name in compose if not os.path.exists(name) and not note["files"].get(_within(app, name))]
+    if gone or not compose:
+        return PutBack(compose, f"its compose file {', '.join(gone) or 'is not known, and'} is gone")
+    try:
+        _files(app, note)
+        project = Project(app.name, note["folder"] or app.directory, compose, note["folder"] or app.directory)
+        named = project.put_back_images({"images": note["images"], "names": note["names"]})
+        started = named if named.code else project.up()
+    except (EngineError, OSError) as error:
+        return PutBack(compose, str(error))
+    if started.code:
+        return PutBack(compose, started.reason)
+    forget(app)
+    return PutBack(compose, "")
+
+
+def _within(app: App, path: str) -> str:
+    return os.path.relpath(path, app.directory)
+
+
+def _files(app: App, note: Note) -> None:
+    if any(note["files"].values()):
+        release_store.put_back_files(app.directory, release_store.BEFORE)
+    for name, was_there in note["files"].items():
+        if not was_there and os.path.lexists(os.path.join(app.directory, name)):
+            project_files.remove(app.directory, name)
+    found = [one for one in env_history.versions(app.history) if one["why"] == "found"]
+    if found:
+        with open(os.path.join(app.history, found[0]["file"]), "rb") as stream:
+            atomic_write(app.env, stream.read())
+
+
+def said(note: Note, instances: Sequence[Mapping[str, Any]]) -> str:
+    """Say which services do not run, and what they did before; "" when all do."""
+    found = []
+    for item in instances:
+        now, before = did(item), note["states"].get(item["service"], "not there")
+        if now == "running" or item["job_done"]:
+            continue
+        found.append(f"{item['service']} {now}, {'as before' if now == before else f'before: {before}'}")
+    return "; ".join(found)
+
+
+def forget(app: App) -> None:
+    """What is deployed from here now is what counts. The images keep their tags."""
+    shutil.rmtree(_top(app), ignore_errors=True)
+    shutil.rmtree(os.path.join(release_store.folder(app.directory), release_store.BEFORE), ignore_errors=True)

@@ -1,0 +1,483 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Drift: what a run in check mode, and the host itself, say is made into findings. Pure.
+
+What is meant is what the roles say: a run of site.yml in check mode tells it, in the events of ansible-runner. What no
+role speaks of is compared with how the host was when it was last accepted (its marks), and containers with their
+release.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..core.files import fingerprint
+from ..docker.project_layout import is_left_out
+
+Finding = dict[str, Any]
+
+FACTS = "drift_facts"
+"""The module whose result is what the host says of itself."""
+END = "Compared to the end"
+"""The last task of `drift_check.yml`."""
+GONE, THERE = "not there", "there"
+SHOWN, WIDTH = 4, 160
+"""Of a text that differs: so many lines, each cut at so many characters."""
+
+
+class Seen(NamedTuple):
+    """What the events of a run say.
+
+    `facts` by host, as `drift_host.read` has them; `troubles` are {host, role, what}: what could not be compared.
+    `ended` is whether the run came to its end, `through` are the hosts that did, too.
+    """
+
+    findings: list[Finding]
+    facts: dict[str, Mapping[str, Any]]
+    troubles: list[dict[str, str]]
+    ended: bool
+    through: set[str]
+
+
+# --- from events to findings ---
+
+
+def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
+    """Read the events of ansible-runner, as its `event_handler` gets them."""
+    findings: list[Finding] = []
+    facts: dict[str, Mapping[str, Any]] = {}
+    troubles: dict[tuple[str, str], str] = {}
+    ended, through = False, set()
+    for event in events:
+        kind, data = str(event.get("event", "")), event.get("event_data") or {}
+        host, role = str(data.get("host", "")), str(data.get("role") or "")
+        result = data.get("res") or {}
+        if kind == "playbook_on_stats":
+            ended = True
+        elif kind == "runner_on_unreachable":
+            troubles[host, ""] = f"cannot be reached: {_line(result.get('msg') or 'no reason given')}"
+        elif kind == "runner_on_failed" and not data.get("ignore_errors"):
+            # Of a block that fails, and whose rescue then says why, what the rescue says counts.
+            troubles[host, role] = f"{data.get('task', 'a task')}: {_line(result.get('msg') or 'no reason given')}"
+        elif kind in ("runner_on_ok", "runner_item_on_ok") and isinstance(result, Mapping):
+            if _action(data) == FACTS:
+                facts[host] = result["drift"]
+            elif data.get("task") == END:
+                through.add(host)
+            # The event of a whole loop repeats what its items' own events say.
+            elif result.get("changed") and "results" not in result and not _follows(data):
+                findings += [{"host": host, "role": role, **one} for one in _differences(data, result)]
+    told = [{"host": host, "role": role, "what": what} for (host, role), what in troubles.items()]
+    return Seen(findings, facts, told, ended, through)
+
+
+def is_telling(event: Mapping[str, Any]) -> bool:
+    """Whether an event is worth keeping: something differs, or went wrong, or came to its end."""
+    result = (event.get("event_data") or {}).get("res")
+    changed = isinstance(result, Mapping) and bool(result.get("changed"))
+    return changed or event.get("event") in ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats", "error")
+
+
+def _follows(data: Mapping[str, Any]) -> bool:
+    """Whether this is what a drift would lead to: a handler's work."""
+    return "/handlers/" in str(data.get("task_path"))
+
+
+def _action(data: Mapping[str, Any]) -> str:
+    return str(data.get("resolved_action") or data.get("task_action") or "").rpartition(".")[2]
+
+
+def _line(text: object) -> str:
+    return masked(plain(str(text))[:400])
+
+
+def plain(text: str) -> str:
+    """A text of a host on one line, with what a terminal would obey, or no file could hold, made visible."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in " ".join(text.split())
+    )
+
+
+def _one(object_: str, what: str, is_: object, should: object) -> Finding:
+    return {"object": object_, "what": what, "is": str(is_), "should": str(should)}
+
+
+def _differences(data: Mapping[str, Any], result: Mapping[str, Any]) -> list[Finding]:
+    """What one changed result says differs."""
+    action = _action(data)
+    if action == "app_deploy":
+        return [_one("deployment", "deployment", line, "as released") for line in result.get("differences") or []]
+    if action == "env_file":
+        return list(_env(result))
+    if action in ("systemd_service", "systemd", "service"):
+        return list(_unit(result))
+    if action == "synchronize":
+        return list(_copied(result))
+    diffs = result.get("diff") or []
+    found = [one for diff in (diffs if isinstance(diffs, list) else [diffs]) for one in _diff(diff, result)]
+    if found:
+        return found
+    name = result.get("path") or result.get("dest") or result.get("name") or data.get("task")
+    return [_one(str(name), "state", "differs", "as the role says")]
+
+
+def _diff(diff: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Finding]:
+    """Ansible's ways to show a difference: two texts, or two tables of attributes."""
+    before, after = diff.get("before"), diff.get("after")
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        path = str(after.get("path") or before.get("path") or result.get("path") or "")
+        for key in sorted(key for key in {*before, *after} - {"path"} if before.get(key) != after.get(key)):
+            yield _one(path, key, before.get(key, GONE), after.get(key, GONE))
+        return
+    if before is None and after is None:
+        return
+    headers = [str(diff.get(key) or "") for key in ("before_header", "after_header")]
+    named = [header for header in headers if header and "dynamically" not in header and "/.ansible" not in header]
+    path = str(result.get("dest") or result.get("path") or (named or [""])[0])
+    old, new = str(before or ""), str(after or "")
+    if old == new:
+        yield _one(path, "mode", diff.get("before_mode", "differs"), diff.get("after_mode", "as the role says"))
+    elif not old:
+        yield _one(path, "content", GONE, fingerprint(new))
+    elif not new:
+        yield _one(path, "content", fingerprint(old), GONE)
+    else:
+        yield _one(path, "content", *(_lines(one, other) for one, other in ((old, new), (new, old))))
+
+
+def _lines(text: str, other: str) -> str:
+    """The lines of a text that the other one has not; the fingerprint alone when only their order differs."""
+    known = set(other.splitlines())
+    own = [line.strip() for line in text.splitlines() if line not in known and line.strip()]
+    more = [f"and {len(own) - SHOWN} lines more"] if len(own) > SHOWN else []
+    shown = [masked(_WORDED.sub(_mark_second, line))[:WIDTH] for line in own[:SHOWN]] + more
+    return " | ".join(shown) if shown else f"{fingerprint(text)}, nothing added"
+
+
+def _env(result: Mapping[str, Any]) -> Iterator[Finding]:
+    """An env's diff holds names and fingerprints, and of mode and owner that they differ; after it the example's."""
+    diffs = result.get("diff") or {}
+    diff, *others = diffs if isinstance(diffs, list) else [diffs]
+    path = str(diff.get("after_header") or ".env")
+    for other in others:
+        yield _one(str(other["after_header"]), "content", "differs", "as the table of variables says")
+    sides = [
+        dict(line.partition("=")[::2] for line in str(diff.get(side) or "").splitlines() if not line.startswith("#"))
+        for side in ("before", "after")
+    ]
+    before, after = sides
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            yield _one(f"{path} {name}", "env", before.get(name, GONE), after.get(name, GONE))
+    for name in result.get("why") or []:
+        if name.startswith("directory "):
+            was, told = (_said(diff.get(side), name) for side in ("before", "after"))
+            yield _one(posixpath.dirname(path), name.partition(" ")[2], GONE if was == "absent" else was, told)
+        elif name != "content":
+            yield _one(path, str(name), "not as told", "as told")
+        elif before == after:
+            yield _one(path, "content", "another way of writing the same values", "as written by the role")
+
+
+def _said(text: object, name: str) -> str:
+    """What a side of an env's diff says of the mode or owner of something."""
+    lines = [line.partition(": ") for line in str(text or "").splitlines()]
+    return next((said for subject, _, said in lines if subject == f"# {name}"), "")
+
+
+def _unit(result: Mapping[str, Any]) -> Iterator[Finding]:
+    """A unit that runs, or starts at boot, in another way than it should; to be reloaded alone is no drift."""
+    status = result.get("status") or {}
+    now, then = str(status.get("ActiveState", "")), str(result.get("state") or "")
+    at_boot = str(status.get("UnitFileState", ""))
+    is_, should = [], []
+    if then in ("started", "stopped") and (now == "active") != (then == "started"):
+        is_, should = [now], [then]
+    if "enabled" in result and (at_boot == "enabled") != bool(result["enabled"]):
+        is_.append(at_boot or "unknown")
+        should.append("enabled" if result["enabled"] else "disabled")
+    if is_:
+        yield _one(str(result.get("name", "")), "unit", ", ".join(is_), ", ".join(should))
+
+
+_ITEM = re.compile(r"^(?P<what>[<>ch.*][fdLDS]\S{9}|\*deleting) +(?P<path>.+)$")
+
+
+def _copied(result: Mapping[str, Any]) -> Iterator[Finding]:
+    """The itemized list of rsync; its man page, --itemize-changes."""
+    target = str(result.get("cmd") or "").rstrip("' ").rpartition(":")[2] if result.get("cmd") else ""
+    for line in result.get("stdout_lines") or []:
+        found = _ITEM.match(str(line).replace("<<CHANGED>>", ""))
+        if not found:
+            continue
+        marks, path = found["what"], found["path"].partition(" -> ")[0]
+        where = posixpath.normpath(posixpath.join(target, path)) if target.startswith("/") else path
+        if marks == "*deleting":
+            yield _one(where, "added", THERE, GONE)
+        elif "+++" in marks:
+            yield _one(where, "content", GONE, THERE)
+        elif marks[1] == "f" and (marks[2] == "c" or marks[3] == "s"):
+            yield _one(where, "content", "another content", "as on the controller")
+        elif marks[5] == "p":
+            yield _one(where, "mode", "another mode", "as on the controller")
+
+
+# --- from facts to findings ---
+
+
+def compare(
+    host: str, facts: Mapping[str, Any], baseline: Mapping[str, str], project: Sequence[str] | None
+) -> list[Finding]:
+    """What the host's own facts say has drifted: against the release, the project's files, and the accepted marks.
+
+    :arg baseline: the marks that were accepted; {} when none were yet.
+    :arg project: the files of the project on the controller, relative; None when they are not known there.
+    """
+    found = [*_containers(facts), *_images(facts), *_marks(facts["marks"], baseline)]
+    if project is not None:
+        known = set(project)
+        for name in facts["project"]:
+            if name not in known and not is_left_out(name, facts["exclude"]):
+                found.append(_one(posixpath.join(facts["directory"], name), "added", THERE, GONE))
+    return [{"host": host, "role": "compose_app", **one} for one in found]
+
+
+def _containers(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """What of the containers differs from the compose files, and from the last good release."""
+    desired, release = facts["meant"], facts["release"]
+    if not release:
+        return
+    ours = [one for one in facts["containers"] if one["ours"]]
+    for one in ours:
+        if one["service"] in desired:
+            yield from _container(one, desired[one["service"]], release["images"])
+        else:
+            yield _one(f"container {one['name']}", "container", f"runs {one['image']}", GONE)
+    for service in sorted({*desired} - {one["service"] for one in ours}):
+        if desired[service]["wanted"]:
+            yield _one(f"service {service}", "state", "has no container", "has one")
+
+
+def _container(one: Mapping[str, Any], desired: Mapping[str, Any], images: Mapping[str, str]) -> Iterator[Finding]:
+    """What of one container differs from its service in the compose files, and from the image of the release."""
+    name, image = f"container {one['name']}", images.get(one["service"], one["digest"])
+    if one["state"] != "running" and not one["job_done"]:
+        yield _one(name, "state", one["state"], "running")
+    if one["digest"] != image:
+        yield _one(name, "image", _short(one["digest"]), _short(image))
+    for key, wanted in desired["settings"].items():
+        if one["settings"].get(key) != wanted:
+            yield _one(name, key, _shown(key, one["settings"].get(key)), _shown(key, wanted))
+    # What the image sets, and the files do not, is the image's.
+    for key, should in sorted(desired["env"].items()):
+        is_ = one["env"].get(key)
+        if should is not None and is_ != should:
+            yield _one(f"{name} {key}", "env", is_ or GONE, should)
+
+
+def _short(digest: str) -> str:
+    return digest[:19]
+
+
+def _shown(key: str, value: Any) -> str:
+    if key.startswith("memory") and isinstance(value, int):
+        return f"{value / 1048576:g} MiB" if value else "no limit"
+    if key == "ports":
+        return ", ".join(value) or "none"
+    return "no limit" if value in (0, 0.0) and key != "read_only" else str(value)
+
+
+def _images(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    for service, one in sorted(facts["images"].items()):
+        if one["id"] != one["wanted"]:
+            yield _one(
+                f"image {one['name']}", "tag", _short(one["id"]) or GONE, f"{_short(one['wanted'])} of {service}"
+            )
+
+
+# By the first word of a mark: how a difference counts. `both` is any difference, `new` what was not there, `lost` what
+# was there and is not, or is another. An upgrade is no drift; a package that went back is.
+_WATCHED = {
+    "package": "package",
+    "group": "both",
+    "cron": "both",
+    "sysctl": "both",
+    "sshd": "both",
+    "container": "new",
+    "unit": "lost",
+    "timer": "lost",
+    "listens": "new",
+    "firewall": "lost",
+    "file": "both",
+}
+
+
+def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Finding]:
+    keys = {*marks, *baseline} if baseline else set()
+    unasked = {key.partition(" ")[2] for key in keys if key.startswith("unasked ")}
+    for key in sorted(keys):
+        is_, should = marks.get(key), baseline.get(key)
+        kind, _, name = key.partition(" ")
+        if kind not in unasked and is_ != should and _counts(kind, name, is_, should):
+            what = {"file": "owner"}.get(kind, kind)
+            shown = name if kind in ("file", "unit", "timer") else key
+            yield {**_one(shown, what, is_ or GONE, should or GONE), "role": "host"}
+
+
+def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
+    """Whether a mark that differs is a drift."""
+    how = _WATCHED.get(kind)
+    if kind in ("unit", "timer") and _OF_THE_ROLES.match(name):
+        return False
+    if how == "package":
+        return should is not None and (is_ is None or _older(is_, should))
+    if how == "new":
+        return should is None
+    if how == "lost":
+        return should is not None
+    # What is new where the roles write is theirs: a run of site.yml since may have brought it.
+    if kind == "file" and (is_ is None or should is None):
+        return is_ is not None and name.startswith(_NOBODYS)
+    return how == "both"
+
+
+_NOBODYS = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
+"""Folders of FOLDERS in `drift_host` into which no role writes."""
+
+_OF_THE_ROLES = re.compile(r"selfheal(?!-drift)")
+"""Units of which a role says whether they are to run. None of `site.yml` speaks of the controller's own."""
+
+_PART = re.compile(r"([^0-9]*)([0-9]*)")
+
+
+def _older(one: str, other: str) -> bool:
+    """Whether a Debian version is older than another, as deb-version(7) has it.
+
+    First the epoch, then the upstream version, then the revision; in both, what is not a number and numbers in turn,
+    where ~ sorts before all, and letters before the rest.
+    """
+
+    def order(text: str) -> list[int]:
+        return [*(-1 if sign == "~" else ord(sign) if sign.isalpha() else ord(sign) + 256 for sign in text), 0]
+
+    def parts(text: str) -> list[tuple[list[int], int]]:
+        return [(order(words), int(number or 0)) for words, number in _PART.findall(text)]
+
+    def key(version: str) -> tuple[int, list[tuple[list[int], int]], list[tuple[list[int], int]]]:
+        epoch, colon, rest = version.partition(":")
+        upstream, dash, revision = (rest if colon else version).rpartition("-")
+        return int(epoch) if colon else 0, parts(upstream if dash else revision), parts(revision if dash else "0")
+
+    return key(one) < key(other)
+
+
+# --- what belongs together, and how grave it is ---
+
+_VAGUE = ("differs", "not as told", "another mode")
+
+
+def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """Drop what only follows from another finding or was found twice, and give each its id, severity and last change.
+
+    The roles come first: what they say of a file, or of a unit, counts, and not what the marks say of the same thing.
+    """
+    kept: dict[tuple[str, str], list[Finding]] = {}
+    for one in findings:
+        same = kept.setdefault((one["host"], one["object"]), [])
+        if any(other["role"] != one["role"] or other["what"] == one["what"] for other in same):
+            continue
+        same.append(one)
+    settled = [one for same in kept.values() for one in same]
+    # A deploy would put right what has its own finding already.
+    of_the_app = {
+        one["host"] for one in settled if one["role"] in ("app_env", "compose_app") and one["what"] != "deployment"
+    }
+    settled = [one for one in settled if one["what"] != "deployment" or one["host"] not in of_the_app]
+    for one in settled:
+        host = facts.get(one["host"], {})
+        path = (
+            one["object"] if one["object"].startswith("/") else posixpath.join(host.get("directory", ""), one["object"])
+        )
+        file = host.get("files", {}).get(path.partition(" ")[0], {})
+        one["app"] = host.get("app", "")
+        if one["is"] in _VAGUE and one["what"] in ("mode", "owner") and file:
+            one["is"] = file[one["what"]]
+        one["id"] = fingerprint("\n".join((one["host"], one["role"], one["object"], one["what"])))[7:]
+        one["severity"] = severity(one)
+        one["changed_at"] = file.get("changed", 0.0)
+        one["changed_by"] = logged_in(host.get("logins", []), one["changed_at"])
+        # A file that is not there may have gone when its folder changed last.
+        gone_at = host.get("folders", {}).get(posixpath.dirname(path), 0.0) if one["is"] == GONE else 0.0
+        one["untouched_since"] = 0.0 if one["role"] == "host" else one["changed_at"] or gone_at
+        one.update({key: plain(one[key]) for key in ("object", "is", "should")})
+    return sorted(settled, key=lambda one: (one["host"], SEVERITIES.index(one["severity"]), one["role"], one["object"]))
+
+
+def logged_in(logins: Iterable[Mapping[str, Any]], moment: float) -> list[str]:
+    """Who had a session at a moment, as `user from ADDRESS`."""
+    if not moment:
+        return []
+    there = [one for one in logins if one["begun"] <= moment and (not one["ended"] or moment <= one["ended"] + 1.0)]
+    return sorted({f"{one['user']} from {one['from']}" for one in there})
+
+
+SEVERITIES = ("security", "availability", "cosmetic")
+# The first line that fits counts: role, what, object, each as a pattern.
+_GRAVE: tuple[tuple[str, str, str, str], ...] = (
+    ("*", "*", "*.env.example", "cosmetic"),
+    ("*", "env", "*", "security"),
+    ("*", "mode", "*", "security"),
+    ("*", "owner", "*", "security"),
+    ("*", "group", "*", "security"),
+    ("host", "unit", "*", "availability"),
+    ("host", "timer", "*", "availability"),
+    ("host", "package", "*", "availability"),
+    ("host", "*", "*", "security"),
+    ("*", "added", "*", "security"),
+    ("*", "container", "container *", "security"),
+    ("*", "ports", "*", "security"),
+    ("*", "read_only", "*", "security"),
+    ("*", "image", "*", "security"),
+    ("*", "tag", "*", "security"),
+    ("docker_engine", "content", "*", "security"),
+    ("log_rotation", "content", "*", "cosmetic"),
+)
+
+
+def severity(one: Mapping[str, Any]) -> str:
+    """How grave a finding is: security, availability or cosmetic."""
+    for role, what, object_, grave in _GRAVE:
+        if all(
+            fnmatch.fnmatchcase(one[key], pattern)
+            for key, pattern in (("role", role), ("what", what), ("object", object_))
+        ):
+            return grave
+    return "availability"
+
+
+_KEYED = re.compile(r"(?i)((?:password|passwd|secret|token|api_?key|private|credential)[\w-]*[\"']?\s*[:=]\s*)(\S.*)")
+_LONG = re.compile(r"(?<![\w/.-])(?=[\w+=.-]*[0-9])(?=[\w+=.-]*[A-Za-z])[A-Za-z0-9+=_.-]{20,}(?![\w/])")
+_IN_URL = re.compile(r"(://[^\s/:@]*:)([^\s/@]+)(?=@)")
+# In lines of a configuration alone: a message says that a password is missing.
+_WORDED = re.compile(r"(?i)(\b(?:password|passwd|secret|token|bearer|auth)\s+)(\S+)")
+
+
+def masked(text: str) -> str:
+    """A text without what may be a secret in it.
+
+    That is what is named like one, a URL's password, and long words of letters and digits.
+    """
+    text = _IN_URL.sub(_mark_second, _KEYED.sub(_mark_second, text))
+    return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else _mark(found[0]), text)
+
+
+def _mark(value: str) -> str:
+    return f"<{fingerprint(value)}>"
+
+
+def _mark_second(found: re.Match[str]) -> str:
+    return found[1] + _mark(found[2])

@@ -1,0 +1,400 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a host says of itself for a drift check: containers beside their release, and marks of what no role speaks of.
+
+One mark is one thing that is compared with how it was when the host was accepted: `package haproxy` → its version. A
+mark `unasked package` says that nothing is known of all marks that begin with this word.
+Nothing here holds a secret: values of an env are fingerprints, and of files there are mode and owner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import grp
+import json
+import os
+import pwd
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..core.app import App
+from ..core.files import NoFile, fingerprint, is_locked, read_small
+from ..docker import engine, project_layout
+from ..env import history as env_history
+from ..host import command as commands
+from ..records import state
+from ..recovery import config as agent_config
+from ..releases import store as release_store
+
+SECONDS = 10.0
+"""That one command may take; what cannot be asked is told under `problems`, and is no drift."""
+
+# Where the files lie that the roles write, or that decide who may do what.
+FOLDERS = (
+    *(
+        "/etc/docker",
+        "/etc/haproxy",
+        "/etc/logrotate.d",
+        "/etc/selfheal",
+        "/etc/systemd/system",
+        "/etc/systemd/journald.conf.d",
+    ),
+    *("/etc/prometheus", "/etc/ssh", "/etc/sudoers.d", "/etc/sysctl.d", "/usr/local/bin", "/usr/local/sbin"),
+    "/usr/local/lib/selfheal",
+)
+CRON = ("/etc/crontab", "/etc/cron.*/*", "/var/spool/cron/crontabs/*", "/etc/anacrontab")
+GROUPS = ("docker", "sudo", "adm")
+SYSCTL = (
+    *("kernel/randomize_va_space", "kernel/dmesg_restrict", "kernel/kptr_restrict", "kernel/unprivileged_userns_clone"),
+    *("net/core/somaxconn", "net/ipv4/ip_forward", "net/ipv4/tcp_syncookies", "net/ipv4/ip_unprivileged_port_start"),
+    *(
+        "net/ipv4/tcp_fin_timeout",
+        "net/ipv4/tcp_keepalive_time",
+        "net/ipv4/ip_local_port_range",
+        "net/ipv4/tcp_tw_reuse",
+    ),
+    *(
+        "net/ipv4/icmp_echo_ignore_broadcasts",
+        "net/ipv4/conf/all/accept_redirects",
+        "net/ipv4/conf/all/accept_source_route",
+    ),
+    *("net/ipv4/conf/all/send_redirects", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter"),
+    *("net/ipv6/conf/all/accept_redirects", "net/ipv6/conf/all/disable_ipv6", "fs/protected_hardlinks"),
+    *("fs/protected_symlinks", "fs/suid_dumpable", "vm/overcommit_memory", "vm/swappiness"),
+)
+LOGINS = 2000
+"""Lines of the journal about sessions; the newest."""
+
+
+def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what `drift.compare` takes.
+
+    :arg source: where the controller has the project, handed back for it.
+    """
+    now = time.time()
+    problems: list[str] = []
+    good = release_store.last_good(app.directory)
+    documents: list[dict[str, Any]] = []
+    meant: dict[str, Any] = {}
+    try:
+        documents = engine.inspected("")
+        if good:
+            # What lies in the app's directory may have drifted itself.
+            kept = release_store.files_of(app.directory, good["id"])
+            layout = project_layout.recorded(kept) or project_layout.Layout((engine.USER_FILE,))
+            names = [os.path.join(kept, name) for name in (*layout.files, project_layout.HARDENED_FILE)]
+            names = [name for name in names if os.path.exists(name)]
+            folder = os.path.join(app.directory, layout.folder).rstrip("/")
+            meant = _meant(app, good, engine.Project(app.name, app.directory, names or None, folder).config())
+    except engine.EngineError as error:
+        problems.append(str(error))
+        good = None
+    apps = {*agent_config.apps(app.root), app.name}
+    found, problem = state.load(app.state, app.spare, repair=False)
+    problems += [problem] if problem else []
+    marks = dict(_marks(apps, documents, problems))
+    return {
+        "app": app.name,
+        "directory": app.directory,
+        "source": source,
+        "exclude": list(exclude),
+        "release": {"id": good["id"], "images": good["images"]} if good else {},
+        "meant": meant,
+        "containers": [_container(one, app) for one in documents],
+        "images": _images(good) if good else {},
+        "project": sorted(_project(app, documents)),
+        "marks": marks,
+        "files": dict(_files(app)),
+        "folders": dict(_folders(app)),
+        "now": now,
+        "logins": _logins(problems),
+        "incident": str((found["incident"] or {}).get("id", "")),
+        "busy": is_locked(app.lock),
+        "problems": problems,
+    }
+
+
+# --- containers ---
+
+
+def _meant(app: App, good: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """By service: what its containers are to be. The env is the release's, as long as its fingerprints are kept."""
+    kept = [one for one in env_history.versions(app.history) if one["fingerprint"] == good["env"]]
+    marks = kept[0]["variables"] if kept else {}
+    found = {}
+    for name, spec in (model.get("services") or {}).items():
+        resources = (spec.get("deploy") or {}).get("resources") or {}
+        limits, reserved = resources.get("limits") or {}, resources.get("reservations") or {}
+        settings = {
+            "cpus": float(limits.get("cpus") or spec.get("cpus") or 0),
+            "memory": int(limits.get("memory") or spec.get("mem_limit") or 0),
+            "memory_reservation": int(reserved.get("memory") or spec.get("mem_reservation") or 0),
+            "pids": int(limits.get("pids") or spec.get("pids_limit") or 0),
+            "restart": str(spec.get("restart") or "no"),
+            "read_only": bool(spec.get("read_only")),
+            "privileged": bool(spec.get("privileged")),
+            "ports": sorted(_port(one) for one in spec.get("ports") or []),
+        }
+        env = {key: marks[key] for key in spec.get("environment") or {} if key in marks}
+        found[name] = {
+            "settings": settings,
+            "env": env,
+            "wanted": name in good["images"] and name not in good.get("jobs", ()),
+        }
+    return found
+
+
+def _port(spec: Mapping[str, Any]) -> str:
+    inside = f"{spec.get('target')}/{spec.get('protocol', 'tcp')}"
+    return f"{spec.get('host_ip') or '*'}:{spec.get('published') or ''}->{inside}"
+
+
+def _container(document: Mapping[str, Any], app: App) -> dict[str, Any]:
+    one, given = engine.instance(document, 0.0), document["HostConfig"]
+    bound = given.get("PortBindings") or {}
+    ports = [
+        f"{binding.get('HostIp') or '*'}:{binding.get('HostPort') or ''}->{port}"
+        for port, bindings in bound.items()
+        for binding in bindings or []
+    ]
+    labels = document["Config"].get("Labels") or {}
+    return {
+        "name": one["name"],
+        "service": one["service"],
+        "ours": labels.get("com.docker.compose.project") == app.name,
+        "image": one["image"],
+        "digest": one["digest"],
+        "state": one["state"],
+        "job_done": one["job_done"],
+        "settings": {
+            "cpus": one["limits"]["cpus"],
+            "memory": one["limits"]["memory_bytes"],
+            "memory_reservation": one["limits"]["memory_reservation_bytes"],
+            "pids": one["limits"]["pids"],
+            "restart": one["restart_policy"] or "no",
+            "read_only": one["read_only"],
+            "privileged": bool(given.get("Privileged")),
+            "ports": sorted(ports),
+        },
+        "env": {key: fingerprint(value) for key, value in engine.environment(document).items()},
+    }
+
+
+def _images(good: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        service: {"name": good["names"][service], "id": engine.image_id(good["names"][service]), "wanted": image}
+        for service, image in good["images"].items()
+        if "@" not in good["names"][service]
+    }
+
+
+def _project(app: App, documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The files in the app's directory, relative, but what this collection keeps there and what containers write."""
+    mounted = {str(mount.get("Source")) for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")}
+    layout = project_layout.read(app.directory)
+    # What no controller has, and where Compose looks for the env.
+    ours = {*_OURS, *layout.local, os.path.join(layout.folder, ".env")}
+    for folder, folders, names in os.walk(app.directory):
+        folders[:] = [one for one in folders if os.path.join(folder, one) not in mounted]
+        relative = os.path.relpath(folder, app.directory)
+        if relative == ".":
+            folders[:] = [one for one in folders if one != project_layout.RELEASES]
+        for one in names:
+            name = os.path.normpath(os.path.join(relative, one))
+            if os.path.join(folder, one) not in mounted and name not in ours and not one.endswith(".replaced"):
+                yield name
+
+
+_OURS = (".env", ".env.example", project_layout.HARDENED_FILE)
+
+
+# --- marks ---
+
+
+def _ask(problems: list[str], *argv: str, quiet: bool = False) -> list[str] | None:
+    """The lines that a command prints; None when it cannot be asked. One that is not installed has nothing to say."""
+    asked = commands.run(argv, SECONDS)
+    if asked.code == 127:
+        return []
+    if asked.code and not quiet:
+        problems.append(f"{argv[0]} cannot be asked: {asked.reason}")
+    return None if asked.code else asked.out.splitlines()
+
+
+def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: list[str]) -> Iterator[tuple[str, str]]:
+    yield from _packages(problems)
+    yield from _groups()
+    yield from _cron()
+    yield from _sysctl()
+    yield from _sshd(problems)
+    yield from _unmanaged(apps, documents)
+    yield from _units(problems)
+    yield from _listening(problems, _balanced(apps))
+    yield from _firewall(problems)
+    for path, about in _files(None):
+        yield f"file {path}", f"{about['owner']} {about['mode']}"
+
+
+def _packages(problems: list[str]) -> Iterator[tuple[str, str]]:
+    listed = _ask(problems, "dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n")
+    if listed is None:
+        yield "unasked package", ""
+    for line in listed or ():
+        status, name, version = (*line.split(), "", "", "")[:3]
+        if status == "installed":
+            yield f"package {name}", version
+
+
+def _groups() -> Iterator[tuple[str, str]]:
+    for name in GROUPS:
+        with contextlib.suppress(KeyError):
+            yield f"group {name}", ", ".join(sorted(grp.getgrnam(name).gr_mem)) or "no member"
+
+
+def _cron() -> Iterator[tuple[str, str]]:
+    for pattern in CRON:
+        for path in glob.glob(pattern):
+            yield f"cron {path}", _content(path)
+
+
+def _sysctl() -> Iterator[tuple[str, str]]:
+    for name in SYSCTL:
+        with contextlib.suppress(OSError), open(f"/proc/sys/{name}", encoding="ascii") as stream:
+            yield f"sysctl {name.replace('/', '.')}", " ".join(stream.read().split())
+
+
+def _sshd(problems: list[str]) -> Iterator[tuple[str, str]]:
+    options = _ask(problems, "sshd", "-T", quiet=True)
+    if options is None:
+        yield "unasked sshd", ""
+    for line in options or ():
+        name, _, value = line.partition(" ")
+        yield f"sshd {name}", value
+
+
+def _unmanaged(apps: set[str], documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The containers of no app that is managed here."""
+    for one in documents:
+        labels = one["Config"].get("Labels") or {}
+        if labels.get("com.docker.compose.project") not in apps:
+            yield f"container {one['Name'].lstrip('/')}", f"runs {one['Config'].get('Image', '')}"
+
+
+def _firewall(problems: list[str]) -> Iterator[tuple[str, str]]:
+    for chain in ("INPUT", "FORWARD", "DOCKER-USER"):
+        rules = _ask(problems, "iptables", "-w", "5", "-S", chain, quiet=True)
+        # The engine's own chain is only there where the engine is.
+        if rules is None and chain != "DOCKER-USER":
+            yield "unasked firewall", ""
+        for line in rules or ():
+            # The engine writes those itself, with the addresses of the day.
+            if chain != "FORWARD" or line.startswith("-P"):
+                yield f"firewall {line}", "set"
+
+
+def _units(problems: list[str]) -> Iterator[tuple[str, str]]:
+    listed = _ask(problems, "systemctl", "list-unit-files", "--no-legend", "--plain", "--type=service,timer,socket")
+    if listed is None:
+        yield "unasked unit", ""
+    for line in listed or ():
+        name, now = (*line.split(), "", "")[:2]
+        if now in ("enabled", "masked", "disabled") and "@" not in name:
+            yield f"unit {name}", now
+    active = _ask(problems, "systemctl", "list-units", "--no-legend", "--plain", "--type=timer", "--state=active")
+    if active is None:
+        yield "unasked timer", ""
+    for line in active or ():
+        yield f"timer {line.split()[0]}", "active"
+
+
+def _content(path: str) -> str:
+    try:
+        return fingerprint(read_small(path) or b"")
+    except (NoFile, OSError):
+        return "unreadable"
+
+
+_BIND = re.compile(r"^\s*bind\s+\S*:(\d+)(?:\s|$)", re.MULTILINE)
+
+
+def _balanced(apps: set[str]) -> set[str]:
+    """The ports that the roles' own files for HAProxy open; who changes such a file, the roles tell."""
+    found: set[str] = set()
+    for name in (*sorted(apps), "_status-page"):
+        with contextlib.suppress(NoFile, OSError):
+            text = read_small(f"/etc/haproxy/selfheal/{name}.cfg") or b""
+            found.update(_BIND.findall(text.decode("utf-8", "replace")))
+    return found
+
+
+def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, str]]:
+    """Who listens for others than this host, by port. What containers publish, their own settings say."""
+    listed = _ask(problems, "ss", "-Hltnp")
+    if listed is None:
+        yield "unasked listens", ""
+    for line in listed or ():
+        words = line.split()
+        address, _, port = words[3].rpartition(":")
+        named = re.search(r'"([^"]+)"', line)
+        who = named[1] if named else "unknown"
+        meant = who == "docker-proxy" or (who == "haproxy" and port in balanced)
+        if not address.startswith(("127.", "[::1]")) and not meant:
+            yield f"listens {port}", who
+
+
+def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Files below the folders that matter, and of the app: {path: {owner, mode, changed}}."""
+    for top in FOLDERS if app is None else (*FOLDERS, app.directory, "/etc/cron.d", "/etc"):
+        for folder, folders, names in os.walk(top):
+            folders[:] = [] if top == "/etc" else [one for one in folders if one not in ("releases", "__pycache__")]
+            for name in names:
+                path = os.path.join(folder, name)
+                with contextlib.suppress(OSError):
+                    yield path, _about(os.lstat(path))
+
+
+def _folders(app: App) -> Iterator[tuple[str, float]]:
+    """The same folders, and when a file came or went there last."""
+    for top in (*FOLDERS, app.directory, "/etc/cron.d"):
+        for folder, folders, _ in os.walk(top):
+            folders[:] = [one for one in folders if one not in ("releases", "__pycache__")]
+            with contextlib.suppress(OSError):
+                yield folder, os.lstat(folder).st_ctime
+
+
+def _about(status: os.stat_result) -> dict[str, Any]:
+    with contextlib.suppress(KeyError):
+        owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
+        return {"owner": f"{owner}:{group}", "mode": f"{stat.S_IMODE(status.st_mode):04o}", "changed": status.st_ctime}
+    numbers = f"{status.st_uid}:{status.st_gid}"
+    return {"owner": numbers, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "changed": status.st_ctime}
+
+
+# --- who was there ---
+
+_ACCEPTED = re.compile(r"^Accepted \S+ for (\S+) from (\S+) ")
+
+
+def _logins(problems: list[str]) -> list[dict[str, Any]]:
+    """Sessions over ssh, from the journal: [{user, from, begun, ended (0 for one that goes on)}], in epoch seconds."""
+    argv = ("journalctl", "--quiet", "--output=json", "--output-fields=MESSAGE,_PID", f"--lines={LOGINS}")
+    listed = _ask(problems, *argv, "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session", quiet=True)
+    found: list[dict[str, Any]] = []
+    by_pid: dict[str, dict[str, Any]] = {}
+    for line in listed or ():
+        try:
+            entry = json.loads(line)
+            message, at = str(entry["MESSAGE"]), int(entry["__REALTIME_TIMESTAMP"]) / 1e6
+        except (ValueError, KeyError):
+            continue
+        accepted = _ACCEPTED.match(message)
+        if accepted:
+            by_pid[entry.get("_PID", "")] = {"user": accepted[1], "from": accepted[2], "begun": at, "ended": 0.0}
+            found.append(by_pid[entry.get("_PID", "")])
+        elif "session closed" in message and entry.get("_PID") in by_pid:
+            by_pid[entry["_PID"]]["ended"] = at
+    return found

@@ -1,0 +1,172 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a drift check tells people: a table for the screen, Markdown, a page with the history, metrics. Pure.
+
+A report is {id, time (epoch s), seconds, hosts: [names], compared: [names], findings, troubles: [{host, role, what}],
+gone: [words], corrections: [{host, roles, ok, what}], accepted: [hosts], notes: [words], head (of the event log),
+exit}.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..records.incidents import iso
+
+NONE, DRIFT, UNKNOWN = 0, 2, 4
+"""Exit codes: no drift, drift, could not tell. Ansible ends with 4 for a host that could not be reached."""
+DONE = ("corrected", "ignored")
+LONGEST = 60
+
+
+def exit_code(findings: Iterable[Mapping[str, Any]], troubles: Sequence[Any]) -> int:
+    """What could not be compared is never "no drift"; what is ignored on purpose, or was put right, is none."""
+    if troubles:
+        return UNKNOWN
+    return DRIFT if any(one["decision"] not in DONE for one in findings) else NONE
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """The report in a sentence."""
+    hosts = f"{len(report['hosts'])} host{'s' * (len(report['hosts']) != 1)}"
+    counts = _counts(report["findings"])
+    found = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items())) or "no drift"
+    drifts = (
+        f"{len(report['findings'])} drift{'s' * (len(report['findings']) != 1)} ({found})" if counts else "no drift"
+    )
+    troubles = f"{len(report['troubles'])} could not be compared" if report["troubles"] else ""
+    # Of what was not compared nobody knows that there is none.
+    told = [drifts, troubles] if counts or not troubles else ["it could not tell", troubles]
+    return f"{hosts} checked in {report['seconds']:.1f} s: {', '.join(one for one in told if one)}"
+
+
+def _counts(findings: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for one in findings:
+        counts[one["decision"]] = counts.get(one["decision"], 0) + 1
+    return counts
+
+
+def _cut(text: object, width: int = LONGEST) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+_COLUMNS = ("HOST", "SEVERITY", "ROLE", "OBJECT", "IS", "SHOULD BE", "SINCE", "DECISION")
+
+
+def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    name = f"{one['object']} ({one['what']})"
+    since = iso(one["first_seen"])[:16].replace("T", " ")
+    return one["host"], one["severity"], one["role"], name, one["is"], one["should"], since, one["decision"]
+
+
+def screen(report: Mapping[str, Any], where: str = "") -> str:
+    """Return what a person reads on the screen; `where` is the path of the Markdown file."""
+    rows = [_COLUMNS, *(tuple(_cut(cell) for cell in _row(one)) for one in report["findings"])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = [headline(report)]
+    if report["findings"]:
+        lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines += [f"COULD NOT TELL  {_about(one)}" for one in report["troubles"]]
+    lines += [
+        f"{'corrected' if one['ok'] else 'NOT CORRECTED'}: {one['host']}: {one['what']}"
+        for one in report["corrections"]
+    ]
+    lines += [f"went away: {one}" for one in report["gone"]]
+    lines += report["notes"]
+    return "\n".join([*lines, *([f"Report: {where}"] if where else [])])
+
+
+def _about(one: Mapping[str, str]) -> str:
+    return ": ".join(part for part in (one["host"], one["role"], one["what"]) if part)
+
+
+def as_json(report: Mapping[str, Any]) -> str:
+    """Return the report for programs."""
+    return json.dumps(report, indent=2, sort_keys=True) + "\n"
+
+
+def _cell(text: object) -> str:
+    """What a host calls its files is text, and neither a cell, nor HTML, nor a link."""
+    return re.sub(r"[\\|<`\[]", r"\\\g<0>", " ".join(str(text).split()))
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Return the report as a page."""
+    lines = [f"# Drift: {headline(report)}", "", f"{iso(report['time'])}, hosts: {', '.join(report['hosts'])}", ""]
+    if report["findings"]:
+        columns = ("host", "severity", "role", "object", "is", "should be", "since", "decision", "why", "changed", "by")
+        lines += [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+        for one in report["findings"]:
+            changed = iso(one["changed_at"])[:19] if one["changed_at"] else ""
+            more = (one["because"], changed, ", ".join(one["changed_by"]))
+            lines.append(f"| {' | '.join(_cell(cell) for cell in (*_row(one), *more))} |")
+        lines.append("")
+    for title, found in (
+        ("Could not be compared", [_about(one) for one in report["troubles"]]),
+        ("Corrections", [f"{one['host']}: {one['what']}" for one in report["corrections"]]),
+        ("Went away", report["gone"]),
+        ("Notes", report["notes"]),
+    ):
+        lines += [f"## {title}", "", *[f"- {_cell(one)}" for one in found], ""] if found else []
+    return "\n".join([*lines, f"Head of the event log: `{report['head']}`", ""])
+
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #ddd; overflow-wrap:
+anywhere; } .security { color: #b00020; font-weight: 600; } .availability { color: #a05a00; } .cosmetic { color: #666;
+} .bar { display: inline-block; height: .8rem; background: #b00020; } .good { background: #2e7d32; } .meant {
+background: #999; }
+@media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd; } th, td { border-color: #444; } }
+"""
+
+
+def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+    """Return a page that a browser shows without anything else: what is there now, and the checks before it."""
+    return "\n".join(["<!doctype html>", '<html lang="en">', *_page(report, history), "</html>", ""])
+
+
+def _page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield f'<head><meta charset="utf-8"><title>Drift</title><style>{_STYLE}</style></head><body>'
+    yield f"<h1>Drift</h1><p>{iso(report['time'])}: {html.escape(headline(report))}</p>"
+    for one in report["troubles"]:
+        yield f'<p class="security">Could not be compared: {html.escape(_about(one))}</p>'
+    if report["findings"]:
+        yield "<table><tr>" + "".join(f"<th>{html.escape(name.lower())}" for name in _COLUMNS) + "<th>who</tr>"
+        for one in report["findings"]:
+            cells = [*_row(one), ", ".join(one["changed_by"])]
+            shown = "".join(f"<td>{html.escape(str(cell))}" for cell in cells)
+            yield f'<tr class="{one["severity"]}" title="{html.escape(one["because"], quote=True)}">{shown}</tr>'
+        yield "</table>"
+    yield "<h2>History</h2><table><tr><th>check<th>found<th>corrected<th>accepted<th>could not tell<th></tr>"
+    for entry in reversed(history):
+        bars = "".join(
+            f'<span class="bar {kind}" style="width:{min(entry[key], 40) * 6}px"></span>'
+            for key, kind in (("found", ""), ("corrected", "good"), ("accepted", "meant"))
+        )
+        numbers = "".join(f"<td>{entry[key]}" for key in ("found", "corrected", "accepted", "troubles"))
+        yield f"<tr><td>{iso(entry['time'])[:19]}{numbers}<td>{bars}</tr>"
+    yield f"</table><p>Head of the event log: <code>{report['head']}</code></p></body>"
+
+
+def entry(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What the history keeps of a check."""
+    counts = _counts(report["findings"])
+    return {
+        "id": report["id"],
+        "time": report["time"],
+        "seconds": report["seconds"],
+        "hosts": len(report["hosts"]),
+        "found": len(report["findings"]) - counts.get("ignored", 0),
+        "corrected": counts.get("corrected", 0),
+        "accepted": counts.get("ignored", 0),
+        "troubles": len(report["troubles"]),
+        "exit": report["exit"],
+    }

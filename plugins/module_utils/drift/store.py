@@ -1,0 +1,167 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the controller remembers from one drift check to the next, in one file, replaced atomically.
+
+Since when a drift is there, how often it was corrected, how each host was when it was accepted, and the history of the
+checks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..core.files import atomic_write
+
+FILE = "state.json"
+HISTORY = 200
+LATELY = 30 * 86400.0
+"""A correction older than this says nothing of who brings a drift back."""
+
+
+class StateError(Exception):
+    """The state cannot be read; the message names the file and what to do."""
+
+
+def empty() -> dict[str, Any]:
+    """The state of a controller that has not checked yet.
+
+    {findings: {id: {first_seen, last_seen, there, as_meant_at, corrected: [epoch s, of each try]}}, baseline: {host:
+    {mark: value}}, history: [of the checks, oldest first], running: {begun, pid} while a check goes on, head: of the
+    event log, checked: {host: {app, time, as_meant_at, release}} of every host that was to be compared, 0 for never}
+
+    `as_meant_at` is the host's own time: when what has no finding was as the playbooks said. `release` is the last one
+    whose files and env were.
+    """
+    return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
+
+
+def load(folder: str) -> dict[str, Any]:
+    """Read the state. Raises StateError: what it does not remember it must not guess."""
+    path = os.path.join(folder, FILE)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = json.load(stream)
+        known = {key: found.get(key, default) for key, default in empty().items()}
+        if any(type(known[key]) is not type(default) for key, default in empty().items()):
+            raise TypeError(FILE)
+        return known
+    except FileNotFoundError:
+        return empty()
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise StateError(
+            f"{path} cannot be read ({type(error).__name__}): move it away; since when a drift is there, and how the "
+            "hosts were when they were accepted, is then begun anew"
+        ) from None
+
+
+def save(folder: str, state: Mapping[str, Any]) -> None:
+    """Write the state. Raises OSError."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    atomic_write(os.path.join(folder, FILE), (json.dumps(state, sort_keys=True) + "\n").encode())
+
+
+def compared(
+    state: dict[str, Any],
+    hosts: Sequence[str],
+    facts: Mapping[str, Mapping[str, Any]],
+    now: float,
+    all_: bool,
+    differing: Collection[str],
+) -> None:
+    """Note which hosts were compared; of the others, when they were last.
+
+    :arg facts: of the hosts that were compared, what they say of themselves.
+    :arg differing: the hosts whose app is not as it is meant.
+    :arg all_: whether there are no other hosts: what the inventory does not name any more is forgotten.
+    """
+    known = state["checked"]
+    state["checked"] = {} if all_ else dict(known)
+    for host in hosts:
+        said, before = facts.get(host), known.get(host, {"app": "", "time": 0.0, "as_meant_at": 0.0, "release": ""})
+        if said is None:
+            state["checked"][host] = before
+            continue
+        release = before.get("release", "") if host in differing else ""
+        state["checked"][host] = {
+            "app": str(said["app"]),
+            "time": now,
+            "as_meant_at": said["now"],
+            "release": release or said["release"].get("id", ""),
+        }
+
+
+def released(state: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """By host, the release that runs there and is another one than when its app was as meant last."""
+    found = {}
+    for host, said in facts.items():
+        before, now = state["checked"].get(host, {}).get("release", ""), said["release"].get("id", "")
+        if before and now and before != now:
+            found[host] = now
+    return found
+
+
+def tell_pending(state: Mapping[str, Any], findings: Iterable[dict[str, Any]]) -> None:
+    """Write into each finding whether it is `pending`: a change of the playbooks, not one by hand.
+
+    The playbooks say another thing than at the check before, when the host was as they said, and its file has not been
+    touched since.
+
+    Both times are the host's, so that its clock need not be right. What no file shows is taken for a drift.
+    """
+    for one in findings:
+        before = state["findings"].get(one["id"])
+        known = before if before and before["there"] else state["checked"].get(one["host"], {})
+        one["as_meant_at"] = known.get("as_meant_at", 0.0)
+        one["pending"] = 0.0 < one["untouched_since"] < one["as_meant_at"]
+
+
+def corrected(state: Mapping[str, Any], now: float) -> dict[str, int]:
+    """How often each finding, by id, was to be corrected lately, with or without success."""
+    return {id_: sum(now - at < LATELY for at in one["corrected"]) for id_, one in state["findings"].items()}
+
+
+def remember(state: dict[str, Any], findings: Iterable[dict[str, Any]], hosts: Iterable[str], now: float) -> list[str]:
+    """Write `first_seen` and `returns` into the findings, and all into the state; what has gone away, in words.
+
+    :arg hosts: those that were compared: of the others nothing is known.
+    """
+    known, compared, there = state["findings"], set(hosts), set()
+    for one in findings:
+        there.add(one["id"])
+        before = known.get(one["id"])
+        since = before["first_seen"] if before and before["there"] else now
+        given = before["corrected"] if before else []
+        known[one["id"]] = {
+            "host": one["host"],
+            "name": f"{one['role']}: {one['object']} ({one['what']})",
+            "first_seen": since,
+            "last_seen": now,
+            "there": True,
+            "as_meant_at": one["as_meant_at"],
+            "corrected": given,
+        }
+        one["first_seen"], one["returns"] = since, len(given)
+    gone = []
+    for id_, one in list(known.items()):
+        if id_ in there or one["host"] not in compared:
+            continue
+        if one["there"]:
+            gone.append(f"{one['host']}: {one['name']}")
+            one["there"] = False
+        elif now - one["last_seen"] > LATELY:
+            del known[id_]
+    return sorted(gone)
+
+
+def accept(state: dict[str, Any], marks: Mapping[str, Mapping[str, str]], all_: bool) -> list[str]:
+    """Keep the marks of hosts that have none yet, or of all of them; the names of those hosts.
+
+    What is newer, or was added without being watched, is taken over silently: the next check compares with that.
+    """
+    taken = [host for host in marks if all_ or host not in state["baseline"]]
+    for host in taken:
+        state["baseline"][host] = dict(marks[host])
+    return sorted(taken)

@@ -1,0 +1,84 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the modules that work on one app share: their common arguments, and the errors that are meant for the user.
+
+Imports nothing of Ansible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from ..core.app import App, AppError, progress_path, read_balancer
+from ..core.files import LockHeld, atomic_write
+from ..docker.engine import EngineError
+from ..env import history as env_history
+from ..env import rules as secret_rules
+from ..probe import run as probe
+from ..releases import haproxy
+
+APP_SPEC: dict[str, dict[str, Any]] = {
+    "app": {"type": "str", "required": True},
+    "directory": {"type": "path"},
+    "variables": {"type": "list", "elements": "dict", "default": []},
+    "checks": {"type": "list", "elements": "dict", "required": True},
+    "balancer": {"type": "dict", "default": {}},
+}
+
+EXPECTED = (
+    AppError,
+    EngineError,
+    haproxy.BalancerError,
+    LockHeld,
+    env_history.EnvError,
+    secret_rules.TableError,
+    probe.CheckError,
+    OSError,
+)
+"""Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
+
+
+def app_of(params: Mapping[str, Any]) -> App:
+    """Return the app that a module's arguments describe, its tables checked."""
+    secret_rules.check_table(params["variables"])
+    probe.check_checks(
+        params["checks"], known=[variable["name"] for variable in params["variables"]], may_be_empty=True
+    )
+    return App(
+        name=params["app"],
+        directory=(params["directory"] or "").rstrip("/"),
+        variables=params["variables"],
+        checks=params["checks"],
+        balancer=read_balancer(params["balancer"]),
+    )
+
+
+def proved(variables: list[dict[str, Any]], values: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Return the values as they will be written; raise `Unproved` when one does not pass. None stays None."""
+    if values is None:
+        return None
+    findings = secret_rules.prove(variables, values, time.time())
+    if findings:
+        raise env_history.Unproved(findings)
+    return secret_rules.texts(variables, values)
+
+
+class Steps:
+    """The steps of a module run, in a file on the host, so that they can be shown while it goes on."""
+
+    def __init__(self, app: str, log: Callable[[str], None]) -> None:
+        self.app, self.log = app, log
+        self.begun, self.done = time.monotonic(), list[dict[str, Any]]()
+
+    def say(self, text: str) -> None:
+        """Note a step."""
+        self.done.append({"seconds": round(time.monotonic() - self.begun, 1), "what": text})
+        self.log(f"{self.app}: {text}")
+        # Who cannot be shown what is done is no reason to stop doing it.
+        with contextlib.suppress(OSError):
+            lines = "".join(json.dumps(step) + "\n" for step in self.done)
+            atomic_write(progress_path(self.app), lines.encode(), mode=0o644)

@@ -1,0 +1,552 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The command on the host: `selfheal status|probe|recover|incidents|report|pause|resume|backup|restore|watch|…`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..compose import start_order
+from ..core.files import LockHeld, NoFile, explain, is_locked, read_small
+from ..docker import engine
+from ..health import facts as health_facts
+from ..health.facts import Clock
+from ..host import timers
+from ..records import incidents, state
+from ..recovery import config as agent_config
+from ..recovery import watcher
+from ..recovery.config import Config, ConfigError
+from ..recovery.run import recover
+from ..releases import haproxy
+from ..releases import store as release_store
+from ..reporting import recovery_report
+
+GOOD, SICK, WRONG = 0, 1, 2
+"""Exit codes: all is well; the app is not healthy (or a config is not good); the command could not be carried out."""
+
+BACKUP = ("now", "verify", "list", "settle")
+# A restore that lives goes on for this long at the most.
+SETTLE_SECONDS = 43200.0
+
+# A config that cannot be used is asked for again this often, instead of ending: the timer would only start us anew.
+BROKEN_SECONDS = 2.0
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_PAUSE = 7 * 86400
+
+
+class Refused(Exception):
+    """The command cannot be carried out; the message says why and what to do."""
+
+
+def main(argv: Sequence[str] | None = None, root: str = "/") -> int:
+    """Carry out one command and return its exit code."""
+    given = _parser().parse_args(argv)
+    try:
+        return int(given.act(given, root))
+    except (Refused, ConfigError, LockHeld) as problem:
+        print(f"selfheal: {problem}", file=sys.stderr)
+    except OSError as error:
+        print(f"selfheal: {explain(error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("selfheal: interrupted", file=sys.stderr)
+    return WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="selfheal", description="What keeps an app of Docker Compose alive.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, act: Callable[[argparse.Namespace, str], int], text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.set_defaults(act=act)
+        if not name.startswith("check-"):
+            one.add_argument("--app", help="the app's name; not needed when there is one on this host")
+        if name in ("status", "probe", "recover", "incidents", "report"):
+            one.add_argument("--json", action="store_true", help="for programs")
+        return one
+
+    command("status", _status, "how the app is, as the watcher saw it last, and what the watcher does about it")
+    command("probe", _probe, "run the checks once")
+    command("recover", _recover, "recover the app now; a healthy one is left alone").add_argument(
+        "--check", action="store_true", help="say what would be done, and do nothing"
+    )
+    command("incidents", _incidents, "what happened, newest first").add_argument(
+        "--last", type=int, default=10, metavar="N", help="how many (default: 10)"
+    )
+    month = command("report", _report, "a month against its goals (the role slo says them, once a month by itself)")
+    month.add_argument("--month", default="", metavar="YYYY-MM", help="which (default: the last one that is over)")
+    month.add_argument("--keep", action="store_true", help="write it as Markdown and JSON, too")
+    month.add_argument("--send", action="store_true", help="mail it, where people are told by mail")
+    pause = command("pause", _pause, "leave the app alone for a while, for work on it")
+    pause.add_argument("--for", dest="duration", required=True, metavar="TIME", help="for how long: 90s, 30m, 2h, 1d")
+    pause.add_argument("--reason", required=True, help="why, for those who find it paused")
+    command("resume", _resume, "end a pause, and forget the attempts that opened the breaker")
+    saved = command(
+        "backup", _backup, "make a backup now; or prove the newest one, list them, take a killed restore back"
+    )
+    saved.add_argument("what", nargs="?", choices=BACKUP, default=BACKUP[0], help="what to do (default: now)")
+    saved.add_argument("--why", choices=("hand", "schedule"), default="hand", help="for its record")
+    saved.add_argument("--wait", action="store_true", help="settle: wait until nobody restores any more")
+    brought = command("restore", _restore, "restore the app, or a part of it, from a backup")
+    brought.add_argument(
+        "--to", default="latest", metavar="BACKUP", help="latest, an id of `selfheal backup list`, a time"
+    )
+    brought.add_argument("--what", default="app", metavar="WHAT", help="app, env, volume:NAME or database:NAME")
+    brought.add_argument("--check", action="store_true", help="say what would change, and change nothing")
+    judge = command("check-backup-config", _check_backup_config, "say whether a backup's config can be used")
+    judge.add_argument("file", metavar="FILE")
+    command("watch", _watch, "watch one app (the unit selfheal@APP.service does)")
+    command("check-config", _check_config, "say whether a config can be used").add_argument("file", metavar="FILE")
+    return parser
+
+
+# --- which app -------------------------------------------------------------------------------------------------------
+
+
+def _name(given: argparse.Namespace, root: str) -> str:
+    known = sorted({*agent_config.apps(root), *_without_config(root)})
+    if given.app:
+        if given.app not in (*known, *agent_config.kept(root)):
+            have = f"there is: {', '.join(known)}" if known else "there is none: run playbooks/site.yml"
+            raise Refused(f"no app {given.app!r} has a config in {os.path.join(root, agent_config.FOLDER)}; {have}")
+        return str(given.app)
+    if len(known) != 1:
+        have = f"{', '.join(known)}: say which with --app" if known else "none: run playbooks/site.yml"
+        raise Refused(f"apps with a config in {os.path.join(root, agent_config.FOLDER)}: {have}")
+    return known[0]
+
+
+def _without_config(root: str) -> list[str]:
+    """The apps that are watched by a config that is gone. One that is not watched was taken out on purpose."""
+    gone = set(agent_config.kept(root)) - set(agent_config.apps(root))
+    return sorted(name for name in gone if is_locked(watcher.lock_path(root, name)))
+
+
+def _config(given: argparse.Namespace, root: str) -> Config:
+    config, problem = agent_config.in_force(_name(given, root), root)
+    if problem:
+        print(f"selfheal: {problem}", file=sys.stderr)
+    return config
+
+
+# --- status, probe, recover, incidents -------------------------------------------------------------------------------
+
+
+def _status(given: argparse.Namespace, root: str) -> int:
+    clock, name = Clock(), _name(given, root)
+    try:
+        config, of_config = agent_config.in_force(name, root)
+    except ConfigError as problem:
+        told = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
+        print(json.dumps(told, indent=2) if given.json else f"{name}: {problem}")
+        return WRONG
+    memory, damaged = state.load(config.app.state, config.app.spare, repair=False)
+    orders = state.read_orders(config.app.state)
+    facts = watcher.status_facts(config, memory, clock)
+    note = watcher.read_note(config, clock)
+    ok, checks = _checks(config, note["checks"], clock)
+    newest = incidents.latest(config.app.incidents)
+    open_one = facts["incident"]
+    services, others = _services(config)
+    timer = timers.read([name]).get(name)
+    of_timer = timers.problem(name, timer) if config.enabled and timer else ""
+    told = {
+        "app": config.app.name,
+        "healthy": ok and open_one is None and not services,
+        "checks": checks,
+        "services": services,
+        "others": others,
+        "watcher": {
+            **{"alive": note["alive"], "since_seconds": note["age"], "pid": note["pid"]},
+            **{"enabled": config.enabled, "timer": timer.state if timer else ""},
+        },
+        "instances": _instances(config),
+        "cause": open_one["cause"] if open_one else "",
+        "hold": open_one["hold"] if open_one else note["hold"],
+        "paused": {key: facts["paused"][key] for key in ("until", "reason", "left")} if facts["paused"] else None,
+        "breaker": {"open": facts["breaker_open"], "attempts": facts["attempts"], "of": config.policy.attempts},
+        "incident": {key: open_one[key] for key in ("id", "cause", "seconds", "next_step")} if open_one else None,
+        "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
+        "alerts_waiting": facts["alerts_waiting"],
+        "backup": state.backups(config.app.backup, clock.now()),
+        "problems": list(
+            dict.fromkeys([*filter(None, (of_timer, of_config, damaged, orders["problem"])), *note["problems"]])
+        ),
+    }
+    print(json.dumps(told, indent=2) if given.json else _status_text(told))
+    return GOOD if told["healthy"] else SICK
+
+
+def _checks(config: Config, seen: Mapping[str, Any] | None, clock: Clock) -> tuple[bool, str]:
+    """Whether the checks passed, and how they went: as the watcher saw it. Without one, the app is asked now."""
+    if seen is None:
+        values = health_facts.read_env(config.app, clock.now())["values"]
+        found = health_facts.ask(config.app, values, 0.0, clock)
+        return bool(found["ok"]), str(found["summary"])
+    went = f"{seen['passed']} of {seen['total']} checks passed" if seen["total"] else "no check asks it"
+    return bool(seen["ok"]), f"{went}, as the watcher saw {seen['age']:.0f} s ago"
+
+
+def _services(config: Config) -> tuple[list[str], list[str]]:
+    """Which services do not run as they should, whether a check asks them or not; an engine that is down says none.
+
+    :returns: a sentence each: of those of the last good release, and of what somebody ran of another profile.
+    """
+    try:
+        documents = engine.inspected(config.app.name)
+    except engine.EngineError:
+        return [], []
+    instances = [engine.instance(document, time.time()) for document in documents]
+    known = (release_store.last_good(config.app.directory) or {}).get("services")
+    mine = [item for item in instances if not known or item["service"] in known]
+    return start_order.troubles(mine), start_order.troubles([item for item in instances if item not in mine])
+
+
+def _instances(config: Config) -> dict[str, int] | None:
+    """How many instances HAProxy sends requests to, and how many there should be; None without a balancer."""
+    if config.app.balancer is None:
+        return None
+    try:
+        serving = haproxy.serving(config.app)
+    except haproxy.BalancerError:
+        serving = 0
+    return {"serving": serving, "of": config.app.balancer.instances}
+
+
+def _backup_text(told: Mapping[str, Any]) -> list[str]:
+    def ago(seconds: int | None) -> str:
+        return "never" if seconds is None else f"{seconds / 3600:.1f} h ago"
+
+    lines = [f"backup: proved {ago(told['proved'])}, made {ago(told['made'])}"]
+    lines += [f"backup: verified: {line}" for line in told["contents"]]
+    return lines + [f"backup: {problem}" for problem in told["problems"]]
+
+
+def _watcher_text(name: str, told: Mapping[str, Any]) -> str:
+    if told["alive"]:
+        return "alive"
+    if not told["enabled"]:
+        return "off, as watcher_enabled says"
+    return f"NOT alive: systemctl status {timers.unit(name)}"
+
+
+def _status_text(told: Mapping[str, Any]) -> str:
+    lines = [f"{told['app']}: {'healthy' if told['healthy'] else 'NOT healthy'} ({told['checks']})"]
+    lines.append(f"watcher: {_watcher_text(told['app'], told['watcher'])}")
+    lines += told["services"]
+    lines += [f"not of the release: {other}" for other in told["others"]]
+    if told["instances"]:
+        lines.append(f"instances: {told['instances']['serving']} of {told['instances']['of']} serve")
+    if told["paused"]:
+        left = told["paused"]["left"]
+        lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {told['paused']['reason']}")
+    if told["incident"]:
+        lines.append(f"incident {told['incident']['id']}: {told['hold'] or 'being worked on'}")
+        lines += [f"next: {told['incident']['next_step']}"] if told["incident"]["next_step"] else []
+    elif told["hold"] and not told["paused"]:
+        lines.append(f"nothing is done just now: {told['hold']}")
+    breaker = told["breaker"]
+    word = "OPEN, nothing more is tried until the oldest attempt is out of its window" if breaker["open"] else "closed"
+    lines.append(f"breaker: {word} ({breaker['attempts']} of {breaker['of']} attempts)")
+    last = told["last_incident"]
+    if last:
+        ended = f"healthy after {last['seconds']:.1f} s" if last["healthy"] else "not over"
+        lines.append(f"last incident: {last['id']}, {ended}")
+    if told["backup"]:
+        lines += _backup_text(told["backup"])
+    if told["alerts_waiting"]:
+        lines.append(f"alerts not delivered yet: {told['alerts_waiting']}")
+    return "\n".join(lines + [f"problem: {problem}" for problem in told["problems"]])
+
+
+def _probe(given: argparse.Namespace, root: str) -> int:
+    config, clock = _config(given, root), Clock()
+    found = health_facts.ask(config.app, health_facts.read_env(config.app, clock.now())["values"], 0.0, clock)
+    if given.json:
+        print(json.dumps(found, indent=2))
+    else:
+        for one in found["results"]:
+            print(f"[{'x' if one['ok'] else ' '}] {one['name']}: {one['reason']}")
+        print(found["summary"])
+    return GOOD if found["ok"] else SICK
+
+
+def _recover(given: argparse.Namespace, root: str) -> int:
+    config = _config(given, root)
+    outcome = recover(config.app, check=given.check)
+    if given.json:
+        print(json.dumps(outcome, indent=2))
+    else:
+        for number, line in enumerate(outcome["checklist"], start=1):
+            mark = recovery_report.MARKS[line["done"]]
+            print(f"[{mark}] {line['seconds']:6.2f} s  {number}. {line['step']} ({line['detail']})")
+        for one in outcome["remedies"]:
+            print(f"{one['name']} ({one['seconds']:.2f} s): {one['result']}")
+        print(_verdict(config, outcome, given.check))
+    return GOOD if outcome["healthy"] or given.check else SICK
+
+
+def _verdict(config: Config, outcome: Mapping[str, Any], check: bool) -> str:
+    name, why = config.app.name, f"{outcome['cause']}: {outcome['meaning']}"
+    if outcome["healthy"]:
+        acted = outcome["remedies"]
+        return f"{name}: recovered in {outcome['seconds']:.1f} s ({why})" if acted else f"{name}: healthy, left alone"
+    if check:
+        return (
+            f"{name}: would be recovered ({why})" if outcome["remedies"] else f"{name}: nothing here can help ({why})"
+        )
+    return f"{name}: NOT recovered ({why}). Next: {outcome['next_step']}"
+
+
+def _incidents(given: argparse.Namespace, root: str) -> int:
+    config = _config(given, root)
+    if given.last < 1:
+        raise Refused("--last: a number of 1 or more is needed")
+    found = [one for _, one in zip(range(given.last), incidents.every(config.app.incidents))]
+    if given.json:
+        print(json.dumps(found, indent=2))
+        return GOOD
+    for one in found:
+        ended = f"healthy after {one['seconds']:.1f} s" if one["healthy"] else "NOT over"
+        done = ", ".join(item["name"] for item in one.get("remedies", [])) or "nothing had to be done"
+        print(f"{one['id']}: {ended}; {done}")
+    print(f"{len(found)} shown; each with its evidence in {config.app.incidents}" if found else "no incident so far")
+    return GOOD
+
+
+def _report(given: argparse.Namespace, root: str) -> int:
+    # Not needed by a watcher, whose memory it would take.
+    from ..monitoring import monthly_report
+    from ..probe import prometheus_client
+    from ..reporting import slo_queries, slo_report
+
+    try:
+        config, clock = _config(given, root), Clock()
+        by = monthly_report.load(config.app.name, root)
+        told = monthly_report.measure(config, by, given.month, clock.now())
+        print(json.dumps(told, indent=2, ensure_ascii=False) if given.json else slo_report.text(told))
+        if given.keep:
+            print(f"kept: {monthly_report.keep(config, told)}", file=sys.stderr)
+        if given.send:
+            print(monthly_report.send(by, told, clock.now()), file=sys.stderr)
+    except (slo_queries.SloError, prometheus_client.PrometheusError) as problem:
+        raise Refused(str(problem).replace("slo_month", "--month", 1)) from None
+    return GOOD
+
+
+# --- pause, resume ---------------------------------------------------------------------------------------------------
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    seconds = int(found.group(1)) * _UNITS[found.group(2)] if found else 0
+    if not 1 <= seconds <= _LONGEST_PAUSE:
+        raise Refused(f"--for: {text!r} is no duration from 1s to 7d: write 90s, 30m, 2h or 1d")
+    return seconds
+
+
+def _pause(given: argparse.Namespace, root: str) -> int:
+    config, now = _config(given, root), state.moment()
+    seconds, reason = _seconds(given.duration), " ".join(given.reason.split())
+    if not reason:
+        raise Refused("--reason: say why, for those who find it paused")
+    orders = state.read_orders(config.app.state)
+    paused = {"until": now["wall"] + seconds, "reason": reason, "since": now}
+    state.write_orders(config.app.state, {**orders, "paused": paused})
+    print(f"{config.app.name}: paused until {incidents.iso(paused['until'])} ({given.duration}): {reason}")
+    return GOOD
+
+
+def _resume(given: argparse.Namespace, root: str) -> int:
+    config = _config(given, root)
+    was = state.read_orders(config.app.state)["paused"]
+    state.write_orders(config.app.state, {"paused": None, "resumed": state.moment()})
+    print(f"{config.app.name}: {'the pause is over' if was else 'was not paused'}; attempts so far are forgotten")
+    return GOOD
+
+
+# --- backup, restore -------------------------------------------------------------------------------------------------
+# What they need is loaded when it is needed: a watcher lives without it.
+
+
+def _say(text: str) -> None:
+    # That nobody reads it any more is no reason to stop.
+    with contextlib.suppress(OSError):
+        print(f"selfheal: {text}", flush=True)
+
+
+def _backup(given: argparse.Namespace, root: str) -> int:
+    from ..backup import config as backup_config
+    from ..backup import create as backup_create
+    from ..backup import restore
+
+    config, clock = backup_config.load(_name(given, root), root), Clock()
+    try:
+        if given.what == "verify":
+            restore.verify(config, _say, clock)
+        elif given.what == "list":
+            for one in backup_create.list_sets(config):
+                print(f"{one.id}  {one.why}")
+        elif given.what == "settle":
+            with backup_create.alone(config, "settle", SETTLE_SECONDS if given.wait else 0.0):
+                killed = backup_create.killed(os.environ.get("SERVICE_RESULT", ""))
+                paused = backup_create.end_pause(config)
+                if paused or killed:
+                    backup_create.trouble(config, clock, "backup", paused or killed)
+                restore.settle(config, _say, clock)
+                backup_create.remember(config, clock)
+                if paused:
+                    raise Refused(paused)
+        else:
+            backup_create.back_up(config, given.why, _say, clock)
+            with contextlib.suppress(LockHeld), backup_create.alone(config, "remove what was replaced of"):
+                restore.remove_kept(config, clock)
+    except restore.EXPECTED as error:
+        raise Refused(explain(error) if isinstance(error, OSError) else str(error)) from None
+    return GOOD
+
+
+def _restore(given: argparse.Namespace, root: str) -> int:
+    from ..backup import config as backup_config
+    from ..backup import restore
+    from ..backup import sets as backup_sets
+
+    config = backup_config.load(_name(given, root), root)
+    try:
+        done = restore.restore(config, given.to, backup_sets.read_what(given.what), _say, Clock(), given.check)
+    except restore.EXPECTED as error:
+        raise Refused(explain(error) if isinstance(error, OSError) else str(error)) from None
+    if given.check:
+        print("\n".join(done["differences"]))
+    return GOOD
+
+
+def _check_backup_config(given: argparse.Namespace, root: str) -> int:
+    from ..backup import config as backup_config
+
+    try:
+        name = os.path.splitext(os.path.basename(given.file))[0]
+        config = backup_config.load(name, root, given.file)
+    except ConfigError as problem:
+        print(f"selfheal: {problem}", file=sys.stderr)
+        return SICK
+    print(f"{given.file}: good, for {config.app.name}")
+    return GOOD
+
+
+# --- watch, check-config ---------------------------------------------------------------------------------------------
+
+
+def _check_config(given: argparse.Namespace, root: str) -> int:
+    try:
+        config = agent_config.load(given.file, root)
+    except ConfigError as problem:
+        print(f"selfheal: {problem}", file=sys.stderr)
+        return SICK
+    print(f"{given.file}: good, for {config.app.name}")
+    return GOOD
+
+
+def notify(text: str) -> None:
+    """Tell systemd, when it listens (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        try:
+            channel.connect("\0" + address[1:] if address.startswith("@") else address)
+            channel.sendall(text.encode())
+        except OSError as error:
+            print(f"selfheal: systemd cannot be told: {error}", file=sys.stderr)
+
+
+def _watch(given: argparse.Namespace, root: str) -> int:
+    name = given.app or _name(given, root)
+    path = agent_config.path_of(name, root)
+    stamp = _stamp(path)
+    clock = Clock()
+    try:
+        config, of_config = agent_config.in_force(name, root)
+    except ConfigError as problem:
+        # Ending would have the timer start us once a second; the app is left alone until somebody mends the config.
+        print(f"selfheal: {problem}", file=sys.stderr, flush=True)
+        notify(f"READY=1\nSTATUS={problem}")
+        while _stamp(path) == stamp:
+            notify("WATCHDOG=1")
+            clock.sleep(BROKEN_SECONDS)
+        return GOOD
+    renewed = _Renewed(name, root, stamp, of_config)
+    while True:
+        try:
+            with watcher.only_one(config):
+                why = watcher.watch(config, clock, notify, renewed)
+            # A new start would put a config in force that is no good, where the good one is not kept.
+            if renewed.is_kept or not renewed.problem:
+                break
+        except LockHeld as held:
+            # Another one watches, by hand perhaps. Ending would have the timer start us once a second.
+            notify(f"READY=1\nWATCHDOG=1\nSTATUS=waiting: {held}")
+            clock.sleep(BROKEN_SECONDS)
+    if why:
+        print(f"selfheal: {name}: begins anew: {why}", flush=True)
+    # At once and in the same process: the timer would leave the app alone for a second.
+    return os.execv(sys.argv[0], sys.argv)
+
+
+class _Renewed:
+    """Whether there is a new config that is good: (True, ""), or why a new one is not used.
+
+    The one in force is kept, as long as there is room for it: `is_kept`. Where the config and what was kept are both
+    gone, the app was taken out on purpose, and nothing is in force any more: (True, ""), too.
+    """
+
+    def __init__(self, name: str, root: str, stamp: tuple[int, int] | None, problem: str = "") -> None:
+        self.name, self.root, self.stamp, self.problem = name, root, stamp, problem
+        self.path, self.copy = agent_config.path_of(name, root), agent_config.copy_of(name, root)
+        self.is_kept = bool(problem) or self._keep()
+
+    def _keep(self) -> bool:
+        try:
+            content = read_small(self.path)
+            # What was written since it was judged may be no good.
+            if content is None or _stamp(self.path) != self.stamp:
+                return False
+            agent_config.keep(self.name, content, self.root)
+        except (OSError, NoFile) as error:
+            text = explain(error) if isinstance(error, OSError) else error
+            print(f"selfheal: {self.name}: the config cannot be kept: {text}", flush=True)
+            return False
+        return True
+
+    def __call__(self) -> tuple[bool, str]:
+        stamp = _stamp(self.path)
+        if stamp is None and self.is_kept and not os.path.exists(self.copy):
+            self.problem = ""
+            return True, ""
+        if stamp != self.stamp:
+            self.stamp = stamp
+            try:
+                agent_config.of_app(self.name, self.path, self.root)
+                self.problem = ""
+                return True, ""
+            except ConfigError as problem:
+                self.problem = f"{agent_config.STAYS}: {problem}"
+        return False, self.problem
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino

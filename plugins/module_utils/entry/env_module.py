@@ -1,0 +1,204 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the modules `secrets_validate` and `env_file` do, from their arguments to their result.
+
+Imports nothing of Ansible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from ..core.app import App, AppError
+from ..core.files import LockHeld, fingerprint, hold_lock
+from ..env import dotenv, supabase_online
+from ..env import history as env_history
+from ..env import rules as secret_rules
+from ..env.rules import Finding, Variable
+from ..env.variables import TABLE
+
+# Longer than a recovery that restarts a slow app; a run that waits says what for.
+LOCK_SECONDS = 60.0
+
+_NO_VALUES = (
+    "No value is given at all: app_env_values is empty. Name the values in the inventory's group_vars/all, and put the "
+    "secrets among them into vault.yml there, encrypted: ansible-vault encrypt <that file>"
+)
+
+EXPECTED = (AppError, LockHeld, dotenv.DotenvError, env_history.EnvError, secret_rules.TableError, OSError)
+"""Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
+
+
+def validate(params: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Prove ``values``, or the file at ``path``: {findings, proved, fingerprints, unlisted}. Raises EXPECTED."""
+    variables = params["variables"]
+    secret_rules.check_table(variables)
+    values, findings = (params["values"], []) if params["values"] is not None else _read(params["path"])
+    findings = [*findings, *prove(variables, values, now, params["online"], params["timeout"])]
+    wrong = {finding["variable"] for finding in findings}
+    texts = secret_rules.texts(variables, values)
+    return {
+        "findings": findings,
+        "proved": [name for name in texts if name not in wrong],
+        "fingerprints": {name: fingerprint(text) for name, text in texts.items()},
+        # A broken line of a file can look like a name, and be a piece of a secret.
+        "unlisted": secret_rules.unlisted(variables, values) if params["values"] is not None else [],
+    }
+
+
+def message(values: Mapping[str, Any] | None, findings: Sequence[Finding]) -> str:
+    """What a run that fails says: a line for each finding and, when no value was given at all, where values belong."""
+    lines = secret_rules.describe(findings)
+    return lines if values or values is None else f"{lines}\n{_NO_VALUES}"
+
+
+def prove(
+    variables: Sequence[Variable], values: Mapping[str, Any], now: float, online: bool, timeout: float
+) -> list[Finding]:
+    """The offline rules and, when they find nothing and ``online`` says so, the project itself."""
+    findings = secret_rules.prove(variables, values, now)
+    if online and not findings:
+        findings = supabase_online.prove_online(variables, values, timeout)
+    return findings
+
+
+def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root: str = "/") -> dict[str, Any]:
+    """Write, with an example beside it, or restore, as ``state`` says; the module's result. Raises EXPECTED."""
+    variables = params["variables"]
+    secret_rules.check_table(variables)
+    if not variables and params["state"] != "restored":
+        raise secret_rules.TableError(TABLE, "it is empty", "list the variables that the app needs, with their kinds")
+    owner = {"uid": _id(params, "owner", check), "gid": _id(params, "group", check)}
+    app = App(name=params["app"], root=root)
+    directory: dict[str, tuple[str, str]] = {}
+    if params["keep"] < 1:
+        raise env_history.EnvError(f"keep: {params['keep']} would keep no version to go back to; use 1 or more")
+
+    def prover(values: Mapping[str, str]) -> list[Finding]:
+        return prove(variables, values, clock(), params["online"], params["timeout"])
+
+    settings: dict[str, Any] = {**owner, "keep": params["keep"], "dry_run": check, "now": clock()}
+    what = f"write the env of {app.name}"
+    waiting = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, what, app.restoring)
+    if params["state"] == "restored":
+        with waiting:
+            prover_or_none = prover if variables else None
+            change = env_history.restore_env(params["path"], app.history, prove=prover_or_none, **settings)
+    else:
+        values = params["values"]
+        findings = prover(values)  # what is not text is a finding, too, and would be lost in what is written
+        if findings:
+            raise env_history.Unproved(findings)
+        with waiting:
+            directory = _directory(params, owner, check)
+            texts = secret_rules.texts(variables, values)
+            change = env_history.write_env(params["path"], app.history, texts, **settings)
+    why = [*directory, *change["why"]]
+    diffs = [_diff(params["path"], change["before"], change["after"], why, directory)]
+    example = None
+    if params["example"] and params["state"] == "present":
+        text = secret_rules.example(variables)
+        example = env_history.write_example(params["example"], text, dry_run=check, **owner)
+        diffs += [_example(params["example"], example)] if example["changed"] else []
+    return {
+        "changed": bool(why) or (example is not None and example["changed"]),
+        "version": change["version"],
+        "backup": change["backup"],
+        "fingerprint": change["fingerprint"],
+        "fingerprints": change["after"],
+        "why": why,
+        "diff": diffs[0] if len(diffs) == 1 else diffs,
+    }
+
+
+def _read(path: str) -> tuple[dict[str, str], list[Finding]]:
+    """The values in an env file, and what is wrong with the file itself. Raises EnvError when it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            text = stream.read().decode("utf-8")
+        values, repeated = dotenv.parse(text), dotenv.duplicates(text)
+    except FileNotFoundError:
+        raise env_history.EnvError(f"{path} does not exist: write it first, with christmas.selfheal.env_file") from None
+    except UnicodeDecodeError as error:
+        raise env_history.EnvError(f"{path} is not UTF-8 text (byte {error.start}): write it anew") from None
+    except dotenv.DotenvError as error:
+        raise env_history.EnvError(
+            f"{path}: {error}. Correct the line, or write the file anew from the vault"
+        ) from None
+    findings = []
+    for lines in repeated.values():
+        where = ", ".join(map(str, lines))
+        fix = "Remove the others: which one an app takes depends on who reads the file."
+        reason = f"lines {where} set the same variable; Compose takes the last one"
+        findings.append(Finding(variable=os.path.basename(path), rule="repeated", reason=reason, fix=fix))
+    return values, findings
+
+
+def _id(params: Mapping[str, Any], key: str, check: bool) -> int:
+    """The number of a user or group that is given by name or number; -1: not given."""
+    wanted = params[key]
+    if wanted is None:
+        return -1
+    if wanted.isdigit():
+        return int(wanted)
+    try:
+        return pwd.getpwnam(wanted).pw_uid if key == "owner" else grp.getgrnam(wanted).gr_gid
+    except KeyError:
+        if check:
+            return -1  # a task above this one may be about to make it
+        what = "user" if key == "owner" else "group"
+        raise env_history.EnvError(
+            f"{key}: this host has no {what} {wanted}; make it first (ansible.builtin.{what})"
+        ) from None
+
+
+def _directory(params: Mapping[str, Any], owner: Mapping[str, int], check: bool) -> dict[str, tuple[str, str]]:
+    """Bring the directory of the file: {what of it was not as told: (what it was, as told)}."""
+    if params["directory_mode"] is None:
+        return {}
+    try:
+        mode = int(params["directory_mode"], 8)
+    except ValueError:
+        raise env_history.EnvError(
+            f"directory_mode: {params['directory_mode']!r} is no octal number, such as '0755'"
+        ) from None
+    differs = env_history.bring_directory(params["path"], mode, dry_run=check, **owner)
+    return {f"directory {name}": sides for name, sides in differs.items()}
+
+
+def _example(path: str, change: env_history.ExampleChange) -> dict[str, str]:
+    """The text, which holds no value; of mode and owner, that they differ."""
+    if "content" not in change["why"]:
+        return _diff(path, {}, {}, change["why"])
+    return {"before": change["before"] or "", "after": change["after"], **_headers(path)}
+
+
+def _diff(
+    path: str,
+    before: Mapping[str, str] | None,
+    after: Mapping[str, str],
+    why: Sequence[str],
+    directory: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Names and fingerprints; of mode and owner, that they differ, and of the directory how."""
+    drift = {name: directory.get(name, ("not as told", "as told")) for name in why if name != "content"}
+    old = [f"{name}={mark}" for name, mark in (before or {}).items()]
+    old += [f"# {name}: {was}" for name, (was, _) in drift.items() if before is not None or name in directory]
+    new = [f"{name}={mark}" for name, mark in after.items()] + [
+        f"# {name}: {told}" for name, (_, told) in drift.items()
+    ]
+    return {**_headers(path), "before": _lines(old), "after": _lines(new)}
+
+
+def _headers(path: str) -> dict[str, str]:
+    return {"before_header": path, "after_header": path}
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

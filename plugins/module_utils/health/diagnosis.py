@@ -1,0 +1,603 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Facts and probe results → one cause. Pure: no clock, no I/O.
+
+`facts` is what `observe.read` returns: {engine, disk, frozen, env, config_error, services, instances, needs, stateful,
+proxies, oom, images_missing, ports, upstream, network, network_error, flushed, dropped, unanswered, recovering,
+no_room, load, probe, passed, at, since, balancer, balanced, one, few}.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Callable, NamedTuple
+
+from ..compose.app_model import AppModel
+
+HEALTHY = "healthy"
+# Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
+DISK_FULL_BYTES = 16 * 1024 * 1024
+# From here on a slow answer is the host's doing: the share of the processors' time, and of the time in which somebody
+# waited for them (PSI "some", percent over ten seconds).
+BUSY_SHARE, BUSY_PRESSURE = 0.9, 60.0
+# Docker's restart policy forgets its back-off for a container that ran for this long (its documentation).
+_SHORT_LIFE_SECONDS = 10.0
+# As web.py says it.
+_NO_CONNECTION = "no connection to"
+# An app that has answered nothing for this long is hung, however busy the host is.
+SILENT_SECONDS = 30.0
+TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+# An app that asks for patience gets it, for so long.
+LONGEST_PATIENCE_SECONDS = 3600.0
+# What the engine says when a container's network, or the bridge of it, is gone.
+LOST_NETWORK = re.compile(
+    r"network \S+ not found|could not find bridge|to bridge \S+ failed|set up container networking", re.IGNORECASE
+)
+# 128 + SIGKILL.
+KILLED = 137
+
+MEANING = {
+    "engine_hung": "the Docker engine accepts questions and does not answer them",
+    "engine_incomplete": "a part of the Docker engine is not installed",
+    "engine_down": "the Docker engine does not run",
+    "disk_full": "a file system has no room left",
+    "disk_read_only": "the kernel made a file system read-only, as it does after an error of the disk",
+    "env_invalid": "the env in force does not pass its rules",
+    "config_damaged": "the compose files do not make a project",
+    "balancer_down": "the load balancer does not answer, and the instances behind it may be well",
+    "balancer_disagrees": "the load balancer sends nothing to instances that pass their own check",
+    "port_taken": "another process or container holds the port that the app publishes",
+    "database_recovering": "a database reads its own log after a kill, and takes no connections until that is done",
+    "image_missing": "a container of the app does not exist, and neither does its image",
+    "container_missing": "a container of the app does not exist",
+    "out_of_memory": "the kernel killed the app at its memory limit",
+    "crash_loop": "the container exits as soon as it starts, again and again",
+    "crashed": "a container of the app is not running",
+    "rate_limited": "the app refuses the checks themselves, since it is asked too often; it is not at fault",
+    "maintenance": "the app asks for patience (503 with Retry-After); it is not at fault",
+    "upstream_down": "something that the app depends on does not answer; the app itself is not at fault",
+    "network_broken": "the app answers within its container, and the host's way to it is broken",
+    "overloaded": "the app answers, too slowly: the host or the app has more to do than it can",
+    "not_listening": "the container runs, and nothing answers on its port",
+    "hung": "the app accepts requests and does not answer in time",
+    "unhealthy": "a service does not pass its own health check",
+    "erroring": "the app answers with errors",
+    "unknown": "the checks fail and no fact says why",
+}
+"""The closed list of causes, each with what it means, in the order in which they are told apart."""
+
+
+class Diagnosis(NamedTuple):
+    """One cause (a key of MEANING, or HEALTHY) and the facts that prove it, each a sentence for a person.
+
+    `services` are those that a remedy should touch; () for all. `passed`: it is over already, there is nothing to do.
+    """
+
+    cause: str
+    evidence: Sequence[str] = ()
+    services: tuple[str, ...] = ()
+    passed: bool = False
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.cause == HEALTHY
+
+
+Facts = Mapping[str, Any]
+Rule = Callable[[Facts], list[str]]
+
+
+def _engine(kinds: tuple[str, ...]) -> Rule:
+    def found(facts: Facts) -> list[str]:
+        engine = facts["engine"]
+        told = not engine["answers"] and engine["kind"] in kinds
+        return [f"the engine does not answer: {engine['reason']}"] if told else []
+
+    return found
+
+
+def _disk(facts: Facts) -> list[str]:
+    return [
+        f"{item['path']}: {item['free_bytes'] >> 20} MiB free, {item['inodes_percent']:.0f} % of its inodes used"
+        for item in facts["disk"]
+        if item["free_bytes"] < DISK_FULL_BYTES or item["inodes_percent"] >= 100.0
+    ] + [f"{item['name']} ended, and its log says: {item['line']}" for item in facts["no_room"]]
+
+
+def _frozen(facts: Facts) -> list[str]:
+    return [f"{item['path']} ({item['device']}) has become read-only" for item in facts["frozen"]]
+
+
+def has_no_disk(facts: Facts) -> bool:
+    """Whether a file system that the app needs takes no more writes: that explains whatever else is wrong."""
+    return bool(_disk(facts) or _frozen(facts))
+
+
+def _env(facts: Facts) -> list[str]:
+    return [f"{item['variable']}: {item['rule']}: {item['reason']}" for item in facts["env"]["findings"]]
+
+
+def _config(facts: Facts) -> list[str]:
+    return [facts["config_error"]] if facts["config_error"] else []
+
+
+def _kept_out(facts: Facts) -> list[str]:
+    return [f"HAProxy keeps out what passes: {facts['kept_out']}"] if facts["kept_out"] else []
+
+
+def _balancer(facts: Facts) -> list[str]:
+    return [facts["balancer"]] if facts["balancer"] else []
+
+
+def _port(facts: Facts) -> list[str]:
+    return [
+        f"port {port['port']} is held by {held_by(holder)}" for port in facts["ports"] for holder in port["holders"]
+    ]
+
+
+def held_by(holder: Facts) -> str:
+    """Name who holds a port: a container, or a process with its pid."""
+    return str(holder.get("container") or f"{holder['process']} (pid {holder['pid']})")
+
+
+def app_model(facts: Facts) -> AppModel:
+    """The model of the app whose facts these are."""
+    needs = {name: frozenset(needed) for name, needed in facts["needs"].items()}
+    return AppModel(needs, frozenset(facts["stateful"]), frozenset(facts["proxies"]))
+
+
+def _absent(facts: Facts) -> list[str]:
+    present = {item["service"] for item in facts["instances"]}
+    return [name for name in facts["services"] if name not in present]
+
+
+def sick(facts: Facts) -> dict[str, str]:
+    """{service: what is wrong with it}, of those that have to run."""
+    found = dict.fromkeys(_absent(facts), "it has no container")
+    for item in facts["instances"]:
+        if _has_to_run(facts, item):
+            reason = _unwell(facts, item)
+            if reason:
+                found[item["service"]] = reason
+    return found
+
+
+def _has_to_run(facts: Facts, item: Facts) -> bool:
+    """A job that failed is no service that stopped. Without a model, each container counts once users notice.
+
+    HAProxy does without an instance that is sick; which one that is, `one` says, and no other may be touched.
+    """
+    serves = facts["probe"]["ok"]
+    if item["job_done"] or (serves and not facts["one"] and item["service"] == facts["balanced"]):
+        return False
+    return item["service"] in facts["services"] if facts["services"] else not serves
+
+
+def _unwell(facts: Facts, item: Facts) -> str:
+    if item["state"] != "running":
+        # For a moment, that is how the engine's restart policy looks. While users are served there is time for it.
+        is_brief = facts["probe"]["ok"] and item["state"] == "restarting" and not _loops(item)
+        return "" if is_brief else f"it is {item['state']}"
+    if _loops(item) and not facts["probe"]["ok"] and not set(item["ports"]) & _asked(facts):
+        return "it restarts again and again"
+    if item["stopped"]:
+        return "its processes are stopped"
+    return "it is unhealthy" if item["health"] == "unhealthy" else ""
+
+
+def _asked(facts: Facts) -> set[int]:
+    return {item["port"] for item in facts["probe"]["results"] if item.get("port")}
+
+
+def _at_the_root(facts: Facts) -> Facts:
+    """The facts of those services alone that are at the root of what is wrong: an app crashes without its database."""
+    model, found = app_model(facts), set(sick(facts))
+    if not facts["probe"]["ok"]:
+        # What users see comes first; a service that nothing leads to may be needed all the same.
+        found = found & behind(facts) or found
+    roots = model.roots(found)
+    if not roots or roots == set(sick(facts)):
+        return facts
+    return _about(facts, roots)
+
+
+def _recovering(facts: Facts) -> list[str]:
+    holders, needed = _holders(facts), behind(facts)
+    return [
+        f"{item['name']} takes no connections yet: {item['line']}"
+        for item in facts["recovering"]
+        if not holders or item["service"] in needed
+    ]
+
+
+def _image(facts: Facts) -> list[str]:
+    absent = _absent(facts)
+    return [
+        f"service {item['service']} has no container, and its image {item['image']} is not on this host"
+        for item in facts["images_missing"]
+        if item["service"] in absent
+    ]
+
+
+def _missing(facts: Facts) -> list[str]:
+    return [f"service {name} has no container" for name in _absent(facts)] or ([facts["few"]] if facts["few"] else [])
+
+
+def _memory(facts: Facts) -> list[str]:
+    """A kill at the limit counts while the container is down, or up again and not answering yet."""
+    down = {item["name"] for item in facts["instances"] if item["state"] != "running" and _has_to_run(facts, item)}
+    silent = _failed_with(facts, ("refused", "reset"))
+    return _kills(facts, lambda item: item["container"] in down or silent) or [
+        f"{item['name']} was killed at its limit of {item['limits']['memory_bytes'] >> 20} MiB"
+        for item in facts["instances"]
+        # The flag stays, after a kill of one of its processes, for whatever it ends of later.
+        if item["oom_killed"] and item["exit_code"] == KILLED
+        if item["state"] != "running" and _has_to_run(facts, item)
+    ]
+
+
+def _kills(facts: Facts, counts: Callable[[Facts], bool]) -> list[str]:
+    return [
+        f"{item['container']} was killed at its limit of {item['limit_bytes'] >> 20} MiB, "
+        + (f"its peak was {item['peak_bytes'] >> 20} MiB" if item["peak_bytes"] else "its peak is not known")
+        for item in facts["oom"]
+        if counts(item)
+    ]
+
+
+def _memory_passed(facts: Facts) -> list[str]:
+    return _kills(facts, lambda item: item["seconds"] <= facts["passed"])
+
+
+def _restarted(facts: Facts) -> list[str]:
+    """Containers that died since, and that the engine's restart policy has started again."""
+    return [
+        f"{item['name']} ended at {item['finished']}, and its restart policy has started it again"
+        for item in facts["instances"]
+        if item["state"] == "running"
+        and item["restarts"]
+        and item["started_seconds"] is not None
+        and item["started_seconds"] <= facts["passed"]
+    ]
+
+
+def _holders(facts: Facts) -> set[str]:
+    """The services that hold the ports of failing checks."""
+    ports = {item.get("port") for item in _failed(facts)}
+    return {item["service"] for item in facts["instances"] if ports.intersection(item["ports"])}
+
+
+def behind(facts: Facts) -> frozenset[str]:
+    """The services that the failing checks lead to: those that hold their ports, and all that these need."""
+    return app_model(facts).reach(_holders(facts))
+
+
+def _crash_loop(facts: Facts) -> list[str]:
+    """Restarted twice or more, and its last life was short: who has worked for a while has crashed, however often."""
+    # An app that lives for a second between two restarts is found "running" most of the time.
+    # The way to a container that is just being started leads nowhere: connections time out. One that hangs takes them.
+    dying = _failed_with(facts, ("refused", "reset")) or any(
+        item["reason"].startswith(_NO_CONNECTION) for item in _failed(facts)
+    )
+    return [
+        f"{item['name']} is {item['state']}: restarted {item['restarts']} times{_last_code(item)}"
+        for item in facts["instances"]
+        if item["state"] == "restarting"
+        or dying
+        or (not facts["probe"]["ok"] and not set(item["ports"]) & _asked(facts))
+        if _loops(item) and _has_to_run(facts, item) and not _is_well(item)
+    ]
+
+
+def _is_well(item: Facts) -> bool:
+    """Whether its own health check has passed in this life."""
+    return bool(item["state"] == "running" and item["health"] == "healthy")
+
+
+def _last_code(item: Facts) -> str:
+    """The engine says 0 of a container that runs again, whatever it ended with."""
+    return f", last exit code {item['exit_code']}" if item["state"] != "running" or item["exit_code"] else ""
+
+
+def _loops(item: Facts) -> bool:
+    """Whether a container dies young, again: its count of restarts alone goes back to its making."""
+    if item["state"] == "exited" and item.get("restart_policy") in ("always", "unless-stopped"):
+        # Docker would have started it again: somebody has stopped it.
+        return False
+    started, finished = item["started_seconds"], item["finished_seconds"]
+    if started is None and item["state"] == "running":
+        # The clock was set back since: what runs may have done so for long.
+        return False
+    over = item["state"] != "running" and finished is not None
+    lived = started - (finished if over else 0.0) if started is not None else 0.0
+    return bool(item["restarts"] >= 2 and lived < _SHORT_LIFE_SECONDS)
+
+
+def _crashed(facts: Facts) -> list[str]:
+    """A paused container counts: it is not running, and starting it anew is what helps."""
+    return [
+        f"{item['name']} is {item['state']}, exit code {item['exit_code']}"
+        + (f": {item['error']}" if item["error"] else "")
+        for item in facts["instances"]
+        if item["state"] != "running" and _has_to_run(facts, item) and _unwell(facts, item)
+    ]
+
+
+def _stopped(facts: Facts) -> list[str]:
+    return [
+        f"the processes of {item['name']} are stopped, as by kill -STOP"
+        for item in facts["instances"]
+        if item["state"] == "running" and item["stopped"] and _has_to_run(facts, item)
+    ]
+
+
+def _unhealthy(facts: Facts) -> list[str]:
+    """A service that a failing check asks itself is named by what it answers."""
+    holders = _holders(facts)
+    return [
+        f"{item['name']} is unhealthy{_last_words(item)}"
+        for item in facts["instances"]
+        if item["state"] == "running" and item["health"] == "unhealthy"
+        if item["service"] not in holders and _has_to_run(facts, item)
+    ]
+
+
+def _last_words(item: Facts) -> str:
+    """What its own health check said last."""
+    lines = [line for entry in item["health_log"] for line in str(entry["output"]).strip().splitlines()]
+    return f": {lines[-1]}" if lines else ""
+
+
+def _rate_limited(facts: Facts) -> list[str]:
+    return [f"`{item['name']}`: {item['reason']}" for item in _failed(facts)] if is_rate_limited(facts) else []
+
+
+def is_rate_limited(facts: Facts) -> bool:
+    """Whether checks fail, and each of these because the app was asked too often."""
+    failed = _failed(facts)
+    return bool(failed) and all(item.get("status") == TOO_MANY_REQUESTS for item in failed)
+
+
+def _maintenance(facts: Facts) -> list[str]:
+    failed = _failed(facts)
+    told = [item for item in failed if item.get("status") == UNAVAILABLE and item.get("retry_after") is not None]
+    if not told or len(told) < len(failed):
+        return []
+    asked = min(max(float(item["retry_after"]) for item in told), LONGEST_PATIENCE_SECONDS)
+    # Until it should have been back, and a check more.
+    if facts["since"] > asked + SILENT_SECONDS:
+        return []
+    return [f"`{item['name']}`: {item['reason']}; it asks for {item['retry_after']:.0f} s" for item in told]
+
+
+def _failed(facts: Facts) -> list[Facts]:
+    return [item for item in facts["probe"]["results"] if not item["ok"] and item["kind"] != "skipped"]
+
+
+def _failed_with(facts: Facts, kinds: tuple[str, ...]) -> bool:
+    return any(item["kind"] in kinds for item in _failed(facts))
+
+
+def _upstream(facts: Facts) -> list[str]:
+    failed = _failed(facts)
+    if failed and all(item["proves"] == "frontend" for item in failed):
+        return [f"`{item['name']}`: {item['reason']}; the app's own checks pass" for item in failed]
+    # A name that does not resolve says nothing of the app, and no restart makes it resolve.
+    if failed and all(item["kind"] == "dns" for item in failed):
+        return [f"`{item['name']}`: {item['reason']}" for item in failed]
+    # Whoever waits for an upstream looks hung; whoever cannot be reached at all has a trouble of its own.
+    own = _failed_with(facts, ("refused", "reset", "unreachable"))
+    waits = [*facts["upstream"], *facts["unanswered"]]
+    return [] if own else [f"{item['name']}: {item['reason']}" for item in waits]
+
+
+def _network_refused(facts: Facts) -> list[str]:
+    errors = [facts["network_error"]] + [
+        item["error"]
+        for item in facts["instances"]
+        if item["state"] != "running" and _has_to_run(facts, item) and LOST_NETWORK.search(item["error"])
+    ]
+    return [f"the engine cannot connect a container: {error}" for error in errors if error][:1]
+
+
+def _firewall(facts: Facts) -> list[str]:
+    dropped = [f"a rule of this host's firewall drops the app's packets: iptables {rule}" for rule in facts["dropped"]]
+    return ([facts["flushed"]] if facts["flushed"] else []) + dropped
+
+
+def _network(facts: Facts) -> list[str]:
+    return list(facts["network"])
+
+
+def is_busy(load: Facts) -> bool:
+    """Whether the host has more to do than its processors can."""
+    return bool(load["cpu_busy"] >= BUSY_SHARE or load["cpu_pressure"] >= BUSY_PRESSURE)
+
+
+def _overloaded(facts: Facts) -> list[str]:
+    failed = _failed(facts)
+    slow = [item for item in failed if item["kind"] in ("timeout", "latency")]
+    if not slow or len(slow) < len(failed):
+        return []
+    told = [f"`{item['name']}`: {item['reason']}" for item in slow]
+    if all(item["kind"] == "latency" for item in slow):
+        return told
+    load = facts["load"]
+    answered = load["answered_seconds"]
+    if answered is None or answered > SILENT_SECONDS:
+        return []
+    # Another instance on the same host answers in time, so it is not the host.
+    if not is_busy(load) or load["idle"] or facts["one"]:
+        return []
+    busy = f"the processors are {load['cpu_busy']:.0%} busy, pressure {load['cpu_pressure']:.0f} %"
+    return [*told, f"{busy}; the last good answer was {answered:.0f} s ago"]
+
+
+def _probed(kinds: tuple[str, ...]) -> Rule:
+    def found(facts: Facts) -> list[str]:
+        return [f"`{item['name']}`: {item['reason']}" for item in _failed(facts) if item["kind"] in kinds]
+
+    return found
+
+
+_NOT_LISTENING = ("refused", "reset", "unreachable")
+# First match wins: what explains the most comes first. A full disk makes containers exit, an invalid env makes them
+# loop; asked the other way round, every night would be called a crash loop.
+_RULES: tuple[tuple[str, Rule], ...] = (
+    ("engine_hung", _engine(("hung",))),
+    ("engine_incomplete", _engine(("missing",))),
+    ("engine_down", _engine(("", "down"))),
+    ("disk_full", _disk),
+    ("disk_read_only", _frozen),
+    ("env_invalid", _env),
+    ("config_damaged", _config),
+    ("balancer_down", _balancer),
+    ("balancer_disagrees", _kept_out),
+    ("port_taken", _port),
+    ("network_broken", _network_refused),
+    ("database_recovering", _recovering),
+    ("image_missing", _image),
+    ("container_missing", _missing),
+    ("out_of_memory", _memory),
+    ("crash_loop", _crash_loop),
+    ("crashed", _crashed),
+    ("hung", _stopped),
+    ("rate_limited", _rate_limited),
+    ("maintenance", _maintenance),
+    ("network_broken", _firewall),
+    ("upstream_down", _upstream),
+    ("network_broken", _network),
+    ("overloaded", _overloaded),
+    ("unhealthy", _unhealthy),
+    ("not_listening", _probed(_NOT_LISTENING)),
+    ("hung", _probed(("timeout",))),
+    ("erroring", _probed(("status", "body", "header", "latency", "tls", "answer"))),
+)
+# What is wrong although the app answers: it would not survive its next restart.
+_NEXT_OUTAGE = (
+    *("engine_hung", "engine_incomplete", "engine_down"),
+    *("disk_full", "disk_read_only", "env_invalid", "balancer_disagrees"),
+)
+# And a service that no check asks.
+_UNASKED = ("image_missing", "container_missing", "out_of_memory", "crash_loop", "crashed", "unhealthy")
+# What may have come and gone between two looks, because the engine's restart policy was faster.
+_PASSED: tuple[tuple[str, Rule], ...] = (("out_of_memory", _memory_passed), ("crashed", _restarted))
+_DOWN = ("out_of_memory", "crash_loop", "crashed")
+_ANSWERS_BADLY = ("network_broken", "not_listening", "hung", "erroring", "unknown")
+_GATEWAY_ERRORS = (502, 503, 504)
+
+
+def diagnose(
+    facts: Facts, tried: Collection[str] = (), touched: Collection[str] = (), disbelieved: Collection[str] = ()
+) -> Diagnosis:
+    """Return exactly one diagnosis for any facts.
+
+    :arg tried: the services that were restarted already, in vain: where the facts do not say which one is at fault,
+        the next ones are what a remedy should touch.
+    :arg touched: the services that a remedy was about already. One of them that stays sick, and that nothing which
+        fails leads to, is not why users wait.
+    :arg disbelieved: the services whose health checks fail whatever is done: they explain no outage.
+    """
+    healthy = facts["probe"]["ok"]
+    if not healthy:
+        facts = _without_health(_without_asides(facts, touched), disbelieved)
+    facts = _at_the_root(facts)
+    for cause, rule in _RULES:
+        if healthy and cause not in (*_NEXT_OUTAGE, *_UNASKED) and rule is not _stopped:
+            continue
+        evidence = rule(facts)
+        if evidence:
+            services = () if rule in (_network_refused, _firewall) else _culprits(cause, facts, rule is _stopped, tried)
+            return Diagnosis(cause, evidence, services)
+    if healthy and facts["passed"] is not None:
+        for cause, rule in _PASSED:
+            evidence = rule(facts)
+            if evidence:
+                return Diagnosis(cause, evidence, passed=True)
+    cause = HEALTHY if healthy else "unknown"
+    return Diagnosis(cause, [facts["probe"]["summary"]], () if healthy else _culprits(cause, facts, False, tried))
+
+
+def _without_asides(facts: Facts, touched: Collection[str]) -> Facts:
+    """The facts without those of these services to which nothing leads that was asked."""
+    holders = _holders(facts)
+    asides = set(touched) - app_model(facts).reach(holders) if holders else set()
+    return _about(facts, {*facts["services"], *(item["service"] for item in facts["instances"])} - asides)
+
+
+def _about(facts: Facts, services: Collection[str]) -> Facts:
+    """The facts of these services alone."""
+    instances = [item for item in facts["instances"] if item["service"] in services]
+    names = {item["name"] for item in instances}
+    return {
+        **facts,
+        "instances": instances,
+        "services": [name for name in facts["services"] if name in services],
+        "oom": [item for item in facts["oom"] if item["container"] in names],
+    }
+
+
+def _without_health(facts: Facts, services: Collection[str]) -> Facts:
+    """The facts as they are when what the health checks of some services say is left out."""
+    instances = [{**item, "health": "none"} if item["service"] in services else item for item in facts["instances"]]
+    return {**facts, "instances": instances}
+
+
+def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str]) -> tuple[str, ...]:
+    """The services that a remedy should touch: a database must not be restarted because the app beside it hangs."""
+    there = facts["instances"]
+    bad: Collection[str] = ()
+    if cause in _DOWN:
+        killed = {item["container"] for item in facts["oom"]} if cause == "out_of_memory" else set()
+        bad = {
+            item["service"]
+            for item in there
+            if item["name"] in killed
+            or (_has_to_run(facts, item) and (_unwell(facts, item) or (_loops(item) and not facts["probe"]["ok"])))
+        }
+    elif cause in ("container_missing", "image_missing"):
+        bad = set(_absent(facts))
+    elif cause == "unhealthy":
+        bad = {item["service"] for item in there if item["health"] == "unhealthy" and _has_to_run(facts, item)}
+    elif are_stopped:
+        bad = {item["service"] for item in there if item["stopped"] and _has_to_run(facts, item)}
+    elif cause in _ANSWERS_BADLY:
+        bad = _suspects(facts, tried)
+    return tuple(sorted(bad))
+
+
+def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
+    """Whom to suspect of a bad answer, once those were restarted in vain that were suspected before.
+
+    What holds the port comes first. A proxy, and what says that another does not answer it, is suspected after what it
+    needs, unless it takes no connections itself; what holds data last, and alone.
+    """
+    model = app_model(facts)
+    there = {item["service"] for item in facts["instances"] if not item["job_done"]}
+    # The checks may ask a server in front of the app that is not one of its services.
+    holders = _holders(facts) or {item["service"] for item in facts["instances"] if item["ports"]}
+    # Or one that shares the host's network, and publishes nothing.
+    holders = holders or _entries(model, there)
+    answered = {item.get("status") for item in _failed(facts)}
+    takes_none = all(item["kind"] in _NOT_LISTENING for item in _failed(facts))
+    hands_on = (holders & model.proxies and not takes_none) or answered & set(_GATEWAY_ERRORS)
+    direct = {needed for name in holders for needed in model.needs.get(name, ())} - holders
+    rest = model.reach(holders) - holders - direct
+    first, second = (direct, holders) if hands_on and direct - model.stateful else (holders, direct)
+    tiers = [first - model.stateful, second - model.stateful, rest - model.stateful]
+    tiers += [{name} for name in sorted(model.reach(holders) & model.stateful)]
+    if holders <= model.stateful:
+        tiers[:0] = [{name} for name in sorted(holders)]
+    for tier in tiers:
+        if (tier & there) - set(tried):
+            return tier & there
+    return holders | (direct - model.stateful) if hands_on else holders
+
+
+def _entries(model: AppModel, there: Collection[str]) -> set[str]:
+    """The services that no other one needs, without those that hold data; where each is needed, or holds data, all."""
+    needed = {name for one in there for name in model.needs.get(one, ()) if name != one}
+    rest = set(there) - model.stateful
+    return rest - needed or rest or set(there)

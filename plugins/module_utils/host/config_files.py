@@ -1,0 +1,113 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Several small configuration files in one go: what differs, whether their own tools take them, and writing them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.files import atomic_write
+
+Run = Callable[[Sequence[str]], "tuple[int, str]"]
+"""Runs a command: (exit code, what it said); raises FileNotFoundError when it is not installed."""
+
+
+class HostFilesError(Exception):
+    """A file cannot be had as it is wanted; the message names it. `lacking` is a command that is not installed."""
+
+    def __init__(self, message: str, lacking: str = "") -> None:
+        super().__init__(message)
+        self.lacking = lacking
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file that differs. None stands for a file that is not there."""
+
+    path: str
+    before: str | None
+    after: str | None
+    mode: int
+
+    def diff(self) -> dict[str, str]:
+        """Return the change as Ansible shows it."""
+        return {
+            "before_header": self.path,
+            "after_header": self.path,
+            "before": self.before or "",
+            "after": self.after or "",
+        }
+
+
+def plan(wanted: Sequence[Mapping[str, Any]]) -> list[Change]:
+    """Return what differs from `wanted`, in its order.
+
+    :arg wanted: [{path, content, mode (octal text), state (present|absent)}].
+    :raises HostFilesError: a path is not absolute, a mode is no octal number, or a directory is in the way.
+    """
+    changes = []
+    for item in wanted:
+        path = str(item["path"])
+        if not os.path.isabs(path):
+            raise HostFilesError(f"{path}: must be an absolute path")
+        try:
+            mode = int(str(item["mode"]), 8)
+        except ValueError:
+            raise HostFilesError(f"{path}: mode {item['mode']!r} is no octal number, such as 0644") from None
+        after = None if item["state"] == "absent" else str(item["content"] or "")
+        before, found = _read(path)
+        if before != after or (after is not None and found != mode):
+            changes.append(Change(path, before, after, mode))
+    return changes
+
+
+def _read(path: str) -> tuple[str | None, int]:
+    try:
+        with open(path, encoding="utf-8", errors="replace", newline="") as stream:
+            return stream.read(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None, 0
+    except IsADirectoryError:
+        raise HostFilesError(f"{path}: is a directory") from None
+
+
+def validate(changes: Sequence[Change], validators: Mapping[str, Sequence[str]], run: Run) -> None:
+    """Have each changed file judged by its own tool, as a copy beside nothing else.
+
+    :arg validators: path → command, in which `%s` stands for the file.
+    :raises HostFilesError: a tool does not take its file, or is not installed.
+    """
+    for change in changes:
+        command = validators.get(change.path)
+        if not command or change.after is None:
+            continue
+        with tempfile.TemporaryDirectory(prefix="selfheal-") as folder:
+            copy = os.path.join(folder, os.path.basename(change.path))
+            atomic_write(copy, change.after.encode(), mode=change.mode)
+            try:
+                code, said = run([copy if word == "%s" else word for word in command])
+            except FileNotFoundError:
+                raise HostFilesError(
+                    f"{command[0]} is not installed, and {change.path} is for it", command[0]
+                ) from None
+        if code:
+            reason = " ".join(said.replace(copy, change.path).split())[-400:]
+            raise HostFilesError(f"{change.path}: {command[0]} does not take it: {reason or f'exit code {code}'}")
+
+
+def apply(changes: Sequence[Change]) -> None:
+    """Write or delete the files; missing directories are made with mode 0755.
+
+    :raises OSError: naming the file; those before it are written.
+    """
+    for change in changes:
+        if change.after is None:
+            os.unlink(change.path)
+        else:
+            os.makedirs(os.path.dirname(change.path), mode=0o755, exist_ok=True)
+            atomic_write(change.path, change.after.encode(), mode=change.mode)

@@ -1,0 +1,134 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Docker on this host: the engine, Compose, the service and the configuration, before anything is installed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from . import command as commands
+
+CONFIGURATION_FILE = "/etc/docker/daemon.json"
+UNIT, SNAP_UNIT = "docker.service", "snap.docker.dockerd.service"
+_SNAP_DATA = "/var/snap/"
+# A host under load takes seconds; an engine that hangs never answers.
+_ENGINE_SECONDS, _SYSTEMD_SECONDS = 20.0, 20.0
+_VERSION = re.compile(r"[0-9]+([.][0-9]+)+")
+_NO_UNIT = "not-found"
+
+
+class Engine(NamedTuple):
+    """What `docker info` says; empty where there is no answer."""
+
+    version: str = ""
+    compose_version: str = ""
+    root: str = ""
+    in_swarm: bool = False
+
+
+class Unit(NamedTuple):
+    """What systemd says of a unit; empty where there is no systemd."""
+
+    load: str = ""
+    active: str = ""
+    file: str = ""
+
+
+class Configuration(NamedTuple):
+    """The engine's configuration: its text, and what that says; None when it is not a JSON object or cannot be read."""
+
+    text: str
+    options: dict[str, Any] | None
+
+
+class DockerFacts(NamedTuple):
+    """What the role docker_engine has to know.
+
+    `foreign` is "snap" or "another" when an engine other than docker.service's is there, else "". `has_unit` says
+    whether docker.service exists, `runs_at_boot` whether it is enabled and runs.
+    """
+
+    version: str
+    compose_version: str
+    root: str
+    in_swarm: bool
+    foreign: str
+    has_unit: bool
+    runs_at_boot: bool
+    configuration: dict[str, Any] | None
+    configuration_text: str
+
+
+def read(path: str = CONFIGURATION_FILE) -> DockerFacts:
+    """Read them. What cannot be read is empty: whether that is an error depends on what is to be installed."""
+    engine = parse_info(commands.run(["docker", "info", "--format", "{{json .}}"], _ENGINE_SECONDS).out)
+    return combine(engine, _unit(UNIT), _unit(SNAP_UNIT), read_configuration(path))
+
+
+def combine(engine: Engine, unit: Unit, snap: Unit, configuration: Configuration) -> DockerFacts:
+    """Put together what was read."""
+    return DockerFacts(
+        version=engine.version,
+        compose_version=engine.compose_version,
+        root=engine.root,
+        in_swarm=engine.in_swarm,
+        foreign=foreign(engine, unit, snap),
+        has_unit=unit.load != _NO_UNIT,
+        runs_at_boot=(unit.file, unit.active) == ("enabled", "active"),
+        configuration=configuration.options,
+        configuration_text=configuration.text,
+    )
+
+
+def foreign(engine: Engine, unit: Unit, snap: Unit) -> str:
+    """Return who runs the engine when docker.service does not: "snap", "another", or ""."""
+    only_snap_has_a_unit = (unit.load, snap.load) == (_NO_UNIT, "loaded")
+    if engine.root.startswith(_SNAP_DATA) or only_snap_has_a_unit:
+        return "snap"
+    return "another" if engine.version and unit.load == _NO_UNIT else ""
+
+
+def parse_info(text: str) -> Engine:
+    """Read what `docker info` printed. It also prints the client's part when the engine does not answer."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return Engine()
+    plugins = (found.get("ClientInfo") or {}).get("Plugins") or []
+    compose = next((str(one.get("Version", "")) for one in plugins if one.get("Name") == "compose"), "")
+    number = _VERSION.search(compose)
+    return Engine(
+        version=found.get("ServerVersion") or "",
+        compose_version=number.group() if number else "",
+        root=found.get("DockerRootDir") or "",
+        in_swarm=(found.get("Swarm") or {}).get("LocalNodeState") == "active",
+    )
+
+
+def _unit(name: str) -> Unit:
+    argv = ["systemctl", "show", "--property", "LoadState,ActiveState,UnitFileState", name]
+    return parse_unit(commands.run(argv, _SYSTEMD_SECONDS).out)
+
+
+def parse_unit(text: str) -> Unit:
+    """Read what `systemctl show` printed, a line Property=value for each."""
+    found = dict(line.partition("=")[::2] for line in text.splitlines())
+    return Unit(found.get("LoadState", ""), found.get("ActiveState", ""), found.get("UnitFileState", ""))
+
+
+def read_configuration(path: str) -> Configuration:
+    """Read the engine's configuration; a file that does not exist configures nothing."""
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            text = stream.read()
+    except FileNotFoundError:
+        return Configuration("{}", {})
+    except (OSError, UnicodeDecodeError):
+        return Configuration("", None)
+    try:
+        options = json.loads(text)
+    except ValueError:
+        return Configuration(text, None)
+    return Configuration(text, options if isinstance(options, dict) else None)

@@ -1,0 +1,170 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Staging's side of a promotion: what runs here, whether it may go on, and what goes on of it. Changes nothing.
+
+It goes by what this host knows: the agent's config, the recorded releases, the incidents. Of the env nothing is told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ..core.app import App
+from ..core.files import is_locked
+from ..docker import engine, project_layout
+from ..health import facts as health_facts
+from ..health.facts import Clock
+from ..host import command as commands
+from ..records import incidents, state
+from ..recovery import config as agent_config
+from ..recovery import watcher
+from ..recovery.config import Config, ConfigError
+from ..recovery.run import CONFIRM_SECONDS
+from ..releases import store as release_store
+from . import rules as promotion_rules
+
+_UNIT_SECONDS = 5.0
+
+
+class PromotionRefused(Exception):
+    """The release does not go on; `refusals` are the reasons."""
+
+    def __init__(self, message: str, refusals: list[promotion_rules.Refusal]) -> None:
+        super().__init__(message)
+        self.refusals = refusals
+
+
+def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -> dict[str, Any]:
+    """Return the release of an app that may go on: {host, release, serving, folder, images, pins}.
+
+    `folder` holds its files on this host; `images` are [{service, id, bytes, platform}]; `pins` say
+    what their names are for good in a registry.
+
+    :arg soak: for how long it has to have run healthy, in seconds.
+    :raises PromotionRefused: it has not, or it is not what runs.
+    :raises ConfigError: the app is not watched here, or `soak` is no time.
+    """
+    if not soak >= 0:
+        raise ConfigError("promote_soak_minutes is no number of minutes from 0 on. Fix: write 60, say")
+    clock = clock or Clock()
+    config = _config(name, root)
+    facts = read_facts(config, clock)
+    found = promotion_rules.refusals(facts, soak)
+    good = facts["release"]
+    if found:
+        what = f"release {good['id']} does not go to production" if good else "nothing can go to production"
+        lines = [f"{name} on {config.app.host}: {what}:", *[f"- {one}" for one in found]]
+        raise PromotionRefused("\n".join([*lines, "Nothing was changed, here or in production."]), found)
+    sizes = engine.image_facts(good["images"].values())
+    return {
+        "host": config.app.host,
+        "release": good["id"],
+        "serving": promotion_rules.minutes(facts["serving"]),
+        "folder": release_store.files_of(config.app.directory, str(good["id"])),
+        "images": [{"service": one, "id": image, **sizes[image]} for one, image in sorted(good["images"].items())],
+        "pins": good.get("pins", {}),
+    }
+
+
+def _config(name: str, root: str) -> Config:
+    path, known = agent_config.path_of(name, root), agent_config.apps(root)
+    if name not in known:
+        there = f"watched are: {', '.join(known)}" if known else "none is"
+        raise ConfigError(
+            f"no app {name!r} is watched on this host ({path} does not exist; {there}). Its name, selfheal_app, has to "
+            "be the same on staging and in production; playbooks/site.yml -i inventory/staging sets the watcher up"
+        )
+    return agent_config.load(path, root)
+
+
+def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
+    """What `promotion.refusals` decides by."""
+    app, now = config.app, clock.now()
+    good = release_store.last_good(app.directory)
+    env = health_facts.read_env(app, now)
+    facts: dict[str, Any] = {"env": env, "instances": [], "environments": [], "oom": [], "services": []}
+    health_facts.read_engine(app, facts, now)
+    answers = facts["engine"]["answers"]
+    images = good["images"] if good else {}
+    there = engine.image_facts(images.values()) if answers else set(images.values())
+    return {
+        "app": app.name,
+        "engine": "" if answers else facts["engine"]["reason"],
+        "busy": f"a deploy or a recovery holds {app.lock}" if is_locked(app.lock) else "",
+        "release": good,
+        "serving": _serving(app, now),
+        "missing": [service for service, image in sorted(images.items()) if image not in there],
+        "changed": release_store.changed(app.directory, good) if good else [],
+        "mounted": _mounted(app, good) if answers else [],
+        "incidents": _incidents(app, now),
+        "watcher": {"alive": watcher.read_note(config, clock)["alive"], "since": _watched(app, clock)},
+        "paused": _paused(app, clock),
+        "probe": health_facts.ask(app, env["values"], CONFIRM_SECONDS, clock),
+        "env": env["findings"],
+        "instances": facts["instances"],
+    }
+
+
+def _serving(app: App, now: float) -> float:
+    """Seconds since the release became the last good one: by a deploy, or because it was gone back to."""
+    try:
+        return max(
+            0.0, now - os.lstat(os.path.join(release_store.folder(app.directory), release_store.LAST_GOOD)).st_mtime
+        )
+    except OSError:
+        return 0.0
+
+
+def _incidents(app: App, now: float) -> list[dict[str, Any]]:
+    """The incidents, newest first. One that nobody ended was over, as far as is known, when it was last written."""
+    memory, _problem = state.load(app.state, app.spare, repair=False)
+    current = memory["incident"]
+    known = [one for one in incidents.every(app.incidents) if not current or one["id"] != current["id"]]
+    found = [{"id": current["id"], "cause": current["cause"], "open": True, "ago": 0.0}] if current else []
+    for one in known:
+        over = _epoch(one.get("ended")) or _epoch(one.get("seen")) + float(one["seconds"])
+        found.append({"id": one["id"], "cause": one["cause"], "open": False, "ago": max(0.0, now - over)})
+    return found
+
+
+def _epoch(text: Any) -> float:
+    """Epoch seconds of what `incident.iso` wrote; 0.0 for anything else."""
+    try:
+        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _watched(app: App, clock: Clock) -> float:
+    """Seconds for which systemd has kept the watcher running, 0.0 when it does not."""
+    asked = commands.run(
+        ["systemctl", "show", "--value", "--property=ActiveEnterTimestampMonotonic", f"selfheal@{app.name}.timer"],
+        _UNIT_SECONDS,
+    )
+    since = asked.out.strip()
+    return max(0.0, clock.monotonic() - int(since) / 1e6) if asked.code == 0 and since.isdigit() and int(since) else 0.0
+
+
+def _paused(app: App, clock: Clock) -> dict[str, Any] | None:
+    """The pause that goes on, or how long ago one ended, or a person said `selfheal resume`."""
+    orders, now = state.read_orders(app.state), state.moment(clock.now(), clock.monotonic())
+    if orders["paused"]:
+        left, lasted = state.pause_left(orders, now), state.age(orders["paused"]["since"], now)
+        length = float(orders["paused"]["until"]) - float(orders["paused"]["since"]["wall"])
+        return {"left": left, "reason": orders["paused"]["reason"], "ago": max(0.0, lasted - length)}
+    return {"left": 0.0, "reason": "", "ago": state.age(orders["resumed"], now)} if orders["resumed"] else None
+
+
+def _mounted(app: App, good: Mapping[str, Any] | None) -> list[str]:
+    """The files of the project, not folders, that containers mount, and that do not go with the release."""
+    mounts = [mount for document in engine.Project(app.name, app.directory).documents() for mount in _binds(document)]
+    inside = {path for path in mounts if path.startswith(app.directory + os.sep) and os.path.isfile(path)}
+    known = {*(good or {}).get("files", {}), *project_layout.read(app.directory).data}
+    return sorted({os.path.relpath(path, app.directory) for path in inside} - known)
+
+
+def _binds(document: Mapping[str, Any]) -> list[str]:
+    return [str(mount["Source"]) for mount in document.get("Mounts") or [] if mount.get("Type") == "bind"]

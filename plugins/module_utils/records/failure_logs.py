@@ -1,0 +1,87 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the containers of a release that failed have said: its last lines for the message, all of it in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..core.files import atomic_write
+from ..core.redact import redact
+
+SHOWN_LINES, LINE_LENGTH = 15, 300
+# Of a log that never ends, the last so many lines are kept.
+KEPT_LINES = 20_000
+KEPT_FILES = 10
+_ERROR = re.compile(
+    r"\b(error|fatal|exception|panic|denied|refused|failed|failure)\b(?! *[=:] *(0|null|none|false)\b)", re.IGNORECASE
+)
+
+
+class Log(NamedTuple):
+    """The log of one container, not redacted."""
+
+    container: str
+    text: str
+
+
+def failed(instances: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the ids of the containers whose logs may say why a release failed.
+
+    Those that ended, restart or are unhealthy; when there is no such one, those that the failing checks asked.
+    """
+    bad = [str(item["id"]) for item in instances if _is_bad(item)]
+    if bad:
+        return bad
+    ports = {item.get("port") for item in results if not item["ok"]} - {None}
+    return [str(item["id"]) for item in instances if ports & set(item["ports"])]
+
+
+def _is_bad(item: Mapping[str, Any]) -> bool:
+    if item["state"] in ("exited", "dead"):
+        return not bool(item["job_done"])
+    return bool(item["state"] == "restarting" or item["restarts"] or item["health"] == "unhealthy")
+
+
+def keep(folder: str, stamp: str, logs: Sequence[Log], secrets: Mapping[str, str]) -> str:
+    """Write each log into `folder`, and return what to say of them: their last lines, and where the rest is."""
+    shown = []
+    for log in logs:
+        text = redact(log.text, secrets).rstrip("\n")
+        if not text:
+            shown.append(f"{log.container} has logged nothing.")
+            continue
+        path = os.path.join(folder, f"{stamp}-{log.container}.log")
+        where = f"all of it: {path}" if _write(path, text) else f"{path} cannot be written"
+        last = [f"    {line[:LINE_LENGTH]}" for line in _shown(text.splitlines())]
+        shown.append("\n".join([f"The last lines that {log.container} logged ({where}):", *last]))
+    _prune(folder)
+    return "\n".join(shown)
+
+
+def _shown(lines: Sequence[str]) -> list[str]:
+    """The last lines; where the last error stands above them, before its own details, that line as well."""
+    above, last = lines[:-SHOWN_LINES], list(lines[-SHOWN_LINES:])
+    told = next((line for line in reversed(above) if _ERROR.search(line)), "")
+    is_repeated = any(line.partition(" ")[2] == told.partition(" ")[2] for line in last)
+    return last if not told or is_repeated else [told, "…", *last]
+
+
+def _write(path: str, text: str) -> bool:
+    """A full disk is no reason not to say why the release failed."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        atomic_write(path, (text + "\n").encode())
+    except OSError:
+        return False
+    return True
+
+
+def _prune(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(folder))[:-KEPT_FILES]:
+            os.unlink(os.path.join(folder, name))

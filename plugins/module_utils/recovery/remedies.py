@@ -1,0 +1,477 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The remedies: each one action, idempotent, bounded in time, safe to kill. None deletes a volume or a good image."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Callable
+
+from ..compose import bring_up, start_order
+from ..core.app import App
+from ..core.files import fingerprint
+from ..docker import engine
+from ..docker.engine import Project
+from ..env import history as env_history
+from ..env import rules as secret_rules
+from ..host import command as commands
+from ..host import procfs
+from ..host.command import Result
+from ..releases import haproxy
+from ..releases import store as release_store
+from . import ladder
+
+# free_space stops when this much is free on each file system that was full.
+ENOUGH_BYTES = 256 * 1024 * 1024
+_WALK_SECONDS = 2.0
+# An engine that was stopped answers what waits first.
+_CONTINUED_SECONDS = 3.0
+_YOUNG_SECONDS = 10.0
+# How long services may wait for each other where `docker compose up` does not do it, as long as that would.
+JOBS_SECONDS = 120.0
+# What logrotate leaves beside a log: app.log.1, app.log.2.gz, app.log-20250527.gz, app-20250527.log (logrotate(8)). The
+# log itself must be there: mysql-bin.000001 and dump-20250527.sql are nobody's old log.
+_ROTATED = re.compile(r"(.+?)(?:\.[1-9]\d{0,2}|-\d{8}(?:-\d{1,10})?)(\.log)?(?:\.(?:gz|xz|zst|bz2))?")
+
+
+class RemedyError(Exception):
+    """A remedy could not be applied; the message says why, in the words of what refused it."""
+
+
+def _succeed(result: Result, what: str) -> None:
+    if result.code:
+        raise RemedyError(f"{what} {result.reason}")
+
+
+def _remove(project: Project, containers: Sequence[str], grace: float | None) -> None:
+    """Stop and remove containers. What docker said does not count when they are gone all the same."""
+    removed = project.remove(containers, grace)
+    if removed.code and any(item["id"] in containers for item in project.containers()):
+        raise RemedyError(f"docker rm: {removed.reason}")
+
+
+def _start(project: Project, build: bool, anew: bool) -> str:
+    """Create and start what is missing, or everything `anew`, and say which images it was made of.
+
+    What the app was last healthy with is not left behind for a source that never passed a gate, and needs no build; and
+    a build that fails (its registry is down, too) must not stop a recovery.
+    """
+    good = release_store.last_good(project.directory)
+    # What was not built here has no source here: one that lies about is another release's.
+    build = build and (good is None or bool(good["contexts"]))
+    if good is not None and project.put_back_images(good).code == 0:
+        _up(project, good, anew)
+        if not good["contexts"] or good["source"] == release_store.source_fingerprint(
+            good["contexts"], project.directory
+        ):
+            return ""
+        return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
+    started = project.up(build=build, anew=anew)
+    if started.code == 0:
+        return ""
+    _succeed(project.up(anew=anew) if build else started, "docker compose up:")
+    return f" from the images that are there, as the build failed: {started.reason}"
+
+
+def _up(
+    project: Project, good: Mapping[str, object], anew: bool = False, scale: Mapping[str, int] | None = None
+) -> None:
+    """Create and start what is missing, without the jobs of the last good release: they have ended."""
+    ended = good.get("jobs")
+    if not isinstance(ended, list) or not ended:
+        _succeed(project.up(anew=anew, scale=scale), "docker compose up:")
+        return
+    _succeed(project.up(anew=anew, scale=scale, start=False), "docker compose up:")
+    until = time.monotonic() + JOBS_SECONDS
+    pace = bring_up.Pace(until, JOBS_SECONDS, time.monotonic, time.sleep, lambda: None, lambda _text: None)
+    instances = project.containers()
+    failed = {item["service"] for item in instances if item["state"] == "exited" and not item["job_done"]}
+    settled = frozenset(map(str, ended)) - failed
+    plan = start_order.whole(project.config())._replace(settled=settled)
+    done = bring_up.start(project, plan, pace)
+    # Compose has made another container for a job that is not to run: it would look like one that does not start.
+    idle = [item["id"] for item in project.containers() if item["service"] in settled and item["state"] == "created"]
+    project.remove(idle, 0.0)
+    if done.failure:
+        raise RemedyError(done.failure)
+
+
+def up(app: App, build: bool) -> str:
+    """Create and start what is missing or stopped, and what the engine's restart policy makes wait."""
+    project = Project(app.name, app.directory)
+    there = project.containers()
+    paused = [item["id"] for item in there if item["state"] == "paused"]
+    if paused:
+        project.unpause(paused)
+    if app.balancer and there:
+        # What runs stays as it is: which release instances are made of is the deploy's to change.
+        good, lost = _good_images(project)
+        _up(project, good, scale={app.balancer.service: app.balancer.instances})
+        told = f"started what was missing or stopped{lost}"
+    else:
+        told = f"started what was missing or stopped{_start(project, build, anew=False)}"
+    waiting = [item["id"] for item in project.containers() if item["state"] == "restarting"]
+    if waiting:
+        _succeed(project.restart(waiting), "docker restart:")
+    return told
+
+
+def _good_images(project: Project) -> tuple[Mapping[str, object], str]:
+    """What is recreated is made of what has passed a gate: a build since may have moved the images' names.
+
+    An image that is gone is no reason to leave an instance down: then what has its name now has to do.
+
+    :returns: the last good release, {} when there is none; and what to say of images that are gone, "" for none.
+    """
+    good = release_store.last_good(project.directory)
+    if good is None:
+        return {}, ""
+    put = project.put_back_images(good)
+    gone = engine.images_gone(good["images"]) if put.code else []
+    if not gone:
+        _succeed(put, "docker tag:")
+        return good, ""
+    return good, f" from the images that are there, as release {good['id']} has lost that of {', '.join(gone)}"
+
+
+def renew_images(app: App) -> str:
+    """Give the last good release the images that run now in place of those that are gone; say which, "" for none.
+
+    Its containers pass the checks. Else each remedy would ask for what no longer exists.
+    """
+    good = release_store.last_good(app.directory)
+    if good is None:
+        return ""
+    project = Project(app.name, app.directory)
+    made = {(item["service"], item["digest"]) for item in project.containers()}
+    doubtful = {service: image for service, image in good["images"].items() if (service, image) not in made}
+    found = {}
+    for service in engine.images_gone(doubtful):
+        images = {image for name, image in made if name == service}
+        image = images.pop() if len(images) == 1 else engine.image_id(good["names"][service])
+        if image:
+            found[service] = image
+    if not found:
+        return ""
+    release_store.replace_images(app.directory, good, found)
+    project.keep_images(found)
+    project.keep_images(found, str(good["id"]))
+    return f"release {good['id']} had lost the images of {', '.join(found)}: those that run now are its own"
+
+
+def restart_balancer(app: App) -> str:
+    """Kill HAProxy and start it; requests in flight are lost, and those that come are served again.
+
+    A damaged configuration is put back as it was good last.
+    """
+    done = haproxy.restart(app)
+    haproxy.set_state(app, app.balancer.slots if app.balancer else (), haproxy.READY)
+    return "; ".join([*done, "HAProxy killed and started"])
+
+
+def restart_one(app: App, identity: str) -> str:
+    """Kill and start one container, and leave the others alone."""
+    _succeed(Project(app.name, app.directory).restart([identity]), "docker restart:")
+    return "killed and started the one that is sick"
+
+
+def recreate_one(app: App, identity: str) -> str:
+    """Remove one container, and have another made in its place."""
+    assert app.balancer is not None
+    project = Project(app.name, app.directory)
+    _good, lost = _good_images(project)
+    # Where one is missing there is none to remove; whatever else has that name on this host is not ours.
+    _remove(project, [item["id"] for item in project.containers() if item["id"] == identity], 0.0)
+    started = project.up(services=[app.balancer.service], scale={app.balancer.service: app.balancer.instances})
+    _succeed(started, "docker compose up:")
+    return f"removed the one that is sick, and made another{lost}"
+
+
+def restart(app: App, services: Sequence[str], stateful: Collection[str] = ()) -> str:
+    """Kill and start the containers of some services (all: those with a published port, else every one).
+
+    :arg stateful: the services that hold data: they get the time to end that is their own.
+    """
+    project = Project(app.name, app.directory)
+    running = [item for item in project.containers() if item["state"] in ("running", "paused", "restarting")]
+    wanted = [item for item in running if item["service"] in services] if services else []
+    if not services:
+        wanted = [item for item in running if item["ports"]] or running
+    if not wanted:
+        raise RemedyError(f"no container of {' and '.join(services) or 'the app'} runs, so there is none to restart")
+    return _restart(project, wanted, stateful)
+
+
+def _dies_young(item: Mapping[str, Any]) -> bool:
+    """Whether a container ends by itself again and again: a signal may come before anything in it handles one."""
+    age = item["started_seconds"]
+    young = item["restarts"] >= 2 and age is not None and age < _YOUNG_SECONDS
+    return item["state"] == "restarting" or (young and item["health"] != "healthy")
+
+
+def _restart(project: Project, wanted: Sequence[Mapping[str, Any]], stateful: Collection[str]) -> str:
+    gently = [item for item in wanted if item["service"] in stateful and not _dies_young(item)]
+    at_once = [item for item in wanted if item not in gently]
+    told = []
+    if at_once:
+        _succeed(project.restart([item["id"] for item in at_once]), "docker restart:")
+        told.append(f"killed and started {', '.join(item['name'] for item in at_once)}")
+    if gently:
+        _succeed(project.restart_gently([item["id"] for item in gently]), "docker restart:")
+        told.append(f"stopped and started {', '.join(item['name'] for item in gently)}")
+    return "; ".join(told)
+
+
+def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Collection[str] = ()) -> str:
+    """Stop the containers and make them anew; volumes, networks and images stay."""
+    project = Project(app.name, app.directory)
+    if services:
+        kept = _restart_with_data(project, services, stateful)
+        if kept:
+            return kept
+        # Not `up --no-deps SERVICE`: it leaves out what the service depends on, so to the next deploy it is another.
+        there = [item for item in project.containers() if item["service"] in services]
+        for grace, gently in ((5.0, False), (None, True)):
+            wanted = [item["id"] for item in there if (item["service"] in stateful and not _dies_young(item)) is gently]
+            if wanted and gently:
+                project.go_on(wanted)
+            if wanted:
+                _remove(project, wanted, grace)
+        return f"{', '.join(services)} removed; {up(app, build)}"
+    made = _start(project, build, anew=True)
+    return f"containers stopped and made anew{made}"
+
+
+def _restart_with_data(project: Project, services: Sequence[str], stateful: Collection[str]) -> str:
+    """Restart services whose data is in a volume without a name, and say so: another container would get a new one."""
+    there = [item for item in project.containers() if item["service"] in services]
+    held = sorted({f"{item['name']} ({path})" for item in there for path in engine.unnamed_data(item)})
+    if not held:
+        return ""
+    _restart(project, there, stateful)
+    return f"restarted, not recreated, since its data is in a volume without a name: {', '.join(held)}"
+
+
+def rebuild_network(app: App, build: bool) -> str:
+    """Take containers and networks down and make both anew; volumes and images stay."""
+    project = Project(app.name, app.directory)
+    held = sorted({item["name"] for item in project.containers() if engine.unnamed_data(item)})
+    if held:
+        raise RemedyError(f"{', '.join(held)}: taken down, it would lose its data, which is in a volume without a name")
+    _succeed(project.down(), "docker compose down:")
+    return f"containers and networks taken down and made anew{_start(project, build, anew=False)}"
+
+
+def proved_env(app: App, values: Mapping[str, str], now: float) -> str:
+    """Put the proved values in place, keeping the env that was there."""
+    texts = secret_rules.texts(app.variables, values)
+    return _write_env(app, "env", lambda: env_history.write_env(app.env, app.history, texts, now=now, why="recover"))
+
+
+def last_good_env(app: App, now: float) -> str:
+    """Put the newest env back that an app was healthy with."""
+
+    def prove(values: Mapping[str, str]) -> Sequence[secret_rules.Finding]:
+        return secret_rules.prove(app.variables, values, now)
+
+    return _write_env(app, "last good env", lambda: env_history.restore_env(app.env, app.history, now=now, prove=prove))
+
+
+def _write_env(app: App, what: str, write: Callable[[], env_history.Change]) -> str:
+    """Write the env. What stands in its place and is no file is moved aside, and back when nothing could be written."""
+    aside = env_history.move_aside(app.env)
+    try:
+        told = _told(write(), what)
+    except (env_history.EnvError, OSError):
+        if aside:
+            os.rename(aside, app.env)
+        raise
+    return f"{told}, what was there and is no env is kept as {aside}" if aside else told
+
+
+def _told(change: env_history.Change, what: str) -> str:
+    before = change["before"] or {}
+    names = sorted(name for name, mark in change["after"].items() if before.get(name) != mark)
+    kept = f", the env that was there is kept as {change['backup']}" if change["backup"] else ""
+    return f"{what} written ({', '.join(names) or 'same values'}){kept}"
+
+
+def last_good_compose(app: App) -> str:
+    """Put the files of the last good release back; those that were there are kept under other names."""
+    good = release_store.last_good(app.directory)
+    if good is None:
+        raise RemedyError("there is no last good release")
+    kept = release_store.set_aside_files(app.directory, good)
+    release_store.put_back_files(app.directory, str(good["id"]))
+    return f"files of release {good['id']} put back, those that were there are kept as {', '.join(kept) or 'none'}"
+
+
+def last_good_release(app: App, now: float) -> str:
+    """Put compose files, images and env of the last good release back."""
+    good = release_store.last_good(app.directory)
+    if good is None:
+        raise RemedyError("there is no last good release")
+    # Put back already: setting aside once more would write the good files over what was kept.
+    told = [last_good_compose(app)] if release_store.changed(app.directory, good) else []
+    _succeed(Project(app.name, app.directory).put_back_images(good), "docker tag:")
+    told.append("its images have their names again")
+    with contextlib.suppress(env_history.EnvError):
+        if env_history.last_good(app.history) and not _env_is_good(app):
+            told.append(last_good_env(app, now))
+    return "; ".join(told)
+
+
+def _env_is_good(app: App) -> bool:
+    good = env_history.last_good(app.history)
+    try:
+        with open(app.env, "rb") as stream:
+            return good is not None and fingerprint(stream.read()) == good["fingerprint"]
+    except OSError:
+        return False
+
+
+def start_engine() -> str:
+    """Start the engine."""
+    commands.run(["systemctl", "reset-failed", "docker.service", "docker.socket"], 10.0)
+    _succeed(commands.run(["systemctl", "start", "docker.service"], 60.0), "systemctl start docker:")
+    return "engine started"
+
+
+def restart_engine() -> str:
+    """Restart the engine; containers outlive it (live-restore). A process that does not answer is killed."""
+    process = procfs.engine_process()
+    if process["stopped"]:
+        with contextlib.suppress(OSError):
+            os.kill(process["pid"], signal.SIGCONT)
+    if engine.state(_CONTINUED_SECONDS if process["stopped"] else 1.0)["answers"]:
+        if process["stopped"]:
+            return "the engine's process was stopped, and goes on"
+        _succeed(commands.run(["systemctl", "restart", "docker.service"], 60.0), "systemctl restart docker:")
+        return "engine restarted"
+    commands.run(["systemctl", "kill", "--signal=SIGKILL", "docker.service"], 10.0)
+    until = time.monotonic() + 10.0
+    while procfs.engine_process()["alive"] and time.monotonic() < until:
+        time.sleep(0.1)
+    return f"engine killed, {start_engine()}"
+
+
+# --- space -----------------------------------------------------------------------------------------------------------
+
+
+def free_space(app: App) -> str:
+    """Delete rotated logs, old journal, dangling images and build cache, where room lacks; never anything else."""
+    paths = [app.directory, app.state, engine.data_root(), f"/var/log/{app.name}", "/var/log"]
+    before = _free(paths)
+    done: list[str] = []
+    for what, where, act in (
+        ("rotated logs", "", _delete_rotated_logs),
+        ("old journal", "/var/log", lambda: commands.run(["journalctl", "--vacuum-size=50M"], 30.0)),
+        ("dangling images", engine.data_root(), lambda: commands.run(["docker", "image", "prune", "--force"], 60.0)),
+        ("build cache", engine.data_root(), lambda: commands.run(["docker", "builder", "prune", "--force"], 60.0)),
+    ):
+        if where and not _is_short(where):
+            continue
+        act()
+        done.append(what)
+    freed = sum(max(0, after - before.get(path, 0)) for path, after in _free(paths).items())
+    if freed < 1 << 20:
+        biggest = ", ".join(f"{path} {size >> 20} MiB" for path, size in _biggest(["/var", "/opt", "/home"]))
+        raise RemedyError(f"nothing that may be deleted takes room; a person has to decide. The biggest: {biggest}")
+    return f"{freed >> 20} MiB freed: {', '.join(done)}"
+
+
+def _free(paths: Sequence[str]) -> dict[str, int]:
+    return {item["path"]: item["free_bytes"] for item in procfs.disk(paths)}
+
+
+def _is_short(path: str) -> bool:
+    return any(free < ENOUGH_BYTES for free in _free([path]).values())
+
+
+def _delete_rotated_logs(top: str = "/var/log") -> None:
+    """Delete what logrotate left, on file systems that are short of room alone."""
+    short: dict[int, bool] = {}
+    for root, folders, names in os.walk(top):
+        # The journal's files are its own to delete.
+        folders[:] = [name for name in folders if name != "journal"]
+        device = os.lstat(root).st_dev
+        if device not in short:
+            short[device] = _is_short(root)
+        for name in names if short[device] else ():
+            rotated = _ROTATED.fullmatch(name)
+            live = rotated and (rotated[1] + (rotated[2] or ""))
+            if live and live in names and live != name and not os.path.islink(os.path.join(root, name)):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(root, name))
+
+
+def _biggest(roots: Sequence[str]) -> list[tuple[str, int]]:
+    """The three biggest folders right below `roots`, as far as two seconds of looking tell."""
+    until = time.monotonic() + _WALK_SECONDS
+    sizes: dict[str, int] = {}
+    for parent in roots:
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(parent):
+                if entry.is_dir(follow_symlinks=False):
+                    sizes[entry.path] = 0
+    for path in sizes:
+        for root, _folders, names in os.walk(path):
+            if time.monotonic() > until:
+                break
+            for name in names:
+                with contextlib.suppress(OSError):
+                    sizes[path] += os.lstat(os.path.join(root, name)).st_size
+    return sorted(sizes.items(), key=lambda pair: -pair[1])[:3]
+
+
+# --- which there are -------------------------------------------------------------------------------------------------
+
+
+def table(
+    app: App,
+    build: bool,
+    values: Mapping[str, str] | None,
+    services: Sequence[str] = (),
+    one: str = "",
+    stateful: Collection[str] = (),
+    now: Callable[[], float] = time.time,
+) -> dict[str, Callable[[], str]]:
+    """Return the remedies that would do something here, by name; each call acts and returns what it did.
+
+    :arg services: those at fault; () for all.
+    :arg stateful: those that hold data.
+    :arg one: the id of the only instance at fault, while others serve; then nothing is there that would touch those.
+    """
+    if one:
+        return {
+            ladder.RESTART: lambda: restart_one(app, one),
+            ladder.UP: lambda: up(app, build),
+            ladder.RECREATE: lambda: recreate_one(app, one),
+        }
+    found: dict[str, Callable[[], str]] = {
+        ladder.RESTART: lambda: restart(app, services, stateful),
+        ladder.UP: lambda: up(app, build),
+        ladder.RECREATE: lambda: recreate(app, build, services, stateful),
+        ladder.REBUILD_NETWORK: lambda: rebuild_network(app, build),
+        ladder.START_ENGINE: start_engine,
+        ladder.RESTART_ENGINE: restart_engine,
+        ladder.FREE_SPACE: lambda: free_space(app),
+    }
+    if app.balancer:
+        found[ladder.RESTART_BALANCER] = lambda: restart_balancer(app)
+    if values is not None:
+        given = values
+        found[ladder.PROVED_ENV] = lambda: proved_env(app, given, now())
+    if env_history.last_good(app.history) is not None and not _env_is_good(app):
+        found[ladder.LAST_GOOD_ENV] = lambda: last_good_env(app, now())
+    good = release_store.last_good(app.directory)
+    if good is not None:
+        found[ladder.LAST_GOOD_RELEASE] = lambda: last_good_release(app, now())
+        if release_store.changed(app.directory, good):
+            found[ladder.LAST_GOOD_COMPOSE] = lambda: last_good_compose(app)
+    return found

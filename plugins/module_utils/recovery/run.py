@@ -1,0 +1,1006 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read → diagnose → decide → act → record: one recovery, now. The only file that knows all the layers.
+
+A playbook calls it for a person, the watcher by itself; only then policy, pauses and the breaker count. It may be
+killed at any point: what was begun stands in the state before it is begun, and the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Callable, NamedTuple
+
+from ..core.app import App
+from ..core.files import atomic_write, explain, flagged, hold_lock, readable
+from ..core.redact import redact
+from ..deploy import rolling
+from ..docker import engine
+from ..env import history as env_history
+from ..health import facts as health_facts
+from ..health import service_watch
+from ..health.diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose, is_busy
+from ..health.facts import Clock, Seen
+from ..host import procfs
+from ..records import incidents, state
+from ..releases import haproxy
+from ..releases import store as release_store
+from ..reporting import alerts
+from . import ladder, remedies
+from .ladder import Attempt, Decision, Policy, Situation, decide
+
+STEPS = ("env_backup", "variables", "containers", "health", "api", "frontend")
+# A single bad answer is no incident: a second one within this time is asked for before anything is touched.
+CONFIRM_SECONDS = 1.0
+# How long to wait for another deploy or recovery to let go of the lock.
+LOCK_SECONDS = 60.0
+# How many remedies, and lines of the timeline, an incident's record holds.
+LONGEST = 400
+
+_ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
+_WRITES_ENV = (*_ENV_REMEDIES, ladder.LAST_GOOD_RELEASE)
+# A restart runs a container on with the env that it was made with.
+_MAKES_CONTAINERS = (ladder.UP, ladder.RECREATE, ladder.REBUILD_NETWORK)
+# What these do to a container wipes its evidence away.
+_REPLACES = (*ladder.OF_SERVICES, ladder.REBUILD_NETWORK)
+BEGUN = "begun"
+_NUMBER = re.compile(r"\d+")
+# Causes that say what it looks like; what is found later may say why.
+VAGUE = frozenset({"not_listening", "hung", "erroring", "unknown", "unhealthy", "overloaded"})
+# Of these, what gives way to another one: neither says what an app does that is not well.
+_GIVES_WAY = frozenset({"unknown", "overloaded"})
+# What a remedy that fails finds out, and what it looked like before.
+_EXPLAINS = frozenset({"port_taken", "network_broken"})
+_EXPLAINED = frozenset({"container_missing", "crash_loop", "crashed"})
+# After so many incidents of one cause within the time after which all is forgotten, a service flaps. Then people hear
+# of one now and then, and of each that lasts for so long.
+_FLAPS, _LASTS_SECONDS = 3, 30.0
+# A remedy that is refused at once has changed nothing, and says nothing of what the next one would do.
+_REFUSED_SECONDS = 2.0
+# What a container that was just made anew may take in any case, whatever its image says of a start period.
+_SHORTEST_START = 3.0
+# For so long after a remedy a health check is waited for that runs now and then.
+_LONGEST_CHECK = 60.0
+# On a host that is busy a start that goes on may take so many times as long, and so many seconds more at most.
+_SLOW_START, _LONGEST_MORE = 10.0, 120.0
+
+
+class Watch(NamedTuple):
+    """What is different when nobody asked: `settle` is how long a remedy may take to show, in seconds.
+
+    `held`: who holds the app's lock, for too long: then the incident is opened, and nothing else is done;
+    `freed`: what was done about one who was stuck with it.
+    """
+
+    policy: Policy
+    seen: Seen
+    failed: Mapping[str, Any]
+    settle: float = 20.0
+    keep_days: float = 100.0
+    held: str = ""
+    freed: str = ""
+
+
+def recover(
+    app: App,
+    values: Mapping[str, str] | None = None,
+    build: bool = True,
+    deadline: float = 120.0,
+    check: bool = False,
+    clock: Clock | None = None,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """Bring the app back, once: read the state, and climb the ladder of its cause until the probe passes.
+
+    :arg values: proved values from the vault; without them only the last good env can be put back.
+    :arg deadline: seconds to wait for the probe after the containers were started, altogether.
+    :arg check: say what would be done, and do nothing.
+    :arg watch: given by the watcher; without it a person asked, and neither pause nor breaker hold anything back.
+    :returns: {changed, healthy, cause, meaning, evidence, remedies, checklist, timeline, checks, next_step, incident,
+        decision, problems, seconds}; no value of a secret is in it.
+    :raises LockHeld: another deploy or recovery of this app goes on.
+    """
+    clock = clock or Clock()
+    if check:
+        return _plan(app, values, clock)
+    run = _Recovery(app, values, build, deadline, clock, watch)
+    if watch and watch.held:
+        return run.tell()
+    with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.restoring):
+        return run.run()
+
+
+class _Recovery:
+    """One call of `recover`, and what it has done so far."""
+
+    def __init__(
+        self,
+        app: App,
+        values: Mapping[str, str] | None,
+        build: bool,
+        deadline: float,
+        clock: Clock,
+        watch: Watch | None = None,
+    ) -> None:
+        self.app, self.values, self.build, self.deadline = app, values, build, deadline
+        self.clock, self.watch = clock, watch
+        self.memory: dict[str, Any] = state.empty()
+        self.facts: dict[str, Any] = {}
+        self.hidden: dict[str, str] = {}
+        self.remedies: list[dict[str, Any]] = []
+        self.timeline: list[dict[str, Any]] = []
+        self.problems: list[str] = []
+        self.seconds = dict.fromkeys(STEPS, 0.0)
+        self.begun, self.waited = clock.monotonic(), 0.0
+        good = watch.seen.good if watch else None
+        # When the app answered well last, by the clock that nobody sets.
+        self.good = None if good is None else self.begun - (clock.now() - good)
+        self.cpu = procfs.cpu_time()
+        self.decision = Decision("wait")
+        self.remembers = True
+        self.took_back = False
+        self.network_error = ""
+        self.before: bytes | None = None
+        # Whether something that is no env stands in its place: a remedy moves it aside.
+        self.odd = False
+        self.ended: dict[str, Any] | None = None
+        # The containers whose evidence this call has asked for, by name.
+        self.asked: set[str] = set()
+
+    # --- the story ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, Any]:
+        """Read, diagnose, decide, act, record."""
+        self.memory, problem = state.load(self.app.state, self.app.spare)
+        self._trouble(problem)
+        self._finish_rollout()
+        seen = self._not_told_before(self.watch.seen) if self.watch else None
+        self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
+        first = found = self._diagnose()
+        self.hidden = health_facts.secrets(self.app, self.facts, self.values)
+        self.before = readable(self.app.env)
+        self.odd = self.before is None and self.facts["env"]["exists"]
+        kept = self._remember_env() or self.took_back
+        if found.healthy:
+            self._close_incident()
+            return self.outcome(first, found, changed=kept, next_step="")
+        self._open_incident(found)
+        if self.watch and self.watch.freed:
+            self._note(self.watch.freed)
+        if found.passed:
+            self._close_incident()
+            return self.outcome(first, Diagnosis(HEALTHY), changed=True, next_step="")
+        if self.watch and self.memory["incident"].get("held") and found.cause not in ladder.HOLD:
+            # An upstream that has just come back finds requests that still wait for it, and a probe that did.
+            self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why="what held it is over; it gets a moment")
+            return self._end(first, found)
+        record = self.memory["incident"]
+        if record.get("unasked") and not self.facts["probe"]["ok"]:
+            # Now users are not served: what was said, and given up, of a service that none asks does not count.
+            record.update(unasked=False, escalated=False)
+        while not found.healthy:
+            waits = self._waits(found)
+            if waits:
+                self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why=waits)
+                break
+            available = self._available(found)
+            self.decision = decide(found.cause, self._situation(found), list(available), self._policy)
+            if self.decision.kind != "act":
+                break
+            name = self.decision.remedy
+            if name in _REPLACES:
+                self._keep_of(() if name == ladder.REBUILD_NETWORK else found.services)
+            done = self._apply(name, available[name], found.services)
+            found = self._read_again(name, done, found.services)
+        return self._end(first, found)
+
+    def tell(self) -> dict[str, Any]:
+        """Open the incident while another holds the lock, and do nothing. Only a recovery writes the state as well."""
+        assert self.watch is not None
+        self.memory, problem = state.load(self.app.state, self.app.spare)
+        self._trouble(problem)
+        self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, self.watch.seen)
+        found = self._diagnose()
+        self.hidden = health_facts.secrets(self.app, self.facts, self.values)
+        if found.healthy or found.passed:
+            return self.outcome(found, Diagnosis(HEALTHY), changed=False, next_step="")
+        self._open_incident(found)
+        self.decision = Decision("hold", why=self.watch.held)
+        return self._end(found, found)
+
+    def _end(self, first: Diagnosis, found: Diagnosis) -> dict[str, Any]:
+        step = ""
+        if found.healthy:
+            # Only containers made with the file say something about it.
+            if self._env_in_force:
+                self._mark_good()
+            self._renew_images()
+            self._close_incident()
+        else:
+            flags = self._flags()
+            step = ladder.next_step(found.cause, flags)
+            if flags and self.decision.kind == "escalate":
+                self.decision = self.decision._replace(why=flags)
+            if self.watch is None:
+                self._put_back()
+            self._leave_open(found, step)
+        # No remedy has touched the others, so theirs could wait for the users.
+        self._keep_of(())
+        return self.outcome(first, found, changed=True, next_step=step)
+
+    def _finish_rollout(self) -> None:
+        """A deploy was killed: whoever comes next lets the last good release serve alone."""
+        try:
+            if rolling.clean_up(
+                self.app, self.clock, lambda text: print(f"selfheal: {self.app.name}: {text}", flush=True)
+            ):
+                self._count("rollouts taken back")
+                self.took_back = True
+        except (haproxy.BalancerError, engine.EngineError, env_history.EnvError, OSError) as error:
+            self._trouble(f"a deploy was killed, and could not be taken back: {error}")
+
+    def _not_told_before(self, seen: Seen) -> Seen:
+        """What died before the last incident was over belongs to that one."""
+        if seen.passed is None or self.memory["clean"] is None:
+            return seen
+        return seen._replace(passed=min(seen.passed, state.age(self.memory["clean"], self._moment())))
+
+    @property
+    def _policy(self) -> Policy | None:
+        return self.watch.policy if self.watch else None
+
+    # --- read and decide ---------------------------------------------------------------------------------------------
+
+    def _read_again(self, name: str, done: bool, services: Sequence[str]) -> Diagnosis:
+        """Wait for what a remedy brings about, and say what is wrong now."""
+        probe = None
+        if done and name in ladder.TOUCHING and name != ladder.FREE_SPACE:
+            begun = self.clock.monotonic()
+            left = self.watch.settle if self.watch else self.deadline - self.waited
+            if self.facts["one"] or self.facts["balancer"]:
+                self._wait_for_instances(left)
+            elif self.facts["probe"]["ok"]:
+                self._wait_for_services(services, left)
+            else:
+                probe = wait_healthy(self.app, self.values, left, self.clock)
+            spent = self.clock.monotonic() - begun
+            self.waited += spent
+            self.seconds["health"] += round(spent, 3)
+        elif name in ladder.FILES and not self.facts["probe"]["ok"]:
+            # Files alone change no answer.
+            probe = self.facts["probe"]
+        if name == ladder.LAST_GOOD_ENV:
+            # From here on the last good env counts, though the vault says something else.
+            self.values = None
+        if done and name in _ENV_REMEDIES and self.facts["services"] and not self.facts["probe"]["ok"]:
+            # Nothing but the file has changed: asking the engine again would only take time.
+            self.facts = {**self.facts, "env": health_facts.read_env(self.app, self.clock.now())}
+        else:
+            load = self._load() if self.watch else {}
+            before = None if name in ladder.FILES else self.facts
+            # HAProxy has had its time: what it keeps out for longer is looked at by itself.
+            lacks = 0.0 if self.watch else None
+            seen = Seen(probe, load, lacks=lacks, before=before)
+            self.facts = health_facts.read(self.app, self.values, 0.0, self.clock, seen)
+        self.facts["network_error"] = self.network_error
+        self._hide_more()
+        found = self._diagnose()
+        self._note(f"healthy: {self.facts['probe']['summary']}" if found.healthy else self._guess(found))
+        self._rename(found)
+        return found
+
+    def _hide_more(self) -> None:
+        """Hide the secrets of an env that a remedy has put back, and those of before: both may be in what is kept."""
+        known = set(self.hidden.values())
+        for name, value in health_facts.secrets(self.app, self.facts, self.values).items():
+            if value not in known:
+                self.hidden[f"{name}, put back ({len(self.hidden)})"] = value
+
+    def _load(self) -> Mapping[str, Any]:
+        """What the watcher saw of the host's load, with how busy the processors were since this recovery began."""
+        assert self.watch is not None
+        cpu = procfs.cpu_time()
+        if cpu.every - self.cpu.every < procfs.SHORTEST_TICKS:
+            return self.watch.seen.load
+        return {**self.watch.seen.load, "cpu_busy": round(procfs.cpu_busy(self.cpu, cpu), 3)}
+
+    def _wait_for_instances(self, seconds: float) -> None:
+        """Wait until HAProxy sends requests to as many instances as there should be, or the time is over."""
+        assert self.app.balancer is not None
+        until = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < until:
+            with contextlib.suppress(haproxy.BalancerError):
+                if haproxy.serving(self.app) >= self.app.balancer.instances:
+                    return
+            self.clock.sleep(0.1)
+
+    def _wait_for_services(self, services: Sequence[str], seconds: float) -> None:
+        """Wait until services that no check asks run and pass their own health check, or the time is over."""
+        until = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < until:
+            with contextlib.suppress(engine.EngineError):
+                found = service_watch.containers(engine.documents(self.app.name))
+                if not service_watch.wrong(services, found, (), starting=True):
+                    return
+            self.clock.sleep(0.2)
+
+    def _tried(self) -> Sequence[Mapping[str, Any]]:
+        """The remedies of this incident so far. What was begun and not ended was killed: it may be begun once more."""
+        record = self.memory["incident"]
+        if self.watch is None or record is None:
+            return self.remedies
+        return [one for one in record["remedies"] if one["result"] != BEGUN]
+
+    def _tried_for_this(self) -> list[Mapping[str, Any]]:
+        """The remedies so far that were for what is wrong now: not those while users were served, once they are not."""
+        is_served = self.facts["probe"]["ok"]
+        return [one for one in self._tried() if is_served or not one.get("unasked")]
+
+    def _available(self, found: Diagnosis) -> dict[str, Callable[[], str]]:
+        """The remedies that would do something here, by name, and that may be applied."""
+        available = remedies.table(
+            self.app, self.build, self.values, found.services, self.facts["one"], self.facts["stateful"]
+        )
+        if self.facts["engine"]["kind"] == "missing":
+            available = {}
+        if found.cause in ("disk_full", "disk_read_only") and self.facts["probe"]["ok"]:
+            # Without room, what needs little is tried all the same; an app that serves needs nothing.
+            available.pop(ladder.UP)
+        if found.cause == "unhealthy" and self.facts["probe"]["ok"]:
+            sick = set(found.services) & set(self.facts["stateful"])
+            # Users are served by what holds their data: whether its health check is right is for a person to say.
+            available = {} if sick else available
+        if found.cause == "network_broken" and self.facts["flushed"]:
+            # The engine writes its rules when it starts; no container is at fault.
+            available = {name: act for name, act in available.items() if name == ladder.RESTART_ENGINE}
+        elif found.cause == "network_broken" and self.facts["dropped"]:
+            available = {}
+        elif found.cause == "network_broken" and LOST_NETWORK.search(" ".join(found.evidence)):
+            # Another container cannot be connected either.
+            available.pop(ladder.RECREATE, None)
+        if self.facts["probe"]["ok"] and not (engine.live_restore() or procfs.engine_process()["stopped"]):
+            # It would stop an app that serves.
+            available.pop(ladder.RESTART_ENGINE, None)
+        if self._flags():
+            # Until a person takes them away, each attempt would end alike.
+            available = {name: act for name, act in available.items() if name not in _ENV_REMEDIES}
+        return available
+
+    def _flags(self) -> str:
+        """The flags that keep the env from being written, once that was tried in this incident; "" for none."""
+        tried = any(one["name"] in _WRITES_ENV for one in self._tried())
+        return flagged(self.app.env) if tried else ""
+
+    def _may_be_written_now(self, remedy: Mapping[str, Any]) -> bool:
+        """Whether a remedy failed for a flag of the env that is gone: then it is as if it had not been tried."""
+        return not remedy["done"] and "chattr -" in str(remedy["result"]) and not flagged(self.app.env)
+
+    def _diagnose(self) -> Diagnosis:
+        self.facts["since"] = self._elapsed() if self.memory["seen"] else 0.0
+        found = diagnose(self.facts, self._restarted_in_vain(), self._touched(), self._healed_in_vain())
+        if found.healthy and self.watch:
+            touched = self._touched()
+            mine = [item for item in self.facts["instances"] if item["service"] in touched]
+            pending = [item for item in mine if item["state"] == "running" and item["health"] == "starting"]
+            if pending:
+                told = [
+                    f"{item['name']} was started again, and has not passed its health check yet" for item in pending
+                ]
+                return Diagnosis("unhealthy", told, tuple(sorted({item["service"] for item in pending})))
+        return found
+
+    def _touched(self) -> frozenset[str]:
+        """The services that remedies of this incident were about."""
+        return frozenset(name for one in self._tried() for name in one.get("services") or [])
+
+    def _restarted_in_vain(self) -> frozenset[str]:
+        """The services that were restarted in this incident, with the files that are there now.
+
+        One that may still start has not had its chance.
+        """
+        done = self._tried_for_this()
+        newest = max((at for at, one in enumerate(done, 1) if one["done"] and one["name"] in ladder.FILES), default=0)
+        restarts = [one for one in done[newest:] if one["name"] == ladder.RESTART]
+        restarted = {name for one in restarts for name in one.get("services") or []}
+        if self.watch is None:
+            return frozenset(restarted)
+        mine = [item for item in self.facts["instances"] if item["service"] in restarted]
+        return frozenset(restarted - {item["service"] for item in mine if self._seconds_to_start(item) > 0})
+
+    def _healed_in_vain(self) -> frozenset[str]:
+        """The services for which all was tried that helps one whose health check fails."""
+        rungs = set(ladder.LADDERS["unhealthy"])
+        return frozenset(name for name in self._touched() if rungs <= set(ladder.tried(self._tried(), [name])))
+
+    def _waits(self, found: Diagnosis) -> str:
+        """Why nothing may be done about a service that no check asks, or ""."""
+        mine = [item for item in self.facts["instances"] if item["service"] in found.services]
+        if self.watch is None or found.cause != "unhealthy" or not self.facts["probe"]["ok"]:
+            return ""
+        if all(item["health"] == "starting" for item in mine):
+            return "its health check has not passed yet"
+        return "its health check has not run since" if all(self._was_before_remedy(item) for item in mine) else ""
+
+    def _was_before_remedy(self, item: Mapping[str, Any]) -> bool:
+        """Whether a health check that fails began before the last remedy had ended, as while a container was paused."""
+        record = self.memory["incident"]
+        mine = [one for one in self.memory["attempts"] if one["incident"] == record["id"]]
+        begun = [one["at"] for one in mine if one["remedy"] in ladder.TOUCHING]
+        # How long one took that was killed is not known: 0.0.
+        took = [float(one["seconds"]) for one in record["remedies"] if one["name"] in ladder.TOUCHING]
+        if not begun or not took or not item["health_log"]:
+            return False
+        ended = state.age(begun[-1], self._moment()) - took[-1]
+        began = engine.seconds_since(item["health_log"][-1]["begun"], self.clock.now())
+        return ended < _LONGEST_CHECK and began is not None and began > ended
+
+    def _situation(self, found: Diagnosis) -> Situation:
+        record = self.memory["incident"]
+        now = self._moment()
+        orders: dict[str, Any] = {"paused": None, "resumed": None}
+        if self.watch:
+            orders = state.read_orders(self.app.state)
+        forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
+        paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
+        attempts = [
+            Attempt(
+                one["remedy"],
+                state.age(one["at"], now),
+                one["incident"],
+                bool(one.get("refused")),
+                bool(one.get("unasked")),
+            )
+            for one in self.memory["attempts"]
+            if state.age(one["at"], now) < forgiven
+        ]
+        return Situation(
+            incident=record["id"],
+            tried=ladder.tried(
+                [one for one in self._tried_for_this() if not self._may_be_written_now(one)], found.services
+            ),
+            attempts=attempts,
+            paused=paused["reason"] if paused else "",
+            busy=self._busy(),
+            escalated=record["escalated"],
+            starting=self._starting(found),
+            unasked=self.facts["probe"]["ok"],
+        )
+
+    def _busy(self) -> str:
+        """Why nothing may be done just now, or ""."""
+        if not self.remembers:
+            return "nothing can be written here, so what is tried could not be counted"
+        # A person who works on it knows better, and two would undo each other's work.
+        return engine.changed_by_hand(self.app.name, self.app.directory) if self.watch else ""
+
+    def _starting(self, found: Diagnosis) -> float:
+        """Seconds that a container which was just started may still take, as far as it never answered before."""
+        tried = [str(one["name"]) for one in self._tried()]
+        if tried and tried[-1] in ladder.FILES:
+            # It was started with the files before: the next remedy recreates it.
+            return 0.0
+        mine = [item for item in self.facts["instances"] if not found.services or item["service"] in found.services]
+        return max((self._seconds_to_start(item) for item in mine), default=0.0)
+
+    def _seconds_to_start(self, item: Mapping[str, Any]) -> float:
+        """What is left to a container of the time that its start may take.
+
+        That is twice what it took at the deploy, and what its health check gives it, until that passes; on a busy host
+        several times that, for one that works at it. Nothing is left to one that does not run, or has answered since.
+        """
+        since = item["started_seconds"]
+        if item["state"] != "running" or since is None:
+            return 0.0
+        answered = None if self.good is None else self.clock.now() - (self.clock.monotonic() - self.good)
+        # Asking with patience took seconds since the engine was asked.
+        if answered is not None and answered >= self.facts["at"] - since:
+            return 0.0
+        learned = (release_store.last_good(self.app.directory) or {}).get("starts") or {}
+        took = float(learned.get(item["service"]) or 0.0)
+        given = 0.0 if item["health"] == "healthy" else float(item["start_period"])
+        grace = max(given, 2.0 * took, _SHORTEST_START)
+        longer = min(_SLOW_START * grace, grace + _LONGEST_MORE)
+        slow = grace < since < longer and is_busy(self.facts["load"])
+        if slow and not procfs.idle([item["pid"]], self.clock.sleep):
+            grace = longer
+        return max(0.0, grace - float(since))
+
+    # --- act ---------------------------------------------------------------------------------------------------------
+
+    def _apply(self, name: str, act: Callable[[], str], services: Sequence[str]) -> bool:
+        """Apply one remedy, timed and noted; say whether it could be applied."""
+        entry: dict[str, Any] = {"name": name, "done": False, "result": BEGUN, "seconds": 0.0}
+        entry["services"] = list(services) if name in ladder.OF_SERVICES else []
+        self.remedies.append(entry)
+        _bounded(self.memory["incident"]["remedies"]).append(entry)
+        if self.watch is None:
+            self.memory["incident"]["by_hand"] = True
+        attempt = {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
+        if self.facts["probe"]["ok"]:
+            attempt["unasked"] = entry["unasked"] = True
+        self.memory["attempts"].append(attempt)
+        self._save()
+        if self.watch and not self.remembers:
+            # What cannot be counted is not begun: it would be begun with each turn, for ever.
+            entry["result"] = "not begun: it could not be written down first"
+            return False
+        begun = self.clock.monotonic()
+        try:
+            told, done = act(), True
+        except (
+            remedies.RemedyError,
+            engine.EngineError,
+            haproxy.BalancerError,
+            env_history.EnvError,
+            OSError,
+        ) as error:
+            told, done = explain(error) if isinstance(error, OSError) else str(error), False
+        except Exception as error:
+            # A record of a release that somebody damaged, say: a remedy that fails is not the end of the recovery.
+            told, done = f"it could not be applied ({type(error).__name__}: {error})", False
+        seconds = round(self.clock.monotonic() - begun, 3)
+        self.seconds["variables" if name in _ENV_REMEDIES else "containers"] += seconds
+        if not done and seconds < _REFUSED_SECONDS:
+            attempt["refused"] = True
+        self.network_error = redact(told, self.hidden) if not done and LOST_NETWORK.search(told) else ""
+        entry.update(done=done, result=redact(told, self.hidden), seconds=seconds)
+        self._count(f"remedy {name} {'done' if done else 'failed'}")
+        self._note(f"{name}: {told}")
+        self._save()
+        return done
+
+    def _remember_env(self) -> bool:
+        begun = self.clock.monotonic()
+        kept = False
+        try:
+            kept = env_history.remember(self.app.env, self.app.history, now=self.clock.now())
+        except (env_history.EnvError, OSError) as error:
+            # A full disk is a cause to deal with, not a reason to give up before it is named.
+            self._trouble(f"the env could not be kept: {error}")
+        self.seconds["env_backup"] = round(self.clock.monotonic() - begun, 3)
+        return kept
+
+    @property
+    def _env_in_force(self) -> bool:
+        """Whether containers were made since the env was last written."""
+        names = [str(one["name"]) for one in self.remedies if one["done"]]
+        written = max((at for at, name in enumerate(names) if name in _WRITES_ENV), default=-1)
+        return any(name in _MAKES_CONTAINERS for name in names[written + 1 :])
+
+    def _mark_good(self) -> None:
+        # The app is healthy: that the mark finds no room on the disk must not turn this into a failure.
+        with contextlib.suppress(OSError):
+            env_history.mark_good(self.app.history, self.facts["env"]["fingerprint"])
+
+    def _renew_images(self) -> None:
+        """After containers were made, and pass: a release whose images are gone is made of theirs from now on."""
+        if not any(one["done"] and one["name"] in _MAKES_CONTAINERS for one in self.remedies):
+            return
+        try:
+            renewed = remedies.renew_images(self.app)
+        except (engine.EngineError, OSError) as error:
+            self._trouble(f"the images of the last good release were not looked at: {error}")
+            return
+        if renewed:
+            self._note(renewed)
+
+    def _put_back(self) -> None:
+        """After a failure, put the env back that was there, unless containers run with the new one already."""
+        before = self.before
+        if readable(self.app.env) == before:
+            return
+        if self._env_in_force:
+            self._note("the new env stays: the containers were made with it")
+            return
+        if self.odd:
+            self._note("the new env stays: what was there is no env")
+            return
+        if before is None:
+            os.unlink(self.app.env)
+        else:
+            atomic_write(self.app.env, before)
+        self._note("the env that was there is put back")
+
+    # --- record ------------------------------------------------------------------------------------------------------
+
+    def _moment(self) -> dict[str, Any]:
+        return state.moment(self.clock.now(), self.clock.monotonic())
+
+    def _elapsed(self) -> float:
+        """Seconds since the fault was first seen, which may have been in another process."""
+        return round(state.age(self.memory["seen"], self._moment()), 3)
+
+    def _note(self, what: str) -> None:
+        entry = {"time": incidents.iso(self.clock.now()), "seconds": self._elapsed(), "what": redact(what, self.hidden)}
+        self.timeline.append(entry)
+        _bounded(self.memory["incident"]["timeline"]).append(entry)
+
+    def _trouble(self, problem: str) -> None:
+        if problem and problem not in self.problems:
+            self.problems.append(problem)
+
+    def _count(self, what: str) -> None:
+        self.memory["counts"][what] = self.memory["counts"].get(what, 0) + 1
+
+    def _tell(self, alert: alerts.Alert) -> None:
+        before = self.memory["outbox"]
+        self.memory["outbox"] = alerts.add(before, alert, self.clock.now())
+        for _ in range(alerts.dropped(before, self.memory["outbox"])):
+            self._count("alerts dropped")
+
+    def _save(self) -> None:
+        self.remembers, problem = state.save(self.app.state, self.memory, self.app.spare)
+        self._trouble(problem)
+
+    def _open_incident(self, found: Diagnosis) -> None:
+        """Open an incident, or go on with the one that is open; keep the evidence before anything is touched."""
+        record = self.memory["incident"]
+        if record is None:
+            often = self._told_lately(found.cause, 1 if found.passed else _FLAPS)
+            self._begin(found)
+            record = self.memory["incident"]
+            record["told"] = not often
+            self._note(self._guess(found))
+            if not often:
+                self._tell(alerts.opened(record, self.app.language))
+            self._save()
+        elif record["cause"] != found.cause:
+            self._note(self._guess(found))
+            self._rename(found)
+        if not record["files"] and not record["remedies"]:
+            begun = self.clock.monotonic()
+            attachments = health_facts.evidence(self.app, self.facts, self.hidden, self.clock, found.services)
+            self.asked.update(item["name"] for item in self._instances_of(found.services))
+            record["files"] = sorted(attachments)
+            self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
+            self._write(attachments)
+
+    def _keep_of(self, services: Collection[str]) -> None:
+        """Keep the evidence of those containers of some services (all: ()) of which nothing is kept yet."""
+        record = self.ended or self.memory["incident"]
+        rest = [item for item in self._instances_of(services) if item["name"] not in self.asked]
+        # What was kept before a remedy is not written over by what is so after it.
+        rest = [item for item in rest if not set(health_facts.names_of(item)) & set(record["files"])]
+        if not rest or not record["files"]:
+            return
+        self.asked.update(item["name"] for item in rest)
+        attachments = health_facts.evidence_of(self.app, rest, self.hidden, self.clock)
+        # What was missing before a remedy stays told.
+        attachments.pop("evidence.txt", None)
+        record["files"] = sorted({*record["files"], *attachments})
+        with contextlib.suppress(OSError):
+            incidents.write(self.app.incidents, record, attachments)
+        if not self.ended:
+            self._save()
+
+    def _instances_of(self, services: Collection[str]) -> list[Mapping[str, Any]]:
+        """The containers of some services; () for all."""
+        return [item for item in self.facts["instances"] if not services or item["service"] in services]
+
+    def _rename(self, found: Diagnosis) -> None:
+        """Give the incident the cause that it turned out to have; the guesses before it are in the timeline."""
+        record = self.memory["incident"]
+        if found.cause in _EXPLAINS and record["cause"] in _EXPLAINED:
+            record.setdefault("opened_as", record["cause"])
+            record.update(self._named(found))
+        if record["cause"] not in VAGUE or found.healthy or found.cause in ladder.HOLD:
+            return
+        named = self._named(found)
+        # Of a service that no check asks, what users see says nothing.
+        is_suspect = found.cause != "unhealthy" and not self.facts["probe"]["ok"]
+        is_another = is_suspect and bool(named["services"]) and named["services"] != record.get("services")
+        gives_way = record["cause"] in _GIVES_WAY or (record["cause"] == "unhealthy" and is_another)
+        if found.cause not in VAGUE or (gives_way and found.cause != record["cause"]):
+            record.setdefault("opened_as", record["cause"])
+            record.update(named)
+        elif is_another:
+            # Who was suspected before was restarted in vain.
+            record["services"] = named["services"]
+
+    def _guess(self, found: Diagnosis) -> str:
+        """A cause, whose it is, and what proves it, for the timeline."""
+        services = self._named(found)["services"]
+        whose = f" of {', '.join(services)}" if services else ""
+        return f"cause: {found.cause}{whose}: {'; '.join(found.evidence)}"
+
+    def _named(self, found: Diagnosis) -> dict[str, Any]:
+        return {
+            "cause": found.cause,
+            "meaning": MEANING[found.cause],
+            # Where an app is one service, its name says nothing.
+            "services": list(found.services) if len(self.facts["services"]) > 1 else [],
+            "evidence": [redact(item, self.hidden) for item in found.evidence],
+        }
+
+    def _told_lately(self, cause: str, least: int = 1) -> bool:
+        """Whether people heard of this cause not long ago, and it came at least so often since then.
+
+        What passes by itself, and what comes again and again, is told now and then.
+        """
+        if self.watch is None:
+            return False
+        now, often, told = self.clock.now(), 0, False
+        resumed = state.read_orders(self.app.state)["resumed"]
+        # Who orders it to go on has seen to what was.
+        forgiven = state.age(resumed, self._moment()) if resumed else self.watch.policy.clean
+        since, until = incidents.iso(now - min(forgiven, self.watch.policy.clean)), incidents.iso(now)
+        for one in incidents.every(self.app.incidents):
+            # What ended at a time to come, as by a clock that was set back since, was not lately either.
+            if not since <= str(one.get("ended", "")) <= until:
+                return False
+            if cause in (one["cause"], one.get("opened_as")):
+                often, told = often + 1, told or bool(one.get("told"))
+            if told and often >= least:
+                return True
+        return False
+
+    def _begin(self, found: Diagnosis) -> None:
+        now, moment = self.clock.now(), self._moment()
+        self.memory["seen"] = dict(self.watch.failed) if self.watch else moment
+        clean = self.memory["clean"]
+        if self.watch and clean is not None and state.age(clean, moment) >= self.watch.policy.clean:
+            self.memory["attempts"] = []
+        self.memory["clean"] = None
+        longest = 2 * self.watch.policy.window if self.watch else 86400.0
+        self.memory["attempts"] = [one for one in self.memory["attempts"] if state.age(one["at"], moment) < longest]
+        seen = now - state.age(self.memory["seen"], moment)
+        self.memory["incident"] = {
+            "id": incidents.new_id(self.app.incidents, seen, found.cause),
+            "number": incidents.next_number(self.app.incidents),
+            "app": self.app.name,
+            "host": self.app.host,
+            **self._named(found),
+            "unasked": self.facts["probe"]["ok"],
+            "seen": incidents.iso(seen),
+            "confirmed": incidents.iso(now),
+            "ended": "",
+            "healthy": False,
+            "escalated": False,
+            "by_hand": False,
+            "seconds": 0.0,
+            "remedies": [],
+            "timeline": [],
+            "hold": "",
+            "next_step": "",
+            "files": [],
+        }
+        self._count(f"incident {found.cause}")
+
+    def _write(self, attachments: Mapping[str, str]) -> None:
+        # A disk that is full must not stop the recovery: the incident is then written at its end, if that works.
+        try:
+            incidents.write(self.app.incidents, self.memory["incident"], attachments)
+        except OSError as error:
+            self._trouble(f"the incident could not be written: {error.strerror or error}")
+
+    def _close_incident(self) -> None:
+        record = self.memory["incident"]
+        if record is None:
+            return
+        if not self.remedies:
+            self._note(f"healthy: {self.facts['probe']['summary']}")
+        record.update(healthy=True, ended=incidents.iso(self.clock.now()), seconds=self._elapsed())
+        record.update(hold="", next_step="")
+        self._tell_late(record)
+        self._write({})
+        self.memory.update(incident=None, seen=None, clean=self._moment())
+        self._tell(alerts.resolved(record, self.app.language))
+        self._count("recovered")
+        self.memory["counts"]["last recovery ms"] = round(record["seconds"] * 1000)
+        if self.watch:
+            incidents.forget(self.app.incidents, self.watch.keep_days * 86400.0, self.clock.now())
+        self._save()
+        self.ended = record
+
+    def _leave_open(self, found: Diagnosis, step: str) -> None:
+        """Say in the record why nothing more is done, and tell people when it is theirs now."""
+        record = self.memory["incident"]
+        why = redact(self.decision.why, self.hidden)
+        # How long it still waits is another number each time; the timeline of a long night is told once.
+        if _NUMBER.sub("", record["hold"]) != _NUMBER.sub("", why):
+            self._note(f"{self.decision.kind}: {why}")
+        held = self.decision.kind == "hold" and found.cause in ladder.HOLD
+        record.update(seconds=self._elapsed(), hold=why, next_step=step, held=held)
+        is_late = self._tell_late(record)
+        is_new = self.decision.kind == "escalate" and not record["escalated"]
+        if is_new:
+            record["escalated"] = True
+            self._count("escalated")
+        if record["escalated"] and (is_new or is_late) and record.get("told", True):
+            self._tell(alerts.escalated(record, self.app.language))
+        self._write({})
+        self._save()
+
+    def _tell_late(self, record: dict[str, Any]) -> bool:
+        """Tell people of an incident that they were spared, once it has lasted; say whether it was that now."""
+        if record.get("told", True) or record["seconds"] < _LASTS_SECONDS:
+            return False
+        record["told"] = True
+        self._tell(alerts.opened(record, self.app.language))
+        return True
+
+    # --- what comes back ---------------------------------------------------------------------------------------------
+
+    def outcome(self, first: Diagnosis, last: Diagnosis, changed: bool, next_step: str) -> dict[str, Any]:
+        """What `recover` returns."""
+        record = self.ended or self.memory["incident"]
+        return {
+            "changed": changed,
+            "healthy": last.healthy,
+            "cause": first.cause,
+            "cause_left": last.cause,
+            "meaning": MEANING.get(first.cause, ""),
+            "evidence": [redact(item, self.hidden) for item in first.evidence],
+            "remedies": self.remedies,
+            "checklist": self._checklist(last),
+            "timeline": self.timeline,
+            "checks": self.facts["probe"],
+            "next_step": next_step,
+            "incident": {
+                "id": record["id"],
+                "path": os.path.join(self.app.incidents, record["id"]),
+                "seconds": record["seconds"],
+            }
+            if record
+            else None,
+            "decision": self.decision._asdict(),
+            "problems": self.problems,
+            "seconds": round(self.clock.monotonic() - self.begun, 3),
+        }
+
+    def _checklist(self, last: Diagnosis) -> list[dict[str, Any]]:
+        """The report's checklist, in its order: {step, done, seconds, detail}."""
+        lines = [self._env_backup_line(), self._variables_line(), self._containers_line(last.healthy)]
+        lines += [self._checks_line(proves) for proves in ("health", "api", "frontend")]
+        return [{**line, "seconds": round(self.seconds[str(line["step"])], 3)} for line in lines]
+
+    def _variables_line(self) -> dict[str, Any]:
+        found = self.facts["env"]["findings"]
+        findings = [f"{item['variable']}: {item['rule']}" for item in found]
+        written = [item["result"] for item in self.remedies if item["name"] in _ENV_REMEDIES]
+        names = [item["variable"] for item in found]
+        return {
+            "step": "variables",
+            "done": not findings if self.app.variables or findings else None,
+            "detail": "; ".join(findings or written or [self._nothing_to_write]),
+            "names": names or env_history.differing(self.before, readable(self.app.env)),
+        }
+
+    def _containers_line(self, healthy: bool) -> dict[str, Any]:
+        instances = self.facts["instances"]
+        restarted = "; ".join(item["result"] for item in self.remedies if item["name"] in ladder.TOUCHING)
+        down = [item["name"] for item in instances if item["state"] != "running" and not item["job_done"]]
+        if restarted:
+            detail = restarted
+        elif down:
+            detail = ", ".join(down) + " not running"
+        else:
+            detail = "running, not restarted" if healthy else "not running"
+        return {"step": "containers", "done": healthy or (bool(instances) and not down), "detail": detail}
+
+    def _checks_line(self, proves: str) -> dict[str, Any]:
+        mine = [item for item in self.facts["probe"]["results"] if item["proves"] == proves]
+        failed = [f"`{item['name']}`: {item['reason']}" for item in mine if not item["ok"]]
+        self.seconds[proves] += round(sum(item["seconds"] for item in mine), 3)
+        if failed:
+            detail = "; ".join(failed)
+        elif mine:
+            detail = f"{len(mine)} of {len(mine)} checks passed"
+        else:
+            detail = "not checked: no check in selfheal_checks proves this"
+        return {"step": proves, "done": not failed if mine else None, "detail": redact(detail, self.hidden)}
+
+    def _env_backup_line(self) -> dict[str, Any]:
+        kept = env_history.versions(self.app.history)
+        if kept:
+            return {"step": "env_backup", "done": True, "detail": f"{len(kept)} versions kept, newest {kept[-1]['id']}"}
+        if not self.app.variables:
+            return {"step": "env_backup", "done": None, "detail": "no variables, so no env to keep"}
+        return {"step": "env_backup", "done": False, "detail": "no env to keep"}
+
+    @property
+    def _nothing_to_write(self) -> str:
+        if not self.app.variables:
+            return "no variables"
+        return "the values in force are validated, nothing to write"
+
+
+def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str, Any]:
+    run = _Recovery(app, values, True, 0.0, clock)
+    run.facts = health_facts.read(app, values, CONFIRM_SECONDS, clock)
+    found = diagnose(run.facts)
+    run.hidden = health_facts.secrets(app, run.facts, values)
+    planned: list[str] = []
+    if not found.healthy:
+        available = list(remedies.table(app, True, values, found.services, run.facts["one"]))
+        run.decision = decide(found.cause, Situation("", [], []), available, None)
+        planned = [run.decision.remedy] if run.decision.kind == "act" else []
+    # Files alone bring nothing back: the containers are made anew with them.
+    if planned and planned[0] not in ladder.TOUCHING and not run.facts["probe"]["ok"]:
+        planned.append(ladder.RECREATE)
+    run.remedies = [{"name": name, "done": False, "result": "would be applied", "seconds": 0.0} for name in planned]
+    return run.outcome(found, found, changed=bool(planned), next_step="")
+
+
+def _bounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An incident may last for days: of what it has gathered, the oldest half of LONGEST and the newest are kept."""
+    del entries[LONGEST // 2 : len(entries) - LONGEST // 2 + 1]
+    return entries
+
+
+def _restarts(project: engine.Project) -> dict[str, int]:
+    try:
+        return {str(item["id"]): int(item["restarts"]) for item in project.containers()}
+    except engine.EngineError:
+        return {}
+
+
+def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> dict[str, Any]:
+    """Wait until the probe passes, a container gives up, or the time is over; return the last probe's result."""
+    until = clock.monotonic() + seconds
+    project = engine.Project(app.name, app.directory)
+    known = {**health_facts.read_env(app, clock.now())["values"], **(values or {})}
+    # Most remedies have worked before the engine could be asked how often it restarted what.
+    asked = health_facts.ask(app, known, min(0.5, seconds), clock)
+    before = {} if asked["ok"] else _restarts(project)
+    services: Collection[str] | None = None
+    while not asked["ok"] and clock.monotonic() < until:
+        asked = health_facts.ask(app, known, min(2.0, until - clock.monotonic()), clock)
+        if asked["ok"]:
+            break
+        try:
+            instances = project.containers()
+        except engine.EngineError:
+            continue
+        # Two restarts within the wait is a loop: more waiting would only hide it.
+        loops = {item["service"] for item in instances if item["restarts"] >= before.get(item["id"], 0) + 2}
+        over = {item["service"] for item in instances if item["state"] in ("exited", "dead") and not item["job_done"]}
+        if loops or over:
+            services = _services(project) if services is None else services
+            if not services or (loops | over) & set(services):
+                break
+    return asked
+
+
+def _services(project: engine.Project) -> Collection[str]:
+    """The services of the app: what somebody ran of another profile may have ended as it likes. () when unknown."""
+    try:
+        return set(project.config().get("services") or {})
+    except engine.EngineError:
+        return ()
+
+
+def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
+    """Return the state of the app as facts, for a table or a report; changes nothing, never fails for a sick app."""
+    clock = clock or Clock()
+    facts = health_facts.read(app, None, CONFIRM_SECONDS, clock)
+    found = diagnose(facts)
+    hidden = health_facts.secrets(app, facts, None)
+    newest = incidents.latest(app.incidents)
+    good = release_store.last_good(app.directory)
+    return {
+        "app": app.name,
+        "healthy": found.healthy,
+        "cause": "" if found.cause == HEALTHY else found.cause,
+        "summary": redact("; ".join(found.evidence), hidden),
+        "instances": json.loads(redact(json.dumps(facts["instances"]), hidden)),
+        "ports": facts["ports"],
+        "engine": {**facts["engine"], "compose": engine.compose_version() if facts["engine"]["answers"] else ""},
+        "release": good["id"] if good else "",
+        "releases": [
+            {"id": one["id"], "time": one.get("time", ""), "by": one.get("by", ""), "images": one["images"]}
+            for one in release_store.known(app.directory)
+        ],
+        "promoted_from": (good or {}).get("promoted_from", {}),
+        "env_fingerprint": facts["env"]["fingerprint"],
+        "env_findings": facts["env"]["findings"],
+        "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
+        "checks": facts["probe"],
+        "backup": state.backups(app.backup, clock.now()),
+        "disk": procfs.disk(["/", app.directory, engine.data_root()]),
+        "memory": procfs.memory(),
+    }

@@ -1,0 +1,802 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The watcher: asks the app every second whether it works, and has it recovered when it does not.
+
+Crash-only: it may be killed at any point, and the timer starts it again. While the app is healthy it reads a few files,
+sends one request a second, and hears from the engine, over one connection, when something happens to a container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Callable, NamedTuple
+
+from ..core.files import LockHeld, atomic_write, hold_lock, is_locked
+from ..deploy import rolling
+from ..health import facts as health_facts
+from ..health import service_watch
+from ..health.diagnosis import DISK_FULL_BYTES
+from ..health.facts import Clock, Seen
+from ..health.service_watch import ServiceWatch
+from ..host import lock_holder, procfs, timers
+from ..probe import run as probe
+from ..probe import web
+from ..records import state
+from ..releases import haproxy
+from ..reporting import alerts, metrics
+from . import config as agent_config
+from .config import Config
+from .ladder import TOUCHING
+from .run import BEGUN, Watch, recover
+
+# It ends by itself after a quarter of an hour, so that whatever a long life gathers is gone with it: some 100 kB in ten
+# minutes. A beginning costs a third of a second of a core.
+LIFE_SECONDS = 900.0
+# After a kill in the middle of a remedy: whether it has helped is answered at once, or the remedy is begun again.
+RESUME_SECONDS = 0.5
+# So long after a death the first answer is missed at the latest.
+DEATH_SECONDS = 2.0
+# Who ran out of memory on this machine is asked for once in so long: when it was not this app, it is another's loop.
+OTHERS_SECONDS = 5.0
+# One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
+CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
+# A file that is being written is not judged: it has to look the same, and wrong, twice.
+FILE_SECONDS = 1.0
+# What changes slowly is read less often: the file systems, whether the engine's process lives.
+HOST_SECONDS = 2.0
+# An instance that the load balancer misses for so long is looked at: with a crash the restart policy is faster.
+LACKS_SECONDS = 0.9
+# An engine that does not answer for so long is not busy with a start.
+UNHEARD_SECONDS = 30.0
+# How often what may die young again and again is looked at: its waits of less than a second are to be caught.
+LOOK_SECONDS = 0.2
+PROVE_SECONDS = 600.0
+# Whether the timers run is asked for this often, and soon again where one does not: it may be being restarted.
+TIMERS_SECONDS, TIMERS_AGAIN = 120.0, 10.0
+METRICS_SECONDS = 15.0
+# How old an answer may be for `selfheal status`: an app that limits how often it is asked is asked once a minute.
+FRESH_SECONDS = 75.0
+# While nothing can be done, the cause is asked for again: another one may have come.
+HOLD_SECONDS = 10.0
+# An app that limits its checks may say in Retry-After when they may ask again.
+RATE_LIMITED_SECONDS, RATE_LIMITED_LONGEST = 60.0, 600.0
+ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0
+# A holder of the lock that does nothing for so long is stuck: a deploy touches it every five seconds. One that works on
+# a sick app for longer than a deploy waits for its gate is reported.
+STUCK_SECONDS, WORKS_SECONDS = 30.0, 180.0
+# A recovery may take this long without a sign of life: it may build an image.
+RECOVERY_SECONDS = 2000.0
+
+Notify = Callable[[str], None]
+Changed = Callable[[], "tuple[bool, str]"]
+
+
+class Ended(Exception):
+    """The watcher has ended for a good reason; the text says which."""
+
+
+class Held(NamedTuple):
+    """Another holds the app's lock `since` (monotonic s): what tells its `progress`, and when that `moved` last."""
+
+    since: float
+    progress: tuple[int, int]
+    moved: float
+
+
+class Watcher:
+    """One app's watcher. `turn` is one turn of its loop."""
+
+    def __init__(self, config: Config, clock: Clock, notify: Notify) -> None:
+        self.config, self.app, self.clock, self.notify = config, config.app, clock, notify
+        self.env = health_facts.read_env(self.app, clock.now())
+        self.stamp: Any = health_facts.env_stamp(self.app)
+        self.proved = clock.monotonic()
+        self.odd: tuple[str, float] | None = None
+        self.failed: dict[str, Any] | None = None
+        # The clock on the wall is this far ahead of the one that nobody sets.
+        self.ahead = clock.now() - clock.monotonic()
+        self.good: float | None = _last_good(self.app.root, self.app.name, state.moment(clock.now(), clock.monotonic()))
+        self.answered: float | None = None
+        if self.good is not None:
+            self.answered = clock.monotonic() - max(0.0, clock.now() - self.good)
+        self.busy, self.cpu = 0.0, procfs.cpu_time()
+        self.kills, self.killed, self.passed = procfs.oom_kills(), list[float](), False
+        self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = self.next_look = 0.0
+        # An app that limits how often it is asked is left alone until then.
+        self.next_ask = 0.0
+        self.next_journey = self.proved + config.journey_seconds
+        self.host_says = ""
+        self.next_timers = self.proved + TIMERS_SECONDS
+        self.stopped: dict[str, timers.Timer] = {}
+        # What is told of timers; None as long as nobody has looked: then what was told before stays.
+        self.timer_alerts: list[alerts.Alert] | None = None
+        self.lacks: float | None = None
+        self.held: Held | None = None
+        self.freed = ""
+        # Every instance passed by itself when it was looked at: HAProxy gets time to see that, too.
+        self.pass_alone = False
+        self.problems: dict[str, str] = {}
+        self.hold = ""
+        self.cause = ""
+        # How the checks went that were asked last, and whether they passed when that was noted.
+        self.checks: dict[str, Any] | None = None
+        self.noted: bool | None = None
+        self.counts = {"probes": 0, "failed probes": 0}
+        self.probe_seconds = 0.0
+        memory, damage = state.load(self.app.state, self.app.spare)
+        self.trouble("state", damage)
+        if alerts.holds(memory["outbox"], alerts.TIMER):
+            # It may be over.
+            self.next_timers = self.proved
+        self.incident: dict[str, Any] | None = memory["incident"]
+        # A watcher was killed in the middle of a remedy.
+        self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
+        self.quick: list[Any] = self.app.quick
+        before = _note(self.app.root, self.app.name).get("services")
+        self.services = ServiceWatch(self.app, clock.now, service_watch.from_json(before))
+        self.wrong: dict[str, str] = {}
+        # The checks that fail for users: an instance that is healed while others serve is none of them.
+        self.failing: set[str] = set()
+        self.published: bool | None = None
+
+    # --- one turn ----------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Ask, and do what the answer calls for."""
+        now = self.clock.monotonic()
+        self._follow_clock(now)
+        rested = now >= self.next_recovery
+        orders = state.read_orders(self.app.state)
+        self.trouble("orders", orders["problem"])
+        paused = state.pause_left(orders, state.moment(self.clock.now(), now)) > 0
+        self._measure()
+        if now < self.next_ask and not self.services.wrong(now):
+            self._rest_of(now)
+            return
+        found = self._suspect(now, paused)
+        if found is None:
+            self._when_well(now, paused, rested)
+        elif paused:
+            self._tell("paused", "")
+        elif rested or (self.incident is None and not self.problems.get("turn")):
+            self._when_suspect(now, found)
+        if found is not None and found["ok"]:
+            # Users are served, whatever else is wrong.
+            self.failed = None
+        if self.passed and rested:
+            self.passed, self.killed = False, []
+        if rested:
+            self.trouble("turn", "")
+        self._rest_of(now)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the next turn, or until a container is caught that dies young again and again."""
+        if self.incident is not None or not self.services.may_loop(self.clock.monotonic()):
+            self.clock.sleep(seconds)
+            return
+        for _ in range(int(seconds / LOOK_SECONDS)):
+            self.clock.sleep(LOOK_SECONDS)
+            if service_watch.LOOPS in self.services.wrong(self.clock.monotonic()).values():
+                return
+
+    def _when_well(self, now: float, paused: bool, rested: bool) -> None:
+        """What a turn does when all is well: end an incident, or look for what began and is over already."""
+        if self.incident is None:
+            self._tell("", "")
+            if self.passed and not paused and rested:
+                self._look_back(now)
+        elif rested:
+            self._recover(None)
+        self.failed = self.held = None
+
+    def _when_suspect(self, now: float, found: Mapping[str, Any]) -> None:
+        """What a turn does when something may be wrong: confirm it, then recover."""
+        confirmed = self._confirm(found)
+        if confirmed is not None:
+            # Meanwhile it may be over: then that is reported.
+            self._recover(confirmed, self._ago(now) if self.passed else None)
+            return
+        if self.incident is None and self.passed:
+            self._look_back(now)
+        self.failed = None
+
+    def _follow_clock(self, now: float) -> None:
+        """A clock that is set takes along what is remembered by it."""
+        before, self.ahead = self.ahead, self.clock.now() - now
+        if self.good is not None:
+            self.good += self.ahead - before
+
+    def _rest_of(self, now: float) -> None:
+        """What each turn ends with."""
+        self._look_at_timers(now)
+        self._deliver(now)
+        if now >= self.next_metrics or self._serves != self.published:
+            self.next_metrics = now + METRICS_SECONDS
+            self._publish()
+        if self.checks and self.checks["ok"] is not self.noted:
+            self._leave_note()
+        self.notify("WATCHDOG=1")
+
+    def _suspect(self, now: float, paused: bool) -> Mapping[str, Any] | None:
+        """A probe result that gives reason to look closer, None when all is well."""
+        self.wrong = self.services.wrong(now)
+        odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now) or bool(self.wrong)
+        balancer_stopped = self.app.balancer is not None and haproxy.is_stopped(self.app)
+        # Where nothing is done about it now, a slow answer is a good one.
+        is_new = self.incident is None and not paused
+        service_stopped = is_new and service_watch.STOPPED in self.wrong.values()
+        # HAProxy would try one after the other, for seconds.
+        none_runs = is_new and service_watch.NONE_RUNS in self.wrong.values()
+        if self.resumes or balancer_stopped or service_stopped or none_runs:
+            result = self._ask_briefly(by_service=service_stopped)
+        else:
+            result = self._ask(self.quick)
+        # The whole journey only after its first step: of an app that hangs, each further check would cost its timeout.
+        if result["ok"] and now >= self.next_journey and self.incident is None:
+            result = self._ask(list(self.app.checks))
+        self._keep(result)
+        if result["ok"]:
+            self.good = self.clock.now()
+            self._note_checks(result["results"])
+            if now >= self.next_journey:
+                self.next_journey = now + self.config.journey_seconds
+            return result if odd else None
+        if self._no_instance_serves():
+            # HAProxy has found the same by itself, at each instance and more than once.
+            result = {**result, "confirmed": True}
+        if self.failed is None:
+            self.failed = state.moment(self.clock.now(), now)
+            # Should this watcher be killed now, the next one knows that the app was well until now.
+            self._leave_note()
+        # Nobody there, for a moment: that is how a process looks that died and was started again.
+        self.passed = self.passed or any(item["kind"] in ("refused", "reset") for item in result["results"])
+        return result
+
+    def _keep(self, result: Mapping[str, Any]) -> None:
+        """Keep how the checks went, for `selfheal status`: no more of an answer than whether it passed."""
+        passed = [one["ok"] for one in result["results"]]
+        at = state.moment(self.clock.now(), self.clock.monotonic())
+        self.checks = {"ok": bool(result["ok"]), "passed": sum(passed), "total": len(passed), "at": at}
+
+    def _ask_briefly(self, by_service: bool) -> dict[str, Any]:
+        """Ask once, with little time: what is wrong was confirmed already, by /proc or by a watcher before this one.
+
+        :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
+        """
+        self.resumes = False
+        found = self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick])
+        return {**found, "confirmed": True, "brief": by_service}
+
+    def _ask(self, checks: list[Any]) -> dict[str, Any]:
+        """Ask once; when the answer is late, ask a second time beside it: both have to stay without one."""
+        box: list[dict[str, Any]] = []
+
+        def ask_beside() -> None:
+            box.append(self._run(self.quick))
+
+        beside = threading.Timer(self.config.response_seconds / 8, ask_beside)
+        beside.daemon = True
+        # A host that has no room for a thread is no reason to ask nothing.
+        with contextlib.suppress(RuntimeError):
+            beside.start()
+        first = self._run(checks)
+        beside.cancel()
+        late = not first["ok"] and any(item["kind"] == "timeout" for item in first["results"])
+        if late and beside.is_alive():
+            beside.join(self.config.response_seconds * 2)
+        self.counts["probes"] += 1
+        self.counts["failed probes"] += not first["ok"]
+        self.probe_seconds = first["seconds"]
+        if any(item["status"] is not None for item in first["results"]):
+            self.answered = self.clock.monotonic()
+        if late and box:
+            if not box[0]["ok"]:
+                return {**first, "confirmed": True}
+            self.answered = self.clock.monotonic()
+            failed = {item["name"] for item in first["results"] if not item["ok"] and item["kind"] != "skipped"}
+            # Beside it only the first step is asked: that says nothing of a later one that is late.
+            if failed <= {check["name"] for check in self.quick}:
+                return box[0]
+        return first
+
+    def _run(self, checks: list[Any]) -> dict[str, Any]:
+        self.notify("WATCHDOG=1")
+        found: dict[str, Any] = probe.run_checks(
+            checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep
+        )
+        return found
+
+    def _confirm(self, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Ask again before anything is touched; None when it was a single bad answer."""
+        if found["ok"] or found.get("confirmed"):
+            return found
+        failing = {item["name"] for item in found["results"] if not item["ok"]}
+        again = list(self.app.checks) if failing - {check["name"] for check in self.quick} else self.quick
+        for _ in range(CONFIRM_ANSWERS - 1):
+            self.clock.sleep(CONFIRM_PAUSE)
+            found = self._ask(again)
+            self._keep(found)
+            if found["ok"]:
+                return None
+            if found.get("confirmed"):
+                break
+        return found
+
+    # --- what can be wrong while the app answers ---------------------------------------------------------------------
+
+    def _odd_files(self, now: float) -> bool:
+        """Whether the env was damaged, or has become invalid (a key expires); told after it looked so twice."""
+        stamp = health_facts.env_stamp(self.app)
+        if stamp != self.stamp or now - self.proved >= PROVE_SECONDS or self.odd is not None:
+            self.stamp, self.proved = stamp, now
+            self.env = health_facts.read_env(self.app, self.clock.now())
+            if not self.env["findings"]:
+                self.odd = None
+            elif self.odd is None or self.odd[0] != self.env["fingerprint"]:
+                self.odd = (self.env["fingerprint"], now)
+        elif self.env["findings"] and self.odd is None:
+            self.odd = (self.env["fingerprint"], now)
+        return self.odd is not None and now - self.odd[1] >= FILE_SECONDS
+
+    def _odd_host(self, now: float) -> bool:
+        """Whether a file system is full or was made read-only, or the engine is gone or does not answer."""
+        if now >= self.next_host:
+            self.next_host = now + HOST_SECONDS
+            self.host_says = ""
+            with contextlib.suppress(OSError):
+                places = health_facts.places(self.app)
+                full = [
+                    item["path"]
+                    for item in procfs.disk(places)
+                    if item["free_bytes"] < DISK_FULL_BYTES or item["inodes_percent"] >= 100.0
+                ]
+                self.host_says = f"{full[0]} is full" if full else ""
+                if not full and procfs.frozen(places):
+                    self.host_says = "a file system has become read-only"
+            if not self.host_says and not health_facts.engine_by_its_process()["answers"]:
+                self.host_says = "the engine's process is gone"
+            if not self.host_says and self.services.unheard(now) >= UNHEARD_SECONDS:
+                self.host_says = "the engine does not answer"
+        return bool(self.host_says)
+
+    def _odd_instances(self, now: float) -> bool:
+        """Whether an instance is missing behind the load balancer, or a deploy was killed, for more than a moment."""
+        if self.app.balancer is None:
+            return False
+        lacks = rolling.under_way(self.app)
+        if not lacks:
+            try:
+                # One that is stopped would let the question wait for its whole time.
+                lacks = haproxy.is_stopped(self.app) or haproxy.serving(self.app) < self.app.balancer.instances
+            except haproxy.BalancerError:
+                lacks = True
+        if not lacks:
+            self.lacks, self.pass_alone = None, False
+            return False
+        if self.lacks is None:
+            self.lacks = now
+        return now - self.lacks >= (health_facts.DISAGREES_SECONDS if self.pass_alone else LACKS_SECONDS)
+
+    def _no_instance_serves(self) -> bool:
+        """Whether HAProxy runs and finds no instance healthy."""
+        if self.app.balancer is None or haproxy.is_stopped(self.app):
+            return False
+        with contextlib.suppress(haproxy.BalancerError):
+            return haproxy.serving(self.app) == 0
+        return False
+
+    def _look_at_timers(self, now: float) -> None:
+        """Whether a timer was stopped that starts a watcher of this host; told after it looked so twice."""
+        if now < self.next_timers:
+            return
+        self.next_timers = now + TIMERS_SECONDS
+        hosts = agent_config.to_be_watched(self.app.root)
+        found = timers.read(hosts)
+        if not found:
+            return
+        stopped = {name: timer for name, timer in found.items() if timer.is_stopped}
+        lasting = {name: timer for name, timer in stopped.items() if self.stopped.get(name) == timer}
+        if lasting != stopped:
+            self.next_timers = now + TIMERS_AGAIN
+        self.stopped = stopped
+        alive = [name for name in hosts if is_locked(lock_path(self.app.root, name))]
+        mine = to_tell(self.app.name, lasting, alive)
+        self.trouble("timers", "; ".join(timers.problem(name, lasting[name]) for name in mine))
+        language = self.app.language
+        self.timer_alerts = [alerts.stopped_timer(name, hosts[name], lasting[name].since, language) for name in mine]
+
+    def _measure(self) -> None:
+        """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""
+        cpu, kills = procfs.cpu_time(), procfs.oom_kills()
+        # Over less than that it is the watcher's own beginning that is measured.
+        if cpu.every - self.cpu.every >= procfs.SHORTEST_TICKS:
+            self.busy, self.cpu = procfs.cpu_busy(self.cpu, cpu), cpu
+        # The kernel counts for the whole machine: where it was not about this app, it is not asked again for a while.
+        now = self.clock.monotonic()
+        self.killed += [now] if kills > self.kills else []
+        self.passed = self.passed or (bool(self.killed) and now >= self.next_look)
+        self.kills = kills
+
+    def _look_back(self, now: float) -> None:
+        """Somebody died, and the app answers: the engine's restart policy was faster. That is told, too."""
+        result = self._ask(self.quick)
+        self._keep(result)
+        if result["ok"]:
+            self.next_look = now + OTHERS_SECONDS
+            self._recover(result, self._ago(now))
+
+    def _ago(self, now: float) -> float:
+        """How many seconds ago, at most, what is over may have begun."""
+        begun = min([now, *self.killed, *([float(self.failed["monotonic"])] if self.failed else [])])
+        # A kill comes a little before the first answer that was missed, and the kernel's count was read a turn ago.
+        return self.clock.monotonic() - begun + DEATH_SECONDS + self.config.interval
+
+    # --- what is done about it ---------------------------------------------------------------------------------------
+
+    def _recover(self, found: Mapping[str, Any] | None, passed: float | None = None) -> None:
+        """One turn of a recovery: `selfheal recover`, with what was seen here.
+
+        :arg passed: how many seconds ago, at most, something began that is over already.
+        """
+        now = self.clock.monotonic()
+        self._follow_clock(now)
+        load = {
+            "cpu_busy": round(self.busy, 3),
+            "answered_seconds": None if self.answered is None else round(now - self.answered, 1),
+        }
+        lacks = 0.0 if self.lacks is None else now - self.lacks
+        watch = Watch(
+            self.config.policy,
+            Seen(found, load, self.good, passed, lacks, services=bool(self.wrong) or self.incident is not None),
+            self.failed or state.moment(self.clock.now(), now),
+            self.config.settle_seconds,
+            self.config.keep_days,
+            freed=self.freed,
+        )
+        if found is not None:
+            self._note_checks(found["results"])
+        if self._serves != self.published:
+            # A recovery may take minutes, and users wait from now on.
+            self._publish()
+        self.notify(f"WATCHDOG_USEC={RECOVERY_SECONDS * 1e6:.0f}")
+        try:
+            outcome = recover(self.app, clock=self.clock, watch=watch)
+            self.held, self.freed = None, ""
+        except LockHeld as held:
+            # A deploy or a person's recovery goes on, and knows better, unless it is stuck.
+            self._tell(f"waiting: {held}", self.cause)
+            self.next_recovery = now + self.config.interval
+            self._wait_for_holder(watch, str(held), found is not None and not found["ok"])
+            return
+        finally:
+            self.notify(f"WATCHDOG_USEC={self.config.silence * 1e6:.0f}")
+            self._forget_views()
+        decision = outcome["decision"]
+        self.trouble("recovery", "; ".join(sorted(outcome["problems"])))
+        self.incident = None if outcome["healthy"] else outcome["incident"]
+        self.next_metrics = 0.0
+        if outcome["healthy"]:
+            self.failed, self.next_recovery = None, 0.0
+            self.failing.clear()
+            self.pass_alone = self.lacks is not None
+            # Who watches next has to know that what was just started has answered.
+            self.good = self.clock.now()
+            # Also what it waited for, another run's lock, is over.
+            self._tell("", "")
+            self._keep(outcome["checks"])
+            self._leave_note()
+            if outcome["incident"] is not None:
+                self._publish()
+                raise Ended(f"{outcome['incident']['id']} is over after {outcome['incident']['seconds']:.1f} s")
+            self.services.excuse(self.wrong, now)
+            return
+        quick = {check["name"] for check in self.quick}
+        # What was asked first may have been asked of one instance, past the load balancer.
+        self._note_checks([one for one in outcome["checks"]["results"] if one["name"] not in quick])
+        if outcome["cause_left"] == "rate_limited":
+            asked = [float(one.get("retry_after") or 0.0) for one in outcome["checks"]["results"] if not one["ok"]]
+            wait = min(max(RATE_LIMITED_SECONDS, *asked, 0.0), RATE_LIMITED_LONGEST)
+            self.next_recovery = self.next_ask = self.clock.monotonic() + wait
+            self._tell(f"hold: {decision['why']}", outcome["cause_left"])
+            return
+        wait = min(decision["seconds"] or HOLD_SECONDS, HOLD_SECONDS) if decision["kind"] == "wait" else HOLD_SECONDS
+        self.next_recovery = self.clock.monotonic() + wait
+        self._tell(f"{decision['kind']}: {decision['why']}", outcome["cause_left"])
+
+    def _wait_for_holder(self, watch: Watch, who: str, down: bool) -> None:
+        """Of an app that is down: take the lock from one who is stuck, and tell people of one who takes long."""
+        now, progress = self.clock.monotonic(), lock_holder.progress(self.app.lock) if down else None
+        before = self.held
+        if before is None or progress is None:
+            self.held = Held(now, progress, now) if progress else None
+            return
+        self.held = Held(before.since, progress, before.moved if progress == before.progress else now)
+        if now - self.held.moved >= STUCK_SECONDS:
+            self.held = None
+            done = lock_holder.free(self.app.lock)
+            self.freed = f"{who.partition(';')[0]} and was stuck for {STUCK_SECONDS:.0f} s: {done}"
+            print(f"selfheal: {self.app.name}: {self.freed}", flush=True)
+        elif now - self.held.since >= WORKS_SECONDS and self.incident is None and " (recover " not in who:
+            outcome = recover(self.app, clock=self.clock, watch=watch._replace(held=who))
+            self.incident = None if outcome["healthy"] else outcome["incident"]
+
+    def _forget_views(self) -> None:
+        """After a recovery everything is looked at anew."""
+        self.next_host = 0.0
+        self.stamp, self.odd = None, None
+
+    def _tell(self, hold: str, cause: str) -> None:
+        """Say why nothing is done, in the journal and to systemd, once."""
+        if hold != self.hold:
+            print(f"selfheal: {self.app.name}: {cause + ': ' if cause else ''}{hold or 'watching'}", flush=True)
+            self.notify(f"STATUS={hold or 'watching'}")
+        self.hold, self.cause = hold, cause
+
+    def trouble(self, what: str, problem: str) -> None:
+        """Note what keeps the watcher from its work, by subject ("" when it is mended), and tell it once."""
+        if problem and problem != self.problems.get(what):
+            print(f"selfheal: {self.app.name}: {problem}", flush=True)
+        self.problems[what] = problem
+
+    def _troubles(self) -> list[str]:
+        return [problem for problem in self.problems.values() if problem]
+
+    def stumbled(self, error: Exception) -> None:
+        """Note what went wrong in a turn: whatever it is, an app that nobody watches is worse."""
+        at = error.__traceback__
+        while at and at.tb_next:
+            at = at.tb_next
+        where = f"{os.path.basename(at.tb_frame.f_code.co_filename)}, line {at.tb_lineno}" if at else "the watcher"
+        told = f"{type(error).__name__} in {where}"
+        self.trouble("turn", f"a turn failed ({told}); it is tried again")
+        self.next_recovery = self.clock.monotonic() + HOLD_SECONDS
+        self._leave_note()
+        self.notify("WATCHDOG=1")
+
+    # --- alerts and metrics ------------------------------------------------------------------------------------------
+
+    def _deliver(self, now: float) -> None:
+        """Post what Alertmanager has not taken yet, and what it has to hear again."""
+        if not self.config.alertmanager or now < self.next_alerts:
+            return
+        self.next_alerts = now + self.config.interval
+        with contextlib.suppress(LockHeld), hold_lock(self.app.lock, 0.0, f"post alerts of {self.app.name}"):
+            memory, problem = state.load(self.app.state, self.app.spare)
+            self.trouble("state", problem or self.problems["state"])
+            wall = self.clock.now()
+            outbox = self._standing(memory["outbox"], wall)
+            sent = alerts.due(outbox, wall)
+            if not sent:
+                return
+            if self._post(sent):
+                outbox = alerts.posted(outbox, sent, wall)
+            else:
+                self.next_alerts = now + ALERT_RETRY_SECONDS
+            if outbox != memory["outbox"]:
+                state.save(self.app.state, {**memory, "outbox": outbox}, self.app.spare)
+
+    def _standing(self, outbox: list[Any], wall: float) -> list[Any]:
+        """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts, bad backups."""
+        outbox = alerts.add(outbox, alerts.watchdog(self.app.name, self.app.host), wall)
+        orders, now = state.read_orders(self.app.state), state.moment(wall, self.clock.monotonic())
+        paused = orders["paused"]
+        lasting = alerts.lasting_pause(self.app.name, self.app.host, paused or {}, self.app.language)
+        lasts = bool(paused) and state.pause_left(orders, now) > 0
+        due = lasts and state.age(paused["since"], now) >= self.config.pause_alert_seconds
+        if not due or all(one["alert"]["labels"] != lasting["labels"] for one in outbox):
+            outbox = alerts.end(outbox, lasting, wall)
+        outbox = alerts.add(outbox, lasting, wall) if due else outbox
+        problems = state.read_backup(self.app.backup)["problems"]
+        for what in alerts.BACKUP:
+            problem = problems.get(what, {})
+            alert = alerts.bad_backup(self.app.name, self.app.host, what, problem, self.app.language)
+            if not problem or all(one["alert"]["labels"] != alert["labels"] for one in outbox):
+                outbox = alerts.end(outbox, alert, wall)
+            outbox = alerts.add(outbox, alert, wall) if problem else outbox
+        return outbox if self.timer_alerts is None else alerts.only(outbox, alerts.TIMER, self.timer_alerts, wall)
+
+    def _post(self, sent: list[Any]) -> bool:
+        request = web.Request(
+            f"{self.config.alertmanager}/api/v2/alerts",
+            method="POST",
+            headers=(("Content-Type", "application/json"),),
+            body=json.dumps(sent).encode(),
+            timeout=ALERT_TIMEOUT,
+        )
+        problem = ""
+        try:
+            answer = web.fetch(request)
+            if answer.status != 200:
+                problem = f"Alertmanager answers {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}"
+        except web.Fault as fault:
+            problem = f"Alertmanager cannot be told: {fault}"
+        self.trouble("alerts", problem)
+        return not problem
+
+    def _publish(self) -> None:
+        """Write the metrics, and a note for `selfheal status`."""
+        memory, problem = state.load(self.app.state, self.app.spare)
+        self.trouble("state", problem or self.problems["state"])
+        # A person's recovery may have left one open, or a turn that failed.
+        self.incident = self.incident or memory["incident"]
+        facts = status_facts(self.config, memory, self.clock)
+        facts.update(
+            healthy=self.incident is None and self.failed is None,
+            served=self._serves,
+            probe_seconds=self.probe_seconds,
+            problems=len(self._troubles()),
+            **{name.replace(" ", "_"): count for name, count in self.counts.items()},
+        )
+        self.published = self._serves
+        if self.config.metrics_directory:
+            told = ""
+            try:
+                path = os.path.join(self.config.metrics_directory, f"selfheal-{self.app.name}.prom")
+                atomic_write(path, metrics.render(self.app.name, facts).encode(), mode=0o644)
+            except OSError as error:
+                told = f"the metrics cannot be written: {error}"
+            self.trouble("metrics", told)
+        self._leave_note()
+
+    def _note_checks(self, results: Iterable[Mapping[str, Any]]) -> None:
+        """Remember which checks fail."""
+        for one in results:
+            change = self.failing.discard if one["ok"] else self.failing.add
+            change(one["name"])
+
+    @property
+    def _serves(self) -> bool:
+        """Whether users are served, as far as the checks say: an incident may be open of what no check asks.
+
+        An app that limits the checks says nothing about its users. Where no check asks, the services tell.
+        """
+        if self.cause == "rate_limited":
+            return True
+        if not self.app.checks:
+            return self.incident is None
+        return self.failed is None and not self.failing
+
+    def _leave_note(self) -> None:
+        """Say for `selfheal status`, and for the next watcher, how it is."""
+        note = {
+            "at": state.moment(self.clock.now(), self.clock.monotonic()),
+            "pid": os.getpid(),
+            "healthy": self.incident is None and self.failed is None,
+            "hold": self.hold,
+            "cause": self.cause,
+            "problems": self._troubles(),
+            "good": self.good,
+            "checks": self.checks,
+            "services": service_watch.to_json(self.services.known()),
+        }
+        self.noted = self.checks["ok"] if self.checks else None
+        with contextlib.suppress(OSError):
+            atomic_write(note_path(self.app.root, self.app.name), (json.dumps(note) + "\n").encode(), mode=0o644)
+
+
+def to_tell(own: str, stopped: Collection[str], alive: Collection[str]) -> list[str]:
+    """The apps of whose stopped timers the watcher of `own` tells: each is told once, by its own watcher if it lives.
+
+    :arg alive: the apps whose watchers live. The first of them tells of those that nobody watches.
+    """
+    first = min({own, *alive}) == own
+    return sorted(name for name in stopped if name == own or (first and name not in alive))
+
+
+def note_path(root: str, name: str) -> str:
+    """Where a watcher leaves a note for `selfheal status`."""
+    return os.path.join(root, "run/selfheal", f"{name}.json")
+
+
+def read_note(config: Config, clock: Clock) -> dict[str, Any]:
+    """What the watcher left: {alive, age in seconds or None, pid, problems, hold: why it does nothing, or "", checks}.
+
+    `checks` are {ok, passed, total, age: s}, how those went that it asked last; None when that was too long ago.
+    """
+    nothing: dict[str, Any] = {"alive": False, "age": None, "pid": 0, "problems": [], "hold": "", "checks": None}
+    try:
+        with open(note_path(config.app.root, config.app.name), encoding="utf-8") as stream:
+            note = json.load(stream)
+        now = state.moment(clock.now(), clock.monotonic())
+        age = state.age(note["at"], now)
+        lives = age < METRICS_SECONDS + config.silence or is_locked(config.app.lock)
+        os.kill(int(note["pid"]), 0)
+        checks = _fresh(note.get("checks"), now) if lives else None
+        told = {"problems": list(note["problems"]), "hold": str(note["hold"]), "checks": checks}
+        return {"alive": lives, "age": round(age, 1), "pid": note["pid"], **told}
+    except (OSError, ValueError, KeyError, TypeError):
+        return nothing
+
+
+def _fresh(checks: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The checks of a note, with their age; None when there are none, or none of late."""
+    if checks is None:
+        return None
+    age = state.age(checks["at"], now)
+    told = {"ok": bool(checks["ok"]), "passed": int(checks["passed"]), "total": int(checks["total"])}
+    return {**told, "age": round(age, 1)} if age < FRESH_SECONDS else None
+
+
+def _last_good(root: str, name: str, now: Mapping[str, Any]) -> float | None:
+    """When the app answered well last, as the watcher before this one noted (epoch s, by the clock as it is now)."""
+    note = _note(root, name)
+    try:
+        before = float(note["at"]["wall"]) - float(note["good"])
+        return float(now["wall"]) - state.age(note["at"], now) - before
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _note(root: str, name: str) -> dict[str, Any]:
+    """What the watcher before this one noted; {} without it."""
+    try:
+        with open(note_path(root, name), encoding="utf-8") as stream:
+            found = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    """What state and orders say, for metrics and for `selfheal status`."""
+    now = state.moment(clock.now(), clock.monotonic())
+    orders = state.read_orders(config.app.state)
+    forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
+    ages = [
+        state.age(one["at"], now) for one in memory["attempts"] if one["remedy"] in TOUCHING and not one.get("refused")
+    ]
+    attempts = [age for age in ages if age < min(forgiven, config.policy.window)]
+    left = state.pause_left(orders, now)
+    return {
+        "incident": memory["incident"],
+        "attempts": len(attempts),
+        "breaker_open": len(attempts) >= config.policy.attempts,
+        "paused": {**orders["paused"], "left": round(left)} if left else None,
+        "alerts_waiting": alerts.waiting(memory["outbox"]) if config.alertmanager else 0,
+        "counts": dict(memory["counts"]),
+        "now": clock.now(),
+    }
+
+
+def lock_path(root: str, name: str) -> str:
+    """The lock that the watcher of an app holds as long as it watches."""
+    return os.path.join(root, "run/selfheal", f"{name}.watcher.lock")
+
+
+@contextlib.contextmanager
+def only_one(config: Config) -> Iterator[None]:
+    """Hold the watchers' own lock: two of them would both recover. Raises LockHeld."""
+    with hold_lock(lock_path(config.app.root, config.app.name), 0.0, f"watch {config.app.name}"):
+        yield
+
+
+def watch(config: Config, clock: Clock, notify: Notify, changed: Changed, life: float = LIFE_SECONDS) -> str:
+    """Watch until the life is over (""), the config changes, or an incident is over; say which.
+
+    A new config that is no good changes nothing: (False, why) of `changed` is told, and the old one stays in force.
+    After an incident it ends, too: what a recovery had to load is not kept in memory by a thing that waits.
+    """
+    watcher = Watcher(config, clock, notify)
+    begun = clock.monotonic()
+    notify(f"READY=1\nSTATUS=watching\nWATCHDOG_USEC={config.silence * 1e6:.0f}")
+    next_turn = begun
+    while clock.monotonic() - begun < life:
+        ends, problem = changed()
+        if ends:
+            return "the config has changed"
+        watcher.trouble("config", problem)
+        try:
+            watcher.turn()
+        except Ended as ended:
+            return str(ended)
+        except Exception as error:
+            watcher.stumbled(error)
+        next_turn = max(next_turn + config.interval, clock.monotonic() + 0.05)
+        watcher.wait(max(0.0, next_turn - clock.monotonic()))
+        # A wait that was cut short does not make the next one longer.
+        next_turn = min(next_turn, clock.monotonic())
+    return ""

@@ -1,0 +1,382 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The load balancer in front of the app's instances: HAProxy, through its runtime socket and systemd.
+
+The one file that knows it. What it says of an instance is read for a few hundred bytes over a unix socket: no container
+is asked. Commands and columns: HAProxy 3.0, Management Guide, 9.1 and 9.3.
+
+Its files are kept as they were when they last passed its own check, and put back when it does not start with others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import os
+import re
+import socket
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Callable, NamedTuple
+
+from ..core.app import App, Balancer
+from ..core.files import atomic_write, free_name, readable
+from ..host import command as commands
+from ..host import procfs
+from ..probe import health_request, web
+from ..probe.health_request import HealthRequest
+from ..probe.web import Answer, Request
+
+SOCKET = "run/haproxy/admin.sock"
+# Of the master process; its newest child is the one that takes requests, older ones only end theirs.
+PID_FILE = "run/haproxy.pid"
+UNIT = "haproxy.service"
+CONFIG = "/etc/haproxy/selfheal/{app}.cfg"
+# What is global: the distribution's, and perhaps edited by the host's owner.
+GLOBAL = "/etc/haproxy/haproxy.cfg"
+_SECONDS = 2.0
+# So many files at most are mended in one go.
+_MENDS = 5
+# In such a file a secret may be, which is not to be at a second place. The app's own part holds none.
+_SECRET = re.compile(rb"(?i)password|authorization|stats\s+auth")
+
+# Not "drain": then a client that has a sticky cookie of the slot goes on coming (Management Guide, 9.3, set server).
+READY, MAINT = "ready", "maint"
+# HAProxy sees within 1.5 s whether an instance is healthy; a busy host may take longer.
+AGREE_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+
+
+class Slot(NamedTuple):
+    """What HAProxy says of one slot. `up`: it gets requests; `sessions`: those in flight; `seen`: by the last check."""
+
+    port: int
+    up: bool
+    sessions: int
+    seen: str
+
+
+class BalancerError(Exception):
+    """HAProxy did not do what it was asked; the message says why, and what to try."""
+
+
+def _names(app: App) -> tuple[str, str]:
+    """The backends that hold the slots: the second is used while no slot passes its check."""
+    return f"selfheal-{app.name}", f"selfheal-{app.name}-unchecked"
+
+
+def _say(app: App, command: str) -> str:
+    path = os.path.join(app.root, SOCKET)
+    answer = b""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_SECONDS)
+            connection.connect(path)
+            connection.sendall(command.encode() + b"\n")
+            while True:
+                part = connection.recv(65536)
+                if not part:
+                    return answer.decode("utf-8", "replace")
+                answer += part
+    except OSError as error:
+        raise BalancerError(
+            f"HAProxy does not answer at {path}: {error.strerror or error}. Try: systemctl status haproxy"
+        ) from None
+
+
+def slots(app: App) -> list[Slot]:
+    """What HAProxy says of each slot; [] when it does not know this app.
+
+    Raises BalancerError when it does not answer.
+    """
+    backend = _names(app)[0]
+    # A backend's name may be its frontend's, too: all servers are asked for (4).
+    told = _say(app, "show stat -1 4 -1").lstrip("# ")
+    found = []
+    for row in csv.DictReader(told.splitlines()):
+        if row.get("pxname") != backend or not row["svname"].startswith("slot"):
+            continue
+        port = int(row["addr"].rpartition(":")[2] or 0)
+        found.append(Slot(port, row["status"].startswith("UP"), int(row["scur"] or 0), _seen(row)))
+    return sorted(found)
+
+
+def _seen(row: Mapping[str, str]) -> str:
+    """The state and the last check's result, for a person: "DOWN, L7STS 400 Bad Request"."""
+    # While a check goes on, the result is that of the one before, with a star and without its code.
+    result = (row.get("check_status") or "").lstrip("* ")
+    code = row.get("check_code") or ""
+    text = row.get("last_chk") or row.get("check_desc") or ""
+    words = [result, code if code != "0" else "", text]
+    return ", ".join(filter(None, [row["status"], " ".join(filter(None, words))]))
+
+
+def serving(app: App) -> int:
+    """How many slots get requests. Raises BalancerError when HAProxy does not answer."""
+    return sum(slot.up for slot in slots(app))
+
+
+def set_state(app: App, ports: Any, state: str) -> None:
+    """Say of the slots at `ports` that they are ready, or in maintenance: no new requests, those in flight go on.
+
+    Raises BalancerError when HAProxy refuses.
+    """
+    first = app.balancer.first_port if app.balancer else 0
+    commands = [f"set server {backend}/slot{port - first} state {state}" for backend in _names(app) for port in ports]
+    if commands:
+        answer = _say(app, "; ".join(commands)).strip()
+        if answer:
+            raise BalancerError(f"HAProxy refuses `set server`: {answer.splitlines()[0]}")
+
+
+def take_in(app: App, port: int) -> None:
+    """Let HAProxy send requests to a slot as soon as its own checks find it healthy, whatever they found before."""
+    set_state(app, [port], READY)
+    first = app.balancer.first_port if app.balancer else 0
+    _say(app, f"set server {_names(app)[0]}/slot{port - first} health down")
+
+
+def kept_out(
+    app: App, ports: Collection[int], now: Callable[[], float], sleep: Callable[[float], None], seconds: float
+) -> str:
+    """Wait until HAProxy sends requests to the slots at `ports`; say what it sees of those it keeps out, "" for none.
+
+    Raises BalancerError when HAProxy does not answer.
+    """
+    until = now() + seconds
+    first = app.balancer.first_port if app.balancer else 0
+    while True:
+        out = [slot for slot in slots(app) if slot.port in ports and not slot.up]
+        if not out:
+            return ""
+        if now() >= until:
+            return "; ".join(f"slot {slot.port - first} is {slot.seen}" for slot in out)
+        sleep(_POLL_SECONDS)
+
+
+def is_stopped(app: App) -> bool:
+    """Whether the process that takes requests is stopped, as by SIGSTOP. Read from /proc, without waiting for it."""
+    master = procfs.pid_in(os.path.join(app.root, PID_FILE), "haproxy")
+    return procfs.stopped(procfs.newest_child(master) or master)
+
+
+def start_error() -> str:
+    """HAProxy's own error where it does not start, as its journal has it; "" where it runs, or ended without one."""
+    if commands.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0:
+        return ""
+    told = _journal_error()
+    return f"HAProxy does not start: {told}" if told else ""
+
+
+def _journal_error(since: float = 0.0) -> str:
+    """The error of the last start, as long as that was after `since` (epoch s)."""
+    after = [f"--since=@{since:.6f}"] if since else []
+    # What it said last is in the journal a moment after it has ended.
+    for pause in (0.0, 0.2):
+        time.sleep(pause)
+        asked = commands.run(["journalctl", "--unit", UNIT, "--lines", "60", "--output", "cat", *after], 5.0)
+        told = first_error(asked.out.splitlines())
+        if told:
+            return told
+    return ""
+
+
+_ALERT = re.compile(r"\[ALERT\]\s+\((\d+)\)\s*:\s*(.+)")
+# What it says of itself while it runs, or is ended.
+_NO_ERROR = re.compile(r"has no server available|exited with code|exit-on-failure")
+
+
+def first_error(journal: Sequence[str]) -> str:
+    """The first error of the last start that failed; "" when the last one did not. What follows is only its summary.
+
+    :arg journal: the lines of HAProxy's unit, oldest first.
+    """
+    errors: list[tuple[str, str]] = []
+    for line in journal:
+        found = _ALERT.search(line)
+        if line.startswith(("Started ", "Reloaded ")):
+            errors = []
+        elif found and not _NO_ERROR.search(line):
+            errors.append((found[1], found[2].strip()))
+    return next((told for pid, told in errors if pid == errors[-1][0]), "")
+
+
+def start(app: App) -> None:
+    """Start HAProxy, or have it read this app's part. Raises BalancerError with what its journal says."""
+    if commands.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0 and slots(app):
+        return
+    commands.run(["systemctl", "reset-failed", UNIT], 10.0)
+    begun = time.time()
+    started = commands.run(["systemctl", "reload-or-restart", UNIT], 30.0)
+    status = commands.run(["systemctl", "show", "--property", "StatusText", "--value", UNIT], 10.0).out.strip()
+    # A reload that the new process does not survive counts as done for systemd.
+    if started.code or "failed" in status.lower():
+        raise BalancerError(f"HAProxy does not start: {_journal_error(begun) or started.reason}")
+
+
+def leave(app: App) -> None:
+    """Give the app's public ports back: HAProxy goes on without its part, until the role writes it anew.
+
+    Raises OSError when the part cannot be removed.
+    """
+    path = os.path.join(app.root, CONFIG.format(app=app.name).lstrip("/"))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+        # With nobody to serve it would not start.
+        others = any(name.endswith(".cfg") for name in os.listdir(os.path.dirname(path)))
+        commands.run(["systemctl", "reload-or-restart" if others else "stop", UNIT], 30.0)
+
+
+def restart(app: App) -> list[str]:
+    """Kill HAProxy, which may be beyond asking, and start it; files that it does not start with are mended.
+
+    Whether it takes its files is seen by starting it, not by `haproxy -c`: below the watcher's MemoryDenyWriteExecute=
+    that fails for each regular expression (PCRE2's JIT compiler gets no memory).
+
+    :returns: what was done to files, a sentence each.
+    :raises BalancerError: with HAProxy's own error, and what was done to files.
+    """
+    done: list[str] = []
+    while True:
+        commands.run(["systemctl", "kill", "--signal=SIGKILL", UNIT], 10.0)
+        commands.run(["systemctl", "stop", UNIT], 20.0)
+        why = _try_to_start(app)
+        if not why:
+            return done
+        mended = _mend(app, why) if len(done) < _MENDS else ""
+        if not mended:
+            raise BalancerError("; ".join([*done, why]))
+        done.append(mended)
+
+
+def _try_to_start(app: App) -> str:
+    """Start HAProxy; why it does not start, or does not know this app, "" when all is well."""
+    try:
+        start(app)
+        return "" if slots(app) else f"HAProxy starts without {_part(app)}, the app's part of its configuration"
+    except BalancerError as error:
+        return str(error)
+
+
+# --- its files, as they were good last -------------------------------------------------------------------------------
+
+
+class _File(NamedTuple):
+    """A file that HAProxy reads, and where it is kept as it was good last."""
+
+    path: str
+    copy: str
+
+
+def _part(app: App) -> str:
+    return os.path.join(app.root, CONFIG.format(app=app.name).lstrip("/"))
+
+
+def _own(app: App) -> list[_File]:
+    """The app's part, and what is global."""
+    shared = os.path.join(app.root, GLOBAL.lstrip("/"))
+    return [
+        _File(_part(app), os.path.join(app.haproxy, "part.cfg")),
+        _File(shared, os.path.join(app.haproxy, "global.cfg")),
+    ]
+
+
+def _others(app: App) -> list[_File]:
+    """The parts of others: of other apps of this host, of the status page, and what somebody has put there."""
+    folder = os.path.dirname(_part(app))
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [
+        _File(os.path.join(folder, name), os.path.join(app.root, "var/lib/selfheal", name[:-4], "haproxy/part.cfg"))
+        for name in names
+        if name.endswith(".cfg") and name != os.path.basename(_part(app))
+    ]
+
+
+def keep(app: App) -> None:
+    """Keep HAProxy's files for this app as they are, when they pass its own check. Raises OSError."""
+    part, shared = _own(app)
+    wanted = {file.copy: readable(file.path) for file in (part, shared)}
+    if _SECRET.search(wanted[shared.copy] or b""):
+        del wanted[shared.copy]
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(shared.copy)
+    changed = {copy: content for copy, content in wanted.items() if content is not None and content != readable(copy)}
+    if not changed or commands.run(["haproxy", "-c", "-f", shared.path, "-f", part.path], 10.0).code:
+        return
+    os.makedirs(app.haproxy, mode=0o700, exist_ok=True)
+    for copy, content in changed.items():
+        atomic_write(copy, content)
+
+
+def _mend(app: App, why: str) -> str:
+    """Put one damaged file back, and say so; "" when there is none.
+
+    What HAProxy's error names comes first. A file of others is touched only when it is named; when no copy of it is
+    kept, it is set aside: without it HAProxy may start. A port that is taken makes no file a bad one.
+    """
+    own, others = _own(app), _others(app)
+    is_bind = "cannot bind" in why
+    named = [file for file in (*own, *others) if file.path in why]
+    for file in named or ([] if is_bind else own):
+        good = readable(file.copy)
+        if good is not None and good != readable(file.path):
+            aside = _set_aside(file.path)
+            atomic_write(file.path, good, mode=0o644)
+            kept = f"the damaged one is kept as {aside}" if aside else "it was missing"
+            return f"{file.path} is put back as it was good last, {kept}"
+        if good is None and file in others and not is_bind:
+            return f"{file.path}, with which HAProxy does not start, is set aside as {_set_aside(file.path)}"
+    return ""
+
+
+def _set_aside(path: str) -> str:
+    """Give a file a name under which HAProxy does not read it, and return that; "" where there is no file."""
+    aside = free_name(path, "damaged")
+    try:
+        os.replace(path, aside)
+    except FileNotFoundError:
+        return ""
+    return aside
+
+
+@functools.lru_cache(maxsize=64)
+def _is_here(host: str) -> bool:
+    """Whether a host name or address is this host's own: only what leads here may be asked of an instance instead."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as one:
+                one.bind(address)
+                return True
+    except OSError:
+        return False
+    return False
+
+
+def aside(balancer: Balancer, port: int) -> Callable[[Request, Callable[[], float]], Answer]:
+    """How to ask one instance alone: what would go to the balancer's ports goes to its own loopback port."""
+
+    def ask(request: Request, now: Callable[[], float]) -> Answer:
+        where = web.address(request.url)
+        if where is not None and where.port in balancer.ports and _is_here(where.host):
+            # As HAProxy says it: an app may answer otherwise to who comes through it.
+            headers = health_request.through_balancer(where.scheme, where.host, where.port, request.headers)
+            request = request._replace(url=f"http://127.0.0.1:{port}{where.target}", headers=headers)
+        return web.fetch(request, now)
+
+    return ask
+
+
+def check_directives(asked: HealthRequest) -> tuple[str, str]:
+    """What HAProxy's own check sends, and the statuses that it expects, as the words of its configuration.
+
+    In `hdr`, a % begins a format (Configuration Manual, http-check send).
+    """
+    headers = " ".join(f"hdr {name} {_word(value.replace('%', '%%'))}" for name, value in asked.headers)
+    send = f"meth {asked.method} uri {_word(asked.target)} ver HTTP/1.1 {headers}"
+    return send, ",".join(map(str, asked.status))
+
+
+def _word(text: str) -> str:
+    """A text as one word of HAProxy's configuration: within '' nothing but ' means something."""
+    return "'" + text.replace("'", "'\\''") + "'"

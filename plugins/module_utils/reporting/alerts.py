@@ -1,0 +1,674 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What people are told, and the outbox that keeps it until Alertmanager has taken it. Pure: no clock, no I/O.
+
+An alert is {labels: {alertname, app, host, cause, severity, incident}, annotations: {summary, description, over},
+startsAt, endsAt}, as Alertmanager's API v2 takes it. `summary` and `description` are for a phone; `over` is what to say
+when the alert ends without a word from us. Without `endsAt` it goes on.
+
+The outbox is a plain list that survives in the state file. Alertmanager (0.28) forgets what fires when it is restarted,
+takes an alert that nobody repeats for ended, and says nothing of an end whose beginning it never told. So what fires is
+posted again and again, and an end follows its beginning at a distance.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ..records.incidents import iso
+
+INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
+UNMEASURED, TIMER = "MeasuringStopped", "SelfhealTimerStopped"
+# What may be wrong with the backups, as they are remembered, and what that is called.
+BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
+
+# How often what fires is posted again, and for how long each post holds.
+REPEAT_SECONDS = 60.0
+HOLD_SECONDS = 300.0
+# The dead-man's signal ends sooner: two posts were missed.
+WATCHDOG_HOLD_SECONDS = 150.0
+# Longer than an exporter that has just been started waits before it tells again.
+UNMEASURED_HOLD_SECONDS = 180.0
+# The distance between the posts of two phases of an incident. Alertmanager tells a new alert at once (group_wait 0s).
+APART_SECONDS = 3.0
+# Every app's own. A night of flapping makes a few dozen; more than this, and the oldest that are over are given up.
+BOUND = 200
+SUMMARY_LENGTH = 110
+EVIDENCE_LINES = 3
+EVIDENCE_LENGTH = 140
+
+Alert = dict[str, Any]
+Outbox = list[dict[str, Any]]
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+_CAUSES = {
+    "en": {
+        "crashed": "it is not running",
+        "hung": "it takes requests and does not answer",
+        "erroring": "it answers with errors",
+        "not_listening": "nothing answers on its port",
+        "out_of_memory": "it ran out of memory",
+        "env_invalid": "its env is not valid",
+        "config_damaged": "its compose files are damaged",
+        "container_missing": "a container is missing",
+        "image_missing": "an image is missing",
+        "crash_loop": "it crashes again and again",
+        "engine_down": "the Docker engine is down",
+        "engine_incomplete": "a part of the Docker engine is not installed",
+        "engine_hung": "the Docker engine hangs",
+        "disk_full": "the disk is full",
+        "disk_read_only": "its disk has become read-only",
+        "balancer_down": "its load balancer does not answer",
+        "balancer_disagrees": "its load balancer keeps healthy instances out",
+        "port_taken": "its port is taken by {who}",
+        "upstream_down": "upstream {who} is down",
+        "overloaded": "it is overloaded",
+        "network_broken": "its network on the host is broken",
+        "unhealthy": "a service fails its own health check",
+        "rate_limited": "it limits how often its checks may ask",
+        "maintenance": "it is down for maintenance",
+        "database_recovering": "its database is recovering",
+        "unknown": "its checks fail, nothing says why",
+    },
+    "ko": {
+        "crashed": "실행되고 있지 않음",
+        "hung": "요청을 받고도 응답하지 않음",
+        "erroring": "오류로 응답함",
+        "not_listening": "포트에서 응답이 없음",
+        "out_of_memory": "메모리가 부족함",
+        "env_invalid": "환경 변수(.env)가 올바르지 않음",
+        "config_damaged": "compose 파일이 손상됨",
+        "container_missing": "컨테이너가 없음",
+        "image_missing": "이미지가 없음",
+        "crash_loop": "시작할 때마다 종료됨",
+        "engine_down": "Docker 엔진이 멈춤",
+        "engine_incomplete": "Docker 엔진의 일부가 설치되어 있지 않음",
+        "engine_hung": "Docker 엔진이 응답하지 않음",
+        "disk_full": "디스크가 가득 참",
+        "disk_read_only": "디스크가 읽기 전용이 됨",
+        "balancer_down": "로드 밸런서가 응답하지 않음",
+        "balancer_disagrees": "로드 밸런서가 정상 인스턴스를 제외함",
+        "port_taken": "{who}이(가) 포트를 점유함",
+        "upstream_down": "외부 서비스 {who} 장애",
+        "overloaded": "과부하",
+        "network_broken": "호스트의 컨테이너 네트워크가 끊김",
+        "unhealthy": "서비스가 자기 상태 점검을 통과하지 못함",
+        "rate_limited": "점검 요청 횟수가 앱의 한도를 넘음",
+        "maintenance": "점검(유지 보수) 중",
+        "database_recovering": "데이터베이스 복구 중",
+        "unknown": "점검 실패, 원인 불명",
+    },
+}
+_UNMEASURED = {
+    "en": (
+        "nothing is measured any more",
+        "Prometheus does not ask any more: it has ended, or hangs. No threshold is told.",
+        "over: ",
+    ),
+    "ko": ("더 이상 측정되지 않음", "Prometheus가 종료되었거나 멈춤. 임계값 알림이 오지 않음.", "해소: "),
+}
+_SOMEBODY = {
+    "en": {"upstream_down": "service", "port_taken": "another process"},
+    "ko": {"upstream_down": "", "port_taken": "다른 프로세스"},
+}
+_REMEDIES = {
+    "en": {
+        "restart": "restart",
+        "up": "container started",
+        "recreate": "new containers",
+        "proved_env": "env from the vault",
+        "last_good_env": "last good env",
+        "last_good_compose": "last good compose files",
+        "last_good_release": "last good release",
+        "free_space": "space freed",
+        "start_engine": "engine started",
+        "restart_engine": "engine restarted",
+        "rebuild_network": "network rebuilt",
+        "restart_balancer": "load balancer restarted",
+    },
+    "ko": {
+        "restart": "재시작",
+        "up": "컨테이너 시작",
+        "recreate": "컨테이너 재생성",
+        "proved_env": "볼트의 환경 변수",
+        "last_good_env": "마지막 정상 환경 변수",
+        "last_good_compose": "마지막 정상 compose 파일",
+        "last_good_release": "마지막 정상 릴리스",
+        "free_space": "디스크 공간 확보",
+        "start_engine": "엔진 시작",
+        "restart_engine": "엔진 재시작",
+        "rebuild_network": "네트워크 재구성",
+        "restart_balancer": "로드 밸런서 재시작",
+    },
+}
+# What is being done when an incident opens; "" is for the causes that the host has remedies for.
+_DOING = {
+    "en": {
+        "": "The host is healing it; the next message says how that went.",
+        "upstream_down": "No restart: the app is not at fault. It is watched until the upstream is back.",
+        "rate_limited": "No restart: the app is not at fault. It is asked less often, once a minute at most.",
+        "maintenance": "No restart: the app says when it will be back. It is watched until then.",
+        "database_recovering": "No restart: the database would start over. It is watched until it takes connections.",
+        "overloaded": "No restart: it would only add to the load. It is watched.",
+        "balancer_disagrees": "No restart: the load balancer and the checks ask differently. This one needs you.",
+        "port_taken": "The host leaves a foreign process alone: this one needs you.",
+        "engine_incomplete": "The host installs no packages by itself: this one needs you.",
+    },
+    "ko": {
+        "": "호스트가 복구 중이며, 결과는 다음 메시지로 알립니다.",
+        "upstream_down": "재시작 안 함: 앱의 잘못이 아닙니다. 외부 서비스가 돌아올 때까지 지켜봅니다.",
+        "rate_limited": "재시작 안 함: 앱의 잘못이 아닙니다. 점검 간격을 1분 이상으로 늘립니다.",
+        "maintenance": "재시작 안 함: 앱이 언제 돌아올지 알립니다. 그때까지 지켜봅니다.",
+        "database_recovering": "재시작 안 함: 데이터베이스가 처음부터 다시 해야 합니다. 연결을 받을 때까지 지켜봅니다.",
+        "overloaded": "재시작 안 함: 부하만 늘어납니다. 지켜봅니다.",
+        "balancer_disagrees": "재시작 안 함: 로드 밸런서와 점검의 요청이 다릅니다. 사람이 필요합니다.",
+        "port_taken": "호스트는 다른 프로세스를 건드리지 않습니다. 사람이 필요합니다.",
+        "engine_incomplete": "호스트는 패키지를 스스로 설치하지 않습니다. 사람이 필요합니다.",
+    },
+}
+# What a person does at once, though the host may not have given up.
+_FIRST_STEP = {
+    "en": {
+        "upstream_down": "Look at the status page of the upstream.",
+        "overloaded": "Look at what asks so much, or give the app more CPU.",
+        "port_taken": "Stop that process or container, or publish the app on another port.",
+    },
+    "ko": {
+        "upstream_down": "외부 서비스의 상태 페이지를 확인하세요.",
+        "overloaded": "요청이 몰리는 곳을 확인하거나 CPU를 늘리세요.",
+        "port_taken": "그 프로세스나 컨테이너를 멈추거나 앱의 포트를 바꾸세요.",
+    },
+}
+# The records' own next step is English; these say the same.
+_NEXT_STEP_KO = {
+    "": "인시던트에 보관된 증거(마지막 로그부터)를 읽고, 앱을 고쳐 배포하세요.",
+    "env_invalid": "볼트에서 해당 변수를 고치고 playbooks/validate.yml로 확인하세요.",
+    "config_damaged": "playbooks/site.yml로 compose 파일을 다시 쓰세요.",
+    "image_missing": "이미지를 다시 빌드하거나 받은 뒤 playbooks/site.yml을 실행하세요.",
+    "out_of_memory": "compose_app_services의 memory를 늘리거나 보관된 로그에서 누수를 찾으세요.",
+    "engine_incomplete": "표시된 패키지를 설치하거나(apt-get install) playbooks/site.yml을 실행하세요.",
+    "engine_down": "systemctl start docker 후 journalctl -u docker -n 50을 확인하세요.",
+    "engine_hung": "journalctl -u docker -n 50을 확인하고 systemctl restart docker를 실행하세요.",
+    "balancer_down": "journalctl -u haproxy -n 20을 확인하고 playbooks/site.yml을 실행하세요.",
+    "balancer_disagrees": "playbooks/site.yml을 실행하세요. MAINT인 슬롯은 systemctl reload haproxy로 되돌립니다.",
+    "rate_limited": "앱을 재시작하지 마세요. 이 호스트의 점검을 허용하거나 점검 간격을 늘리세요.",
+    "disk_full": "df -h, docker system df로 공간을 확보하세요. 볼륨은 지우지 마세요.",
+    "disk_read_only": "dmesg로 커널 메시지를 읽고, 백업에 없는 것을 따로 저장한 뒤 fsck로 파일 시스템을 검사하세요.",
+    "network_broken": "journalctl -u docker -n 50을 확인하고 방화벽 규칙을 살펴보세요.",
+    "maintenance": "앱이 알린 시간까지 기다리세요. 그때까지 돌아오지 않으면 유지 보수를 끝내세요.",
+    "database_recovering": "데이터베이스를 재시작하지 마세요. 처음부터 다시 하게 됩니다. 진행 상황은 로그에 있습니다.",
+}
+_WORDS = {
+    "en": {
+        "escalated": "needs a person",
+        "tried": "Tried",
+        "failed": "failed",
+        "nothing": "Nothing could be tried.",
+        "why": "Why it stops",
+        "next": "Next",
+        "nothing_yet": "Nothing to do yet.",
+        "healthy": "healthy again after {took}",
+        "cured": "Cured by",
+        "by_itself": "No remedy was needed.",
+        "was": "It was",
+        "mttr": "MTTR {took}, from {seen} to {ended} UTC",
+        "silent": "no news of the incident any more; see `selfheal status`",
+        "paused": "healing is paused until {until} UTC",
+        "order": "The host watches and does nothing. Reason: {reason}",
+        "resume": "Next: `selfheal resume` on the host, when the work is done.",
+        "pause_over": "the pause is over, the host heals again",
+        "no_reason": "none given",
+        "backup": "the last backup failed",
+        "verify": "the newest backup could not be proved",
+        "backup_next": "Next: mend it, then `selfheal backup` on the host.",
+        "verify_next": "Next: mend it, then `selfheal backup verify`. Until then do not rely on a restore.",
+        "backup_over": "it is backed up again",
+        "verify_over": "a backup was proved again",
+        "timer": "the timer of its watcher was stopped",
+        "timer_meaning": "Nothing starts the watcher again when it is stopped, and then nothing heals the app.",
+        "timer_next": "Next: `systemctl enable --now selfheal@{app}.timer` on the host.",
+        "timer_over": "the timer of its watcher runs again",
+    },
+    "ko": {
+        "escalated": "사람이 필요함",
+        "tried": "시도",
+        "failed": "실패",
+        "nothing": "시도할 수 있는 것이 없었습니다.",
+        "why": "멈춘 이유",
+        "next": "다음 할 일",
+        "nothing_yet": "아직 할 일은 없습니다.",
+        "healthy": "{took} 만에 정상으로 돌아옴",
+        "cured": "복구 방법",
+        "by_itself": "조치 없이 돌아왔습니다.",
+        "was": "원인",
+        "mttr": "MTTR {took} (UTC {seen}부터 {ended}까지)",
+        "silent": "인시던트 소식이 끊김, `selfheal status`로 확인 필요",
+        "paused": "자동 복구 일시 중지 중(UTC {until}까지)",
+        "order": "호스트는 지켜보기만 합니다. 이유: {reason}",
+        "resume": "다음 할 일: 작업이 끝나면 호스트에서 `selfheal resume`을 실행하세요.",
+        "pause_over": "일시 중지가 끝나 자동 복구를 다시 시작함",
+        "no_reason": "없음",
+        "backup": "마지막 백업이 실패함",
+        "verify": "최신 백업을 검증하지 못함",
+        "backup_next": "다음 할 일: 원인을 고친 뒤 호스트에서 `selfheal backup`을 실행하세요.",
+        "verify_next": "다음 할 일: 고친 뒤 `selfheal backup verify`를 실행하세요. 그때까지 복원을 믿지 마세요.",
+        "backup_over": "백업이 다시 됨",
+        "verify_over": "백업이 다시 검증됨",
+        "timer": "감시자의 타이머가 꺼짐",
+        "timer_meaning": "감시자가 멈추면 다시 시작되지 않으며, 그러면 자동 복구가 되지 않습니다.",
+        "timer_next": "다음 할 일: 호스트에서 `systemctl enable --now selfheal@{app}.timer`를 실행하세요.",
+        "timer_over": "감시자의 타이머가 다시 동작함",
+    },
+}
+_UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
+
+# How the evidence of a diagnosis names whom it is about.
+_NAMES = {
+    "upstream_down": re.compile(r"(?:upstream )?`?([^`:\s]{1,40})`?: "),
+    "port_taken": re.compile(r"held by (?:the (container \S{1,80})|(.{1,40}? \(pid \d+\)))"),
+}
+
+
+def _language(language: str) -> str:
+    return language if language in _WORDS else "en"
+
+
+def phrase(record: Mapping[str, Any], language: str) -> str:
+    """What is wrong, in a few words, with the upstream or the process named."""
+    cause = str(record["cause"])
+    words = _CAUSES[language].get(cause, str(record.get("meaning") or cause))
+    services = ", ".join(str(name) for name in record.get("services") or [])
+    if "{who}" not in words:
+        return f"{services}: {words}" if services else words
+    found = [match for line in record["evidence"] if (match := _NAMES[cause].search(line))]
+    names = [match[match.lastindex or 0] for match in found]
+    # An upstream that the inventory names says more than the variable of the env that holds its address.
+    who = next((name for name in names if not name.isupper()), names[0] if names else _SOMEBODY[language][cause])
+    return " ".join(words.format(who=who).split())
+
+
+def _cut(text: str, length: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def _summary(app: str, host: str, what: str) -> str:
+    return _cut(f"{app} @ {host}: {what}", SUMMARY_LENGTH)
+
+
+def _evidence(record: Mapping[str, Any]) -> list[str]:
+    return [f"• {_cut(str(line), EVIDENCE_LENGTH)}" for line in record["evidence"][:EVIDENCE_LINES]]
+
+
+def next_step(record: Mapping[str, Any], language: str) -> str:
+    """What a person does now: what ends the incident once it is theirs, and before that a first step, or nothing."""
+    if record.get("escalated") or record.get("held"):
+        return _next_step(record, language)
+    return _FIRST_STEP[language].get(str(record["cause"]), _WORDS[language]["nothing_yet"])
+
+
+def _next_step(record: Mapping[str, Any], language: str) -> str:
+    cause = str(record["cause"])
+    first = _FIRST_STEP[language].get(cause)
+    if first or language == "en":
+        return first or str(record["next_step"])
+    return _NEXT_STEP_KO.get(cause, _NEXT_STEP_KO[""])
+
+
+def tried(record: Mapping[str, Any], language: str) -> str:
+    """The remedies in their order, each once, with what failed marked."""
+    words = _WORDS[language]
+    told = [
+        _REMEDIES[language].get(one["name"], str(one["name"])) + ("" if one["done"] else f" ({words['failed']})")
+        for one in record["remedies"]
+    ]
+    return ", ".join(dict.fromkeys(told))
+
+
+def _took(seconds: float, language: str) -> str:
+    """A duration as people say it: 4.2 s, 12 min 5 s, 3 h 4 min."""
+    hour, minute, second = _UNITS[language]
+    if seconds < 60:
+        return f"{seconds:.1f}{second}"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}{minute}{whole % 60}{second}"
+    return f"{whole // 3600}{hour}{whole % 3600 // 60}{minute}".strip()
+
+
+# --- alerts ----------------------------------------------------------------------------------------------------------
+
+
+def _alert(name: str, severity: str, app: str, host: str, cause: str, incident: str) -> Alert:
+    labels = {"alertname": name, "app": app, "host": host, "cause": cause, "severity": severity, "incident": incident}
+    return {"labels": labels, "annotations": {"summary": "", "description": ""}}
+
+
+def _of(record: Mapping[str, Any], name: str, severity: str) -> Alert:
+    """An alert about an incident's record."""
+    # Its labels stay those of its opening, or it would not end.
+    cause = str(record.get("opened_as") or record["cause"])
+    alert = _alert(name, severity, str(record["app"]), str(record["host"]), cause, str(record["id"]))
+    return {**alert, "startsAt": str(record["seen"])}
+
+
+def opened(record: Mapping[str, Any], language: str) -> Alert:
+    """Something is wrong, and this is being done: a warning. `record` as in `incident`, redacted."""
+    tongue = _language(language)
+    cause = str(record["cause"])
+    app, host, words = record["app"], record["host"], _WORDS[tongue]
+    step = next_step(record, tongue)
+    lines = [_DOING[tongue].get(cause, _DOING[tongue][""]), *_evidence(record), f"{words['next']}: {step}"]
+    return {
+        **_of(record, INCIDENT, "warning"),
+        "annotations": {
+            "summary": _summary(app, host, phrase(record, tongue)),
+            "description": "\n".join(lines),
+            "over": _summary(app, host, words["silent"]),
+        },
+    }
+
+
+def escalated(record: Mapping[str, Any], language: str) -> Alert:
+    """The host has come to its end with an incident: critical. It ends when the incident does."""
+    tongue = _language(language)
+    app, host, words = record["app"], record["host"], _WORDS[tongue]
+    attempted, why = tried(record, tongue), str(record["hold"])
+    lines = [
+        f"{words['tried']}: {attempted}" if attempted else words["nothing"],
+        *([f"{words['why']}: {_cut(why, EVIDENCE_LENGTH)}"] if why else []),
+        *_evidence(record),
+        *([f"{words['next']}: {step}"] if (step := _next_step(record, tongue)) else []),
+    ]
+    return {
+        **_of(record, ESCALATED, "critical"),
+        "annotations": {
+            "summary": _summary(app, host, f"{words['escalated']}: {phrase(record, tongue)}"),
+            "description": "\n".join(lines),
+            "over": _summary(app, host, words["silent"]),
+        },
+    }
+
+
+def resolved(record: Mapping[str, Any], language: str) -> Alert:
+    """An incident is over: how, and how long it took. Added to an outbox it ends all alerts of the incident."""
+    tongue = _language(language)
+    app, host, words = record["app"], record["host"], _WORDS[tongue]
+    took = _took(float(record["seconds"]), tongue)
+    what, attempted = phrase(record, tongue), tried(record, tongue)
+    seen, ended = (str(record[key])[11:19] for key in ("seen", "ended"))
+    lines = [
+        f"{words['cured']}: {attempted}" if attempted else words["by_itself"],
+        f"{words['was']}: {what}",
+        words["mttr"].format(took=took, seen=seen, ended=ended),
+    ]
+    return {
+        **_of(record, INCIDENT, "warning"),
+        "annotations": {
+            "summary": _summary(app, host, f"{words['healthy'].format(took=took)} ({what})"),
+            "description": "\n".join(lines),
+        },
+        "endsAt": str(record["ended"]),
+    }
+
+
+def lasting_pause(app: str, host: str, pause: Mapping[str, Any], language: str) -> Alert:
+    """Somebody ordered a pause long ago, and nothing is healed meanwhile: a warning.
+
+    :arg pause: {until: epoch seconds, reason, since: moment}; empty will do for the alert that `end` takes.
+    """
+    words = _WORDS[_language(language)]
+    until = iso(float(pause["until"]))[:16].replace("T", " ") if pause else ""
+    reason = str(pause.get("reason") or words["no_reason"])
+    # Each pause is an alert of its own: Alertmanager would take a second one for the first, told already.
+    number = f"-{float(pause['until']):.0f}" if pause else ""
+    alert = _alert(PAUSED, "warning", app, host, "paused", f"pause{number}")
+    alert["annotations"] = {
+        "summary": _summary(app, host, words["paused"].format(until=until)),
+        "description": f"{words['order'].format(reason=_cut(reason, EVIDENCE_LENGTH))}\n{words['resume']}",
+        "over": _summary(app, host, words["pause_over"]),
+    }
+    return alert
+
+
+def bad_backup(app: str, host: str, what: str, problem: Mapping[str, Any], language: str) -> Alert:
+    """A backup failed (`what` is backup), or could not be proved (verify).
+
+    :arg problem: {text, since: epoch seconds}; empty will do for the alert that `end` takes.
+    """
+    words = _WORDS[_language(language)]
+    number = f"-{float(problem['since']):.0f}" if problem else ""
+    alert = _alert(BACKUP[what], "warning", app, host, what, f"{what}{number}")
+    alert["annotations"] = {
+        "summary": _summary(app, host, words[what]),
+        "description": f"{_cut(str(problem.get('text', '')), 2 * EVIDENCE_LENGTH)}\n{words[what + '_next']}",
+        "over": _summary(app, host, words[what + "_over"]),
+    }
+    return alert
+
+
+def stopped_timer(app: str, host: str, since: str, language: str) -> Alert:
+    """The timer that starts the watcher of an app was stopped: a warning, told by whichever watcher sees it.
+
+    :arg since: tells one stop from the next, and is the same for every watcher.
+    """
+    words = _WORDS[_language(language)]
+    alert = _alert(TIMER, "warning", app, host, "timer", f"timer-{since}")
+    alert["annotations"] = {
+        "summary": _summary(app, host, words["timer"]),
+        "description": f"{words['timer_meaning']}\n{words['timer_next'].format(app=app)}",
+        "over": _summary(app, host, words["timer_over"]),
+    }
+    return alert
+
+
+def watchdog(app: str, host: str) -> Alert:
+    """The dead-man's signal: it fires as long as the watcher and Alertmanager live."""
+    alert = _alert(WATCHDOG, "none", app, host, "none", "watchdog")
+    alert["annotations"] = {"summary": _summary(app, host, "the watcher is alive"), "description": ""}
+    return alert
+
+
+def unmeasured(host: str, language: str, now: float) -> Alert:
+    """Nobody asks what is measured. Prometheus, while it lives, tells it by the same labels. This one ends."""
+    said, meaning, over = _UNMEASURED[language]
+    return {
+        "labels": {"alertname": UNMEASURED, "host": host, "scope": "host", "severity": "critical"},
+        "annotations": {"summary": f"{host}: {said}", "description": meaning, "over": f"{host}: {over}{said}"},
+        "endsAt": iso(now + UNMEASURED_HOLD_SECONDS),
+    }
+
+
+# --- the outbox ------------------------------------------------------------------------------------------------------
+# An entry is {key: the labels as text, alert: as it fires, end: {endsAt, annotations} or None, told_at: when a post of
+# it was taken first, posted_at: when last (epoch seconds or None), renewed: whether that was after its end was known}.
+
+
+def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
+    """Take an alert in. One that is there already gets the new words; one with an end ends all of its incident.
+
+    What is over stays until Alertmanager has heard of both, the beginning and the end. An end of what is not there is
+    passed over. The outbox is bounded: see `dropped`.
+    """
+    entries = _sound(outbox)
+    if "endsAt" in alert:
+        incident = _incident(alert)
+        annotations = dict(alert["annotations"])
+        return [_ended(one, now, annotations) if _incident(one["alert"]) == incident else one for one in entries]
+    key = _key(alert)
+    fresh = {"labels": dict(alert["labels"]), "annotations": dict(alert["annotations"])}
+    if "startsAt" in alert:
+        fresh["startsAt"] = alert["startsAt"]
+    for index, one in enumerate(entries):
+        if one["key"] == key:
+            entries[index] = {**one, "alert": fresh, "end": None, "renewed": False}
+            return entries
+    entries.append({"key": key, "alert": fresh, "end": None, "told_at": None, "posted_at": None, "renewed": False})
+    return _bounded(entries, _incident(alert))
+
+
+def end(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
+    """End the alerts of a name, an app and a host, which have no incident, if any are there; each says its `over`."""
+
+    def about(one: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(str(one["labels"][name]) for name in ("alertname", "app", "host"))
+
+    return [
+        _ended(one, now, dict(one["alert"]["annotations"])) if about(one["alert"]) == about(alert) else one
+        for one in _sound(outbox)
+    ]
+
+
+def only(outbox: Sequence[Any], name: str, wanted: Iterable[Mapping[str, Any]], now: float) -> Outbox:
+    """Let these alerts of a name fire, and end all others of that name."""
+    alerts = list(wanted)
+    keys = {_key(alert) for alert in alerts}
+    entries = _sound(outbox)
+    for one in entries:
+        if one["alert"]["labels"]["alertname"] == name and one["key"] not in keys:
+            entries = end(entries, one["alert"], now)
+    for alert in alerts:
+        entries = add(entries, alert, now)
+    return entries
+
+
+def due(outbox: Sequence[Any], now: float) -> list[Alert]:
+    """What has to be posted now, as one JSON array, in this order. `now` is epoch seconds."""
+    entries = _sound(outbox)
+    incidents: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for one in entries:
+        incidents.setdefault(_incident(one["alert"]), []).append(one)
+    posts = []
+    for one in entries:
+        together = incidents[_incident(one["alert"])]
+        if _fires(one, now):
+            before = together[: together.index(one)]
+            if one["told_at"] is not None or all(_was_told(other, now) for other in before):
+                posts.append(_firing(one, now))
+        elif one["end"] and all(_may_end(other, now) for other in together):
+            posts.append(_post(one, one["end"]["annotations"], min(one["end"]["endsAt"], iso(now)), now))
+    return posts
+
+
+def posted(outbox: Sequence[Any], sent: Iterable[Mapping[str, Any]], now: float) -> Outbox:
+    """Alertmanager has taken what `due` gave for the same `now`: note it, and forget what is over."""
+    taken = {_key(alert): str(alert["endsAt"]) <= iso(now) for alert in sent}
+    entries = []
+    for one in _sound(outbox):
+        over = taken.get(one["key"])
+        if over is None or (over and not one["end"]):
+            entries.append(one)
+        elif not over:
+            told = now if one["told_at"] is None else one["told_at"]
+            entries.append({**one, "told_at": told, "posted_at": now, "renewed": bool(one["end"])})
+    return entries
+
+
+def holds(outbox: Sequence[Any], name: str) -> bool:
+    """Whether an alert of a name is there."""
+    return any(one["alert"]["labels"]["alertname"] == name for one in _sound(outbox))
+
+
+def waiting(outbox: Sequence[Any]) -> int:
+    """How many alerts people have not heard of: their beginning or their end was not taken yet."""
+    return sum(
+        1
+        for one in _sound(outbox)
+        if (one["told_at"] is None or one["end"]) and one["alert"]["labels"]["alertname"] != WATCHDOG
+    )
+
+
+def dropped(before: Sequence[Any], after: Sequence[Any]) -> int:
+    """How many alerts `add` gave up, when it made `after` of `before`, because too many wait."""
+    kept = {_incident(one["alert"]) for one in _sound(after)}
+    return sum(1 for one in _sound(before) if _incident(one["alert"]) not in kept)
+
+
+def _key(alert: Mapping[str, Any]) -> str:
+    return json.dumps(alert["labels"], sort_keys=True)
+
+
+def _incident(alert: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(alert["labels"][name]) for name in ("app", "host", "incident"))
+
+
+def _sound(outbox: Sequence[Any]) -> Outbox:
+    """The entries that have their shape: a state file that somebody edited must not stop the others."""
+    found = []
+    for one in outbox:
+        try:
+            times = all(one[name] is None or float(one[name]) >= 0 for name in ("told_at", "posted_at"))
+            whole = times and one["key"] == _key(one["alert"]) and "renewed" in one
+            str(one["alert"]["annotations"]["summary"]), _incident(one["alert"])
+            if one["end"]:
+                str(one["end"]["endsAt"]), str(one["end"]["annotations"]["summary"])
+            if whole:
+                found.append(one)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return found
+
+
+def _ended(one: dict[str, Any], now: float, annotations: dict[str, Any]) -> dict[str, Any]:
+    return one if one["end"] else {**one, "end": {"endsAt": iso(now), "annotations": annotations}, "renewed": False}
+
+
+def _bounded(entries: Outbox, newest: tuple[str, ...]) -> Outbox:
+    """Give up whole incidents until the bound is kept: the oldest that are over, then the oldest, never the newest."""
+    while len(entries) > BOUND:
+        others = [one for one in entries if _incident(one["alert"]) != newest] or entries
+        oldest = next((one for one in others if one["end"]), others[0])
+        given_up = _incident(oldest["alert"])
+        entries = [one for one in entries if _incident(one["alert"]) != given_up]
+    return entries
+
+
+def _since(then: float | None, now: float) -> float | None:
+    """Seconds since `then`; None for never, and for a clock that was set back: then nothing is known."""
+    return None if then is None or then > now else now - then
+
+
+def _fires(one: Mapping[str, Any], now: float) -> bool:
+    """Whether its beginning has to be posted (again)."""
+    age = _since(one["posted_at"], now)
+    return age is None or (age >= REPEAT_SECONDS and not (one["end"] and one["renewed"]))
+
+
+def _was_told(one: Mapping[str, Any], now: float) -> bool:
+    return one["told_at"] is not None and not 0 <= now - one["told_at"] < APART_SECONDS
+
+
+def _may_end(one: Mapping[str, Any], now: float) -> bool:
+    age = _since(one["posted_at"], now)
+    return age is not None and age >= APART_SECONDS and not _fires(one, now)
+
+
+def _firing(one: Mapping[str, Any], now: float) -> Alert:
+    name = one["alert"]["labels"]["alertname"]
+    hold = WATCHDOG_HOLD_SECONDS if name == WATCHDOG else HOLD_SECONDS
+    return _post(one, one["alert"]["annotations"], iso(now + hold), now)
+
+
+def _post(one: Mapping[str, Any], annotations: Mapping[str, Any], ends: str, now: float) -> Alert:
+    """As it is posted. Alertmanager refuses all of a post for one alert that starts after its end."""
+    starts = str(one["alert"].get("startsAt", ""))
+    starts = starts if _is_time(starts) and starts < ends else min(iso(now), ends)
+    return {
+        "labels": one["alert"]["labels"],
+        "annotations": {name: str(text) for name, text in annotations.items()},
+        "startsAt": starts,
+        "endsAt": ends,
+    }
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,242 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The report of one recovery, from the controller: the seven-line checklist as facts, on the screen, as Markdown.
+
+Pure: no clock, no I/O. Everything it is given is redacted already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..env.rules import Finding, describe
+
+STEPS = ("ssh", "env_backup", "variables", "containers", "health", "api", "frontend")
+"""The seven lines of the incident report's checklist, in its order."""
+
+TITLES: dict[str, dict[str, str]] = {
+    "en": {
+        "ssh": "SSH connection established",
+        "env_backup": "Env file backed up",
+        "variables": "Variables validated",
+        "containers": "Docker containers restarted",
+        "health": "Health check passed",
+        "api": "API endpoints answer",
+        "frontend": "Front-end login succeeds",
+    },
+    # The words of the incident report itself.
+    "ko": {
+        "ssh": "SSH 접속 성공",
+        "env_backup": "환경변수 파일 백업",
+        "variables": "환경변수 검증",
+        "containers": "Docker 컨테이너 재시작",
+        "health": "Health Check 통과",
+        "api": "API 엔드포인트 정상 응답",
+        "frontend": "프론트엔드 로그인 성공",
+    },
+}
+
+# Of the variables that were wrong, or were written: their names stand in the line.
+_UPDATED = {"en": "{} updated", "ko": "{} 업데이트"}
+_NAMES_SHOWN = 3
+
+NOT_REACHED = "not reached"
+_AGAIN = "run recover.yml again"
+_LAST_GOOD = (
+    "To bring the app back at once with the last good env that the host keeps, add: -e recover_use_last_good=true"
+)
+
+
+# Done, not done, and not checked: no check is given that would prove it.
+MARKS = {True: "x", False: " ", None: "-"}
+
+
+def build(
+    about: Mapping[str, Any],
+    clock: Mapping[str, float],
+    ssh: Mapping[str, str],
+    findings: Sequence[Finding],
+    recovery: Mapping[str, Any],
+    problem: str,
+) -> dict[str, Any]:
+    """Put the report together.
+
+    :arg about: {id, app, host, address, check_mode, language}.
+    :arg clock: seconds of one clock: {started, reached, proved, ended}; without one it did not come to that.
+    :arg ssh: {problem, detail, next_step}; `problem` is empty when the host was reached.
+    :arg findings: what is wrong with the values from the vault, as `secret_rules.prove` tells it.
+    :arg recovery: what `recovery.recover` returned; empty when it was not run or gave no outcome.
+    :arg problem: why there is no outcome.
+    :returns: about + {healthy, changed, seconds, cause, meaning, evidence, remedies, checklist, failed_step, next_step,
+        problem, checks, timeline, incident, verdict}; checklist is [{number, step, title, done, seconds, detail}].
+    """
+    told = describe(findings).splitlines()
+    problem = ssh["problem"] or problem or " ".join(told)
+    healthy = bool(recovery.get("healthy"))
+    lines = _checklist(about, clock, ssh, findings, recovery, problem)
+    failed = [line for line in lines if line["done"] is False]
+    # What went wrong was told of its step; the steps after it were only not reached.
+    failed = [line for line in failed if line["detail"] != NOT_REACHED] or failed
+    built = {
+        **about,
+        "healthy": healthy,
+        "changed": bool(recovery.get("changed")),
+        "seconds": round(clock["ended"] - clock["started"], 2),
+        "cause": recovery.get("cause") or ("unreachable" if ssh["problem"] else "not diagnosed"),
+        "meaning": recovery.get("meaning") or "",
+        "evidence": list(recovery.get("evidence") or told or ([problem] if problem else [])),
+        "remedies": list(recovery.get("remedies") or []),
+        "checklist": lines,
+        "failed_step": "" if healthy or not failed else _failed_step(failed[0]),
+        "next_step": "" if healthy else _next_step(ssh, findings, "proved" in clock, recovery),
+        "problem": problem,
+        "checks": dict(recovery.get("checks") or {}),
+        "timeline": list(recovery.get("timeline") or []),
+        "incident": dict(recovery.get("incident") or {}),
+    }
+    return {**built, "verdict": _verdict(built)}
+
+
+def _checklist(
+    about: Mapping[str, Any],
+    clock: Mapping[str, float],
+    ssh: Mapping[str, str],
+    findings: Sequence[Finding],
+    recovery: Mapping[str, Any],
+    problem: str,
+) -> list[dict[str, Any]]:
+    """The lines of the checklist, all of them, in their order."""
+    known = _known_lines(clock, ssh, findings, recovery, problem)
+    language = str(about.get("language")) if about.get("language") in TITLES else "en"
+    nothing: dict[str, Any] = {"done": False, "seconds": 0.0, "detail": NOT_REACHED}
+    lines = [(step, known.get(step, nothing)) for step in STEPS]
+    return [
+        {
+            "number": number,
+            "step": step,
+            "title": _title(language, step, line.get("names") or ()),
+            "done": line["done"],
+            "seconds": round(line["seconds"], 2),
+            "detail": _one_line(line["detail"]),
+        }
+        for number, (step, line) in enumerate(lines, start=1)
+    ]
+
+
+def _known_lines(
+    clock: Mapping[str, float],
+    ssh: Mapping[str, str],
+    findings: Sequence[Finding],
+    recovery: Mapping[str, Any],
+    problem: str,
+) -> dict[str, dict[str, Any]]:
+    """The lines of the steps that were reached, {step: {done, seconds, detail, names}}."""
+    reached = clock.get("reached", clock["ended"])
+    proving = clock.get("proved", clock["ended"]) - reached
+    known: dict[str, dict[str, Any]] = {
+        "ssh": {
+            "done": not ssh["problem"],
+            "seconds": reached - clock["started"],
+            "detail": ssh["problem"] or ssh["detail"],
+        }
+    }
+    for line in recovery.get("checklist") or []:
+        extra = proving if line["step"] == "variables" else 0.0
+        known[line["step"]] = {**line, "seconds": line["seconds"] + extra}
+    if not ssh["problem"] and len(known) == 1:
+        step = "variables" if findings or "proved" not in clock else "env_backup"
+        names = [finding["variable"] for finding in findings]
+        known[step] = {"done": False, "seconds": proving, "detail": problem, "names": names}
+    return known
+
+
+def _title(language: str, step: str, names: Sequence[str]) -> str:
+    """The title of a line; that of the variables names those that were wrong, or were written."""
+    mine = list(dict.fromkeys(names))
+    if step != "variables" or not mine:
+        return TITLES[language][step]
+    rest = len(mine) - _NAMES_SHOWN
+    more = f" (+{rest})" if rest > 0 else ""
+    return _UPDATED[language].format(", ".join(mine[:_NAMES_SHOWN]) + more)
+
+
+def _failed_step(line: Mapping[str, Any]) -> str:
+    return f"{line['number']} of {len(STEPS)}, {line['title']}: {line['detail']}".rstrip(". ")
+
+
+def _next_step(ssh: Mapping[str, str], findings: Sequence[Finding], proved: bool, recovery: Mapping[str, Any]) -> str:
+    if ssh["problem"]:
+        return ssh["next_step"]
+    if findings:
+        names = ", ".join(dict.fromkeys(item["variable"] for item in findings))
+        return f"Correct {names} in the vault (ansible-vault edit), then {_AGAIN}. {_LAST_GOOD}"
+    if not proved:
+        return f"Put that right, then {_AGAIN}. {_LAST_GOOD}"
+    return recovery.get("next_step") or f"Put that right, then {_AGAIN}."
+
+
+def _verdict(built: Mapping[str, Any]) -> str:
+    """The last line of a run that failed: which step, why, and what to do."""
+    if built["healthy"]:
+        return ""
+    failed = built["failed_step"]
+    because = "; ".join(item for item in map(_one_line, built["evidence"]) if item.rstrip(".") not in failed)
+    return (
+        f"{built['app']} on {built['host']} is NOT recovered. Failed at step {failed}."
+        + (f" Cause: {because.rstrip('.')}." if because else "")
+        + f" Next: {built['next_step']}"
+    )
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _headline(report: Mapping[str, Any]) -> str:
+    name, took = f"{report['app']} on {report['host']}", f"{report['seconds']:.1f} s"
+    why = ": ".join(part for part in (report["cause"], report["meaning"]) if part)
+    if report["healthy"]:
+        acted = "recovered in" if report["remedies"] else "healthy, nothing was restarted,"
+        return f"{name}: {acted} {took}" + (f" ({why})" if report["remedies"] else "")
+    if report["check_mode"] and not report["problem"]:
+        return f"{name}: would be recovered ({why})"
+    return f"{name}: NOT recovered after {took} ({why})"
+
+
+def screen(report: Mapping[str, Any], where: str) -> str:
+    """Return what a person reads on the screen; `where` is the path of the Markdown file, "" when none was written."""
+    lines = [_headline(report)]
+    for line in report["checklist"]:
+        tick, detail = MARKS[line["done"]], line["detail"]
+        shown = detail if len(detail) <= 160 else f"{detail[:157]}…"
+        lines.append(f"[{tick}] {line['seconds']:6.2f} s  {line['number']}. {line['title']} ({shown})")
+    if report["check_mode"]:
+        lines += [f"would apply: {item['name']}" for item in report["remedies"]]
+    return "\n".join(lines + ([f"Report: {where}"] if where else []))
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Return the report as a page."""
+    lines = [f"# {_headline(report)}", ""]
+    lines += [f"{report['id'].split('-')[0]}, host {report['host']} ({report['address']})", "", "## Checklist", ""]
+    lines += [
+        f"- [{MARKS[line['done']]}] {line['title']} ({line['seconds']:.2f} s): {line['detail']}"
+        for line in report["checklist"]
+    ]
+    if report["next_step"]:
+        lines += ["", "## Next", "", f"Failed at step {report['failed_step']}.", "", report["next_step"]]
+    if report["evidence"]:
+        lines += ["", "## Evidence", "", *[f"- {_one_line(item)}" for item in report["evidence"]]]
+    if report["remedies"]:
+        done = [f"1. {one['name']} ({one['seconds']:.2f} s): {_one_line(one['result'])}" for one in report["remedies"]]
+        lines += ["", "## Remedies", "", *done]
+    if report["timeline"]:
+        lines += ["", "## Timeline", "", "| time | seconds | what |", "|---|---:|---|"]
+        lines += [
+            f"| {one['time']} | {one['seconds']:.2f} | {_one_line(one['what']).replace('|', chr(92) + '|')} |"
+            for one in report["timeline"]
+        ]
+    if report["incident"]:
+        lines += ["", f"Everything that was kept on the host: `{report['incident'].get('path', '')}`"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,108 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Text and secrets → text without them, in whatever form they stand there."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shlex
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import fingerprint
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.redact import redact
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+
+SECRET = "p@ss/w'o\"r\\d $x%+연말&"
+LABEL = f"<KEY {fingerprint(SECRET)}>"
+
+FORMS = {
+    "as it is": SECRET,
+    "quoted for a URL": quote(SECRET, safe=""),
+    "quoted for a path": quote(SECRET),
+    "quoted for a form": quote_plus(SECRET),
+    "quoted by JavaScript": quote(SECRET, safe="!'()*"),
+    "quoted in small letters": re.sub(r"%[0-9A-F]{2}", lambda found: found.group().lower(), quote(SECRET, safe="")),
+    "in JSON": json.dumps(SECRET)[1:-1],
+    "in JSON with letters of its own": json.dumps(SECRET, ensure_ascii=False)[1:-1],
+    "in Python": repr(SECRET)[1:-1],
+    "in HTML": html.escape(SECRET),
+    "in a shell": shlex.quote(SECRET)[1:-1],
+    "in an env file": dotenv.encode({"KEY": SECRET}).split("=", 1)[1][1:-2],
+    "as Compose prints it": SECRET.replace("$", "$$"),
+}
+
+
+@pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
+def test_every_form_is_found(text: str) -> None:
+    assert redact(f"before {text} after", {"KEY": SECRET}) == f"before {LABEL} after"
+
+
+@pytest.mark.parametrize("before", ["", "u:", "user:", "me:x:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_base64_is_found_at_any_alignment(before: str, encode: Callable[[bytes], bytes]) -> None:
+    secret = "k3J9-xQ_7Zp+w/12"
+    text = encode(f"{before}{secret}:after".encode()).decode()
+    shown = redact(f"Authorization: Basic {text}", {"KEY": secret})
+    left = shown.replace("Authorization: Basic ", "").replace(f"<KEY {fingerprint(secret)}>", "")
+    # Only the characters that the neighbours have a part in are left.
+    assert len(left) <= len(text) - len(base64.b64encode(secret.encode())) + 4
+    assert len(left) < len(text)
+
+
+def test_longer_values_win_over_their_parts() -> None:
+    secrets = {"SHORT": "abcdef", "LONG": "abcdefghij"}
+    assert redact("abcdefghij abcdef", secrets) == (
+        f"<LONG {fingerprint('abcdefghij')}> <SHORT {fingerprint('abcdef')}>"
+    )
+
+
+def test_short_values_are_left_because_they_stand_in_words() -> None:
+    assert redact("port 8000 of dev", {"PORT": "8000", "MODE": "dev", "NONE": ""}) == "port 8000 of dev"
+
+
+def test_a_value_of_several_lines_is_found_line_by_line() -> None:
+    secret = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----\n"
+    log = "    MIIEvQIBADANBgkqhkiG9w0B\n    AQEFAASCBKcwggSjAgEAAoIB\n"
+    assert "MIIEv" not in redact(log, {"PEM": secret})
+    assert "AQEFA" not in redact(log, {"PEM": secret})
+    assert redact(secret, {"PEM": secret}).startswith("<PEM sha256:")
+
+
+def test_a_value_that_a_log_has_trimmed_is_found() -> None:
+    assert "secret-value" not in redact("got secret-value.", {"KEY": " secret-value\n"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "*:*.5f0c1d7ea9b8c7d6e5f4",
+        "reader,5f0c1d7ea9b8c7d6e5f4",
+        "postgres://app:5f0c1d7ea9b8c7d6e5f4@db:5432/app",
+        "Bearer 5f0c1d7ea9b8c7d6e5f4",
+    ],
+)
+def test_the_secret_part_of_a_value_is_found_by_itself(value: str) -> None:
+    told = redact("got 5f0c1d7ea9b8c7d6e5f4 for postgres", {"KEY": value})
+    assert told == f"got <KEY {fingerprint(value)}> for postgres"
+
+
+def test_nothing_to_hide_changes_nothing() -> None:
+    assert redact("text", {}) == "text"
+
+
+@given(st.text(min_size=6), st.text(), st.text())
+def test_no_value_survives_and_nothing_raises(secret: str, before: str, after: str) -> None:
+    label = f"<KEY {fingerprint(secret)}>"
+    shown = redact(before + secret + after, {"KEY": secret})
+    if secret not in label:
+        assert secret not in shown.replace(label, "\0") or secret in before + "\0" + after
+    for form in (json.dumps(secret), quote(secret.encode("utf-8", "surrogatepass"), safe="")):
+        assert label in redact(form, {"KEY": secret})

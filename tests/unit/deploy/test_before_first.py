@@ -1,0 +1,145 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What ran before the first deploy comes back as it was: images, files with their modes, env, compose files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
+
+LABEL = "com.docker.compose.project"
+
+
+class Project:
+    """A project that runs; what is asked of it is written down."""
+
+    asked: ClassVar[list[Any]] = []
+    there: ClassVar[list[dict[str, Any]]] = []
+    labels: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, *given: Any) -> None:
+        self.given = given
+
+    def documents(self) -> list[Any]:
+        return [{"Config": {"Labels": Project.labels}}] * len(Project.there)
+
+    def containers(self) -> list[dict[str, Any]]:
+        return Project.there
+
+    def keep_images(self, images: Any, tag: str) -> None:
+        Project.asked.append(("tag", dict(images), tag))
+
+    def put_back_images(self, images: Any) -> Result:
+        Project.asked.append(("name", images["images"], images["names"]))
+        return Result(0, "", "")
+
+    def up(self) -> Result:
+        Project.asked.append(("up", *self.given))
+        return Result(0, "", "")
+
+
+def container(state: str = "running", exit_code: int = 0) -> dict[str, Any]:
+    known = {"service": "web", "digest": "sha256:old", "image": "mine:1", "job_done": False}
+    return {**known, "state": state, "exit_code": exit_code}
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    made = App("shop", root=str(tmp_path))
+    directory = Path(made.directory)
+    directory.mkdir(parents=True)
+    (directory / "compose.yaml").write_text("old", encoding="utf-8")
+    (directory / "run.sh").write_text("old", encoding="utf-8")
+    (directory / "run.sh").chmod(0o750)
+    Project.asked, Project.there = [], [container()]
+    Project.labels = {f"{LABEL}.working_dir": made.directory, f"{LABEL}.config_files": f"{directory}/compose.yaml"}
+    monkeypatch.setattr(before_first, "Project", Project)
+    monkeypatch.setattr(engine, "Project", Project)
+    return made
+
+
+def overwrite(app: App) -> None:
+    before_first.keep(app, ["compose.yaml", "run.sh", "compose.hardened.yaml"])
+    for name in ("compose.yaml", "run.sh", "compose.hardened.yaml"):
+        (Path(app.directory) / name).unlink(missing_ok=True)
+        (Path(app.directory) / name).write_text("new", encoding="utf-8")
+
+
+def test_files_images_and_the_way_it_was_started_come_back(app: App) -> None:
+    (Path(app.directory) / ".env").write_text("A=mine\n", encoding="utf-8")
+    env_history.write_env(app.env, app.history, {"A": "ours"}, now=0.0)
+    overwrite(app)
+    note = before_first.read(app)
+    assert note is not None
+    done = before_first.put_back(app, note)
+    directory = Path(app.directory)
+    assert done.failure == ""
+    assert sorted(path.name for path in directory.iterdir() if path.is_file()) == [".env", "compose.yaml", "run.sh"]
+    assert (directory / "compose.yaml").read_text(encoding="utf-8") == "old"
+    assert (directory / "run.sh").stat().st_mode & 0o777 == 0o750
+    assert (directory / ".env").read_text(encoding="utf-8") == "A=mine\n"
+    files = [f"{app.directory}/compose.yaml"]
+    assert Project.asked == [
+        ("tag", {"web": "sha256:old"}, "before-first"),
+        ("name", {"web": "sha256:old"}, {"web": "mine:1"}),
+        ("up", "shop", app.directory, files, app.directory),
+    ]
+    assert before_first.read(app) is None
+
+
+def test_a_second_try_keeps_what_was_there_first(app: App) -> None:
+    overwrite(app)
+    before_first.keep(app, ["compose.yaml"])
+    note = before_first.read(app)
+    assert note is not None
+    before_first.put_back(app, note)
+    assert (Path(app.directory) / "compose.yaml").read_text(encoding="utf-8") == "old"
+
+
+def test_without_containers_nothing_is_kept(app: App) -> None:
+    Project.there = []
+    before_first.keep(app, ["compose.yaml"])
+    assert before_first.read(app) is None
+
+
+@pytest.mark.parametrize(
+    ("ok", "before", "now", "said"),
+    [
+        pytest.param(True, container(), container(), "It serves: 3 of 3", id="serves"),
+        pytest.param(
+            False,
+            container("exited", 1),
+            container("exited", 1),
+            "does not pass either: 3 of 3; web exited with 1, as before",
+            id="it had ended before",
+        ),
+        pytest.param(
+            False, container(), container("exited", 1), "web exited with 1, before: running", id="it ran before"
+        ),
+    ],
+)
+def test_what_is_said_of_it_is_true(
+    ok: bool, before: dict[str, Any], now: dict[str, Any], said: str, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Project.there = [before]
+    overwrite(app)
+    Project.there = [now]
+    monkeypatch.setattr(deployment, "wait_healthy", lambda *_: {"ok": ok, "summary": "3 of 3"})
+    assert said in deployment._put_first_back(app, 30.0, Clock())
+
+
+def test_files_that_are_gone_are_named(app: App) -> None:
+    Project.labels = {**Project.labels, f"{LABEL}.config_files": "/srv/old/compose.yaml"}
+    overwrite(app)
+    told = deployment._put_first_back(app, 30.0, Clock())
+    assert "could not be put back: its compose file /srv/old/compose.yaml is gone" in told

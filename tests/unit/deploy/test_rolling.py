@@ -1,0 +1,316 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A rollout against an engine and a load balancer that remember: who serves at each moment, what a kill leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError, Balancer, read_balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling as deploy_rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+
+BALANCER = Balancer("web", 2, 18000, (80,))
+
+
+GOOD = {"images": {"web": "old"}}
+SEEN = "DOWN, L7STS 400 Bad Request"
+
+
+class Killed(BaseException):
+    """The process is gone; whatever would have cleaned up does not run either."""
+
+
+class World:
+    """Containers and slots. `serving` is written down whenever something changes; it must never become too small."""
+
+    def __init__(self, root: Path) -> None:
+        self.app = App("shop", root=str(root), balancer=BALANCER, checks=[{"name": "health", "url": "http://shop/"}])
+        Path(self.app.state).mkdir(parents=True)
+        self.containers: dict[str, dict[str, Any]] = {}
+        self.states = dict.fromkeys(BALANCER.slots, haproxy.READY)
+        self.release, self.made, self.steps, self.die_at = "old", 0, 0, 0
+        self.bad: set[str] = set()
+        # Healthy by the gate's own request, and not by HAProxy's.
+        self.kept_out: set[str] = set()
+        self.turns_bad: dict[str, float] = {}
+        self.now, self.fewest = 0.0, 2
+        self.balanced, self.left = True, False
+
+    def step(self) -> None:
+        """Anything that is done on the host; the process may be killed right after it."""
+        self.steps += 1
+        served = [one for one in self.containers.values() if self.serves(one)]
+        self.fewest = min(self.fewest, len(served))
+        if self.steps == self.die_at:
+            raise Killed
+
+    def serves(self, one: dict[str, Any]) -> bool:
+        well = one["release"] not in self.bad | self.kept_out
+        return self.states[one["port"]] == haproxy.READY and well
+
+    def start(self) -> None:
+        self.made += 1
+        port = next(p for p in BALANCER.slots if p not in [one["port"] for one in self.containers.values()])
+        self.containers[f"c{self.made}"] = {"port": port, "release": self.release}
+        self.step()
+
+    def tick(self, seconds: float = 0.01) -> float:
+        self.now += seconds
+        for name, at in self.turns_bad.items():
+            if self.now >= at:
+                self.bad.add(name)
+        return self.now
+
+    def releases(self) -> list[str]:
+        return sorted(one["release"] for one in self.containers.values())
+
+    def replace(self, keep: tuple[str, ...] = ()) -> str:
+        """A deploy, from its beginning to the record of its release."""
+        rolling = self.rollout()
+        rolling.begin(GOOD)
+        failure = rolling.replace(keep)
+        if not failure:
+            deploy_rolling.finish(self.app)
+        return failure
+
+    def rollout(self) -> deploy_rolling.Rollout:
+        clock = Clock(self.tick, self.tick, lambda seconds: void(self.tick(seconds)))
+        plan = deploy_rolling.Plan(gate=3.0, drain=1.0, watch=5.0)
+        return deploy_rolling.Rollout(self.app, plan, clock, lambda _: None, lambda: None)
+
+    def set_state(self, app: App, ports: Any, state: str) -> None:
+        self.states.update(dict.fromkeys(ports, state))
+        self.step()
+
+    def slots(self, app: App) -> list[haproxy.Slot]:
+        held = {one["port"]: one for one in self.containers.values()}
+        up = {port: port in held and self.serves(held[port]) for port in sorted(self.states)}
+        return [haproxy.Slot(port, up[port], 0, "UP" if up[port] else SEEN) for port in up]
+
+    def run_checks(self, *_: Any, ask: int, **__: Any) -> dict[str, Any]:
+        release = next(one["release"] for one in self.containers.values() if one["port"] == ask)
+        self.tick(0.1)
+        return {"ok": release not in self.bad, "summary": f"{release} was asked"}
+
+
+def void(_: Any) -> None:
+    pass
+
+
+class Project:
+    """The engine of a world."""
+
+    world: World
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def containers(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": name,
+                "name": name,
+                "service": "web",
+                "state": "running",
+                "restarts": 0,
+                "exit_code": 0,
+                "ports": [one["port"]],
+                "digest": one["release"],
+                "config_hash": "",
+                "targets": [{"host_port": one["port"]}],
+            }
+            for name, one in sorted(self.world.containers.items())
+        ]
+
+    def config(self) -> dict[str, Any]:
+        published = "18000-18002" if self.world.balanced else "80"
+        return {"services": {"web": {"ports": [{"target": 80, "published": published}]}}}
+
+    def up(self, services: Any = (), scale: dict[str, int] | None = None, **_: Any) -> commands.Result:
+        if not self.world.balanced:
+            assert self.world.left, "HAProxy has the port"
+            self.world.containers["plain"] = {"port": 80, "release": self.world.release}
+        while self.world.balanced and scale and len(self.world.containers) < scale["web"]:
+            self.world.start()
+        return commands.Result(0, "", "")
+
+    def remove(self, containers: list[str], grace: float | None) -> None:
+        for name in containers:
+            del self.world.containers[name]
+        if containers:
+            self.world.step()
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    it = World(tmp_path)
+    monkeypatch.setattr(Project, "world", it, raising=False)
+    monkeypatch.setattr(engine, "Project", Project)
+    monkeypatch.setattr(haproxy, "set_state", it.set_state)
+    monkeypatch.setattr(haproxy, "take_in", lambda app, port: it.set_state(app, [port], haproxy.READY))
+    monkeypatch.setattr(haproxy, "slots", it.slots)
+    monkeypatch.setattr(haproxy, "start", lambda app: None)
+    monkeypatch.setattr(haproxy, "leave", lambda app: setattr(it, "left", True))
+    monkeypatch.setattr(haproxy, "aside", lambda _balancer, port: port)
+    monkeypatch.setattr(probe, "run_checks", it.run_checks)
+    monkeypatch.setattr(health_facts, "ask", lambda *_: {"ok": True, "summary": "all well"})
+    for _ in range(BALANCER.instances):
+        it.start()
+    it.steps, it.fewest, it.release = 0, 2, "new"
+    yield it
+
+
+def at_rest(world: World) -> bool:
+    return set(world.states.values()) == {haproxy.READY} and not Path(world.app.rollout).exists()
+
+
+def test_instances_are_replaced_one_by_one(world: World) -> None:
+    assert world.replace() == ""
+    assert (world.releases(), world.fewest, at_rest(world)) == (["new", "new"], 2, True)
+
+
+def test_what_is_to_be_kept_is_kept(world: World) -> None:
+    del world.containers["c2"]
+    assert world.replace(("c1",)) == ""
+    assert world.releases() == ["new", "old"]
+
+
+@pytest.mark.parametrize("bad_at", [0.0, 3.0], ids=["it never passes", "it turns bad while it is watched"])
+def test_what_is_no_good_is_taken_back(world: World, bad_at: float) -> None:
+    world.turns_bad["new"] = bad_at
+    assert world.replace() != ""
+    world.release = "old"
+    world.rollout().take_back(GOOD)
+    assert (world.releases(), at_rest(world)) == (["old", "old"], True)
+    # For the moment between turning bad and being noticed, the other old one serves; the balancer asks it instead.
+    assert world.fewest >= 1
+
+
+def test_a_release_that_the_load_balancer_keeps_out_fails_with_what_it_saw(world: World) -> None:
+    """The old instances serve all the while: none is let go before HAProxy has a new one."""
+    world.kept_out.add("new")
+    failure = world.replace()
+    assert "HAProxy disagrees with the gate" in failure
+    assert f"slot 2 is {SEEN}" in failure
+    assert world.now < 20.0
+    world.release = "old"
+    world.rollout().take_back(GOOD)
+    assert (world.releases(), world.fewest, at_rest(world)) == (["old", "old"], 2, True)
+
+
+def test_nothing_to_replace_and_the_load_balancer_keeps_all_out(world: World) -> None:
+    world.kept_out.add("old")
+    failure = world.replace(("c1", "c2"))
+    assert f"slot 0 is {SEEN}; slot 1 is {SEEN}" in failure
+
+
+@pytest.mark.parametrize("killed", range(1, 26))
+@pytest.mark.parametrize("then", ["taken back", "deployed again"])
+def test_killed_anywhere_somebody_serves_and_the_next_cleans_up(world: World, killed: int, then: str) -> None:
+    world.die_at = killed
+    with contextlib.suppress(Killed):
+        assert world.replace() == ""
+    world.die_at = 0
+    if then == "taken back":
+        if not deploy_rolling.under_way(world.app):
+            return
+        world.release = "old"
+        world.rollout().take_back(GOOD)
+        assert world.releases() == ["old", "old"]
+    else:
+        assert world.replace() == ""
+        assert world.releases() == ["new", "new"]
+    assert world.fewest >= 1, "nobody served"
+    assert at_rest(world)
+
+
+def test_a_release_from_before_the_balancer_has_its_port_back(world: World) -> None:
+    """Its container was gone already when the app as a whole turned out to be no good."""
+    world.rollout().begin(None)
+    world.containers = {"c9": {"port": 18000, "release": "new"}}
+    world.release, world.balanced = "old", False
+    world.rollout().take_back(GOOD)
+    assert world.containers == {"plain": {"port": 80, "release": "old"}}
+    assert not Path(world.app.rollout).exists()
+
+
+def test_what_is_more_than_there_should_be_is_let_go(world: World) -> None:
+    """Somebody has healed what was no longer wanted: without a free slot no deploy could ever succeed."""
+    world.start()
+    assert world.replace() == ""
+    assert (world.releases(), at_rest(world)) == (["new", "new"], True)
+
+
+def test_what_only_seems_to_be_the_old_release_is_replaced(world: World) -> None:
+    """An instance of the new one was made while the deploy was on its way: that it was there first proves nothing."""
+    world.start()
+    del world.containers["c1"]
+    world.die_at = 2
+    with pytest.raises(Killed):
+        world.replace()
+    world.die_at, world.release = 0, "old"
+    world.rollout().take_back(GOOD)
+    assert (world.releases(), at_rest(world)) == (["old", "old"], True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"before": 3}'])
+def test_a_damaged_marker_says_nothing(world: World, text: str) -> None:
+    Path(world.app.rollout).write_text(text, encoding="utf-8")
+    assert deploy_rolling.under_way(world.app)
+    assert deploy_rolling.read_marker(world.app) == []
+
+
+def test_the_marker_stands_before_anything_is_started(world: World) -> None:
+    world.die_at = 1
+    with pytest.raises(Killed):
+        world.replace()
+    assert json.loads(Path(world.app.rollout).read_text(encoding="utf-8"))["before"] == ["c1", "c2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"service": "web"}, "is not whole"),
+        ({"service": "web", "instances": "two", "first_port": 1, "ports": [80]}, "is not whole"),
+        ({"service": "web", "instances": 0, "first_port": 18000, "ports": [80]}, "at least one instance"),
+        (
+            {"service": "", "instances": 1, "first_port": 18000, "ports": [80]},
+            "needs a service. Fix: write compose_app_service",
+        ),
+        ({"service": "web", "instances": 2, "first_port": 65534, "ports": [80]}, "no free range"),
+        ({"service": "web", "instances": 2, "first_port": 79, "ports": [80]}, "no free range"),
+    ],
+)
+def test_nonsense_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(AppError, match=said):
+        read_balancer(given)
+
+
+def test_one_slot_more_than_instances() -> None:
+    assert read_balancer({}) is None
+    assert read_balancer({"service": "web", "instances": 2, "first_port": 18000, "ports": [80]}) == BALANCER
+    assert list(BALANCER.slots) == [18000, 18001, 18002]
+
+
+@pytest.mark.parametrize(("services", "removes"), [((), True), (("web",), False)], ids=["all", "one of them"])
+def test_what_the_old_instances_need_is_there_until_they_are_gone(
+    services: tuple[str, ...], removes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that the new release does without is no orphan as long as the instances of the old one run."""
+    ran: list[list[str]] = []
+    monkeypatch.setattr(commands, "run", lambda argv, *_, **__: ran.append(argv) or commands.Result(0, "", ""))
+    monkeypatch.setattr(engine.Project, "documents", lambda _: [])
+    engine.Project("shop", str(tmp_path)).up(services=services)
+    assert ("--remove-orphans" in ran[-1]) is removes

@@ -1,0 +1,108 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What people, programs and Prometheus are told of a drift check."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import metrics
+
+
+def finding(**about: Any) -> dict[str, Any]:
+    return {
+        **{"id": "1", "host": "web1", "role": "watcher", "object": "/etc/x", "what": "content", "severity": "security"},
+        **{"is": "a | b", "should": "<script>", "decision": "report", "because": "", "first_seen": 3600.0},
+        **{"changed_at": 60.0, "changed_by": ["intern from 192.0.2.7"]},
+        **about,
+    }
+
+
+def report(*findings: dict[str, Any], **about: Any) -> dict[str, Any]:
+    return {
+        **{
+            "id": "x-drift",
+            "time": 7200.0,
+            "seconds": 9.6,
+            "hosts": ["web1"],
+            "compared": ["web1"],
+            "findings": list(findings),
+        },
+        **{"troubles": [], "gone": [], "corrections": [], "accepted": [], "notes": [], "head": "0" * 64, "exit": 0},
+        **{"checked": {"web1": {"app": "shop", "time": 7200.0}, "web2": {"app": "", "time": 0.0}}},
+        **about,
+    }
+
+
+TROUBLE = {"host": "web2", "role": "", "what": "cannot be reached"}
+
+
+@pytest.mark.parametrize(
+    ("decisions", "troubles", "code"),
+    [
+        ([], [], 0),
+        (["ignored", "corrected"], [], 0),
+        (["ignored", "report"], [], 2),
+        (["waits"], [], 2),
+        (["failed"], [], 2),
+        (["escalate"], [], 2),
+        ([], [TROUBLE], 4),
+        (["report"], [TROUBLE], 4),
+    ],
+)
+def test_exit_code(decisions: list[str], troubles: list[dict[str, str]], code: int) -> None:
+    assert drift_report.exit_code([finding(decision=decision) for decision in decisions], troubles) == code
+
+
+def test_the_table() -> None:
+    shown = drift_report.screen(report(finding(), troubles=[TROUBLE]), "reports/x.md").splitlines()
+    assert shown[0] == "1 host checked in 9.6 s: 1 drift (1 report), 1 could not be compared"
+    wanted = ["web1", "security", "watcher", "/etc/x (content)", "a | b", "<script>", "1970-01-01 01:00", "report"]
+    assert re.split(r"  +", shown[2]) == wanted
+    assert shown[3] == "COULD NOT TELL  web2: cannot be reached"
+
+
+def test_what_could_not_be_compared_is_not_called_no_drift() -> None:
+    assert drift_report.headline(report()) == "1 host checked in 9.6 s: no drift"
+    told = drift_report.headline(report(troubles=[TROUBLE]))
+    assert told == "1 host checked in 9.6 s: it could not tell, 1 could not be compared"
+
+
+def test_the_page_is_whole_and_says_what_it_is_told() -> None:
+    class Reader(html.parser.HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tags: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: Any) -> None:
+            self.tags.append(tag)
+
+    text = drift_report.page(report(finding()), [drift_report.entry(report(finding(), finding(decision="ignored")))])
+    reader = Reader()
+    reader.feed(text)
+    assert "script" not in reader.tags
+    assert "&lt;script&gt;" in text
+    assert "<td>1<td>0<td>1<td>0" in text, "found, corrected, accepted, could not tell"
+    written = drift_report.markdown(report(finding(object="![x](http://192.0.2.1/x)")))
+    assert r"| !\[x](http://192.0.2.1/x) (content) | a \| b | \<script> |" in written
+
+
+def test_metrics() -> None:
+    told = metrics.render_drift(
+        report(finding(), finding(decision="ignored"), finding(severity="cosmetic"))
+    ).splitlines()
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="shop",target="web1"} 7200' in told
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="web2"} 0' in told
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="security"} 1' in told
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 0' in told
+    assert not [line for line in told if line.startswith("selfheal_drift_found") and "web2" in line]
+
+
+def test_a_controller_that_never_came_as_far_as_a_host_is_told_too() -> None:
+    told = metrics.render_drift(report(checked={}, compared=[])).splitlines()
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="every host"} 0' in told

@@ -1,0 +1,567 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A drill's figures are worth as much as its clock, its judge and its catalogue."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
+
+FOLDER = Path(__file__).resolve().parents[3] / "roles/drill/faults"
+CATALOGUE = sorted(path.stem for path in FOLDER.glob("*.yml"))
+GOOD: dict[str, Any] = {
+    "title": {"en": "It hangs", "ko": "멈춤"},
+    "why": "It happens.",
+    "inject": [["kill", "-STOP", "{pid}"]],
+    "expect": "recovered",
+    "causes": ["hung"],
+    "goal": {"median": 5, "p95": 8},
+}
+
+
+def fault(**change: Any) -> drills.Fault:
+    return drills.read_fault("hang", {**GOOD, **change})
+
+
+# --- the catalogue ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_the_catalogue_is_valid(name: str) -> None:
+    described = yaml.safe_load((FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
+    found = drills.read_fault(name, described)
+    assert found.title["ko"]
+    assert found.undo, "a fault that the host does not end is ended by the drill"
+    assert not found.names or found.incident, "evidence is an incident's"
+
+
+def test_every_fault_that_has_a_goal_is_a_drill() -> None:
+    """Of "one of two instances down", every fault with `instance` is one on a host with two instances."""
+    assert set(CATALOGUE) == {
+        *("crash", "hang", "errors", "silent", "oom", "stopped", "port_taken", "disk_full", "overload"),
+        *("crash_loop", "crash_loop_without_release"),
+        *("env_placeholder", "env_deleted", "env_emptied", "env_truncated", "compose_damaged"),
+        *("container_removed", "image_removed", "engine_stopped", "engine_hung", "reboot"),
+        *("upstream_503", "upstream_hangs", "upstream_refuses", "watcher_killed", "alerting_down", "bad_release"),
+        *("firewall_flushed", "packets_dropped", "packets_lost", "lock_held", "bridge_deleted"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"inject": None}, "inject is missing", id="no command"),
+        pytest.param({"injct": []}, "injct is not known", id="typing error"),
+        pytest.param({"title": "Hang"}, "title has no English text", id="title"),
+        pytest.param({"expect": "fine"}, "expect is 'fine'", id="expect"),
+        pytest.param({"where": "moon"}, "where is 'moon'", id="where"),
+        pytest.param({"needs": ["luck"]}, "needs has 'luck'", id="needs"),
+        pytest.param({"goal": {"median": 5}}, "goal lacks a number", id="goal"),
+        pytest.param({"timeout": "long"}, "timeout is no number", id="timeout"),
+        pytest.param({"inject": ["kill -9"]}, "is no list of texts", id="a shell line"),
+        pytest.param({"inject": [["kill", -9]]}, "is no list of texts", id="a number"),
+        pytest.param({"undo": [["kill", "{pdi}"]]}, "{pdi} stands for nothing", id="placeholder"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_key(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(drills.DrillError, match=r"^faults/hang\.yml: ") as told:
+        fault(**change)
+    assert said in str(told.value)
+
+
+def test_fill() -> None:
+    values = {"compose": ["docker", "compose"], "pid": 7, "app": "shop"}
+    assert drills.fill(["{compose}", "up", "{app}-{pid}", "{else}"], values) == [
+        *("docker", "compose", "up", "shop-7", "{else}")
+    ]
+
+
+def test_choose() -> None:
+    catalogue = {
+        "a": fault(fast=True),
+        "b": drills.read_fault("b", {**GOOD, "needs": ["lab"], "fast": True}),
+        "c": drills.read_fault("c", GOOD),
+    }
+    chosen, left_out = drills.choose(catalogue, ["all"], set())
+    assert chosen == [catalogue["a"], catalogue["c"]]
+    assert [sentence.split()[0] for sentence in left_out] == ["b"]
+    assert drills.choose(catalogue, ["fast"], {"lab"})[0] == [catalogue["a"], catalogue["b"]]
+    with pytest.raises(drills.DrillError, match="b cannot be injected here"):
+        drills.choose(catalogue, ["b"], set())
+    with pytest.raises(drills.DrillError, match="no fault 'd'; there are a, b, c, all, fast and services"):
+        drills.choose(catalogue, ["d"], set())
+
+
+def test_every_service_is_broken_in_every_way() -> None:
+    found = drills.of_services("shop", {"web": 2, "db": 1}, {"db": 20.0})
+    assert len(found) == 10
+    catalogue = {"a": fault(fast=True), **found}
+    assert drills.choose(catalogue, ["services"], set())[0] == list(found.values())
+    assert drills.choose(catalogue, ["all"], set())[0] == [catalogue["a"]]
+    assert drills.choose(catalogue, ["db.hung"], set())[0] == [found["db.hung"]]
+    [[*_, stop]] = found["db.stopped"].inject
+    assert stop.startswith("docker stop --time=1 $(docker ps ") and "service=db" in stop and "project=shop" in stop
+    # One of two that is gone is not well, whatever the other one's name is.
+    assert "-ge 2 ]" in found["web.removed"].until[-1]
+    assert (found["db.stopped"].goal["median"], found["web.stopped"].goal["median"]) == (26.0, 6.0)
+    # A service may be called like a part of the host.
+    assert not set(drills.of_services("shop", {"engine": 1}, {})) & set(CATALOGUE)
+    # Nothing in them is taken for a placeholder.
+    for one in found.values():
+        for command in one.commands():
+            assert drills.fill(command, {"compose": ["{compose}"]}) == list(command)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "median", "p95"),
+    [
+        pytest.param([3.0], 3.0, 3.0, id="one"),
+        pytest.param([4.0, 1.0], 2.5, 4.0, id="two"),
+        pytest.param([float(n) for n in range(20, 0, -1)], 10.5, 19.0, id="twenty: the nineteenth"),
+        pytest.param([float(n) for n in range(1, 22)], 11.0, 20.0, id="twenty-one: the twentieth"),
+    ],
+)
+def test_statistics(seconds: list[float], median: float, p95: float) -> None:
+    assert (drills.median(seconds), drills.p95(seconds)) == (median, p95)
+
+
+def answers(text: str, start: float = 100.0, step: float = 0.1) -> list[tuple[float, float, bool, str]]:
+    """A sample a letter: "." is a good answer, "x" is a failed one."""
+    return [
+        (start + step * number, start + step * number + 0.01, letter == ".", "" if letter == "." else "refused")
+        for number, letter in enumerate(text)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "expected"),
+    [
+        pytest.param("...xxx", 100.6, 100.2, id="the last good one before the first that failed"),
+        pytest.param("xxx", 100.3, 100.0, id="at once"),
+        pytest.param("...xxx", 100.0, 100.0, id="the command took no time"),
+        pytest.param("......", 100.35, 100.3, id="the app goes on: until the command had ended"),
+    ],
+)
+def test_injected_at(text: str, ended: float, expected: float) -> None:
+    assert drills.injected_at(100.0, ended, answers(text)) == pytest.approx(expected)
+
+
+def test_a_request_that_waited_through_the_fault_is_not_the_last_good_one() -> None:
+    waited = [(sent, sent + (1.0 if sent > 100.25 else 0.01), ok, why) for sent, _, ok, why in answers("......")]
+    assert drills.injected_at(100.0, 100.6, waited) == pytest.approx(100.2)
+
+
+def test_segments() -> None:
+    samples = answers("..xxx..")
+    samples[5] = (samples[5][0], samples[5][0] + 1.0, True, "")
+    found = drills.segments(samples, 100.2)
+    assert found == [(-0.2, 0.0, "good"), (0.0, 0.3, "failed"), (0.3, 0.4, "late"), (0.4, 0.4, "good")]
+
+
+RECORD = {
+    "id": "20251123T000000Z-hung",
+    "cause": "hung",
+    "confirmed": "1970-01-01T00:01:43.000Z",
+    "healthy": True,
+    "evidence": ["no answer within 2 s"],
+    "remedies": [{"name": "restart", "done": True, "result": "", "seconds": 0.5}],
+}
+SEEN: dict[str, Any] = {
+    "round": 1,
+    "injected": 100.0,
+    "since": 100.0,
+    "recovered": 104.0,
+    "well": True,
+    "ahead": 1.0,
+    "samples": answers("." + "x" * 39 + "." * 20),
+    "incidents": [RECORD],
+    "held": {},
+    "files": ["log-shop-1.txt"],
+    "restarted": [],
+    "afterwards": "",
+    "balanced": False,
+    "whole": None,
+}
+
+
+def test_judge() -> None:
+    run = drills.judge(fault(), SEEN)
+    assert run["problems"] == []
+    assert (run["mttr"], run["noticed"], run["mttd"]) == (4.0, 2.0, 1.9)
+    assert (run["failed"], run["requests"], run["cause"], run["remedies"]) == (39, 60, "hung", ["restart"])
+    assert run["evidence"] is True
+
+
+def test_a_recovery_may_count_from_later_than_the_fault() -> None:
+    run = drills.judge(fault(), {**SEEN, "since": 103.0})
+    assert (run["mttr"], run["failed"], run["noticed"]) == (1.0, 39, 2.0)
+
+
+HELD = {"expect": "held", "goal": {}}
+QUIET = {**RECORD, "remedies": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "seen", "said"),
+    [
+        pytest.param({}, {"recovered": None}, ["not recovered within 60 s"], id="not recovered"),
+        pytest.param({}, {"well": False}, ["the app does not answer since"], id="down for good"),
+        pytest.param({}, {"incidents": [], "files": []}, ["the host opened no incident"], id="no incident"),
+        pytest.param({"incident": False}, {"incidents": [], "files": []}, [], id="over before it was noticed"),
+        pytest.param({"causes": ["crashed"]}, {}, ["cause hung, expected crashed"], id="another cause"),
+        pytest.param({}, {"files": []}, ["no evidence was kept"], id="no evidence"),
+        pytest.param({}, {"incidents": [RECORD, RECORD]}, ["2 incidents instead of one"], id="two incidents"),
+        pytest.param({"names": "nginx"}, {}, ["the evidence does not name nginx"], id="evidence"),
+        pytest.param({"names": "2 s"}, {}, [], id="evidence that names it"),
+        pytest.param(
+            {}, {"incidents": [{**RECORD, "healthy": False}]}, ["the incident was not closed"], id="still open"
+        ),
+        pytest.param({}, {"afterwards": "no alert"}, ["afterwards: no alert"], id="afterwards"),
+        pytest.param(
+            {"instance": True},
+            {"balanced": True, "whole": 107.0, "samples": answers("." + "x" * 19)},
+            [],
+            id="ejected in time",
+        ),
+        pytest.param(
+            {"instance": True},
+            {"balanced": True, "whole": 107.0},
+            ["19 requests failed, the last one 3.9 s after the fault"],
+            id="noticed by users",
+        ),
+        pytest.param(
+            {"instance": True},
+            {"balanced": True, "samples": answers("." * 9)},
+            ["not all instances serve again"],
+            id="one stays away",
+        ),
+        pytest.param(
+            {"served": True},
+            {"samples": answers("..x.")},
+            ["1 requests failed, the last one 0.2 s after the fault"],
+            id="a request was dropped",
+        ),
+        pytest.param(HELD, {"recovered": None, "incidents": [QUIET]}, [], id="held"),
+        pytest.param(
+            HELD,
+            {"recovered": None, "incidents": [QUIET], "restarted": ["shop-1"]},
+            ["touched the app (shop-1 started)"],
+            id="not held",
+        ),
+        pytest.param(
+            {**HELD, "expect": "escalated"},
+            {"recovered": None, "held": {**QUIET, "escalated": False}},
+            ["no person was called"],
+            id="not escalated",
+        ),
+        # What cures the rest once the port is free is the incident's, but it came after what had to be held.
+        pytest.param(
+            {**HELD, "expect": "escalated"},
+            {"recovered": None, "held": {**QUIET, "escalated": True}},
+            [],
+            id="escalated, and restarted when that could help",
+        ),
+    ],
+)
+def test_problems(change: dict[str, Any], seen: dict[str, Any], said: list[str]) -> None:
+    assert drills.judge(fault(**change), {**SEEN, **seen})["problems"] == said
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+ABOUT = {
+    "id": "20251123T000000Z-drill-lab1",
+    "app": "shop",
+    "host": "lab1",
+    "address": "192.0.2.1",
+    "url": "http://192.0.2.1:8000/health",
+    "language": "ko",
+    "left_out": ["reboot is left out: it needs a lab host"],
+}
+
+
+def runs(*seconds: float) -> list[dict[str, Any]]:
+    return [drills.judge(fault(), {**SEEN, "recovered": 100.0 + one}) for one in seconds]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"),
+    [
+        pytest.param([5.0], "drills: 1 of 1 goals met", id="met"),
+        pytest.param([6.1], "drills: 0 of 1 goals met; hang missed: 6.1 s, goal 5 s", id="median"),
+        pytest.param([4, 4, 9], "drills: 0 of 1 goals met; hang missed: p95 9.0 s, goal 8 s", id="p95"),
+    ],
+)
+def test_verdict(seconds: list[float], verdict: str) -> None:
+    report = drills.build(ABOUT, [fault()], runs(*seconds))
+    assert report["verdict"] == verdict
+    assert report["ok"] == (report["met"] == report["total"])
+    assert drills.screen(report, "reports/x.md").splitlines()[-1] == verdict
+
+
+def test_a_run_that_ended_early_is_no_success() -> None:
+    report = drills.build(ABOUT, [fault()], [], ["ended early: the host does not answer"])
+    assert report["ok"] is False
+    assert report["verdict"] == "drills: 0 of 0 goals met; ended early: the host does not answer"
+
+
+def test_pages() -> None:
+    report = drills.build(ABOUT, [fault()], runs(4.0, 6.0, 9.0))
+    page = drills.markdown(report, "x.svg")
+    assert "| hang | 3 | 1.9 s | 6.0 s | 9.0 s | ≤ 5 / 8 s | 39 | hung | restart | yes | NO |" in page
+    assert "- hang, 멈춤: 6.0 s, goal 5 s" in page
+    assert "- reboot is left out: it needs a lab host" in page
+    assert "![Timelines](x.svg)" in page
+    picture = ElementTree.fromstring(drills.svg(report))
+    colors = [node.get("fill") for node in picture.iter("{http://www.w3.org/2000/svg}rect")]
+    assert colors.count("#c44e52") == 1
+    assert colors.count("#55a868") == 2
+    ElementTree.fromstring(drills.svg(drills.build(ABOUT, [fault()], [])))
+
+
+# --- the prober ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def server() -> Iterator[tuple[dict[str, int], str]]:
+    """A server whose status can be set: 0 is no answer at all."""
+    state = {"status": 200}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            while not state["status"]:
+                time.sleep(0.02)
+            self.send_response(state["status"])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            pass
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=listening.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield state, f"http://127.0.0.1:{listening.server_address[1]}/health"
+    finally:
+        state["status"] = 200
+        listening.shutdown()
+        thread.join()
+        listening.server_close()
+
+
+@pytest.mark.parametrize("status", [500, 0], ids=["errors", "hangs"])
+def test_an_outage_is_measured(status: int) -> None:
+    with server() as (state, url):
+        ask, asked = continuous.asker([{"name": "health", "url": url}], {}, timeout=0.3)
+        assert asked == url
+        with continuous.Prober(ask, rate=50) as watching:
+            assert watching.wait_healthy(watching.now(), 20) is not None
+            state["status"], broken = status, watching.now()
+            deadline = time.monotonic() + 20
+            while sum(not sample.ok for sample in watching.samples(broken)) < 5 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            state["status"], mended = 200, watching.now()
+            recovered = watching.wait_healthy(broken, 20)
+            samples = watching.samples(broken)
+    failed = [sample for sample in samples if not sample.ok]
+    assert len(failed) >= 5
+    assert recovered is not None
+    # A request that waited through the outage may be the first good one of the row; it was answered after its end.
+    assert recovered >= mended
+    assert all(sample.reason for sample in failed)
+    assert all(sample.ended - sample.sent < 5 for sample in failed)
+
+
+def test_requests_overlap_while_nothing_answers() -> None:
+    with server() as (state, url):
+        state["status"] = 0
+        ask, _ = continuous.asker([{"name": "health", "url": url}], {}, timeout=1.0)
+        with continuous.Prober(ask, rate=50) as watching:
+            begun = watching.now()
+            deadline = time.monotonic() + 20
+            while len(watching.samples(begun)) < 5 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            samples = watching.samples(begun)
+    assert len(samples) >= 5
+    assert samples[4].sent < samples[0].ended
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("x" * 5 + "." * 10, 100.51, id="ten in a row"),
+        pytest.param("x" * 5 + "." * 9, None, id="nine"),
+        pytest.param("." * 9 + "x" + "." * 10, 101.01, id="the row begins anew"),
+    ],
+)
+def test_first_of_row(text: str, expected: float | None) -> None:
+    found = continuous.first_of_row([continuous.Sample(*sample) for sample in answers(text)])
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_an_answer_that_came_late_is_not_the_first() -> None:
+    """A packet to a container that was just starting is sent again a second later, and is answered then."""
+    late, *others = (continuous.Sample(*sample) for sample in answers("." * 10))
+    assert continuous.first_of_row([late._replace(ended=101.2), *others]) == pytest.approx(100.11)
+
+
+def test_what_is_asked_needs_no_secret() -> None:
+    checks: list[dict[str, Any]] = [
+        {"name": "login", "url": "http://${HOST}/login", "headers": {"apikey": "${KEY}"}, "proves": "health"},
+        {"name": "page", "url": "http://${HOST}/", "proves": "frontend"},
+        {"name": "health", "url": "http://${HOST}/health", "proves": "health"},
+    ]
+    assert continuous.asker(checks, {"HOST": "192.0.2.1"})[1] == "http://192.0.2.1/health"
+    assert continuous.asker(checks[:2], {"HOST": "192.0.2.1"})[1] == "http://192.0.2.1/"
+    with pytest.raises(ValueError, match="drill_url"):
+        continuous.asker(checks[:1], {"HOST": "192.0.2.1"})
+
+
+OUTSIDE = [
+    ("loopback", "http://127.0.0.1:8000/health?full=1", "203.0.113.5", "http://203.0.113.5:8000/health?full=1"),
+    ("a name of its own", "http://localhost/health", "web1.internal", "http://web1.internal:80/health"),
+    ("loopback, IPv6", "https://[::1]/", "2001:db8::5", "https://[2001:db8::5]:443/"),
+    ("every address", "http://0.0.0.0:8000/", "203.0.113.5", "http://203.0.113.5:8000/"),
+    ("an address of its own", "http://203.0.113.9:8000/", "203.0.113.5", "http://203.0.113.9:8000/"),
+    ("a name", "https://shop.internal/health", "203.0.113.5", "https://shop.internal/health"),
+    ("the host is this machine", "http://127.0.0.1:8000/", "", "http://127.0.0.1:8000/"),
+]
+
+
+@pytest.mark.parametrize(("url", "outside", "asked"), [case[1:] for case in OUTSIDE], ids=[case[0] for case in OUTSIDE])
+def test_the_host_is_asked_from_outside(url: str, outside: str, asked: str) -> None:
+    assert continuous.asker([{"name": "health", "url": url}], {}, outside=outside)[1] == asked
+
+
+# --- what a drill does not do ----------------------------------------------------------------------------------------
+
+
+class Untouched:
+    """A connection that nobody may use."""
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.fail(f"the host was touched: {name}")
+
+
+VARIABLES = [
+    {"name": "PORT", "kind": "port"},
+    {"name": "BOT_TOKEN", "kind": "token", "required": False},
+    {"name": "STRIPE_KEY", "kind": "stripe_key"},
+    {"name": "JWT_SECRET", "kind": "jwt_secret"},
+]
+
+
+def drill(check_mode: bool = False, **given: Any) -> dict[str, Any]:
+    """Run the action as Ansible does, for a host that must not be touched."""
+    described = {
+        "app": "shop",
+        "directory": "/opt/shop",
+        "catalogue": str(FOLDER),
+        "url": "http://192.0.2.1/health",
+        "address": "192.0.2.1",
+        "reports": "/nonexistent",
+        "variables": VARIABLES,
+        **given,
+    }
+    task = SimpleNamespace(args=described, check_mode=check_mode, async_val=0, action="drill", collections=[])
+    # Not before it is needed: what Ansible loads for a controller changes how modules of this process tell warnings.
+    drill_action = importlib.import_module("ansible_collections.christmas.selfheal.plugins.action.drill")
+    action = drill_action.ActionModule(task, Untouched(), None, None, None, None)
+    return dict(action._drill(action.validate_argument_spec(argument_spec=drill_action.SPEC)[1], "web1"))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        pytest.param(
+            0, "healthy on web1, so this address cannot be reached from here. Name the one", id="only outside"
+        ),
+        pytest.param(1, "not healthy on web1 either: run recover.yml first", id="on the host, too"),
+    ],
+)
+def test_an_app_that_does_not_answer_is_asked_on_its_host(code: int, said: str) -> None:
+    """A check asks the host's own 127.0.0.1, and may be right there alone."""
+    asked = []
+    host = SimpleNamespace(run=lambda argv: asked.append(argv[1:]) or (code, "", ""))
+    drill_action = importlib.import_module("ansible_collections.christmas.selfheal.plugins.action.drill")
+    assert said in drill_action.Drills(host, {"app": "shop"}, "web1", print).instead()
+    assert asked == [["probe", "--app", "shop"]]
+
+
+def test_without_a_name_the_catalogue_is_listed() -> None:
+    shown = drill()
+    assert shown["ok"]
+    assert all(name in shown["text"] for name in CATALOGUE)
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("names", [["hagn"], ["hang", "db"], ["services", "db.exploded"], [".killed"], ["hang hang"]])
+def test_an_unknown_name_is_refused_before_anything_is_asked(names: list[str], check_mode: bool) -> None:
+    with pytest.raises(drills.DrillError, match=r"there is no fault .+; there are alerting_down, .+services.+\.hung"):
+        drill(check_mode=check_mode, faults=names, confirm="shop")
+
+
+def test_the_name_of_a_fault_of_a_service_is_for_the_host_to_judge() -> None:
+    drills.check_names({}, ["all", "fast", "services", "db.stopped", "my.app.killed"])
+
+
+def test_a_dry_run_says_what_would_be_done() -> None:
+    shown = drill(check_mode=True, faults=["hang", "env_deleted"])
+    assert "rm -f /opt/shop/.env" in shown["text"]
+    assert "xargs kill" in shown["text"]
+
+
+def test_the_placeholder_is_put_into_a_secret_of_the_app() -> None:
+    shown = drill(check_mode=True, faults=["env_placeholder"])
+    assert "s/^STRIPE_KEY=.*/STRIPE_KEY=your-secret-key-here/" in shown["text"]
+    with pytest.raises(
+        drills.DrillError, match="env_placeholder cannot be injected here: it needs an app with a secret"
+    ):
+        drill(check_mode=True, faults=["env_placeholder"], variables=VARIABLES[:2])
+    with pytest.raises(drills.DrillError, match="env_deleted cannot be injected here: it needs an app with variables"):
+        drill(check_mode=True, faults=["env_deleted"], variables=[])
+
+
+@pytest.mark.parametrize("confirm", ["", "another"])
+def test_outside_the_lab_it_wants_to_be_sure(confirm: str) -> None:
+    with pytest.raises(drills.DrillError, match=r"web1 \(192\.0\.2\.1\) is no lab host.*drill_confirm=shop"):
+        drill(faults=["hang"], confirm=confirm)
+
+
+@pytest.mark.parametrize("name", ["reboot", "disk_full", "overload"])
+def test_what_would_break_more_than_the_app_is_for_lab_hosts_only(name: str) -> None:
+    with pytest.raises(drills.DrillError, match=f"{name} cannot be injected here: it needs a lab host"):
+        drill(faults=[name], confirm="shop")
+
+
+def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
+    broken = drills.of_services("shop", {"db": 1}, {})["db.stopped"]
+    record = {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
+    run = drills.judge(broken, {**SEEN, "incidents": [record]})
+    assert run["problems"] == ["the incident names web"]
+    good = drills.judge(broken, {**SEEN, "incidents": [{**record, "services": ["db"]}]})
+    assert good["problems"] == []
+    report = drills.build(ABOUT, [broken], [{**good, "failed": 0}])
+    told = "No check would have noticed, and the watcher did: db.stopped"
+    assert told in drills.screen(report, "there")
+    assert told in drills.markdown(report, "picture.svg")
+    # What the restart policy has cured by the time that the watcher asks was noticed all the same.
+    assert "No check" not in drills.screen(drills.build(ABOUT, [broken], [{**good, "failed": 2}]), "there")

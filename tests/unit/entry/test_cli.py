@@ -1,0 +1,431 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The command on the host: what it prints and writes, and its exit codes: 0 well, 1 sick, 2 it could not be done."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import timers
+from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+
+KEY = "Vq3mZk8TtPw2Lr9xHs5B"
+Run = Callable[..., tuple[int, str, str]]
+
+
+def configure(root: Path, name: str = "shop", **more: Any) -> Path:
+    path = root / "etc/selfheal" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "app": name,
+        "variables": [{"name": "KEY", "kind": "token"}],
+        "checks": [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}],
+        **more,
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    (root / "opt" / name).mkdir(parents=True, exist_ok=True)
+    (root / "opt" / name / ".env").write_text(f"KEY={KEY}\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run one command on a host with one healthy app, and return its exit code, output and errors."""
+    configure(tmp_path)
+    answer(monkeypatch, "")
+    monkeypatch.setattr(timers, "read", lambda _names: {})
+
+    def command(*words: str) -> tuple[int, str, str]:
+        code = cli.main(words, str(tmp_path))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return command
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    """Let the app answer well, or badly for a reason."""
+    result = {"name": "health", "ok": not reason, "reason": reason or "got 200 in 0.01 s", "proves": "health"}
+    found = {"ok": not reason, "summary": f"{int(not reason)} of 1 checks passed", "results": [result]}
+    monkeypatch.setattr(health_facts, "ask", lambda *_: found)
+
+
+def folder(root: Path) -> str:
+    return str(root / "var/lib/selfheal/shop")
+
+
+def write_incident(root: Path, identity: str, **more: Any) -> None:
+    record = {
+        **{"id": identity, "app": "shop", "cause": "hung", "meaning": "it hangs", "seen": "", "seconds": 2.5},
+        **{"healthy": True, "evidence": [], "remedies": [], "hold": "", "next_step": "", "timeline": [], "files": []},
+    }
+    incidents.write(os.path.join(folder(root), "incidents"), {**record, **more}, {})
+
+
+def test_a_healthy_app(run: Run) -> None:
+    code, text, _ = run("status")
+    assert code == cli.GOOD
+    assert "shop: healthy (1 of 1 checks passed)" in text
+    assert "watcher: NOT alive: systemctl status selfheal@shop.timer" in text
+    code, text, _ = run("status", "--json")
+    told = json.loads(text)
+    assert (code, told["healthy"], told["paused"], told["incident"]) == (cli.GOOD, True, None, None)
+    assert told["breaker"] == {"open": False, "attempts": 0, "of": 5}
+    assert run("probe")[0] == cli.GOOD
+
+
+def test_a_sick_app(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, "connection refused")
+    assert run("status")[:2] == (cli.SICK, run("status")[1])
+    code, text, _ = run("probe")
+    assert (code, text) == (cli.SICK, "[ ] health: connection refused\n0 of 1 checks passed\n")
+    assert not json.loads(run("probe", "--json")[1])["ok"]
+
+
+def test_a_watcher_that_lives_is_known_by_its_note(run: Run, tmp_path: Path) -> None:
+    path = Path(watcher.note_path(str(tmp_path), "shop"))
+    path.parent.mkdir(parents=True)
+    at = state.moment()
+    note = {"at": at, "pid": os.getpid(), "problems": ["no room for metrics"], "hold": "", "good": None}
+    path.write_text(json.dumps(note), encoding="utf-8")
+    text = run("status")[1]
+    assert "watcher: alive" in text
+    assert "problem: no room for metrics" in text
+    long_ago = {**note, "at": {**at, "monotonic": at["monotonic"] - 3600}}
+    path.write_text(json.dumps(long_ago), encoding="utf-8")
+    assert "NOT alive" in run("status")[1]
+    path.write_text('{"at', encoding="utf-8")
+    assert "NOT alive" in run("status")[1]
+
+
+@pytest.mark.parametrize(
+    ("checks", "code", "told"),
+    [
+        pytest.param({"ok": True, "passed": 1, "total": 1}, cli.GOOD, "healthy (1 of 1 checks passed, as", id="well"),
+        pytest.param({"ok": False, "passed": 0, "total": 1}, cli.SICK, "NOT healthy (0 of 1", id="sick"),
+        pytest.param({"ok": True, "passed": 0, "total": 0}, cli.GOOD, "healthy (no check asks it, as", id="no check"),
+    ],
+)
+def test_status_says_what_the_watcher_saw_and_asks_the_app_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: dict[str, Any], code: int, told: str
+) -> None:
+    monkeypatch.setattr(health_facts, "ask", lambda *_: pytest.fail("the app was asked"))
+    path = Path(watcher.note_path(str(tmp_path), "shop"))
+    path.parent.mkdir(parents=True)
+    now = state.moment()
+    seen = {**now, "monotonic": now["monotonic"] - 20.0}
+    note = {"at": now, "pid": os.getpid(), "problems": [], "hold": "", "checks": {**checks, "at": seen}}
+    path.write_text(json.dumps(note), encoding="utf-8")
+    ended, text, _ = run("status")
+    assert (ended, f"shop: {told}" in text, "the watcher saw 20 s ago" in text) == (code, True, True)
+    assert json.loads(run("status", "--json")[1])["healthy"] is (code == cli.GOOD)
+
+
+def test_pause_and_resume(run: Run, tmp_path: Path) -> None:
+    code, text, _ = run("pause", "--for", "2h", "--reason", " a new\ndisk ")
+    assert code == cli.GOOD
+    assert "paused until" in text
+    assert "a new disk" in text
+    paused = json.loads(run("status", "--json")[1])["paused"]
+    assert paused["reason"] == "a new disk"
+    assert 7100 < paused["left"] <= 7200
+    assert "PAUSED for another 1" in run("status")[1]
+    assert "the pause is over" in run("resume")[1]
+    assert "was not paused" in run("resume")[1]
+    assert state.read_orders(folder(tmp_path))["paused"] is None
+    assert state.read_orders(folder(tmp_path))["resumed"] is not None
+
+
+@pytest.mark.parametrize("time", ["", "10", "-5m", "0s", "1.5h", "8d", "5 m", "forever", "999999d"])
+def test_no_pause_without_an_end(run: Run, tmp_path: Path, time: str) -> None:
+    code, _, error = run("pause", f"--for={time}", "--reason", "work")
+    assert code == cli.WRONG
+    assert "write 90s, 30m, 2h or 1d" in error
+    assert not os.path.exists(folder(tmp_path))
+
+
+def test_no_pause_without_a_reason(run: Run, tmp_path: Path) -> None:
+    code, _, error = run("pause", "--for", "1h", "--reason", "  ")
+    assert code == cli.WRONG
+    assert "--reason" in error
+    assert not os.path.exists(folder(tmp_path))
+
+
+def test_incidents_newest_first(run: Run, tmp_path: Path) -> None:
+    assert run("incidents")[:2] == (cli.GOOD, "no incident so far\n")
+    for day in ("20250525", "20250527", "20250526"):
+        write_incident(tmp_path, f"{day}T020000Z-hung")
+    (tmp_path / "var/lib/selfheal/shop/incidents/20250528T020000Z-hung").mkdir()  # nothing in it
+    code, text, _ = run("incidents", "--last", "2")
+    assert code == cli.GOOD
+    assert text.splitlines()[0] == "20250527T020000Z-hung: healthy after 2.5 s; nothing had to be done"
+    assert text.splitlines()[2].startswith("2 shown; ")
+    assert [one["id"][:8] for one in json.loads(run("incidents", "--json")[1])] == ["20250527", "20250526", "20250525"]
+    assert run("incidents", "--last", "0")[0] == cli.WRONG
+
+
+def test_a_damaged_state_is_told_and_left_for_the_watcher(run: Run, tmp_path: Path) -> None:
+    path = Path(folder(tmp_path)) / state.STATE
+    path.parent.mkdir(parents=True)
+    path.write_text('{"inc', encoding="utf-8")
+    assert f"problem: {path} could not be read" in run("status")[1]
+    assert path.exists()
+
+
+def test_damaged_orders_are_told(run: Run, tmp_path: Path) -> None:
+    path = Path(folder(tmp_path)) / state.ORDERS
+    path.parent.mkdir(parents=True)
+    path.write_text('{"pau', encoding="utf-8")
+    assert f"problem: {path}" in run("status")[1]
+
+
+def test_a_broken_config(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "etc/selfheal/shop.json"
+    path.write_text("{", encoding="utf-8")
+    code, text, _ = run("status")
+    assert code == cli.WRONG
+    assert "is no JSON" in text
+    told = json.loads(run("status", "--json")[1])
+    assert (told["app"], told["healthy"]) == ("shop", False)
+    assert "is no JSON" in told["problems"][0]
+    for words in (["probe"], ["recover"], ["incidents"], ["resume"], ["pause", "--for", "1h", "--reason", "x"]):
+        code, _, error = run(*words)
+        assert code == cli.WRONG
+        assert "is no JSON" in error
+    assert not os.path.exists(folder(tmp_path))
+
+
+def test_check_config(run: Run, tmp_path: Path) -> None:
+    path = configure(tmp_path)
+    assert run("check-config", str(path))[:2] == (cli.GOOD, f"{path}: good, for shop\n")
+    code, _, error = run("check-config", str(configure(tmp_path, interval=0)))
+    assert code == cli.SICK
+    assert "`interval`" in error
+
+
+def test_which_app(run: Run, tmp_path: Path) -> None:
+    configure(tmp_path, "blog")
+    code, _, error = run("status")
+    assert code == cli.WRONG
+    assert "blog, shop: say which with --app" in error
+    assert run("status", "--app", "blog")[1].startswith("blog: healthy")
+    code, _, error = run("status", "--app", "forum")
+    assert code == cli.WRONG
+    assert "there is: blog, shop" in error
+    configure(tmp_path, "blog", app="forum")
+    assert "`app` is 'forum'" in run("probe", "--app", "blog")[2]
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["heal"], ["status", "--yaml"], ["pause", "--for", "1h"], ["incidents", "--last", "x"]]
+)
+def test_wrong_words(run: Run, words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*words)
+    assert ended.value.code == 2
+
+
+def test_no_value_of_a_secret_is_shown(run: Run) -> None:
+    for words in (["status"], ["status", "--json"], ["probe", "--json"], ["incidents"]):
+        assert KEY not in "".join(run(*words)[1:])
+
+
+def test_systemd_is_told_where_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    cli.notify("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "n"))
+        listener.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
+        cli.notify("WATCHDOG=1")
+        assert listener.recv(100) == b"WATCHDOG=1"
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    cli.notify("WATCHDOG=1")  # said on stderr, and no more
+
+
+@pytest.mark.parametrize(
+    ("of_release", "code", "line"),
+    [
+        (
+            {"web": "", "worker": ""},
+            cli.SICK,
+            "\nservice worker keeps restarting, restarted 17 times, last exit code 1",
+        ),
+        ({"web": ""}, cli.GOOD, "\nnot of the release: service worker keeps restarting"),
+    ],
+    ids=["a service of the release", "a job of another profile"],
+)
+def test_status_names_a_service_that_no_check_asks(
+    of_release: dict[str, str], code: int, line: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release_store, "last_good", lambda _: {"services": of_release})
+    state = {"Status": "restarting", "ExitCode": 1}
+    labels = {"com.docker.compose.service": "worker"}
+    document = {"Id": "1", "Name": "/w", "State": state, "Config": {"Labels": labels}, "HostConfig": {}}
+    monkeypatch.setattr(engine, "inspected", lambda _: [{**document, "RestartCount": 17}])
+    ended, out, _ = run("status")
+    assert (ended, "shop: NOT healthy (1 of 1 checks passed)" in out) == (code, code == cli.SICK)
+    assert line in out
+
+
+# --- the timer -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state_", "enabled", "told"),
+    [("active", True, False), ("inactive", True, True), ("failed", True, True), ("inactive", False, False)],
+    ids=["it runs", "stopped by hand", "failed", "switched off by its role"],
+)
+def test_a_stopped_timer_is_told_with_the_command_that_mends_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_: str, enabled: bool, told: bool
+) -> None:
+    configure(tmp_path, enabled=enabled)
+    monkeypatch.setattr(timers, "read", lambda _names: {"shop": timers.Timer(state_, "812")})
+    code, text, _ = run("status")
+    assert code == cli.GOOD, "the app is healthy all the same"
+    assert ("systemctl enable --now selfheal@shop.timer" in text) is told
+    assert ("watcher: off, as watcher_enabled says" in text) is not enabled
+    found = json.loads(run("status", "--json")[1])
+    assert (found["watcher"]["timer"], found["watcher"]["enabled"]) == (state_, enabled)
+    assert any("systemctl enable --now" in problem for problem in found["problems"]) is told
+
+
+# --- a config that is gone -------------------------------------------------------------------------------------------
+
+
+class Life:
+    """The lives of one app's watchers, one after the other. What happens in each is what `during` does."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.path = configure(root)
+        self.copy = Path(agent_config.copy_of("shop", str(root)))
+        self.during: Callable[[], Any] = lambda: None
+        self.watched: list[float] = []
+        self.problems: list[str] = []
+        self.began = 0
+        monkeypatch.setattr(watcher, "watch", self.watch)
+        monkeypatch.setattr(os, "execv", self.execv)
+        monkeypatch.setattr(cli, "notify", lambda _text: None)
+
+    def watch(self, config: Any, _clock: Any, _notify: Any, changed: Callable[[], tuple[bool, str]]) -> str:
+        self.watched.append(config.interval)
+        self.during()
+        ends, problem = changed()
+        self.problems.append(problem)
+        return "the config has changed" if ends else ""
+
+    def execv(self, *_: Any) -> int:
+        self.began += 1
+        return cli.GOOD
+
+    def live(self) -> int:
+        return cli.main(["watch", "--app", "shop"], str(self.root))
+
+
+@pytest.fixture
+def life(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Life:
+    return Life(tmp_path, monkeypatch)
+
+
+def test_a_config_that_is_deleted_stays_in_force_in_the_next_life_too(life: Life, run: Run) -> None:
+    life.path = configure(life.root, interval=3)
+    life.during = lambda: life.path.unlink(missing_ok=True)
+    for _ in range(3):
+        assert life.live() == cli.GOOD
+    # In the same process it would gather what a long life gathers.
+    assert (life.watched, life.began) == ([3.0, 3.0, 3.0], 3)
+    assert all(f"stays in force: {life.path} does not exist" in problem for problem in life.problems)
+    code, text, _ = run("status", "--app", "shop")
+    assert code == cli.GOOD
+    assert f"problem: the config that was in force before stays in force: {life.path} does not exist" in text
+    assert f"{life.path} does not exist" in json.loads(run("status", "--app", "shop", "--json")[1])["problems"][0]
+    code, _, error = run("probe", "--app", "shop")
+    assert (code, "stays in force" in error) == (cli.GOOD, True)
+
+
+def test_an_app_whose_config_is_gone_is_known_as_long_as_it_is_watched(life: Life, run: Run) -> None:
+    life.live()
+    life.path.unlink()
+    assert "run playbooks/site.yml" in run("status")[2]
+    with hold_lock(watcher.lock_path(str(life.root), "shop"), 0.0, "watch shop"):
+        assert run("status")[1].startswith("shop: healthy")
+
+
+def test_a_config_that_comes_back_is_in_force_at_once(life: Life) -> None:
+    life.live()
+    life.path.unlink()
+    life.during = lambda: configure(life.root, interval=5)
+    life.live()
+    assert life.problems == ["", ""]
+    life.live()
+    assert life.watched == [1.0, 1.0, 5.0]
+    assert json.loads(life.copy.read_text(encoding="utf-8"))["interval"] == 5
+
+
+def test_a_damaged_config_never_replaces_the_good_one(life: Life) -> None:
+    life.live()
+    good = life.copy.read_text(encoding="utf-8")
+    life.during = lambda: life.path.write_text("{", encoding="utf-8")
+    life.live()
+    life.live()
+    assert life.copy.read_text(encoding="utf-8") == good
+    assert ["is no JSON" in problem for problem in life.problems] == [False, True, True]
+
+
+def test_an_app_that_was_taken_out_is_not_watched_any_more(
+    life: Life, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its config and its state are both gone: nothing here is left to be watched."""
+    life.live()
+
+    def take_out() -> None:
+        life.path.unlink()
+        life.copy.unlink()
+
+    life.during = take_out
+    life.live()
+    assert life.problems == ["", ""]
+    assert "begins anew: the config has changed" in capsys.readouterr().out
+    # The next one waits for a config, and asks nothing.
+    monkeypatch.setattr(Clock, "sleep", lambda *_: configure(life.root), raising=False)
+    monkeypatch.setattr(cli, "BROKEN_SECONDS", 0.0)
+    stamps = iter([None, None, (1, 1)])
+    monkeypatch.setattr(cli, "_stamp", lambda _path: next(stamps))
+    assert life.live() == cli.GOOD
+    assert len(life.watched) == 2
+
+
+def test_where_nothing_can_be_kept_the_config_stays_in_force_in_the_same_life(
+    life: Life, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", str(life.copy))
+
+    monkeypatch.setattr(agent_config, "keep", full)
+
+    def in_turn() -> None:
+        if len(life.watched) == 1:
+            life.path.unlink()
+        if len(life.watched) == 3:
+            configure(life.root)
+
+    life.during = in_turn
+    life.live()
+    assert (len(life.watched), life.began) == (3, 1)
+    assert ["does not exist" in problem for problem in life.problems] == [True, True, False]
+    assert "the config cannot be kept" in capsys.readouterr().out

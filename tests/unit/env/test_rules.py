@@ -1,0 +1,526 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Values → findings: the corpus, row by row, and what holds for any text at all."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import string
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import key_files
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.placeholders import is_sample
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import KINDS
+from ansible_collections.christmas.selfheal.tests.unit.corpus import good, wrong
+from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import (
+    ALNUM,
+    GOOD,
+    HEX,
+    NOW,
+    OTHER_REF,
+    REF,
+    SHAPED,
+    SIGNING_SECRET,
+    TABLE,
+    b64,
+    key_pair,
+    legacy,
+    new_key,
+    noise,
+    token,
+)
+
+
+def rules(findings: list[secret_rules.Finding]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for finding in findings:
+        found.setdefault(finding["variable"], []).append(finding["rule"])
+    return found
+
+
+def table(**entries: dict[str, Any]) -> list[dict[str, Any]]:
+    """The corpus's table with keys added to entries; None takes one away."""
+    merged = [{**entry, **entries.get(entry["name"], {})} for entry in TABLE]
+    return [{key: value for key, value in entry.items() if value is not None} for entry in merged]
+
+
+@pytest.mark.parametrize(("values", "expected"), [row[1:] for row in wrong.ROWS], ids=[row[0] for row in wrong.ROWS])
+def test_wrong_values_are_refused_with_the_right_reason(values: dict[str, Any], expected: dict[str, list[str]]) -> None:
+    findings = secret_rules.prove(TABLE, {**GOOD, **values}, NOW)
+    assert {name: sorted(found) for name, found in rules(findings).items()} == {
+        name: sorted(found) for name, found in expected.items()
+    }
+    assert all(finding["reason"] and finding["fix"].endswith((".", "?")) for finding in findings)
+
+
+@pytest.mark.parametrize(("values", "entries"), [row[1:] for row in good.ROWS], ids=[row[0] for row in good.ROWS])
+def test_good_values_pass(values: dict[str, Any], entries: dict[str, dict[str, Any]]) -> None:
+    variables = table(**entries)
+    secret_rules.check_table(variables)
+    assert secret_rules.prove(variables, {**GOOD, **values}, NOW) == []
+
+
+def test_the_corpus_is_large_enough_and_no_row_stands_twice() -> None:
+    assert len(wrong.ROWS) >= 200
+    assert len(good.ROWS) >= 60
+    for rows in (wrong.ROWS, good.ROWS):
+        names = [row[0] for row in rows]
+        assert len(set(names)) == len(names)
+    assert set(KINDS) == {entry["kind"] for entry in TABLE}
+
+
+def said(findings: list[secret_rules.Finding]) -> str:
+    return " ".join(f"{finding['reason']} {finding['fix']}" for finding in findings)
+
+
+# Words of the messages; a value that is one of them says nothing.
+MESSAGES = " ".join(
+    said([finding])
+    for _row, values, _expected in wrong.ROWS
+    for finding in secret_rules.prove(TABLE, {**GOOD, **{name: noise("w", 9) for name in values}}, NOW)
+)
+
+
+@pytest.mark.parametrize("values", [row[1] for row in wrong.ROWS], ids=[row[0] for row in wrong.ROWS])
+def test_no_finding_holds_the_value(values: dict[str, Any]) -> None:
+    found = said(secret_rules.prove(TABLE, {**GOOD, **values}, NOW))
+    for value in {**GOOD, **values}.values():
+        text = str(value).strip()
+        if len(text) >= 6 and text not in json.dumps(TABLE) and text not in MESSAGES:
+            assert text not in found
+
+
+def test_a_missing_variable_says_where_it_comes_from_and_what_may_be_a_typo() -> None:
+    values = {name: value for name, value in GOOD.items() if name != "SUPABASE_SERVICE_KEY"}
+    (finding,) = secret_rules.prove(TABLE, {**values, "SUPABASE_SERVCE_KEY": "x"}, NOW)
+    assert finding["rule"] == "missing"
+    assert "Project Settings, API Keys" in finding["fix"]
+    assert "SUPABASE_SERVCE_KEY: a typo?" in finding["fix"]
+
+
+def test_an_expired_key_says_when() -> None:
+    (finding,) = secret_rules.prove(TABLE, {**GOOD, "SUPABASE_SERVICE_KEY": legacy(exp=1717200000)}, NOW)
+    assert finding["reason"] == "it expired on 2024-06-01"
+
+
+def test_swapped_keys_name_each_other() -> None:
+    values = {"SUPABASE_ANON_KEY": GOOD["SUPABASE_SERVICE_KEY"], "SUPABASE_SERVICE_KEY": GOOD["SUPABASE_ANON_KEY"]}
+    found = secret_rules.describe(secret_rules.prove(TABLE, {**GOOD, **values}, NOW)).splitlines()
+    said = "are swapped: each holds the other's value. Fix: Exchange them."
+    assert found == [
+        f"SUPABASE_ANON_KEY: swapped: it and SUPABASE_SERVICE_KEY {said}",
+        f"SUPABASE_SERVICE_KEY: swapped: it and SUPABASE_ANON_KEY {said}",
+    ]
+
+
+def test_a_wrong_project_is_named() -> None:
+    values = {"SUPABASE_SERVICE_KEY": legacy(ref=OTHER_REF)}
+    (finding,) = secret_rules.prove(TABLE, {**GOOD, **values}, NOW)
+    assert f"it belongs to project {OTHER_REF}, SUPABASE_URL to " in finding["reason"]
+
+
+def test_signatures_are_checked_only_when_the_table_says_so() -> None:
+    own = {**GOOD, "SUPABASE_URL": "http://10.0.0.5:8000"}
+    told = table(JWT_SECRET={"signs_keys": True})
+    assert secret_rules.prove(TABLE, own, NOW) == []
+    assert rules(secret_rules.prove(told, own, NOW)) == {
+        "SUPABASE_ANON_KEY": ["bad_signature"],
+        "SUPABASE_SERVICE_KEY": ["bad_signature"],
+    }
+    assert secret_rules.prove(told, {**own, "JWT_SECRET": SIGNING_SECRET}, NOW) == []
+    new = {"SUPABASE_ANON_KEY": new_key("publishable"), "SUPABASE_SERVICE_KEY": new_key("secret")}
+    assert secret_rules.prove(told, {**own, **new}, NOW) == []
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
+def test_a_key_signed_by_a_key_pair_is_not_judged_by_the_hmac_secret(algorithm: str) -> None:
+    """Supabase's asymmetric signing keys: the legacy secret of the same project has nothing to do with them."""
+    told = table(JWT_SECRET={"signs_keys": True})
+    lengths = {"ES256": 86, "EdDSA": 86, "RS256": 342}
+    header = {"alg": algorithm, "kid": "0b9f1c3d-2a47-4c6e-9d18-7e5f3a2b1c0d", "typ": "JWT"}
+
+    def key(role: str) -> str:
+        body = token({"iss": "supabase", "ref": REF, "role": role, "iat": int(NOW) - 60}, header=header)
+        head, claims, _ = body.split(".")
+        return f"{head}.{claims}.{b64(random.Random(role).randbytes(lengths[algorithm] * 3 // 4))}"
+
+    keys = {"SUPABASE_ANON_KEY": key("anon"), "SUPABASE_SERVICE_KEY": key("service_role")}
+    assert secret_rules.prove(told, {**GOOD, **keys}, NOW) == []
+
+
+def test_what_the_table_calls_the_same_must_be() -> None:
+    told = table(BOT_TOKEN={"same_as": "PAYMENT_TOKEN"})
+    values = {"PAYMENT_TOKEN": noise("p", 30), "BOT_TOKEN": noise("q", 30)}
+    assert rules(secret_rules.prove(told, {**GOOD, **values}, NOW)) == {"BOT_TOKEN": ["differs"]}
+
+
+def test_a_password_in_a_variable_that_is_no_secret() -> None:
+    (finding,) = secret_rules.prove(TABLE, {**GOOD, "FRONTEND_URL": "https://user:Wq7kdfPz2@shop.de"}, NOW)
+    assert "`secret: true`" in finding["fix"]
+
+
+def test_names_that_the_table_does_not_list() -> None:
+    assert secret_rules.unlisted(TABLE, {**GOOD, "B": "1", "A": "2"}) == ["A", "B"]
+
+
+def test_texts_are_what_is_written_in_the_order_of_the_table() -> None:
+    variables: list[dict[str, Any]] = [
+        {"name": "PORT", "kind": "port", "default": 8000},
+        {"name": "A", "kind": "text", "required": False},
+        {"name": "B", "kind": "text"},
+    ]
+    assert list(secret_rules.texts(variables, {"B": "x", "PORT": None, "C": "y"}).items()) == [
+        ("PORT", "8000"),
+        ("B", "x"),
+    ]
+    assert secret_rules.texts(variables, {"PORT": 9000, "A": True, "B": "z"}) == {"PORT": "9000", "B": "z"}
+
+
+def test_secrets_are_those_of_the_kind_unless_the_entry_says_otherwise() -> None:
+    values = {**GOOD, "SMTP_PASSWORD": "Wq7#kd!fPz2", "APP_TITLE": "Shop"}
+    assert set(secret_rules.secrets_of(TABLE, values)) == {
+        "SUPABASE_ANON_KEY",
+        "SUPABASE_SERVICE_KEY",
+        "JWT_SECRET",
+        "SMTP_PASSWORD",
+    }
+    assert not secret_rules.is_secret({"name": "A", "kind": "token", "secret": False})
+
+
+def test_the_samples_are_known_by_hash() -> None:
+    assert is_sample(
+        "-".join(["your", "super", "secret", "jwt", "token", "with", "at", "least", "32", "characters", "long"])
+    )
+    assert not is_sample("")
+
+
+# --- keys with a shape ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_keys_of_every_shape_pass(seed: int) -> None:
+    """None of them holds a word, a sequence or a repetition that counts, whatever the dice give."""
+    upper = string.ascii_uppercase + "234567"
+    values = {
+        "STRIPE_KEY": "_".join(["sk", "live", noise(f"{seed} a", 24, ALNUM)]),
+        "STRIPE_WEBHOOK": "_".join(["whsec", noise(f"{seed} b", 32, ALNUM)]),
+        "SENDGRID_KEY": ".".join(["SG", noise(f"{seed} c", 22), noise(f"{seed} d", 43)]),
+        "AWS_ACCESS_KEY_ID": "AKIA" + noise(f"{seed} e", 16, upper),
+        "AWS_SECRET_ACCESS_KEY": noise(f"{seed} f", 40, f"{ALNUM}/+"),
+        "GITHUB_TOKEN": "_".join(["ghp", noise(f"{seed} g", 36, ALNUM)]),
+        "TELEGRAM_TOKEN": noise(f"{seed} h", 10, "123456789") + ":" + noise(f"{seed} i", 35),
+        "FERNET_KEY": base64.urlsafe_b64encode(random.Random(seed).randbytes(32)).decode(),
+        "RAILS_MASTER_KEY": noise(f"{seed} j", 32, HEX),
+        "APP_KEY": "base64:" + base64.b64encode(random.Random(-seed - 1).randbytes(32)).decode(),
+    }
+    assert secret_rules.prove(TABLE, {**GOOD, **values}, NOW) == []
+
+
+ALGORITHMS = {
+    "RSA": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+    "EC": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    "Ed25519": ["-algorithm", "ED25519"],
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_keys_and_certificates_of_openssl(algorithm: str, tmp_path: Path) -> None:
+    """What the real tool makes: of Ed25519 the private key does not say its public one, so nothing is compared."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    openssl("genpkey", *ALGORITHMS[algorithm], "-out", "key")
+    openssl("genpkey", *ALGORITHMS[algorithm], "-out", "other")
+    openssl("req", "-new", "-x509", "-key", "key", "-out", "certificate", "-days", "3", "-subj", "/CN=shop.test")
+    key, other, certificate = ((tmp_path / name).read_text() for name in ("key", "other", "certificate"))
+    now = time.time()
+    variables = [entry for entry in TABLE if entry["name"].startswith("TLS_")]
+    assert secret_rules.prove(variables, {"TLS_KEY": key, "TLS_CERTIFICATE": certificate}, now) == []
+    assert key_files.belongs(certificate, key) is (None if algorithm == "Ed25519" else True)
+    found = rules(secret_rules.prove(variables, {"TLS_KEY": other, "TLS_CERTIFICATE": certificate}, now))
+    assert found == ({} if algorithm == "Ed25519" else {"TLS_CERTIFICATE": ["mismatched"]})
+    assert rules(secret_rules.prove(variables, {"TLS_CERTIFICATE": certificate}, now + 4 * 86400)) == {
+        "TLS_CERTIFICATE": ["expired"]
+    }
+
+
+# --- any text at all ------------------------------------------------------------------------------------------------
+
+_STRUCTURED = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                "eyJ",
+                ".",
+                "sb_secret_",
+                "sb_publishable_",
+                "https://",
+                "postgresql://",
+                "@",
+                ":",
+                "/",
+                "[",
+                "]",
+                "<",
+                ">",
+                "${",
+                "{{",
+                "}}",
+                "}",
+                "%",
+                "\n",
+                "'",
+                '"',
+                " ",
+                "-----BEGIN ",
+                "-----BEGIN CERTIFICATE-----\n",
+                "\n-----END CERTIFICATE-----",
+                *SHAPED.values(),
+                key_pair()[1],
+                GOOD["SUPABASE_SERVICE_KEY"],
+                GOOD["SUPABASE_URL"],
+                "host=",
+                "1" * 5000,
+                "\ud800",
+                "\0",
+                "\u200d",
+                "SUPABASE_URL=",
+                "Bearer ",
+            ]
+        ),
+        st.text(max_size=12),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(name=st.sampled_from([entry["name"] for entry in TABLE]), value=st.one_of(_STRUCTURED, st.text()))
+def test_no_text_makes_it_raise_and_none_is_shown(name: str, value: str) -> None:
+    findings = secret_rules.prove(TABLE, {**GOOD, name: value}, NOW)
+    shown = said(findings)
+    if len(value) >= 6 and value not in json.dumps(TABLE) and value not in MESSAGES:
+        assert value not in shown
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from([entry["name"] for entry in TABLE]),
+        st.one_of(
+            st.none(),
+            st.booleans(),
+            st.integers(),
+            st.floats(),
+            st.text(),
+            st.lists(st.text()),
+            st.sampled_from(list(GOOD.values())),
+        ),
+    )
+)
+def test_no_env_makes_it_raise(values: dict[str, Any]) -> None:
+    for finding in secret_rules.prove(TABLE, values, NOW):
+        assert set(finding) == {"variable", "rule", "reason", "fix"}
+    assert secret_rules.texts(TABLE, values).keys() <= values.keys()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**64), st.integers(22, 64))
+def test_random_secrets_pass(seed: int, length: int) -> None:
+    text = noise(str(seed), length)
+    assert secret_rules.prove([{"name": "BOT_TOKEN", "kind": "token"}], {"BOT_TOKEN": text}, NOW) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=20), st.integers(0, 10**9))
+def test_new_keys_of_any_project_pass_there_and_nowhere_else(ref: str, seed: int) -> None:
+    variables = [{"name": "URL", "kind": "supabase_url"}, {"name": "KEY", "kind": "supabase_service_key"}]
+    key = new_key("secret", ref, str(seed))
+    here = secret_rules.prove(variables, {"URL": f"https://{ref}.supabase.co", "KEY": key}, NOW)
+    assert [finding for finding in here if finding["variable"] == "KEY"] == []
+    there = secret_rules.prove(variables, {"URL": f"https://{OTHER_REF}.supabase.co", "KEY": key}, NOW)
+    assert ref == OTHER_REF or rules(there) == {"KEY": ["bad_checksum"]}
+
+
+# --- the table itself -----------------------------------------------------------------------------------------------
+
+BAD_TABLES = [
+    ("no list", {}, "app_env_variables", "not a list"),
+    ("an entry that is text", ["PORT"], "app_env_variables[0]", "not a mapping"),
+    ("no name", [{"kind": "port"}], "app_env_variables[0]: name", "missing"),
+    ("a bad name", [{"name": "MY-PORT", "kind": "port"}], "app_env_variables[0] (MY-PORT): name", "not a name"),
+    (
+        "a name that begins with a digit",
+        [{"name": "1A", "kind": "port"}],
+        "app_env_variables[0] (1A): name",
+        "not a name",
+    ),
+    ("a name that is a number", [{"name": 1, "kind": "port"}], "app_env_variables[0]: name", "not a name"),
+    ("no kind", [{"name": "A"}], "app_env_variables[0] (A): kind", "missing"),
+    (
+        "an unknown kind",
+        [{"name": "A", "kind": "supabase_anon"}],
+        "app_env_variables[0] (A): kind",
+        "supabase_anon_key?",
+    ),
+    (
+        "an unknown key",
+        [{"name": "A", "kind": "text", "requird": True}],
+        "app_env_variables[0] (A): requird",
+        "required?",
+    ),
+    (
+        "a name twice",
+        [{"name": "A", "kind": "text"}, {"name": "A", "kind": "port"}],
+        "app_env_variables[1] (A): name",
+        "entry 0",
+    ),
+    (
+        "required as text",
+        [{"name": "A", "kind": "text", "required": "yes"}],
+        "app_env_variables[0] (A): required",
+        "true or false",
+    ),
+    (
+        "secret as text",
+        [{"name": "A", "kind": "text", "secret": "no"}],
+        "app_env_variables[0] (A): secret",
+        "true or false",
+    ),
+    (
+        "a regex that is none",
+        [{"name": "A", "kind": "pattern", "pattern": "("}],
+        "app_env_variables[0] (A): pattern",
+        "regular expression",
+    ),
+    ("no regex", [{"name": "A", "kind": "pattern"}], "app_env_variables[0] (A): pattern", "needs one"),
+    (
+        "a regex for a port",
+        [{"name": "A", "kind": "port", "pattern": "8.*"}],
+        "app_env_variables[0] (A): pattern",
+        "use kind pattern",
+    ),
+    ("no choices", [{"name": "A", "kind": "enum"}], "app_env_variables[0] (A): choices", "list of texts"),
+    (
+        "choices that YAML turned",
+        [{"name": "A", "kind": "enum", "choices": [True]}],
+        "app_env_variables[0] (A): choices",
+        "quoted",
+    ),
+    (
+        "choices as text",
+        [{"name": "A", "kind": "enum", "choices": "a,b"}],
+        "app_env_variables[0] (A): choices",
+        "list of texts",
+    ),
+    (
+        "min above max",
+        [{"name": "A", "kind": "integer", "min": 2, "max": 1}],
+        "app_env_variables[0] (A): min",
+        "above max",
+    ),
+    ("min as text", [{"name": "A", "kind": "integer", "min": "2"}], "app_env_variables[0] (A): min", "whole number"),
+    ("a port that is none", [{"name": "A", "kind": "port", "max": 70000}], "app_env_variables[0] (A): max", "65535"),
+    (
+        "min_length for a port",
+        [{"name": "A", "kind": "port", "min_length": 2}],
+        "app_env_variables[0] (A): min_length",
+        "means nothing",
+    ),
+    (
+        "min_length below zero",
+        [{"name": "A", "kind": "text", "min_length": -1}],
+        "app_env_variables[0] (A): min_length",
+        "below zero",
+    ),
+    (
+        "a default for a secret",
+        [{"name": "A", "kind": "token", "default": "x"}],
+        "app_env_variables[0] (A): default",
+        "vault",
+    ),
+    (
+        "a default that does not pass",
+        [{"name": "A", "kind": "port", "default": 0}],
+        "app_env_variables[0] (A): default",
+        "65535",
+    ),
+    (
+        "a default that YAML turned",
+        [{"name": "A", "kind": "boolean", "default": True}],
+        "app_env_variables[0] (A): default",
+        "quote it",
+    ),
+    (
+        "a default with quotes",
+        [{"name": "A", "kind": "port", "default": "'80'"}],
+        "app_env_variables[0] (A): default",
+        "quotes",
+    ),
+    (
+        "the same as nothing",
+        [{"name": "A", "kind": "text", "same_as": "B"}],
+        "app_env_variables[0] (A): same_as",
+        "no other",
+    ),
+    (
+        "the same as itself",
+        [{"name": "A", "kind": "text", "same_as": "A"}],
+        "app_env_variables[0] (A): same_as",
+        "no other",
+    ),
+    (
+        "a source of two lines",
+        [{"name": "A", "kind": "text", "source": "a\nb"}],
+        "app_env_variables[0] (A): source",
+        "one line",
+    ),
+    (
+        "signs_keys for a token",
+        [{"name": "A", "kind": "token", "signs_keys": True}],
+        "app_env_variables[0] (A): signs_keys",
+        "jwt_secret",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("variables", "key", "part"), [row[1:] for row in BAD_TABLES], ids=[row[0] for row in BAD_TABLES]
+)
+def test_a_bad_table_names_entry_key_and_fix(variables: Any, key: str, part: str) -> None:
+    with pytest.raises(secret_rules.TableError) as caught:
+        secret_rules.check_table(variables)
+    assert caught.value.key == key
+    assert part in str(caught.value)
+    assert str(caught.value).startswith(f"{key}: ")
+    assert " Fix: " in str(caught.value)
+
+
+def test_the_corpus_has_a_good_table() -> None:
+    secret_rules.check_table(TABLE)
+    secret_rules.check_table([{"name": "A", "kind": "text", "default": ""}])
+
+
+def test_the_example_has_a_comment_for_each_variable_and_no_value() -> None:
+    variables: list[dict[str, Any]] = [
+        {"name": "PORT", "kind": "port", "default": 8000, "source": "the container's port.\n"},
+        {"name": "LOG_LEVEL", "kind": "enum", "choices": ["info", "debug"], "required": False},
+        {"name": "JWT_SECRET", "kind": "jwt_secret"},
+    ]
+    assert secret_rules.example(variables).split("\n\n", 1)[1] == (
+        "# port, default 8000: the container's port\nPORT=\n\n"
+        "# enum, optional, one of info, debug: one of the choices\nLOG_LEVEL=\n\n"
+        "# jwt_secret, secret: made once with openssl rand -hex 32, the same for every instance of the app\n"
+        "JWT_SECRET=\n"
+    )

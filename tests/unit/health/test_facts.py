@@ -1,0 +1,700 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is read of the env, and the evidence: complete as far as the time goes, and without a secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.diagnosis import diagnose
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import firewall, procfs
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+
+from ..host import test_firewall as of_firewall
+from . import test_diagnosis as of_diagnosis
+
+KEY, OLDER = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R"
+NOW = 1_750_000_000.0
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    found = App("shop", variables=[{"name": "KEY", "kind": "token"}], root=str(tmp_path))
+    Path(found.directory).mkdir(parents=True)
+    return found
+
+
+def _absent(_path: Path) -> None:
+    pass
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(600 << 20)
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        pytest.param(lambda path: path.write_text(f"KEY={KEY}\n"), None, id="a good one"),
+        pytest.param(_absent, "missing", id="none"),
+        pytest.param(_folder, "unreadable", id="a folder"),
+        pytest.param(_pipe, "unreadable", id="a pipe that nobody writes to"),
+        pytest.param(_huge, "unreadable", id="a file of 600 MB"),
+        pytest.param(lambda path: path.write_bytes(b"KEY=\xff\xfe\n"), "unreadable", id="no text"),
+        pytest.param(lambda path: path.write_text(f'KEY="{KEY}\n'), "unreadable", id="a quote that does not end"),
+        pytest.param(lambda path: path.write_text(""), "missing", id="an empty file"),
+    ],
+)
+def test_whatever_the_env_is_it_is_one_finding(app: App, make: Callable[[Path], Any], rule: str | None) -> None:
+    make(Path(app.env))
+    found = health_facts.read_env(app, NOW)
+    assert [one["rule"] for one in found["findings"]] == ([rule] if rule else [])
+    assert found["exists"] == (make is not _absent)
+    assert KEY not in json.dumps(found["findings"])
+
+
+@pytest.mark.parametrize(
+    ("why", "later", "found"),
+    [("site", 5.0, []), ("recover", 5.0, []), ("site", 601.0, ["missing"]), ("found", 5.0, ["missing"])],
+)
+def test_an_env_that_a_play_has_just_written_is_not_judged_by_an_older_table(
+    app: App, why: str, later: float, found: list[str]
+) -> None:
+    """A deploy that drops a variable brings the env before the agent's table: it must not be undone in between."""
+    env_history.write_env(app.env, app.history, {"OTHER": KEY}, now=NOW, why=why)
+    assert [one["rule"] for one in health_facts.read_env(app, NOW + later)["findings"]] == found
+
+
+def test_an_app_without_variables_needs_no_env(tmp_path: Path) -> None:
+    found = health_facts.read_env(App("shop", str(tmp_path), root=str(tmp_path)), NOW)
+    assert found == {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
+
+
+def facts(app: App, **more: Any) -> dict[str, Any]:
+    instance = {"id": "1", "name": "shop-web-1", "service": "web", "state": "running", "digest": "sha256:1"}
+    return {
+        "disk": [],
+        "load": {"cpu_busy": 0.1},
+        "oom": [],
+        "instances": [instance],
+        "environments": [{"KEY": OLDER}],
+        "env": health_facts.read_env(app, NOW),
+        **more,
+    }
+
+
+PROXY, OTHER = {"pid": 7, "process": "docker-proxy"}, {"pid": 42, "process": "nginx"}
+HELD = {"container": "the container blog-web-1 of the compose project blog in /srv/blog"}
+
+
+def publishes(port: str) -> dict[str, Any]:
+    """The engine's document of a container of another project, with a published port."""
+    project = "com.docker.compose.project"
+    labels = {project: "blog", f"{project}.working_dir": "/srv/blog"}
+    bound = {port: [{"HostIp": "0.0.0.0", "HostPort": "8000"}]}
+    return {"Name": "/blog-web-1", "Config": {"Labels": labels}, "NetworkSettings": {"Ports": bound}}
+
+
+@pytest.mark.parametrize(
+    ("listening", "published", "held"),
+    [
+        pytest.param([PROXY, {**PROXY, "pid": 8}], "80/tcp", [HELD], id="a container, in IPv4 and IPv6"),
+        pytest.param([{"pid": 7, "process": "dockerd"}], "80/tcp", [HELD], id="the engine without its proxies"),
+        pytest.param([PROXY, OTHER], "80/tcp", [HELD, OTHER], id="a container and a process, at other addresses"),
+        pytest.param([PROXY], "80/udp", [PROXY], id="no container has this port"),
+        pytest.param([OTHER], "80/tcp", [OTHER], id="a process"),
+    ],
+)
+def test_who_holds_a_port(
+    monkeypatch: pytest.MonkeyPatch, listening: list[Any], published: str, held: list[Any]
+) -> None:
+    monkeypatch.setattr(procfs, "listeners", lambda _: listening)
+    monkeypatch.setattr(engine, "inspected", lambda _: [publishes(published)])
+    assert health_facts.holders(8000) == held
+
+
+def test_without_the_engine_the_process_that_holds_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(_: str) -> None:
+        raise engine.EngineError("no answer")
+
+    monkeypatch.setattr(procfs, "listeners", lambda _: [PROXY])
+    monkeypatch.setattr(engine, "inspected", silent)
+    assert health_facts.holders(8000) == [PROXY]
+
+
+SEEN = "DOWN, L7STS 400 Bad Request"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "up", "ok", "said"),
+    [
+        (None, 0, True, f"slot 0 is {SEEN}; slot 1 is {SEEN}"),
+        (None, 2, True, ""),
+        (10.0, 0, True, ""),
+        (60.0, 1, True, f"slot 1 is {SEEN}"),
+        (60.0, 1, False, ""),
+    ],
+    ids=["a person asks", "HAProxy has found them again", "for a moment", "for a minute", "it fails by itself, too"],
+)
+def test_healthy_instances_that_haproxy_keeps_out(
+    lacks: float | None, up: int, ok: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balanced = App("shop", str(tmp_path), root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    slots = [haproxy.Slot(18000 + at, at < up, 0, "UP" if at < up else SEEN) for at in range(2)]
+    monkeypatch.setattr(haproxy, "slots", lambda _app: slots)
+    asked = {"ok": True, "summary": "", "results": []}
+    monkeypatch.setattr(probe, "run_checks", lambda *_, **__: {**asked, "ok": ok})
+    instances = [{"id": str(at), "service": "web", "ports": [18000 + at]} for at in range(2)]
+    found = facts(balanced, instances=instances, services=["web"], balancer="", probe=asked, kept_out="")
+    clock = health_facts.Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
+    health_facts._look_at_instances(balanced, found, lambda _: {**asked, "ok": ok}, clock, lacks)
+    assert found["kept_out"] == said
+
+
+REFUSED = {"name": "health", "ok": False, "kind": "refused", "reason": "refused", "status": None, "proves": "health"}
+
+
+@pytest.mark.parametrize(
+    ("stopped", "error", "evidence"),
+    [
+        (True, "", "haproxy's processes are stopped, as by kill -STOP"),
+        (False, "HAProxy does not start: config : bad", "HAProxy does not start: config : bad"),
+        (False, "", "HAProxy does not answer at /run/haproxy/admin.sock: refused. Try: systemctl status haproxy"),
+    ],
+    ids=["stopped", "it does not start", "nobody knows why"],
+)
+def test_why_haproxy_does_not_answer(
+    stopped: bool, error: str, evidence: str, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users wait, so the engine is not asked, and one that is stopped is not asked either."""
+    app.balancer = Balancer("web", 2, 18000, (80,))
+    told = "HAProxy does not answer at /run/haproxy/admin.sock: refused. Try: systemctl status haproxy"
+
+    def serving(_app: App) -> int:
+        assert not stopped
+        raise haproxy.BalancerError(told)
+
+    monkeypatch.setattr(haproxy, "is_stopped", lambda _app: stopped)
+    monkeypatch.setattr(haproxy, "serving", serving)
+    monkeypatch.setattr(haproxy, "start_error", lambda: error)
+    monkeypatch.setattr(engine, "state", lambda: pytest.fail("the engine was asked"))
+    monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
+    monkeypatch.setattr(procfs, "disk", lambda _: [])
+    env_history.write_env(app.env, app.history, {"KEY": KEY}, now=NOW)
+    asked = {"ok": False, "summary": "0 of 1 checks passed", "results": [REFUSED]}
+    clock = health_facts.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
+    found = diagnose(health_facts.read(app, None, 0.0, clock, health_facts.Seen(asked)))
+    assert (found.cause, found.evidence) == ("balancer_down", [evidence])
+
+
+class Engine:
+    """A project whose log holds both keys; each answer takes a while."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, takes: float = 0.0, broken: bool = False) -> None:
+        self.now, self.takes, self.broken = 0.0, takes, broken
+        self.limits: list[float] = []
+
+        def text(_project: Any, _container: str, *words: float) -> str:
+            self.limits.append(words[-1])
+            self.now += self.takes
+            if self.broken:
+                raise engine.EngineError("the engine is gone")
+            return f"now {KEY}, before {OLDER}"
+
+        for name in ("logs", "top", "inspect"):
+            monkeypatch.setattr(engine.Project, name, text)
+
+    @property
+    def clock(self) -> health_facts.Clock:
+        return health_facts.Clock(now=lambda: NOW, monotonic=lambda: self.now)
+
+
+def test_evidence_holds_no_key_neither_the_files_nor_the_containers(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(app.env).write_text(f"KEY={KEY}\n")
+    seen = facts(app)
+    files = health_facts.evidence(app, seen, health_facts.secrets(app, seen, None), Engine(monkeypatch).clock)
+    whole = "".join(files.values())
+    assert {"facts.json", "host.txt", "fingerprints.json", "log-shop-web-1.txt", "top-shop-web-1.txt"} <= set(files)
+    fingerprints = json.loads(files["fingerprints.json"])
+    assert fingerprints["other_values_than_the_env"] == {"shop-web-1": ["KEY"]}
+    assert KEY not in whole
+    assert OLDER not in whole
+    assert json.loads(files["facts.json"])["env"]["exists"]
+
+
+def test_evidence_never_waits_longer_than_a_second(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(app.env).write_text(f"KEY={KEY}\n")
+    slow = Engine(monkeypatch, takes=0.6)
+    files = health_facts.evidence(app, facts(app), {}, slow.clock)
+    assert slow.limits == pytest.approx([health_facts.EVIDENCE_SECONDS, health_facts.EVIDENCE_SECONDS - 0.6])
+    assert "inspect-shop-web-1.json: no time was left" in files["evidence.txt"]
+    assert "log-shop-web-1.txt" in files
+
+
+def test_evidence_of_what_no_remedy_touches_can_wait(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an app of many services it would take longer than the cure."""
+    Path(app.env).write_text(f"KEY={KEY}\n")
+    Engine(monkeypatch)
+    seen = facts(app)
+    seen["instances"] = [{**seen["instances"][0], "service": name, "name": name, "id": name} for name in ("web", "db")]
+    first = health_facts.evidence(app, seen, {}, health_facts.Clock(), ["db"])
+    rest = health_facts.evidence_of(app, seen["instances"][:1], {"KEY": KEY}, health_facts.Clock())
+    assert {"facts.json", "log-db.txt", "inspect-db.json"} <= set(first)
+    assert not [name for name in first if "web" in name]
+    assert sorted(rest) == ["inspect-web.json", "log-web.txt", "top-web.txt"]
+    assert KEY not in "".join(rest.values())
+
+
+def test_evidence_that_cannot_be_had_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = health_facts.evidence(app, facts(app), {}, Engine(monkeypatch, broken=True).clock)
+    assert files["evidence.txt"].count("the engine is gone") == 3
+
+
+def test_an_env_that_is_written_anew_has_another_stamp(app: App) -> None:
+    stamps = [health_facts.env_stamp(app)]
+    for text in (f"KEY={KEY}\n", f"KEY={KEY}x\n"):
+        Path(app.env).write_text(text)
+        stamps.append(health_facts.env_stamp(app))
+    assert stamps[0] == ()
+    assert len(set(stamps)) == 3
+
+
+@pytest.mark.parametrize(
+    ("unit", "told"),
+    [
+        ("active", ("hung", "no answer within 5 s")),
+        ("deactivating", ("down", "its systemd unit is deactivating")),
+        ("activating", ("down", "its systemd unit is activating")),
+        ("", ("hung", "no answer within 5 s")),
+    ],
+)
+def test_an_engine_that_systemd_stops_or_starts_does_not_hang(
+    app: App, monkeypatch: pytest.MonkeyPatch, unit: str, told: tuple[str, str]
+) -> None:
+    """On a slow host it still accepts connections for seconds while it shuts down."""
+    state = {"answers": False, "kind": "hung", "reason": "no answer within 5 s", "version": ""}
+    monkeypatch.setattr(engine, "state", lambda: dict(state))
+    monkeypatch.setattr(engine, "unit_state", lambda: unit)
+    found: dict[str, Any] = {}
+    health_facts.read_engine(app, found, NOW)
+    assert (found["engine"]["kind"], found["engine"]["reason"]) == told
+
+
+@pytest.mark.parametrize(("still", "kind"), [(True, "hung"), (False, "down")])
+def test_an_engine_that_ends_between_two_questions_is_down(
+    app: App, monkeypatch: pytest.MonkeyPatch, still: bool, kind: str
+) -> None:
+    answers = {"answers": True, "kind": "", "reason": "", "version": "26"}
+    gone = {"answers": False, "kind": "down", "reason": "nobody listens", "version": ""}
+    states = [answers, answers if still else gone]
+    monkeypatch.setattr(engine, "state", lambda: states.pop(0))
+
+    def documents(_: engine.Project) -> list[dict[str, Any]]:
+        raise engine.EngineError("docker inspect: no answer")
+
+    monkeypatch.setattr(engine.Project, "documents", documents)
+    found: dict[str, Any] = {"probe": {"ok": False}}
+    health_facts.read_engine(app, found, NOW)
+    assert (found["engine"]["answers"], found["engine"]["kind"]) == (False, kind)
+
+
+def test_finished_jobs_and_what_is_scaled_to_zero_are_not_missed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = {"condition": "service_completed_successfully"}
+    services = {"web": {"depends_on": {"migrate": done}}, "migrate": {}, "batch": {"deploy": {"replicas": 0}}}
+    monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
+    monkeypatch.setattr(engine.Project, "documents", lambda _: [])
+    monkeypatch.setattr(engine.Project, "config", lambda _: {"services": services})
+    monkeypatch.setattr(engine.Project, "images_missing", lambda _, model: sorted(model["services"]))
+    found = {"instances": [], "env": {"exists": True, "values": {}}}
+    health_facts.read_engine(app, found, NOW)
+    assert (found["services"], found["images_missing"]) == (["web"], ["web"])
+
+
+def test_configuration_is_read_of_disks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system that is dead would be waited for."""
+    for name in ("disk", "network"):
+        (tmp_path / name).write_text(f"server {name}:80;", encoding="utf-8")
+    monkeypatch.setattr(procfs, "on_disk", lambda paths: [path for path in paths if path.endswith("disk")])
+    mounts = [{"type": "bind", "source": str(tmp_path / name), "read_only": True} for name in ("disk", "network")]
+    assert health_facts._configuration({"services": {"web": {"volumes": mounts}}}) == {"web": "server disk:80;"}
+
+
+@pytest.mark.parametrize(("answers", "told"), [([False, True], ""), ([False] * 200, "HAProxy answers badly")])
+def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bool], told: str
+) -> None:
+    """Killed at once, it would end the requests that it has just begun to serve."""
+    app = App("shop", root=str(tmp_path), checks=[{"name": "health"}], balancer=Balancer("web", 1, 18000, (80,)))
+    now = [0.0]
+
+    def run_checks(_checks: Any, _values: Any, seconds: float, *_: Any, ask: Any = None, **__: Any) -> dict[str, Any]:
+        ok = ask is not None or answers.pop(0)
+        until = now[0] + seconds
+        while not ok and now[0] < until:
+            now[0] += 1.0
+            ok = answers.pop(0)
+        return {"ok": ok, "results": [{"ok": ok, "port": 80, "status": 200 if ok else 503}], "summary": ""}
+
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    found = {
+        "instances": [{"service": "web", "ports": [18000], "id": "1"}],
+        "services": ["web"],
+        "balancer": "",
+        "env": {"values": {}},
+        "probe": run_checks([], {}, 0.0),
+    }
+    health_facts._look_at_instances(app, found, lambda _: run_checks([], {}, 0.0, ask=True), health_facts.Clock(), None)
+    assert told in str(found["balancer"])
+    assert bool(told) is bool(found["balancer"])
+
+
+def test_packets_that_are_lost_on_the_way_to_an_upstream_are_no_rule_that_drops_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule that takes every other packet is no certain one; that segments wait for an answer is a fact."""
+    app = App("shop", root=str(tmp_path), upstreams=[{"name": "api", "url": "http://10.1.2.3:443/"}])
+    item = of_diagnosis.container(pid=7, networks={"shop": "172.18.0.2"}, targets=[])
+    facts = of_diagnosis.facts(of_diagnosis.LATE, instances=[item], env={"findings": [], "values": {}})
+    lossy = "-A DOCKER-USER -d 10.1.2.3/32 -p tcp -m statistic --mode random --probability 0.5 -j DROP\n"
+    monkeypatch.setattr(procfs, "unanswered", lambda _: [("10.1.2.3", 443), ("10.9.9.9", 80)])
+    monkeypatch.setattr(firewall, "read", lambda: of_firewall.DOCKERS.format(raw="", filter=lossy))
+    monkeypatch.setattr(firewall, "is_the_engines", lambda: True)
+    health_facts._read_firewall(app, facts)
+    assert (facts["flushed"], facts["dropped"]) == ("", [])
+    reason = "10.1.2.3:443 answers this host, and not shop-backend-1: packets are lost on the way"
+    assert facts["unanswered"] == [{"name": "api", "reason": reason}]
+    assert diagnose(facts)[:2] == ("upstream_down", [f"api: {reason}"])
+
+
+LATE = {**of_diagnosis.result("health", "timeout", "health"), "port": 80, "status": None}
+BUSY_LOAD = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 60.0, "idle": False}
+
+
+@pytest.mark.parametrize(
+    ("services", "asked"),
+    [pytest.param(["web"], True, id="all run"), pytest.param(["web", "db"], False, id="its database has no container")],
+)
+def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
+    app: App, monkeypatch: pytest.MonkeyPatch, services: list[str], asked: bool
+) -> None:
+    """On a slow host an answer that does not come costs five seconds."""
+    waits: list[float] = []
+
+    def run_checks(checks: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        waits.append(checks[0]["timeout"])
+        return {"ok": False, "summary": "", "results": [{**LATE, "status": None}]}
+
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    monkeypatch.setattr(procfs, "idle", lambda *_: False)
+    app.checks = [{"name": "health", "url": "http://127.0.0.1:80/"}]
+    result = {"ok": False, "summary": "late", "results": [LATE]}
+    found = of_diagnosis.facts(instances=[of_diagnosis.container(service="web", ports=[80], pid=0)], services=services)
+    found.update(probe=result, load=dict(BUSY_LOAD), env={"findings": [], "values": {}})
+    health_facts._read_slowness(app, found, health_facts.Clock())
+    assert bool(waits) is asked
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(12.0, 12.0), (None, 86412.0)], ids=["its process is asked", "that tells nothing"]
+)
+def test_the_age_of_what_runs_is_that_of_its_process(
+    monkeypatch: pytest.MonkeyPatch, age: float | None, seconds: float
+) -> None:
+    """A clock that was set a day forward makes all containers a day older."""
+    monkeypatch.setattr(procfs, "age", lambda _: age)
+    item = {"state": "running", "pid": 7, "started_seconds": 86412.0}
+    assert health_facts._by_its_process(item)["started_seconds"] == seconds
+    assert health_facts._by_its_process({**item, "state": "exited"})["started_seconds"] == 86412.0
+
+
+class Balanced:
+    """An app of two proxies behind HAProxy, the app that they need, and a worker; who has to be asked takes part."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **states: str) -> None:
+        checks = [{"name": "health", "timeout": 2.0}]
+        self.app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 2, 18000, (80,)))
+        self.states, self.asked = states, list[Any]()
+        self.answers = dict.fromkeys((18000, 18001), False)
+        self.passes = False
+        monkeypatch.setattr(health_facts, "_lacking", lambda *_: 0)
+        monkeypatch.setattr(health_facts, "read_engine", self.read_engine)
+        monkeypatch.setattr(haproxy, "aside", lambda _, port: port)
+        monkeypatch.setattr(probe, "run_checks", self.run_checks)
+        for name in ("_recovering", "_read_upstream", "_read_firewall"):
+            monkeypatch.setattr(health_facts, name, lambda *_: [])
+        monkeypatch.setattr(engine, "broken_network", lambda _: [])
+        monkeypatch.setattr(procfs, "disk", lambda _: [])
+        monkeypatch.setattr(health_facts, "is_busy", lambda _: False)
+
+    def instance(self, service: str, port: int, number: int = 1) -> dict[str, Any]:
+        state = self.states.get(service, "running")
+        running = state in ("running", "stopped")
+        return {
+            **INSTANCE,
+            "service": service,
+            "name": f"shop-{service}-{number}",
+            "id": f"{service}{number}",
+            "ports": [port] if port else [],
+            "state": "running" if running else state,
+            "stopped": state == "stopped",
+        }
+
+    def read_engine(self, _app: App, found: dict[str, Any], *_: Any) -> None:
+        ports = self.app.balancer.slots[:2] if self.app.balancer else [80]
+        instances = [self.instance("web", port, at + 1) for at, port in enumerate(ports)]
+        instances += [self.instance("app", 0), self.instance("worker", 0)]
+        needs = {"web": ["app"], "app": [], "worker": []}
+        services = ["app", "web", "worker"]
+        instances = [item for item in instances if item["state"] != "gone"]
+        found.update(engine={"answers": True, "kind": "", "reason": ""}, instances=instances, needs=needs)
+        found.update(services=services, proxies=["web"])
+
+    def run_checks(self, checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+        self.asked.append(ask if ask is not None else checks[0]["timeout"])
+        ok = self.answers.get(ask, False) if ask is not None else self.passes
+        return self.result(ok)
+
+    @staticmethod
+    def result(ok: bool) -> dict[str, Any]:
+        one = {"name": "health", "ok": ok, "kind": None if ok else "timeout", "reason": "no answer", "status": None}
+        return {"ok": ok, "summary": "", "results": [{**one, "port": 80, "proves": "health", "down": []}]}
+
+    def read(self, load: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        clock = health_facts.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
+        return health_facts.read(
+            self.app, None, 0.0, clock, health_facts.Seen({**self.result(False), **more}, load or {})
+        )
+
+
+@pytest.mark.parametrize(("status", "asked"), [(429, 1), (500, 2)])
+def test_an_app_that_limits_its_checks_is_asked_once(
+    status: int, asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five logins a minute may be all that it allows."""
+    deadlines: list[float] = []
+
+    def ask(_app: App, _env: Any, deadline: float, *_: Any) -> dict[str, Any]:
+        deadlines.append(deadline)
+        result = Balanced.result(False)
+        result["results"][0].update(kind="status", status=status)
+        return result
+
+    it = Balanced(tmp_path, monkeypatch)
+    it.app.balancer = None
+    monkeypatch.setattr(health_facts, "ask", ask)
+    clock = health_facts.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
+    health_facts.read(it.app, None, 1.0, clock)
+    assert deadlines == [0.0, 1.0][:asked]
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "more", "told"),
+    [
+        ("restarting", 1, {}, ["db"]),
+        ("exited", 1, {}, ["db"]),
+        ("exited", 143, {}, []),
+        ("running", 0, {}, []),
+        ("exited", 1, {"finished_seconds": 86400.0}, []),
+        ("exited", 1, {"service": "migrate"}, []),
+    ],
+)
+def test_what_a_service_said_of_its_disk_before_it_ended(
+    app: App, monkeypatch: pytest.MonkeyPatch, state: str, code: int, more: dict[str, Any], told: list[str]
+) -> None:
+    """A quota, or a volume on another machine: no file system of this host is full."""
+    ended = "2026-01-02T03:04:05.6Z"
+    log = "2026-01-02T03:04:05.1Z could not write: No space left on device"
+    monkeypatch.setattr(engine.Project, "logs", lambda *_: log)
+    item = {**INSTANCE, "service": "db", "name": "shop-db-1", "id": "1", "state": state, "exit_code": code}
+    item.update(finished=ended, finished_seconds=5.0)
+    found = health_facts._no_room(app, {"instances": [{**item, **more}], "services": ["db"]})
+    assert [one["service"] for one in found] == told
+
+
+INSTANCE = {
+    "job_done": False,
+    "health": "",
+    "restarts": 0,
+    "started_seconds": 600.0,
+    "finished_seconds": None,
+    "networks": {},
+    "targets": [],
+    "pid": 0,
+    "oom_killed": False,
+    "exit_code": 0,
+    "error": "",
+}
+
+
+def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an app that hangs each would cost its whole timeout, one after the other."""
+    it = Balanced(tmp_path, monkeypatch)
+    slots = it.app.balancer.slots if it.app.balancer else []
+    together = threading.Barrier(len(slots), timeout=20.0)
+    monkeypatch.setattr(haproxy, "aside", lambda _, port: lambda *_: port)
+
+    def run_checks(*_: Any, ask: Any = None) -> dict[str, Any]:
+        if ask is not None and ask is not health_facts._nobody:
+            together.wait()
+        return it.result(False)
+
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    found = diagnose(it.read())
+    assert (found.cause, found.services) == ("hung", ("app",))
+
+
+@pytest.mark.parametrize("room", [0, 1], ids=["no thread", "one thread"])
+def test_without_room_for_threads_the_instances_are_asked_all_the_same(
+    room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = Balanced(tmp_path, monkeypatch)
+    it.answers[18001] = True
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def full(thread: threading.Thread) -> None:
+        if len(started) >= room:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    assert it.read()["one"] == "web1"
+
+
+@pytest.mark.parametrize("state", ["stopped", "exited"])
+def test_instances_are_not_judged_where_what_they_need_is_down(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them that answers by chance would be called the good one, and the other be restarted for nothing."""
+    it = Balanced(tmp_path, monkeypatch, app=state)
+    it.answers[18001] = True
+    facts = it.read()
+    assert (facts["one"], diagnose(facts).services) == ("", ("app",))
+
+
+@pytest.mark.parametrize(("busy", "late", "one"), [(True, True, ""), (True, False, "web1"), (False, True, "web1")])
+def test_an_instance_that_is_late_on_a_busy_host_is_not_the_one_at_fault(
+    busy: bool, late: bool, one: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that wait for a processor, one answers in time by chance."""
+    it = Balanced(tmp_path, monkeypatch)
+
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+        return it.result(ask == 18001 or (late and checks[0]["timeout"] > 2.0) or ask is None)
+
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    monkeypatch.setattr(health_facts, "is_busy", lambda _: busy)
+    assert it.read()["one"] == one
+
+
+def test_instances_are_not_waited_for_where_a_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait for their database, which ends as soon as it starts."""
+    it = Balanced(tmp_path, monkeypatch)
+    it.answers[18001] = True
+    full = [{"path": "/data", "free_bytes": 0, "inodes_percent": 1.0}]
+    monkeypatch.setattr(procfs, "disk", lambda _: full)
+    monkeypatch.setattr(health_facts, "_ask_slots", lambda *_: lambda _port: pytest.fail("an instance was waited for"))
+    facts = it.read()
+    assert (facts["one"], diagnose(facts).cause) == ("", "disk_full")
+
+
+@pytest.mark.parametrize("service", ["app", "worker"], ids=["what it needs", "not known to be needed"])
+@pytest.mark.parametrize(("state", "cause"), [("exited", "crashed"), ("gone", "container_missing")])
+def test_a_service_behind_the_instances_is_named_though_their_health_check_does_not_ask_it(
+    service: str, state: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each instance says that it is healthy, and users get errors: neither HAProxy nor an instance is at fault."""
+    it = Balanced(tmp_path, monkeypatch, **{service: state})
+    health = {"name": "health", "url": "http://127.0.0.1:80/health", "proves": "health", "timeout": 2.0}
+    it.app.checks = [health, {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}]
+
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+        return it.result(ask is not None and len(checks) == 1)
+
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    facts = it.read()
+    found = diagnose(facts)
+    assert (found.cause, found.services, facts["one"], facts["balancer"]) == (cause, (service,), "", "")
+    every = ladder.FILES | ladder.TOUCHING
+    assert ladder.decide(found.cause, ladder.Situation("i", [], []), every, ladder.Policy()).remedy == ladder.UP
+
+
+def test_one_instance_that_fails_alone_is_the_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Balanced(tmp_path, monkeypatch, worker="exited")
+    it.answers[18001] = True
+    assert it.read()["one"] == "web1"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "passes"),
+    [("app", True), ("worker", True), ("worker", False)],
+    ids=["what the check leads to", "another service, and the app was only slow", "another service, and the app hangs"],
+)
+def test_little_time_is_enough_only_for_a_check_that_leads_to_what_is_stopped(
+    stopped: str, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of 1.9 s is a good one, whatever has happened to a service beside it."""
+    it = Balanced(tmp_path, monkeypatch, **{stopped: "stopped"})
+    it.app.balancer, it.passes = None, passes
+    facts = it.read(brief=True)
+    assert it.asked == ([] if stopped == "app" else [2.0])
+    assert facts["probe"]["ok"] is (passes and stopped != "app")
+    assert diagnose(facts).cause == "hung"
+
+
+@pytest.mark.parametrize(
+    ("answers_within", "idle", "asked", "cause"),
+    [
+        (4.0, [], [5.0], "overloaded"),
+        (15.0, [False], [5.0, 20.0], "overloaded"),
+        (99.0, [False, False], [5.0, 20.0], "hung"),
+        (99.0, [True], [5.0], "hung"),
+    ],
+    ids=["late", "very late, and it works", "never, and it works", "never, and it works at nothing"],
+)
+def test_on_a_busy_host_an_app_that_works_gets_patience(
+    answers_within: float,
+    idle: list[bool],
+    asked: list[float],
+    cause: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = Balanced(tmp_path, monkeypatch)
+    it.app.balancer, patience = None, []
+
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+        patience.append(checks[0]["timeout"])
+        found = it.result(False)
+        found["results"][0]["status"] = 200 if patience[-1] >= answers_within else None
+        return found
+
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    monkeypatch.setattr(health_facts, "is_busy", lambda _: True)
+    monkeypatch.setattr(procfs, "idle", lambda *_: idle.pop(0))
+    load = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 40.0}
+    facts = it.read(load=load)
+    assert (patience, idle) == (asked, [])
+    assert diagnose(facts).cause == cause

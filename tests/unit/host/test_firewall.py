@@ -1,0 +1,129 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a firewall does to an app's packets, from rules as iptables-save prints them beside Docker 26's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import firewall
+
+DOCKERS = """\
+*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+{raw}COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:DOCKER - [0:0]
+:DOCKER-ISOLATION-STAGE-1 - [0:0]
+:DOCKER-USER - [0:0]
+:OURS - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-ISOLATION-STAGE-1
+-A FORWARD -o br-1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -o br-1 -j DOCKER
+-A DOCKER -d 172.18.0.2/32 ! -i br-1 -o br-1 -p tcp -m tcp --dport 8000 -j ACCEPT
+-A DOCKER ! -i br-1 -o br-1 -j DROP
+-A DOCKER-ISOLATION-STAGE-1 -j RETURN
+{filter}-A DOCKER-USER -j RETURN
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 172.18.0.0/16 ! -o br-1 -j MASQUERADE
+COMMIT
+"""
+FLUSHED = """\
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:DOCKER - [0:0]
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:DOCKER - [0:0]
+COMMIT
+"""
+OUT = firewall.Packet("172.18.0.2", "10.1.2.3", 443)
+
+
+def rules(raw: str = "", filter_: str = "") -> firewall.Rules:
+    return firewall.parse(DOCKERS.format(raw=raw, filter=filter_))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param(DOCKERS.format(raw="", filter=""), "", id="all there"),
+        pytest.param(FLUSHED, "nat PREROUTING and filter FORWARD", id="flushed"),
+        pytest.param("", "", id="not to be read"),
+    ],
+)
+def test_what_is_gone_of_the_engines_rules(text: str, told: str) -> None:
+    found = firewall.flushed(firewall.parse(text))
+    assert told in found
+    assert bool(told) is bool(found)
+
+
+@pytest.mark.parametrize(
+    ("line", "drops"),
+    [
+        ("-A DOCKER-USER -p tcp -m tcp --dport 443 -j DROP", True),
+        ('-A DOCKER-USER -p tcp -m comment --comment "no way -j ACCEPT" -j REJECT --reject-with tcp-reset', True),
+        ("-A DOCKER-USER -s 172.16.0.0/12 -d 10.0.0.0/8 -j DROP", True),
+        ("-A DOCKER-USER -p tcp -m tcp --dport 1:1024 -j OURS\n-A OURS -j DROP", True),
+        ("-A DOCKER-USER -d 10.1.2.3/32 -j ACCEPT\n-A DOCKER-USER -p tcp -j DROP", False),
+        ("-A DOCKER-USER -d 10.1.2.3/32 -j RETURN\n-A DOCKER-USER -p tcp -j DROP", False),
+        ("-A DOCKER-USER ! -s 172.16.0.0/12 -j DROP", False),
+        ("-A DOCKER-USER -p udp -j DROP", False),
+        ("-A DOCKER-USER -p tcp -m tcp --dport 8000 -j DROP", False),
+        # Whether these take it is not known here.
+        ("-A DOCKER-USER -i eth0 -j DROP", False),
+        ("-A DOCKER-USER -m conntrack --ctstate INVALID -j DROP", False),
+        ("-A DOCKER-USER -m set --match-set banned src -j DROP", False),
+        ("-A INPUT -j DROP", False),
+        ("", False),
+    ],
+)
+def test_only_a_rule_that_certainly_takes_the_packet_is_named(line: str, drops: bool) -> None:
+    found = firewall.passing(rules(filter_=f"{line}\n"), [OUT, OUT])
+    assert len(found) == drops, found
+    if drops:
+        assert found[0].startswith("-t filter -A ")
+
+
+ASKED = [firewall.Packet("10.0.0.5", "10.0.0.5", 8000, "lo"), firewall.Packet("", "172.18.0.2", 80)]
+
+
+def test_a_rule_for_the_public_is_none_for_what_the_host_asks_itself() -> None:
+    for line in ("-A PREROUTING -i eth0 -p tcp --dport 8000 -j DROP", "-A PREROUTING ! -s 10.0.0.0/8 -j DROP"):
+        assert firewall.local(rules(raw=f"{line}\n"), ASKED) == []
+    dropping = "-A OUTPUT -p tcp -m tcp --dport 8000 -j DROP"
+    assert firewall.local(rules(raw=f"{dropping}\n"), ASKED) == [f"-t raw {dropping}"]
+    # Behind the engine's own rule the packet goes to the container.
+    dropping = "-A OUTPUT -d 172.18.0.0/16 -p tcp -m tcp --dport 80 -j REJECT"
+    assert firewall.local(rules(filter_=f"{dropping}\n"), ASKED) == [f"-t filter {dropping}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, True),
+        ("{}", True),
+        ('{"iptables": false}', False),
+        ('{"firewall-backend": "nftables"}', False),
+        ("{", False),
+    ],
+)
+def test_an_engine_that_keeps_no_rules_misses_none(tmp_path: Path, text: str | None, expected: bool) -> None:
+    config = tmp_path / "daemon.json"
+    if text is not None:
+        config.write_text(text)
+    assert firewall.is_the_engines(str(config)) is expected

@@ -1,0 +1,64 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The documents: their links lead to files and headings, the commands in them exist, and the README fits one screen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+# CHANGELOG.md is written by antsibull-changelog.
+PAGES = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text)
+    broken = []
+    for link in (first or second for first, second in links):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_playbooks_exist(path: Path) -> None:
+    named = re.findall(r"\bplaybooks/([a-z_]+\.yml)", path.read_text(encoding="utf-8"))
+    there = {found.name for found in REPOSITORY.glob("playbooks/*.yml")}
+    assert set(named) - there == set()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_commands_of_the_host_exist(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    known = set(re.findall(r"^    (\S+)", capsys.readouterr().out, re.MULTILINE))
+    assert {"status", "backup"} <= known
+    named = re.findall(r"(?:`|^)selfheal ([a-z][a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(named) - known == set()
+
+
+def test_the_readme_fits_one_screen() -> None:
+    assert (REPOSITORY / "README.md").stat().st_size <= 6000

@@ -1,0 +1,440 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The rules of the house: who imports whom, what is declared where, whom the defaults reach, what stands nowhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import ipaddress
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import KINDS
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+COLLECTION = "christmas.selfheal"
+
+LIBRARY = sorted(
+    ".".join(path.relative_to(REPOSITORY / "plugins/module_utils").with_suffix("").parts)
+    for path in REPOSITORY.glob("plugins/module_utils/**/[!_]*.py")
+)
+MODULES = sorted(path.stem for path in REPOSITORY.glob("plugins/modules/[!_]*.py"))
+ACTIONS = {path.stem for path in REPOSITORY.glob("plugins/action/[!_]*.py")}
+ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.is_dir())
+
+# The library's packages: each may import those to its left, and nobody else.
+PACKAGES = [
+    "core",
+    "host",
+    "probe",
+    "env",
+    "docker",
+    "compose",
+    "releases",
+    "records",
+    "health",
+    "deploy",
+    "reporting",
+    "recovery",
+    "promotion",
+    "backup",
+    "drift",
+    "status_page",
+    "monitoring",
+    "drills",
+    "entry",
+]
+# What decides without reading or changing anything: no import lets the world in.
+PURE = [
+    "env.key_files",
+    "env.placeholders",
+    "env.rules",
+    "env.supabase_keys",
+    "env.token_formats",
+    "env.unsafe_text",
+    "env.value_rules",
+    "env.variables",
+    "compose.app_model",
+    "compose.backing_services",
+    "compose.known_images",
+    "compose.loosening_hints",
+    "compose.merged_values",
+    "compose.neighbours",
+    "compose.overlay",
+    "compose.project_parts",
+    "compose.services",
+    "compose.start_order",
+    "health.database_log",
+    "health.diagnosis",
+    "health.disk_log",
+    "reporting.slo_queries",
+    "recovery.ladder",
+    "promotion.rules",
+    "backup.databases",
+    "backup.remote_postgres",
+    "backup.sets",
+    "drift.findings",
+    "drift.policy",
+    "status_page.figures",
+    "status_page.queries",
+]
+# What could let the world into a decision.
+IMPURE = {
+    *("asyncio", "fcntl", "glob", "http", "io", "multiprocessing", "os", "pathlib", "random", "secrets", "select"),
+    *("shutil", "signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib.request"),
+}
+
+
+def read(path: str | Path) -> str:
+    return (REPOSITORY / path).read_text(encoding="utf-8")
+
+
+def load(path: str | Path) -> Any:
+    return yaml.safe_load(read(path))
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of this Python's environment as a user would, from the root and with the repository's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment = {**kept, "ANSIBLE_NOCOLOR": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        argv, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+def imports(path: str | Path) -> Iterator[str]:
+    """What a file imports; imports inside functions count. The library's own files are named "library:package.file"."""
+    here = Path(path).parent.name
+    for node in ast.walk(ast.parse(read(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            parts = [here] * (node.level == 1) + (node.module.split(".") if node.module else [])
+            names = [parts] if len(parts) > 1 else [[*parts, alias.name] for alias in node.names]
+            yield from (f"library:{'.'.join(name)}" for name in names)
+
+
+def library_file(name: str) -> str:
+    return f"plugins/module_utils/{name.replace('.', '/')}.py"
+
+
+# --- the library -----------------------------------------------------------------------------------------------------
+
+
+def test_every_library_file_is_in_a_package() -> None:
+    assert {name.split(".")[0] for name in LIBRARY} == set(PACKAGES)
+    assert [name for name in LIBRARY if name.count(".") != 1] == []
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_library_is_standard_library_only(name: str) -> None:
+    foreign = [
+        module
+        for module in imports(library_file(name))
+        if not module.startswith("library:") and module.split(".")[0] not in sys.stdlib_module_names
+    ]
+    assert foreign == []
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_packages_import_those_before_them(name: str) -> None:
+    package = name.split(".")[0]
+    allowed = PACKAGES[: PACKAGES.index(package) + 1]
+    ours = [module.removeprefix("library:") for module in imports(library_file(name)) if module.startswith("library:")]
+    assert [module for module in ours if module.split(".")[0] not in allowed] == []
+    assert [module for module in ours if module not in LIBRARY] == []
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_decisions_are_pure(name: str) -> None:
+    used = set(imports(library_file(name)))
+    assert {module for module in used if module in IMPURE or module.split(".")[0] in IMPURE} == set()
+
+
+# --- the modules -----------------------------------------------------------------------------------------------------
+
+
+def documentation(name: str) -> dict[str, Any]:
+    """A module's DOCUMENTATION with its fragments merged in."""
+    texts = {
+        target.id: ast.literal_eval(node.value)
+        for node in ast.parse(read(f"plugins/modules/{name}.py")).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id in ("DOCUMENTATION", "EXAMPLES", "RETURN")
+    }
+    document: dict[str, Any] = yaml.safe_load(texts["DOCUMENTATION"])
+    for key in ("EXAMPLES", "RETURN"):
+        document[key] = yaml.safe_load(texts[key])
+    for fragment in document.get("extends_documentation_fragment", []):
+        shared = importlib.import_module(
+            f"ansible_collections.{COLLECTION}.plugins.doc_fragments.{fragment.rsplit('.', 1)[-1]}"
+        )
+        merged = yaml.safe_load(shared.ModuleDocFragment.DOCUMENTATION)
+        for part in ("options", "attributes"):
+            own = document.setdefault(part, {})
+            for key, value in merged.get(part, {}).items():
+                own[key] = {**value, **own.get(key, {})}
+    return document
+
+
+def comparable(options: dict[str, Any]) -> dict[str, Any]:
+    """What a module's arguments and its documented options must have in common."""
+    return {
+        key: {
+            "type": option.get("type", "str"),
+            "elements": option.get("elements"),
+            "required": bool(option.get("required", False)),
+            "default": option.get("default"),
+            "choices": sorted(option.get("choices") or []),
+            "below": comparable(option.get("options") or option.get("suboptions") or {}),
+        }
+        for key, option in options.items()
+    }
+
+
+def action_spec(name: str) -> dict[str, Any]:
+    """What an action takes, on the controller; nothing when it leaves that to the module."""
+    action = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.action.{name}")
+    return dict(getattr(action, "SPEC", {}))
+
+
+def argument_spec(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a module really takes; where it only documents an action, what that takes."""
+    module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
+    if not hasattr(module, "main"):
+        return action_spec(name)
+
+    class Taken(Exception):
+        pass
+
+    def take(argument_spec: dict[str, Any], **_: Any) -> None:
+        raise Taken(argument_spec)
+
+    monkeypatch.setattr(module, "AnsibleModule", take)
+    with pytest.raises(Taken) as taken:
+        module.main()
+    return dict(taken.value.args[0])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_are_documented(name: str) -> None:
+    document = documentation(name)
+    assert document["module"] == name
+    assert document["version_added"]
+    assert document["EXAMPLES"], "examples that someone could work from"
+    assert document["RETURN"], "what comes back"
+    for attribute in ("check_mode", "diff_mode"):
+        assert document["attributes"][attribute]["support"] in ("full", "partial", "none", "N/A")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module_takes_what_it_documents(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert comparable(argument_spec(name, monkeypatch)) == comparable(documentation(name)["options"])
+
+
+@pytest.mark.parametrize("name", sorted(ACTIONS))
+def test_action_takes_what_its_module_documents(name: str) -> None:
+    """An action may insist on what is one of several ways for the module, and may leave a way to the module."""
+    assert name in MODULES, "an action is documented by the module of its name"
+    documented = comparable(documentation(name)["options"])
+    for key, option in comparable(action_spec(name)).items():
+        assert {**option, "required": None} == {**documented[key], "required": None}, key
+
+
+def test_action_group() -> None:
+    """Defaults set for the group reach every module in it, and a module refuses an option that it does not know."""
+    with_app = [name for name in MODULES if "app" in documentation(name)["options"]]
+    assert load("meta/runtime.yml")["action_groups"] == {"app": with_app}
+
+
+# --- the roles -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_role_spec_is_its_defaults(role: str) -> None:
+    """Whatever may be set has a default that is documented; what has none is required, or belongs to all roles."""
+    defaults = load(f"roles/{role}/defaults/main.yml") or {}
+    options: dict[str, Any] = {}
+    for spec in load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"].values():
+        options.update(spec.get("options", {}))
+    own = {key: option for key, option in options.items() if key.startswith(f"{role}_")}
+    assert {key for key in options if key not in own and not key.startswith("selfheal_")} == set()
+    assert {key: option["default"] for key, option in own.items() if not option.get("required")} == defaults
+    assert [key for key, option in options.items() if not option.get("description")] == []
+
+
+# --- what is declared ------------------------------------------------------------------------------------------------
+
+
+def versions() -> dict[str, tuple[str, str]]:
+    """Collections of requirements.yml, with both ends of the range."""
+    found = {}
+    for entry in load("requirements.yml")["collections"]:
+        low, high = entry["version"].split(",")
+        found[entry["name"]] = (low.removeprefix(">="), high.removeprefix("<="))
+    return found
+
+
+def used_collections(*folders: str) -> set[str]:
+    pattern = re.compile(r"\b((?:ansible|community)\.\w+)\.\w+")
+    files = (path for folder in folders for path in (REPOSITORY / folder).rglob("*.yml"))
+    return {name for path in files for name in pattern.findall(read(path))} - {"ansible.builtin"}
+
+
+def test_requirements_are_what_is_used() -> None:
+    assert set(versions()) == used_collections("roles", "playbooks", "lab", "molecule")
+
+
+def test_dependencies_are_what_a_user_needs() -> None:
+    """The lab needs more than the roles and playbooks do; installing the collection brings only what those need."""
+    wanted = {name: f">={versions()[name][0]}" for name in sorted(used_collections("roles", "playbooks"))}
+    assert load("galaxy.yml")["dependencies"] == wanted
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("ansible_collections"), reason="ansible-core without collections")
+def test_requirements_are_what_the_ansible_package_carries() -> None:
+    """The lower end with the oldest Python, the upper end with the newest: both are tested, see tools/other-end."""
+    specification = importlib.util.find_spec("ansible_collections")
+    assert specification
+    assert specification.submodule_search_locations
+    installed = Path(next(iter(specification.submodule_search_locations)))
+    end = 0 if sys.version_info < (3, 12) else 1
+    carried = {}
+    for name in versions():
+        manifest = installed.joinpath(*name.split("."), "MANIFEST.json")
+        carried[name] = json.loads(manifest.read_text(encoding="utf-8"))["collection_info"]["version"]
+    assert carried == {name: ends[end] for name, ends in versions().items()}
+
+
+def test_python_requirements_are_pinned() -> None:
+    lines = [
+        line
+        for path in (REPOSITORY / "requirements").glob("*.txt")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith(("#", "-r ", "-c "))
+    ]
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+( ; .+)?", line)] == []
+
+
+def test_make_targets_in_the_documents_exist() -> None:
+    makefile = read("Makefile")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]:
+        named = re.findall(r"`make ([a-z][a-z-]*)|^ *make ([a-z][a-z-]*)", read(path), re.MULTILINE)
+        unknown = {a or b for a, b in named} - targets
+        assert {target for target in unknown if not target.startswith("molecule-")} == set(), path.name
+
+
+# --- whom the defaults can reach -------------------------------------------------------------------------------------
+
+
+def production_addresses() -> set[str]:
+    hosts = load("inventory/production/hosts.yml")["backends"]["hosts"]
+    return {host["ansible_host"] for host in hosts.values()}
+
+
+def addresses(*arguments: str) -> dict[str, str]:
+    """Hosts of an inventory with the address that a play would connect to; `debug` itself connects to nothing."""
+    message = "msg='address of {{ inventory_hostname }}: {{ ansible_host | default(inventory_hostname) }};'"
+    shown = run("ansible", "all", *arguments, "-m", "debug", "-a", message)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    found = dict(re.findall(r"address of (\S+): (\S+);", shown.stdout))
+    listed = run("ansible", "all", *arguments, "--list-hosts").stdout.splitlines()[1:]
+    assert sorted(found) == sorted(name.strip() for name in listed)
+    return found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param([], id="default inventory"),
+        pytest.param(["-i", "inventory/lab", "-i", "molecule/shared/inventory.yml"], id="molecule"),
+    ],
+)
+def test_only_lab_hosts(arguments: list[str]) -> None:
+    lab = ipaddress.ip_network(f"{load('lab/vars/lab.yml')['lab_prefix']}.0/24")
+    found = addresses(*arguments)
+    assert found
+    for name, address in found.items():
+        assert address not in production_addresses()
+        assert ipaddress.ip_address(address) in lab or ipaddress.ip_address(address).is_loopback, name
+
+
+def test_lab_password_encrypts_nothing_else(tmp_path: Path) -> None:
+    """`ansible-vault encrypt` without a password of one's own would lock a secret with a published key."""
+    secret = tmp_path / "vault.yml"
+    secret.write_text("key: value\n", encoding="utf-8")
+    answer = run("ansible-vault", "encrypt", str(secret))
+    assert answer.returncode != 0
+    assert "encrypt-vault-id" in answer.stderr
+    assert secret.read_text(encoding="utf-8") == "key: value\n"
+
+
+# --- what stands nowhere ---------------------------------------------------------------------------------------------
+
+
+def repository_lines() -> Iterator[tuple[str, int, str]]:
+    """Every line of every text file that is, or could be, committed."""
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    assert listed.returncode == 0, listed.stderr
+    for name in filter(None, listed.stdout.split("\0")):
+        path = REPOSITORY / name
+        if path.is_file() and b"\0" not in (content := path.read_bytes()):
+            for number, line in enumerate(content.decode("utf-8").splitlines(), 1):
+                yield name, number, line
+
+
+def test_no_address_or_path_of_a_machine() -> None:
+    """Where packages come from, and where a clone lies, is the business of the machine."""
+    hosts = r"pypi\.org|pythonhosted\.org|(deb|snapshot)\.debian\.org|registry\.npmjs\.org|proxy\.golang\.org"
+    paths = r"/work/(main|steering|\.library)|/fa[r]m/|\.pyenv/versions/3\.\d+\.\d+"
+    pattern = re.compile(f"{hosts}|{paths}")
+    this = str(Path(__file__).relative_to(REPOSITORY))
+    assert [line[:2] for line in repository_lines() if line[0] != this and pattern.search(line[2])] == []
+
+
+def test_production_stands_in_its_inventory_only() -> None:
+    pattern = re.compile("|".join(re.escape(address) for address in production_addresses()))
+    found = {Path(name) for name, _, line in repository_lines() if pattern.search(line)}
+    assert {path for path in found if path.suffix != ".md" and path.parts[:2] != ("inventory", "production")} == set()
+
+
+def test_a_watcher_loads_little() -> None:
+    """It lives in 25 MB on a server of 1 GB; each of these would take a quarter of a megabyte to two."""
+    heavy = ("dataclasses", "difflib", "html", "inspect", "shutil", "tempfile", "unittest", "urllib.request")
+    script = f"import sys; from module_utils.entry import cli; print(*set({heavy!r}).intersection(sys.modules))"
+    folder = REPOSITORY / "plugins"
+    found = subprocess.run([sys.executable, "-c", script], cwd=folder, text=True, capture_output=True, check=True)
+    assert found.stdout.split() == []
+
+
+def test_nothing_generic_names_one_vendors_variables() -> None:
+    """Supabase is one set of rules among others: what every app meets names the app's own variables."""
+    theirs = ("plugins/", "roles/", "playbooks/", "docs/runbook", "inventory/production/group_vars/all/watcher.yml")
+    examples = {"plugins/modules/secrets_validate.py", "plugins/module_utils/env/supabase_online.py"}
+    found = {
+        name
+        for name, _number, line in repository_lines()
+        if name.startswith(theirs) and name not in examples and "SUPABASE_" in line
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("path", ["plugins/modules/secrets_validate.py", "roles/app_env/meta/argument_specs.yml"])
+def test_every_kind_of_variable_is_documented(path: str) -> None:
+    named = set(re.findall(r"V\((\w+)\)", read(path)))
+    assert set(KINDS) - named == set()

@@ -1,0 +1,304 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A check on the controller, of runs whose events are made up: what it takes for compared, and what it corrects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import findings as drift_findings
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_command, drift_control
+
+pytest.importorskip("ansible_runner")
+Event = dict[str, Any]
+CORRECT = [{"role": "*", "do": "correct"}]
+
+
+def event(host: str, result: dict[str, Any], kind: str = "runner_on_ok", **about: Any) -> Event:
+    return {"event": kind, "event_data": {"host": host, "role": "", "task": "a task", "res": result, **about}}
+
+
+def facts(host: str, **about: Any) -> Event:
+    told: dict[str, Any] = {
+        **{"app": "shop", "directory": "/opt/shop", "source": "", "exclude": [], "release": {}, "meant": {}},
+        **{
+            "containers": [],
+            "images": {},
+            "project": [],
+            "marks": {},
+            "files": {},
+            "folders": {},
+            "logins": [],
+            "now": 1000.0,
+        },
+        **{"incident": "", "busy": False, "problems": [], "policy": CORRECT, "windows": []},
+        **about,
+    }
+    return event(host, {"drift": told}, resolved_action="christmas.selfheal.drift_facts")
+
+
+def differs(host: str, path: str = "/etc/x", role: str = "watcher") -> Event:
+    return event(host, {"changed": True, "path": path}, role=role)
+
+
+def fails(host: str, role: str = "watcher") -> Event:
+    return event(host, {"msg": "it does not start"}, "runner_on_failed", role=role)
+
+
+def through(host: str) -> Event:
+    return event(host, {}, task=drift_findings.END)
+
+
+ENDED: Event = {"event": "playbook_on_stats", "event_data": {}}
+
+
+class World:
+    """Runs of playbooks that end as they are told: a list of events for each, in turn."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.runs: list[list[Event]] = []
+        self.ran: list[str] = []
+        monkeypatch.setattr(drift_control, "_run", self._run)
+
+    def _run(self, _how: Any, playbook: str, words: Sequence[str]) -> drift_control.Ran:
+        facts_alone = playbook == "drift_check.yml" and "--tags" in words
+        self.ran.append("facts" if facts_alone else playbook)
+        return drift_control.Ran(self.runs.pop(0), "successful", [])
+
+    def check(self, *runs: list[Event], **about: Any) -> dict[str, Any]:
+        self.runs, self.ran = list(runs), []
+        reports = str(self.folder / "reports")
+        how = drift_control.How([], [], str(self.folder), reports, str(self.folder), **about)
+        report = drift_control.check(how)
+        assert self.runs == [], "runs that were not made"
+        return report
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def decisions(report: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["host"], one["decision"]) for one in report["findings"]]
+
+
+def told(report: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["host"], one["what"].partition(":")[0]) for one in report["troubles"]]
+
+
+def test_a_host_without_drift(world: World) -> None:
+    report = world.check([facts("web1"), through("web1"), ENDED])
+    assert (report["exit"], report["compared"], report["troubles"]) == (0, ["web1"], [])
+
+
+PARTS: list[tuple[str, list[list[Event]], list[tuple[str, str]]]] = [
+    ("the run broke off", [[facts("web1"), through("web1")]], [("", "the run broke off (successful)")]),
+    ("there is no host", [[ENDED]], [("", "the run is for no host")]),
+    (
+        "another host ended it",
+        [
+            [facts("web1"), facts("web2"), fails("web2", role="app_env"), ENDED],
+            [fails("web2", role="app_env"), ENDED],
+        ],
+        [("web2", "a task"), ("web1", "was compared in part only")],
+    ),
+    (
+        "the host cannot be asked",
+        [[facts("web1", problems=["docker cannot be asked: it hangs"]), through("web1"), ENDED]],
+        [("web1", "docker cannot be asked")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("runs", "expected"), [case[1:] for case in PARTS], ids=[case[0] for case in PARTS])
+def test_what_was_compared_in_part_is_never_no_drift(
+    world: World, runs: list[list[Event]], expected: list[tuple[str, str]]
+) -> None:
+    report = world.check(*runs)
+    assert told(report) == expected
+    assert (report["exit"], report["compared"]) == (4, [])
+
+
+def test_a_name_that_no_terminal_and_no_file_takes_is_shown(world: World) -> None:
+    report = world.check([facts("web1"), differs("web1", "/opt/\x1b[2J\udcff\n/x"), through("web1"), ENDED])
+    (one,) = report["findings"]
+    assert one["object"] == r"/opt/\x1b[2J\udcff /x"
+    assert "\x1b" not in drift_report.screen(report)
+
+
+def test_as_many_reports_are_kept_as_the_history_has(world: World) -> None:
+    reports = world.folder / "reports"
+    reports.mkdir()
+    for number in range(drift_store.HISTORY + 3):
+        for kind in ("json", "md"):
+            (reports / f"20200101T{number:06}Z-drift.{kind}").touch()
+    (reports / "20190101T000000Z-deploy.json").touch()
+    newest = world.check([facts("web1"), through("web1"), ENDED])["path"]
+    kept = {path.name for path in reports.iterdir()}
+    assert len(kept) == 2 * drift_store.HISTORY + 2
+    assert {Path(newest).name, "20190101T000000Z-deploy.json", drift_control.PAGE} <= kept
+
+
+def test_a_host_that_left_the_inventory_is_not_waited_for(world: World) -> None:
+    world.check([facts("web1"), facts("web2"), through("web1"), through("web2"), ENDED])
+    assert set(world.check([facts("web1"), through("web1")])["checked"]) == {"web1", "web2"}, "it broke off"
+    assert set(world.check([facts("web1"), through("web1"), ENDED])["checked"]) == {"web1"}
+
+
+def test_where_nobody_reads_the_metrics_the_hosts_get_them(world: World) -> None:
+    (world.folder / "metrics").mkdir()
+    about = {"tell": True, "metrics": str(world.folder / "metrics")}
+    refused = event("web1", {"msg": "there is no such folder"}, "runner_on_failed")
+    report = world.check(whole(differs("web1")), [refused, ENDED], **about)
+    assert world.ran == ["drift_check.yml", "drift_tell.yml"]
+    told = (world.folder / "metrics" / "web1.prom").read_text(encoding="utf-8")
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 1' in told
+    assert ["its monitoring was not told" in note for note in report["notes"]] == [False, True]
+    world.check([event("web1", {"msg": "no route"}, "runner_on_unreachable"), ENDED], **about)
+    assert world.ran == ["drift_check.yml"]
+
+
+def test_without_the_credentials_of_the_service_nothing_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    config = {"playbooks": "/x", "options": ["-i", "x"], "metrics": "", "correct": False, "seconds": 9}
+    (tmp_path / "config.json").write_text(
+        json.dumps({**config, "environment": {"ANSIBLE_VAULT_IDENTITY_LIST": "x@%d/y"}})
+    )
+    folder = tmp_path / "state"
+    argv = ["--folder", str(folder), "--config", str(tmp_path / "config.json"), "run"]
+    assert drift_command.main(argv) == 4
+    assert "systemctl start selfheal-drift" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def whole(*events: Event, hosts: Sequence[str] = ("web1",), **about: Any) -> list[Event]:
+    return [*(facts(host, **about) for host in hosts), *events, *map(through, hosts), ENDED]
+
+
+CORRECTIONS: list[tuple[str, list[list[Event]], list[str], tuple[str, str, bool | None]]] = [
+    (
+        "it is put right",
+        [whole(), [differs("web1"), ENDED], whole()],
+        ["facts", "site.yml", "drift_check.yml"],
+        ("corrected", "", True),
+    ),
+    (
+        "it is still there",
+        [whole(), [ENDED], whole(differs("web1"))],
+        ["facts", "site.yml", "drift_check.yml"],
+        ("failed", "still there", False),
+    ),
+    (
+        "its run breaks off, and it is gone",
+        [whole(), [differs("web1"), fails("web1"), ENDED], whole()],
+        ["facts", "site.yml", "drift_check.yml"],
+        ("failed", "it does not start", False),
+    ),
+    (
+        "nobody can say whether it is gone",
+        [whole(), [ENDED], [facts("web1"), ENDED]],
+        ["facts", "site.yml", "drift_check.yml"],
+        ("failed", "could not be compared afterwards", False),
+    ),
+    (
+        "an incident was opened meanwhile",
+        [whole(incident="20260601T000000Z-crash")],
+        ["facts"],
+        ("waits", "crash", None),
+    ),
+    ("the host went away meanwhile", [[ENDED]], ["facts"], ("waits", "cannot be asked", None)),
+]
+
+
+@pytest.mark.parametrize(
+    ("runs", "ran", "expected"), [case[1:] for case in CORRECTIONS], ids=[case[0] for case in CORRECTIONS]
+)
+def test_corrections(
+    world: World, runs: list[list[Event]], ran: list[str], expected: tuple[str, str, bool | None]
+) -> None:
+    report = world.check(whole(differs("web1")), *runs, correct=True)
+    (one,) = report["findings"]
+    decision, because, succeeded = expected
+    assert (one["decision"], world.ran[1:]) == (decision, ran)
+    assert because in one["because"]
+    assert [done["ok"] for done in report["corrections"]] == ([] if succeeded is None else [succeeded])
+    assert report["exit"] == (0 if succeeded else 2)
+
+
+def test_a_change_of_the_inventory_is_pending_and_no_drift_by_hand(world: World) -> None:
+    """/etc/x and the folder of /etc/y/z were not touched since they were as meant; /etc/w was, and /etc/x later."""
+
+    def now(second: float, x: float) -> dict[str, Any]:
+        files = {
+            path: {"owner": "root:root", "mode": "0644", "changed": at}
+            for path, at in (("/etc/x", x), ("/etc/w", 1500.0))
+        }
+        return {"now": second, "files": files, "folders": {"/etc/y": 500.0}}
+
+    missing = {"changed": True, "diff": [{"before": "", "after": "a", "after_header": "/etc/y/z"}]}
+    there = [differs("web1", "/etc/x"), event("web1", missing, role="slo"), differs("web1", "/etc/w", "alerting")]
+    there.append(differs("web1", "unit", "backup"))
+    first = world.check(whole(*there, **now(900.0, 500.0)))
+    assert {one["decision"] for one in first["findings"]} == {"correct"}, "nothing is known of how it was"
+    world.check(whole(**now(1000.0, 500.0)))
+    for second in (2000.0, 3000.0):
+        report = world.check(whole(*there, **now(second, 500.0)))
+        decided = {one["object"]: one["decision"] for one in report["findings"]}
+        assert decided == {"/etc/x": "pending", "/etc/y/z": "pending", "/etc/w": "correct", "unit": "correct"}
+        assert report["exit"] == 2
+    touched = world.check(whole(*there, **now(4000.0, 3500.0)))
+    assert {one["object"] for one in touched["findings"] if one["decision"] == "pending"} == {"/etc/y/z"}
+
+
+def test_what_somebody_else_has_deployed_is_not_put_back(world: World) -> None:
+    """A key was changed, or a release rolled back, from another machine: the inventory here is the older one."""
+
+    def env(release: str) -> list[Event]:
+        told = {"changed": True, "path": "/opt/shop/.env"}
+        others = [event("web1", told, role="app_env"), differs("web1")] if release != "first" else []
+        return whole(*others, release={"id": release, "images": {}})
+
+    world.check(env("first"))
+    for _ in range(2):
+        report = world.check(env("second"), whole(), [ENDED], env("second"), correct=True)
+        decided = {one["role"]: one["decision"] for one in report["findings"]}
+        assert decided == {"app_env": "report", "watcher": "failed"}
+        assert "brought release second" in report["findings"][0]["because"]
+    world.check(whole(release={"id": "second", "images": {}}))
+    report = world.check(env("second"))
+    assert {one["decision"] for one in report["findings"] if one["role"] == "app_env"} == {"correct"}
+
+
+def test_the_deploy_of_a_correction_is_its_own(world: World) -> None:
+    def there(release: str, *events: Event) -> list[Event]:
+        return whole(*events, release={"id": release, "images": {}})
+
+    file = event("web1", {"changed": True, "path": "/opt/shop/.env"}, role="app_env")
+    world.check(there("first"))
+    for before, after in (("first", "second"), ("second", "third")):
+        report = world.check(there(before, file), there(before), [ENDED], there(after), correct=True)
+        assert decisions(report) == [("web1", "corrected")]
+
+
+def test_a_failure_ends_the_corrections_of_all_hosts(world: World) -> None:
+    first = whole(differs("web1"), differs("web2"), hosts=("web1", "web2"))
+    report = world.check(first, whole(), [fails("web1"), ENDED], whole(), correct=True)
+    assert decisions(report) == [("web1", "failed"), ("web2", "waits")]
+
+
+def test_a_correction_that_fails_is_not_tried_for_ever(world: World) -> None:
+    there = whole(differs("web1"))
+    for _ in range(3):
+        assert decisions(world.check(there, whole(), [ENDED], there, correct=True)) == [("web1", "failed")]
+    assert decisions(world.check(there, correct=True)) == [("web1", "escalate")]

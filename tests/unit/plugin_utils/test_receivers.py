@@ -1,0 +1,145 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The table of receivers: what is refused, which secret is validated and written where, and what Alertmanager is given.
+
+Alertmanager's configuration is rendered by Ansible in one run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import receivers
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options import alerting
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+ROLE = REPOSITORY / "roles" / "alerting"
+TOKEN, BOT, HOOK = (
+    "1001:" + "k3" * 18,
+    "xoxb-" + "17-" * 8 + "q9",
+    "https://hooks.slack.com/services/T0/B0/k3q9k3q9k3q9",
+)
+FOLDER = "/etc/prometheus/alertmanager-secrets"
+
+TELEGRAM = {"kind": "telegram", "chat_id": -1001, "token": TOKEN}
+SLACK = {"kind": "slack", "token": BOT, "channel": "#alerts"}
+
+# The entry; what is said of it; the secret that is validated; keys of the first receiver that Alertmanager is given.
+CASES: dict[str, tuple[dict[str, Any], str, str, dict[str, Any]]] = {
+    "a group of Telegram": (TELEGRAM, "", TOKEN, {"chat_id": -1001, "message_thread_id": None}),
+    "a topic": ({**TELEGRAM, "message_thread_id": 77}, "", TOKEN, {"message_thread_id": 77}),
+    "a topic, as a text": ({**TELEGRAM, "message_thread_id": "77"}, "", TOKEN, {"message_thread_id": 77}),
+    "no topic": ({**TELEGRAM, "message_thread_id": 0}, "message_thread_id is not the number of a topic", TOKEN, {}),
+    "a topic of Slack": (
+        {**SLACK, "message_thread_id": 7},
+        "message_thread_id is not an option of kind slack",
+        BOT,
+        {},
+    ),
+    "a webhook": (
+        {"kind": "slack", "url": HOOK},
+        "",
+        HOOK,
+        {"api_url_file": f"{FOLDER}/slack-1", "api_url": None, "http_config": None, "channel": None},
+    ),
+    "a bot of Slack": (
+        SLACK,
+        "",
+        BOT,
+        {
+            "api_url": "https://slack.com/api/chat.postMessage",
+            "http_config": {"authorization": {"credentials_file": f"{FOLDER}/slack-1"}},
+            "channel": "#alerts",
+            "api_url_file": None,
+        },
+    ),
+    "a bot at another address": ({**SLACK, "api_url": "http://10.0.0.1/x"}, "", BOT, {"api_url": "http://10.0.0.1/x"}),
+    "a bot without a channel": ({"kind": "slack", "token": BOT}, "channel is missing", BOT, {}),
+    "both ways": ({**SLACK, "url": HOOK}, "url is not an option of kind slack", BOT, {}),
+    "neither way": ({"kind": "slack", "channel": "#alerts"}, "url is missing", "", {}),
+    "a method for a webhook": (
+        {"kind": "slack", "url": "https://slack.com/api/chat.postMessage", "channel": "#alerts"},
+        "url is a method of Slack's API, which takes a token, and not a webhook. Replace it with `token: …`",
+        "https://slack.com/api/chat.postMessage",
+        {},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def rendered(
+    tmp_path_factory: pytest.TempPathFactory, run_tasks: Callable[[Path, list[dict[str, Any]]], None]
+) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("alerting")
+    tasks: list[dict[str, Any]] = [{"ansible.builtin.include_vars": str(ROLE / "vars" / "main.yml")}]
+    template = ROLE / "templates" / "alertmanager.yml.j2"
+    for case, (entry, *_) in CASES.items():
+        shown = "{{ lookup('ansible.builtin.template', '" + str(template) + "') }}"
+        put = "{{ rendered | default({}) | combine({case: text}) }}"
+        given = {"alerting_receivers": [entry], "alerting_deadman_url": "", "case": case, "text": shown}
+        tasks.append({"ansible.builtin.set_fact": {"rendered": put}, "vars": given})
+    written = {"content": "{{ rendered | to_json }}", "dest": str(folder / "rendered.json"), "mode": "0600"}
+    tasks.append({"ansible.builtin.copy": written})
+    run_tasks(folder, tasks)
+    found: dict[str, str] = json.loads((folder / "rendered.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_errors_of_an_entry(case: str) -> None:
+    entry, expected, *_ = CASES[case]
+    found = list(alerting.table_errors([entry]))
+    assert len(found) == bool(expected), found
+    assert expected in "".join(found)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_its_secret_is_validated_and_written_to_a_file_of_its_own(case: str) -> None:
+    entry, _, secret, _ = CASES[case]
+    found = receivers.secrets([entry], "", FOLDER)
+    assert list(found["values"].values()) == ([secret] if secret else [])
+    assert [one["name"] for one in found["variables"]] == list(found["values"])
+    written = {"path": f"{FOLDER}/{entry['kind']}-1", "mode": "0640", "content": secret}
+    assert found["files"] == ([written] if secret else [])
+
+
+def test_a_token_is_validated_once_and_written_for_each_receiver() -> None:
+    address = "https://deadman.internal/k3q9"
+    found = receivers.secrets(
+        [TELEGRAM, {**TELEGRAM, "chat_id": 2}, {"kind": "email", "to": "a@b.dev"}], address, FOLDER
+    )
+    assert found["values"] == {"alerting_receivers_1_token": TOKEN, "alerting_deadman_url": address}
+    assert found["variables"] == [
+        {
+            "name": "alerting_receivers_1_token",
+            "secret": True,
+            "source": "BotFather, /token",
+            "kind": "pattern",
+            "pattern": "[0-9]+:[A-Za-z0-9_-]{30,}",
+        },
+        {
+            "name": "alerting_deadman_url",
+            "secret": True,
+            "source": "the dead-man's switch, the address of the check",
+            "kind": "url",
+        },
+    ]
+    assert [one["path"] for one in found["files"]] == [
+        f"{FOLDER}/{name}" for name in ("telegram-1", "telegram-2", "deadman")
+    ]
+
+
+@pytest.mark.parametrize("case", [name for name, case in CASES.items() if not case[1]])
+def test_what_alertmanager_is_given(rendered: dict[str, str], case: str) -> None:
+    entry, _, secret, expected = CASES[case]
+    shown = rendered[case]
+    assert secret not in shown
+    named = {one["name"]: one for one in yaml.safe_load(shown)["receivers"]}
+    given = named[f"{entry['kind']}-1"][f"{entry['kind']}_configs"][0]
+    assert {key: given.get(key) for key in expected} == expected

@@ -1,0 +1,73 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What stops images on their way, before or after they have come. That they come is molecule's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
+from ansible_collections.christmas.selfheal.plugins.module_utils.promotion import image_archive
+
+MIB = 1 << 20
+WEB = {"service": "web", "id": "sha256:1", "bytes": 100 * MIB, "platform": "linux/amd64"}
+DB = {"service": "db", "id": "sha256:2", "bytes": 200 * MIB, "platform": "linux/amd64"}
+PATH = "/var/lib/selfheal/shop/promotion/images.tar"
+
+
+class Engine:
+    """One that has some images, and some room."""
+
+    def __init__(self) -> None:
+        self.answers, self.there, self.free = True, {"sha256:1"}, 10_000 * MIB
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    it = Engine()
+    monkeypatch.setattr(engine, "state", lambda: {"answers": it.answers, "reason": "docker is not installed"})
+    monkeypatch.setattr(engine, "platform", lambda: "linux/amd64")
+    monkeypatch.setattr(engine, "image_facts", lambda images: {one: {} for one in images if one in it.there})
+    monkeypatch.setattr(engine, "load_images", lambda _: None)
+    monkeypatch.setattr(procfs, "disk", lambda _: [{"free_bytes": it.free}])
+    return it
+
+
+def test_only_what_is_lacking_is_sent_and_each_image_once(fake: Engine) -> None:
+    found = image_archive.compare([WEB, DB, {**DB, "service": "replica"}], PATH)
+    assert ([one["id"] for one in found["lacking"]], found["bytes"]) == (["sha256:2"], 200 * MIB)
+
+
+def test_no_room_is_asked_for_when_nothing_is_sent(fake: Engine) -> None:
+    fake.free = 0
+    assert image_archive.compare([WEB], PATH) == {"lacking": [], "bytes": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "images", "said"),
+    [
+        ({"answers": False}, [WEB], "docker is not installed.*run playbooks/site.yml first"),
+        ({"free": 500 * MIB}, [DB], "too little room for the images: .*500 MiB free"),
+        ({}, [{**DB, "platform": "linux/arm64"}], r"this host is linux/amd64.*db \(linux/arm64\)"),
+    ],
+    ids=["no engine", "no room", "another kind of machine"],
+)
+def test_what_cannot_be_taken_is_told_before_anything_is_sent(
+    fake: Engine, change: dict[str, Any], images: list[dict[str, Any]], said: str
+) -> None:
+    for name, value in change.items():
+        setattr(fake, name, value)
+    with pytest.raises((image_archive.ArchiveError, engine.EngineError), match=said):
+        image_archive.compare(images, PATH)
+
+
+def test_what_comes_out_of_the_archive_as_something_else_is_told(fake: Engine, tmp_path: Path) -> None:
+    archive = tmp_path / "images.tar"
+    archive.write_bytes(b"x")
+    assert image_archive.load([WEB], str(archive)) == {"bytes": 1}
+    with pytest.raises(image_archive.ArchiveError, match="has other ids than on staging: db"):
+        image_archive.load([WEB, DB], str(archive))

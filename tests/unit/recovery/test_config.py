@@ -1,0 +1,181 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The agent's config: what makes no sense is refused with the file, the key and the fix."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.config import ConfigError, load
+
+CONFIG: dict[str, Any] = {
+    "app": "shop",
+    "variables": [{"name": "KEY", "kind": "token"}],
+    "checks": [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}],
+}
+
+
+def written(root: Path, content: Any) -> str:
+    path = Path(agent_config.path_of("shop", str(root)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return str(path)
+
+
+def test_what_is_not_written_has_a_default(tmp_path: Path) -> None:
+    config = load(written(tmp_path, CONFIG), str(tmp_path))
+    assert (config.interval, config.response_seconds, config.keep_days) == (1.0, 2.0, 100.0)
+    assert config.policy.attempts == 5
+    assert (config.alertmanager, config.metrics_directory) == ("", "")
+    assert config.app.directory == str(tmp_path / "opt/shop")
+    assert agent_config.apps(str(tmp_path)) == ["shop"]
+
+
+def test_a_checks_own_timeout_counts(tmp_path: Path) -> None:
+    checks = [CONFIG["checks"][0], {"name": "slow", "url": "http://127.0.0.1:1/", "timeout": 9}]
+    config = load(written(tmp_path, {**CONFIG, "response_seconds": 3, "checks": checks}), str(tmp_path))
+    assert [check["timeout"] for check in config.app.checks] == [3.0, 9]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        pytest.param("", "is no JSON", id="empty"),
+        pytest.param('{"app": "sh', "is no JSON", id="cut short"),
+        pytest.param("[" * 100000, "is no JSON", id="nested too deep"),
+        pytest.param("[]", "no JSON object", id="a list"),
+        pytest.param({}, "`app`", id="nothing in it"),
+        pytest.param({**CONFIG, "app": "My Shop"}, "My Shop", id="no name of a project"),
+        pytest.param({**CONFIG, "checks": "health"}, "`checks`", id="checks that are no list"),
+        pytest.param({**CONFIG, "enabled": "no"}, "`enabled`", id="a switch that is neither on nor off"),
+        pytest.param({**CONFIG, "checks": [{"name": "x"}]}, "url", id="a check without a URL"),
+        pytest.param(
+            {**CONFIG, "checks": [{"name": "x", "url": "ftp://h/"}]}, "http(s) URL", id="a URL nobody can ask"
+        ),
+        pytest.param({**CONFIG, "checks": [{"name": "x", "url": "http://h/${NOPE}"}]}, "NOPE", id="an unknown value"),
+        pytest.param({**CONFIG, "variables": [{"name": "KEY", "kind": "tokn"}]}, "no such kind", id="an unknown kind"),
+        pytest.param({**CONFIG, "upstreams": [{"name": "db"}]}, "url", id="an upstream without a URL"),
+        pytest.param({**CONFIG, "intervall": 1}, "`intervall`", id="a typing error"),
+        pytest.param({**CONFIG, "interval": 0}, "`interval`", id="no pause"),
+        pytest.param({**CONFIG, "interval": "1"}, "`interval`", id="a number that is text"),
+        pytest.param({**CONFIG, "interval": True}, "`interval`", id="a number that is a yes"),
+        pytest.param({**CONFIG, "response_seconds": float("nan")}, "`response_seconds`", id="not a number"),
+        pytest.param({**CONFIG, "settle_seconds": float("inf")}, "`settle_seconds`", id="for ever"),
+        pytest.param({**CONFIG, "keep_days": -1}, "`keep_days`", id="fewer than no days"),
+        pytest.param({**CONFIG, "policy": {"attempts": 0}}, "`attempts`", id="a policy of nonsense"),
+        pytest.param({**CONFIG, "policy": "strict"}, "policy", id="a policy that is no table"),
+        pytest.param({**CONFIG, "language": "fr"}, "`language`", id="a language nobody wrote"),
+        pytest.param({**CONFIG, "alertmanager": "localhost:9093"}, "`alertmanager`", id="no URL of Alertmanager"),
+    ],
+)
+def test_nonsense_is_refused_by_name(tmp_path: Path, content: Any, named: str) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(ConfigError) as refused:
+        load(path, str(tmp_path))
+    assert str(refused.value).startswith(path)
+    assert named in str(refused.value)
+
+
+def test_one_that_is_not_there_is_told_with_the_fix(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"does not exist.*site\.yml"):
+        load(agent_config.path_of("shop", str(tmp_path)), str(tmp_path))
+    assert agent_config.apps(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        pytest.param({"upload": 1}, "`upload` is no key of it", id="a typing error"),
+        pytest.param({"upload_kib": 1.5}, "`backup_upload_kib` is 1.5. Fix: write a whole number", id="half a byte"),
+        pytest.param({"kept_days": 366}, "`backup_kept_days` is 366. Fix: write a whole", id="out of its range"),
+        pytest.param({"keep": {"daily": "7"}}, "`backup_daily` is '7'. Fix: write a whole number", id="text"),
+    ],
+)
+def test_nonsense_in_the_config_of_a_backup_is_refused_by_name(
+    tmp_path: Path, more: dict[str, Any], named: str
+) -> None:
+    path = tmp_path / "backup.json"
+    path.write_text(json.dumps({"app": "shop", "repository": "/srv/backup", **more}), encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        backup_config.load("shop", str(tmp_path), str(path))
+    assert str(refused.value).startswith(str(path))
+    assert named in str(refused.value)
+
+
+# --- the last good one -----------------------------------------------------------------------------------------------
+
+
+def kept(root: Path, content: Any = CONFIG) -> Path:
+    """A host on which this config was good once, and is still there."""
+    path = Path(written(root, content))
+    agent_config.keep("shop", path.read_bytes(), str(root))
+    return path
+
+
+def test_a_good_config_is_in_force_itself(tmp_path: Path) -> None:
+    kept(tmp_path, {**CONFIG, "interval": 3})
+    written(tmp_path, {**CONFIG, "interval": 5})
+    config, problem = agent_config.in_force("shop", str(tmp_path))
+    assert (config.interval, problem) == (5.0, "")
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda path: path.unlink(), "does not exist: playbooks/site.yml writes it"),
+        (lambda path: path.write_text("{"), "is no JSON"),
+        (lambda path: path.write_text(json.dumps({**CONFIG, "interval": 0})), "`interval`"),
+        (lambda path: path.write_text(json.dumps({**CONFIG, "app": "blog"})), "`app` is 'blog'"),
+    ],
+    ids=["deleted", "damaged", "no good", "another app's"],
+)
+def test_without_it_the_last_good_one_is_in_force(tmp_path: Path, damage: Any, named: str) -> None:
+    path = kept(tmp_path, {**CONFIG, "interval": 3})
+    damage(path)
+    config, problem = agent_config.in_force("shop", str(tmp_path))
+    assert config.interval == 3.0
+    assert problem.startswith(f"the config that was in force before stays in force: {path}")
+    assert named in problem
+    assert agent_config.kept(str(tmp_path)) == ["shop"]
+
+
+def test_without_a_good_one_the_config_itself_is_named(tmp_path: Path) -> None:
+    path = kept(tmp_path, {**CONFIG, "interval": 0})
+    path.unlink()
+    with pytest.raises(ConfigError, match=f"{path} does not exist"):
+        agent_config.in_force("shop", str(tmp_path))
+
+
+def test_it_is_kept_where_only_root_reads(tmp_path: Path) -> None:
+    kept(tmp_path)
+    copy = Path(agent_config.copy_of("shop", str(tmp_path)))
+    assert (copy.stat().st_mode & 0o777, copy.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    before = copy.stat()
+    kept(tmp_path)
+    assert copy.stat().st_ino == before.st_ino, "the same content is not written again"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (CONFIG, {"shop": "here"}),
+        ({**CONFIG, "host": "web1"}, {"shop": "web1"}),
+        ({**CONFIG, "enabled": False}, {}),
+        ("{", {"shop": "here"}),
+        ("[]", {"shop": "here"}),
+    ],
+    ids=["without a word", "with its host", "switched off", "no JSON", "a list"],
+)
+def test_which_apps_are_to_be_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any, found: dict[str, str]
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+    written(tmp_path, content)
+    assert agent_config.to_be_watched(str(tmp_path)) == found

@@ -1,0 +1,527 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the remedies touch, and above all what they leave alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs as host_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import remedies
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+
+MIB = 1 << 20
+
+
+class Host:
+    """A host with one file system. `free` is what is left of it; a command that frees space says how much."""
+
+    def __init__(self, root: Path) -> None:
+        self.app = App("shop", root=str(root))
+        self.log = root / "var/log"
+        self.log.mkdir(parents=True)
+        self.free = 0
+        self.gives: dict[str, int] = {}
+        self.ran: list[str] = []
+        self.delete = os.unlink
+
+    def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
+        self.ran.append(" ".join(argv))
+        self.free += next((size for words, size in self.gives.items() if words in self.ran[-1]), 0)
+        return commands.Result(0, "", "")
+
+    def disk(self, _paths: Any) -> list[dict[str, Any]]:
+        return [{"path": "/", "free_bytes": self.free, "total_bytes": 1000 * MIB}]
+
+    def unlink(self, path: Any) -> None:
+        self.free += os.lstat(path).st_size * MIB
+        self.delete(path)
+
+    def write(self, *names: str) -> None:
+        for name in names:
+            path = self.log / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x", encoding="utf-8")
+
+    def left(self) -> set[str]:
+        return {str(path.relative_to(self.log)) for path in self.log.rglob("*") if path.is_symlink() or path.is_file()}
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    it = Host(tmp_path)
+    walk = os.walk
+
+    def here(top: str) -> Iterator[Any]:
+        # Never the real one: the remedy deletes what it finds there.
+        return walk(it.log if top == "/var/log" else tmp_path / "nowhere")
+
+    monkeypatch.setattr(os, "walk", here)
+    monkeypatch.setattr(os, "unlink", it.unlink)
+    monkeypatch.setattr(host_facts, "disk", it.disk)
+    monkeypatch.setattr(commands, "run", it.run)
+    return it
+
+
+def test_only_rotated_logs_are_deleted(host: Host) -> None:
+    logs = {"shop/app.log", "syslog", "journal/m/system.journal", "shop/orders.db", "shop/report.txt"}
+    rotated = {"shop/app.log.1", "shop/app.log.2.gz", "syslog.1", "syslog-20250527", "syslog-20250526.gz"}
+    host.write(*logs, *rotated, "journal/m/system@1.journal.1")
+    (host.log / "link.log").write_text("x", encoding="utf-8")
+    (host.log / "link.log.1").symlink_to(host.app.root)
+    remedies.free_space(host.app)
+    assert host.left() == {*logs, "journal/m/system@1.journal.1", "link.log", "link.log.1"}
+
+
+def test_what_is_dear_is_deleted_last_and_only_when_needed(host: Host) -> None:
+    host.gives = {"journalctl": 300 * MIB}
+    assert remedies.free_space(host.app) == "300 MiB freed: rotated logs, old journal"
+    assert host.ran == ["journalctl --vacuum-size=50M"]
+
+
+def test_nothing_is_asked_of_docker_that_could_cost_a_volume_or_a_named_image(host: Host) -> None:
+    host.gives = {"builder": 5 * MIB}
+    remedies.free_space(host.app)
+    assert host.ran[1:] == ["docker image prune --force", "docker builder prune --force"]
+
+
+def test_when_nothing_may_be_deleted_a_person_is_told(host: Host) -> None:
+    with pytest.raises(remedies.RemedyError, match="a person has to decide"):
+        remedies.free_space(host.app)
+
+
+def instance(service: str, state: str = "running", ports: tuple[int, ...] = ()) -> dict[str, Any]:
+    found = {"id": service, "name": f"shop-{service}-1", "service": service, "state": state, "ports": list(ports)}
+    return {**found, "anonymous_volumes": {}}
+
+
+@pytest.mark.parametrize(
+    ("instances", "services", "restarted"),
+    [
+        pytest.param([instance("web", ports=(80,)), instance("db")], ("web",), "web", id="the one at fault"),
+        pytest.param([instance("web", ports=(80,)), instance("db")], (), "web", id="nobody named: who is published"),
+        pytest.param([instance("web"), instance("db")], (), "web db", id="none is published: all"),
+        pytest.param([instance("web", "paused")], ("web",), "web", id="one that is paused"),
+    ],
+)
+def test_who_is_restarted(
+    monkeypatch: pytest.MonkeyPatch, instances: list[Any], services: tuple[str, ...], restarted: str
+) -> None:
+    done: list[str] = []
+
+    def restart(_: Any, containers: list[str]) -> commands.Result:
+        done.extend(containers)
+        return commands.Result(0, "", "")
+
+    monkeypatch.setattr(engine.Project, "containers", lambda _: instances)
+    monkeypatch.setattr(engine.Project, "restart", restart)
+    remedies.restart(App("shop"), services)
+    assert done == restarted.split()
+
+
+@pytest.mark.parametrize(("at_fault", "removed"), [("one", ["one"]), ("web", [])], ids=["a sick one", "one is missing"])
+def test_only_the_instance_at_fault_is_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_fault: str, removed: list[str]
+) -> None:
+    """Where one is missing there is only the service's name, which may be that of somebody else's container."""
+    done: list[Any] = []
+    monkeypatch.setattr(
+        engine.Project, "containers", lambda _: [{**instance("web"), "id": one} for one in ("one", "two")]
+    )
+    monkeypatch.setattr(
+        engine.Project,
+        "remove",
+        lambda _, containers, _grace: done.extend(containers) or commands.Result(0, "", ""),
+    )
+    monkeypatch.setattr(engine.Project, "up", lambda _, **how: done.append(how["scale"]) or commands.Result(0, "", ""))
+    app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    remedies.recreate_one(app, at_fault)
+    assert done == [*removed, {"web": 2}]
+
+
+def test_what_was_put_back_of_haproxys_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[Any] = []
+    monkeypatch.setattr(haproxy, "restart", lambda _: ["shop.cfg is put back"])
+    monkeypatch.setattr(haproxy, "set_state", lambda _, ports, state: states.append((list(ports), state)))
+    told = remedies.restart_balancer(App("shop", balancer=Balancer("web", 2, 18000, (80,))))
+    assert told == "shop.cfg is put back; HAProxy killed and started"
+    assert states == [([18000, 18001, 18002], haproxy.READY)]
+
+
+def test_nothing_to_restart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine.Project, "containers", lambda _: [instance("web", "exited")])
+    with pytest.raises(remedies.RemedyError, match="no container"):
+        remedies.restart(App("shop"), ())
+
+
+def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tmp_path: Path) -> None:
+    app = App("shop", root=str(tmp_path))
+    directory = Path(app.directory)
+    directory.mkdir(parents=True)
+    (directory / "compose.yaml").write_text("good", encoding="utf-8")
+    known = {"id": "r1", "images": {}, "names": {}, "services": {}, "contexts": {}, "env": "", "source": ""}
+    release_store.record(app.directory, {**known, "files": release_store.files(app.directory)})
+    release_store.mark_last_good(app.directory, "r1")
+    (directory / "compose.yaml").write_text("mine, edited at 01:00", encoding="utf-8")
+    remedies.last_good_compose(app)
+    remedies.last_good_release(app, 0.0)
+    assert (directory / "compose.yaml").read_text(encoding="utf-8") == "good"
+    assert (directory / "compose.yaml.replaced").read_text(encoding="utf-8") == "mine, edited at 01:00"
+
+
+def test_a_folder_in_the_place_of_the_env_stays_while_there_is_no_env_to_write(tmp_path: Path) -> None:
+    app = App("shop", root=str(tmp_path))
+    env = Path(app.env)
+    env.mkdir(parents=True)
+    with pytest.raises(env_history.EnvError, match="nothing to put back"):
+        remedies.last_good_env(app, 0.0)
+    assert (env.is_dir(), os.listdir(app.directory)) == (True, [".env"])
+
+
+TWO = [instance("web"), instance("cache")]
+
+
+@pytest.mark.parametrize(
+    ("balancer", "given"),
+    [(None, {"build": False, "anew": False}), (Balancer("web", 2, 18000, (80,)), {"anew": False, "scale": {"web": 2}})],
+    ids=["alone", "behind HAProxy, whose instances stay"],
+)
+def test_one_service_is_made_anew_as_a_deploy_makes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, balancer: Balancer | None, given: dict[str, Any]
+) -> None:
+    """`up --no-deps web` leaves what it depends on out of its configuration: a deploy would make it once more."""
+    done: list[tuple[str, Any]] = []
+
+    def up(_: Any, **given: Any) -> commands.Result:
+        done.append(("up", given))
+        return commands.Result(0, "", "")
+
+    def remove(_: Any, ids: list[str], _grace: float) -> commands.Result:
+        done.append(("remove", ids))
+        return commands.Result(0, "", "")
+
+    monkeypatch.setattr(release_store, "last_good", lambda _: None)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: TWO)
+    monkeypatch.setattr(engine.Project, "remove", remove)
+    monkeypatch.setattr(engine.Project, "up", up)
+    remedies.recreate(App("shop", root=str(tmp_path), balancer=balancer), build=False, services=["cache"])
+    assert done == [("remove", ["cache"]), ("up", given)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "grace"),
+    [
+        ({}, None),
+        ({"state": "restarting"}, 5.0),
+        ({"restarts": 3, "started_seconds": 2.0}, 5.0),
+        ({"restarts": 3, "started_seconds": 2.0, "health": "healthy"}, None),
+    ],
+    ids=["it runs", "it waits to be started again", "it has just been started again", "it is well again"],
+)
+def test_a_database_that_dies_young_is_not_waited_for(
+    changes: dict[str, Any], grace: float | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The signal comes before anything in it handles one, and the whole stop_grace_period goes by."""
+    graces: list[float | None] = []
+    gone_on: list[str] = []
+
+    def remove(_: Any, _ids: list[str], given: float | None) -> commands.Result:
+        graces.append(given)
+        return commands.Result(0, "", "")
+
+    db = {**instance("db"), "health": "", "restarts": 0, "started_seconds": 600.0, **changes}
+    monkeypatch.setattr(release_store, "last_good", lambda _: None)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: [db])
+    monkeypatch.setattr(engine.Project, "remove", remove)
+    for name in ("up", "restart"):
+        monkeypatch.setattr(engine.Project, name, lambda *_, **__: commands.Result(0, "", ""))
+    monkeypatch.setattr(engine.Project, "go_on", lambda _, ids: gone_on.extend(ids))
+    remedies.recreate(App("shop", root=str(tmp_path)), build=False, services=["db"], stateful=["db"])
+    assert (graces, bool(gone_on)) == ([grace], grace is None)
+
+
+@pytest.mark.parametrize("rows", [["42"], []], ids=["rows in it", "empty"])
+def test_no_remedy_detaches_data_in_a_volume_without_a_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: list[str]
+) -> None:
+    """A new container gets a new volume: the app would find an empty database."""
+    for row in rows:
+        (tmp_path / row).touch()
+    done: list[str] = []
+
+    def noted(name: str) -> Any:
+        return lambda *_, **__: done.append(name) or commands.Result(0, "", "")
+
+    db = {**instance("db"), "anonymous_volumes": {"/var/lib/postgresql/data": str(tmp_path)}}
+    monkeypatch.setattr(release_store, "last_good", lambda _: None)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: [db])
+    for name in ("restart", "remove", "up", "down"):
+        monkeypatch.setattr(engine.Project, name, noted(name))
+    app = App("shop", root=str(tmp_path))
+    said = remedies.recreate(app, build=False, services=["db"])
+    assert ("/var/lib/postgresql/data" in said, done) == ((True, ["restart"]) if rows else (False, ["remove", "up"]))
+    done.clear()
+    if rows:
+        with pytest.raises(remedies.RemedyError, match="volume without a name"):
+            remedies.rebuild_network(app, build=False)
+    else:
+        remedies.rebuild_network(app, build=False)
+    assert ("down" in done) != bool(rows)
+
+
+def test_what_cannot_be_removed_is_not_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is started beside it, and the next remedy is tried. When it went all the same, all is well."""
+    app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    there = list(TWO)
+    up: list[str] = []
+    stuck = commands.Result(1, "", "could not kill: tried to kill container, but did not receive an exit event")
+    monkeypatch.setattr(engine.Project, "containers", lambda _: there)
+    monkeypatch.setattr(commands, "run", lambda *_, **__: stuck)
+    monkeypatch.setattr(engine.Project, "up", lambda *_, **__: up.append("up") or commands.Result(0, "", ""))
+    attempts: list[Callable[[], object]] = [
+        lambda: remedies.recreate(app, False, ["cache"]),
+        lambda: remedies.recreate_one(app, "web"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(remedies.RemedyError, match="docker rm: could not kill"):
+            attempt()
+    assert up == []
+
+    def late(*_: Any, **__: Any) -> commands.Result:
+        there.clear()
+        return stuck
+
+    monkeypatch.setattr(commands, "run", late)
+    remedies.recreate_one(app, "web")
+    assert up == ["up"]
+
+
+@pytest.mark.parametrize(("contexts", "built"), [({}, [False]), ({"web": "/opt/shop"}, [True])], ids=["no", "yes"])
+def test_only_what_was_built_here_is_built_in_a_recovery(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contexts: dict[str, str], built: list[bool]
+) -> None:
+    """A host that lives from promotions may still hold the source of another release."""
+    done: list[bool] = []
+
+    def up(_: Any, build: bool = False, **__: Any) -> commands.Result:
+        done.append(build)
+        return commands.Result(0, "", "")
+
+    good = {"id": "r1", "images": {"web": "gone"}, "names": {"web": "shop"}, "contexts": contexts, "source": ""}
+    monkeypatch.setattr(release_store, "last_good", lambda _: good)
+    monkeypatch.setattr(commands, "run", lambda *_, **__: commands.Result(1, "", "no such image"))
+    monkeypatch.setattr(engine.Project, "up", up)
+    remedies.recreate(App("shop", root=str(tmp_path)), build=True)
+    assert done == built
+
+
+OLD, NEW, CACHE = "sha256:01d", "sha256:4e3", "sha256:cac"
+
+
+class Images:
+    """An engine that has lost the image of the last good release; one that was built since has its name.
+
+    Two instances are behind HAProxy; the second is missing.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app, self.ids = app, {NEW, CACHE}
+        self.names = {"shop-web": NEW, "redis": NEW}
+        self.tag_fails = ""
+        self.pulled: list[str] = []
+        self.items = [{**instance("web"), "digest": NEW}, {**instance("cache"), "digest": CACHE}]
+        good = {"id": "r1", "images": {"web": OLD, "cache": CACHE}, "names": {"web": "shop-web", "cache": "redis"}}
+        rest = {
+            "services": {},
+            "contexts": {},
+            "files": {},
+            "env": "",
+            "source": "",
+            "pins": {"shop-web": "shop@sha256:0"},
+        }
+        os.makedirs(app.directory)
+        release_store.record(app.directory, {**good, **rest})
+        release_store.mark_last_good(app.directory, "r1")
+
+    def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
+        absent = commands.Result(1, "", f"Error response from daemon: No such image: {argv[-1]}")
+        if argv[1] == "pull":
+            self.pulled.append(argv[-1])
+            return commands.Result(1, "", "the registry does not answer")
+        if argv[1] == "tag":
+            if self.tag_fails:
+                return commands.Result(1, "", self.tag_fails)
+            if argv[2] not in self.ids:
+                return absent
+            self.names[argv[3]] = argv[2]
+            return commands.Result(0, "", "")
+        assert argv[1:3] == ["image", "inspect"]
+        found = argv[-1] if argv[-1] in self.ids else self.names.get(argv[-1], "")
+        return commands.Result(0, f"{found}\n", "") if found else absent
+
+    def up(self, **_: Any) -> commands.Result:
+        self.items.append({**instance("web"), "id": "web-2", "digest": self.names["shop-web"]})
+        return commands.Result(0, "", "")
+
+    def good(self) -> dict[str, Any]:
+        found = release_store.last_good(self.app.directory)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Images:
+    it = Images(App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,))))
+    monkeypatch.setattr(commands, "run", it.run)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: it.items)
+    monkeypatch.setattr(engine.Project, "up", lambda _, **how: it.up(**how))
+    return it
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda app: remedies.up(app, build=True), lambda app: remedies.recreate_one(app, "web-2")],
+    ids=["up", "recreate"],
+)
+def test_an_instance_is_made_though_the_image_of_its_release_is_gone(images: Images, act: Any) -> None:
+    told = act(images.app)
+    assert told.endswith(" from the images that are there, as release r1 has lost that of web")
+    assert images.items[-1]["digest"] == NEW
+    # What is still there has its name again, and the registry was asked first.
+    assert (images.names["redis"], images.pulled) == (CACHE, ["shop@sha256:0"])
+
+
+def test_a_release_whose_image_is_gone_gets_the_one_that_runs(images: Images) -> None:
+    remedies.up(images.app, build=True)
+    assert "r1 had lost the images of web" in remedies.renew_images(images.app)
+    good = images.good()
+    assert (good["images"], good["pins"]) == ({"web": NEW, "cache": CACHE}, {})
+    assert {name for name, image in images.names.items() if image == NEW} == {
+        "shop-web",
+        "selfheal/shop-web:last-good",
+        "selfheal/shop-web:r1",
+    }
+    # From now on nothing is missing.
+    assert remedies.renew_images(images.app) == ""
+    assert remedies.up(images.app, build=True) == "started what was missing or stopped"
+
+
+@pytest.mark.parametrize(
+    ("ids", "digests"),
+    [
+        pytest.param({OLD, NEW, CACHE}, [NEW], id="the image is still there"),
+        pytest.param({NEW, CACHE}, [OLD, NEW], id="a container is made of it"),
+    ],
+)
+def test_a_release_keeps_the_images_that_are_not_gone(images: Images, ids: set[str], digests: list[str]) -> None:
+    images.ids = ids
+    images.items = [{**instance("web"), "digest": digest} for digest in digests]
+    before = images.good()
+    assert remedies.renew_images(images.app) == ""
+    assert images.good() == before
+
+
+def test_an_image_that_has_no_container_is_the_one_that_has_its_name(images: Images) -> None:
+    images.items = []
+    remedies.renew_images(images.app)
+    assert images.good()["images"]["web"] == NEW
+
+
+def test_an_engine_that_does_not_tag_makes_no_instance_of_another_image(images: Images) -> None:
+    images.tag_fails = "docker tag did not end within 10 s"
+    images.ids.add(OLD)
+    with pytest.raises(remedies.RemedyError, match=r"docker tag: .* within 10 s"):
+        remedies.up(images.app, build=True)
+    assert len(images.items) == 2
+
+
+class WithJob:
+    """A project whose job has ended in the last good release."""
+
+    def __init__(self, job: list[dict[str, Any]]) -> None:
+        self.items, self.started, self.removed = [*job, container("web", "exited")], list[str](), list[str]()
+
+    def put_back_images(self, _: Any) -> commands.Result:
+        return commands.Result(0, "", "")
+
+    def config(self) -> dict[str, Any]:
+        condition = {"condition": "service_completed_successfully"}
+        return {"services": {"web": {"depends_on": {"migrate": condition}}, "migrate": {}}}
+
+    def up(self, start: bool = True, **_: Any) -> commands.Result:
+        assert not start, "Compose runs the job again"
+        if not any(item["service"] == "migrate" for item in self.items):
+            self.items.append(container("migrate", "created"))
+        return commands.Result(0, "", "")
+
+    def containers(self) -> list[dict[str, Any]]:
+        return self.items
+
+    def start(self, identities: list[str]) -> commands.Result:
+        self.started += identities
+        for item in self.items:
+            if item["id"] in identities:
+                item.update(state="running" if item["service"] == "web" else "exited", exit_code=0, job_done=True)
+        return commands.Result(0, "", "")
+
+    def remove(self, identities: list[str], _grace: float) -> None:
+        self.removed += identities
+
+
+def container(service: str, state: str, exit_code: int = 0) -> dict[str, Any]:
+    done = state == "exited" and not exit_code and service == "migrate"
+    known = {"health": "none", "restarts": 0, "error": "", "restart_policy": "no", "exit_code": exit_code}
+    return {**instance(service, state), **known, "job_done": done}
+
+
+@pytest.mark.parametrize(
+    ("job", "started", "removed"),
+    [
+        pytest.param([container("migrate", "exited")], ["web"], [], id="it has ended"),
+        pytest.param([], ["web"], ["migrate"], id="it was pruned"),
+        pytest.param([container("migrate", "exited", 1)], ["migrate", "web"], [], id="it had failed since"),
+    ],
+)
+def test_a_remedy_does_not_run_a_job_again(
+    job: list[Any], started: list[str], removed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = WithJob([dict(one) for one in job])
+    good = {"id": "r1", "images": {}, "names": {}, "contexts": {}, "source": "", "jobs": ["migrate"]}
+    monkeypatch.setattr(release_store, "last_good", lambda _: good)
+    monkeypatch.setattr(remedies, "Project", lambda *_: project)
+    monkeypatch.setattr(WithJob, "directory", str(tmp_path), raising=False)
+    remedies.up(App("shop", root=str(tmp_path)), build=False)
+    assert (project.started, project.removed) == (started, removed)
+
+
+@pytest.mark.parametrize(
+    ("stopped", "answers", "done", "ran"),
+    [
+        pytest.param(True, True, "goes on", [], id="stopped"),
+        pytest.param(False, True, "engine restarted", ["systemctl restart docker.service"], id="it answers"),
+        pytest.param(False, False, "engine killed", ["systemctl kill --signal=SIGKILL docker.service"], id="it hangs"),
+    ],
+)
+def test_an_engine_is_not_killed_when_less_will_do(
+    host: Host, monkeypatch: pytest.MonkeyPatch, stopped: bool, answers: bool, done: str, ran: list[str]
+) -> None:
+    """Killed, it may leave half of what it was about to do."""
+    sent: list[tuple[int, int]] = []
+    process = {"known": True, "alive": bool(stopped), "stopped": stopped, "pid": 4711}
+    monkeypatch.setattr(host_facts, "engine_process", lambda: process)
+    monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
+    monkeypatch.setattr(engine, "state", lambda _timeout: {"answers": answers})
+    assert done in remedies.restart_engine()
+    assert sent == ([(4711, signal.SIGCONT)] if stopped else [])
+    assert host.ran[: len(ran)] == ran

@@ -1,0 +1,975 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One recovery, against a small world: an env file and its history are real, containers run with what the file said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.diagnosis import HEALTHY, Diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import oom_log, procfs
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import remedies
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.ladder import Policy
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+
+VARIABLES = [{"name": "KEY", "kind": "token"}]
+CHECKS = [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}]
+# The fixture's engine is well, whatever runs on this machine.
+BY_ITS_PROCESS = health_facts.engine_by_its_process
+GOOD, OTHER, LEAKED = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R", "Xa2sDf5gHj8kLz4xCv7B"
+
+
+class World:
+    """What the engine would do. `accepts` is the key that lets the app live."""
+
+    def __init__(self, root: Path) -> None:
+        self.app = App("shop", variables=VARIABLES, checks=CHECKS, root=str(root))
+        Path(self.app.directory).mkdir(parents=True)
+        self.accepts = GOOD
+        self.container: dict[str, str] | None = None
+        self.acts: list[str] = []
+        self.broken_build = self.broken_up = self.page_down = False
+        self.failing_lists, self.compose = 0, "2.26.1"
+        self.hangs = False
+        self.now = 1_750_000_000.0
+
+    @property
+    def clock(self) -> health_facts.Clock:
+        return health_facts.Clock(now=self.tick, monotonic=self.tick, sleep=lambda _: None)
+
+    def tick(self) -> float:
+        self.now += 0.01
+        return self.now
+
+    def write(self, text: str) -> None:
+        Path(self.app.env).write_text(text, encoding="utf-8")
+
+    def read(self) -> str:
+        return Path(self.app.env).read_text(encoding="utf-8")
+
+    def deploy(self, key: str) -> None:
+        """The app was healthy with this key once."""
+        env_history.write_env(self.app.env, self.app.history, {"KEY": key}, now=self.tick())
+        env_history.mark_good(self.app.history, env_history.versions(self.app.history)[-1]["fingerprint"])
+        self.container = {"KEY": key}
+
+    @property
+    def alive(self) -> bool:
+        return self.container is not None and self.container["KEY"] == self.accepts
+
+    def probe(self, *_: Any, **__: Any) -> dict[str, Any]:
+        kind = ("timeout" if self.hangs else None) if self.alive else "refused"
+        rows = [("health", "health", kind), ("page", "frontend", "refused" if self.page_down else None)]
+        results = [
+            {"name": name, "ok": not bad, "proves": proves, "kind": bad, "reason": str(bad), "seconds": 0.01, "port": 1}
+            for name, proves, bad in rows
+        ]
+        return {
+            "ok": self.alive and not self.page_down and not self.hangs,
+            "summary": "as the world has it",
+            "results": results,
+        }
+
+
+class Project(engine.Project):
+    """The engine of a world."""
+
+    world: World
+
+    def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+        if self.world.failing_lists:
+            self.world.failing_lists -= 1
+            raise engine.EngineError("docker ps failed")
+        if self.world.container is None:
+            return []
+        state = {"Status": "running" if self.world.alive else "restarting", "ExitCode": 0 if self.world.alive else 1}
+        return [
+            {
+                "Id": str(len(self.world.acts)),
+                "Name": "/shop-web-1",
+                "Image": "sha256:1",
+                "State": state,
+                "Config": {
+                    "Labels": {"com.docker.compose.service": "web"},
+                    "Env": [f"{name}={value}" for name, value in self.world.container.items()],
+                },
+                "HostConfig": {},
+            }
+        ]
+
+    def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
+        if not Path(self.world.app.env).is_file():
+            raise engine.EngineError("env file not found")
+        try:
+            dotenv.parse(self.world.read())
+        except dotenv.DotenvError as error:
+            raise engine.EngineError(f"failed to read .env: {self.world.read()}") from error
+        return {"services": {"web": {}}}
+
+    def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
+        return f"refusing {(self.world.container or {}).get('KEY')}"
+
+    def images_missing(self, model: Any, timeout: float = 5.0) -> list[dict[str, str]]:
+        return []
+
+    def top(self, container: str, timeout: float = 5.0) -> str:
+        return "1 python3"
+
+    def inspect(self, container: str, timeout: float = 5.0) -> str:
+        return "[]"
+
+    def restart(self, containers: Any, timeout: float = 30.0) -> commands.Result:
+        self.world.acts.append("restart")
+        self.world.hangs = False
+        return commands.Result(0, "", "")
+
+    def remove(self, containers: Any, grace: float | None = None, timeout: float = 30.0) -> commands.Result:
+        self.world.acts.append("remove")
+        self.world.container = None
+        return commands.Result(0, "", "")
+
+    def up(self, build: bool = False, *_: Any, **__: Any) -> commands.Result:
+        self.world.acts.append("build" if build else "up")
+        if self.world.broken_up or (build and self.world.broken_build):
+            return commands.Result(1, "", "cannot start")
+        self.world.container = dotenv.parse(self.world.read())
+        return commands.Result(0, "", "")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    it = World(tmp_path)
+    monkeypatch.setattr(Project, "world", it, raising=False)
+    monkeypatch.setattr(engine, "Project", Project)
+    monkeypatch.setattr(remedies, "Project", Project)
+    monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
+    monkeypatch.setattr(engine, "unit_state", lambda: "active")
+    monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
+    monkeypatch.setattr(engine, "compose_version", lambda: it.compose)
+    monkeypatch.setattr(oom_log, "read", lambda: "")
+    # How busy the machine is that the tests run on is none of their business.
+    monkeypatch.setattr(procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
+    monkeypatch.setattr(probe, "run_checks", it.probe)
+    return it
+
+
+def recover(world: World, values: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    return recovery.recover(world.app, values, clock=world.clock, **more)
+
+
+def names(outcome: dict[str, Any]) -> list[str]:
+    return [item["name"] for item in outcome["remedies"]]
+
+
+def good_keys(world: World) -> list[str]:
+    found = [version for version in env_history.versions(world.app.history) if version["good"]]
+    return [dotenv.parse(Path(world.app.history, version["file"]).read_text())["KEY"] for version in found]
+
+
+BROKEN = [
+    ("the incident", "KEY=your-key-here\n"),
+    ("emptied", ""),
+    ("truncated in the middle of a quote", f'KEY="{LEAKED}'),
+]
+
+
+@pytest.mark.parametrize("text", [row[1] for row in BROKEN], ids=[row[0] for row in BROKEN])
+@pytest.mark.parametrize(("values", "first"), [({"KEY": GOOD}, "proved_env"), (None, "last_good_env")])
+def test_a_broken_env_is_replaced_and_the_containers_made_anew(
+    world: World, text: str, values: dict[str, str] | None, first: str
+) -> None:
+    world.deploy(GOOD)
+    world.write(text)
+    world.container = {"KEY": "your-key-here"}
+    outcome = recover(world, values)
+    assert (outcome["healthy"], outcome["cause"], names(outcome)[0]) == (True, "env_invalid", first)
+    assert world.alive
+    assert outcome["checklist"][1]["names"] == ["KEY"]
+    assert good_keys(world) == [GOOD]
+    kept = "".join(path.read_text() for path in Path(world.app.incidents).rglob("*") if path.is_file())
+    assert "env_invalid" in kept
+    assert LEAKED not in kept
+
+
+def test_an_app_without_variables_has_no_env_to_keep(world: World) -> None:
+    world.app.variables = ()
+    world.container = {"KEY": GOOD}
+    outcome = recover(world)
+    assert outcome["healthy"]
+    lines = {line["step"]: (line["done"], line["detail"]) for line in outcome["checklist"][:2]}
+    assert lines == {"env_backup": (None, "no variables, so no env to keep"), "variables": (None, "no variables")}
+    assert not Path(world.app.env).exists()
+
+
+def test_a_missing_env_is_put_back(world: World) -> None:
+    world.deploy(GOOD)
+    Path(world.app.env).unlink()
+    world.container = None
+    assert recover(world)["healthy"]
+    assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+@pytest.mark.parametrize("values", [{"KEY": GOOD}, None], ids=["by hand", "by itself"])
+def test_a_flag_on_the_env_is_named_and_tried_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, values: dict[str, str] | None
+) -> None:
+    world.deploy(GOOD)
+    world.write("KEY=your-key-here\n")
+    world.container = {"KEY": "your-key-here"}
+    clock = world.clock
+    flags = 0x10
+    monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.env else 0)
+
+    def look() -> dict[str, Any]:
+        world.now += 400.0
+        failed = state.moment(clock.now(), clock.monotonic())
+        watch = None if values else recovery.Watch(Policy(), health_facts.Seen(), failed)
+        return recovery.recover(world.app, values, clock=clock, watch=watch)
+
+    outcome = look()
+    command = f"{world.app.env} is immutable: chattr -i {world.app.env}"
+    [remedy] = outcome["remedies"]
+    assert (remedy["done"], command in remedy["result"]) == (False, True)
+    assert outcome["next_step"] == f"{command}. Then run recover.yml again."
+    record = incidents.latest(world.app.incidents)
+    assert record is not None
+    assert (record["next_step"], record["hold"]) == (outcome["next_step"], command)
+    assert world.read() == "KEY=your-key-here\n"
+    if values is None:
+        assert [look()["remedies"] for _ in range(3)] == [[], [], []]
+    flags = 0
+    assert look()["healthy"]
+    assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+def test_once_a_flag_is_gone_the_env_is_written_also_while_users_are_served(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deploy(GOOD)
+    world.write("KEY=your-key-here\n")
+    flags = 0x10
+    monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.env else 0)
+
+    def look() -> dict[str, Any]:
+        world.now += 20.0
+        return recover(world, watch=recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now)))
+
+    assert [look()["healthy"] for _ in range(3)] == [False, False, False]
+    flags = 0
+    assert look()["healthy"]
+
+
+@pytest.mark.parametrize("values", [{"KEY": GOOD}, None], ids=["by hand", "by itself"])
+def test_a_folder_in_the_place_of_the_env_is_moved_aside(world: World, values: dict[str, str] | None) -> None:
+    """Docker makes one where a compose file mounts an env that is missing."""
+    world.deploy(GOOD)
+    env = Path(world.app.env)
+    env.unlink()
+    env.mkdir()
+    (env / "theirs").write_text("x", encoding="utf-8")
+    Path(f"{env}.replaced").mkdir()
+    world.container = None
+    outcome = recover(world, values)
+    assert outcome["healthy"]
+    assert f"kept as {env}.2.replaced" in outcome["remedies"][0]["result"]
+    assert Path(f"{env}.2.replaced/theirs").read_text(encoding="utf-8") == "x"
+    assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+def test_an_env_in_the_place_of_a_folder_stays_after_a_failure(world: World) -> None:
+    world.deploy(GOOD)
+    Path(world.app.env).unlink()
+    Path(world.app.env).mkdir()
+    world.container, world.broken_up = None, True
+    assert not recover(world, {"KEY": GOOD})["healthy"]
+    assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_an_incident_says_whether_a_person_applied_a_remedy(world: World, by_hand: bool) -> None:
+    world.deploy(GOOD)
+    world.container = None
+    failed = state.moment(world.clock.now(), world.clock.monotonic())
+    watch = None if by_hand else recovery.Watch(Policy(), health_facts.Seen(), failed)
+    assert recovery.recover(world.app, clock=world.clock, watch=watch)["healthy"]
+    [record] = incidents.every(world.app.incidents)
+    assert record["by_hand"] is by_hand
+
+
+def test_the_last_good_env_is_tried_when_the_vaults_does_not_help(world: World) -> None:
+    """The vault holds a well-formed key that the app does not accept."""
+    world.deploy(GOOD)
+    world.write(f"KEY={OTHER}\n")
+    world.container = {"KEY": OTHER}
+    outcome = recover(world, {"KEY": OTHER})
+    assert outcome["healthy"], names(outcome)
+    assert names(outcome)[-2:] == ["last_good_env", "recreate"]
+
+
+def test_a_healthy_app_is_left_alone_and_its_file_is_not_called_good(world: World) -> None:
+    """The containers run with another env than the file's, so their health says nothing about it."""
+    world.deploy(GOOD)
+    world.write(f"KEY={OTHER}\n")
+    outcome = recover(world, {"KEY": GOOD})
+    assert (outcome["healthy"], outcome["remedies"], world.acts) == (True, [], [])
+    assert OTHER not in good_keys(world)
+
+
+def test_a_compose_plugin_that_is_missing_is_named(world: World) -> None:
+    world.deploy(GOOD)
+    world.container, world.compose = None, ""
+    Path(world.app.env).unlink()
+    outcome = recover(world)
+    assert (outcome["healthy"], outcome["cause"], world.acts) == (False, "engine_incomplete", [])
+    assert "install docker-compose" in outcome["evidence"][0]
+    assert outcome["next_step"].startswith("Install the package that is named")
+
+
+def test_a_front_end_that_is_down_restarts_nothing(world: World) -> None:
+    world.deploy(GOOD)
+    world.page_down = True
+    before = world.read()
+    outcome = recover(world, {"KEY": OTHER})
+    assert (outcome["healthy"], outcome["cause"], outcome["remedies"]) == (False, "upstream_down", [])
+    assert (world.read(), world.acts) == (before, [])
+    assert outcome["next_step"]
+
+
+def test_when_an_upstream_is_back_the_app_gets_a_moment(world: World) -> None:
+    """Requests, and a probe, may have waited for it until just now: that looks like an app that hangs."""
+    world.deploy(GOOD)
+    clock = world.clock
+
+    def look() -> dict[str, Any]:
+        failed = state.moment(clock.now(), clock.monotonic())
+        watch = recovery.Watch(Policy(), health_facts.Seen(), failed)
+        return recovery.recover(world.app, clock=clock, watch=watch)
+
+    world.page_down = True
+    assert look()["decision"]["kind"] == "hold"
+    world.page_down, world.container = False, None
+    assert (look()["decision"]["kind"], world.acts) == ("wait", [])
+    assert (look()["healthy"], world.acts != []) == (True, True)
+
+
+def test_what_died_before_an_incident_was_over_opens_no_second_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next watcher's first request may be missed, and it looks back: so far as to the incident that is over."""
+    world.deploy(GOOD)
+    clock = world.clock
+    died = clock.now()
+
+    def look(answer: dict[str, Any] | None) -> dict[str, Any]:
+        passed = None if answer is None else 3.0
+        failed = state.moment(clock.now(), clock.monotonic())
+        watch = recovery.Watch(Policy(), health_facts.Seen(answer, passed=passed), failed)
+        return recovery.recover(world.app, clock=clock, watch=watch)
+
+    def killed(*_: Any) -> list[dict[str, Any]]:
+        told = {"container": "shop-web-1", "limit_bytes": 1, "peak_bytes": 1, "line": ""}
+        return [{**told, "seconds": clock.now() - died}]
+
+    monkeypatch.setattr(oom_log, "oom_kills", killed)
+    world.container = None
+    assert look(None)["healthy"]
+    world.now += 0.5
+    answer = {"ok": True, "summary": "", "results": []}
+    assert look(answer)["incident"] is None
+    world.now += 60.0
+    died = clock.now() - 1.0
+    assert look(answer)["cause"] == "out_of_memory"
+
+
+def test_what_was_told_at_a_time_to_come_was_not_told_lately(world: World) -> None:
+    """The clock stood in another year for a while, and was set back."""
+    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
+    run.facts = {"probe": WELL, "services": []}
+    told = []
+    for ended in (world.now - 60.0, world.now + 1e8):
+        run._begin(Diagnosis("crashed", ["so"], passed=True))
+        run.memory["incident"].update(told=True, ended=incidents.iso(ended))
+        run._write({})
+        told.append(run._told_lately("crashed"))
+    assert told == [True, False]
+    assert [one["number"] for one in incidents.every(world.app.incidents)] == [2, 1]
+
+
+def test_an_incident_gets_the_cause_that_it_turns_out_to_have(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its alerts keep the labels of the first guess, or they would never end."""
+    world.deploy(GOOD)
+    world.hangs = True
+
+    def gone(*_: Any) -> str:
+        world.container, world.hangs = None, False
+        raise remedies.RemedyError("the container is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remedies, "restart", gone)
+        outcome = recover(world)
+    record = incidents.latest(world.app.incidents)
+    assert record is not None
+    assert (outcome["healthy"], outcome["cause"], record["cause"]) == (True, "hung", "container_missing")
+    assert [one["what"].split(": ")[1] for one in record["timeline"] if one["what"].startswith("cause: ")] == [
+        "hung",
+        "container_missing",
+    ]
+    memory, _ = state.load(world.app.state, world.app.spare)
+    assert {one["alert"]["labels"]["cause"] for one in memory["outbox"]} == {"hung"}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "cause"),
+    [
+        ("crashed", "port_taken", "port_taken"),
+        ("container_missing", "network_broken", "network_broken"),
+        ("crashed", "crash_loop", "crashed"),
+        ("env_invalid", "port_taken", "env_invalid"),
+        ("crashed", HEALTHY, "crashed"),
+    ],
+)
+def test_an_incident_is_named_after_what_keeps_a_container_down(
+    first: str, then: str, cause: str, world: World
+) -> None:
+    """On a slow host the container had ended before the other process was there that has its port now."""
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
+    run.facts = {"probe": {"ok": False}, "services": []}
+    run._begin(Diagnosis(first, ["so"]))
+    run._rename(Diagnosis(then, ["since"]))
+    assert run.memory["incident"]["cause"] == cause
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("overloaded", "env_invalid"),
+        ("hung", "out_of_memory"),
+        ("not_listening", "crashed"),
+        ("not_listening", "crash_loop"),
+    ],
+)
+def test_an_incident_that_was_named_after_how_it_looked_gets_the_name_of_what_it_is(
+    first: str, then: str, world: World
+) -> None:
+    """On a slow host an env that was replaced looked like an overload, and a kill for want of memory like a hang."""
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
+    run.facts = {"probe": {"ok": False}, "services": []}
+    run._begin(Diagnosis(first, ["so"]))
+    run._rename(Diagnosis(then, ["since"]))
+    record = run.memory["incident"]
+    assert (record["cause"], record["evidence"], record["opened_as"]) == (then, ["since"], first)
+
+
+def test_people_hear_of_an_app_that_is_down_while_another_holds_its_lock(world: World) -> None:
+    """One incident, without a remedy; once the lock is free, it is the one that is gone on with."""
+    world.deploy(GOOD)
+    world.container = None
+    watch = recovery.Watch(
+        Policy(), health_facts.Seen(), state.moment(world.now, world.now), held="held by pid 7 (deploy)"
+    )
+    with hold_lock(world.app.lock, 0.0, "deploy shop"):
+        told = recover(world, watch=watch)
+    assert (told["decision"]["kind"], told["decision"]["why"], world.acts) == ("hold", "held by pid 7 (deploy)", [])
+    waiting = state.load(world.app.state)[0]
+    assert [one["alert"]["labels"]["cause"] for one in waiting["outbox"]] == ["container_missing"]
+    ended = recover(world, watch=watch._replace(held="", freed="pid 7 was killed"))
+    assert (ended["healthy"], ended["incident"]["id"]) == (True, told["incident"]["id"])
+    assert "pid 7 was killed" in [entry["what"] for entry in ended["timeline"]]
+
+
+@pytest.mark.parametrize(
+    ("facts", "remedy"),
+    [
+        pytest.param({"flushed": "Docker's rules are gone"}, "restart_engine", id="the engine writes its rules again"),
+        pytest.param({"dropped": ["-t raw -A PREROUTING -j DROP"]}, "", id="a rule is for a person"),
+    ],
+)
+def test_no_container_is_touched_for_what_the_firewall_does(
+    world: World, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], remedy: str
+) -> None:
+    world.deploy(GOOD)
+    world.hangs = True
+    monkeypatch.setattr(health_facts, "_read_firewall", lambda _app, found: found.update(facts))
+
+    def restart_engine() -> str:
+        world.hangs = False
+        return "engine restarted"
+
+    monkeypatch.setattr(remedies, "restart_engine", restart_engine)
+    outcome = recover(world)
+    assert (outcome["cause"], names(outcome), world.acts) == ("network_broken", [remedy] if remedy else [], [])
+    assert outcome["healthy"] is bool(remedy)
+
+
+@pytest.mark.parametrize(
+    ("took", "refused"), [(0.5, True), (3.0, False)], ids=["refused at once", "refused after a while"]
+)
+def test_a_bridge_that_is_gone_is_made_again_by_the_second_remedy(
+    took: float, refused: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's own words say that no container can be connected: a remedy that makes containers cannot help."""
+    world.deploy(GOOD)
+    world.container = None
+
+    def up(*_: Any) -> str:
+        world.now += took
+        raise remedies.RemedyError("docker compose up: could not find bridge br-1")
+
+    def rebuild_network(*_: Any) -> str:
+        world.container = {"KEY": GOOD}
+        return "the network was rebuilt"
+
+    monkeypatch.setattr(remedies, "up", up)
+    monkeypatch.setattr(remedies, "rebuild_network", rebuild_network)
+    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    outcome = recover(world, watch=watch)
+    assert (names(outcome), outcome["healthy"]) == (["up", "rebuild_network"], True)
+    record = incidents.latest(world.app.incidents)
+    assert record is not None
+    assert record["cause"] == "network_broken"
+    attempts = state.load(world.app.state)[0]["attempts"]
+    assert [bool(one.get("refused")) for one in attempts] == [refused, False]
+
+
+def test_without_inodes_an_app_that_is_down_is_started_and_one_that_serves_is_left_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing may be deleted, and a start needs no new file; an app that serves needs nothing."""
+    full = {"path": "/", "free_bytes": 1 << 40, "total_bytes": 1 << 41, "used_percent": 1.0, "inodes_percent": 100.0}
+    monkeypatch.setattr(procfs, "disk", lambda _: [full])
+
+    def free_space(_app: Any) -> str:
+        raise remedies.RemedyError("nothing that may be deleted takes room")
+
+    monkeypatch.setattr(remedies, "free_space", free_space)
+    world.deploy(GOOD)
+    outcome = recover(world)
+    assert (outcome["cause"], names(outcome), world.acts) == ("disk_full", ["free_space"], [])
+    world.container = None
+    outcome = recover(world)
+    assert (outcome["cause"], names(outcome), world.alive) == ("disk_full", ["free_space", "up"], True)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["it is rolled back", "that fails"])
+def test_a_deploy_that_was_killed_is_rolled_back_before_the_first_remedy(
+    fails: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of it would be in the way of each remedy. If it cannot be rolled back, the app is healed anyway."""
+    world.deploy(GOOD)
+    world.container = None
+    marker = Path(world.app.rollout)
+    marker.write_text('{"before": ["1"]}', encoding="utf-8")
+
+    def clean_up(app: App, *_: Any) -> bool:
+        world.acts.append(f"rolled back {Path(app.rollout).name}")
+        if fails:
+            raise engine.EngineError("no answer")
+        marker.unlink()
+        return True
+
+    monkeypatch.setattr(rolling, "clean_up", clean_up)
+    outcome = recover(world)
+    assert (outcome["healthy"], world.acts) == (True, ["rolled back rollout.json", "build"])
+    assert [problem.endswith(": no answer") for problem in outcome["problems"]] == [True] * fails
+
+
+def test_an_engine_whose_process_is_stopped_is_continued_under_an_app_that_serves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To continue it stops no container, whatever `live-restore` says."""
+    world.deploy(GOOD)
+    process = {"known": True, "alive": True, "stopped": True, "pid": 1}
+    monkeypatch.setattr(health_facts, "engine_by_its_process", BY_ITS_PROCESS)
+    monkeypatch.setattr(procfs, "engine_process", lambda: process)
+    monkeypatch.setattr(engine, "live_restore", lambda: False)
+
+    def restart_engine() -> str:
+        process["stopped"] = False
+        return "continued dockerd"
+
+    monkeypatch.setattr(remedies, "restart_engine", restart_engine)
+    seen = health_facts.Seen(WELL, services=False)
+    outcome = recover(world, watch=recovery.Watch(Policy(), seen, state.moment(world.now, world.now)))
+    assert (outcome["cause"], names(outcome), outcome["healthy"]) == ("engine_hung", ["restart_engine"], True)
+    first = state.load(world.app.state)[0]["outbox"][0]["alert"]["labels"]
+    assert (first["cause"], first["severity"]) == ("engine_hung", "warning")
+
+
+@pytest.mark.parametrize(("restores", "remedy"), [(True, ["restart_engine"]), (False, [])])
+def test_a_hung_engine_is_restarted_under_an_app_that_serves_when_containers_outlive_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, restores: bool, remedy: list[str]
+) -> None:
+    world.deploy(GOOD)
+    states = [{"answers": False, "kind": "hung", "reason": "no answer", "version": ""}]
+    good = {"answers": True, "kind": "", "reason": "", "version": "26"}
+    monkeypatch.setattr(engine, "state", lambda: states[0] if states else good)
+    monkeypatch.setattr(engine, "live_restore", lambda: restores)
+    monkeypatch.setattr(remedies, "restart_engine", lambda: f"{states.pop()['kind']} no more")
+    outcome = recover(world)
+    assert (outcome["cause"], names(outcome), outcome["healthy"]) == ("engine_hung", remedy, restores)
+
+
+@pytest.mark.parametrize(
+    ("learned", "health", "left"),
+    [
+        (None, "starting", 10.0),
+        (40.0, "starting", 50.0),
+        (1.0, "starting", 10.0),
+        (None, "healthy", 0.0),
+        (40.0, "healthy", 50.0),
+    ],
+)
+def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
+    world: World, learned: float | None, health: str, left: float
+) -> None:
+    nothing: dict[str, Any] = {"files": {}, "services": {}, "images": {}, "names": {}, "contexts": {}}
+    starts = {} if learned is None else {"web": learned}
+    release_store.record(world.app.directory, {"id": "1", "env": "", "source": "", "starts": starts, **nothing})
+    release_store.mark_last_good(world.app.directory, "1")
+    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
+    item = {"service": "web", "state": "running", "started_seconds": 30.0, "start_period": 40.0, "health": health}
+    run.memory["incident"] = {"remedies": []}
+    run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
+    assert run._starting(Diagnosis("hung", ["late"], ("web",))) == left
+
+
+@pytest.mark.parametrize(
+    ("tried", "left"),
+    [
+        (["restart"], 39.0),
+        (["restart", "last_good_env"], 0.0),
+        (["restart", "last_good_env", "recreate"], 39.0),
+    ],
+    ids=["restarted", "a file was put back since", "recreated with it"],
+)
+def test_a_start_with_a_file_that_was_replaced_since_is_not_waited_for(
+    tried: list[str], left: float, world: World
+) -> None:
+    """The next remedy recreates the container with the good file: its start period would only keep users waiting."""
+    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
+    item = {"service": "web", "state": "running", "started_seconds": 1.0, "start_period": 40.0, "health": "starting"}
+    run.memory["incident"] = {"remedies": [{"name": name, "result": "done"} for name in tried]}
+    run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
+    assert run._starting(Diagnosis("erroring", ["x"], ("web",))) == left
+
+
+@pytest.mark.parametrize(
+    ("began", "remedy", "waits"),
+    [(5.0, 2.0, True), (1.0, 2.0, False), (90.0, 80.0, False), (5.0, None, False)],
+    ids=["before the remedy", "after it", "the remedy is long ago", "there was none"],
+)
+def test_what_a_health_check_said_before_a_remedy_does_not_count(
+    began: float, remedy: float | None, waits: bool, world: World
+) -> None:
+    """A container that was paused is unhealthy until its check runs again: it need not be restarted."""
+    now = world.now
+    clock = health_facts.Clock(now=lambda: now, monotonic=lambda: now)
+    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(now, now))
+    run = recovery._Recovery(world.app, None, True, 1.0, clock, watch)
+    at = None if remedy is None else state.moment(now - remedy - 0.5, now - remedy - 0.5)
+    run.memory["incident"] = {"id": "1", "remedies": [{"name": "up", "result": "done", "seconds": 0.5}]}
+    run.memory["attempts"] = [{"incident": "1", "remedy": "up", "at": at}] if at else []
+    log = [{"begun": incidents.iso(now - began), "output": ""}]
+    item = {"service": "web", "health": "unhealthy", "health_log": log}
+    run.facts = {"instances": [item], "probe": {"ok": True}}
+    assert bool(run._waits(Diagnosis("unhealthy", ["late"], ("web",)))) == waits
+
+
+@pytest.mark.parametrize(
+    "remedies",
+    [
+        [{"name": "up", "result": recovery.BEGUN, "seconds": 0.0}],
+        [
+            {"name": "up", "result": "done", "seconds": 0.5},
+            {"name": "last_good_compose", "result": "done", "seconds": 9.0},
+        ],
+    ],
+    ids=["the watcher was killed in it", "files were put back since"],
+)
+def test_a_remedy_before_which_a_health_check_ran_is_the_last_that_touched_something(
+    remedies: list[dict[str, Any]], world: World
+) -> None:
+    now = world.now
+    clock = health_facts.Clock(now=lambda: now, monotonic=lambda: now)
+    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(now, now))
+    run = recovery._Recovery(world.app, None, True, 1.0, clock, watch)
+    run.memory["incident"] = {"id": "1", "remedies": remedies}
+    run.memory["attempts"] = [
+        {"incident": "1", "remedy": one["name"], "at": state.moment(now - 2.5, now - 2.5)} for one in remedies
+    ]
+    item = {"health_log": [{"begun": incidents.iso(now - 5.0)}]}
+    assert run._was_before_remedy(item)
+    assert not run._was_before_remedy({"health_log": [{"begun": incidents.iso(now - 1.5)}]})
+
+
+@pytest.mark.parametrize(
+    ("busy", "idle", "since", "left"),
+    [
+        (0.99, False, 41.0, 119.0),
+        (0.99, False, 161.0, -121.0),
+        (0.99, True, 41.0, -1.0),
+        (0.2, False, 41.0, -1.0),
+        (0.99, True, 39.0, 1.0),
+    ],
+    ids=["it works at its start", "for too long", "it works at nothing", "the host has time", "not over yet"],
+)
+def test_a_start_on_a_busy_host_gets_longer(
+    busy: float, idle: bool, since: float, left: float, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it starts, it would start again from nothing, for ever."""
+    monkeypatch.setattr(procfs, "idle", lambda *_: idle)
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
+    item = {"service": "web", "state": "running", "started_seconds": since, "start_period": 40.0, "pid": 1}
+    item["health"] = "starting"
+    run.watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    run.memory["incident"] = {"remedies": []}
+    run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": busy, "cpu_pressure": 0.0}}
+    assert run._starting(Diagnosis("hung", ["late"], ("web",))) == pytest.approx(max(left, 0.0))
+
+
+def test_what_was_restarted_is_an_incident_until_its_health_check_passes(world: World) -> None:
+    """It would be restarted each minute otherwise, by a new incident, if its health check can never pass."""
+    world.deploy(GOOD)
+    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
+    done = {"name": "restart", "services": ["web"], "result": "killed and started web", "done": True, "seconds": 0.1}
+    run.memory["incident"] = {"remedies": [done]}
+    run.facts = health_facts.read(world.app, None, 0.0, world.clock, health_facts.Seen(WELL, services=False))
+    web = {"service": "web", "name": "shop-web-1", "state": "running", "health": "starting", "job_done": False}
+    ages = {"restarts": 0, "started_seconds": 9.0, "finished_seconds": None, "start_period": 0.0}
+    rest = {"stopped": False, "ports": [], "exit_code": 0, "error": "", "oom_killed": False}
+    run.facts.update(instances=[{**web, **ages, **rest}], services=["web"])
+    found = run._diagnose()
+    assert (found.cause, found.services) == ("unhealthy", ("web",))
+    assert "has not passed yet" in run._waits(found)
+    run.facts["instances"][0]["health"] = "healthy"
+    assert run._diagnose().healthy
+
+
+@pytest.mark.parametrize(("hangs", "asked"), [(False, True), (True, False)], ids=["a container was made", "restarted"])
+def test_once_new_containers_pass_the_release_gets_their_images(
+    world: World, monkeypatch: pytest.MonkeyPatch, hangs: bool, asked: bool
+) -> None:
+    world.deploy(GOOD)
+    world.hangs, world.container = hangs, {"KEY": GOOD} if hangs else None
+    monkeypatch.setattr(remedies, "renew_images", lambda _app: "the release has other images now")
+    outcome = recover(world)
+    assert outcome["healthy"]
+    told = [one["what"] for one in outcome["timeline"]]
+    assert ("the release has other images now" in told) is asked
+
+
+def test_an_engine_that_says_nothing_of_images_keeps_no_incident_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(_app: Any) -> str:
+        raise engine.EngineError("no answer")
+
+    world.deploy(GOOD)
+    world.container = None
+    monkeypatch.setattr(remedies, "renew_images", silent)
+    outcome = recover(world)
+    assert outcome["healthy"]
+    assert outcome["problems"] == ["the images of the last good release were not looked at: no answer"]
+
+
+WELL = {"ok": True, "summary": "", "results": []}
+
+
+def test_an_env_that_no_container_runs_with_is_not_called_good(world: World) -> None:
+    """The file was changed under a running container; a restart runs it on with what it was made with."""
+    world.deploy(GOOD)
+    world.write(f"KEY={OTHER}\n")
+    world.hangs = True
+    outcome = recover(world)
+    assert (outcome["healthy"], names(outcome), world.acts) == (True, ["restart"], ["restart"])
+    assert OTHER not in good_keys(world)
+
+
+def test_an_engine_that_stumbles_while_we_wait_changes_nothing(world: World) -> None:
+    world.deploy(GOOD)
+    world.container = None
+    original = recovery.wait_healthy
+
+    def stumbling(*words: Any) -> None:
+        world.failing_lists = 2
+        original(*words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "wait_healthy", stumbling)
+        assert recover(world)["healthy"]
+
+
+def test_after_a_failure_the_env_is_as_it_was(world: World) -> None:
+    world.deploy(GOOD)
+    world.write("KEY=your-key-here\n")
+    world.container = {"KEY": "your-key-here"}
+    world.broken_up = True
+    outcome = recover(world, {"KEY": GOOD})
+    assert not outcome["healthy"]
+    assert world.read() == "KEY=your-key-here\n"
+    assert outcome["next_step"]
+    assert outcome["incident"]["id"]
+
+
+def test_a_build_that_fails_does_not_stop_the_recovery(world: World) -> None:
+    world.deploy(GOOD)
+    world.container, world.broken_build = None, True
+    outcome = recover(world)
+    assert outcome["healthy"]
+    assert "as the build failed: cannot start" in outcome["remedies"][-1]["result"]
+
+
+def test_a_source_that_passed_no_gate_is_not_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.deploy(GOOD)
+    world.container = None
+    good = {"id": "r1", "images": {}, "names": {}, "files": {}, "env": "", "source": "what passed"}
+    good["contexts"] = {"backend": "/opt/shop"}
+    monkeypatch.setattr(release_store, "last_good", lambda _: good)
+    outcome = recover(world)
+    assert outcome["healthy"]
+    assert "build" not in world.acts
+    assert "passed no gate" in outcome["remedies"][-1]["result"]
+
+
+def test_evidence_hides_the_key_that_a_container_still_runs_with(world: World) -> None:
+    """The env was rotated since: the old key is in no file any more, and may still be valid."""
+    world.deploy(GOOD)
+    world.container = {"KEY": LEAKED}
+    assert recover(world)["healthy"]
+    kept = [path.read_text() for path in Path(world.app.incidents).rglob("*") if path.is_file()]
+    assert any("refusing" in text for text in kept)
+    assert not any(LEAKED in text for text in kept)
+
+
+def test_evidence_hides_the_key_that_a_remedy_has_put_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The evidence of a container that was made meanwhile is kept at the end."""
+    world.deploy(GOOD)
+    world.write(f"KEY={OTHER}\n")
+    world.container = {"KEY": OTHER}
+    real = health_facts.read
+
+    def read(*words: Any) -> dict[str, Any]:
+        found = real(*words)
+        if found["probe"]["ok"]:
+            more = [{**one, "name": "shop-db-1", "service": "db"} for one in found["instances"]]
+            found.update(instances=[*found["instances"], *more], environments=2 * found["environments"])
+        return found
+
+    monkeypatch.setattr(health_facts, "read", read)
+    outcome = recover(world)
+    kept = {path.name: path.read_text() for path in Path(outcome["incident"]["path"]).iterdir()}
+    assert (outcome["healthy"], "last_good_env" in names(outcome)) == (True, True)
+    assert "refusing <KEY" in kept["log-shop-db-1.txt"]
+    assert not any(key in text for text in kept.values() for key in (GOOD, OTHER))
+
+
+def test_the_evidence_of_the_others_follows_once_users_are_served(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deploy(GOOD)
+    world.hangs = True
+    real = health_facts.read
+    other = {"id": "db", "name": "shop-db-1", "service": "db", "state": "running", "job_done": False}
+
+    def read(*words: Any) -> dict[str, Any]:
+        found = real(*words)
+        if found["probe"]["ok"]:
+            found["instances"] = [*found["instances"], {**found["instances"][0], **other}]
+        return found
+
+    monkeypatch.setattr(health_facts, "read", read)
+    outcome = recover(world)
+    record = json.loads(Path(outcome["incident"]["path"], "incident.json").read_text(encoding="utf-8"))
+    assert outcome["healthy"]
+    assert {"log-shop-db-1.txt", "inspect-shop-web-1.json"} <= set(record["files"])
+    assert Path(outcome["incident"]["path"], "log-shop-db-1.txt").exists()
+
+
+def test_what_was_kept_before_a_remedy_is_not_written_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine was too slow to say all of the container; its log is that of before all the same."""
+    world.deploy(GOOD)
+    world.hangs = True
+
+    def inspect(*_: Any) -> str:
+        if not world.acts:
+            raise engine.EngineError("no answer in time")
+        return "[]"
+
+    monkeypatch.setattr(engine.Project, "logs", lambda *_: f"after {len(world.acts)} remedies")
+    monkeypatch.setattr(engine.Project, "inspect", inspect)
+    outcome = recover(world)
+    folder = Path(outcome["incident"]["path"])
+    assert (outcome["healthy"], world.acts) == (True, ["restart"])
+    assert (folder / "log-shop-web-1.txt").read_text(encoding="utf-8") == "after 0 remedies\n"
+    assert not (folder / "inspect-shop-web-1.json").exists()
+
+
+def test_a_dry_run_writes_nothing_at_all(world: World, tmp_path: Path) -> None:
+    world.deploy(GOOD)
+    world.write("KEY=your-key-here\n")
+    world.container = {"KEY": "your-key-here"}
+
+    def tree() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    before = tree()
+    outcome = recover(world, {"KEY": GOOD}, check=True)
+    assert names(outcome) == ["proved_env", "recreate"]
+    assert outcome["changed"]
+    assert (tree(), world.acts) == (before, [])
+
+
+def test_what_nobody_checks_is_not_ticked(world: World) -> None:
+    world.deploy(GOOD)
+    done = {line["step"]: line["done"] for line in recover(world)["checklist"]}
+    assert done == {
+        "env_backup": True,
+        "variables": True,
+        "containers": True,
+        "health": True,
+        "api": None,
+        "frontend": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "asks"), [("web", 2), ("report", 6)], ids=["a service of the app", "of a profile that is not active"]
+)
+def test_only_a_container_of_the_app_ends_the_wait(
+    service: str, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that somebody ran, and that failed, took back each deploy of an app that starts slowly."""
+    asked: list[float] = []
+
+    def ask(*_: Any) -> dict[str, Any]:
+        asked.append(world.now)
+        world.now += 2.0
+        return {"ok": len(asked) == 6}
+
+    world.deploy(GOOD)
+    over = {"id": "1", "service": service, "state": "exited", "job_done": False, "restarts": 0}
+    monkeypatch.setattr(health_facts, "ask", ask)
+    monkeypatch.setattr(engine.Project, "containers", lambda _: [over])
+    clock = health_facts.Clock(now=lambda: world.now, monotonic=lambda: world.now, sleep=lambda _: None)
+    assert recovery.wait_healthy(world.app, None, 60.0, clock)["ok"] is (asks == 6)
+    assert len(asked) == asks

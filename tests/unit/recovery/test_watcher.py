@@ -1,0 +1,853 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""When the watcher acts, and when not: against a clock that only it moves and answers that are written down."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import LockHeld, hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import service_watch
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.service_watch import ServiceWatch
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import lock_holder, procfs, timers
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import iso
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.watcher import Watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alerts
+
+KEY = "KEY=Vq3mZk8TtPw2Lr9xHs5B\n"
+# The fixture's engine is well, whatever runs on this machine.
+BY_ITS_PROCESS = health_facts.engine_by_its_process
+HEALTH = {"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}
+DATA = {"name": "data", "url": "http://127.0.0.1:1/data"}
+
+
+def answer(kind: str, checks: list[Any]) -> dict[str, Any]:
+    """What a probe says: "" is a good answer, `data` one in which only the second check fails."""
+    failing = "data" if kind == "data" else "health" if kind else ""
+    results = [
+        {"name": check["name"], "ok": check["name"] != failing, "kind": kind or None, "status": None if kind else 200}
+        for check in checks
+    ]
+    return {"ok": all(one["ok"] for one in results), "seconds": 0.01, "results": results, "summary": kind or "good"}
+
+
+class World:
+    """An app whose answers are `answers`, in turn, then good ones; a recovery that is only noted."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.now = str(root), 1_750_000_000.0
+        self.answers: list[str] = []
+        self.always = ""
+        self.asked: list[list[Any]] = []
+        self.recoveries: list[Any] = []
+        self.outcome: dict[str, Any] | Exception = self.healthy()
+        self.told: list[str] = []
+        self.oom_kills = 0
+        self.wrong: dict[str, str] = {}
+        self.served_at_recovery: list[str] = []
+        for folder in ("opt/shop", "run/selfheal"):
+            (root / folder).mkdir(parents=True)
+        self.env = root / "opt/shop/.env"
+        self.env.write_text(KEY, encoding="utf-8")
+
+    @staticmethod
+    def healthy() -> dict[str, Any]:
+        done = {"problems": [], "cause_left": "healthy", "decision": {}, "checks": answer("", [HEALTH])}
+        return {"healthy": True, "incident": None, **done}
+
+    @staticmethod
+    def left(kind: str, seconds: float = 0.0) -> dict[str, Any]:
+        decision = {"kind": kind, "seconds": seconds, "why": "so", "remedy": ""}
+        open_one = {"id": "i1", "seconds": 1.0}
+        told = {"incident": open_one, "decision": decision, "checks": answer("", [])}
+        return {"healthy": False, "problems": [], "cause_left": "hung", **told}
+
+    @property
+    def clock(self) -> health_facts.Clock:
+        return health_facts.Clock(now=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def config(self, **more: Any) -> agent_config.Config:
+        content = {"app": "shop", "variables": [{"name": "KEY", "kind": "token"}], "checks": [HEALTH, DATA], **more}
+        path = Path(agent_config.path_of("shop", self.root))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return agent_config.load(str(path), self.root)
+
+    def watcher(self, **more: Any) -> Watcher:
+        return Watcher(self.config(**more), self.clock, self.told.append)
+
+    def turns(self, it: Watcher, seconds: float) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            it.turn()
+            self.now += 1.0
+
+    def served(self) -> str:
+        """What the metrics say of whether users are served; "" before they say anything."""
+        path = Path(self.root, "selfheal-shop.prom")
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return text.partition('selfheal_users_served{app="shop"} ')[2][:1]
+
+    def run_checks(self, checks: list[Any], *_: Any) -> dict[str, Any]:
+        self.asked.append(checks)
+        return answer(self.answers.pop(0) if self.answers else self.always, checks)
+
+    def recover(self, _app: Any, *, clock: Any, watch: Any) -> dict[str, Any]:
+        self.recoveries.append((clock.monotonic(), watch))
+        self.served_at_recovery.append(self.served())
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    it = World(tmp_path)
+    monkeypatch.setattr(probe, "run_checks", it.run_checks)
+    monkeypatch.setattr(watcher, "recover", it.recover)
+    monkeypatch.setattr(ServiceWatch, "wrong", lambda _self, _now: it.wrong)
+    monkeypatch.setattr(procfs, "oom_kills", lambda: it.oom_kills)
+    monkeypatch.setattr(procfs, "disk", lambda _paths: [])
+    monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
+    monkeypatch.setattr(commands, "run", lambda *_, **__: pytest.fail("a command was run"))
+    return it
+
+
+def test_a_healthy_app_is_asked_and_nothing_else_is_done(world: World) -> None:
+    world.turns(world.watcher(), 60)
+    assert world.recoveries == []
+    assert sum(checks == [HEALTH] for checks in map(_plain, world.asked)) >= 60
+    # The whole journey, every 15 s.
+    assert sum(len(checks) == 2 for checks in world.asked) == 3
+    # A sign of life with each turn, at least.
+    assert world.told.count("WATCHDOG=1") >= 60
+
+
+def _plain(checks: list[Any]) -> list[Any]:
+    return [{key: value for key, value in check.items() if key != "timeout"} for check in checks]
+
+
+@pytest.mark.parametrize(
+    ("answers", "acts"),
+    [
+        pytest.param(["status"], 0, id="one bad answer"),
+        pytest.param(["status", "status"], 0, id="two bad answers"),
+        pytest.param(["status", "status", "status"], 1, id="three in a row"),
+        pytest.param(["status", "", "status", "", "status"], 0, id="every other one"),
+        pytest.param(["timeout", "timeout", ""], 0, id="slow twice"),
+        pytest.param(["refused", "refused", "refused"], 1, id="nobody there"),
+    ],
+)
+def test_how_many_bad_answers_it_takes(world: World, answers: list[str], acts: int) -> None:
+    world.answers = answers
+    world.turns(world.watcher(), 5)
+    confirmed = [watch for _at, watch in world.recoveries if not watch.seen.probe["ok"]]
+    assert len(confirmed) == acts
+
+
+class AtOnce:
+    """A timer that is over before the first question was answered."""
+
+    def __init__(self, _seconds: float, act: Callable[[], None]) -> None:
+        self.act = act
+
+    @staticmethod
+    def begun() -> None:
+        """Called before it acts."""
+
+    def start(self) -> None:
+        self.begun()
+        self.act()
+
+    def cancel(self) -> None:
+        pass
+
+    def is_alive(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("beside", "acts"), [("timeout", 1), ("", 0)], ids=["both are late", "the second is answered"])
+def test_a_late_answer_is_asked_for_twice_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, beside: str, acts: int
+) -> None:
+    it = world.watcher()
+    monkeypatch.setattr(AtOnce, "begun", staticmethod(lambda: world.answers.insert(0, beside)))
+    monkeypatch.setattr(threading, "Timer", AtOnce)
+    world.always = "timeout"
+    it.turn()
+    assert len(world.recoveries) == acts
+
+
+def test_a_later_step_that_hangs_is_not_excused_by_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Health answers at once, the data route never: what is asked beside it says nothing of that."""
+    monkeypatch.setattr(threading, "Timer", AtOnce)
+    late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
+
+    def run_checks(checks: list[Any], *_: Any) -> dict[str, Any]:
+        good = answer("", checks)
+        if len(checks) == 1:
+            return good
+        return {**good, "ok": False, "results": [*good["results"][:1], {**good["results"][1], **late}]}
+
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    world.turns(world.watcher(), 20)
+    assert len(world.recoveries) >= 1
+
+
+def test_a_journey_that_fails_is_asked_as_a_whole_before_it_counts(world: World) -> None:
+    it = world.watcher()
+    world.turns(it, 14)
+    world.asked.clear()
+    world.always = "data"
+    world.turns(it, 4)
+    assert len(world.recoveries) >= 1
+    assert [len(checks) for checks in world.asked[-3:]] == [2, 2, 2]
+
+
+def test_paused_it_asks_on_and_touches_nothing(world: World) -> None:
+    it = world.watcher()
+    since = state.moment(world.now, world.now)
+    state.write_orders(
+        it.app.state, {"paused": {"until": world.now + 30, "reason": "w", "since": since}, "resumed": None}
+    )
+    world.always = "refused"
+    world.turns(it, 29)
+    assert world.recoveries == []
+    world.turns(it, 5)
+    assert len(world.recoveries) >= 1
+
+
+def test_an_env_has_to_look_wrong_for_a_while(world: World) -> None:
+    it = world.watcher()
+    it.turn()
+    world.env.write_text("KEY=", encoding="utf-8")  # half-written
+    it.turn()
+    world.env.write_text(KEY, encoding="utf-8")
+    world.turns(it, 5)
+    assert world.recoveries == []
+    world.env.unlink()
+    world.turns(it, 3)
+    # The app answers: what is wrong is the file.
+    assert world.recoveries[0][1].seen.probe["ok"]
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"),
+    [
+        pytest.param(World.left("wait", 4.0), 4, id="as long as it was told"),
+        pytest.param(World.left("wait", 1500.0), 10, id="never longer than ten seconds"),
+        pytest.param(World.left("hold"), 10, id="held: the cause may change"),
+        pytest.param(World.left("escalate"), 10, id="a person was told: it goes on asking"),
+    ],
+)
+def test_when_nothing_can_be_done_it_looks_again(world: World, left: dict[str, Any], seconds: float) -> None:
+    it = world.watcher()
+    world.always, world.outcome = "refused", left
+    world.turns(it, 60)
+    pauses = [after[0] - before[0] for before, after in zip(world.recoveries, world.recoveries[1:])]
+    assert len(pauses) >= 3
+    assert all(seconds <= pause <= seconds + 3 for pause in pauses)
+
+
+def test_an_app_that_comes_back_by_itself_has_its_incident_closed(world: World) -> None:
+    it = world.watcher()
+    world.always, world.outcome = "refused", World.left("hold")
+    world.turns(it, 3)
+    world.always, world.outcome = "", {**World.healthy(), "incident": {"id": "i1", "seconds": 12.0}}
+    with pytest.raises(watcher.Ended, match=r"i1 is over after 12\.0 s"):
+        world.turns(it, 15)
+    assert world.recoveries[-1][1].seen.probe is None
+
+
+def test_a_deploy_that_goes_on_is_waited_for(world: World) -> None:
+    it = world.watcher()
+    world.always, world.outcome = "refused", LockHeld("the lock is held by pid 7 (deploy)")
+    world.turns(it, 5)
+    assert len(world.recoveries) >= 3
+    assert "STATUS=waiting: the lock is held by pid 7 (deploy)" in world.told
+    # After a recovery systemd's watchdog waits as briefly as before.
+    patience = [text for text in world.told if text.startswith("WATCHDOG_USEC=")]
+    assert patience[:2] == [f"WATCHDOG_USEC={seconds * 1e6:.0f}" for seconds in (2000.0, it.config.silence)]
+
+
+def test_whoever_is_stuck_with_the_lock_loses_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No one is waited for who does nothing while the app is down."""
+    freed: list[float] = []
+    monkeypatch.setattr(lock_holder, "progress", lambda _path: (1, 1))
+    monkeypatch.setattr(lock_holder, "free", lambda _path: freed.append(world.now) or "pid 7 (x) was killed")
+    it = world.watcher()
+    begun = world.now
+    world.always, world.outcome = "refused", LockHeld("the lock is held by pid 7 (deploy); waited 0 s")
+    world.turns(it, watcher.STUCK_SECONDS - 5)
+    assert freed == []
+    world.turns(it, 10)
+    assert [at - begun for at in freed] == [pytest.approx(watcher.STUCK_SECONDS, abs=3.0)]
+    world.outcome = World.left("wait")
+    world.turns(it, 2)
+    told = world.recoveries[-1][1].freed
+    assert told == "the lock is held by pid 7 (deploy) and was stuck for 30 s: pid 7 (x) was killed"
+
+
+def test_whoever_works_at_a_sick_app_for_long_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_holder, "progress", lambda _path: (int(world.now), 1))
+    monkeypatch.setattr(lock_holder, "free", lambda _path: pytest.fail("it works"))
+    it = world.watcher()
+    it.next_timers = float("inf")
+
+    def recover(_app: Any, *, clock: Any, watch: Any) -> dict[str, Any]:
+        if not watch.held:
+            raise LockHeld("the lock is held by pid 7 (deploy shop)")
+        world.recoveries.append((clock.monotonic(), watch))
+        return World.left("hold")
+
+    monkeypatch.setattr(watcher, "recover", recover)
+    world.always = "refused"
+    world.turns(it, watcher.WORKS_SECONDS * 2)
+    assert [watch.held for _, watch in world.recoveries] == ["the lock is held by pid 7 (deploy shop)"]
+
+
+def test_how_long_another_works_is_counted_from_its_own_outage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from one that was over in the meantime."""
+    monkeypatch.setattr(lock_holder, "progress", lambda _path: (int(world.now), 1))
+    world.outcome = LockHeld("the lock is held by pid 7 (deploy shop)")
+    it = world.watcher()
+    it.next_timers = float("inf")
+    for world.always in ("refused", "", "refused"):
+        world.turns(it, watcher.WORKS_SECONDS * 0.7)
+    assert {watch.held for _, watch in world.recoveries} == {""}
+
+
+BALANCED = {"service": "web", "instances": 2, "first_port": 18000, "ports": [80]}
+
+
+def test_what_it_waited_for_is_over_when_a_recovery_finds_nothing_wrong(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy lacks an instance all the while, so the app is looked at; `selfheal status` shows what it waits for."""
+    monkeypatch.setattr(haproxy, "serving", lambda _app: 1)
+    it = world.watcher(balancer=BALANCED)
+    world.outcome = LockHeld("the lock is held by pid 7 (deploy)")
+    world.turns(it, 5)
+    assert "lock is held" in it.hold
+    world.outcome = world.healthy()
+    world.turns(it, 3)
+    assert it.hold == ""
+
+
+def test_haproxy_that_is_stopped_is_restarted_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket takes the question and never answers, and so does its port: neither is waited for."""
+    monkeypatch.setattr(haproxy, "is_stopped", lambda _app: True)
+    monkeypatch.setattr(haproxy, "serving", lambda _app: pytest.fail("it was asked"))
+    world.always = "timeout"
+    world.watcher(balancer=BALANCED).turn()
+    assert len(world.recoveries) == 1
+    assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+
+
+@pytest.mark.parametrize(("serving", "asks"), [(0, 1), (1, watcher.CONFIRM_ANSWERS)])
+def test_what_haproxy_found_at_each_instance_is_not_asked_for_again(
+    serving: int, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy answers for them, each time after a second."""
+    monkeypatch.setattr(haproxy, "is_stopped", lambda _app: False)
+    monkeypatch.setattr(haproxy, "serving", lambda _app: serving)
+    world.always = "status"
+    world.watcher(balancer=BALANCED).turn()
+    assert (len(world.asked), len(world.recoveries)) == (asks, 1)
+
+
+def test_where_no_instance_runs_haproxy_is_not_waited_for(world: World) -> None:
+    it = world.watcher()
+    world.turns(it, 5)
+    world.answers, world.wrong = ["timeout"], {"web": service_watch.NONE_RUNS}
+    world.turns(it, 1)
+    assert world.asked[-1][0]["timeout"] == watcher.RESUME_SECONDS
+    assert len(world.recoveries) == 1
+
+
+def test_an_engine_that_is_stopped_is_noticed_under_an_app_that_answers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its process alone: it would take a question, and never answer it."""
+    process = {"known": True, "alive": True, "stopped": True, "pid": 1}
+    monkeypatch.setattr(health_facts, "engine_by_its_process", BY_ITS_PROCESS)
+    monkeypatch.setattr(procfs, "engine_process", lambda: process)
+    it = world.watcher()
+
+    def recover(_app: Any, **more: Any) -> dict[str, Any]:
+        process["stopped"] = False
+        return world.recover(_app, **more)
+
+    monkeypatch.setattr(watcher, "recover", recover)
+    world.turns(it, 4)
+    assert [watch.seen.probe["ok"] for _, watch in world.recoveries] == [True]
+
+
+def test_where_a_service_is_stopped_the_app_is_not_waited_for(world: World) -> None:
+    """Whether its checks lead to that service, the recovery finds out."""
+    world.wrong, world.always = {"app": service_watch.STOPPED}, "timeout"
+    world.watcher().turn()
+    assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+    assert [watch.seen.probe["brief"] for _, watch in world.recoveries] == [True]
+
+
+@pytest.mark.parametrize("why", ["paused", "an incident is open"])
+def test_where_a_service_stays_stopped_a_slow_app_is_waited_for(
+    why: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of 0.6 s serves users, whatever has happened to a service beside it."""
+    brief = watcher.RESUME_SECONDS
+    slow = lambda checks, *_: answer("timeout" if checks[0]["timeout"] == brief else "", checks)  # noqa: E731
+    monkeypatch.setattr(probe, "run_checks", slow)
+    world.wrong = {"worker": service_watch.STOPPED}
+    it = world.watcher()
+    if why == "paused":
+        since = state.moment(world.now, world.now)
+        pause = {"until": world.now + 600.0, "reason": "work", "since": since}
+        state.write_orders(it.app.state, {"paused": pause, "resumed": None})
+    else:
+        world.outcome = world.left("escalate")
+    world.turns(it, 5)
+    assert it._serves
+
+
+def test_users_are_served_again_though_a_service_stays_down(world: World) -> None:
+    world.wrong, world.outcome = {"worker": "is exited"}, world.left("escalate")
+    world.answers = ["status"] * watcher.CONFIRM_ANSWERS
+    it = world.watcher()
+    it.turn()
+    assert not it._serves
+    world.turns(it, 15)
+    assert it._serves
+
+
+def test_healthy_instances_that_haproxy_keeps_out_are_looked_at_now_and_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not each second, and after a minute with the word that it lasts: then a person is notified."""
+    monkeypatch.setattr(haproxy, "serving", lambda _app: 0)
+    world.turns(world.watcher(balancer=BALANCED), 61)
+    assert len(world.recoveries) == 2
+    assert [watch.seen.lacks for _, watch in world.recoveries] == [1.0, health_facts.DISAGREES_SECONDS]
+
+
+def test_a_new_watcher_knows_when_the_app_answered_last(world: World) -> None:
+    """Else whoever is overloaded just then would be told to hang, and be restarted."""
+    world.watcher().turn()
+    world.now += 2
+    it = world.watcher()
+    world.always = "timeout"
+    world.turns(it, 3)
+    assert world.recoveries[0][1].seen.load["answered_seconds"] <= 10
+
+
+def open_incident() -> dict[str, Any]:
+    """The record of an incident whose first remedy was begun and not ended."""
+    texts = ("app", "host", "meaning", "confirmed", "ended", "hold", "next_step")
+    begun = {"name": "restart", "done": False, "result": "begun", "seconds": 0.0}
+    return {
+        **dict.fromkeys(texts, ""),
+        **{"id": "20250615T150640Z-hung", "cause": "hung", "seen": "2025-06-15T15:06:40Z", "seconds": 0.0},
+        **{"healthy": False, "escalated": False, "remedies": [begun], "evidence": [], "timeline": [], "files": []},
+    }
+
+
+def test_a_remedy_that_was_cut_off_is_taken_up_at_once(world: World) -> None:
+    folder = world.watcher().app.state
+    moment = state.moment(world.now, world.now)
+    state.save(folder, {**state.empty(), "seen": moment, "incident": open_incident()})
+    it = world.watcher()
+    assert it.incident is not None
+    world.asked.clear()
+    world.always = "refused"
+    it.turn()
+    assert len(world.recoveries) == 1
+    assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+
+
+def test_a_kill_that_the_engine_has_cured_is_told(world: World) -> None:
+    it = world.watcher()
+    it.turn()
+    world.oom_kills = 1
+    it.turn()
+    (_at, watch) = world.recoveries[0]
+    assert watch.seen.probe["ok"]
+    assert watch.seen.passed is not None
+
+
+def test_a_kill_is_told_though_something_else_led_to_the_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance is missed, and is back, started by its restart policy, when it is looked for."""
+    it = world.watcher()
+    monkeypatch.setattr(it, "_odd_instances", lambda _now: True)
+    world.oom_kills = 1
+    it.turn()
+    assert [watch.seen.passed is not None for _at, watch in world.recoveries] == [True]
+
+
+def test_a_kill_while_others_are_being_killed_is_told_a_little_later(world: World) -> None:
+    """The kernel counts for all apps of the host: each of another's kills would be a question to the engine."""
+    it = world.watcher()
+    for _ in range(4):
+        world.oom_kills += 1
+        world.turns(it, 1)
+    assert len(world.recoveries) == 1
+    world.turns(it, watcher.OTHERS_SECONDS)
+    (_, (at, watch)) = world.recoveries
+    # It looks back as far as to the first that has not been looked at.
+    assert watch.seen.passed >= at - world.recoveries[0][0] - 1
+    world.turns(it, 60)
+    assert len(world.recoveries) == 2
+
+
+def test_metrics_and_a_note_are_written(world: World, tmp_path: Path) -> None:
+    it = world.watcher(metrics_directory=str(tmp_path))
+    it.turn()
+    assert 'selfheal_healthy{app="shop"} 1' in (tmp_path / "selfheal-shop.prom").read_text(encoding="utf-8")
+    note = json.loads(Path(watcher.note_path(world.root, "shop")).read_text(encoding="utf-8"))
+    assert note["healthy"]
+    assert note["good"] == pytest.approx(world.now, abs=1)
+
+
+def noted(world: World) -> Any:
+    return watcher.read_note(world.config(), world.clock)["checks"]
+
+
+def test_how_the_checks_went_is_noted_with_the_first_answer_that_differs(world: World) -> None:
+    """`selfheal status` relies on it: it asks the app nothing."""
+    it = world.watcher()
+    it.turn()
+    world.now += 7.0
+    assert noted(world) == {"ok": True, "passed": 1, "total": 1, "age": 7.0}
+    world.outcome = world.left("hold")
+    world.always = "refused"
+    it.turn()
+    assert noted(world)["ok"] is False
+    world.now += 1.0
+    world.always = ""
+    it.turn()
+    assert noted(world)["ok"] is True
+
+
+def test_what_a_recovery_found_is_noted_before_the_watcher_ends(world: World) -> None:
+    it = world.watcher()
+    world.always, world.outcome = "refused", {**world.healthy(), "incident": {"id": "i1", "seconds": 1.0}}
+    with pytest.raises(watcher.Ended):
+        it.turn()
+    assert noted(world)["ok"] is True
+
+
+def test_what_was_asked_long_ago_says_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A turn that fails, each time, leaves notes and has asked nothing."""
+    it = world.watcher()
+    it.turn()
+    for _ in range(9):
+        world.now += 9.0
+        it.stumbled(ValueError())
+    assert watcher.read_note(world.config(), world.clock)["alive"]
+    assert noted(world) is None
+    assert capsys.readouterr().out
+
+
+def test_an_outage_that_only_the_journey_sees_is_measured_until_it_is_over(world: World, tmp_path: Path) -> None:
+    """The first check passes all the while."""
+    it = world.watcher(metrics_directory=str(tmp_path))
+    world.turns(it, 14)
+    assert world.served() == "1"
+    failing = answer("data", [HEALTH, DATA])
+    world.answers, world.outcome = ["", *4 * ["data"]], {**World.left("wait", 10.0), "checks": failing}
+    world.turns(it, 3)
+    assert world.served_at_recovery == ["0"]
+    world.turns(it, 60)
+    assert len(world.recoveries) > 3
+    assert world.served() == "0"
+    world.outcome = {**World.healthy(), "incident": {"id": "i1", "seconds": 12.0}}
+    with pytest.raises(watcher.Ended):
+        world.turns(it, 15)
+    assert world.served() == "1"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "checks", "served"),
+    [
+        pytest.param({}, [HEALTH, DATA], "1", id="a service that no check asks"),
+        pytest.param({"checks": answer("health", [HEALTH])}, [HEALTH, DATA], "1", id="an instance while others serve"),
+        pytest.param({"checks": answer("data", [HEALTH, DATA])}, [HEALTH, DATA], "0", id="a later check"),
+        pytest.param({}, [], "0", id="an app that no check asks"),
+    ],
+)
+def test_who_is_served_during_an_incident(
+    world: World, tmp_path: Path, outcome: dict[str, Any], checks: list[Any], served: str
+) -> None:
+    it = world.watcher(metrics_directory=str(tmp_path), checks=checks)
+    world.turns(it, 5)
+    world.wrong, world.outcome = {"worker": "is exited"}, {**World.left("wait", 10.0), **outcome}
+    world.turns(it, 5)
+    assert (len(world.recoveries), world.served()) == (1, served)
+
+
+def test_a_rate_limit_says_nothing_about_users(world: World, tmp_path: Path) -> None:
+    world.always, world.outcome = "status", {**world.left("hold"), "cause_left": "rate_limited"}
+    world.turns(world.watcher(metrics_directory=str(tmp_path)), 10)
+    assert world.served() == "1"
+
+
+def test_no_place_for_metrics_is_a_problem_and_no_more(world: World) -> None:
+    it = world.watcher(metrics_directory="/nowhere/at/all")
+    world.turns(it, 3)
+    assert "the metrics cannot be written" in it.problems["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("ages", "resumed", "count", "opened"),
+    [
+        pytest.param([], None, 0, False, id="nothing happened"),
+        pytest.param([10, 20, 30, 40, 50], None, 5, True, id="five in half an hour"),
+        pytest.param([10, 20, 30, 40, 1801], None, 4, False, id="the fifth is long ago"),
+        pytest.param([10, 20, 30, 40, 50], 25, 2, False, id="a person forgave the older ones"),
+    ],
+)
+def test_what_status_says_of_the_breaker(
+    world: World, ages: list[float], resumed: float | None, count: int, opened: bool
+) -> None:
+    def ago(seconds: float) -> dict[str, Any]:
+        return state.moment(world.now - seconds, world.now - seconds)
+
+    config = world.config()
+    if resumed is not None:
+        state.write_orders(config.app.state, {"paused": None, "resumed": ago(resumed)})
+    attempts = [{"remedy": "restart", "incident": "i", "at": ago(age)} for age in ages]
+    facts = watcher.status_facts(config, {**state.empty(), "attempts": attempts}, world.clock)
+    assert (facts["attempts"], facts["breaker_open"]) == (count, opened)
+
+
+def test_it_ends_when_its_life_is_over_or_the_config_changes(world: World) -> None:
+    config = world.config()
+
+    def watch(*changed: Any) -> str:
+        return watcher.watch(config, world.clock, world.told.append, lambda: changed, life=5.0)
+
+    assert watch(True, "") == "the config has changed"
+    assert watch(False, "") == ""
+    assert world.told[0].startswith("READY=1\nSTATUS=watching")
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_container_that_loops_for_long_changes_no_later_pace(
+    is_open: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was hurried is not slept later: systemd would end a watcher that is silent."""
+    begun, turns = world.now, list[float]()
+    monkeypatch.setattr(ServiceWatch, "may_loop", lambda *_: world.now - begun < 20.0)
+    monkeypatch.setattr(
+        ServiceWatch, "wrong", lambda *_: {"worker": service_watch.LOOPS} if world.now - begun < 20.0 else {}
+    )
+
+    def turn(it: Watcher) -> None:
+        turns.append(world.now - begun)
+        it.incident = open_incident() if is_open else None
+
+    monkeypatch.setattr(Watcher, "turn", turn)
+    watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, ""), life=300.0)
+    gaps = [later - earlier for earlier, later in zip(turns, turns[1:])]
+    assert max(gaps) <= 1.0 + 1e-6
+    assert not is_open or min(gaps) >= 1.0 - 1e-6
+
+
+def test_a_new_config_that_is_no_good_is_told_and_the_watch_goes_on(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, "it is no JSON"), life=5.0)
+    assert capsys.readouterr().out.count("it is no JSON") == 1
+    assert len(world.asked) >= 5
+
+
+def test_nothing_unforeseen_ends_the_watch(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.always, world.outcome = "refused", KeyError("the value of a secret, say")
+    assert watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, ""), life=40.0) == ""
+    told = capsys.readouterr().out
+    assert told.count("a turn failed (KeyError in test_watcher.py") == 1
+    assert "secret" not in told
+    # It is tried again.
+    assert len(world.recoveries) >= 3
+
+
+def test_a_damaged_state_is_told(world: World) -> None:
+    folder = Path(world.config().app.state)
+    folder.mkdir(parents=True)
+    (folder / state.STATE).write_text('{"inc', encoding="utf-8")
+    it = world.watcher()
+    it.turn()
+    assert "moved aside" in it.problems["state"]
+    assert world.recoveries == []
+
+
+def test_a_service_that_no_check_asks_is_recovered(world: World) -> None:
+    it = world.watcher()
+    world.turns(it, 5)
+    world.wrong = {"worker": "is exited"}
+    world.turns(it, 1)
+    [(_, watch)] = world.recoveries
+    assert watch.seen.services
+    assert watch.seen.probe["ok"]
+
+
+@pytest.mark.parametrize(("may", "caught_after", "seconds"), [(True, 0.4, 0.4), (True, 5.0, 1.0), (False, 0.4, 1.0)])
+def test_a_wait_of_a_container_that_dies_young_is_caught(
+    may: bool, caught_after: float, seconds: float, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, begun = world.watcher(), world.now
+    monkeypatch.setattr(it.services, "may_loop", lambda _now: may)
+
+    def wrong(now: float) -> dict[str, str]:
+        return {"worker": service_watch.LOOPS} if now - begun >= caught_after - 0.01 else {}
+
+    monkeypatch.setattr(it.services, "wrong", wrong)
+    it.wait(1.0)
+    assert world.now - begun == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("asks_for", "seconds"), [(None, 60), (5.0, 60), (120.0, 120), (86400.0, 600)])
+def test_a_rate_limit_is_waited_out(asks_for: float | None, seconds: int, world: World) -> None:
+    checks = answer("status", [HEALTH])
+    checks["results"][0]["retry_after"] = asks_for
+    world.always, world.outcome = "status", {**world.left("hold"), "cause_left": "rate_limited", "checks": checks}
+    it = world.watcher()
+    it.next_timers = float("inf")
+    world.turns(it, 3)
+    asked = len(world.asked)
+    world.turns(it, seconds - 4)
+    assert (len(world.recoveries), len(world.asked)) == (1, asked)
+    world.turns(it, 5)
+    assert len(world.recoveries) == 2
+
+
+def test_an_engine_that_is_not_heard_for_long_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hang, and the app goes on without it."""
+    begun, it = world.now, world.watcher()
+    monkeypatch.setattr(it.services, "unheard", lambda now: now - begun)
+    world.turns(it, 28)
+    assert world.recoveries == []
+    world.turns(it, 6)
+    assert world.recoveries[0][1].seen.probe["ok"]
+
+
+# --- the timers that start watchers ----------------------------------------------------------------------------------
+
+RUNS, STOPPED = timers.Timer("active", "0"), timers.Timer("inactive", "812")
+
+
+@pytest.mark.parametrize(
+    ("own", "alive", "told"),
+    [
+        ("shop", ["blog", "shop"], ["shop"]),
+        ("blog", ["blog", "shop"], ["blog"]),
+        ("blog", ["blog", "zoo"], ["blog", "shop"]),
+        ("zoo", ["blog", "zoo"], []),
+        ("zoo", ["zoo"], ["blog", "shop"]),
+        ("zoo", [], ["blog", "shop"]),
+    ],
+    ids=["its own", "each its own", "the first tells of who is gone", "not the next", "the only one", "it alone"],
+)
+def test_each_stopped_timer_is_told_by_one_watcher(own: str, alive: list[str], told: list[str]) -> None:
+    assert watcher.to_tell(own, ["shop", "blog"], alive) == told
+
+
+def _timers(world: World, monkeypatch: pytest.MonkeyPatch, found: dict[str, timers.Timer]) -> list[float]:
+    """Let systemd say this of the timers, and note when it is asked."""
+    asked: list[float] = []
+
+    def read(_names: Any) -> dict[str, timers.Timer]:
+        asked.append(world.now)
+        return dict(found)
+
+    monkeypatch.setattr(timers, "read", read)
+    return asked
+
+
+def test_its_own_timer_that_was_stopped_is_told_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"shop": STOPPED}
+    asked = _timers(world, monkeypatch, found)
+    sent: list[Any] = []
+    it = world.watcher(alertmanager="http://127.0.0.1:9093", host="web1")
+    monkeypatch.setattr(it, "_post", lambda posts: sent.extend(posts) or True)
+    world.turns(it, 300)
+    assert len(asked) == 3, "at most every few minutes, and once more at once"
+    assert capsys.readouterr().out.count("systemctl enable --now selfheal@shop.timer") == 1
+    fired = [one for one in sent if one["labels"]["alertname"] == "SelfhealTimerStopped"]
+    assert {json.dumps(one["labels"], sort_keys=True) for one in fired} == {
+        json.dumps(alerts.stopped_timer("shop", "web1", "812", "en")["labels"], sort_keys=True)
+    }
+    note = json.loads(Path(watcher.note_path(world.root, "shop")).read_text(encoding="utf-8"))
+    assert "selfheal@shop.timer is inactive" in note["problems"][0]
+    sent.clear()
+    found["shop"] = RUNS
+    world.turns(it, 130)
+    (over,) = [one for one in sent if one["labels"]["alertname"] == alerts.TIMER and one["endsAt"] <= iso(world.now)]
+    assert "runs again" in over["annotations"]["over"]
+    assert it.problems["timers"] == ""
+
+
+def test_a_timer_that_is_being_restarted_is_not_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"shop": STOPPED}
+    _timers(world, monkeypatch, found)
+    it = world.watcher()
+    world.turns(it, 125)
+    assert it.stopped == {"shop": STOPPED}
+    found["shop"] = RUNS
+    world.turns(it, 20)
+    assert (it.problems["timers"], it.timer_alerts) == ("", [])
+
+
+def test_another_app_that_nobody_watches_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = world.watcher()
+    folder = Path(agent_config.path_of("blog", world.root)).parent
+    (folder / "blog.json").write_text('{"app": "blog", "host": "web1-blog"}', encoding="utf-8")
+    (folder / "old.json").write_text('{"app": "old", "enabled": false}', encoding="utf-8")
+    assert agent_config.to_be_watched(world.root).keys() == {"blog", "shop"}
+    _timers(world, monkeypatch, {"shop": RUNS, "blog": STOPPED})
+    world.turns(it, 140)
+    assert it.timer_alerts == [alerts.stopped_timer("blog", "web1-blog", "812", "en")]
+    with hold_lock(watcher.lock_path(world.root, "blog"), 0.0, "watch blog"):
+        world.turns(it, 130)
+    assert it.timer_alerts == [], "its own watcher lives, and tells it"
+
+
+def test_what_was_told_of_a_timer_stays_until_somebody_has_looked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _timers(world, monkeypatch, {})
+    it = world.watcher(alertmanager="http://127.0.0.1:9093")
+    before = alerts.add([], alerts.stopped_timer("shop", it.app.host, "812", "en"), world.now)
+    state.save(it.app.state, {**state.empty(), "outbox": before}, it.app.spare)
+    it = world.watcher(alertmanager="http://127.0.0.1:9093")
+    monkeypatch.setattr(it, "_post", lambda _: True)
+    it.turn()
+    assert len(asked) == 1, "at once: it may be over"
+    memory, _ = state.load(it.app.state, it.app.spare)
+    assert [one["end"] for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alerts.TIMER] == [None]
+
+
+def test_there_is_one_watcher(world: World) -> None:
+    config = world.config()
+    path = str(Path(world.root, "run/selfheal/shop.watcher.lock"))
+    with hold_lock(path, 0.0, "watch shop"), pytest.raises(LockHeld), watcher.only_one(config):
+        pytest.fail("a second watcher began")
+    with watcher.only_one(config):
+        pass

@@ -1,0 +1,383 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""HAProxy: what is asked at its runtime socket, and how its files are mended. The real one is molecule's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import web
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.web import Request
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy as releases_haproxy
+
+BALANCER = Balancer("web", 2, 18000, (80, 443))
+# Some of the columns that HAProxy 3.0 has; what a check said may hold a comma.
+STAT = """\
+# pxname,svname,status,scur,check_status,check_code,last_chk,check_desc,addr,
+selfheal-shop,slot1,UP,3,* L7OK,0,"OK, well",Layer7 check passed,127.0.0.1:18001,
+selfheal-shop,slot0,DOWN 1/2,0,L7STS,400,Bad Request,Layer7 wrong status,127.0.0.1:18000,
+selfheal-shop,slot2,MAINT,0,,,,,127.0.0.1:18002,
+selfheal-shop,nobody,no check,0,,,,,127.0.0.1:1,
+selfheal-shop-unchecked,slot0,UP,0,,,,,127.0.0.1:18000,
+selfheal-other,slot0,UP,0,,,,,127.0.0.1:18100,
+"""
+
+
+class HAProxy:
+    """Answers what it is told to, and keeps what it was asked."""
+
+    def __init__(self, path: Path) -> None:
+        self.answer, self.asked = "\n", list[str]()
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                self.asked += connection.recv(65536).decode().strip().split("; ")
+                connection.sendall(self.answer.encode())
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    (tmp_path / "run/haproxy").mkdir(parents=True)
+    return App("shop", root=str(tmp_path), balancer=BALANCER)
+
+
+@pytest.fixture
+def haproxy(app: App) -> Iterator[HAProxy]:
+    it = HAProxy(Path(app.root) / releases_haproxy.SOCKET)
+    yield it
+    it.listener.close()
+
+
+def test_the_slots_of_this_app(app: App, haproxy: HAProxy) -> None:
+    haproxy.answer = STAT
+    assert releases_haproxy.slots(app) == [
+        releases_haproxy.Slot(18000, False, 0, "DOWN 1/2, L7STS 400 Bad Request"),
+        releases_haproxy.Slot(18001, True, 3, "UP, L7OK OK, well"),
+        releases_haproxy.Slot(18002, False, 0, "MAINT"),
+    ]
+    assert releases_haproxy.serving(app) == 1
+
+
+def test_a_state_is_set_where_a_request_may_go(app: App, haproxy: HAProxy) -> None:
+    releases_haproxy.set_state(app, [18000, 18002], releases_haproxy.MAINT)
+    assert haproxy.asked == [
+        f"set server {backend}/{slot} state maint"
+        for backend in ("selfheal-shop", "selfheal-shop-unchecked")
+        for slot in ("slot0", "slot2")
+    ]
+
+
+def test_a_slot_is_taken_in_when_haproxy_itself_finds_it_healthy(app: App, haproxy: HAProxy) -> None:
+    """It forgets what the instance that was at this slot before had answered."""
+    releases_haproxy.take_in(app, 18002)
+    assert haproxy.asked[-1] == "set server selfheal-shop/slot2 health down"
+
+
+@pytest.mark.parametrize(
+    ("ports", "said"),
+    [([18001], ""), ([18000, 18001], "slot 0 is DOWN 1/2, L7STS 400 Bad Request"), ([], "")],
+    ids=["it serves", "one is kept out", "no instance"],
+)
+def test_what_is_kept_out_is_named_with_what_haproxy_saw(
+    app: App, haproxy: HAProxy, ports: list[int], said: str
+) -> None:
+    haproxy.answer = STAT
+    clock = iter(range(100))
+    assert releases_haproxy.kept_out(app, ports, lambda: next(clock), lambda _: None, 3.0) == said
+
+
+def test_a_refusal_is_told(app: App, haproxy: HAProxy) -> None:
+    haproxy.answer = "No such server.\n"
+    with pytest.raises(releases_haproxy.BalancerError, match="No such server"):
+        releases_haproxy.set_state(app, [18000], releases_haproxy.READY)
+
+
+def test_nobody_there_is_told_with_the_next_step(app: App) -> None:
+    with pytest.raises(releases_haproxy.BalancerError, match="systemctl status haproxy"):
+        releases_haproxy.slots(app)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1/health?deep=1", "http://127.0.0.1:18001/health?deep=1"),
+        ("https://localhost/health", "http://127.0.0.1:18001/health"),
+        ("http://127.0.0.1:3000/", "http://127.0.0.1:3000/"),
+        ("https://192.0.2.7/", "https://192.0.2.7/"),
+        ("https://shop.invalid/", "https://shop.invalid/"),
+    ],
+    ids=["the public port", "tls ends at the balancer", "another port", "another host", "a name that leads nowhere"],
+)
+def test_only_what_leads_to_the_balancer_is_asked_of_an_instance(
+    url: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Request] = []
+    monkeypatch.setattr(web, "fetch", lambda request, _now: sent.append(request))
+    ask: Callable[..., Any] = releases_haproxy.aside(BALANCER, 18001)
+    ask(Request(url), lambda: 0.0)
+    assert sent[0].url == expected
+    headers = dict(sent[0].headers)
+    assert (headers.get("X-Forwarded-Proto") == url.partition(":")[0]) is (url != expected)
+
+
+# --- stopped ---------------------------------------------------------------------------------------------------------
+
+WORKER = "import time; print('ready', flush=True); time.sleep(60)"
+MASTER = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WORKER!r}])"
+
+
+@pytest.mark.parametrize(
+    ("which", "called", "expected"),
+    [("worker", True, True), ("master", True, False), ("", True, False), ("worker", False, False)],
+    ids=["the worker is stopped", "only the master is stopped", "it runs", "another process has its pid now"],
+)
+def test_a_stopped_process_is_seen_without_asking_it(
+    app: App, monkeypatch: pytest.MonkeyPatch, which: str, called: bool, expected: bool
+) -> None:
+    name = "haproxy" if called else "another"
+    # A process is called as its file is.
+    python = Path(app.root) / name
+    python.symlink_to(os.path.realpath(sys.executable))
+    with subprocess.Popen([str(python), "-c", MASTER], stdout=subprocess.PIPE, start_new_session=True) as master:
+        assert master.stdout is not None
+        master.stdout.readline()
+        (Path(app.root) / releases_haproxy.PID_FILE).write_text(f"{master.pid}\n", encoding="ascii")
+        worker = procfs.newest_child(master.pid)
+        for pid in [pid for pid, whose in ((worker, "worker"), (master.pid, "master")) if whose == which]:
+            os.kill(pid, signal.SIGSTOP)
+            _until_stopped(pid)
+        found = releases_haproxy.is_stopped(app)
+        os.killpg(master.pid, signal.SIGKILL)
+    assert found is expected
+
+
+def _until_stopped(pid: int) -> None:
+    while procfs._stat(f"/proc/{pid}/stat")[0] != "T":
+        pass
+
+
+def test_where_haproxy_does_not_run_nothing_is_stopped(app: App) -> None:
+    assert not releases_haproxy.is_stopped(app)
+    (Path(app.root) / releases_haproxy.PID_FILE).write_text("no pid\n", encoding="ascii")
+    assert not releases_haproxy.is_stopped(app)
+
+
+# --- what its journal says -------------------------------------------------------------------------------------------
+
+RUNS = ["[NOTICE]   (70) : Loading success.", "Started haproxy.service - HAProxy Load Balancer."]
+KILLED = ["[ALERT]    (70) : Current worker (72) exited with code 137 (Killed)", "haproxy.service: Failed with result"]
+ALONE = ["[ALERT]    (72) : backend 'selfheal-shop' has no server available!"]
+UNKNOWN = "config : parsing [/etc/haproxy/selfheal/shop.cfg:7] : unknown keyword 'tiemout' in 'defaults' section"
+REFUSED = [
+    "Starting haproxy.service - HAProxy Load Balancer...",
+    "[NOTICE]   (90) : haproxy version is 3.0.11-1+deb13u1",
+    f"[ALERT]    (90) : {UNKNOWN}",
+    "[ALERT]    (90) : config : Error(s) found in configuration file : /etc/haproxy/selfheal/shop.cfg",
+    "[ALERT]    (90) : config : Fatal errors found in configuration.",
+    "haproxy.service: Main process exited, code=exited, status=1/FAILURE",
+    "Failed to start haproxy.service - HAProxy Load Balancer.",
+]
+BOUND = "Binding [/etc/haproxy/selfheal/shop.cfg:31] for frontend selfheal-shop: protocol tcpv4: cannot bind socket"
+NOT_BOUND = [
+    f"[ALERT]    (95) : {BOUND} (Address already in use) for [0.0.0.0:80]",
+    "[ALERT]    (95) : [haproxy.main()] Some protocols failed to start their listeners! Exiting.",
+]
+
+
+@pytest.mark.parametrize(
+    ("journal", "said"),
+    [
+        ([], ""),
+        (RUNS + ALONE, ""),
+        (RUNS + KILLED, ""),
+        (RUNS + ALONE + KILLED + REFUSED, UNKNOWN),
+        (REFUSED + RUNS, ""),
+        (REFUSED + RUNS + KILLED + NOT_BOUND, f"{BOUND} (Address already in use) for [0.0.0.0:80]"),
+        (REFUSED + REFUSED, UNKNOWN),
+    ],
+    ids=["nothing", "it runs", "it was killed", "refused", "mended since", "port taken", "refused again and again"],
+)
+def test_the_error_is_that_of_the_last_start(journal: list[str], said: str) -> None:
+    assert releases_haproxy.first_error(journal) == said
+
+
+# --- its files -------------------------------------------------------------------------------------------------------
+
+
+class Host:
+    """A host whose HAProxy starts unless a file says `damaged`, or nothing; and knows the app by its part alone."""
+
+    def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.up, self.ran = Path(app.root), False, list[list[str]]()
+        self.journal: list[str] = []
+        self.taken = False
+        self.write("haproxy.cfg", "global")
+        self.write("selfheal/shop.cfg", "shop 1")
+        self.write("selfheal/blog.cfg", "blog 1")
+        monkeypatch.setattr(commands, "run", self.run)
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        monkeypatch.setattr(
+            releases_haproxy, "slots", lambda _: [1] if "shop" in self.read("selfheal/shop.cfg") else []
+        )
+
+    def path(self, name: str) -> Path:
+        return self.root / "etc/haproxy" / name
+
+    def write(self, name: str, text: str) -> None:
+        self.path(name).parent.mkdir(parents=True, exist_ok=True)
+        self.path(name).write_text(text, encoding="utf-8")
+
+    def read(self, name: str) -> str:
+        return self.path(name).read_text(encoding="utf-8") if self.path(name).exists() else ""
+
+    def error(self, files: list[Path]) -> str:
+        damaged = [path for path in files if "damaged" in path.read_text(encoding="utf-8")]
+        if damaged:
+            return f"config : parsing [{damaged[0]}:3] : unknown keyword 'damaged'"
+        return f"Binding [{self.path('selfheal/blog.cfg')}:3]: cannot bind socket" if self.taken else ""
+
+    def run(self, argv: list[str], *_: Any) -> commands.Result:
+        self.ran.append(argv)
+        if argv[0] == "haproxy":
+            return commands.Result(int(bool(self.error([Path(one) for one in argv if "/" in one]))), "", "")
+        if argv[0] == "journalctl":
+            return commands.Result(0, "\n".join(self.journal), "")
+        if argv[1] in ("kill", "stop"):
+            self.up = False
+        if argv[1] == "reload-or-restart":
+            said = self.error([self.path("haproxy.cfg"), *sorted(self.path("selfheal").glob("*.cfg"))])
+            self.up = not said
+            self.journal += [f"[ALERT]    ({len(self.ran)}) : {said}"] if said else ["Started haproxy.service"]
+        return commands.Result(0 if self.up or argv[1] in ("reset-failed", "show") else 1, "", "")
+
+
+@pytest.fixture
+def on_host(app: App, monkeypatch: pytest.MonkeyPatch) -> Host:
+    it = Host(app, monkeypatch)
+    releases_haproxy.keep(app)
+    releases_haproxy.keep(App("blog", root=app.root))
+    return it
+
+
+@pytest.mark.parametrize(
+    ("name", "was"), [("selfheal/shop.cfg", "shop 1"), ("haproxy.cfg", "global"), ("selfheal/blog.cfg", "blog 1")]
+)
+def test_a_damaged_file_is_put_back_and_kept_under_another_name(app: App, on_host: Host, name: str, was: str) -> None:
+    on_host.write("selfheal/shop.cfg", "shop 1")
+    on_host.write(name, "damaged")
+    told = releases_haproxy.restart(app)
+    path = on_host.path(name)
+    assert told == [f"{path} is put back as it was good last, the damaged one is kept as {path}.damaged"]
+    assert (on_host.read(name), on_host.read(f"{name}.damaged"), on_host.up) == (was, "damaged", True)
+
+
+def test_what_was_set_aside_before_is_kept(app: App, on_host: Host) -> None:
+    """What somebody has edited twice, both times wrongly, is theirs."""
+    name = "selfheal/shop.cfg"
+    releases_haproxy.keep(app)
+    for text in ("damaged once", "damaged twice"):
+        on_host.write(name, text)
+        releases_haproxy.restart(app)
+    assert [on_host.read(f"{name}.{end}") for end in ("damaged", "2.damaged")] == ["damaged once", "damaged twice"]
+
+
+def test_several_damaged_files_are_put_back(app: App, on_host: Host) -> None:
+    for name in ("haproxy.cfg", "selfheal/shop.cfg", "selfheal/blog.cfg"):
+        on_host.write(name, "damaged")
+    assert len(releases_haproxy.restart(app)) == 3
+    assert on_host.up
+
+
+@pytest.mark.parametrize("content", ["", None], ids=["emptied", "gone"])
+def test_haproxy_that_starts_without_the_apps_part_gets_it_back(app: App, on_host: Host, content: str | None) -> None:
+    """It is no error to HAProxy, which has other apps to serve."""
+    on_host.path("selfheal/shop.cfg").unlink()
+    if content is not None:
+        on_host.write("selfheal/shop.cfg", content)
+    (told,) = releases_haproxy.restart(app)
+    assert told.endswith("shop.cfg.damaged" if content is not None else "it was missing")
+    assert on_host.read("selfheal/shop.cfg") == "shop 1"
+
+
+def test_a_file_that_nobody_keeps_is_set_aside(app: App, on_host: Host) -> None:
+    on_host.write("selfheal/try.cfg", "damaged")
+    (told,) = releases_haproxy.restart(app)
+    assert told.endswith(f"is set aside as {on_host.path('selfheal/try.cfg.damaged')}")
+    assert on_host.up
+
+
+def test_files_with_which_haproxy_starts_are_left_as_they_are(app: App, on_host: Host) -> None:
+    on_host.write("haproxy.cfg", "global, edited by hand")
+    on_host.write("selfheal/shop.cfg", "shop 2")
+    assert releases_haproxy.restart(app) == []
+    assert on_host.read("haproxy.cfg") == "global, edited by hand"
+
+
+def test_a_port_that_is_taken_makes_no_file_a_bad_one(app: App, on_host: Host) -> None:
+    on_host.taken = True
+    on_host.write("haproxy.cfg", "global, edited by hand")
+    Path(releases_haproxy._others(app)[0].copy).unlink()
+    with pytest.raises(
+        releases_haproxy.BalancerError, match=r"does not start: Binding .*blog.cfg:3.*: cannot bind socket"
+    ):
+        releases_haproxy.restart(app)
+    assert on_host.read("haproxy.cfg") == "global, edited by hand"
+    assert on_host.read("selfheal/blog.cfg") == "blog 1"
+
+
+def test_what_cannot_be_put_back_is_told_with_haproxys_own_error(app: App, on_host: Host) -> None:
+    on_host.journal = RUNS + ALONE
+    Path(releases_haproxy._own(app)[0].copy).unlink()
+    on_host.write("selfheal/shop.cfg", "damaged")
+    with pytest.raises(
+        releases_haproxy.BalancerError, match=r"does not start: config : parsing .*shop.cfg:3.*'damaged'"
+    ):
+        releases_haproxy.restart(app)
+    assert releases_haproxy.start_error().startswith("HAProxy does not start: config : parsing")
+    assert on_host.read("selfheal/shop.cfg") == "damaged"
+
+
+def test_only_what_passes_haproxys_check_is_kept(app: App, on_host: Host) -> None:
+    on_host.write("selfheal/shop.cfg", "damaged")
+    releases_haproxy.keep(app)
+    copy = Path(releases_haproxy._own(app)[0].copy)
+    assert copy.read_text(encoding="utf-8") == "shop 1"
+    on_host.write("selfheal/shop.cfg", "shop 2")
+    releases_haproxy.keep(app)
+    assert copy.read_text(encoding="utf-8") == "shop 2"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    on_host.ran.clear()
+    releases_haproxy.keep(app)
+    assert on_host.ran == [], "nothing has changed, so nothing is judged"
+
+
+@pytest.mark.parametrize("line", ["stats auth admin:hunter2", "user ops insecure-password hunter2"])
+def test_no_password_gets_to_a_second_place(app: App, on_host: Host, line: str) -> None:
+    on_host.write("haproxy.cfg", f"global\n    {line}\n")
+    releases_haproxy.keep(app)
+    assert [path for path in Path(app.state).rglob("*.cfg") if "hunter2" in path.read_text()] == []
+    # Nor is the one without it put back, which would let in everybody.
+    assert not Path(releases_haproxy._own(app)[1].copy).exists()

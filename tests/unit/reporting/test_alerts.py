@@ -1,0 +1,427 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What people are told, and that all of it reaches Alertmanager, in its order, however long that is down."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import iso
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alerts
+
+NOW = 1748311203.0
+
+
+def record(cause: str = "hung", number: int = 0, at: float = NOW, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"20250527T020003Z-{cause}-{number}",
+        "app": "shop",
+        "host": "web1",
+        "cause": cause,
+        "meaning": "what it means",
+        "evidence": ["`health`: no answer within 2 s"],
+        "seen": iso(at),
+        "ended": iso(at + 4.2),
+        "seconds": 4.2,
+        "remedies": [],
+        "hold": "",
+        "next_step": "Read the evidence.",
+        **more,
+    }
+
+
+TRIED = [
+    {"name": "restart", "done": True, "result": "restarted", "seconds": 0.6},
+    {"name": "recreate", "done": False, "result": "no such image", "seconds": 0.1},
+    {"name": "restart", "done": True, "result": "restarted", "seconds": 0.6},
+]
+UPSTREAM: dict[str, Any] = {"cause": "upstream_down", "evidence": ["supabase: it answers 503"]}
+PORT: dict[str, Any] = {"cause": "port_taken", "evidence": ["port 8000 is held by nginx (pid 123)"]}
+
+HOLDER = "the container blog-web-1 of the compose project blog in /srv/blog"
+HELD: dict[str, Any] = {"cause": "port_taken", "evidence": [f"port 8000 is held by {HOLDER}"]}
+
+# id, the alert, what stands in the summary, what stands in the description
+TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
+    (
+        "opened",
+        alerts.opened(record(), "en"),
+        ["shop @ web1: it takes requests and does not answer"],
+        ["The host is healing it", "• `health`: no answer within 2 s", "Next: Nothing to do yet."],
+    ),
+    (
+        "an upstream is named, and the app is cleared",
+        alerts.opened(record(**UPSTREAM), "en"),
+        ["upstream supabase is down"],
+        ["No restart: the app is not at fault", "• supabase: it answers 503"],
+    ),
+    (
+        "an upstream that the front-end's check names",
+        alerts.opened(record("upstream_down", evidence=["`page`: 503; the app's own checks pass"]), "en"),
+        ["upstream page is down"],
+        [],
+    ),
+    (
+        "an upstream by its name, not by the variable that holds its address",
+        alerts.opened(record("upstream_down", evidence=["SUPABASE_URL: refused", "supabase: refused"]), "en"),
+        ["upstream supabase is down"],
+        [],
+    ),
+    (
+        "an upstream that only its variable names",
+        alerts.opened(record("upstream_down", evidence=["SUPABASE_URL: refused"]), "en"),
+        ["upstream SUPABASE_URL is down"],
+        [],
+    ),
+    (
+        "an upstream that nobody names",
+        alerts.opened(record("upstream_down", evidence=[]), "en"),
+        ["upstream service is down"],
+        [],
+    ),
+    (
+        "a process is named",
+        alerts.opened(record(**PORT), "en"),
+        ["its port is taken by nginx (pid 123)"],
+        ["this one needs you", "Next: Stop that process"],
+    ),
+    (
+        "a container is named",
+        alerts.opened(record(**HELD), "en"),
+        ["its port is taken by container blog-web-1"],
+        ["of the compose project blog in /srv/blog", "Next: Stop that process or container"],
+    ),
+    (
+        "escalated",
+        alerts.escalated(record(remedies=TRIED, hold="5 attempts in 30 min"), "en"),
+        ["shop @ web1: needs a person: it takes requests"],
+        ["Tried: restart, new containers (failed)\n", "5 attempts in 30 min", "Next: Read the evidence."],
+    ),
+    (
+        "escalated with nothing to try",
+        alerts.escalated(record(**PORT), "en"),
+        ["needs a person: its port is taken by nginx"],
+        ["Nothing could be tried.", "Next: Stop that process"],
+    ),
+    (
+        "resolved",
+        alerts.resolved(record(remedies=TRIED[:1]), "en"),
+        ["shop @ web1: healthy again after 4.2 s (it takes requests"],
+        ["Cured by: restart", "MTTR 4.2 s, from 02:00:03 to 02:00:07 UTC"],
+    ),
+    (
+        "resolved by itself, after hours",
+        alerts.resolved(record(**UPSTREAM, seconds=11045.0), "en"),
+        ["healthy again after 3 h 4 min (upstream supabase is down)"],
+        ["No remedy was needed."],
+    ),
+    (
+        "Korean: opened",
+        alerts.opened(record(**UPSTREAM), "ko"),
+        ["shop @ web1: 외부 서비스 supabase 장애"],
+        ["재시작 안 함: 앱의 잘못이 아닙니다", "다음 할 일: "],
+    ),
+    (
+        "Korean: escalated",
+        alerts.escalated(record(remedies=TRIED), "ko"),
+        ["사람이 필요함"],
+        ["시도: 재시작, 컨테이너 재생성 (실패)", "다음 할 일: 인시던트"],
+    ),
+    (
+        "Korean: resolved",
+        alerts.resolved(record(remedies=TRIED[:1], seconds=725.0), "ko"),
+        ["12분 5초 만에 정상으로 돌아옴"],
+        ["복구 방법: 재시작", "MTTR 12분 5초"],
+    ),
+    (
+        "a pause that lasts",
+        alerts.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en"),
+        ["shop @ web1: healing is paused until 2025-05-27 02:00 UTC"],
+        ["Reason: migration", "selfheal resume"],
+    ),
+    ("a pause that is over", alerts.lasting_pause("shop", "web1", {}, "ko"), ["일시 중지"], []),
+    (
+        "a timer that was stopped",
+        alerts.stopped_timer("shop", "web1", "812", "en"),
+        ["shop @ web1: the timer of its watcher was stopped"],
+        ["nothing heals the app", "systemctl enable --now selfheal@shop.timer"],
+    ),
+    (
+        "Korean: a timer that was stopped",
+        alerts.stopped_timer("shop", "web1", "812", "ko"),
+        ["타이머가 꺼짐"],
+        ["systemctl enable --now selfheal@shop.timer"],
+    ),
+    (
+        "a backup that failed",
+        alerts.bad_backup("shop", "web1", "backup", {"text": "the disk is full", "since": NOW}, "en"),
+        ["shop @ web1: the last backup failed"],
+        ["the disk is full", "selfheal backup"],
+    ),
+    (
+        "a backup that is no good",
+        alerts.bad_backup("shop", "web1", "verify", {"text": "shop.dump is not taken", "since": NOW}, "ko"),
+        ["shop @ web1: 최신 백업을 검증하지 못함"],
+        ["shop.dump is not taken", "selfheal backup verify"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("alert", "title", "text"), [case[1:] for case in TEXTS], ids=[case[0] for case in TEXTS])
+def test_what_people_read(alert: dict[str, Any], title: list[str], text: list[str]) -> None:
+    summary, description = (alert["annotations"][name] for name in ("summary", "description"))
+    assert [words for words in title if words not in summary] == []
+    assert [words for words in text if words not in description] == []
+
+
+LABELS = [
+    (alerts.opened(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
+    (alerts.resolved(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
+    (alerts.escalated(record(), "en"), ("SelfhealEscalated", "hung", "critical", record()["id"])),
+    (alerts.lasting_pause("shop", "web1", {}, "en"), ("SelfhealPaused", "paused", "warning", "pause")),
+    (alerts.bad_backup("shop", "web1", "backup", {}, "en"), ("SelfhealBackupFailed", "backup", "warning", "backup")),
+    (alerts.bad_backup("shop", "web1", "verify", {}, "en"), ("SelfhealBackupNotProved", "verify", "warning", "verify")),
+    (alerts.stopped_timer("shop", "web1", "812", "en"), ("SelfhealTimerStopped", "timer", "warning", "timer-812")),
+    (alerts.watchdog("shop", "web1"), ("SelfhealWatchdog", "none", "none", "watchdog")),
+]
+
+
+@pytest.mark.parametrize(
+    ("alert", "labels"), LABELS, ids=[alert["labels"]["alertname"] + alert["labels"]["severity"] for alert, _ in LABELS]
+)
+def test_labels_are_what_the_routes_go_by(alert: dict[str, Any], labels: tuple[str, ...]) -> None:
+    assert alert["labels"] == {
+        **dict(zip(("alertname", "cause", "severity", "incident"), labels, strict=True)),
+        "app": "shop",
+        "host": "web1",
+    }
+
+
+NOTHING_YET = {"en": "Nothing to do yet.", "ko": "아직 할 일은 없습니다."}
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_the_next_step_is_a_persons_once_the_host_leaves_it(language: str) -> None:
+    assert alerts.next_step(record(), language) == NOTHING_YET[language]
+    for left in ("escalated", "held"):
+        changed: dict[str, Any] = {left: True}
+        assert alerts.next_step(record(**changed), language) != NOTHING_YET[language]
+    # Whatever the host does, these need a look at once.
+    assert alerts.next_step(record(**UPSTREAM), language) != NOTHING_YET[language]
+
+
+@pytest.mark.parametrize("cause", sorted(ladder.NEXT_STEP))
+def test_every_next_step_is_there_in_korean(cause: str) -> None:
+    general = alerts.next_step(record("hung", escalated=True), "ko")
+    assert alerts.next_step(record(cause, escalated=True), "ko") != general
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("cause", sorted({*diagnosis.MEANING, "engine_hung", "overloaded"} - {"stopped"}))
+def test_every_cause_has_words_that_fit_a_phone(cause: str, language: str) -> None:
+    long = record(cause, app="a" * 60, host="h" * 60, evidence=["e" * 4000] * 9, remedies=TRIED, hold="w" * 4000)
+    for make in (alerts.opened, alerts.escalated, alerts.resolved):
+        short = make(record(cause), language)["annotations"]
+        assert "what it means" not in short["summary"], "no words of its own"
+        assert len(short["summary"]) <= alerts.SUMMARY_LENGTH
+        told = make(long, language)["annotations"]
+        assert len(told["summary"]) <= alerts.SUMMARY_LENGTH
+        assert told["description"].count("\n") < 8
+        assert len(told["description"]) < 900
+
+
+# --- the outbox ------------------------------------------------------------------------------------------------------
+
+
+class Alertmanager:
+    """What the real one does, as far as it matters here; the scenario `alerting` runs the real one."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.fired: dict[str, float] = {}
+        self.told: list[tuple[str, str]] = []
+
+    def take(self, posts: list[dict[str, Any]], now: float) -> None:
+        for post in posts:
+            assert post["startsAt"] <= post["endsAt"], "refused, and all of the post with it"
+            name = f"{post['labels']['alertname']} {post['labels']['incident']}"
+            if post["endsAt"] > iso(now):
+                if name not in self.fired:
+                    self.told.append((name, "firing"))
+                    self.fired[name] = now
+            elif name in self.fired:
+                assert now - self.fired[name] >= alerts.APART_SECONDS, "an end right after its beginning is not told"
+                self.told.append((name, "resolved"))
+
+
+class Host:
+    """One watcher with its clock, its state file and its Alertmanager."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.outbox: list[Any] = []
+        self.manager = Alertmanager()
+
+    def add(self, alert: dict[str, Any]) -> None:
+        before = json.loads(json.dumps(self.outbox))
+        self.outbox = alerts.add(self.outbox, alert, self.now)
+        assert alerts.dropped(before, self.outbox) == 0
+        assert alerts.add(self.outbox, alert, self.now) == self.outbox, "twice is once"
+
+    def turn(self, seconds: float) -> None:
+        self.now += seconds
+        self.outbox = json.loads(json.dumps(self.outbox))
+        sent = alerts.due(self.outbox, self.now)
+        if sent and self.manager.up:
+            self.manager.take(sent, self.now)
+            self.outbox = alerts.posted(self.outbox, sent, self.now)
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["open", "escalate", "resolve"]), st.integers(0, 3)),
+        st.tuples(st.just("turn"), st.sampled_from([0.0, 1.0, 2.9, 3.0, 7.0, 59.0, 60.0, 61.0, 86400.0])),
+        st.tuples(st.just("manager is up"), st.booleans()),
+    ),
+    max_size=40,
+)
+
+
+@given(EVENTS, st.sampled_from([1.0, 3.0, 70.0]))
+def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]], pace: float) -> None:
+    host = Host()
+    expected: dict[int, list[str]] = {}
+    for what, which in events:
+        if what == "turn":
+            host.turn(which)
+        elif what == "manager is up":
+            host.manager.up = which
+        elif what == "open" and which not in expected:
+            expected[which] = ["open"]
+            host.add(alerts.opened(record(number=which, at=host.now), "en"))
+        elif what in ("escalate", "resolve") and "resolve" not in expected.get(which, ["resolve"]):
+            expected[which] += [what] if what not in expected[which] else []
+            make = alerts.escalated if what == "escalate" else alerts.resolved
+            host.add(make(record(number=which, at=host.now), "en"))
+    host.manager.up = True
+    for _ in range(12):
+        host.turn(pace)
+    for which, phases in expected.items():
+        identity = record(number=which)["id"]
+        told = [one for one in host.manager.told if one[0].endswith(identity)]
+        wanted = [(f"SelfhealIncident {identity}", "firing")]
+        wanted += [(f"SelfhealEscalated {identity}", "firing")] if "escalate" in phases else []
+        assert told[: len(wanted)] == wanted
+        ends = sorted((name, "resolved") for name, _ in wanted) if "resolve" in phases else []
+        assert sorted(told[len(wanted) :]) == ends
+    assert len(host.outbox) == sum(
+        1 + ("escalate" in phases) for phases in expected.values() if "resolve" not in phases
+    )
+    assert alerts.waiting(host.outbox) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["open", "resolve", "turn"]), st.floats(-1e6, 1e6)), max_size=30))
+def test_a_clock_that_jumps_delays_but_loses_nothing(events: list[tuple[str, float]]) -> None:
+    """A moment that lies ahead holds nothing back."""
+    now = NOW
+    outbox: list[Any] = []
+    fired: set[Any] = set()
+    ended: set[Any] = set()
+    for what, seconds in [*events, ("open", 0.0), ("resolve", 0.0), *[("turn", 4.0)] * 6]:
+        now += seconds
+        if what == "open":
+            outbox = alerts.add(outbox, alerts.opened(record(at=now - seconds), "en"), now)
+        elif what == "resolve":
+            outbox = alerts.add(outbox, alerts.resolved(record(at=now - seconds), "en"), now)
+        else:
+            sent = alerts.due(outbox, now)
+            for post in sent:
+                assert post["startsAt"] <= post["endsAt"]
+                (fired if post["endsAt"] > iso(now) else ended).add(post["labels"]["incident"])
+            outbox = alerts.posted(outbox, sent, now)
+    assert (outbox, len(fired), len(ended)) == ([], 1, 1)
+
+
+def test_what_fires_is_posted_every_minute_and_holds_for_five() -> None:
+    host = Host()
+    host.add(alerts.opened(record(), "en"))
+    host.add(alerts.watchdog("shop", "web1"))
+    seen = []
+    for _ in range(125):
+        host.now += 1
+        sent = alerts.due(host.outbox, host.now)
+        seen += [(host.now - NOW, post["labels"]["alertname"], post["endsAt"]) for post in sent]
+        host.outbox = alerts.posted(host.outbox, sent, host.now)
+    assert seen == [
+        (second, name, iso(NOW + second + hold))
+        for second in (1, 61, 121)
+        for name, hold in (("SelfhealIncident", 300), ("SelfhealWatchdog", 150))
+    ]
+
+
+def test_a_pause_ends_with_the_words_it_had_for_that() -> None:
+    pause = alerts.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en")
+    host = Host()
+    host.outbox = alerts.end(host.outbox, pause, host.now)
+    assert host.outbox == [], "what is not there cannot end"
+    host.add(pause)
+    host.turn(1.0)
+    host.outbox = alerts.end(host.outbox, alerts.lasting_pause("shop", "web1", {}, "en"), host.now)
+    assert alerts.waiting(host.outbox) == 1
+    host.now += alerts.APART_SECONDS
+    (post,) = alerts.due(host.outbox, host.now)
+    assert "the pause is over" in post["annotations"]["over"]
+    assert alerts.posted(host.outbox, [post], host.now) == []
+
+
+def test_of_stopped_timers_those_fire_that_are_stopped_now() -> None:
+    host = Host()
+    shop, blog = (alerts.stopped_timer(name, "web1", "812", "en") for name in ("shop", "blog"))
+    host.outbox = alerts.only(host.outbox, alerts.TIMER, [shop, blog], host.now)
+    host.outbox = alerts.only(host.outbox, alerts.TIMER, [shop, blog], host.now)
+    assert [one["alert"]["labels"]["app"] for one in host.outbox] == ["shop", "blog"]
+    assert alerts.holds(host.outbox, alerts.TIMER)
+    host.turn(1.0)
+    again = alerts.stopped_timer("shop", "web1", "999", "en")
+    host.outbox = alerts.only(host.outbox, alerts.TIMER, [again], host.now)
+    ends = {one["alert"]["labels"]["incident"]: bool(one["end"]) for one in host.outbox}
+    assert ends == {"timer-812": True, "timer-999": False}
+    host.now += alerts.APART_SECONDS
+    told = [
+        post["annotations"]["over"] for post in alerts.due(host.outbox, host.now) if post["endsAt"] <= iso(host.now)
+    ]
+    assert len(told) == 2
+    assert told[0] == "shop @ web1: the timer of its watcher runs again"
+
+
+def test_the_outbox_is_bounded_and_says_what_it_gives_up() -> None:
+    outbox: list[Any] = alerts.add([], alerts.watchdog("shop", "web1"), NOW)
+    lost = 0
+    for number in range(alerts.BOUND + 30):
+        for make in (alerts.opened, alerts.resolved):
+            after = alerts.add(outbox, make(record(number=number), "en"), NOW + number)
+            lost += alerts.dropped(outbox, after)
+            outbox = after
+    assert len(outbox) == alerts.BOUND
+    assert lost == 31
+    kept = [one["alert"]["labels"]["incident"].rpartition("-")[2] for one in outbox]
+    assert kept == ["watchdog", *(str(number) for number in range(31, alerts.BOUND + 30))]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [None, "text", {}, {"key": "x", "alert": {"labels": {}}}, {"key": None, "alert": None, "end": 3}],
+    ids=["null", "text", "empty", "no labels", "other types"],
+)
+def test_an_entry_without_its_shape_is_passed_over(damage: Any) -> None:
+    outbox = [damage, *alerts.add([], alerts.opened(record(), "en"), NOW), damage]
+    assert len(alerts.due(outbox, NOW)) == 1
+    assert alerts.waiting(outbox) == 1
+    assert len(alerts.add(outbox, alerts.escalated(record(), "en"), NOW)) == 2
