@@ -27,7 +27,7 @@ from typing import Any
 from ansible_collections.christmas.selfheal.bench.recover import REPOSITORY, RESULTS
 from ansible_collections.christmas.selfheal.bench.recovery import hosts, others, ours, picture, results
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills.drills import Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
 
 CATALOGUE = REPOSITORY / "roles/drill/faults"
 PUT_TO_ALL = ("crash", "oom", "hang", "silent", "errors", "stopped", "container_removed", "env_placeholder")

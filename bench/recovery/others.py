@@ -19,8 +19,9 @@ import yaml
 from ansible_collections.christmas.selfheal.bench.recover import APP, REPOSITORY
 from ansible_collections.christmas.selfheal.bench.recovery import results
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import COMMAND, DIRECTORY, Host, Trouble
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills.drills import Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import fault as drill_fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 
 HERE = Path(__file__).resolve().parent
@@ -193,7 +194,7 @@ class Watched:
                 self._crowd()
             recovered = self._until(outside, ended, timeout)
             samples = outside.samples(begun - QUIET)
-            injected = drills.injected_at(begun, ended, samples)
+            injected = drill_judge.injected_at(begun, ended, samples)
             run = {
                 "system": self.system,
                 "fault": fault.name,
@@ -214,7 +215,7 @@ class Watched:
 
     def _inject(self, fault: Fault, values: Mapping[str, Any]) -> tuple[float, float]:
         """Inject it; when its last command began and had ended. The lab's hosts have this machine's clock."""
-        commands = [shlex.join(["timeout", str(COMMAND), *drills.fill(one, values)]) for one in fault.inject]
+        commands = [shlex.join(["timeout", str(COMMAND), *drill_fault.fill(one, values)]) for one in fault.inject]
         *before, last = [f"{command} >/dev/null" for command in commands]
         text = " && ".join([*before, "date +%s.%N", last, "date +%s.%N"])
         out = self.host.ask(text, seconds=2 * COMMAND)
@@ -256,7 +257,7 @@ class Watched:
         """
         for command in (*(fault.undo if undo else ()), *fault.cleanup):
             with contextlib.suppress(Trouble):
-                self.host.shell(shlex.join(["timeout", str(COMMAND), *drills.fill(command, values)]), 2 * COMMAND)
+                self.host.shell(shlex.join(["timeout", str(COMMAND), *drill_fault.fill(command, values)]), 2 * COMMAND)
         self.host.ask(f"cp -p {KEEP}/.env {KEEP}/compose.yaml {KEEP}/compose.hardened.yaml {DIRECTORY}")
         for _ in range(3):
             if self._until(outside, outside.now(), HEALTHY / 2) is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import INVENTORY, Host, Trouble, play
 from ansible_collections.christmas.selfheal.bench.recovery.results import OURS, TWO, Slice
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills.drills import Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
 
 ALONE = ("oom", "overload", "reboot")
 """Faults that the machine's other hosts feel: they share its processors, and the kernel's count of processes killed for
@@ -138,7 +138,7 @@ def catalogue(folder: Path) -> dict[str, Fault]:
     """Every fault, by name."""
     import yaml
 
-    from ansible_collections.christmas.selfheal.plugins.module_utils.drills.drills import read_fault
+    from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import read_fault
 
     return {
         path.stem: read_fault(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -13,7 +13,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills.drills import Fault, median, p95
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.judge import median, p95
 
 OURS = "selfheal"
 TWO = "selfheal-two"

@@ -26,7 +26,7 @@ from ansible_collections.christmas.selfheal.bench.services.faults import (
 from ansible_collections.christmas.selfheal.bench.services.observers import Events, Writer
 from ansible_collections.christmas.selfheal.bench.services.results import LOOP, OURS, POLICY, Run
 from ansible_collections.christmas.selfheal.bench.services.stranger import HEALTHY, LOOP_SECONDS, Stranger
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 
 QUIET = 3.0
@@ -67,7 +67,7 @@ class Watching(NamedTuple):
         """When a fault took effect, at the earliest."""
         if fault.heals == WORKER:
             return begun
-        return drills.injected_at(begun, ended, self._asks(fault).samples(begun))
+        return drill_judge.injected_at(begun, ended, self._asks(fault).samples(begun))
 
     def healed(self, fault: Fault, begun: float, ended: float, seconds: float) -> float | None:
         """Wait until what the fault's `heals` says; when it was (epoch s)."""
@@ -149,7 +149,7 @@ def _run(stranger: Stranger, asked: Asked, observed: Observed, incidents: Sequen
         "round": asked.number,
         "at": round(observed.injected, 3),
         "seconds": seen.seconds,
-        "detected": after(drills.epoch(first.get("confirmed", ""))),
+        "detected": after(drill_judge.epoch(first.get("confirmed", ""))),
         "started": after(observed.started),
         "written": seen.written,
         "whole": seen.whole,

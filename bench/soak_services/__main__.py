@@ -50,7 +50,7 @@ from ansible_collections.christmas.selfheal.bench.soak_services.judge import NAM
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
-from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher_note
 
 BROUGHT = hosts.LAB / "stranger"
 """Where molecule/stranger/project.yml puts the project."""
@@ -105,7 +105,7 @@ class Watched:
 
     def look(self) -> None:
         """What is looked at each minute. Raises Trouble when the host cannot be asked."""
-        path = watcher.note_path("/", APP)
+        path = watcher_note.note_path("/", APP)
         noted, at = self.stranger.host.ask(f"stat -c %Y {path}; date +%s").split()
         self.silences.append(float(at) - float(noted))
 

@@ -22,7 +22,7 @@ from ansible_collections.christmas.selfheal.bench.soak_services.schedule import 
     START_SECONDS,
     TITLES,
 )
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
 
 NAME = "soak-services"
@@ -123,8 +123,8 @@ def incident_windows(incidents: Sequence[Mapping[str, Any]], now: float) -> list
     """When the app was not healthy, as far as incidents tell. One that is open lasts until `now`."""
     found = []
     for one in incidents:
-        begun = drills.epoch(str(one.get("seen", ""))) or 0.0
-        ended = drills.epoch(str(one.get("ended", ""))) or now
+        begun = drill_judge.epoch(str(one.get("seen", ""))) or 0.0
+        ended = drill_judge.epoch(str(one.get("ended", ""))) or now
         found.append((begun - BEFORE_INCIDENT, ended + AFTER_INCIDENT))
     return found
 
@@ -159,14 +159,14 @@ def _applied_at(incident: Mapping[str, Any], name: str) -> float:
     """When a remedy was applied, by the incident's timeline; else when the incident was confirmed."""
     for entry in incident.get("timeline") or []:
         if str(entry.get("what", "")).startswith(f"{name}:"):
-            return drills.epoch(str(entry.get("time", ""))) or 0.0
-    return drills.epoch(str(incident.get("confirmed", ""))) or 0.0
+            return drill_judge.epoch(str(entry.get("time", ""))) or 0.0
+    return drill_judge.epoch(str(incident.get("confirmed", ""))) or 0.0
 
 
 def brief(incident: Mapping[str, Any], done: Sequence[Done]) -> dict[str, Any]:
     """What is kept of an incident."""
     keys = ("id", "cause", "services", "seen", "seconds", "healthy", "hold", "evidence")
-    at = drills.epoch(str(incident.get("confirmed", ""))) or 0.0
+    at = drill_judge.epoch(str(incident.get("confirmed", ""))) or 0.0
     names = [str(one["name"]) for one in incident.get("remedies") or []]
     return {**{key: incident.get(key) for key in keys}, "remedies": names, "meanwhile": meanwhile(at, done)}
 

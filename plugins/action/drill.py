@@ -23,12 +23,16 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import stamp
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.project_layout import HARDENED_FILE as OVERLAY
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills.drills import DrillError, Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import fault as drill_fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import report as drill_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import DrillError, Fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import variables as variable_table
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous, web
-from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents
+
+pass  # removed
 
 SPEC: dict[str, dict[str, Any]] = {
     "app": {"type": "str", "required": True},
@@ -173,7 +177,7 @@ class Drills:
                 starts[service] = ((one["Config"].get("Healthcheck") or {}).get("StartPeriod") or 0) / 1e9
         if not found:
             raise DrillError(f"{self.app} has no container on {self.name}: run site.yml")
-        return drills.of_services(self.app, found, starts)
+        return drill_fault.of_services(self.app, found, starts)
 
     def values(self, containers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What the placeholders stand for. Raises DrillError when there is no container."""
@@ -278,7 +282,7 @@ class Drills:
         if fault.expect == "held":
             restarted = _restarted(before, self.containers())
         samples = self.prober.samples(begun - BEFORE)
-        injected = drills.injected_at(begun, ended, samples)
+        injected = drill_judge.injected_at(begun, ended, samples)
         seen = {
             "round": number,
             "injected": injected,
@@ -295,15 +299,15 @@ class Drills:
             "balanced": self.balanced,
             "whole": whole,
         }
-        named = dataclasses.replace(fault, names=drills.fill([fault.names], values)[0])
-        return drills.judge(named, seen)
+        named = dataclasses.replace(fault, names=drill_fault.fill([fault.names], values)[0])
+        return drill_judge.judge(named, seen)
 
     def prepare(self, fault: Fault, values: Mapping[str, Any]) -> None:
         """Keep copies of the app's files, and have the host undo the fault by itself should we not come to it."""
         env = [".env"] if self.given["variables"] else []
         kept = [f"{values['directory']}/{name}" for name in (*env, OVERLAY)]
         script = "".join(
-            f"{_bounded(drills.fill(command, values), COMMAND)}\n" for command in (*fault.undo, *fault.cleanup)
+            f"{_bounded(drill_fault.fill(command, values), COMMAND)}\n" for command in (*fault.undo, *fault.cleanup)
         )
         late = max(fault.timeout, fault.hold) + REST
         undo = ["systemd-run", "--quiet", "--collect", f"--unit={self.unit}", f"--on-active={late:.0f}s"]
@@ -334,9 +338,11 @@ class Drills:
             lifted.append(True)
             self.host.run(["systemctl", "stop", f"{self.unit}.timer"])
             for command in (*(fault.undo if undo else ()), *fault.cleanup):
-                code, out, err = self.host.run(drills.fill(command, values))
+                code, out, err = self.host.run(drill_fault.fill(command, values))
                 if code:
-                    self.say(f"{fault.name}: {shlex.join(drills.fill(command, values))}: {(err or out).strip()[:200]}")
+                    self.say(
+                        f"{fault.name}: {shlex.join(drill_fault.fill(command, values))}: {(err or out).strip()[:200]}"
+                    )
             self.host.run(["rm", "-rf", self.keep])
 
         try:
@@ -347,7 +353,7 @@ class Drills:
 
     def inject(self, fault: Fault, values: Mapping[str, Any]) -> tuple[float, float]:
         """Inject it; when its last command began and had ended, by our clock."""
-        commands = [drills.fill(command, values) for command in fault.inject]
+        commands = [drill_fault.fill(command, values) for command in fault.inject]
         if fault.where == "controller":
             begun = self.prober.now()
             for command in commands:
@@ -368,7 +374,7 @@ class Drills:
         deadline = self.prober.now() + fault.timeout
         works = ended
         while fault.until:
-            if self.host.run(drills.fill(fault.until, values), seconds=5)[0] == 0:
+            if self.host.run(drill_fault.fill(fault.until, values), seconds=5)[0] == 0:
                 works = self.prober.now()
                 break
             if self.prober.now() >= deadline:
@@ -380,7 +386,7 @@ class Drills:
     def whole(self, ended: float, timeout: float) -> float | None:
         """When all instances served again, and no incident was open; None when that takes too long."""
         # Until then the load balancer may not have noticed.
-        noticed = ended + drills.EJECTED + 1.0
+        noticed = ended + drill_judge.EJECTED + 1.0
         while self.prober.now() < ended + timeout:
             serving, of = self.instances()
             if self.prober.now() >= noticed and serving >= of and not self.selfheal("status", "--json")["incident"]:
@@ -390,7 +396,7 @@ class Drills:
 
     def since(self, fault: Fault, values: Mapping[str, Any]) -> float | None:
         """From when the time counts, when the fault says so itself."""
-        return float(self.host.ask(drills.fill(fault.since, values))) - self.ahead if fault.since else None
+        return float(self.host.ask(drill_fault.fill(fault.since, values))) - self.ahead if fault.since else None
 
     def watch(self, fault: Fault, old: set[str]) -> dict[str, Any]:
         """Let the fault go on for its time, and longer when the host has not said what it should say; the incident."""
@@ -419,7 +425,7 @@ class Drills:
         """Why what must be so afterwards is not; "" when it is, or nothing must."""
         deadline = time.monotonic() + REST
         while fault.afterwards:
-            code, out, err = self.host.run(drills.fill(fault.afterwards, values))
+            code, out, err = self.host.run(drill_fault.fill(fault.afterwards, values))
             if code == 0:
                 break
             if time.monotonic() >= deadline:
@@ -514,7 +520,7 @@ def _catalogue(folder: str) -> dict[str, Fault]:
     found = {}
     for path in sorted(Path(folder).glob("*.yml")):
         try:
-            found[path.stem] = drills.read_fault(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
+            found[path.stem] = drill_fault.read_fault(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
         except yaml.YAMLError as error:
             raise DrillError(f"faults/{path.name} is no YAML: {' '.join(str(error).split())}") from None
     if not found:
@@ -540,18 +546,18 @@ class ActionModule(ActionBase):
         catalogue = _catalogue(given["catalogue"])
         language = given["language"]
         if not given["faults"]:
-            shown = drills.listing(catalogue, language)
+            shown = drill_fault.listing(catalogue, language)
             how = "Choose with -e drill_faults=NAME,NAME, fast or all; services breaks each service of the app in turn."
             return {"text": f"{shown}\n\n{how}", "ok": True}
         if given["rounds"] < 1:
             raise DrillError(f"drill_rounds: {given['rounds']} is no number of rounds: use 1 or more")
-        drills.check_names(catalogue, given["faults"])
+        drill_fault.check_names(catalogue, given["faults"])
         one = Drills(Host(self), given, name, self._display.display)
         one.aim()
-        if drills.SERVICES in given["faults"] or set(given["faults"]) - {*catalogue, "all", "fast"}:
+        if drill_fault.SERVICES in given["faults"] or set(given["faults"]) - {*catalogue, "all", "fast"}:
             catalogue = {**catalogue, **one.faults_of_services()}
-        faults, left_out = drills.choose(catalogue, given["faults"], one.able(ask=False))
-        planned = drills.plan(faults, one.known(), language)
+        faults, left_out = drill_fault.choose(catalogue, given["faults"], one.able(ask=False))
+        planned = drill_fault.plan(faults, one.known(), language)
         if self._task.check_mode:
             return {"text": "\n".join([f"Would be injected on {name}:", planned, *left_out]), "ok": True}
         if not given["lab"] and given["confirm"] != given["app"]:
@@ -562,11 +568,11 @@ class ActionModule(ActionBase):
             )
         if not one.selfheal("status", "--json")["watcher"]["alive"]:
             raise DrillError(f"{name}: the watcher of {given['app']} is not running: see selfheal status, run site.yml")
-        faults, left_out = drills.choose(catalogue, given["faults"], one.able(ask=True))
+        faults, left_out = drill_fault.choose(catalogue, given["faults"], one.able(ask=True))
         now = time.time()
         runs, troubles = one.run(faults)
         about = {
-            "id": f"{incidents.stamp(now)}-drill-{name}",
+            "id": f"{stamp(now)}-drill-{name}",
             "app": given["app"],
             "host": name,
             "address": given["address"],
@@ -574,14 +580,14 @@ class ActionModule(ActionBase):
             "language": language,
             "left_out": left_out,
         }
-        report = drills.build(about, faults, runs, troubles)
+        report = drill_report.build(about, faults, runs, troubles)
         path = os.path.join(given["reports"], about["id"])
         os.makedirs(given["reports"], mode=0o750, exist_ok=True)
         for end, text in (
             ("json", json.dumps(report, indent=2) + "\n"),
-            ("svg", drills.svg(report)),
-            ("md", drills.markdown(report, f"{about['id']}.svg")),
+            ("svg", drill_report.svg(report)),
+            ("md", drill_report.markdown(report, f"{about['id']}.svg")),
         ):
             files.atomic_write(f"{path}.{end}", text.encode(), mode=0o640)
-        shown = drills.screen(report, f"{path}.md")
+        shown = drill_report.screen(report, f"{path}.md")
         return {"changed": bool(runs), "report": report, "text": shown, "path": path, "ok": report["ok"]}

@@ -16,7 +16,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
-from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import stamp
+
+pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import recovery_report
 
 SPEC: dict[str, dict[str, Any]] = {
@@ -44,7 +46,7 @@ class ActionModule(ActionBase):
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         now, host = time.time(), str((task_vars or {})["inventory_hostname"])
         about = {
-            "id": f"{incidents.stamp(now)}-{host}",
+            "id": f"{stamp(now)}-{host}",
             "app": given["app"],
             "host": host,
             "address": given["address"],

@@ -238,7 +238,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.backing_services import read_backing
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.services import OverlayError
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError, read_balancer
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import LockHeld
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import compose_files
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.staged_project import Moved
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.engine import EngineError

@@ -21,13 +21,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files, locks
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import iso, stamp
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import audit_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import findings as drift_findings
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import policy as drift_policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
-from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents
+
+pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import metrics
 
 ARTIFACTS = 10
@@ -89,9 +91,9 @@ def check(how: How) -> dict[str, Any]:
         ) from None
     try:
         os.makedirs(how.folder, mode=0o700, exist_ok=True)
-        with files.hold_lock(os.path.join(how.folder, "lock"), 0.0, "drift check"):
+        with locks.hold_lock(os.path.join(how.folder, "lock"), 0.0, "drift check"):
             return _check(how)
-    except files.LockHeld as error:
+    except locks.LockHeld as error:
         raise DriftError(f"another drift check goes on: {error}") from None
     except drift_store.StateError as error:
         raise DriftError(str(error)) from None
@@ -132,11 +134,11 @@ def _check(how: How) -> dict[str, Any]:
     accepted = drift_store.accept(state, marks, how.accept)
     notes = [f"accepted as it is now: {host}; the next check compares with that" for host in accepted]
     if broken:
-        notes.append(f"the check that began {incidents.iso(broken['begun'])} was killed before it could tell anything")
+        notes.append(f"the check that began {iso(broken['begun'])} was killed before it could tell anything")
     _log(how, state, _found(findings, gone, accepted, state, how))
     corrections = _correct(how, findings, state) if how.correct else []
     report: dict[str, Any] = {
-        "id": f"{incidents.stamp(begun)}-drift",
+        "id": f"{stamp(begun)}-drift",
         "time": begun,
         "seconds": round(time.monotonic() - clock, 1),
         "hosts": hosts,
@@ -455,7 +457,7 @@ def _held_by_now(how: How, host: str) -> str:
 
 
 def _entry(how: How, now: float, event: str, host: str, what: str) -> dict[str, Any]:
-    return {"time": incidents.iso(now), "by": how.by, "event": event, "host": host, "what": what}
+    return {"time": iso(now), "by": how.by, "event": event, "host": host, "what": what}
 
 
 def _found(
@@ -466,7 +468,7 @@ def _found(
     entries = []
     for one in findings:
         if state["findings"][one["id"]]["last_seen"] == one["first_seen"]:
-            who = f", changed {incidents.iso(one['changed_at'])[:19]}" if one["changed_at"] else ""
+            who = f", changed {iso(one['changed_at'])[:19]}" if one["changed_at"] else ""
             who += f" while {', '.join(one['changed_by'])} was logged in" if one["changed_by"] else ""
             what = f"{one['role']}: {one['object']} ({one['what']}): {one['is']} instead of {one['should']}{who}"
             entries.append(_entry(how, now, "pending" if one["pending"] else "found", one["host"], what))

@@ -27,7 +27,9 @@ import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup, engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import network as docker_network
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
@@ -35,7 +37,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import com
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
-from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents
+
+pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 
@@ -400,7 +403,7 @@ class Docker:
         wanted = self.behaves.get(one.image) or self.behaves.get(one.service)
         health = {"Health": {"Status": wanted if wanted in ("unhealthy", "starting") else "healthy"}}
         ports = {f"{port['target']}/tcp": [{"HostPort": str(one.port)}] for port in one.spec.get("ports") or []}
-        began = incidents.iso(time.time() - (self.now - one.started)) if one.started else "0001-01-01T00:00:00Z"
+        began = iso(time.time() - (self.now - one.started)) if one.started else "0001-01-01T00:00:00Z"
         labels = {f"{LABEL}.project": one.project, f"{LABEL}.service": one.service, f"{LABEL}.config-hash": one.hash}
         return {
             "Id": one.id,
@@ -636,8 +639,8 @@ class World:
     # --- time, and what is said --------------------------------------------------------------------------------------
 
     @property
-    def clock(self) -> health_facts.Clock:
-        return health_facts.Clock(now=self.tick, monotonic=self.tick, sleep=lambda seconds: void(self.tick(seconds)))
+    def clock(self) -> Clock:
+        return Clock(now=self.tick, monotonic=self.tick, sleep=lambda seconds: void(self.tick(seconds)))
 
     def tick(self, seconds: float = 0.01) -> float:
         self.docker.now += seconds
@@ -774,7 +777,7 @@ def simulated(
         (restic, "pour", world.repository.pour),
         (probe, "run_checks", world.run_checks),
         (health_facts, "engine_by_its_process", lambda: dict(well)),
-        (engine, "broken_network", lambda *_: []),
+        (docker_network, "broken_network", lambda *_: []),
         (procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0)),
         (procfs, "listeners", lambda _port: []),
         (procfs, "unanswered", lambda _pid: []),

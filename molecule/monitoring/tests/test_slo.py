@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from module_utils.records import incidents
+from module_utils.core.clock import iso, stamp
 from module_utils.reporting import slo_queries
 from monitoring.tests.test_monitoring import APP, HOST, ask, fetch, query
 from shared import history
@@ -70,9 +70,9 @@ def week(host: Any) -> Iterator[int]:
     )
     folders = []
     for number, one in enumerate(INCIDENTS):
-        name = f"{incidents.stamp(start + OUTAGE.begins + number)}-{one['cause']}"
+        name = f"{stamp(start + OUTAGE.begins + number)}-{one['cause']}"
         folders.append(f"/var/lib/selfheal/{APP}/incidents/{name}")
-        seen = incidents.iso(start + OUTAGE.begins + number)
+        seen = iso(start + OUTAGE.begins + number)
         content = json.dumps({**one, "id": name, "seen": seen, "healthy": True})
         host.check_output(f"mkdir -p {folders[-1]} && cat >{folders[-1]}/incident.json <<'END'\n{content}\nEND")
     until(lambda: host.run(fetch("9090/-/ready")).rc == 0)

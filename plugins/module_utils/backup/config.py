@@ -13,8 +13,9 @@ from ..core.app import App
 from ..recovery import config as agent_config
 from ..recovery.config import Config, ConfigError, Wrong, check_keys
 from .databases import BackupError, Database, read_databases
+from .questions import read_checks
 from .restic import Repository
-from .sets import Keep, read_checks
+from .retention import Keep
 
 FOLDER = "etc/selfheal/backup"
 _NUMBERS: dict[str, tuple[int, int, int]] = {

@@ -18,19 +18,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, TypeVar, cast
 
 from ..core.app import App
-from ..core.files import LockHeld, NoFile, atomic_write, explain, fingerprint, hold_lock, is_locked, read_small
+from ..core.clock import Clock, iso
+from ..core.files import NoFile, atomic_write, explain, read_small
+from ..core.fingerprint import fingerprint
+from ..core.locks import LockHeld, hold_lock, is_locked
 from ..core.redact import redact
+from ..docker import containers as docker_containers
 from ..docker import engine
+from ..docker import images as docker_images
+from ..docker import project as docker_project
+from ..docker import volumes as docker_volumes
+from ..env import read as env_file
 from ..env.rules import secrets_of
-from ..health import facts as health_facts
-from ..health.facts import Clock
 from ..host import command as commands
 from ..records import state
-from ..records.incidents import iso
 from ..releases import store as release_store
 from ..reporting import metrics
-from . import remote_postgres, restic, sqlite_files
+from . import remote_postgres, restic, retention, sqlite_files
 from . import sets as backup_sets
+from . import volumes as backup_volumes
 from .config import Backup, Hook
 from .databases import BackupError, Database, cannot_enter, read_databases
 from .restic import RepositoryError
@@ -159,7 +165,7 @@ def redacted(work: Work) -> Work:
         try:
             return work(config, *given, **named)
         except (BackupError, RepositoryError, engine.EngineError) as error:
-            values = health_facts.read_env(config.app, Clock().now())["values"]
+            values = env_file.read(config.app, Clock().now())["values"]
             text = redact(str(error), secrets_of(config.app.variables, values))
             if text == str(error):
                 raise
@@ -218,7 +224,7 @@ class Belongs(NamedTuple):
     """
 
     model: dict[str, Any]
-    volumes: list[backup_sets.Volume]
+    volumes: list[backup_volumes.Volume]
     paths: dict[str, str]
     used: dict[str, int]
     folders: dict[str, str]
@@ -286,13 +292,13 @@ def _open_repository(config: Backup, say: Say) -> None:
 def _not_in_it(draft: Draft) -> list[str]:
     """What of the app is in no backup, in words."""
     app, model = draft.config.app, draft.belongs.model
-    outside = backup_sets.strangers(model, app.directory)
-    documents = engine.Project(app.name, app.directory).documents()
-    unnamed = backup_sets.unnamed(documents, backup_sets.volume_names(app.name, model).values())
+    outside = backup_volumes.strangers(model, app.directory)
+    documents = docker_project.Project(app.name, app.directory).documents()
+    unnamed = backup_volumes.unnamed(documents, backup_volumes.volume_names(app.name, model).values())
     return [
         *(f"{source} lies outside of {app.directory}, and is in no backup" for source in outside),
         *(f"{what} is in a volume that the compose file does not name, and is in no backup" for what in unnamed),
-        *backup_sets.undumped(model, draft.config.databases),
+        *backup_volumes.undumped(model, draft.config.databases),
         *draft.belongs.missing,
     ]
 
@@ -388,7 +394,7 @@ def _manifest(
     }
 
 
-def _described(volume: backup_sets.Volume, belongs: Belongs) -> dict[str, Any]:
+def _described(volume: backup_volumes.Volume, belongs: Belongs) -> dict[str, Any]:
     """A volume as the manifest has it."""
     path = belongs.paths.get(volume.key, "")
     return {
@@ -410,15 +416,15 @@ def _keep_manifest(draft: Draft, manifest: Mapping[str, Any]) -> None:
 def _belongs(config: Backup) -> Belongs:
     """Raises BackupError for a volume that is not on this host, or cannot be copied."""
     app = config.app
-    model = engine.Project(app.name, app.directory).config(profiles=True)
-    mounted = backup_sets.data_paths(model, app.directory)
+    model = docker_project.Project(app.name, app.directory).config(profiles=True)
+    mounted = backup_volumes.data_paths(model, app.directory)
     data = {key: path for key, path in mounted.items() if key != "./" and os.path.isdir(path)}
     linked = {key: path for key, path in data.items() if _is_linked(path, app.directory)}
     data = {key: path for key, path in data.items() if key not in linked}
     missing = [f"{path} is a link to {os.path.realpath(path)}, which is in no backup" for path in linked.values()]
-    kept = backup_sets.volumes(app.name, model, config.databases, config.volumes_left_out, data)
-    facts = engine.volume_facts([one.name for one in kept if one.name])
-    needed = backup_sets.always_there(model)
+    kept = backup_volumes.volumes(app.name, model, config.databases, config.volumes_left_out, data)
+    facts = docker_volumes.volume_facts([one.name for one in kept if one.name])
+    needed = backup_volumes.always_there(model)
     kept = [one for one in kept if not one.name or one.name in facts or one.key in needed]
     for one in kept:
         if not one.name:
@@ -557,7 +563,7 @@ def _with_names(config: Backup, why: str, clock: Clock) -> Backup:
 
 
 def _names(config: Backup, database: Database, clock: Clock) -> dict[str, str]:
-    command = engine.within(_running(config, database.service)[0], database.who, database.secrets)
+    command = docker_containers.within(_running(config, database.service)[0], database.who, database.secrets)
     asked = restic.run_with(command, _secret_values(config, database.secrets, clock), WHO_SECONDS)
     if asked.code:
         raise BackupError(cannot_enter(database, restic.first_error(asked.err or asked.out)))
@@ -569,7 +575,7 @@ def _tables(config: Backup, database: Database, clock: Clock) -> int | None:
     """How many tables a database has; None where its kind does not tell. Raises BackupError."""
     if not database.tables:
         return None
-    command = engine.within(_running(config, database.service)[0], database.tables, database.secrets)
+    command = docker_containers.within(_running(config, database.service)[0], database.tables, database.secrets)
     asked = restic.run_with(command, _secret_values(config, database.secrets, clock), WHO_SECONDS)
     if asked.code or not asked.out.strip().isdigit():
         raise BackupError(f"backup_databases ({database.name}): {restic.first_error(asked.err or asked.out)}")
@@ -579,7 +585,7 @@ def _tables(config: Backup, database: Database, clock: Clock) -> int | None:
 def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> dict[str, Any]:
     """Keep the dump of a database: {snapshot, bytes, added}. One that fails makes no snapshot."""
     if database.service:
-        command = engine.within(_running(config, database.service)[0], database.dump, database.secrets)
+        command = docker_containers.within(_running(config, database.service)[0], database.dump, database.secrets)
         extra = _secret_values(config, database.secrets, clock)
         return restic.keep_output(config.repository, command, database.file, tags, config.host, extra)
     dsn = _secret_values(config, {"dsn": database.dsn_variable}, clock)["dsn"]
@@ -595,15 +601,15 @@ def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> 
 
 def end_dumps(config: Backup) -> None:
     """Remove the containers that dump a database of another server. Raises EngineError."""
-    engine.remove_labelled(remote_postgres.dump_label(config.app.name))
+    docker_containers.remove_labelled(remote_postgres.dump_label(config.app.name))
 
 
 def bring_image(config: Backup, database: Database, say: Say) -> None:
     """Have the image with which a database of another server is dumped, and proved, on this host."""
-    if not database.image or engine.has_image(database.image):
+    if not database.image or docker_images.has_image(database.image):
         return
     say(f"pulling {database.image}")
-    pulled = engine.Project(config.app.name, config.app.directory).pull({database.image: database.image})
+    pulled = docker_project.Project(config.app.name, config.app.directory).pull({database.image: database.image})
     if pulled.code:
         raise BackupError(
             f"backup_databases ({database.name}): its image {database.image} cannot be pulled: {pulled.reason}"
@@ -614,7 +620,7 @@ def _running(config: Backup, service: str) -> list[str]:
     """The ids of the running containers of a service; raises BackupError when there is none."""
     running = [
         str(item["id"])
-        for item in engine.Project(config.app.name, config.app.directory).containers()
+        for item in docker_project.Project(config.app.name, config.app.directory).containers()
         if item["service"] == service and item["state"] == "running"
     ]
     if not running:
@@ -628,7 +634,7 @@ def _secret_values(config: Backup, secrets: Mapping[str, str], clock: Clock) -> 
     """The values that commands need, {their variable: value}, from the app's env."""
     if not secrets:
         return {}
-    values = health_facts.read_env(config.app, clock.now())["values"]
+    values = env_file.read(config.app, clock.now())["values"]
     for name in secrets.values():
         if name not in values:
             raise BackupError(f"backup_databases: the app's env has no {name}. Fix: name a variable that it has")
@@ -661,7 +667,7 @@ def _paused(config: Backup, say: Say) -> Iterator[None]:
 def _run_hook(config: Backup, hook: Hook) -> None:
     """Run a hook in every instance of its service. Raises BackupError."""
     for container in _running(config, hook.service):
-        ended = commands.run(engine.within(container, hook.command), HOOK_SECONDS)
+        ended = commands.run(docker_containers.within(container, hook.command), HOOK_SECONDS)
         if ended.code:
             raise BackupError(f"the hook `{' '.join(hook.command)}` in {hook.service} failed: {ended.reason}")
 
@@ -671,11 +677,11 @@ def tidy(config: Backup, mine: str, say: Say, clock: Clock) -> list[str]:
     snapshots = restic.snapshots(config.repository)
     sets = backup_sets.read_sets(snapshots)
     proved = str((state.read_backup(config.app.backup)["last_verified"] or {}).get("set", ""))
-    gone = backup_sets.to_forget(sets, config.app.name, config.host, config.keep, clock.now(), proved)
+    gone = retention.to_forget(sets, config.app.name, config.host, config.keep, clock.now(), proved)
     gone = [one for one in gone if one.id != mine]
     mark = next((one.images for one in sets if one.id == mine and one.host == config.host), "")
     doomed = [snapshot for one in gone for snapshot in one.parts.values()]
-    doomed += backup_sets.unused_images(sets, backup_sets.read_images(snapshots), gone, mark)
+    doomed += retention.unused_images(sets, backup_sets.read_images(snapshots), gone, mark)
     if doomed:
         say(f"forgetting {len(gone)} backups that the policy does not keep, or that were not finished")
         try:

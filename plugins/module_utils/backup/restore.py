@@ -22,23 +22,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 from ..core.app import App
-from ..core.files import atomic_write, explain, hold_lock
+from ..core.clock import Clock, iso
+from ..core.files import atomic_write, explain
+from ..core.locks import hold_lock
 from ..core.redact import redact
 from ..deploy import deploy as deployment
 from ..deploy import rolling
 from ..docker import cgroup, engine
+from ..docker import containers as docker_containers
+from ..docker import images as docker_images
+from ..docker import project as docker_project
+from ..docker import volumes as docker_volumes
 from ..env import history as env_history
+from ..env import read as env_file
 from ..env.rules import secrets_of
-from ..health import facts as health_facts
-from ..health.facts import Clock
 from ..host import command as commands
 from ..host import procfs
-from ..records.incidents import iso
 from ..releases import haproxy
 from ..releases import store as release_store
-from . import atomic_swap, remote_postgres, restic, sqlite_files
+from . import atomic_swap, questions, remote_postgres, restic, scratch_model, sqlite_files
 from . import create as backup_create
 from . import sets as backup_sets
+from . import volumes as backup_volumes
 from .config import Backup
 from .databases import BackupError, Database, differs, held, read_databases
 from .sets import Set, What
@@ -76,13 +81,13 @@ class Scratch:
     def remove(self) -> None:
         """Remove everything. Raises EngineError, OSError."""
         self.stop()
-        engine.remove_volumes(engine.labelled_volumes(self.label))
+        docker_volumes.remove_volumes(docker_volumes.labelled_volumes(self.label))
         for path in (self.directory, self.state):
             shutil.rmtree(path, ignore_errors=True)
 
     def stop(self) -> None:
         """Stop the databases, give them time to write what they have, and remove containers and network."""
-        _remove_containers(engine.Project(self.project, "/"))
+        _remove_containers(docker_project.Project(self.project, "/"))
         filters = ["--filter", f"label=com.docker.compose.project={self.project}"]
         networks = commands.run(["docker", "network", "ls", "--quiet", *filters], 10.0).out.split()
         if networks:
@@ -99,10 +104,10 @@ class Scratch:
         """Make empty volumes: {key: folder}."""
         names = {key: self.volume(key) for key in keys}
         for key, name in names.items():
-            engine.make_volume(
+            docker_volumes.make_volume(
                 name, {"christmas.selfheal." + self.name: self.app.name, "christmas.selfheal.volume": key}
             )
-        facts = engine.volume_facts(list(names.values()))
+        facts = docker_volumes.volume_facts(list(names.values()))
         return {key: str(facts[name]["path"]) for key, name in names.items()}
 
     def compose_words(self, *words: str) -> list[str]:
@@ -119,11 +124,13 @@ class Scratch:
         found = self._instance(service)
         if found["state"] == "running":
             return int(found["pid"])
-        said = restic.first_error(_clean(self.config, self, engine.Project(self.project, "/").logs(str(found["id"]))))
+        said = restic.first_error(
+            _clean(self.config, self, docker_project.Project(self.project, "/").logs(str(found["id"])))
+        )
         raise BackupError(f"a scratch database did not start: {service} ended with code {found['exit_code']}: {said}")
 
     def _instance(self, service: str) -> Mapping[str, Any]:
-        for item in engine.Project(self.project, "/").containers():
+        for item in docker_project.Project(self.project, "/").containers():
             if item["service"] == service:
                 return item
         raise BackupError(f"the scratch database {service} has no container")
@@ -155,11 +162,11 @@ class Source:
         self.databases = read_databases(self.manifest["databases"])
 
     @property
-    def volumes(self) -> list[backup_sets.Volume]:
+    def volumes(self) -> list[backup_volumes.Volume]:
         """The volumes that it holds."""
-        return [backup_sets.Volume(one["key"], one["name"], one["covered"]) for one in self.manifest["volumes"]]
+        return [backup_volumes.Volume(one["key"], one["name"], one["covered"]) for one in self.manifest["volumes"]]
 
-    def chosen(self, what: What) -> list[backup_sets.Volume]:
+    def chosen(self, what: What) -> list[backup_volumes.Volume]:
         """The volumes that are restored. Raises BackupError when the backup does not have what is asked for."""
         if what.kind == "env" and not self.manifest["env"]:
             raise BackupError(f"restore_what: backup {self.set.id} has no env: the app had none. Nothing was touched")
@@ -185,7 +192,7 @@ class Source:
             raise BackupError(f"restore_what: service {services[0]} has no volume of its own: restore the app instead")
         return found
 
-    def dumps(self, volumes: Iterable[backup_sets.Volume]) -> list[Database]:
+    def dumps(self, volumes: Iterable[backup_volumes.Volume]) -> list[Database]:
         """The databases whose dumps fill these volumes."""
         services = {one.covered for one in volumes if one.covered}
         return [one for one in self.databases if one.service in services]
@@ -227,7 +234,7 @@ def differences(config: Backup, source: Source, what: What) -> list[str]:
     return found
 
 
-def _parts(source: Source, what: What, chosen: list[backup_sets.Volume]) -> list[str]:
+def _parts(source: Source, what: What, chosen: list[backup_volumes.Volume]) -> list[str]:
     parts = [backup_sets.APP] if what.kind in ("app", "env") else []
     parts += [backup_sets.VOLUMES] if any(not one.covered for one in chosen) else []
     parts += (
@@ -330,7 +337,7 @@ def _require_no_mounts(directory: str) -> None:
 
 
 def _require_room(
-    source: Source, what: What, chosen: list[backup_sets.Volume], remote: Iterable[Database] = ()
+    source: Source, what: What, chosen: list[backup_volumes.Volume], remote: Iterable[Database] = ()
 ) -> None:
     """Raise BackupError when the disks have too little room for what is going to lie beside.
 
@@ -359,7 +366,7 @@ def _load_images(source: Source, scratch: Scratch, say: Say) -> None:
     They are pulled by their digests: their names may mean newer ones by now.
     """
     wanted = source.manifest["images"]
-    if all(engine.has_image(image) for image in wanted.values()):
+    if all(docker_images.has_image(image) for image in wanted.values()):
         return
     if source.images:
         say("loading the images")
@@ -367,10 +374,10 @@ def _load_images(source: Source, scratch: Scratch, say: Say) -> None:
     last = release_store.last_good(scratch.directory)
     for service, image in sorted(wanted.items()):
         pin = (last or {}).get("pins", {}).get((last or {}).get("names", {}).get(service, ""), "")
-        if engine.has_image(image) or not pin:
+        if docker_images.has_image(image) or not pin:
             continue
         say(f"pulling {pin}")
-        pulled = engine.Project(scratch.project, "/").pull({pin: pin})
+        pulled = docker_project.Project(scratch.project, "/").pull({pin: pin})
         if pulled.code:
             raise BackupError(f"the image of service {service}, {pin}, cannot be pulled: {pulled.reason}")
 
@@ -379,19 +386,19 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[Database],
     """Start empty databases, as the backup's compose file has them, and load the dumps into them."""
     config = source.config
     try:
-        model = engine.Project(config.app.name, scratch.directory).config(profiles=True)
+        model = docker_project.Project(config.app.name, scratch.directory).config(profiles=True)
     except engine.EngineError as error:
         raise BackupError(_clean(config, scratch, str(error))) from None
     services = {one.service for one in databases if one.service}
     for service in sorted(services):
         image = source.manifest["images"].get(service, "")
-        if image and not engine.has_image(image):
+        if image and not docker_images.has_image(image):
             raise BackupError(
                 f"the image of service {service} is neither on this host nor in the backup: pull it first"
             )
     names = {one.key: scratch.volume(one.key) for one in source.volumes if one.name and one.covered in services}
     waited = {one.service for one in databases if one.ready}
-    made = backup_sets.scratch_model(model, services, source.manifest["images"], names, waited)
+    made = scratch_model.scratch_model(model, services, source.manifest["images"], names, waited)
     for database in databases:
         if not database.service:
             backup_create.bring_image(config, database, say)
@@ -411,7 +418,7 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[Database],
         if database.ready:
             _await_server(scratch, database, secrets, say, clock)
         say(f"loading database {database.name}")
-        command = engine.within(scratch.container(database.scratch), database.load, secrets, stdin=True)
+        command = docker_containers.within(scratch.container(database.scratch), database.load, secrets, stdin=True)
         snapshot = source.set.parts[database.part]
         said = restic.pour(config.repository, snapshot, database.file, command, secrets)
         if not database.service:
@@ -428,7 +435,7 @@ def _await_server(scratch: Scratch, database: Database, secrets: Mapping[str, st
     until, seen, last = clock.monotonic() + UP_SECONDS, 0, commands.Result(1, "", "it does not answer")
     while clock.monotonic() < until:
         pid = scratch.pid(database.service)
-        command = engine.within(scratch.container(database.service), database.ready, secrets)
+        command = docker_containers.within(scratch.container(database.service), database.ready, secrets)
         last = restic.run_with(command, secrets, READY_SECONDS)
         answers = last.code == 0
         seen = seen + 1 if answers and cgroup.accepts(pid) else 0
@@ -446,7 +453,7 @@ def _await_server(scratch: Scratch, database: Database, secrets: Mapping[str, st
 def _values(config: Backup, scratch: Scratch, clock: Clock) -> dict[str, str]:
     """The values of the backup's own env."""
     beside = App(config.app.name, scratch.directory, config.app.variables, root=config.app.root)
-    found: dict[str, str] = health_facts.read_env(beside, clock.now())["values"]
+    found: dict[str, str] = env_file.read(beside, clock.now())["values"]
     return found
 
 
@@ -472,22 +479,20 @@ def prove(
         if check.get("database", "") in loaded:
             database = loaded[check["database"]]
             secrets = {variable: values.get(name, "") for variable, name in database.secrets.items()}
-            command = engine.within(
-                scratch.container(database.scratch), backup_sets.question(database, check["ask"]), secrets
+            command = docker_containers.within(
+                scratch.container(database.scratch), questions.question(database, check["ask"]), secrets
             )
             asked = restic.run_with(command, secrets, ASK_SECONDS)
             problem = (
-                backup_sets.judge(check, asked.out)
-                if asked.code == 0
-                else f"{backup_sets.about(check)}: {asked.reason}"
+                questions.judge(check, asked.out) if asked.code == 0 else f"{questions.about(check)}: {asked.reason}"
             )
         elif check.get("volume", "") in folders:
             problem = _ask_folder(check, folders[check["volume"]])
         elif every:
-            problem = f"{backup_sets.about(check)}: that is not in it"
+            problem = f"{questions.about(check)}: that is not in it"
         else:
             continue
-        found.append({"about": backup_sets.about(check), "problem": problem})
+        found.append({"about": questions.about(check), "problem": problem})
     found += [_compare_tables(source, scratch, one, values) for one in loaded.values() if one.tables]
     return found + _check_sqlite(source, scratch, folders)
 
@@ -503,7 +508,9 @@ def _compare_tables(source: Source, scratch: Scratch, database: Database, values
 def _counted(scratch: Scratch, database: Database, words: Sequence[str], values: Mapping[str, str]) -> list[int]:
     """The numbers that a loaded database prints. Raises BackupError."""
     secrets = {variable: values.get(name, "") for variable, name in database.secrets.items()}
-    asked = restic.run_with(engine.within(scratch.container(database.scratch), words, secrets), secrets, ASK_SECONDS)
+    asked = restic.run_with(
+        docker_containers.within(scratch.container(database.scratch), words, secrets), secrets, ASK_SECONDS
+    )
     lines = asked.out.split()
     if asked.code or not all(line.isdigit() for line in lines):
         raise BackupError(f"database {database.name}: {restic.first_error(asked.err or asked.out)}")
@@ -542,14 +549,14 @@ def _ask_folder(check: Mapping[str, Any], folder: str) -> str:
     """Say why a restored folder is not as a check expects it, "" when it is."""
     path = os.path.join(folder, str(check.get("sums") or check["path"]).lstrip("/"))
     if not os.path.lexists(path):
-        return f"{backup_sets.about(check)} is not there"
+        return f"{questions.about(check)} is not there"
     if "sums" in check:
-        return _compare_sums(path, backup_sets.about(check))
+        return _compare_sums(path, questions.about(check))
     if "equals" in check:
         with open(path, "rb") as stream:
-            return backup_sets.judge(check, stream.read(1 << 20).decode("utf-8", "replace"))
+            return questions.judge(check, stream.read(1 << 20).decode("utf-8", "replace"))
     count = sum(len(files) for _, _, files in os.walk(path)) if os.path.isdir(path) else os.path.getsize(path)
-    return backup_sets.judge(check, str(count))
+    return questions.judge(check, str(count))
 
 
 def _compare_sums(path: str, about: str) -> str:
@@ -697,8 +704,8 @@ def _replaces(source: Source) -> bool:
     """Whether there is something of the app here: on a new host there may be its env alone."""
     app = source.config.app
     return bool(
-        engine.Project(app.name, app.directory).files
-        or engine.volume_facts([one.name for one in source.volumes if one.name])
+        docker_project.Project(app.name, app.directory).files
+        or docker_volumes.volume_facts([one.name for one in source.volumes if one.name])
     )
 
 
@@ -722,7 +729,7 @@ def _switch(
     app = source.config.app
     with hold_lock(app.lock, LOCK_SECONDS, f"restore {app.name}", app.restoring):
         moves: list[dict[str, Any]] = []
-        ran = bool(engine.Project(app.name, app.directory).containers())
+        ran = bool(docker_project.Project(app.name, app.directory).containers())
         note = {"set": source.set.id, "what": str(what), "at": iso(clock.now()), "moves": moves, "ran": ran}
         # What lies beside has to be on the disk before anything relies on it.
         os.sync()
@@ -766,9 +773,9 @@ def _moves(source: Source, scratch: Scratch, what: What, folders: Mapping[str, s
                 moves.append(atomic_swap.plan(here, folders[volume.key]))
             continue
         labels = {"com.docker.compose.project": app.name, "com.docker.compose.volume": volume.key}
-        if volume.name not in engine.volume_facts([volume.name]):
-            engine.make_volume(volume.name, labels)
-        here = str(engine.volume_facts([volume.name])[volume.name]["path"])
+        if volume.name not in docker_volumes.volume_facts([volume.name]):
+            docker_volumes.make_volume(volume.name, labels)
+        here = str(docker_volumes.volume_facts([volume.name])[volume.name]["path"])
         moves.append(atomic_swap.plan(here, folders[volume.key]))
     if what.kind == "env":
         moves.append(atomic_swap.plan(app.env, os.path.join(scratch.directory, ".env")))
@@ -784,10 +791,10 @@ def _moves(source: Source, scratch: Scratch, what: What, folders: Mapping[str, s
 
 def _down(app: App) -> None:
     """Stop and remove the app's containers, each after the time that it is given to end by itself."""
-    _remove_containers(engine.Project(app.name, app.directory))
+    _remove_containers(docker_project.Project(app.name, app.directory))
 
 
-def _remove_containers(project: engine.Project) -> None:
+def _remove_containers(project: docker_project.Project) -> None:
     """Stop and remove the containers of a project. Raises EngineError when one is still there.
 
     It would write on into what it has open, wherever that lies after an exchange.

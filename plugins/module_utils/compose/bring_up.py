@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from ..docker.engine import Project
+from ..docker.project import Project
 from . import start_order
 from .start_order import Failure, Plan, Turn
 

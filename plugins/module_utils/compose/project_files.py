@@ -11,7 +11,8 @@ import secrets
 import stat
 from collections.abc import Iterator
 
-from ..core.files import FINGERPRINT_HEX, fingerprint, own, sync_directory
+from ..core.files import own, sync_directory
+from ..core.fingerprint import FINGERPRINT_HEX, fingerprint
 
 _CHUNK = 1 << 20
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
-from .files import fingerprint
+from .fingerprint import fingerprint
 
 # Shorter values stand in ordinary words and numbers: replacing "8000" or "dev" would eat the text around them.
 SHORTEST = 6

@@ -18,7 +18,8 @@ from ..compose import project_files
 from ..core.app import App
 from ..core.files import atomic_write
 from ..docker import project_layout
-from ..docker.engine import EngineError, Project
+from ..docker.engine import EngineError
+from ..docker.project import Project
 from ..env import history as env_history
 from ..releases import store as release_store
 

@@ -19,10 +19,15 @@ from ..compose import backing_services, merged_values, neighbours, overlay, proj
 from ..compose.backing_services import Backing
 from ..compose.services import TABLE, OverlayError
 from ..core.app import App
-from ..core.files import NoFile, fingerprint, hold_lock, read_small
+from ..core.files import NoFile, read_small
+from ..core.fingerprint import fingerprint
+from ..core.locks import hold_lock
 from ..core.redact import redact
+from ..docker import containers as docker_containers
 from ..docker import engine, project_layout
-from ..docker.engine import USER_FILE, EngineError
+from ..docker import volumes as docker_volumes
+from ..docker.engine import EngineError
+from ..docker.project import USER_FILE
 from ..docker.project_layout import HARDENED_FILE, LAST_GOOD
 from ..env import dotenv
 from ..env import rules as secret_rules
@@ -183,7 +188,7 @@ def _require_name(app: App, source: Source, plan: Plan) -> None:
     """
     if release_store.last_good(app.directory) is not None:
         return
-    found = engine.compose_volumes()
+    found = docker_volumes.compose_volumes()
     volumes = [neighbours.Volume(one["name"], one["project"], one["key"]) for one in found]
     texts = [(_bytes(os.path.join(app.incoming, name)) or b"").decode("utf-8", "replace") for name in source.files]
     names = [match[1] for match in map(_NAME.search, texts) if match]
@@ -197,7 +202,7 @@ def _require_name(app: App, source: Source, plan: Plan) -> None:
     )
     states = os.path.dirname(app.state)
     managed = os.listdir(states) if os.path.isdir(states) else []
-    documents = engine.inspected("")
+    documents = docker_containers.inspected("")
     _require_data(app, layout, documents)
     there = neighbours.neighbours(documents)
     same = neighbours.same_app(wanted, there, volumes, {*managed, *source.apart})

@@ -11,15 +11,22 @@ from typing import Any, Callable, NamedTuple
 
 from ..compose import bring_up, loosening_hints, start_order
 from ..core.app import App, Balancer
-from ..core.files import hold_lock
+from ..core.clock import Clock, iso, stamp
+from ..core.locks import LOCK_SECONDS, hold_lock
 from ..core.redact import redact
+from ..docker import containers as docker_containers
 from ..docker import engine
+from ..docker import images as docker_images
+from ..docker import network as docker_network
+from ..docker import project as docker_project
 from ..env import history as env_history
 from ..env import rules as secret_rules
+from ..env.read import read as read_env
 from ..health.diagnosis import MEANING, diagnose, held_by
-from ..health.facts import LOG_LINES, Clock, holders, read, read_env
-from ..records import failure_logs, incidents
-from ..recovery.run import LOCK_SECONDS, wait_healthy
+from ..health.evidence import LOG_LINES
+from ..health.facts import holders, read
+from ..health.wait import wait_healthy
+from ..records import failure_logs
 from ..releases import haproxy
 from ..releases import store as release_store
 from . import before_first
@@ -91,7 +98,7 @@ def serve_restored(app: App, how: How, to: Mapping[str, Any] | None, clock: Cloc
     :arg to: the recorded release that this is, None when there is none.
     """
     if to is not None:
-        named = engine.Project(app.name, app.directory).put_back_images(to)
+        named = docker_project.Project(app.name, app.directory).put_back_images(to)
         if named.code:
             raise DeployError(f"the images of release {to['id']} cannot be used: {named.reason}")
         how = how._replace(build=False, pull=False)
@@ -115,7 +122,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     missing = [
         image
         for service, image in to["images"].items()
-        if not engine.has_image(image) and to["names"][service] not in to.get("pins", {})
+        if not docker_images.has_image(image) and to["names"][service] not in to.get("pins", {})
     ]
     if missing:
         raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it anew")
@@ -173,7 +180,7 @@ class Candidate(NamedTuple):
 
     app: App
     how: How
-    project: engine.Project
+    project: docker_project.Project
     model: Mapping[str, Any]
     instances: list[dict[str, Any]]
     secrets: Mapping[str, str]
@@ -191,7 +198,7 @@ def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any]
         return _result(True, False, "", differences, {}, clock.monotonic() - begun)
 
     _require_engine()
-    project = engine.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.directory)
     env = read_env(app, clock.now())
     # In check mode, earlier steps have not put right what they would.
     if check and (not project.files or env["findings"]):
@@ -230,7 +237,7 @@ def _require_engine() -> None:
 
 
 def _candidate(
-    app: App, project: engine.Project, values: Mapping[str, str], how: How, to: Mapping[str, Any] | None
+    app: App, project: docker_project.Project, values: Mapping[str, str], how: How, to: Mapping[str, Any] | None
 ) -> Candidate:
     """Read what is to be deployed, and what is there. Raises DeployError, with no secret in it."""
     secrets = secret_rules.secrets_of(app.variables, values)
@@ -395,7 +402,7 @@ def _differences(
 
 
 def _pull(
-    project: engine.Project,
+    project: docker_project.Project,
     model: Mapping[str, Any],
     good: Mapping[str, Any] | None,
     how: How,
@@ -404,7 +411,7 @@ def _pull(
     """Pull the images that are not built: what a name was resolved to once it stays, until somebody asks anew."""
     pins = (good or {}).get("pins", {})
     for name in sorted({name for service, name in _pulled(model, how.build).items() if service not in how.images}):
-        if not how.pull and engine.has_image(name):
+        if not how.pull and docker_images.has_image(name):
             continue
         how.say(f"pulling {name}")
         pulled = project.pull({name: name if how.pull else pins.get(name, name)})
@@ -427,7 +434,7 @@ def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool)
     for service, name in sorted(_pulled(model, build).items()):
         if good is None or good["names"].get(service) != name:
             continue
-        there = engine.image_id(name)
+        there = docker_images.image_id(name)
         if there and there != good["images"][service]:
             found.append(f"service {service}: {name} is another image than that of release {good['id']}")
     return found
@@ -435,7 +442,7 @@ def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool)
 
 def _require_ports(app: App, model: Mapping[str, Any], instances: list[dict[str, Any]]) -> None:
     """Refuse before anything is touched when a foreign process holds a port that the app publishes."""
-    for port in engine.unheld_ports(model, instances):
+    for port in docker_network.unheld_ports(model, instances):
         for holder in holders(port["port"]):
             fix = f"Stop that {'container' if 'container' in holder else 'process'}, or publish another port."
             if holder.get("process") == "haproxy":
@@ -461,7 +468,7 @@ def _other_images(images: Mapping[str, str], good: Mapping[str, Any] | None) -> 
     ]
 
 
-def _strangers(project: engine.Project, images: Mapping[str, str]) -> str:
+def _strangers(project: docker_project.Project, images: Mapping[str, str]) -> str:
     """Say which containers are made of other images than they have to be, "" when none is."""
     if not images:
         return ""
@@ -477,7 +484,7 @@ def _origin(how: How, good: Mapping[str, Any] | None, others: bool) -> dict[str,
     return {"promoted_from": found} if found else {}
 
 
-def _build(project: engine.Project, how: How) -> str:
+def _build(project: docker_project.Project, how: How) -> str:
     """Build the images, where there is something to build; say why that failed, "" when it did not."""
     if how.images:
         services = project.config().get("services") or {}
@@ -488,8 +495,8 @@ def _build(project: engine.Project, how: How) -> str:
         if tagged.code == 0:
             return ""
         return (
-            f"the images cannot have the names that {engine.USER_FILE} gives them: {tagged.reason}. One that is named "
-            "by its digest comes from its registry, so this host has to reach that"
+            f"the images cannot have the names that {docker_project.USER_FILE} gives them: {tagged.reason}. One that "
+            "is named by its digest comes from its registry, so this host has to reach that"
         )
     if not how.build:
         return ""
@@ -500,7 +507,7 @@ def _build(project: engine.Project, how: How) -> str:
 
 def _roll(
     app: App,
-    project: engine.Project,
+    project: docker_project.Project,
     plan: start_order.Plan,
     how: How,
     good: Mapping[str, Any] | None,
@@ -547,7 +554,7 @@ def _pace(how: How, clock: Clock) -> bring_up.Pace:
 
 
 def _start_others(
-    project: engine.Project, plan: start_order.Plan, services: Sequence[str], how: How, pace: bring_up.Pace
+    project: docker_project.Project, plan: start_order.Plan, services: Sequence[str], how: How, pace: bring_up.Pace
 ) -> tuple[frozenset[str], str]:
     """Start services that are not balanced, in their order: (the ids of what was started, why it failed or "")."""
     if not services:
@@ -561,7 +568,7 @@ def _start_others(
 
 
 def _switch(
-    app: App, project: engine.Project, plan: start_order.Plan, how: How, clock: Clock
+    app: App, project: docker_project.Project, plan: start_order.Plan, how: How, clock: Clock
 ) -> tuple[str, dict[str, Any]]:
     """Build, start, and wait at the gate: (why it failed or "", the probe's result)."""
     failure = _build(project, how)
@@ -587,7 +594,7 @@ def _switch(
 
 
 def _settle(
-    project: engine.Project,
+    project: docker_project.Project,
     plan: start_order.Plan,
     begun: Collection[str],
     checks: Mapping[str, Any],
@@ -603,7 +610,7 @@ def _settle(
     return f"the checks pass, and the release is bad all the same: {told}" if told else ""
 
 
-def _hints(project: engine.Project, secrets: Mapping[str, str]) -> list[str]:
+def _hints(project: docker_project.Project, secrets: Mapping[str, str]) -> list[str]:
     """Read the logs of what failed, and name the inventory lines that would loosen what it cannot live with."""
     found: list[str] = []
     for document in project.documents():
@@ -617,7 +624,7 @@ def _hints(project: engine.Project, secrets: Mapping[str, str]) -> list[str]:
 
 
 def _remove_dropped(
-    project: engine.Project, model: Mapping[str, Any], good: Mapping[str, Any] | None, how: How
+    project: docker_project.Project, model: Mapping[str, Any], good: Mapping[str, Any] | None, how: How
 ) -> None:
     """Remove what the last good release had and the files still name, in a profile that is not active any more."""
     dropped = set((good or {}).get("services", ())) - set(model.get("services") or {})
@@ -629,7 +636,7 @@ def _remove_dropped(
 
 
 def _keep_logs(
-    app: App, project: engine.Project, checks: Mapping[str, Any], secrets: Mapping[str, str], clock: Clock
+    app: App, project: docker_project.Project, checks: Mapping[str, Any], secrets: Mapping[str, str], clock: Clock
 ) -> str:
     """Keep the logs of what failed, which are gone with their containers; return their last lines."""
     try:
@@ -640,7 +647,7 @@ def _keep_logs(
     except engine.EngineError:
         return ""
     folder = os.path.join(app.state, "failed-releases")
-    return failure_logs.keep(folder, incidents.stamp(clock.now()), logs, secrets)
+    return failure_logs.keep(folder, stamp(clock.now()), logs, secrets)
 
 
 def _roll_back(app: App, good: Mapping[str, Any], seconds: float, clock: Clock) -> str:
@@ -661,7 +668,7 @@ def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, seconds: floa
             deploy_rolling.restore_files(app, good, clock)
         except (env_history.EnvError, engine.EngineError, OSError) as error:
             return f"The last good release {good['id']} could not be put back: {error}"
-        project = engine.Project(app.name, app.directory)
+        project = docker_project.Project(app.name, app.directory)
         try:
             failure = bring_up.again(project, (), good, clock.monotonic, clock.sleep)
         except engine.EngineError as error:
@@ -673,7 +680,7 @@ def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, seconds: floa
         return f"The last good release {good['id']} is put back and {said}."
     if ran:
         return _put_first_back(app, seconds, clock)
-    engine.Project(app.name, app.directory).down()
+    docker_project.Project(app.name, app.directory).down()
     return "There is no last good release: the containers were taken down, volumes are kept."
 
 
@@ -689,7 +696,7 @@ def _put_first_back(app: App, seconds: float, clock: Clock) -> str:
     done = before_first.put_back(app, note)
     if done.failure:
         return f"What ran before could not be put back: {done.failure}"
-    project = engine.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.directory)
     checks = wait_healthy(app, None, seconds, clock)
     serves = "serves" if checks["ok"] else "does not pass either"
     ended = before_first.said(note, project.containers())
@@ -704,7 +711,7 @@ def _pins(instances: list[dict[str, Any]], good: Mapping[str, Any] | None, told:
         service, name = item["service"], str(item["image"])
         same = good and (good["images"].get(service), good["names"].get(service)) == (item["digest"], name)
         kept = good.get("pins", {}).get(name, "") if good and same else ""
-        found[name] = engine.pin(name) or told.get(name, "") or kept
+        found[name] = docker_images.pin(name) or told.get(name, "") or kept
     return {name: digest for name, digest in sorted(found.items()) if digest}
 
 
@@ -718,7 +725,7 @@ def _unnamed(item: Mapping[str, Any], folders: list[str]) -> str:
 
 def _record(
     app: App,
-    project: engine.Project,
+    project: docker_project.Project,
     wanted: Mapping[str, Any],
     clock: Clock,
     how: How,
@@ -737,15 +744,15 @@ def _record(
     # What somebody ran of another profile is no part of the release: nobody would start it again.
     instances = [item for item in project.containers() if item["service"] in wanted["services"]]
     for item in instances:
-        folders = engine.unnamed_data(item)
+        folders = docker_containers.unnamed_data(item)
         if folders:
             how.say(_unnamed(item, folders))
-    name = f"{incidents.stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
+    name = f"{stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
     ages = {item["service"]: item["started_seconds"] for item in instances}
     document = {
         "id": name,
         "app": app.name,
-        "time": incidents.iso(clock.now()),
+        "time": iso(clock.now()),
         "images": {item["service"]: item["digest"] for item in instances},
         "names": {item["service"]: item["image"] for item in instances},
         "pins": _pins(instances, release_store.last_good(app.directory), how.pins),

@@ -19,13 +19,17 @@ from typing import Any, Callable, NamedTuple
 
 from ..compose import bring_up
 from ..core.app import App, Balancer
+from ..core.clock import Clock, iso
 from ..core.files import atomic_write
 from ..docker import engine
+from ..docker import network as docker_network
+from ..docker import project as docker_project
 from ..env import history as env_history
+from ..env import read as env_file
 from ..health import facts as health_facts
-from ..health.facts import Clock
 from ..probe import run as probe
-from ..records import incidents
+
+pass  # removed
 from ..releases import haproxy
 from ..releases import store as release_store
 
@@ -63,8 +67,8 @@ class Rollout:
         assert app.balancer is not None
         self.app, self.plan, self.clock, self.say, self.alive = app, plan, clock, say, alive
         self.balancer: Balancer = app.balancer
-        self.project = engine.Project(app.name, app.directory)
-        self.values = health_facts.read_env(app, clock.now())["values"]
+        self.project = docker_project.Project(app.name, app.directory)
+        self.values = env_file.read(app, clock.now())["values"]
         self.checks: dict[str, Any] = {}
         # What the slots have to be, by port: a reload of HAProxy by somebody else makes it forget.
         self.states: dict[int, str] = {}
@@ -341,7 +345,7 @@ class Rollout:
 
     def _is_unbalanced(self, items: Sequence[dict[str, Any]]) -> bool:
         """Whether the files in place are of a release that publishes its ports itself, and nobody holds them."""
-        unheld = engine.unheld_ports(self.project.config(), items)
+        unheld = docker_network.unheld_ports(self.project.config(), items)
         return any(one["service"] == self.balancer.service for one in unheld)
 
     def _set(self, ports: Sequence[int], state: str) -> None:
@@ -370,7 +374,7 @@ class Rollout:
         return _port(item) - self.balancer.first_port
 
     def _leave_marker(self, identities: Sequence[str]) -> None:
-        document = {"begun": incidents.iso(self.clock.now()), "before": list(identities)}
+        document = {"begun": iso(self.clock.now()), "before": list(identities)}
         atomic_write(self.app.rollout, (json.dumps(document) + "\n").encode(), mode=0o640)
 
 
@@ -419,9 +423,9 @@ def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
     """Put compose files, env and image names of a release back. Raises EnvError, EngineError or OSError."""
     release_store.put_back_files(app.directory, str(good["id"]))
     # Of a release from before there was an env, nothing is to be put back.
-    if good["env"] and health_facts.read_env(app, clock.now())["fingerprint"] != good["env"]:
+    if good["env"] and env_file.read(app, clock.now())["fingerprint"] != good["env"]:
         env_history.restore_env(app.env, app.history, now=clock.now(), wanted=str(good["env"]))
-    tagged = engine.Project(app.name, app.directory).put_back_images(good)
+    tagged = docker_project.Project(app.name, app.directory).put_back_images(good)
     if tagged.code:
         raise engine.EngineError(tagged.reason)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from . import engine
+from . import containers as docker_containers
 
 ROOT = "/sys/fs/cgroup"
 # TCP_LISTEN, as /proc/net/tcp writes it.
@@ -47,7 +47,7 @@ def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str 
 
 def _started(text: str) -> float | None:
     """Count back from one fixed moment: from now it would be another thousandth of a second each time."""
-    age = engine.seconds_since(text, _THEN)
+    age = docker_containers.seconds_since(text, _THEN)
     return None if age is None else round(_THEN - age, 3)
 
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..core.files import fingerprint
+from ..core.fingerprint import fingerprint
 from ..docker.project_layout import is_left_out
 
 Finding = dict[str, Any]

@@ -22,8 +22,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.app import App
-from ..core.files import NoFile, fingerprint, is_locked, read_small
+from ..core.files import NoFile, read_small
+from ..core.fingerprint import fingerprint
+from ..core.locks import is_locked
+from ..docker import containers as docker_containers
 from ..docker import engine, project_layout
+from ..docker import images as docker_images
+from ..docker import project as docker_project
 from ..env import history as env_history
 from ..host import command as commands
 from ..records import state
@@ -81,15 +86,15 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
     documents: list[dict[str, Any]] = []
     meant: dict[str, Any] = {}
     try:
-        documents = engine.inspected("")
+        documents = docker_containers.inspected("")
         if good:
             # What lies in the app's directory may have drifted itself.
             kept = release_store.files_of(app.directory, good["id"])
-            layout = project_layout.recorded(kept) or project_layout.Layout((engine.USER_FILE,))
+            layout = project_layout.recorded(kept) or project_layout.Layout((docker_project.USER_FILE,))
             names = [os.path.join(kept, name) for name in (*layout.files, project_layout.HARDENED_FILE)]
             names = [name for name in names if os.path.exists(name)]
             folder = os.path.join(app.directory, layout.folder).rstrip("/")
-            meant = _meant(app, good, engine.Project(app.name, app.directory, names or None, folder).config())
+            meant = _meant(app, good, docker_project.Project(app.name, app.directory, names or None, folder).config())
     except engine.EngineError as error:
         problems.append(str(error))
         good = None
@@ -154,7 +159,7 @@ def _port(spec: Mapping[str, Any]) -> str:
 
 
 def _container(document: Mapping[str, Any], app: App) -> dict[str, Any]:
-    one, given = engine.instance(document, 0.0), document["HostConfig"]
+    one, given = docker_containers.instance(document, 0.0), document["HostConfig"]
     bound = given.get("PortBindings") or {}
     ports = [
         f"{binding.get('HostIp') or '*'}:{binding.get('HostPort') or ''}->{port}"
@@ -180,13 +185,13 @@ def _container(document: Mapping[str, Any], app: App) -> dict[str, Any]:
             "privileged": bool(given.get("Privileged")),
             "ports": sorted(ports),
         },
-        "env": {key: fingerprint(value) for key, value in engine.environment(document).items()},
+        "env": {key: fingerprint(value) for key, value in docker_containers.environment(document).items()},
     }
 
 
 def _images(good: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        service: {"name": good["names"][service], "id": engine.image_id(good["names"][service]), "wanted": image}
+        service: {"name": good["names"][service], "id": docker_images.image_id(good["names"][service]), "wanted": image}
         for service, image in good["images"].items()
         if "@" not in good["names"][service]
     }

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..records.incidents import iso
+from ..core.clock import iso
 
 NONE, DRIFT, UNKNOWN = 0, 2, 4
 """Exit codes: no drift, drift, could not tell. Ansible ends with 4 for a host that could not be reached."""

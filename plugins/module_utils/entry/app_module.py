@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from ..core.app import App, AppError, progress_path, read_balancer
-from ..core.files import LockHeld, atomic_write
+from ..core.files import atomic_write
+from ..core.locks import LockHeld
 from ..docker.engine import EngineError
 from ..env import history as env_history
 from ..env import rules as secret_rules

@@ -16,14 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..compose import start_order
-from ..core.files import LockHeld, NoFile, explain, is_locked, read_small
+from ..core.clock import Clock, iso, moment
+from ..core.files import NoFile, explain, read_small
+from ..core.locks import LockHeld, is_locked
+from ..docker import containers as docker_containers
 from ..docker import engine
+from ..env import read as env_file
 from ..health import facts as health_facts
-from ..health.facts import Clock
 from ..host import timers
 from ..records import incidents, state
 from ..recovery import config as agent_config
-from ..recovery import watcher
+from ..recovery import watcher, watcher_note
 from ..recovery.config import Config, ConfigError
 from ..recovery.run import recover
 from ..releases import haproxy
@@ -152,8 +155,8 @@ def _status(given: argparse.Namespace, root: str) -> int:
         return WRONG
     memory, damaged = state.load(config.app.state, config.app.spare, repair=False)
     orders = state.read_orders(config.app.state)
-    facts = watcher.status_facts(config, memory, clock)
-    note = watcher.read_note(config, clock)
+    facts = watcher_note.status_facts(config, memory, clock)
+    note = watcher_note.read_note(config, clock)
     ok, checks = _checks(config, note["checks"], clock)
     newest = incidents.latest(config.app.incidents)
     open_one = facts["incident"]
@@ -190,7 +193,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
 def _checks(config: Config, seen: Mapping[str, Any] | None, clock: Clock) -> tuple[bool, str]:
     """Whether the checks passed, and how they went: as the watcher saw it. Without one, the app is asked now."""
     if seen is None:
-        values = health_facts.read_env(config.app, clock.now())["values"]
+        values = env_file.read(config.app, clock.now())["values"]
         found = health_facts.ask(config.app, values, 0.0, clock)
         return bool(found["ok"]), str(found["summary"])
     went = f"{seen['passed']} of {seen['total']} checks passed" if seen["total"] else "no check asks it"
@@ -203,10 +206,10 @@ def _services(config: Config) -> tuple[list[str], list[str]]:
     :returns: a sentence each: of those of the last good release, and of what somebody ran of another profile.
     """
     try:
-        documents = engine.inspected(config.app.name)
+        documents = docker_containers.inspected(config.app.name)
     except engine.EngineError:
         return [], []
-    instances = [engine.instance(document, time.time()) for document in documents]
+    instances = [docker_containers.instance(document, time.time()) for document in documents]
     known = (release_store.last_good(config.app.directory) or {}).get("services")
     mine = [item for item in instances if not known or item["service"] in known]
     return start_order.troubles(mine), start_order.troubles([item for item in instances if item not in mine])
@@ -271,7 +274,7 @@ def _status_text(told: Mapping[str, Any]) -> str:
 
 def _probe(given: argparse.Namespace, root: str) -> int:
     config, clock = _config(given, root), Clock()
-    found = health_facts.ask(config.app, health_facts.read_env(config.app, clock.now())["values"], 0.0, clock)
+    found = health_facts.ask(config.app, env_file.read(config.app, clock.now())["values"], 0.0, clock)
     if given.json:
         print(json.dumps(found, indent=2))
     else:
@@ -356,21 +359,21 @@ def _seconds(text: str) -> int:
 
 
 def _pause(given: argparse.Namespace, root: str) -> int:
-    config, now = _config(given, root), state.moment()
+    config, now = _config(given, root), moment()
     seconds, reason = _seconds(given.duration), " ".join(given.reason.split())
     if not reason:
         raise Refused("--reason: say why, for those who find it paused")
     orders = state.read_orders(config.app.state)
     paused = {"until": now["wall"] + seconds, "reason": reason, "since": now}
     state.write_orders(config.app.state, {**orders, "paused": paused})
-    print(f"{config.app.name}: paused until {incidents.iso(paused['until'])} ({given.duration}): {reason}")
+    print(f"{config.app.name}: paused until {iso(paused['until'])} ({given.duration}): {reason}")
     return GOOD
 
 
 def _resume(given: argparse.Namespace, root: str) -> int:
     config = _config(given, root)
     was = state.read_orders(config.app.state)["paused"]
-    state.write_orders(config.app.state, {"paused": None, "resumed": state.moment()})
+    state.write_orders(config.app.state, {"paused": None, "resumed": moment()})
     print(f"{config.app.name}: {'the pause is over' if was else 'was not paused'}; attempts so far are forgotten")
     return GOOD
 

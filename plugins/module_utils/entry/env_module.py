@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..core.app import App, AppError
-from ..core.files import LockHeld, fingerprint, hold_lock
+from ..core.fingerprint import fingerprint
+from ..core.locks import LockHeld, hold_lock
 from ..env import dotenv, supabase_online
 from ..env import history as env_history
 from ..env import rules as secret_rules

@@ -27,7 +27,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TypedDict
 
-from ..core.files import NoFile, atomic_write, fingerprint, flagged, free_name, read_small, sweep_temporaries
+from ..core.files import NoFile, atomic_write, flagged, free_name, read_small, sweep_temporaries
+from ..core.fingerprint import fingerprint
 from . import dotenv
 from .rules import Finding, describe
 

@@ -5,33 +5,33 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 import os
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from ..compose import app_model, neighbours, start_order
 from ..core.app import App
-from ..core.files import NoFile, explain, fingerprint, read_small
+from ..core.clock import Clock
+from ..core.files import NoFile, read_small
 from ..core.redact import redact
+from ..docker import containers as docker_containers
 from ..docker import engine
-from ..env import dotenv, supabase_online
-from ..env import history as env_history
+from ..docker import network as docker_network
+from ..docker import project as docker_project
+from ..env import read as env_file
 from ..env import rules as secret_rules
+from ..env import supabase_online
 from ..host import firewall, oom_log, procfs
 from ..probe import run as probe
 from ..probe import web
 from ..probe.web import Answer, Fault, Request
 from ..releases import haproxy
-from ..releases import store as release_store
-from . import database_log
+from . import database_log, evidence
 from .diagnosis import behind, diagnose, has_no_disk, is_busy, is_rate_limited, sick
 from .disk_log import no_room
 
-LOG_LINES = 200
 _LAST_LINES = 30
 _LATELY_SECONDS = 600.0
 # 128 + SIGKILL, 128 + SIGTERM: what says nothing of why.
@@ -45,18 +45,6 @@ UPSTREAM_SECONDS = 2.0
 PATIENCE_SECONDS = (5.0, 20.0)
 # What listens on the host for a container: the engine itself where it runs without its proxies (`userland-proxy`).
 _PUBLISHES = ("docker-proxy", "dockerd")
-# All evidence together is kept within this, so that keeping it never delays the cure by more.
-EVIDENCE_SECONDS = 0.8
-
-
-class Clock(NamedTuple):
-    """Time comes in from outside, so that tests can say what time it is."""
-
-    now: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-
-
 # HAProxy may keep out for so long what passes its own check, a moment on a busy host, before a person is notified.
 DISAGREES_SECONDS = 60.0
 
@@ -80,40 +68,6 @@ class Seen(NamedTuple):
     before: Mapping[str, Any] | None = None
 
 
-def read_env(app: App, now: float) -> dict[str, Any]:
-    """Read and prove the `.env` on the host: {exists, values, findings, fingerprint}. `values` must not be shown."""
-    content: bytes | None = b""
-    try:
-        content = read_small(app.env)
-        if content is None and not app.variables:
-            return {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
-        if content is None:
-            finding = _env_finding("missing", f"{app.env} does not exist")
-            return {"exists": False, "values": {}, "findings": [finding], "fingerprint": ""}
-        values = dotenv.parse(content.decode("utf-8"))
-    except NoFile as problem:
-        finding = _env_finding("unreadable", str(problem))
-        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": ""}
-    except OSError as error:
-        finding = _env_finding("unreadable", explain(error))
-        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": ""}
-    except UnicodeDecodeError:
-        finding = _env_finding("unreadable", f"{app.env} is not UTF-8 text")
-        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
-    except dotenv.DotenvError as error:
-        finding = _env_finding("unreadable", f"{app.env}: {error}")
-        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
-    findings = secret_rules.prove(app.variables, values, now)
-    if findings and env_history.just_written(app.history, fingerprint(content), now):
-        # Its table of variables reaches this host after it, so what is found by an older one does not count yet.
-        findings = []
-    return {"exists": True, "values": values, "findings": list(findings), "fingerprint": fingerprint(content)}
-
-
-def _env_finding(rule: str, reason: str) -> dict[str, str]:
-    return {"variable": ".env", "rule": rule, "reason": reason, "fix": "write it anew from the vault"}
-
-
 def ask(app: App, values: Mapping[str, str], seconds: float, clock: Clock) -> dict[str, Any]:
     """Run the journey until it passes, for at most `seconds` (0: once)."""
     found: dict[str, Any] = probe.run_checks(app.checks, values, seconds, clock.monotonic, clock.sleep)
@@ -130,7 +84,7 @@ def read(
     :arg seen: what a watcher knows already; with its probe result, nothing is asked twice.
     """
     seen = seen or Seen()
-    env = read_env(app, clock.now())
+    env = env_file.read(app, clock.now())
     known = {**env["values"], **(given or {})}
     facts: dict[str, Any] = {
         "engine": engine_by_its_process(),
@@ -233,7 +187,7 @@ def _is_at_fault(facts: Mapping[str, Any]) -> bool:
 def _read_surroundings(app: App, facts: dict[str, Any], clock: Clock) -> None:
     """Why an app fails whose containers all run: what it depends on, its network, the firewall, a busy host."""
     _read_upstream(app, facts, clock)
-    facts["network"] = engine.broken_network(facts["instances"])
+    facts["network"] = docker_network.broken_network(facts["instances"])
     _read_firewall(app, facts)
     if is_busy(facts["load"]):
         _read_slowness(app, facts, clock)
@@ -444,7 +398,7 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
     facts["engine"] = _engine_now()
     if not facts["engine"]["answers"]:
         return
-    project = engine.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.directory)
     try:
         documents = project.documents()
     except engine.EngineError as error:
@@ -456,8 +410,8 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
             {**asked, "answers": False, "kind": error.kind, "reason": str(error)} if asked["answers"] else asked
         )
         return
-    facts["instances"] = [_by_its_process(engine.instance(document, now)) for document in documents]
-    facts["environments"] = [engine.environment(document) for document in documents]
+    facts["instances"] = [_by_its_process(docker_containers.instance(document, now)) for document in documents]
+    facts["environments"] = [docker_containers.environment(document) for document in documents]
     facts["oom"] = oom_log.oom_kills(oom_log.read(), facts["instances"], time.clock_gettime(time.CLOCK_BOOTTIME))
     written = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
     written = [*places(app), *procfs.on_disk(written)]
@@ -476,7 +430,7 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
         # Compose refuses the whole project for an env_file that is missing or does not parse, and quotes the line; then
         # the env is what is wrong, and the line may be a secret.
         readable = bool(facts["env"]["values"]) or not app.variables
-        facts["config_error"] = redact(str(error), secrets(app, facts, None)) if readable else ""
+        facts["config_error"] = redact(str(error), evidence.secrets(app, facts, None)) if readable else ""
         return
     facts["services"] = sorted(start_order.expected(model))
     known = app_model.read(model, _configuration(model))
@@ -484,7 +438,7 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
     facts["stateful"], facts["proxies"] = sorted(known.stateful), sorted(known.proxies)
     running = {"services": {name: model["services"][name] for name in facts["services"]}}
     facts["ports"] = [
-        {**port, "holders": holders(port["port"])} for port in engine.unheld_ports(running, facts["instances"])
+        {**port, "holders": holders(port["port"])} for port in docker_network.unheld_ports(running, facts["instances"])
     ]
     if set(facts["services"]) - there:
         facts["images_missing"] = project.images_missing(running)
@@ -508,7 +462,7 @@ def holders(port: int) -> list[dict[str, Any]]:
     if not any(one["process"] in _PUBLISHES for one in found):
         return found
     try:
-        container = neighbours.holder(port, engine.inspected(""))
+        container = neighbours.holder(port, docker_containers.inspected(""))
     except engine.EngineError:
         container = ""
     if not container:
@@ -576,11 +530,11 @@ def _read_upstream(app: App, facts: dict[str, Any], clock: Clock) -> None:
 
 
 def _recovering(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
-    project = engine.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.directory)
     found = []
     for item in facts["instances"]:
         if item["service"] in facts["stateful"] and item["state"] == "running" and not item["stopped"]:
-            line = database_log.recovering(project.logs(item["id"], LOG_LINES, 1.0))
+            line = database_log.recovering(project.logs(item["id"], evidence.LOG_LINES, 1.0))
             if line:
                 found.append({"service": item["service"], "name": item["name"], "line": line})
     return found
@@ -588,7 +542,7 @@ def _recovering(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _no_room(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
     """What a service that ended by itself said of a disk without room: a quota, or a disk that is not this host's."""
-    project = engine.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.directory)
     found = []
     for item in facts["instances"]:
         ended = item["finished_seconds"]
@@ -665,126 +619,6 @@ def _differences(app: App, values: Mapping[str, str], given: Mapping[str, str]) 
         for name, value in wanted.items()
         if values.get(name) != value
     ]
-
-
-def secrets(app: App, facts: Mapping[str, Any], given: Mapping[str, str] | None) -> dict[str, str]:
-    """All values to hide, by name: the vault's, the file's, and those that containers run with, which may be older."""
-    found = {}
-    for number, values in enumerate(facts["environments"], start=1):
-        found.update({f"{name} ({number})": v for name, v in secret_rules.secrets_of(app.variables, values).items()})
-    found.update(
-        {f"{name} (env)": v for name, v in secret_rules.secrets_of(app.variables, facts["env"]["values"]).items()}
-    )
-    return {**found, **secret_rules.secrets_of(app.variables, given or {})}
-
-
-def shown(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts without the values that they hold."""
-    kept = {key: value for key, value in facts.items() if key != "environments"}
-    return {**kept, "env": {key: value for key, value in facts["env"].items() if key != "values"}}
-
-
-Take = tuple[str, Callable[[float], str]]
-
-
-def evidence(
-    app: App, facts: Mapping[str, Any], hidden: Mapping[str, str], clock: Clock, services: Collection[str] = ()
-) -> dict[str, str]:
-    """What a remedy would wipe away, as file name → redacted text, gathered within EVIDENCE_SECONDS.
-
-    What did not come in time is named in `evidence.txt`: a sick engine must not delay the cure.
-
-    :arg services: those that a remedy may touch; () for all.
-    """
-    touched = [item for item in facts["instances"] if not services or item["service"] in services]
-    takes: list[Take] = [
-        ("host.txt", lambda _: _host_text(facts)),
-        *_of_containers(app, touched),
-        ("fingerprints.json", lambda _: json.dumps(_fingerprints(app, facts), indent=2)),
-    ]
-    return _gather(takes, {"facts.json": json.dumps(shown(facts), indent=2)}, hidden, clock)
-
-
-def evidence_of(
-    app: App, instances: Sequence[Mapping[str, Any]], hidden: Mapping[str, str], clock: Clock
-) -> dict[str, str]:
-    """The same of some containers alone."""
-    return _gather(_of_containers(app, instances), {}, hidden, clock)
-
-
-def names_of(item: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The names of the files with a container's log, its processes, and what the engine said of it."""
-    return f"log-{item['name']}.txt", f"top-{item['name']}.txt", f"inspect-{item['name']}.json"
-
-
-def _of_containers(app: App, instances: Sequence[Mapping[str, Any]]) -> Iterator[Take]:
-    project = engine.Project(app.name, app.directory)
-    for item in instances:
-        log, top, inspect = names_of(item)
-        yield log, functools.partial(project.logs, item["id"], LOG_LINES)
-        if item["state"] == "running":
-            yield top, functools.partial(project.top, item["id"])
-        yield inspect, functools.partial(project.inspect, item["id"])
-
-
-def _gather(takes: Iterable[Take], files: Mapping[str, str], hidden: Mapping[str, str], clock: Clock) -> dict[str, str]:
-    until = clock.monotonic() + EVIDENCE_SECONDS
-    found, missing = dict(files), list[str]()
-    for name, read_it in takes:
-        left = until - clock.monotonic()
-        try:
-            text = read_it(left) if left > 0 else ""
-        except (engine.EngineError, OSError) as error:
-            text, left = "", 0.0
-            missing.append(f"{name}: {error}")
-        if text:
-            found[name] = text
-        elif left <= 0:
-            missing.append(f"{name}: no time was left")
-    if missing:
-        found["evidence.txt"] = "Not kept:\n" + "\n".join(missing)
-    return {name: redact(text, hidden).rstrip("\n") + "\n" for name, text in found.items()}
-
-
-def _host_text(facts: Mapping[str, Any]) -> str:
-    """Disk, memory, load and what the kernel said of memory, for a person."""
-    memory = procfs.memory()
-    lines = [
-        f"{item['path']}: {item['free_bytes'] >> 20} MiB of {item['total_bytes'] >> 20} MiB free, "
-        f"{item['used_percent']:.0f} % used, {item['inodes_percent']:.0f} % of the inodes"
-        for item in facts["disk"]
-    ]
-    lines.append(f"memory: {memory['available_bytes'] >> 20} MiB of {memory['total_bytes'] >> 20} MiB available")
-    lines += [f"{name}: {value}" for name, value in sorted(facts["load"].items())]
-    lines += [f"kernel: {item['line']}" for item in facts["oom"] if item["line"]]
-    return "\n".join(lines)
-
-
-def _fingerprints(app: App, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The files in force that differ from those of the last good release, with both fingerprints."""
-    good = release_store.last_good(app.directory)
-    there = release_store.files(app.directory)
-    # A project may mount thousands of files: those that are as recorded would hide the one that is not.
-    names = release_store.differing(there, good["files"]) if good else list(there)
-    kept = {key: good[key] for key in ("id", "env", "images")} if good else None
-    if kept is not None and good is not None:
-        kept["files"] = {name: good["files"].get(name, "") for name in names}
-    in_force = {"files": {name: there.get(name, "") for name in names}, "env": facts["env"]["fingerprint"]}
-    images = {item["service"]: item["digest"] for item in facts["instances"]}
-    stale = _stale(app, facts)
-    return {"in_force": {**in_force, "images": images}, "last_good": kept, "other_values_than_the_env": stale}
-
-
-def _stale(app: App, facts: Mapping[str, Any]) -> dict[str, list[str]]:
-    """By container: the variables of the table of which it runs with another value than the env has now."""
-    names = [str(variable["name"]) for variable in app.variables]
-    values = facts["env"]["values"]
-    found = {}
-    for item, running in zip(facts["instances"], facts["environments"]):
-        differ = [name for name in names if name in values and running.get(name, values[name]) != values[name]]
-        if differ:
-            found[str(item["name"])] = differ
-    return found
 
 
 def env_stamp(app: App) -> Sequence[Any]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Callable, NamedTuple
 
 from ..core.app import App
+from ..docker import containers as docker_containers
 from ..docker import engine
 from ..host import procfs
 from ..releases import store as release_store
@@ -154,7 +155,7 @@ class ServiceWatch:
                     self._expected = self._who_is_expected()
                 return
             self._synced = self._wall()
-            known, self._containers = self._containers, containers(engine.documents(self.app.name, 2.0))
+            known, self._containers = self._containers, containers(docker_containers.documents(self.app.name, 2.0))
             if known and _restarts(self._containers) - _restarts(known):
                 self._restarted = now
             self._expected = self._who_is_expected()
@@ -236,7 +237,9 @@ def _loops(document: Mapping[str, Any]) -> bool:
     state = document["State"]
     if state["Status"] != "restarting" or int(document.get("RestartCount") or 0) < _RESTARTS:
         return False
-    started, ended = (engine.seconds_since(state.get(name, ""), time.time()) for name in ("StartedAt", "FinishedAt"))
+    started, ended = (
+        docker_containers.seconds_since(state.get(name, ""), time.time()) for name in ("StartedAt", "FinishedAt")
+    )
     return started is not None and ended is not None and started - ended < _SHORT_LIFE_SECONDS
 
 

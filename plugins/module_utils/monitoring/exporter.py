@@ -17,9 +17,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from ..compose import backing_services
 from ..docker import cgroup, engine
+from ..docker import containers as docker_containers
 from ..probe import web
 from ..recovery import config as agent_config
-from ..reporting import alerts, metrics
+from ..reporting import alert_messages, alert_outbox, metrics
 from . import socket_proxy
 
 # Prometheus waits for 9 s.
@@ -43,16 +44,16 @@ def page(now: float) -> str:
     """
     found = {}
     for app in agent_config.apps():
-        documents = engine.inspected(app, ENGINE_SECONDS)
-        found[app] = cgroup.read([engine.instance(one, now) for one in documents])
+        documents = docker_containers.inspected(app, ENGINE_SECONDS)
+        found[app] = cgroup.read([docker_containers.instance(one, now) for one in documents])
     return metrics.render_containers(found)
 
 
 def place(app: str, service: str) -> tuple[str, int] | None:
     """Return where a service of an app is now; None when it is nowhere, or the engine does not answer."""
     with contextlib.suppress(engine.EngineError):
-        for document in engine.inspected(app, ENGINE_SECONDS):
-            one = engine.instance(document, 0.0)
+        for document in docker_containers.inspected(app, ENGINE_SECONDS):
+            one = docker_containers.instance(document, 0.0)
             for address in filter(None, one["networks"].values()):
                 if one["service"] == service:
                     return address, RELAYED[service][0]
@@ -73,7 +74,7 @@ def tell(now: float, root: str = "/") -> bool:
         with contextlib.suppress(agent_config.ConfigError, web.Fault):
             config = agent_config.load(agent_config.path_of(app, root), root)
             if config.alertmanager:
-                alert = alerts.unmeasured(config.app.host, config.app.language, now)
+                alert = alert_messages.unmeasured(config.app.host, config.app.language, now)
                 headers = (("Content-Type", "application/json"),)
                 url = f"{config.alertmanager}/api/v2/alerts"
                 answer = web.fetch(web.Request(url, "POST", headers, json.dumps([alert]).encode()))
@@ -116,7 +117,7 @@ def main() -> int:
         while (now := time.monotonic()) < begun + LIFE_SECONDS:
             offer(folder, known)
             server.handle_request()
-            if now > max(_Handler.asked + SILENT_SECONDS, told + alerts.REPEAT_SECONDS):
+            if now > max(_Handler.asked + SILENT_SECONDS, told + alert_outbox.REPEAT_SECONDS):
                 told = now
                 tell(time.time())
     return 0

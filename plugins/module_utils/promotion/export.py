@@ -13,14 +13,17 @@ from datetime import datetime
 from typing import Any
 
 from ..core.app import App
-from ..core.files import is_locked
-from ..docker import engine, project_layout
+from ..core.clock import Clock, age, moment
+from ..core.locks import is_locked
+from ..docker import images as docker_images
+from ..docker import project as docker_project
+from ..docker import project_layout
+from ..env import read as env_file
 from ..health import facts as health_facts
-from ..health.facts import Clock
 from ..host import command as commands
 from ..records import incidents, state
 from ..recovery import config as agent_config
-from ..recovery import watcher
+from ..recovery import watcher_note
 from ..recovery.config import Config, ConfigError
 from ..recovery.run import CONFIRM_SECONDS
 from ..releases import store as release_store
@@ -58,7 +61,7 @@ def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -
         what = f"release {good['id']} does not go to production" if good else "nothing can go to production"
         lines = [f"{name} on {config.app.host}: {what}:", *[f"- {one}" for one in found]]
         raise PromotionRefused("\n".join([*lines, "Nothing was changed, here or in production."]), found)
-    sizes = engine.image_facts(good["images"].values())
+    sizes = docker_images.image_facts(good["images"].values())
     return {
         "host": config.app.host,
         "release": good["id"],
@@ -84,12 +87,12 @@ def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
     """What `promotion.refusals` decides by."""
     app, now = config.app, clock.now()
     good = release_store.last_good(app.directory)
-    env = health_facts.read_env(app, now)
+    env = env_file.read(app, now)
     facts: dict[str, Any] = {"env": env, "instances": [], "environments": [], "oom": [], "services": []}
     health_facts.read_engine(app, facts, now)
     answers = facts["engine"]["answers"]
     images = good["images"] if good else {}
-    there = engine.image_facts(images.values()) if answers else set(images.values())
+    there = docker_images.image_facts(images.values()) if answers else set(images.values())
     return {
         "app": app.name,
         "engine": "" if answers else facts["engine"]["reason"],
@@ -100,7 +103,7 @@ def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
         "changed": release_store.changed(app.directory, good) if good else [],
         "mounted": _mounted(app, good) if answers else [],
         "incidents": _incidents(app, now),
-        "watcher": {"alive": watcher.read_note(config, clock)["alive"], "since": _watched(app, clock)},
+        "watcher": {"alive": watcher_note.read_note(config, clock)["alive"], "since": _watched(app, clock)},
         "paused": _paused(app, clock),
         "probe": health_facts.ask(app, env["values"], CONFIRM_SECONDS, clock),
         "env": env["findings"],
@@ -150,17 +153,19 @@ def _watched(app: App, clock: Clock) -> float:
 
 def _paused(app: App, clock: Clock) -> dict[str, Any] | None:
     """The pause that goes on, or how long ago one ended, or a person said `selfheal resume`."""
-    orders, now = state.read_orders(app.state), state.moment(clock.now(), clock.monotonic())
+    orders, now = state.read_orders(app.state), moment(clock.now(), clock.monotonic())
     if orders["paused"]:
-        left, lasted = state.pause_left(orders, now), state.age(orders["paused"]["since"], now)
+        left, lasted = state.pause_left(orders, now), age(orders["paused"]["since"], now)
         length = float(orders["paused"]["until"]) - float(orders["paused"]["since"]["wall"])
         return {"left": left, "reason": orders["paused"]["reason"], "ago": max(0.0, lasted - length)}
-    return {"left": 0.0, "reason": "", "ago": state.age(orders["resumed"], now)} if orders["resumed"] else None
+    return {"left": 0.0, "reason": "", "ago": age(orders["resumed"], now)} if orders["resumed"] else None
 
 
 def _mounted(app: App, good: Mapping[str, Any] | None) -> list[str]:
     """The files of the project, not folders, that containers mount, and that do not go with the release."""
-    mounts = [mount for document in engine.Project(app.name, app.directory).documents() for mount in _binds(document)]
+    mounts = [
+        mount for document in docker_project.Project(app.name, app.directory).documents() for mount in _binds(document)
+    ]
     inside = {path for path in mounts if path.startswith(app.directory + os.sep) and os.path.isfile(path)}
     known = {*(good or {}).get("files", {}), *project_layout.read(app.directory).data}
     return sorted({os.path.relpath(path, app.directory) for path in inside} - known)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..docker import engine
+from ..docker import images as docker_images
 from ..host import procfs
 from . import rules as promotion_rules
 
@@ -40,7 +41,7 @@ def compare(images: Images, path: str) -> dict[str, Any]:
             f"this host is {here}, and these images are for another kind of machine: {', '.join(foreign)}. Build on a "
             "staging host of the same kind"
         )
-    there = engine.image_facts([one["id"] for one in images])
+    there = docker_images.image_facts([one["id"] for one in images])
     lacking = list({one["id"]: dict(one) for one in images if one["id"] not in there}.values())
     size = _size(lacking)
     if lacking:
@@ -70,15 +71,15 @@ def save(images: Images, path: str) -> dict[str, Any]:
     """Write the images into an archive at `path`; the folder that holds it is its own. {bytes} of the archive."""
     require_room([(path, _size(images))])
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    engine.save_images([one["id"] for one in images], path)
+    docker_images.save_images([one["id"] for one in images], path)
     return {"bytes": os.path.getsize(path)}
 
 
 def load(images: Images, path: str) -> dict[str, Any]:
     """Read the images from the archive, and make sure that they are those that are meant. {bytes} of the archive."""
     size = os.path.getsize(path)
-    engine.load_images(path)
-    there = engine.image_facts([one["id"] for one in images])
+    docker_images.load_images(path)
+    there = docker_images.image_facts([one["id"] for one in images])
     strange = sorted(one["service"] for one in images if one["id"] not in there)
     if strange:
         raise ArchiveError(

@@ -16,20 +16,15 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
+from ..core.clock import stamp
 from ..core.files import atomic_write
 
 ID = re.compile(r"\d{8}T\d{6}Z-[a-z_]+(?:-\d+)?")
 """What `new_id` gives; it names a folder."""
 KEPT, LONGEST = 20, 500
 """How many incidents `forget` leaves in any case, and how many at most."""
-
-
-def stamp(now: float) -> str:
-    """Epoch seconds as "20250527T020000Z", which sorts as text."""
-    return datetime.fromtimestamp(now, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
 
 
 def new_id(folder: str, seen: float, cause: str) -> str:
@@ -45,11 +40,6 @@ def new_id(folder: str, seen: float, cause: str) -> str:
 def next_number(folder: str) -> int:
     """Return the number of an incident that begins now."""
     return max((_number(folder, name) for name in _listed(folder)), default=0) + 1
-
-
-def iso(now: float) -> str:
-    """Epoch seconds as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def markdown(incident: Mapping[str, Any]) -> str:

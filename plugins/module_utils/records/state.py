@@ -12,40 +12,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.clock import age, moment
 from ..core.files import atomic_write
 from . import incidents
 
 STATE, ORDERS = "state.json", "orders.json"
-
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
-
-
-def boot() -> str:
-    """The id of this boot of the machine, "" when the kernel does not tell."""
-    try:
-        with open(_BOOT_ID, encoding="ascii") as stream:
-            return stream.read().strip()
-    except OSError:
-        return ""
-
-
-def moment(wall: float | None = None, monotonic: float | None = None) -> dict[str, Any]:
-    """A point in time that survives a jump of the clock, as well as a reboot: {wall, monotonic, boot}."""
-    return {
-        "wall": time.time() if wall is None else wall,
-        "monotonic": time.monotonic() if monotonic is None else monotonic,
-        "boot": boot(),
-    }
-
-
-def age(then: Mapping[str, Any], now: Mapping[str, Any]) -> float:
-    """Seconds between two moments: by the monotonic clock within a boot, else by the wall clock; never below 0."""
-    clock = "monotonic" if then["boot"] and then["boot"] == now["boot"] else "wall"
-    return max(0.0, float(now[clock]) - float(then[clock]))
 
 
 def empty() -> dict[str, Any]:

@@ -14,9 +14,11 @@ from typing import Any, Callable
 
 from ..compose import bring_up, start_order
 from ..core.app import App
-from ..core.files import fingerprint
+from ..core.fingerprint import fingerprint
+from ..docker import containers as docker_containers
 from ..docker import engine
-from ..docker.engine import Project
+from ..docker import images as docker_images
+from ..docker.project import Project
 from ..env import history as env_history
 from ..env import rules as secret_rules
 from ..host import command as commands
@@ -132,7 +134,7 @@ def _good_images(project: Project) -> tuple[Mapping[str, object], str]:
     if good is None:
         return {}, ""
     put = project.put_back_images(good)
-    gone = engine.images_gone(good["images"]) if put.code else []
+    gone = docker_images.images_gone(good["images"]) if put.code else []
     if not gone:
         _succeed(put, "docker tag:")
         return good, ""
@@ -151,9 +153,9 @@ def renew_images(app: App) -> str:
     made = {(item["service"], item["digest"]) for item in project.containers()}
     doubtful = {service: image for service, image in good["images"].items() if (service, image) not in made}
     found = {}
-    for service in engine.images_gone(doubtful):
+    for service in docker_images.images_gone(doubtful):
         images = {image for name, image in made if name == service}
-        image = images.pop() if len(images) == 1 else engine.image_id(good["names"][service])
+        image = images.pop() if len(images) == 1 else docker_images.image_id(good["names"][service])
         if image:
             found[service] = image
     if not found:
@@ -250,7 +252,7 @@ def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Coll
 def _restart_with_data(project: Project, services: Sequence[str], stateful: Collection[str]) -> str:
     """Restart services whose data is in a volume without a name, and say so: another container would get a new one."""
     there = [item for item in project.containers() if item["service"] in services]
-    held = sorted({f"{item['name']} ({path})" for item in there for path in engine.unnamed_data(item)})
+    held = sorted({f"{item['name']} ({path})" for item in there for path in docker_containers.unnamed_data(item)})
     if not held:
         return ""
     _restart(project, there, stateful)
@@ -260,7 +262,7 @@ def _restart_with_data(project: Project, services: Sequence[str], stateful: Coll
 def rebuild_network(app: App, build: bool) -> str:
     """Take containers and networks down and make both anew; volumes and images stay."""
     project = Project(app.name, app.directory)
-    held = sorted({item["name"] for item in project.containers() if engine.unnamed_data(item)})
+    held = sorted({item["name"] for item in project.containers() if docker_containers.unnamed_data(item)})
     if held:
         raise RemedyError(f"{', '.join(held)}: taken down, it would lose its data, which is in a volume without a name")
     _succeed(project.down(), "docker compose down:")

@@ -9,38 +9,40 @@ killed at any point: what was begun stands in the state before it is begun, and 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
+from ..core import clock as core_clock
 from ..core.app import App
-from ..core.files import atomic_write, explain, flagged, hold_lock, readable
+from ..core.clock import Clock, age, iso
+from ..core.files import atomic_write, explain, flagged, readable
+from ..core.locks import LOCK_SECONDS, hold_lock
 from ..core.redact import redact
 from ..deploy import rolling
+from ..docker import containers as docker_containers
 from ..docker import engine
 from ..env import history as env_history
+from ..env import read as env_file
+from ..health import evidence, service_watch
 from ..health import facts as health_facts
-from ..health import service_watch
 from ..health.diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose, is_busy
-from ..health.facts import Clock, Seen
+from ..health.facts import Seen
+from ..health.wait import wait_healthy
 from ..host import procfs
 from ..records import incidents, state
 from ..releases import haproxy
 from ..releases import store as release_store
-from ..reporting import alerts
+from ..reporting import alert_messages, alert_outbox
 from . import ladder, remedies
 from .ladder import Attempt, Decision, Policy, Situation, decide
 
 STEPS = ("env_backup", "variables", "containers", "health", "api", "frontend")
 # A single bad answer is no incident: a second one within this time is asked for before anything is touched.
 CONFIRM_SECONDS = 1.0
-# How long to wait for another deploy or recovery to let go of the lock.
-LOCK_SECONDS = 60.0
 # How many remedies, and lines of the timeline, an incident's record holds.
 LONGEST = 400
-
 _ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
 _WRITES_ENV = (*_ENV_REMEDIES, ladder.LAST_GOOD_RELEASE)
 # A restart runs a container on with the env that it was made with.
@@ -161,7 +163,7 @@ class _Recovery:
         seen = self._not_told_before(self.watch.seen) if self.watch else None
         self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
         first = found = self._diagnose()
-        self.hidden = health_facts.secrets(self.app, self.facts, self.values)
+        self.hidden = evidence.secrets(self.app, self.facts, self.values)
         self.before = readable(self.app.env)
         self.odd = self.before is None and self.facts["env"]["exists"]
         kept = self._remember_env() or self.took_back
@@ -205,7 +207,7 @@ class _Recovery:
         self._trouble(problem)
         self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, self.watch.seen)
         found = self._diagnose()
-        self.hidden = health_facts.secrets(self.app, self.facts, self.values)
+        self.hidden = evidence.secrets(self.app, self.facts, self.values)
         if found.healthy or found.passed:
             return self.outcome(found, Diagnosis(HEALTHY), changed=False, next_step="")
         self._open_incident(found)
@@ -247,7 +249,7 @@ class _Recovery:
         """What died before the last incident was over belongs to that one."""
         if seen.passed is None or self.memory["clean"] is None:
             return seen
-        return seen._replace(passed=min(seen.passed, state.age(self.memory["clean"], self._moment())))
+        return seen._replace(passed=min(seen.passed, age(self.memory["clean"], self._moment())))
 
     @property
     def _policy(self) -> Policy | None:
@@ -278,7 +280,7 @@ class _Recovery:
             self.values = None
         if done and name in _ENV_REMEDIES and self.facts["services"] and not self.facts["probe"]["ok"]:
             # Nothing but the file has changed: asking the engine again would only take time.
-            self.facts = {**self.facts, "env": health_facts.read_env(self.app, self.clock.now())}
+            self.facts = {**self.facts, "env": env_file.read(self.app, self.clock.now())}
         else:
             load = self._load() if self.watch else {}
             before = None if name in ladder.FILES else self.facts
@@ -296,7 +298,7 @@ class _Recovery:
     def _hide_more(self) -> None:
         """Hide the secrets of an env that a remedy has put back, and those of before: both may be in what is kept."""
         known = set(self.hidden.values())
-        for name, value in health_facts.secrets(self.app, self.facts, self.values).items():
+        for name, value in evidence.secrets(self.app, self.facts, self.values).items():
             if value not in known:
                 self.hidden[f"{name}, put back ({len(self.hidden)})"] = value
 
@@ -323,7 +325,7 @@ class _Recovery:
         until = self.clock.monotonic() + seconds
         while self.clock.monotonic() < until:
             with contextlib.suppress(engine.EngineError):
-                found = service_watch.containers(engine.documents(self.app.name))
+                found = service_watch.containers(docker_containers.documents(self.app.name))
                 if not service_watch.wrong(services, found, (), starting=True):
                     return
             self.clock.sleep(0.2)
@@ -434,8 +436,8 @@ class _Recovery:
         took = [float(one["seconds"]) for one in record["remedies"] if one["name"] in ladder.TOUCHING]
         if not begun or not took or not item["health_log"]:
             return False
-        ended = state.age(begun[-1], self._moment()) - took[-1]
-        began = engine.seconds_since(item["health_log"][-1]["begun"], self.clock.now())
+        ended = age(begun[-1], self._moment()) - took[-1]
+        began = docker_containers.seconds_since(item["health_log"][-1]["begun"], self.clock.now())
         return ended < _LONGEST_CHECK and began is not None and began > ended
 
     def _situation(self, found: Diagnosis) -> Situation:
@@ -444,18 +446,18 @@ class _Recovery:
         orders: dict[str, Any] = {"paused": None, "resumed": None}
         if self.watch:
             orders = state.read_orders(self.app.state)
-        forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
+        forgiven = age(orders["resumed"], now) if orders["resumed"] else float("inf")
         paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
         attempts = [
             Attempt(
                 one["remedy"],
-                state.age(one["at"], now),
+                age(one["at"], now),
                 one["incident"],
                 bool(one.get("refused")),
                 bool(one.get("unasked")),
             )
             for one in self.memory["attempts"]
-            if state.age(one["at"], now) < forgiven
+            if age(one["at"], now) < forgiven
         ]
         return Situation(
             incident=record["id"],
@@ -608,14 +610,14 @@ class _Recovery:
     # --- record ------------------------------------------------------------------------------------------------------
 
     def _moment(self) -> dict[str, Any]:
-        return state.moment(self.clock.now(), self.clock.monotonic())
+        return core_clock.moment(self.clock.now(), self.clock.monotonic())
 
     def _elapsed(self) -> float:
         """Seconds since the fault was first seen, which may have been in another process."""
-        return round(state.age(self.memory["seen"], self._moment()), 3)
+        return round(age(self.memory["seen"], self._moment()), 3)
 
     def _note(self, what: str) -> None:
-        entry = {"time": incidents.iso(self.clock.now()), "seconds": self._elapsed(), "what": redact(what, self.hidden)}
+        entry = {"time": iso(self.clock.now()), "seconds": self._elapsed(), "what": redact(what, self.hidden)}
         self.timeline.append(entry)
         _bounded(self.memory["incident"]["timeline"]).append(entry)
 
@@ -626,10 +628,10 @@ class _Recovery:
     def _count(self, what: str) -> None:
         self.memory["counts"][what] = self.memory["counts"].get(what, 0) + 1
 
-    def _tell(self, alert: alerts.Alert) -> None:
+    def _tell(self, alert: alert_messages.Alert) -> None:
         before = self.memory["outbox"]
-        self.memory["outbox"] = alerts.add(before, alert, self.clock.now())
-        for _ in range(alerts.dropped(before, self.memory["outbox"])):
+        self.memory["outbox"] = alert_outbox.add(before, alert, self.clock.now())
+        for _ in range(alert_outbox.dropped(before, self.memory["outbox"])):
             self._count("alerts dropped")
 
     def _save(self) -> None:
@@ -646,14 +648,14 @@ class _Recovery:
             record["told"] = not often
             self._note(self._guess(found))
             if not often:
-                self._tell(alerts.opened(record, self.app.language))
+                self._tell(alert_messages.opened(record, self.app.language))
             self._save()
         elif record["cause"] != found.cause:
             self._note(self._guess(found))
             self._rename(found)
         if not record["files"] and not record["remedies"]:
             begun = self.clock.monotonic()
-            attachments = health_facts.evidence(self.app, self.facts, self.hidden, self.clock, found.services)
+            attachments = evidence.gather(self.app, self.facts, self.hidden, self.clock, found.services)
             self.asked.update(item["name"] for item in self._instances_of(found.services))
             record["files"] = sorted(attachments)
             self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
@@ -664,11 +666,11 @@ class _Recovery:
         record = self.ended or self.memory["incident"]
         rest = [item for item in self._instances_of(services) if item["name"] not in self.asked]
         # What was kept before a remedy is not written over by what is so after it.
-        rest = [item for item in rest if not set(health_facts.names_of(item)) & set(record["files"])]
+        rest = [item for item in rest if not set(evidence.names_of(item)) & set(record["files"])]
         if not rest or not record["files"]:
             return
         self.asked.update(item["name"] for item in rest)
-        attachments = health_facts.evidence_of(self.app, rest, self.hidden, self.clock)
+        attachments = evidence.of_containers(self.app, rest, self.hidden, self.clock)
         # What was missing before a remedy stays told.
         attachments.pop("evidence.txt", None)
         record["files"] = sorted({*record["files"], *attachments})
@@ -726,8 +728,8 @@ class _Recovery:
         now, often, told = self.clock.now(), 0, False
         resumed = state.read_orders(self.app.state)["resumed"]
         # Who orders it to go on has seen to what was.
-        forgiven = state.age(resumed, self._moment()) if resumed else self.watch.policy.clean
-        since, until = incidents.iso(now - min(forgiven, self.watch.policy.clean)), incidents.iso(now)
+        forgiven = age(resumed, self._moment()) if resumed else self.watch.policy.clean
+        since, until = iso(now - min(forgiven, self.watch.policy.clean)), iso(now)
         for one in incidents.every(self.app.incidents):
             # What ended at a time to come, as by a clock that was set back since, was not lately either.
             if not since <= str(one.get("ended", "")) <= until:
@@ -742,12 +744,12 @@ class _Recovery:
         now, moment = self.clock.now(), self._moment()
         self.memory["seen"] = dict(self.watch.failed) if self.watch else moment
         clean = self.memory["clean"]
-        if self.watch and clean is not None and state.age(clean, moment) >= self.watch.policy.clean:
+        if self.watch and clean is not None and age(clean, moment) >= self.watch.policy.clean:
             self.memory["attempts"] = []
         self.memory["clean"] = None
         longest = 2 * self.watch.policy.window if self.watch else 86400.0
-        self.memory["attempts"] = [one for one in self.memory["attempts"] if state.age(one["at"], moment) < longest]
-        seen = now - state.age(self.memory["seen"], moment)
+        self.memory["attempts"] = [one for one in self.memory["attempts"] if age(one["at"], moment) < longest]
+        seen = now - age(self.memory["seen"], moment)
         self.memory["incident"] = {
             "id": incidents.new_id(self.app.incidents, seen, found.cause),
             "number": incidents.next_number(self.app.incidents),
@@ -755,8 +757,8 @@ class _Recovery:
             "host": self.app.host,
             **self._named(found),
             "unasked": self.facts["probe"]["ok"],
-            "seen": incidents.iso(seen),
-            "confirmed": incidents.iso(now),
+            "seen": iso(seen),
+            "confirmed": iso(now),
             "ended": "",
             "healthy": False,
             "escalated": False,
@@ -783,12 +785,12 @@ class _Recovery:
             return
         if not self.remedies:
             self._note(f"healthy: {self.facts['probe']['summary']}")
-        record.update(healthy=True, ended=incidents.iso(self.clock.now()), seconds=self._elapsed())
+        record.update(healthy=True, ended=iso(self.clock.now()), seconds=self._elapsed())
         record.update(hold="", next_step="")
         self._tell_late(record)
         self._write({})
         self.memory.update(incident=None, seen=None, clean=self._moment())
-        self._tell(alerts.resolved(record, self.app.language))
+        self._tell(alert_messages.resolved(record, self.app.language))
         self._count("recovered")
         self.memory["counts"]["last recovery ms"] = round(record["seconds"] * 1000)
         if self.watch:
@@ -811,7 +813,7 @@ class _Recovery:
             record["escalated"] = True
             self._count("escalated")
         if record["escalated"] and (is_new or is_late) and record.get("told", True):
-            self._tell(alerts.escalated(record, self.app.language))
+            self._tell(alert_messages.escalated(record, self.app.language))
         self._write({})
         self._save()
 
@@ -820,7 +822,7 @@ class _Recovery:
         if record.get("told", True) or record["seconds"] < _LASTS_SECONDS:
             return False
         record["told"] = True
-        self._tell(alerts.opened(record, self.app.language))
+        self._tell(alert_messages.opened(record, self.app.language))
         return True
 
     # --- what comes back ---------------------------------------------------------------------------------------------
@@ -913,7 +915,7 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str,
     run = _Recovery(app, values, True, 0.0, clock)
     run.facts = health_facts.read(app, values, CONFIRM_SECONDS, clock)
     found = diagnose(run.facts)
-    run.hidden = health_facts.secrets(app, run.facts, values)
+    run.hidden = evidence.secrets(app, run.facts, values)
     planned: list[str] = []
     if not found.healthy:
         available = list(remedies.table(app, True, values, found.services, run.facts["one"]))
@@ -930,77 +932,3 @@ def _bounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """An incident may last for days: of what it has gathered, the oldest half of LONGEST and the newest are kept."""
     del entries[LONGEST // 2 : len(entries) - LONGEST // 2 + 1]
     return entries
-
-
-def _restarts(project: engine.Project) -> dict[str, int]:
-    try:
-        return {str(item["id"]): int(item["restarts"]) for item in project.containers()}
-    except engine.EngineError:
-        return {}
-
-
-def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> dict[str, Any]:
-    """Wait until the probe passes, a container gives up, or the time is over; return the last probe's result."""
-    until = clock.monotonic() + seconds
-    project = engine.Project(app.name, app.directory)
-    known = {**health_facts.read_env(app, clock.now())["values"], **(values or {})}
-    # Most remedies have worked before the engine could be asked how often it restarted what.
-    asked = health_facts.ask(app, known, min(0.5, seconds), clock)
-    before = {} if asked["ok"] else _restarts(project)
-    services: Collection[str] | None = None
-    while not asked["ok"] and clock.monotonic() < until:
-        asked = health_facts.ask(app, known, min(2.0, until - clock.monotonic()), clock)
-        if asked["ok"]:
-            break
-        try:
-            instances = project.containers()
-        except engine.EngineError:
-            continue
-        # Two restarts within the wait is a loop: more waiting would only hide it.
-        loops = {item["service"] for item in instances if item["restarts"] >= before.get(item["id"], 0) + 2}
-        over = {item["service"] for item in instances if item["state"] in ("exited", "dead") and not item["job_done"]}
-        if loops or over:
-            services = _services(project) if services is None else services
-            if not services or (loops | over) & set(services):
-                break
-    return asked
-
-
-def _services(project: engine.Project) -> Collection[str]:
-    """The services of the app: what somebody ran of another profile may have ended as it likes. () when unknown."""
-    try:
-        return set(project.config().get("services") or {})
-    except engine.EngineError:
-        return ()
-
-
-def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
-    """Return the state of the app as facts, for a table or a report; changes nothing, never fails for a sick app."""
-    clock = clock or Clock()
-    facts = health_facts.read(app, None, CONFIRM_SECONDS, clock)
-    found = diagnose(facts)
-    hidden = health_facts.secrets(app, facts, None)
-    newest = incidents.latest(app.incidents)
-    good = release_store.last_good(app.directory)
-    return {
-        "app": app.name,
-        "healthy": found.healthy,
-        "cause": "" if found.cause == HEALTHY else found.cause,
-        "summary": redact("; ".join(found.evidence), hidden),
-        "instances": json.loads(redact(json.dumps(facts["instances"]), hidden)),
-        "ports": facts["ports"],
-        "engine": {**facts["engine"], "compose": engine.compose_version() if facts["engine"]["answers"] else ""},
-        "release": good["id"] if good else "",
-        "releases": [
-            {"id": one["id"], "time": one.get("time", ""), "by": one.get("by", ""), "images": one["images"]}
-            for one in release_store.known(app.directory)
-        ],
-        "promoted_from": (good or {}).get("promoted_from", {}),
-        "env_fingerprint": facts["env"]["fingerprint"],
-        "env_findings": facts["env"]["findings"],
-        "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
-        "checks": facts["probe"],
-        "backup": state.backups(app.backup, clock.now()),
-        "disk": procfs.disk(["/", app.directory, engine.data_root()]),
-        "memory": procfs.memory(),
-    }

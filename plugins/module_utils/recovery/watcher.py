@@ -15,22 +15,25 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Callable, NamedTuple
 
-from ..core.files import LockHeld, atomic_write, hold_lock, is_locked
+from ..core.clock import Clock, age, moment
+from ..core.files import atomic_write
+from ..core.locks import LockHeld, hold_lock, is_locked
 from ..deploy import rolling
+from ..env import read as env_file
 from ..health import facts as health_facts
 from ..health import service_watch
 from ..health.diagnosis import DISK_FULL_BYTES
-from ..health.facts import Clock, Seen
+from ..health.facts import Seen
 from ..health.service_watch import ServiceWatch
 from ..host import lock_holder, procfs, timers
 from ..probe import run as probe
 from ..probe import web
 from ..records import state
 from ..releases import haproxy
-from ..reporting import alerts, metrics
+from ..reporting import alert_messages, alert_outbox, metrics
 from . import config as agent_config
+from . import watcher_note
 from .config import Config
-from .ladder import TOUCHING
 from .run import BEGUN, Watch, recover
 
 # It ends by itself after a quarter of an hour, so that whatever a long life gathers is gone with it: some 100 kB in ten
@@ -57,9 +60,6 @@ LOOK_SECONDS = 0.2
 PROVE_SECONDS = 600.0
 # Whether the timers run is asked for this often, and soon again where one does not: it may be being restarted.
 TIMERS_SECONDS, TIMERS_AGAIN = 120.0, 10.0
-METRICS_SECONDS = 15.0
-# How old an answer may be for `selfheal status`: an app that limits how often it is asked is asked once a minute.
-FRESH_SECONDS = 75.0
 # While nothing can be done, the cause is asked for again: another one may have come.
 HOLD_SECONDS = 10.0
 # An app that limits its checks may say in Retry-After when they may ask again.
@@ -70,7 +70,6 @@ ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0
 STUCK_SECONDS, WORKS_SECONDS = 30.0, 180.0
 # A recovery may take this long without a sign of life: it may build an image.
 RECOVERY_SECONDS = 2000.0
-
 Notify = Callable[[str], None]
 Changed = Callable[[], "tuple[bool, str]"]
 
@@ -92,14 +91,16 @@ class Watcher:
 
     def __init__(self, config: Config, clock: Clock, notify: Notify) -> None:
         self.config, self.app, self.clock, self.notify = config, config.app, clock, notify
-        self.env = health_facts.read_env(self.app, clock.now())
+        self.env = env_file.read(self.app, clock.now())
         self.stamp: Any = health_facts.env_stamp(self.app)
         self.proved = clock.monotonic()
         self.odd: tuple[str, float] | None = None
         self.failed: dict[str, Any] | None = None
         # The clock on the wall is this far ahead of the one that nobody sets.
         self.ahead = clock.now() - clock.monotonic()
-        self.good: float | None = _last_good(self.app.root, self.app.name, state.moment(clock.now(), clock.monotonic()))
+        self.good: float | None = watcher_note.last_good(
+            self.app.root, self.app.name, moment(clock.now(), clock.monotonic())
+        )
         self.answered: float | None = None
         if self.good is not None:
             self.answered = clock.monotonic() - max(0.0, clock.now() - self.good)
@@ -113,7 +114,7 @@ class Watcher:
         self.next_timers = self.proved + TIMERS_SECONDS
         self.stopped: dict[str, timers.Timer] = {}
         # What is told of timers; None as long as nobody has looked: then what was told before stays.
-        self.timer_alerts: list[alerts.Alert] | None = None
+        self.timer_alerts: list[alert_messages.Alert] | None = None
         self.lacks: float | None = None
         self.held: Held | None = None
         self.freed = ""
@@ -129,14 +130,14 @@ class Watcher:
         self.probe_seconds = 0.0
         memory, damage = state.load(self.app.state, self.app.spare)
         self.trouble("state", damage)
-        if alerts.holds(memory["outbox"], alerts.TIMER):
+        if alert_outbox.holds(memory["outbox"], alert_messages.TIMER):
             # It may be over.
             self.next_timers = self.proved
         self.incident: dict[str, Any] | None = memory["incident"]
         # A watcher was killed in the middle of a remedy.
         self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
         self.quick: list[Any] = self.app.quick
-        before = _note(self.app.root, self.app.name).get("services")
+        before = watcher_note.last(self.app.root, self.app.name).get("services")
         self.services = ServiceWatch(self.app, clock.now, service_watch.from_json(before))
         self.wrong: dict[str, str] = {}
         # The checks that fail for users: an instance that is healed while others serve is none of them.
@@ -152,7 +153,7 @@ class Watcher:
         rested = now >= self.next_recovery
         orders = state.read_orders(self.app.state)
         self.trouble("orders", orders["problem"])
-        paused = state.pause_left(orders, state.moment(self.clock.now(), now)) > 0
+        paused = state.pause_left(orders, moment(self.clock.now(), now)) > 0
         self._measure()
         if now < self.next_ask and not self.services.wrong(now):
             self._rest_of(now)
@@ -215,7 +216,7 @@ class Watcher:
         self._look_at_timers(now)
         self._deliver(now)
         if now >= self.next_metrics or self._serves != self.published:
-            self.next_metrics = now + METRICS_SECONDS
+            self.next_metrics = now + watcher_note.METRICS_SECONDS
             self._publish()
         if self.checks and self.checks["ok"] is not self.noted:
             self._leave_note()
@@ -249,7 +250,7 @@ class Watcher:
             # HAProxy has found the same by itself, at each instance and more than once.
             result = {**result, "confirmed": True}
         if self.failed is None:
-            self.failed = state.moment(self.clock.now(), now)
+            self.failed = moment(self.clock.now(), now)
             # Should this watcher be killed now, the next one knows that the app was well until now.
             self._leave_note()
         # Nobody there, for a moment: that is how a process looks that died and was started again.
@@ -259,7 +260,7 @@ class Watcher:
     def _keep(self, result: Mapping[str, Any]) -> None:
         """Keep how the checks went, for `selfheal status`: no more of an answer than whether it passed."""
         passed = [one["ok"] for one in result["results"]]
-        at = state.moment(self.clock.now(), self.clock.monotonic())
+        at = moment(self.clock.now(), self.clock.monotonic())
         self.checks = {"ok": bool(result["ok"]), "passed": sum(passed), "total": len(passed), "at": at}
 
     def _ask_briefly(self, by_service: bool) -> dict[str, Any]:
@@ -333,7 +334,7 @@ class Watcher:
         stamp = health_facts.env_stamp(self.app)
         if stamp != self.stamp or now - self.proved >= PROVE_SECONDS or self.odd is not None:
             self.stamp, self.proved = stamp, now
-            self.env = health_facts.read_env(self.app, self.clock.now())
+            self.env = env_file.read(self.app, self.clock.now())
             if not self.env["findings"]:
                 self.odd = None
             elif self.odd is None or self.odd[0] != self.env["fingerprint"]:
@@ -407,7 +408,9 @@ class Watcher:
         mine = to_tell(self.app.name, lasting, alive)
         self.trouble("timers", "; ".join(timers.problem(name, lasting[name]) for name in mine))
         language = self.app.language
-        self.timer_alerts = [alerts.stopped_timer(name, hosts[name], lasting[name].since, language) for name in mine]
+        self.timer_alerts = [
+            alert_messages.stopped_timer(name, hosts[name], lasting[name].since, language) for name in mine
+        ]
 
     def _measure(self) -> None:
         """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""
@@ -452,7 +455,7 @@ class Watcher:
         watch = Watch(
             self.config.policy,
             Seen(found, load, self.good, passed, lacks, services=bool(self.wrong) or self.incident is not None),
-            self.failed or state.moment(self.clock.now(), now),
+            self.failed or moment(self.clock.now(), now),
             self.config.settle_seconds,
             self.config.keep_days,
             freed=self.freed,
@@ -569,11 +572,11 @@ class Watcher:
             self.trouble("state", problem or self.problems["state"])
             wall = self.clock.now()
             outbox = self._standing(memory["outbox"], wall)
-            sent = alerts.due(outbox, wall)
+            sent = alert_outbox.due(outbox, wall)
             if not sent:
                 return
             if self._post(sent):
-                outbox = alerts.posted(outbox, sent, wall)
+                outbox = alert_outbox.posted(outbox, sent, wall)
             else:
                 self.next_alerts = now + ALERT_RETRY_SECONDS
             if outbox != memory["outbox"]:
@@ -581,23 +584,27 @@ class Watcher:
 
     def _standing(self, outbox: list[Any], wall: float) -> list[Any]:
         """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts, bad backups."""
-        outbox = alerts.add(outbox, alerts.watchdog(self.app.name, self.app.host), wall)
-        orders, now = state.read_orders(self.app.state), state.moment(wall, self.clock.monotonic())
+        outbox = alert_outbox.add(outbox, alert_messages.watchdog(self.app.name, self.app.host), wall)
+        orders, now = state.read_orders(self.app.state), moment(wall, self.clock.monotonic())
         paused = orders["paused"]
-        lasting = alerts.lasting_pause(self.app.name, self.app.host, paused or {}, self.app.language)
+        lasting = alert_messages.lasting_pause(self.app.name, self.app.host, paused or {}, self.app.language)
         lasts = bool(paused) and state.pause_left(orders, now) > 0
-        due = lasts and state.age(paused["since"], now) >= self.config.pause_alert_seconds
+        due = lasts and age(paused["since"], now) >= self.config.pause_alert_seconds
         if not due or all(one["alert"]["labels"] != lasting["labels"] for one in outbox):
-            outbox = alerts.end(outbox, lasting, wall)
-        outbox = alerts.add(outbox, lasting, wall) if due else outbox
+            outbox = alert_outbox.end(outbox, lasting, wall)
+        outbox = alert_outbox.add(outbox, lasting, wall) if due else outbox
         problems = state.read_backup(self.app.backup)["problems"]
-        for what in alerts.BACKUP:
+        for what in alert_messages.BACKUP:
             problem = problems.get(what, {})
-            alert = alerts.bad_backup(self.app.name, self.app.host, what, problem, self.app.language)
+            alert = alert_messages.bad_backup(self.app.name, self.app.host, what, problem, self.app.language)
             if not problem or all(one["alert"]["labels"] != alert["labels"] for one in outbox):
-                outbox = alerts.end(outbox, alert, wall)
-            outbox = alerts.add(outbox, alert, wall) if problem else outbox
-        return outbox if self.timer_alerts is None else alerts.only(outbox, alerts.TIMER, self.timer_alerts, wall)
+                outbox = alert_outbox.end(outbox, alert, wall)
+            outbox = alert_outbox.add(outbox, alert, wall) if problem else outbox
+        return (
+            outbox
+            if self.timer_alerts is None
+            else alert_outbox.only(outbox, alert_messages.TIMER, self.timer_alerts, wall)
+        )
 
     def _post(self, sent: list[Any]) -> bool:
         request = web.Request(
@@ -623,7 +630,7 @@ class Watcher:
         self.trouble("state", problem or self.problems["state"])
         # A person's recovery may have left one open, or a turn that failed.
         self.incident = self.incident or memory["incident"]
-        facts = status_facts(self.config, memory, self.clock)
+        facts = watcher_note.status_facts(self.config, memory, self.clock)
         facts.update(
             healthy=self.incident is None and self.failed is None,
             served=self._serves,
@@ -663,7 +670,7 @@ class Watcher:
     def _leave_note(self) -> None:
         """Say for `selfheal status`, and for the next watcher, how it is."""
         note = {
-            "at": state.moment(self.clock.now(), self.clock.monotonic()),
+            "at": moment(self.clock.now(), self.clock.monotonic()),
             "pid": os.getpid(),
             "healthy": self.incident is None and self.failed is None,
             "hold": self.hold,
@@ -675,7 +682,9 @@ class Watcher:
         }
         self.noted = self.checks["ok"] if self.checks else None
         with contextlib.suppress(OSError):
-            atomic_write(note_path(self.app.root, self.app.name), (json.dumps(note) + "\n").encode(), mode=0o644)
+            atomic_write(
+                watcher_note.note_path(self.app.root, self.app.name), (json.dumps(note) + "\n").encode(), mode=0o644
+            )
 
 
 def to_tell(own: str, stopped: Collection[str], alive: Collection[str]) -> list[str]:
@@ -685,81 +694,6 @@ def to_tell(own: str, stopped: Collection[str], alive: Collection[str]) -> list[
     """
     first = min({own, *alive}) == own
     return sorted(name for name in stopped if name == own or (first and name not in alive))
-
-
-def note_path(root: str, name: str) -> str:
-    """Where a watcher leaves a note for `selfheal status`."""
-    return os.path.join(root, "run/selfheal", f"{name}.json")
-
-
-def read_note(config: Config, clock: Clock) -> dict[str, Any]:
-    """What the watcher left: {alive, age in seconds or None, pid, problems, hold: why it does nothing, or "", checks}.
-
-    `checks` are {ok, passed, total, age: s}, how those went that it asked last; None when that was too long ago.
-    """
-    nothing: dict[str, Any] = {"alive": False, "age": None, "pid": 0, "problems": [], "hold": "", "checks": None}
-    try:
-        with open(note_path(config.app.root, config.app.name), encoding="utf-8") as stream:
-            note = json.load(stream)
-        now = state.moment(clock.now(), clock.monotonic())
-        age = state.age(note["at"], now)
-        lives = age < METRICS_SECONDS + config.silence or is_locked(config.app.lock)
-        os.kill(int(note["pid"]), 0)
-        checks = _fresh(note.get("checks"), now) if lives else None
-        told = {"problems": list(note["problems"]), "hold": str(note["hold"]), "checks": checks}
-        return {"alive": lives, "age": round(age, 1), "pid": note["pid"], **told}
-    except (OSError, ValueError, KeyError, TypeError):
-        return nothing
-
-
-def _fresh(checks: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The checks of a note, with their age; None when there are none, or none of late."""
-    if checks is None:
-        return None
-    age = state.age(checks["at"], now)
-    told = {"ok": bool(checks["ok"]), "passed": int(checks["passed"]), "total": int(checks["total"])}
-    return {**told, "age": round(age, 1)} if age < FRESH_SECONDS else None
-
-
-def _last_good(root: str, name: str, now: Mapping[str, Any]) -> float | None:
-    """When the app answered well last, as the watcher before this one noted (epoch s, by the clock as it is now)."""
-    note = _note(root, name)
-    try:
-        before = float(note["at"]["wall"]) - float(note["good"])
-        return float(now["wall"]) - state.age(note["at"], now) - before
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _note(root: str, name: str) -> dict[str, Any]:
-    """What the watcher before this one noted; {} without it."""
-    try:
-        with open(note_path(root, name), encoding="utf-8") as stream:
-            found = json.load(stream)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def status_facts(config: Config, memory: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
-    """What state and orders say, for metrics and for `selfheal status`."""
-    now = state.moment(clock.now(), clock.monotonic())
-    orders = state.read_orders(config.app.state)
-    forgiven = state.age(orders["resumed"], now) if orders["resumed"] else float("inf")
-    ages = [
-        state.age(one["at"], now) for one in memory["attempts"] if one["remedy"] in TOUCHING and not one.get("refused")
-    ]
-    attempts = [age for age in ages if age < min(forgiven, config.policy.window)]
-    left = state.pause_left(orders, now)
-    return {
-        "incident": memory["incident"],
-        "attempts": len(attempts),
-        "breaker_open": len(attempts) >= config.policy.attempts,
-        "paused": {**orders["paused"], "left": round(left)} if left else None,
-        "alerts_waiting": alerts.waiting(memory["outbox"]) if config.alertmanager else 0,
-        "counts": dict(memory["counts"]),
-        "now": clock.now(),
-    }
 
 
 def lock_path(root: str, name: str) -> str:

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..compose import project_files
-from ..core.files import NoFile, atomic_write, fingerprint, read_small
+from ..core.files import NoFile, atomic_write, read_small
+from ..core.fingerprint import fingerprint
 from ..docker import project_layout
 from ..docker.project_layout import HARDENED_FILE
 

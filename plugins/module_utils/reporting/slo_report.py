@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..records.incidents import iso, stamp
+from ..core.clock import iso, stamp
 from . import slo_queries
 
 ALERT = "SelfhealReport"

@@ -15,7 +15,7 @@ from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
-from ..reporting import alerts, slo_queries
+from ..reporting import alert_messages, slo_queries
 from .figures import DEGRADED, DISK_PERCENT, DOWN, MONTH_DAYS, PAUSED, UNKNOWN, UP, parse
 from .queries import DAYS
 from .words import ALERTS, WORDS
@@ -193,7 +193,9 @@ def _block(data: Mapping[str, Any]) -> str:
 def _headline(figures: Mapping[str, Any], say: _Words) -> str:
     state = figures["state"]
     found = figures["open"]
-    about = [_sentence(alerts.phrase({**found, "services": []}, say.language)) if found else say(f"about_{state}")]
+    about = [
+        _sentence(alert_messages.phrase({**found, "services": []}, say.language)) if found else say(f"about_{state}")
+    ]
     if figures["since"]:
         about[-1] += " · " + say("since", **{"for": say.seconds(max(1, round(say.now - figures["since"])))})
     if found:
@@ -213,7 +215,7 @@ def _headline(figures: Mapping[str, Any], say: _Words) -> str:
 def _what_to_do(record: Mapping[str, Any], paused: bool, say: _Words) -> list[str]:
     """Which services are at fault, where an app has several, and what a person does next."""
     names = ", ".join(str(name) for name in record.get("services") or [])
-    step = alerts.next_step(record, say.language)
+    step = alert_messages.next_step(record, say.language)
     lines = [f'<span data-figure="at_fault">{say("at_fault", names=names)}</span>'] if names else []
     if paused:
         lines.append(say("about_paused"))
@@ -224,7 +226,7 @@ def _what_to_do(record: Mapping[str, Any], paused: bool, say: _Words) -> list[st
 
 def _cause(record: Mapping[str, Any], say: _Words) -> str:
     """What was wrong, after the services at fault, which are written as they are called."""
-    text = alerts.phrase(record, say.language)
+    text = alert_messages.phrase(record, say.language)
     return escape(text) if record.get("services") else _sentence(text)
 
 
@@ -529,7 +531,7 @@ def _incident(one: Mapping[str, Any], say: _Words) -> list[str]:
     return [
         f'<time data-incident="{escape(one["id"])}">{moment(parse(one["seen"]) or 0.0, say.zone)}</time>',
         _cause(one, say),
-        _sentence(alerts.tried(one, say.language)) or say("nothing_done"),
+        _sentence(alert_messages.tried(one, say.language)) or say("nothing_done"),
         f'<span data-figure="took">{took}</span>',
         person,
     ]

@@ -24,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from ..core.clock import iso
 from ..records import incidents as records_incidents
 from ..releases import store as release_store
 from . import figures as page_figures
@@ -141,7 +142,7 @@ def _read(prometheus: Prometheus, read: Callable[[Any], Any], paths: Mapping[str
 
 def _recent(folder: str, now: float) -> Iterator[dict[str, Any]]:
     """The incidents that the page needs, newest first."""
-    since = records_incidents.iso(now - page_figures.MONTH_DAYS * 86400)
+    since = iso(now - page_figures.MONTH_DAYS * 86400)
     for at, one in enumerate(records_incidents.every(folder)):
         if at >= page_figures.SHOWN and str(one.get("seen", "")) < since:
             return

@@ -14,7 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.parameters import PASS_VARS
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import fingerprint
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.fingerprint import fingerprint
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv, supabase_online
 from ansible_collections.christmas.selfheal.plugins.modules import secrets_validate
 from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import GOOD, TABLE, legacy, noise

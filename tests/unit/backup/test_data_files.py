@@ -18,9 +18,11 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, restore, sqlite_files
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import volumes as backup_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import app
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
-from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
 
 # --- data folders ----------------------------------------------------------------------------------------------------
 
@@ -38,7 +40,7 @@ def test_what_is_mounted_writable_from_the_project_is_data() -> None:
         web=[bind("/opt/shop/data"), bind("/opt/shop/conf", read_only=True), bind("/opt/shop-other/data")],
         worker=[bind("/opt/shop/docker/data/"), bind("/srv/data"), bind("/opt/shop")],
     )
-    assert backup_sets.data_paths(given, "/opt/shop") == {
+    assert backup_volumes.data_paths(given, "/opt/shop") == {
         "./data": "/opt/shop/data",
         "./docker/data": "/opt/shop/docker/data",
         "./": "/opt/shop",
@@ -60,9 +62,9 @@ PG, INIT = bind("/opt/shop/pg", "/var/lib/postgresql/data"), bind("/opt/shop/ini
 )
 def test_a_dump_fills_a_data_folder(mounts: list[dict[str, Any]], row: dict[str, str], covered: set[str]) -> None:
     given = model(database=mounts)
-    folders = {key: path for key, path in backup_sets.data_paths(given, "/opt/shop").items() if key != "./"}
+    folders = {key: path for key, path in backup_volumes.data_paths(given, "/opt/shop").items() if key != "./"}
     tables = databases.read_databases([{"name": "shop", "kind": "postgres", "service": "database", **row}])
-    found = backup_sets.volumes("shop", given, tables, [], folders)
+    found = backup_volumes.volumes("shop", given, tables, [], folders)
     assert {one.key for one in found if one.covered} == covered
     assert {one.key: one.name for one in found if one.key.startswith("./")} == dict.fromkeys(folders, "")
 
@@ -79,7 +81,7 @@ def test_a_dump_fills_a_data_folder(mounts: list[dict[str, Any]], row: dict[str,
 def test_a_database_without_a_row_is_told(image: str, dumped: bool, told: int) -> None:
     given = {"services": {"db": {"image": image, "volumes": [NAMED]}}}
     rows = [{"name": "shop", "kind": "postgres", "service": "db"}] if dumped else []
-    found = backup_sets.undumped(given, databases.read_databases(rows))
+    found = backup_volumes.undumped(given, databases.read_databases(rows))
     assert len(found) == told
     assert not told or "Fix: add - {name: db, kind: postgres, service: db} to backup_databases" in found[0]
 
@@ -160,8 +162,8 @@ def test_the_files_of_a_database_are_left_out_and_its_copy_comes_back(
     given = {"services": {"web": {"volumes": [bind(str(tmp_path / "data")), bind(str(tmp_path / "far"))]}}}
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "far").symlink_to("elsewhere")
-    monkeypatch.setattr(engine.Project, "config", lambda *_given, **_named: given)
-    monkeypatch.setattr(engine, "volume_facts", lambda _names: {})
+    monkeypatch.setattr(docker_project.Project, "config", lambda *_given, **_named: given)
+    monkeypatch.setattr(docker_volumes, "volume_facts", lambda _names: {})
     belongs = backup_create._belongs(config)
     assert belongs.paths == {"./data": str(tmp_path / "data")}
     assert [one for one in belongs.missing if "far is a link to" in one] == belongs.missing != []

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
-from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, restore
-from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup, engine
-from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, restore, scratch_model
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 
 SECRET = "s3cret-of-the-database"
@@ -374,8 +374,8 @@ def test_a_dump_waits_for_the_server_that_stays(
 
 def test_a_server_that_ended_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = {"id": "1", "service": "database", "state": "exited", "exit_code": 3, "pid": 0}
-    monkeypatch.setattr(engine.Project, "containers", lambda _project: [gone])
-    monkeypatch.setattr(engine.Project, "logs", lambda *_given: "starting\nERROR: no space\nbye")
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _project: [gone])
+    monkeypatch.setattr(docker_project.Project, "logs", lambda *_given: "starting\nERROR: no space\nbye")
     monkeypatch.setattr(restore, "_clean", lambda _config, _scratch, text: text)
     scratch = restore.Scratch.__new__(restore.Scratch)
     unused: Any = None
@@ -398,7 +398,7 @@ def test_a_server_that_ended_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_scratch_database_runs_once_and_alone(spec: dict[str, Any], key: str, value: Any) -> None:
-    made = backup_sets.scratch_model({"services": {"database": spec}}, ["database"], {}, {}, waited=["database"])
+    made = scratch_model.scratch_model({"services": {"database": spec}}, ["database"], {}, {}, waited=["database"])
     assert made["services"]["database"].get(key) == value
 
 

@@ -17,19 +17,27 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import (
     atomic_swap,
     databases,
+    questions,
     remote_postgres,
     restic,
     restore,
+    retention,
+    scratch_model,
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import app, files
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import volumes as backup_volumes
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import app, files, locks
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
-from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+
+pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
@@ -54,7 +62,7 @@ def made(
 def kept(sets: list[backup_sets.Set]) -> list[int]:
     """How old what stays is, in days, the youngest first."""
     sets = sorted(sets, key=lambda one: one.id)
-    gone = backup_sets.to_forget(sets, "shop", "web1", backup_sets.Keep(), NOW)
+    gone = retention.to_forget(sets, "shop", "web1", retention.Keep(), NOW)
     return [round((NOW - one.time) / DAY) for one in reversed(sets) if one not in gone]
 
 
@@ -91,7 +99,7 @@ def test_what_was_dated_by_a_wrong_clock_pushes_none_out() -> None:
 
 def test_what_was_proved_last_stays_until_another_is() -> None:
     sets = [made(days) for days in range(400, -1, -1)]
-    gone = backup_sets.to_forget(sets, "shop", "web1", backup_sets.Keep(1, 0, 0), NOW, proved=made(300).id)
+    gone = retention.to_forget(sets, "shop", "web1", retention.Keep(1, 0, 0), NOW, proved=made(300).id)
     assert [one for one in sets if one not in gone] == [made(300), made(0)]
 
 
@@ -101,7 +109,7 @@ def test_what_is_anothers_stays() -> None:
         made(999, whole=False),
         backup_sets.Set("20200101T000000Z", "other", "web1", "hand", "", {}),
     ]
-    gone = backup_sets.to_forget([*others, made(1)], "shop", "web1", backup_sets.Keep(), NOW)
+    gone = retention.to_forget([*others, made(1)], "shop", "web1", retention.Keep(), NOW)
     assert others[0] not in gone
     assert others[2] not in gone
 
@@ -109,8 +117,8 @@ def test_what_is_anothers_stays() -> None:
 def test_images_stay_as_long_as_a_set_needs_them() -> None:
     old, new = made(400)._replace(images="one"), made(0)._replace(images="two")
     images = {"one": "s1", "two": "s2", "three": "s3"}
-    assert backup_sets.unused_images([old, new], images, [old], "two") == ["s1", "s3"]
-    assert backup_sets.unused_images([old, new], images, [], "three") == []
+    assert retention.unused_images([old, new], images, [old], "two") == ["s1", "s3"]
+    assert retention.unused_images([old, new], images, [], "three") == []
 
 
 SETS = [made(9), made(2), made(1, "safety"), made(0.5, whole=False), made(3, app="other")]
@@ -172,13 +180,13 @@ def test_what_the_compose_file_does_not_name_is_told() -> None:
         {"Type": "bind", "Source": "/srv", "Destination": "/srv"},
     ]
     document = {"Config": {"Labels": {"com.docker.compose.service": "database"}}, "Mounts": mounts_}
-    assert backup_sets.unnamed([document], ["shop_data"]) == ["/var/lib/postgresql/data of service database"]
+    assert backup_volumes.unnamed([document], ["shop_data"]) == ["/var/lib/postgresql/data of service database"]
 
 
 def test_a_volume_of_a_profile_need_not_be_there() -> None:
     tools = {"profiles": ["tools"], "volumes": [{"type": "volume", "source": "dumps"}]}
     model = {**MODEL, "services": {**MODEL["services"], "tools": tools}}
-    assert backup_sets.always_there(model) == {"data", "files"}
+    assert backup_volumes.always_there(model) == {"data", "files"}
 
 
 MODEL: dict[str, Any] = {
@@ -212,19 +220,19 @@ MODEL: dict[str, Any] = {
 
 
 def test_what_belongs_to_it() -> None:
-    found = backup_sets.volumes("shop", MODEL, DATABASES, ["cache"])
+    found = backup_volumes.volumes("shop", MODEL, DATABASES, ["cache"])
     # What a service without a dump writes to as well is copied.
     assert [tuple(one) for one in found] == [("data", "shop_data", "database"), ("files", "shop_files", "")]
-    assert backup_sets.strangers(MODEL, "/opt/shop") == ["/srv/elsewhere"]
+    assert backup_volumes.strangers(MODEL, "/opt/shop") == ["/srv/elsewhere"]
     with pytest.raises(databases.BackupError, match="no volume 'nope'; it has cache, data, files"):
-        backup_sets.volumes("shop", MODEL, DATABASES, ["nope"])
-    assert backup_sets.volumes("shop", MODEL, [DATABASES[0]._replace(volume="files")], []) == [
+        backup_volumes.volumes("shop", MODEL, DATABASES, ["nope"])
+    assert backup_volumes.volumes("shop", MODEL, [DATABASES[0]._replace(volume="files")], []) == [
         ("cache", "shop_cache", ""),
         ("data", "shop_data", ""),
         ("files", "shop_files", "database"),
     ]
     with pytest.raises(databases.BackupError, match="no service 'gone'"):
-        backup_sets.volumes("shop", MODEL, [DATABASES[0]._replace(service="gone")], [])
+        backup_volumes.volumes("shop", MODEL, [DATABASES[0]._replace(service="gone")], [])
 
 
 def mounts(*given: dict[str, Any], **others: list[dict[str, Any]]) -> dict[str, Any]:
@@ -250,7 +258,7 @@ def test_a_dump_that_could_be_loaded_nowhere_is_no_backup(
     model: dict[str, Any], row: dict[str, str], left_out: list[str], says: str
 ) -> None:
     with pytest.raises(databases.BackupError, match=says):
-        backup_sets.volumes("shop", model, databases.read_databases([{**ROW, **row}]), left_out)
+        backup_volumes.volumes("shop", model, databases.read_databases([{**ROW, **row}]), left_out)
 
 
 @pytest.mark.parametrize(
@@ -263,12 +271,12 @@ def test_a_dump_that_could_be_loaded_nowhere_is_no_backup(
     ],
 )
 def test_what_a_dump_makes_anew(model: dict[str, Any], row: dict[str, str]) -> None:
-    found = backup_sets.volumes("shop", model, databases.read_databases([{**ROW, **row}]), [])
+    found = backup_volumes.volumes("shop", model, databases.read_databases([{**ROW, **row}]), [])
     assert [(one.key, one.covered) for one in found] == [("data", "database"), ("more", "")]
 
 
 def test_a_scratch_database_reaches_nobody_and_nothing_of_the_app() -> None:
-    scratch = backup_sets.scratch_model(MODEL, ["database"], {"database": "sha256:1"}, {"data": "shop-verify_data"})
+    scratch = scratch_model.scratch_model(MODEL, ["database"], {"database": "sha256:1"}, {"data": "shop-verify_data"})
     assert list(scratch["services"]) == ["database"]
     assert scratch["services"]["database"] == {
         "image": "sha256:1",
@@ -283,7 +291,7 @@ def test_a_scratch_database_reaches_nobody_and_nothing_of_the_app() -> None:
 def test_a_scratch_database_may_take_twice_the_memory() -> None:
     limits: dict[str, dict[str, Any]] = {"limits": {"memory": "1024", "cpus": 1}, "reservations": {"memory": "512"}}
     spec = {"mem_limit": "1024", "memswap_limit": -1, "deploy": {"replicas": 1, "resources": limits}}
-    made_ = backup_sets.scratch_model({"services": {"cache": spec}}, ["cache"], {}, {})["services"]["cache"]
+    made_ = scratch_model.scratch_model({"services": {"cache": spec}}, ["cache"], {}, {})["services"]["cache"]
     assert (made_["mem_limit"], made_["memswap_limit"]) == ("2048", -1)
     assert made_["deploy"] == {"resources": {**limits, "limits": {"memory": "2048", "cpus": 1}}}
     assert spec["mem_limit"] == limits["limits"]["memory"] == "1024"
@@ -406,7 +414,7 @@ def test_what_is_no_dsn_is_told_and_not_shown(dsn: str) -> None:
 def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_restore() -> None:
     rows = [{**ROW, "name": "own"}, REMOTE]
     tables = databases.read_databases(rows)
-    volumes = backup_sets.volumes("shop", MODEL, tables, ["cache"])
+    volumes = backup_volumes.volumes("shop", MODEL, tables, ["cache"])
     assert [(one.key, one.covered) for one in volumes] == [("data", "database"), ("files", "")]
     manifest: dict[str, Any] = {
         "databases": rows,
@@ -513,7 +521,7 @@ def test_no_secret_is_in_a_command() -> None:
 )
 def test_a_bad_check(row: dict[str, Any], says: str) -> None:
     with pytest.raises(databases.BackupError, match=says):
-        backup_sets.read_checks([row], DATABASES)
+        questions.read_checks([row], DATABASES)
 
 
 @pytest.mark.parametrize(
@@ -527,7 +535,7 @@ def test_a_bad_check(row: dict[str, Any], says: str) -> None:
     ],
 )
 def test_an_answer_is_judged(check: dict[str, Any], answer: str, says: str) -> None:
-    judged = backup_sets.judge({"database": "shop", "ask": "SELECT 1", **check}, answer)
+    judged = questions.judge({"database": "shop", "ask": "SELECT 1", **check}, answer)
     assert (judged == "") == (says == "")
     assert says in judged
 
@@ -624,7 +632,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         bad = argv[-2] == "b1"
         return commands.Result(int(bad), "", "error: a-secret-that-nobody-sees is no flag" if bad else "")
 
-    monkeypatch.setattr(engine.Project, "containers", lambda _project: there)
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _project: there)
     monkeypatch.setattr(commands, "run", run)
     return found
 
@@ -679,7 +687,7 @@ def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "sub/file").write_bytes(b"x" * 100_000)
     assert 100_000 <= backup_create.used_bytes(str(tmp_path)) < 200_000
     monkeypatch.setattr(procfs, "disk", lambda _paths: [{"free_bytes": 300 << 20}])
-    data = backup_sets.Volume("data", "shop_data", "database")
+    data = backup_volumes.Volume("data", "shop_data", "database")
 
     def ask(used: int) -> None:
         volumes = [{"key": "data", "used": used << 20}, {"key": "other", "used": 1 << 40}]
@@ -777,12 +785,16 @@ class Engine:
         ):
             monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
         there = {"id": "1", "name": "shop-backend-1", "service": "backend", "state": "running"}
-        monkeypatch.setattr(engine.Project, "containers", lambda one: [there] if self.up and one.app == "shop" else [])
-        monkeypatch.setattr(engine.Project, "remove", self.counted(self.remove))
+        monkeypatch.setattr(
+            docker_project.Project, "containers", lambda one: [there] if self.up and one.app == "shop" else []
+        )
+        monkeypatch.setattr(docker_project.Project, "remove", self.counted(self.remove))
         monkeypatch.setattr(deployment, "serve_restored", self.counted(self.serve))
         monkeypatch.setattr(release_store, "last_good", lambda _folder: None)
-        monkeypatch.setattr(engine, "volume_facts", lambda names: {names[0]: {"path": str(folder / "volume/_data")}})
-        monkeypatch.setattr(engine, "labelled_volumes", lambda _label: [])
+        monkeypatch.setattr(
+            docker_volumes, "volume_facts", lambda names: {names[0]: {"path": str(folder / "volume/_data")}}
+        )
+        monkeypatch.setattr(docker_volumes, "labelled_volumes", lambda _label: [])
         monkeypatch.setattr(commands, "run", lambda *_given: commands.Result(0, "", ""))
 
     def counted(self, work: Any) -> Any:
@@ -822,7 +834,7 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
         config=config,
         set=made(1),
         manifest={"state_folders": []},
-        chosen=lambda _what: [backup_sets.Volume("data", "shop_data", "")],
+        chosen=lambda _what: [backup_volumes.Volume("data", "shop_data", "")],
     )
     engine_ = Engine(monkeypatch, tmp_path, fatal)
     given = (
@@ -832,7 +844,7 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
         {"data": str(beside)},
         True,
         lambda _text: None,
-        health_facts.Clock(),
+        Clock(),
     )
     try:
         restore._switch(*given)
@@ -841,7 +853,7 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
         done = False
     marked = Path(shop.restoring).exists()
     engine_.left = 0
-    assert restore.settle(config, lambda _text: None, health_facts.Clock()) == marked
+    assert restore.settle(config, lambda _text: None, Clock()) == marked
     wanted = new if done else old
     assert (tree(Path(shop.directory)), tree(tmp_path / "volume/_data")) == (wanted, wanted)
     assert not Path(shop.restoring).exists()
@@ -877,11 +889,11 @@ def test_what_was_never_done_is_as_old_as_can_be() -> None:
 
 def test_nobody_touches_an_app_whose_restore_was_killed(tmp_path: Path) -> None:
     lock, marker = tmp_path / "lock", tmp_path / "restore.json"
-    with files.hold_lock(str(lock), 0.0, "deploy shop", str(marker)):
+    with locks.hold_lock(str(lock), 0.0, "deploy shop", str(marker)):
         pass
     marker.write_text("{}", encoding="utf-8")
-    held = files.hold_lock(str(lock), 0.0, "deploy shop", str(marker))
-    with pytest.raises(files.LockHeld, match="selfheal backup settle"), held:
+    held = locks.hold_lock(str(lock), 0.0, "deploy shop", str(marker))
+    with pytest.raises(locks.LockHeld, match="selfheal backup settle"), held:
         pass
-    with files.hold_lock(str(lock), 0.0, "settle shop"):
+    with locks.hold_lock(str(lock), 0.0, "settle shop"):
         pass

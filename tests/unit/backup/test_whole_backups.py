@@ -21,7 +21,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.backup import r
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.config import Backup
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.databases import BackupError, read_databases
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
@@ -224,7 +224,7 @@ def test_a_backup_waits_for_a_deploy_and_gives_up_in_the_end(
 ) -> None:
     monkeypatch.setattr(backup_create, "QUIET_SECONDS", 0.0)
     with (
-        files.hold_lock(config.app.lock, 0.0, "deploy shop"),
+        locks.hold_lock(config.app.lock, 0.0, "deploy shop"),
         pytest.raises(BackupError, match="a deploy or a recovery of shop goes on"),
     ):
         back_up(world, config)

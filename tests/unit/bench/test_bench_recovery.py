@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.christmas.selfheal.bench.recovery import results
 from ansible_collections.christmas.selfheal.bench.recovery.results import OURS, Slice
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills.drills import Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
 
 RECOVERED = Fault("hang", {"en": "It hangs"}, "why", [["true"]], "recovered", ["hung"], {"median": 5, "p95": 8})
 HELD = Fault("upstream", {"en": "Upstream"}, "why", [["true"]], "held", ["upstream_down"])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.loosening_hints import entrypoint_paths, hints
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.overlay import read_table
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 
@@ -444,7 +444,7 @@ def test_a_script_is_read_from_the_container(monkeypatch: pytest.MonkeyPatch) ->
         return Result(0, "h" * 512 + text + "\0" * 700, "") if text else Result(1, "", "no such file")
 
     monkeypatch.setattr(commands, "run", run)
-    project = engine.Project("app", "/nowhere", [])
+    project = docker_project.Project("app", "/nowhere", [])
     assert project.script("c", ["/usr/local/bin/x.sh", "/usr/bin/x.sh"]) == files["/usr/bin/x.sh"]
     assert project.script("c", ["/bin/x.sh"]) == ""
     assert project.script("c", []) == ""

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files, locks
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.fingerprint import fingerprint
 
 
 def left_behind(directory: Path) -> list[str]:
@@ -169,7 +170,7 @@ def test_the_flags_of_a_file_are_read_as_the_kernel_has_them(tmp_path: Path) -> 
 HOLDER = """
 import sys, time
 sys.path[:0] = sys.argv[2:]
-from files import hold_lock
+from module_utils.core.locks import hold_lock
 with hold_lock(sys.argv[1], 0, "deploy shop"):
     print("held", flush=True)
     time.sleep(60)
@@ -177,7 +178,7 @@ with hold_lock(sys.argv[1], 0, "deploy shop"):
 
 
 def start_holder(lock: Path) -> subprocess.Popen[str]:
-    library = os.path.dirname(files.__file__)
+    library = str(Path(locks.__file__).parents[2])
     arguments = [sys.executable, "-c", HOLDER, str(lock), library]
     holder = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -190,35 +191,35 @@ def test_a_lock_that_is_held_names_who_holds_it_and_dies_with_the_holder(tmp_pat
     holder = start_holder(lock)
     with holder:
         message = rf"shop\.lock is held by pid {holder.pid} \(deploy shop\); waited 0\.1 s"
-        with pytest.raises(files.LockHeld, match=message), files.hold_lock(str(lock), 0.1, "recover shop"):
+        with pytest.raises(locks.LockHeld, match=message), locks.hold_lock(str(lock), 0.1, "recover shop"):
             pytest.fail("two hold the lock")
         holder.kill()
-        with files.hold_lock(str(lock), 5, "recover shop"):
+        with locks.hold_lock(str(lock), 5, "recover shop"):
             assert lock.read_text() == f"{os.getpid()} recover shop\n"
     assert lock.read_text() == ""
     assert stat.S_IMODE(lock.stat().st_mode) == 0o600
 
 
 def test_a_lock_is_free_after_an_error_in_the_block(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), files.hold_lock(f"{tmp_path}/lock", 0, "one"):
+    with pytest.raises(KeyError), locks.hold_lock(f"{tmp_path}/lock", 0, "one"):
         raise KeyError
-    with files.hold_lock(f"{tmp_path}/lock", 0, "two"):
+    with locks.hold_lock(f"{tmp_path}/lock", 0, "two"):
         pass
 
 
 def test_within_one_process_it_is_one_lock_too(tmp_path: Path) -> None:
     with (
-        files.hold_lock(f"{tmp_path}/lock", 0, "one"),
-        pytest.raises(files.LockHeld),
-        files.hold_lock(f"{tmp_path}/lock", 0, "two"),
+        locks.hold_lock(f"{tmp_path}/lock", 0, "one"),
+        pytest.raises(locks.LockHeld),
+        locks.hold_lock(f"{tmp_path}/lock", 0, "two"),
     ):
         pass
 
 
 @pytest.mark.parametrize("data", ["", "abc", "연말", b"\xff", "\ud800"])
 def test_fingerprints_are_short_and_tell_apart(data: str | bytes) -> None:
-    assert re.fullmatch(r"sha256:[0-9a-f]{12}", files.fingerprint(data))
-    assert files.fingerprint("abc") == files.fingerprint(b"abc") != files.fingerprint("abd")
+    assert re.fullmatch(r"sha256:[0-9a-f]{12}", fingerprint(data))
+    assert fingerprint("abc") == fingerprint(b"abc") != fingerprint("abd")
 
 
 def test_only_a_file_of_a_sensible_size_is_read(tmp_path: Path) -> None:

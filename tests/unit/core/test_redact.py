@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import fingerprint
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.fingerprint import fingerprint
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.redact import redact
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
-from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 
 LABEL = "com.docker.compose.project"
@@ -64,7 +64,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     Project.asked, Project.there = [], [container()]
     Project.labels = {f"{LABEL}.working_dir": made.directory, f"{LABEL}.config_files": f"{directory}/compose.yaml"}
     monkeypatch.setattr(before_first, "Project", Project)
-    monkeypatch.setattr(engine, "Project", Project)
+    monkeypatch.setattr(docker_project, "Project", Project)
     return made
 
 

@@ -15,10 +15,12 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import compose_files as deploy_compose_files
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.modules import compose_files
@@ -73,9 +75,9 @@ class Engine:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
     monkeypatch.setattr(commands, "run", made.run)
-    monkeypatch.setattr(engine, "inspected", lambda _: made.containers)
-    monkeypatch.setattr(engine.Project, "documents", lambda _: [])
-    monkeypatch.setattr(engine, "compose_volumes", lambda: made.volumes)
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: made.containers)
+    monkeypatch.setattr(docker_project.Project, "documents", lambda _: [])
+    monkeypatch.setattr(docker_volumes, "compose_volumes", lambda: made.volumes)
     return made
 
 
@@ -475,7 +477,7 @@ def test_nothing_is_left_in_the_temporary_directory(
 def test_a_lock_that_is_held(run: Run, fake: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy_compose_files, "LOCK_SECONDS", 0.1)
     path = str(tmp_path / "root/run/selfheal/shop.lock")
-    with files.hold_lock(path, 0, "recover shop"):
+    with locks.hold_lock(path, 0, "recover shop"):
         assert "recover shop" in run()["msg"]
         assert there(tmp_path) == {}
         with_env(tmp_path)

@@ -14,11 +14,16 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine, image_names
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
-from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+
+pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 
@@ -59,10 +64,10 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     def describe(_directory: str, _env: str, _hashes: Any, source: str) -> Any:
         raise Deployed(source)
 
-    monkeypatch.setattr(engine, "Project", Project)
+    monkeypatch.setattr(docker_project, "Project", Project)
     monkeypatch.setattr(engine, "state", lambda: {"answers": True, "reason": ""})
     monkeypatch.setattr(engine, "compose_version", lambda: "2.40.0")
-    monkeypatch.setattr(engine, "has_image", lambda image: image != "image of 1")
+    monkeypatch.setattr(docker_images, "has_image", lambda image: image != "image of 1")
     monkeypatch.setattr(
         release_store, "known", lambda _: [{**OLDEST, "id": "0", "env": "gone", "images": {}}, OLDEST, BEFORE, SERVING]
     )
@@ -97,7 +102,7 @@ def test_what_cannot_be_gone_back_to_touches_nothing(
 
 
 def test_twice_goes_further_back_and_never_to_what_was_left(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "has_image", lambda _: True)
+    monkeypatch.setattr(docker_images, "has_image", lambda _: True)
     monkeypatch.setattr(release_store, "last_good", lambda _: BEFORE)
     assert deployment.roll_back(app, "", deployment.AS_IT_IS, check=True)["to"] == "1"
     monkeypatch.setattr(release_store, "last_good", lambda _: SERVING)
@@ -117,7 +122,7 @@ def test_what_is_not_built_here_has_no_source_here(
 ) -> None:
     (tmp_path / "app.py").write_text("another release", encoding="utf-8")
     model = {"services": {"web": {"build": {"context": str(tmp_path)}}}}
-    monkeypatch.setattr(engine.Project, "config", lambda _: model)
+    monkeypatch.setattr(docker_project.Project, "config", lambda _: model)
     with pytest.raises(Deployed) as found:
         deployment.deploy(app, deployment.How(build=build))
     assert (str(found.value) != release_store.source_fingerprint({}, "")) == counts
@@ -129,7 +134,7 @@ def test_a_promotion_that_runs_other_images_than_staging_takes_itself_back(
     running = {"service": "web", "digest": "image of 3", "state": "running", "name": "web", "config_hash": ""}
     wanted = {"files": {}, "env": "kept", "source": "source 3", "services": {}, "fingerprint": "x"}
     monkeypatch.setattr(release_store, "describe", lambda *_: wanted)
-    monkeypatch.setattr(engine.Project, "containers", lambda _: [{**running, "job_done": False}])
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: [{**running, "job_done": False}])
     monkeypatch.setattr(release_store, "last_good", lambda _: {**SERVING, "services": {}, "names": {}})
     monkeypatch.setattr(deployment, "_require_ports", lambda *_: None)
     monkeypatch.setattr(deployment, "_switch", lambda *_: ("", {"ok": True, "summary": ""}))
@@ -165,7 +170,7 @@ GOOD: dict[str, Any] = {
 def test_another_image_under_the_same_name_is_a_difference_unless_it_is_built_here(
     there: dict[str, str], build: bool, services: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "image_id", lambda name: there.get(name, ""))
+    monkeypatch.setattr(docker_images, "image_id", lambda name: there.get(name, ""))
     found = deployment.moved(SERVICES, GOOD, build)
     assert [line.split()[1].rstrip(":") for line in found] == services
 
@@ -188,11 +193,11 @@ def test_a_service_whose_profile_is_dropped_is_removed_and_said(
     there = [{"id": name, "service": name} for name in ("web", "tool", "by-hand")]
     done: list[str] = []
     said: list[str] = []
-    monkeypatch.setattr(engine.Project, "containers", lambda _: there)
-    monkeypatch.setattr(engine.Project, "remove", lambda _, ids: done.extend(ids), raising=False)
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: there)
+    monkeypatch.setattr(docker_project.Project, "remove", lambda _, ids: done.extend(ids), raising=False)
     model: dict[str, Any] = {"services": {name: {} for name in active}}
     good = {"services": {"web": "", "tool": ""}}
-    deployment._remove_dropped(engine.Project("shop", ""), model, good, deployment.How(say=said.append))
+    deployment._remove_dropped(docker_project.Project("shop", ""), model, good, deployment.How(say=said.append))
     assert done == removed
     assert ["COMPOSE_PROFILES" in text for text in said] == [True] * len(removed)
 
@@ -207,17 +212,17 @@ def record(
         for name, age in ages.items()
     ]
     recorded: list[Mapping[str, Any]] = []
-    monkeypatch.setattr(engine.Project, "containers", lambda _: there)
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: there)
     for name in ("keep_images", "let_go_images"):
-        monkeypatch.setattr(engine.Project, name, lambda *_: None, raising=False)
-    monkeypatch.setattr(engine, "unnamed_data", lambda _: [])
+        monkeypatch.setattr(docker_project.Project, name, lambda *_: None, raising=False)
+    monkeypatch.setattr(docker_containers, "unnamed_data", lambda _: [])
     monkeypatch.setattr(deployment, "_pins", lambda *_: {})
     monkeypatch.setattr(release_store, "last_good", lambda _: good)
     monkeypatch.setattr(release_store, "record", lambda _, document: recorded.append(document))
     monkeypatch.setattr(release_store, "mark_last_good", lambda *_: [])
     monkeypatch.setattr(env_history, "mark_good", lambda *_: None)
     wanted = {"services": {"web": "h"}, "fingerprint": "x" * 8, "env": "e"}
-    deployment._record(app, engine.Project("shop", ""), wanted, health_facts.Clock(), deployment.How(), seconds=seconds)
+    deployment._record(app, docker_project.Project("shop", ""), wanted, Clock(), deployment.How(), seconds=seconds)
     return recorded
 
 
@@ -257,7 +262,7 @@ PINNED = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256:2"}}
 def test_what_came_in_an_archive_is_known_by_its_digest(
     digest: str, told: str, pin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "pin", lambda _: "")
+    monkeypatch.setattr(docker_images, "pin", lambda _: "")
     running = [{"service": "db", "image": "ghcr.io/acme/db:2", "digest": digest}]
     found = deployment._pins(running, PINNED, {"ghcr.io/acme/db:2": told} if told else {})
     assert found.get("ghcr.io/acme/db:2", "") == pin
@@ -265,7 +270,7 @@ def test_what_came_in_an_archive_is_known_by_its_digest(
 
 def test_what_one_service_builds_is_not_pulled_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     model = {"services": {**SERVICES["services"], "worker": {"image": "shop:1"}}}
-    monkeypatch.setattr(engine, "image_id", lambda _: "moved since")
+    monkeypatch.setattr(docker_images, "image_id", lambda _: "moved since")
     good = {**GOOD, "images": {**GOOD["images"], "worker": "1"}, "names": {**GOOD["names"], "worker": "shop:1"}}
     assert [line.split()[1] for line in deployment.moved(model, good, build=True)] == ["db:"]
 
@@ -291,7 +296,7 @@ def test_who_holds_a_port_is_named_with_project_and_folder(app: App, monkeypatch
     labels = {label: "old", f"{label}.working_dir": "/srv/old"}
     ports = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}
     document = {"Name": "/old-web-1", "Config": {"Labels": labels}, "NetworkSettings": {"Ports": ports}}
-    monkeypatch.setattr(engine, "inspected", lambda _: [document])
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: [document])
     monkeypatch.setattr(procfs, "listeners", lambda _: [{"process": "docker-proxy", "pid": 7}])
     model = {"services": {"web": {"ports": [{"published": "8080", "target": 80}]}}}
     said = "held by the container old-web-1 of the compose project old in /srv/old"

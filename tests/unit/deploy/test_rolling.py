@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError, Balancer, read_balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling as deploy_rolling
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
-from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
@@ -157,7 +157,7 @@ class Project:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     it = World(tmp_path)
     monkeypatch.setattr(Project, "world", it, raising=False)
-    monkeypatch.setattr(engine, "Project", Project)
+    monkeypatch.setattr(docker_project, "Project", Project)
     monkeypatch.setattr(haproxy, "set_state", it.set_state)
     monkeypatch.setattr(haproxy, "take_in", lambda app, port: it.set_state(app, [port], haproxy.READY))
     monkeypatch.setattr(haproxy, "slots", it.slots)
@@ -311,6 +311,6 @@ def test_what_the_old_instances_need_is_there_until_they_are_gone(
     """A pool that the new release does without is no orphan as long as the instances of the old one run."""
     ran: list[list[str]] = []
     monkeypatch.setattr(commands, "run", lambda argv, *_, **__: ran.append(argv) or commands.Result(0, "", ""))
-    monkeypatch.setattr(engine.Project, "documents", lambda _: [])
-    engine.Project("shop", str(tmp_path)).up(services=services)
+    monkeypatch.setattr(docker_project.Project, "documents", lambda _: [])
+    docker_project.Project("shop", str(tmp_path)).up(services=services)
     assert ("--remove-orphans" in ran[-1]) is removes

@@ -13,11 +13,12 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import status as app_status
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 from ansible_collections.christmas.selfheal.tests.unit.world import (
     OTHER_TOKEN,
@@ -454,7 +455,7 @@ def test_after_an_interrupted_deploy_the_last_good_release_serves(world: World) 
 def ran_before(world: World) -> str:
     """Somebody has started it with plain Compose; the text of its compose file."""
     world.docker.run(["docker", "pull", "postgres:17"], 1.0)
-    project = engine.Project("shop", world.app.directory)
+    project = docker_project.Project("shop", world.app.directory)
     project.build()
     project.up()
     return world.files()["compose.yaml"]
@@ -619,12 +620,12 @@ def test_behind_a_balancer_a_first_deploy_that_was_killed_leaves_its_instances_t
 
 def test_the_state_of_an_app_names_its_releases_and_what_is_wrong_without_a_secret(world: World) -> None:
     done = deploy(world, by="ada")
-    facts = recovery.inform(world.app, world.clock)
+    facts = app_status.inform(world.app, world.clock)
     assert (facts["healthy"], facts["cause"], facts["release"]) == (True, "", done["release"])
     assert [(one["id"], one["by"]) for one in facts["releases"]] == [(done["release"], "ada")]
     assert sorted(one["service"] for one in facts["instances"]) == ["database", "web"]
     _exited(world)
-    facts = recovery.inform(world.app, world.clock)
+    facts = app_status.inform(world.app, world.clock)
     assert facts["healthy"] is False
     assert facts["cause"] != ""
     assert TOKEN not in str(facts)

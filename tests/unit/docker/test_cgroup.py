@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup, engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import metrics
 
 VERSION_1 = {
@@ -102,4 +103,4 @@ def test_a_start_is_the_same_number_each_time() -> None:
 def test_an_engine_that_does_not_answer_is_said(tmp_path: Path) -> None:
     """It must not look like an app without containers."""
     with pytest.raises(engine.EngineError, match="the Docker engine does not answer at"):
-        engine.inspected("shop", 1.0, str(tmp_path / "docker.sock"))
+        docker_containers.inspected("shop", 1.0, str(tmp_path / "docker.sock"))

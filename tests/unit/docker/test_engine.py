@@ -14,7 +14,12 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import network as docker_network
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 
 
@@ -45,8 +50,8 @@ def test_each_container_has_its_own_time_to_end(
 
     monkeypatch.setattr(commands, "run", run)
     known = {"web": None, "db": 60, "queue": 900}
-    monkeypatch.setattr(engine, "_ask", lambda question, *_: container(known[question.split("/")[2]]))
-    engine.Project("shop", str(tmp_path)).remove(["web", "db", "queue"], grace)
+    monkeypatch.setattr(engine, "ask", lambda question, *_: container(known[question.split("/")[2]]))
+    docker_project.Project("shop", str(tmp_path)).remove(["web", "db", "queue"], grace)
     assert stops(ran) == given
 
 
@@ -66,8 +71,8 @@ def test_compose_gives_what_it_replaces_its_own_time_to_end(
         return commands.Result(0, "", "")
 
     monkeypatch.setattr(commands, "run", run)
-    monkeypatch.setattr(engine.Project, "documents", lambda _: [container(seconds) for seconds in told])
-    getattr(engine.Project("shop", str(tmp_path)), act)()
+    monkeypatch.setattr(docker_project.Project, "documents", lambda _: [container(seconds) for seconds in told])
+    getattr(docker_project.Project("shop", str(tmp_path)), act)()
     argv, timeout = ran[-1]
     assert ("--timeout" in argv) is bool(option)
     assert argv[argv.index("--timeout") :][:2] == option if option else timeout == seconds
@@ -116,7 +121,7 @@ def test_somebody_who_works_at_the_app_with_compose_is_seen(
     ids=["UTC", "east of it", "west of it", "no zone", "to come", "never", "no month", "no time"],
 )
 def test_the_engine_tells_health_checks_by_the_zone_of_its_host(text: str, seconds: float | None) -> None:
-    assert engine.seconds_since(text, 1776264770.0) == seconds
+    assert docker_containers.seconds_since(text, 1776264770.0) == seconds
 
 
 # --- the engine's socket ---------------------------------------------------------------------------------------------
@@ -231,7 +236,7 @@ def test_an_engine_without_events_is_named_with_its_socket(
 def test_an_engine_that_refuses_a_question_is_named(listen: Callable[[bytes | None], Socket]) -> None:
     it = listen(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")
     with pytest.raises(engine.EngineError, match=f"does not answer at {it.path}: 500 for /containers/json"):
-        engine.inspected("shop", 2.0, it.path)
+        docker_containers.inspected("shop", 2.0, it.path)
 
 
 @pytest.mark.parametrize(
@@ -270,21 +275,21 @@ def cli(monkeypatch: pytest.MonkeyPatch, *answers: commands.Result) -> list[list
 
 
 FAILED = commands.Result(1, "", "Error response from daemon: no room")
-SHOP = engine.Project("shop", "/nowhere")
+SHOP = docker_project.Project("shop", "/nowhere")
 
 
 @pytest.mark.parametrize(
     ("act", "said"),
     [
         (engine.platform, "the Docker engine does not answer: .*no room.*systemctl status docker"),
-        (lambda: engine.image_facts(["a"]), "docker image inspect failed: .*no room"),
-        (lambda: engine.save_images(["a"], "/x.tar"), "docker save failed: .*no room"),
-        (lambda: engine.load_images("/x.tar"), "docker load failed: .*no room"),
-        (lambda: engine.volume_facts(["a"]), "docker volume inspect failed: .*no room"),
-        (lambda: engine.make_volume("a", {}), "docker volume create failed: .*no room"),
-        (lambda: engine.labelled_volumes("a"), "docker volume ls failed: .*no room"),
-        (lambda: engine.remove_volumes(["a"]), "docker volume rm failed: .*no room"),
-        (lambda: engine.remove_labelled("a"), "docker ps failed: .*no room"),
+        (lambda: docker_images.image_facts(["a"]), "docker image inspect failed: .*no room"),
+        (lambda: docker_images.save_images(["a"], "/x.tar"), "docker save failed: .*no room"),
+        (lambda: docker_images.load_images("/x.tar"), "docker load failed: .*no room"),
+        (lambda: docker_volumes.volume_facts(["a"]), "docker volume inspect failed: .*no room"),
+        (lambda: docker_volumes.make_volume("a", {}), "docker volume create failed: .*no room"),
+        (lambda: docker_volumes.labelled_volumes("a"), "docker volume ls failed: .*no room"),
+        (lambda: docker_volumes.remove_volumes(["a"]), "docker volume rm failed: .*no room"),
+        (lambda: docker_containers.remove_labelled("a"), "docker ps failed: .*no room"),
         (lambda: SHOP.top("web"), "docker top failed: .*no room"),
         (lambda: SHOP.inspect("web"), "docker inspect failed: .*no room"),
         (SHOP.config, "/nowhere holds no compose file, such as compose.yaml"),
@@ -363,9 +368,11 @@ def test_a_port_that_the_engine_no_longer_leads_to_its_container_is_named() -> N
         free = socket.create_server(("127.0.0.1", 0))
         closed = free.getsockname()[1]
         free.close()
-        [said] = engine.broken_network([at(port, closed)])
+        [said] = docker_network.broken_network([at(port, closed)])
         assert f"takes connections at 127.0.0.1:{port}" in said
         assert f"127.0.0.1:{closed}" in said
-        assert engine.broken_network([at(port, taken), at(closed, closed), at(port, closed, state="exited")]) == []
-        assert engine.broken_network([at(port, closed, network_mode="host")]) == []
-        assert "has no address" in engine.broken_network([at(port, closed, networks={})])[0]
+        assert (
+            docker_network.broken_network([at(port, taken), at(closed, closed), at(port, closed, state="exited")]) == []
+        )
+        assert docker_network.broken_network([at(port, closed, network_mode="host")]) == []
+        assert "has no address" in docker_network.broken_network([at(port, closed, networks={})])[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker.engine import Project
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.project import Project
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.project_layout import Layout
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 

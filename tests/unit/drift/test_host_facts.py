@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import host_facts as drift_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
@@ -167,7 +168,7 @@ def test_an_engine_that_does_not_answer_is_a_problem_and_no_drift(
     def inspected(*_: Any) -> list[Any]:
         raise engine.EngineError("the Docker engine does not answer")
 
-    monkeypatch.setattr(engine, "inspected", inspected)
+    monkeypatch.setattr(docker_containers, "inspected", inspected)
     found = drift_facts.read(world.app)
     assert found["problems"] == ["the Docker engine does not answer"]
     assert (found["release"], found["meant"], found["containers"], found["images"]) == ({}, {}, [], {})

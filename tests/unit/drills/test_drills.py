@@ -18,7 +18,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills import drills
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import fault as drill_fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import report as drill_report
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles/drill/faults"
@@ -33,8 +35,8 @@ GOOD: dict[str, Any] = {
 }
 
 
-def fault(**change: Any) -> drills.Fault:
-    return drills.read_fault("hang", {**GOOD, **change})
+def fault(**change: Any) -> drill_fault.Fault:
+    return drill_fault.read_fault("hang", {**GOOD, **change})
 
 
 # --- the catalogue ---------------------------------------------------------------------------------------------------
@@ -43,7 +45,7 @@ def fault(**change: Any) -> drills.Fault:
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_catalogue_is_valid(name: str) -> None:
     described = yaml.safe_load((FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
-    found = drills.read_fault(name, described)
+    found = drill_fault.read_fault(name, described)
     assert found.title["ko"]
     assert found.undo, "a fault that the host does not end is ended by the drill"
     assert not found.names or found.incident, "evidence is an incident's"
@@ -78,14 +80,14 @@ def test_every_fault_that_has_a_goal_is_a_drill() -> None:
     ],
 )
 def test_a_wrong_file_is_named_with_its_key(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(drills.DrillError, match=r"^faults/hang\.yml: ") as told:
+    with pytest.raises(drill_fault.DrillError, match=r"^faults/hang\.yml: ") as told:
         fault(**change)
     assert said in str(told.value)
 
 
 def test_fill() -> None:
     values = {"compose": ["docker", "compose"], "pid": 7, "app": "shop"}
-    assert drills.fill(["{compose}", "up", "{app}-{pid}", "{else}"], values) == [
+    assert drill_fault.fill(["{compose}", "up", "{app}-{pid}", "{else}"], values) == [
         *("docker", "compose", "up", "shop-7", "{else}")
     ]
 
@@ -93,37 +95,37 @@ def test_fill() -> None:
 def test_choose() -> None:
     catalogue = {
         "a": fault(fast=True),
-        "b": drills.read_fault("b", {**GOOD, "needs": ["lab"], "fast": True}),
-        "c": drills.read_fault("c", GOOD),
+        "b": drill_fault.read_fault("b", {**GOOD, "needs": ["lab"], "fast": True}),
+        "c": drill_fault.read_fault("c", GOOD),
     }
-    chosen, left_out = drills.choose(catalogue, ["all"], set())
+    chosen, left_out = drill_fault.choose(catalogue, ["all"], set())
     assert chosen == [catalogue["a"], catalogue["c"]]
     assert [sentence.split()[0] for sentence in left_out] == ["b"]
-    assert drills.choose(catalogue, ["fast"], {"lab"})[0] == [catalogue["a"], catalogue["b"]]
-    with pytest.raises(drills.DrillError, match="b cannot be injected here"):
-        drills.choose(catalogue, ["b"], set())
-    with pytest.raises(drills.DrillError, match="no fault 'd'; there are a, b, c, all, fast and services"):
-        drills.choose(catalogue, ["d"], set())
+    assert drill_fault.choose(catalogue, ["fast"], {"lab"})[0] == [catalogue["a"], catalogue["b"]]
+    with pytest.raises(drill_fault.DrillError, match="b cannot be injected here"):
+        drill_fault.choose(catalogue, ["b"], set())
+    with pytest.raises(drill_fault.DrillError, match="no fault 'd'; there are a, b, c, all, fast and services"):
+        drill_fault.choose(catalogue, ["d"], set())
 
 
 def test_every_service_is_broken_in_every_way() -> None:
-    found = drills.of_services("shop", {"web": 2, "db": 1}, {"db": 20.0})
+    found = drill_fault.of_services("shop", {"web": 2, "db": 1}, {"db": 20.0})
     assert len(found) == 10
     catalogue = {"a": fault(fast=True), **found}
-    assert drills.choose(catalogue, ["services"], set())[0] == list(found.values())
-    assert drills.choose(catalogue, ["all"], set())[0] == [catalogue["a"]]
-    assert drills.choose(catalogue, ["db.hung"], set())[0] == [found["db.hung"]]
+    assert drill_fault.choose(catalogue, ["services"], set())[0] == list(found.values())
+    assert drill_fault.choose(catalogue, ["all"], set())[0] == [catalogue["a"]]
+    assert drill_fault.choose(catalogue, ["db.hung"], set())[0] == [found["db.hung"]]
     [[*_, stop]] = found["db.stopped"].inject
     assert stop.startswith("docker stop --time=1 $(docker ps ") and "service=db" in stop and "project=shop" in stop
     # One of two that is gone is not well, whatever the other one's name is.
     assert "-ge 2 ]" in found["web.removed"].until[-1]
     assert (found["db.stopped"].goal["median"], found["web.stopped"].goal["median"]) == (26.0, 6.0)
     # A service may be called like a part of the host.
-    assert not set(drills.of_services("shop", {"engine": 1}, {})) & set(CATALOGUE)
+    assert not set(drill_fault.of_services("shop", {"engine": 1}, {})) & set(CATALOGUE)
     # Nothing in them is taken for a placeholder.
     for one in found.values():
         for command in one.commands():
-            assert drills.fill(command, {"compose": ["{compose}"]}) == list(command)
+            assert drill_fault.fill(command, {"compose": ["{compose}"]}) == list(command)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ def test_every_service_is_broken_in_every_way() -> None:
     ],
 )
 def test_statistics(seconds: list[float], median: float, p95: float) -> None:
-    assert (drills.median(seconds), drills.p95(seconds)) == (median, p95)
+    assert (drill_judge.median(seconds), drill_judge.p95(seconds)) == (median, p95)
 
 
 def answers(text: str, start: float = 100.0, step: float = 0.1) -> list[tuple[float, float, bool, str]]:
@@ -160,18 +162,18 @@ def answers(text: str, start: float = 100.0, step: float = 0.1) -> list[tuple[fl
     ],
 )
 def test_injected_at(text: str, ended: float, expected: float) -> None:
-    assert drills.injected_at(100.0, ended, answers(text)) == pytest.approx(expected)
+    assert drill_judge.injected_at(100.0, ended, answers(text)) == pytest.approx(expected)
 
 
 def test_a_request_that_waited_through_the_fault_is_not_the_last_good_one() -> None:
     waited = [(sent, sent + (1.0 if sent > 100.25 else 0.01), ok, why) for sent, _, ok, why in answers("......")]
-    assert drills.injected_at(100.0, 100.6, waited) == pytest.approx(100.2)
+    assert drill_judge.injected_at(100.0, 100.6, waited) == pytest.approx(100.2)
 
 
 def test_segments() -> None:
     samples = answers("..xxx..")
     samples[5] = (samples[5][0], samples[5][0] + 1.0, True, "")
-    found = drills.segments(samples, 100.2)
+    found = drill_judge.segments(samples, 100.2)
     assert found == [(-0.2, 0.0, "good"), (0.0, 0.3, "failed"), (0.3, 0.4, "late"), (0.4, 0.4, "good")]
 
 
@@ -202,7 +204,7 @@ SEEN: dict[str, Any] = {
 
 
 def test_judge() -> None:
-    run = drills.judge(fault(), SEEN)
+    run = drill_judge.judge(fault(), SEEN)
     assert run["problems"] == []
     assert (run["mttr"], run["noticed"], run["mttd"]) == (4.0, 2.0, 1.9)
     assert (run["failed"], run["requests"], run["cause"], run["remedies"]) == (39, 60, "hung", ["restart"])
@@ -210,7 +212,7 @@ def test_judge() -> None:
 
 
 def test_a_recovery_may_count_from_later_than_the_fault() -> None:
-    run = drills.judge(fault(), {**SEEN, "since": 103.0})
+    run = drill_judge.judge(fault(), {**SEEN, "since": 103.0})
     assert (run["mttr"], run["failed"], run["noticed"]) == (1.0, 39, 2.0)
 
 
@@ -281,7 +283,7 @@ QUIET = {**RECORD, "remedies": []}
     ],
 )
 def test_problems(change: dict[str, Any], seen: dict[str, Any], said: list[str]) -> None:
-    assert drills.judge(fault(**change), {**SEEN, **seen})["problems"] == said
+    assert drill_judge.judge(fault(**change), {**SEEN, **seen})["problems"] == said
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
@@ -298,7 +300,7 @@ ABOUT = {
 
 
 def runs(*seconds: float) -> list[dict[str, Any]]:
-    return [drills.judge(fault(), {**SEEN, "recovered": 100.0 + one}) for one in seconds]
+    return [drill_judge.judge(fault(), {**SEEN, "recovered": 100.0 + one}) for one in seconds]
 
 
 @pytest.mark.parametrize(
@@ -310,30 +312,30 @@ def runs(*seconds: float) -> list[dict[str, Any]]:
     ],
 )
 def test_verdict(seconds: list[float], verdict: str) -> None:
-    report = drills.build(ABOUT, [fault()], runs(*seconds))
+    report = drill_report.build(ABOUT, [fault()], runs(*seconds))
     assert report["verdict"] == verdict
     assert report["ok"] == (report["met"] == report["total"])
-    assert drills.screen(report, "reports/x.md").splitlines()[-1] == verdict
+    assert drill_report.screen(report, "reports/x.md").splitlines()[-1] == verdict
 
 
 def test_a_run_that_ended_early_is_no_success() -> None:
-    report = drills.build(ABOUT, [fault()], [], ["ended early: the host does not answer"])
+    report = drill_report.build(ABOUT, [fault()], [], ["ended early: the host does not answer"])
     assert report["ok"] is False
     assert report["verdict"] == "drills: 0 of 0 goals met; ended early: the host does not answer"
 
 
 def test_pages() -> None:
-    report = drills.build(ABOUT, [fault()], runs(4.0, 6.0, 9.0))
-    page = drills.markdown(report, "x.svg")
+    report = drill_report.build(ABOUT, [fault()], runs(4.0, 6.0, 9.0))
+    page = drill_report.markdown(report, "x.svg")
     assert "| hang | 3 | 1.9 s | 6.0 s | 9.0 s | ≤ 5 / 8 s | 39 | hung | restart | yes | NO |" in page
     assert "- hang, 멈춤: 6.0 s, goal 5 s" in page
     assert "- reboot is left out: it needs a lab host" in page
     assert "![Timelines](x.svg)" in page
-    picture = ElementTree.fromstring(drills.svg(report))
+    picture = ElementTree.fromstring(drill_report.svg(report))
     colors = [node.get("fill") for node in picture.iter("{http://www.w3.org/2000/svg}rect")]
     assert colors.count("#c44e52") == 1
     assert colors.count("#55a868") == 2
-    ElementTree.fromstring(drills.svg(drills.build(ABOUT, [fault()], [])))
+    ElementTree.fromstring(drill_report.svg(drill_report.build(ABOUT, [fault()], [])))
 
 
 # --- the prober ------------------------------------------------------------------------------------------------------
@@ -515,12 +517,14 @@ def test_without_a_name_the_catalogue_is_listed() -> None:
 @pytest.mark.parametrize("check_mode", [True, False])
 @pytest.mark.parametrize("names", [["hagn"], ["hang", "db"], ["services", "db.exploded"], [".killed"], ["hang hang"]])
 def test_an_unknown_name_is_refused_before_anything_is_asked(names: list[str], check_mode: bool) -> None:
-    with pytest.raises(drills.DrillError, match=r"there is no fault .+; there are alerting_down, .+services.+\.hung"):
+    with pytest.raises(
+        drill_fault.DrillError, match=r"there is no fault .+; there are alerting_down, .+services.+\.hung"
+    ):
         drill(check_mode=check_mode, faults=names, confirm="shop")
 
 
 def test_the_name_of_a_fault_of_a_service_is_for_the_host_to_judge() -> None:
-    drills.check_names({}, ["all", "fast", "services", "db.stopped", "my.app.killed"])
+    drill_fault.check_names({}, ["all", "fast", "services", "db.stopped", "my.app.killed"])
 
 
 def test_a_dry_run_says_what_would_be_done() -> None:
@@ -533,35 +537,37 @@ def test_the_placeholder_is_put_into_a_secret_of_the_app() -> None:
     shown = drill(check_mode=True, faults=["env_placeholder"])
     assert "s/^STRIPE_KEY=.*/STRIPE_KEY=your-secret-key-here/" in shown["text"]
     with pytest.raises(
-        drills.DrillError, match="env_placeholder cannot be injected here: it needs an app with a secret"
+        drill_fault.DrillError, match="env_placeholder cannot be injected here: it needs an app with a secret"
     ):
         drill(check_mode=True, faults=["env_placeholder"], variables=VARIABLES[:2])
-    with pytest.raises(drills.DrillError, match="env_deleted cannot be injected here: it needs an app with variables"):
+    with pytest.raises(
+        drill_fault.DrillError, match="env_deleted cannot be injected here: it needs an app with variables"
+    ):
         drill(check_mode=True, faults=["env_deleted"], variables=[])
 
 
 @pytest.mark.parametrize("confirm", ["", "another"])
 def test_outside_the_lab_it_wants_to_be_sure(confirm: str) -> None:
-    with pytest.raises(drills.DrillError, match=r"web1 \(192\.0\.2\.1\) is no lab host.*drill_confirm=shop"):
+    with pytest.raises(drill_fault.DrillError, match=r"web1 \(192\.0\.2\.1\) is no lab host.*drill_confirm=shop"):
         drill(faults=["hang"], confirm=confirm)
 
 
 @pytest.mark.parametrize("name", ["reboot", "disk_full", "overload"])
 def test_what_would_break_more_than_the_app_is_for_lab_hosts_only(name: str) -> None:
-    with pytest.raises(drills.DrillError, match=f"{name} cannot be injected here: it needs a lab host"):
+    with pytest.raises(drill_fault.DrillError, match=f"{name} cannot be injected here: it needs a lab host"):
         drill(faults=[name], confirm="shop")
 
 
 def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
-    broken = drills.of_services("shop", {"db": 1}, {})["db.stopped"]
+    broken = drill_fault.of_services("shop", {"db": 1}, {})["db.stopped"]
     record = {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
-    run = drills.judge(broken, {**SEEN, "incidents": [record]})
+    run = drill_judge.judge(broken, {**SEEN, "incidents": [record]})
     assert run["problems"] == ["the incident names web"]
-    good = drills.judge(broken, {**SEEN, "incidents": [{**record, "services": ["db"]}]})
+    good = drill_judge.judge(broken, {**SEEN, "incidents": [{**record, "services": ["db"]}]})
     assert good["problems"] == []
-    report = drills.build(ABOUT, [broken], [{**good, "failed": 0}])
+    report = drill_report.build(ABOUT, [broken], [{**good, "failed": 0}])
     told = "No check would have noticed, and the watcher did: db.stopped"
-    assert told in drills.screen(report, "there")
-    assert told in drills.markdown(report, "picture.svg")
+    assert told in drill_report.screen(report, "there")
+    assert told in drill_report.markdown(report, "picture.svg")
     # What the restart policy has cured by the time that the watcher asks was noticed all the same.
-    assert "No check" not in drills.screen(drills.build(ABOUT, [broken], [{**good, "failed": 2}]), "there")
+    assert "No check" not in drill_report.screen(drill_report.build(ABOUT, [broken], [{**good, "failed": 2}]), "there")

@@ -12,15 +12,15 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import hold_lock
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, moment
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
-from ansible_collections.christmas.selfheal.plugins.module_utils.health.facts import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import timers
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
-from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher, watcher_note
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 
 KEY = "Vq3mZk8TtPw2Lr9xHs5B"
@@ -97,9 +97,9 @@ def test_a_sick_app(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_watcher_that_lives_is_known_by_its_note(run: Run, tmp_path: Path) -> None:
-    path = Path(watcher.note_path(str(tmp_path), "shop"))
+    path = Path(watcher_note.note_path(str(tmp_path), "shop"))
     path.parent.mkdir(parents=True)
-    at = state.moment()
+    at = moment()
     note = {"at": at, "pid": os.getpid(), "problems": ["no room for metrics"], "hold": "", "good": None}
     path.write_text(json.dumps(note), encoding="utf-8")
     text = run("status")[1]
@@ -124,9 +124,9 @@ def test_status_says_what_the_watcher_saw_and_asks_the_app_nothing(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: dict[str, Any], code: int, told: str
 ) -> None:
     monkeypatch.setattr(health_facts, "ask", lambda *_: pytest.fail("the app was asked"))
-    path = Path(watcher.note_path(str(tmp_path), "shop"))
+    path = Path(watcher_note.note_path(str(tmp_path), "shop"))
     path.parent.mkdir(parents=True)
-    now = state.moment()
+    now = moment()
     seen = {**now, "monotonic": now["monotonic"] - 20.0}
     note = {"at": now, "pid": os.getpid(), "problems": [], "hold": "", "checks": {**checks, "at": seen}}
     path.write_text(json.dumps(note), encoding="utf-8")
@@ -276,7 +276,7 @@ def test_status_names_a_service_that_no_check_asks(
     state = {"Status": "restarting", "ExitCode": 1}
     labels = {"com.docker.compose.service": "worker"}
     document = {"Id": "1", "Name": "/w", "State": state, "Config": {"Labels": labels}, "HostConfig": {}}
-    monkeypatch.setattr(engine, "inspected", lambda _: [{**document, "RestartCount": 17}])
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: [{**document, "RestartCount": 17}])
     ended, out, _ = run("status")
     assert (ended, "shop: NOT healthy (1 of 1 checks passed)" in out) == (code, code == cli.SICK)
     assert line in out

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import fingerprint
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.fingerprint import fingerprint
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.env.rules import Finding

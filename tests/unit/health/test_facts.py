@@ -14,8 +14,14 @@ from typing import Any, Callable
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import network as docker_network
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import read as env_file
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import evidence as health_evidence
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.diagnosis import diagnose
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import firewall, procfs
@@ -69,7 +75,7 @@ def _huge(path: Path) -> None:
 )
 def test_whatever_the_env_is_it_is_one_finding(app: App, make: Callable[[Path], Any], rule: str | None) -> None:
     make(Path(app.env))
-    found = health_facts.read_env(app, NOW)
+    found = env_file.read(app, NOW)
     assert [one["rule"] for one in found["findings"]] == ([rule] if rule else [])
     assert found["exists"] == (make is not _absent)
     assert KEY not in json.dumps(found["findings"])
@@ -84,11 +90,11 @@ def test_an_env_that_a_play_has_just_written_is_not_judged_by_an_older_table(
 ) -> None:
     """A deploy that drops a variable brings the env before the agent's table: it must not be undone in between."""
     env_history.write_env(app.env, app.history, {"OTHER": KEY}, now=NOW, why=why)
-    assert [one["rule"] for one in health_facts.read_env(app, NOW + later)["findings"]] == found
+    assert [one["rule"] for one in env_file.read(app, NOW + later)["findings"]] == found
 
 
 def test_an_app_without_variables_needs_no_env(tmp_path: Path) -> None:
-    found = health_facts.read_env(App("shop", str(tmp_path), root=str(tmp_path)), NOW)
+    found = env_file.read(App("shop", str(tmp_path), root=str(tmp_path)), NOW)
     assert found == {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
 
 
@@ -100,7 +106,7 @@ def facts(app: App, **more: Any) -> dict[str, Any]:
         "oom": [],
         "instances": [instance],
         "environments": [{"KEY": OLDER}],
-        "env": health_facts.read_env(app, NOW),
+        "env": env_file.read(app, NOW),
         **more,
     }
 
@@ -131,7 +137,7 @@ def test_who_holds_a_port(
     monkeypatch: pytest.MonkeyPatch, listening: list[Any], published: str, held: list[Any]
 ) -> None:
     monkeypatch.setattr(procfs, "listeners", lambda _: listening)
-    monkeypatch.setattr(engine, "inspected", lambda _: [publishes(published)])
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: [publishes(published)])
     assert health_facts.holders(8000) == held
 
 
@@ -140,7 +146,7 @@ def test_without_the_engine_the_process_that_holds_a_port_is_named(monkeypatch: 
         raise engine.EngineError("no answer")
 
     monkeypatch.setattr(procfs, "listeners", lambda _: [PROXY])
-    monkeypatch.setattr(engine, "inspected", silent)
+    monkeypatch.setattr(docker_containers, "inspected", silent)
     assert health_facts.holders(8000) == [PROXY]
 
 
@@ -168,7 +174,7 @@ def test_healthy_instances_that_haproxy_keeps_out(
     monkeypatch.setattr(probe, "run_checks", lambda *_, **__: {**asked, "ok": ok})
     instances = [{"id": str(at), "service": "web", "ports": [18000 + at]} for at in range(2)]
     found = facts(balanced, instances=instances, services=["web"], balancer="", probe=asked, kept_out="")
-    clock = health_facts.Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
+    clock = Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
     health_facts._look_at_instances(balanced, found, lambda _: {**asked, "ok": ok}, clock, lacks)
     assert found["kept_out"] == said
 
@@ -204,7 +210,7 @@ def test_why_haproxy_does_not_answer(
     monkeypatch.setattr(procfs, "disk", lambda _: [])
     env_history.write_env(app.env, app.history, {"KEY": KEY}, now=NOW)
     asked = {"ok": False, "summary": "0 of 1 checks passed", "results": [REFUSED]}
-    clock = health_facts.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
+    clock = Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
     found = diagnose(health_facts.read(app, None, 0.0, clock, health_facts.Seen(asked)))
     assert (found.cause, found.evidence) == ("balancer_down", [evidence])
 
@@ -224,17 +230,17 @@ class Engine:
             return f"now {KEY}, before {OLDER}"
 
         for name in ("logs", "top", "inspect"):
-            monkeypatch.setattr(engine.Project, name, text)
+            monkeypatch.setattr(docker_project.Project, name, text)
 
     @property
-    def clock(self) -> health_facts.Clock:
-        return health_facts.Clock(now=lambda: NOW, monotonic=lambda: self.now)
+    def clock(self) -> Clock:
+        return Clock(now=lambda: NOW, monotonic=lambda: self.now)
 
 
 def test_evidence_holds_no_key_neither_the_files_nor_the_containers(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(app.env).write_text(f"KEY={KEY}\n")
     seen = facts(app)
-    files = health_facts.evidence(app, seen, health_facts.secrets(app, seen, None), Engine(monkeypatch).clock)
+    files = health_evidence.gather(app, seen, health_evidence.secrets(app, seen, None), Engine(monkeypatch).clock)
     whole = "".join(files.values())
     assert {"facts.json", "host.txt", "fingerprints.json", "log-shop-web-1.txt", "top-shop-web-1.txt"} <= set(files)
     fingerprints = json.loads(files["fingerprints.json"])
@@ -247,8 +253,8 @@ def test_evidence_holds_no_key_neither_the_files_nor_the_containers(app: App, mo
 def test_evidence_never_waits_longer_than_a_second(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(app.env).write_text(f"KEY={KEY}\n")
     slow = Engine(monkeypatch, takes=0.6)
-    files = health_facts.evidence(app, facts(app), {}, slow.clock)
-    assert slow.limits == pytest.approx([health_facts.EVIDENCE_SECONDS, health_facts.EVIDENCE_SECONDS - 0.6])
+    files = health_evidence.gather(app, facts(app), {}, slow.clock)
+    assert slow.limits == pytest.approx([health_evidence.EVIDENCE_SECONDS, health_evidence.EVIDENCE_SECONDS - 0.6])
     assert "inspect-shop-web-1.json: no time was left" in files["evidence.txt"]
     assert "log-shop-web-1.txt" in files
 
@@ -259,8 +265,8 @@ def test_evidence_of_what_no_remedy_touches_can_wait(app: App, monkeypatch: pyte
     Engine(monkeypatch)
     seen = facts(app)
     seen["instances"] = [{**seen["instances"][0], "service": name, "name": name, "id": name} for name in ("web", "db")]
-    first = health_facts.evidence(app, seen, {}, health_facts.Clock(), ["db"])
-    rest = health_facts.evidence_of(app, seen["instances"][:1], {"KEY": KEY}, health_facts.Clock())
+    first = health_evidence.gather(app, seen, {}, Clock(), ["db"])
+    rest = health_evidence.of_containers(app, seen["instances"][:1], {"KEY": KEY}, Clock())
     assert {"facts.json", "log-db.txt", "inspect-db.json"} <= set(first)
     assert not [name for name in first if "web" in name]
     assert sorted(rest) == ["inspect-web.json", "log-web.txt", "top-web.txt"]
@@ -268,7 +274,7 @@ def test_evidence_of_what_no_remedy_touches_can_wait(app: App, monkeypatch: pyte
 
 
 def test_evidence_that_cannot_be_had_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = health_facts.evidence(app, facts(app), {}, Engine(monkeypatch, broken=True).clock)
+    files = health_evidence.gather(app, facts(app), {}, Engine(monkeypatch, broken=True).clock)
     assert files["evidence.txt"].count("the engine is gone") == 3
 
 
@@ -311,10 +317,10 @@ def test_an_engine_that_ends_between_two_questions_is_down(
     states = [answers, answers if still else gone]
     monkeypatch.setattr(engine, "state", lambda: states.pop(0))
 
-    def documents(_: engine.Project) -> list[dict[str, Any]]:
+    def documents(_: docker_project.Project) -> list[dict[str, Any]]:
         raise engine.EngineError("docker inspect: no answer")
 
-    monkeypatch.setattr(engine.Project, "documents", documents)
+    monkeypatch.setattr(docker_project.Project, "documents", documents)
     found: dict[str, Any] = {"probe": {"ok": False}}
     health_facts.read_engine(app, found, NOW)
     assert (found["engine"]["answers"], found["engine"]["kind"]) == (False, kind)
@@ -324,9 +330,9 @@ def test_finished_jobs_and_what_is_scaled_to_zero_are_not_missed(app: App, monke
     done = {"condition": "service_completed_successfully"}
     services = {"web": {"depends_on": {"migrate": done}}, "migrate": {}, "batch": {"deploy": {"replicas": 0}}}
     monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
-    monkeypatch.setattr(engine.Project, "documents", lambda _: [])
-    monkeypatch.setattr(engine.Project, "config", lambda _: {"services": services})
-    monkeypatch.setattr(engine.Project, "images_missing", lambda _, model: sorted(model["services"]))
+    monkeypatch.setattr(docker_project.Project, "documents", lambda _: [])
+    monkeypatch.setattr(docker_project.Project, "config", lambda _: {"services": services})
+    monkeypatch.setattr(docker_project.Project, "images_missing", lambda _, model: sorted(model["services"]))
     found = {"instances": [], "env": {"exists": True, "values": {}}}
     health_facts.read_engine(app, found, NOW)
     assert (found["services"], found["images_missing"]) == (["web"], ["web"])
@@ -365,7 +371,7 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
         "env": {"values": {}},
         "probe": run_checks([], {}, 0.0),
     }
-    health_facts._look_at_instances(app, found, lambda _: run_checks([], {}, 0.0, ask=True), health_facts.Clock(), None)
+    health_facts._look_at_instances(app, found, lambda _: run_checks([], {}, 0.0, ask=True), Clock(), None)
     assert told in str(found["balancer"])
     assert bool(told) is bool(found["balancer"])
 
@@ -412,7 +418,7 @@ def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
     result = {"ok": False, "summary": "late", "results": [LATE]}
     found = of_diagnosis.facts(instances=[of_diagnosis.container(service="web", ports=[80], pid=0)], services=services)
     found.update(probe=result, load=dict(BUSY_LOAD), env={"findings": [], "values": {}})
-    health_facts._read_slowness(app, found, health_facts.Clock())
+    health_facts._read_slowness(app, found, Clock())
     assert bool(waits) is asked
 
 
@@ -444,7 +450,7 @@ class Balanced:
         monkeypatch.setattr(probe, "run_checks", self.run_checks)
         for name in ("_recovering", "_read_upstream", "_read_firewall"):
             monkeypatch.setattr(health_facts, name, lambda *_: [])
-        monkeypatch.setattr(engine, "broken_network", lambda _: [])
+        monkeypatch.setattr(docker_network, "broken_network", lambda _: [])
         monkeypatch.setattr(procfs, "disk", lambda _: [])
         monkeypatch.setattr(health_facts, "is_busy", lambda _: False)
 
@@ -482,7 +488,7 @@ class Balanced:
         return {"ok": ok, "summary": "", "results": [{**one, "port": 80, "proves": "health", "down": []}]}
 
     def read(self, load: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-        clock = health_facts.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
+        clock = Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
         return health_facts.read(
             self.app, None, 0.0, clock, health_facts.Seen({**self.result(False), **more}, load or {})
         )
@@ -504,7 +510,7 @@ def test_an_app_that_limits_its_checks_is_asked_once(
     it = Balanced(tmp_path, monkeypatch)
     it.app.balancer = None
     monkeypatch.setattr(health_facts, "ask", ask)
-    clock = health_facts.Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
+    clock = Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
     health_facts.read(it.app, None, 1.0, clock)
     assert deadlines == [0.0, 1.0][:asked]
 
@@ -526,7 +532,7 @@ def test_what_a_service_said_of_its_disk_before_it_ended(
     """A quota, or a volume on another machine: no file system of this host is full."""
     ended = "2026-01-02T03:04:05.6Z"
     log = "2026-01-02T03:04:05.1Z could not write: No space left on device"
-    monkeypatch.setattr(engine.Project, "logs", lambda *_: log)
+    monkeypatch.setattr(docker_project.Project, "logs", lambda *_: log)
     item = {**INSTANCE, "service": "db", "name": "shop-db-1", "id": "1", "state": state, "exit_code": code}
     item.update(finished=ended, finished_seconds=5.0)
     found = health_facts._no_room(app, {"instances": [{**item, **more}], "services": ["db"]})

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import service_watch
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
@@ -69,7 +70,7 @@ class Engine:
 def it(monkeypatch: pytest.MonkeyPatch) -> Engine:
     there = Engine()
     monkeypatch.setattr(engine, "Events", there.connect)
-    monkeypatch.setattr(engine, "documents", there.look)
+    monkeypatch.setattr(docker_containers, "documents", there.look)
     return there
 
 

@@ -15,15 +15,16 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import lock_holder
 
 OURS = """
 import sys
 sys.path[:0] = sys.argv[2:]
-import files, subprocess
-files.LOCK_BEAT_SECONDS = 0.05
-with files.hold_lock(sys.argv[1], 0, "deploy shop"):
+import subprocess
+from module_utils.core import locks
+locks.LOCK_BEAT_SECONDS = 0.05
+with locks.hold_lock(sys.argv[1], 0, "deploy shop"):
     child = subprocess.Popen(["sleep", "60"])
     print(child.pid, flush=True)
     child.wait()
@@ -56,7 +57,7 @@ def until(true: Callable[[], bool]) -> None:
 def test_ours_is_killed_once_it_is_stuck(tmp_path: Path, start: Start) -> None:
     lock = f"{tmp_path}/shop.lock"
     assert lock_holder.progress(lock) is None
-    holder = start(sys.executable, "-c", OURS, lock, os.path.dirname(files.__file__))
+    holder = start(sys.executable, "-c", OURS, lock, str(Path(locks.__file__).parents[2]))
     assert holder.stdout is not None
     child = int(holder.stdout.readline())
     assert [(one.pid, one.ours) for one in lock_holder.holders(lock)] == [(holder.pid, True)]
@@ -68,10 +69,10 @@ def test_ours_is_killed_once_it_is_stuck(tmp_path: Path, start: Start) -> None:
     before = lock_holder.progress(lock)
     time.sleep(0.3)
     assert lock_holder.progress(lock) == before
-    with pytest.raises(files.LockHeld), files.hold_lock(lock, 0.0, "recover shop"):
+    with pytest.raises(locks.LockHeld), locks.hold_lock(lock, 0.0, "recover shop"):
         pytest.fail("two hold the lock")
     assert f"pid {holder.pid}" in lock_holder.free(lock)
-    with files.hold_lock(lock, 5.0, "recover shop"):
+    with locks.hold_lock(lock, 5.0, "recover shop"):
         assert holder.wait(5) == -signal.SIGKILL
     # What it ran is not left to go on.
     until(lambda: not os.path.exists(f"/proc/{child}") or b") Z" in Path(f"/proc/{child}/stat").read_bytes())
@@ -85,10 +86,10 @@ def test_another_process_is_left_alone_and_is_not_waited_for(tmp_path: Path, sta
     time.sleep(0.3)
     assert lock_holder.progress(lock) == before
     assert "the lock was taken from pid" in lock_holder.free(lock)
-    with files.hold_lock(lock, 0.0, "recover shop"):
+    with locks.hold_lock(lock, 0.0, "recover shop"):
         assert holder.poll() is None
-        assert files.is_locked(lock)
-        with pytest.raises(files.LockHeld), files.hold_lock(lock, 0.0, "deploy shop"):
+        assert locks.is_locked(lock)
+        with pytest.raises(locks.LockHeld), locks.hold_lock(lock, 0.0, "deploy shop"):
             pytest.fail("two hold the lock")
 
 
@@ -107,6 +108,6 @@ def test_whoever_waited_for_a_lock_that_was_taken_waits_for_the_new_one(tmp_path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", old_first)
-        with files.hold_lock(str(lock), 1.0, "deploy shop"):
+        with locks.hold_lock(str(lock), 1.0, "deploy shop"):
             assert lock.read_text() == f"{os.getpid()} deploy shop\n"
     os.close(descriptor)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import importlib.util
 import ipaddress
@@ -156,6 +157,12 @@ def test_packages_import_those_before_them(name: str) -> None:
     ours = [module.removeprefix("library:") for module in imports(library_file(name)) if module.startswith("library:")]
     assert [module for module in ours if module.split(".")[0] not in allowed] == []
     assert [module for module in ours if module not in LIBRARY] == []
+
+
+def test_no_file_of_a_package_imports_itself_through_others() -> None:
+    """Python loads such a circle from one end and fails from the other."""
+    graph = {name: [one.removeprefix("library:") for one in imports(library_file(name))] for name in LIBRARY}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("name", PURE)

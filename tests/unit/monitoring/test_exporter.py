@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.monitoring import exporter, socket_proxy
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
@@ -100,7 +101,7 @@ class Engine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers = True
         monkeypatch.setattr(agent_config, "apps", lambda *_: ["shop"])
-        monkeypatch.setattr(engine, "inspected", self.inspected)
+        monkeypatch.setattr(docker_containers, "inspected", self.inspected)
 
     def inspected(self, app: str, timeout: float) -> list[dict[str, Any]]:
         assert (app, timeout) == ("shop", exporter.ENGINE_SECONDS)

@@ -553,9 +553,9 @@ def test_a_watcher_without_openssl_loads_it_for_the_first_https_url() -> None:
 import sys
 sys.modules["_hashlib"] = sys.modules["_ssl"] = None
 sys.path.insert(0, {str(library.parent)!r})
-from module_utils.core import files
+from module_utils.core.fingerprint import fingerprint
 from module_utils.probe import web
-assert files.fingerprint(b"") and "ssl" not in sys.modules
+assert fingerprint(b"") and "ssl" not in sys.modules
 try:
     web.fetch(web.Request("http://127.0.0.1:{free_port()}/"))
 except web.Fault as fault:

@@ -12,23 +12,24 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, boot, iso, stamp
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.promotion import export as promotion_export
-from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
+from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.config import ConfigError
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 
 NOW = 1_750_000_000.0
 IMAGE = "sha256:" + "1" * 64
-CLOCK = health_facts.Clock(now=lambda: NOW, monotonic=lambda: 7200.0, sleep=lambda _: None)
+CLOCK = Clock(now=lambda: NOW, monotonic=lambda: 7200.0, sleep=lambda _: None)
 
 
 def before(seconds: float) -> dict[str, Any]:
     """That many seconds before now, as `state.moment` has it."""
-    return {"wall": NOW - seconds, "monotonic": 7200.0 - seconds, "boot": state.boot()}
+    return {"wall": NOW - seconds, "monotonic": 7200.0 - seconds, "boot": boot()}
 
 
 class Staging:
@@ -58,11 +59,11 @@ class Staging:
         (root / "run/selfheal/shop.json").write_text(json.dumps(note))
 
     def incident(self, name: str, **more: Any) -> None:
-        identity = f"{incidents.stamp(NOW - 600)}-{name}"
+        identity = f"{stamp(NOW - 600)}-{name}"
         record = {"id": identity, "cause": name, "healthy": True, "seconds": 60.0}
         folder = Path(self.app.incidents) / identity
         folder.mkdir(parents=True)
-        (folder / "incident.json").write_text(json.dumps({**record, "seen": incidents.iso(NOW - 600), **more}))
+        (folder / "incident.json").write_text(json.dumps({**record, "seen": iso(NOW - 600), **more}))
 
     def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
         # The watcher's timer has been active since an hour after the boot.
@@ -84,7 +85,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Staging:
     monkeypatch.setattr(health_facts, "read_engine", read_engine)
     monkeypatch.setattr(health_facts, "ask", lambda *_: {"ok": True, "summary": ""})
     monkeypatch.setattr(commands, "run", it.run)
-    monkeypatch.setattr(engine.Project, "documents", lambda _: [{"Mounts": it.mounts}])
+    monkeypatch.setattr(docker_project.Project, "documents", lambda _: [{"Mounts": it.mounts}])
     return it
 
 
@@ -111,7 +112,7 @@ def test_what_has_served_since_is_counted_from_the_rollback_that_brought_it_back
 @pytest.mark.parametrize(
     ("more", "ago"),
     [
-        ({"ended": incidents.iso(NOW - 300)}, "5.0 min ago"),
+        ({"ended": iso(NOW - 300)}, "5.0 min ago"),
         # One that nobody ended, because the watcher was killed: it was seen ten minutes ago, and went on for one.
         ({"ended": "", "healthy": False}, "9.0 min ago"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.promotion import image_archive
 
@@ -31,8 +32,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Engine:
     it = Engine()
     monkeypatch.setattr(engine, "state", lambda: {"answers": it.answers, "reason": "docker is not installed"})
     monkeypatch.setattr(engine, "platform", lambda: "linux/amd64")
-    monkeypatch.setattr(engine, "image_facts", lambda images: {one: {} for one in images if one in it.there})
-    monkeypatch.setattr(engine, "load_images", lambda _: None)
+    monkeypatch.setattr(docker_images, "image_facts", lambda images: {one: {} for one in images if one in it.there})
+    monkeypatch.setattr(docker_images, "load_images", lambda _: None)
     monkeypatch.setattr(procfs, "disk", lambda _: [{"free_bytes": it.free}])
     return it
 

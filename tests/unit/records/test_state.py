@@ -11,6 +11,8 @@ from unittest.mock import ANY
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import age
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
 
 
@@ -30,11 +32,11 @@ def moment(wall: float, monotonic: float, boot: str = "b1") -> dict[str, Any]:
     ],
 )
 def test_age(then: dict[str, Any], now: dict[str, Any], seconds: float) -> None:
-    assert state.age(then, now) == seconds
+    assert age(then, now) == seconds
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
-    attempts = [{"remedy": "restart", "incident": "i1", "at": state.moment()}]
+    attempts = [{"remedy": "restart", "incident": "i1", "at": clock.moment()}]
     wanted = {**state.empty(), "attempts": attempts, "counts": {"recovered": 2}}
     assert state.save(str(tmp_path / "new"), wanted) == (True, "")
     assert state.load(str(tmp_path / "new")) == (wanted, "")

@@ -14,7 +14,12 @@ from typing import Any, Callable
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import network as docker_network
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import oom_log, procfs, timers
@@ -74,8 +79,8 @@ class World:
     # --- time ---
 
     @property
-    def clock(self) -> health_facts.Clock:
-        return health_facts.Clock(now=lambda: self.now + self.ahead, monotonic=lambda: self.now, sleep=self.sleep)
+    def clock(self) -> Clock:
+        return Clock(now=lambda: self.now + self.ahead, monotonic=lambda: self.now, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         until = self.now + seconds
@@ -210,7 +215,7 @@ class World:
 
 
 def _rfc(wall: float) -> str:
-    return str(records_incidents.iso(wall)).replace("Z", "000000Z")
+    return str(iso(wall)).replace("Z", "000000Z")
 
 
 class Events:
@@ -232,7 +237,7 @@ class Events:
         pass
 
 
-class Project(engine.Project):
+class Project(docker_project.Project):
     """The engine of a world."""
 
     world: World
@@ -244,7 +249,7 @@ class Project(engine.Project):
         return self.world.documents()
 
     def containers(self) -> list[dict[str, Any]]:
-        return [engine.instance(one, self.world.clock.now()) for one in self.world.documents()]
+        return [docker_containers.instance(one, self.world.clock.now()) for one in self.world.documents()]
 
     def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
         return self.world.config_model()
@@ -299,18 +304,19 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     good = {"answers": True, "kind": "", "reason": "", "version": "26"}
     for one in (Project, Events):
         monkeypatch.setattr(one, "world", world, raising=False)
-    for module in (engine, remedies):
+    for module in (docker_project, remedies):
         monkeypatch.setattr(module, "Project", Project)
-    for name, said in (
-        ("state", lambda *_: good),
-        ("documents", lambda *_: world.documents()),
-        ("Events", Events),
-        ("compose_version", lambda: "2.26.1"),
-        ("changed_by_hand", lambda *_: ""),
-        ("broken_network", lambda *_: []),
-        ("images_gone", lambda *_: []),
-    ):
-        monkeypatch.setattr(engine, name, said)
+    answers: tuple[tuple[Any, str, Any], ...] = (
+        (engine, "state", lambda *_: good),
+        (docker_containers, "documents", lambda *_: world.documents()),
+        (engine, "Events", Events),
+        (engine, "compose_version", lambda: "2.26.1"),
+        (engine, "changed_by_hand", lambda *_: ""),
+        (docker_network, "broken_network", lambda *_: []),
+        (docker_images, "images_gone", lambda *_: []),
+    )
+    for owner, name, said in answers:
+        monkeypatch.setattr(owner, name, said)
     monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: dict(good))
     monkeypatch.setattr(health_facts, "holders", lambda _: [])
     monkeypatch.setattr(health_facts, "_read_firewall", lambda *_: None)
@@ -435,7 +441,7 @@ def test_the_evidence_of_whom_is_suspected_later_is_kept_before_it_is_touched(
         kept.setdefault(container, world.services[container].starts)
         return "1 python3"
 
-    monkeypatch.setattr(engine.Project, "top", top)
+    monkeypatch.setattr(docker_project.Project, "top", top)
     world.run(5)
     hang(world, "app")()
     world.at(7.0, hang(world, "db"))
@@ -706,7 +712,7 @@ def test_a_clock_that_steps_by_a_day_opens_no_breaker_and_closes_none(make: Make
 @pytest.mark.parametrize("ahead", [DAY, -DAY])
 def test_a_clock_that_steps_ends_no_pause(make: Make, ahead: float) -> None:
     world = make(*shop())
-    since = state.moment(world.clock.now(), world.now)
+    since = moment(world.clock.now(), world.now)
     paused = {"until": world.clock.now() + 300.0, "reason": "a new disk", "since": since}
     state.write_orders(world.config.app.state, {"paused": paused, "resumed": None})
     world.at(100.0, step(world, ahead))

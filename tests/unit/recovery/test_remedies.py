@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs as host_facts
@@ -124,8 +125,8 @@ def test_who_is_restarted(
         done.extend(containers)
         return commands.Result(0, "", "")
 
-    monkeypatch.setattr(engine.Project, "containers", lambda _: instances)
-    monkeypatch.setattr(engine.Project, "restart", restart)
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: instances)
+    monkeypatch.setattr(docker_project.Project, "restart", restart)
     remedies.restart(App("shop"), services)
     assert done == restarted.split()
 
@@ -137,14 +138,16 @@ def test_only_the_instance_at_fault_is_removed(
     """Where one is missing there is only the service's name, which may be that of somebody else's container."""
     done: list[Any] = []
     monkeypatch.setattr(
-        engine.Project, "containers", lambda _: [{**instance("web"), "id": one} for one in ("one", "two")]
+        docker_project.Project, "containers", lambda _: [{**instance("web"), "id": one} for one in ("one", "two")]
     )
     monkeypatch.setattr(
-        engine.Project,
+        docker_project.Project,
         "remove",
         lambda _, containers, _grace: done.extend(containers) or commands.Result(0, "", ""),
     )
-    monkeypatch.setattr(engine.Project, "up", lambda _, **how: done.append(how["scale"]) or commands.Result(0, "", ""))
+    monkeypatch.setattr(
+        docker_project.Project, "up", lambda _, **how: done.append(how["scale"]) or commands.Result(0, "", "")
+    )
     app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
     remedies.recreate_one(app, at_fault)
     assert done == [*removed, {"web": 2}]
@@ -160,7 +163,7 @@ def test_what_was_put_back_of_haproxys_files_is_told(monkeypatch: pytest.MonkeyP
 
 
 def test_nothing_to_restart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.Project, "containers", lambda _: [instance("web", "exited")])
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: [instance("web", "exited")])
     with pytest.raises(remedies.RemedyError, match="no container"):
         remedies.restart(App("shop"), ())
 
@@ -212,9 +215,9 @@ def test_one_service_is_made_anew_as_a_deploy_makes_it(
         return commands.Result(0, "", "")
 
     monkeypatch.setattr(release_store, "last_good", lambda _: None)
-    monkeypatch.setattr(engine.Project, "containers", lambda _: TWO)
-    monkeypatch.setattr(engine.Project, "remove", remove)
-    monkeypatch.setattr(engine.Project, "up", up)
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: TWO)
+    monkeypatch.setattr(docker_project.Project, "remove", remove)
+    monkeypatch.setattr(docker_project.Project, "up", up)
     remedies.recreate(App("shop", root=str(tmp_path), balancer=balancer), build=False, services=["cache"])
     assert done == [("remove", ["cache"]), ("up", given)]
 
@@ -242,11 +245,11 @@ def test_a_database_that_dies_young_is_not_waited_for(
 
     db = {**instance("db"), "health": "", "restarts": 0, "started_seconds": 600.0, **changes}
     monkeypatch.setattr(release_store, "last_good", lambda _: None)
-    monkeypatch.setattr(engine.Project, "containers", lambda _: [db])
-    monkeypatch.setattr(engine.Project, "remove", remove)
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: [db])
+    monkeypatch.setattr(docker_project.Project, "remove", remove)
     for name in ("up", "restart"):
-        monkeypatch.setattr(engine.Project, name, lambda *_, **__: commands.Result(0, "", ""))
-    monkeypatch.setattr(engine.Project, "go_on", lambda _, ids: gone_on.extend(ids))
+        monkeypatch.setattr(docker_project.Project, name, lambda *_, **__: commands.Result(0, "", ""))
+    monkeypatch.setattr(docker_project.Project, "go_on", lambda _, ids: gone_on.extend(ids))
     remedies.recreate(App("shop", root=str(tmp_path)), build=False, services=["db"], stateful=["db"])
     assert (graces, bool(gone_on)) == ([grace], grace is None)
 
@@ -265,9 +268,9 @@ def test_no_remedy_detaches_data_in_a_volume_without_a_name(
 
     db = {**instance("db"), "anonymous_volumes": {"/var/lib/postgresql/data": str(tmp_path)}}
     monkeypatch.setattr(release_store, "last_good", lambda _: None)
-    monkeypatch.setattr(engine.Project, "containers", lambda _: [db])
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: [db])
     for name in ("restart", "remove", "up", "down"):
-        monkeypatch.setattr(engine.Project, name, noted(name))
+        monkeypatch.setattr(docker_project.Project, name, noted(name))
     app = App("shop", root=str(tmp_path))
     said = remedies.recreate(app, build=False, services=["db"])
     assert ("/var/lib/postgresql/data" in said, done) == ((True, ["restart"]) if rows else (False, ["remove", "up"]))
@@ -286,9 +289,9 @@ def test_what_cannot_be_removed_is_not_made_anew(monkeypatch: pytest.MonkeyPatch
     there = list(TWO)
     up: list[str] = []
     stuck = commands.Result(1, "", "could not kill: tried to kill container, but did not receive an exit event")
-    monkeypatch.setattr(engine.Project, "containers", lambda _: there)
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: there)
     monkeypatch.setattr(commands, "run", lambda *_, **__: stuck)
-    monkeypatch.setattr(engine.Project, "up", lambda *_, **__: up.append("up") or commands.Result(0, "", ""))
+    monkeypatch.setattr(docker_project.Project, "up", lambda *_, **__: up.append("up") or commands.Result(0, "", ""))
     attempts: list[Callable[[], object]] = [
         lambda: remedies.recreate(app, False, ["cache"]),
         lambda: remedies.recreate_one(app, "web"),
@@ -321,7 +324,7 @@ def test_only_what_was_built_here_is_built_in_a_recovery(
     good = {"id": "r1", "images": {"web": "gone"}, "names": {"web": "shop"}, "contexts": contexts, "source": ""}
     monkeypatch.setattr(release_store, "last_good", lambda _: good)
     monkeypatch.setattr(commands, "run", lambda *_, **__: commands.Result(1, "", "no such image"))
-    monkeypatch.setattr(engine.Project, "up", up)
+    monkeypatch.setattr(docker_project.Project, "up", up)
     remedies.recreate(App("shop", root=str(tmp_path)), build=True)
     assert done == built
 
@@ -384,8 +387,8 @@ class Images:
 def images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Images:
     it = Images(App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,))))
     monkeypatch.setattr(commands, "run", it.run)
-    monkeypatch.setattr(engine.Project, "containers", lambda _: it.items)
-    monkeypatch.setattr(engine.Project, "up", lambda _, **how: it.up(**how))
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: it.items)
+    monkeypatch.setattr(docker_project.Project, "up", lambda _, **how: it.up(**how))
     return it
 
 

@@ -12,13 +12,17 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import wait
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.diagnosis import HEALTHY, Diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.wait import wait_healthy
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import oom_log, procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
@@ -50,8 +54,8 @@ class World:
         self.now = 1_750_000_000.0
 
     @property
-    def clock(self) -> health_facts.Clock:
-        return health_facts.Clock(now=self.tick, monotonic=self.tick, sleep=lambda _: None)
+    def clock(self) -> Clock:
+        return Clock(now=self.tick, monotonic=self.tick, sleep=lambda _: None)
 
     def tick(self) -> float:
         self.now += 0.01
@@ -87,7 +91,7 @@ class World:
         }
 
 
-class Project(engine.Project):
+class Project(docker_project.Project):
     """The engine of a world."""
 
     world: World
@@ -156,7 +160,7 @@ class Project(engine.Project):
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     it = World(tmp_path)
     monkeypatch.setattr(Project, "world", it, raising=False)
-    monkeypatch.setattr(engine, "Project", Project)
+    monkeypatch.setattr(docker_project, "Project", Project)
     monkeypatch.setattr(remedies, "Project", Project)
     monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
     monkeypatch.setattr(engine, "unit_state", lambda: "active")
@@ -238,7 +242,7 @@ def test_a_flag_on_the_env_is_named_and_tried_once(
 
     def look() -> dict[str, Any]:
         world.now += 400.0
-        failed = state.moment(clock.now(), clock.monotonic())
+        failed = moment(clock.now(), clock.monotonic())
         watch = None if values else recovery.Watch(Policy(), health_facts.Seen(), failed)
         return recovery.recover(world.app, values, clock=clock, watch=watch)
 
@@ -268,7 +272,7 @@ def test_once_a_flag_is_gone_the_env_is_written_also_while_users_are_served(
 
     def look() -> dict[str, Any]:
         world.now += 20.0
-        return recover(world, watch=recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now)))
+        return recover(world, watch=recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now)))
 
     assert [look()["healthy"] for _ in range(3)] == [False, False, False]
     flags = 0
@@ -305,7 +309,7 @@ def test_an_env_in_the_place_of_a_folder_stays_after_a_failure(world: World) -> 
 def test_an_incident_says_whether_a_person_applied_a_remedy(world: World, by_hand: bool) -> None:
     world.deploy(GOOD)
     world.container = None
-    failed = state.moment(world.clock.now(), world.clock.monotonic())
+    failed = moment(world.clock.now(), world.clock.monotonic())
     watch = None if by_hand else recovery.Watch(Policy(), health_facts.Seen(), failed)
     assert recovery.recover(world.app, clock=world.clock, watch=watch)["healthy"]
     [record] = incidents.every(world.app.incidents)
@@ -357,7 +361,7 @@ def test_when_an_upstream_is_back_the_app_gets_a_moment(world: World) -> None:
     clock = world.clock
 
     def look() -> dict[str, Any]:
-        failed = state.moment(clock.now(), clock.monotonic())
+        failed = moment(clock.now(), clock.monotonic())
         watch = recovery.Watch(Policy(), health_facts.Seen(), failed)
         return recovery.recover(world.app, clock=clock, watch=watch)
 
@@ -378,7 +382,7 @@ def test_what_died_before_an_incident_was_over_opens_no_second_one(
 
     def look(answer: dict[str, Any] | None) -> dict[str, Any]:
         passed = None if answer is None else 3.0
-        failed = state.moment(clock.now(), clock.monotonic())
+        failed = moment(clock.now(), clock.monotonic())
         watch = recovery.Watch(Policy(), health_facts.Seen(answer, passed=passed), failed)
         return recovery.recover(world.app, clock=clock, watch=watch)
 
@@ -399,13 +403,13 @@ def test_what_died_before_an_incident_was_over_opens_no_second_one(
 
 def test_what_was_told_at_a_time_to_come_was_not_told_lately(world: World) -> None:
     """The clock stood in another year for a while, and was set back."""
-    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
     run.facts = {"probe": WELL, "services": []}
     told = []
     for ended in (world.now - 60.0, world.now + 1e8):
         run._begin(Diagnosis("crashed", ["so"], passed=True))
-        run.memory["incident"].update(told=True, ended=incidents.iso(ended))
+        run.memory["incident"].update(told=True, ended=iso(ended))
         run._write({})
         told.append(run._told_lately("crashed"))
     assert told == [True, False]
@@ -481,9 +485,7 @@ def test_people_hear_of_an_app_that_is_down_while_another_holds_its_lock(world: 
     """One incident, without a remedy; once the lock is free, it is the one that is gone on with."""
     world.deploy(GOOD)
     world.container = None
-    watch = recovery.Watch(
-        Policy(), health_facts.Seen(), state.moment(world.now, world.now), held="held by pid 7 (deploy)"
-    )
+    watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now), held="held by pid 7 (deploy)")
     with hold_lock(world.app.lock, 0.0, "deploy shop"):
         told = recover(world, watch=watch)
     assert (told["decision"]["kind"], told["decision"]["why"], world.acts) == ("hold", "held by pid 7 (deploy)", [])
@@ -538,7 +540,7 @@ def test_a_bridge_that_is_gone_is_made_again_by_the_second_remedy(
 
     monkeypatch.setattr(remedies, "up", up)
     monkeypatch.setattr(remedies, "rebuild_network", rebuild_network)
-    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     outcome = recover(world, watch=watch)
     assert (names(outcome), outcome["healthy"]) == (["up", "rebuild_network"], True)
     record = incidents.latest(world.app.incidents)
@@ -606,7 +608,7 @@ def test_an_engine_whose_process_is_stopped_is_continued_under_an_app_that_serve
 
     monkeypatch.setattr(remedies, "restart_engine", restart_engine)
     seen = health_facts.Seen(WELL, services=False)
-    outcome = recover(world, watch=recovery.Watch(Policy(), seen, state.moment(world.now, world.now)))
+    outcome = recover(world, watch=recovery.Watch(Policy(), seen, moment(world.now, world.now)))
     assert (outcome["cause"], names(outcome), outcome["healthy"]) == ("engine_hung", ["restart_engine"], True)
     first = state.load(world.app.state)[0]["outbox"][0]["alert"]["labels"]
     assert (first["cause"], first["severity"]) == ("engine_hung", "warning")
@@ -643,7 +645,7 @@ def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
     starts = {} if learned is None else {"web": learned}
     release_store.record(world.app.directory, {"id": "1", "env": "", "source": "", "starts": starts, **nothing})
     release_store.mark_last_good(world.app.directory, "1")
-    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
     item = {"service": "web", "state": "running", "started_seconds": 30.0, "start_period": 40.0, "health": health}
     run.memory["incident"] = {"remedies": []}
@@ -664,7 +666,7 @@ def test_a_start_with_a_file_that_was_replaced_since_is_not_waited_for(
     tried: list[str], left: float, world: World
 ) -> None:
     """The next remedy recreates the container with the good file: its start period would only keep users waiting."""
-    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
     item = {"service": "web", "state": "running", "started_seconds": 1.0, "start_period": 40.0, "health": "starting"}
     run.memory["incident"] = {"remedies": [{"name": name, "result": "done"} for name in tried]}
@@ -682,13 +684,13 @@ def test_what_a_health_check_said_before_a_remedy_does_not_count(
 ) -> None:
     """A container that was paused is unhealthy until its check runs again: it need not be restarted."""
     now = world.now
-    clock = health_facts.Clock(now=lambda: now, monotonic=lambda: now)
-    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(now, now))
+    clock = Clock(now=lambda: now, monotonic=lambda: now)
+    watch = recovery.Watch(Policy(), health_facts.Seen(), moment(now, now))
     run = recovery._Recovery(world.app, None, True, 1.0, clock, watch)
-    at = None if remedy is None else state.moment(now - remedy - 0.5, now - remedy - 0.5)
+    at = None if remedy is None else moment(now - remedy - 0.5, now - remedy - 0.5)
     run.memory["incident"] = {"id": "1", "remedies": [{"name": "up", "result": "done", "seconds": 0.5}]}
     run.memory["attempts"] = [{"incident": "1", "remedy": "up", "at": at}] if at else []
-    log = [{"begun": incidents.iso(now - began), "output": ""}]
+    log = [{"begun": iso(now - began), "output": ""}]
     item = {"service": "web", "health": "unhealthy", "health_log": log}
     run.facts = {"instances": [item], "probe": {"ok": True}}
     assert bool(run._waits(Diagnosis("unhealthy", ["late"], ("web",)))) == waits
@@ -709,16 +711,16 @@ def test_a_remedy_before_which_a_health_check_ran_is_the_last_that_touched_somet
     remedies: list[dict[str, Any]], world: World
 ) -> None:
     now = world.now
-    clock = health_facts.Clock(now=lambda: now, monotonic=lambda: now)
-    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(now, now))
+    clock = Clock(now=lambda: now, monotonic=lambda: now)
+    watch = recovery.Watch(Policy(), health_facts.Seen(), moment(now, now))
     run = recovery._Recovery(world.app, None, True, 1.0, clock, watch)
     run.memory["incident"] = {"id": "1", "remedies": remedies}
     run.memory["attempts"] = [
-        {"incident": "1", "remedy": one["name"], "at": state.moment(now - 2.5, now - 2.5)} for one in remedies
+        {"incident": "1", "remedy": one["name"], "at": moment(now - 2.5, now - 2.5)} for one in remedies
     ]
-    item = {"health_log": [{"begun": incidents.iso(now - 5.0)}]}
+    item = {"health_log": [{"begun": iso(now - 5.0)}]}
     assert run._was_before_remedy(item)
-    assert not run._was_before_remedy({"health_log": [{"begun": incidents.iso(now - 1.5)}]})
+    assert not run._was_before_remedy({"health_log": [{"begun": iso(now - 1.5)}]})
 
 
 @pytest.mark.parametrize(
@@ -740,7 +742,7 @@ def test_a_start_on_a_busy_host_gets_longer(
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
     item = {"service": "web", "state": "running", "started_seconds": since, "start_period": 40.0, "pid": 1}
     item["health"] = "starting"
-    run.watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    run.watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run.memory["incident"] = {"remedies": []}
     run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": busy, "cpu_pressure": 0.0}}
     assert run._starting(Diagnosis("hung", ["late"], ("web",))) == pytest.approx(max(left, 0.0))
@@ -749,7 +751,7 @@ def test_a_start_on_a_busy_host_gets_longer(
 def test_what_was_restarted_is_an_incident_until_its_health_check_passes(world: World) -> None:
     """It would be restarted each minute otherwise, by a new incident, if its health check can never pass."""
     world.deploy(GOOD)
-    watch = recovery.Watch(Policy(), health_facts.Seen(), state.moment(world.now, world.now))
+    watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
     done = {"name": "restart", "services": ["web"], "result": "killed and started web", "done": True, "seconds": 0.1}
     run.memory["incident"] = {"remedies": [done]}
@@ -808,14 +810,14 @@ def test_an_env_that_no_container_runs_with_is_not_called_good(world: World) -> 
 def test_an_engine_that_stumbles_while_we_wait_changes_nothing(world: World) -> None:
     world.deploy(GOOD)
     world.container = None
-    original = recovery.wait_healthy
+    original = wait_healthy
 
     def stumbling(*words: Any) -> None:
         world.failing_lists = 2
         original(*words)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recovery, "wait_healthy", stumbling)
+        patch.setattr(wait, "wait_healthy", stumbling)
         assert recover(world)["healthy"]
 
 
@@ -915,8 +917,8 @@ def test_what_was_kept_before_a_remedy_is_not_written_over(world: World, monkeyp
             raise engine.EngineError("no answer in time")
         return "[]"
 
-    monkeypatch.setattr(engine.Project, "logs", lambda *_: f"after {len(world.acts)} remedies")
-    monkeypatch.setattr(engine.Project, "inspect", inspect)
+    monkeypatch.setattr(docker_project.Project, "logs", lambda *_: f"after {len(world.acts)} remedies")
+    monkeypatch.setattr(docker_project.Project, "inspect", inspect)
     outcome = recover(world)
     folder = Path(outcome["incident"]["path"])
     assert (outcome["healthy"], world.acts) == (True, ["restart"])
@@ -969,7 +971,7 @@ def test_only_a_container_of_the_app_ends_the_wait(
     world.deploy(GOOD)
     over = {"id": "1", "service": service, "state": "exited", "job_done": False, "restarts": 0}
     monkeypatch.setattr(health_facts, "ask", ask)
-    monkeypatch.setattr(engine.Project, "containers", lambda _: [over])
-    clock = health_facts.Clock(now=lambda: world.now, monotonic=lambda: world.now, sleep=lambda _: None)
-    assert recovery.wait_healthy(world.app, None, 60.0, clock)["ok"] is (asks == 6)
+    monkeypatch.setattr(docker_project.Project, "containers", lambda _: [over])
+    clock = Clock(now=lambda: world.now, monotonic=lambda: world.now, sleep=lambda _: None)
+    assert wait_healthy(world.app, None, 60.0, clock)["ok"] is (asks == 6)
     assert len(asked) == asks

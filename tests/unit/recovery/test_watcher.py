@@ -11,7 +11,9 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import LockHeld, hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import clock as core_clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld, hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import service_watch
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.service_watch import ServiceWatch
@@ -19,12 +21,11 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import com
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import lock_holder, procfs, timers
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
-from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import iso
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
-from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher, watcher_note
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.watcher import Watcher
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
-from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alerts
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alert_messages, alert_outbox
 
 KEY = "KEY=Vq3mZk8TtPw2Lr9xHs5B\n"
 # The fixture's engine is well, whatever runs on this machine.
@@ -75,8 +76,8 @@ class World:
         return {"healthy": False, "problems": [], "cause_left": "hung", **told}
 
     @property
-    def clock(self) -> health_facts.Clock:
-        return health_facts.Clock(now=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep)
+    def clock(self) -> Clock:
+        return Clock(now=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -221,7 +222,7 @@ def test_a_journey_that_fails_is_asked_as_a_whole_before_it_counts(world: World)
 
 def test_paused_it_asks_on_and_touches_nothing(world: World) -> None:
     it = world.watcher()
-    since = state.moment(world.now, world.now)
+    since = core_clock.moment(world.now, world.now)
     state.write_orders(
         it.app.state, {"paused": {"until": world.now + 30, "reason": "w", "since": since}, "resumed": None}
     )
@@ -417,7 +418,7 @@ def test_where_a_service_stays_stopped_a_slow_app_is_waited_for(
     world.wrong = {"worker": service_watch.STOPPED}
     it = world.watcher()
     if why == "paused":
-        since = state.moment(world.now, world.now)
+        since = core_clock.moment(world.now, world.now)
         pause = {"until": world.now + 600.0, "reason": "work", "since": since}
         state.write_orders(it.app.state, {"paused": pause, "resumed": None})
     else:
@@ -469,7 +470,7 @@ def open_incident() -> dict[str, Any]:
 
 def test_a_remedy_that_was_cut_off_is_taken_up_at_once(world: World) -> None:
     folder = world.watcher().app.state
-    moment = state.moment(world.now, world.now)
+    moment = core_clock.moment(world.now, world.now)
     state.save(folder, {**state.empty(), "seen": moment, "incident": open_incident()})
     it = world.watcher()
     assert it.incident is not None
@@ -518,13 +519,13 @@ def test_metrics_and_a_note_are_written(world: World, tmp_path: Path) -> None:
     it = world.watcher(metrics_directory=str(tmp_path))
     it.turn()
     assert 'selfheal_healthy{app="shop"} 1' in (tmp_path / "selfheal-shop.prom").read_text(encoding="utf-8")
-    note = json.loads(Path(watcher.note_path(world.root, "shop")).read_text(encoding="utf-8"))
+    note = json.loads(Path(watcher_note.note_path(world.root, "shop")).read_text(encoding="utf-8"))
     assert note["healthy"]
     assert note["good"] == pytest.approx(world.now, abs=1)
 
 
 def noted(world: World) -> Any:
-    return watcher.read_note(world.config(), world.clock)["checks"]
+    return watcher_note.read_note(world.config(), world.clock)["checks"]
 
 
 def test_how_the_checks_went_is_noted_with_the_first_answer_that_differs(world: World) -> None:
@@ -558,7 +559,7 @@ def test_what_was_asked_long_ago_says_nothing(world: World, capsys: pytest.Captu
     for _ in range(9):
         world.now += 9.0
         it.stumbled(ValueError())
-    assert watcher.read_note(world.config(), world.clock)["alive"]
+    assert watcher_note.read_note(world.config(), world.clock)["alive"]
     assert noted(world) is None
     assert capsys.readouterr().out
 
@@ -625,13 +626,13 @@ def test_what_status_says_of_the_breaker(
     world: World, ages: list[float], resumed: float | None, count: int, opened: bool
 ) -> None:
     def ago(seconds: float) -> dict[str, Any]:
-        return state.moment(world.now - seconds, world.now - seconds)
+        return core_clock.moment(world.now - seconds, world.now - seconds)
 
     config = world.config()
     if resumed is not None:
         state.write_orders(config.app.state, {"paused": None, "resumed": ago(resumed)})
     attempts = [{"remedy": "restart", "incident": "i", "at": ago(age)} for age in ages]
-    facts = watcher.status_facts(config, {**state.empty(), "attempts": attempts}, world.clock)
+    facts = watcher_note.status_facts(config, {**state.empty(), "attempts": attempts}, world.clock)
     assert (facts["attempts"], facts["breaker_open"]) == (count, opened)
 
 
@@ -792,14 +793,16 @@ def test_its_own_timer_that_was_stopped_is_told_once(
     assert capsys.readouterr().out.count("systemctl enable --now selfheal@shop.timer") == 1
     fired = [one for one in sent if one["labels"]["alertname"] == "SelfhealTimerStopped"]
     assert {json.dumps(one["labels"], sort_keys=True) for one in fired} == {
-        json.dumps(alerts.stopped_timer("shop", "web1", "812", "en")["labels"], sort_keys=True)
+        json.dumps(alert_messages.stopped_timer("shop", "web1", "812", "en")["labels"], sort_keys=True)
     }
-    note = json.loads(Path(watcher.note_path(world.root, "shop")).read_text(encoding="utf-8"))
+    note = json.loads(Path(watcher_note.note_path(world.root, "shop")).read_text(encoding="utf-8"))
     assert "selfheal@shop.timer is inactive" in note["problems"][0]
     sent.clear()
     found["shop"] = RUNS
     world.turns(it, 130)
-    (over,) = [one for one in sent if one["labels"]["alertname"] == alerts.TIMER and one["endsAt"] <= iso(world.now)]
+    (over,) = [
+        one for one in sent if one["labels"]["alertname"] == alert_messages.TIMER and one["endsAt"] <= iso(world.now)
+    ]
     assert "runs again" in over["annotations"]["over"]
     assert it.problems["timers"] == ""
 
@@ -823,7 +826,7 @@ def test_another_app_that_nobody_watches_is_told(world: World, monkeypatch: pyte
     assert agent_config.to_be_watched(world.root).keys() == {"blog", "shop"}
     _timers(world, monkeypatch, {"shop": RUNS, "blog": STOPPED})
     world.turns(it, 140)
-    assert it.timer_alerts == [alerts.stopped_timer("blog", "web1-blog", "812", "en")]
+    assert it.timer_alerts == [alert_messages.stopped_timer("blog", "web1-blog", "812", "en")]
     with hold_lock(watcher.lock_path(world.root, "blog"), 0.0, "watch blog"):
         world.turns(it, 130)
     assert it.timer_alerts == [], "its own watcher lives, and tells it"
@@ -834,14 +837,16 @@ def test_what_was_told_of_a_timer_stays_until_somebody_has_looked(
 ) -> None:
     asked = _timers(world, monkeypatch, {})
     it = world.watcher(alertmanager="http://127.0.0.1:9093")
-    before = alerts.add([], alerts.stopped_timer("shop", it.app.host, "812", "en"), world.now)
+    before = alert_outbox.add([], alert_messages.stopped_timer("shop", it.app.host, "812", "en"), world.now)
     state.save(it.app.state, {**state.empty(), "outbox": before}, it.app.spare)
     it = world.watcher(alertmanager="http://127.0.0.1:9093")
     monkeypatch.setattr(it, "_post", lambda _: True)
     it.turn()
     assert len(asked) == 1, "at once: it may be over"
     memory, _ = state.load(it.app.state, it.app.spare)
-    assert [one["end"] for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alerts.TIMER] == [None]
+    assert [one["end"] for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alert_messages.TIMER] == [
+        None
+    ]
 
 
 def test_there_is_one_watcher(world: World) -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import iso
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import diagnosis
-from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import iso
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
-from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alerts
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alert_messages, alert_outbox
 
 NOW = 1748311203.0
 
@@ -52,122 +52,122 @@ HELD: dict[str, Any] = {"cause": "port_taken", "evidence": [f"port 8000 is held 
 TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     (
         "opened",
-        alerts.opened(record(), "en"),
+        alert_messages.opened(record(), "en"),
         ["shop @ web1: it takes requests and does not answer"],
         ["The host is healing it", "• `health`: no answer within 2 s", "Next: Nothing to do yet."],
     ),
     (
         "an upstream is named, and the app is cleared",
-        alerts.opened(record(**UPSTREAM), "en"),
+        alert_messages.opened(record(**UPSTREAM), "en"),
         ["upstream supabase is down"],
         ["No restart: the app is not at fault", "• supabase: it answers 503"],
     ),
     (
         "an upstream that the front-end's check names",
-        alerts.opened(record("upstream_down", evidence=["`page`: 503; the app's own checks pass"]), "en"),
+        alert_messages.opened(record("upstream_down", evidence=["`page`: 503; the app's own checks pass"]), "en"),
         ["upstream page is down"],
         [],
     ),
     (
         "an upstream by its name, not by the variable that holds its address",
-        alerts.opened(record("upstream_down", evidence=["SUPABASE_URL: refused", "supabase: refused"]), "en"),
+        alert_messages.opened(record("upstream_down", evidence=["SUPABASE_URL: refused", "supabase: refused"]), "en"),
         ["upstream supabase is down"],
         [],
     ),
     (
         "an upstream that only its variable names",
-        alerts.opened(record("upstream_down", evidence=["SUPABASE_URL: refused"]), "en"),
+        alert_messages.opened(record("upstream_down", evidence=["SUPABASE_URL: refused"]), "en"),
         ["upstream SUPABASE_URL is down"],
         [],
     ),
     (
         "an upstream that nobody names",
-        alerts.opened(record("upstream_down", evidence=[]), "en"),
+        alert_messages.opened(record("upstream_down", evidence=[]), "en"),
         ["upstream service is down"],
         [],
     ),
     (
         "a process is named",
-        alerts.opened(record(**PORT), "en"),
+        alert_messages.opened(record(**PORT), "en"),
         ["its port is taken by nginx (pid 123)"],
         ["this one needs you", "Next: Stop that process"],
     ),
     (
         "a container is named",
-        alerts.opened(record(**HELD), "en"),
+        alert_messages.opened(record(**HELD), "en"),
         ["its port is taken by container blog-web-1"],
         ["of the compose project blog in /srv/blog", "Next: Stop that process or container"],
     ),
     (
         "escalated",
-        alerts.escalated(record(remedies=TRIED, hold="5 attempts in 30 min"), "en"),
+        alert_messages.escalated(record(remedies=TRIED, hold="5 attempts in 30 min"), "en"),
         ["shop @ web1: needs a person: it takes requests"],
         ["Tried: restart, new containers (failed)\n", "5 attempts in 30 min", "Next: Read the evidence."],
     ),
     (
         "escalated with nothing to try",
-        alerts.escalated(record(**PORT), "en"),
+        alert_messages.escalated(record(**PORT), "en"),
         ["needs a person: its port is taken by nginx"],
         ["Nothing could be tried.", "Next: Stop that process"],
     ),
     (
         "resolved",
-        alerts.resolved(record(remedies=TRIED[:1]), "en"),
+        alert_messages.resolved(record(remedies=TRIED[:1]), "en"),
         ["shop @ web1: healthy again after 4.2 s (it takes requests"],
         ["Cured by: restart", "MTTR 4.2 s, from 02:00:03 to 02:00:07 UTC"],
     ),
     (
         "resolved by itself, after hours",
-        alerts.resolved(record(**UPSTREAM, seconds=11045.0), "en"),
+        alert_messages.resolved(record(**UPSTREAM, seconds=11045.0), "en"),
         ["healthy again after 3 h 4 min (upstream supabase is down)"],
         ["No remedy was needed."],
     ),
     (
         "Korean: opened",
-        alerts.opened(record(**UPSTREAM), "ko"),
+        alert_messages.opened(record(**UPSTREAM), "ko"),
         ["shop @ web1: 외부 서비스 supabase 장애"],
         ["재시작 안 함: 앱의 잘못이 아닙니다", "다음 할 일: "],
     ),
     (
         "Korean: escalated",
-        alerts.escalated(record(remedies=TRIED), "ko"),
+        alert_messages.escalated(record(remedies=TRIED), "ko"),
         ["사람이 필요함"],
         ["시도: 재시작, 컨테이너 재생성 (실패)", "다음 할 일: 인시던트"],
     ),
     (
         "Korean: resolved",
-        alerts.resolved(record(remedies=TRIED[:1], seconds=725.0), "ko"),
+        alert_messages.resolved(record(remedies=TRIED[:1], seconds=725.0), "ko"),
         ["12분 5초 만에 정상으로 돌아옴"],
         ["복구 방법: 재시작", "MTTR 12분 5초"],
     ),
     (
         "a pause that lasts",
-        alerts.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en"),
+        alert_messages.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en"),
         ["shop @ web1: healing is paused until 2025-05-27 02:00 UTC"],
         ["Reason: migration", "selfheal resume"],
     ),
-    ("a pause that is over", alerts.lasting_pause("shop", "web1", {}, "ko"), ["일시 중지"], []),
+    ("a pause that is over", alert_messages.lasting_pause("shop", "web1", {}, "ko"), ["일시 중지"], []),
     (
         "a timer that was stopped",
-        alerts.stopped_timer("shop", "web1", "812", "en"),
+        alert_messages.stopped_timer("shop", "web1", "812", "en"),
         ["shop @ web1: the timer of its watcher was stopped"],
         ["nothing heals the app", "systemctl enable --now selfheal@shop.timer"],
     ),
     (
         "Korean: a timer that was stopped",
-        alerts.stopped_timer("shop", "web1", "812", "ko"),
+        alert_messages.stopped_timer("shop", "web1", "812", "ko"),
         ["타이머가 꺼짐"],
         ["systemctl enable --now selfheal@shop.timer"],
     ),
     (
         "a backup that failed",
-        alerts.bad_backup("shop", "web1", "backup", {"text": "the disk is full", "since": NOW}, "en"),
+        alert_messages.bad_backup("shop", "web1", "backup", {"text": "the disk is full", "since": NOW}, "en"),
         ["shop @ web1: the last backup failed"],
         ["the disk is full", "selfheal backup"],
     ),
     (
         "a backup that is no good",
-        alerts.bad_backup("shop", "web1", "verify", {"text": "shop.dump is not taken", "since": NOW}, "ko"),
+        alert_messages.bad_backup("shop", "web1", "verify", {"text": "shop.dump is not taken", "since": NOW}, "ko"),
         ["shop @ web1: 최신 백업을 검증하지 못함"],
         ["shop.dump is not taken", "selfheal backup verify"],
     ),
@@ -182,14 +182,23 @@ def test_what_people_read(alert: dict[str, Any], title: list[str], text: list[st
 
 
 LABELS = [
-    (alerts.opened(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
-    (alerts.resolved(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
-    (alerts.escalated(record(), "en"), ("SelfhealEscalated", "hung", "critical", record()["id"])),
-    (alerts.lasting_pause("shop", "web1", {}, "en"), ("SelfhealPaused", "paused", "warning", "pause")),
-    (alerts.bad_backup("shop", "web1", "backup", {}, "en"), ("SelfhealBackupFailed", "backup", "warning", "backup")),
-    (alerts.bad_backup("shop", "web1", "verify", {}, "en"), ("SelfhealBackupNotProved", "verify", "warning", "verify")),
-    (alerts.stopped_timer("shop", "web1", "812", "en"), ("SelfhealTimerStopped", "timer", "warning", "timer-812")),
-    (alerts.watchdog("shop", "web1"), ("SelfhealWatchdog", "none", "none", "watchdog")),
+    (alert_messages.opened(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
+    (alert_messages.resolved(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
+    (alert_messages.escalated(record(), "en"), ("SelfhealEscalated", "hung", "critical", record()["id"])),
+    (alert_messages.lasting_pause("shop", "web1", {}, "en"), ("SelfhealPaused", "paused", "warning", "pause")),
+    (
+        alert_messages.bad_backup("shop", "web1", "backup", {}, "en"),
+        ("SelfhealBackupFailed", "backup", "warning", "backup"),
+    ),
+    (
+        alert_messages.bad_backup("shop", "web1", "verify", {}, "en"),
+        ("SelfhealBackupNotProved", "verify", "warning", "verify"),
+    ),
+    (
+        alert_messages.stopped_timer("shop", "web1", "812", "en"),
+        ("SelfhealTimerStopped", "timer", "warning", "timer-812"),
+    ),
+    (alert_messages.watchdog("shop", "web1"), ("SelfhealWatchdog", "none", "none", "watchdog")),
 ]
 
 
@@ -209,30 +218,30 @@ NOTHING_YET = {"en": "Nothing to do yet.", "ko": "아직 할 일은 없습니다
 
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_the_next_step_is_a_persons_once_the_host_leaves_it(language: str) -> None:
-    assert alerts.next_step(record(), language) == NOTHING_YET[language]
+    assert alert_messages.next_step(record(), language) == NOTHING_YET[language]
     for left in ("escalated", "held"):
         changed: dict[str, Any] = {left: True}
-        assert alerts.next_step(record(**changed), language) != NOTHING_YET[language]
+        assert alert_messages.next_step(record(**changed), language) != NOTHING_YET[language]
     # Whatever the host does, these need a look at once.
-    assert alerts.next_step(record(**UPSTREAM), language) != NOTHING_YET[language]
+    assert alert_messages.next_step(record(**UPSTREAM), language) != NOTHING_YET[language]
 
 
 @pytest.mark.parametrize("cause", sorted(ladder.NEXT_STEP))
 def test_every_next_step_is_there_in_korean(cause: str) -> None:
-    general = alerts.next_step(record("hung", escalated=True), "ko")
-    assert alerts.next_step(record(cause, escalated=True), "ko") != general
+    general = alert_messages.next_step(record("hung", escalated=True), "ko")
+    assert alert_messages.next_step(record(cause, escalated=True), "ko") != general
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
 @pytest.mark.parametrize("cause", sorted({*diagnosis.MEANING, "engine_hung", "overloaded"} - {"stopped"}))
 def test_every_cause_has_words_that_fit_a_phone(cause: str, language: str) -> None:
     long = record(cause, app="a" * 60, host="h" * 60, evidence=["e" * 4000] * 9, remedies=TRIED, hold="w" * 4000)
-    for make in (alerts.opened, alerts.escalated, alerts.resolved):
+    for make in (alert_messages.opened, alert_messages.escalated, alert_messages.resolved):
         short = make(record(cause), language)["annotations"]
         assert "what it means" not in short["summary"], "no words of its own"
-        assert len(short["summary"]) <= alerts.SUMMARY_LENGTH
+        assert len(short["summary"]) <= alert_messages.SUMMARY_LENGTH
         told = make(long, language)["annotations"]
-        assert len(told["summary"]) <= alerts.SUMMARY_LENGTH
+        assert len(told["summary"]) <= alert_messages.SUMMARY_LENGTH
         assert told["description"].count("\n") < 8
         assert len(told["description"]) < 900
 
@@ -257,7 +266,9 @@ class Alertmanager:
                     self.told.append((name, "firing"))
                     self.fired[name] = now
             elif name in self.fired:
-                assert now - self.fired[name] >= alerts.APART_SECONDS, "an end right after its beginning is not told"
+                assert now - self.fired[name] >= alert_outbox.APART_SECONDS, (
+                    "an end right after its beginning is not told"
+                )
                 self.told.append((name, "resolved"))
 
 
@@ -271,17 +282,17 @@ class Host:
 
     def add(self, alert: dict[str, Any]) -> None:
         before = json.loads(json.dumps(self.outbox))
-        self.outbox = alerts.add(self.outbox, alert, self.now)
-        assert alerts.dropped(before, self.outbox) == 0
-        assert alerts.add(self.outbox, alert, self.now) == self.outbox, "twice is once"
+        self.outbox = alert_outbox.add(self.outbox, alert, self.now)
+        assert alert_outbox.dropped(before, self.outbox) == 0
+        assert alert_outbox.add(self.outbox, alert, self.now) == self.outbox, "twice is once"
 
     def turn(self, seconds: float) -> None:
         self.now += seconds
         self.outbox = json.loads(json.dumps(self.outbox))
-        sent = alerts.due(self.outbox, self.now)
+        sent = alert_outbox.due(self.outbox, self.now)
         if sent and self.manager.up:
             self.manager.take(sent, self.now)
-            self.outbox = alerts.posted(self.outbox, sent, self.now)
+            self.outbox = alert_outbox.posted(self.outbox, sent, self.now)
 
 
 EVENTS = st.lists(
@@ -305,10 +316,10 @@ def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]
             host.manager.up = which
         elif what == "open" and which not in expected:
             expected[which] = ["open"]
-            host.add(alerts.opened(record(number=which, at=host.now), "en"))
+            host.add(alert_messages.opened(record(number=which, at=host.now), "en"))
         elif what in ("escalate", "resolve") and "resolve" not in expected.get(which, ["resolve"]):
             expected[which] += [what] if what not in expected[which] else []
-            make = alerts.escalated if what == "escalate" else alerts.resolved
+            make = alert_messages.escalated if what == "escalate" else alert_messages.resolved
             host.add(make(record(number=which, at=host.now), "en"))
     host.manager.up = True
     for _ in range(12):
@@ -324,7 +335,7 @@ def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]
     assert len(host.outbox) == sum(
         1 + ("escalate" in phases) for phases in expected.values() if "resolve" not in phases
     )
-    assert alerts.waiting(host.outbox) == 0
+    assert alert_outbox.waiting(host.outbox) == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from(["open", "resolve", "turn"]), st.floats(-1e6, 1e6)), max_size=30))
@@ -337,28 +348,28 @@ def test_a_clock_that_jumps_delays_but_loses_nothing(events: list[tuple[str, flo
     for what, seconds in [*events, ("open", 0.0), ("resolve", 0.0), *[("turn", 4.0)] * 6]:
         now += seconds
         if what == "open":
-            outbox = alerts.add(outbox, alerts.opened(record(at=now - seconds), "en"), now)
+            outbox = alert_outbox.add(outbox, alert_messages.opened(record(at=now - seconds), "en"), now)
         elif what == "resolve":
-            outbox = alerts.add(outbox, alerts.resolved(record(at=now - seconds), "en"), now)
+            outbox = alert_outbox.add(outbox, alert_messages.resolved(record(at=now - seconds), "en"), now)
         else:
-            sent = alerts.due(outbox, now)
+            sent = alert_outbox.due(outbox, now)
             for post in sent:
                 assert post["startsAt"] <= post["endsAt"]
                 (fired if post["endsAt"] > iso(now) else ended).add(post["labels"]["incident"])
-            outbox = alerts.posted(outbox, sent, now)
+            outbox = alert_outbox.posted(outbox, sent, now)
     assert (outbox, len(fired), len(ended)) == ([], 1, 1)
 
 
 def test_what_fires_is_posted_every_minute_and_holds_for_five() -> None:
     host = Host()
-    host.add(alerts.opened(record(), "en"))
-    host.add(alerts.watchdog("shop", "web1"))
+    host.add(alert_messages.opened(record(), "en"))
+    host.add(alert_messages.watchdog("shop", "web1"))
     seen = []
     for _ in range(125):
         host.now += 1
-        sent = alerts.due(host.outbox, host.now)
+        sent = alert_outbox.due(host.outbox, host.now)
         seen += [(host.now - NOW, post["labels"]["alertname"], post["endsAt"]) for post in sent]
-        host.outbox = alerts.posted(host.outbox, sent, host.now)
+        host.outbox = alert_outbox.posted(host.outbox, sent, host.now)
     assert seen == [
         (second, name, iso(NOW + second + hold))
         for second in (1, 61, 121)
@@ -367,52 +378,54 @@ def test_what_fires_is_posted_every_minute_and_holds_for_five() -> None:
 
 
 def test_a_pause_ends_with_the_words_it_had_for_that() -> None:
-    pause = alerts.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en")
+    pause = alert_messages.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en")
     host = Host()
-    host.outbox = alerts.end(host.outbox, pause, host.now)
+    host.outbox = alert_outbox.end(host.outbox, pause, host.now)
     assert host.outbox == [], "what is not there cannot end"
     host.add(pause)
     host.turn(1.0)
-    host.outbox = alerts.end(host.outbox, alerts.lasting_pause("shop", "web1", {}, "en"), host.now)
-    assert alerts.waiting(host.outbox) == 1
-    host.now += alerts.APART_SECONDS
-    (post,) = alerts.due(host.outbox, host.now)
+    host.outbox = alert_outbox.end(host.outbox, alert_messages.lasting_pause("shop", "web1", {}, "en"), host.now)
+    assert alert_outbox.waiting(host.outbox) == 1
+    host.now += alert_outbox.APART_SECONDS
+    (post,) = alert_outbox.due(host.outbox, host.now)
     assert "the pause is over" in post["annotations"]["over"]
-    assert alerts.posted(host.outbox, [post], host.now) == []
+    assert alert_outbox.posted(host.outbox, [post], host.now) == []
 
 
 def test_of_stopped_timers_those_fire_that_are_stopped_now() -> None:
     host = Host()
-    shop, blog = (alerts.stopped_timer(name, "web1", "812", "en") for name in ("shop", "blog"))
-    host.outbox = alerts.only(host.outbox, alerts.TIMER, [shop, blog], host.now)
-    host.outbox = alerts.only(host.outbox, alerts.TIMER, [shop, blog], host.now)
+    shop, blog = (alert_messages.stopped_timer(name, "web1", "812", "en") for name in ("shop", "blog"))
+    host.outbox = alert_outbox.only(host.outbox, alert_messages.TIMER, [shop, blog], host.now)
+    host.outbox = alert_outbox.only(host.outbox, alert_messages.TIMER, [shop, blog], host.now)
     assert [one["alert"]["labels"]["app"] for one in host.outbox] == ["shop", "blog"]
-    assert alerts.holds(host.outbox, alerts.TIMER)
+    assert alert_outbox.holds(host.outbox, alert_messages.TIMER)
     host.turn(1.0)
-    again = alerts.stopped_timer("shop", "web1", "999", "en")
-    host.outbox = alerts.only(host.outbox, alerts.TIMER, [again], host.now)
+    again = alert_messages.stopped_timer("shop", "web1", "999", "en")
+    host.outbox = alert_outbox.only(host.outbox, alert_messages.TIMER, [again], host.now)
     ends = {one["alert"]["labels"]["incident"]: bool(one["end"]) for one in host.outbox}
     assert ends == {"timer-812": True, "timer-999": False}
-    host.now += alerts.APART_SECONDS
+    host.now += alert_outbox.APART_SECONDS
     told = [
-        post["annotations"]["over"] for post in alerts.due(host.outbox, host.now) if post["endsAt"] <= iso(host.now)
+        post["annotations"]["over"]
+        for post in alert_outbox.due(host.outbox, host.now)
+        if post["endsAt"] <= iso(host.now)
     ]
     assert len(told) == 2
     assert told[0] == "shop @ web1: the timer of its watcher runs again"
 
 
 def test_the_outbox_is_bounded_and_says_what_it_gives_up() -> None:
-    outbox: list[Any] = alerts.add([], alerts.watchdog("shop", "web1"), NOW)
+    outbox: list[Any] = alert_outbox.add([], alert_messages.watchdog("shop", "web1"), NOW)
     lost = 0
-    for number in range(alerts.BOUND + 30):
-        for make in (alerts.opened, alerts.resolved):
-            after = alerts.add(outbox, make(record(number=number), "en"), NOW + number)
-            lost += alerts.dropped(outbox, after)
+    for number in range(alert_outbox.BOUND + 30):
+        for make in (alert_messages.opened, alert_messages.resolved):
+            after = alert_outbox.add(outbox, make(record(number=number), "en"), NOW + number)
+            lost += alert_outbox.dropped(outbox, after)
             outbox = after
-    assert len(outbox) == alerts.BOUND
+    assert len(outbox) == alert_outbox.BOUND
     assert lost == 31
     kept = [one["alert"]["labels"]["incident"].rpartition("-")[2] for one in outbox]
-    assert kept == ["watchdog", *(str(number) for number in range(31, alerts.BOUND + 30))]
+    assert kept == ["watchdog", *(str(number) for number in range(31, alert_outbox.BOUND + 30))]
 
 
 @pytest.mark.parametrize(
@@ -421,7 +434,7 @@ def test_the_outbox_is_bounded_and_says_what_it_gives_up() -> None:
     ids=["null", "text", "empty", "no labels", "other types"],
 )
 def test_an_entry_without_its_shape_is_passed_over(damage: Any) -> None:
-    outbox = [damage, *alerts.add([], alerts.opened(record(), "en"), NOW), damage]
-    assert len(alerts.due(outbox, NOW)) == 1
-    assert alerts.waiting(outbox) == 1
-    assert len(alerts.add(outbox, alerts.escalated(record(), "en"), NOW)) == 2
+    outbox = [damage, *alert_outbox.add([], alert_messages.opened(record(), "en"), NOW), damage]
+    assert len(alert_outbox.due(outbox, NOW)) == 1
+    assert alert_outbox.waiting(outbox) == 1
+    assert len(alert_outbox.add(outbox, alert_messages.escalated(record(), "en"), NOW)) == 2

@@ -1,49 +1,25 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What people are told, and the outbox that keeps it until Alertmanager has taken it. Pure: no clock, no I/O.
-
-An alert is {labels: {alertname, app, host, cause, severity, incident}, annotations: {summary, description, over},
-startsAt, endsAt}, as Alertmanager's API v2 takes it. `summary` and `description` are for a phone; `over` is what to say
-when the alert ends without a word from us. Without `endsAt` it goes on.
-
-The outbox is a plain list that survives in the state file. Alertmanager (0.28) forgets what fires when it is restarted,
-takes an alert that nobody repeats for ended, and says nothing of an end whose beginning it never told. So what fires is
-posted again and again, and an end follows its beginning at a distance.
-"""
+"""What an alert says, in English and Korean: labels and annotations of each kind."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
-from ..records.incidents import iso
+from ..core.clock import iso
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
 UNMEASURED, TIMER = "MeasuringStopped", "SelfhealTimerStopped"
 # What may be wrong with the backups, as they are remembered, and what that is called.
 BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
-
-# How often what fires is posted again, and for how long each post holds.
-REPEAT_SECONDS = 60.0
-HOLD_SECONDS = 300.0
-# The dead-man's signal ends sooner: two posts were missed.
-WATCHDOG_HOLD_SECONDS = 150.0
-# Longer than an exporter that has just been started waits before it tells again.
-UNMEASURED_HOLD_SECONDS = 180.0
-# The distance between the posts of two phases of an incident. Alertmanager tells a new alert at once (group_wait 0s).
-APART_SECONDS = 3.0
-# Every app's own. A night of flapping makes a few dozen; more than this, and the oldest that are over are given up.
-BOUND = 200
 SUMMARY_LENGTH = 110
 EVIDENCE_LINES = 3
 EVIDENCE_LENGTH = 140
-
 Alert = dict[str, Any]
-Outbox = list[dict[str, Any]]
-
+# Longer than an exporter that has just been started waits before it tells again.
+UNMEASURED_HOLD_SECONDS = 180.0
 # --- words -----------------------------------------------------------------------------------------------------------
 
 _CAUSES = {
@@ -266,7 +242,6 @@ _WORDS = {
     },
 }
 _UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
-
 # How the evidence of a diagnosis names whom it is about.
 _NAMES = {
     "upstream_down": re.compile(r"(?:upstream )?`?([^`:\s]{1,40})`?: "),
@@ -482,193 +457,3 @@ def unmeasured(host: str, language: str, now: float) -> Alert:
         "annotations": {"summary": f"{host}: {said}", "description": meaning, "over": f"{host}: {over}{said}"},
         "endsAt": iso(now + UNMEASURED_HOLD_SECONDS),
     }
-
-
-# --- the outbox ------------------------------------------------------------------------------------------------------
-# An entry is {key: the labels as text, alert: as it fires, end: {endsAt, annotations} or None, told_at: when a post of
-# it was taken first, posted_at: when last (epoch seconds or None), renewed: whether that was after its end was known}.
-
-
-def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
-    """Take an alert in. One that is there already gets the new words; one with an end ends all of its incident.
-
-    What is over stays until Alertmanager has heard of both, the beginning and the end. An end of what is not there is
-    passed over. The outbox is bounded: see `dropped`.
-    """
-    entries = _sound(outbox)
-    if "endsAt" in alert:
-        incident = _incident(alert)
-        annotations = dict(alert["annotations"])
-        return [_ended(one, now, annotations) if _incident(one["alert"]) == incident else one for one in entries]
-    key = _key(alert)
-    fresh = {"labels": dict(alert["labels"]), "annotations": dict(alert["annotations"])}
-    if "startsAt" in alert:
-        fresh["startsAt"] = alert["startsAt"]
-    for index, one in enumerate(entries):
-        if one["key"] == key:
-            entries[index] = {**one, "alert": fresh, "end": None, "renewed": False}
-            return entries
-    entries.append({"key": key, "alert": fresh, "end": None, "told_at": None, "posted_at": None, "renewed": False})
-    return _bounded(entries, _incident(alert))
-
-
-def end(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
-    """End the alerts of a name, an app and a host, which have no incident, if any are there; each says its `over`."""
-
-    def about(one: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(str(one["labels"][name]) for name in ("alertname", "app", "host"))
-
-    return [
-        _ended(one, now, dict(one["alert"]["annotations"])) if about(one["alert"]) == about(alert) else one
-        for one in _sound(outbox)
-    ]
-
-
-def only(outbox: Sequence[Any], name: str, wanted: Iterable[Mapping[str, Any]], now: float) -> Outbox:
-    """Let these alerts of a name fire, and end all others of that name."""
-    alerts = list(wanted)
-    keys = {_key(alert) for alert in alerts}
-    entries = _sound(outbox)
-    for one in entries:
-        if one["alert"]["labels"]["alertname"] == name and one["key"] not in keys:
-            entries = end(entries, one["alert"], now)
-    for alert in alerts:
-        entries = add(entries, alert, now)
-    return entries
-
-
-def due(outbox: Sequence[Any], now: float) -> list[Alert]:
-    """What has to be posted now, as one JSON array, in this order. `now` is epoch seconds."""
-    entries = _sound(outbox)
-    incidents: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for one in entries:
-        incidents.setdefault(_incident(one["alert"]), []).append(one)
-    posts = []
-    for one in entries:
-        together = incidents[_incident(one["alert"])]
-        if _fires(one, now):
-            before = together[: together.index(one)]
-            if one["told_at"] is not None or all(_was_told(other, now) for other in before):
-                posts.append(_firing(one, now))
-        elif one["end"] and all(_may_end(other, now) for other in together):
-            posts.append(_post(one, one["end"]["annotations"], min(one["end"]["endsAt"], iso(now)), now))
-    return posts
-
-
-def posted(outbox: Sequence[Any], sent: Iterable[Mapping[str, Any]], now: float) -> Outbox:
-    """Alertmanager has taken what `due` gave for the same `now`: note it, and forget what is over."""
-    taken = {_key(alert): str(alert["endsAt"]) <= iso(now) for alert in sent}
-    entries = []
-    for one in _sound(outbox):
-        over = taken.get(one["key"])
-        if over is None or (over and not one["end"]):
-            entries.append(one)
-        elif not over:
-            told = now if one["told_at"] is None else one["told_at"]
-            entries.append({**one, "told_at": told, "posted_at": now, "renewed": bool(one["end"])})
-    return entries
-
-
-def holds(outbox: Sequence[Any], name: str) -> bool:
-    """Whether an alert of a name is there."""
-    return any(one["alert"]["labels"]["alertname"] == name for one in _sound(outbox))
-
-
-def waiting(outbox: Sequence[Any]) -> int:
-    """How many alerts people have not heard of: their beginning or their end was not taken yet."""
-    return sum(
-        1
-        for one in _sound(outbox)
-        if (one["told_at"] is None or one["end"]) and one["alert"]["labels"]["alertname"] != WATCHDOG
-    )
-
-
-def dropped(before: Sequence[Any], after: Sequence[Any]) -> int:
-    """How many alerts `add` gave up, when it made `after` of `before`, because too many wait."""
-    kept = {_incident(one["alert"]) for one in _sound(after)}
-    return sum(1 for one in _sound(before) if _incident(one["alert"]) not in kept)
-
-
-def _key(alert: Mapping[str, Any]) -> str:
-    return json.dumps(alert["labels"], sort_keys=True)
-
-
-def _incident(alert: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(alert["labels"][name]) for name in ("app", "host", "incident"))
-
-
-def _sound(outbox: Sequence[Any]) -> Outbox:
-    """The entries that have their shape: a state file that somebody edited must not stop the others."""
-    found = []
-    for one in outbox:
-        try:
-            times = all(one[name] is None or float(one[name]) >= 0 for name in ("told_at", "posted_at"))
-            whole = times and one["key"] == _key(one["alert"]) and "renewed" in one
-            str(one["alert"]["annotations"]["summary"]), _incident(one["alert"])
-            if one["end"]:
-                str(one["end"]["endsAt"]), str(one["end"]["annotations"]["summary"])
-            if whole:
-                found.append(one)
-        except (KeyError, TypeError, ValueError):
-            continue
-    return found
-
-
-def _ended(one: dict[str, Any], now: float, annotations: dict[str, Any]) -> dict[str, Any]:
-    return one if one["end"] else {**one, "end": {"endsAt": iso(now), "annotations": annotations}, "renewed": False}
-
-
-def _bounded(entries: Outbox, newest: tuple[str, ...]) -> Outbox:
-    """Give up whole incidents until the bound is kept: the oldest that are over, then the oldest, never the newest."""
-    while len(entries) > BOUND:
-        others = [one for one in entries if _incident(one["alert"]) != newest] or entries
-        oldest = next((one for one in others if one["end"]), others[0])
-        given_up = _incident(oldest["alert"])
-        entries = [one for one in entries if _incident(one["alert"]) != given_up]
-    return entries
-
-
-def _since(then: float | None, now: float) -> float | None:
-    """Seconds since `then`; None for never, and for a clock that was set back: then nothing is known."""
-    return None if then is None or then > now else now - then
-
-
-def _fires(one: Mapping[str, Any], now: float) -> bool:
-    """Whether its beginning has to be posted (again)."""
-    age = _since(one["posted_at"], now)
-    return age is None or (age >= REPEAT_SECONDS and not (one["end"] and one["renewed"]))
-
-
-def _was_told(one: Mapping[str, Any], now: float) -> bool:
-    return one["told_at"] is not None and not 0 <= now - one["told_at"] < APART_SECONDS
-
-
-def _may_end(one: Mapping[str, Any], now: float) -> bool:
-    age = _since(one["posted_at"], now)
-    return age is not None and age >= APART_SECONDS and not _fires(one, now)
-
-
-def _firing(one: Mapping[str, Any], now: float) -> Alert:
-    name = one["alert"]["labels"]["alertname"]
-    hold = WATCHDOG_HOLD_SECONDS if name == WATCHDOG else HOLD_SECONDS
-    return _post(one, one["alert"]["annotations"], iso(now + hold), now)
-
-
-def _post(one: Mapping[str, Any], annotations: Mapping[str, Any], ends: str, now: float) -> Alert:
-    """As it is posted. Alertmanager refuses all of a post for one alert that starts after its end."""
-    starts = str(one["alert"].get("startsAt", ""))
-    starts = starts if _is_time(starts) and starts < ends else min(iso(now), ends)
-    return {
-        "labels": one["alert"]["labels"],
-        "annotations": {name: str(text) for name, text in annotations.items()},
-        "startsAt": starts,
-        "endsAt": ends,
-    }
-
-
-def _is_time(text: str) -> bool:
-    try:
-        datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
-    except ValueError:
-        return False
-    return True

@@ -1,0 +1,48 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read the app's `.env` and validate it; changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.app import App
+from ..core.files import NoFile, explain, read_small
+from ..core.fingerprint import fingerprint
+from . import dotenv
+from . import history as env_history
+from . import rules as secret_rules
+
+
+def read(app: App, now: float) -> dict[str, Any]:
+    """Read and prove the `.env` on the host: {exists, values, findings, fingerprint}. `values` must not be shown."""
+    content: bytes | None = b""
+    try:
+        content = read_small(app.env)
+        if content is None and not app.variables:
+            return {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
+        if content is None:
+            finding = _env_finding("missing", f"{app.env} does not exist")
+            return {"exists": False, "values": {}, "findings": [finding], "fingerprint": ""}
+        values = dotenv.parse(content.decode("utf-8"))
+    except NoFile as problem:
+        finding = _env_finding("unreadable", str(problem))
+        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": ""}
+    except OSError as error:
+        finding = _env_finding("unreadable", explain(error))
+        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": ""}
+    except UnicodeDecodeError:
+        finding = _env_finding("unreadable", f"{app.env} is not UTF-8 text")
+        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
+    except dotenv.DotenvError as error:
+        finding = _env_finding("unreadable", f"{app.env}: {error}")
+        return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
+    findings = secret_rules.prove(app.variables, values, now)
+    if findings and env_history.just_written(app.history, fingerprint(content), now):
+        # Its table of variables reaches this host after it, so what is found by an older one does not count yet.
+        findings = []
+    return {"exists": True, "values": values, "findings": list(findings), "fingerprint": fingerprint(content)}
+
+
+def _env_finding(rule: str, reason: str) -> dict[str, str]:
+    return {"variable": ".env", "rule": rule, "reason": reason, "fix": "write it anew from the vault"}

@@ -1,0 +1,141 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The evidence of an incident: logs and state that a restart would wipe away, without secrets."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..core.app import App
+from ..core.clock import Clock
+from ..core.redact import redact
+from ..docker import engine
+from ..docker import project as docker_project
+from ..env import rules as secret_rules
+from ..host import procfs
+from ..releases import store as release_store
+
+LOG_LINES = 200
+# All evidence together is kept within this, so that keeping it never delays the cure by more.
+EVIDENCE_SECONDS = 0.8
+Take = tuple[str, Callable[[float], str]]
+
+
+def secrets(app: App, facts: Mapping[str, Any], given: Mapping[str, str] | None) -> dict[str, str]:
+    """All values to hide, by name: the vault's, the file's, and those that containers run with, which may be older."""
+    found = {}
+    for number, values in enumerate(facts["environments"], start=1):
+        found.update({f"{name} ({number})": v for name, v in secret_rules.secrets_of(app.variables, values).items()})
+    found.update(
+        {f"{name} (env)": v for name, v in secret_rules.secrets_of(app.variables, facts["env"]["values"]).items()}
+    )
+    return {**found, **secret_rules.secrets_of(app.variables, given or {})}
+
+
+def shown(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts without the values that they hold."""
+    kept = {key: value for key, value in facts.items() if key != "environments"}
+    return {**kept, "env": {key: value for key, value in facts["env"].items() if key != "values"}}
+
+
+def gather(
+    app: App, facts: Mapping[str, Any], hidden: Mapping[str, str], clock: Clock, services: Collection[str] = ()
+) -> dict[str, str]:
+    """What a remedy would wipe away, as file name → redacted text, gathered within EVIDENCE_SECONDS.
+
+    What did not come in time is named in `evidence.txt`: a sick engine must not delay the cure.
+
+    :arg services: those that a remedy may touch; () for all.
+    """
+    touched = [item for item in facts["instances"] if not services or item["service"] in services]
+    takes: list[Take] = [
+        ("host.txt", lambda _: _host_text(facts)),
+        *_of_containers(app, touched),
+        ("fingerprints.json", lambda _: json.dumps(_fingerprints(app, facts), indent=2)),
+    ]
+    return _gather(takes, {"facts.json": json.dumps(shown(facts), indent=2)}, hidden, clock)
+
+
+def of_containers(
+    app: App, instances: Sequence[Mapping[str, Any]], hidden: Mapping[str, str], clock: Clock
+) -> dict[str, str]:
+    """The same of some containers alone."""
+    return _gather(_of_containers(app, instances), {}, hidden, clock)
+
+
+def names_of(item: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The names of the files with a container's log, its processes, and what the engine said of it."""
+    return f"log-{item['name']}.txt", f"top-{item['name']}.txt", f"inspect-{item['name']}.json"
+
+
+def _of_containers(app: App, instances: Sequence[Mapping[str, Any]]) -> Iterator[Take]:
+    project = docker_project.Project(app.name, app.directory)
+    for item in instances:
+        log, top, inspect = names_of(item)
+        yield log, functools.partial(project.logs, item["id"], LOG_LINES)
+        if item["state"] == "running":
+            yield top, functools.partial(project.top, item["id"])
+        yield inspect, functools.partial(project.inspect, item["id"])
+
+
+def _gather(takes: Iterable[Take], files: Mapping[str, str], hidden: Mapping[str, str], clock: Clock) -> dict[str, str]:
+    until = clock.monotonic() + EVIDENCE_SECONDS
+    found, missing = dict(files), list[str]()
+    for name, read_it in takes:
+        left = until - clock.monotonic()
+        try:
+            text = read_it(left) if left > 0 else ""
+        except (engine.EngineError, OSError) as error:
+            text, left = "", 0.0
+            missing.append(f"{name}: {error}")
+        if text:
+            found[name] = text
+        elif left <= 0:
+            missing.append(f"{name}: no time was left")
+    if missing:
+        found["evidence.txt"] = "Not kept:\n" + "\n".join(missing)
+    return {name: redact(text, hidden).rstrip("\n") + "\n" for name, text in found.items()}
+
+
+def _host_text(facts: Mapping[str, Any]) -> str:
+    """Disk, memory, load and what the kernel said of memory, for a person."""
+    memory = procfs.memory()
+    lines = [
+        f"{item['path']}: {item['free_bytes'] >> 20} MiB of {item['total_bytes'] >> 20} MiB free, "
+        f"{item['used_percent']:.0f} % used, {item['inodes_percent']:.0f} % of the inodes"
+        for item in facts["disk"]
+    ]
+    lines.append(f"memory: {memory['available_bytes'] >> 20} MiB of {memory['total_bytes'] >> 20} MiB available")
+    lines += [f"{name}: {value}" for name, value in sorted(facts["load"].items())]
+    lines += [f"kernel: {item['line']}" for item in facts["oom"] if item["line"]]
+    return "\n".join(lines)
+
+
+def _fingerprints(app: App, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The files in force that differ from those of the last good release, with both fingerprints."""
+    good = release_store.last_good(app.directory)
+    there = release_store.files(app.directory)
+    # A project may mount thousands of files: those that are as recorded would hide the one that is not.
+    names = release_store.differing(there, good["files"]) if good else list(there)
+    kept = {key: good[key] for key in ("id", "env", "images")} if good else None
+    if kept is not None and good is not None:
+        kept["files"] = {name: good["files"].get(name, "") for name in names}
+    in_force = {"files": {name: there.get(name, "") for name in names}, "env": facts["env"]["fingerprint"]}
+    images = {item["service"]: item["digest"] for item in facts["instances"]}
+    stale = _stale(app, facts)
+    return {"in_force": {**in_force, "images": images}, "last_good": kept, "other_values_than_the_env": stale}
+
+
+def _stale(app: App, facts: Mapping[str, Any]) -> dict[str, list[str]]:
+    """By container: the variables of the table of which it runs with another value than the env has now."""
+    names = [str(variable["name"]) for variable in app.variables]
+    values = facts["env"]["values"]
+    found = {}
+    for item, running in zip(facts["instances"], facts["environments"]):
+        differ = [name for name in names if name in values and running.get(name, values[name]) != values[name]]
+        if differ:
+            found[str(item["name"])] = differ
+    return found
