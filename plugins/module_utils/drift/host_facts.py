@@ -355,18 +355,24 @@ def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Files below the folders that matter, and of the app: {path: {owner, mode, changed}}."""
     for top in FOLDERS if app is None else (*FOLDERS, app.directory, "/etc/cron.d", "/etc"):
         for folder, folders, names in os.walk(top):
-            folders[:] = [] if top == "/etc" else [one for one in folders if one not in ("releases", "__pycache__")]
+            folders[:] = [] if top == "/etc" else _walked(folder, folders, app)
             for name in names:
                 path = os.path.join(folder, name)
                 with contextlib.suppress(OSError):
                     yield path, _about(os.lstat(path))
 
 
+def _walked(folder: str, folders: Sequence[str], app: App | None) -> list[str]:
+    """Those of a folder's folders in which files count: old releases and byte code do not."""
+    skipped = {"__pycache__"} | ({project_layout.RELEASES} if app is not None and folder == app.directory else set())
+    return [one for one in folders if one not in skipped]
+
+
 def _folders(app: App) -> Iterator[tuple[str, float]]:
     """The same folders, and when a file came or went there last."""
     for top in (*FOLDERS, app.directory, "/etc/cron.d"):
         for folder, folders, _ in os.walk(top):
-            folders[:] = [one for one in folders if one not in ("releases", "__pycache__")]
+            folders[:] = _walked(folder, folders, app)
             with contextlib.suppress(OSError):
                 yield folder, os.lstat(folder).st_ctime
 
