@@ -10,7 +10,7 @@ play := $(in_venv) ansible-playbook
 collection := .venv/collections/ansible_collections/christmas/selfheal
 
 # Those that tell the story, then the long ones, so that none of them is alone at the end.
-first := default incident stranger backup monitoring-hosts drift monitoring status-page
+first := default incident multi-service backup monitoring-hosts drift monitoring status-page
 found := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 scenarios := $(filter $(found),$(first)) $(filter-out $(first),$(sort $(found)))
 
@@ -98,7 +98,7 @@ molecule: ## every molecule scenario; one of them: make molecule-incident
 
 .PHONY: test-faults
 test-faults: ## every fault of the catalogue on a lab host, where `make test` drills the fast ones
-	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-stranger molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift --
+	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-multi-service molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift --
 
 .PHONY: browser
 browser: ## a Chromium, with which the tests of the status page look at it

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The faults of single services of the stranger's app, and whether a round went as it should. Pure: no clock, no I/O.
+"""The faults of single services of the multi-service app, and the verdict on a round. Pure: no clock, no I/O.
 
-The app is the project of molecule/stranger: a proxy (web), the app behind it, a database (db), a cache and a worker.
+The app is the project of molecule/multi-service: a proxy (web), the app behind it, a database (db), a cache, a worker.
 """
 
 from __future__ import annotations

@@ -23,9 +23,13 @@ from ansible_collections.christmas.selfheal.bench.services.faults import (
     lost,
     problems,
 )
+from ansible_collections.christmas.selfheal.bench.services.multi_service_app import (
+    HEALTHY,
+    LOOP_SECONDS,
+    MultiServiceApp,
+)
 from ansible_collections.christmas.selfheal.bench.services.observers import Events, Writer
 from ansible_collections.christmas.selfheal.bench.services.results import LOOP, OURS, POLICY, Run
-from ansible_collections.christmas.selfheal.bench.services.stranger import HEALTHY, LOOP_SECONDS, Stranger
 from ansible_collections.christmas.selfheal.plugins.module_utils import drills, prober
 
 QUIET = 3.0
@@ -96,38 +100,38 @@ class Observed(NamedTuple):
         return None if moment is None else round(max(moment - self.injected, 0.0), 2)
 
 
-def one_round(stranger: Stranger, asked: Asked) -> Run:
+def one_round(app: MultiServiceApp, asked: Asked) -> Run:
     """Inject a fault, see what becomes of it, and leave an app that is whole. Raises Trouble."""
     fault = asked.fault
-    stranger.settle(fault.service)
-    stranger.alive()
-    known = {one["id"] for one in stranger.incidents()}
-    target, slowest = stranger.target(fault.service)
-    waits = results.allowed(asked.timeout, slowest, stranger.system, fault)
-    observed = _observe(stranger, asked, target, waits)
-    stranger.clean_up(fault, target)
-    incidents = _new_incidents(stranger, known) if stranger.system == OURS else []
+    app.settle(fault.service)
+    app.alive()
+    known = {one["id"] for one in app.incidents()}
+    target, slowest = app.target(fault.service)
+    waits = results.allowed(asked.timeout, slowest, app.system, fault)
+    observed = _observe(app, asked, target, waits)
+    app.clean_up(fault, target)
+    incidents = _new_incidents(app, known) if app.system == OURS else []
     if observed.whole is None:
-        stranger.mend(fault, target)
-    return _run(stranger, asked, observed, incidents, waits)
+        app.mend(fault, target)
+    return _run(app, asked, observed, incidents, waits)
 
 
-def _observe(stranger: Stranger, asked: Asked, target: Target, waits: float) -> Observed:
+def _observe(app: MultiServiceApp, asked: Asked, target: Target, waits: float) -> Observed:
     """Inject the fault, and look on until the app is whole, or the time is over."""
     fault = asked.fault
     with (
-        Events(stranger.host) as events,
-        Writer(stranger.host.address) as writer,
-        prober.Prober(stranger.ask) as outside,
+        Events(app.host) as events,
+        Writer(app.host.address) as writer,
+        prober.Prober(app.ask) as outside,
     ):
         watching = Watching(outside, writer, events)
-        watching.begin(stranger.host.name)
-        time.sleep(_phase(stranger, asked))
-        begun, ended = stranger.inject(fault, target)
+        watching.begin(app.host.name)
+        time.sleep(_phase(app, asked))
+        begun, ended = app.inject(fault, target)
         healed = watching.healed(fault, begun, ended, waits)
         injected = watching.injected(fault, begun, ended)
         written = None if healed is None else writer.prober.wait_healthy(ended, HEALTHY, poll=0.2)
-        whole = time.time() if healed is not None and stranger.wait_whole(HEALTHY) else None
+        whole = time.time() if healed is not None and app.wait_whole(HEALTHY) else None
         started = events.back(fault.service, begun).started
         failed = sum(not one.ok for one in outside.samples(injected))
     rate = round(writer.sent / writer.seconds, 1)
@@ -136,14 +140,14 @@ def _observe(stranger: Stranger, asked: Asked, target: Target, waits: float) -> 
     )
 
 
-def _run(stranger: Stranger, asked: Asked, observed: Observed, incidents: Sequence[Incident], waits: float) -> Run:
+def _run(app: MultiServiceApp, asked: Asked, observed: Observed, incidents: Sequence[Incident], waits: float) -> Run:
     """What is kept of a round."""
     after, acknowledged = observed.after, observed.acknowledged
-    gone = lost(acknowledged, stranger.stored())
+    gone = lost(acknowledged, app.stored())
     seen = Seen(after(observed.healed), after(observed.written), after(observed.whole), gone, incidents)
     first: Incident = incidents[0] if incidents else {}
     return {
-        "system": results.key(stranger.system, stranger.variant),
+        "system": results.key(app.system, app.variant),
         "fault": asked.name,
         "round": asked.number,
         "at": round(observed.injected, 3),
@@ -162,23 +166,23 @@ def _run(stranger: Stranger, asked: Asked, observed: Observed, incidents: Sequen
         "cause": first.get("cause", ""),
         "services": list(first.get("services") or []),
         "remedies": [str(one["name"]) for one in first.get("remedies") or []],
-        "problems": problems(asked.fault, seen) if stranger.system == OURS else [],
+        "problems": problems(asked.fault, seen) if app.system == OURS else [],
         "load": round(os.getloadavg()[0], 1),
     }
 
 
-def _phase(stranger: Stranger, asked: Asked) -> float:
+def _phase(app: MultiServiceApp, asked: Asked) -> float:
     """At which second of its cycle the system is hit: the rounds are spread evenly over it."""
-    cycle = {OURS: 1.0, LOOP: LOOP_SECONDS, POLICY: 0.0}[stranger.system]
-    system = results.key(stranger.system, stranger.variant)
+    cycle = {OURS: 1.0, LOOP: LOOP_SECONDS, POLICY: 0.0}[app.system]
+    system = results.key(app.system, app.variant)
     return shared.phase(system, asked.name, asked.number, asked.rounds, cycle)
 
 
-def _new_incidents(stranger: Stranger, known: set[str]) -> list[Incident]:
+def _new_incidents(app: MultiServiceApp, known: set[str]) -> list[Incident]:
     """Those that were not known before; for one that is late a moment is waited."""
     for pause in (0.0, LATE_INCIDENT):
         time.sleep(pause)
-        found = [one for one in stranger.incidents() if one["id"] not in known]
+        found = [one for one in app.incidents() if one["id"] not in known]
         if found:
             break
     return found

@@ -1,18 +1,18 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Soak an app that is well for an hour: is it left alone, and is the engine?
+"""Soak a healthy app for an hour: does the watcher leave the app and the Docker engine alone?
 
-The app is the project of molecule/stranger with three services more, eight in all, and the watcher, on a lab host made
-as bench-services makes it; first without and then behind the load balancer. Nothing is broken. Each 15 minutes a deploy
-changes a file, and the app takes 75 s to start. Each 5 minutes the proxy refuses requests with 429 for half a minute,
-the watcher's as well. In 3 of 6 minutes both cores are busy. Each 2.5 minutes a job runs, and every other one fails.
+The app is the project of molecule/multi-service with three more services, eight in all. It runs on a lab host with the
+watcher, first without and then behind the load balancer. No fault is injected. Every 15 minutes a deploy changes a
+file, and the app takes 75 s to start. Every 5 minutes the proxy answers all requests with 429 for half a minute, the
+watcher's as well. In 3 of 6 minutes both cores are busy. Every 2.5 minutes a job runs, and every other one fails.
 
-Counted are remedies, none of which was needed, and the calls of ours that reach the engine while the app is healthy,
-but for the stream of its events. A look at the containers just after an event of theirs is counted apart, and so is
-what a deploy or an incident asks. The jobs' own calls are told by the version of the API that they ask with.
+The soak counts remedies, all of them needless, and the collection's calls to the engine while the app is healthy. The
+event stream does not count. Calls just after a container's event, and calls of a deploy or an incident, are counted
+separately. A job's own calls are recognized by the API version that they use.
 
-Prints a table, writes `results/soak-services.json` (a shorter run: to `.lab/soak-services`). The exit code is 1 after a
-needless remedy or a call, 2 when something could not be measured.
+Prints a table, and writes `results/soak-services.json` (a shorter run: in `.lab/soak-services`). The exit code is 1
+after a needless remedy or a call, 2 when something could not be measured.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from ansible_collections.christmas.selfheal.bench.recovery.__main__ import now, 
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Trouble
 from ansible_collections.christmas.selfheal.bench.services.__main__ import INTERRUPTED, bring_project
 from ansible_collections.christmas.selfheal.bench.services.faults import APP, Incident
+from ansible_collections.christmas.selfheal.bench.services.multi_service_app import COMPOSE, HEALTHY, MultiServiceApp
 from ansible_collections.christmas.selfheal.bench.services.observers import Events
 from ansible_collections.christmas.selfheal.bench.services.results import OURS, VARIANTS
-from ansible_collections.christmas.selfheal.bench.services.stranger import COMPOSE, HEALTHY, Stranger
 from ansible_collections.christmas.selfheal.bench.soak_services import judge, project, schedule
 from ansible_collections.christmas.selfheal.bench.soak_services.happenings import (
     FOLDER,
@@ -49,8 +49,8 @@ from ansible_collections.christmas.selfheal.bench.soak_services.happenings impor
 from ansible_collections.christmas.selfheal.bench.soak_services.judge import NAME, Soaked
 from ansible_collections.christmas.selfheal.plugins.module_utils import files, host, prober, watcher
 
-BROUGHT = hosts.LAB / "stranger"
-"""Where molecule/stranger/project.yml puts the project."""
+BROUGHT = hosts.LAB / "multi-service"
+"""Where molecule/multi-service/project.yml puts the project."""
 # Until what was asked before is over: the watcher's own looks, too.
 QUIET = 15.0
 # Until an incident of 429s is over, in which the app is asked once a minute, and a deploy.
@@ -65,11 +65,11 @@ SPARE = 900.0
 class Watched:
     """Who looks on during a soak, and what they saw. A context manager; `begin` comes after it has begun."""
 
-    def __init__(self, stranger: Stranger, minutes: float, calls: EngineCalls, mark: str) -> None:
-        self.stranger, self.minutes, self.calls, self.mark = stranger, minutes, calls, mark
-        self.events = Events(stranger.host, minutes * 60 + LONGEST_END + SPARE)
-        self.visitors = prober.Prober(visitor(stranger.host.address), VISITORS_RATE)
-        self.happenings = Happenings(stranger, schedule.schedule(minutes), mark)
+    def __init__(self, app: MultiServiceApp, minutes: float, calls: EngineCalls, mark: str) -> None:
+        self.app, self.minutes, self.calls, self.mark = app, minutes, calls, mark
+        self.events = Events(app.host, minutes * 60 + LONGEST_END + SPARE)
+        self.visitors = prober.Prober(visitor(app.host.address), VISITORS_RATE)
+        self.happenings = Happenings(app, schedule.schedule(minutes), mark)
         self.known, self.killed, self.silences = set[str](), list[float](), list[float]()
         self.kills, self.begun = host.oom_kills(), 0.0
 
@@ -85,10 +85,10 @@ class Watched:
 
     def begin(self) -> None:
         """Wait until users are served, and count from here. Raises Trouble."""
-        name = self.stranger.host.name
+        name = self.app.host.name
         if self.visitors.wait_healthy(self.visitors.now(), HEALTHY, poll=0.2) is None:
             raise Trouble(f"{name}: the app does not answer well before the soak")
-        self.known = {one["id"] for one in self.stranger.incidents(MOST_INCIDENTS)}
+        self.known = {one["id"] for one in self.app.incidents(MOST_INCIDENTS)}
         time.sleep(QUIET)
         self.calls.mark()
         self.kills, self.begun = host.oom_kills(), time.time()
@@ -103,7 +103,7 @@ class Watched:
     def look(self) -> None:
         """What is looked at each minute. Raises Trouble when the host cannot be asked."""
         path = watcher.note_path("/", APP)
-        noted, at = self.stranger.host.ask(f"stat -c %Y {path}; date +%s").split()
+        noted, at = self.app.host.ask(f"stat -c %Y {path}; date +%s").split()
         self.silences.append(float(at) - float(noted))
 
     def result(self, ended: float) -> Soaked:
@@ -119,7 +119,7 @@ class Watched:
             "minutes": self.minutes,
             "begun": self.begun,
             "ended": ended,
-            "services": len(self.stranger.expected),
+            "services": len(self.app.expected),
             "incidents": [judge.brief(one, done) for one in incidents],
             "needless": [one._asdict() for one in judge.needless(incidents, done)],
             "calls": calls._asdict(),
@@ -154,7 +154,7 @@ class Watched:
 
     def _incidents(self) -> list[Incident]:
         """Those of the soak, oldest first."""
-        found = [one for one in self.stranger.incidents(MOST_INCIDENTS) if one["id"] not in self.known]
+        found = [one for one in self.app.incidents(MOST_INCIDENTS) if one["id"] not in self.known]
         return found[::-1]
 
     def _samples(self) -> list[prober.Sample]:
@@ -195,59 +195,59 @@ def tell_minute(watched: Watched, variant: str, minute: int) -> None:
     )
 
 
-def marked(stranger: Stranger, calls: EngineCalls) -> str:
+def marked(app: MultiServiceApp, calls: EngineCalls) -> str:
     """The version of the API with which the jobs ask. Raises Trouble or Uncounted when that cannot be told apart."""
-    version = stranger.host.ask("docker version --format '{{.Client.APIVersion}}'")
+    version = app.host.ask("docker version --format '{{.Client.APIVersion}}'")
     mark = judge.older(version)
     calls.mark()
-    stranger.host.ask(f"DOCKER_API_VERSION={mark} {COMPOSE} ps")
+    app.host.ask(f"DOCKER_API_VERSION={mark} {COMPOSE} ps")
     found = [call["what"] for call in calls.wait_for(f"/v{mark}/containers/json")]
     other = [what for what in found if "/v" in what and not judge.is_marked(what, mark)]
     if other:
-        raise Trouble(f"{stranger.host.name}: docker compose does not ask with API {mark} alone: {other[0]}")
+        raise Trouble(f"{app.host.name}: docker compose does not ask with API {mark} alone: {other[0]}")
     return mark
 
 
-def soak(stranger: Stranger, variant: str, minutes: float) -> Soaked:
+def soak(app: MultiServiceApp, variant: str, minutes: float) -> Soaked:
     """Soak the app of one variant. Raises Trouble or Uncounted."""
-    stranger.use(OURS)
-    machine = stranger.host
+    app.use(OURS)
+    machine = app.host
     calls = EngineCalls(machine.name, lambda text, stdin: machine.ask(text, stdin=stdin))
-    if not stranger.wait_whole(HEALTHY):
-        raise Trouble(f"{machine.name} is not well before the soak: {'; '.join(stranger.why)}")
+    if not app.wait_whole(HEALTHY):
+        raise Trouble(f"{machine.name} is not well before the soak: {'; '.join(app.why)}")
     with calls.counted():
-        mark = marked(stranger, calls)
-        with Watched(stranger, minutes, calls, mark) as watched:
+        mark = marked(app, calls)
+        with Watched(app, minutes, calls, mark) as watched:
             watched.begin()
             say(f"{variant}: {minutes:g} minutes begin; the jobs ask the engine with API {mark}")
             ended = pass_time(watched, variant)
             # An incident that is still open has its last minute to end in. Until then no one else asks the engine.
-            wait_for_end(stranger)
+            wait_for_end(app)
             watched.measure_starts()
             soaked = watched.result(ended)
             soaked["troubles"] = watched.troubles(soaked)
     # `selfheal status` names a job that failed last, and rightly so.
     machine.shell(f"docker rm -f {JOB_CONTAINER}")
-    if not stranger.wait_whole(HEALTHY):
-        soaked["well"] = stranger.why
+    if not app.wait_whole(HEALTHY):
+        soaked["well"] = app.why
     return soaked
 
 
-def wait_for_end(stranger: Stranger, seconds: float = 90.0) -> None:
+def wait_for_end(app: MultiServiceApp, seconds: float = 90.0) -> None:
     """Wait until no incident is open, for some seconds at most."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if all(one.get("ended") for one in stranger.incidents()):
+        if all(one.get("ended") for one in app.incidents()):
             return
         time.sleep(2.0)
 
 
-def measure(stranger: Stranger, given: argparse.Namespace, book: dict[str, Any]) -> int:
+def measure(app: MultiServiceApp, given: argparse.Namespace, book: dict[str, Any]) -> int:
     """Soak the app on the host that is made; put what it came to into `book`."""
-    book["versions"] = hosts.versions(stranger.host)
+    book["versions"] = hosts.versions(app.host)
     rest()
     try:
-        book["variants"][stranger.variant] = soak(stranger, stranger.variant, given.minutes)
+        book["variants"][app.variant] = soak(app, app.variant, given.minutes)
     except Uncounted as reason:
         raise Trouble(str(reason)) from None
     return 0
@@ -256,10 +256,10 @@ def measure(stranger: Stranger, given: argparse.Namespace, book: dict[str, Any])
 def measure_variants(given: argparse.Namespace, book: dict[str, Any]) -> int:
     """Measure each variant on a host of its own, one after the other; the exit code, 0 when nothing ended it."""
     for variant in given.variants:
-        stranger = soaked(variant)
+        app = soaked(variant)
         project.bring(BROUGHT, PROJECT)
-        work = functools.partial(measure, stranger, given, book)
-        code = hosts.measured(NAME, [stranger.host], work, given.keep)
+        work = functools.partial(measure, app, given, book)
+        code = hosts.measured(NAME, [app.host], work, given.keep)
         if code:
             return code
     return 0

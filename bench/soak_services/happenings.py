@@ -14,8 +14,8 @@ from ansible_collections.christmas.selfheal.bench.recovery import hosts
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Trouble
 from ansible_collections.christmas.selfheal.bench.services import observers
 from ansible_collections.christmas.selfheal.bench.services.faults import APP
+from ansible_collections.christmas.selfheal.bench.services.multi_service_app import COMPOSE, MultiServiceApp, host_of
 from ansible_collections.christmas.selfheal.bench.services.results import ALONE, BALANCED
-from ansible_collections.christmas.selfheal.bench.services.stranger import COMPOSE, Stranger, host_of
 from ansible_collections.christmas.selfheal.bench.soak_services import project, schedule
 from ansible_collections.christmas.selfheal.bench.soak_services.judge import NAME, TOO_MANY, Done, share
 from ansible_collections.christmas.selfheal.bench.soak_services.schedule import BUSY, DEPLOY, JOB, LIMITED, Span
@@ -31,11 +31,11 @@ JOB_CONTAINER = f"{APP}-{project.JOB_SERVICE}-1"
 JOB_TIMEOUT = 120.0
 
 
-def soaked(variant: str) -> Stranger:
+def soaked(variant: str) -> MultiServiceApp:
     """The app that is soaked, on a host of its own. The inventory says nothing of its services."""
     base = host_of(variant, {})
     extra = {**base.extra, "compose_app_source": str(PROJECT)}
-    return Stranger(variant, hosts.Host(f"{NAME}-{variant}", NUMBERS[variant], extra), project.MORE_SERVICES)
+    return MultiServiceApp(variant, hosts.Host(f"{NAME}-{variant}", NUMBERS[variant], extra), project.MORE_SERVICES)
 
 
 def visitor(address: str) -> prober.Ask:
@@ -84,8 +84,8 @@ class Happenings:
     :arg mark: the version of the engine's API with which the jobs ask, so that their calls can be told apart.
     """
 
-    def __init__(self, stranger: Stranger, spans: Sequence[Span], mark: str) -> None:
-        self.stranger, self.mark = stranger, mark
+    def __init__(self, app: MultiServiceApp, spans: Sequence[Span], mark: str) -> None:
+        self.app, self.mark = app, mark
         self.waiting, self.begun = list(spans), list[Happening]()
         self.stopping = threading.Event()
         self.kinds: dict[str, Callable[[Span], Seen]] = {
@@ -130,12 +130,12 @@ class Happenings:
 
     def _deploy(self, span: Span) -> Seen:
         project.next_release(PROJECT, span.number)
-        limit = f"localhost,{self.stranger.host.name}"
+        limit = f"localhost,{self.app.host.name}"
         code, out = hosts.play("playbooks/deploy.yml", "-l", limit, stopping=self.stopping)
         return Seen(trouble=f"deploy.yml failed: {_reason(out)}" if code else "")
 
     def _limited(self, span: Span) -> Seen:
-        with prober.Prober(visitor(self.stranger.host.address), FLOOD_RATE) as flood:
+        with prober.Prober(visitor(self.app.host.address), FLOOD_RATE) as flood:
             self.stopping.wait(span.seconds)
         return Seen(share(flood.samples(), TOO_MANY))
 
@@ -143,12 +143,12 @@ class Happenings:
         # They end by themselves, whatever becomes of this program.
         loop = f"nice -n 10 timeout {span.seconds:.0f} sha256sum /dev/zero"
         begin = f"for one in $(seq $(nproc)); do {loop} </dev/null >/dev/null 2>&1 & echo $!; done"
-        pids = self.stranger.host.ask(begin).split()
+        pids = self.app.host.ask(begin).split()
         # The lab's hosts share this machine's processors.
         before = host.cpu_time()
         self.stopping.wait(span.seconds - 1.0)
         busy = host.cpu_busy(before, host.cpu_time())
-        self.stranger.host.shell(f"kill {' '.join(pids)}")
+        self.app.host.shell(f"kill {' '.join(pids)}")
         return Seen(busy)
 
     def _job(self, span: Span) -> Seen:
@@ -159,7 +159,7 @@ class Happenings:
         if job.by_run:
             words = f"run --rm --no-deps -T {name}"
         text = f"export DOCKER_API_VERSION={self.mark} {project.JOB_EXIT}={job.code}; {COMPOSE} {words}"
-        code, out, err = self.stranger.host.shell(text, JOB_TIMEOUT)
+        code, out, err = self.app.host.shell(text, JOB_TIMEOUT)
         if code != job.code:
             return Seen(trouble=f"exit code {code} instead of {job.code}: {(err or out).strip()[-300:]}")
         return Seen(float(code))

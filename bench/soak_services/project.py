@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The project of molecule/stranger, made into what is soaked: eight services, a slow start, a rate limit, a job.
+"""The project of molecule/multi-service, made into what is soaked: eight services, a slow start, a rate limit, a job.
 
 The texts are made by pure functions; `bring` writes them.
 """
@@ -69,7 +69,7 @@ def nginx(text: str) -> str:
 
 
 def bring(source: Path, target: Path) -> None:
-    """Write the project, over what is there. `source`: the folder that molecule/stranger/project.yml has made."""
+    """Write the project, over what is there. `source`: the folder that molecule/multi-service/project.yml has made."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     for name, make in (("compose.yaml", compose), ("nginx.conf", nginx)):

@@ -24,7 +24,7 @@ from ansible_collections.christmas.selfheal.bench.soak_services.schedule import 
 from ansible_collections.christmas.selfheal.plugins.module_utils import services_table
 from ansible_collections.christmas.selfheal.plugins.module_utils.prober import Sample
 
-SOURCE = Path(__file__).resolve().parents[2] / "molecule/stranger/project"
+SOURCE = Path(__file__).resolve().parents[2] / "molecule/multi-service/project"
 
 # --- the schedule ----------------------------------------------------------------------------------------------------
 
@@ -74,9 +74,9 @@ def brought(tmp_path: Path) -> Path:
 def test_the_app_has_eight_services_and_two_jobs(brought: Path) -> None:
     document = yaml.safe_load((brought / "compose.yaml").read_text(encoding="utf-8"))
     names = {*document["services"], "worker"}
-    stranger = happenings.soaked(ALONE)
-    assert len(stranger.expected) == 8
-    assert names == {*stranger.expected, "migrate", project.JOB_SERVICE}
+    app = happenings.soaked(ALONE)
+    assert len(app.expected) == 8
+    assert names == {*app.expected, "migrate", project.JOB_SERVICE}
     assert document["include"] == ["worker.yaml"]
     assert document["services"]["web"]["ports"] == ["8000:80"]
     assert document["services"]["app"]["command"] == ["sh", "-c", "sleep 75; exec python3 app.py"]
@@ -431,8 +431,8 @@ class Machine:
 
 
 def happen(machine: Machine, *spans: Span) -> happenings.Happenings:
-    stranger: Any = SimpleNamespace(host=machine)
-    return happenings.Happenings(stranger, spans, "1.44")
+    app: Any = SimpleNamespace(host=machine)
+    return happenings.Happenings(app, spans, "1.44")
 
 
 @pytest.mark.parametrize(

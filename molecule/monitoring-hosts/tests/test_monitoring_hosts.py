@@ -220,9 +220,9 @@ def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
 
 
 def test_the_key_goes_to_the_exporters_and_nowhere_else(host: Any) -> None:
-    def stranger() -> str:
-        host.check_output("rm -f /run/stranger*; ssh-keygen -q -t ed25519 -N '' -C '' -f /run/stranger")
-        return str(host.check_output("cat /run/stranger.pub")).strip().replace("/", "\\/")
+    def other_key() -> str:
+        host.check_output("rm -f /run/other_key*; ssh-keygen -q -t ed25519 -N '' -C '' -f /run/other_key")
+        return str(host.check_output("cat /run/other_key.pub")).strip().replace("/", "\\/")
 
     def tried(command: str) -> str:
         """As whoever has got hold of the monitoring host; what was said, and the exit code behind it."""
@@ -241,7 +241,7 @@ def test_the_key_goes_to_the_exporters_and_nowhere_else(host: Any) -> None:
     for place in ("127.0.0.1:22", "127.0.0.1:9193", "172.30.57.9:5432"):
         assert "forwarding failed" in tried(f"{ssh} -W {place} {WATCHED}"), place
     # Another host that answers there is not believed.
-    host.check_output(f"sed 's/ssh-ed25519 .*/{stranger()}/' /etc/selfheal/{WATCHED}.known_hosts >/run/other")
+    host.check_output(f"sed 's/ssh-ed25519 .*/{other_key()}/' /etc/selfheal/{WATCHED}.known_hosts >/run/other")
     assert "Host key verification failed" in tried(f"{ssh} -o UserKnownHostsFile=/run/other -N {WATCHED}")
     assert host.check_output("stat -c '%U %a' /var/lib/selfheal-hub/.ssh/id_ed25519") == "selfheal-hub 600"
 

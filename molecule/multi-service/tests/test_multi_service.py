@@ -20,7 +20,7 @@ import pytest
 from shared.acting import incidents, slow, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-PROJECT = REPOSITORY / ".lab/stranger"
+PROJECT = REPOSITORY / ".lab/multi-service"
 APP = "letters"
 DIRECTORY = f"/opt/{APP}"
 SERVICES = {"db", "cache", "migrate", "app", "worker", "web"}

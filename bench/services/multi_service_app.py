@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The stranger's app on a lab host of its own, and what is done to it."""
+"""The multi-service app on a lab host of its own, and what is done to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import prober
 
 NAME = "bench-services"
 HERE = Path(__file__).resolve().parent
-SCENARIO = REPOSITORY / "molecule/shared/host_vars/molecule-stranger.yml"
+SCENARIO = REPOSITORY / "molecule/shared/host_vars/molecule-multi-service.yml"
 DIRECTORY = f"/opt/{APP}"
 NUMBERS = {ALONE: 56, BALANCED: 57}
 """The last part of the hosts' addresses."""
@@ -81,8 +81,8 @@ def host_of(variant: str, services: Mapping[str, Any] = SERVICES) -> Host:
     return Host(f"{NAME}-{variant}", NUMBERS[variant], extra)
 
 
-class Stranger:
-    """The stranger's app on its lab host.
+class MultiServiceApp:
+    """The multi-service app on its lab host.
 
     :arg host: another host than the benchmark's.
     :arg more: further services that the app has there, with one container each.
