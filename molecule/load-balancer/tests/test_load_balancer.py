@@ -123,8 +123,8 @@ def test_all_are_gone(host: Any, instances: Any, ask: Any) -> None:
         for answer in clients.map(ask, ("GET", "POST")):
             assert (answer.status, 0.3 < answer.seconds < 6.0) == (200, True), answer
     told = host.check_output("journalctl --no-pager --identifier=haproxy --output=cat")
-    assert "GET /orders" in told, "what failed is logged"
-    assert SECRET not in told
+    assert "GET /orders" in output, "what failed is logged"
+    assert SECRET not in output
 
 
 def test_the_only_one_restarts(instances: Any, load: Any) -> None:
@@ -267,8 +267,8 @@ def converge(*words: str, **extra: Any) -> tuple[int, str]:
 
 def test_a_sticky_client_stays_at_its_instance_and_is_moved(host: Any, instances: Any) -> None:
     """With sessions in the instances' memory: none is lost but those of an instance that a deploy takes out."""
-    code, told = converge(load_balancer_sticky=True)
-    assert code == 0, told
+    code, output = converge(load_balancer_sticky=True)
+    assert code == 0, output
     try:
         clients = [Client() for _ in range(8)]
         homes = [client.ask() for client in clients]
@@ -310,21 +310,21 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 def test_bad_input_ends_before_anything_is_changed() -> None:
-    code, told = converge(**{name: value for name, (value, _) in BAD.items()})
+    code, output = converge(**{name: value for name, (value, _) in BAD.items()})
     assert code != 0
-    assert [words for _, words in BAD.values() if words not in told] == [], told
-    assert "changed=0" in told
+    assert [words for _, words in BAD.values() if words not in output] == [], output
+    assert "changed=0" in output
 
 
 def test_a_port_that_is_taken(host: Any) -> None:
     host.check_output("systemd-run --quiet --unit=taker python3 -m http.server --directory=/srv 8080")
     before = host.file(CONFIG).content_string
     try:
-        code, told = converge(load_balancer_port=8080)
+        code, output = converge(load_balancer_port=8080)
     finally:
         host.check_output("systemctl stop taker")
     assert code != 0
-    assert "load_balancer_port: port 8080 of molecule-load-balancer is taken by python3 (pid " in told, told
+    assert "load_balancer_port: port 8080 of molecule-load-balancer is taken by python3 (pid " in output, output
     assert host.file(CONFIG).content_string == before
 
 
@@ -333,8 +333,8 @@ def test_a_container_that_has_the_port_keeps_it_for_the_deploy(host: Any, ask: A
     host.check_output("systemctl stop haproxy; install $(readlink -f /usr/bin/python3) /usr/local/bin/docker-proxy")
     host.check_output("systemd-run --quiet --unit=taker /usr/local/bin/docker-proxy -m http.server --directory=/srv 80")
     try:
-        code, told = converge(load_balancer_timeout=7)
-        assert (code, host.service("haproxy").is_running) == (0, False), told
+        code, output = converge(load_balancer_timeout=7)
+        assert (code, host.service("haproxy").is_running) == (0, False), output
         assert host.service("haproxy").is_enabled
     finally:
         host.check_output("systemctl stop taker; rm /usr/local/bin/docker-proxy; systemctl start haproxy")
@@ -343,9 +343,9 @@ def test_a_container_that_has_the_port_keeps_it_for_the_deploy(host: Any, ask: A
 
 def test_a_reload_that_fails_is_told(ask: Any) -> None:
     """An address that the host does not have: HAProxy itself takes it for a good configuration."""
-    code, told = converge(load_balancer_address="198.51.100.1")
+    code, output = converge(load_balancer_address="198.51.100.1")
     assert code != 0
-    assert "did not take the new /etc/haproxy/selfheal/christmas-backend.cfg into use (Reload failed!)" in told, told
+    assert "did not take the new /etc/haproxy/selfheal/christmas-backend.cfg into use (Reload failed!)" in output, output
     assert ask().status == 200
     # The next run tries again, though the file is as it should be.
     assert converge(load_balancer_address="198.51.100.1")[0] != 0
@@ -355,10 +355,10 @@ def test_a_certificate_without_its_key_is_refused(host: Any, tmp_path: Path) -> 
     mixed = tmp_path / "mixed.pem"
     first = certificate(tmp_path)[0].read_bytes()
     mixed.write_bytes(first + certificate(tmp_path)[1].read_bytes())
-    code, told = converge("-vvv", "--diff", load_balancer_certificate=str(mixed))
+    code, output = converge("-vvv", "--diff", load_balancer_certificate=str(mixed))
     assert code != 0
-    assert "certificate and key do not belong together" in " ".join(told.split()), told
-    assert "PRIVATE KEY" not in told
+    assert "certificate and key do not belong together" in " ".join(output.split()), output
+    assert "PRIVATE KEY" not in output
     assert not host.file(PEM).exists
 
 
@@ -367,9 +367,9 @@ def test_a_certificate(host: Any, ask: Any, tmp_path: Path) -> None:
     public, key = certificate(tmp_path)
     both = tmp_path / "both.pem"
     both.write_bytes(public.read_bytes() + key.read_bytes())
-    code, told = converge("-vvv", "--diff", load_balancer_certificate=str(both))
-    assert code == 0, told
-    assert "PRIVATE KEY" not in told
+    code, output = converge("-vvv", "--diff", load_balancer_certificate=str(both))
+    assert code == 0, output
+    assert "PRIVATE KEY" not in output
     assert host.file(PEM).mode == 0o600
     assert ask().status == 308
     with closing(http.client.HTTPSConnection(ADDRESS, timeout=5, context=ssl._create_unverified_context())) as secure:
@@ -378,9 +378,9 @@ def test_a_certificate(host: Any, ask: Any, tmp_path: Path) -> None:
 
 
 def test_without_a_certificate_again(host: Any, ask: Any) -> None:
-    code, told = converge("--diff")
-    assert code == 0, told
-    assert "PRIVATE KEY" not in told
+    code, output = converge("--diff")
+    assert code == 0, output
+    assert "PRIVATE KEY" not in output
     assert not host.file(PEM).exists
     assert ask().status == 200
 

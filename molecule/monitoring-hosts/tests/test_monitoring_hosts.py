@@ -83,7 +83,7 @@ def targets(host: Any) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def told(host: Any, of: str = WATCHED) -> dict[str, str]:
+def fired(host: Any, of: str = WATCHED) -> dict[str, str]:
     """What Alertmanager has about a host: the state of each alert, by its name."""
     found = json.loads(fetch(host, "9093/api/v2/alerts"))
     return {
@@ -105,13 +105,13 @@ def firing(host: Any) -> set[str]:
 
 
 def quiet(host: Any) -> bool:
-    return told(host) == {} and told(host, HUB) == {}
+    return fired(host) == {} and fired(host, HUB) == {}
 
 
 @pytest.fixture
 def calm(host: Any) -> None:
     """Nothing is told yet: what is told in a test is the test's."""
-    until(lambda: quiet(host), 240.0, lambda: (told(host), told(host, HUB)))
+    until(lambda: quiet(host), 240.0, lambda: (fired(host), fired(host, HUB)))
 
 
 def test_every_target_of_both_hosts_is_up(host: Any) -> None:
@@ -247,7 +247,7 @@ def test_the_key_goes_to_the_exporters_and_nowhere_else(host: Any) -> None:
 
 
 @pytest.mark.usefixtures("calm")
-def test_a_tunnel_that_is_killed_comes_back_before_anybody_is_told(host: Any) -> None:
+def test_a_tunnel_that_is_killed_comes_back_before_anybody_is_reported(host: Any) -> None:
     before = host.check_output(f"systemctl show -P MainPID {TUNNEL}")
     host.check_output(f"systemctl kill -s KILL {TUNNEL}")
 
@@ -259,33 +259,33 @@ def test_a_tunnel_that_is_killed_comes_back_before_anybody_is_told(host: Any) ->
     print(f"the tunnel was killed: open again after {took:.0f} s")
     # A scrape that has missed it comes again after half a minute.
     until(lambda: all(health == ["up"] * len(health) for health in targets(host).values()), 90.0, lambda: targets(host))
-    assert "HostDown" not in told(host)
+    assert "HostDown" not in fired(host)
 
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_a_tunnel_that_stays_down_is_told_and_over_when_it_is_back(host: Any) -> None:
+def test_a_tunnel_that_stays_down_is_reported_and_over_when_it_is_back(host: Any) -> None:
     host.check_output(f"systemctl stop {TUNNEL}")
-    took = until(lambda: told(host).get("HostDown") == "active", 150.0, lambda: told(host))
-    print(f"the tunnel is down: told after {took:.0f} s")
+    took = until(lambda: fired(host).get("HostDown") == "active", 150.0, lambda: fired(host))
+    print(f"the tunnel is down: notified after {took:.0f} s")
     # What is missing of it has that reason.
-    assert {state for name, state in told(host).items() if name != "HostDown"} <= {"suppressed"}, told(host)
+    assert {state for name, state in fired(host).items() if name != "HostDown"} <= {"suppressed"}, fired(host)
     host.check_output(f"systemctl start {TUNNEL}")
-    print(f"and over {until(lambda: told(host) == {}, 180.0, lambda: told(host)):.0f} s after it is back")
+    print(f"and over {until(lambda: fired(host) == {}, 180.0, lambda: fired(host)):.0f} s after it is back")
 
 
 # --- what stands behind the app --------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("calm")
-def test_it_is_told_that_the_cache_is_gone(host: Any, watched: Any) -> None:
+def test_it_is_reported_that_the_cache_is_gone(host: Any, watched: Any) -> None:
     # The watcher would bring it back before it is told.
     with paused(watched):
         watched.check_output(f"docker stop -t 1 {CACHE}")
-        took = until(lambda: told(host) == {"CacheGone": "active"}, 120.0, lambda: told(host))
-        print(f"the cache is gone: told after {took:.0f} s")
+        took = until(lambda: fired(host) == {"CacheGone": "active"}, 120.0, lambda: fired(host))
+        print(f"the cache is gone: notified after {took:.0f} s")
         watched.check_output(f"docker start {CACHE}")
-    print(f"and over after another {until(lambda: told(host) == {}, 120.0, lambda: told(host)):.0f} s")
+    print(f"and over after another {until(lambda: fired(host) == {}, 120.0, lambda: fired(host)):.0f} s")
 
 
 @pytest.fixture
@@ -303,16 +303,16 @@ def crowd(watched: Any) -> Iterator[None]:
 
 @slow
 @pytest.mark.usefixtures("calm", "crowd")
-def test_an_exhausted_pool_and_slow_statements_are_told(host: Any) -> None:
+def test_an_exhausted_pool_and_slow_statements_are_reported(host: Any) -> None:
     wanted = {"PoolExhausted", "SlowQueries"}
     began = time.monotonic()
 
     def is_active(name: str) -> bool:
-        return told(host).get(name) == "active"
+        return fired(host).get(name) == "active"
 
     for name in sorted(wanted):
-        until(functools.partial(is_active, name), 150.0, lambda: told(host))
-        print(f"{name}: told after {time.monotonic() - began:.0f} s")
+        until(functools.partial(is_active, name), 150.0, lambda: fired(host))
+        print(f"{name}: notified after {time.monotonic() - began:.0f} s")
     assert value(host, "app:pool:used_ratio") == 1
     assert value(host, "sum(pgbouncer_pools_client_waiting_connections)") > 0
     assert value(host, "app:database:queries_active") >= 20
@@ -320,14 +320,14 @@ def test_an_exhausted_pool_and_slow_statements_are_told(host: Any) -> None:
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_an_exporter_that_ended_is_told_and_the_host_is_not_down(host: Any, watched: Any) -> None:
+def test_an_exporter_that_ended_is_reported_and_the_host_is_not_down(host: Any, watched: Any) -> None:
     watched.check_output(f"systemctl stop selfheal-cache-{APP}")
     try:
-        took = until(lambda: told(host) == {"TargetDown": "active"}, 150.0, lambda: told(host))
-        print(f"an exporter is down: told after {took:.0f} s")
+        took = until(lambda: fired(host) == {"TargetDown": "active"}, 150.0, lambda: fired(host))
+        print(f"an exporter is down: notified after {took:.0f} s")
     finally:
         watched.check_output(f"systemctl start selfheal-cache-{APP}")
-    until(lambda: told(host) == {}, 120.0, lambda: told(host))
+    until(lambda: fired(host) == {}, 120.0, lambda: fired(host))
 
 
 # --- the worst -------------------------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ def test_an_exporter_that_ended_is_told_and_the_host_is_not_down(host: Any, watc
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> None:
+def test_a_full_disk_of_prometheus_is_reported_and_stops_nothing_else(host: Any) -> None:
     """A file system of its own that is full; what it had is given back at the end."""
     data = "/var/lib/prometheus/metrics2"
     mount = f"mount -t tmpfs -o size=16m,mode=755,uid=$(id -u prometheus) tmpfs {data}"
@@ -344,8 +344,8 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
         until(lambda: ready(host))
         until(lambda: len(query(host, "up")) > 10)
         host.run(f"dd if=/dev/zero of={data}/fill bs=1M")
-        took = until(lambda: told(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: told(host, HUB))
-        print(f"Prometheus' disk is full: told after {took:.0f} s")
+        took = until(lambda: fired(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: fired(host, HUB))
+        print(f"Prometheus' disk is full: notified after {took:.0f} s")
         assert json.loads(host.check_output("selfheal status --json"))
         assert host.run("selfheal probe").rc == 0
         # A start with a full disk is no end either.
@@ -355,36 +355,36 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
         host.check_output(f"rm {data}/fill")
         until(lambda: len(query(host, "up")) > 10, 60.0)
         # What only the one before the restart has told, Alertmanager ends four minutes after it was told last.
-        print(f"and over {until(lambda: quiet(host), 300.0, lambda: told(host, HUB)):.0f} s after there is room")
+        print(f"and over {until(lambda: quiet(host), 300.0, lambda: fired(host, HUB)):.0f} s after there is room")
     finally:
         host.check_output(f"systemctl stop prometheus && umount {data} && systemctl start prometheus")
 
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_a_prometheus_that_ended_is_told_by_another(host: Any) -> None:
+def test_a_prometheus_that_ended_is_reported_by_another(host: Any) -> None:
     host.check_output("systemctl stop prometheus")
     try:
-        took = until(lambda: told(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: told(host, HUB))
-        print(f"Prometheus has ended: told after {took:.0f} s")
+        took = until(lambda: fired(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: fired(host, HUB))
+        print(f"Prometheus has ended: notified after {took:.0f} s")
     finally:
         host.check_output("systemctl start prometheus")
-    print(f"and over {until(lambda: quiet(host), 300.0, lambda: told(host, HUB)):.0f} s after it is back")
+    print(f"and over {until(lambda: quiet(host), 300.0, lambda: fired(host, HUB)):.0f} s after it is back")
 
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_a_watched_host_that_is_gone_is_told_once_and_over_when_it_is_back(host: Any) -> None:
+def test_a_watched_host_that_is_gone_is_reported_once_and_over_when_it_is_back(host: Any) -> None:
     """Its power is cut: nothing says goodbye."""
     subprocess.run(["docker", "kill", WATCHED], check=True, stdout=subprocess.DEVNULL)
     try:
-        took = until(lambda: told(host).get("HostDown") == "active", 180.0, lambda: told(host))
-        print(f"the host is gone: told after {took:.0f} s")
-        until(lambda: told(host).get("TargetDown") == "suppressed", 60.0, lambda: told(host))
-        assert [name for name, state in told(host).items() if state == "active"] == ["HostDown"], told(host)
+        took = until(lambda: fired(host).get("HostDown") == "active", 180.0, lambda: fired(host))
+        print(f"the host is gone: notified after {took:.0f} s")
+        until(lambda: fired(host).get("TargetDown") == "suppressed", 60.0, lambda: fired(host))
+        assert [name for name, state in fired(host).items() if state == "active"] == ["HostDown"], fired(host)
     finally:
         subprocess.run(["docker", "start", WATCHED], check=True, stdout=subprocess.DEVNULL)
-    print(f"and over {until(lambda: told(host) == {}, 300.0, lambda: told(host)):.0f} s after its power is back")
+    print(f"and over {until(lambda: fired(host) == {}, 300.0, lambda: fired(host)):.0f} s after its power is back")
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ LATENCY = Threshold(FAULT.format("slow 3"), "probe_duration_seconds > 2", SOUND,
     "crossed", [(MEMORY, LATENCY), (PROCESSOR, ERRORS)], ids=["memory and latency", "processor and errors"]
 )
 def test_two_thresholds_are_crossed(host: Any, held: Any, crossed: tuple[Threshold, ...]) -> None:
-    held.told.clear()
+    held.received.clear()
     began = time.monotonic()
     try:
         for one in crossed:
@@ -248,7 +248,7 @@ def test_two_thresholds_are_crossed(host: Any, held: Any, crossed: tuple[Thresho
             until(functools.partial(query, host, one.crossed), why=functools.partial(str, one.crossed))
             told = held.wait(one.title, seconds=GOAL_SECONDS)
             print(f"{one.title!r}: told to all after {time.monotonic() - began:.0f} s")
-            for message in told:
+            for message in output:
                 assert message.title.startswith(f"🟡 {ABOUT} "), message
                 assert one.meaning in message.text, message
                 assert "docs/alerts.md#" in message.text, message
@@ -258,11 +258,11 @@ def test_two_thresholds_are_crossed(host: Any, held: Any, crossed: tuple[Thresho
     undone = time.monotonic()
 
     def over(title: str) -> bool:
-        ended = [one for one in held.told if one.title.startswith(f"🟢 {ABOUT} over: ") and title in one.title]
+        ended = [one for one in held.received if one.title.startswith(f"🟢 {ABOUT} over: ") and title in one.title]
         return {one.where for one in ended} >= set(held.everything)
 
     for one in crossed:
-        until(functools.partial(over, one.title), 150.0, lambda: held.told)
+        until(functools.partial(over, one.title), 150.0, lambda: held.received)
         print(f"{one.title!r}: and over after another {time.monotonic() - undone:.0f} s")
     assert held.problems == []
 
@@ -312,17 +312,17 @@ def test_bad_input_ends_before_the_host_is_touched(
     play: Callable[..., Any], extra: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     ended = play("site.yml", extra=extra)
-    told = " ".join(ended.stdout.split())
-    assert ended.returncode != 0, told[-2000:]
-    assert [word for word in words if word not in told] == [], told[-3000:]
-    assert "From a bare host to a healthy app" not in told, "the host was reached"
+    output = " ".join(ended.stdout.split())
+    assert ended.returncode != 0, output[-2000:]
+    assert [word for word in words if word not in output] == [], output[-3000:]
+    assert "From a bare host to a healthy app" not in output, "the host was reached"
 
 
 def test_an_app_that_is_not_there_is_refused(host: Any, play: Callable[..., Any]) -> None:
     before = host.check_output(f"ls {FOLDER}")
     ended = play("site.yml", "--tags", "monitoring", extra={"selfheal_app": "shop"})
-    told = " ".join(ended.stdout.split())
+    output = " ".join(ended.stdout.split())
     assert ended.returncode != 0
-    assert f"molecule-monitoring has no app shop; it has {APP}. Correct the name" in told, told[-2000:]
+    assert f"molecule-monitoring has no app shop; it has {APP}. Correct the name" in output, output[-2000:]
     assert host.check_output(f"ls {FOLDER}") == before
     until(lambda: targets(host)["checks"] == ["up", "up"])

@@ -183,7 +183,7 @@ def test_the_host_mails_it_once_a_month(host: Any, receivers: Any) -> None:
     assert mail.title.startswith(f"📋 SLO report: {APP} on {HOST}, {month}: ")
     assert "Uptime (≥ 99.9 %): " in mail.text
     assert "nothing here hears of them" in mail.text
-    assert [one.where for one in receivers.told if "SLO report" in one.title] == ["email"]
+    assert [one.where for one in receivers.received if "SLO report" in one.title] == ["email"]
     assert sorted(host.file(REPORTS).listdir()) == [f"slo-{month}.json", f"slo-{month}.md"]
     assert host.file(f"{REPORTS}/slo-{month}.md").mode == 0o600
 

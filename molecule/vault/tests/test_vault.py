@@ -55,8 +55,8 @@ def test_a_vault_that_gives_nothing_stops_the_run(
     before = host.file(ENV).mtime
     ended = play("site.yml", extra={**from_vault, **spoiled})
     assert ended.returncode != 0
-    told = " ".join(ended.stdout.split())
-    assert [word for word in words if word not in told] == []
+    output = " ".join(ended.stdout.split())
+    assert [word for word in words if word not in output] == []
     assert host.file(ENV).mtime == before
 
 
