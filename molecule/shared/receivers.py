@@ -110,7 +110,7 @@ def telegram(token: str, body: dict[str, Any]) -> Message:
 
 
 def slack(body: dict[str, Any], where: str, channel: str) -> Message:
-    """As an incoming webhook takes it. Its own unescaped are &, < and >; what is meant as such has to be escaped."""
+    """As an incoming webhook accepts it. &, < and > are its markup, and have to be escaped in plain text."""
     check(body.get("channel") == channel, 404, "channel_not_found")
     attachments = body.get("attachments")
     check(isinstance(attachments, list) and len(attachments) == 1, 400, "no_text")

@@ -183,7 +183,7 @@ def test_an_upstream_that_is_down_mutes_other_warnings(host: Any, receivers: Any
 
 RECEIVER = {"kind": "slack", "url": "https://hooks.slack.com/services/T0/B0/5f1c0a7e9b3d4d2688aa"}
 BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
-    ("no receiver", {"alerting_receivers": []}, ("alerting_receivers: it is empty for molecule-alerting", "Add an entry")),
+    ("no entry", {"alerting_receivers": []}, ("alerting_receivers: it is empty for molecule-alerting", "Add an entry")),
     (
         "a key is missing",
         {"alerting_receivers": [RECEIVER, {"kind": "telegram", "token": "1:0a7e9b3d4d2688aa5f1c0a7e9b3d4d2688a"}]},

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A cache and a pool behind the app: hardened, their passwords secret, their faults harmless. The tests run in order."""
+"""A cache and a pool behind the app: hardened, with secret passwords and harmless faults. The tests run in order."""
 
 from __future__ import annotations
 
@@ -249,9 +249,7 @@ def test_a_stopped_or_removed_service_is_started_by_the_watcher(
     assert {name for name in after if after[name] != before[name]} == {gone}
 
 
-def test_a_hanging_pool_exits_and_is_started(
-    host: Any, ask: Ask, containers: Callable[[], dict[str, Any]]
-) -> None:
+def test_a_hanging_pool_exits_and_is_started(host: Any, ask: Ask, containers: Callable[[], dict[str, Any]]) -> None:
     before = containers()[POOL]["State"]["StartedAt"]
     signal(host, "STOP", POOL)
     until(lambda: containers()[POOL]["State"]["StartedAt"] != before, 90)

@@ -457,9 +457,7 @@ def command(*argv: str, **variables: Any) -> None:
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]
 
 
-def test_a_rebuilt_host_serves_all_records_of_the_backup(
-    run: Play, host: Any, writer: Writer
-) -> None:
+def test_a_rebuilt_host_serves_all_records_of_the_backup(run: Play, host: Any, writer: Writer) -> None:
     until(lambda: len(writer.before(time.time())) > 200)
     begun = time.time()
     good(run("backup.yml", backup_verify=True))

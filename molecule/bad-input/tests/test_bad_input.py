@@ -159,7 +159,7 @@ def test_a_compose_file_that_does_not_parse(play: Callable[..., Any], project: P
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("playbook", ["validate.yml", "site.yml"])
-def test_a_placeholder_that_the_compose_file_puts_over_a_validated_value(
+def test_a_placeholder_in_the_compose_file_that_overrides_a_validated_value(
     play: Callable[..., Any], project: Path, playbook: str
 ) -> None:
     path = project / "compose.yaml"
@@ -172,7 +172,7 @@ def test_a_placeholder_that_the_compose_file_puts_over_a_validated_value(
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_service_that_the_compose_file_lacks(play: Callable[..., Any]) -> None:
+def test_a_service_that_is_missing_in_the_compose_file(play: Callable[..., Any]) -> None:
     refuses(play("site.yml", extra={"compose_app_services": {"worker": {}}}), "compose_app_services", "worker")
 
 
@@ -184,7 +184,7 @@ def test_limits_that_the_host_cannot_give(play: Callable[..., Any], limit: dict[
 
 @pytest.mark.usefixtures("unchanged")
 def test_a_port_that_is_taken(host: Any, play: Callable[..., Any], project: Path) -> None:
-    """The app serves on 8000; a second published port is held by somebody else."""
+    """The app serves on 8000; another process holds a second published port."""
     path = project / "compose.yaml"
     text = path.read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if ":8000:" in line)
@@ -200,7 +200,7 @@ def test_a_port_that_is_taken(host: Any, play: Callable[..., Any], project: Path
 @pytest.mark.parametrize("playbook", ["validate.yml", "site.yml"])
 def test_an_engine_from_snap_has_one_verdict(host: Any, play: Callable[..., Any], playbook: str) -> None:
     """Its unit has another name, and docker.service does not exist."""
-    # What systemd says on such a host.
+    # systemd's answers on such a host.
     said = "*LoadState*docker.service) echo LoadState=not-found;; *LoadState*dockerd.service) echo LoadState=loaded"
     host.check_output(
         f'printf \'#!/bin/sh\\ncase "$*" in {said};; *) exec /usr/bin/systemctl "$@";; esac\\n\''

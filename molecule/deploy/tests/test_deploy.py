@@ -29,7 +29,7 @@ APP = "christmas-backend"
 DIRECTORY = f"/opt/{APP}"
 MARKER = f"/var/lib/selfheal/{APP}/rollout.json"
 INVENTORY = ["-i", "inventory/lab", "-i", "molecule/shared/inventory.yml", "-l", "localhost,molecule-deploy"]
-# Requests a second, below the limit for one address. There are enough threads that a late answer does not delay the next
+# Requests a second, below the limit for one address. With this number of threads a late answer does not delay the next
 # request.
 RATE, THREADS = 30, 20
 SETTINGS = {"compose_app_watch_seconds": 3, "compose_app_gate_timeout": 20}
