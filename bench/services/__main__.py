@@ -43,7 +43,7 @@ INTERRUPTED = 130
 
 
 class Book:
-    """What has been measured, in a file that is replaced whole after each round."""
+    """The results so far, in a file that is replaced atomically after each round."""
 
     def __init__(self, path: Path, about: Mapping[str, Any], resume: bool) -> None:
         self.path, self.about, self.runs, self.lock = path, dict(about), list[Run](), threading.Lock()
@@ -75,7 +75,7 @@ class Book:
 
 
 def measure(app: MultiServiceApp, system: str, given: argparse.Namespace, book: Book) -> str:
-    """Put one system to all faults, in turns; why it ended early, "" when it did not."""
+    """Measure one system with all faults, in turns; why it ended early, "" when it did not."""
     rounds = given.rounds if system == OURS else given.alternative_rounds
     name, failures = results.key(system, app.variant), 0
     app.use(system)
@@ -98,7 +98,7 @@ def measure(app: MultiServiceApp, system: str, given: argparse.Namespace, book: 
 
 
 def _put_in_order(app: MultiServiceApp, fault: Fault) -> None:
-    """After a round that could not be measured. The next one says when this did not help, either."""
+    """Repair the app after a round that could not be measured. If this fails, the next round reports it."""
     first = f"{APP}-{fault.service}-1"
     try:
         app.mend(fault, Target(first, first, "0"))
@@ -114,7 +114,7 @@ def _line(run: Run) -> str:
 
 
 def measure_all(apps: Sequence[MultiServiceApp], given: argparse.Namespace, book: Book) -> int:
-    """Put all systems to all faults, on the hosts of all variants."""
+    """Measure all systems with all faults, on the hosts of all variants."""
     book.about["versions"] = hosts.versions(apps[0].host)
     for app in apps:
         app.prepare(given.faults)
@@ -164,14 +164,14 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def is_whole(given: argparse.Namespace) -> bool:
-    """Whether a run is no trial, which does not take the place of the real figures."""
+    """Whether a run is a full one; a shorter run does not overwrite its figures."""
     enough = given.rounds >= ROUNDS and given.alternative_rounds >= shared.GIVE_UP
     everything = (list(FAULTS), list(results.SYSTEMS), list(results.VARIANTS))
     return enough and (given.faults, given.systems, given.variants) == everything
 
 
 def unmeasured(given: argparse.Namespace, runs: Sequence[Run], variants: Sequence[str]) -> int:
-    """How many rounds are missing of what was asked for."""
+    """The number of requested rounds that are missing."""
     left = 0
     for system in given.systems:
         rounds = given.rounds if system == OURS else given.alternative_rounds
@@ -210,7 +210,7 @@ def tell(given: argparse.Namespace, book: Book) -> int:
 
 
 def bring_project() -> None:
-    """Put the project where the scenario's variables say it is. Raises Trouble."""
+    """Create the copy of the project that the scenario's variables name. Raises Trouble."""
     hosts.announce([])
     hosts.played(PROJECT)
 
@@ -225,9 +225,9 @@ def measure_variants(given: argparse.Namespace, book: Book) -> int:
 
 
 def main() -> int:
-    """Bring the project, measure, tell."""
+    """Copy the project, measure, print the results."""
     given = arguments()
-    # Its inventory must not take the place of bench-recovery's.
+    # Its inventory must not overwrite bench-recovery's.
     hosts.INVENTORY = hosts.LAB / NAME / "hosts.yml"
     keys = ("rounds", "alternative_rounds", "timeout", "faults", "systems", "variants")
     settings = {**{option: getattr(given, option) for option in keys}, "services": SERVICES, "rate": results.RATE}

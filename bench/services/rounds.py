@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One round: a fault is injected into an app that is whole, and what becomes of it is seen."""
+"""One round: inject a fault into a healthy app, and observe the recovery."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import drills, 
 QUIET = 3.0
 """Seconds of good answers before a fault."""
 LATE_INCIDENT = 3.0
-"""Seconds after which an incident that was not there yet will not come."""
+"""Seconds after which no more incident is expected."""
 
 
 class Asked(NamedTuple):
-    """What is to be measured: a fault, and in which of its rounds."""
+    """A requested round: a fault, and the number of the round."""
 
     name: str
     number: int
@@ -53,7 +53,7 @@ class Asked(NamedTuple):
 
 
 class Watching(NamedTuple):
-    """Who looks on during a round."""
+    """The observers of a round."""
 
     outside: prober.Prober
     writer: Writer
@@ -67,13 +67,13 @@ class Watching(NamedTuple):
         time.sleep(QUIET)
 
     def injected(self, fault: Fault, begun: float, ended: float) -> float:
-        """When a fault took effect, at the earliest."""
+        """The earliest moment at which a fault took effect."""
         if fault.heals == WORKER:
             return begun
         return drills.injected_at(begun, ended, self._asks(fault).samples(begun))
 
     def healed(self, fault: Fault, begun: float, ended: float, seconds: float) -> float | None:
-        """Wait until what the fault's `heals` says; when it was (epoch s)."""
+        """Wait for the recovery that the fault's `heals` names; the moment (epoch s)."""
         if fault.heals == WORKER:
             return self.events.wait_healthy(fault.service, begun, seconds)
         return self._asks(fault).wait_healthy(ended, seconds, poll=0.2)
@@ -83,7 +83,7 @@ class Watching(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """What was seen from outside. Moments in epoch seconds; None for what did not come."""
+    """The observations from outside. Moments in epoch seconds; None for an event that did not happen."""
 
     injected: float
     healed: float | None
@@ -101,7 +101,7 @@ class Observed(NamedTuple):
 
 
 def one_round(app: MultiServiceApp, asked: Asked) -> Run:
-    """Inject a fault, see what becomes of it, and leave an app that is whole. Raises Trouble."""
+    """Inject a fault, observe the recovery, and leave a healthy app. Raises Trouble."""
     fault = asked.fault
     app.settle(fault.service)
     app.alive()
@@ -117,7 +117,7 @@ def one_round(app: MultiServiceApp, asked: Asked) -> Run:
 
 
 def _observe(app: MultiServiceApp, asked: Asked, target: Target, waits: float) -> Observed:
-    """Inject the fault, and look on until the app is whole, or the time is over."""
+    """Inject the fault, and observe until the app is healthy or the time is over."""
     fault = asked.fault
     with (
         Events(app.host) as events,
@@ -141,7 +141,7 @@ def _observe(app: MultiServiceApp, asked: Asked, target: Target, waits: float) -
 
 
 def _run(app: MultiServiceApp, asked: Asked, observed: Observed, incidents: Sequence[Incident], waits: float) -> Run:
-    """What is kept of a round."""
+    """The record of a round."""
     after, acknowledged = observed.after, observed.acknowledged
     gone = lost(acknowledged, app.stored())
     seen = Seen(after(observed.healed), after(observed.written), after(observed.whole), gone, incidents)
@@ -172,14 +172,14 @@ def _run(app: MultiServiceApp, asked: Asked, observed: Observed, incidents: Sequ
 
 
 def _phase(app: MultiServiceApp, asked: Asked) -> float:
-    """At which second of its cycle the system is hit: the rounds are spread evenly over it."""
+    """The second of the system's cycle at which the fault is injected: the rounds are spread evenly over the cycle."""
     cycle = {OURS: 1.0, LOOP: LOOP_SECONDS, POLICY: 0.0}[app.system]
     system = results.key(app.system, app.variant)
     return shared.phase(system, asked.name, asked.number, asked.rounds, cycle)
 
 
 def _new_incidents(app: MultiServiceApp, known: set[str]) -> list[Incident]:
-    """Those that were not known before; for one that is late a moment is waited."""
+    """The incidents that were not known before, after a short wait for a late one."""
     for pause in (0.0, LATE_INCIDENT):
         time.sleep(pause)
         found = [one for one in app.incidents() if one["id"] not in known]

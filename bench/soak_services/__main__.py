@@ -51,19 +51,19 @@ from ansible_collections.christmas.selfheal.plugins.module_utils import files, h
 
 BROUGHT = hosts.LAB / "multi-service"
 """Where molecule/multi-service/project.yml puts the project."""
-# Until what was asked before is over: the watcher's own looks, too.
+# Until earlier calls are over, the watcher's own too.
 QUIET = 15.0
 # Until an incident of 429s is over, in which the app is asked once a minute, and a deploy.
 LONGEST_END = 240.0
 # The watcher leaves a note each 15 s.
 LONGEST_SILENCE = 60.0
 MOST_INCIDENTS = 1000
-# Events are listened to for that much longer than the soak itself is meant to take.
+# The event stream runs for that much longer than the planned soak.
 SPARE = 900.0
 
 
 class Watched:
-    """Who looks on during a soak, and what they saw. A context manager; `begin` comes after it has begun."""
+    """The observers of a soak, and their observations. A context manager; call `begin` inside its block."""
 
     def __init__(self, app: MultiServiceApp, minutes: float, calls: EngineCalls, mark: str) -> None:
         self.app, self.minutes, self.calls, self.mark = app, minutes, calls, mark
@@ -94,20 +94,20 @@ class Watched:
         self.kills, self.begun = host.oom_kills(), time.time()
 
     def second(self) -> None:
-        """What is looked at each second."""
+        """The check of each second."""
         kills = host.oom_kills()
         if kills > self.kills:
             self.killed.append(time.time())
         self.kills = kills
 
     def look(self) -> None:
-        """What is looked at each minute. Raises Trouble when the host cannot be asked."""
+        """The check of each minute. Raises Trouble when the host does not answer."""
         path = watcher.note_path("/", APP)
         noted, at = self.app.host.ask(f"stat -c %Y {path}; date +%s").split()
         self.silences.append(float(at) - float(noted))
 
     def result(self, ended: float) -> Soaked:
-        """What a soak that ends now, or has ended, came to. Raises Trouble."""
+        """The result of a soak that ends now, or has ended. Raises Trouble."""
         done = self.happenings.done()
         incidents = self._incidents()
         sick = [*judge.incident_windows(incidents, time.time()), *judge.deploy_windows(done)]
@@ -130,7 +130,7 @@ class Watched:
         }
 
     def measure_starts(self) -> None:
-        """Put in how long the app was without an answer in each deploy."""
+        """Add the time in which the app did not answer during each deploy."""
         samples = self._samples()
         for one in self.happenings.begun:
             if one.done and one.done.kind == schedule.DEPLOY and not one.done.trouble:
@@ -139,7 +139,7 @@ class Watched:
                 one.done = one.done._replace(measured=judge.longest_gap(own))
 
     def troubles(self, soaked: Soaked) -> list[str]:
-        """Why the soak says less than it should."""
+        """The reasons why the soak is not conclusive."""
         spans = schedule.schedule(self.minutes)
         wanted = {kind: sum(span.kind == kind for span in spans) for kind in schedule.TITLES}
         found = judge.void(self.happenings.done(), soaked["incidents"], wanted)
@@ -153,7 +153,7 @@ class Watched:
         return found
 
     def _incidents(self) -> list[Incident]:
-        """Those of the soak, oldest first."""
+        """The soak's incidents, oldest first."""
         found = [one for one in self.app.incidents(MOST_INCIDENTS) if one["id"] not in self.known]
         return found[::-1]
 
@@ -162,22 +162,22 @@ class Watched:
 
 
 def pass_time(watched: Watched, variant: str) -> float:
-    """Let the time pass, doing what the schedule says and telling each minute how it goes; when it ended (epoch s)."""
-    clock, seconds, told = time.monotonic(), watched.minutes * 60, 0
+    """Follow the schedule until the time is over, and report each minute; the end (epoch s)."""
+    clock, seconds, reported = time.monotonic(), watched.minutes * 60, 0
     while (passed := time.monotonic() - clock) < seconds:
         watched.happenings.begin_due(passed)
         watched.second()
-        if passed >= (told + 1) * 60:
-            told += 1
-            tell_minute(watched, variant, told)
+        if passed >= (reported + 1) * 60:
+            reported += 1
+            report_minute(watched, variant, reported)
         time.sleep(1.0)
-    # An incident of 429s, or a deploy that takes long, is seen to its end, and counts.
+    # The soak waits for the end of an incident of 429s or of a long deploy, which then counts.
     watched.happenings.end(LONGEST_END)
     return time.time()
 
 
-def tell_minute(watched: Watched, variant: str, minute: int) -> None:
-    """Say how it goes. What cannot be asked on a busy host is asked a minute later."""
+def report_minute(watched: Watched, variant: str, minute: int) -> None:
+    """Print the state. If a busy host does not answer, the next minute's report has it."""
     left = watched.minutes - minute
     begin = f"{variant}: {minute} of {watched.minutes:g} min, {left:g} left"
     try:
@@ -196,7 +196,7 @@ def tell_minute(watched: Watched, variant: str, minute: int) -> None:
 
 
 def marked(app: MultiServiceApp, calls: EngineCalls) -> str:
-    """The version of the API with which the jobs ask. Raises Trouble or Uncounted when that cannot be told apart."""
+    """The jobs' version of the API. Raises Trouble or Uncounted when their calls cannot be recognized by it."""
     version = app.host.ask("docker version --format '{{.Client.APIVersion}}'")
     mark = judge.older(version)
     calls.mark()
@@ -221,12 +221,12 @@ def soak(app: MultiServiceApp, variant: str, minutes: float) -> Soaked:
             watched.begin()
             say(f"{variant}: {minutes:g} minutes begin; the jobs ask the engine with API {mark}")
             ended = pass_time(watched, variant)
-            # An incident that is still open has its last minute to end in. Until then no one else asks the engine.
+            # An open incident gets one more minute to end. Until then nothing else may call the engine.
             wait_for_end(app)
             watched.measure_starts()
             soaked = watched.result(ended)
             soaked["troubles"] = watched.troubles(soaked)
-    # `selfheal status` names a job that failed last, and rightly so.
+    # `selfheal status` correctly names a job whose last run failed.
     machine.shell(f"docker rm -f {JOB_CONTAINER}")
     if not app.wait_whole(HEALTHY):
         soaked["well"] = app.why
@@ -243,7 +243,7 @@ def wait_for_end(app: MultiServiceApp, seconds: float = 90.0) -> None:
 
 
 def measure(app: MultiServiceApp, given: argparse.Namespace, book: dict[str, Any]) -> int:
-    """Soak the app on the host that is made; put what it came to into `book`."""
+    """Soak the app on its host; add the result to `book`."""
     book["versions"] = hosts.versions(app.host)
     rest()
     try:
@@ -285,7 +285,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def is_whole(given: argparse.Namespace) -> bool:
-    """Whether a run is no trial, which does not take the place of the real figures."""
+    """Whether a run is a full one; a shorter run does not overwrite its figures."""
     return bool(given.minutes >= schedule.FULL_MINUTES and given.variants == list(VARIANTS))
 
 
@@ -301,9 +301,9 @@ def tell(given: argparse.Namespace, book: Mapping[str, Any], path: Path) -> int:
 
 
 def main() -> int:
-    """Bring the project, soak, tell."""
+    """Copy the project, soak, print the results."""
     given = arguments()
-    # Its inventory must not take the place of another benchmark's.
+    # Its inventory must not overwrite another benchmark's.
     hosts.INVENTORY = FOLDER / "hosts.yml"
     settings = {"minutes": given.minutes, "variants": given.variants, "start_seconds": schedule.START_SECONDS}
     book: dict[str, Any] = {"begun": now(), "machine": hosts.machine(), "settings": settings, "variants": {}}

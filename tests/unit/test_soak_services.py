@@ -176,7 +176,7 @@ def test_calls_are_counted_in_debug_mode_which_ends() -> None:
 def test_an_engine_that_logs_nothing_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal()
     journal.logs = False
-    monkeypatch.setattr(engine_calls, "_PROOF_SECONDS", 0.0)
+    monkeypatch.setattr(engine_calls, "_CHECK_SECONDS", 0.0)
     with (
         pytest.raises(engine_calls.Uncounted, match="calls cannot be counted"),
         engine_calls.EngineCalls("host", journal.ask).counted(),
