@@ -4,7 +4,7 @@
 
 With --check it writes nothing, and fails if a file is out of date.
 
-The roles' pages come from meta/argument_specs.yml. The modules' pages come from ansible-doc, which merges doc fragments.
+The roles' pages come from meta/argument_specs.yml. The modules' pages come from ansible-doc, with their doc fragments.
 """
 
 from __future__ import annotations
