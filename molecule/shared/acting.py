@@ -15,10 +15,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+SITE = Path(__file__).resolve().parents[2] / "playbooks/site.yml"
+HOST_PLAY = f"PLAY [{yaml.safe_load(SITE.read_text(encoding='utf-8'))[-1]['name']}]"
+"""The line of a run's output with which site.yml begins to change hosts."""
 EVERYTHING = os.environ.get("SELFHEAL_FAULTS") == "all"
 slow = pytest.mark.skipif(not EVERYTHING, reason="takes minutes: make test-faults")
 
