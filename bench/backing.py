@@ -1,13 +1,13 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a connection pool and a cache behind the app are good for, measured beside doing without.
+"""The effect of a connection pool and a cache behind the app, compared with none.
 
-On a lab host of its own. The pool: 200 clients keep a connection each and ask as fast as they get answers, statements
-of 5 ms, through PgBouncer and straight to PostgreSQL (100 connections, as Debian has it); those of it are counted.
-The cache: users read from the app, with it, while it is stopped and started, and without one. A read takes the database
-20 ms longer than the lab's few rows do, as one that joins, or that lies in another region, does.
+It runs on a lab host of its own. The pool: 200 clients keep one connection each and send statements of 5 ms as fast as
+they get answers, through PgBouncer and straight to PostgreSQL (100 connections, Debian's default). The connections of
+the database are counted. The cache: users read from the app, with a cache, while it is stopped and started, and without
+one. A read takes the database 20 ms more than the lab's few rows need, like a join or a database in another region.
 
-Prints a table, writes `results/backing.json` and `results/backing.svg` (a shorter run: to `.lab/bench-backing`). The
+Prints a table, writes `results/backing.json` and `results/backing.svg` (a shorter run: in `.lab/bench-backing`). The
 exit code is 1 when a goal is missed, 2 when it could not be measured.
 """
 
@@ -123,7 +123,7 @@ def end(which: str) -> None:
 
 
 class Connections:
-    """Counts the database's connections from a host, five times a second, as long as this lasts."""
+    """Counts the database's connections from a host, five times a second, inside the `with` block."""
 
     def __init__(self, address: str) -> None:
         self.address, self.counted = address, list[int]()
@@ -151,7 +151,7 @@ class Connections:
                 self.counted.append(int(line))
 
     def __exit__(self, kind: Any, *_: object) -> None:
-        # The process here is only the way to the one that counts, which would go on.
+        # This process is only the ssh to the one that counts, which would continue.
         end(f"application_name = '{NAME}' AND pid <> pg_backend_pid()")
         self.process.wait(10)
         self.reader.join(10)
@@ -161,25 +161,25 @@ class Connections:
 
 def pooled(host: Host, kind: str, seconds: int) -> dict[str, Any]:
     """Let the clients read."""
-    # The connections that the pool keeps for a minute, and those of hosts that are gone, would take the clients' place.
+    # The pool keeps connections for a minute, and removed hosts leave some: they would take the clients' place.
     end(f"usename = '{LAB['lab_database']['user']}'")
     time.sleep(2)
     where = ("pool", 6432) if kind == "pool" else DATABASE
     statement = f"SELECT id, name FROM public.gifts, pg_sleep({STATEMENT_SECONDS})"
     with Connections(host.address) as connections:
-        told = host.ask(
+        output = host.ask(
             f"docker exec -i {BACKEND} python3 - {where[0]} {where[1]} {CLIENTS} {seconds} '{statement}'",
             seconds + 60,
             CLIENT,
         )
-    return {"kind": kind, **json.loads(told), "connections": max(connections.counted), "counted": connections.counted}
+    return {"kind": kind, **json.loads(output), "connections": max(connections.counted), "counted": connections.counted}
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------
 
 
 class Users:
-    """They read, one request after the other by a connection that is kept, as long as this lasts."""
+    """Users that read inside the `with` block, one request after the other on a kept connection."""
 
     def __init__(self, address: str, token: str) -> None:
         self.address, self.token = address, token
@@ -206,7 +206,7 @@ class Users:
             begun = time.monotonic()
             try:
                 connection.request("GET", "/api/gifts", headers=headers)
-                # The app sends head and body apart, and waits in between for an answer that would come 40 ms late.
+                # The app sends head and body separately. Without this, a delayed ACK of 40 ms comes in between.
                 connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 answer = connection.getresponse()
                 answer.read()
@@ -232,11 +232,11 @@ def token(host: Host) -> str:
     body = json.dumps({"email": found["PROBE_EMAIL"], "password": found["PROBE_PASSWORD"]})
     connection.request("POST", "/auth/login", body)
     answer = connection.getresponse()
-    told = json.loads(answer.read())
+    session = json.loads(answer.read())
     connection.close()
     if answer.status != 200:
         raise Trouble(f"the login was answered with {answer.status}")
-    return str(told["access_token"])
+    return str(session["access_token"])
 
 
 def read(host: Host, kind: str, seconds: int) -> dict[str, Any]:
@@ -324,7 +324,7 @@ def measure(host: Host, rounds: int, seconds: int) -> list[dict[str, Any]]:
 
 
 def table(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each kind: medians, and for what must not happen the worst."""
+    """A row for each kind: medians, and the worst value of what must not happen."""
     found = []
     for kind, title in KINDS.items():
         own = [run for run in runs if run["kind"] == kind]
@@ -338,7 +338,7 @@ def table(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def missed(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Sentences about what is not as it should be."""
+    """The missed goals, in sentences."""
     by_kind = {row["kind"]: row for row in rows}
     pool = by_kind["pool"]
     found = [
@@ -352,7 +352,7 @@ def missed(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def picture(runs: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw the database's connections, and the latency while the cache is away."""
+    """Draw the database's connections, and the latency while the cache is stopped."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -363,8 +363,8 @@ def picture(runs: Sequence[dict[str, Any]], path: Path) -> None:
     rows = {row["kind"]: row for row in table(runs)}
     for kind, colour in (("straight", "#d62728"), ("pool", "#4c72b0")):
         run = next(run for run in runs if run["kind"] == kind)
-        told = f"{KINDS[kind]}: {rows[kind]['served']} served, {rows[kind]['failed']} errors"
-        above.plot([SAMPLE * at for at in range(len(run["counted"]))], run["counted"], color=colour, label=told)
+        label = f"{KINDS[kind]}: {rows[kind]['served']} served, {rows[kind]['failed']} errors"
+        above.plot([SAMPLE * at for at in range(len(run["counted"]))], run["counted"], color=colour, label=label)
     above.set_title("connections of the database", fontsize=9, loc="left")
     above.set_ylim(0, 135)
     above.legend(loc="upper right", fontsize=8, frameon=False)
@@ -411,7 +411,7 @@ def tell(about: dict[str, Any], path: Path) -> int:
 
 
 def main() -> int:
-    """Make the host, measure, tell, remove the host."""
+    """Create the host, measure, print the results, remove the host."""
     parser = argparse.ArgumentParser(
         prog="bench-backing", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
     )
@@ -423,9 +423,9 @@ def main() -> int:
     given = parser.parse_args()
     if given.rounds < 1 or given.seconds < 3:
         parser.error("--rounds: 1 or more; --seconds: 3 or more")
-    # Its inventory must not take the place of bench-recovery's.
+    # Its inventory must not overwrite bench-recovery's.
     hosts.INVENTORY = hosts.LAB / "bench-backing" / "hosts.yml"
-    # A trial does not take the place of the real figures.
+    # A shorter run does not overwrite the full run's figures.
     full = given.rounds >= ROUNDS and given.seconds >= SECONDS
     path = (RESULTS if full or given.draw else hosts.INVENTORY.parent) / "backing.json"
     if given.draw:

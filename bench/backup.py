@@ -1,14 +1,14 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Back up 1 GB while the app serves a steady load, say what its users notice, and rebuild the host from nothing.
+"""Back up 1 GB under a steady load, measure the effect on users, and rebuild a lost host.
 
-On a lab host of its own, two instances behind HAProxy, k6 asks at a constant rate from outside. Each round measures the
-same time with and without a backup, one after the other. Each backup finds the data changed, and reads and encrypts all
-of it; the repository is on the host's own disk, which is the worst place for whoever shares it. In the end the host
-backs up to another one and is lost, and `rebuild.yml` makes it anew, from a host without an engine to the app with
-its data.
+It runs on a lab host of its own, with two instances behind HAProxy. k6 sends requests at a constant rate from outside.
+Each round measures the same time with and without a backup. All data changes before each backup, so the backup reads
+and encrypts all of it. The repository is on the host's own disk, the worst case for the app's disk access. At the end
+the host backs up to another host and is lost. `rebuild.yml` then recreates the app with its data on a host without an
+engine.
 
-Prints a table, writes `results/backup.json`, draws `results/backup.svg` (a shorter run: to `.lab/bench-backup`). The
+Prints a table, writes `results/backup.json`, draws `results/backup.svg` (a shorter run: in `.lab/bench-backup`). The
 exit code is 1 when a goal is missed, 2 when it could not be measured.
 """
 
@@ -30,9 +30,9 @@ from ansible_collections.christmas.selfheal.bench.recovery.hosts import Host, Tr
 
 ROUNDS, MEGABYTES = 5, 1000
 SLOWER = 1.5
-"""How much later 95 of 100 answers may come while a backup is made."""
+"""The limit for the p95 during a backup, as a multiple of the p95 without one."""
 REBUILD_SECONDS = 300.0
-"""That the way from a bare host to the app with its data may take."""
+"""Seconds that the rebuild of a bare host may take, up to the app with its data."""
 BACKUP_SECONDS = 900.0
 DATA = f"{hosts.DIRECTORY}/data"
 
@@ -59,12 +59,12 @@ def measure(host: Host, folder: Path, rounds: int) -> list[dict[str, Any]]:
         calm = deploy.figures(load, idle, over)
         run = {"seconds": made["seconds"], "bytes": made["bytes"], "added": made["added"], "busy": busy, "calm": calm}
         found.append(run)
-        print(f"bench-backup: {number + 1} of {rounds}: {told(run)}", flush=True)
+        print(f"bench-backup: {number + 1} of {rounds}: {summary_line(run)}", flush=True)
     return found
 
 
 def rebuild(host: Host, store: Host) -> dict[str, Any]:
-    """The host is lost; how long another one takes to be it, from a backup on `store`."""
+    """The host is lost; how long the rebuild of another one takes, from a backup on `store`."""
     print("bench-backup: the host backs up to another one, and is lost", flush=True)
     hosts.remove([store])
     try:
@@ -92,7 +92,7 @@ def rebuild(host: Host, store: Host) -> dict[str, Any]:
     return {"seconds": round(seconds, 1), "megabytes": int(before.splitlines()[-2])}
 
 
-def told(run: dict[str, Any]) -> str:
+def summary_line(run: dict[str, Any]) -> str:
     """One round in a line."""
     busy, calm = run["busy"], run["calm"]
     return (
@@ -102,12 +102,12 @@ def told(run: dict[str, Any]) -> str:
 
 
 def slower(run: dict[str, Any]) -> float:
-    """How many times as late 95 of 100 answers came."""
+    """The p95 during a backup, as a multiple of the p95 without one."""
     return float(run["busy"]["p95"] / run["calm"]["p95"])
 
 
 def missed(about: dict[str, Any]) -> list[str]:
-    """Sentences about what is not as it should be."""
+    """The missed goals, in sentences."""
     found = []
     failed = sum(run["busy"]["failed"] for run in about["runs"])
     if failed:
@@ -167,7 +167,7 @@ def tell(about: dict[str, Any], path: Path) -> int:
 
 
 def main() -> int:
-    """Make the host, measure, tell, remove the host."""
+    """Create the host, measure, print the results, remove the host."""
     parser = argparse.ArgumentParser(
         prog="bench-backup", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
     )
@@ -195,7 +195,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-backup-") as folder:
             runs = measure(host, Path(folder), given.rounds)
         about = {"machine": hosts.machine(), "versions": hosts.versions(host), "rate": deploy.RATE, "runs": runs}
-        # A rebuild that cannot be measured does not take them along.
+        # The figures of the backups are kept even if the rebuild cannot be measured.
         deploy.write(path, about)
         return tell({**about, "rebuild": rebuild(host, Host("bench-backup-store", 54))}, path)
 

@@ -1,13 +1,13 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Deploy good and bad releases under a steady load, and count the requests that fail; beside it `docker compose up`.
+"""Deploy good and bad releases under a steady load, count failed requests, and compare with `docker compose up`.
 
-On a lab host of its own, two instances behind HAProxy, k6 asks at a constant rate from outside, each time with a new
-connection and whether or not the answers before have come (an open loop). Some releases are good, some exit at once,
-some never listen, some turn bad while they are watched, and some plays are killed half-way. Two rollbacks follow, and
-then the same app, alone on its port, with a plain `docker compose up -d --build` at the same load.
+It runs on a lab host of its own, with two instances behind HAProxy. k6 sends requests at a constant rate from outside,
+each on a new connection and without waiting for earlier answers (an open loop). Some releases are good, some exit at
+once, some never listen, some fail while they are watched, and some plays are killed half-way. Two rollbacks follow.
+Then the same app runs alone on its port, and a plain `docker compose up -d --build` deploys it at the same load.
 
-What has been measured is written at once to `results/deploy.json`; a run that was interrupted goes on with --resume.
+Each measurement is written to `results/deploy.json` at once; --resume continues an interrupted run.
 Prints a table, draws `results/deploy.svg`. The exit code is 1 when a goal is missed, 2 when it could not be measured.
 """
 
@@ -37,7 +37,7 @@ from ansible_collections.christmas.selfheal.bench.recovery import hosts
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Host, Trouble
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 
-# Twenty of them: 10 good, 5 that never get healthy, 3 that turn bad, 2 whose play is killed.
+# Twenty deploys: 10 good, 5 that never get healthy, 3 that fail while watched, 2 whose play is killed.
 ORDER = (
     *("good", "exits", "good", "silent", "good", "turns bad", "good", "killed", "good", "exits"),
     *("good", "silent", "good", "turns bad", "good", "killed", "good", "exits", "turns bad", "good"),
@@ -59,7 +59,7 @@ LEAD = 2.0
 GATE, SETTLE, ROLLBACK_SECONDS = 15, 60, 10.0
 BIN = 0.1
 PORT, PLAIN_PORT, PLAIN = 8000, 8001, "/opt/plain"
-# A new connection for each request: on one that is kept, k6 itself would try once more.
+# A new connection for each request: k6 itself would retry on a kept one.
 K6 = """
 import http from 'k6/http';
 import { Trend } from 'k6/metrics';
@@ -93,7 +93,7 @@ class Request(NamedTuple):
 
 
 class Load:
-    """k6 as long as this lasts; then `requests`, and `dropped`, those that k6 could not send when they were due."""
+    """Runs k6 inside the `with` block; then `requests`, and `dropped`, the requests that k6 could not send in time."""
 
     def __init__(self, address: str, port: int, folder: Path) -> None:
         self.url, self.folder = f"http://{address}:{port}/release", folder
@@ -102,9 +102,9 @@ class Load:
     def __enter__(self) -> Load:
         (self.folder / "load.js").write_text(K6, encoding="utf-8")
         (self.folder / "out.csv").unlink(missing_ok=True)
-        told = {"URL": self.url, "RATE": RATE, "TIMEOUT": TIMEOUT}
+        settings = {"URL": self.url, "RATE": RATE, "TIMEOUT": TIMEOUT}
         command = ["k6", "run", "--quiet", "--no-summary", "--no-usage-report", "--system-tags=", "--log-output=none"]
-        command += ["--out=csv=out.csv", *(f"--env={name}={value}" for name, value in told.items()), "load.js"]
+        command += ["--out=csv=out.csv", *(f"--env={name}={value}" for name, value in settings.items()), "load.js"]
         environment = {**os.environ, "K6_CSV_TIME_FORMAT": "unix_micro"}
         self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL)
         time.sleep(2 * LEAD)
@@ -136,9 +136,9 @@ class Load:
 
 
 def figures(load: Load, begun: float, ended: float) -> dict[str, Any]:
-    """What the users of some time saw; what they saw just before and after it counts among the failures, too."""
+    """The users' figures for some time. Failures just before and after it count too."""
     inside = [one for one in load.requests if begun <= one.at <= ended]
-    # k6 needs a moment until it sends as often as it should.
+    # k6 needs a moment to reach its rate.
     around = [one for one in load.requests if begun - LEAD <= one.at]
     if len(around) + load.dropped < 0.9 * RATE * (ended - begun):
         raise Trouble(f"k6 sent {len(around)} requests in {ended - begun:.0f} s, which is not what was asked for")
@@ -177,7 +177,7 @@ def _series(requests: Sequence[Request], begun: float) -> list[list[float | None
 
 
 def release(folder: Path, name: str, kind: str) -> Path:
-    """Make the sample backend's next release: it says its name in each answer, and may misbehave."""
+    """Create the sample backend's next release: it names itself in each answer, and may fail."""
     source = folder / f"release-{name}"
     shutil.copytree(REPOSITORY / "lab/backend", source, ignore=shutil.ignore_patterns("__pycache__"))
     text = (source / "app.py").read_text(encoding="utf-8")
@@ -206,7 +206,7 @@ def release(folder: Path, name: str, kind: str) -> Path:
 
 
 def serving(host: Host, port: int = PORT) -> list[str]:
-    """The releases that answer, asked often enough that every instance did."""
+    """The releases that answer, from enough requests to reach every instance."""
     found = set()
     for _ in range(40):
         with urlopen(f"http://{host.address}:{port}/release", timeout=TIMEOUT) as answer:
@@ -217,7 +217,7 @@ def serving(host: Host, port: int = PORT) -> list[str]:
 def images(host: Host) -> tuple[set[str], set[str]]:
     """Ids: of the images that the app's containers run, and of those of the last good release."""
     query = f"docker ps -aq --filter label=com.docker.compose.project={APP}"
-    # One that is removed between the two commands is none.
+    # A container that is removed between the two commands does not count.
     _, running, _ = host.shell(f"docker inspect --format '{{{{.Image}}}}' $({query})")
     good = json.loads(host.ask(f"cat {hosts.DIRECTORY}/releases/last-good/release.json"))
     return {line for line in running.split() if line.startswith("sha256:")}, set(good["images"].values())
@@ -242,7 +242,7 @@ def settle(host: Host, seconds: float) -> None:
 
 @contextlib.contextmanager
 def playing(path: str, folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A playbook that runs; what it prints is in the file."""
+    """A running playbook; its output is in the file."""
     log = folder / "play.txt"
     command = ["ansible-playbook", path, "-i", "inventory/lab", "-i", str(hosts.INVENTORY), *words]
     with (
@@ -264,7 +264,7 @@ def playing(path: str, folder: Path, *words: str) -> Iterator[tuple[subprocess.P
 
 
 def kill(pid: int) -> None:
-    """Kill a process and all that it has started. Ansible's workers are in sessions of their own, and would go on."""
+    """Kill a process and its child processes. Ansible's workers have their own sessions, and would continue."""
     shown = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], text=True, capture_output=True, check=True).stdout
     children: dict[int, list[int]] = {}
     for line in shown.splitlines():
@@ -279,7 +279,7 @@ def kill(pid: int) -> None:
 
 
 def rolled(host: Host, folder: Path, kind: str, expected: str, path: str, extra: dict[str, Any]) -> dict[str, Any]:
-    """Run a playbook under load; whether it did what it should, and what the users saw."""
+    """Run a playbook under load; its outcome, and the users' figures."""
     fails = kind in ("exits", "silent", "turns bad")
     with Load(host.address, PORT, folder) as load:
         begun = time.time()
@@ -298,15 +298,15 @@ def rolled(host: Host, folder: Path, kind: str, expected: str, path: str, extra:
     if kind != "killed" and (code != 0) != fails:
         raise Trouble(f"{path} ended with exit code {code}:\n{out[-3000:]}")
     serves = serving(host)
-    told = {"kind": kind, "seconds": round(seconds, 1), "settled": round(ended - begun, 1), "expected": expected}
-    told |= {"serves": serves, "right": serves == [expected], **figures(load, begun, ended)}
+    outcome = {"kind": kind, "seconds": round(seconds, 1), "settled": round(ended - begun, 1), "expected": expected}
+    outcome |= {"serves": serves, "right": serves == [expected], **figures(load, begun, ended)}
     if kind == "rollback":
         last = max((one.at + one.seconds for one in load.requests if one.release not in ("", expected)), default=begun)
-        told["last_answer_of_the_other"] = round(last - begun, 1)
+        outcome["last_answer_of_the_other"] = round(last - begun, 1)
     if fails:
         found = re.search("(the new instance did|the release turned bad)[^\n]{,160}", out)
-        told["said"] = found[0] if found else ""
-    return told
+        outcome["said"] = found[0] if found else ""
+    return outcome
 
 
 def composed(host: Host, folder: Path, name: str) -> dict[str, Any]:
@@ -321,12 +321,12 @@ def composed(host: Host, folder: Path, name: str) -> dict[str, Any]:
         ended = time.time()
         time.sleep(LEAD)
     serves = serving(host, PLAIN_PORT)
-    told = {"kind": "compose", "seconds": round(seconds, 1), "settled": round(seconds, 1), "expected": name}
-    return {**told, "serves": serves, "right": serves == [name], **figures(load, begun, ended)}
+    outcome = {"kind": "compose", "seconds": round(seconds, 1), "settled": round(seconds, 1), "expected": name}
+    return {**outcome, "serves": serves, "right": serves == [name], **figures(load, begun, ended)}
 
 
 def prepare_plain(host: Host, folder: Path) -> None:
-    """The same app as most people run it: its own compose file, its own port, no balancer."""
+    """Set up the same app as most people run it: its own compose file, its own port, no balancer."""
     source = release(folder, "plain-0", "good")
     host.ask(f"mkdir -p {PLAIN} && cp {hosts.DIRECTORY}/.env {PLAIN}/.env")
     compose = (source / "compose.yaml").read_text(encoding="utf-8")
@@ -341,7 +341,7 @@ def prepare_plain(host: Host, folder: Path) -> None:
 
 
 def measure(host: Host, folder: Path, given: argparse.Namespace, book: Book) -> None:
-    """All that is missing of what was asked for."""
+    """Measure the missing rounds."""
     stamp, deploy, good = f"{int(time.time())}", "playbooks/deploy.yml", list[str]()
     extra = {"compose_app_gate_timeout": GATE}
 
@@ -358,8 +358,8 @@ def measure(host: Host, folder: Path, given: argparse.Namespace, book: Book) -> 
         name = f"{stamp}-{number}"
         source = release(folder, name, kind)
         good += [name] if kind == "good" else []
-        told = rolled(host, folder, kind, good[-1], deploy, {**extra, "compose_app_source": str(source)})
-        book.record({"round": number, **told})
+        outcome = rolled(host, folder, kind, good[-1], deploy, {**extra, "compose_app_source": str(source)})
+        book.record({"round": number, **outcome})
         shutil.rmtree(source)
     rollbacks = range(len(of(book.runs, "rollback")), ROLLBACKS)
     while rollbacks and len(good) <= len(rollbacks):
@@ -367,8 +367,8 @@ def measure(host: Host, folder: Path, given: argparse.Namespace, book: Book) -> 
     for number in rollbacks:
         # Each goes one release further back.
         good.pop()
-        told = rolled(host, folder, "rollback", good[-1], "playbooks/rollback.yml", extra)
-        book.record({"round": number + 1, **told})
+        outcome = rolled(host, folder, "rollback", good[-1], "playbooks/rollback.yml", extra)
+        book.record({"round": number + 1, **outcome})
     left = given.plain_rounds - len(of(book.runs, "compose"))
     if left > 0:
         prepare_plain(host, folder)
@@ -376,18 +376,18 @@ def measure(host: Host, folder: Path, given: argparse.Namespace, book: Book) -> 
         book.record(composed(host, folder, f"{stamp}-plain-{number + 1}"))
 
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# --- table, picture and exit code ------------------------------------------------------------------------------------
 
 
 class Book:
-    """What has been measured, in a file that is replaced whole after each piece."""
+    """The results so far, in a file that is replaced atomically after each measurement."""
 
     def __init__(self, path: Path, about: dict[str, Any], resume: bool) -> None:
         self.path, self.about, self.runs = path, about, list[dict[str, Any]]()
         if resume and path.exists():
             try:
-                told = json.loads(path.read_text(encoding="utf-8"))
-                self.runs, self.about = told.pop("runs"), {**told, **about}
+                saved = json.loads(path.read_text(encoding="utf-8"))
+                self.runs, self.about = saved.pop("runs"), {**saved, **about}
             except (ValueError, KeyError, AttributeError) as error:
                 sys.exit(f"bench-deploy: {path} cannot be gone on with ({error!r}): remove it, or leave out --resume")
 
@@ -404,17 +404,17 @@ class Book:
         )
 
     def write(self) -> None:
-        """Write the file; of each kind one run keeps what the picture needs."""
+        """Write the file; one run of each kind keeps the series for the picture."""
         kept = {id(typical(self.runs, kind)) for kind in KINDS}
         runs = [run if id(run) in kept else {**run, "series": []} for run in self.runs]
-        told = {**self.about, "table": table(self.runs), "missed": missed(self.runs), "runs": runs}
+        content = {**self.about, "table": table(self.runs), "missed": missed(self.runs), "runs": runs}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write(self.path, told)
+        write(self.path, content)
 
 
-def write(path: Path, told: dict[str, Any]) -> None:
-    """Write what was measured as JSON, a point of a series on one line."""
-    text = re.sub(r"\[[^][{}\"]*\]", lambda found: "".join(found[0].split()), json.dumps(told, indent=1))
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write the results as JSON, each point of a series on one line."""
+    text = re.sub(r"\[[^][{}\"]*\]", lambda found: "".join(found[0].split()), json.dumps(content, indent=1))
     files.atomic_write(str(path), (text + "\n").encode(), mode=0o644)
 
 
@@ -451,21 +451,21 @@ def table(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def missed(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Sentences about what is not as it should be."""
+    """The missed goals, in sentences."""
     found = []
     for run in runs:
         what = f"{KINDS[run['kind']]}, round {run.get('round', 1)}"
         if run["kind"] != "compose" and run["failed"]:
             found.append(f"{what}: {run['failed']} requests failed")
         if not run["right"]:
-            found.append(f"{what}: {', '.join(run['serves']) or 'nobody'} serves")
+            found.append(f"{what}: {', '.join(run['serves']) or 'no release'} serves")
         if run["kind"] == "rollback" and run["seconds"] > ROLLBACK_SECONDS:
             found.append(f"{what}: {run['seconds']} s, not {ROLLBACK_SECONDS:.0f}")
     return found
 
 
 def draw(axes: Any, series: Sequence[Sequence[float | None]], until: float) -> None:
-    """Draw the latency over the time of one run, what was measured before a grey ground."""
+    """Draw the latency over the time of one run; the measured time has a grey background."""
     top, points = 3e3, [point for point in series if (point[0] or 0.0) >= -LEAD]
     at = [point[0] for point in points]
     axes.axvspan(0, until, color="#f0f0f0", linewidth=0)
@@ -541,7 +541,7 @@ def tell(book: Book) -> int:
 
 
 def main() -> int:
-    """Make the host, measure, tell, remove the host."""
+    """Create the host, measure, print the results, remove the host."""
     parser = argparse.ArgumentParser(
         prog="bench-deploy", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
     )
@@ -554,9 +554,9 @@ def main() -> int:
     given = parser.parse_args()
     if given.rounds < 1 or given.plain_rounds < 0:
         parser.error("--rounds: 1 or more; --plain-rounds: 0 or more")
-    # Its inventory must not take the place of bench-recovery's.
+    # Its inventory must not overwrite bench-recovery's.
     hosts.INVENTORY = hosts.LAB / "bench-deploy" / "hosts.yml"
-    # A trial does not take the place of the real figures.
+    # A shorter run does not overwrite the full run's figures.
     whole_run = given.rounds >= FULL_ROUNDS and given.plain_rounds >= 3
     path = (RESULTS if whole_run or given.draw else hosts.INVENTORY.parent) / "deploy.json"
     settings = {

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How long a drift check takes for 1, 2, 4 and 8 converged lab hosts, and what a host costs.
+"""How long a drift check takes for 1, 2, 4 and 8 converged lab hosts, in all and for each host.
 
-Beside it `site.yml --check` for the same hosts: what the roles alone take, without facts, comparison and report.
+For comparison, `site.yml --check` for the same hosts: the roles alone, without facts, comparison and report.
 Prints a table, writes `results/drift.json` and draws `results/drift.svg`. The exit code is 1 when a goal is missed, 2
 when it could not be measured; a check that finds drift on a converged host is a goal that is missed.
 """
@@ -46,7 +46,7 @@ def run(*words: str) -> tuple[float, int, str]:
 
 
 def measure(known: list[Host], counts: list[int], rounds: int, folder: str) -> dict[str, dict[int, list[float]]]:
-    """Seconds by kind and number of hosts. The kinds take turns, so that what else the machine does falls on both."""
+    """Seconds by kind and number of hosts. The kinds take turns, so that other load of the machine affects both."""
     found: dict[str, dict[int, list[float]]] = {kind: {count: [] for count in counts} for kind in KINDS}
     keep = ["-e", json.dumps({"drift_reports_directory": folder})]
     accepted = run("playbooks/drift.yml", "-l", names(known), *keep)
@@ -74,18 +74,18 @@ def names(some: list[Host]) -> str:
 
 
 def missed(found: dict[str, dict[int, list[float]]]) -> list[str]:
-    """The goals that are missed, in sentences. Cheaper for each host is no miss."""
+    """The missed goals, in sentences. A lower cost for each host is fine."""
     medians = {count: statistics.median(seconds) / count for count, seconds in found["drift"].items()}
     first = medians[min(medians)]
-    told = []
+    sentences = []
     if 1 in medians and medians[1] > ONE_HOST:
-        told.append(f"one host takes {medians[1]:.1f} s, more than {ONE_HOST:.0f} s")
-    told += [
+        sentences.append(f"one host takes {medians[1]:.1f} s, more than {ONE_HOST:.0f} s")
+    sentences += [
         f"with {count} hosts each costs {cost:.1f} s, more than {1 + FLAT:.2f} times the {first:.1f} s of one"
         for count, cost in medians.items()
         if cost > first * (1 + FLAT)
     ]
-    return told
+    return sentences
 
 
 def picture(found: dict[str, dict[int, list[float]]], path: Path) -> None:
@@ -141,7 +141,7 @@ def main() -> int:
     given = parser.parse_args()
     counts = [count for count in COUNTS if count <= given.hosts]
     known = [Host(f"bench-drift-{number}", FIRST + number) for number in range(max(counts))]
-    # A shorter run is a try, and does not replace what stands in the repository.
+    # A shorter run does not overwrite the figures in the repository.
     full = given.rounds >= ROUNDS and given.hosts >= max(COUNTS)
     try:
         hosts.make(known)

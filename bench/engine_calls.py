@@ -16,9 +16,9 @@ Ask = Callable[[str, str], str]
 
 # The engine up to 27, and from 28 on.
 _CALL = re.compile(r'msg="(?:Calling ([A-Z]+ \S+?)|handling ([A-Z]+) request)"(?:.*?\brequest-url="?([^"\s]+))?')
-# The engine says more than that in debug mode; what is no call need not come over.
+# In debug mode the engine logs more than calls. This filter keeps other lines on the host.
 _LINES = "grep -E 'Calling [A-Z]+ /|handling [A-Z]+ request'"
-_PROOF_SECONDS = 10.0
+_CHECK_SECONDS = 10.0
 
 
 class Uncounted(Exception):
@@ -33,7 +33,7 @@ class Call(TypedDict):
 
 
 def read_call(message: str) -> str:
-    """Read a line of the engine's log: method and path of the call that it is about, "" when it is about none."""
+    """Read a line of the engine's log: method and path of its call, "" without a call."""
     found = _CALL.search(message)
     if not found:
         return ""
@@ -41,18 +41,18 @@ def read_call(message: str) -> str:
 
 
 class EngineCalls:
-    """The calls to one host's engine, as its journal has them."""
+    """The calls to one host's engine, from its journal."""
 
     def __init__(self, host: str, ask: Ask) -> None:
-        self.host, self.ask, self.cursor, self.proof = host, ask, "", 0
+        self.host, self.ask, self.cursor, self.calls_of_one_ps = host, ask, "", 0
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
-        """Debug mode as long as this lasts. Raises Uncounted when a call is not counted."""
+        """Debug mode inside the `with` block. Raises Uncounted when a call is not counted."""
         before = self.ask("cat /etc/docker/daemon.json", "")
         self._configure(json.dumps({**json.loads(before), "debug": True}, indent=2))
         try:
-            self._prove()
+            self._check_that_calls_are_logged()
             yield
         finally:
             self._configure(before)
@@ -60,15 +60,15 @@ class EngineCalls:
     def _configure(self, text: str) -> None:
         self.ask("cat >/etc/docker/daemon.json && systemctl reload docker", text)
 
-    def _prove(self) -> None:
-        """One `docker ps` has to be seen."""
+    def _check_that_calls_are_logged(self) -> None:
+        """Check that the journal has the calls of one `docker ps`."""
         self.mark()
         self.ask("docker ps", "")
-        self.proof = len(self.wait_for("/containers/json"))
+        self.calls_of_one_ps = len(self.wait_for("/containers/json"))
 
     def wait_for(self, path: str) -> list[Call]:
         """The calls since `mark`, once one of this path is among them. Raises Uncounted when none comes."""
-        until = time.monotonic() + _PROOF_SECONDS
+        until = time.monotonic() + _CHECK_SECONDS
         while True:
             found = self.calls()
             if any(path in call["what"] for call in found):

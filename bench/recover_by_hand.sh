@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a person would script for the same night: the same commands as recover.yml, over ssh, without proof or report.
+# A plain script for the same incident: the same commands as recover.yml, over ssh, without validation and report.
 # Usage: recover_by_hand.sh ADDRESS APP < VALUES   (VALUES: NAME=value lines: SUPABASE_SERVICE_KEY, PROBE_EMAIL, PROBE_PASSWORD)
 set -euo pipefail
 

@@ -1,12 +1,12 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The drills on a host at a tenth of its speed: are the causes right, and is nobody restarted for being slow?
+"""The drills on a host at a tenth of its speed: are the causes right, and is a slow service left alone?
 
-A lab host is made for it and removed at the end. Beside it a loop keeps each processor of this machine busy, and the
-host gets a small share of their time: it sees processors that are always busy, as a server with bad neighbours does.
-The goals in seconds do not count here.
+The benchmark creates a lab host and removes it at the end. A loop keeps each CPU of this machine busy, and the host has
+a small share of their time. The host sees CPUs that are always busy, as on a server with noisy neighbours. The goals in
+seconds do not apply.
 
-Prints a table, writes `results/slow.json` (a shorter run: to `.lab/bench-slow`). The exit code is 1 when a cause is
+Prints a table, writes `results/slow.json` (a shorter run: in `.lab/bench-slow`). The exit code is 1 when a cause is
 wrong, a remedy was applied twice, or an incident stayed open; 2 when it could not be measured.
 """
 
@@ -29,7 +29,7 @@ from ansible_collections.christmas.selfheal.bench.recovery import hosts
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Host, Trouble
 
 NAME = "bench-slow"
-# Beside a loop of weight 1024 on each processor, this leaves a tenth of one.
+# Together with a loop of weight 1024 on each CPU, this weight gets a tenth of one CPU.
 WEIGHT, LOOP_WEIGHT = 114, 1024
 IMAGE, LABEL = "selfheal-lab/host:prepared", "christmas.selfheal.lab=1"
 SLOWEST, LEAST = 0.3, 3.0
@@ -121,8 +121,8 @@ def measure(host: Host, faults: Sequence[str], path: Path) -> int:
     if missing or report["troubles"]:
         print(f"{NAME}: not measured: {', '.join(missing) or '; '.join(report['troubles'])}", file=sys.stderr)
         return 2
-    told = "; ".join(f"{name}: {', '.join(problems)}" for name, problems in bad.items())
-    print(f"{NAME}: {len(runs) - len(bad)} of {len(runs)} faults as they should be{': ' if told else ''}{told}")
+    listed = "; ".join(f"{name}: {', '.join(problems)}" for name, problems in bad.items())
+    print(f"{NAME}: {len(runs) - len(bad)} of {len(runs)} faults as they should be{': ' if listed else ''}{listed}")
     return 1 if bad else 0
 
 

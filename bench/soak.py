@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """An hour of healthy load: does the watcher leave the app alone, and what does it cost?
 
-Two lab hosts are made for it and removed at the end. On `soak-load` the app answers 1 % of the requests with 500 and
-all of them up to 1.9 s late, a client asks steadily, and for a while all cores are busy: nothing may be restarted.
-`soak-quiet` is idle: the watcher's CPU time and memory are sampled there, and every call to the engine is counted.
+The soak creates two lab hosts and removes them at the end. On `soak-load` the app answers 1 % of the requests with 500,
+and all of them up to 1.9 s late. A client sends steady requests, and for a while all cores are busy: nothing may be
+restarted. `soak-quiet` is idle: there the watcher's CPU time and memory are sampled, and calls to the engine counted.
 
-Prints a table, writes `results/soak.json` and `results/soak.svg` (a run of less than an hour: to `.lab/soak`). The exit
+Prints a table, writes `results/soak.json` and `results/soak.svg` (a run of less than an hour: in `.lab/soak`). The exit
 code is 1 when a goal is missed, 2 when the measurement itself is void.
 """
 
@@ -42,7 +42,7 @@ RATE, THREADS = 5.0, 16
 FLAKY_PERCENT = 1
 CLIENT_TIMEOUT = 10.0
 CPU_PERCENT, MEMORY_BYTES = 0.5, 25e6
-# The kernel counts processes killed for want of memory for the whole machine. On this one the neighbours are other lab
+# The kernel counts processes killed for lack of memory for the whole machine. On this one the neighbours are other lab
 # hosts, and the watcher takes such a death for one of its app's, and looks.
 OOM_SECONDS = 10.0
 
@@ -166,7 +166,7 @@ def cost(samples: list[dict[str, Any]], begun: float, ended: float) -> dict[str,
     known = [one for one in inside if one["cpu"] is not None and one["rss"] is not None]
     if len(known) < 2 or missing > len(inside) // 10:
         raise Void(f"{missing} of {len(inside)} samples saw no watcher")
-    # A unit that was started anew counts from zero.
+    # A restarted unit counts from zero.
     spent = sum(
         after["cpu"] - before["cpu"] if after["cpu"] >= before["cpu"] else after["cpu"]
         for before, after in zip(known, known[1:])
@@ -198,7 +198,7 @@ def busy_share(samples: list[dict[str, Any]], begun: float, ended: float) -> flo
 
 
 def for_a_death(calls: list[Call], samples: list[dict[str, Any]]) -> list[Call]:
-    """The calls made just after the kernel killed a process of the machine for want of memory."""
+    """The calls made just after the kernel killed a process of the machine for lack of memory."""
     spans = [
         (before["at"], after["at"] + OOM_SECONDS)
         for before, after in zip(samples, samples[1:])
@@ -253,8 +253,8 @@ class Clients:
         finally:
             connection.close()
 
-    def told(self) -> dict[str, Any]:
-        """What the clients saw."""
+    def summary(self) -> dict[str, Any]:
+        """The clients' requests and their outcomes."""
         with self.lock:
             seconds, outcomes = sorted(self.seconds), dict(self.outcomes)
         if not seconds:
@@ -299,13 +299,13 @@ def wait(minutes: float, busy: float, samplers: dict[str, Sampler], clients: Cli
 
 def progress(passed: float, minutes: float, quiet: Sampler, clients: Clients, engine: EngineCalls) -> str:
     """One line for the minute that has passed."""
-    told, samples = clients.told(), quiet.samples
+    summary, samples = clients.summary(), quiet.samples
     spent = cost(samples, 0, time.time())
     memory = f"{spent['rss_last_bytes'] / 1e6:.1f} MB"
     return (
         f"{passed:5.1f} of {minutes:.0f} min: quiet: CPU {spent['cpu_percent']:.2f} %, RSS {memory}, "
-        f"{len(engine.calls())} calls; load: {told['requests']} requests, {told['outcomes'].get('500', 0)} x 500, "
-        f"p95 {told['p95_seconds']:.2f} s"
+        f"{len(engine.calls())} calls; load: {summary['requests']} requests, "
+        f"{summary['outcomes'].get('500', 0)} x 500, p95 {summary['p95_seconds']:.2f} s"
     )
 
 
@@ -332,10 +332,10 @@ def soak(minutes: float, busy: float) -> dict[str, Any]:
         ended = time.time()
         calls = engine.calls()
         flaky = run(LOAD, f"docker exec {before['id']} cat /tmp/fault 2>/dev/null || true")
-        after, told = container(LOAD), clients.told()
+        after, summary = container(LOAD), clients.summary()
     samples = {host: sampler.samples for host, sampler in samplers.items()}
     run(LOAD, f"docker exec {after['id']} rm -f /tmp/fault")
-    # That the watcher did ask all the time is read from the app's own log.
+    # The app's own log shows that the watcher checked all the time.
     probes = int(
         run(QUIET, f"docker logs --since {begun:.0f} $(docker ps -q) 2>&1 | grep -c 'GET /health 200' || true")
     )
@@ -349,12 +349,12 @@ def soak(minutes: float, busy: float) -> dict[str, Any]:
             "calls": len(calls),
             "calls_after_an_oom_kill_elsewhere": len(explained),
             "calls_seen": sorted({call["what"] for call in calls}),
-            "calls_counted_for_one_docker_ps": engine.proof,
+            "calls_counted_for_one_docker_ps": engine.calls_of_one_ps,
             "incidents": [brief(one) for one in new[QUIET]],
         },
         "load": {
             **cost(samples[LOAD], begun, ended),
-            **told,
+            **summary,
             "busy_seconds": busy,
             "busy_share": round(busy_share(samples[LOAD], busy_begun, busy_begun + busy), 3),
             "container_before": before,
@@ -402,7 +402,7 @@ def verify(result: dict[str, Any], flaky: str) -> None:
         raise Void(f"{QUIET}: {quiet['probes']} probes in {quiet['seconds']:.0f} s: the watcher did not watch")
 
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# --- table, picture and exit code ------------------------------------------------------------------------------------
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
@@ -411,8 +411,8 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
     remedies = [name for one in load["incidents"] for name in one["remedies"]]
     same = load["container_before"] == load["container_after"]
     unexplained = quiet["calls"] - quiet["calls_after_an_oom_kill_elsewhere"]
-    open_ones = Counter(f"{one['cause']} ({'held' if one['hold'] else 'told'})" for one in load["incidents"])
-    told = ", ".join(f"{count} x {cause}" for cause, count in sorted(open_ones.items())) or "0"
+    open_ones = Counter(f"{one['cause']} ({'held' if one['hold'] else 'reported'})" for one in load["incidents"])
+    counts = ", ".join(f"{count} x {cause}" for cause, count in sorted(open_ones.items())) or "0"
 
     def megabytes(value: int) -> str:
         return f"{value / 1e6:.1f} MB"
@@ -443,7 +443,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
         ("load: remedies", ", ".join(remedies) or "0", "0", not remedies),
         ("load: the container is the one it was, never restarted", "yes" if same else "no", "yes", same),
         ("load: healthy at the end", "yes" if load["healthy_after"] else "no", "yes", load["healthy_after"]),
-        ("load: incidents without a remedy", told, "", None),
+        ("load: incidents without a remedy", counts, "", None),
         (
             "load: the watcher's CPU; RSS, the peak",
             f"{load['cpu_percent']:.2f} %; {megabytes(load['peak_bytes'])}",

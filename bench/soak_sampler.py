@@ -38,11 +38,11 @@ def sample(unit: str) -> dict[str, float | int | None]:
     """One sample."""
     asked = ["systemctl", "show", unit, "-p", "MainPID", "-p", "ControlGroup"]
     shown = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-    told = dict(line.split("=", 1) for line in shown.split())
-    pid = int(told["MainPID"])
-    # Version 2's own figure, which needs no controller: there with version 2 alone, and beside version 1.
+    properties = dict(line.split("=", 1) for line in shown.split())
+    pid = int(properties["MainPID"])
+    # cgroup version 2's own figure needs no controller, so it exists with version 2 alone and together with version 1.
     roots = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
-    cpu = next((found for root in roots if (found := fields(f"{root}{told['ControlGroup']}/cpu.stat"))), {})
+    cpu = next((found for root in roots if (found := fields(f"{root}{properties['ControlGroup']}/cpu.stat"))), {})
     status, rollup = fields(f"/proc/{pid}/status"), fields(f"/proc/{pid}/smaps_rollup")
     with open("/proc/stat", encoding="ascii") as stream:
         ticks = [int(word) for word in stream.readline().split()[1:9]]
@@ -50,11 +50,11 @@ def sample(unit: str) -> dict[str, float | int | None]:
         "at": time.time(),
         "clock": time.monotonic(),
         "pid": pid,
-        "cpu": int(cpu["usage_usec"]) / 1e6 if told["ControlGroup"] and "usage_usec" in cpu else None,
+        "cpu": int(cpu["usage_usec"]) / 1e6 if properties["ControlGroup"] and "usage_usec" in cpu else None,
         "rss": kilobytes(status, "VmRSS"),
         "peak": kilobytes(status, "VmHWM"),
         "pss": kilobytes(rollup, "Pss"),
-        # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk is no work.
+        # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk does not count as work.
         "busy": sum(ticks) - ticks[3] - ticks[4],
         "ticks": sum(ticks),
         "oom_kills": int(fields("/proc/vmstat").get("oom_kill", 0)),
@@ -62,7 +62,7 @@ def sample(unit: str) -> dict[str, float | int | None]:
 
 
 def main() -> None:
-    """Sample until nobody reads."""
+    """Sample until the reader closes the pipe."""
     unit, pause = sys.argv[1], float(sys.argv[2])
     while True:
         print(json.dumps(sample(unit)), flush=True)

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write docs/reference from what the code says about itself, and Grafana's dashboards: `make docs`.
+"""Generate docs/reference and Grafana's dashboards: `make docs`.
 
-With --check nothing is written, and it fails if a file is out of date.
+With --check it writes nothing, and fails if a file is out of date.
 
-The roles speak through meta/argument_specs.yml, the modules through ansible-doc, which also merges their doc fragments.
+The roles' pages come from meta/argument_specs.yml. The modules' pages come from ansible-doc, with their doc fragments.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REFERENCE = ROOT / "docs" / "reference"
 COLLECTION = "christmas.selfheal"
 WRITTEN_BY = "<!-- Written by `make docs`; change {source} instead. -->\n"
 
-# Ansible's markup, and what it is in Markdown. (M, P and RV may carry more after `#`.)
+# Ansible's markup and its Markdown. M, P and RV may have a suffix after `#`.
 MARKUP: list[tuple[str, str]] = [
     (r"\bM\(christmas\.selfheal\.(\w+)\)", r"[`\1`](../modules/\1.md)"),
     (r"\bL\(([^,()]+),\s*([^)]+)\)", r"[\1](\2)"),
@@ -47,7 +47,7 @@ def markdown(text: Any) -> str:
 
 
 def paragraphs(text: Any) -> list[Any]:
-    """Text that may be one string, or none, as a list."""
+    """A string, a list of strings or nothing, as a list."""
     if isinstance(text, list):
         return text
     return [text] if text else []
@@ -65,7 +65,7 @@ def kind(option: Mapping[str, Any]) -> str:
 
 
 def rows(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Options and those below them, as (`checks[].name`, option)."""
+    """Options and their suboptions, as (`checks[].name`, option)."""
     for name, option in options.items():
         yield prefix + name, option
         below = option.get("options") or option.get("suboptions") or option.get("contains") or {}
@@ -93,7 +93,7 @@ def option_table(options: Mapping[str, Any]) -> str:
 
 
 def bullets(text: Any) -> str:
-    """A description as a list, or as a paragraph where it is one."""
+    """A description of several paragraphs as a list, a single one as a paragraph."""
     parts = text if isinstance(text, list) else [text]
     mark = "- " if len(parts) > 1 else ""
     return "".join(f"{mark}{markdown(part)}\n" for part in parts)

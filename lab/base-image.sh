@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Makes the Debian image that every other image of the lab is built on.
+# Builds the Debian base image of all other lab images.
 #
 #   lab/base-image.sh TAG [CONTEXT_HASH]
 #
-# A registry's debian:trixie-slim when one answers, otherwise debootstrap. Both ends are flattened by `docker import`,
-# so the result is one labelled layer and nothing unlabelled is left behind for `make clean` to guess about.
+# It uses a registry's debian:trixie-slim when a registry answers, otherwise debootstrap. `docker import` flattens both, so the
+# result is one labelled layer, and `make clean` finds everything by its label.
 set -euo pipefail
 
 readonly suite=trixie
 readonly registry_image="debian:${suite}-slim"
-readonly pull_seconds=30 # about 30 MB; a registry that is only slow is not worth more than debootstrap itself costs
+readonly pull_seconds=30 # about 30 MB; with a slower registry debootstrap is faster
 
 tag=${1:?usage: base-image.sh TAG [CONTEXT_HASH]}
 context=${2:-}
@@ -38,7 +38,7 @@ from_registry() {
     container=$(docker create --label christmas.selfheal.lab=1 "$registry_image")
     docker export "$container" | import_tar
     docker rm "$container" >/dev/null
-    # The user's own copy stays; one that was pulled for this goes again.
+    # Keep the user's own copy of the image; remove one that was pulled here.
     [ "$had_it" = yes ] || docker image rm "$registry_image" >/dev/null
 }
 
@@ -52,7 +52,7 @@ install_debootstrap() {
     apt-get install -y -qq --no-install-recommends debootstrap debian-archive-keyring >&2
 }
 
-# The Debian mirror this machine itself installs from; empty (debootstrap's default) where there is none, e.g. on Ubuntu.
+# This machine's own Debian mirror; empty (debootstrap's default) where there is none, as on Ubuntu.
 machine_mirror() {
     command -v apt-get >/dev/null || return 0
     # shellcheck disable=SC2016 # $(…) is apt's own placeholder here, not the shell's
@@ -60,7 +60,7 @@ machine_mirror() {
         'Identifier: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' 2>/dev/null | head -n1 || true
 }
 
-slim() { # the same cuts that debian:trixie-slim makes, plus dpkg without fsync: an image layer needs no crash safety
+slim() { # removes what debian:trixie-slim leaves out, and switches off dpkg's fsync: an image layer needs no crash safety
     local root=$1
     cat >"$root/etc/dpkg/dpkg.cfg.d/lab-slim" <<'CFG'
 force-unsafe-io
@@ -77,7 +77,7 @@ CFG
     find "$root/usr/share/doc" -type f ! -name copyright -delete
     rm -rf "$root"/usr/share/{man,info,locale}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
         "$root"/var/log/{apt,dpkg.log,bootstrap.log,alternatives.log} "$root"/var/cache/debconf/*-old
-    # Made anew at first boot; one that is baked in would be the same on every host.
+    # Each host creates its machine-id at its first boot. One in the image would be the same on every host.
     : >"$root/etc/machine-id"
 }
 
@@ -97,4 +97,4 @@ from_debootstrap() {
 }
 
 from_registry || from_debootstrap
-say "made ${tag}, $(($(docker image inspect --format '{{.Size}}' "$tag") / 1000000)) MB"
+say "built ${tag}, $(($(docker image inspect --format '{{.Size}}' "$tag") / 1000000)) MB"

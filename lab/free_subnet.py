@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Says whether this machine already routes a part of SUBNET somewhere: exit 1 and one line per overlap on stderr.
+"""Checks whether this machine already routes a part of SUBNET: exit 1 and one line for each overlap on stderr.
 
-Docker itself notices only its own networks; a VPN or an office network behind the same addresses would silently vanish.
+Docker notices only its own networks. It would silently hide a VPN or an office network with the same addresses.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Network = ipaddress.IPv4Network
 
 
 def overlaps(subnet: Network, routes: list[dict[str, Any]]) -> list[str]:
-    """The routes (objects of ``ip -json route``), but for the default one, that share addresses with the subnet."""
+    """The routes (objects of ``ip -json route``) that share addresses with the subnet, without the default route."""
     found = []
     for route in routes:
         if route["dst"] == "default":
             continue
         network = Network(route["dst"], strict=False)
-        # A VPN that takes everything routes two halves: another default route, beside which the lab's subnet stands.
+        # A VPN for all traffic routes two halves of the address space. That is a default route, no overlap.
         if network.prefixlen > 1 and network.overlaps(subnet):
             found.append(f"{network} on {route.get('dev', '?')}")
     return found

@@ -5,7 +5,7 @@
 
     lab/keys.py | ansible-vault encrypt --output inventory/lab/group_vars/all/vault.yml
 
-The values open nothing but the lab's Supabase stand-in, which takes them from the same file.
+The values are valid only for the lab's Supabase stand-in, which reads them from the same file.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def new_key(kind: str) -> str:
 
 
 def legacy_key(role: str, secret: str, now: int) -> str:
-    """A legacy key of a self-hosted project: there is no ``ref`` claim."""
+    """A legacy key of a self-hosted project, without a ``ref`` claim."""
     claims: dict[str, Any] = {"iss": "supabase", "role": role, "iat": now, "exp": now + TEN_YEARS}
     return mint_jwt(claims, secret)
 
 
 def lab_secrets(now: int) -> dict[str, str]:
-    """One consistent set: the keys are signed with the project secret that is printed beside them."""
+    """One consistent set: the keys are signed with the project secret of the same set."""
     project_secret = secrets.token_urlsafe(48)
     return {
         "vault_supabase_anon_key": legacy_key("anon", project_secret, now),

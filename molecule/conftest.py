@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the verify step of every scenario has at hand. `host` is testinfra's: the lab host, over ssh."""
+"""Fixtures for the verify step of every scenario. `host` is testinfra's: the lab host, over ssh."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def play() -> Play:
         argv = ["ansible-playbook", f"playbooks/{playbook}", *inventory(), *words]
         if extra:
             argv += ["--extra-vars", json.dumps(extra)]
-        # Molecule's own settings for ansible would stand in the way of those that a user has.
+        # Molecule's own settings for ansible would override those that a user has.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
         return subprocess.run(
             argv,
@@ -64,7 +64,7 @@ def play() -> Play:
 
 @pytest.fixture(scope="session")
 def secrets() -> dict[str, str]:
-    """The lab's secrets, name → value: none of them may be found where it does not belong."""
+    """The lab's secrets, name → value. None of them may leak."""
     vault = REPOSITORY / "inventory/lab/group_vars/all/vault.yml"
     shown = subprocess.run(
         ["ansible-vault", "view", str(vault)], cwd=REPOSITORY, text=True, capture_output=True, check=True
@@ -77,17 +77,17 @@ def secrets() -> dict[str, str]:
 
 @pytest.fixture
 def leaks(secrets: dict[str, str]) -> Callable[[str], list[str]]:
-    """Name the secrets that stand in a text."""
+    """Name the secrets that are in a text."""
     return lambda text: sorted(name for name, value in secrets.items() if value in text)
 
 
 @pytest.fixture
 def containers(host: Any) -> Callable[[], dict[str, dict[str, Any]]]:
-    """Read the app's containers as the engine knows them: name → inspect document."""
+    """Read the app's containers from the engine: name → inspect document."""
 
     def read() -> dict[str, dict[str, Any]]:
         ids = host.check_output(f"docker ps -aq --filter label=com.docker.compose.project={APP}").split()
-        # One that goes in between is left out, and told of by the exit code.
+        # A container that is removed in between is left out; only the exit code says so.
         documents = json.loads(host.run(f"docker inspect {' '.join(ids)}").stdout) if ids else []
         return {document["Name"].lstrip("/"): document for document in documents}
 
@@ -96,7 +96,7 @@ def containers(host: Any) -> Callable[[], dict[str, dict[str, Any]]]:
 
 @pytest.fixture
 def drilled(host: Any) -> Callable[[], tuple[dict[str, Any], dict[str, list[str]]]]:
-    """Read the newest report of this scenario's drills: (report, what was wrong by fault, with the incident's text)."""
+    """Read the newest report of this scenario's drills: (report, problems by fault, with the incident's text)."""
 
     def read() -> tuple[dict[str, Any], dict[str, list[str]]]:
         name = f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
@@ -105,8 +105,8 @@ def drilled(host: Any) -> Callable[[], tuple[dict[str, Any], dict[str, list[str]
         wrong = {}
         for run in report["runs"]:
             if run["problems"]:
-                told = host.run(f"cat /var/lib/selfheal/{APP}/incidents/{run['incident'] or 'none'}/incident.md").stdout
-                wrong[run["fault"]] = [*run["problems"], *told.splitlines()]
+                text = host.run(f"cat /var/lib/selfheal/{APP}/incidents/{run['incident'] or 'none'}/incident.md").stdout
+                wrong[run["fault"]] = [*run["problems"], *text.splitlines()]
         return report, wrong
 
     return read
@@ -114,7 +114,7 @@ def drilled(host: Any) -> Callable[[], tuple[dict[str, Any], dict[str, list[str]
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
-    """Add what the host's journal and the app's log say to a failing test."""
+    """Add the host's journal and the app's log to the report of a failing test."""
     outcome = yield
     report = outcome.get_result()
     host = getattr(item, "funcargs", {}).get("host")

@@ -34,7 +34,7 @@ PUT_TO_ALL = ("crash", "oom", "hang", "silent", "errors", "stopped", "container_
 FULL_ROUNDS = 20
 FIRST_HOST, MOST_HOSTS = 31, 3
 FIRST_TWO, MOST_TWO = 39, 2
-# A receiver that nobody is behind: Alertmanager is told, and keeps it.
+# A receiver that does not exist: Alertmanager gets the alerts, and keeps them.
 ALERTED = {
     "alerting_receivers": [
         {
@@ -99,9 +99,9 @@ class Book:
         self.troubles: list[str] = []
         if resume:
             try:
-                told = json.loads(path.read_text(encoding="utf-8"))
-                self.runs, self.about = told.pop("runs"), {**told, **about, "begun": told["begun"]}
-                self.troubles = [] if about else told["troubles"]
+                saved = json.loads(path.read_text(encoding="utf-8"))
+                self.runs, self.about = saved.pop("runs"), {**saved, **about, "begun": saved["begun"]}
+                self.troubles = [] if about else saved["troubles"]
             except FileNotFoundError:
                 pass
             except (ValueError, KeyError, AttributeError) as error:
@@ -122,7 +122,7 @@ class Book:
 
     def write(self) -> None:
         """Write the file."""
-        told = {
+        content = {
             **self.about,
             "titles": TITLES,
             "table": self.rows(),
@@ -130,7 +130,7 @@ class Book:
             "runs": sorted(self.runs, key=lambda run: (run["system"], run["fault"], run["round"])),
         }
         self.path.parent.mkdir(exist_ok=True)
-        files.atomic_write(str(self.path), (json.dumps(told, indent=1) + "\n").encode(), mode=0o644)
+        files.atomic_write(str(self.path), (json.dumps(content, indent=1) + "\n").encode(), mode=0o644)
 
 
 def now() -> str:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What the incident report of 2025-05-27 proposed, the section on an automatic recovery script: ask /health, restart the service
-# when the answer is not 200, look once more after 30 s, sleep, and so on. Nothing is added, a time limit for curl neither; but it
-# says when it looks, so that its sleep can be told from what curl takes.
-# Usage, in the app's directory: auto_recovery.sh URL SECONDS   (the report sleeps 300 s between two looks)
+# The automatic recovery script of the incident report of 2025-05-27: ask /health, restart the service when the answer is not 200,
+# check again after 30 s, sleep, and repeat. Nothing is added, not even a time limit for curl. It only logs each check, so that
+# the time of its sleep and the time of curl are known separately.
+# Usage, in the app's directory: auto_recovery.sh URL SECONDS   (the report sleeps 300 s between two checks)
 set -u
 url=$1 every=$2
 

@@ -20,7 +20,7 @@ import yaml
 from ansible_collections.christmas.selfheal.bench.recover import APP, REPOSITORY
 
 LAB = REPOSITORY / ".lab"
-# Two folders deep, as inventory/lab is: its variables lead from a host's inventory to the repository.
+# Two folders deep, like inventory/lab: its variables have paths relative to the inventory.
 INVENTORY = LAB / "bench-recovery" / "hosts.yml"
 PREFIX = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))["lab_prefix"]
 DIRECTORY = f"/opt/{APP}"
@@ -74,7 +74,7 @@ class Host:
             "BatchMode": "yes",
             "ServerAliveInterval": "5",
             "ConnectTimeout": "10",
-            # A connection for each command would cost the machine more than most commands do.
+            # A new connection for each command would cost more than most commands.
             "ControlMaster": "auto",
             "ControlPath": LAB / "%h.ssh",
             "ControlPersist": "60",
@@ -103,11 +103,11 @@ class Host:
 
 
 def measured(program: str, hosts: Sequence[Host], work: Callable[[], int], keep: bool = False, then: str = "") -> int:
-    """Make the hosts, do the work, remove the hosts unless they are to be kept, whatever came between.
+    """Create the hosts, do the work, and remove the hosts even after an error, unless they are to be kept.
 
     The exit code is the work's, 2 after trouble, 130 when it was interrupted. `then` says how to go on after that.
     """
-    # So that the hosts are removed when this is ended from outside, too.
+    # So that the hosts are removed also when the program gets SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         print(f"{program}: making {', '.join(host.name for host in hosts)}", flush=True)
@@ -143,7 +143,7 @@ def played(path: str, *words: str) -> None:
 
 
 def make(hosts: Sequence[Host]) -> None:
-    """Make the hosts anew, whatever is there, with the app on each of them."""
+    """Recreate the hosts, with the app on each of them."""
     announce(hosts)
     remove(hosts)
     create(hosts)
@@ -151,10 +151,10 @@ def make(hosts: Sequence[Host]) -> None:
 
 
 def announce(hosts: Sequence[Host]) -> None:
-    """Write the inventory anew: these hosts, with their variables."""
+    """Write the inventory: these hosts, with their variables."""
     INVENTORY.parent.mkdir(parents=True, exist_ok=True)
-    told = {host.name: {"ansible_host": host.address, **host.extra} for host in hosts}
-    INVENTORY.write_text(json.dumps({"backends": {"hosts": told}}) + "\n", encoding="utf-8")
+    variables = {host.name: {"ansible_host": host.address, **host.extra} for host in hosts}
+    INVENTORY.write_text(json.dumps({"backends": {"hosts": variables}}) + "\n", encoding="utf-8")
 
 
 def create(hosts: Sequence[Host], variant: str = "prepared") -> None:
@@ -174,12 +174,12 @@ def create(hosts: Sequence[Host], variant: str = "prepared") -> None:
 
 def remove(hosts: Sequence[Host]) -> None:
     """Remove the hosts, and no other."""
-    told = [{"name": host.name, "address": host.address} for host in hosts]
-    played("lab/destroy.yml", "-e", json.dumps({"lab_hosts": told}))
+    doomed = [{"name": host.name, "address": host.address} for host in hosts]
+    played("lab/destroy.yml", "-e", json.dumps({"lab_hosts": doomed}))
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """The machine of the measurement."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         models = {line.partition(":")[2].strip() for line in file if line.startswith("model name")}
     with open("/proc/meminfo", encoding="utf-8") as file:
@@ -193,16 +193,16 @@ def machine() -> dict[str, Any]:
 
 
 def versions(host: Host) -> dict[str, str]:
-    """Of what was measured, and of what it was measured with."""
+    """The versions of the measured programs, and of those that measured."""
     from ansible.release import __version__ as ansible
 
     galaxy = yaml.safe_load((REPOSITORY / "galaxy.yml").read_text(encoding="utf-8"))
-    told = host.ask(
+    lines = host.ask(
         ". /etc/os-release; echo $PRETTY_NAME; docker version --format '{{.Server.Version}}'; "
         "docker compose version --short; python3 --version"
     ).splitlines()
     return {
         "christmas.selfheal": str(galaxy["version"]),
         "ansible-core": ansible,
-        **dict(zip(("system", "docker", "compose", "python"), told)),
+        **dict(zip(("system", "docker", "compose", "python"), lines)),
     }

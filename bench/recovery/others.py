@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The alternatives, each on a lab host of its own with the same app and the watcher off, put to the same faults."""
+"""The alternatives with the same faults, each on a lab host of its own with the same app and the watcher off."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPOSE = [
 SWARM = ["python3", "/usr/local/sbin/swarm_stack.py", APP, DIRECTORY]
 KEEP = "/run/bench-recovery"
 SCRIPT_UNIT = "bench-auto-recovery"
-# Seconds: the report's loop, ours in its place, and the pause that follows each of its restarts.
+# Seconds: the loop of the report, the shorter loop used here, and the pause after each of its restarts.
 SCRIPT_EVERY, SCRIPT_SCALED, SCRIPT_PAUSE = 300, 30, 30
 SCRIPT_LOOKS, SCRIPT_FINDS = "Looking", "Backend unhealthy"
 CROWD = 300
@@ -76,7 +76,7 @@ def host_of(system: str) -> Host:
 
 
 def possible(fault: Fault) -> bool:
-    """Whether an alternative can be put to it: one command on the host, and the app's answers tell the end of it."""
+    """Whether an alternative can get this fault: one host command injects it, and the app's answers show its end."""
     more = fault.until or fault.since or fault.afterwards
     return fault.expect == "recovered" and fault.where == "host" and not more
 
@@ -142,7 +142,7 @@ class Watched:
         )
 
     def _script(self) -> None:
-        """The report's script, in the app's directory, as a unit, so that the journal knows when it says what."""
+        """The report's script, in the app's directory, as a unit, so that the journal has its lines with times."""
         self._packages("curl")
         path = "/usr/local/sbin/auto_recovery.sh"
         self.host.put(path, (HERE / "auto_recovery.sh").read_text(encoding="utf-8"), "0755")
@@ -178,7 +178,7 @@ class Watched:
         }
 
     def round(self, fault: Fault, number: int, rounds: int, timeout: float) -> dict[str, Any]:
-        """Inject a fault, see what becomes of it, and leave a healthy app behind. Raises Trouble."""
+        """Inject a fault, observe the recovery, and leave a healthy app. Raises Trouble."""
         about = self.about
         wait = about.pause + results.phase(self.system, fault.name, number, rounds, about.cycle)
         if self.stopping.wait(wait):
@@ -214,7 +214,7 @@ class Watched:
         return run
 
     def _inject(self, fault: Fault, values: Mapping[str, Any]) -> tuple[float, float]:
-        """Inject it; when its last command began and had ended. The lab's hosts have this machine's clock."""
+        """Inject it; the start and end of its last command. The lab's hosts have this machine's clock."""
         commands = [shlex.join(["timeout", str(COMMAND), *drill_fault.fill(one, values)]) for one in fault.inject]
         *before, last = [f"{command} >/dev/null" for command in commands]
         text = " && ".join([*before, "date +%s.%N", last, "date +%s.%N"])
@@ -223,7 +223,7 @@ class Watched:
         return begun, ended
 
     def _until(self, outside: continuous.Prober, ended: float, timeout: float) -> float | None:
-        """When the app was well again; None when it was not in time."""
+        """When the app was healthy again; None when it was not in time."""
         deadline = outside.now() + timeout
         while outside.now() < deadline:
             found = outside.wait_healthy(ended, min(5.0, deadline - outside.now()), poll=0.2)
@@ -234,7 +234,7 @@ class Watched:
         return None
 
     def _crowd(self) -> None:
-        """Let the clients come that would have come in the time that scaling leaves out.
+        """Send the requests that clients would have sent in the time that scaling leaves out.
 
         What they leave behind is a full queue in front of an app that hangs: from then on a connection is not accepted
         any more, and ends after the kernel's two minutes, where the first ones wait for an answer for ever.
@@ -246,7 +246,7 @@ class Watched:
                 return
 
     def _looked(self, injected: float) -> float | None:
-        """When the script began the look at which it found the app not healthy; None when it did not."""
+        """When the script began the check that found the app unhealthy; None without one."""
         said = self.host.ask(f"journalctl --unit={SCRIPT_UNIT} --output=short-unix --no-pager")
         return results.found_by(said.splitlines(), injected, SCRIPT_LOOKS, SCRIPT_FINDS)
 
@@ -271,7 +271,7 @@ class Watched:
 def measure(
     watched: Watched, faults: Mapping[str, Fault], rounds: int, timeout: float, runs: list[dict[str, Any]], record: Any
 ) -> str:
-    """Put one alternative to all faults; why it ended early, "" when it did not.
+    """Measure one alternative with all faults; why it ended early, "" when it did not.
 
     :arg runs: everything measured so far; `record` adds to it.
     """

@@ -16,8 +16,8 @@ from ansible_collections.christmas.selfheal.bench.recovery.results import OURS, 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
 
 ALONE = ("oom", "overload", "reboot")
-"""Faults that the machine's other hosts feel: they share its processors, and the kernel's count of processes killed for
-want of memory. They are measured one by one."""
+"""Faults that affect the machine's other hosts: they share its CPUs, and the kernel's count of processes killed for
+lack of memory. They are measured one by one."""
 KEPT = ("mttd", "failed", "cause", "remedies", "problems", "whole")
 
 
@@ -26,12 +26,12 @@ def able(host: Host, faults: Mapping[str, Fault]) -> tuple[list[str], list[str]]
     left_out = []
     if host.shell("systemctl is-active --quiet prometheus-alertmanager.service")[0]:
         left_out = [name for name, fault in faults.items() if "alertmanager" in fault.needs]
-    told = [f"{name} is left out: the host has no Alertmanager" for name in left_out]
-    return [name for name in faults if name not in left_out], told
+    sentences = [f"{name} is left out: the host has no Alertmanager" for name in left_out]
+    return [name for name in faults if name not in left_out], sentences
 
 
 def drill(host: Host, part: Slice, stopping: threading.Event) -> tuple[list[dict[str, Any]], str]:
-    """Run a slice; (its runs, why there are not as many as there should be or "")."""
+    """Run a slice; (its runs, why some are missing or "")."""
     folder = INVENTORY.parent / "reports" / host.name / part.fault
     before = set(folder.glob("*.json"))
     options = {"drill_faults": part.fault, "drill_rounds": part.rounds, "drill_reports_directory": str(folder)}
@@ -62,7 +62,7 @@ def _reason(out: str) -> str:
 def measure(
     hosts: Sequence[Host], parts: Sequence[Slice], record: Any, say: Any, stopping: threading.Event
 ) -> list[str]:
-    """Run all slices, those that bear company on all hosts at once, the others one after the other; the troubles.
+    """Run all slices, those that may run at the same time on all hosts at once, the others one by one; the troubles.
 
     :arg record: is called with the runs of each slice.
     """
@@ -112,7 +112,7 @@ def _work(
 
 
 def _slice(host: Host, part: Slice, broken: dict[str, str], record: Any, say: Any, stopping: threading.Event) -> None:
-    """One slice; should it end early, the host is converged anew, and the rest is tried once more."""
+    """One slice; if it ends early, the host is converged again, and the rest is tried once more."""
     left = part.rounds
     for attempt in (1, 2):
         if part.fault in broken:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The picture: every run as a dot, median and p95, goals, and at the right edge what never recovers."""
+"""The picture: every run as a dot, median and p95, goals, and at the right edge the runs without recovery."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.christmas.selfheal.bench.recovery.results import OURS, 
 
 COLOURS = ("#0072b2", "#8c8c8c", "#009e73", "#e69f00", "#cc79a7", "#d55e00")
 FIRST, LAST, NEVER = 0.3, 900.0, 1300.0
-# What a goal may be for, and how thick it is drawn.
+# The kinds of goals, and the width of their lines.
 GOALS = {"median": 1.6, "p95": 0.8}
 
 
@@ -23,7 +23,7 @@ def draw(
     path: Path,
     note: str,
 ) -> None:
-    """Draw the faults that are to be recovered: above those that more than OURS was put to, below the others."""
+    """Draw the faults that are to be recovered: above those with alternatives, below those of OURS alone."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -82,17 +82,17 @@ def draw(
     figure.savefig(path, metadata={"Date": None})
 
 
-def _line(axes: Any, told: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], at: float, colour: str) -> None:
+def _line(axes: Any, summary: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], at: float, colour: str) -> None:
     """One system and one fault: dots, the median, a line to the p95; a cross for what was not recovered."""
     times = [run["seconds"] for run in runs if run["seconds"] is not None]
     shown = [max(seconds, FIRST * 1.1) for seconds in times]
     axes.plot(shown, [at] * len(shown), ".", color=colour, alpha=0.35, markersize=4, markeredgewidth=0, zorder=3)
-    if told["median"] is not None:
-        end = NEVER if told["p95"] is None else told["p95"]
-        axes.plot([told["median"], end], [at, at], color=colour, linewidth=1.5, zorder=4)
-        axes.plot(told["median"], at, "o", color=colour, markersize=5.5, zorder=5)
-        if told["p95"] is not None:
-            axes.plot(told["p95"], at, "|", color=colour, markersize=7, markeredgewidth=1.5, zorder=5)
+    if summary["median"] is not None:
+        end = NEVER if summary["p95"] is None else summary["p95"]
+        axes.plot([summary["median"], end], [at, at], color=colour, linewidth=1.5, zorder=4)
+        axes.plot(summary["median"], at, "o", color=colour, markersize=5.5, zorder=5)
+        if summary["p95"] is not None:
+            axes.plot(summary["p95"], at, "|", color=colour, markersize=7, markeredgewidth=1.5, zorder=5)
     lost = len(runs) - len(times)
     if lost:
         axes.plot(NEVER, at, "x", color=colour, markersize=5.5, markeredgewidth=1.6, zorder=5)

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What has been measured, what is still to be measured, and the table. Pure: no clock, no I/O.
+"""The measured rounds, the missing rounds, and the table. Pure: no clock, no I/O.
 
-A run is {system, fault, round, seconds}; `seconds` is None when the app was not recovered, or was not to be. Runs of
-OURS carry `problems`, sentences; those of a scaled system `measured`, the seconds before scaling.
+A run is {system, fault, round, seconds}; `seconds` is None when the app did not recover, or was not expected to. Runs
+of OURS have `problems`, sentences; those of a scaled system have `measured`, the seconds before scaling.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OURS = "selfheal"
 TWO = "selfheal-two"
 """The same with two instances behind the load balancer, of which the fault hits one."""
 GIVE_UP = 3
-"""After so many rounds in a row that were not recovered, the system never recovers this fault."""
+"""After so many rounds in a row without recovery, the system counts as never recovering this fault."""
 
 Run = Mapping[str, Any]
 
@@ -38,14 +38,14 @@ def of(runs: Iterable[Run], system: str, fault: str) -> list[Run]:
 
 
 def put_to(system: str, faults: Mapping[str, Fault]) -> list[str]:
-    """The names of the faults that OURS, or TWO, is put to."""
+    """The names of the faults that are measured with OURS, or TWO."""
     if system == TWO:
         return [name for name, fault in faults.items() if fault.instance or "instances" in fault.needs]
     return [name for name, fault in faults.items() if "instances" not in fault.needs]
 
 
 def slices(faults: Sequence[str], rounds: int, runs: Sequence[Run], size: int, system: str = OURS) -> list[Slice]:
-    """What of OURS or TWO is still to be measured, `size` rounds at most in a slice; every fault's first one first."""
+    """The missing rounds of OURS or TWO, at most `size` in a slice; the first slice of every fault comes first."""
     left = {fault: max(0, rounds - len(of(runs, system, fault))) for fault in faults}
     found = []
     while any(left.values()):
@@ -57,12 +57,12 @@ def slices(faults: Sequence[str], rounds: int, runs: Sequence[Run], size: int, s
 
 
 def given_up(runs: Sequence[Run]) -> bool:
-    """Whether the last GIVE_UP of these runs, of one system and one fault, all were not recovered."""
+    """Whether the last GIVE_UP of these runs, of one system and one fault, all had no recovery."""
     return len(runs) >= GIVE_UP and all(run["seconds"] is None for run in runs[-GIVE_UP:])
 
 
 def next_round(system: str, faults: Sequence[str], rounds: int, runs: Sequence[Run]) -> tuple[str, int] | None:
-    """What an alternative is to be put to next: (fault, number of the round); None when all has been measured.
+    """The next round of an alternative: (fault, number of the round); None when all have been measured.
 
     Fault by fault in turns, so that what is there at any time covers all of them.
     """
@@ -78,7 +78,7 @@ def next_round(system: str, faults: Sequence[str], rounds: int, runs: Sequence[R
 
 
 def phase(system: str, fault: str, number: int, rounds: int, cycle: float) -> float:
-    """At which second of a cycle of polling round `number` injects its fault: by chance, but evenly over all rounds.
+    """The second of a polling cycle at which round `number` injects its fault: random, but evenly spread over rounds.
 
     The same for the same arguments. One fixed moment would measure what is left of the cycle then, `rounds` times.
     """
@@ -90,7 +90,7 @@ def phase(system: str, fault: str, number: int, rounds: int, cycle: float) -> fl
 
 
 def scaled(injected: float, looked: float | None, recovered: float, factor: float) -> float:
-    """Seconds from the fault to the recovery, with the wait until it was looked at multiplied by `factor`.
+    """Seconds from the fault to the recovery; the wait until the next check is multiplied by `factor`.
 
     :arg looked: when the look began that found the fault. None, or a time after the recovery, when something else
         recovered the app, and before the fault, when it came during the look: nothing is multiplied.
@@ -101,7 +101,7 @@ def scaled(injected: float, looked: float | None, recovered: float, factor: floa
 
 
 def found_by(lines: Iterable[str], since: float, looks: str, finds: str) -> float | None:
-    """When the look began that found something first after `since`; None when none did.
+    """When the first check after `since` that found a failure began; None without one.
 
     :arg lines: of a journal, each beginning with the time as epoch seconds; `looks` and `finds` are in those that tell.
     """
@@ -116,7 +116,7 @@ def found_by(lines: Iterable[str], since: float, looks: str, finds: str) -> floa
 
 
 def summarize(runs: Sequence[Run]) -> dict[str, Any]:
-    """Runs of one system and one fault: {n, recovered, median, p95}; None for seconds that never end.
+    """Runs of one system and one fault: {n, recovered, median, p95}; None for seconds without a recovery.
 
     What was not recovered counts, as longer than anything.
     """
@@ -129,12 +129,12 @@ def judge(fault: Fault, runs: Sequence[Run]) -> list[str]:
     """Why OURS missed its goal for this fault, in words; empty when it was met."""
     if not runs:
         return []
-    told = summarize(runs)
+    summary = summarize(runs)
     problems = [problem for run in runs for problem in run["problems"]]
     missed = [f"{problem} ({problems.count(problem)} of {len(runs)})" for problem in dict.fromkeys(problems)]
     for key in ("median", "p95") if fault.expect == "recovered" else ():
-        if told[key] is None or told[key] > fault.goal[key]:
-            missed.append(f"{key} {_seconds(told[key], ' s')}, goal {fault.goal[key]:g} s")
+        if summary[key] is None or summary[key] > fault.goal[key]:
+            missed.append(f"{key} {_seconds(summary[key], ' s')}, goal {fault.goal[key]:g} s")
     return missed
 
 
@@ -145,8 +145,8 @@ def table(faults: Mapping[str, Fault], systems: Sequence[str], runs: Sequence[Ru
     """
     rows = []
     for name, fault in faults.items():
-        told = {system: summarize(of(runs, system, name)) for system in systems if of(runs, system, name)}
-        if told:
+        summaries = {system: summarize(of(runs, system, name)) for system in systems if of(runs, system, name)}
+        if summaries:
             missed = judge(fault, of(runs, OURS, name))
             missed += [f"with two instances: {reason}" for reason in judge(fault, of(runs, TWO, name))]
             rows.append(
@@ -154,24 +154,24 @@ def table(faults: Mapping[str, Fault], systems: Sequence[str], runs: Sequence[Ru
                     "fault": name,
                     "expect": fault.expect,
                     "goal": dict(fault.goal),
-                    "systems": told,
-                    "met": not missed if OURS in told else None,
+                    "systems": summaries,
+                    "met": not missed if OURS in summaries else None,
                     "missed": missed,
                 }
             )
     return rows
 
 
-def cell(told: Mapping[str, Any] | None, expect: str = "recovered") -> str:
-    """One system's result for one fault, as a person reads it."""
-    if told is None:
+def cell(summary: Mapping[str, Any] | None, expect: str = "recovered") -> str:
+    """One system's result for one fault, as text."""
+    if summary is None:
         return ""
     if expect != "recovered":
-        return f"{expect.replace('_', ' ')} ({told['n']})"
-    if not told["recovered"]:
-        return f"never (0 of {told['n']})"
-    part = "" if told["recovered"] == told["n"] else f"{told['recovered']} of "
-    return f"{_seconds(told['median'])} / {_seconds(told['p95'])} ({part}{told['n']})"
+        return f"{expect.replace('_', ' ')} ({summary['n']})"
+    if not summary["recovered"]:
+        return f"never (0 of {summary['n']})"
+    part = "" if summary["recovered"] == summary["n"] else f"{summary['recovered']} of "
+    return f"{_seconds(summary['median'])} / {_seconds(summary['p95'])} ({part}{summary['n']})"
 
 
 def _seconds(value: float | None, unit: str = "") -> str:

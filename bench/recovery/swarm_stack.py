@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Runs on the lab host that has a Swarm: deploys the app's compose files, merged by Compose, as a stack of one service.
 
-Usage: swarm_stack.py APP DIRECTORY [--force-recreate] [anything]. It stands where `docker compose … up` stands for the
-other systems, and ignores that command's other words.
+Usage: swarm_stack.py APP DIRECTORY [--force-recreate] [anything]. It replaces the `docker compose … up` of the other
+systems, and ignores that command's other words.
 
-What Swarm cannot do is left out (memswap_limit, security_opt), what it can do instead is put in: restart_policy any,
+Options that Swarm does not have are left out (memswap_limit, security_opt). Swarm's own are added: restart_policy any,
 dnsrr and a port in host mode (the lab's kernel has no IPVS), and an update that fails is rolled back.
 """
 
@@ -29,7 +29,7 @@ def stack(project: dict[str, Any]) -> dict[str, Any]:
     deploy = {
         "replicas": 1,
         "endpoint_mode": "dnsrr",
-        # Compose prints cpus as a number, and a stack file takes a text only.
+        # Compose prints cpus as a number, and a stack file accepts a string only.
         "resources": {
             part: {key: value if key == "pids" else str(value) for key, value in limits[part].items()}
             for part in ("limits", "reservations")
@@ -38,10 +38,10 @@ def stack(project: dict[str, Any]) -> dict[str, Any]:
         "update_config": {"order": "stop-first", "failure_action": "rollback"},
     }
     ports = [{"target": 8000, "published": 8000, "protocol": "tcp", "mode": "host"}]
-    # A stack ignores `tmpfs`, and takes such a volume instead.
+    # A stack ignores `tmpfs`, and accepts such a volume instead.
     volumes = [{"type": "tmpfs", "target": path} for path in service.get("tmpfs", [])]
-    told = {key: service[key] for key in KEPT if key in service}
-    return {"services": {"backend": {**told, "deploy": deploy, "ports": ports, "volumes": volumes}}}
+    kept = {key: service[key] for key in KEPT if key in service}
+    return {"services": {"backend": {**kept, "deploy": deploy, "ports": ports, "volumes": volumes}}}
 
 
 def running(app: str) -> set[str]:
@@ -51,7 +51,7 @@ def running(app: str) -> set[str]:
 
 
 def main() -> None:
-    """Deploy; when nothing has changed and it is asked for, replace the task. Wait for the end of the old one."""
+    """Deploy; without a change, replace the task if asked to. Wait for the end of the old one."""
     app, directory, words = sys.argv[1], sys.argv[2], sys.argv[3:]
     files = [f"--file={directory}/{name}" for name in ("compose.yaml", "compose.hardened.yaml")]
     shown = subprocess.check_output(
@@ -64,7 +64,7 @@ def main() -> None:
             subprocess.run(command, check=True)
             return
         command = ["docker", "service", "update", "--quiet", "--detach", "--force", f"{app}_backend"]
-    # It holds the env.
+    # The file contains the env.
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(written)
     old, deadline = running(app), time.monotonic() + 30

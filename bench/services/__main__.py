@@ -1,17 +1,17 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Break single services of somebody's app, and measure who heals which.
+"""Break single services of an app, and measure which of three systems heals them.
 
-Compared are the watcher, Docker's restart policy alone, and a loop that restarts what is unhealthy.
+The systems are the watcher, Docker's restart policy alone, and a loop that restarts unhealthy containers.
 
-The app is the project of molecule/stranger, on two lab hosts: without a load balancer, and behind one. There the proxy
-is what is balanced, since it holds the port; a fault hits all containers of its service. A prober asks ten times a
+The app is the project of molecule/multi-service, on two lab hosts: without a load balancer, and behind one. The load
+balancer balances the proxy, which holds the port. A fault hits all containers of its service. A prober asks ten times a
 second from outside, and a writer sends a numbered record fifty times a second. The watcher is measured on one host
 after the other; the alternatives, which mostly wait, on both at the same time.
 
-What has been measured is written at once to `results/services.json`; a run that was interrupted goes on with --resume.
-Prints tables, draws `results/services.svg` (a shorter run: to `.lab/bench-services`). The exit code is 1 when a goal is
-missed, 2 when something could not be measured.
+Each measurement is written to `results/services.json` at once; --resume continues an interrupted run. Prints tables and
+draws `results/services.svg` (a shorter run: in `.lab/bench-services`). The exit code is 1 when a goal is missed, 2 when
+something could not be measured.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from ansible_collections.christmas.selfheal.bench.recovery.__main__ import now, 
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Trouble
 from ansible_collections.christmas.selfheal.bench.services import results
 from ansible_collections.christmas.selfheal.bench.services.faults import APP, FAULTS, Fault, Target
+from ansible_collections.christmas.selfheal.bench.services.multi_service_app import NAME, SERVICES, MultiServiceApp
 from ansible_collections.christmas.selfheal.bench.services.results import OURS, Run
 from ansible_collections.christmas.selfheal.bench.services.rounds import Asked, one_round
-from ansible_collections.christmas.selfheal.bench.services.stranger import NAME, SERVICES, Stranger
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 
 ROUNDS, TIMEOUT = 10, 60.0
-PROJECT = "molecule/stranger/project.yml"
+PROJECT = "molecule/multi-service/project.yml"
 INTERRUPTED = 130
 """Exit code."""
 
 
 class Book:
-    """What has been measured, in a file that is replaced whole after each round."""
+    """The results so far, in a file that is replaced atomically after each round."""
 
     def __init__(self, path: Path, about: Mapping[str, Any], resume: bool) -> None:
         self.path, self.about, self.runs, self.lock = path, dict(about), list[Run](), threading.Lock()
@@ -74,22 +74,22 @@ class Book:
         files.atomic_write(str(self.path), (json.dumps(kept, indent=1) + "\n").encode(), mode=0o644)
 
 
-def measure(stranger: Stranger, system: str, given: argparse.Namespace, book: Book) -> str:
-    """Put one system to all faults, in turns; why it ended early, "" when it did not."""
+def measure(app: MultiServiceApp, system: str, given: argparse.Namespace, book: Book) -> str:
+    """Measure one system with all faults, in turns; why it ended early, "" when it did not."""
     rounds = given.rounds if system == OURS else given.alternative_rounds
-    name, failures = results.key(system, stranger.variant), 0
-    stranger.use(system)
+    name, failures = results.key(system, app.variant), 0
+    app.use(system)
     while (found := shared.next_round(name, given.faults, rounds, book.runs)) is not None:
         fault, number = found
         try:
-            run = one_round(stranger, Asked(fault, number, rounds, given.timeout))
+            run = one_round(app, Asked(fault, number, rounds, given.timeout))
         except Exception as error:
             trouble = str(error) if isinstance(error, Trouble) else repr(error)
             failures += 1
             say(f"{name}: {fault}: {trouble}")
             if failures == 3:
                 return f"{name}: {trouble}"
-            _put_in_order(stranger, FAULTS[fault])
+            _put_in_order(app, FAULTS[fault])
             continue
         failures = 0
         book.record(run)
@@ -97,11 +97,11 @@ def measure(stranger: Stranger, system: str, given: argparse.Namespace, book: Bo
     return ""
 
 
-def _put_in_order(stranger: Stranger, fault: Fault) -> None:
-    """After a round that could not be measured. The next one says when this did not help, either."""
+def _put_in_order(app: MultiServiceApp, fault: Fault) -> None:
+    """Repair the app after a round that could not be measured. If this fails, the next round reports it."""
     first = f"{APP}-{fault.service}-1"
     try:
-        stranger.mend(fault, Target(first, first, "0"))
+        app.mend(fault, Target(first, first, "0"))
     except Trouble as trouble:
         say(str(trouble))
 
@@ -113,24 +113,24 @@ def _line(run: Run) -> str:
     return f"{took}{incident}, {run['lost']} of {run['acknowledged']} rows lost{wrong}"
 
 
-def measure_all(strangers: Sequence[Stranger], given: argparse.Namespace, book: Book) -> int:
-    """Put all systems to all faults, on the hosts of all variants."""
-    book.about["versions"] = hosts.versions(strangers[0].host)
-    for stranger in strangers:
-        stranger.prepare(given.faults)
+def measure_all(apps: Sequence[MultiServiceApp], given: argparse.Namespace, book: Book) -> int:
+    """Measure all systems with all faults, on the hosts of all variants."""
+    book.about["versions"] = hosts.versions(apps[0].host)
+    for app in apps:
+        app.prepare(given.faults)
     rest()
     for system in given.systems:
 
-        def work(stranger: Stranger, system: str = system) -> None:
-            trouble = measure(stranger, system, given, book)
+        def work(app: MultiServiceApp, system: str = system) -> None:
+            trouble = measure(app, system, given, book)
             if trouble:
                 book.troubles.append(trouble)
 
         if system == OURS:
-            for stranger in strangers:
-                work(stranger)
+            for app in apps:
+                work(app)
         else:
-            hosts.at_once(work, strangers)
+            hosts.at_once(work, apps)
     return 0
 
 
@@ -164,14 +164,14 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def is_whole(given: argparse.Namespace) -> bool:
-    """Whether a run is no trial, which does not take the place of the real figures."""
+    """Whether a run is a full one; a shorter run does not overwrite its figures."""
     enough = given.rounds >= ROUNDS and given.alternative_rounds >= shared.GIVE_UP
     everything = (list(FAULTS), list(results.SYSTEMS), list(results.VARIANTS))
     return enough and (given.faults, given.systems, given.variants) == everything
 
 
 def unmeasured(given: argparse.Namespace, runs: Sequence[Run], variants: Sequence[str]) -> int:
-    """How many rounds are missing of what was asked for."""
+    """The number of requested rounds that are missing."""
     left = 0
     for system in given.systems:
         rounds = given.rounds if system == OURS else given.alternative_rounds
@@ -210,26 +210,24 @@ def tell(given: argparse.Namespace, book: Book) -> int:
 
 
 def bring_project() -> None:
-    """Put the project where the scenario's variables say it is. Raises Trouble."""
+    """Create the copy of the project that the scenario's variables name. Raises Trouble."""
     hosts.announce([])
     hosts.played(PROJECT)
 
 
 def measure_variants(given: argparse.Namespace, book: Book) -> int:
     """Measure what is missing, each variant on a host of its own; the exit code, 0 when nothing ended it."""
-    strangers = [Stranger(variant) for variant in given.variants if unmeasured(given, book.runs, [variant])]
-    if not strangers:
+    apps = [MultiServiceApp(variant) for variant in given.variants if unmeasured(given, book.runs, [variant])]
+    if not apps:
         return 0
-    on = [stranger.host for stranger in strangers]
-    return hosts.measured(
-        NAME, on, lambda: measure_all(strangers, given, book), given.keep, "; go on with ARGS=--resume"
-    )
+    on = [app.host for app in apps]
+    return hosts.measured(NAME, on, lambda: measure_all(apps, given, book), given.keep, "; go on with ARGS=--resume")
 
 
 def main() -> int:
-    """Bring the project, measure, tell."""
+    """Copy the project, measure, print the results."""
     given = arguments()
-    # Its inventory must not take the place of bench-recovery's.
+    # Its inventory must not overwrite bench-recovery's.
     hosts.INVENTORY = hosts.LAB / NAME / "hosts.yml"
     keys = ("rounds", "alternative_rounds", "timeout", "faults", "systems", "variants")
     settings = {**{option: getattr(given, option) for option in keys}, "services": SERVICES, "rate": results.RATE}

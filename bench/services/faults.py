@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The faults of single services of the stranger's app, and whether a round went as it should. Pure: no clock, no I/O.
+"""The faults of single services of the multi-service app, and the verdict on a round. Pure: no clock, no I/O.
 
-The app is the project of molecule/stranger: a proxy (web), the app behind it, a database (db), a cache and a worker.
+The app is the project of molecule/multi-service: a proxy (web), the app behind it, a database (db), a cache, a worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SICK = "/tmp/sick"
 """While the worker's container has this file, its health check fails."""
 
 ANSWERS, WRITES, WORKER = "answers", "writes", "worker"
-"""What shows that a fault is over: ten good answers, ten acknowledged writes, the worker that runs and is healthy."""
+"""The signs that a fault is over: ten good answers, ten acknowledged writes, a worker that runs and is healthy."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _NANOSECONDS = 1e9
@@ -50,31 +50,31 @@ class Fault(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a fault hits: the names of all containers of its service, the first of them, and the process of that one."""
+    """The target of a fault: the names of all containers of its service, the first name, and that container's pid."""
 
     names: str
     name: str
     pid: str
 
 
-# Processes that end in between are no failure. The last command fails when the main process was not stopped.
+# Processes that end in between do not count as a failure. The last command fails when the main process is not stopped.
 _HANG = (
     "for one in {names}; do docker top $one -eo pid | tail -n +2 | xargs kill -STOP 2>/dev/null || true; done; "
-    # It stops a moment after the signal.
+    # The process stops a moment after the signal.
     "for one in $(seq 20); do grep -q '^State:.T' /proc/{pid}/status && break; sleep 0.05; done; "
     "grep -q '^State:.T' /proc/{pid}/status"
 )
-# Without room for the next segment of its log, PostgreSQL ends, and does not start again.
+# Without room for the next segment of its log, PostgreSQL exits, and does not start again.
 _NEXT_SEGMENT = "SELECT pg_logical_emit_message(true, 'bench', 'full'), pg_switch_wal()"
 _FULL = (
     f"cat /dev/zero >{DISK}/uploads 2>/dev/null || true; "
     f'for one in $(seq 20); do docker exec {{name}} psql -U {APP} -qAt -c "{_NEXT_SEGMENT}" || break; done 2>/dev/null'
 )
-# What logrotate left may be deleted; it is a part of what fills the disk.
+# Rotated logs may be deleted; they fill a part of the disk.
 _ROTATED = (
     f"touch {DISK}/logs/app.log; for one in app.log.1 app.log.2.gz; do head -c 24M /dev/zero >{DISK}/logs/$one; done"
 )
-# In the container's own layer, which outlives a restart, as a stale lock file does. A new container is without it.
+# In the container's own layer, which survives a restart, like a stale lock file. A new container does not have it.
 _BREAKS = (
     "layer=$(docker inspect --format '{{.GraphDriver.Data.MergedDir}}' {name}); "
     "echo 'raise SystemExit(\"broken\")' >$layer/app/redis.py; kill -9 {pid}"
@@ -84,7 +84,7 @@ FAULTS: dict[str, Fault] = {
     "app-hung": Fault("the app hangs behind its proxy", "app", _HANG, ("hung",), runs_on=True),
     "db-killed": Fault("the database is killed", "db", "kill -9 {pid}", ("crashed",), quick=True),
     "db-stopped": Fault("the database is stopped", "db", "docker stop {names}", ("crashed",)),
-    # Under load it is seen stopped before it is gone.
+    # Under load the watcher may see it stopped before it is removed.
     "db-removed": Fault("the database is removed", "db", "docker rm -f {names}", ("container_missing", "crashed")),
     "db-hung": Fault("the database hangs", "db", _HANG, ("hung",), runs_on=True),
     "db-disk": Fault(
@@ -127,7 +127,7 @@ def fill(text: str, target: Target) -> str:
     return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), text)
 
 
-# --- what the host says ----------------------------------------------------------------------------------------------
+# --- containers and events -------------------------------------------------------------------------------------------
 
 
 class Container(NamedTuple):
@@ -172,7 +172,7 @@ def _slowest(check: Mapping[str, Any]) -> float:
 
 
 def unwell(containers: Sequence[Container], expected: Mapping[str, int]) -> list[str]:
-    """What keeps an app from being whole, a sentence each. `expected`: how many containers a service has to have."""
+    """The faults of an app's containers, in sentences. `expected`: the number of containers of each service."""
     found = []
     for service, count in expected.items():
         own = [one for one in containers if one.service == service]
@@ -192,7 +192,7 @@ class Event(NamedTuple):
 
 
 def read_event(line: str) -> Event | None:
-    """Read a line of `docker events --format json`; None for one that is cut off, or no container's."""
+    """Read a line of `docker events --format json`; None for a truncated one, or another object than a container."""
     try:
         found = json.loads(line)
         attributes = found["Actor"]["Attributes"]
@@ -227,7 +227,7 @@ def back(events: Iterable[Event], service: str, since: float) -> Back:
 
 
 class Incident(TypedDict, total=False):
-    """What is read of an incident's record."""
+    """The parts of an incident's record that count here."""
 
     id: str
     cause: str
@@ -244,7 +244,7 @@ class Incident(TypedDict, total=False):
 
 
 class Seen(NamedTuple):
-    """What one round showed. Seconds are those after the fault; None for what did not come.
+    """The observations of one round. Seconds are counted from the fault; None for an event that did not happen.
 
     `seconds`: until what `heals` says; `written`: until the first of ten acknowledged writes in a row; `whole`: until
     every service was well and the incident was over. `lost`: acknowledged rows that the database does not have.
@@ -270,7 +270,7 @@ def names_service(fault: Fault, incident: Incident) -> bool:
 
 
 def problems(fault: Fault, seen: Seen) -> list[str]:
-    """What was not as it should be in a round with the watcher, a few words each."""
+    """The problems of a round with the watcher, a few words each."""
     found = []
     if seen.seconds is None:
         found.append("not recovered")
@@ -280,10 +280,10 @@ def problems(fault: Fault, seen: Seen) -> list[str]:
         found.append("not whole again")
     if seen.lost:
         found.append("acknowledged rows lost")
-    return found + _told_wrongly(fault, seen.incidents)
+    return found + _wrong_reports(fault, seen.incidents)
 
 
-def _told_wrongly(fault: Fault, incidents: Sequence[Incident]) -> list[str]:
+def _wrong_reports(fault: Fault, incidents: Sequence[Incident]) -> list[str]:
     if not incidents:
         return [] if fault.quick else ["no incident"]
     if len(incidents) > 1:
@@ -301,6 +301,6 @@ def _told_wrongly(fault: Fault, incidents: Sequence[Incident]) -> list[str]:
 
 
 def lost(acknowledged: Iterable[int], stored: Iterable[str]) -> int:
-    """How many numbers were acknowledged, and are not among the texts that the database has."""
+    """The number of acknowledged records that the database does not have."""
     there = set(stored)
     return sum(str(number) not in there for number in set(acknowledged))

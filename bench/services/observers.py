@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Who looks on from outside: the users that write, and the engine's events."""
+"""Observers from outside: users that write, and the engine's events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.probe import co
 
 PORT = 8000
 REQUEST_SECONDS = 2.0
-# What the watcher hears, too: after each of these it looks.
+# The events that the watcher also gets; it checks the app after each.
 KINDS = (
     *("create", "start", "restart", "die", "stop", "kill", "oom", "pause", "unpause", "destroy"),
     "health_status",
@@ -25,7 +25,7 @@ KINDS = (
 
 
 def request(address: str, method: str, path: str, body: str = "", port: int = PORT) -> str:
-    """Ask once, by a connection of its own; the answer's status as a text, or the name of what went wrong."""
+    """Send one request on a connection of its own; the answer's status as a text, or the name of the error."""
     connection = http.client.HTTPConnection(address, port, timeout=REQUEST_SECONDS)
     try:
         connection.request(method, path, body)
@@ -39,7 +39,7 @@ def request(address: str, method: str, path: str, body: str = "", port: int = PO
 
 
 class Writer:
-    """Sends a numbered record fifty times a second, whether or not those before are answered, as long as this lasts."""
+    """Sends a numbered record fifty times a second inside the `with` block, without waiting for earlier answers."""
 
     def __init__(self, address: str, port: int = PORT, rate: float = RATE) -> None:
         self.address, self.port = address, port
@@ -58,7 +58,7 @@ class Writer:
         self.seconds = time.monotonic() - self._begun
 
     def acknowledged(self) -> set[int]:
-        """The numbers that the app has answered with 201."""
+        """The numbers of the records that the app has answered with 201."""
         with self._lock:
             return set(self._acknowledged)
 
@@ -80,7 +80,7 @@ class Writer:
 
 
 class Events:
-    """What happens to the app's containers, as the engine says it, as long as this lasts: `seconds` at most."""
+    """The engine's events of the app's containers inside the `with` block, for `seconds` at most."""
 
     def __init__(self, host: Host, seconds: float = 900.0) -> None:
         self.host, self.seconds = host, seconds
@@ -89,7 +89,7 @@ class Events:
     def __enter__(self) -> Events:
         kinds = " ".join(f"--filter event={kind}" for kind in KINDS)
         label = f"--filter label=com.docker.compose.project={APP}"
-        # Should the connection end, the command there ends by itself.
+        # If the connection ends, the command on the host ends by itself.
         limit = f"timeout {self.seconds:.0f}"
         text = f"{limit} docker events --format '{{{{json .}}}}' --filter type=container {label} {kinds}"
         self._process = subprocess.Popen(
@@ -114,22 +114,22 @@ class Events:
                     self._events.append(event)
 
     def check(self) -> None:
-        """Raise Trouble when nobody listens any more."""
+        """Raise Trouble when the event stream has ended."""
         if self._process.poll() is not None:
             raise Trouble(f"{self.host.name}: docker events ended by itself, exit code {self._process.returncode}")
 
     def heard(self) -> list[Event]:
-        """Those so far."""
+        """The events so far."""
         with self._lock:
             return list(self._events)
 
     def back(self, service: str, since: float) -> Back:
-        """Whether a service runs again after a fault. Raises Trouble when nobody listens any more."""
+        """Whether a service runs again after a fault. Raises Trouble when the event stream has ended."""
         self.check()
         return back(self.heard(), service, since)
 
     def wait_healthy(self, service: str, since: float, seconds: float) -> float | None:
-        """Wait until it runs and is healthy; when it was (epoch s), None when it was not in time."""
+        """Wait until the service runs and is healthy; the moment (epoch s), None when it was not in time."""
         deadline = time.monotonic() + seconds
         while True:
             found = self.back(service, since).healthy

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the faults of single services came to: rows, tables, goals. Pure: no clock, no I/O.
+"""The results of the faults of single services: rows, tables, goals. Pure: no clock, no I/O.
 
 A run is one round of one fault. Its `system` is the key of a system and a variant, `selfheal-balanced` for instance.
 """
@@ -59,8 +59,8 @@ class Run(TypedDict):
     load: float
 
 
-class Told(NamedTuple):
-    """What the watcher made of one fault: medians of `detected` and `remedies`; `right`: rounds without a problem."""
+class WatcherSummary(NamedTuple):
+    """The watcher's results for one fault: medians of `detected` and `remedies`; `right`: rounds without a problem."""
 
     n: int
     right: int
@@ -70,26 +70,26 @@ class Told(NamedTuple):
 
 
 class Row(TypedDict):
-    """A fault, for the tables and the picture. By key: `systems` has summaries, `told` those of OURS, `lost` rows."""
+    """A fault, for tables and picture. By key: `systems` has summaries, `watcher` those of OURS, `lost` lost rows."""
 
     fault: str
     title: str
     expect: str
     goal: dict[str, float]
     systems: dict[str, dict[str, Any]]
-    told: dict[str, dict[str, Any]]
+    watcher: dict[str, dict[str, Any]]
     lost: dict[str, int]
     met: bool | None
     missed: list[str]
 
 
 def key(system: str, variant: str) -> str:
-    """What a run says of its system."""
+    """The key of a system in a run."""
     return system if variant == ALONE else f"{system}-{variant}"
 
 
 def titles(variants: Iterable[str] = VARIANTS) -> dict[str, str]:
-    """What each key is called in the picture, where there is little room."""
+    """Short names of the keys, for the picture."""
     short = {OURS: SYSTEMS[OURS], POLICY: "restart policy", LOOP: "unhealthy loop"}
     words = {ALONE: "", BALANCED: ", load balancer"}
     return {key(system, variant): title + words[variant] for variant in variants for system, title in short.items()}
@@ -103,8 +103,8 @@ def is_ours(run_key: str) -> bool:
 def allowed(timeout: float, slowest: float, system: str, fault: Fault) -> float:
     """Seconds that a round may take before it is given up.
 
-    :arg slowest: seconds until the health check of the fault's service says unhealthy, 0 without one. Who goes by the
-        health check gets that time, too.
+    :arg slowest: seconds until the health check of the fault's service says unhealthy, 0 without one. A system that
+        relies on the health check gets that time in addition.
     """
     return timeout + (slowest if system == LOOP and fault.runs_on else 0.0)
 
@@ -112,10 +112,10 @@ def allowed(timeout: float, slowest: float, system: str, fault: Fault) -> float:
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
-def told(runs: Sequence[Mapping[str, Any]]) -> Told:
+def summarize_watcher(runs: Sequence[Mapping[str, Any]]) -> WatcherSummary:
     """Sum up the incidents of some rounds with the watcher."""
     detected = [run["detected"] for run in runs if run["detected"] is not None]
-    return Told(
+    return WatcherSummary(
         len(runs),
         sum(not run["problems"] for run in runs),
         sum(run["incidents"] > 0 for run in runs),
@@ -156,7 +156,7 @@ def _row(name: str, fault: Fault, runs: Sequence[Mapping[str, Any]]) -> Row:
         "expect": "recovered",
         "goal": dict(GOAL),
         "systems": {one: results.summarize(own) for one, own in by_key.items()},
-        "told": {one: told(own)._asdict() for one, own in ours.items()},
+        "watcher": {one: summarize_watcher(own)._asdict() for one, own in ours.items()},
         "lost": {one: sum(run["lost"] for run in own) for one, own in by_key.items()},
         "met": not missed if ours else None,
         "missed": missed,
@@ -177,7 +177,7 @@ def shown(rows: Sequence[Row], variant: str) -> str:
 
 def _cells(row: Row, keys: Sequence[str]) -> list[str]:
     cells = [row["title"], *(results.cell(row["systems"].get(one)) for one in keys)]
-    ours = row["told"].get(keys[0])
+    ours = row["watcher"].get(keys[0])
     if ours is None:
         cells += ["", "", ""]
     else:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One round: a fault is injected into an app that is whole, and what becomes of it is seen."""
+"""One round: inject a fault into a healthy app, and observe the recovery."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ from ansible_collections.christmas.selfheal.bench.services.faults import (
     lost,
     problems,
 )
+from ansible_collections.christmas.selfheal.bench.services.multi_service_app import (
+    HEALTHY,
+    LOOP_SECONDS,
+    MultiServiceApp,
+)
 from ansible_collections.christmas.selfheal.bench.services.observers import Events, Writer
 from ansible_collections.christmas.selfheal.bench.services.results import LOOP, OURS, POLICY, Run
-from ansible_collections.christmas.selfheal.bench.services.stranger import HEALTHY, LOOP_SECONDS, Stranger
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 
 QUIET = 3.0
 """Seconds of good answers before a fault."""
 LATE_INCIDENT = 3.0
-"""Seconds after which an incident that was not there yet will not come."""
+"""Seconds after which no more incident is expected."""
 
 
 class Asked(NamedTuple):
-    """What is to be measured: a fault, and in which of its rounds."""
+    """A requested round: a fault, and the number of the round."""
 
     name: str
     number: int
@@ -50,7 +54,7 @@ class Asked(NamedTuple):
 
 
 class Watching(NamedTuple):
-    """Who looks on during a round."""
+    """The observers of a round."""
 
     outside: continuous.Prober
     writer: Writer
@@ -64,13 +68,13 @@ class Watching(NamedTuple):
         time.sleep(QUIET)
 
     def injected(self, fault: Fault, begun: float, ended: float) -> float:
-        """When a fault took effect, at the earliest."""
+        """The earliest moment at which a fault took effect."""
         if fault.heals == WORKER:
             return begun
         return drill_judge.injected_at(begun, ended, self._asks(fault).samples(begun))
 
     def healed(self, fault: Fault, begun: float, ended: float, seconds: float) -> float | None:
-        """Wait until what the fault's `heals` says; when it was (epoch s)."""
+        """Wait for the recovery that the fault's `heals` names; the moment (epoch s)."""
         if fault.heals == WORKER:
             return self.events.wait_healthy(fault.service, begun, seconds)
         return self._asks(fault).wait_healthy(ended, seconds, poll=0.2)
@@ -80,7 +84,7 @@ class Watching(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """What was seen from outside. Moments in epoch seconds; None for what did not come."""
+    """The observations from outside. Moments in epoch seconds; None for an event that did not happen."""
 
     injected: float
     healed: float | None
@@ -97,38 +101,38 @@ class Observed(NamedTuple):
         return None if moment is None else round(max(moment - self.injected, 0.0), 2)
 
 
-def one_round(stranger: Stranger, asked: Asked) -> Run:
-    """Inject a fault, see what becomes of it, and leave an app that is whole. Raises Trouble."""
+def one_round(app: MultiServiceApp, asked: Asked) -> Run:
+    """Inject a fault, observe the recovery, and leave a healthy app. Raises Trouble."""
     fault = asked.fault
-    stranger.settle(fault.service)
-    stranger.alive()
-    known = {one["id"] for one in stranger.incidents()}
-    target, slowest = stranger.target(fault.service)
-    waits = results.allowed(asked.timeout, slowest, stranger.system, fault)
-    observed = _observe(stranger, asked, target, waits)
-    stranger.clean_up(fault, target)
-    incidents = _new_incidents(stranger, known) if stranger.system == OURS else []
+    app.settle(fault.service)
+    app.alive()
+    known = {one["id"] for one in app.incidents()}
+    target, slowest = app.target(fault.service)
+    waits = results.allowed(asked.timeout, slowest, app.system, fault)
+    observed = _observe(app, asked, target, waits)
+    app.clean_up(fault, target)
+    incidents = _new_incidents(app, known) if app.system == OURS else []
     if observed.whole is None:
-        stranger.mend(fault, target)
-    return _run(stranger, asked, observed, incidents, waits)
+        app.mend(fault, target)
+    return _run(app, asked, observed, incidents, waits)
 
 
-def _observe(stranger: Stranger, asked: Asked, target: Target, waits: float) -> Observed:
-    """Inject the fault, and look on until the app is whole, or the time is over."""
+def _observe(app: MultiServiceApp, asked: Asked, target: Target, waits: float) -> Observed:
+    """Inject the fault, and observe until the app is healthy or the time is over."""
     fault = asked.fault
     with (
-        Events(stranger.host) as events,
-        Writer(stranger.host.address) as writer,
-        continuous.Prober(stranger.ask) as outside,
+        Events(app.host) as events,
+        Writer(app.host.address) as writer,
+        continuous.Prober(app.ask) as outside,
     ):
         watching = Watching(outside, writer, events)
-        watching.begin(stranger.host.name)
-        time.sleep(_phase(stranger, asked))
-        begun, ended = stranger.inject(fault, target)
+        watching.begin(app.host.name)
+        time.sleep(_phase(app, asked))
+        begun, ended = app.inject(fault, target)
         healed = watching.healed(fault, begun, ended, waits)
         injected = watching.injected(fault, begun, ended)
         written = None if healed is None else writer.prober.wait_healthy(ended, HEALTHY, poll=0.2)
-        whole = time.time() if healed is not None and stranger.wait_whole(HEALTHY) else None
+        whole = time.time() if healed is not None and app.wait_whole(HEALTHY) else None
         started = events.back(fault.service, begun).started
         failed = sum(not one.ok for one in outside.samples(injected))
     rate = round(writer.sent / writer.seconds, 1)
@@ -137,14 +141,14 @@ def _observe(stranger: Stranger, asked: Asked, target: Target, waits: float) -> 
     )
 
 
-def _run(stranger: Stranger, asked: Asked, observed: Observed, incidents: Sequence[Incident], waits: float) -> Run:
-    """What is kept of a round."""
+def _run(app: MultiServiceApp, asked: Asked, observed: Observed, incidents: Sequence[Incident], waits: float) -> Run:
+    """The record of a round."""
     after, acknowledged = observed.after, observed.acknowledged
-    gone = lost(acknowledged, stranger.stored())
+    gone = lost(acknowledged, app.stored())
     seen = Seen(after(observed.healed), after(observed.written), after(observed.whole), gone, incidents)
     first: Incident = incidents[0] if incidents else {}
     return {
-        "system": results.key(stranger.system, stranger.variant),
+        "system": results.key(app.system, app.variant),
         "fault": asked.name,
         "round": asked.number,
         "at": round(observed.injected, 3),
@@ -163,23 +167,23 @@ def _run(stranger: Stranger, asked: Asked, observed: Observed, incidents: Sequen
         "cause": first.get("cause", ""),
         "services": list(first.get("services") or []),
         "remedies": [str(one["name"]) for one in first.get("remedies") or []],
-        "problems": problems(asked.fault, seen) if stranger.system == OURS else [],
+        "problems": problems(asked.fault, seen) if app.system == OURS else [],
         "load": round(os.getloadavg()[0], 1),
     }
 
 
-def _phase(stranger: Stranger, asked: Asked) -> float:
-    """At which second of its cycle the system is hit: the rounds are spread evenly over it."""
-    cycle = {OURS: 1.0, LOOP: LOOP_SECONDS, POLICY: 0.0}[stranger.system]
-    system = results.key(stranger.system, stranger.variant)
+def _phase(app: MultiServiceApp, asked: Asked) -> float:
+    """The second of the system's cycle at which the fault is injected: the rounds are spread evenly over the cycle."""
+    cycle = {OURS: 1.0, LOOP: LOOP_SECONDS, POLICY: 0.0}[app.system]
+    system = results.key(app.system, app.variant)
     return shared.phase(system, asked.name, asked.number, asked.rounds, cycle)
 
 
-def _new_incidents(stranger: Stranger, known: set[str]) -> list[Incident]:
-    """Those that were not known before; for one that is late a moment is waited."""
+def _new_incidents(app: MultiServiceApp, known: set[str]) -> list[Incident]:
+    """The incidents that were not known before, after a short wait for a late one."""
     for pause in (0.0, LATE_INCIDENT):
         time.sleep(pause)
-        found = [one for one in stranger.incidents() if one["id"] not in known]
+        found = [one for one in app.incidents() if one["id"] not in known]
         if found:
             break
     return found

@@ -1,18 +1,18 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Soak an app that is well for an hour: is it left alone, and is the engine?
+"""Soak a healthy app for an hour: does the watcher leave the app and the Docker engine alone?
 
-The app is the project of molecule/stranger with three services more, eight in all, and the watcher, on a lab host made
-as bench-services makes it; first without and then behind the load balancer. Nothing is broken. Each 15 minutes a deploy
-changes a file, and the app takes 75 s to start. Each 5 minutes the proxy refuses requests with 429 for half a minute,
-the watcher's as well. In 3 of 6 minutes both cores are busy. Each 2.5 minutes a job runs, and every other one fails.
+The app is the project of molecule/multi-service with three more services, eight in all. It runs on a lab host with the
+watcher, first without and then behind the load balancer. No fault is injected. Every 15 minutes a deploy changes a
+file, and the app takes 75 s to start. Every 5 minutes the proxy answers all requests with 429 for half a minute, the
+watcher's as well. In 3 of 6 minutes both cores are busy. Every 2.5 minutes a job runs, and every other one fails.
 
-Counted are remedies, none of which was needed, and the calls of ours that reach the engine while the app is healthy,
-but for the stream of its events. A look at the containers just after an event of theirs is counted apart, and so is
-what a deploy or an incident asks. The jobs' own calls are told by the version of the API that they ask with.
+The soak counts remedies, all of them needless, and the collection's calls to the engine while the app is healthy. The
+event stream does not count. Calls just after a container's event, and calls of a deploy or an incident, are counted
+separately. A job's own calls are recognized by the API version that they use.
 
-Prints a table, writes `results/soak-services.json` (a shorter run: to `.lab/soak-services`). The exit code is 1 after a
-needless remedy or a call, 2 when something could not be measured.
+Prints a table, and writes `results/soak-services.json` (a shorter run: in `.lab/soak-services`). The exit code is 1
+after a needless remedy or a call, 2 when something could not be measured.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from ansible_collections.christmas.selfheal.bench.recovery.__main__ import now, 
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import Trouble
 from ansible_collections.christmas.selfheal.bench.services.__main__ import INTERRUPTED, bring_project
 from ansible_collections.christmas.selfheal.bench.services.faults import APP, Incident
+from ansible_collections.christmas.selfheal.bench.services.multi_service_app import COMPOSE, HEALTHY, MultiServiceApp
 from ansible_collections.christmas.selfheal.bench.services.observers import Events
 from ansible_collections.christmas.selfheal.bench.services.results import OURS, VARIANTS
-from ansible_collections.christmas.selfheal.bench.services.stranger import COMPOSE, HEALTHY, Stranger
 from ansible_collections.christmas.selfheal.bench.soak_services import judge, project, schedule
 from ansible_collections.christmas.selfheal.bench.soak_services.happenings import (
     FOLDER,
@@ -52,27 +52,27 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import pro
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher_note
 
-BROUGHT = hosts.LAB / "stranger"
-"""Where molecule/stranger/project.yml puts the project."""
-# Until what was asked before is over: the watcher's own looks, too.
+BROUGHT = hosts.LAB / "multi-service"
+"""Where molecule/multi-service/project.yml puts the project."""
+# Until earlier calls are over, the watcher's own too.
 QUIET = 15.0
 # Until an incident of 429s is over, in which the app is asked once a minute, and a deploy.
 LONGEST_END = 240.0
 # The watcher leaves a note each 15 s.
 LONGEST_SILENCE = 60.0
 MOST_INCIDENTS = 1000
-# Events are listened to for that much longer than the soak itself is meant to take.
+# The event stream runs for that much longer than the planned soak.
 SPARE = 900.0
 
 
 class Watched:
-    """Who looks on during a soak, and what they saw. A context manager; `begin` comes after it has begun."""
+    """The observers of a soak, and their observations. A context manager; call `begin` inside its block."""
 
-    def __init__(self, stranger: Stranger, minutes: float, calls: EngineCalls, mark: str) -> None:
-        self.stranger, self.minutes, self.calls, self.mark = stranger, minutes, calls, mark
-        self.events = Events(stranger.host, minutes * 60 + LONGEST_END + SPARE)
-        self.visitors = continuous.Prober(visitor(stranger.host.address), VISITORS_RATE)
-        self.happenings = Happenings(stranger, schedule.schedule(minutes), mark)
+    def __init__(self, app: MultiServiceApp, minutes: float, calls: EngineCalls, mark: str) -> None:
+        self.app, self.minutes, self.calls, self.mark = app, minutes, calls, mark
+        self.events = Events(app.host, minutes * 60 + LONGEST_END + SPARE)
+        self.visitors = continuous.Prober(visitor(app.host.address), VISITORS_RATE)
+        self.happenings = Happenings(app, schedule.schedule(minutes), mark)
         self.known, self.killed, self.silences = set[str](), list[float](), list[float]()
         self.kills, self.begun = procfs.oom_kills(), 0.0
 
@@ -88,29 +88,29 @@ class Watched:
 
     def begin(self) -> None:
         """Wait until users are served, and count from here. Raises Trouble."""
-        name = self.stranger.host.name
+        name = self.app.host.name
         if self.visitors.wait_healthy(self.visitors.now(), HEALTHY, poll=0.2) is None:
             raise Trouble(f"{name}: the app does not answer well before the soak")
-        self.known = {one["id"] for one in self.stranger.incidents(MOST_INCIDENTS)}
+        self.known = {one["id"] for one in self.app.incidents(MOST_INCIDENTS)}
         time.sleep(QUIET)
         self.calls.mark()
         self.kills, self.begun = procfs.oom_kills(), time.time()
 
     def second(self) -> None:
-        """What is looked at each second."""
+        """The check of each second."""
         kills = procfs.oom_kills()
         if kills > self.kills:
             self.killed.append(time.time())
         self.kills = kills
 
     def look(self) -> None:
-        """What is looked at each minute. Raises Trouble when the host cannot be asked."""
+        """The check of each minute. Raises Trouble when the host does not answer."""
         path = watcher_note.note_path("/", APP)
-        noted, at = self.stranger.host.ask(f"stat -c %Y {path}; date +%s").split()
+        noted, at = self.app.host.ask(f"stat -c %Y {path}; date +%s").split()
         self.silences.append(float(at) - float(noted))
 
     def result(self, ended: float) -> Soaked:
-        """What a soak that ends now, or has ended, came to. Raises Trouble."""
+        """The result of a soak that ends now, or has ended. Raises Trouble."""
         done = self.happenings.done()
         incidents = self._incidents()
         sick = [*judge.incident_windows(incidents, time.time()), *judge.deploy_windows(done)]
@@ -122,7 +122,7 @@ class Watched:
             "minutes": self.minutes,
             "begun": self.begun,
             "ended": ended,
-            "services": len(self.stranger.expected),
+            "services": len(self.app.expected),
             "incidents": [judge.brief(one, done) for one in incidents],
             "needless": [one._asdict() for one in judge.needless(incidents, done)],
             "calls": calls._asdict(),
@@ -133,7 +133,7 @@ class Watched:
         }
 
     def measure_starts(self) -> None:
-        """Put in how long the app was without an answer in each deploy."""
+        """Add the time in which the app did not answer during each deploy."""
         samples = self._samples()
         for one in self.happenings.begun:
             if one.done and one.done.kind == schedule.DEPLOY and not one.done.trouble:
@@ -142,7 +142,7 @@ class Watched:
                 one.done = one.done._replace(measured=judge.longest_gap(own))
 
     def troubles(self, soaked: Soaked) -> list[str]:
-        """Why the soak says less than it should."""
+        """The reasons why the soak is not conclusive."""
         spans = schedule.schedule(self.minutes)
         wanted = {kind: sum(span.kind == kind for span in spans) for kind in schedule.TITLES}
         found = judge.void(self.happenings.done(), soaked["incidents"], wanted)
@@ -156,8 +156,8 @@ class Watched:
         return found
 
     def _incidents(self) -> list[Incident]:
-        """Those of the soak, oldest first."""
-        found = [one for one in self.stranger.incidents(MOST_INCIDENTS) if one["id"] not in self.known]
+        """The soak's incidents, oldest first."""
+        found = [one for one in self.app.incidents(MOST_INCIDENTS) if one["id"] not in self.known]
         return found[::-1]
 
     def _samples(self) -> list[continuous.Sample]:
@@ -165,22 +165,22 @@ class Watched:
 
 
 def pass_time(watched: Watched, variant: str) -> float:
-    """Let the time pass, doing what the schedule says and telling each minute how it goes; when it ended (epoch s)."""
-    clock, seconds, told = time.monotonic(), watched.minutes * 60, 0
+    """Follow the schedule until the time is over, and report each minute; the end (epoch s)."""
+    clock, seconds, reported = time.monotonic(), watched.minutes * 60, 0
     while (passed := time.monotonic() - clock) < seconds:
         watched.happenings.begin_due(passed)
         watched.second()
-        if passed >= (told + 1) * 60:
-            told += 1
-            tell_minute(watched, variant, told)
+        if passed >= (reported + 1) * 60:
+            reported += 1
+            report_minute(watched, variant, reported)
         time.sleep(1.0)
-    # An incident of 429s, or a deploy that takes long, is seen to its end, and counts.
+    # The soak waits for the end of an incident of 429s or of a long deploy, which then counts.
     watched.happenings.end(LONGEST_END)
     return time.time()
 
 
-def tell_minute(watched: Watched, variant: str, minute: int) -> None:
-    """Say how it goes. What cannot be asked on a busy host is asked a minute later."""
+def report_minute(watched: Watched, variant: str, minute: int) -> None:
+    """Print the state. If a busy host does not answer, the next minute's report has it."""
     left = watched.minutes - minute
     begin = f"{variant}: {minute} of {watched.minutes:g} min, {left:g} left"
     try:
@@ -198,59 +198,59 @@ def tell_minute(watched: Watched, variant: str, minute: int) -> None:
     )
 
 
-def marked(stranger: Stranger, calls: EngineCalls) -> str:
-    """The version of the API with which the jobs ask. Raises Trouble or Uncounted when that cannot be told apart."""
-    version = stranger.host.ask("docker version --format '{{.Client.APIVersion}}'")
+def marked(app: MultiServiceApp, calls: EngineCalls) -> str:
+    """The jobs' version of the API. Raises Trouble or Uncounted when their calls cannot be recognized by it."""
+    version = app.host.ask("docker version --format '{{.Client.APIVersion}}'")
     mark = judge.older(version)
     calls.mark()
-    stranger.host.ask(f"DOCKER_API_VERSION={mark} {COMPOSE} ps")
+    app.host.ask(f"DOCKER_API_VERSION={mark} {COMPOSE} ps")
     found = [call["what"] for call in calls.wait_for(f"/v{mark}/containers/json")]
     other = [what for what in found if "/v" in what and not judge.is_marked(what, mark)]
     if other:
-        raise Trouble(f"{stranger.host.name}: docker compose does not ask with API {mark} alone: {other[0]}")
+        raise Trouble(f"{app.host.name}: docker compose does not ask with API {mark} alone: {other[0]}")
     return mark
 
 
-def soak(stranger: Stranger, variant: str, minutes: float) -> Soaked:
+def soak(app: MultiServiceApp, variant: str, minutes: float) -> Soaked:
     """Soak the app of one variant. Raises Trouble or Uncounted."""
-    stranger.use(OURS)
-    machine = stranger.host
+    app.use(OURS)
+    machine = app.host
     calls = EngineCalls(machine.name, lambda text, stdin: machine.ask(text, stdin=stdin))
-    if not stranger.wait_whole(HEALTHY):
-        raise Trouble(f"{machine.name} is not well before the soak: {'; '.join(stranger.why)}")
+    if not app.wait_whole(HEALTHY):
+        raise Trouble(f"{machine.name} is not well before the soak: {'; '.join(app.why)}")
     with calls.counted():
-        mark = marked(stranger, calls)
-        with Watched(stranger, minutes, calls, mark) as watched:
+        mark = marked(app, calls)
+        with Watched(app, minutes, calls, mark) as watched:
             watched.begin()
             say(f"{variant}: {minutes:g} minutes begin; the jobs ask the engine with API {mark}")
             ended = pass_time(watched, variant)
-            # An incident that is still open has its last minute to end in. Until then no one else asks the engine.
-            wait_for_end(stranger)
+            # An open incident gets one more minute to end. Until then nothing else may call the engine.
+            wait_for_end(app)
             watched.measure_starts()
             soaked = watched.result(ended)
             soaked["troubles"] = watched.troubles(soaked)
-    # `selfheal status` names a job that failed last, and rightly so.
+    # `selfheal status` correctly names a job whose last run failed.
     machine.shell(f"docker rm -f {JOB_CONTAINER}")
-    if not stranger.wait_whole(HEALTHY):
-        soaked["well"] = stranger.why
+    if not app.wait_whole(HEALTHY):
+        soaked["well"] = app.why
     return soaked
 
 
-def wait_for_end(stranger: Stranger, seconds: float = 90.0) -> None:
+def wait_for_end(app: MultiServiceApp, seconds: float = 90.0) -> None:
     """Wait until no incident is open, for some seconds at most."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if all(one.get("ended") for one in stranger.incidents()):
+        if all(one.get("ended") for one in app.incidents()):
             return
         time.sleep(2.0)
 
 
-def measure(stranger: Stranger, given: argparse.Namespace, book: dict[str, Any]) -> int:
-    """Soak the app on the host that is made; put what it came to into `book`."""
-    book["versions"] = hosts.versions(stranger.host)
+def measure(app: MultiServiceApp, given: argparse.Namespace, book: dict[str, Any]) -> int:
+    """Soak the app on its host; add the result to `book`."""
+    book["versions"] = hosts.versions(app.host)
     rest()
     try:
-        book["variants"][stranger.variant] = soak(stranger, stranger.variant, given.minutes)
+        book["variants"][app.variant] = soak(app, app.variant, given.minutes)
     except Uncounted as reason:
         raise Trouble(str(reason)) from None
     return 0
@@ -259,10 +259,10 @@ def measure(stranger: Stranger, given: argparse.Namespace, book: dict[str, Any])
 def measure_variants(given: argparse.Namespace, book: dict[str, Any]) -> int:
     """Measure each variant on a host of its own, one after the other; the exit code, 0 when nothing ended it."""
     for variant in given.variants:
-        stranger = soaked(variant)
+        app = soaked(variant)
         project.bring(BROUGHT, PROJECT)
-        work = functools.partial(measure, stranger, given, book)
-        code = hosts.measured(NAME, [stranger.host], work, given.keep)
+        work = functools.partial(measure, app, given, book)
+        code = hosts.measured(NAME, [app.host], work, given.keep)
         if code:
             return code
     return 0
@@ -288,7 +288,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def is_whole(given: argparse.Namespace) -> bool:
-    """Whether a run is no trial, which does not take the place of the real figures."""
+    """Whether a run is a full one; a shorter run does not overwrite its figures."""
     return bool(given.minutes >= schedule.FULL_MINUTES and given.variants == list(VARIANTS))
 
 
@@ -304,9 +304,9 @@ def tell(given: argparse.Namespace, book: Mapping[str, Any], path: Path) -> int:
 
 
 def main() -> int:
-    """Bring the project, soak, tell."""
+    """Copy the project, soak, print the results."""
     given = arguments()
-    # Its inventory must not take the place of another benchmark's.
+    # Its inventory must not overwrite another benchmark's.
     hosts.INVENTORY = FOLDER / "hosts.yml"
     settings = {"minutes": given.minutes, "variants": given.variants, "start_seconds": schedule.START_SECONDS}
     book: dict[str, Any] = {"begun": now(), "machine": hosts.machine(), "settings": settings, "variants": {}}

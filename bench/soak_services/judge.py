@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a soak came to: needless remedies, calls to the engine, failed requests, tables. Pure: no clock, no I/O.
+"""The results of a soak: needless remedies, calls to the engine, failed requests, tables. Pure: no clock, no I/O.
 
 Times are epoch seconds: this machine, the lab's hosts and their engines have one clock.
 """
@@ -30,27 +30,27 @@ TOO_MANY = "429"
 RATE_LIMITED = "rate_limited"
 """The cause of an incident in which the watcher met 429s."""
 
-# The watcher looks at an event in its next turn, which is late on busy cores.
+# The watcher handles an event in its next turn, which is late on busy cores.
 EVENT_SECONDS = 5.0
-# As in soak.py: the kernel counts deaths for the whole machine, and the watcher looks whether it was one of its app's.
+# As in soak.py: the kernel counts killed processes of the whole machine, and the watcher looks for one of its app.
 OOM_SECONDS = 10.0
-# A turn reads the engine before the incident is open; the watcher after it begins by reading state and files.
+# A turn reads the engine before the incident is open; the watcher's next process begins by reading state and files.
 BEFORE_INCIDENT, AFTER_INCIDENT = 2.0, 5.0
-# Until all that a deploy has started has passed its own health check.
+# Until all containers that a deploy has started have passed their own health checks.
 AFTER_DEPLOY = 15.0
-# What was refused just before the end of a flood is answered a little later.
+# Requests that were refused just before the end of a flood are answered a little later.
 AFTER_LIMITED = 3.0
-# How long something that is over may still explain a remedy.
+# How long an ended span may still explain a remedy.
 LATE_SECONDS = 90.0
 
 LEAST_BUSY, LEAST_LIMITED, LEAST_START = 0.9, 0.5, 0.8 * START_SECONDS
-"""With less than that (shares, and seconds of a start), nothing was put to the test."""
+"""Below these values (shares, and seconds of a start) the soak is not conclusive."""
 
 _PATH = re.compile(r"[A-Z]+ (?:/v(\d+\.\d+))?(/[^?\s]*)?")
 
 
 class Done(NamedTuple):
-    """Something of the schedule, as it went. `trouble`: why it was not what it should be, or "".
+    """The outcome of a span of the schedule. `trouble`: why it did not go as planned, or "".
 
     `measured`: of busy cores the share that was work, of 429s their share, of a deploy the seconds in which the app did
     not answer, of a job its exit code.
@@ -75,10 +75,10 @@ class Remedy(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """The collection's calls to the engine while the app was healthy, by what they were made for.
+    """The collection's calls to the engine while the app was healthy, by reason.
 
-    `unprompted`: for nothing; `after_event`: just after something had happened to a container; `after_kill`: after the
-    kernel had killed a process of this machine. `aside`: in a deploy or an incident, when it was not healthy.
+    `unprompted`: without a reason; `after_event`: just after an event of a container; `after_kill`: after the kernel
+    had killed a process of this machine. `aside`: in a deploy or an incident, when the app was not healthy.
     """
 
     unprompted: list[Call]
@@ -98,7 +98,7 @@ class Requests(NamedTuple):
 
 
 class Soaked(TypedDict):
-    """What a variant came to, as it is kept. `incidents`: {id, cause, services, seen, seconds, remedies, hold}."""
+    """The stored result of a variant. `incidents`: {id, cause, services, seen, seconds, remedies, hold}."""
 
     minutes: float
     begun: float
@@ -120,7 +120,7 @@ Window = tuple[float, float]
 
 
 def incident_windows(incidents: Sequence[Mapping[str, Any]], now: float) -> list[Window]:
-    """When the app was not healthy, as far as incidents tell. One that is open lasts until `now`."""
+    """When the app was not healthy, by its incidents. An open one lasts until `now`."""
     found = []
     for one in incidents:
         begun = drill_judge.epoch(str(one.get("seen", ""))) or 0.0
@@ -130,12 +130,12 @@ def incident_windows(incidents: Sequence[Mapping[str, Any]], now: float) -> list
 
 
 def deploy_windows(done: Sequence[Done]) -> list[Window]:
-    """When a deploy had the app, until what it has started had come to rest."""
+    """When a deploy was at work, until the containers that it started were healthy."""
     return [(one.begun, one.ended + AFTER_DEPLOY) for one in done if one.kind == DEPLOY]
 
 
 def meanwhile(at: float, done: Sequence[Done]) -> str:
-    """Say what went on at a moment, and what had just ended."""
+    """Name the spans at a moment, and those that had just ended."""
     going = [f"{TITLES[one.kind]} since {at - one.begun:.0f} s" for one in done if one.begun <= at <= one.ended]
     over = [
         f"{TITLES[one.kind]} until {at - one.ended:.0f} s before" for one in done if 0 < at - one.ended <= LATE_SECONDS
@@ -144,7 +144,7 @@ def meanwhile(at: float, done: Sequence[Done]) -> str:
 
 
 def needless(incidents: Sequence[Mapping[str, Any]], done: Sequence[Done]) -> list[Remedy]:
-    """Each remedy that the watcher applied: nothing was ever broken, so none was needed."""
+    """Each remedy that the watcher applied. No fault was injected, so all are needless."""
     found = []
     for one in incidents:
         for remedy in one.get("remedies") or []:
@@ -164,7 +164,7 @@ def _applied_at(incident: Mapping[str, Any], name: str) -> float:
 
 
 def brief(incident: Mapping[str, Any], done: Sequence[Done]) -> dict[str, Any]:
-    """What is kept of an incident."""
+    """The stored part of an incident."""
     keys = ("id", "cause", "services", "seen", "seconds", "healthy", "hold", "evidence")
     at = drill_judge.epoch(str(incident.get("confirmed", ""))) or 0.0
     names = [str(one["name"]) for one in incident.get("remedies") or []]
@@ -175,7 +175,7 @@ def brief(incident: Mapping[str, Any], done: Sequence[Done]) -> dict[str, Any]:
 
 
 def older(version: str) -> str:
-    """The version of the engine's API before this one, e.g. 1.44 for 1.45: what asks with it can be told apart."""
+    """The version of the engine's API before this one, e.g. 1.44 for 1.45, by which calls are recognized."""
     major, _, minor = version.strip().partition(".")
     return f"{major}.{int(minor) - 1}"
 
@@ -187,7 +187,7 @@ def is_marked(what: str, mark: str) -> bool:
 
 
 def is_quiet(what: str) -> bool:
-    """Whether a call says nothing of who made it, and asks nothing: the events' stream, and the ping of each CLI."""
+    """Whether a call does not show its caller, and costs nothing: the event stream, and the ping of each CLI."""
     found = _PATH.match(what)
     return found is not None and found[2] in ("/events", "/_ping")
 
@@ -199,7 +199,7 @@ def counted(
 
     :arg sick: when the app was not healthy, or a deploy had it.
     :arg events: when something happened to a container of the app.
-    :arg kills: when the kernel's count of processes killed for want of memory had grown.
+    :arg kills: when the kernel's count of processes killed for lack of memory had grown.
     :arg mark: the version of the API with which the jobs ask.
     """
     unprompted, after_event, after_kill, aside = list[Call](), 0, 0, 0
@@ -222,7 +222,7 @@ def counted(
 
 
 def requests(samples: Sequence[Sample], done: Sequence[Done]) -> Requests:
-    """Sort the requests of a soak. A 429 is on purpose while our own load makes for it."""
+    """Sort the requests of a soak. A 429 is on purpose while the soak's own flood causes it."""
     limits = [(one.begun, one.ended + AFTER_LIMITED) for one in done if one.kind == LIMITED]
     deploys = deploy_windows(done)
     limited = in_deploys = 0
@@ -244,7 +244,7 @@ def _inside(at: float, windows: Sequence[Window]) -> bool:
 
 
 def longest_gap(samples: Sequence[Sample]) -> float:
-    """For how many seconds, at most, no request was answered well between two that were."""
+    """The longest time in seconds without a good answer, between two good ones."""
     good = [sample.sent for sample in samples if sample.ok]
     return max((after - before for before, after in zip(good, good[1:])), default=0.0)
 
@@ -254,11 +254,11 @@ def share(samples: Sequence[Sample], reason: str) -> float:
     return sum(sample.reason == reason for sample in samples) / max(1, len(samples))
 
 
-# --- whether anything was put to the test ----------------------------------------------------------------------------
+# --- whether the soak is conclusive ----------------------------------------------------------------------------------
 
 
 def void(done: Sequence[Done], incidents: Sequence[Mapping[str, Any]], wanted: Mapping[str, int]) -> list[str]:
-    """Why a soak says less than it should, a sentence each; empty when all of the schedule was as planned.
+    """Why a soak is not conclusive, in sentences; empty when the whole schedule went as planned.
 
     :arg wanted: how often each kind was planned.
     """
@@ -286,10 +286,10 @@ def _measured(one: Done) -> str:
     return f"the app was without an answer for {value:.0f} s only, {START_SECONDS} s were planned"
 
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# --- table and exit code ---------------------------------------------------------------------------------------------
 
 Row = tuple[str, str, str, "bool | None"]
-"""What, measured, goal, whether it is met (None: for information)."""
+"""Name, measured value, goal, whether it is met (None: for information)."""
 
 
 def rows(soaked: Soaked) -> list[Row]:
@@ -297,7 +297,7 @@ def rows(soaked: Soaked) -> list[Row]:
     calls, asked = soaked["calls"], soaked["requests"]
     remedies = [f"{one['name']} ({one['cause']})" for one in soaked["needless"]]
     causes = Counter(str(one["cause"]) for one in soaked["incidents"])
-    told = ", ".join(f"{count} x {cause}" for cause, count in sorted(causes.items()))
+    listed = ", ".join(f"{count} x {cause}" for cause, count in sorted(causes.items()))
     count = len(calls["unprompted"])
     reasons = ", ".join(f"{number} x {reason}" for reason, number in sorted(asked["reasons"].items()))
     return [
@@ -305,7 +305,7 @@ def rows(soaked: Soaked) -> list[Row]:
         ("needless remedies", ", ".join(remedies) or "0", "0", not remedies),
         ("Docker calls while healthy", str(count), "0", count == 0),
         ("well at the end", "; ".join(soaked["well"]) or "yes", "yes", not soaked["well"]),
-        ("incidents", told or "0", "", None),
+        ("incidents", listed or "0", "", None),
         ("looks at containers after an event, calls", str(calls["after_event"]), "", None),
         ("calls after the kernel killed a process", str(calls["after_kill"]), "", None),
         ("calls in deploys and incidents", str(calls["aside"]), "", None),
@@ -324,8 +324,8 @@ def _happened(kind: str, happened: Sequence[Mapping[str, Any]]) -> Row:
         BUSY: lambda: f"{min(values):.0%} to {max(values):.0%} of the cores' time was work",
         JOB: lambda: f"{sum(value > 0 for value in values)} failed",
     }
-    told = f"{len(values)}; {forms[kind]()}" if values else "0"
-    return TITLES[kind], told, "", None
+    text = f"{len(values)}; {forms[kind]()}" if values else "0"
+    return TITLES[kind], text, "", None
 
 
 def shown(soaked: Soaked) -> str:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The project of molecule/stranger, made into what is soaked: eight services, a slow start, a rate limit, a job.
+"""The project of molecule/multi-service, changed for the soak: eight services, a slow start, a rate limit, a job.
 
 The texts are made by pure functions; `bring` writes them.
 """
@@ -15,11 +15,11 @@ import yaml
 
 from ansible_collections.christmas.selfheal.bench.soak_services.schedule import START_SECONDS
 
-# What users and checks together may ask in a second, and how much more at once. In ordinary minutes it is not reached:
-# the visitors, the watcher, and HAProxy's own checks are some seven requests.
+# The limit of requests a second for users and checks together, and its burst. In ordinary minutes it is not reached:
+# the visitors, the watcher, and HAProxy's own checks send some seven requests.
 LIMIT_RATE, LIMIT_BURST = 10, 20
 
-# As their people write them: nothing that the hardened defaults need is said here.
+# As users write them, without any line for the hardened defaults.
 MORE_SERVICES: dict[str, dict[str, Any]] = {
     "mailer": {"image": "letters", "command": ["python3", "worker.py"], "env_file": "app.env"},
     "pages": {"image": "nginx:1"},
@@ -60,7 +60,7 @@ def compose(text: str) -> str:
 
 
 def nginx(text: str) -> str:
-    """The proxy's configuration, with a limit that all clients share. Raises ValueError when it looks otherwise."""
+    """The proxy's configuration, with a limit that all clients share. Raises ValueError for an unexpected one."""
     if text.count(_LISTENS) != 1:
         raise ValueError(f"nginx.conf has no line {_LISTENS.strip()!r}, or more than one")
     zone = f"limit_req_zone $server_port zone=all:1m rate={LIMIT_RATE}r/s;\n"
@@ -69,7 +69,7 @@ def nginx(text: str) -> str:
 
 
 def bring(source: Path, target: Path) -> None:
-    """Write the project, over what is there. `source`: the folder that molecule/stranger/project.yml has made."""
+    """Write the project over an older one. `source`: the folder that molecule/multi-service/project.yml has created."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     for name, make in (("compose.yaml", compose), ("nginx.conf", nginx)):
@@ -78,6 +78,6 @@ def bring(source: Path, target: Path) -> None:
 
 
 def next_release(project: Path, number: int) -> None:
-    """Change a file that the app is made with, so that the next deploy recreates its container."""
+    """Change a file of the app's container, so that the next deploy recreates it."""
     with (project / "app.env").open("a", encoding="utf-8") as file:
         file.write(f"RELEASE={number}\n")

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What happens when during a soak. Pure: no clock, no I/O. Seconds throughout."""
+"""The schedule of a soak. Pure: no clock, no I/O. All times are in seconds."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ TITLES = {DEPLOY: "a deploy", LIMITED: "429s", BUSY: "both cores busy", JOB: "a 
 
 LEAST_MINUTES, FULL_MINUTES = 6, 60
 START_SECONDS = 75
-"""What the app takes to start."""
-# The first one, how often it comes, and for how long. A deploy has the time that its gate gives it, and more.
+"""The app's time to start."""
+# The first span, the interval, and the duration of each kind. A deploy gets more than its gate's time.
 DEPLOY_FIRST, DEPLOY_EVERY, DEPLOY_SECONDS = 60.0, 900.0, 210.0
 LIMITED_FIRST, LIMITED_EVERY, LIMITED_SECONDS = 270.0, 300.0, 30.0
 BUSY_FIRST, BUSY_EVERY, BUSY_SECONDS = 0.0, 360.0, 180.0
 JOB_FIRST, JOB_EVERY, JOB_SECONDS = 20.0, 150.0, 20.0
-# An app that limits the checks is asked once a minute. Before a deploy, the incident has to be over.
+# The watcher checks an app that answers 429 once a minute. Before a deploy, that incident has to be over.
 LIMITED_REST = 75.0
-# After the last of the 429s users are served again, before the end.
+# The time without 429s before the end.
 LAST_SECONDS = 30.0
 
 
 class Span(NamedTuple):
-    """Something that begins `at` seconds after the beginning and takes about `seconds`. `number`: among its kind."""
+    """A span that begins `at` seconds after the start and takes about `seconds`. `number`: counts within its kind."""
 
     kind: str
     at: float
@@ -34,16 +34,16 @@ class Span(NamedTuple):
 
 
 class Job(NamedTuple):
-    """How a job is run: by `docker compose run --rm` or else by `up`, and with which exit code it ends."""
+    """How a job runs: by `docker compose run --rm` or else by `up`, and its exit code."""
 
     by_run: bool
     code: int
 
 
 def schedule(minutes: float) -> list[Span]:
-    """Everything that happens in a soak of that length, in the order of beginning.
+    """All spans of a soak of that length, in the order of their start.
 
-    A deploy comes with nothing but busy cores: what a deploy makes of 429s, or of a job, is another matter.
+    Only busy cores coincide with a deploy: a deploy during 429s or a job is not part of this soak.
     """
     end = minutes * 60.0
     deploys = [at for at in _times(DEPLOY_FIRST, DEPLOY_EVERY, end) if at + DEPLOY_SECONDS <= end]
@@ -73,7 +73,7 @@ def _times(first: float, every: float, end: float) -> list[float]:
 
 
 def _meets(begun: float, ended: float, deploys: Sequence[float]) -> bool:
-    """Whether a deploy goes on between two moments."""
+    """Whether a deploy runs between two moments."""
     return any(begun < at + DEPLOY_SECONDS and at < ended for at in deploys)
 
 
@@ -82,10 +82,10 @@ def _spans(kind: str, times: Sequence[float], seconds: float) -> list[Span]:
 
 
 def job(number: int) -> Job:
-    """How job `number` (from 1) is run: both ways in turns, and every other one of each fails."""
+    """How job `number` (from 1) runs: both ways in turns, and every other job of each way fails."""
     return Job(by_run=(number - 1) % 4 < 2, code=(number - 1) % 2)
 
 
 def waits_for_deploys(kind: str) -> bool:
-    """Whether something is begun only once no deploy goes on, should one take longer than planned."""
+    """Whether a span waits until no deploy runs, in case one takes longer than planned."""
     return kind in (LIMITED, JOB, DEPLOY)

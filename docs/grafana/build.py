@@ -21,18 +21,18 @@ from module_utils.reporting import slo_queries
 
 FOLDER = Path(__file__).resolve().parent
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-# Grafana's grid is so many columns wide.
+# The width of Grafana's grid.
 COLUMNS = 24
 MONTH = slo_queries.month_queries(slo_queries.of("$app", "$host"), slo_queries.BUDGET_DAYS * slo_queries.DAY)
 APP = slo_queries.of("$app", "$host")
 PROXY = f'{APP},proxy="selfheal-$app"'
-# What leads out of the host.
+# The network interfaces that lead out of the host.
 CARD = 'host="$host",device!~"lo|veth.*|br-.*|docker.*"'
 GREEN, YELLOW, RED = "green", "yellow", "red"
 
 
 class Panel(NamedTuple):
-    """One panel. `queries` are PromQL by legend, `steps` colours by the value from which they hold, `words` values."""
+    """One panel. `queries` are PromQL by legend, `steps` colours by lowest value, `words` texts by value."""
 
     kind: str
     en: str
@@ -46,7 +46,7 @@ class Panel(NamedTuple):
 
 
 def line(en: str, ko: str, unit: str, queries: Mapping[str, str], threshold: float | None = None) -> Panel:
-    """A panel of curves, with the threshold that alerts, where there is one."""
+    """A panel of curves, with the threshold of its alert if it has one."""
     steps = ((None, GREEN),) if threshold is None else ((None, GREEN), (threshold, RED))
     return Panel("timeseries", en, ko, unit, queries, steps=steps)
 
@@ -85,7 +85,7 @@ DASHBOARDS: dict[str, tuple[str, str, list[Panel]]] = {
             ),
             line("Connections", "연결 수", "none", {"": f"haproxy_frontend_current_sessions{{{PROXY}}}"}),
             line(
-                *("Instances that serve", "요청을 받는 인스턴스", "none"),
+                *("Serving instances", "요청을 받는 인스턴스", "none"),
                 {"": f'count by (host) (haproxy_server_status{{{PROXY},state="UP"}} == 1)'},
             ),
             line("Restarts", "재시작", "none", {"{{container}}": f"selfheal_container_restarts_total{{{APP}}}"}),
@@ -100,7 +100,7 @@ DASHBOARDS: dict[str, tuple[str, str, list[Panel]]] = {
                 0.7,
             ),
             line(
-                *("Held back by its CPU limit", "CPU 한도로 제한된 시간", "percentunit"),
+                *("Throttled by its CPU limit", "CPU 한도로 제한된 시간", "percentunit"),
                 {"{{container}}": f"rate(selfheal_container_cpu_throttled_seconds_total{{{APP}}}[5m])"},
             ),
             line("Incidents", "장애", "none", {"{{cause}}": f"selfheal_incidents_total{{{APP}}}"}),
@@ -157,7 +157,7 @@ DASHBOARDS: dict[str, tuple[str, str, list[Panel]]] = {
             ),
             line("Clock", "시계 오차", "s", {"": 'node_timex_offset_seconds{host="$host"}'}),
             line(
-                *("Processes ended for want of memory", "메모리 부족으로 종료된 프로세스", "none"),
+                *("Processes killed for lack of memory", "메모리 부족으로 종료된 프로세스", "none"),
                 {"": 'increase(node_vmstat_oom_kill{host="$host"}[1h])'},
             ),
             Panel(
@@ -165,11 +165,11 @@ DASHBOARDS: dict[str, tuple[str, str, list[Panel]]] = {
                 *(24, ((None, RED), (1.0, GREEN)), {"0": ("down", "중단"), "1": ("up", "정상")}),
             ),
             line(
-                *("Memory of what measures", "모니터링의 메모리", "bytes"),
+                *("Memory of monitoring", "모니터링의 메모리", "bytes"),
                 {"{{instance}}": 'process_resident_memory_bytes{host="$host",job="monitoring"}'},
             ),
             line(
-                *("Disk of what is measured", "측정 데이터의 디스크", "bytes"),
+                *("Disk of the samples", "측정 데이터의 디스크", "bytes"),
                 {"": 'prometheus_tsdb_storage_blocks_bytes{host="$host"}'},
             ),
         ],
@@ -178,7 +178,7 @@ DASHBOARDS: dict[str, tuple[str, str, list[Panel]]] = {
 
 
 def panel(of: Panel, number: int, at: tuple[int, int], height: int, language: int) -> dict[str, Any]:
-    """A panel as Grafana has it."""
+    """A panel in Grafana's format."""
     mappings = [{"type": "value", "options": {value: {"text": texts[language]}}} for value, texts in of.words.items()]
     custom = {"thresholdsStyle": {"mode": "dashed"}} if of.kind == "timeseries" and len(of.steps) > 1 else {}
     defaults: dict[str, Any] = {
@@ -205,7 +205,7 @@ def panel(of: Panel, number: int, at: tuple[int, int], height: int, language: in
 
 
 def variable(name: str, query: str) -> dict[str, Any]:
-    """One of the choices above a dashboard."""
+    """A selection list above a dashboard."""
     return {
         **{"name": name, "type": "query", "datasource": DATASOURCE, "query": {"query": query, "refId": name}},
         **{"definition": query, "refresh": 2, "sort": 1, "includeAll": False, "multi": False},
@@ -213,7 +213,7 @@ def variable(name: str, query: str) -> dict[str, Any]:
 
 
 def dashboard(name: str, language: int) -> dict[str, Any]:
-    """A dashboard as Grafana has it; the language is 0 for English, 1 for Korean."""
+    """A dashboard in Grafana's format; the language is 0 for English, 1 for Korean."""
     title, panels = DASHBOARDS[name][language], DASHBOARDS[name][2]
     placed, x, y, tallest = [], 0, 0, 0
     for number, one in enumerate(panels, start=1):

@@ -1,25 +1,25 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""christmas-backend: a small API over Supabase, the app that the incident of 2025-05-27 was about.
+"""christmas-backend: a small API over Supabase, like the app of the incident of 2025-05-27.
 
-GET  /health       200 when every dependency answers, 503 otherwise; the body says how each one is
+GET  /health       200 when every dependency answers, 503 otherwise; the body has the state of each
 POST /auth/login   {"email", "password"} -> {"access_token"}
 GET  /api/gifts    needs the token as Bearer
 
 It refuses to start, exit code 1, when a variable of REQUIRED is missing or still holds a placeholder.
 
-With the variables of DATABASE it reads the gifts from PostgreSQL instead of Supabase's REST. With those of CACHE an
-answer is kept in Redis for some seconds. The cache may be away, slow or wrong: the answer is then made without it.
+With the variables of DATABASE it reads the gifts from PostgreSQL instead of Supabase's REST. With those of CACHE it
+keeps an answer in Redis for some seconds. If the cache is down, slow or wrong, it answers without the cache.
 
-For drills it can be made to misbehave: it does what FAULT_FILE says, for every request, as long as the file is there.
+For drills it can fail on purpose: for every request it does what FAULT_FILE says, as long as the file exists.
 
-errors         500
-silent         no answer as long as the file is there; the port goes on accepting
-oom            allocates memory until the kernel ends it
+errors         answers 500
+silent         accepts requests and does not answer, as long as the file exists
+oom            allocates memory until the kernel kills it
 slow SECONDS   answers that much later
-flaky PERCENT  500 for that share of the requests, and 0 to 1.9 s later for all of them, which is slow and no fault
+flaky PERCENT  answers 500 to that share of the requests; delays all of them by 0 to 1.9 s, which is slow but no fault
 
-The file lies in the container's tmpfs, so a container that is made anew, or started again, is sound.
+The file is in the container's tmpfs, so a recreated or restarted container has no fault.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PLACEHOLDER = re.compile(
 )
 TOKEN_SECONDS = 3600
 UPSTREAM_TIMEOUT = 3.0
-# What a cache that is sick may cost a request, and how often it is looked for after that.
+# The time that a failing cache may cost a request, and the pause between attempts to reach it again.
 CACHE_TIMEOUT, CACHE_REST = 0.05, 1.0
 CACHED_SECONDS = 5
 GRACE_SECONDS = 5.0
@@ -106,7 +106,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
 
 
 def _all_of(names: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
-    """The variables when all of them are set, else none: the app then does without."""
+    """The variables if all of them are set, else none: the app then works without the service."""
     found = {name.partition("_")[2].lower(): env.get(name, "") for name in names}
     return found if all(found.values()) else {}
 
@@ -140,7 +140,7 @@ def token_user(token: str, secret: str, now: float) -> str | None:
 
 
 class UpstreamError(Exception):
-    """Supabase, or the database, said no, or nothing. ``status`` is None when there was no answer at all."""
+    """Supabase or the database refused, or did not answer. Without an answer ``status`` is None."""
 
     def __init__(self, status: int | None, detail: str) -> None:
         super().__init__(detail)
@@ -169,10 +169,10 @@ def ask_supabase(settings: Settings, path: str, key: str, body: Any = None) -> A
 
 
 class Database:
-    """PostgreSQL. Connections are kept; each statement is a transaction, so that a pool may stand in between."""
+    """PostgreSQL. Connections are kept; each statement is a transaction, so that it works through a pool."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        import psycopg2  # only where there is a database: it costs time and memory
+        import psycopg2  # only for an app with a database: it costs time and memory
         from psycopg2 import extensions
 
         self.library, self.extensions = psycopg2, extensions
@@ -181,7 +181,7 @@ class Database:
         self.idle: list[Any] = []
 
     def rows(self, statement: str) -> list[dict[str, Any]]:
-        """What a statement finds."""
+        """The rows that a statement finds."""
         try:
             connection = self.idle.pop()
         except IndexError:
@@ -189,7 +189,7 @@ class Database:
         try:
             return self._ask(connection, statement)
         except UpstreamError:
-            # It was kept for a while, and its other end may be gone; then so are those of the others.
+            # A kept connection may be closed at its other end, and then the others probably are too.
             self.idle.clear()
             return self._ask(self._connect(), statement)
 
@@ -214,7 +214,7 @@ class Database:
         return found
 
     def _wait(self, connection: Any) -> None:
-        """What psycopg2 waits with; by itself it would wait for ever."""
+        """Wait for the server, with a deadline; psycopg2's own wait has none."""
         events = {self.extensions.POLL_READ: select.POLLIN, self.extensions.POLL_WRITE: select.POLLOUT}
         while (state := connection.poll()) != self.extensions.POLL_OK:
             waiting = select.poll()
@@ -228,10 +228,10 @@ def _database_error(error: Exception) -> UpstreamError:
 
 
 class Cache:
-    """Redis. After whatever goes wrong with it, requests leave it alone until it has answered again."""
+    """Redis. After any error, requests do without it until it answers again."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        import redis  # only where there is a cache: it costs time and memory
+        import redis  # only for an app with a cache: it costs time and memory
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
@@ -252,7 +252,7 @@ class Cache:
         threading.Thread(target=self._find, daemon=True).start()
 
     def _find(self) -> None:
-        """Looks for it as long as it is lost: a name that does not resolve takes seconds, which no request has."""
+        """Reconnects in a thread of its own: resolving a wrong name takes seconds, too long for a request."""
         while True:
             self.lost.wait()
             try:
@@ -277,7 +277,7 @@ class Cache:
             return None
 
     def get(self, key: str) -> Any:
-        """What is kept, or None."""
+        """The stored value, or None."""
 
         def get(client: Any) -> Any:
             found = client.get(key)
@@ -286,17 +286,17 @@ class Cache:
         return self._ask(get)
 
     def put(self, key: str, value: Any) -> None:
-        """Keep it for CACHED_SECONDS."""
+        """Store a value for CACHED_SECONDS."""
         self._ask(lambda client: client.set(key, json.dumps(value), ex=CACHED_SECONDS))
 
     def state(self) -> dict[str, Any]:
-        """How it is, asked now unless it is being left alone."""
+        """The cache's state, from a ping unless it is lost."""
         self._ask(lambda client: client.ping())
         return {"status": "ok"} if self.client is not None else {"status": "down", "detail": self.trouble}
 
 
 class App:
-    """The routes. Every method returns a status and what becomes the JSON body."""
+    """The routes. Every method returns a status and a value for the JSON body."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -304,7 +304,7 @@ class App:
         self.cache = Cache(settings.cache) if settings.cache else None
 
     def health(self) -> tuple[int, Any]:
-        """Asks every dependency with the key that the app will use. It can do without the cache."""
+        """Asks every dependency with the app's own key. The cache's state does not count: the app works without it."""
         asked: dict[str, Callable[[], Any]] = {
             "supabase": lambda: ask_supabase(self.settings, "/rest/v1/", self.settings.service_key)
         }
@@ -361,7 +361,7 @@ class App:
         return 200, {"gifts": found}
 
     def read_gifts(self) -> Any:
-        """The gifts as they are now, read with the rights of the service."""
+        """The current gifts, read with the rights of the service."""
         if self.database:
             return self.database.rows("SELECT id, name, child, wrapped FROM public.gifts ORDER BY id")
         return ask_supabase(self.settings, "/rest/v1/gifts", self.settings.service_key)
@@ -378,7 +378,7 @@ class App:
 
 
 def injected_fault() -> tuple[str, float]:
-    """What FAULT_FILE asks for, as (word, number); ("", 0.0) when it asks for nothing that is known."""
+    """The fault in FAULT_FILE, as (word, number); ("", 0.0) without a known one."""
     try:
         word, _, number = FAULT_FILE.read_text(encoding="ascii").strip().partition(" ")
         return word, float(number or 0)
@@ -387,7 +387,7 @@ def injected_fault() -> tuple[str, float]:
 
 
 def suffer(word: str, number: float) -> int:
-    """Do what the fault asks for; return the status that it asks for, 0 for the app's own."""
+    """Apply the fault; return its status, or 0 for the app's own answer."""
     if word == "silent":
         while injected_fault()[0] == "silent":
             time.sleep(0.5)
@@ -404,7 +404,7 @@ def suffer(word: str, number: float) -> int:
 
 
 class Server(ThreadingHTTPServer):
-    """Counts the requests that are being answered, so that stopping can wait for them and not for idle connections."""
+    """Counts the requests in flight, so that a stop waits for them but not for idle connections."""
 
     request_queue_size = 128
 
@@ -415,17 +415,17 @@ class Server(ThreadingHTTPServer):
         super().__init__(("", app.settings.port), Handler)
 
     def drain(self, seconds: float) -> None:
-        """Waits until no request is being answered, or the time is over."""
+        """Waits until no request is in flight, or the time is over."""
         with self.idle:
             self.idle.wait_for(lambda: self.busy == 0, timeout=seconds)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no reason for a traceback in the log."""
+        """Logs one line, without a traceback, when a client hangs up."""
         print(f"connection from {client_address[0]} broke: {sys.exc_info()[1]!r}", flush=True)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP around :class:`App`: one log line a request, with neither query nor headers."""
+    """HTTP around :class:`App`: one log line a request, without query and headers."""
 
     server: Server
     protocol_version = "HTTP/1.1"
@@ -434,7 +434,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def answer(self) -> None:
-        """Serve one request of any method, and count it as under way until its answer is written."""
+        """Serve one request of any method, and count it as in flight until its answer is written."""
         began = time.monotonic()
         path = self.path.partition("?")[0]
         with self.server.idle:
@@ -445,7 +445,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
-            # Any origin: what is served needs a token that no browser sends by itself.
+            # Any origin may ask: the data needs a token, which no browser sends by itself.
             self.send_header("Access-Control-Allow-Origin", "*")
             self.send_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
             self.end_headers()
@@ -472,18 +472,18 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_OPTIONS = answer
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Logged by :meth:`answer`, which knows how long it took."""
+        """Logs nothing: :meth:`answer` logs the request with its time."""
 
 
 def main() -> int:
-    """Serve until SIGTERM, then drain what is under way. Returns 1 when the environment is not usable."""
+    """Serve until SIGTERM, then finish the requests in flight. Returns 1 when the environment is invalid."""
     found = problems(os.environ)
     for problem in found:
         print(f"christmas-backend: refusing to start: {problem}", file=sys.stderr, flush=True)
     if found:
         return 1
     server = Server(App(read_settings(os.environ)))
-    # shutdown() waits for serve_forever(), which runs in this very thread.
+    # shutdown() waits for serve_forever(), which runs in this thread, so it needs another one.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"christmas-backend: listening on port {server.app.settings.port}", flush=True)
     server.serve_forever(poll_interval=0.1)

@@ -1,25 +1,25 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The faults of a drill, by the address of the host that they are meant for: the lab's other hosts notice nothing."""
+"""The faults of a drill, by the address of the host that they affect. The lab's other hosts notice nothing."""
 
 from __future__ import annotations
 
 import threading
 
 KNOWN = ("503", "hang")
-# Whoever hung up in the meantime is not waited for for ever.
+# A client may have hung up meanwhile, so a request does not wait for ever.
 LONGEST_HANG = 60.0
 
 
 class Faults:
-    """What spoils the API at the moment, and for whom."""
+    """The API's current faults, by address."""
 
     def __init__(self) -> None:
         self._modes: dict[str, str] = {}
         self._changed = threading.Condition()
 
     def set(self, address: str, mode: str) -> bool:
-        """Begin a fault, or end it with ""; False when there is no such fault."""
+        """Begin a fault, or end it with ""; False for an unknown fault."""
         if mode and mode not in KNOWN:
             return False
         with self._changed:
@@ -32,6 +32,6 @@ class Faults:
         return self._modes.get(address, "")
 
     def hang(self, address: str, longest: float = LONGEST_HANG) -> None:
-        """Wait until this address hangs no more."""
+        """Wait until the fault `hang` of this address ends."""
         with self._changed:
             self._changed.wait_for(lambda: self.mode(address) != "hang", timeout=longest)

@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SELF_HOSTED_REF = "supabase-self-hosted"
-"""What stands for the project's ref in the checksum of a self-hosted project's keys."""
+"""The checksum of a self-hosted project's keys uses this instead of the project's ref."""
 
 _NEW_KEY = re.compile(r"sb_(?:publishable|secret)_[A-Za-z0-9_-]{22}_[A-Za-z0-9_-]{8}")
 
 
 @dataclass(frozen=True)
 class Keyring:
-    """The secrets of one project. ``repr`` shows none of them, so that a traceback cannot."""
+    """The secrets of one project. ``repr`` shows none of them, so a traceback cannot leak them."""
 
     jwt_secret: str = field(repr=False)
     publishable_key: str = field(repr=False)
@@ -37,7 +37,7 @@ class Keyring:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a key is good for. ``role`` is None when that is nothing; ``reason`` then says why, without the key."""
+    """The role that a key has. For an invalid key ``role`` is None, and ``reason`` says why, without the key."""
 
     role: str | None
     reason: str = ""
@@ -45,12 +45,12 @@ class Verdict:
 
 
 def b64url(data: bytes) -> str:
-    """Base64url without padding, as JWTs and key checksums write it."""
+    """Base64url without padding, as in JWTs and key checksums."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def _unb64url(text: str) -> bytes:
-    """Strict inverse of :func:`b64url`; raises ValueError for anything that it would not have written."""
+    """Strict inverse of :func:`b64url`; raises ValueError for anything else than its output."""
     data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     if b64url(data) != text:
         raise ValueError("not canonical base64url")
@@ -63,7 +63,7 @@ def key_checksum(body: str, ref: str = SELF_HOSTED_REF) -> str:
 
 
 def mint_jwt(claims: dict[str, Any], secret: str) -> str:
-    """An HS256 JWT. The header's key order gives the 36 characters that every Supabase key starts with."""
+    """An HS256 JWT. With this key order the header has the 36 characters that every Supabase key starts with."""
     header = b64url(json.dumps({"alg": "HS256", "typ": "JWT"}, separators=(",", ":")).encode())
     payload = b64url(json.dumps(claims, separators=(",", ":")).encode())
     signature = hmac.new(secret.encode(), f"{header}.{payload}".encode("ascii"), hashlib.sha256).digest()

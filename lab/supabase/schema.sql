@@ -1,5 +1,5 @@
--- The project's database. Roles and row-level security do here what they do at Supabase: `anon` may ask and sees nothing,
--- `service_role` passes row-level security by.
+-- The project's database. Roles and row-level security work as at Supabase: `anon` may query and sees no rows,
+-- `service_role` bypasses row-level security.
 CREATE ROLE anon NOLOGIN;
 CREATE ROLE authenticated NOLOGIN;
 CREATE ROLE service_role NOLOGIN BYPASSRLS;

@@ -13,8 +13,8 @@ POST /auth/v1/token?grant_type=password  200 and a user token, 400 for a wrong p
 
 Port 3000, the front-end page.
 
-Port 9000, for drills: POST /fault with one of these as its body spoils the API for the address that asks, and for no
-other; the page goes on. An empty body ends it.
+Port 9000, for drills: POST /fault with one of these as its body injects the fault into the API, for the requesting
+address only. The page is not affected. An empty body ends the fault.
 
 ====  ============================================================================
 503   every answer is 503, as while a project is being restarted
@@ -22,7 +22,7 @@ hang  no answer, until the fault ends
 ====  ============================================================================
 
 Environment: STANDIN_JWT_SECRET, STANDIN_PUBLISHABLE_KEY, STANDIN_SECRET_KEY, STANDIN_EMAIL, STANDIN_PASSWORD, and
-STANDIN_BACKEND, where the page finds the backend.
+STANDIN_BACKEND, the backend's address for the page.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ Reply = tuple[int, Any]
 
 
 def hash_password(password: str, salt: bytes) -> bytes:
-    """A salted scrypt hash, about 15 ms: a login is part of every journey."""
+    """A salted scrypt hash. It takes about 15 ms, since the checks log in often."""
     return hashlib.scrypt(password.encode(), salt=salt, n=2**12, r=8, p=1)
 
 
 class Project:
-    """One Supabase project: its keys, its database, and the replies to the requests it knows."""
+    """One Supabase project: its keys, its database, and its replies."""
 
     def __init__(self, keyring: Keyring, pool: ConnectionPool) -> None:
         self.keyring = keyring
@@ -77,7 +77,7 @@ class Project:
             )
 
     def reply(self, method: str, target: str, apikey: str | None, authorization: str | None, body: bytes) -> Reply:
-        """Status and JSON body for one request. Raises psycopg.Error or PoolTimeout when the database is away."""
+        """Status and JSON body for one request. Raises psycopg.Error or PoolTimeout when the database is down."""
         url = urlsplit(target)
         verdict = judge_request(apikey, authorization, self.keyring, time.time())
         if verdict.role is None:
@@ -120,7 +120,7 @@ class Project:
             return 400, {"code": 400, "error_code": "bad_json", "msg": "email and password are needed"}
         with self.pool.connection() as connection:
             user = connection.execute("SELECT * FROM auth.users WHERE email = %s", (email,)).fetchone()
-        # The hash is computed for an unknown user too: how long an answer takes must not tell who exists.
+        # The hash is computed for an unknown user too: the time of an answer must not reveal which users exist.
         salt, known = (user["password_salt"], user["password_hash"]) if user else (b"-" * 16, b"")
         if not hmac.compare_digest(hash_password(password, salt), known) or user is None:
             return wrong
@@ -137,7 +137,7 @@ class Project:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What all ports share: HTTP/1.1 with a length on every answer, and one log line a request without its secrets."""
+    """Shared by all ports: HTTP/1.1 with a length on every answer, and one log line a request, without secrets."""
 
     protocol_version = "HTTP/1.1"
     server_version = "standin"
@@ -240,7 +240,7 @@ def main() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     print("stand-in: serving the API on 8000 and the page on 3000", flush=True)
     api.serve_forever()
-    # Pooled connections are not waited for: the process ends here, and the database with its container.
+    # The process ends without waiting for pooled connections; the database ends with the container.
     os._exit(0)
 
 

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What tests on lab hosts do again and again.
+"""Helpers of the tests on lab hosts.
 
-Wait for a condition, read the incidents, let the watcher look away, kill a program with all that it has started, take
-minutes only when they are asked to.
+They wait for a condition, read the incidents, pause the watcher, kill a program with its child processes, and skip slow
+tests.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+SITE = Path(__file__).resolve().parents[2] / "playbooks/site.yml"
+HOST_PLAY = f"PLAY [{yaml.safe_load(SITE.read_text(encoding='utf-8'))[-1]['name']}]"
+"""The line of a run's output with which site.yml begins to change hosts."""
 EVERYTHING = os.environ.get("SELFHEAL_FAULTS") == "all"
 slow = pytest.mark.skipif(not EVERYTHING, reason="takes minutes: make test-faults")
 
@@ -26,11 +31,11 @@ slow = pytest.mark.skipif(not EVERYTHING, reason="takes minutes: make test-fault
 def until(
     what: Callable[[], Any], seconds: float = 60.0, why: Callable[[], Any] = lambda: "", longest: float = 1.0
 ) -> float:
-    """Wait for a condition, and return for how long; fail, and say why, when it does not come true in time.
+    """Wait for a condition, and return the seconds waited; fail with the reason when it does not come true in time.
 
-    Each look at a host costs a tenth of a second of processor time: the longer it takes, the less often one is taken.
+    Each check of a host costs a tenth of a second of CPU time, so the checks become less frequent.
 
-    :arg longest: seconds between two looks at most; 0.2 for what does not last.
+    :arg longest: seconds between two checks at most; 0.2 for a short-lived condition.
     """
     begun, pause = time.monotonic(), 0.2
     while not what():
@@ -41,14 +46,14 @@ def until(
 
 
 def incidents(host: Any) -> list[dict[str, Any]]:
-    """Those that the host has had, the newest first. One that is just being written for the first time is none yet."""
+    """The host's incidents, newest first, without one that is being written for the first time."""
     found: list[dict[str, Any]] = json.loads(host.check_output("selfheal incidents --json --last 100"))
     return found
 
 
 @contextlib.contextmanager
 def paused(host: Any) -> Iterator[None]:
-    """The watcher looks away for as long as this lasts."""
+    """Pause the watcher inside the `with` block."""
     host.check_output("selfheal pause --for 1h --reason 'a fault is made'")
     try:
         yield
@@ -57,7 +62,7 @@ def paused(host: Any) -> Iterator[None]:
 
 
 def kill(pid: int) -> None:
-    """Kill a process and all that it has started. Ansible's workers are in sessions of their own, and would go on."""
+    """Kill a process and its child processes. Ansible's workers have their own sessions, and would continue."""
     shown = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], text=True, capture_output=True, check=True).stdout
     pairs = [tuple(map(int, line.split())) for line in shown.splitlines()]
     doomed = [pid]

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A history that never was, in OpenMetrics: what Prometheus would have recorded of an app. Pure.
+"""An invented history of an app in OpenMetrics, as Prometheus would have recorded it. Pure.
 
-`promtool tsdb create-blocks-from openmetrics` takes it. What is left out of it nobody looked at.
+`promtool tsdb create-blocks-from openmetrics` reads it. A time that it leaves out was not measured.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ OFFSET = 7
 
 
 class Episode(NamedTuple):
-    """A time in which it was not well: from a second after the history's beginning, for so many minutes.
+    """A time in which the app was not healthy: `begins` seconds after the history's start, for so many minutes.
 
-    `state` is what `app:state:now` says, None for a time that nobody looked at; `failed` the share that failed, and
-    `seconds` what an answer took.
+    `state` is the value of `app:state:now`, None for a time that was not measured; `failed` is the share of failed
+    requests, and `seconds` the time of an answer.
     """
 
     begins: int
@@ -33,7 +33,7 @@ WELL = Episode(0, 0, 1.0)
 
 
 def minutes(start: int, count: int, episodes: Iterable[Episode]) -> Iterator[tuple[int, Episode]]:
-    """The minutes that were looked at, each with what it belongs to."""
+    """The measured minutes, each with its episode."""
     of_minute: dict[int, Episode] = {}
     for one in episodes:
         first = one.begins // MINUTE
@@ -45,7 +45,7 @@ def minutes(start: int, count: int, episodes: Iterable[Episode]) -> Iterator[tup
 
 
 def openmetrics(labels: Mapping[str, str], start: int, count: int, episodes: Sequence[Episode]) -> str:
-    """The text: `count` minutes from `start` (epoch s) of the series that bars, budget and report are made of."""
+    """The text: `count` minutes from `start` (epoch s) of the series that bars, budget and report use."""
     looked = list(minutes(start, count, episodes))
     about = ",".join(f'{name}="{value}"' for name, value in labels.items())
     lines = []

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The receivers: Telegram, Slack, a mail server and a dead-man's switch, at this machine's end of the lab's bridge.
 
-They take what the real ones take, and refuse what those refuse; a refusal is kept in `problems`.
+They accept and refuse the same as the real ones; a refusal is kept in `problems`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from cryptography.x509.oid import NameOID
 from shared.acting import until
 
 BRIDGE = "172.30.57.1"
-# A host's receivers have ports of their own, with the last number of its address: scenarios may run side by side.
+# The ports of a host's receivers contain the last number of its address, so that scenarios may run at the same time.
 WEB, MAIL = 18100, 18300
-# As in molecule/shared/group_vars/told.yml.
+# As in molecule/shared/group_vars/notified.yml.
 SECRETS = {
     name: hashlib.sha256(name.encode()).hexdigest()[:35]
     for name in ("telegram", "critical", "email", "slack", "slack bot", "deadman")
@@ -50,7 +50,7 @@ UNIT = "prometheus-alertmanager.service"
 
 @dataclass(frozen=True)
 class Message:
-    """What one receiver was told: `where` is kind and chat, the rest is as a person reads it."""
+    """A message that one receiver got: `where` is kind and chat, the rest is the text that a person reads."""
 
     where: str
     title: str
@@ -59,33 +59,33 @@ class Message:
 
 @dataclass
 class Receivers:
-    """What all of them were told, in its order, and what they refused."""
+    """The messages of all receivers, in order, and their refusals."""
 
     everything = EVERYTHING
     secrets = SECRETS
 
-    told: list[Message] = field(default_factory=list)
+    received: list[Message] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     signals: list[float] = field(default_factory=list)
 
     def of(self, words: str, where: str = "") -> list[Message]:
-        """The messages that hold the words."""
-        found = [one for one in self.told if words in one.title or words in one.text]
+        """The messages that contain the words."""
+        found = [one for one in self.received if words in one.title or words in one.text]
         return [one for one in found if where in ("", one.where)]
 
     def wait(self, words: str, *places: str, seconds: float = 90.0) -> list[Message]:
-        """Wait until each of the places (all that hear everything by default) was told the words, and return what."""
+        """Wait until each place (by default all that get every message) has a message with the words; return them."""
         wanted = places or EVERYTHING
         until(
             lambda: all(self.of(words, one) for one in wanted),
             seconds,
-            lambda: f"{words!r} was told to {[one.where for one in self.of(words)]}; all: {self.told}; {self.problems}",
+            lambda: f"{words!r} reached {[one.where for one in self.of(words)]}; all: {self.received}; {self.problems}",
         )
         return [self.of(words, one)[0] for one in wanted]
 
 
 class Refused(Exception):
-    """What a real receiver would not take: (status, what it says)."""
+    """A message that a real receiver would refuse: (status, its answer)."""
 
 
 def check(good: bool, status: int, what: str) -> None:
@@ -95,7 +95,7 @@ def check(good: bool, status: int, what: str) -> None:
 
 
 def telegram(token: str, body: dict[str, Any]) -> Message:
-    """As https://core.telegram.org/bots/api#sendmessage has it."""
+    """As specified in https://core.telegram.org/bots/api#sendmessage."""
     check(token in BOTS, 401, "Unauthorized")
     chat, topic = BOTS[token]
     check(str(body.get("chat_id")) == chat, 400, "Bad Request: chat not found")
@@ -110,7 +110,7 @@ def telegram(token: str, body: dict[str, Any]) -> Message:
 
 
 def slack(body: dict[str, Any], where: str, channel: str) -> Message:
-    """As an incoming webhook takes it. Its own marks are &, < and >; what is meant as such has to be escaped."""
+    """As an incoming webhook accepts it. &, < and > are its markup, and have to be escaped in plain text."""
     check(body.get("channel") == channel, 404, "channel_not_found")
     attachments = body.get("attachments")
     check(isinstance(attachments, list) and len(attachments) == 1, 400, "no_text")
@@ -121,14 +121,14 @@ def slack(body: dict[str, Any], where: str, channel: str) -> Message:
     check(one.get("color") in ("good", "warning", "danger"), 400, f"invalid_attachments: color {one.get('color')}")
     for key in ("fallback", "title", "text"):
         text = str(one.get(key) or "")
-        marks = text.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
-        check(not set("&<>") & set(marks), 400, f"{key} is not escaped: {text}")
+        unescaped = text.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
+        check(not set("&<>") & set(unescaped), 400, f"{key} is not escaped: {text}")
         check(len(text) <= 3000, 400, f"{key} is cut off by Slack")
     return Message(where, html.unescape(one["title"]), html.unescape(str(one.get("text") or "")))
 
 
 def web(receivers: Receivers, port: int) -> ThreadingHTTPServer:
-    """The receivers that are asked by HTTP, on a port of this machine; not yet serving."""
+    """The receivers with HTTP, on a port of this machine; not yet serving."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -138,7 +138,7 @@ def web(receivers: Receivers, port: int) -> ThreadingHTTPServer:
             raw = self.rfile.read(size)
             status, answer = 200, b"ok"
             try:
-                check(self.headers.get_content_type() == "application/json", 415, "no JSON")
+                check(self.headers.get_content_type() == "application/json", 415, "not JSON")
                 answer = self.take(json.loads(raw))
             except Refused as refused:
                 status, what = refused.args
@@ -154,31 +154,31 @@ def web(receivers: Receivers, port: int) -> ThreadingHTTPServer:
             parts = self.path.strip("/").split("/")
             if parts[0].startswith("bot"):
                 check(parts[1:] == ["sendMessage"], 404, "Not Found")
-                receivers.told.append(telegram(parts[0].removeprefix("bot"), body))
+                receivers.received.append(telegram(parts[0].removeprefix("bot"), body))
                 sent = {"message_id": 1, "date": 1, "chat": {"id": int(body["chat_id"]), "type": "group"}}
                 return json.dumps({"ok": True, "result": {**sent, "text": body["text"]}}).encode()
             if parts == ["api", "chat.postMessage"]:
                 # It answers 200 and ok: false to what it refuses: docs.slack.dev, reference, chat.postMessage.
                 check(self.headers["Authorization"] == f"Bearer xoxb-{SECRETS['slack bot']}", 200, "invalid_auth")
-                receivers.told.append(slack(body, "slack bot", "#bot"))
+                receivers.received.append(slack(body, "slack bot", "#bot"))
                 return b'{"ok": true}'
             secret = SECRETS.get({"services": "slack", "ping": "deadman"}.get(parts[0], ""))
             check(parts[1:] == [secret], 404, "no_service")
             if parts[0] == "services":
-                receivers.told.append(slack(body, "slack", "#alerts"))
+                receivers.received.append(slack(body, "slack", "#alerts"))
             else:
-                check(body["status"] == "firing", 400, "an end is no sign of life")
+                check(body["status"] == "firing", 400, "only a firing alert is a sign of life")
                 receivers.signals.append(time.monotonic())
             return b"ok"
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: what was refused is kept."""
+            """Log nothing: refusals are kept in `problems`."""
 
     return ThreadingHTTPServer((BRIDGE, port), Handler)
 
 
 def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A certificate that is its own authority, for this run alone."""
+    """A self-signed certificate for this run."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "selfheal lab mail")])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -205,7 +205,7 @@ def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 
 def mail(receivers: Receivers, port: int, context: ssl.SSLContext) -> Controller:
-    """A mail server that takes nothing without TLS and a login."""
+    """A mail server that requires TLS and a login."""
 
     def login(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         right = LoginPassword(b"selfheal", SECRETS["email"].encode())
@@ -221,11 +221,11 @@ def mail(receivers: Receivers, port: int, context: ssl.SSLContext) -> Controller
             body = found.get_body(("plain",))
             if envelope.mail_from != "selfheal@lab.internal" or sorted(envelope.rcpt_tos) != MAILBOXES or body is None:
                 receivers.problems.append(f"mail: {envelope.mail_from} {envelope.rcpt_tos}: {envelope.content!r}")
-                return "550 not for anybody here"
+                return "550 unknown recipient"
             title, _, text = str(body.get_content()).strip().replace("\r\n", "\n").partition("\n")
             if title != str(found["Subject"]):
                 receivers.problems.append(f"mail: the subject is {found['Subject']}, the first line {title}")
-            receivers.told.append(Message("email", title, text))
+            receivers.received.append(Message("email", title, text))
             return "250 taken"
 
     return Controller(
@@ -236,17 +236,17 @@ def mail(receivers: Receivers, port: int, context: ssl.SSLContext) -> Controller
         require_starttls=True,
         auth_required=True,
         authenticator=login,
-        # Its LOGIN asks in words that Alertmanager does not know; its PLAIN is as the standard has it.
+        # Alertmanager does not know the prompts of its LOGIN; its PLAIN follows the standard.
         auth_exclude_mechanism=["LOGIN"],
     )
 
 
 @pytest.fixture(scope="module")
 def trusted(host: Any, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """The host trusts the mail server's certificate, as it would one of a public authority."""
+    """Make the host trust the mail server's certificate, as it would trust a public authority's."""
     public, context = certificate(tmp_path_factory.mktemp("mail"))
     host.check_output(f"cat >{TRUSTED} <<'END'\n{public.read_text(encoding='utf-8')}END")
-    # It reads them once.
+    # Alertmanager reads certificates at its start only.
     host.check_output(f"systemctl restart {UNIT}")
     until(lambda: host.run("amtool --alertmanager.url=http://127.0.0.1:9093 config show").rc == 0)
     return context
@@ -254,7 +254,7 @@ def trusted(host: Any, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLConte
 
 @pytest.fixture(scope="module")
 def receivers(host: Any, trusted: ssl.SSLContext) -> Iterator[Receivers]:
-    """All of them, listening."""
+    """All receivers, listening."""
     found = Receivers()
     number = int(host.backend.host.name.rpartition(".")[2])
     server, postman = web(found, WEB + number), mail(found, MAIL + number, trusted)
@@ -266,6 +266,6 @@ def receivers(host: Any, trusted: ssl.SSLContext) -> Iterator[Receivers]:
         postman.stop()
         server.shutdown()
         server.server_close()
-        # Seen with `pytest -s`: how it looks on a phone.
-        for one in found.told:
+        # `pytest -s` shows the messages as on a phone.
+        for one in found.received:
             print(f"--- {one.where}\n{one.title}\n{one.text}")

@@ -7,7 +7,7 @@ if [ ! -w /etc/nginx/conf.d ]; then
     echo "$0: ERROR: /etc/nginx/templates exists, but /etc/nginx/conf.d is not writable"
     exit 0
 fi
-# shellcheck disable=SC2016 # envsubst takes the names as they stand in the text
+# shellcheck disable=SC2016 # envsubst takes the names unexpanded
 names=$(awk 'BEGIN { for (name in ENVIRON) printf "${%s} ", name }')
 cd /etc/nginx/templates
 for template in *.template; do

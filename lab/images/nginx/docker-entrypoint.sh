@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the official image of nginx does before the server runs: every script of /docker-entrypoint.d, in order.
+# Does what the official image of nginx does before the server runs: every script of /docker-entrypoint.d, in order.
 set -e
 
 if [ "$1" = nginx ]; then

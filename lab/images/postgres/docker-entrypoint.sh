@@ -1,7 +1,7 @@
 #!/bin/bash
-# What the official image of PostgreSQL does before the server runs. As root: make the folders, give them to postgres, step
-# down. As postgres, in an empty volume: initdb, a first server on the socket alone, what /docker-entrypoint-initdb.d holds,
-# and that server's end. Then the real server, in this process.
+# Does what the official image of PostgreSQL does before the server runs. As root: create the folders, give them to postgres,
+# drop privileges. As postgres, in an empty volume: initdb, then a first server on the socket alone, which runs the files of
+# /docker-entrypoint-initdb.d and is stopped. Then the real server, in this process.
 set -euo pipefail
 
 say() { printf '\n%s\n\n' "$*"; }

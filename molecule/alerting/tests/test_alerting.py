@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""People hear of it: opened, escalated and resolved, by Telegram, mail and Slack, each once, and nothing is lost.
+"""Receivers are notified of an incident's start, escalation and end by Telegram, mail and Slack, once each.
 
-The tests stand in the order of a night: each leaves a healthy app, and the last ones look back at all of it.
+The tests run in the order of an outage. Each leaves a healthy app, and the last ones check all messages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from shared.acting import paused, until
+from shared.acting import HOST_PLAY, paused, until
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
@@ -46,7 +46,7 @@ def says(host: Any, command: str, pattern: str) -> bool:
 
 
 def fire(host: Any, name: str, severity: str, app: str, summary: str) -> None:
-    """An alert that is not ours, as monitoring would send it."""
+    """Send an alert as monitoring would."""
     labels = f"alertname={name} severity={severity} app={app} host={HOST}"
     host.check_output(
         f"amtool --alertmanager.url=http://127.0.0.1:9093 alert add {labels} --annotation='summary=\"{summary}\"'"
@@ -54,7 +54,7 @@ def fire(host: Any, name: str, severity: str, app: str, summary: str) -> None:
 
 
 def has(message: Any, title: str, *lines: str) -> None:
-    """A message says all this, where it belongs, and fits a phone."""
+    """Assert a message's title and lines, and that it fits a phone."""
     assert re.search(title, message.title), message
     missing = [line for line in lines if not re.search(line, message.text, re.MULTILINE)]
     assert missing == [], message
@@ -63,7 +63,7 @@ def has(message: Any, title: str, *lines: str) -> None:
     assert message.text.count("\n") <= 8, message
 
 
-def test_the_host_carries_it(host: Any) -> None:
+def test_alertmanager_is_set_up(host: Any) -> None:
     assert host.service("prometheus-alertmanager").is_enabled
     assert host.check_output("amtool check-config /etc/prometheus/alertmanager.yml >/dev/null && echo good") == "good"
     listening = host.check_output("ss -Hltnp | grep prometheus-aler").splitlines()
@@ -75,8 +75,8 @@ def test_the_host_carries_it(host: Any) -> None:
 
 
 @pytest.mark.usefixtures("trusted")
-def test_nobody_can_be_reached(host: Any) -> None:
-    """The receivers are not there yet. What is said in the journal about that is looked at in the end."""
+def test_unreachable_receivers_are_in_metrics_and_journal(host: Any) -> None:
+    """The receivers do not listen yet. The last test checks that the journal shows no secret of theirs."""
     fire(host, "EarlyBird", "critical", "shop", "before anybody listens")
     metrics = 'import urllib.request as u; print(u.urlopen("http://127.0.0.1:9093/metrics").read().decode())'
     for kind in ("telegram", "email", "slack"):
@@ -85,14 +85,14 @@ def test_nobody_can_be_reached(host: Any) -> None:
     assert says(host, f"journalctl --unit {UNIT} --no-pager --output cat", "integration=slack.*connection refused")
 
 
-def test_a_receiver_that_was_away_hears_of_it_later(receivers: Any) -> None:
+def test_a_receiver_that_was_unreachable_is_notified_later(receivers: Any) -> None:
     for one in receivers.wait("before anybody listens", *receivers.everything, CRITICAL_ONLY):
         has(one, "^🔴 before anybody listens$")
 
 
 def test_opened_and_resolved(host: Any, receivers: Any) -> None:
     with paused(host):
-        # A watcher that looks on would see it stopped before it is gone.
+        # The watcher must not see it stopped before it is removed.
         host.check_output(f"docker rm --force {CONTAINER}")
     for one in receivers.wait(f"{ABOUT} a container is missing"):
         has(
@@ -109,11 +109,11 @@ def test_opened_and_resolved(host: Any, receivers: Any) -> None:
             r"^Cured by: container started$",
             r"^MTTR [\d.]+ s, from \d\d:\d\d:\d\d to \d\d:\d\d:\d\d UTC$",
         )
-    assert receivers.of(ABOUT, CRITICAL_ONLY) == [], "nobody was needed"
+    assert receivers.of(ABOUT, CRITICAL_ONLY) == [], "a person was called without need"
 
 
 def test_escalated(host: Any, receivers: Any) -> None:
-    """A foreign process takes the port. Nothing that the host may do gets it back."""
+    """An unmanaged process takes the port, and no remedy may end it."""
     host.check_output(
         f"mkdir -p /run/nothing && systemd-run --quiet --unit={PORT_UNIT}"
         " --property=Restart=always --property=RestartSec=50ms --property=StartLimitIntervalSec=0"
@@ -122,7 +122,7 @@ def test_escalated(host: Any, receivers: Any) -> None:
     taken = r"its port is taken by python3 \(pid \d+\)"
     try:
         with paused(host):
-            # Who takes the port first is not what is tested.
+            # The test needs the process, not the app, to hold the port.
             host.check_output(f"docker stop -t 1 {CONTAINER}")
             until(lambda: "python3" in host.check_output("ss -Hltnp 'sport = :8000'"))
         for one in receivers.wait(f"{ABOUT} needs a person", *receivers.everything, CRITICAL_ONLY):
@@ -135,14 +135,14 @@ def test_escalated(host: Any, receivers: Any) -> None:
         has(one, rf"^🟢 {ABOUT} healthy again after .* \({taken}\)$", "^MTTR ")
 
 
-def test_alertmanager_is_down_meanwhile(host: Any, receivers: Any) -> None:
-    # So that it does not wait for longer after the incidents before.
+def test_alerts_are_kept_while_alertmanager_is_down(host: Any, receivers: Any) -> None:
+    # Without it the watcher would wait longer, because of the incidents before.
     host.check_output("selfheal resume")
     host.check_output(f"systemctl stop {UNIT}")
     try:
         host.check_output(f"docker top {CONTAINER} -eo pid | tail -n +2 | xargs kill -STOP")
         until(lambda: "hung" in host.check_output("selfheal incidents --last 1"))
-        # It is over once the container has passed its own health check as well.
+        # The incident ends when the container has passed its own health check too.
         until(lambda: host.run("selfheal status").rc == 0, why=lambda: host.run("selfheal status").stdout)
         until(lambda: waiting(host) == 1)
         assert "alerts not delivered yet: 1" in host.check_output("selfheal status")
@@ -156,7 +156,7 @@ def test_alertmanager_is_down_meanwhile(host: Any, receivers: Any) -> None:
     until(lambda: waiting(host) == 0)
 
 
-def test_an_upstream_is_down(host: Any, receivers: Any) -> None:
+def test_an_upstream_that_is_down_mutes_other_warnings(host: Any, receivers: Any) -> None:
     before = started(host)
     standin = f"{host.backend.host.name.rpartition('.')[0]}.10"
     rule = f"-d {standin} -p tcp --dport 8000 -j REJECT --reject-with tcp-reset"
@@ -166,24 +166,24 @@ def test_an_upstream_is_down(host: Any, receivers: Any) -> None:
             has(one, "^🟡", "^No restart: the app is not at fault", "^• .*supabase", "^Next: Look at the status page")
         fire(host, "Slow", "warning", APP, "slow answers")
         fire(host, "DiskBreaks", "critical", APP, "the disk breaks")
-        # Korean, and all that Slack and Telegram could take for their own marks.
+        # Korean, and characters that are markup in Slack or Telegram.
         fire(host, "Elsewhere", "warning", "shop", "다른 앱 <!channel> & my_app *매우* [느림]")
         for one in receivers.wait("다른 앱"):
             has(one, r"^🟡 다른 앱 <!channel> & my_app \*매우\* \[느림\]$")
         receivers.wait("the disk breaks", *receivers.everything, CRITICAL_ONLY)
-        assert receivers.of("slow answers") == [], "the upstream is why, and people know that"
+        assert receivers.of("slow answers") == [], "a warning was sent that the upstream explains"
     finally:
         host.check_output(f"iptables -D OUTPUT {rule}; iptables -D FORWARD {rule}")
     for one in receivers.wait("(upstream supabase is down)"):
         has(one, "^🟢", "^No remedy was needed", "^MTTR ")
     assert started(host) == before, "a restart, though the app was not at fault"
-    # It goes on, and now nothing explains it any more.
+    # The warning still fires, and no upstream explains it any more.
     receivers.wait("slow answers")
 
 
 RECEIVER = {"kind": "slack", "url": "https://hooks.slack.com/services/T0/B0/5f1c0a7e9b3d4d2688aa"}
 BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
-    ("nobody", {"alerting_receivers": []}, ("alerting_receivers: it is empty for molecule-alerting", "Add an entry")),
+    ("no entry", {"alerting_receivers": []}, ("alerting_receivers: it is empty for molecule-alerting", "Add an entry")),
     (
         "a key is missing",
         {"alerting_receivers": [RECEIVER, {"kind": "telegram", "token": "1:0a7e9b3d4d2688aa5f1c0a7e9b3d4d2688a"}]},
@@ -194,7 +194,7 @@ BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         {"alerting_receivers": [{"kind": "telegram", "chat_id": 1, "token": "your-telegram-bot-token"}]},
         ("alerting_receivers_1_token", "placeholder", "BotFather"),
     ),
-    ("a kind that is none", {"alerting_receivers": [{"kind": "pager"}]}, ("pager", "telegram, email, slack")),
+    ("an invalid kind", {"alerting_receivers": [{"kind": "pager"}]}, ("pager", "telegram, email, slack")),
     (
         "an address that documentation uses",
         {"alerting_receivers": [{"kind": "email", "to": ["a@example.com"], "from": "b@c.de", "smarthost": "c.de"}]},
@@ -208,16 +208,16 @@ def test_bad_input_ends_before_the_host_is_touched(
     play: Callable[..., Any], extra: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     ended = play("site.yml", "-vvv", extra=extra)
-    told = " ".join(ended.stdout.split())
-    assert ended.returncode != 0, told[-2000:]
-    assert [word for word in words if word not in told] == [], told[-3000:]
-    assert "From a bare host to a healthy app" not in told, "the host was reached"
-    assert RECEIVER["url"] not in told
-    assert "0a7e9b3d4d2688aa5f1c" not in told
+    output = " ".join(ended.stdout.split())
+    assert ended.returncode != 0, output[-2000:]
+    assert [word for word in words if word not in output] == [], output[-3000:]
+    assert HOST_PLAY not in output, "the host was reached"
+    assert RECEIVER["url"] not in output
+    assert "0a7e9b3d4d2688aa5f1c" not in output
 
 
-def test_secrets_are_put_back_and_not_shown(host: Any, play: Callable[..., Any], receivers: Any) -> None:
-    """A lost one comes back, one of a receiver that is gone goes, and no verbosity shows what stands in them."""
+def test_secret_files_are_restored_and_not_shown(host: Any, play: Callable[..., Any], receivers: Any) -> None:
+    """A missing file is written, a stale one is removed, and no verbosity shows their content."""
     host.check_output(f"cd {FOLDER} && mv slack-4 slack-9")
     ended = play("site.yml", "-vvv", "--diff", "--tags", "alerting")
     assert ended.returncode == 0, ended.stdout[-3000:]
@@ -226,9 +226,9 @@ def test_secrets_are_put_back_and_not_shown(host: Any, play: Callable[..., Any],
     assert [name for name, value in receivers.secrets.items() if value in ended.stdout] == []
 
 
-def test_a_pause_that_lasts_is_told(host: Any, receivers: Any) -> None:
+def test_a_long_pause_is_reported(host: Any, receivers: Any) -> None:
     host.check_output("selfheal pause --for 1h --reason 'a new disk'")
-    # As if it had been ordered a minute ago, which is the shortest time that may be configured.
+    # As if it had begun a minute ago, the shortest time that may be configured.
     older = "import json; d = json.load(open(f)); d['paused']['since']['monotonic'] -= 60; json.dump(d, open(f, 'w'))"
     host.check_output(f"python3 -c \"f = '{STATE}/orders.json'; {older}\"")
     for one in receivers.wait(f"{ABOUT} healing is paused until"):
@@ -238,28 +238,28 @@ def test_a_pause_that_lasts_is_told(host: Any, receivers: Any) -> None:
         has(one, "^🟢 .*: the pause is over, the host heals again$")
 
 
-def test_the_dead_mans_signal_comes_again(receivers: Any) -> None:
+def test_the_dead_mans_signal_is_repeated(receivers: Any) -> None:
     until(lambda: len(receivers.signals) >= 2, 75.0)
 
 
-def test_everybody_was_told_once_and_in_the_same_words(host: Any, receivers: Any) -> None:
+def test_every_receiver_was_notified_once_and_in_the_same_words(host: Any, receivers: Any) -> None:
     until(lambda: waiting(host) == 0)
     assert receivers.problems == []
     places: dict[tuple[str, str], list[str]] = {}
-    for one in receivers.told:
+    for one in receivers.received:
         places.setdefault((one.title, one.text), []).append(one.where)
     all_of_them = sorted(receivers.everything)
-    told = {title: sorted(found) for (title, _), found in places.items()}
-    heard = {title: [place for place in found if place != CRITICAL_ONLY] for title, found in told.items()}
+    by_title = {title: sorted(found) for (title, _), found in places.items()}
+    heard = {title: [place for place in found if place != CRITICAL_ONLY] for title, found in by_title.items()}
     assert heard == dict.fromkeys(heard, all_of_them)
-    assert Counter(title[0] for title, found in told.items() if CRITICAL_ONLY in found) == {"🔴": 3, "🟢": 1}
+    assert Counter(title[0] for title, found in by_title.items() if CRITICAL_ONLY in found) == {"🔴": 3, "🟢": 1}
 
 
-def test_no_secret_stands_anywhere_else(host: Any, receivers: Any, leaks: Callable[[str], list[str]]) -> None:
+def test_no_secret_is_anywhere_else(host: Any, receivers: Any, leaks: Callable[[str], list[str]]) -> None:
     pattern = "|".join(receivers.secrets.values())
     places = "/etc /opt /run /tmp /usr/local /var"
     found = host.run(f"grep -rlE '{pattern}' {places} --exclude-dir=docker 2>/dev/null").stdout
     assert sorted(found.split()) == [f"{FOLDER}/{name}" for name in FILES]
-    shown = host.check_output("journalctl --no-pager; ps axww") + json.dumps([one.text for one in receivers.told])
+    shown = host.check_output("journalctl --no-pager; ps axww") + json.dumps([one.text for one in receivers.received])
     assert [name for name, value in receivers.secrets.items() if value in shown] == []
     assert leaks(shown) == []

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A cache and a pool behind the app: hardened, secret, and nobody's reason to fail. The tests build on each other."""
+"""A cache and a pool behind the app: hardened, with secret passwords and harmless faults. The tests run in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 APP = "christmas-backend"
 CACHE, POOL, BACKEND = (f"{APP}-{name}-1" for name in ("cache", "pool", "backend"))
 LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
-# What is left of the passwords however somebody quotes them.
+# A part of each password that no quoting changes.
 PLAIN = {"REDIS_PASSWORD": "fT9%%2u;*Jb=6Yq", "DATABASE_PASSWORD": "7%s;k=Zt4"}
 THREADS = 8
 STATS = 'PGPASSWORD=$DATABASE_PASSWORD psql -h 127.0.0.1 -p 6432 -U "$DATABASE_USER" -At -F, pgbouncer -c "show pools"'
@@ -87,7 +87,7 @@ def ask(host: Any, secrets: dict[str, str]) -> Ask:
 
 @pytest.fixture
 def hits(host: Any) -> Callable[[], int]:
-    """How often Redis had what it was asked for."""
+    """The number of reads that Redis could answer."""
     return lambda: int(
         host.check_output(f"docker exec {CACHE} redis-cli info stats | sed -n 's/^keyspace_hits:\\([0-9]*\\).*/\\1/p'")
     )
@@ -95,7 +95,7 @@ def hits(host: Any) -> Callable[[], int]:
 
 @pytest.fixture
 def state(host: Any, containers: Callable[[], dict[str, Any]]) -> Callable[[], Any]:
-    """What a run that is refused, or has nothing to do, leaves as it was."""
+    """The state that a refused run, or one without a change, must keep."""
 
     def read() -> Any:
         files = ("compose.yaml", "compose.hardened.yaml", ".env")
@@ -108,14 +108,14 @@ def state(host: Any, containers: Callable[[], dict[str, Any]]) -> Callable[[], A
 
 
 def leaking(text: str) -> list[str]:
-    """The passwords that stand in a text, whole or in part."""
+    """The passwords that are in a text, whole or in part."""
     assert PLAIN["REDIS_PASSWORD"] in LAB["lab_redis_password"]
     assert PLAIN["DATABASE_PASSWORD"] in LAB["lab_database"]["password"]
     return [name for name, value in PLAIN.items() if value in text]
 
 
 def signal(host: Any, name: str, container: str) -> None:
-    """Send a signal to what a container is for; `docker kill` sends it to its init alone."""
+    """Send a signal to a container's main program; `docker kill` would send it to its init only."""
     program = {CACHE: "redis-server", POOL: "pgbouncer"}[container]
     pids = host.check_output(f"docker top {container} -eo pid,comm").splitlines()
     host.check_output(f"kill -{name} {' '.join(line.split()[0] for line in pids if line.split()[1] == program)}")
@@ -140,15 +140,15 @@ def test_both_are_healthy_hardened_and_not_published(containers: Callable[[], di
         assert limits["PidsLimit"] == 256
 
 
-def test_the_passwords_stand_nowhere(host: Any, containers: Callable[[], dict[str, Any]]) -> None:
+def test_the_passwords_are_nowhere_else(host: Any, containers: Callable[[], dict[str, Any]]) -> None:
     documents = containers()
-    told = [host.file(f"/opt/{APP}/{name}").content_string for name in ("compose.hardened.yaml", ".env.example")]
-    told += [host.check_output("ps -eo args"), host.check_output("journalctl --no-pager")]
-    told += [host.check_output(f"docker logs {name} 2>&1") for name in documents]
+    texts = [host.file(f"/opt/{APP}/{name}").content_string for name in ("compose.hardened.yaml", ".env.example")]
+    texts += [host.check_output("ps -eo args"), host.check_output("journalctl --no-pager")]
+    texts += [host.check_output(f"docker logs {name} 2>&1") for name in documents]
     environment = json.dumps([document["Config"].pop("Env") for document in documents.values()])
-    told += [json.dumps(documents), host.check_output(f"cat /etc/selfheal/{APP}.json")]
-    assert [leaking(text) for text in told] == [[] for _ in told]
-    # Who has them is who needs them.
+    texts += [json.dumps(documents), host.check_output(f"cat /etc/selfheal/{APP}.json")]
+    assert [leaking(text) for text in texts] == [[] for _ in texts]
+    # Only the services that need them have them.
     assert leaking(environment) == list(PLAIN)
     assert leaking(host.check_output(f"docker exec {CACHE} env")) == ["REDIS_PASSWORD"]
     assert leaking(host.check_output(f"docker exec {POOL} env")) == ["DATABASE_PASSWORD"]
@@ -156,7 +156,7 @@ def test_the_passwords_stand_nowhere(host: Any, containers: Callable[[], dict[st
     assert [mode.split()[0] for mode in modes] == ["600", "600"]
 
 
-def test_nobody_gets_in_without_the_password(host: Any) -> None:
+def test_no_login_without_the_password(host: Any) -> None:
     def said(environment: str, command: str) -> str:
         return str(host.check_output(f"docker exec -e {environment} {CACHE} redis-cli {command} 2>&1"))
 
@@ -191,7 +191,7 @@ def test_reads_come_from_the_cache_and_the_database_is_behind_the_pool(
         assert all(answer == answers[0] for answer in answers)
         return hits() - before >= 15
 
-    # A cache that was late once on a busy machine is not asked for a second.
+    # After one late answer, as on a busy machine, the app leaves the cache alone for a second.
     until(mostly, 30)
     pools = [line.split(",") for line in host.check_output(f"docker exec {POOL} sh -c '{STATS}'").splitlines()]
     own = [line for line in pools if line[:2] == [LAB["lab_database"]["database"], LAB["lab_database"]["user"]]]
@@ -232,7 +232,7 @@ def test_without_the_cache_no_request_fails_and_the_next_deploy_brings_it_back(
     ],
     ids=["the pool is killed", "the pool is removed", "the cache is stopped, and no request fails"],
 )
-def test_what_is_gone_is_brought_back_by_the_host(
+def test_a_stopped_or_removed_service_is_started_by_the_watcher(
     gone: str, how: str, cause: str, host: Any, ask: Ask, containers: Callable[[], dict[str, Any]]
 ) -> None:
     def started() -> dict[str, str]:
@@ -240,7 +240,7 @@ def test_what_is_gone_is_brought_back_by_the_host(
 
     before, known = started(), len(incidents(host))
     with paused(host):
-        # A watcher that looks on would see it stopped before it is gone.
+        # The watcher must not see it stopped before it is removed.
         host.check_output(f"{how} {gone}")
     until(lambda: len(incidents(host)) > known and incidents(host)[0]["healthy"], 90)
     last, after = incidents(host)[0], started()
@@ -249,9 +249,7 @@ def test_what_is_gone_is_brought_back_by_the_host(
     assert {name for name in after if after[name] != before[name]} == {gone}
 
 
-def test_a_pool_that_hangs_ends_itself_and_is_started(
-    host: Any, ask: Ask, containers: Callable[[], dict[str, Any]]
-) -> None:
+def test_a_hanging_pool_exits_and_is_started(host: Any, ask: Ask, containers: Callable[[], dict[str, Any]]) -> None:
     before = containers()[POOL]["State"]["StartedAt"]
     signal(host, "STOP", POOL)
     until(lambda: containers()[POOL]["State"]["StartedAt"] != before, 90)
@@ -268,7 +266,7 @@ def test_a_pool_that_hangs_ends_itself_and_is_started(
         pytest.param({"REDIS_PASSWORD": ""}, "REDIS_PASSWORD", id="missing"),
     ],
 )
-def test_a_value_that_is_no_good_is_refused_before_anything_is_touched(
+def test_an_invalid_value_is_refused_before_anything_is_touched(
     extra: dict[str, str], said: str, play: Callable[..., Any], state: Callable[[], Any]
 ) -> None:
     before = state()
@@ -280,20 +278,20 @@ def test_a_value_that_is_no_good_is_refused_before_anything_is_touched(
     assert state() == before
 
 
-def test_what_the_inventory_lacks_is_named_before_anything_is_touched(
+def test_missing_variables_are_named_before_anything_is_touched(
     play: Callable[..., Any], state: Callable[[], Any]
 ) -> None:
     before = state()
     ended = play("site.yml", extra={"backing_variables": [], "compose_app_pool_image": ""})
     assert ended.returncode != 0
-    told = " ".join(ended.stdout.split())
+    output = " ".join(ended.stdout.split())
     for name in ("REDIS_PASSWORD", "DATABASE_HOST", "DATABASE_PASSWORD"):
-        assert f"{name} is missing, and compose_app_" in told
-    assert "compose_app_pool_image: it is empty" in told
+        assert f"{name} is missing, and compose_app_" in output
+    assert "compose_app_pool_image: it is empty" in output
     assert state() == before
 
 
-def test_what_is_kept_survives_and_what_is_switched_off_goes(
+def test_a_persistent_cache_survives_and_a_disabled_one_is_removed(
     host: Any, ask: Ask, play: Callable[..., Any], containers: Callable[[], dict[str, Any]]
 ) -> None:
     kept = {"compose_app_cache_persistent": True}

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Keeps numbered records. One is acknowledged once the database, the cache, the ledger and the disk have it.
+"""Keeps numbered records. A record is acknowledged when the database, the cache, the ledger and the disk have it.
 
-While `/tmp/paused` is there, none is taken.
+While `/tmp/paused` exists, records are refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ here = threading.local()
 
 
 def database() -> Any:
-    """A connection for each thread, made anew when the database has gone away."""
+    """A connection for each thread, opened again after the database was down."""
     if getattr(here, "database", None) is None or here.database.closed:
         here.database = psycopg2.connect(
             host=os.environ["DATABASE_HOST"],
@@ -108,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"database": rows, "cache": cached, "files": files, "ledger": noted}
 
     def lost(self, error: Exception) -> None:
-        """Say that what stands behind does not answer."""
+        """Answer that a database or the cache does not answer."""
         here.database = None
         self.answer(503, {"status": "error", "error": type(error).__name__})
 
@@ -122,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing of each request."""
+        """Log no requests."""
 
 
 if __name__ == "__main__":

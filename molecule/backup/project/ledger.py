@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A database in one file, and how it is dumped, loaded and counted: `ledger.py dump|load|count`."""
+"""An SQLite database, and its commands: `ledger.py dump|load|count`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILE = "/ledger/records.db"
 
 
 def connect() -> sqlite3.Connection:
-    """Open it, or make it; each statement is a transaction of its own."""
+    """Open or create it; each statement is a transaction of its own."""
     connection = sqlite3.connect(FILE, timeout=5.0, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -19,7 +19,7 @@ def connect() -> sqlite3.Connection:
 
 
 def dump(connection: sqlite3.Connection) -> None:
-    """Print it as it is at one moment."""
+    """Print it as of one moment."""
     connection.execute("BEGIN")
     for line in connection.iterdump():
         print(line)
@@ -27,7 +27,7 @@ def dump(connection: sqlite3.Connection) -> None:
 
 
 def load(connection: sqlite3.Connection) -> None:
-    """Read a dump. One that was cut off is refused."""
+    """Read a dump. A truncated one is refused."""
     text = sys.stdin.read()
     if not text.endswith("-- complete\n"):
         sys.exit("the dump is not complete")

@@ -1,4 +1,4 @@
-# Keeps repositories over HTTP, on port 8000, for $KEPT_USER with $KEPT_PASSWORD.
+# Serves repositories over HTTP, on port 8000, for $KEPT_USER with $KEPT_PASSWORD.
 set -eu
 apt-get -qq update
 apt-get -qq install -y --no-install-recommends rclone

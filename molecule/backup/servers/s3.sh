@@ -1,5 +1,5 @@
-# Keeps repositories on port 8001, for $KEPT_USER with $KEPT_PASSWORD, in an object store that speaks S3: OpenStack Swift with one
-# replica of each object, behind a certificate of its own for $ADDRESS.
+# Serves repositories on port 8001, for $KEPT_USER with $KEPT_PASSWORD, in an object store with S3's API: OpenStack Swift with one
+# replica of each object, behind a self-signed certificate for $ADDRESS.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Nothing that was acknowledged before a backup is lost, whatever happens to the host; and no backup is taken on trust.
+"""No record that was acknowledged before a backup is lost, even with its host; and every backup is verified.
 
 `host` is the app's host. The tests build on each other, in order; the last one destroys it.
 """
@@ -57,7 +57,7 @@ def record(host: Any) -> dict[str, Any]:
 
 
 def restic(host: Any, words: str, content: str = "") -> str:
-    """Ask the repository as somebody would who has the host; `content` is a command that gives the input."""
+    """Run restic on the host, with its configuration; `content` is a command whose output is the input."""
     config = json.loads(host.check_output(f"cat {FOLDER}.json"))
     ssh = shlex.quote(f"sftp.command={config['ssh_command']}")
     base = f"restic -q -r {config['repository']} --password-file {FOLDER}.password -o {ssh}"
@@ -71,7 +71,7 @@ def snapshots(host: Any, *tags: str) -> list[dict[str, Any]]:
 
 
 def sums(host: Any) -> dict[str, str]:
-    """What has to be the same after a restore, and after one that was only asked for."""
+    """The state that has to be the same after a restore, and after a dry run."""
     return {
         "env": host.check_output(f"sha256sum <{DIRECTORY}/.env"),
         "files": host.check_output(f"cd {DIRECTORY} && sha256sum compose.yaml compose.hardened.yaml"),
@@ -81,7 +81,7 @@ def sums(host: Any) -> dict[str, str]:
 
 
 def sound(host: Any) -> None:
-    """The app answers with all that it had, and nothing lies around that is nobody's."""
+    """Wait until the app is healthy, and no throwaway container or restore in progress remains."""
     until(lambda: json.loads(host.run("selfheal status --json").stdout or "{}").get("healthy"), 90.0)
     until(lambda: not host.file(f"{STATE}/restore.json").exists, 90.0)
     left = "docker ps -a --format '{{.Names}}' --filter name=records-verify --filter name=records-restore"
@@ -89,12 +89,12 @@ def sound(host: Any) -> None:
     until(lambda: host.check_output("docker ps -aq --filter label=christmas.selfheal.dump") == "", 90.0)
 
 
-def test_a_backup_is_whole_proved_and_shows_no_secret(run: Play, host: Any, writer: Writer) -> None:
+def test_a_backup_is_complete_verified_and_shows_no_secret(run: Play, host: Any, writer: Writer) -> None:
     until(lambda: len(writer.acked) > 100)
     elsewhere = f"written elsewhere at {time.time()}"
     note = ["-d", "archive", "-c", f"INSERT INTO archive.notes VALUES ('{elsewhere}')"]
     subprocess.run(["docker", "exec", "selfheal-lab-db", "psql", "-q", *note], check=True, timeout=30)
-    # Whatever stands on the disk, or in the list of processes, meanwhile.
+    # Records plaintext on the disk, and the list of processes, during the backup.
     script = (
         "while sleep 0.2; do ps -eo args; grep -rlF 'CREATE TABLE public.records' /tmp /var/tmp /var/cache /root /opt "
         "/etc /run /var/lib/selfheal /dev/shm 2>/dev/null | sed 's/^/PLAIN /'; done >/srv/seen 2>/dev/null"
@@ -112,23 +112,23 @@ def test_a_backup_is_whole_proved_and_shows_no_secret(run: Play, host: Any, writ
     values.append(host.check_output(f"cat {FOLDER}.password"))
     assert len(values) == 5
     journal = host.check_output("journalctl --no-pager")
-    told = {
+    outputs = {
         "output": ended.stdout,
         "processes": seen,
         "journal": journal,
         "metrics": host.check_output(f"cat {METRICS}"),
     }
     assert [
-        (where, number) for where, text in told.items() for number, value in enumerate(values) if value in text
+        (where, number) for where, text in outputs.items() for number, value in enumerate(values) if value in text
     ] == []
     assert "It was proved" in plain(ended.stdout)
-    proved = record(host)["last_verified"]["set"]
-    assert proved == record(host)["last_success"]["set"]
-    (dump,) = snapshots(host, f"set={proved}", "part=database:archive")
+    verified = record(host)["last_verified"]["set"]
+    assert verified == record(host)["last_success"]["set"]
+    (dump,) = snapshots(host, f"set={verified}", "part=database:archive")
     assert restic(host, f"dump {dump['id']} archive.dump | grep -ac {shlex.quote(elsewhere)}").strip() == "1"
     for name in ("last_success", "last_verified"):
         line = next(
-            line for line in told["metrics"].splitlines() if line.startswith(f"selfheal_backup_{name}_timestamp")
+            line for line in outputs["metrics"].splitlines() if line.startswith(f"selfheal_backup_{name}_timestamp")
         )
         assert time.time() - float(line.rpartition(" ")[2]) < 600
     again = good(run("site.yml", "--tags=backup"))
@@ -146,28 +146,28 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(run: Play, host: A
     sound(host)
 
 
-def told(host: Any, name: str) -> list[str]:
+def fired(host: Any, name: str) -> list[str]:
     asked = host.run(f"amtool --alertmanager.url=http://127.0.0.1:9093 alert query -o json alertname={name}").stdout
     return [one["annotations"]["description"] for one in json.loads(asked or "[]")]
 
 
 def forge(host: Any, part: str, name: str, content: str) -> str:
-    """Put what a command gives in the place of a part of the newest backup; the id of its snapshot."""
+    """Replace a part of the newest backup with a command's output; the id of its snapshot."""
     newest = record(host)["last_success"]["set"]
-    told = (f"app={APP}", f"host={HOST}", f"set={newest}", "why=hand", f"part={part}")
-    tags = " ".join(f"--tag {one}" for one in told)
+    values = (f"app={APP}", f"host={HOST}", f"set={newest}", "why=hand", f"part={part}")
+    tags = " ".join(f"--tag {one}" for one in values)
     restic(host, f"backup --stdin --stdin-filename {name} {tags}", content)
     return str(snapshots(host, f"set={newest}", f"part={part}")[-1]["id"])
 
 
 CUT_OFF, SHORT = "RESTIC dump PART | head -c 9000", "RESTIC dump PART | head -n 9"
-# What takes the place of a part of a backup: the part, its file, what is in it, and what the proof says.
+# Forged parts of a backup: the part, its file, its content, and the message of the verification.
 WRONG: list[tuple[str, str, str, str, str]] = [
     ("an empty dump", "database:records", "records.dump", "echo", "records.dump is not taken"),
-    ("a dump cut off", "database:records", "records.dump", CUT_OFF, "records.dump is not taken"),
-    ("a dump of their own cut off", "database:ledger", "ledger.dump", SHORT, "ledger.dump is not taken"),
-    ("a cache's dump cut off", "database:cache", "cache.dump", "printf REDIS0012", "cache.dump is not taken"),
-    ("a volume that is missing", "volumes", "nothing", "echo", "the backup is not whole: it does not have /var"),
+    ("a truncated dump", "database:records", "records.dump", CUT_OFF, "records.dump is not taken"),
+    ("a truncated dump of a command", "database:ledger", "ledger.dump", SHORT, "ledger.dump is not taken"),
+    ("a truncated dump of a cache", "database:cache", "cache.dump", "printf REDIS0012", "cache.dump is not taken"),
+    ("a missing volume", "volumes", "nothing", "echo", "the backup is not whole: it does not have /var"),
 ]  # fmt: skip
 
 
@@ -175,14 +175,14 @@ WRONG: list[tuple[str, str, str, str, str]] = [
     ("part", "name", "content", "says"),
     [pytest.param(*case, id=about, marks=[] if case[2] == CUT_OFF else slow) for about, *case in WRONG],
 )
-def test_a_proof_catches(host: Any, part: str, name: str, content: str, says: str) -> None:
+def test_a_verification_finds(host: Any, part: str, name: str, content: str, says: str) -> None:
     newest = snapshots(host, f"set={record(host)['last_success']['set']}", f"part={part}")[-1]["id"]
     forged = forge(host, part, name, content.replace("PART", f"{newest} {name}"))
     try:
         ended = host.run("selfheal backup verify")
         assert ended.rc != 0
         assert says in plain(ended.stderr)
-        until(lambda: any(says in plain(one) for one in told(host, "SelfhealBackupNotProved")))
+        until(lambda: any(says in plain(one) for one in fired(host, "SelfhealBackupNotProved")))
         assert record(host)["problems"]["verify"]["text"]
     finally:
         restic(host, f"forget {forged}")
@@ -191,7 +191,7 @@ def test_a_proof_catches(host: Any, part: str, name: str, content: str, says: st
     sound(host)
 
 
-def test_a_wrong_password_is_told_and_nothing_is_touched(host: Any, writer: Writer) -> None:
+def test_a_wrong_password_is_reported_and_nothing_is_changed(host: Any, writer: Writer) -> None:
     before = sums(host)
     host.check_output(f"cp -p {FOLDER}.password /root/right && echo another-password-altogether >{FOLDER}.password")
     try:
@@ -199,13 +199,13 @@ def test_a_wrong_password_is_told_and_nothing_is_touched(host: Any, writer: Writ
             ended = host.run(f"selfheal {words}")
             assert ended.rc != 0
             assert "the password does not open the repository" in ended.stderr
-        until(lambda: told(host, "SelfhealBackupFailed") and told(host, "SelfhealBackupNotProved"))
+        until(lambda: fired(host, "SelfhealBackupFailed") and fired(host, "SelfhealBackupNotProved"))
     finally:
         host.check_output(f"mv /root/right {FOLDER}.password")
     assert sums(host) == before
 
 
-def test_a_repository_that_cannot_be_reached_is_told(host: Any, writer: Writer) -> None:
+def test_a_repository_that_cannot_be_reached_is_reported(host: Any, writer: Writer) -> None:
     before = sums(host)
     host.check_output("ip route add unreachable 172.30.57.52")
     try:
@@ -217,14 +217,14 @@ def test_a_repository_that_cannot_be_reached_is_told(host: Any, writer: Writer) 
         host.check_output("ip route del unreachable 172.30.57.52")
     assert sums(host) == before
     assert "does not answer" in record(host)["problems"]["backup"]["text"]
-    # What has failed so far is forgotten when it succeeds.
+    # A success clears the recorded problems.
     for words in ("backup", "backup verify"):
         host.check_output(f"selfheal {words}")
     assert record(host)["problems"] == {}
 
 
 @slow
-def test_a_repository_that_is_full_or_damaged_is_told_and_another_one_begins(host: Any, writer: Writer) -> None:
+def test_a_full_or_damaged_repository_is_reported_and_a_new_one_works(host: Any, writer: Writer) -> None:
     host.check_output(
         f"mkdir -p /mnt/full && mount -t tmpfs -o size=24m none /mnt/full && cp -p {FOLDER}.json /root/right"
     )
@@ -233,10 +233,10 @@ def test_a_repository_that_is_full_or_damaged_is_told_and_another_one_begins(hos
         ended = host.run("selfheal backup")
         assert ended.rc != 0
         assert "the disk is full" in ended.stderr
-        # There it is not too full for all but the images.
+        # Now there is room for everything except the images.
         host.check_output("mount -o remount,size=600m /mnt/full && selfheal backup && selfheal backup verify")
         assert record(host)["problems"] == {}
-        # A byte of each file that holds data.
+        # Damage a byte of each data file.
         host.check_output(
             "for file in $(find /mnt/full/data -type f); do chmod u+w $file; "
             "printf X | dd of=$file bs=1 seek=$(($(stat -c %s $file) / 3)) conv=notrunc status=none; done; "
@@ -255,21 +255,21 @@ def test_a_repository_that_is_full_or_damaged_is_told_and_another_one_begins(hos
     sound(host)
 
 
-def test_a_disk_that_is_full_during_a_restore_leaves_the_app_as_it_was(host: Any, writer: Writer) -> None:
+def test_a_full_disk_during_a_restore_leaves_the_app_unchanged(host: Any, writer: Writer) -> None:
     before = sums(host)
-    beside = f"/opt/.{APP}.restore"
-    host.check_output(f"mkdir -p {beside} && mount -t tmpfs -o size=8k none {beside}")
+    staged = f"/opt/.{APP}.restore"
+    host.check_output(f"mkdir -p {staged} && mount -t tmpfs -o size=8k none {staged}")
     try:
         ended = host.run("selfheal restore")
         assert ended.rc != 0
         assert "the disk is full" in ended.stderr
     finally:
-        host.check_output(f"umount {beside}; rm -rf {beside}")
+        host.check_output(f"umount {staged}; rm -rf {staged}")
     assert sums(host) == before
     sound(host)
 
 
-def test_what_belongs_to_another_app_is_refused(host: Any) -> None:
+def test_a_backup_of_another_app_is_refused(host: Any) -> None:
     newest = record(host)["last_success"]["set"]
     stamp = "20200101T000000Z"
     tags = f"--tag app=other --tag host={HOST} --tag set={stamp} --tag why=hand --tag part=manifest"
@@ -282,7 +282,7 @@ def test_what_belongs_to_another_app_is_refused(host: Any) -> None:
     assert newest in host.check_output("selfheal backup list")
 
 
-def test_two_at_once_are_one_and_a_clear_word(host: Any) -> None:
+def test_a_second_backup_at_once_is_refused(host: Any) -> None:
     host.check_output("systemctl start --no-block selfheal-backup@records.service")
     until(lambda: host.run("selfheal backup settle").rc != 0, 30.0)
     ended = host.run("selfheal backup")
@@ -293,10 +293,10 @@ def test_two_at_once_are_one_and_a_clear_word(host: Any) -> None:
 
 
 def torn(writer: Writer, begun: float, ended: float) -> dict[str, Any]:
-    """What a killed restore has mixed, which must be nothing.
+    """Records that a killed restore has mixed or lost; both must be empty.
 
-    A record that was acknowledged outside of the backup's own seconds is in all three places or in none, and one from
-    before it is in all.
+    A record that was acknowledged outside the backup's own seconds is in all places or in none. One from before the
+    backup is in all.
     """
     acked = {number: when for number, (_, when) in writer.acked.items() if when < time.time() - 1.0}
     found = everything()
@@ -309,7 +309,7 @@ def torn(writer: Writer, begun: float, ended: float) -> dict[str, Any]:
 
 
 @slow
-def test_writes_that_are_paused_go_on_whatever_becomes_of_the_backup(run: Play, host: Any, writer: Writer) -> None:
+def test_paused_writes_continue_even_after_a_killed_backup(run: Play, host: Any, writer: Writer) -> None:
     hooks = {
         "backup_before": [{"service": "backend", "command": ["touch", "/tmp/paused"]}],
         "backup_after": [{"service": "backend", "command": ["rm", "-f", "/tmp/paused"]}],
@@ -331,16 +331,16 @@ def test_writes_that_are_paused_go_on_whatever_becomes_of_the_backup(run: Play, 
     assert record(host)["problems"] == {}
 
 
-def serve(kind: str, **told: str) -> None:
-    """Have the store keep repositories in another way, too; the script says how."""
-    given = [word for name, value in told.items() for word in ("-e", f"{name}={value}")]
+def serve(kind: str, **settings: str) -> None:
+    """Start another kind of repository server on the store, with the script of that kind."""
+    given = [word for name, value in settings.items() for word in ("-e", f"{name}={value}")]
     script = (SERVERS / f"{kind}.sh").read_text(encoding="utf-8")
     command = ["docker", "exec", "-i", *given, "-e", "ADDRESS=172.30.57.52", STORE, "sh", "-e"]
     ended = subprocess.run(command, input=script, text=True, capture_output=True, check=False, timeout=300)
     assert ended.returncode == 0, ended.stderr[-2000:]
 
 
-# Where it is, who asks, how restic is told, and what the server says to whoever has another password.
+# The server's kind and URL, the user, the variables for restic, and the server's answer to a wrong password.
 @slow
 @pytest.mark.parametrize(
     ("kind", "url", "user", "named", "says"),
@@ -352,7 +352,7 @@ def serve(kind: str, **told: str) -> None:
         ),
     ],
 )
-def test_a_server_keeps_backups_too(
+def test_a_repository_server_keeps_backups(
     run: Play, host: Any, writer: Writer, kind: str, url: str, user: str, named: tuple[str, str], says: str
 ) -> None:
     password = f"{kind}-{random.getrandbits(64):x}"
@@ -372,7 +372,7 @@ def test_a_server_keeps_backups_too(
         good(run("restore.yml"))
         assert sums(host) == before
         assert lost(writer.before(begun)) == {}
-        # What was written since the backup is not in it.
+        # Records written since the backup are not in it.
         writer.forget(begun)
         good(run("site.yml", "--tags=backup", backup_secrets={**secrets, named[1]: "x"}, **elsewhere))
         ended = host.run("selfheal backup")
@@ -387,7 +387,7 @@ def test_a_server_keeps_backups_too(
 
 @slow
 @pytest.mark.parametrize("what", ["backup", "restore"])
-def test_one_that_is_killed_leaves_app_and_repository_sound(host: Any, writer: Writer, what: str) -> None:
+def test_a_killed_run_leaves_app_and_repository_sound(host: Any, writer: Writer, what: str) -> None:
     begun = time.time()
     host.check_output("selfheal backup")
     ended = time.time()
@@ -398,13 +398,13 @@ def test_one_that_is_killed_leaves_app_and_repository_sound(host: Any, writer: W
     took = time.time() - (begun if what == "backup" else ended)
     marked = 0
     for number in range(KILLS):
-        # The process alone, or with all that it has started, as when the power goes.
+        # The process alone, or with its child processes, as in a power cut.
         alone, unit = number % 4 < 2, f"killed-{what}-{number}"
         mode = "process" if alone else "control-group"
         host.check_output(f"systemd-run -q --unit={unit} --collect -p KillMode={mode} selfheal {words}")
         after = random.uniform(0.0, took)
         if what == "restore" and number % 2 == 0:
-            # While it puts what it has made in place.
+            # During the swap.
             until(lambda: host.file(f"{STATE}/restore.json").exists, 180.0, longest=0.2)
             after = random.uniform(0.0, 4.0) if number else 0.0
         time.sleep(after)
@@ -413,14 +413,14 @@ def test_one_that_is_killed_leaves_app_and_repository_sound(host: Any, writer: W
         sound(host)
         assert torn(writer, begun, ended) == {"mixed": [], "lost": {}}
     writer.forget(begun)
-    print(f"{what}: {KILLS} were killed, {marked} of them while the app and what was restored changed places")
+    print(f"{what}: {KILLS} were killed, {marked} of them during the swap")
     assert what == "backup" or marked
     host.check_output("selfheal backup && selfheal backup verify")
     assert record(host)["problems"] == {}
     restic(host, "check")
 
 
-def test_a_part_comes_back_and_the_rest_stays(run: Play, host: Any, writer: Writer) -> None:
+def test_a_part_is_restored_and_the_rest_is_unchanged(run: Play, host: Any, writer: Writer) -> None:
     good(run("backup.yml"))
     made = record(host)["last_success"]["set"]
     wanted = writer.before(record(host)["last_success"]["at"] - record(host)["last_success"]["seconds"])
@@ -429,7 +429,7 @@ def test_a_part_comes_back_and_the_rest_stays(run: Play, host: Any, writer: Writ
     ended = good(run("restore.yml", restore_to=made, restore_what="database:records"))
     found = everything()
     assert [number for number, text in wanted.items() if found["database"].get(number) != text] == []
-    # What was written since is where it was, and nowhere else.
+    # Records written since are still in the files, and not in the database.
     assert len(found["files"]) > len(found["database"])
     writer.forget(record(host)["last_success"]["at"] - record(host)["last_success"]["seconds"])
     assert "To take it back: -e restore_to=" in plain(ended.stdout)
@@ -457,9 +457,7 @@ def command(*argv: str, **variables: Any) -> None:
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]
 
 
-def test_the_host_is_lost_and_another_one_serves_all_that_was_acknowledged_before_the_backup(
-    run: Play, host: Any, writer: Writer
-) -> None:
+def test_a_rebuilt_host_serves_all_records_of_the_backup(run: Play, host: Any, writer: Writer) -> None:
     until(lambda: len(writer.before(time.time())) > 200)
     begun = time.time()
     good(run("backup.yml", backup_verify=True))

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Users who write all the time, and know what was acknowledged to them."""
+"""Users who write all the time, and know which records were acknowledged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT = ("database", "cache", "ledger", "files")
 
 
 class Writer(threading.Thread):
-    """Writes a numbered record every 20 ms; `acked` is {number: (text, when it was acknowledged)}."""
+    """Writes a numbered record every 20 ms; `acked` is {number: (text, time of acknowledgement)}."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -26,7 +26,7 @@ class Writer(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        """Write until it is over; a record that was refused is not written again."""
+        """Write until `over` is set; a refused record is not written again."""
         connection, number, due = None, 0, time.monotonic()
         while not self.over.is_set():
             number += 1
@@ -51,7 +51,7 @@ class Writer(threading.Thread):
             connection.close()
 
     def forget(self, since: float) -> None:
-        """What a restore that was asked for has undone is nobody's loss: forget what is not everywhere any more."""
+        """Forget records that a restore has undone on purpose: those since a time that are not everywhere any more."""
         found = everything()
         kept = set.intersection(*(set(found[where]) for where in KEPT))
         until = time.time() - 1.0
@@ -62,12 +62,12 @@ class Writer(threading.Thread):
         }
 
     def before(self, moment: float) -> dict[int, str]:
-        """What had been acknowledged at a moment."""
+        """The records that were acknowledged before a moment."""
         return {number: text for number, (text, when) in list(self.acked.items()) if when < moment}
 
 
 def everything() -> dict[str, dict[int, str]]:
-    """What the app has, by where."""
+    """The records that the app has, by place."""
     connection = http.client.HTTPConnection(ADDRESS, 8000, timeout=60.0)
     try:
         connection.request("GET", "/records")
@@ -78,7 +78,7 @@ def everything() -> dict[str, dict[int, str]]:
 
 
 def lost(wanted: dict[int, str]) -> dict[str, Any]:
-    """{where: what is not there byte for byte}; empty when nothing is lost."""
+    """{place: records that are not there byte for byte}; empty when nothing is lost."""
     found = everything()
     missing = {where: [n for n, text in wanted.items() if found[where].get(n) != text] for where in KEPT}
     return {where: rows[:10] for where, rows in missing.items() if rows}

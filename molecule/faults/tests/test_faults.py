@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The host heals itself: drills, kills and orders, with nobody's help. SELFHEAL_FAULTS=all drills every fault."""
+"""The host heals itself: drills, kills and pauses, without a person. SELFHEAL_FAULTS=all drills every fault."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ UNIT = f"selfheal@{APP}"
 
 
 def state(host: Any) -> dict[str, Any]:
-    """What the watcher remembers; it parses at any moment, as it is replaced whole."""
+    """The watcher's state file; it is valid at any moment, since it is replaced atomically."""
     found: dict[str, Any] = json.loads(host.check_output(f"cat {STATE}/state.json"))
     return found
 
 
 def pid(host: Any, killed: int = 0) -> int:
-    """The watcher's process, as soon as there is one and another than the one that was killed."""
+    """The pid of the watcher, as soon as it runs and is not the killed one."""
     show = f"systemctl show --property MainPID --value {UNIT}"
     found = 0
 
@@ -47,8 +47,8 @@ def test_the_watcher_runs_hardened_and_asks_the_engine_nothing(host: Any) -> Non
     assert (status["healthy"], status["watcher"]["alive"], status["problems"]) == (True, True, [])
     exposure = host.check_output(f"systemd-analyze security --no-pager {UNIT}.service | tail -1")
     assert float(exposure.split(":")[1].split()[0]) <= 4.0
-    # While the app is healthy it runs no command, docker's included: no child has used any time. The timers are asked
-    # for with systemctl, every two minutes.
+    # While the app is healthy the watcher runs no command, not even docker: its child processes have used no time. It
+    # runs systemctl for the timers every two minutes.
     before = pid(host)
     host.check_output(f"kill -9 {before}")
     watcher = pid(host, killed=before)
@@ -62,20 +62,20 @@ def test_drills(
     assert healthy(host)
     ended = play("drill.yml", extra={"drill_faults": os.environ.get("SELFHEAL_FAULTS", "fast")})
     assert leaks(ended.stdout) == []
-    # How long it took is measured by hand and in bench/, never asserted here: whether each was cured, and how, is.
+    # The tests assert the result and the remedy of each drill. Times are measured in bench/, and not asserted.
     report, wrong = drilled()
     assert wrong == {}, ended.stdout[-4000:]
     assert len(report["runs"]) >= 6
     assert report["troubles"] == []
 
 
-def test_nothing_that_was_kept_holds_a_secret(host: Any, leaks: Callable[[str], list[str]]) -> None:
+def test_no_record_contains_a_secret(host: Any, leaks: Callable[[str], list[str]]) -> None:
     assert incidents(host)
     assert leaks(host.check_output(f"cat {STATE}/incidents/*/* {STATE}/*.json /etc/selfheal/*.json")) == []
     assert leaks(host.check_output("journalctl --no-pager")) == []
 
 
-def test_killed_in_the_middle_of_a_recovery_it_goes_on(host: Any) -> None:
+def test_a_watcher_killed_during_a_recovery_continues_it(host: Any) -> None:
     before = len(incidents(host))
     for wait in (0.4, 1.1, 3.3, 3.6):
         host.check_output("selfheal resume")
@@ -86,7 +86,7 @@ def test_killed_in_the_middle_of_a_recovery_it_goes_on(host: Any) -> None:
     assert len(incidents(host)) <= before, "a kill made a second incident"
 
 
-def test_paused_it_leaves_alone_what_is_stopped(host: Any) -> None:
+def test_a_paused_watcher_leaves_a_stopped_app_alone(host: Any) -> None:
     host.check_output("selfheal pause --for 1h --reason 'a new disk'")
     host.check_output(f"docker stop -t 0 {CONTAINER}")
     until(lambda: "a new disk" in host.run("selfheal status").stdout)

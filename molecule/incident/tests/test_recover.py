@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""recover.yml ends the incident, and leaves a healthy app alone. The tests build on each other, in order."""
+"""The playbook recover.yml ends the incident, and leaves a healthy app alone. The tests run in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLACEHOLDER = "your-supabase-service-role-key"
 
 @pytest.fixture
 def started(containers: Callable[[], dict[str, dict[str, Any]]]) -> Callable[[], dict[str, str]]:
-    """When each container was started, by id: equal readings mean that nothing was restarted in between."""
+    """The start time of each container, by id: equal readings mean that nothing was restarted in between."""
     return lambda: {document["Id"]: document["State"]["StartedAt"] for document in containers().values()}
 
 
@@ -30,7 +30,7 @@ def newest_report() -> tuple[str, dict[str, Any]]:
     return path.with_suffix(".md").read_text(encoding="utf-8"), json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_the_incident_is_there(host: Any, containers: Callable[[], dict[str, dict[str, Any]]]) -> None:
+def test_the_app_is_down(host: Any, containers: Callable[[], dict[str, dict[str, Any]]]) -> None:
     assert PLACEHOLDER in host.file(ENV).content_string
     assert containers()[CONTAINER]["RestartCount"] >= 3
 
@@ -44,7 +44,7 @@ def test_a_dry_run_names_the_cause_and_touches_nothing(host: Any, play: Callable
     assert before == after
 
 
-def test_recover_ends_it(host: Any, play: Callable[..., Any], leaks: Callable[[str], list[str]]) -> None:
+def test_recover_ends_the_incident(host: Any, play: Callable[..., Any], leaks: Callable[[str], list[str]]) -> None:
     ended = play("recover.yml", "-vvv")
     assert ended.returncode == 0, ended.stdout[-4000:]
     assert leaks(ended.stdout) == []
@@ -82,7 +82,7 @@ def test_the_incident_is_recorded_with_its_evidence(host: Any, leaks: Callable[[
     assert leaks(everything) == []
 
 
-def test_the_env_that_was_there_is_kept_and_not_called_good(host: Any) -> None:
+def test_the_replaced_env_is_kept_but_not_as_a_good_one(host: Any) -> None:
     index = json.loads(host.file(f"{STATE}/env/index.json").content_string)
     kept = {version["id"]: host.file(f"{STATE}/env/{version['file']}").content_string for version in index["versions"]}
     bad = [version for version in index["versions"] if PLACEHOLDER in kept[version["id"]]]
@@ -108,14 +108,14 @@ def test_the_journal_holds_no_secret(host: Any, leaks: Callable[[str], list[str]
 
 @pytest.fixture
 def again(host: Any) -> None:
-    """The incident once more."""
+    """Replay the incident again."""
     host.check_output(f"sed -i 's/^SUPABASE_SERVICE_KEY=.*/SUPABASE_SERVICE_KEY={PLACEHOLDER}/' {ENV}")
     host.check_output(f"docker rm -f {CONTAINER}")
 
 
 @pytest.mark.usefixtures("again")
-def test_a_recovery_that_fails_puts_the_env_back_and_says_what_is_next(host: Any, play: Callable[..., Any]) -> None:
-    """Somebody else has taken the port meanwhile."""
+def test_a_failed_recovery_restores_the_env_and_names_the_next_step(host: Any, play: Callable[..., Any]) -> None:
+    """Another process has taken the port meanwhile."""
     address = host.backend.host.name
     holder = host.check_output(f"setsid python3 -m http.server 8000 --bind {address} >/dev/null 2>&1 & echo $!")
     before = host.file(ENV).content_string
@@ -132,8 +132,8 @@ def test_a_recovery_that_fails_puts_the_env_back_and_says_what_is_next(host: Any
 
 
 @pytest.mark.usefixtures("again")
-def test_no_build_stands_in_the_way_while_the_last_good_image_is_there(host: Any, play: Callable[..., Any]) -> None:
-    """The base image is gone, and no registry answers."""
+def test_no_build_while_the_last_good_image_exists(host: Any, play: Callable[..., Any]) -> None:
+    """The base image is missing, and no registry answers."""
     host.check_output("docker rmi selfheal-lab/python:latest && docker builder prune --all --force")
     ended = play("recover.yml")
     assert ended.returncode == 0, ended.stdout[-4000:]

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A second app on the host, without a single variable: deployed, validated, recovered, and no env anywhere."""
+"""A second app on the host, without a variable: it is deployed, validated and recovered, and no env is written."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ services:
 
 @pytest.fixture
 def extra(host: Any, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """The inventory of that app, as extra variables; its containers and its watcher are gone afterwards."""
+    """The inventory of that app, as extra variables; its containers and its watcher are removed afterwards."""
     (tmp_path / "compose.yaml").write_text(COMPOSE, encoding="utf-8")
-    # Another test removes what stands for the registry's image.
+    # Another test removes the image that replaces the registry's.
     host.check_output("/usr/local/sbin/lab-load-images")
     yield {
         "selfheal_app": "plain",

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""An instance of an app, on the port that is its argument: /run/instance-PORT says with which status it answers."""
+"""An instance of an app, on the port that is its argument. /run/instance-PORT has the status of its answers."""
 
 import json
 import sys
@@ -12,21 +12,21 @@ PORT = int(sys.argv[1])
 
 
 class Handler(BaseHTTPRequestHandler):
-    """All paths answer at once, but /slow after a second. /headers says what was asked, /stream pauses for 9 s."""
+    """All paths answer at once, /slow after a second. /headers returns the request's headers, /stream pauses 9 s."""
 
-    # An answer is sent as a whole: half of one, of an instance that was ended meanwhile, could not be asked for again.
+    # An answer is sent in one piece: HAProxy cannot retry a request whose answer has begun.
     wbufsize = -1
 
     def answer(self) -> None:
-        """Answer with the status that the file names, else with 200."""
+        """Answer with the status in the file, else with 200."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/stream":
             self.stream()
             return
         if self.path.startswith("/slow"):
             time.sleep(1.0)
-        told = Path(f"/run/instance-{PORT}")
-        status = int(told.read_text(encoding="utf-8")) if told.exists() else 200
+        status_file = Path(f"/run/instance-{PORT}")
+        status = int(status_file.read_text(encoding="utf-8")) if status_file.exists() else 200
         body = f"{PORT} {self.headers.get('X-Forwarded-For')} says {status}".encode()
         if self.path == "/headers":
             body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
@@ -48,11 +48,11 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = answer
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """One that keeps more than five connections waiting, which is the default."""
+    """A server with a longer queue of connections than the default of five."""
 
     request_queue_size = 128
 

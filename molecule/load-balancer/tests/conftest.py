@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Clients of the load balancer, and its two instances, which can be broken."""
+"""Clients of the load balancer, and its two instances, which the tests can break."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PORTS = (18000, 18001)
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; status 0 is a connection that broke."""
+    """An answer; status 0 is a broken connection."""
 
     status: int
     text: str
@@ -50,7 +50,7 @@ def ask(
 
 @dataclass
 class Load:
-    """Clients that ask fifty times a second, whatever became of those before."""
+    """Clients that send fifty requests a second, independent of earlier answers."""
 
     method: str = "GET"
     path: str = "/"
@@ -81,23 +81,23 @@ class Load:
 
 @dataclass
 class Instances:
-    """Those behind the load balancer, by port."""
+    """The instances behind the load balancer, by port."""
 
     host: Any
 
     def command(self, line: str) -> str:
-        """Tell HAProxy something, or ask it."""
+        """Send HAProxy a command; its answer."""
         code = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock')"
         code += f"; s.sendall(b'{line}\\n'); print(s.makefile().read())"
         return str(self.host.check_output(f'python3 -c "{code}"'))
 
     def set(self, state: str, slot: int = 0) -> None:
-        """As a deploy does: in both backends."""
+        """Set a slot's state in both backends, as a deploy does."""
         self.command(";".join(f"set server {APP}{backend}/slot{slot} state {state}" for backend in ("", "-unchecked")))
 
     def show(self, slot: int, column: str, backend: str = "") -> str:
-        told = self.command("show stat").removeprefix("# ").splitlines()
-        rows = csv.DictReader(told)
+        lines = self.command("show stat").removeprefix("# ").splitlines()
+        rows = csv.DictReader(lines)
         return next(row[column] for row in rows if (row["pxname"], row["svname"]) == (APP + backend, f"slot{slot}"))
 
     def state(self, slot: int = 0, backend: str = "") -> str:
@@ -124,7 +124,7 @@ class Instances:
         self.host.check_output("systemctl reset-failed; systemctl start " + self.units(*ports))
 
     def start_later(self, port: int) -> None:
-        """In one and a half seconds, by the host's own clock: by then whoever calls this has gone on."""
+        """Start it after 1.5 s, by the host's own clock, so that the caller can continue meanwhile."""
         later = "systemd-run --quiet --on-active=1.5s --timer-property=AccuracySec=10ms"
         self.host.check_output(f"systemctl reset-failed; {later} systemctl start {self.units(port)}")
 

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A client notices nothing of an instance that fails, and the least possible of all that fail."""
+"""A client notices nothing when one instance fails, and as little as possible when all fail."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ PEM = "/etc/haproxy/selfheal-certs/christmas-backend.pem"
 SECRET = "5f1c0a7e9b3d4d2688aa"
 SECRETS = {"Authorization": f"Bearer {SECRET}", "Cookie": f"session={SECRET}"}
 
-# On the host itself, with a source address that the load balancer does not trust: how often which status came back.
+# Runs on the host, with a source address that the load balancer does not trust: the number of answers by status.
 FLOOD = """
 import collections, http.client, json, sys
-told = collections.Counter()
+statuses = collections.Counter()
 for _ in range(int(sys.argv[3])):
     connection = http.client.HTTPConnection(sys.argv[1], 80, timeout=5, source_address=(sys.argv[2], 0))
     connection.request("GET", "/", headers={"X-Forwarded-For": "198.51.100.1"})
     response = connection.getresponse()
     text = response.read().decode()
-    told[str(response.status)] += 1
-print(json.dumps([told, text]))
+    statuses[str(response.status)] += 1
+print(json.dumps([statuses, text]))
 """
 
 
-# What an instance is asked when a client on the host itself, which is not trusted, sends these headers.
+# The request that reaches an instance when an untrusted client on the host sends these headers.
 ECHO = """
 import http.client, sys
 connection = http.client.HTTPConnection(sys.argv[1], 80, timeout=5, source_address=(sys.argv[2], 0))
@@ -54,11 +54,11 @@ print(connection.getresponse().read().decode())
 
 
 def from_host(host: Any, source: str, times: int) -> tuple[dict[str, int], str]:
-    told, text = json.loads(host.check_output(f"python3 - {ADDRESS} {source} {times} <<'END'{FLOOD}END"))
-    return told, text
+    statuses, text = json.loads(host.check_output(f"python3 - {ADDRESS} {source} {times} <<'END'{FLOOD}END"))
+    return statuses, text
 
 
-def test_the_host_carries_it(host: Any) -> None:
+def test_the_load_balancer_is_set_up(host: Any) -> None:
     assert host.service("haproxy").is_enabled
     assert host.run("haproxy -c -f /etc/haproxy/haproxy.cfg -f /etc/haproxy/selfheal").rc == 0
     assert "/etc/" not in host.run("dpkg --verify haproxy").stdout, "a file of the distribution was changed"
@@ -69,7 +69,7 @@ def test_the_host_carries_it(host: Any) -> None:
     assert server in host.check_output(f'python3 -c "{fetch}"')
 
 
-# What it does, and when HAProxy has seen it: within 2 s, or 0.7 s, and 3 s more on a busy machine.
+# Faults, and the time within which HAProxy notices them: 2 s or 0.7 s, and 3 s more on a busy machine.
 FAULTS: list[tuple[str, Callable[[Any], None], float]] = [
     ("hangs", lambda instances: instances.signal("STOP", FIRST), 5.0),
     ("answers 500", lambda instances: instances.say(500, FIRST), 4.0),
@@ -86,7 +86,7 @@ def test_one_instance(instances: Any, fault: Callable[[Any], None], seconds: flo
         assert looked - int(instances.show(0, "lastchg")) < seconds
         with load(method="POST") as after:
             time.sleep(1.0)
-        # What hangs is ended sooner or later, and what it had taken is answered by the other one.
+        # A hanging instance is stopped at some point; the other one then answers its requests.
         instances.signal("KILL", FIRST)
     assert after.bad == [], "requests after it was marked down"
     assert during.bad == [], "GETs while it failed"
@@ -94,7 +94,7 @@ def test_one_instance(instances: Any, fault: Callable[[Any], None], seconds: flo
 
 
 def test_all_are_unhealthy_and_answer(instances: Any, ask: Any) -> None:
-    """An upstream is down, for instance. What the app says about that is passed on, at once."""
+    """As when an upstream is down. The app's answer is passed on at once."""
     instances.say(418, *PORTS)
     for slot in range(len(PORTS)):
         instances.wait("DOWN", slot)
@@ -105,9 +105,9 @@ def test_all_are_unhealthy_and_answer(instances: Any, ask: Any) -> None:
 
 
 def test_all_are_gone(host: Any, instances: Any, ask: Any) -> None:
-    """Requests wait for one that comes back, whatever their method; when none does, a page says so."""
+    """Requests of every method wait for an instance; when none returns, the client gets an error page."""
     instances.stop(*PORTS)
-    # Each is noticed by its own checks.
+    # HAProxy's checks of each instance notice it.
     for slot in range(len(PORTS)):
         instances.wait("DOWN", slot)
         instances.wait("DOWN", slot, "-unchecked")
@@ -118,17 +118,17 @@ def test_all_are_gone(host: Any, instances: Any, ask: Any) -> None:
             assert (answer.status, 2.0 < answer.seconds < 6.0) == (503, True), answer
             assert "try again" in answer.text
             assert "다시 시도해" in answer.text
-        # By itself, while they wait.
+        # The instance returns while requests wait.
         instances.start_later(FIRST)
         for answer in clients.map(ask, ("GET", "POST")):
             assert (answer.status, 0.3 < answer.seconds < 6.0) == (200, True), answer
-    told = host.check_output("journalctl --no-pager --identifier=haproxy --output=cat")
-    assert "GET /orders" in told, "what failed is logged"
-    assert SECRET not in told
+    journal = host.check_output("journalctl --no-pager --identifier=haproxy --output=cat")
+    assert "GET /orders" in journal, "what failed is logged"
+    assert SECRET not in journal
 
 
 def test_the_only_one_restarts(instances: Any, load: Any) -> None:
-    """Also those that were asked just before it was noticed wait."""
+    """Requests that were sent just before the restart was noticed wait too."""
     instances.stop(PORTS[1])
     instances.wait("DOWN", 1)
     with load() as clients:
@@ -139,7 +139,7 @@ def test_the_only_one_restarts(instances: Any, load: Any) -> None:
 
 
 def test_a_deploy_takes_slots_out(instances: Any, ask: Any, load: Any) -> None:
-    """Drained, an instance ends what it has; in maintenance it is not reached, even if nobody else is there."""
+    """A drained instance finishes its requests. In maintenance it gets none, even if no other instance is up."""
     with load(method="POST", path="/slow") as clients:
         time.sleep(0.5)
         instances.set("drain")
@@ -154,7 +154,7 @@ def test_a_deploy_takes_slots_out(instances: Any, ask: Any, load: Any) -> None:
     assert ask().status == 503
 
 
-def test_a_reload_fails_nobody(host: Any, instances: Any, load: Any) -> None:
+def test_a_reload_fails_no_request(host: Any, instances: Any, load: Any) -> None:
     with load(method="POST") as clients, load(path="/slow") as slow:
         for _ in range(3):
             time.sleep(0.5)
@@ -213,39 +213,39 @@ FORGED = {
 }
 
 
-def test_forwarding_headers_of_a_client_are_replaced_by_the_truth(host: Any, instances: Any) -> None:
-    """A trusted proxy is believed; any other client is not."""
+def test_forwarding_headers_of_a_client_are_replaced_by_the_true_values(host: Any, instances: Any) -> None:
+    """Only the headers of a trusted proxy are kept."""
     host.check_output("ip address add 192.0.2.8/32 dev lo")
     try:
         reached = host.check_output(f"python3 - {ADDRESS} 192.0.2.8 <<'END'{ECHO.format(headers=FORGED)}END")
     finally:
         host.check_output("ip address delete 192.0.2.8/32 dev lo")
-    told = json.loads(reached)
+    headers = json.loads(reached)
     assert "evil" not in reached
     assert "198.51.100.1" not in reached
     assert "/admin" not in reached
-    assert {name: told.get(name) for name in ("x-forwarded-for", "x-real-ip", "x-forwarded-host")} == {
+    assert {name: headers.get(name) for name in ("x-forwarded-for", "x-real-ip", "x-forwarded-host")} == {
         "x-forwarded-for": "192.0.2.8",
         "x-real-ip": "192.0.2.8",
         "x-forwarded-host": "shop.example",
     }
-    assert (told["x-forwarded-proto"], told["x-forwarded-port"]) == ("http", "80")
+    assert (headers["x-forwarded-proto"], headers["x-forwarded-port"]) == ("http", "80")
     with closing(http.client.HTTPConnection(ADDRESS, timeout=5)) as trusted:
         trusted.request("GET", "/headers", headers={name: FORGED[name] for name in ("X-Forwarded-Proto", "X-Real-IP")})
-        told = json.loads(trusted.getresponse().read())
-    assert (told["x-forwarded-proto"], told["x-real-ip"]) == ("https", "198.51.100.1")
+        headers = json.loads(trusted.getresponse().read())
+    assert (headers["x-forwarded-proto"], headers["x-real-ip"]) == ("https", "198.51.100.1")
 
 
 def test_a_flood_from_one_address(host: Any, instances: Any, ask: Any) -> None:
-    told, _ = from_host(host, ADDRESS, 200)
-    assert told == {"200": 100, "429": 100}
-    # Another address, neither trusted nor to be believed about whom it asks for.
+    statuses, _ = from_host(host, ADDRESS, 200)
+    assert statuses == {"200": 100, "429": 100}
+    # Another address that is not trusted, so its forwarding headers do not count.
     host.check_output("ip address add 192.0.2.7/32 dev lo")
     try:
-        told, text = from_host(host, "192.0.2.7", 1)
+        statuses, text = from_host(host, "192.0.2.7", 1)
     finally:
         host.check_output("ip address delete 192.0.2.7/32 dev lo")
-    assert told == {"200": 1}
+    assert statuses == {"200": 1}
     assert "192.0.2.7 says" in text
     assert ask().status == 200
 
@@ -259,16 +259,16 @@ def converge(*words: str, **extra: Any) -> tuple[int, str]:
         "--extra-vars",
         json.dumps(extra),
     ]
-    # Molecule's own settings for ansible would stand in the way of those that a user has.
+    # Molecule's own settings for ansible would override those that a user has.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     ended = subprocess.run(argv, cwd=REPOSITORY, env=kept, text=True, capture_output=True, timeout=600, check=False)
     return ended.returncode, ended.stdout
 
 
 def test_a_sticky_client_stays_at_its_instance_and_is_moved(host: Any, instances: Any) -> None:
-    """With sessions in the instances' memory: none is lost but those of an instance that a deploy takes out."""
-    code, told = converge(load_balancer_sticky=True)
-    assert code == 0, told
+    """Sessions in the instances' memory are lost only when a deploy takes their instance out."""
+    code, output = converge(load_balancer_sticky=True)
+    assert code == 0, output
     try:
         clients = [Client() for _ in range(8)]
         homes = [client.ask() for client in clients]
@@ -284,7 +284,7 @@ def test_a_sticky_client_stays_at_its_instance_and_is_moved(host: Any, instances
 
 
 class Client:
-    """One that keeps cookies, as a browser does."""
+    """A client that keeps cookies, as a browser does."""
 
     cookie = ""
 
@@ -310,44 +310,45 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 def test_bad_input_ends_before_anything_is_changed() -> None:
-    code, told = converge(**{name: value for name, (value, _) in BAD.items()})
+    code, output = converge(**{name: value for name, (value, _) in BAD.items()})
     assert code != 0
-    assert [words for _, words in BAD.values() if words not in told] == [], told
-    assert "changed=0" in told
+    assert [words for _, words in BAD.values() if words not in output] == [], output
+    assert "changed=0" in output
 
 
 def test_a_port_that_is_taken(host: Any) -> None:
     host.check_output("systemd-run --quiet --unit=taker python3 -m http.server --directory=/srv 8080")
     before = host.file(CONFIG).content_string
     try:
-        code, told = converge(load_balancer_port=8080)
+        code, output = converge(load_balancer_port=8080)
     finally:
         host.check_output("systemctl stop taker")
     assert code != 0
-    assert "load_balancer_port: port 8080 of molecule-load-balancer is taken by python3 (pid " in told, told
+    assert "load_balancer_port: port 8080 of molecule-load-balancer is taken by python3 (pid " in output, output
     assert host.file(CONFIG).content_string == before
 
 
 def test_a_container_that_has_the_port_keeps_it_for_the_deploy(host: Any, ask: Any) -> None:
-    """What Docker puts there is called docker-proxy, as this is."""
+    """The test's process has the name of Docker's own, docker-proxy."""
     host.check_output("systemctl stop haproxy; install $(readlink -f /usr/bin/python3) /usr/local/bin/docker-proxy")
     host.check_output("systemd-run --quiet --unit=taker /usr/local/bin/docker-proxy -m http.server --directory=/srv 80")
     try:
-        code, told = converge(load_balancer_timeout=7)
-        assert (code, host.service("haproxy").is_running) == (0, False), told
+        code, output = converge(load_balancer_timeout=7)
+        assert (code, host.service("haproxy").is_running) == (0, False), output
         assert host.service("haproxy").is_enabled
     finally:
         host.check_output("systemctl stop taker; rm /usr/local/bin/docker-proxy; systemctl start haproxy")
     assert ask().status == 200
 
 
-def test_a_reload_that_fails_is_told(ask: Any) -> None:
-    """An address that the host does not have: HAProxy itself takes it for a good configuration."""
-    code, told = converge(load_balancer_address="198.51.100.1")
+def test_a_failed_reload_is_reported(ask: Any) -> None:
+    """The host does not have this address, and `haproxy -c` still accepts the configuration."""
+    code, output = converge(load_balancer_address="198.51.100.1")
     assert code != 0
-    assert "did not take the new /etc/haproxy/selfheal/christmas-backend.cfg into use (Reload failed!)" in told, told
+    words = "did not take the new /etc/haproxy/selfheal/christmas-backend.cfg into use (Reload failed!)"
+    assert words in output, output
     assert ask().status == 200
-    # The next run tries again, though the file is as it should be.
+    # The next run tries again, although the file is already correct.
     assert converge(load_balancer_address="198.51.100.1")[0] != 0
 
 
@@ -355,21 +356,21 @@ def test_a_certificate_without_its_key_is_refused(host: Any, tmp_path: Path) -> 
     mixed = tmp_path / "mixed.pem"
     first = certificate(tmp_path)[0].read_bytes()
     mixed.write_bytes(first + certificate(tmp_path)[1].read_bytes())
-    code, told = converge("-vvv", "--diff", load_balancer_certificate=str(mixed))
+    code, output = converge("-vvv", "--diff", load_balancer_certificate=str(mixed))
     assert code != 0
-    assert "certificate and key do not belong together" in " ".join(told.split()), told
-    assert "PRIVATE KEY" not in told
+    assert "certificate and key do not belong together" in " ".join(output.split()), output
+    assert "PRIVATE KEY" not in output
     assert not host.file(PEM).exists
 
 
 def test_a_certificate(host: Any, ask: Any, tmp_path: Path) -> None:
-    """It also mends what the tests before have left."""
+    """It also repairs what the tests before have broken."""
     public, key = certificate(tmp_path)
     both = tmp_path / "both.pem"
     both.write_bytes(public.read_bytes() + key.read_bytes())
-    code, told = converge("-vvv", "--diff", load_balancer_certificate=str(both))
-    assert code == 0, told
-    assert "PRIVATE KEY" not in told
+    code, output = converge("-vvv", "--diff", load_balancer_certificate=str(both))
+    assert code == 0, output
+    assert "PRIVATE KEY" not in output
     assert host.file(PEM).mode == 0o600
     assert ask().status == 308
     with closing(http.client.HTTPSConnection(ADDRESS, timeout=5, context=ssl._create_unverified_context())) as secure:
@@ -378,9 +379,9 @@ def test_a_certificate(host: Any, ask: Any, tmp_path: Path) -> None:
 
 
 def test_without_a_certificate_again(host: Any, ask: Any) -> None:
-    code, told = converge("--diff")
-    assert code == 0, told
-    assert "PRIVATE KEY" not in told
+    code, output = converge("--diff")
+    assert code == 0, output
+    assert "PRIVATE KEY" not in output
     assert not host.file(PEM).exists
     assert ask().status == 200
 

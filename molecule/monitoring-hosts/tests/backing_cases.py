@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What promtool is asked about the rules of cache, pool and database, in the form of the scenario `monitoring`."""
+"""promtool's cases for the rules of cache, pool and database, in the format of the scenario `monitoring`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ ALERTS = [
     Case("PoolGone", "3m", 1, one("pgbouncer_up", "0x90")),
     Case("PoolGone", "3m", 0, one("pgbouncer_up", "1x90")),
     Case("PoolExhausted", "3m", 1, queue("2x90", 5)),
-    # Short queues come and go; a long wait of a moment ago is over.
+    # Short queues are normal; a long wait has just ended.
     Case("PoolExhausted", "3m", 0, queue("0.5x90", 5)),
     Case("PoolExhausted", "3m", 0, queue("2x90", 0)),
     Case("DatabaseGone", "3m", 1, one("pg_up", "0x90")),
@@ -87,7 +87,7 @@ ALERTS = [
     Case("SlowQueries", "3m", 1, transaction(31)),
     Case("SlowQueries", "3m", 1, transaction(31, "idle in transaction")),
     Case("SlowQueries", "3m", 0, transaction(29)),
-    # What cleans up takes its time, and locks nobody out.
+    # A vacuum takes long, and blocks no other transaction.
     Case("SlowQueries", "3m", 0, transaction(900, backend="autovacuum worker")),
     Case("SlowQueries", "3m", 0, transaction(900, "idle")),
 ]

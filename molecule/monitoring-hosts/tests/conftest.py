@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What promtool is asked, in the form of the scenario `monitoring`."""
+"""Makes promtool's cases of the scenario `monitoring` importable."""
 
 import sys
 from pathlib import Path

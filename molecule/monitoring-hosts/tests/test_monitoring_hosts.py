@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One host watches another over ssh: what stands behind its app, what is told, and that nothing else gets through.
+"""One host watches another over ssh: its app, cache, pool and database. The tunnel permits nothing else.
 
-`host` is the one that watches. What is told is what Alertmanager there has. The tests build on each other, in order.
+`host` is the host that watches. The alerts are those of its Alertmanager. The tests build on each other, in order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 import testinfra
 import yaml
 from monitoring.tests import rule_cases
-from shared.acting import paused, slow, until
+from shared.acting import HOST_PLAY, paused, slow, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
@@ -37,9 +37,9 @@ EXPORTERS = {
     "pool": "127.0.0.1:9127",
     "database": "127.0.0.1:9187",
 }
-# What a host has that watches itself.
+# The units of a host that watches itself.
 OWN = ["prometheus.service", "prometheus-alertmanager.service", "selfheal-page.socket", f"selfheal-report@{APP}.timer"]
-# What is left of the passwords however somebody quotes them.
+# A part of each password that no quoting changes.
 PLAIN = ["fT9%%2u;*Jb=6Yq", "7%s;k=Zt4"]
 
 
@@ -63,7 +63,7 @@ def query(host: Any, expression: str) -> list[tuple[dict[str, str], float]]:
 
 
 def value(host: Any, expression: str) -> float:
-    """The only one that there is, as soon as it is there: a scrape that was late on a busy machine leaves a gap."""
+    """The query's only value, as soon as it has one: a late scrape on a busy machine leaves a gap."""
     found: list[tuple[dict[str, str], float]] = []
 
     def there() -> bool:
@@ -83,8 +83,8 @@ def targets(host: Any) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def told(host: Any, of: str = WATCHED) -> dict[str, str]:
-    """What Alertmanager has about a host: the state of each alert, by its name."""
+def fired(host: Any, of: str = WATCHED) -> dict[str, str]:
+    """Alertmanager's alerts about a host: the state of each, by its name."""
     found = json.loads(fetch(host, "9093/api/v2/alerts"))
     return {
         one["labels"]["alertname"]: one["status"]["state"]
@@ -100,18 +100,18 @@ def ready(host: Any) -> bool:
 
 
 def firing(host: Any) -> set[str]:
-    """What Prometheus tells by now, whatever the one before a restart has told."""
+    """The alerts that Prometheus itself fires now, without those from before a restart."""
     return {one["labels"]["alertname"] for one in ask(host, "alerts")["alerts"] if one["state"] == "firing"}
 
 
 def quiet(host: Any) -> bool:
-    return told(host) == {} and told(host, HUB) == {}
+    return fired(host) == {} and fired(host, HUB) == {}
 
 
 @pytest.fixture
 def calm(host: Any) -> None:
-    """Nothing is told yet: what is told in a test is the test's."""
-    until(lambda: quiet(host), 240.0, lambda: (told(host), told(host, HUB)))
+    """Wait until no alert fires, so that a test's alerts are its own."""
+    until(lambda: quiet(host), 240.0, lambda: (fired(host), fired(host, HUB)))
 
 
 def test_every_target_of_both_hosts_is_up(host: Any) -> None:
@@ -122,9 +122,9 @@ def test_every_target_of_both_hosts_is_up(host: Any) -> None:
     until(lambda: targets(host) == wanted, 90.0, lambda: targets(host))
 
 
-def test_what_the_watcher_there_has_to_tell_arrives_here(host: Any) -> None:
+def test_alerts_of_the_watched_hosts_watcher_arrive(host: Any) -> None:
     def signs() -> set[str]:
-        """Of life: each watcher gives one a minute."""
+        """The hosts with a sign of life, which each watcher sends once a minute."""
         found = json.loads(fetch(host, "9093/api/v2/alerts"))
         return {one["labels"]["host"] for one in found if one["labels"]["alertname"] == "SelfhealWatchdog"}
 
@@ -141,7 +141,7 @@ def test_no_port_is_opened_and_the_watched_host_has_no_prometheus(host: Any, wat
         assert service.is_running and service.is_enabled, unit
         assert int(watched.check_output(f"systemctl show -P MemoryMax selfheal-{unit}-{APP}")) == 48 << 20
         assert address in watched.check_output("ss -Hltn")
-    # As packaged these would listen on every address after the next boot.
+    # Debian's own units would listen on every address after the next boot.
     for package in ("redis", "pgbouncer", "postgres"):
         assert watched.check_output(f"systemctl is-enabled prometheus-{package}-exporter || true") == "masked"
     assert not watched.service("prometheus").is_running
@@ -156,7 +156,7 @@ def test_no_port_is_opened_and_the_watched_host_has_no_prometheus(host: Any, wat
     assert resident / 1024 < 100
 
 
-def test_the_passwords_stand_nowhere(watched: Any) -> None:
+def test_the_passwords_are_nowhere_else(watched: Any) -> None:
     assert PLAIN[0] in LAB["lab_redis_password"]
     assert PLAIN[1] in LAB["lab_database"]["password"]
     said = [watched.check_output("ps -eo args"), watched.check_output("journalctl --no-pager")]
@@ -171,7 +171,7 @@ def test_the_passwords_stand_nowhere(watched: Any) -> None:
     assert [[word for word in PLAIN if word in text] for text in said] == [[] for _ in said]
 
 
-def test_a_second_run_says_no_password_and_changes_nothing(play: Callable[..., Any]) -> None:
+def test_a_second_run_prints_no_password_and_changes_nothing(play: Callable[..., Any]) -> None:
     ended = play("site.yml", "--diff", "-vvv")
     assert ended.returncode == 0, ended.stdout[-3000:]
     changed = [task for task in ended.stdout.split("\nTASK ") if "\nchanged: [" in task]
@@ -179,7 +179,7 @@ def test_a_second_run_says_no_password_and_changes_nothing(play: Callable[..., A
     assert [word for word in PLAIN if word in ended.stdout] == []
 
 
-def test_what_is_measured_is_what_they_say_themselves(host: Any, watched: Any) -> None:
+def test_metrics_equal_the_services_own_values(host: Any, watched: Any) -> None:
     for kind in ("redis", "pgbouncer", "pg"):
         until(functools.partial(query, host, f"{kind}_up == 1"), 30.0)
     said = watched.check_output(f"docker exec {CACHE} redis-cli info memory")
@@ -190,14 +190,14 @@ def test_what_is_measured_is_what_they_say_themselves(host: Any, watched: Any) -
     assert value(host, "pgbouncer_config_max_client_connections") == 500
     assert value(host, "pg_settings_max_connections") == 100
     assert value(host, "app:database:queries_active") >= 1
-    # Those that nobody looks at are not kept.
+    # Unused series are not kept.
     for job, most in (("cache", 15), ("pool", 25), ("database", 80)):
         kept = value(host, f'count({{job="{job}",host="{WATCHED}"}})')
         print(f"{job}: {kept:.0f} series")
         assert kept <= most
 
 
-def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
+def test_every_rule_fires_once_and_not_once(host: Any) -> None:
     text = host.file(BACKING_RULES).content_string
     groups = yaml.safe_load(text)["groups"]
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
@@ -220,12 +220,12 @@ def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
 
 
 def test_the_key_goes_to_the_exporters_and_nowhere_else(host: Any) -> None:
-    def stranger() -> str:
-        host.check_output("rm -f /run/stranger*; ssh-keygen -q -t ed25519 -N '' -C '' -f /run/stranger")
-        return str(host.check_output("cat /run/stranger.pub")).strip().replace("/", "\\/")
+    def other_key() -> str:
+        host.check_output("rm -f /run/other_key*; ssh-keygen -q -t ed25519 -N '' -C '' -f /run/other_key")
+        return str(host.check_output("cat /run/other_key.pub")).strip().replace("/", "\\/")
 
     def tried(command: str) -> str:
-        """As whoever has got hold of the monitoring host; what was said, and the exit code behind it."""
+        """Run a command as an attacker on the monitoring host would; its output and exit code."""
         return str(host.check_output(f"timeout 15 {command} </dev/null 2>&1; echo exit $?"))
 
     host.check_output(f"sed '/Forward /d' /etc/selfheal/{WATCHED}.tunnel >/run/bare.tunnel")
@@ -236,18 +236,18 @@ def test_the_key_goes_to_the_exporters_and_nowhere_else(host: Any) -> None:
     assert "exit 0" not in tried(f"sftp -F /run/bare.tunnel -b /dev/null {WATCHED}")
     assert "Permission denied" in tried(f"{ssh} -l root {WATCHED} id")
     assert "exit 255" in tried(f"{ssh} -N -R 127.0.0.1:7777:127.0.0.1:22 {WATCHED}"), "it may listen where it likes"
-    # Ports that are none of an exporter's, there and elsewhere; somebody listens at each of them.
+    # Ports of other programs, on the host and elsewhere; a program listens at each of them.
     assert "exit 0" in tried(f"{ssh} -W 127.0.0.1:9100 {WATCHED}")
     for place in ("127.0.0.1:22", "127.0.0.1:9193", "172.30.57.9:5432"):
         assert "forwarding failed" in tried(f"{ssh} -W {place} {WATCHED}"), place
-    # Another host that answers there is not believed.
-    host.check_output(f"sed 's/ssh-ed25519 .*/{stranger()}/' /etc/selfheal/{WATCHED}.known_hosts >/run/other")
+    # A host with another key is refused.
+    host.check_output(f"sed 's/ssh-ed25519 .*/{other_key()}/' /etc/selfheal/{WATCHED}.known_hosts >/run/other")
     assert "Host key verification failed" in tried(f"{ssh} -o UserKnownHostsFile=/run/other -N {WATCHED}")
     assert host.check_output("stat -c '%U %a' /var/lib/selfheal-hub/.ssh/id_ed25519") == "selfheal-hub 600"
 
 
 @pytest.mark.usefixtures("calm")
-def test_a_tunnel_that_is_killed_comes_back_before_anybody_is_told(host: Any) -> None:
+def test_a_killed_tunnel_restarts_before_an_alert_fires(host: Any) -> None:
     before = host.check_output(f"systemctl show -P MainPID {TUNNEL}")
     host.check_output(f"systemctl kill -s KILL {TUNNEL}")
 
@@ -257,40 +257,40 @@ def test_a_tunnel_that_is_killed_comes_back_before_anybody_is_told(host: Any) ->
 
     took = until(again, 30.0)
     print(f"the tunnel was killed: open again after {took:.0f} s")
-    # A scrape that has missed it comes again after half a minute.
+    # A scrape that failed meanwhile is repeated after half a minute.
     until(lambda: all(health == ["up"] * len(health) for health in targets(host).values()), 90.0, lambda: targets(host))
-    assert "HostDown" not in told(host)
+    assert "HostDown" not in fired(host)
 
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_a_tunnel_that_stays_down_is_told_and_over_when_it_is_back(host: Any) -> None:
+def test_a_tunnel_that_stays_down_is_reported_and_over_when_it_is_back(host: Any) -> None:
     host.check_output(f"systemctl stop {TUNNEL}")
-    took = until(lambda: told(host).get("HostDown") == "active", 150.0, lambda: told(host))
-    print(f"the tunnel is down: told after {took:.0f} s")
-    # What is missing of it has that reason.
-    assert {state for name, state in told(host).items() if name != "HostDown"} <= {"suppressed"}, told(host)
+    took = until(lambda: fired(host).get("HostDown") == "active", 150.0, lambda: fired(host))
+    print(f"the tunnel is down: notified after {took:.0f} s")
+    # Other alerts about the host have the same reason.
+    assert {state for name, state in fired(host).items() if name != "HostDown"} <= {"suppressed"}, fired(host)
     host.check_output(f"systemctl start {TUNNEL}")
-    print(f"and over {until(lambda: told(host) == {}, 180.0, lambda: told(host)):.0f} s after it is back")
+    print(f"and over {until(lambda: fired(host) == {}, 180.0, lambda: fired(host)):.0f} s after it is back")
 
 
-# --- what stands behind the app --------------------------------------------------------------------------------------
+# --- the services behind the app -------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("calm")
-def test_it_is_told_that_the_cache_is_gone(host: Any, watched: Any) -> None:
-    # The watcher would bring it back before it is told.
+def test_a_cache_that_is_gone_is_reported(host: Any, watched: Any) -> None:
+    # The watcher would start the cache before the alert fires.
     with paused(watched):
         watched.check_output(f"docker stop -t 1 {CACHE}")
-        took = until(lambda: told(host) == {"CacheGone": "active"}, 120.0, lambda: told(host))
-        print(f"the cache is gone: told after {took:.0f} s")
+        took = until(lambda: fired(host) == {"CacheGone": "active"}, 120.0, lambda: fired(host))
+        print(f"the cache is gone: notified after {took:.0f} s")
         watched.check_output(f"docker start {CACHE}")
-    print(f"and over after another {until(lambda: told(host) == {}, 120.0, lambda: told(host)):.0f} s")
+    print(f"and over after another {until(lambda: fired(host) == {}, 120.0, lambda: fired(host)):.0f} s")
 
 
 @pytest.fixture
 def crowd(watched: Any) -> Iterator[None]:
-    """Clients that take every connection of the pool, and more; each statement takes longer than one may."""
+    """More clients than the pool has connections; each statement takes longer than the threshold."""
     script = (
         "for i in $(seq 30); do (while true; do PGCONNECT_TIMEOUT=20 PGPASSWORD=$DATABASE_PASSWORD"
         ' psql -h 127.0.0.1 -p 6432 -U "$DATABASE_USER" -d "$DATABASE_NAME" -c "select pg_sleep(90)" >/dev/null 2>&1;'
@@ -303,16 +303,16 @@ def crowd(watched: Any) -> Iterator[None]:
 
 @slow
 @pytest.mark.usefixtures("calm", "crowd")
-def test_an_exhausted_pool_and_slow_statements_are_told(host: Any) -> None:
+def test_an_exhausted_pool_and_slow_statements_are_reported(host: Any) -> None:
     wanted = {"PoolExhausted", "SlowQueries"}
     began = time.monotonic()
 
     def is_active(name: str) -> bool:
-        return told(host).get(name) == "active"
+        return fired(host).get(name) == "active"
 
     for name in sorted(wanted):
-        until(functools.partial(is_active, name), 150.0, lambda: told(host))
-        print(f"{name}: told after {time.monotonic() - began:.0f} s")
+        until(functools.partial(is_active, name), 150.0, lambda: fired(host))
+        print(f"{name}: notified after {time.monotonic() - began:.0f} s")
     assert value(host, "app:pool:used_ratio") == 1
     assert value(host, "sum(pgbouncer_pools_client_waiting_connections)") > 0
     assert value(host, "app:database:queries_active") >= 20
@@ -320,23 +320,23 @@ def test_an_exhausted_pool_and_slow_statements_are_told(host: Any) -> None:
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_an_exporter_that_ended_is_told_and_the_host_is_not_down(host: Any, watched: Any) -> None:
+def test_an_exporter_that_ended_is_reported_and_the_host_is_not_down(host: Any, watched: Any) -> None:
     watched.check_output(f"systemctl stop selfheal-cache-{APP}")
     try:
-        took = until(lambda: told(host) == {"TargetDown": "active"}, 150.0, lambda: told(host))
-        print(f"an exporter is down: told after {took:.0f} s")
+        took = until(lambda: fired(host) == {"TargetDown": "active"}, 150.0, lambda: fired(host))
+        print(f"an exporter is down: notified after {took:.0f} s")
     finally:
         watched.check_output(f"systemctl start selfheal-cache-{APP}")
-    until(lambda: told(host) == {}, 120.0, lambda: told(host))
+    until(lambda: fired(host) == {}, 120.0, lambda: fired(host))
 
 
-# --- the worst -------------------------------------------------------------------------------------------------------
+# --- full disk, ended Prometheus, lost host --------------------------------------------------------------------------
 
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> None:
-    """A file system of its own that is full; what it had is given back at the end."""
+def test_a_full_disk_of_prometheus_is_reported_and_stops_nothing_else(host: Any) -> None:
+    """Prometheus gets a small, full file system; its own data is mounted again at the end."""
     data = "/var/lib/prometheus/metrics2"
     mount = f"mount -t tmpfs -o size=16m,mode=755,uid=$(id -u prometheus) tmpfs {data}"
     host.check_output(f"systemctl stop prometheus && {mount} && systemctl start prometheus")
@@ -344,53 +344,53 @@ def test_a_full_disk_of_prometheus_is_told_and_stops_nothing_else(host: Any) -> 
         until(lambda: ready(host))
         until(lambda: len(query(host, "up")) > 10)
         host.run(f"dd if=/dev/zero of={data}/fill bs=1M")
-        took = until(lambda: told(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: told(host, HUB))
-        print(f"Prometheus' disk is full: told after {took:.0f} s")
+        took = until(lambda: fired(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: fired(host, HUB))
+        print(f"Prometheus' disk is full: notified after {took:.0f} s")
         assert json.loads(host.check_output("selfheal status --json"))
         assert host.run("selfheal probe").rc == 0
-        # A start with a full disk is no end either.
+        # A restart with a full disk does not end the alert either.
         host.check_output("systemctl restart prometheus")
         until(lambda: ready(host))
         until(lambda: "MeasuringStopped" in firing(host), 100.0, lambda: firing(host))
         host.check_output(f"rm {data}/fill")
         until(lambda: len(query(host, "up")) > 10, 60.0)
-        # What only the one before the restart has told, Alertmanager ends four minutes after it was told last.
-        print(f"and over {until(lambda: quiet(host), 300.0, lambda: told(host, HUB)):.0f} s after there is room")
+        # Alerts from before the restart end in Alertmanager four minutes after they were sent last.
+        print(f"and over {until(lambda: quiet(host), 300.0, lambda: fired(host, HUB)):.0f} s after there is room")
     finally:
         host.check_output(f"systemctl stop prometheus && umount {data} && systemctl start prometheus")
 
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_a_prometheus_that_ended_is_told_by_another(host: Any) -> None:
+def test_a_prometheus_that_ended_is_reported_by_another(host: Any) -> None:
     host.check_output("systemctl stop prometheus")
     try:
-        took = until(lambda: told(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: told(host, HUB))
-        print(f"Prometheus has ended: told after {took:.0f} s")
+        took = until(lambda: fired(host, HUB).get("MeasuringStopped") == "active", 200.0, lambda: fired(host, HUB))
+        print(f"Prometheus has ended: notified after {took:.0f} s")
     finally:
         host.check_output("systemctl start prometheus")
-    print(f"and over {until(lambda: quiet(host), 300.0, lambda: told(host, HUB)):.0f} s after it is back")
+    print(f"and over {until(lambda: quiet(host), 300.0, lambda: fired(host, HUB)):.0f} s after it is back")
 
 
 @slow
 @pytest.mark.usefixtures("calm")
-def test_a_watched_host_that_is_gone_is_told_once_and_over_when_it_is_back(host: Any) -> None:
-    """Its power is cut: nothing says goodbye."""
+def test_a_watched_host_that_is_gone_is_reported_once_and_over_when_it_is_back(host: Any) -> None:
+    """As in a power cut: no program of the host ends cleanly."""
     subprocess.run(["docker", "kill", WATCHED], check=True, stdout=subprocess.DEVNULL)
     try:
-        took = until(lambda: told(host).get("HostDown") == "active", 180.0, lambda: told(host))
-        print(f"the host is gone: told after {took:.0f} s")
-        until(lambda: told(host).get("TargetDown") == "suppressed", 60.0, lambda: told(host))
-        assert [name for name, state in told(host).items() if state == "active"] == ["HostDown"], told(host)
+        took = until(lambda: fired(host).get("HostDown") == "active", 180.0, lambda: fired(host))
+        print(f"the host is gone: notified after {took:.0f} s")
+        until(lambda: fired(host).get("TargetDown") == "suppressed", 60.0, lambda: fired(host))
+        assert [name for name, state in fired(host).items() if state == "active"] == ["HostDown"], fired(host)
     finally:
         subprocess.run(["docker", "start", WATCHED], check=True, stdout=subprocess.DEVNULL)
-    print(f"and over {until(lambda: told(host) == {}, 300.0, lambda: told(host)):.0f} s after its power is back")
+    print(f"and over {until(lambda: fired(host) == {}, 300.0, lambda: fired(host)):.0f} s after its power is back")
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
-    ("no such host", {"monitoring_hub": "nobody"}, ("nobody", "is not a host of the inventory", WATCHED)),
+    ("no such host", {"monitoring_hub": "missing"}, ("missing", "is not a host of the inventory", WATCHED)),
     ("itself", {"monitoring_hub": WATCHED}, ("is the same server", "Leave monitoring_hub empty")),
     (
         "one that does not measure",
@@ -398,7 +398,7 @@ BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         ("molecule-monitoring, the monitoring host of", "does not measure"),
     ),
     (
-        "a hub that tells nobody",
+        "a hub without receivers",
         {"alerting_receivers": [], "alerting_deadman_url": ""},
         (f"{HUB}, the monitoring host of {WATCHED}, has no alerting_receivers",),
     ),
@@ -431,15 +431,15 @@ def test_bad_input_ends_before_a_host_is_touched(
     said = " ".join(ended.stdout.split())
     assert ended.returncode != 0, said[-2000:]
     assert [word for word in words if word not in said] == [], said[-3000:]
-    assert "From a bare host to a healthy app" not in said, "the hosts were reached"
+    assert HOST_PLAY not in said, "the hosts were reached"
     assert host.check_output(f"cat {FOLDER}/* /etc/selfheal/*.tunnel | sha256sum") == before
 
 
-# The roles that a host's watcher concerns.
+# The roles that monitoring_hub affects.
 CONCERNED = "--tags=alerting,watcher,monitoring,slo,status_page"
 
 
-def test_what_is_not_watched_any_more_leaves_nothing_behind(host: Any, watched: Any, play: Callable[..., Any]) -> None:
+def test_a_host_that_is_no_longer_watched_leaves_nothing(host: Any, watched: Any, play: Callable[..., Any]) -> None:
     extra = {
         "monitoring_hub": "",
         "monitoring_database": {},
@@ -455,7 +455,7 @@ def test_what_is_not_watched_any_more_leaves_nothing_behind(host: Any, watched: 
     assert {of for of, _ in targets(host)} == {HUB}
     for path in ("/var/lib/selfheal-tunnel/.ssh/authorized_keys", "/etc/ssh/sshd_config.d/selfheal-tunnel.conf"):
         assert not watched.file(path).exists, path
-    # It measures itself now, but for the database, which nobody asks any more.
+    # The host measures itself now, without the database, which has no monitoring user any more.
     assert not watched.file(f"/etc/systemd/system/selfheal-database-{APP}.service").exists
     assert not watched.file(f"/etc/prometheus/selfheal-secrets/{APP}.database").exists
     assert ":9187" not in watched.check_output("ss -Hltn")

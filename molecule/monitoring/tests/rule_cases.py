@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What promtool is asked about each rule: the series it sees, and what it has to say about them; once yes, once no.
+"""promtool's cases: for each rule the series that it gets, and its expected result. One case fires, one does not.
 
-A series is in promtool's notation: `5+2x30` is 5, 7, 9, …; `3x30` is 3 thirty times more; `_` is no sample.
+A series is in promtool's notation: `5+2x30` is 5, 7, 9, …; `3x30` is 3 thirty times more; `_` is a missing sample.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DAY = 86400
 
 
 class Case(NamedTuple):
-    """At a time the rule gives so many alerts, or that value; None for no value."""
+    """The number of alerts, or the value, that the rule gives at a time; None for no value."""
 
     rule: str
     at: str
@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 
 def answers(good: float, bad: float, steps: int = 90) -> dict[str, str]:
-    """What HAProxy counts in each step."""
+    """HAProxy's counters in each step."""
     name = "haproxy_frontend_http_responses_total"
     return {
         f'{name}{{{PROXY},code="2xx"}}': f"0+{good}x{steps}",
@@ -102,12 +102,12 @@ def watcher(values: str) -> dict[str, str]:
 
 
 def served(values: str, seen: str = "0+10x90") -> dict[str, str]:
-    """What the watcher says of all checks, and when it looked."""
+    """The watcher's result of all checks, and the time of its last check."""
     return {f"selfheal_users_served{{{OF}}}": values, f"selfheal_watcher_turn_timestamp_seconds{{{OF}}}": seen}
 
 
 def starts(*times: int) -> dict[str, str]:
-    """A container that was started at these times, each seen for a minute, the last one for good."""
+    """A container that was started at these times. Each start is visible for a minute, the last one from then on."""
     seen = " ".join(f"{time}x5" for time in times[:-1])
     return {f"selfheal_container_start_timestamp_seconds{{{CONTAINER}}}": f"{seen} {times[-1]}x30"}
 
@@ -129,7 +129,7 @@ def backup(what: str, values: str) -> dict[str, str]:
 
 
 def failed(values: str) -> dict[str, str]:
-    """Days of what other rules have recorded."""
+    """Days of other rules' records."""
     return {f"app:errors:ratio{window}{{{OF}}}": values for window in ("5m", "6h", "3d")}
 
 
@@ -147,10 +147,10 @@ ALERTS = [
     Case("AppSlow", "5m", 1, probes("probe_duration_seconds", "2.1x90")),
     Case("AppSlow", "5m", 0, probes("probe_duration_seconds", "1.9x90")),
     Case("AppSlow", "5m", 1, slow_requests(200)),
-    # An average of hours ago.
+    # An old average.
     Case("AppSlow", "5m", 0, slow_requests(20)),
     Case("AppDown", "2m", 1, probes("probe_success", "0x90")),
-    # The watcher is faster than that.
+    # The watcher recovers the app sooner.
     Case("AppDown", "2m", 0, probes("probe_success", "1x3 0x4 1x90")),
     Case("AppDown", "5m", 0, probes("probe_success", "0x90", "certificate")),
     Case("CertificateEnds", "10m", 1, probes("probe_ssl_earliest_cert_expiry", f"{14 * DAY}x90", "certificate")),
@@ -162,7 +162,7 @@ ALERTS = [
     Case("ContainerOom", "6m", 0, oom_incidents("4x90")),
     Case("RestartLoop", "5m", 1, starts(10, 20, 30, 40)),
     Case("RestartLoop", "5m", 0, starts(10, 20, 30)),
-    # One instance there is, at one of two slots.
+    # One instance, at one of two slots.
     Case("InstancesMissing", "7m", 1, slots(0, 0)),
     Case("InstancesMissing", "4m", 0, slots(0, 0)),
     Case("InstancesMissing", "7m", 0, slots(0, 1)),
@@ -177,7 +177,7 @@ ALERTS = [
     Case("HostCpu", "5m", 0, idle(3.1)),
     Case("DiskFullSoon", "40m", 1, disk("400-3x90"), "1m"),
     Case("DiskFullSoon", "40m", 0, disk("400-1x90"), "1m"),
-    # Fast, and yet there is enough.
+    # It grows fast, but there is enough room.
     Case("DiskFullSoon", "40m", 0, disk("1000-6x90"), "1m"),
     Case("ClockOff", "14m", 1, clock(-0.2, 1)),
     Case("ClockOff", "14m", 1, clock(0.0, 0)),
@@ -193,18 +193,18 @@ ALERTS = [
     Case("TargetDown", "3m", 1, up(node=0, containers=1)),
     Case("TargetDown", "3m", 0, up(node=1, containers=1)),
     Case("MeasuringStopped", "3m", 1, seen_until("1x3")),
-    # A target that is down is seen to be.
+    # A target is down.
     Case("MeasuringStopped", "3m", 0, seen_until("0x90")),
     Case("MeasuringStopped", "20m", 1, seen_until("1x3")),
     Case("BudgetBurnsFast", "2h", 1, answers(985, 15, 200), "1m"),
     Case("BudgetBurnsFast", "2h", 0, answers(986, 14, 200), "1m"),
-    # One failure in the first minutes is no trend.
+    # One failure in the first minutes does not make a trend.
     Case("BudgetBurnsFast", "20m", 0, answers(900, 100, 200), "1m"),
     Case("BudgetBurns", "4h", 1, answers(993, 7, 600), "1m"),
     Case("BudgetBurns", "4h", 0, answers(995, 5, 600), "1m"),
     Case("BudgetBurnsSlowly", "25h", 1, failed("0.0012x40"), "1h"),
     Case("BudgetBurnsSlowly", "25h", 0, failed("0.0008x40"), "1h"),
-    # Nobody looked a day ago.
+    # A day ago nothing was measured.
     Case("BudgetBurnsSlowly", "25h", 0, failed("_x3 0.0012x40"), "1h"),
     Case("BackupTooOld", "29h", 1, backup("success", "0x40"), "1h"),
     Case("BackupTooOld", "29h", 0, backup("success", f"0x10 {12 * 3600}x30"), "1h"),
@@ -227,15 +227,15 @@ RECORDS = [
     Case("app:errors:ratio3d", "1h", 0.1, answers(90, 10), "1m"),
     Case("app:errors:ratio3d", "1h", None, OTHER_APP, "1m"),
     Case("app:healthy:now", "5m", 1, {f"selfheal_healthy{{{OF}}}": "1x90"}),
-    # Another app of the server, of which this host tells, too.
+    # Another app of the server, which this host reports too.
     Case("app:healthy:now", "5m", None, {f'selfheal_healthy{{app="other",host="{HOST}"}}': "1x90"}),
     Case("app:errors:minute", "5m", 0.1, answers(90, 10)),
-    # Nobody asked, and nobody checked.
+    # No requests and no checks.
     Case("app:errors:minute", "5m", None, answers(0, 0)),
-    # What only the watcher's checks see.
+    # A failure that only the watcher's checks see.
     Case("app:errors:minute", "5m", 1, {**probes("probe_success", "1x90"), **served("0x90")}),
     Case("app:errors:minute", "5m", 0, served("1x90")),
-    # A watcher that has not looked for minutes says nothing.
+    # The result of a watcher that has not checked for minutes does not count.
     Case("app:errors:minute", "8m", 0, {**probes("probe_success", "1x90"), **served("0x90", "0x90")}),
     Case("app:errors:minute", "8m", None, served("0x90", "0x90")),
     Case("app:state:now", "5m", 1, {**answers(96, 4), **probes("probe_success", "1x90")}),
@@ -243,19 +243,19 @@ RECORDS = [
     Case("app:state:now", "5m", 0.5, {**answers(100, 0), **probes("probe_duration_seconds", "2.1x90")}),
     Case("app:state:now", "5m", 0.5, slow_requests(200)),
     Case("app:state:now", "5m", 0, answers(50, 50)),
-    # One check of three, which is less than half.
+    # One check of three fails, which is less than half.
     Case("app:state:now", "5m", 0, {**probes("probe_success", "0x90"), **OTHER_CHECKS}),
-    # The journey fails, and nobody else notices.
+    # Only the watcher's checks fail.
     Case("app:state:now", "5m", 0, {**answers(100, 0), **probes("probe_success", "1x90"), **served("0x90")}),
     Case("app:state:now", "5m", 1, {**answers(100, 0), **probes("probe_success", "1x90"), **served("1x90")}),
-    # It was back within the minute.
+    # The app recovered within the minute.
     Case("app:state:now", "5m", 0.5, probes("probe_success", "1x26 0 0 1x90")),
     Case("app:state:now", "5m", None, answers(0, 0)),
     Case("app:state:now", "5m", None, OTHER_APP),
     Case("app:error_budget:burn", "1h", 5, answers(995, 5), "1m"),
     Case("app:error_budget:burn", "1h", None, OTHER_APP, "1m"),
-    # Of 43.2 minutes in 30 days 21 are gone, and half of the one in which it came back; or more than there were. It is
-    # asked long after, since promtool evaluates the groups of rules in any order.
+    # 21.5 of the 43.2 minutes in 30 days are used: half of the minute of the recovery counts. In the other case more
+    # minutes are used than the budget has. The query is late, since promtool evaluates rule groups in any order.
     Case("app:error_budget:left", "1h", 0.502, probes("probe_success", "0x20 1x300"), "1m"),
     Case("app:error_budget:left", "2h", -0.424, probes("probe_success", "0x60 1x300"), "1m"),
     Case("app:error_budget:left", "1h", None, OTHER_APP, "1m"),
@@ -277,7 +277,7 @@ RECORDS = [
 def documents(
     texts: dict[str, str], alerts: list[Case] = ALERTS, records: list[Case] = RECORDS
 ) -> dict[str, dict[str, Any]]:
-    """The cases as promtool takes them: a document for each file of rules and each step.
+    """The cases in promtool's format: one document for each file of rules and each step.
 
     `texts` holds the files' contents by their paths: no rule needs another file's.
     """

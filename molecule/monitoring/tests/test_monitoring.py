@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is measured is right, and each of the incident report's thresholds is told within a minute when it is crossed.
+"""Metrics are correct, and each threshold of the incident report raises an alert within a minute after it is crossed.
 
-The host is told to heal nothing meanwhile: it would be faster than any threshold.
+The watcher is paused meanwhile: it would recover the app before any threshold fires.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from monitoring.tests import rule_cases
-from shared.acting import paused, until
+from shared.acting import HOST_PLAY, paused, until
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
@@ -34,18 +34,18 @@ UNITS = {
     "prometheus-alertmanager": "127.0.0.1:9093",
 }
 TLS_UNIT = "selfheal-test-tls.service"
-# From the crossing to the message.
+# From the crossed threshold to the message.
 GOAL_SECONDS = 60.0
 
 
 def fetch(address: str) -> str:
-    """The command that shows what stands at an address of the host."""
+    """The command that prints the page at an address of the host."""
     script = f'import urllib.request as u; print(u.urlopen("http://127.0.0.1:{address}").read().decode(), end=str())'
     return f"python3 -c '{script}'"
 
 
 def ask(host: Any, path: str) -> Any:
-    """What Prometheus's API says."""
+    """An answer of Prometheus's API."""
     return json.loads(host.check_output(fetch(f"9090/api/v1/{path}")))["data"]
 
 
@@ -63,7 +63,7 @@ def targets(host: Any) -> dict[str, list[str]]:
 
 
 def texts(host: Any) -> dict[str, str]:
-    """What stands in the files of rules on the host, by their paths."""
+    """The rule files on the host: their content by path."""
     paths = [f"{FOLDER}/rules-{name}.yml" for name in RULES]
     return {path: host.file(path).content_string for path in paths}
 
@@ -73,7 +73,7 @@ def rules(host: Any) -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_everything_listens_on_this_host_alone(host: Any) -> None:
+def test_everything_listens_on_loopback_only(host: Any) -> None:
     listening = host.check_output("ss -Hltnp")
     for unit, address in UNITS.items():
         service = host.service(unit)
@@ -90,7 +90,7 @@ def test_every_target_is_up(host: Any) -> None:
     until(lambda: query(host, f'selfheal_healthy{{app="{APP}",host="{HOST}"}} == 1'), 90.0)
 
 
-def test_what_containers_use_is_what_the_engine_says(host: Any) -> None:
+def test_container_metrics_equal_the_engines_values(host: Any) -> None:
     until(lambda: query(host, "container:cpu:ratio"))
     about = json.loads(host.check_output(f"docker inspect {CONTAINER}"))[0]
     stats = host.check_output(f"docker stats --no-stream --format '{{{{.MemUsage}}}}' {CONTAINER}")
@@ -100,15 +100,15 @@ def test_what_containers_use_is_what_the_engine_says(host: Any) -> None:
     assert query(host, "selfheal_container_memory_limit_bytes")[0][1] == about["HostConfig"]["Memory"] == 256 * 2**20
     assert query(host, "selfheal_container_cpu_limit_cores")[0][1] == 0.2
     ticks = host.check_output(f"cat /proc/{about['State']['Pid']}/stat").rpartition(")")[2].split()
-    # The app itself; the container's init, which is the one that docker knows, waits for it.
+    # The process of the app, not the container's init, which docker reports.
     used = query(host, "selfheal_container_cpu_seconds_total")[0][1]
     assert used >= sum(int(ticks[at]) for at in (11, 12)) / 100
     begun = int(host.check_output(f"date +%s --date {about['State']['StartedAt']}"))
     assert query(host, "selfheal_container_start_timestamp_seconds")[0][1] == pytest.approx(begun, abs=1.0)
 
 
-def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
-    """The cases stand in rule_cases.py; promtool judges the rules as they stand on the host."""
+def test_every_rule_fires_once_and_not_once(host: Any) -> None:
+    """Promtool runs the cases of rule_cases.py with the rule files of the host."""
     alerts = {rule["alert"] for rule in rules(host) if "alert" in rule}
     records = {rule["record"] for rule in rules(host) if "record" in rule}
     assert {case.rule for case in rule_cases.ALERTS if case.gives} == alerts
@@ -123,7 +123,7 @@ def test_every_rule_says_yes_once_and_no_once(host: Any) -> None:
         assert "SUCCESS" in judged.stdout + judged.stderr
 
 
-def test_the_tools_take_all_of_it(host: Any) -> None:
+def test_the_tools_accept_every_file(host: Any) -> None:
     for command in (
         "promtool check config /etc/prometheus/prometheus.yml",
         "promtool check rules " + " ".join(f"{FOLDER}/rules-{name}.yml" for name in RULES),
@@ -137,7 +137,7 @@ def test_the_tools_take_all_of_it(host: Any) -> None:
     ] == []
 
 
-def test_every_alert_says_what_it_means_and_where_more_stands(host: Any) -> None:
+def test_every_alert_has_a_meaning_and_a_link(host: Any) -> None:
     for rule in rules(host):
         if "alert" in rule:
             link = rule["annotations"]["runbook_url"]
@@ -146,8 +146,8 @@ def test_every_alert_says_what_it_means_and_where_more_stands(host: Any) -> None
             assert rule["annotations"]["summary"].startswith(("{{ $labels.", APP, HOST))
 
 
-def test_the_end_of_a_certificate_is_seen(host: Any) -> None:
-    """One that nobody has signed, as well: `monitoring_tls_address` is asked like this."""
+def test_a_certificates_expiry_is_measured(host: Any) -> None:
+    """Even a self-signed certificate's: `monitoring_tls_address` is checked in this way."""
     host.check_output(
         "openssl req -x509 -newkey rsa:2048 -nodes -days 3 -subj /CN=lab -keyout /run/lab.key -out /run/lab.crt 2>&1 &&"
         f" systemd-run --quiet --unit={TLS_UNIT}"
@@ -163,7 +163,7 @@ def test_the_end_of_a_certificate_is_seen(host: Any) -> None:
     assert float(ends[1]) - time.time() == pytest.approx(3 * 86400, abs=600)
 
 
-# What explains it, and what is kept back then. No severity: nobody is told of these.
+# An alert that explains others, and the alert that it mutes. Without a severity no receiver gets them.
 EXPLAINED = [
     ("alertname=HostDown host=far", "alertname=AppDown host=far app=a scope=app"),
     ("alertname=SelfhealIncident cause=upstream_down app=b host=b", "alertname=AppDown app=b host=b symptom=yes"),
@@ -174,7 +174,7 @@ EXPLAINED = [
 ]
 
 
-def test_what_is_explained_is_kept_back(host: Any) -> None:
+def test_an_explained_alert_is_muted(host: Any) -> None:
     for reason, result in EXPLAINED:
         elsewhere = re.sub("host=[a-z]+", "host=elsewhere", result)
         for labels in (reason, result, elsewhere):
@@ -196,23 +196,23 @@ def test_what_is_explained_is_kept_back(host: Any) -> None:
 
 @pytest.fixture(scope="module")
 def held(host: Any, receivers: Any) -> Iterator[Any]:
-    """The watcher looks on; the alerts arrive here."""
+    """The receivers, while the watcher is paused."""
     with paused(host):
         yield receivers
 
 
 def python(name: str, script: str) -> str:
-    """The command that runs a script in the container, which can be ended by its name."""
+    """The command that runs a script in the container; `gone` ends it by its name."""
     first = f"import os, time; open('/tmp/{name}.pid', 'w').write(str(os.getpid()))"
     return f'docker exec --detach {CONTAINER} python3 -c "{first}\n{script}"'
 
 
 def gone(name: str) -> str:
-    """Ends it; it may have ended by itself."""
+    """The command that ends a script, if it still runs."""
     return f"docker exec {CONTAINER} sh -c 'kill $(cat /tmp/{name}.pid)' || true"
 
 
-# With what the app has it is more than 80 % of 256 MiB, and below the limit.
+# Together with the app's own memory this is more than 80 % of 256 MiB, and below the limit.
 EAT = python("eat", "hoard = bytearray(195 << 20)\ntime.sleep(600)")
 BURN = python("burn", "while True: pass")
 FAULT = f"docker exec {CONTAINER} sh -c 'echo {{}} >/tmp/fault'"
@@ -220,7 +220,7 @@ SOUND = f"docker exec {CONTAINER} rm -f /tmp/fault"
 
 
 class Threshold(NamedTuple):
-    """`crossed` is the query that has an answer from then on: a rate takes its time to rise."""
+    """`crossed` is a query with a result from the crossing on: a rate takes some time to rise."""
 
     cause: str
     crossed: str
@@ -239,16 +239,16 @@ LATENCY = Threshold(FAULT.format("slow 3"), "probe_duration_seconds > 2", SOUND,
     "crossed", [(MEMORY, LATENCY), (PROCESSOR, ERRORS)], ids=["memory and latency", "processor and errors"]
 )
 def test_two_thresholds_are_crossed(host: Any, held: Any, crossed: tuple[Threshold, ...]) -> None:
-    held.told.clear()
+    held.received.clear()
     began = time.monotonic()
     try:
         for one in crossed:
             host.check_output(one.cause)
         for one in crossed:
             until(functools.partial(query, host, one.crossed), why=functools.partial(str, one.crossed))
-            told = held.wait(one.title, seconds=GOAL_SECONDS)
-            print(f"{one.title!r}: told to all after {time.monotonic() - began:.0f} s")
-            for message in told:
+            messages = held.wait(one.title, seconds=GOAL_SECONDS)
+            print(f"{one.title!r}: sent to all after {time.monotonic() - began:.0f} s")
+            for message in messages:
                 assert message.title.startswith(f"🟡 {ABOUT} "), message
                 assert one.meaning in message.text, message
                 assert "docs/alerts.md#" in message.text, message
@@ -258,20 +258,20 @@ def test_two_thresholds_are_crossed(host: Any, held: Any, crossed: tuple[Thresho
     undone = time.monotonic()
 
     def over(title: str) -> bool:
-        ended = [one for one in held.told if one.title.startswith(f"🟢 {ABOUT} over: ") and title in one.title]
+        ended = [one for one in held.received if one.title.startswith(f"🟢 {ABOUT} over: ") and title in one.title]
         return {one.where for one in ended} >= set(held.everything)
 
     for one in crossed:
-        until(functools.partial(over, one.title), 150.0, lambda: held.told)
+        until(functools.partial(over, one.title), 150.0, lambda: held.received)
         print(f"{one.title!r}: and over after another {time.monotonic() - undone:.0f} s")
     assert held.problems == []
 
 
-# --- what it costs ---------------------------------------------------------------------------------------------------
+# --- resource use ----------------------------------------------------------------------------------------------------
 
 
-def test_it_is_bounded(host: Any) -> None:
-    """Each of them is: it may not take what it watches needs."""
+def test_monitoring_has_memory_limits(host: Any) -> None:
+    """No program of it may take memory that the app needs."""
     for unit in ("prometheus", "prometheus-node-exporter", "prometheus-blackbox-exporter", "selfheal-containers"):
         assert int(host.check_output(f"systemctl show --property=MemoryMax --value {unit}")) < 300 * 2**20, unit
     flags = ask(host, "status/flags")
@@ -289,7 +289,7 @@ def test_it_is_bounded(host: Any) -> None:
 
 BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     (
-        "nobody is told",
+        "no receivers",
         {"alerting_receivers": [], "alerting_deadman_url": ""},
         ("alerting_receivers: it is empty for molecule-monitoring", "monitoring_without_receivers: true"),
     ),
@@ -299,7 +299,7 @@ BAD: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         ("monitoring_thresholds: memory_percent is 180", "Write a number from 1 to 99"),
     ),
     (
-        "a threshold that is none",
+        "an unknown threshold",
         {"monitoring_thresholds": {"memroy_percent": 80}},
         ("memroy_percent", "memory_percent"),
     ),
@@ -312,17 +312,17 @@ def test_bad_input_ends_before_the_host_is_touched(
     play: Callable[..., Any], extra: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     ended = play("site.yml", extra=extra)
-    told = " ".join(ended.stdout.split())
-    assert ended.returncode != 0, told[-2000:]
-    assert [word for word in words if word not in told] == [], told[-3000:]
-    assert "From a bare host to a healthy app" not in told, "the host was reached"
+    output = " ".join(ended.stdout.split())
+    assert ended.returncode != 0, output[-2000:]
+    assert [word for word in words if word not in output] == [], output[-3000:]
+    assert HOST_PLAY not in output, "the host was reached"
 
 
 def test_an_app_that_is_not_there_is_refused(host: Any, play: Callable[..., Any]) -> None:
     before = host.check_output(f"ls {FOLDER}")
     ended = play("site.yml", "--tags", "monitoring", extra={"selfheal_app": "shop"})
-    told = " ".join(ended.stdout.split())
+    output = " ".join(ended.stdout.split())
     assert ended.returncode != 0
-    assert f"molecule-monitoring has no app shop; it has {APP}. Correct the name" in told, told[-2000:]
+    assert f"molecule-monitoring has no app shop; it has {APP}. Correct the name" in output, output[-2000:]
     assert host.check_output(f"ls {FOLDER}") == before
     until(lambda: targets(host)["checks"] == ["up", "up"])

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A week that never was: its bars, its error budget and its report are what arithmetic says, and the report is mailed.
+"""An invented week gives the expected bars, error budget and report, and the report is mailed.
 
-The host's Prometheus is given seven days up to the last midnight. What it has measured itself comes after them.
+The host's Prometheus gets seven days of samples up to the last midnight. Its own samples follow them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OUTAGE = Episode(DAY + 7200, 43, 0.0, failed=1.0, seconds=8.0)
 SLOW = Episode(3 * DAY + 28800, 600, 0.5, failed=0.0002, seconds=2.5)
 UNSEEN = Episode(5 * DAY, 1440, None)
 EPISODES = [OUTAGE, SLOW, UNSEEN]
-# Day → what its bar shows, and seconds down, degraded, up, not seen.
+# Day → its bar, and its seconds down, degraded, up, not measured.
 BARS = [
     ("up", 0, 0, 86400, 0),
     ("down", 43 * 60, 0, 86400 - 43 * 60, 0),
@@ -39,7 +39,7 @@ BARS = [
     ("none", 0, 0, 0, 86400),
     ("up", 0, 0, 86400, 0),
 ]
-# Of the 43.2 minutes that 30 days allow.
+# The used part of the 43.2 minutes that 30 days allow.
 FAILED_MINUTES = 43 + 600 * 0.0002
 INCIDENTS = [
     {
@@ -57,10 +57,10 @@ DASHBOARDS = Path(__file__).resolve().parents[3] / "docs" / "grafana"
 
 @pytest.fixture(scope="module")
 def week(host: Any) -> Iterator[int]:
-    """Load the week, and an incident for each of the two; give its beginning."""
+    """Load the week, and two incidents; return its start."""
     end = int(time.time() - 3600) // DAY * DAY
     start = end - len(BARS) * DAY
-    # The text is long for a command's argument, so it is made there.
+    # The text is too long for a command's argument, so it is generated on the host.
     made = f"print(openmetrics({ {'app': APP, 'host': HOST} }, {start}, {len(BARS) * 1440}, {EPISODES}), end='')"
     source = Path(history.__file__).read_text(encoding="utf-8")
     host.check_output(f"python3 - >/var/tmp/week <<'END'\n{source}\n{made}\nEND")
@@ -81,7 +81,7 @@ def week(host: Any) -> Iterator[int]:
 
 
 def own_minutes(host: Any, since: int, at: float) -> float:
-    """What failed after the week, which the host itself has measured."""
+    """The failures after the week, which the host itself has measured."""
     span = max(round(at - since), 60)
     expression = urllib.parse.quote(f"sum_over_time(app:errors:minute{{{LABELS}}}[{span}s])")
     found = ask(host, f"query?time={at}&query={expression}")
@@ -110,7 +110,7 @@ def panels() -> list[tuple[str, str, str]]:
     return found
 
 
-# An app that is well has none of these.
+# A healthy app has none of these.
 SILENT = ("selfheal_incidents_total", "selfheal_remedies_total", "selfheal_last_recovery_seconds")
 
 
@@ -120,7 +120,7 @@ def test_each_query_of_each_dashboard_has_data(host: Any, week: int) -> None:
     expressions = {expression for _, _, expression in asked}
     assert [one for one in expressions if "$" in one] == []
     spoken = [one for one in expressions if not one.startswith(SILENT)]
-    # Some look back for minutes, and Prometheus has just been started.
+    # Some queries cover minutes, and Prometheus has just started.
     silent = list(spoken)
 
     def all_have_had_data() -> bool:
@@ -133,7 +133,7 @@ def test_each_query_of_each_dashboard_has_data(host: Any, week: int) -> None:
 
 
 def test_the_report(host: Any, week: int, play: Callable[..., Any], tmp_path: Path) -> None:
-    """Of the month in which the outage was, whatever else of the week lies in it."""
+    """The report on the month of the outage, with the days of the week that are in that month."""
     end = week + len(BARS) * DAY
     outage = week + OUTAGE.begins
     month = slo_queries.month(time.strftime("%Y-%m", time.gmtime(outage)), time.time())
@@ -154,7 +154,7 @@ def test_the_report(host: Any, week: int, play: Callable[..., Any], tmp_path: Pa
     assert (found["hung"]["seconds"], found["hung"]["unattended"]) == (12.5, True)
     assert (found["crash_loop"]["seconds"], found["crash_loop"]["unattended"]) == (400.5, False)
     metrics = {one["name"]: one for one in report["metrics"]}
-    # 43 minutes in a month that was not seen for the most part.
+    # 43 minutes in a month that was mostly not measured.
     assert metrics["uptime"]["value"] < 99.9
     assert metrics["incidents"]["verdict"] == "missed"
     page = path.with_suffix(".md").read_text(encoding="utf-8")
@@ -163,7 +163,7 @@ def test_the_report(host: Any, week: int, play: Callable[..., Any], tmp_path: Pa
     assert "SLO report:" in ended.stdout
 
 
-def test_a_second_report_on_a_month_that_is_over_changes_nothing(play: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_second_report_on_a_complete_month_changes_nothing(play: Callable[..., Any], tmp_path: Path) -> None:
     extra = {"slo_reports_directory": str(tmp_path), "selfheal_language": "ko"}
     for changed in ("changed=2", "changed=0"):
         ended = play("slo.yml", extra=extra)
@@ -184,7 +184,7 @@ def test_the_host_mails_it_once_a_month(host: Any, receivers: Any) -> None:
     assert mail.title.startswith(f"📋 SLO report: {APP} on {HOST}, {month}: ")
     assert "Uptime (≥ 99.9 %): " in mail.text
     assert "nothing here hears of them" in mail.text
-    assert [one.where for one in receivers.told if "SLO report" in one.title] == ["email"]
+    assert [one.where for one in receivers.received if "SLO report" in one.title] == ["email"]
     assert sorted(host.file(REPORTS).listdir()) == [f"slo-{month}.json", f"slo-{month}.md"]
     assert host.file(f"{REPORTS}/slo-{month}.md").mode == 0o600
 
@@ -198,7 +198,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("extra", "words"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
-def test_no_report_of_what_cannot_be(
+def test_an_impossible_report_is_refused(
     play: Callable[..., Any], tmp_path: Path, extra: dict[str, Any], words: str
 ) -> None:
     ended = play("slo.yml", extra={"slo_reports_directory": str(tmp_path / "reports"), **extra})
@@ -207,8 +207,8 @@ def test_no_report_of_what_cannot_be(
     assert not (tmp_path / "reports").exists()
 
 
-def test_a_mail_that_nobody_takes_is_tried_again(host: Any) -> None:
-    """The report is kept, the command fails, and systemd starts the unit anew later."""
+def test_an_undelivered_mail_is_tried_again(host: Any) -> None:
+    """The report is kept, the command fails, and systemd starts the unit again later."""
     host.check_output(f"rm -r {REPORTS}; systemctl stop prometheus-alertmanager")
     try:
         ended = host.run("selfheal report --keep --send")

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What staging has run healthy goes to production, the same images with production's own env; nothing else does.
+"""A release that staging has run healthy goes to production: the same images with production's own env, nothing else.
 
 `host` is the production host. The tests build on each other, in order.
 """
@@ -27,9 +27,9 @@ CONTAINER = f"{APP}-backend-1"
 DIRECTORY = f"/opt/{APP}"
 ARCHIVE = f"/var/lib/selfheal/{APP}/promotion"
 STAGING, PRODUCTION = "molecule-promote-staging", "molecule-promote-production"
-# Three seconds: the soak itself is a comparison of two numbers.
+# Three seconds are enough: the soak is a comparison of two numbers.
 SOON = {"promote_soak_minutes": 0.05}
-# What only production has, as molecule/shared/host_vars says.
+# Production's own secret, from molecule/shared/host_vars.
 OWN = hashlib.sha256(b"production").hexdigest()
 
 Play = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -42,7 +42,7 @@ def staging() -> Any:
 
 @pytest.fixture(scope="module")
 def carried(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where images lie on this machine while they are on their way."""
+    """The folder on this machine for images that are being copied."""
     return tmp_path_factory.mktemp("carried")
 
 
@@ -76,7 +76,7 @@ def deploy_on_staging(play: Play, tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 def state(host: Any) -> dict[str, Any]:
-    """What a promotion that is refused, or only says what it would do, leaves as it was."""
+    """The state that a refused promotion, or a dry run, must keep."""
     return {
         "env": env(host),
         "files": host.check_output(f"cd {DIRECTORY} && sha256sum compose.yaml compose.hardened.yaml"),
@@ -107,7 +107,7 @@ def plain(ended: subprocess.CompletedProcess[str]) -> str:
     return " ".join(ended.stdout.split())
 
 
-def test_what_has_not_served_for_long_enough_is_refused(promote: Play, host: Any) -> None:
+def test_a_release_that_has_not_served_long_enough_is_refused(promote: Play, host: Any) -> None:
     before = state(host)
     ended = promote()
     assert ended.returncode != 0
@@ -151,7 +151,7 @@ def test_a_good_release_goes_to_production_with_productions_own_env(
     assert [staging.file(ARCHIVE).exists, host.file(ARCHIVE).exists, list(carried.iterdir())] == [False, False, []]
 
 
-def test_what_was_promoted_stays(promote: Play, play: Play, host: Any) -> None:
+def test_a_promoted_release_stays(promote: Play, play: Play, host: Any) -> None:
     """A second promotion changes nothing, and neither does a deploy: nothing is copied or built from this machine."""
     before = state(host)
     for ended in (promote(**SOON), play("deploy.yml", f"--limit={PRODUCTION}")):
@@ -163,7 +163,7 @@ def test_what_was_promoted_stays(promote: Play, play: Play, host: Any) -> None:
     assert f"promoted from {STAGING}" in shown
 
 
-def test_what_staging_saw_unhealthy_is_refused_by_the_name_of_its_incident(
+def test_an_unhealthy_release_is_refused_with_its_incident(
     promote: Play, staging: Any, host: Any, deploy_on_staging: Callable[[str], None]
 ) -> None:
     deploy_on_staging("another")
@@ -184,7 +184,7 @@ def test_what_staging_saw_unhealthy_is_refused_by_the_name_of_its_incident(
     assert state(host) == before
 
 
-def test_one_that_is_killed_on_the_way_leaves_production_as_it_was_and_the_next_goes_on(
+def test_a_killed_promotion_leaves_production_unchanged_and_the_next_continues(
     promote: Play, staging: Any, host: Any, carried: Path
 ) -> None:
     before = state(host)
@@ -203,7 +203,7 @@ def test_one_that_is_killed_on_the_way_leaves_production_as_it_was_and_the_next_
         finally:
             kill(process.pid)
     after = state(host)
-    # The image may have been sent to the end; nobody uses it.
+    # The image may have been copied completely; no container uses it.
     sent = set(after.pop("images").split()) ^ set(before.pop("images").split())
     assert sent <= {image(staging)}
     assert after == before
@@ -213,6 +213,6 @@ def test_one_that_is_killed_on_the_way_leaves_production_as_it_was_and_the_next_
     assert ended.returncode == 0, ended.stdout[-4000:]
     assert image(host) == image(staging) != before["image"]
     assert compose(host) == compose(staging)
-    # No image carries it.
+    # No image contains it.
     assert host.check_output(f"docker exec {CONTAINER} cat /srv/release.txt") == "another"
     assert [staging.file(ARCHIVE).exists, host.file(ARCHIVE).exists, list(carried.iterdir())] == [False, False, []]

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The lab hosts of one molecule scenario, as lab/create.yml takes them."""
+"""The lab hosts of one molecule scenario, in lab/create.yml's format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scenario_hosts(known: Mapping[str, Mapping[str, Any]], scenario: str) -> lis
 
 
 class FilterModule:
-    """What Ansible asks for its filters."""
+    """Ansible's entry point for filters."""
 
     def filters(self) -> dict[str, object]:
         """Return them by name."""

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A browser, and what Prometheus on the host says; after a failure, what the page's server and HAProxy said."""
+"""A browser, the host's Prometheus, and after a failure the journals of the page's server and HAProxy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A browser, and what Prometheus on the host says."""
+"""A browser, and the host's Prometheus."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ APP, HOST = "christmas-backend", "molecule-status-page"
 ADDRESS = "https://172.30.57.47:8443/"
 USER, PASSWORD = "team", hashlib.sha256(b"status page").hexdigest()
 DESK, PHONE = (1280, 800), (390, 844)
-# Nothing of it may leave this machine.
+# Chromium may send nothing to other machines.
 ARGUMENTS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-# Chromium gives up what it loads when an interface of the machine comes or goes, as those of other scenarios' hosts do.
+# Chromium cancels loads when a network interface of the machine appears or disappears, as for other scenarios' hosts.
 NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -36,7 +36,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     assert path, f"no browser is there, none of {', '.join(BROWSERS)}: run make browser"
     with sync_playwright() as playwright:
-        # Playwright gives it a folder of its own, which is new.
+        # Playwright gives it a new profile folder.
         found = playwright.chromium.launch(
             executable_path=path, args=list(ARGUMENTS), env={"HOME": str(tmp_path_factory.mktemp("home"))}
         )
@@ -45,7 +45,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 class Shown:
-    """The page in a window: what it says, what went over the wire, and what the console heard."""
+    """The page in a window: its content, its network traffic, and the messages of its console."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -71,7 +71,7 @@ class Shown:
 
     @property
     def transferred(self) -> int:
-        """Bytes of the bodies as they came, with their heads."""
+        """Bytes of all responses on the wire, bodies and headers."""
         script = "performance.getEntries().map(one => one.transferSize || 0).reduce((a, b) => a + b, 0)"
         return int(self.page.evaluate(script))
 
@@ -84,7 +84,7 @@ Look = Callable[..., Any]
 
 
 def load(context: BrowserContext, address: str) -> Shown | None:
-    """The page as it was loaded whole; None when the machine's network changed meanwhile."""
+    """The completely loaded page; None when the machine's network changed meanwhile."""
     shown = Shown(context.new_page())
     try:
         shown.page.goto(address, wait_until="load")
@@ -92,14 +92,14 @@ def load(context: BrowserContext, address: str) -> Shown | None:
         if NETWORK_CHANGED not in error.message:
             raise
         return None
-    # What the console has heard until now has arrived with the title.
+    # Reading the title also delivers the console's messages so far.
     shown.page.title()
     return None if shown.interrupted else shown
 
 
 @pytest.fixture(scope="session")
 def look(browser: Browser) -> Look:
-    """The way to open the page.
+    """Open the page.
 
     E.g. `with look(language="ko", scheme="dark", size=PHONE) as shown`.
     """
@@ -137,14 +137,14 @@ def look(browser: Browser) -> Look:
 
 
 class Prometheus:
-    """Prometheus on the host, asked there."""
+    """The host's Prometheus, queried on the host."""
 
     def __init__(self, host: Any) -> None:
         self.host = host
 
     @property
     def ready(self) -> bool:
-        """Whether it answers queries: it listens before that."""
+        """Whether it answers queries; it listens earlier."""
         return bool(self.host.run(self._asking("-/ready")).rc == 0)
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
@@ -156,7 +156,7 @@ class Prometheus:
         return found[0][1] if found else None
 
     def lately(self, expression: str) -> tuple[float, float]:
-        """(least, most) of the last two minutes: what is shown now was asked some seconds ago."""
+        """(least, most) of the last two minutes: the page's values are some seconds old."""
         least, most = (self.value(f"{kind}_over_time({expression}[2m])") for kind in ("min", "max"))
         assert least is not None and most is not None, expression
         return least, most

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The page says what Prometheus and the incidents say: while all is well, during an incident, and after it.
+"""The page agrees with Prometheus and the incidents: while the app is healthy, during an incident, and after it.
 
-With SELFHEAL_SCREENSHOTS=1 it is photographed for docs/ on the way.
+With SELFHEAL_SCREENSHOTS=1 the tests take the screenshots of docs/.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WEEK = (
     history.Episode(3 * 86400 + 3600, 40, 0.5, 0.1, 2.4),
     history.Episode(5 * 86400, 720, None),
 )
-# It and today, and one more past midnight.
+# The week and today, and one day more after midnight.
 DAYS = (8, 9)
 
 
@@ -58,13 +58,13 @@ def ask(path: str = "", password: str | None = PASSWORD, method: str = "GET", bo
 
 
 def route(host: Any, action: str) -> None:
-    """This host's own way to Supabase: -I takes it away, -D gives it back. Other hosts of the lab notice nothing."""
+    """Block (-I) or unblock (-D) this host's route to Supabase. Other hosts of the lab notice nothing."""
     for chain in ("OUTPUT", "FORWARD"):
         host.run(ROUTE.format(table="iptables", action=action, chain=chain))
 
 
 def unreadable(shown: Any) -> list[tuple[str, str]]:
-    """What some cannot read, by axe's rules, and what is cut off: (rule, where)."""
+    """Accessibility problems by axe's rules, and truncated texts: (rule, place)."""
     faults = Axe().run(shown.page).response["violations"]
     bad = [(one["id"], one["nodes"][0]["html"]) for one in faults if one["impact"] in ("serious", "critical")]
     width = shown.page.evaluate("document.documentElement.scrollWidth")
@@ -81,7 +81,7 @@ def photograph(shown: Any, name: str, repository: Path) -> None:
 
 @pytest.fixture(scope="module")
 def week(host: Any, prometheus: Prometheus, repository: Path) -> None:
-    """A week before today, with an outage, a bad hour and half a day that nobody looked."""
+    """A week before today, with an outage, a bad hour and half a day without measurements."""
     today = int(host.check_output("date +%s")) // 86400 * 86400
     text = history.openmetrics({"app": APP, "host": HOST}, today - 7 * 86400, 7 * 1440, WEEK)
     command = ["ssh", "-F", "../shared/ssh_config", "172.30.57.47", "cat >/run/week.om"]
@@ -95,7 +95,7 @@ def week(host: Any, prometheus: Prometheus, repository: Path) -> None:
 
 @pytest.fixture(scope="module")
 def settled(host: Any, prometheus: Prometheus, week: None) -> None:
-    """Everything has been measured once, and is well."""
+    """Wait until every metric has a value, and all are good."""
     for expression in (
         f"app:state:now{{{LABELS}}} == 1",
         f"app:error_budget:left{{{LABELS}}}",
@@ -108,7 +108,7 @@ def settled(host: Any, prometheus: Prometheus, week: None) -> None:
 
 @pytest.fixture
 def well(prometheus: Prometheus, settled: None) -> None:
-    """The last minute was a good one, too: on a busy machine a check from outside may fail now and then."""
+    """Wait until the last minute was good too: on a busy machine a check from outside may fail now and then."""
     expression = f"app:state:now{{{LABELS}}} == 1"
     until(lambda: prometheus.query(expression), SETTLED, lambda: expression)
 
@@ -118,13 +118,13 @@ def number(text: str) -> float:
 
 
 def secrets(host: Any) -> tuple[str, str]:
-    """The password, and its hash as HAProxy has it."""
+    """The password, and its hash in HAProxy's configuration."""
     found = re.search(r" password (\S+)", host.file("/etc/haproxy/selfheal/_status-page.cfg").content_string)
     assert found
     return PASSWORD, found[1]
 
 
-def test_nobody_is_served_without_the_password(host: Any) -> None:
+def test_no_answer_without_the_password(host: Any) -> None:
     for password in (None, "wrong", PASSWORD[:-1]):
         status, text = ask(password=password)
         assert (status, APP in text) == (401, False)
@@ -133,7 +133,7 @@ def test_nobody_is_served_without_the_password(host: Any) -> None:
     assert "*:9418" not in host.check_output("ss -Hltn")
 
 
-def test_the_password_stands_nowhere(host: Any, play: Callable[..., Any]) -> None:
+def test_the_password_is_nowhere_else(host: Any, play: Callable[..., Any]) -> None:
     found = host.run(f"grep -rlF {PASSWORD} /etc /usr/local /var/log /run 2>/dev/null")
     assert found.stdout == ""
     shown = play(
@@ -174,7 +174,7 @@ def test_it_can_only_be_read(method: str) -> None:
     assert ask("api/v1/admin/tsdb/delete_series", method=method, body="match[]=up")[0] == 405
 
 
-# What is given, and what is said about it. Nothing of the host is touched.
+# Bad variables, and words of the message. The host is not touched.
 REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"status_page_password": "your-status-page-password"}, ["status_page_password", "openssl rand"]),
     ({"status_page_password": "Kx8vQ2"}, ["status_page_password", "16"]),
@@ -204,7 +204,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     REFUSED,
     ids=["placeholder", "short", "long", "three things", "no balancer", "no monitoring", "a space"],
 )
-def test_what_makes_no_sense_is_refused(play: Callable[..., Any], given: dict[str, Any], said: list[str]) -> None:
+def test_invalid_variables_are_refused(play: Callable[..., Any], given: dict[str, Any], said: list[str]) -> None:
     shown = play("site.yml", extra=given)
     text = " ".join(re.sub(r"[│\n]", " ", shown.stdout).split())
     assert shown.returncode != 0
@@ -215,7 +215,7 @@ def test_what_makes_no_sense_is_refused(play: Callable[..., Any], given: dict[st
     assert PASSWORD not in text
 
 
-def test_what_haproxy_says_of_a_bad_certificate_is_shown(host: Any, play: Callable[..., Any]) -> None:
+def test_haproxys_error_about_a_bad_certificate_is_shown(host: Any, play: Callable[..., Any]) -> None:
     before = host.check_output("sha256sum /etc/haproxy/selfheal/_status-page.cfg")
     shown = play("site.yml", "--tags", "status_page", extra={"status_page_certificate": "/etc/hostname"})
     assert shown.returncode != 0
@@ -225,7 +225,7 @@ def test_what_haproxy_says_of_a_bad_certificate_is_shown(host: Any, play: Callab
     assert host.check_output("sha256sum /etc/haproxy/selfheal/_status-page.cfg") == before
 
 
-def test_while_all_is_well(host: Any, prometheus: Prometheus, well: None, look: Look, repository: Path) -> None:
+def test_the_page_of_a_healthy_app(host: Any, prometheus: Prometheus, well: None, look: Look, repository: Path) -> None:
     with look() as shown:
         assert shown.state == "up", shown.page.inner_text("main")
         assert shown.page.title() == f"{APP}: All is well"
@@ -248,10 +248,10 @@ def test_while_all_is_well(host: Any, prometheus: Prometheus, well: None, look: 
         photograph(shown, "status-page", repository)
 
 
-def test_a_week_is_shown_as_it_was(settled: None, look: Look, prometheus: Prometheus) -> None:
+def test_the_bars_of_the_week(settled: None, look: Look, prometheus: Prometheus) -> None:
     with look() as shown:
         bars = shown.page.locator(".days > span")
-        # As far as it was measured: the week, and today.
+        # The measured days: the week, and today.
         assert bars.count() in DAYS
         kinds = [str(bars.nth(at).get_attribute("class")) for at in range(7)]
         assert kinds == ["up", "down", "up", "degraded", "up", "up", "up"]
@@ -261,14 +261,14 @@ def test_a_week_is_shown_as_it_was(settled: None, look: Look, prometheus: Promet
         assert shown.figure("measured") == f"measured since {first}"
         spans = shown.page.locator("[data-figure^=uptime_]")
         assert [one.get_attribute("data-figure") for one in spans.all()] == ["uptime_day", "uptime_7", "uptime_all"]
-        # All minutes of it, and those that were down, counted by Prometheus.
+        # All measured minutes, and those that were down, counted by Prometheus.
         samples = f"app:state:now{{{LABELS}}}"
         looked = prometheus.value(f"count_over_time({samples}[9d])") or 0.0
         down = prometheus.value(f"count_over_time(({samples} == 0)[9d:1m])") or 0.0
         assert number(shown.figure("uptime_all")) == pytest.approx(100 * (1 - down / looked), abs=0.02)
 
 
-def test_it_is_small_asks_nobody_else_and_says_nothing_to_the_console(settled: None, look: Look) -> None:
+def test_it_is_small_loads_from_its_host_only_and_logs_nothing(settled: None, look: Look) -> None:
     with look() as shown:
         shown.page.wait_for_selector(".drawn canvas")
         assert shown.said == []
@@ -280,12 +280,12 @@ def test_it_is_small_asks_nobody_else_and_says_nothing_to_the_console(settled: N
         print(f"transferred {shown.transferred} bytes, first content after {paint:.0f} ms")
 
 
-def test_it_makes_itself_anew(settled: None, look: Look) -> None:
-    """As it does by itself every half minute; the charts are drawn again."""
+def test_it_refreshes_itself(settled: None, look: Look) -> None:
+    """The page does so every half minute, and draws the charts again."""
     with look() as shown:
         before = shown.page.inner_text("#asked")
         until(lambda: shown.page.evaluate("refresh()") is None and shown.page.inner_text("#asked") != before, 20.0)
-        # Each chart has a canvas for its lines, and one for what is pointed at.
+        # Each chart has a canvas for its lines, and one for the pointer.
         assert shown.page.locator(".chart canvas").count() == 2 * len(shown.data["charts"]) > 0
         assert shown.said == []
 
@@ -301,7 +301,7 @@ def test_without_javascript_all_figures_are_there(well: None, look: Look) -> Non
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_everybody_can_read_it(
+def test_it_is_accessible(
     settled: None, look: Look, language: str, scheme: str, size: tuple[int, int], repository: Path
 ) -> None:
     with look(language=language, scheme=scheme, size=size) as shown:
@@ -314,7 +314,7 @@ def test_everybody_can_read_it(
 
 @pytest.fixture(scope="module")
 def outage(host: Any, prometheus: Prometheus, settled: None) -> Iterator[None]:
-    """Supabase cannot be reached from the host: an incident that nothing on it can end."""
+    """The host cannot reach Supabase: an incident that no remedy can end."""
     route(host, "-I")
     try:
         until(
@@ -348,10 +348,10 @@ def test_during_an_incident(host: Any, outage: None, look: Look, repository: Pat
         assert unreadable(shown) == []
 
 
-def test_after_it(host: Any, prometheus: Prometheus, outage: None, look: Look) -> None:
+def test_after_an_incident(host: Any, prometheus: Prometheus, outage: None, look: Look) -> None:
     route(host, "-D")
     until(lambda: incidents(host)[0]["healthy"], SETTLED)
-    # And one that the host ends by itself.
+    # And an incident that the watcher ends.
     before = len(incidents(host))
     host.check_output(f"docker stop -t 0 {APP}-backend-1 {APP}-backend-2")
     until(lambda: len(incidents(host)) > before and all(one["healthy"] for one in incidents(host)), SETTLED)
@@ -361,7 +361,7 @@ def test_after_it(host: Any, prometheus: Prometheus, outage: None, look: Look) -
     mean = sum(one["seconds"] for one in records) / len(records)
     with look() as shown:
         assert shown.state == "up"
-        # Of more than a few incidents the older ones are behind a click.
+        # Older incidents are behind a click.
         for summary in shown.page.locator("summary").all():
             summary.click()
         rows = shown.page.locator("tr:has([data-incident])")
@@ -380,11 +380,11 @@ def test_after_it(host: Any, prometheus: Prometheus, outage: None, look: Look) -
         print(f"mean time to recover {mean:.1f} s; the page says: {month}")
 
 
-def test_prometheus_is_away(host: Any, settled: None, look: Look) -> None:
-    """Incidents and releases are still shown, and nothing is called well that nobody knows."""
+def test_without_prometheus(host: Any, settled: None, look: Look) -> None:
+    """Incidents and releases are still shown, and unknown values are not shown as good."""
     host.check_output("systemctl stop prometheus")
     try:
-        # Longer than a page is kept.
+        # Longer than a page is cached.
         time.sleep(6)
         with look() as shown:
             assert shown.state == "unknown"
@@ -395,22 +395,22 @@ def test_prometheus_is_away(host: Any, settled: None, look: Look) -> None:
         host.check_output("systemctl start prometheus")
 
 
-def test_whoever_guesses_is_kept_out(host: Any) -> None:
-    """From one address, after 60 in a minute."""
+def test_password_guesses_are_limited(host: Any) -> None:
+    """The limit is 60 in a minute for one address."""
     clear = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock')"
     clear += "; s.sendall(b'clear table selfheal-status-page\\n')"
     host.check_output(f'python3 -c "{clear}"')
     with ThreadPoolExecutor(4) as guesses:
-        told = list(guesses.map(lambda at: ask(password=f"guess{at}")[0], range(90)))
-    assert told[:40] == [401] * 40
-    assert told[-1] == 429
-    # The table forgets by itself; the tests after this one need not wait for that.
-    # An entry that a connection still holds is not taken away.
+        statuses = list(guesses.map(lambda at: ask(password=f"guess{at}")[0], range(90)))
+    assert statuses[:40] == [401] * 40
+    assert statuses[-1] == 429
+    # Clear HAProxy's table, so that later tests need not wait until its entries expire. An entry stays while a
+    # connection uses it.
     until(lambda: host.check_output(f'python3 -c "{clear}"') == "" and ask()[0] == 200)
 
 
 def test_the_server_sees_little(host: Any) -> None:
-    """It is not root, and it sees no env."""
+    """It is not root, and cannot read the env."""
     assert ask()[0] == 200
     pid = host.check_output("systemctl show --property MainPID --value selfheal-page.service")
     assert pid != "0"
@@ -423,11 +423,11 @@ def test_the_server_sees_little(host: Any) -> None:
     memory = int(host.check_output(f"awk '/VmRSS/ {{print $2}}' /proc/{pid}/status"))
     print(f"the server takes {memory / 1024:.0f} MB while somebody looks")
     host.check_output(f"kill -9 {pid}")
-    assert ask()[0] == 200, "a server that was killed is started anew"
+    assert ask()[0] == 200, "a killed server was not started again"
 
 
 @slow
-def test_the_server_ends_when_nobody_asks(host: Any) -> None:
+def test_the_server_exits_without_requests(host: Any) -> None:
     assert ask()[0] == 200
     state = "systemctl is-active selfheal-page.service"
     until(

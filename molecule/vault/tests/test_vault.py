@@ -16,7 +16,7 @@ ENV = "/opt/christmas-backend/.env"
 
 @pytest.fixture(scope="module")
 def from_vault() -> dict[str, Any]:
-    """The variables that point the app at the server, as converge.yml does."""
+    """The variables of the server, as in converge.yml."""
     known = yaml.safe_load((Path(__file__).resolve().parents[1] / "vars.yml").read_text(encoding="utf-8"))
     return {
         "app_env_backend": "hashi_vault",
@@ -33,7 +33,7 @@ def test_the_values_on_the_host_are_the_vaults(host: Any, secrets: dict[str, str
     assert secrets["vault_jwt_secret"] in written
 
 
-def test_the_playbook_proves_them_and_shows_none(
+def test_the_playbook_validates_the_values_and_shows_none(
     play: Callable[..., Any], from_vault: dict[str, Any], leaks: Callable[[str], list[str]]
 ) -> None:
     ended = play("validate.yml", "-vvv", extra=from_vault)
@@ -49,14 +49,14 @@ def test_the_playbook_proves_them_and_shows_none(
     ],
     ids=["a token that does not hold", "a path that is not there"],
 )
-def test_a_vault_that_gives_nothing_stops_the_run(
+def test_a_vault_without_the_secret_stops_the_run(
     host: Any, play: Callable[..., Any], from_vault: dict[str, Any], spoiled: dict[str, str], words: tuple[str, ...]
 ) -> None:
     before = host.file(ENV).mtime
     ended = play("site.yml", extra={**from_vault, **spoiled})
     assert ended.returncode != 0
-    told = " ".join(ended.stdout.split())
-    assert [word for word in words if word not in told] == []
+    output = " ".join(ended.stdout.split())
+    assert [word for word in words if word not in output] == []
     assert host.file(ENV).mtime == before
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.bench.services import __main__ as program
-from ansible_collections.christmas.selfheal.bench.services import faults, results, stranger
+from ansible_collections.christmas.selfheal.bench.services import faults, multi_service_app, results
 from ansible_collections.christmas.selfheal.bench.services.faults import FAULTS, Back, Container, Event, Seen, Target
 from ansible_collections.christmas.selfheal.bench.services.observers import Writer
 from ansible_collections.christmas.selfheal.bench.services.results import ALONE, BALANCED, LOOP, OURS, POLICY
@@ -32,7 +32,7 @@ HUNG, KILLED, DISK = FAULTS["db-hung"], FAULTS["db-killed"], FAULTS["db-disk"]
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_a_shell_text_for_a_service_of_the_app(fault: faults.Fault) -> None:
     assert set(fault.causes) <= set(diagnosis.MEANING)
-    assert fault.service in stranger.Stranger(ALONE).expected
+    assert fault.service in multi_service_app.MultiServiceApp(ALONE).expected
     for text in (fault.prepare, fault.inject, fault.undo, fault.cleanup):
         filled = faults.fill(text, TARGET)
         subprocess.run(["bash", "-n", "-c", f"set -eu; {{ {filled or ':'}; }}"], check=True)
@@ -331,14 +331,14 @@ def test_a_slow_writer_makes_the_figures_void(rates: list[float], expected: list
 
 def test_the_table_of_services_is_valid() -> None:
     for variant in (ALONE, BALANCED):
-        services_table.read_table(stranger.host_of(variant).extra["compose_app_services"])
+        services_table.read_table(multi_service_app.host_of(variant).extra["compose_app_services"])
 
 
 def test_behind_the_load_balancer_the_proxy_has_two_instances() -> None:
-    balanced = stranger.host_of(BALANCED).extra
+    balanced = multi_service_app.host_of(BALANCED).extra
     assert balanced["compose_app_services"]["web"] == {"port": 80}
     assert (balanced["compose_app_service"], balanced["compose_app_instances"]) == ("web", 2)
-    assert "compose_app_instances" not in stranger.host_of(ALONE).extra
+    assert "compose_app_instances" not in multi_service_app.host_of(ALONE).extra
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from ansible_collections.christmas.selfheal.bench.soak_services.schedule import 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import services as services_table
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
 
-SOURCE = Path(__file__).resolve().parents[3] / "molecule/stranger/project"
+SOURCE = Path(__file__).resolve().parents[2] / "molecule/multi-service/project"
 
 # --- the schedule ----------------------------------------------------------------------------------------------------
 
@@ -74,9 +74,9 @@ def brought(tmp_path: Path) -> Path:
 def test_the_app_has_eight_services_and_two_jobs(brought: Path) -> None:
     document = yaml.safe_load((brought / "compose.yaml").read_text(encoding="utf-8"))
     names = {*document["services"], "worker"}
-    stranger = happenings.soaked(ALONE)
-    assert len(stranger.expected) == 8
-    assert names == {*stranger.expected, "migrate", project.JOB_SERVICE}
+    app = happenings.soaked(ALONE)
+    assert len(app.expected) == 8
+    assert names == {*app.expected, "migrate", project.JOB_SERVICE}
     assert document["include"] == ["worker.yaml"]
     assert document["services"]["web"]["ports"] == ["8000:80"]
     assert document["services"]["app"]["command"] == ["sh", "-c", "sleep 75; exec python3 app.py"]
@@ -176,7 +176,7 @@ def test_calls_are_counted_in_debug_mode_which_ends() -> None:
 def test_an_engine_that_logs_nothing_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal()
     journal.logs = False
-    monkeypatch.setattr(engine_calls, "_PROOF_SECONDS", 0.0)
+    monkeypatch.setattr(engine_calls, "_CHECK_SECONDS", 0.0)
     with (
         pytest.raises(engine_calls.Uncounted, match="calls cannot be counted"),
         engine_calls.EngineCalls("host", journal.ask).counted(),
@@ -431,8 +431,8 @@ class Machine:
 
 
 def happen(machine: Machine, *spans: Span) -> happenings.Happenings:
-    stranger: Any = SimpleNamespace(host=machine)
-    return happenings.Happenings(stranger, spans, "1.44")
+    app: Any = SimpleNamespace(host=machine)
+    return happenings.Happenings(app, spans, "1.44")
 
 
 @pytest.mark.parametrize(

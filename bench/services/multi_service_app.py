@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The stranger's app on a lab host of its own, and what is done to it."""
+"""The multi-service app on a lab host of its own: its state, and its faults."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.probe import co
 
 NAME = "bench-services"
 HERE = Path(__file__).resolve().parent
-SCENARIO = REPOSITORY / "molecule/shared/host_vars/molecule-stranger.yml"
+SCENARIO = REPOSITORY / "molecule/shared/host_vars/molecule-multi-service.yml"
 DIRECTORY = f"/opt/{APP}"
 NUMBERS = {ALONE: 56, BALANCED: 57}
 """The last part of the hosts' addresses."""
 INSTANCES = 2
-# The app's check is what a user writes. The worker's is quick, since its time is a part of what is measured.
+# The app's check is like a user's. The worker's has a short interval, since its time is part of the measurement.
 SERVICES: dict[str, Any] = {
     "app": {"port": 8000, "health_path": "/health"},
     "worker": {
@@ -65,7 +65,7 @@ LIVED = 11.0
 
 
 def host_of(variant: str, services: Mapping[str, Any] = SERVICES) -> Host:
-    """The lab host of a variant, with the variables of the scenario, and what the inventory says of the services."""
+    """The lab host of a variant, with the scenario's variables, and the services' rows."""
     extra = {**yaml.safe_load(SCENARIO.read_text(encoding="utf-8")), "lab_official": True}
     extra["compose_app_services"] = dict(services)
     if variant == BALANCED:
@@ -81,8 +81,8 @@ def host_of(variant: str, services: Mapping[str, Any] = SERVICES) -> Host:
     return Host(f"{NAME}-{variant}", NUMBERS[variant], extra)
 
 
-class Stranger:
-    """The stranger's app on its lab host.
+class MultiServiceApp:
+    """The multi-service app on its lab host.
 
     :arg host: another host than the benchmark's.
     :arg more: further services that the app has there, with one container each.
@@ -99,13 +99,13 @@ class Stranger:
     # --- how it is ---
 
     def containers(self) -> list[Container]:
-        """Those of the app. One that is removed meanwhile is left out."""
+        """The app's containers. One that is removed meanwhile is left out."""
         query = f"docker ps -aq --filter label=com.docker.compose.project={APP}"
         _, out, _ = self.host.shell(f"docker inspect $({query})")
         return read_containers(json.loads(out or "[]"), time.time())
 
     def troubles(self) -> list[str]:
-        """What keeps it from being whole, a sentence each."""
+        """The app's problems, in sentences; empty when it is healthy."""
         found = unwell(self.containers(), self.expected)
         status = json.loads(self.host.ask(f"selfheal status --app {APP} --json || true"))
         if not status["healthy"]:
@@ -118,7 +118,7 @@ class Stranger:
         return found
 
     def wait_whole(self, seconds: float) -> bool:
-        """Wait until nothing is wrong with it; `why` says what was, when that takes too long."""
+        """Wait until the app has no problem; after the time `why` has the problems."""
         deadline = time.monotonic() + seconds
         while True:
             self.why = self.troubles()
@@ -127,7 +127,7 @@ class Stranger:
             time.sleep(0.5)
 
     def incidents(self, last: int = 20) -> list[Incident]:
-        """The last ones, newest first."""
+        """The last incidents, newest first."""
         found: list[Incident] = json.loads(self.host.ask(f"selfheal incidents --app {APP} --json --last {last}"))
         return found
 
@@ -138,7 +138,7 @@ class Stranger:
     def _sql(self, statement: str) -> str:
         return self.host.ask(f"docker exec {APP}-db-1 psql -U {APP} -d {APP} -qAt -c '{statement}'")
 
-    # --- what is done to it ---
+    # --- faults and systems ---
 
     def small_disk(self) -> None:
         """Put the database's data, and the app's logs, on a small file system. No watcher may run.
@@ -158,14 +158,14 @@ class Stranger:
         )
 
     def prepare(self, faults: Sequence[str]) -> None:
-        """What the host has to have for these faults, and for the systems."""
+        """Set up the host for these faults, and for the systems."""
         self.host.put(LOOP_PATH, (HERE / "unhealthy_loop.sh").read_text(encoding="utf-8"), "0755")
         if any(DISK in FAULTS[name].inject for name in faults):
             self.use(POLICY)
             self.small_disk()
 
     def use(self, system: str) -> None:
-        """Have one system care for the app, and no other."""
+        """Switch one system on, and all others off."""
         self.system = system
         self.host.shell(f"systemctl stop {LOOP_UNIT}; systemctl reset-failed {LOOP_UNIT}")
         if system == OURS:
@@ -176,14 +176,14 @@ class Stranger:
             self.host.ask(f"systemd-run --quiet --unit={LOOP_UNIT} {LOOP_PATH} {LOOP_SECONDS:g}")
 
     def alive(self) -> None:
-        """Raise Trouble when the system itself does not run, or the watcher does that should not."""
+        """Raise Trouble when the system itself does not run, or when the watcher runs but should not."""
         unit = {OURS: f"{WATCHER}.timer", LOOP: LOOP_UNIT, POLICY: "docker"}[self.system]
         self.host.ask(f"systemctl is-active {unit}")
         if self.system != OURS and self.host.shell(f"systemctl is-active {WATCHER}.service")[0] == 0:
             raise Trouble(f"{self.host.name}: the watcher runs, and {self.system} is measured")
 
     def settle(self, service: str) -> None:
-        """Begin a round: whole, without memory of the rounds before, and without their records. Raises Trouble."""
+        """Begin a round with a healthy app, without the attempts and records of earlier rounds. Raises Trouble."""
         if self.system == OURS:
             self.host.ask(f"selfheal resume --app {APP}")
         if not self.wait_whole(HEALTHY):
@@ -194,7 +194,7 @@ class Stranger:
         time.sleep(max(0.0, LIVED - youngest))
 
     def target(self, service: str) -> tuple[Target, float]:
-        """What a fault of a service hits, and after how many seconds its health check says unhealthy."""
+        """The target of a service's fault, and the seconds until its health check says unhealthy."""
         own = [one for one in self.containers() if one.service == service]
         if not own:
             raise Trouble(f"{self.host.name}: service {service} has no container")
@@ -202,21 +202,21 @@ class Stranger:
         return Target(names, own[0].name, str(own[0].pid)), own[0].slowest
 
     def inject(self, fault: Fault, target: Target) -> tuple[float, float]:
-        """Inject a fault; when its command began and had ended. The lab's hosts have this machine's clock."""
+        """Inject a fault; the start and end of its command. The lab's hosts have this machine's clock."""
         text = f"set -eu; {{ {fill(fault.prepare or ':', target)}; }} >/dev/null; date +%s.%N; "
         text += f"{{ {fill(fault.inject, target)}; }} >/dev/null; date +%s.%N"
         begun, ended = (float(line) for line in self.host.ask(text, INJECT).split())
         return begun, ended
 
     def clean_up(self, fault: Fault, target: Target) -> None:
-        """What always comes after a fault."""
+        """Run the fault's clean-up, which follows every round."""
         if fault.cleanup:
             self.host.ask(fill(fault.cleanup, target))
 
     def mend(self, fault: Fault, target: Target) -> None:
-        """End a fault that no system has ended. Raises Trouble when the app does not come back.
+        """End a fault that no system has ended. Raises Trouble when the app stays unhealthy.
 
-        The system goes on meanwhile, and may be in the way: so more than one attempt.
+        The system still runs, and may interfere, so there is more than one attempt.
         """
         going_on = (
             f"for one in $(docker ps -q --filter label=com.docker.compose.project={APP}); do "
@@ -228,4 +228,4 @@ class Stranger:
             self.host.shell(f"{COMPOSE} up --detach --no-build --timeout=1{extra}", INJECT)
             if self.wait_whole(HEALTHY):
                 return
-        raise Trouble(f"{self.host.name}: the app could not be brought back: {'; '.join(self.why)}")
+        raise Trouble(f"{self.host.name}: the app could not be repaired: {'; '.join(self.why)}")

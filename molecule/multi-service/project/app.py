@@ -11,7 +11,7 @@ import store
 
 
 def counted() -> dict[str, Any]:
-    """{rows: letters in the database, lines: letters on paper}."""
+    """{rows: letters in the database, lines: letters in the folder}."""
     with store.database() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM letters")
         rows = cursor.fetchone()[0]

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Where the letters are: connections to the database and the cache, made when they are needed."""
+"""Connections to the database and the cache, opened when they are needed."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ PAPER = Path("/data/letters.txt")
 
 
 def database() -> Any:
-    """A connection that is new, as a deploy may have replaced the server."""
+    """A new connection, since a deploy may have replaced the server."""
     password = Path("/run/secrets/db_password").read_text(encoding="utf-8").strip()
     return psycopg2.connect(
         host=os.environ["DATABASE_HOST"], user="letters", password=password, dbname="letters", connect_timeout=2
@@ -21,5 +21,5 @@ def database() -> Any:
 
 
 def cache() -> Any:
-    """A client that connects by itself."""
+    """A client that connects when it is used."""
     return redis.Redis(os.environ["CACHE_HOST"], socket_timeout=10, socket_connect_timeout=2)

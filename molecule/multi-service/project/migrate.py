@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Applies what migrations/ has and the database has not, each file in a transaction. Waits for the server."""
+"""Waits for the database, then applies the new files of migrations/, each in a transaction."""
 
 import time
 from pathlib import Path

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""An app with official images, a job, a worker and files of its own, of which the inventory says nothing but a check.
+"""An app with official images, a job, a worker and files of its own. The inventory describes only a check.
 
-The first run has deployed it (prepare.yml). Whatever a bad release is made of, it is rolled back whole, and no letter
-is lost. The tests build on each other, in order.
+prepare.yml has deployed its first release. Each kind of bad release is rolled back completely, and no letter is lost.
+The tests build on each other, in order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 from shared.acting import incidents, slow, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-PROJECT = REPOSITORY / ".lab/stranger"
+PROJECT = REPOSITORY / ".lab/multi-service"
 APP = "letters"
 DIRECTORY = f"/opt/{APP}"
 SERVICES = {"db", "cache", "migrate", "app", "worker", "web"}
@@ -45,7 +45,7 @@ def ask(address: str, method: str = "GET", path: str = "/health", body: str = ""
 
 
 class Letters:
-    """Those that the app has acknowledged."""
+    """The letters that the app has acknowledged."""
 
     def __init__(self, address: str) -> None:
         self.address, self.sent = address, ask(address)[1]["rows"]
@@ -57,7 +57,7 @@ class Letters:
             assert status == 201
 
     def check(self) -> None:
-        """Each is in the database and in the folder."""
+        """Assert that each letter is in the database and in the folder."""
         status, found, _ = ask(self.address)
         assert (status, found["rows"], found["lines"]) == (200, self.sent, self.sent), found
 
@@ -73,20 +73,20 @@ def letters(address: str) -> Letters:
 
 
 def containers(host: Any) -> dict[str, dict[str, Any]]:
-    """The app's, by service."""
+    """The app's containers, by service."""
     ids = host.check_output(f"docker ps -aq --filter label=com.docker.compose.project={APP}").split()
     documents = json.loads(host.check_output(f"docker inspect {' '.join(ids)}"))
     return {document["Config"]["Labels"]["com.docker.compose.service"]: document for document in documents}
 
 
 def files(host: Any) -> str:
-    """What makes a release, with owners, modes and sums. What an image is built from is not kept: the image is."""
+    """The files of a release, with owners, modes and sums. Build contexts do not count: the image does."""
     listed = host.check_output(f"cd {DIRECTORY} && stat -c '%n %a %u:%g' {' '.join(FILES)}")
     return str(listed + "\n" + host.check_output(f"cd {DIRECTORY} && sha256sum {' '.join(FILES)}"))
 
 
 def state(host: Any) -> dict[str, Any]:
-    """What a release that is rolled back leaves as it was."""
+    """The state that a rolled back release must keep."""
     found = containers(host)
     return {
         "files": files(host).splitlines(),
@@ -108,7 +108,7 @@ def said(ended: Any) -> str:
     return " ".join(ended.stdout.split())
 
 
-def test_the_first_run_was_green_and_hardened(host: Any, letters: Letters) -> None:
+def test_the_first_release_is_healthy_and_hardened(host: Any, letters: Letters) -> None:
     found = containers(host)
     assert set(found) == SERVICES
     for name, document in found.items():
@@ -144,12 +144,12 @@ def test_a_change_of_a_mounted_file_is_a_release(address: str, project: Path, pl
     assert "nginx.conf" in said(ended)
     assert ask(address)[2] == "2"
     letters.check()
-    # The others go on from here.
+    # The later tests start from here.
     shutil.copy(path, PROJECT / "nginx.conf")
 
 
 class Bad(NamedTuple):
-    """A release that fails: `old` in `path` becomes `new` (without `old`, a new file), and what the run says of it."""
+    """A release that fails: `new` replaces `old` in `path` (without `old`, a new file); words of the run's message."""
 
     path: str
     old: str
@@ -194,7 +194,7 @@ def test_a_bad_release_is_rolled_back_whole(
     letters.check()
     letters.send(1)
     assert ask(address)[2] == "2"
-    # What the watcher has seen of the bad release may be an incident that it is about to end.
+    # The watcher may have opened an incident for the bad release, and end it now.
     until(lambda: host.run("selfheal status").rc == 0, why=lambda: host.run("selfheal status").stdout)
 
 
@@ -220,13 +220,13 @@ def test_data_on_the_controller_is_refused_before_anything_changes(
     letters.check()
 
 
-# --- each part is watched, whether the check asks it or not -----------------------------------------------------------
+# --- each service is watched, with or without a check -----------------------------------------------------------------
 
 STOP_ALL = "docker top {name} -eo pid | tail -n +2 | xargs kill -STOP"
 
 
 class Fault(NamedTuple):
-    """What is done to a service, and what the incident says. `{name}` is the container's."""
+    """A fault of a service, and the cause in the incident. `{name}` is the container's name."""
 
     service: str
     command: str
@@ -254,8 +254,8 @@ def is_well(host: Any) -> bool:
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_the_part_at_fault_is_named_and_healed(fault: Fault, host: Any, letters: Letters) -> None:
-    # What the faults before took does not count.
+def test_the_faulty_service_is_named_and_recovered(fault: Fault, host: Any, letters: Letters) -> None:
+    # The attempts of earlier faults do not count.
     host.check_output("selfheal resume")
     letters.send(3)
     known = {one["id"] for one in incidents(host)}
@@ -276,7 +276,7 @@ def test_the_part_at_fault_is_named_and_healed(fault: Fault, host: Any, letters:
 
 @slow
 def test_every_service_is_drilled(play: Play, drilled: Callable[[], Any], letters: Letters) -> None:
-    """In each way that a service breaks; the worker, say, is one that no check asks."""
+    """Every fault, also of services that no check asks, such as the worker."""
     ended = play("drill.yml", extra={"drill_faults": "services"})
     report, wrong = drilled()
     assert wrong == {}, said(ended)
