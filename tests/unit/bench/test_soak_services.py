@@ -24,7 +24,7 @@ from ansible_collections.christmas.selfheal.bench.soak_services.schedule import 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import services as services_table
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
 
-SOURCE = Path(__file__).resolve().parents[2] / "molecule/multi-service/project"
+SOURCE = Path(__file__).resolve().parents[3] / "molecule/multi-service/project"
 
 # --- the schedule ----------------------------------------------------------------------------------------------------
 
