@@ -121,7 +121,7 @@ def test_a_backup_is_whole_proved_and_shows_no_secret(run: Play, host: Any, writ
     assert [
         (where, number) for where, text in told.items() for number, value in enumerate(values) if value in text
     ] == []
-    assert "It was proved" in plain(ended.stdout)
+    assert "It was verified" in plain(ended.stdout)
     proved = record(host)["last_verified"]["set"]
     assert proved == record(host)["last_success"]["set"]
     (dump,) = snapshots(host, f"set={proved}", "part=database:archive")
@@ -432,7 +432,7 @@ def test_a_part_comes_back_and_the_rest_stays(run: Play, host: Any, writer: Writ
     # What was written since is where it was, and nowhere else.
     assert len(found["files"]) > len(found["database"])
     writer.forget(record(host)["last_success"]["at"] - record(host)["last_success"]["seconds"])
-    assert "To take it back: -e restore_to=" in plain(ended.stdout)
+    assert "To undo it: -e restore_to=" in plain(ended.stdout)
     before = sums(host)
     ended = run("restore.yml", restore_to=made, restore_what="volume:no-such")
     assert ended.returncode != 0

@@ -1,18 +1,44 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The lines of `validate.yml`: one for each thing that was validated. No line holds the value of a secret. Pure."""
+"""The report of validate.yml: a line for each thing that was validated. No line holds the value of a secret. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
 
 from ansible.module_utils.common.text.formatters import bytes_to_human, human_to_bytes
 
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages.reach import Reach
+
 FULL_INODES = 95
+# Further lines of a detail begin where its first one does.
+INDENT = " " * 14
 
 
-class Line(TypedDict):
+class Found(TypedDict):
+    """What validate.yml found.
+
+    `secrets`, `engine`, `project`: why this failed, "" when it did not.
+    `findings`: of the values that did not pass; `variables`, how many there are; `online`, whether online too.
+    `reach`: whether the host was reached.
+    `written`, `state`: what the modules compose_files and app_info returned.
+    `free_disk`: the room that each disk must have.
+    """
+
+    secrets: str
+    findings: Sequence[Mapping[str, str]]
+    variables: int
+    online: bool
+    reach: Reach
+    engine: str
+    project: str
+    written: Mapping[str, Any]
+    state: Mapping[str, Any]
+    free_disk: str
+
+
+class Line(NamedTuple):
     """What was validated, whether it passed, and what was found."""
 
     what: str
@@ -20,21 +46,42 @@ class Line(TypedDict):
     detail: str
 
 
-def validation_lines(found: Mapping[str, Any]) -> list[Line]:
-    """Return the lines, in the order in which a person corrects them.
+class Report(TypedDict):
+    """What a person reads, and what to do next, "" when nothing failed."""
 
-    :arg found: what was found, with these keys.
+    text: str
+    failure: str
 
-        `secrets`, `engine`, `project`: why this failed, "" when it did not.
-        `findings`: of the values that did not pass; `variables`, how many there are; `online`, whether online too.
-        `unreachable`: why the host was not reached, "" when it was; `reached`, how it was.
-        `written`, `state`: what the modules compose_files and app_info returned.
-        `free_disk`: the room that each disk must have.
-    """
+
+def validation_report(found: Found, app: str, host: str) -> Report:
+    """Return the report, its lines in the order in which a person corrects them."""
+    lines = validation_lines(found)
+    text = "\n".join([f"{app} on {host}", *map(_text, lines)])
+    return Report(text=text, failure=_failure(lines, app, host))
+
+
+def _text(line: Line) -> str:
+    detail = line.detail.replace("\n", f"\n{INDENT}")
+    return f"[{'x' if line.ok else ' '}] {line.what:<9} {detail}"
+
+
+def _failure(lines: Sequence[Line], app: str, host: str) -> str:
+    failed = [line.what for line in lines if not line.ok]
+    if not failed:
+        return ""
+    return (
+        f"{app} on {host}: {len(failed)} of {len(lines)} validations failed ({', '.join(failed)}). "
+        "Correct what is named above, then run validate.yml again. Nothing was changed."
+    )
+
+
+def validation_lines(found: Found) -> list[Line]:
+    """Return the lines, in the order in which a person corrects them."""
     lines = list(_secrets(found))
-    if found["unreachable"]:
-        return [*lines, _line("host", False, found["unreachable"])]
-    lines.append(_line("host", True, f"reached over ssh, {found['reached']}"))
+    reach = found["reach"]
+    if reach["problem"]:
+        return [*lines, _line("host", False, f"{reach['problem']}. {reach['next_step']}")]
+    lines.append(_line("host", True, f"reached over ssh, {reach['text']}"))
     if found["engine"]:
         lines.append(_line("engine", False, found["engine"]))
     if found["project"]:
@@ -49,10 +96,10 @@ def validation_lines(found: Mapping[str, Any]) -> list[Line]:
 
 
 def _line(what: str, ok: object, detail: object) -> Line:
-    return Line(what=str(what), ok=bool(ok), detail=str(detail))
+    return Line(str(what), bool(ok), str(detail))
 
 
-def _secrets(found: Mapping[str, Any]) -> Iterator[Line]:
+def _secrets(found: Found) -> Iterator[Line]:
     if found["secrets"]:
         yield _line("secrets", False, found["secrets"])
         return

@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.validation_lines import validation_lines
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages.validation import (
+    Found,
+    Line,
+    validation_lines,
+    validation_report,
+)
 
 STATE: dict[str, Any] = {
     "engine": {"answers": True, "version": "26.1.5", "compose": "2.26.1", "reason": ""},
@@ -23,15 +28,19 @@ FOUND: dict[str, Any] = {
     "findings": [],
     "variables": 3,
     "online": False,
-    "unreachable": "",
-    "reached": "Python 3.11.2",
+    "reach": {"text": "Python 3.11.2", "problem": "", "next_step": ""},
     "engine": "",
     "project": "",
     "written": {"proved": True, "files": []},
     "state": STATE,
     "free_disk": "1G",
 }
+AWAY = {"text": "no route", "problem": "no route", "next_step": "Look there"}
 FINDING = {"variable": "KEY", "rule": "placeholder", "reason": "it is a placeholder", "fix": "write the key"}
+
+
+def lines(**changed: Any) -> list[Line]:
+    return validation_lines(cast(Found, {**FOUND, **changed}))
 
 
 def state(**changed: Any) -> dict[str, Any]:
@@ -43,7 +52,7 @@ def engine(reason: str) -> dict[str, Any]:
 
 
 def test_a_host_that_is_well() -> None:
-    assert [(one["what"], one["detail"]) for one in validation_lines(FOUND) if one["ok"]] == [
+    assert [(one.what, one.detail) for one in lines() if one.ok] == [
         ("secrets", "3 of 3 variables are validated"),
         ("host", "reached over ssh, Python 3.11.2"),
         ("project", "the compose file and the table of services fit the host"),
@@ -61,7 +70,7 @@ def test_a_host_that_is_well() -> None:
         ({"variables": 0}, "secrets", True, "no variables: the app has no env"),
         ({"secrets": "a role's error"}, "secrets", False, "a role's error"),
         ({"findings": [FINDING]}, "KEY", False, "placeholder: it is a placeholder. Fix: write the key"),
-        ({"unreachable": "no route. Look there"}, "host", False, "no route. Look there"),
+        ({"reach": AWAY}, "host", False, "no route. Look there"),
         ({"engine": "too old"}, "engine", False, "too old"),
         ({"project": "no compose file"}, "project", False, "no compose file"),
         (
@@ -87,24 +96,56 @@ def test_a_host_that_is_well() -> None:
     ],
 )
 def test_what_is_said(changed: dict[str, Any], what: str, ok: bool, words: str) -> None:
-    found = [one for one in validation_lines({**FOUND, **changed}) if one["what"] == what]
-    assert [one["ok"] for one in found] == [ok]
-    assert words in found[0]["detail"]
+    found = [one for one in lines(**changed) if one.what == what]
+    assert [one.ok for one in found] == [ok]
+    assert words in found[0].detail
 
 
 @pytest.mark.parametrize(
     ("changed", "last"),
-    [({"unreachable": "away", "state": {}}, "host"), ({"project": "wrong", "state": {}}, "project")],
+    [({"reach": AWAY, "state": {}}, "host"), ({"project": "wrong", "state": {}}, "project")],
 )
 def test_nothing_is_said_of_what_was_not_read(changed: dict[str, Any], last: str) -> None:
-    assert validation_lines({**FOUND, **changed})[-1]["what"] == last
+    assert lines(**changed)[-1].what == last
 
 
 def test_an_engine_that_failed_is_one_line() -> None:
-    found = validation_lines({**FOUND, "engine": "too old", **engine("too old")})
-    assert [one["what"] for one in found].count("engine") == 1
+    found = lines(engine="too old", **engine("too old"))
+    assert [one.what for one in found].count("engine") == 1
 
 
 def test_without_ports_nothing_is_said_of_them() -> None:
     without = {name: value for name, value in STATE.items() if name != "ports"}
-    assert "port" not in [one["what"] for one in validation_lines({**FOUND, "state": without})]
+    assert "port" not in [one.what for one in lines(state=without)]
+
+
+def test_the_report_of_a_host_that_is_well() -> None:
+    report = validation_report(cast(Found, FOUND), "shop", "web1")
+    assert report["failure"] == ""
+    assert report["text"].splitlines() == [
+        "shop on web1",
+        "[x] secrets   3 of 3 variables are validated",
+        "[x] host      reached over ssh, Python 3.11.2",
+        "[x] project   the compose file and the table of services fit the host",
+        "[x] engine    engine 26.1.5, Compose 2.26.1",
+        "[x] disk      /: 5.00 GB free, 1G asked for; 12.3 % of the inodes used",
+        "[x] port      8000 is free",
+        "[x] app       2 of 2 checks passed",
+    ]
+
+
+def test_the_report_of_what_failed() -> None:
+    failed = cast(Found, {**FOUND, "findings": [FINDING], "project": "no compose file\nFix: add one", "state": {}})
+    assert validation_report(failed, "shop", "web1") == {
+        "text": (
+            "shop on web1\n"
+            "[ ] KEY       placeholder: it is a placeholder. Fix: write the key\n"
+            "[x] host      reached over ssh, Python 3.11.2\n"
+            "[ ] project   no compose file\n"
+            "              Fix: add one"
+        ),
+        "failure": (
+            "shop on web1: 2 of 3 validations failed (KEY, project). Correct what is named above, then run "
+            "validate.yml again. Nothing was changed."
+        ),
+    }
