@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the playbooks say at their end, the whole text."""
+"""What playbooks and roles say, the whole text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import backup, deployment, reach, status
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.listening import Holder
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import (
+    alertmanager,
+    backup,
+    deployment,
+    ports,
+    reach,
+    status,
+    vault,
+)
 
 DEPLOYED: dict[str, Any] = {
     "changed": True,
@@ -329,3 +338,107 @@ def test_a_host_that_was_not_reached(result: dict[str, Any], user: str, problem:
 
 def test_a_host_that_gives_no_reason() -> None:
     assert reached({"rc": 1})["problem"] == "no reason given"
+
+
+ALL_KEYS = (
+    "unmarshal errors: field bot_token_file not found, field url_file not found, field message_thread_id not found"
+)
+
+
+@pytest.mark.parametrize(
+    ("reason", "version", "expected"),
+    [
+        (
+            "alertmanager.yml: amtool says: field message_thread_id not found in type",
+            "amtool, version 0.25.0 (branch: debian/sid)",
+            "Alertmanager on web1 is too old for message_thread_id: found 0.25.0, needed 0.28 or newer. "
+            "Fix: remove message_thread_id from alerting_receivers, or upgrade to Debian 13.",
+        ),
+        (
+            ALL_KEYS,
+            "",
+            "Alertmanager on web1 is too old for bot_token_file and url_file and message_thread_id: found none, "
+            "needed 0.28 or newer. Fix: upgrade to Debian 13.",
+        ),
+        ("no space left on device", "amtool, version 0.25.0", "no space left on device"),
+        ("field colour not found in type", "amtool, version 0.25.0", "field colour not found in type"),
+    ],
+)
+def test_alertmanager_refuses_its_configuration(reason: str, version: str, expected: str) -> None:
+    assert alertmanager.alertmanager_refusal(reason, version, "web1") == expected
+
+
+SETTINGS: vault.VaultSettings = {
+    "address": "https://vault.example.org",
+    "path": "shop/production",
+    "mount": "secret",
+    "auth": "token",
+}
+
+
+def test_a_vault_that_does_not_answer() -> None:
+    reason = "The task failed.\nThe lookup plugin 'community.hashi_vault.vault_kv2_get' failed: Max retries\nexceeded"
+    assert vault.vault_failure(reason, SETTINGS, "web1").splitlines() == [
+        "The vault at https://vault.example.org gave no values for web1 (path shop/production, mount secret, "
+        "login by token).",
+        "It does not answer. Is it up, is app_env_vault_url right, and can this machine reach it?",
+        "It said: Max retries exceeded",
+        "Nothing was changed on the host.",
+    ]
+
+
+def test_a_vault_of_which_nothing_is_configured() -> None:
+    settings: vault.VaultSettings = {"address": "", "path": "", "mount": "secret", "auth": "approle"}
+    assert vault.vault_failure("oh", settings, "web1").splitlines() == [
+        "The vault at no address gave no values for web1 (path not given, mount secret, login by approle).",
+        "Check the variables app_env_vault_*. For the empty ones, VAULT_ADDR, VAULT_TOKEN and the file that "
+        "`vault login` writes are used.",
+        "It said: oh",
+        "Nothing was changed on the host.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "auth", "advice"),
+    [
+        ("No module named 'hvac'", "token", "The Python package hvac is missing on this machine: install it next to"),
+        ("Vault is sealed, on get https://v:8200", "token", "It is sealed: unseal it, then run this again."),
+        ("certificate verify failed", "token", "It does not answer."),
+        ("Invalid or missing path 'shop'", "token", "It has nothing at that path: check app_env_vault_path"),
+        ("403 permission denied", "token", "Is the token still valid, and may it read secret/data/shop/production?"),
+        ("invalid role or secret ID", "approle", "Is the login still valid, and may it read secret/data/shop"),
+    ],
+)
+def test_the_advice_on_a_vault(reason: str, auth: str, advice: str) -> None:
+    assert advice in vault.vault_failure(reason, {**SETTINGS, "auth": auth}, "web1").splitlines()[1]
+
+
+def test_a_long_reason_is_cut_between_words() -> None:
+    said = vault.vault_failure("seventeen letters " * 30, SETTINGS, "web1").splitlines()[2]
+    assert said.endswith("letters seventeen letters...")
+    assert len(said) < len("It said: ") + 400
+
+
+OPTIONS = {"load_balancer_metrics_port": 8405, "load_balancer_port": 80, "load_balancer_tls_port": 443}
+PYTHON: Holder = {"address": "0.0.0.0", "port": 443, "who": "python3", "pid": "70"}
+CONTAINER: Holder = {"address": "0.0.0.0", "port": 80, "who": "docker-proxy", "pid": "71"}
+
+
+def conflicts(holders: list[Holder], *paths: str) -> str:
+    files: list[ports.ConfigFile] = [{"path": path} for path in paths]
+    return ports.port_conflicts(holders, files, OPTIONS, [80, 443, 18000], "shop", "web1")
+
+
+def test_ports_that_are_taken() -> None:
+    assert conflicts([PYTHON, CONTAINER, {**CONTAINER, "port": 8405}], "/etc/haproxy/old.cfg").splitlines() == [
+        "load_balancer_tls_port: port 443 of web1 is taken by python3 (pid 70, it listens on 0.0.0.0). Nothing was "
+        "changed. Stop that process (`systemctl status 70` there names its unit), or choose another port.",
+        "load_balancer_metrics_port: port 8405 of web1 is taken by docker-proxy (pid 71, it listens on 0.0.0.0). "
+        "Nothing was changed. Stop that process (`systemctl status 71` there names its unit), or choose another port.",
+        "load_balancer_port: /etc/haproxy/old.cfg on web1 already has one of the ports 80, 443, 18000. Nothing was "
+        "changed. Choose another load_balancer_port or load_balancer_first_port for shop, or remove that file.",
+    ]
+
+
+def test_ports_that_are_free_or_held_by_a_container() -> None:
+    assert conflicts([CONTAINER]) == ""
