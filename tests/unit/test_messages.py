@@ -14,8 +14,10 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import
     backup,
     deployment,
     ports,
+    promotion,
     reach,
     status,
+    status_page,
     vault,
 )
 
@@ -442,3 +444,27 @@ def test_ports_that_are_taken() -> None:
 
 def test_ports_that_are_free_or_held_by_a_container() -> None:
     assert conflicts([CONTAINER]) == ""
+
+
+ADDRESS: status_page.PageAddress = {
+    "public": True,
+    "url": "https://192.0.2.7:8443/",
+    "user": "ops",
+    "tunnel": "ssh -N -L 9400:127.0.0.1:9400 root@192.0.2.7",
+    "port": 9400,
+}
+
+
+def test_where_the_status_page_is() -> None:
+    assert status_page.page_message(ADDRESS, "web1") == "The status page is at https://192.0.2.7:8443/, user ops."
+    assert status_page.page_message({**ADDRESS, "public": False}, "web1") == (
+        "The status page is on web1 alone. Run `ssh -N -L 9400:127.0.0.1:9400 root@192.0.2.7` and open "
+        "http://localhost:9400/"
+    )
+
+
+@pytest.mark.parametrize(("check_mode", "verb"), [(False, "have"), (True, "would have")])
+def test_what_a_promotion_sends(check_mode: bool, verb: str) -> None:
+    compared: promotion.Comparison = {"missing": [{}], "bytes": 200 * 1024**2}
+    said = promotion.images_message(compared, [{}, {}, {}], "shop", "web1", check_mode)
+    assert said == f"shop on web1: 1 of 3 images {verb} to be sent, 200.00 MB"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import (
     command_options,
     docker_daemon,
+    empty_values,
     image_transfer,
     monitoring_hosts,
+    programs,
     project_copies,
     restic_files,
     scraping,
-    vault_options,
 )
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import ports
 
@@ -163,9 +165,19 @@ def test_an_image_is_sent_once() -> None:
     assert image_transfer.images_to_send(["web1", "web2", "web3", "other"], variables, "compared") == [web, db]
 
 
-def test_empty_options_of_a_vault_are_left_out() -> None:
+def test_empty_options() -> None:
     given = {"url": "", "token": "t", "validate_certs": False, "timeout": 0}
-    assert vault_options.vault_options(given) == {"token": "t", "validate_certs": False, "timeout": 0}
+    assert empty_values.without_empty(given) == {"token": "t", "validate_certs": False, "timeout": 0}
+    assert empty_values.empty_names(given) == ["url"]
+
+
+def test_where_a_program_is(tmp_path: Path) -> None:
+    program = tmp_path / "rsync"
+    program.write_text("", encoding="utf-8")
+    search_path = f"/nowhere:{tmp_path}"
+    assert programs.program_path("rsync", search_path) == ""
+    program.chmod(0o755)
+    assert programs.program_path("rsync", search_path) == str(program)
 
 
 CHECK: project_copies.CheckSettings = {

@@ -1,33 +1,34 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Options of the lookup that asks a vault."""
+"""Names of empty options."""
 
 from __future__ import annotations
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils import vault_options
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import empty_values
 
 DOCUMENTATION = r"""
-name: vault_options
-short_description: Options of the lookup that asks a vault
+name: empty_names
+short_description: Names of empty options
 version_added: 0.2.0
 author: Contributors to the christmas.selfheal project (@christmas)
 description:
-  - Leaves empty options out, so that the lookup uses its own sources.
+  - Returns the names of the options that are empty.
 options:
   _input:
-    description: All options.
+    description: The options.
     type: dict
     required: true
 """
 
 EXAMPLES = r"""
-options: "{{ all_options | christmas.selfheal.vault_options }}"
+names: "{{ needed | christmas.selfheal.empty_names }}"
 """
 
 RETURN = r"""
 _value:
-  description: The options that are not empty.
-  type: dict
+  description: The names.
+  type: list
+  elements: str
 """
 
 
@@ -36,4 +37,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, object]:
         """Return them by name."""
-        return {"vault_options": vault_options.vault_options}
+        return {"empty_names": empty_values.empty_names}
