@@ -13,7 +13,9 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import
     alertmanager,
     backup,
     deployment,
+    engine,
     ports,
+    project,
     promotion,
     reach,
     status,
@@ -468,3 +470,48 @@ def test_what_a_promotion_sends(check_mode: bool, verb: str) -> None:
     compared: promotion.Comparison = {"missing": [{}], "bytes": 200 * 1024**2}
     said = promotion.images_message(compared, [{}, {}, {}], "shop", "web1", check_mode)
     assert said == f"shop on web1: 1 of 3 images {verb} to be sent, 200.00 MB"
+
+
+@pytest.mark.parametrize(
+    ("packages", "advice"),
+    [
+        ("debian", "See `journalctl -u docker -n 50` there."),
+        (
+            "existing",
+            'docker_engine_packages is "existing", so nothing was installed: install Docker, or set it to debian or '
+            "docker.",
+        ),
+    ],
+)
+def test_an_engine_that_does_not_start(packages: str, advice: str) -> None:
+    said = engine.engine_start_failure("no such unit", packages, "web1")
+    assert said == f"The engine on web1 does not start: no such unit. {advice}"
+
+
+def test_an_engine_that_is_too_old() -> None:
+    assert engine.engine_too_old("Docker's Compose plugin", "", "2.24", "existing", "web1") == (
+        "Docker's Compose plugin on web1: found none, needed 2.24 or newer. Fix: upgrade it there."
+    )
+    assert engine.engine_too_old("Docker's engine", "19.03", "20.10", "debian", "web1") == (
+        "Docker's engine on web1: found 19.03, needed 20.10 or newer. "
+        "Fix: set docker_engine_packages to docker and give docker_engine_repository."
+    )
+
+
+def test_a_project_that_cannot_be_copied() -> None:
+    assert project.source_problem("", "shop") == (
+        "compose_app_source is empty: it names the folder on this machine that holds the compose file of shop."
+    )
+    assert project.source_problem("/shop", "shop") == (
+        "/shop is not a folder of this machine: correct compose_app_source."
+    )
+
+
+@pytest.mark.parametrize(("defined", "state"), [(True, "empty"), (False, "missing")])
+def test_an_app_without_checks(defined: bool, state: str) -> None:
+    assert project.checks_problem(defined, "shop", "web1") == (
+        f"selfheal_checks is {state} for web1: without a check it is not known whether shop works "
+        "(inventory/lab/group_vars/all/checks.yml shows how; its address of /health is enough to begin with). For an "
+        "app that serves no requests, such as a bot, write `selfheal_checks: []`: the state of its services is checked "
+        "then."
+    )
