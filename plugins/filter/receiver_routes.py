@@ -27,7 +27,7 @@ routes: "{{ alerting_receivers | christmas.selfheal.receiver_routes }}"
 
 RETURN = r"""
 _value:
-  description: C(name), C(kind), C(severities), C(escalates), C(reports), C(receivers) and C(entry) of each.
+  description: C(name), C(kind), C(severity), C(critical), C(escalates), C(reports), C(receivers) and C(entry) of each.
   type: list
   elements: dict
 """

@@ -56,7 +56,7 @@ class CheckSettings(TypedDict):
 
     collection: str
     settings: str
-    inventories: object
+    inventories: Sequence[str]
     limit: str
     group: str
 
@@ -68,7 +68,7 @@ def check_options(by_host: Mapping[str, str], check: CheckSettings) -> list[str]
 
     :arg by_host: the folder of the project's copy, by host.
     """
-    inventories = [f"--inventory={check['collection']}/{inventory}" for inventory in as_list(check["inventories"])]
+    inventories = [f"--inventory={check['collection']}/{inventory}" for inventory in check["inventories"]]
     limit = [f"--limit={check['limit']}"] if check["limit"] else []
     # The run that checks reads it, for each of its hosts.
     source = f"{{{{ {json.dumps(by_host)}[inventory_hostname] | default('') }}}}"

@@ -54,13 +54,13 @@ class RouteReceiver(TypedDict):
 class Route(TypedDict):
     """Who is notified of what.
 
-    Both severities: an incident that escalates goes to a receiver of its own, whose end the first one reports.
-    `reports`: the monthly report goes there too; it has no end.
+    `severity` is a pattern for Prometheus. `escalates`: an incident that escalates goes to a receiver of its own, and the
+    first one reports its end. `reports`: the monthly report goes there too; it has no end.
     """
 
     name: str
     kind: str
-    severities: list[str]
+    severity: str
     escalates: bool
     critical: bool
     reports: bool
@@ -114,7 +114,7 @@ def _route(name: str, entry: Receiver) -> Route:
     return Route(
         name=name,
         kind=str(entry["kind"]),
-        severities=severities,
+        severity="|".join(severities),
         escalates=escalates,
         critical=critical,
         reports=reports,

@@ -183,7 +183,7 @@ def test_where_a_program_is(tmp_path: Path) -> None:
 CHECK: project_copies.CheckSettings = {
     "collection": "/opt/drift/selfheal",
     "settings": "/etc/drift",
-    "inventories": "inventory/production",
+    "inventories": ["inventory/production"],
     "limit": "web1",
     "group": "web",
 }
