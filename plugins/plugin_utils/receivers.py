@@ -54,8 +54,8 @@ class RouteReceiver(TypedDict):
 class Route(TypedDict):
     """Who is notified of what.
 
-    `severity` is a pattern for Prometheus. `escalates`: an incident that escalates goes to a receiver of its own, and the
-    first one reports its end. `reports`: the monthly report goes there too; it has no end.
+    `severity` is a pattern for Prometheus. `escalates`: an incident that escalates goes to a receiver of its own, and
+    the first one reports its end. `reports`: the monthly report goes there too; it has no end.
     """
 
     name: str
