@@ -20,6 +20,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils import (
     project_copies,
     restic_files,
     scraping,
+    unit_text,
 )
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import ports
 
@@ -269,6 +270,14 @@ def test_which_units_stop() -> None:
     every = [CACHE, POOL, DATABASE]
     assert monitoring_hosts.units_to_stop(every, [one["file"] for one in every]) == [DATABASE["unit"]]
     assert monitoring_hosts.units_to_stop(every, [CACHE["file"]]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("shop", "shop"), ("po/ol", "po%%2Fol"), ("u%", "u%%25"), ("a b@c", "a%%20b%%40c"), ("é", "%%C3%%A9")],
+)
+def test_a_part_of_a_url_in_a_unit(text: str, expected: str) -> None:
+    assert unit_text.unit_url_part(text) == expected
 
 
 # --- status_page ---
