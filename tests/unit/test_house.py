@@ -288,6 +288,19 @@ def test_templates_render_files(path: str) -> None:
     assert [found.group() for found in COMPUTING.finditer(read(path))] == []
 
 
+EXPRESSING = re.compile(r"{%|[|] *(dict2items|from_json|from_yaml|groupby|regex_\w+|subelements|zip)\b")
+
+
+@pytest.mark.parametrize("folder", ["playbooks", *(f"roles/{role}" for role in ROLES)])
+def test_values_are_not_programs(folder: str) -> None:
+    """An expression in YAML names a value, picks from a list or compares; what takes more is a filter or a module."""
+    files = [path for path in (REPOSITORY / folder).rglob("*.yml") if path.parent.name != "meta"]
+    found = [
+        f"{path.name}: {line.strip()}" for path in files for line in read(path).splitlines() if EXPRESSING.search(line)
+    ]
+    assert found == []
+
+
 def test_playbooks_have_no_templates() -> None:
     """What a playbook shows is composed in Python and has a unit test."""
     assert [str(path) for path in (REPOSITORY / "playbooks").rglob("*.j2")] == []
