@@ -38,7 +38,7 @@ exporters: "{{ used | christmas.selfheal.backing_exporters('shop', ports, '/etc/
 
 RETURN = r"""
 _value:
-  description: C(kind), C(package), C(wanted), C(unit), C(file), C(port) and C(secret) of each.
+  description: C(kind), C(package), C(wanted), C(unit), C(runtime), C(file), C(port) and C(secret) of each.
   type: list
   elements: dict
 """

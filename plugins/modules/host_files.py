@@ -71,7 +71,7 @@ files:
   returned: success
   type: list
   elements: str
-lacking:
+missing:
   description: The validator that is not installed.
   returned: when that is why it failed
   type: str
@@ -115,7 +115,7 @@ def bring(module: AnsibleModule) -> dict[str, Any]:
         if not module.check_mode:
             config_files.apply(changes)
     except config_files.HostFilesError as error:
-        raise ansible_no_log.Failed(error, **({"lacking": error.lacking} if error.lacking else {})) from error
+        raise ansible_no_log.Failed(error, **({"missing": error.missing} if error.missing else {})) from error
     # What a file held before may be a secret, and a task that says so has no diff.
     shown = {"diff": [change.diff() for change in changes]} if module._diff else {}
     return {"changed": bool(changes), "files": [change.path for change in changes], **shown}
@@ -126,7 +126,7 @@ def validate(changes: list[config_files.Change], validators: dict[str, list[str]
     try:
         config_files.validate(changes, validators, run)
     except config_files.HostFilesError as error:
-        if not (error.lacking and check):
+        if not (error.missing and check):
             raise
 
 

@@ -60,7 +60,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: What is lacking here
+- name: Compare the images with those of the offer
   christmas.selfheal.image_archive:
     state: compared
     images: "{{ offer.images }}"
@@ -69,13 +69,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lacking:
-  description: The images that this host lacks.
+missing:
+  description: The images that are missing on this host.
   returned: when O(state=compared)
   type: list
   elements: dict
 bytes:
-  description: Size of the images that are lacking, or of the archive.
+  description: Size of the images that are missing, or of the archive.
   returned: when O(state) is not V(room)
   type: int
 """

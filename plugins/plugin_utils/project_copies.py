@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -48,3 +49,35 @@ def project_copies(hosts: Sequence[str], variables: Mapping[str, Mapping[str, An
         copies[folder] = Project(source=str(source), folder=folder, exclude=exclude)
         by_host[str(host)] = folder
     return Projects(projects=list(copies.values()), by_host=by_host)
+
+
+class CheckSettings(TypedDict):
+    """What a controller runs its drift checks with: its collection and settings folder, inventories, limit, group."""
+
+    collection: str
+    settings: str
+    inventories: Sequence[str]
+    limit: str
+    group: str
+
+
+def check_options(by_host: Mapping[str, str], check: CheckSettings) -> list[str]:
+    """Return the options of ansible-playbook for a drift check.
+
+    `%d` is systemd's folder of credentials. What the inventory says of keys is about the machine it was written on.
+
+    :arg by_host: the folder of the project's copy, by host.
+    """
+    inventories = [f"--inventory={check['collection']}/{inventory}" for inventory in check["inventories"]]
+    limit = [f"--limit={check['limit']}"] if check["limit"] else []
+    # The run that checks reads it, for each of its hosts.
+    source = f"{{{{ {json.dumps(by_host)}[inventory_hostname] | default('') }}}}"
+    hosts_file = f"{check['settings']}/known_hosts"
+    variables = {
+        "compose_app_source": source,
+        "ansible_ssh_private_key_file": "%d/ssh-key",
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={hosts_file} -o StrictHostKeyChecking=yes",
+    }
+    if check["group"]:
+        variables["selfheal_hosts"] = check["group"]
+    return [*inventories, *limit, f"--extra-vars={json.dumps(variables)}"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
+from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+
 Receiver = Mapping[str, Any]
 
 
@@ -42,6 +44,30 @@ class Secrets(TypedDict):
     files: list[SecretFile]
 
 
+class RouteReceiver(TypedDict):
+    """A receiver of Alertmanager, and whether it is told that an alert is over."""
+
+    name: str
+    resolved: bool
+
+
+class Route(TypedDict):
+    """Who is notified of what.
+
+    `severity` is a pattern for Prometheus. `escalates`: an incident that escalates goes to a receiver of its own, and
+    the first one reports its end. `reports`: the monthly report goes there too; it has no end.
+    """
+
+    name: str
+    kind: str
+    severity: str
+    escalates: bool
+    critical: bool
+    reports: bool
+    receivers: list[RouteReceiver]
+    entry: Receiver
+
+
 KINDS = {
     "telegram": Kind(
         ("chat_id", "token"),
@@ -64,10 +90,37 @@ KINDS = {
         ),
     ),
 }
+SEVERITIES = ("warning", "critical")
 COMMON_KEYS = ("kind", "severities")
 DEADMAN = Secret("url", {"kind": "url"}, "the dead-man's switch, the address of the check")
 DEADMAN_OPTION = "alerting_deadman_url"
 _MODE = "0640"
+
+
+def routes(receivers: Sequence[Receiver]) -> list[Route]:
+    """Return the route of each entry of the table."""
+    return [_route(f"{entry['kind']}-{number}", entry) for number, entry in enumerate(receivers, 1)]
+
+
+def _route(name: str, entry: Receiver) -> Route:
+    severities = [str(severity) for severity in as_list(entry.get("severities", SEVERITIES))]
+    critical, reports = "critical" in severities, entry["kind"] == "email"
+    escalates = critical and "warning" in severities
+    targets = [RouteReceiver(name=name, resolved=True)]
+    if escalates:
+        targets.append(RouteReceiver(name=f"{name}-escalated", resolved=False))
+    if reports:
+        targets.append(RouteReceiver(name=f"{name}-report", resolved=False))
+    return Route(
+        name=name,
+        kind=str(entry["kind"]),
+        severity="|".join(severities),
+        escalates=escalates,
+        critical=critical,
+        reports=reports,
+        receivers=targets,
+        entry=entry,
+    )
 
 
 def kind_of(receiver: Receiver) -> str:

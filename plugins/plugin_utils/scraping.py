@@ -38,6 +38,7 @@ class Exporter(TypedDict):
     package: str
     wanted: bool
     unit: str
+    runtime: str
     file: str
     port: int
     secret: str
@@ -112,13 +113,15 @@ def exporters(wanted: Mapping[str, object], app: str, ports: Mapping[str, Any], 
     """
     found = []
     for kind, package in PACKAGES.items():
-        unit = f"selfheal-{kind}-{app}.service"
+        runtime = f"selfheal-{kind}-{app}"
+        unit = f"{runtime}.service"
         found.append(
             Exporter(
                 kind=kind,
                 package=package,
                 wanted=boolean(wanted[kind], strict=False),
                 unit=unit,
+                runtime=runtime,
                 file=f"{UNITS}/{unit}",
                 port=whole_number(ports[kind]),
                 secret=f"{secrets}/{app}.{kind}",

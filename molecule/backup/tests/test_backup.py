@@ -121,10 +121,10 @@ def test_a_backup_is_complete_verified_and_shows_no_secret(run: Play, host: Any,
     assert [
         (where, number) for where, text in outputs.items() for number, value in enumerate(values) if value in text
     ] == []
-    assert "It was proved" in plain(ended.stdout)
-    verified = record(host)["last_verified"]["set"]
-    assert verified == record(host)["last_success"]["set"]
-    (dump,) = snapshots(host, f"set={verified}", "part=database:archive")
+    assert "It was verified" in plain(ended.stdout)
+    proved = record(host)["last_verified"]["set"]
+    assert proved == record(host)["last_success"]["set"]
+    (dump,) = snapshots(host, f"set={proved}", "part=database:archive")
     assert restic(host, f"dump {dump['id']} archive.dump | grep -ac {shlex.quote(elsewhere)}").strip() == "1"
     for name in ("last_success", "last_verified"):
         line = next(
@@ -432,7 +432,7 @@ def test_a_part_is_restored_and_the_rest_is_unchanged(run: Play, host: Any, writ
     # Records written since are still in the files, and not in the database.
     assert len(found["files"]) > len(found["database"])
     writer.forget(record(host)["last_success"]["at"] - record(host)["last_success"]["seconds"])
-    assert "To take it back: -e restore_to=" in plain(ended.stdout)
+    assert "To undo it: -e restore_to=" in plain(ended.stdout)
     before = sums(host)
     ended = run("restore.yml", restore_to=made, restore_what="volume:no-such")
     assert ended.returncode != 0

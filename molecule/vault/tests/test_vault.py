@@ -45,7 +45,7 @@ def test_the_playbook_validates_the_values_and_shows_none(
     ("spoiled", "words"),
     [
         ({"app_env_vault_token": "no-such-token"}, ("refuses", "secret/data/christmas-backend")),
-        ({"app_env_vault_path": "no-such-app"}, ("holds nothing there", "no-such-app")),
+        ({"app_env_vault_path": "no-such-app"}, ("has nothing at that path", "no-such-app")),
     ],
     ids=["a token that does not hold", "a path that is not there"],
 )

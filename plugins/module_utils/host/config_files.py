@@ -18,11 +18,11 @@ Run = Callable[[Sequence[str]], "tuple[int, str]"]
 
 
 class HostFilesError(Exception):
-    """A file cannot be had as it is wanted; the message names it. `lacking` is a command that is not installed."""
+    """A file cannot be had as it is wanted; the message names it. `missing` is a command that is not installed."""
 
-    def __init__(self, message: str, lacking: str = "") -> None:
+    def __init__(self, message: str, missing: str = "") -> None:
         super().__init__(message)
-        self.lacking = lacking
+        self.missing = missing
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class ArchiveError(Exception):
 
 
 def compare(images: Images, path: str) -> dict[str, Any]:
-    """Say which images this host lacks, and make sure that it can take them: {lacking: [images], bytes}.
+    """Return the images that are missing on this host, and make sure that they fit: {missing: [images], bytes}.
 
     :arg images: [{service, id, bytes, platform}].
     :arg path: where their archive is going to be.
@@ -42,11 +42,11 @@ def compare(images: Images, path: str) -> dict[str, Any]:
             "staging host of the same kind"
         )
     there = docker_images.image_facts([one["id"] for one in images])
-    lacking = list({one["id"]: dict(one) for one in images if one["id"] not in there}.values())
-    size = _size(lacking)
-    if lacking:
+    missing = list({one["id"]: dict(one) for one in images if one["id"] not in there}.values())
+    size = _size(missing)
+    if missing:
         require_room([(path, size), (engine.data_root(), size)])
-    return {"lacking": lacking, "bytes": size}
+    return {"missing": missing, "bytes": size}
 
 
 def _size(images: Images) -> int:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.restic_files import sftp_target
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.rules import error
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.variables import Variables
 
@@ -39,11 +40,11 @@ def password_errors(password: str) -> Iterator[str]:
 
 
 def _known_hosts(variables: Variables) -> Iterator[str]:
-    over_ssh = variables.text("backup_repository").startswith("sftp:") and variables.text("backup_ssh_key")
-    if over_ssh and not variables.text("backup_known_hosts"):
+    target = sftp_target(variables.text("backup_repository")) if variables.text("backup_ssh_key") else None
+    if target and not variables.text("backup_known_hosts"):
         yield error(
             "backup_known_hosts",
-            f"it is empty, so the identity of {variables.text('__backup_destination')} cannot be verified",
+            f"it is empty, so the identity of {target.destination} cannot be verified",
             "Write the output of `ssh-keyscan` for that host, after you have compared it",
         )
 

@@ -89,7 +89,7 @@ def test_a_validator_that_is_missing_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(HostFilesError) as caught:
         config_files.validate(config_files.plan([file(tmp_path / "x")]), {str(tmp_path / "x"): ["check", "%s"]}, run)
-    assert caught.value.lacking == "check"
+    assert caught.value.missing == "check"
 
 
 def test_what_does_not_change_is_not_validated(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def used() -> set[str]:
         assert windows or "[[ window ]]" not in text
         for name in re.findall(r"record: ([\w:]+)\[\[ window \]\]", text):
             found |= {name + window for window in windows}
-        found |= set(METRIC.findall(re.sub(r"[\w:]+\[\[ \w+ \]\]", "", text)))
+        found |= set(METRIC.findall(re.sub(r"[\w:]+\[\[ [\w.]+ \]\]", "", text)))
     return found - NO_METRICS
 
 

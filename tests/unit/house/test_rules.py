@@ -291,6 +291,61 @@ def test_role_spec_is_its_defaults(role: str) -> None:
     assert [key for key, option in options.items() if not option.get("description")] == []
 
 
+# What computes in a template: that is Python's, in plugins/plugin_utils, behind a filter or a module.
+COMPUTING = re.compile(
+    r"""{%-?\s*(set|macro|from|import|call|filter)\b       # names and functions of its own
+    | {%-?\s*for\b[^%]*?\sif\s                           # a loop that chooses
+    | \b(lookup|query|q)\(                               # it reads something else
+    | \|\s*(combine|dict2items|from_json|from_yaml|groupby|items2dict|map|regex_\w+|reject\w*|select\w*|zip)\b
+    """,
+    re.VERBOSE,
+)
+
+
+@pytest.mark.parametrize("path", sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("roles/**/*.j2")))
+def test_templates_render_files(path: str) -> None:
+    """A template puts values into a file: it may repeat a part, or leave it out, and computes neither text nor data."""
+    assert [found.group() for found in COMPUTING.finditer(read(path))] == []
+
+
+EXPRESSING = re.compile(r"{%|[|] *(dict2items|from_json|from_yaml|groupby|regex_\w+|subelements|zip)\b")
+
+
+@pytest.mark.parametrize("folder", ["playbooks", *(f"roles/{role}" for role in ROLES)])
+def test_values_are_not_programs(folder: str) -> None:
+    """An expression in YAML names a value, picks from a list or compares; what takes more is a filter or a module."""
+    files = [path for path in (REPOSITORY / folder).rglob("*.yml") if path.parent.name != "meta"]
+    found = [
+        f"{path.name}: {line.strip()}" for path in files for line in read(path).splitlines() if EXPRESSING.search(line)
+    ]
+    assert found == []
+
+
+def test_playbooks_have_no_templates() -> None:
+    """What a playbook shows is composed in Python and has a unit test."""
+    assert [str(path) for path in (REPOSITORY / "playbooks").rglob("*.j2")] == []
+    assert not (REPOSITORY / "playbooks/templates").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "computes"),
+    [
+        ("{% set name = 'x' %}", True),
+        ("{%- macro words(name) %}", True),
+        ("{% for one in all if one.wanted %}", True),
+        ("{{ all | selectattr('wanted') | list }}", True),
+        ("{{ text | regex_replace('a', 'b') }}", True),
+        ("{{ lookup('ansible.builtin.file', 'x') }}", True),
+        ("{% for one in all %}{{ one.name | to_json }}{% endfor %}", False),
+        ("{% if wanted | bool %}port {{ port | int + 1 }}{% endif %}", False),
+        ("{% include 'part.j2' %}", False),
+        ("http-request set-map(/etc/map) query (q) {{ ports | join(', ') }}", False),
+    ],
+)
+def test_what_computes_in_a_template(text: str, computes: bool) -> None:
+    assert bool(COMPUTING.search(text)) == computes
+
+
 # --- what is declared ------------------------------------------------------------------------------------------------
 
 

@@ -143,3 +143,33 @@ def test_what_alertmanager_is_given(rendered: dict[str, str], case: str) -> None
     named = {one["name"]: one for one in yaml.safe_load(shown)["receivers"]}
     given = named[f"{entry['kind']}-1"][f"{entry['kind']}_configs"][0]
     assert {key: given.get(key) for key in expected} == expected
+
+
+# What the entry adds, and its route: severities, whether critical, the receivers with whether each reports an end.
+ROUTES: list[tuple[dict[str, Any], tuple[str, bool, list[tuple[str, bool]]]]] = [
+    ({}, ("warning|critical", True, [("slack-2", True), ("slack-2-escalated", False)])),
+    ({"severities": "critical"}, ("critical", True, [("slack-2", True)])),
+    ({"severities": ["warning"]}, ("warning", False, [("slack-2", True)])),
+    (
+        {"kind": "email", "severities": "critical, warning"},
+        (
+            "critical|warning",
+            True,
+            [("email-2", True), ("email-2-escalated", False), ("email-2-report", False)],
+        ),
+    ),
+    (
+        {"kind": "email", "severities": ["warning"]},
+        ("warning", False, [("email-2", True), ("email-2-report", False)]),
+    ),
+]
+
+
+@pytest.mark.parametrize(("entry", "expected"), ROUTES)
+def test_who_is_notified_of_what(entry: dict[str, Any], expected: tuple[str, bool, list[tuple[str, bool]]]) -> None:
+    first, second = receivers.routes([TELEGRAM, {**SLACK, **entry}])
+    assert first["name"] == "telegram-1"
+    told = [(one["name"], one["resolved"]) for one in second["receivers"]]
+    assert (second["severity"], second["critical"], told) == expected
+    assert second["escalates"] == any(name.endswith("-escalated") for name, _resolved in told)
+    assert second["reports"] == (second["kind"] == "email")

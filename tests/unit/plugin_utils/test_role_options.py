@@ -51,7 +51,6 @@ GOOD: dict[str, dict[str, Any]] = {
         "backup_secrets": {"AWS_ACCESS_KEY_ID": "AKIA\n"},
         "backup_databases": [{"name": "records"}],
         "backup_checks": [{"database": "records"}],
-        "__backup_destination": "backup@store",
     },
     "compose_app": {
         "compose_app_variables": [

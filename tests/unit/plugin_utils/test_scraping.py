@@ -99,6 +99,7 @@ def test_exporters() -> None:
         "package": "prometheus-pgbouncer-exporter",
         "wanted": True,
         "unit": "selfheal-pool-shop.service",
+        "runtime": "selfheal-pool-shop",
         "file": "/etc/systemd/system/selfheal-pool-shop.service",
         "port": 9127,
         "secret": "/etc/secrets/shop.pool",

@@ -40,12 +40,12 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 def test_only_what_is_lacking_is_sent_and_each_image_once(fake: Engine) -> None:
     found = image_archive.compare([WEB, DB, {**DB, "service": "replica"}], PATH)
-    assert ([one["id"] for one in found["lacking"]], found["bytes"]) == (["sha256:2"], 200 * MIB)
+    assert ([one["id"] for one in found["missing"]], found["bytes"]) == (["sha256:2"], 200 * MIB)
 
 
 def test_no_room_is_asked_for_when_nothing_is_sent(fake: Engine) -> None:
     fake.free = 0
-    assert image_archive.compare([WEB], PATH) == {"lacking": [], "bytes": 0}
+    assert image_archive.compare([WEB], PATH) == {"missing": [], "bytes": 0}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which images staging sends to production. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def images_to_send(hosts: Iterable[str], variables: Mapping[str, Any], source: str) -> list[Mapping[str, Any]]:
+    """Return each image that is missing on one of the hosts, once.
+
+    :arg variables: of each host; a host that has compared its images has `compose_app_compared`.
+    :arg source: the variable that holds the result of the comparison.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for host in hosts:
+        compared = variables[host].get(source)
+        for image in compared.get("missing", []) if compared else []:
+            found.setdefault(image["id"], image)
+    return list(found.values())

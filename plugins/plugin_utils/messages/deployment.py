@@ -1,0 +1,59 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What site.yml, deploy.yml, promote.yml and rollback.yml say of a deployment. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+# The message ends with the verdict; more lines than this would push it off the screen.
+SHOWN_DIFFERENCES = 30
+
+
+class Checks(TypedDict):
+    """The result of the checks, of which a message needs the summary."""
+
+    summary: str
+
+
+class Deployment(TypedDict, total=False):
+    """The result of the module app_deploy. One that failed has `msg` and no `healthy`."""
+
+    changed: bool
+    healthy: bool
+    release: str
+    differences: Sequence[str]
+    checks: Checks
+    seconds: float
+    msg: str
+
+
+def deploy_message(deployment: Deployment, app: str, host: str, check_mode: bool) -> str:
+    """Return what differed, a line each, and what serves now; in check mode, what would change."""
+    changed = deployment["changed"]
+    lines = _difference_lines(deployment.get("differences", []), check_mode) if changed else []
+    if check_mode:
+        verdict = "would be deployed" if changed else "nothing differs"
+        return "\n".join([*lines, f"{app} on {host}: {verdict}"])
+    summary = deployment["checks"]["summary"]
+    outcome = f"deployed in {deployment['seconds']:.1f} s" if changed else "nothing differed"
+    return "\n".join([*lines, f"{app} on {host}: release {deployment['release']} serves, {summary}, {outcome}"])
+
+
+def _difference_lines(differences: Sequence[str], check_mode: bool) -> list[str]:
+    label = "would change" if check_mode else "changed"
+    lines = [f"{label}: {difference}" for difference in differences[:SHOWN_DIFFERENCES]]
+    hidden = len(differences) - SHOWN_DIFFERENCES
+    return [*lines, f"and {hidden} more"] if hidden > 0 else lines
+
+
+def site_message(deployment: Deployment, app: str, host: str) -> str:
+    """Return how the app is at the end of site.yml."""
+    name = f"{app} on {host}"
+    if "healthy" not in deployment:
+        return f"{name} is not deployed yet; the restore deploys it: {deployment['msg']}"
+    if not deployment["healthy"]:
+        return f"{name} would be deployed: {'; '.join(deployment['differences'])}."
+    outcome = "deployed now" if deployment["changed"] else "nothing to change"
+    return f"{name} is healthy: {deployment['checks']['summary']}; release {deployment['release']}, {outcome}."

@@ -1,0 +1,26 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is missing before an app can be deployed, and what to do. Pure."""
+
+from __future__ import annotations
+
+
+def source_problem(source: str, app: str) -> str:
+    """Return why compose_app_source is not usable."""
+    if not source:
+        return f"compose_app_source is empty: it names the folder on this machine that holds the compose file of {app}."
+    return f"{source} is not a folder of this machine: correct compose_app_source."
+
+
+def checks_problem(defined: bool, app: str, host: str) -> str:
+    """Return why an app without checks is refused.
+
+    :arg defined: whether selfheal_checks is defined; then it is empty.
+    """
+    state = "empty" if defined else "missing"
+    return (
+        f"selfheal_checks is {state} for {host}: without a check it is not known whether {app} works "
+        "(inventory/lab/group_vars/all/checks.yml shows how; its address of /health is enough to begin with). For an "
+        "app that serves no requests, such as a bot, write `selfheal_checks: []`: the state of its services is checked "
+        "then."
+    )

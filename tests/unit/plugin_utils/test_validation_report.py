@@ -1,0 +1,151 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What validate.yml says of a host, a line for each thing."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages.validation import (
+    Found,
+    Line,
+    validation_lines,
+    validation_report,
+)
+
+STATE: dict[str, Any] = {
+    "engine": {"answers": True, "version": "26.1.5", "compose": "2.26.1", "reason": ""},
+    "disk": [{"path": "/", "free_bytes": 5 * 1024**3, "inodes_percent": 12.345}],
+    "ports": [{"port": 8000, "holders": []}],
+    "healthy": True,
+    "release": "r1",
+    "summary": "2 of 2 checks passed",
+}
+FOUND: dict[str, Any] = {
+    "secrets": "",
+    "findings": [],
+    "variables": 3,
+    "online": False,
+    "reach": {"text": "Python 3.11.2", "problem": "", "next_step": ""},
+    "engine": "",
+    "project": "",
+    "written": {"proved": True, "files": []},
+    "state": STATE,
+    "free_disk": "1G",
+}
+AWAY = {"text": "no route", "problem": "no route", "next_step": "Look there"}
+FINDING = {"variable": "KEY", "rule": "placeholder", "reason": "it is a placeholder", "fix": "write the key"}
+
+
+def lines(**changed: Any) -> list[Line]:
+    return validation_lines(cast(Found, {**FOUND, **changed}))
+
+
+def state(**changed: Any) -> dict[str, Any]:
+    return {"state": {**STATE, **changed}}
+
+
+def engine(reason: str) -> dict[str, Any]:
+    return state(engine={"answers": False, "version": "", "compose": "", "reason": reason})
+
+
+def test_a_host_that_is_well() -> None:
+    assert [(one.what, one.detail) for one in lines() if one.ok] == [
+        ("secrets", "3 of 3 variables are validated"),
+        ("host", "reached over ssh, Python 3.11.2"),
+        ("project", "the compose file and the table of services fit the host"),
+        ("engine", "engine 26.1.5, Compose 2.26.1"),
+        ("disk", "/: 5.00 GB free, 1G asked for; 12.3 % of the inodes used"),
+        ("port", "8000 is free"),
+        ("app", "2 of 2 checks passed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "what", "ok", "words"),
+    [
+        ({"online": True}, "secrets", True, "validated, online too"),
+        ({"variables": 0}, "secrets", True, "no variables: the app has no env"),
+        ({"secrets": "a role's error"}, "secrets", False, "a role's error"),
+        ({"findings": [FINDING]}, "KEY", False, "placeholder: it is a placeholder. Fix: write the key"),
+        ({"reach": AWAY}, "host", False, "no route. Look there"),
+        ({"engine": "too old"}, "engine", False, "too old"),
+        ({"project": "no compose file"}, "project", False, "no compose file"),
+        (
+            {"written": {"proved": False}},
+            "project",
+            True,
+            "the table of services is sound; Compose reads the files once",
+        ),
+        ({"written": {"files": ["a", "b"]}}, "project", True, "fit the host; site.yml would write a, b"),
+        (engine(""), "engine", True, ""),
+        (engine("docker is not installed"), "engine", True, "docker is not installed"),
+        (engine("permission denied"), "engine", False, "permission denied"),
+        ({"free_disk": "10G"}, "disk", False, "/: 5.00 GB free, 10G asked for"),
+        (state(disk=[{**STATE["disk"][0], "inodes_percent": 95}]), "disk", False, "95 % of the inodes used"),
+        (
+            state(ports=[{"port": 80, "holders": [{"process": "nginx", "pid": 7}]}]),
+            "port",
+            False,
+            "80 is held by nginx (pid 7)",
+        ),
+        (state(healthy=False), "app", False, "not healthy: 2 of 2 checks passed"),
+        (state(healthy=False, release=None), "app", True, "nothing is deployed yet"),
+    ],
+)
+def test_what_is_said(changed: dict[str, Any], what: str, ok: bool, words: str) -> None:
+    found = [one for one in lines(**changed) if one.what == what]
+    assert [one.ok for one in found] == [ok]
+    assert words in found[0].detail
+
+
+@pytest.mark.parametrize(
+    ("changed", "last"),
+    [({"reach": AWAY, "state": {}}, "host"), ({"project": "wrong", "state": {}}, "project")],
+)
+def test_nothing_is_said_of_what_was_not_read(changed: dict[str, Any], last: str) -> None:
+    assert lines(**changed)[-1].what == last
+
+
+def test_an_engine_that_failed_is_one_line() -> None:
+    found = lines(engine="too old", **engine("too old"))
+    assert [one.what for one in found].count("engine") == 1
+
+
+def test_without_ports_nothing_is_said_of_them() -> None:
+    without = {name: value for name, value in STATE.items() if name != "ports"}
+    assert "port" not in [one.what for one in lines(state=without)]
+
+
+def test_the_report_of_a_host_that_is_well() -> None:
+    report = validation_report(cast(Found, FOUND), "shop", "web1")
+    assert report["failure"] == ""
+    assert report["text"].splitlines() == [
+        "shop on web1",
+        "[x] secrets   3 of 3 variables are validated",
+        "[x] host      reached over ssh, Python 3.11.2",
+        "[x] project   the compose file and the table of services fit the host",
+        "[x] engine    engine 26.1.5, Compose 2.26.1",
+        "[x] disk      /: 5.00 GB free, 1G asked for; 12.3 % of the inodes used",
+        "[x] port      8000 is free",
+        "[x] app       2 of 2 checks passed",
+    ]
+
+
+def test_the_report_of_what_failed() -> None:
+    failed = cast(Found, {**FOUND, "findings": [FINDING], "project": "no compose file\nFix: add one", "state": {}})
+    assert validation_report(failed, "shop", "web1") == {
+        "text": (
+            "shop on web1\n"
+            "[ ] KEY       placeholder: it is a placeholder. Fix: write the key\n"
+            "[x] host      reached over ssh, Python 3.11.2\n"
+            "[ ] project   no compose file\n"
+            "              Fix: add one"
+        ),
+        "failure": (
+            "shop on web1: 2 of 3 validations failed (KEY, project). Correct what is named above, then run "
+            "validate.yml again. Nothing was changed."
+        ),
+    }
