@@ -122,9 +122,9 @@ def test_a_backup_is_complete_verified_and_shows_no_secret(run: Play, host: Any,
         (where, number) for where, text in outputs.items() for number, value in enumerate(values) if value in text
     ] == []
     assert "It was verified" in plain(ended.stdout)
-    proved = record(host)["last_verified"]["set"]
-    assert proved == record(host)["last_success"]["set"]
-    (dump,) = snapshots(host, f"set={proved}", "part=database:archive")
+    verified = record(host)["last_verified"]["set"]
+    assert verified == record(host)["last_success"]["set"]
+    (dump,) = snapshots(host, f"set={verified}", "part=database:archive")
     assert restic(host, f"dump {dump['id']} archive.dump | grep -ac {shlex.quote(elsewhere)}").strip() == "1"
     for name in ("last_success", "last_verified"):
         line = next(
