@@ -8,11 +8,13 @@ The variables of the role are computed by Ansible in one run.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils import commands, docker_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker_facts import (
@@ -82,7 +84,7 @@ def found(
 
     for case, (read, _, _) in FOREIGN.items():
         message = "__docker_engine_foreign_messages[__docker_engine_facts.foreign] | default('')"
-        given = {"__docker_engine_facts": read._asdict()}
+        given: dict[str, Any] = {"ansible_facts": {"selfheal_host": {"engine": read._asdict()}}}
         ask(case, given, "{{ [__docker_engine_version, " + message + "] }}")
     for case, (distribution, release, said, _) in OFFERED.items():
         about = {"distribution": distribution, "distribution_major_version": release}
@@ -200,3 +202,44 @@ def test_the_service(
     found = docker_facts.read(str(tmp_path / "daemon.json"))
     assert (found.has_unit, found.runs_at_boot) == (has_unit, runs_at_boot)
     assert (found.version, found.compose_version, found.foreign, found.configuration) == ("", "", "", {})
+
+
+# --- what roles need ---
+
+
+def test_a_package_is_missing_when_its_program_or_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "proxy"
+    program.touch(mode=0o755)
+    (tmp_path / "text").touch(mode=0o644)
+    monkeypatch.setattr(commands, "environment", lambda: {"PATH": str(tmp_path)})
+    evidence = {
+        "a": "proxy",
+        "b": "absent",
+        "c": "text",
+        "d": str(tmp_path / "text"),
+        "e": str(tmp_path / "absent"),
+        "f": str(tmp_path),
+    }
+    assert docker_facts.missing_packages(evidence) == ["b", "c", "e", "f"]
+
+
+def test_every_package_that_a_role_looks_up_is_known() -> None:
+    """A name that is not in the table would never be missing, so it would never be installed."""
+    vars_files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in REPOSITORY.glob("roles/*/vars/main.yml")]
+    named = {
+        name
+        for values in vars_files
+        for key, value in (values or {}).items()
+        if key.endswith(("_package", "_packages"))
+        for name in re.findall(r"(?<!=)'([a-z-]+)'", value) or [value]
+    }
+    tasks = "".join(path.read_text(encoding="utf-8") for path in REPOSITORY.glob("roles/*/*/*.yml"))
+    named |= set(re.findall(r"'([a-z-]+)' in ansible_facts\['selfheal_host'\]\.missing_packages", tasks))
+    assert named - set(docker_facts.PACKAGES) == set()
+    assert {"haproxy", "logrotate", "restic", "promtool", "libjs-dygraphs", "rsync"} <= named
+
+
+def test_apps_whose_project_was_copied(tmp_path: Path) -> None:
+    (tmp_path / "shop/incoming/project").mkdir(parents=True)
+    (tmp_path / "blog/incoming").mkdir(parents=True)
+    assert docker_facts.copied_projects(f"{tmp_path}/*/incoming/project") == ["shop"]
