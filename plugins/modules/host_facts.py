@@ -25,7 +25,7 @@ options: {}
 """
 
 EXAMPLES = r"""
-- name: Read what the host has
+- name: Read the facts of the host
   christmas.selfheal.host_facts:
   when: ansible_facts['selfheal_host'] is not defined
 
