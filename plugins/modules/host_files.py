@@ -18,7 +18,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: A validator that is not installed yet is passed over.
+    description: A validator that is not installed yet is skipped.
   diff_mode:
     support: full
 options:
@@ -33,7 +33,7 @@ options:
         type: path
         required: true
       content:
-        description: What stands in the file.
+        description: Content of the file.
         type: str
       mode:
         description: Permissions, as an octal number in quotes.
@@ -71,10 +71,6 @@ files:
   returned: success
   type: list
   elements: str
-missing:
-  description: The validator that is not installed.
-  returned: when that is why it failed
-  type: str
 """
 
 from collections.abc import Sequence
@@ -115,7 +111,7 @@ def bring(module: AnsibleModule) -> dict[str, Any]:
         if not module.check_mode:
             config_files.apply(changes)
     except config_files.HostFilesError as error:
-        raise ansible_no_log.Failed(error, **({"missing": error.missing} if error.missing else {})) from error
+        raise ansible_no_log.Failed(error) from error
     # What a file held before may be a secret, and a task that says so has no diff.
     shown = {"diff": [change.diff() for change in changes]} if module._diff else {}
     return {"changed": bool(changes), "files": [change.path for change in changes], **shown}

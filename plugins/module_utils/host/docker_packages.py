@@ -1,11 +1,15 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Docker on this host: the engine, Compose, the service and the configuration, before anything is installed."""
+"""What a host has before anything is installed: Docker and its configuration, the roles' packages, copied projects."""
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 import re
+import shutil
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import command as commands
@@ -17,6 +21,26 @@ _SNAP_DATA = "/var/snap/"
 _ENGINE_SECONDS, _SYSTEMD_SECONDS = 20.0, 20.0
 _VERSION = re.compile(r"[0-9]+([.][0-9]+)+")
 _NO_UNIT = "not-found"
+COMMAND = "/usr/local/bin/selfheal"
+# Debian packages that roles install, each with a program or a file that shows that it is installed. A program that was
+# installed in another way counts, too.
+PACKAGES = {
+    "haproxy": "haproxy",
+    "libjs-dygraphs": "/usr/share/javascript/dygraphs/dygraph.min.js",
+    "logrotate": "logrotate",
+    "openssh-client": "ssh",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "amtool",
+    "prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
+    "prometheus-node-exporter": "prometheus-node-exporter",
+    "prometheus-pgbouncer-exporter": "prometheus-pgbouncer-exporter",
+    "prometheus-postgres-exporter": "prometheus-postgres-exporter",
+    "prometheus-redis-exporter": "prometheus-redis-exporter",
+    "promtool": "promtool",
+    "restic": "restic",
+    "rsync": "rsync",
+}
+_COPIED_PROJECTS = "/var/lib/selfheal/*/incoming/project"
 
 
 class Engine(NamedTuple):
@@ -44,7 +68,7 @@ class Configuration(NamedTuple):
 
 
 class DockerFacts(NamedTuple):
-    """What the role docker_engine has to know.
+    """The engine, its service and its configuration.
 
     `foreign` is "snap" or "another" when an engine other than docker.service's is there, else "". `has_unit` says
     whether docker.service exists, `runs_at_boot` whether it is enabled and runs.
@@ -59,6 +83,40 @@ class DockerFacts(NamedTuple):
     runs_at_boot: bool
     configuration: dict[str, Any] | None
     configuration_text: str
+
+
+class HostFacts(NamedTuple):
+    """What roles have to know before they install anything.
+
+    `missing_packages` are names of PACKAGES, `has_command` says whether `selfheal` is installed, `copied_projects`
+    names the apps whose project was copied here.
+    """
+
+    engine: DockerFacts
+    missing_packages: list[str]
+    has_command: bool
+    copied_projects: list[str]
+
+
+def read_host(path: str = CONFIGURATION_FILE) -> HostFacts:
+    """Read what the roles have to know of this host."""
+    return HostFacts(read(path), missing_packages(PACKAGES), _is_there(COMMAND), copied_projects(_COPIED_PROJECTS))
+
+
+def missing_packages(evidence: Mapping[str, str]) -> list[str]:
+    """Return the packages whose program, or absolute path, does not exist."""
+    return sorted(package for package, place in evidence.items() if not _is_there(place))
+
+
+def _is_there(place: str) -> bool:
+    if os.path.isabs(place):
+        return os.path.isfile(place)
+    return shutil.which(place, path=commands.environment()["PATH"]) is not None
+
+
+def copied_projects(pattern: str) -> list[str]:
+    """Return the names of the apps with a copy of their project, by its folder .../APP/incoming/project."""
+    return sorted(folder.split("/")[-3] for folder in glob.glob(pattern))
 
 
 def read(path: str = CONFIGURATION_FILE) -> DockerFacts:

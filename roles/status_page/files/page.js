@@ -1,4 +1,4 @@
-// Written by christmas.selfheal (role status_page). Draws the charts, and has the page made anew now and then.
+// Written by christmas.selfheal (role status_page). Draws the charts, and refreshes the page regularly.
 "use strict";
 
 let drawn = [];
@@ -25,7 +25,7 @@ function chart(box, about, span) {
     axisLineColor: color("--edge"),
     gridLineColor: color("--edge"),
     gridLineWidth: 1,
-    // Shares are shown whole, the rest up to a little above what there was.
+    // A share is drawn from 0 to 100 %, other values up to a little above their maximum.
     valueRange: [0, about.labels.length > 1 ? 100 : Math.max(top * 1.15, 1)],
     axes: {
       x: {drawGrid: false, axisLabelFormatter: clock, pixelsPerLabel: 70},
@@ -37,7 +37,7 @@ function chart(box, about, span) {
       said.textContent = `${clock(x)}  ${values.join(" · ")}`;
     },
     unhighlightCallback: () => { said.textContent = ""; },
-    // A finger that scrolls past is not to zoom.
+    // A scrolling finger must not zoom.
     interactionModel: {},
     underlayCallback: (canvas, area, graph) => {
       canvas.save();
@@ -84,12 +84,12 @@ async function refresh() {
     document.title = fresh.title;
     draw();
   } catch {
-    // The next one may work; when this page is of, stands below it.
+    // The next refresh may work; the page shows its own time.
   }
 }
 
 if (document.getElementById("data") && typeof Dygraph === "function") {
-  // The library's legend has styles of its own, which the page's policy forbids. The caption says the values.
+  // The library's legend has inline styles, which the page's policy forbids. The caption shows the values.
   Dygraph.PLUGINS = Dygraph.PLUGINS.filter((one) => one !== Dygraph.Plugins.Legend);
   setInterval(refresh, draw() * 1000);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

@@ -83,7 +83,7 @@ PLAY = """
   gather_facts: false
   tasks:
     - name: Validate
-      ansible.builtin.import_role: {name: christmas.selfheal.app_env, tasks_from: prove}
+      ansible.builtin.import_role: {name: christmas.selfheal.app_env, tasks_from: preflight}
     - name: Say which value it is
       ansible.builtin.debug: {msg: "fingerprint {{ app_env_proof.fingerprints.KEY | default('none') }}"}
 """

@@ -65,6 +65,7 @@ WORDS = [re.compile(rf"(?<![a-z])(?:{word.pattern})(?![a-z])", re.IGNORECASE) fo
 # Output of roles and plugins that files of an area quote, by file. Remove a quote when its source changes.
 QUOTED: dict[str, tuple[str, ...]] = {
     "changelogs/fragments/19-missing.yml": ("``lacking``",),
+    "changelogs/fragments/19-role-phases.yml": ("``lacking``", "``prove``"),
     "docs/restore.ko.md": ("`is no DSN of one PostgreSQL server`",),
     "docs/restore.md": ("`is no DSN of one PostgreSQL server`",),
     "molecule/faults/tests/test_faults.py": ("is no JSON",),

@@ -346,6 +346,38 @@ def test_what_computes_in_a_template(text: str, computes: bool) -> None:
     assert bool(COMPUTING.search(text)) == computes
 
 
+PHASES = ["preflight.yml", "install.yml", "configure.yml", "service.yml"]
+
+
+def tasks_of(items: Any) -> Iterator[dict[str, Any]]:
+    """Every task of a task file, those in blocks too."""
+    for item in items or []:
+        yield item
+        for part in ("block", "rescue", "always"):
+            yield from tasks_of(item.get(part))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_roles_main_file_runs_its_phases_in_order(role: str) -> None:
+    main = load(f"roles/{role}/tasks/main.yml")
+    included = [
+        task.get("ansible.builtin.import_tasks") or task.get("ansible.builtin.include_tasks")
+        for task in tasks_of(main)
+        if "ansible.builtin.meta" not in task
+    ]
+    assert None not in included, "the main file only imports and includes"
+    there = [phase for phase in PHASES if (REPOSITORY / f"roles/{role}/tasks" / phase).exists()]
+    assert [name for name in included if name in PHASES] == there
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_task_name_makes_sense_alone(role: str) -> None:
+    """One word, such as `Configuration`, says nothing in the output of a run."""
+    files = [*REPOSITORY.glob(f"roles/{role}/tasks/*.yml"), *REPOSITORY.glob(f"roles/{role}/handlers/*.yml")]
+    names = [task.get("name", "") for path in files for task in tasks_of(load(path))]
+    assert [name for name in names if len(name.split()) < 2] == []
+
+
 # --- what is declared ------------------------------------------------------------------------------------------------
 
 
