@@ -28,6 +28,7 @@ from ..docker import engine
 from ..docker import images as docker_images
 from ..docker import project as docker_project
 from ..docker import volumes as docker_volumes
+from ..docker.model import Model
 from ..env import read as env_file
 from ..env.rules import secrets_of
 from ..host import command as commands
@@ -223,7 +224,7 @@ class Belongs(NamedTuple):
     SQLite databases may be. `missing`: what is not in the backup, in words.
     """
 
-    model: dict[str, Any]
+    model: Model
     volumes: list[backup_volumes.Volume]
     paths: dict[str, str]
     used: dict[str, int]

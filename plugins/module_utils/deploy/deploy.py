@@ -19,6 +19,7 @@ from ..docker import engine
 from ..docker import images as docker_images
 from ..docker import network as docker_network
 from ..docker import project as docker_project
+from ..docker.containers import Container
 from ..env import history as env_history
 from ..env import rules as secret_rules
 from ..env.read import read as read_env
@@ -29,6 +30,7 @@ from ..health.wait import wait_healthy
 from ..records import failure_logs
 from ..releases import haproxy
 from ..releases import store as release_store
+from ..releases.store import Release
 from . import before_first
 from . import rolling as deploy_rolling
 
@@ -92,7 +94,7 @@ def deploy(app: App, how: How = AS_IT_IS, check: bool = False, clock: Clock | No
         return _deploy(app, how, check, clock)
 
 
-def serve_restored(app: App, how: How, to: Mapping[str, Any] | None, clock: Clock) -> dict[str, Any]:
+def serve_restored(app: App, how: How, to: Release | None, clock: Clock) -> dict[str, Any]:
     """Deploy what a restore has put in place; it holds the app's lock. As `deploy`.
 
     :arg to: the recorded release that this is, None when there is none.
@@ -146,7 +148,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
         return done
 
 
-def _before(known: list[dict[str, Any]], serving: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _before(known: list[Release], serving: Release | None) -> Release | None:
     """The newest release before the one that serves that is another, and that nobody has rolled back from."""
 
     def same(one: Mapping[str, Any]) -> bool:
@@ -182,16 +184,16 @@ class Candidate(NamedTuple):
     how: How
     project: docker_project.Project
     model: Mapping[str, Any]
-    instances: list[dict[str, Any]]
+    instances: list[Container]
     secrets: Mapping[str, str]
     contexts: Mapping[str, Any]
     wanted: Mapping[str, Any]
     compared: Mapping[str, Any]
-    good: Mapping[str, Any] | None
-    to: Mapping[str, Any] | None
+    good: Release | None
+    to: Release | None
 
 
-def _deploy(app: App, how: How, check: bool, clock: Clock, to: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _deploy(app: App, how: How, check: bool, clock: Clock, to: Release | None = None) -> dict[str, Any]:
     begun = clock.monotonic()
 
     def would(differences: list[str]) -> dict[str, Any]:
@@ -237,7 +239,7 @@ def _require_engine() -> None:
 
 
 def _candidate(
-    app: App, project: docker_project.Project, values: Mapping[str, str], how: How, to: Mapping[str, Any] | None
+    app: App, project: docker_project.Project, values: Mapping[str, str], how: How, to: Release | None
 ) -> Candidate:
     """Read what is to be deployed, and what is there. Raises DeployError, with no secret in it."""
     secrets = secret_rules.secrets_of(app.variables, values)
@@ -365,8 +367,8 @@ def _keep_balancer(app: App, check: bool) -> None:
 
 def _differences(
     wanted: Mapping[str, Any],
-    good: Mapping[str, Any] | None,
-    instances: list[dict[str, Any]],
+    good: Release | None,
+    instances: list[Container],
     balanced: Balancer | None,
     expected: Collection[str],
 ) -> list[str]:
@@ -404,7 +406,7 @@ def _differences(
 def _pull(
     project: docker_project.Project,
     model: Mapping[str, Any],
-    good: Mapping[str, Any] | None,
+    good: Release | None,
     how: How,
     secrets: Mapping[str, str],
 ) -> None:
@@ -428,7 +430,7 @@ def _pulled(model: Mapping[str, Any], build: bool) -> dict[str, str]:
     }
 
 
-def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool) -> list[str]:
+def moved(model: Mapping[str, Any], good: Release | None, build: bool) -> list[str]:
     """In what the images that are not built here differ from those of the last good release, under the same names."""
     found = []
     for service, name in sorted(_pulled(model, build).items()):
@@ -440,7 +442,7 @@ def moved(model: Mapping[str, Any], good: Mapping[str, Any] | None, build: bool)
     return found
 
 
-def _require_ports(app: App, model: Mapping[str, Any], instances: list[dict[str, Any]]) -> None:
+def _require_ports(app: App, model: Mapping[str, Any], instances: list[Container]) -> None:
     """Refuse before anything is touched when a foreign process holds a port that the app publishes."""
     for port in docker_network.unheld_ports(model, instances):
         for holder in holders(port["port"]):
@@ -457,7 +459,7 @@ def _require_ports(app: App, model: Mapping[str, Any], instances: list[dict[str,
             )
 
 
-def _other_images(images: Mapping[str, str], good: Mapping[str, Any] | None) -> list[str]:
+def _other_images(images: Mapping[str, str], good: Release | None) -> list[str]:
     """Say which of the images that a release is to be made of the last good one is not made of."""
     if good is None:
         return []
@@ -477,7 +479,7 @@ def _strangers(project: docker_project.Project, images: Mapping[str, str]) -> st
     return f"other images run than those that were asked for: {', '.join(wrong)}" if wrong else ""
 
 
-def _origin(how: How, good: Mapping[str, Any] | None, others: bool) -> dict[str, Any]:
+def _origin(how: How, good: Release | None, others: bool) -> dict[str, Any]:
     """Where the images come from. A new env or overlay does not change that, `others` than before do."""
     known = {} if how.build or others else (good or {}).get("promoted_from", {})
     found = dict(how.origin or known)
@@ -510,7 +512,7 @@ def _roll(
     project: docker_project.Project,
     plan: start_order.Plan,
     how: How,
-    good: Mapping[str, Any] | None,
+    good: Release | None,
     same: bool,
     clock: Clock,
 ) -> tuple[str, dict[str, Any]]:
@@ -623,9 +625,7 @@ def _hints(project: docker_project.Project, secrets: Mapping[str, str]) -> list[
     return list(dict.fromkeys(found))
 
 
-def _remove_dropped(
-    project: docker_project.Project, model: Mapping[str, Any], good: Mapping[str, Any] | None, how: How
-) -> None:
+def _remove_dropped(project: docker_project.Project, model: Mapping[str, Any], good: Release | None, how: How) -> None:
     """Remove what the last good release had and the files still name, in a profile that is not active any more."""
     dropped = set((good or {}).get("services", ())) - set(model.get("services") or {})
     left = [item for item in project.containers() if item["service"] in dropped]
@@ -650,7 +650,7 @@ def _keep_logs(
     return failure_logs.keep(folder, stamp(clock.now()), logs, secrets)
 
 
-def _roll_back(app: App, good: Mapping[str, Any], seconds: float, clock: Clock) -> str:
+def _roll_back(app: App, good: Release, seconds: float, clock: Clock) -> str:
     """Let the last good release serve alone again, and say what runs now."""
     try:
         deploy_rolling.go_back(app, good, clock, lambda _text: None)
@@ -661,7 +661,7 @@ def _roll_back(app: App, good: Mapping[str, Any], seconds: float, clock: Clock) 
     return f"The last good release {good['id']} {said}: {checks['summary']}."
 
 
-def _put_back(app: App, good: Mapping[str, Any] | None, ran: bool, seconds: float, clock: Clock) -> str:
+def _put_back(app: App, good: Release | None, ran: bool, seconds: float, clock: Clock) -> str:
     """Bring back what served before, and say what runs now."""
     if good is not None:
         try:
@@ -704,7 +704,7 @@ def _put_first_back(app: App, seconds: float, clock: Clock) -> str:
     return f"{what}. It {serves}: {'; '.join(filter(None, (checks['summary'], ended)))}."
 
 
-def _pins(instances: list[dict[str, Any]], good: Mapping[str, Any] | None, told: Mapping[str, str]) -> dict[str, str]:
+def _pins(instances: list[Container], good: Release | None, told: Mapping[str, str]) -> dict[str, str]:
     """{name: what it is for good in its registry}. What came in an archive, the engine knows nothing of."""
     found = {}
     for item in instances:
@@ -729,7 +729,7 @@ def _record(
     wanted: Mapping[str, Any],
     clock: Clock,
     how: How,
-    to: Mapping[str, Any] | None = None,
+    to: Release | None = None,
     seconds: float = 0.0,
 ) -> str:
     """Record the release that runs now, unless it is one that was gone back `to`; mark it and its env last good.

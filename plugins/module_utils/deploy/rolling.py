@@ -24,10 +24,13 @@ from ..core.files import atomic_write
 from ..docker import engine
 from ..docker import network as docker_network
 from ..docker import project as docker_project
+from ..docker.containers import Container
 from ..env import history as env_history
 from ..env import read as env_file
 from ..health import facts as health_facts
 from ..probe import run as probe
+from ..probe.run import ProbeResult
+from ..releases.store import Release
 
 pass  # removed
 from ..releases import haproxy
@@ -75,7 +78,7 @@ class Rollout:
 
     # --- forward -----------------------------------------------------------------------------------------------------
 
-    def begin(self, good: Mapping[str, Any] | None) -> None:
+    def begin(self, good: Release | None) -> None:
         """Write down that a rollout goes on, before anything of the new release is made; `finish` ends it.
 
         :arg good: the last good release. What a deploy that was killed has left beside it is removed first.
@@ -95,7 +98,7 @@ class Rollout:
             failure = self._replace_one_by_one(running, keep)
         return failure or self._whole()
 
-    def _hand_over_port(self, running: list[dict[str, Any]], keep: Sequence[str]) -> str:
+    def _hand_over_port(self, running: list[Container], keep: Sequence[str]) -> str:
         """Replace what was deployed before there was a balancer; say why it did not work, "" when it did.
 
         Its own container holds the port that HAProxy is to have, and serves until the new instances are there.
@@ -114,7 +117,7 @@ class Rollout:
             haproxy.take_in(self.app, _port(item))
         return ""
 
-    def _replace_one_by_one(self, running: list[dict[str, Any]], keep: Sequence[str]) -> str:
+    def _replace_one_by_one(self, running: list[Container], keep: Sequence[str]) -> str:
         """Replace the instances behind the balancer; say why it did not work, "" when it did."""
         haproxy.start(self.app)
         running = self._trim(running)
@@ -142,7 +145,7 @@ class Rollout:
             self._drop(leaving)
         return ""
 
-    def _sweep(self, good: Mapping[str, Any] | None) -> None:
+    def _sweep(self, good: Release | None) -> None:
         """After a rollout that was killed: what it has started is removed, as long as others serve."""
         if not under_way(self.app):
             return
@@ -156,14 +159,14 @@ class Rollout:
                 if item not in old:
                     self._drop(item)
 
-    def _trim(self, running: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _trim(self, running: list[Container]) -> list[Container]:
         """Let go what is more than there should be, first what HAProxy does not reach; the others."""
         order = sorted(running, key=lambda item: bool(self._slots_of(item)))
         while len(order) > self.balancer.instances:
             self._drop(order.pop(0))
         return order
 
-    def _start_one(self) -> tuple[dict[str, Any], str]:
+    def _start_one(self) -> tuple[Container | None, str]:
         """Start an instance in a slot that serves nobody, and wait until it passes the journey: (it, why not)."""
         before = self._running()
         used = {port for item in before for port in item["ports"]}
@@ -210,8 +213,8 @@ class Rollout:
                 return f"the new instance did not pass its gate within {seconds:.0f} s: {why}"
             self.clock.sleep(_POLL_SECONDS)
 
-    def _ask(self, item: Mapping[str, Any], deadline: float, quick: bool = False) -> dict[str, Any]:
-        found: dict[str, Any] = probe.run_checks(
+    def _ask(self, item: Mapping[str, Any], deadline: float, quick: bool = False) -> ProbeResult:
+        found: ProbeResult = probe.run_checks(
             self.app.quick if quick else self.app.checks,
             self.values,
             deadline,
@@ -266,7 +269,7 @@ class Rollout:
 
     # --- back --------------------------------------------------------------------------------------------------------
 
-    def take_back(self, good: Mapping[str, Any] | None = None) -> None:
+    def take_back(self, good: Release | None = None) -> None:
         """Let the release that the files in place describe, the last good one, serve alone again.
 
         The instances from before the rollout that still run are used; what has to be started anew is started beside
@@ -317,33 +320,33 @@ class Rollout:
         self._set(self._slots_of(item), haproxy.MAINT)
         self._let_go(item)
 
-    def _in_service(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _in_service(self, items: Sequence[Container]) -> list[Container]:
         """Those that users are served by: they are kept until others can."""
         ready = {one.port for one in haproxy.slots(self.app) if one.up}
         return [item for item in items if ready & set(item["ports"]) and self._ask(item, 0.0, quick=True)["ok"]]
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
-    def _instances(self) -> list[dict[str, Any]]:
+    def _instances(self) -> list[Container]:
         return [item for item in self.project.containers() if item["service"] == self.balancer.service]
 
-    def _running(self) -> list[dict[str, Any]]:
+    def _running(self) -> list[Container]:
         """Those that run. What does not serves nobody, and would take the place of a new one: it is removed."""
         present = self._instances()
         self._remove([item for item in present if item["state"] != "running"], 0.0)
         return [item for item in present if item["state"] == "running"]
 
-    def _of(self, items: Sequence[dict[str, Any]], good: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    def _of(self, items: Sequence[Container], good: Release | None) -> list[Container]:
         """Those that are made as a release says; without one, those that were there before the rollout."""
         if good is None:
             before = read_marker(self.app)
             return [item for item in items if item["id"] in before]
         return [item for item in items if is_made_of(item, good)]
 
-    def _blocking(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _blocking(self, items: Sequence[Container]) -> list[Container]:
         return [item for item in items if set(item["ports"]) & set(self.balancer.ports)]
 
-    def _is_unbalanced(self, items: Sequence[dict[str, Any]]) -> bool:
+    def _is_unbalanced(self, items: Sequence[Container]) -> bool:
         """Whether the files in place are of a release that publishes its ports itself, and nobody holds them."""
         unheld = docker_network.unheld_ports(self.project.config(), items)
         return any(one["service"] == self.balancer.service for one in unheld)

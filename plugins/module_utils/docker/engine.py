@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import urllib.parse
-from typing import Any
+from typing import Any, TypedDict
 
 from ..host import command as commands
 
@@ -54,12 +54,17 @@ def address() -> str:
     return configured[7:] if configured.startswith("unix://") else "/var/run/docker.sock"
 
 
-def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
-    """Say whether the engine answers: {answers, kind, reason, version}; version "" when there is no answer.
+class EngineState(TypedDict):
+    """Whether the engine answers; `kind` is "" when it does, else missing (not installed), down or hung."""
 
-    `kind` is "" when it answers, missing (docker is not installed), down (nobody listens) or hung: a socket that
-    accepts proves nothing (a hung dockerd still accepts), so a question is asked and its answer awaited.
-    """
+    answers: bool
+    kind: str
+    reason: str
+    version: str
+
+
+def state(timeout: float = 5.0, path: str = "") -> EngineState:
+    """Ask the engine for its version: a socket that accepts says little, as a hung dockerd still accepts."""
     path = path or address()
     connection = _UnixConnection(path, timeout)
     try:

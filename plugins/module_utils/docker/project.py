@@ -21,6 +21,7 @@ from . import containers as docker_containers
 from . import engine, project_layout
 from . import images as docker_images
 from .engine import EngineError
+from .model import Model
 from .project_layout import HARDENED_FILE
 
 # How messages call the user's compose file, whatever its name.
@@ -65,7 +66,7 @@ class Project:
         """Run `docker compose WORDS` for this project."""
         return commands.run(self.command(*words), timeout, stdin=stdin, cwd=self.folder)
 
-    def config(self, timeout: float = CONFIG_SECONDS, profiles: bool = False) -> dict[str, Any]:
+    def config(self, timeout: float = CONFIG_SECONDS, profiles: bool = False) -> Model:
         """Return the merged model (`docker compose config`). It holds the env's values: never log it.
 
         :arg profiles: with the services of every profile, and with their volumes, which Compose leaves out otherwise.
@@ -76,7 +77,7 @@ class Project:
         asked = self.compose(*words, "config", "--format", "json", timeout=timeout)
         if asked.code:
             raise EngineError(f"the compose files in {self.directory} do not make a project: {asked.reason}")
-        model: dict[str, Any] = json.loads(asked.out)
+        model: Model = json.loads(asked.out)
         return model
 
     def hashes(self, timeout: float = CONFIG_SECONDS) -> dict[str, str]:
@@ -87,11 +88,11 @@ class Project:
         pairs = (line.split() for line in asked.out.splitlines() if line.strip())
         return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
-    def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+    def documents(self, timeout: float = 10.0) -> list[docker_containers.Document]:
         """Return what `docker inspect` says of the project's containers. It holds the env's values: never log it."""
         return docker_containers.documents(self.app, timeout)
 
-    def containers(self) -> list[dict[str, Any]]:
+    def containers(self) -> list[docker_containers.Container]:
         """Return the project's containers (running or not) as `instance` facts, by name."""
         return [docker_containers.instance(document, time.time()) for document in self.documents()]
 
@@ -131,9 +132,9 @@ class Project:
             document["Config"].pop("Env", None)
         return json.dumps(documents, indent=1)
 
-    def images_missing(self, model: Mapping[str, Any], timeout: float = 5.0) -> list[dict[str, str]]:
-        """Return the services of a merged model whose image is not on this host: [{service, image}]."""
-        found = []
+    def images_missing(self, model: Model, timeout: float = 5.0) -> list[docker_images.MissingImage]:
+        """Return the services of a merged model whose image is not on this host."""
+        found: list[docker_images.MissingImage] = []
         for service, spec in sorted((model.get("services") or {}).items()):
             name = spec.get("image") or f"{self.app}-{service}"
             if not docker_images.has_image(name, timeout):

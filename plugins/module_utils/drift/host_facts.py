@@ -83,7 +83,7 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
     now = time.time()
     problems: list[str] = []
     good = release_store.last_good(app.directory)
-    documents: list[dict[str, Any]] = []
+    documents: list[docker_containers.Document] = []
     meant: dict[str, Any] = {}
     try:
         documents = docker_containers.inspected("")

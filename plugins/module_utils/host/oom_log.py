@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from . import command as commands
 
@@ -28,16 +28,24 @@ def read(timeout: float = 1.0) -> str:
     return asked.out if asked.code == 0 else ""
 
 
-def oom_kills(text: str, instances: Sequence[Mapping[str, Any]], uptime: float) -> list[dict[str, Any]]:
+class OomKill(TypedDict):
+    """A process of a container that the kernel killed; `seconds` ago. The peak is what was in use, 0 when not said."""
+
+    container: str
+    limit_bytes: int
+    peak_bytes: int
+    seconds: float
+    line: str
+
+
+def oom_kills(text: str, instances: Sequence[Mapping[str, Any]], uptime: float) -> list[OomKill]:
     """Return the newest kill of each of these containers within the last minute, unless it ended again since then.
 
     :arg text: the kernel's log, as dmesg prints it.
     :arg uptime: seconds since boot, by the clock of the log.
-    :returns: [{container, limit_bytes, peak_bytes, line, seconds: how long ago}]; the peak is what was in
-        use at the kill, 0 when not told.
     """
     names = {item["id"]: item for item in instances}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, OomKill] = {}
     usage, limit = 0, 0
     for line in text.splitlines():
         stamped = _STAMP.match(line)

@@ -8,15 +8,25 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 
-def disk(paths: Iterable[str]) -> list[dict[str, Any]]:
-    """Say how full the file systems under `paths` are: [{path, total_bytes, free_bytes, used_percent, inodes_percent}].
+class Disk(TypedDict):
+    """How full a file system is; `path` is the one that was asked about, or its nearest parent that exists."""
+
+    path: str
+    total_bytes: int
+    free_bytes: int
+    used_percent: float
+    inodes_percent: float
+
+
+def disk(paths: Iterable[str]) -> list[Disk]:
+    """Say how full the file systems under `paths` are.
 
     A path that does not exist yet stands for its nearest parent; a file system is listed once.
     """
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, Disk] = {}
     for path in paths:
         while not os.path.exists(path) and path != os.path.dirname(path):
             path = os.path.dirname(path)
@@ -304,12 +314,18 @@ def _stat(path: str) -> list[str]:
         return stream.read().rpartition(")")[2].split()
 
 
-def engine_process(path: str = "/run/docker.pid") -> dict[str, Any]:
-    """Say whether dockerd's process lives, without asking it: {known, alive, stopped, pid}.
+class EngineProcess(TypedDict):
+    """What is known of dockerd's process. `stopped` as by SIGSTOP: it accepts questions, and answers none."""
 
-    Not known where it keeps no pid file. `stopped` as by SIGSTOP: it accepts questions, and answers none.
-    """
-    found: dict[str, Any] = {"known": False, "alive": False, "stopped": False, "pid": 0}
+    known: bool
+    alive: bool
+    stopped: bool
+    pid: int
+
+
+def engine_process(path: str = "/run/docker.pid") -> EngineProcess:
+    """Say whether dockerd's process lives, without asking it. Not known where it keeps no pid file."""
+    found: EngineProcess = {"known": False, "alive": False, "stopped": False, "pid": 0}
     try:
         with open(path, encoding="ascii") as stream:
             pid = int(stream.read().strip())
@@ -354,8 +370,16 @@ def _listening_inodes(port: int) -> Iterator[str]:
                     yield fields[9]
 
 
-def listeners(port: int) -> list[dict[str, Any]]:
-    """Name the processes that listen on a TCP port: [{pid, process}]; pid 0 and "unknown" when it cannot be told."""
+class Holder(TypedDict, total=False):
+    """Who holds a port: a process of this host, or a container."""
+
+    pid: int
+    process: str
+    container: str
+
+
+def listeners(port: int) -> list[Holder]:
+    """Name the processes that listen on a TCP port; pid 0 and "unknown" when it cannot be read."""
     inodes = set(_listening_inodes(port))
     if not inodes:
         return []

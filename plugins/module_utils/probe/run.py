@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlencode
 
 from ..core.redact import redact
@@ -38,6 +38,54 @@ _DAY = 86400.0
 _TOKEN_SHAPED = re.compile(r"eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?|sb_(?:secret|publishable)_[\w-]+")
 _TELLING_NAME = re.compile(r"token|secret|passw|key|auth|cookie|session|credential|jwt", re.IGNORECASE)
 
+
+class Down(TypedDict):
+    """Something that an answer says the app cannot reach."""
+
+    name: str
+    reason: str
+
+
+class CheckResult(TypedDict):
+    """How one check went. `kind` and `status` are None when there is none; `port` is 0 when nothing was sent.
+
+    `down` lists what a failing answer says of the app's dependencies; `retry_after` is for how many seconds it asks for
+    patience, None when it does not.
+    """
+
+    name: str
+    ok: bool
+    proves: str
+    kind: str | None
+    status: int | None
+    seconds: float
+    reason: str
+    attempts: int
+    port: int
+    down: list[Down]
+    retry_after: float | None
+
+
+class Latency(TypedDict):
+    """Seconds of all answered requests; None when nothing answered."""
+
+    min: float | None
+    median: float | None
+    p95: float | None
+
+
+class ProbeResult(TypedDict):
+    """How all checks went; no value of the env and no captured value stands in any text."""
+
+    ok: bool
+    passed: int
+    total: int
+    summary: str
+    seconds: float
+    latency: Latency
+    results: list[CheckResult]
+
+
 Ask = Callable[[Request, Callable[[], float]], Answer]
 
 
@@ -50,7 +98,7 @@ def run_checks(
     *,
     wall: Callable[[], float] = time.time,
     ask: Ask = fetch,
-) -> dict[str, Any]:
+) -> ProbeResult:
     """Run the journey until every check passes or ``deadline`` (seconds; 0: one attempt) is over.
 
     No attempt begins after the deadline, and one that has begun ends within the sum of its checks' timeouts. A retry
@@ -58,19 +106,12 @@ def run_checks(
     before a restart may be void.
 
     :arg values: the app's env. A check that names a value it does not hold is ``skipped`` and not ok.
-    :returns: ``{ok, passed, total, summary, seconds, latency: {min, median, p95}, results: [{name, ok, proves, kind,
-        status, seconds, reason, attempts, port, down, retry_after}]}``; seconds throughout, ``kind`` and ``status``
-        None when there is none. ``port`` is the one asked (0 when nothing was sent); ``down`` lists what a failing
-        answer says of the app's dependencies, as {name, reason}; ``retry_after`` is for how many seconds it asks for
-        patience, None when it does not.
-        The latencies are those of all answered requests, None when nothing answered. No value of ``values`` and no
-        captured value stands in any text.
     :raises CheckError: when a check is written wrongly; nothing was sent then.
     """
     journey = check_checks(checks, may_be_empty=True)
     begun, pause, first = now(), _FIRST_PAUSE, 0
     captured: dict[str, str] = {}
-    results: list[dict[str, Any]] = []
+    results: list[CheckResult] = []
     latencies: list[float] = []
     attempts = [0] * len(journey)
     while True:
@@ -112,10 +153,12 @@ def _attempt(
     ask: Ask,
     now: Callable[[], float],
     wall: Callable[[], float],
-) -> dict[str, Any]:
+) -> CheckResult:
     """Send one check once and judge the answer; captured values are added to ``captured``."""
-    result: dict[str, Any] = {"name": check.name, "ok": False, "proves": check.proves, "kind": None, "status": None}
-    result.update(seconds=0.0, reason="", attempts=0, port=0, down=[], retry_after=None)
+    result: CheckResult = {
+        **{"name": check.name, "ok": False, "proves": check.proves, "kind": None, "status": None, "seconds": 0.0},
+        **{"reason": "", "attempts": 0, "port": 0, "down": [], "retry_after": None},
+    }
     begun = now()
     secrets = {**values, **captured}
     answer = None
@@ -124,20 +167,20 @@ def _attempt(
         where = address(request.url)
         result["port"] = where.port if where else 0
         answer = ask(request, now)
-        result.update(status=answer.status, seconds=round(answer.seconds, 4))
+        result["status"], result["seconds"] = answer.status, round(answer.seconds, 4)
         captured.update(judge(check, answer, wall(), secrets))
         seen = f"got {answer.status} in {duration(answer.seconds)}"
         # A slow login still gives its token: what comes after it is to be judged by itself.
         if answer.seconds > check.max_latency:
             raise Fault("latency", f"{seen}: expected {duration(check.max_latency)} or less")
-        result.update(ok=True, reason=seen)
+        result["ok"], result["reason"] = True, seen
     except Fault as fault:
         if answer is None:
             result["seconds"] = round(now() - begun, 4)
         else:
             result["down"] = dependencies_down(answer.body, secrets)
             result["retry_after"] = retry_after(answer, wall())
-        result.update(kind=fault.kind, reason=str(fault))
+        result["kind"], result["reason"] = fault.kind, str(fault)
     return result
 
 
@@ -172,7 +215,7 @@ def _lookup(
     return found
 
 
-def _report(results: list[dict[str, Any]], latencies: list[float], seconds: float) -> dict[str, Any]:
+def _report(results: list[CheckResult], latencies: list[float], seconds: float) -> ProbeResult:
     total, passed = len(results), sum(result["ok"] for result in results)
     attempts = max((result["attempts"] for result in results), default=0)
     often = f" after {attempts} attempts" if attempts > 1 else ""
@@ -393,8 +436,8 @@ def _cookie(name: str, answer: Answer) -> Any:
     return found
 
 
-def dependencies_down(body: bytes, secrets: Mapping[str, str]) -> list[dict[str, str]]:
-    """What a health answer says is down: [{name, reason}].
+def dependencies_down(body: bytes, secrets: Mapping[str, str]) -> list[Down]:
+    """What a health answer says is down.
 
     Read are the two common shapes: {"dependencies"|"components"|"checks"|"entries": {NAME: {"status": "down", …}}}
     (Spring Boot's actuator calls them components, ASP.NET Core entries), a status being up, ok, pass, healthy or not.

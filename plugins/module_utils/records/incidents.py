@@ -1,13 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Incidents: a timeline and evidence, kept as JSON and Markdown under the app's state directory.
-
-A record is {id, app, host, cause, meaning, evidence: [str], seen, confirmed, ended (ISO 8601, "" while it is open),
-healthy, escalated, by_hand (whether a person applied a remedy), seconds (from first seen to healthy, or so far),
-remedies: [{name, done, result, seconds}], timeline: [{time, seconds, what}], hold (why nothing more is done),
-next_step, files: [names of evidence files], told (whether people were), held (whether the last decision was to leave
-the app alone), number (1 for the first one: their order, which a clock that is set does not change)}.
-"""
+"""Incidents: a timeline and evidence, kept as JSON and Markdown under the app's state directory."""
 
 from __future__ import annotations
 
@@ -16,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TypedDict
 
 from ..core.clock import stamp
 from ..core.files import atomic_write
@@ -25,6 +18,58 @@ ID = re.compile(r"\d{8}T\d{6}Z-[a-z_]+(?:-\d+)?")
 """What `new_id` gives; it names a folder."""
 KEPT, LONGEST = 20, 500
 """How many incidents `forget` leaves in any case, and how many at most."""
+
+
+class RemedyRecord(TypedDict, total=False):
+    """A remedy of an incident: whether it was carried out, what came of it, and how long it took (s)."""
+
+    name: str
+    done: bool
+    result: str
+    seconds: float
+    services: list[str]
+
+
+class TimelineEntry(TypedDict):
+    """What happened, when (ISO 8601), and how long after the incident was first seen (s)."""
+
+    time: str
+    seconds: float
+    what: str
+
+
+class IncidentRecord(TypedDict, total=False):
+    """One incident, from the first confirmed failure until the checks pass again. Times are ISO 8601.
+
+    `ended` is "" while it is open. `seconds` are those from first seen to healthy, or so far. `by_hand`: a person applied
+    a remedy. `hold` says why nothing more is done. `files` name the evidence. `told`: people were notified. `held`: the
+    last decision was to leave the app alone. `number` is 1 for the first one: their order, which a clock that is set
+    does not change. `opened_as` is the cause that it looked like first.
+    """
+
+    id: str
+    app: str
+    host: str
+    number: int
+    cause: str
+    opened_as: str
+    meaning: str
+    services: list[str]
+    evidence: list[str]
+    seen: str
+    confirmed: str
+    ended: str
+    healthy: bool
+    escalated: bool
+    by_hand: bool
+    seconds: float
+    remedies: list[RemedyRecord]
+    timeline: list[TimelineEntry]
+    hold: str
+    next_step: str
+    files: list[str]
+    told: bool
+    held: bool
 
 
 def new_id(folder: str, seen: float, cause: str) -> str:
@@ -42,7 +87,7 @@ def next_number(folder: str) -> int:
     return max((_number(folder, name) for name in _listed(folder)), default=0) + 1
 
 
-def markdown(incident: Mapping[str, Any]) -> str:
+def markdown(incident: IncidentRecord) -> str:
     """Return an incident as a page that a person reads the morning after."""
     ended = f"healthy again after {incident['seconds']:.1f} s" if incident["healthy"] else "not healthy yet"
     lines = [
@@ -72,7 +117,7 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def write(folder: str, incident: Mapping[str, Any], attachments: Mapping[str, str]) -> str:
+def write(folder: str, incident: IncidentRecord, attachments: Mapping[str, str]) -> str:
     """Write `incident.json`, `incident.md` and the evidence files; return the incident's own folder.
 
     :arg attachments: file name → text, already redacted.
@@ -100,7 +145,7 @@ def _number(folder: str, name: str) -> int:
     return number if isinstance(number, int) else 0
 
 
-def _read(folder: str, name: str) -> dict[str, Any] | None:
+def _read(folder: str, name: str) -> IncidentRecord | None:
     """One record, None when it cannot be read."""
     try:
         with open(os.path.join(folder, name, "incident.json"), encoding="utf-8") as stream:
@@ -111,7 +156,7 @@ def _read(folder: str, name: str) -> dict[str, Any] | None:
     return found if sound else None
 
 
-def every(folder: str) -> Iterator[dict[str, Any]]:
+def every(folder: str) -> Iterator[IncidentRecord]:
     """Yield the incidents that can be read, newest first."""
     # One at a time: together they may be large.
     for name in _names(folder):
@@ -120,7 +165,7 @@ def every(folder: str) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def latest(folder: str) -> dict[str, Any] | None:
+def latest(folder: str) -> IncidentRecord | None:
     """Return the newest incident that can be read, or None."""
     return next(every(folder), None)
 

@@ -12,22 +12,39 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
-from ..core.clock import age, moment
+from ..core.clock import Moment, age, moment
 from ..core.files import atomic_write
 from . import incidents
+from .incidents import IncidentRecord
 
 STATE, ORDERS = "state.json", "orders.json"
 
 
-def empty() -> dict[str, Any]:
-    """The state of an app that nothing has happened to.
+class Attempt(TypedDict, total=False):
+    """A remedy that was tried; `refused`: at once, before it changed anything."""
 
-    {incident: the open one's record or None, seen: moment when it was first seen or None, attempts: [{remedy, incident,
-    at: moment}], clean: moment since when the app is healthy or None, outbox: [alerts to deliver], counts: {name: int}}
-    """
+    remedy: str
+    incident: str
+    at: Moment
+    services: list[str]
+    refused: bool
+
+
+class State(TypedDict):
+    """What a watcher has to know to go on: the open incident, when it was first seen, since when the app is healthy."""
+
+    incident: IncidentRecord | None
+    seen: Moment | None
+    attempts: list[Attempt]
+    clean: Moment | None
+    outbox: list[dict[str, Any]]
+    counts: dict[str, int]
+
+
+def empty() -> State:
+    """The state of an app that nothing has happened to."""
     return {"incident": None, "seen": None, "attempts": [], "clean": None, "outbox": [], "counts": {}}
 
 
@@ -39,7 +56,7 @@ _RECORD: tuple[tuple[str, type], ...] = (
 )
 
 
-def load(folder: str, spare: str = "", repair: bool = True) -> tuple[dict[str, Any], str]:
+def load(folder: str, spare: str = "", repair: bool = True) -> tuple[State, str]:
     """Read the state: (state, what was wrong with it or ""). What `save` had to keep in `spare` is newer.
 
     A state that cannot be read is begun anew, and moved aside as `state.json.damaged` unless `repair` is False: a
@@ -70,7 +87,7 @@ def _read(path: str) -> Any:
         return json.load(stream)
 
 
-def _checked(found: Any) -> dict[str, Any]:
+def _checked(found: Any) -> State:
     """The state, when all that others rely on is there. Raises what a wrong shape raises."""
     state = {key: found[key] for key in empty()}
     for attempt in state["attempts"]:
@@ -104,7 +121,7 @@ def _check_record(record: Any) -> None:
         str(one["time"]), str(one["what"]), float(one["seconds"])
 
 
-def save(folder: str, state: Mapping[str, Any], spare: str = "") -> tuple[bool, str]:
+def save(folder: str, state: State, spare: str = "") -> tuple[bool, str]:
     """Write the state: (whether it will be remembered, why it could not be written or "").
 
     A full disk must not stop a recovery, nor make it forget how often it has tried: `spare` is in memory.
@@ -125,12 +142,24 @@ def save(folder: str, state: Mapping[str, Any], spare: str = "") -> tuple[bool, 
     return True, ""
 
 
-def read_orders(folder: str) -> dict[str, Any]:
-    """What people ordered.
+class Pause(TypedDict):
+    """A person's order to leave the app alone, until then (epoch s)."""
 
-    {paused: {until: epoch s, reason, since: moment} or None, resumed: moment or None, problem: why it could not be
-    read, or ""}. A person's next order replaces a damaged file.
-    """
+    until: float
+    reason: str
+    since: Moment
+
+
+class Orders(TypedDict):
+    """What people ordered; `problem` says why it could not be read, or is ""."""
+
+    paused: Pause | None
+    resumed: Moment | None
+    problem: str
+
+
+def read_orders(folder: str) -> Orders:
+    """What people ordered. A person's next order replaces a damaged file."""
     path = os.path.join(folder, ORDERS)
     try:
         found = _read(path)
@@ -147,14 +176,14 @@ def read_orders(folder: str) -> dict[str, Any]:
         return {"paused": None, "resumed": None, "problem": problem}
 
 
-def write_orders(folder: str, orders: Mapping[str, Any]) -> None:
+def write_orders(folder: str, orders: Orders) -> None:
     """Write what a person orders (`paused` and `resumed` of `read_orders`). Raises OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     kept = {"paused": orders["paused"], "resumed": orders["resumed"]}
     atomic_write(os.path.join(folder, ORDERS), (json.dumps(kept) + "\n").encode())
 
 
-def pause_left(orders: Mapping[str, Any], now: Mapping[str, Any]) -> float:
+def pause_left(orders: Orders, now: Moment) -> float:
     """Seconds that a pause still lasts at a moment, 0.0 when there is none; a clock that is set changes nothing."""
     paused = orders["paused"]
     if not paused:
@@ -162,13 +191,34 @@ def pause_left(orders: Mapping[str, Any], now: Mapping[str, Any]) -> float:
     return max(0.0, float(paused["until"]) - float(paused["since"]["wall"]) - age(paused["since"], now))
 
 
-def read_backup(path: str) -> dict[str, Any]:
-    """What is remembered of an app's backups.
+class BackupDone(TypedDict, total=False):
+    """A backup or a verification that succeeded: the set's id, when (epoch s), how long it took, what was verified."""
 
-    {last_success, last_verified: {set, at, seconds, ...} or None, problems: {what: {text, since}}}. A damaged file
-    counts as empty.
-    """
-    found: dict[str, Any] = {"last_success": None, "last_verified": None, "problems": {}}
+    set: str
+    at: float
+    seconds: float
+    bytes: int
+    contents: list[str]
+
+
+class BackupProblem(TypedDict):
+    """What is wrong with the backups, since then (epoch s)."""
+
+    text: str
+    since: float
+
+
+class BackupMemory(TypedDict):
+    """What is remembered of an app's backups; `problems` by what failed: backup, verify."""
+
+    last_success: BackupDone | None
+    last_verified: BackupDone | None
+    problems: dict[str, BackupProblem]
+
+
+def read_backup(path: str) -> BackupMemory:
+    """What is remembered of an app's backups. A damaged file counts as empty."""
+    found: BackupMemory = {"last_success": None, "last_verified": None, "problems": {}}
     with contextlib.suppress(*_DAMAGE):
         told = _read(path)
         for key in ("last_success", "last_verified"):
@@ -182,11 +232,17 @@ def read_backup(path: str) -> dict[str, Any]:
     return found
 
 
-def backups(path: str, now: float) -> dict[str, Any] | None:
-    """How old the last backup and the last verified one are; None for an app that is not backed up.
+class BackupAges(TypedDict):
+    """How long ago the last backup was made and one was verified (s), what was verified and how, and what is wrong."""
 
-    {made, proved: seconds or None, contents: what was verified and how, problems: [texts]}.
-    """
+    made: float | None
+    proved: float | None
+    contents: list[str]
+    problems: list[str]
+
+
+def backups(path: str, now: float) -> BackupAges | None:
+    """How old the last backup and the last verified one are; None for an app that is not backed up."""
     if not os.path.exists(path):
         return None
     record = read_backup(path)

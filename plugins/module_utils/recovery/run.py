@@ -16,7 +16,7 @@ from typing import Any, Callable, NamedTuple
 
 from ..core import clock as core_clock
 from ..core.app import App
-from ..core.clock import Clock, age, iso
+from ..core.clock import Clock, Moment, age, iso
 from ..core.files import atomic_write, explain, flagged, readable
 from ..core.locks import LOCK_SECONDS, hold_lock
 from ..core.redact import redact
@@ -130,11 +130,11 @@ class _Recovery:
     ) -> None:
         self.app, self.values, self.build, self.deadline = app, values, build, deadline
         self.clock, self.watch = clock, watch
-        self.memory: dict[str, Any] = state.empty()
+        self.memory: state.State = state.empty()
         self.facts: dict[str, Any] = {}
         self.hidden: dict[str, str] = {}
-        self.remedies: list[dict[str, Any]] = []
-        self.timeline: list[dict[str, Any]] = []
+        self.remedies: list[incidents.RemedyRecord] = []
+        self.timeline: list[incidents.TimelineEntry] = []
         self.problems: list[str] = []
         self.seconds = dict.fromkeys(STEPS, 0.0)
         self.begun, self.waited = clock.monotonic(), 0.0
@@ -149,7 +149,7 @@ class _Recovery:
         self.before: bytes | None = None
         # Whether something that is no env stands in its place: a remedy moves it aside.
         self.odd = False
-        self.ended: dict[str, Any] | None = None
+        self.ended: incidents.IncidentRecord | None = None
         # The containers whose evidence this call has asked for, by name.
         self.asked: set[str] = set()
 
@@ -609,7 +609,7 @@ class _Recovery:
 
     # --- record ------------------------------------------------------------------------------------------------------
 
-    def _moment(self) -> dict[str, Any]:
+    def _moment(self) -> Moment:
         return core_clock.moment(self.clock.now(), self.clock.monotonic())
 
     def _elapsed(self) -> float:

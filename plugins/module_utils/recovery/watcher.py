@@ -15,7 +15,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Callable, NamedTuple
 
-from ..core.clock import Clock, age, moment
+from ..core.clock import Clock, Moment, age, moment
 from ..core.files import atomic_write
 from ..core.locks import LockHeld, hold_lock, is_locked
 from ..deploy import rolling
@@ -28,7 +28,8 @@ from ..health.service_watch import ServiceWatch
 from ..host import lock_holder, procfs, timers
 from ..probe import run as probe
 from ..probe import web
-from ..records import state
+from ..probe.run import ProbeResult
+from ..records import incidents, state
 from ..releases import haproxy
 from ..reporting import alert_messages, alert_outbox, metrics
 from . import config as agent_config
@@ -95,7 +96,7 @@ class Watcher:
         self.stamp: Any = health_facts.env_stamp(self.app)
         self.proved = clock.monotonic()
         self.odd: tuple[str, float] | None = None
-        self.failed: dict[str, Any] | None = None
+        self.failed: Moment | None = None
         # The clock on the wall is this far ahead of the one that nobody sets.
         self.ahead = clock.now() - clock.monotonic()
         self.good: float | None = watcher_note.last_good(
@@ -133,7 +134,7 @@ class Watcher:
         if alert_outbox.holds(memory["outbox"], alert_messages.TIMER):
             # It may be over.
             self.next_timers = self.proved
-        self.incident: dict[str, Any] | None = memory["incident"]
+        self.incident: incidents.IncidentRecord | None = memory["incident"]
         # A watcher was killed in the middle of a remedy.
         self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
         self.quick: list[Any] = self.app.quick
@@ -263,7 +264,7 @@ class Watcher:
         at = moment(self.clock.now(), self.clock.monotonic())
         self.checks = {"ok": bool(result["ok"]), "passed": sum(passed), "total": len(passed), "at": at}
 
-    def _ask_briefly(self, by_service: bool) -> dict[str, Any]:
+    def _ask_briefly(self, by_service: bool) -> ProbeResult:
         """Ask once, with little time: what is wrong was confirmed already, by /proc or by a watcher before this one.
 
         :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
@@ -272,9 +273,9 @@ class Watcher:
         found = self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick])
         return {**found, "confirmed": True, "brief": by_service}
 
-    def _ask(self, checks: list[Any]) -> dict[str, Any]:
+    def _ask(self, checks: list[Any]) -> ProbeResult:
         """Ask once; when the answer is late, ask a second time beside it: both have to stay without one."""
-        box: list[dict[str, Any]] = []
+        box: list[ProbeResult] = []
 
         def ask_beside() -> None:
             box.append(self._run(self.quick))
@@ -304,11 +305,9 @@ class Watcher:
                 return box[0]
         return first
 
-    def _run(self, checks: list[Any]) -> dict[str, Any]:
+    def _run(self, checks: list[Any]) -> ProbeResult:
         self.notify("WATCHDOG=1")
-        found: dict[str, Any] = probe.run_checks(
-            checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep
-        )
+        found: ProbeResult = probe.run_checks(checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep)
         return found
 
     def _confirm(self, found: Mapping[str, Any]) -> Mapping[str, Any] | None:

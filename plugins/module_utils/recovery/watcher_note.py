@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core import clock as core_clock
-from ..core.clock import Clock, moment
+from ..core.clock import Clock, Moment, moment
 from ..core.locks import is_locked
 from ..records import state
 from ..reporting import alert_outbox
@@ -47,7 +47,7 @@ def read_note(config: Config, clock: Clock) -> dict[str, Any]:
         return nothing
 
 
-def _fresh(checks: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any] | None:
+def _fresh(checks: Mapping[str, Any] | None, now: Moment) -> dict[str, Any] | None:
     """The checks of a note, with their age; None when there are none, or none of late."""
     if checks is None:
         return None
@@ -56,7 +56,7 @@ def _fresh(checks: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str
     return {**told, "age": round(age, 1)} if age < FRESH_SECONDS else None
 
 
-def last_good(root: str, name: str, now: Mapping[str, Any]) -> float | None:
+def last_good(root: str, name: str, now: Moment) -> float | None:
     """When the app answered well last, as the watcher before this one noted (epoch s, by the clock as it is now)."""
     note = last(root, name)
     try:

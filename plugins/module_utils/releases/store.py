@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from ..compose import project_files
 from ..core.files import NoFile, atomic_write, read_small
@@ -113,11 +113,56 @@ def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     return [name for name in {**one, **other} if one.get(name, "") != other.get(name, "")]
 
 
-def describe(directory: str, env_path: str, hashes: Mapping[str, str], source: str) -> dict[str, Any]:
+class Identity(TypedDict):
+    """What tells two releases apart: marks of files by name, hashes of services, the env and the build context."""
+
+    files: dict[str, str]
+    env: str
+    services: dict[str, str]
+    source: str
+    fingerprint: str
+
+
+class PromotedFrom(TypedDict):
+    """The host and release of staging that a release was promoted from."""
+
+    host: str
+    release: str
+
+
+class Release(TypedDict, total=False):
+    """One deployed set, as `releases/<id>/release.json` keeps it.
+
+    By service: `images` are ids, `names` the images' names, `labels` Compose's hashes of the containers, `starts` how
+    long each took to start at most (s), `contexts` build contexts. `pins` are digests by image name. `left`: it was
+    rolled back from; `by`: who deployed it.
+    """
+
+    id: str
+    app: str
+    time: str
+    files: dict[str, str]
+    env: str
+    services: dict[str, str]
+    source: str
+    fingerprint: str
+    images: dict[str, str]
+    names: dict[str, str]
+    pins: dict[str, str]
+    labels: dict[str, str]
+    starts: dict[str, float]
+    contexts: dict[str, str]
+    jobs: list[str]
+    left: bool
+    by: str
+    promoted_from: PromotedFrom
+
+
+def describe(directory: str, env_path: str, hashes: Mapping[str, str], source: str) -> Identity:
     """Return what identifies the release that the files in `directory` make, before it is deployed."""
-    known = {"files": files(directory), "env": _file_fingerprint(env_path)}
-    identity = {**known, "services": dict(hashes), "source": source}
-    return {**identity, "fingerprint": fingerprint(json.dumps(identity, sort_keys=True))}
+    marks, env, services = files(directory), _file_fingerprint(env_path), dict(hashes)
+    identity = json.dumps({"files": marks, "env": env, "services": services, "source": source}, sort_keys=True)
+    return {"files": marks, "env": env, "services": services, "source": source, "fingerprint": fingerprint(identity)}
 
 
 def record(directory: str, release: Mapping[str, Any]) -> str:
@@ -199,12 +244,12 @@ def _rewrite(directory: str, release_: Mapping[str, Any]) -> None:
     atomic_write(os.path.join(folder(directory), str(release_["id"]), "release.json"), text.encode(), mode=0o640)
 
 
-def last_good(directory: str) -> dict[str, Any] | None:
+def last_good(directory: str) -> Release | None:
     """Return the release that `last-good` names, or None when there is none that can be read."""
     return _read(directory, LAST_GOOD)
 
 
-def known(directory: str) -> list[dict[str, Any]]:
+def known(directory: str) -> list[Release]:
     """Return the releases that are recorded and can be read, oldest first. Each of them has passed its gate."""
     try:
         names = _ids(directory)
@@ -218,7 +263,7 @@ def _ids(directory: str) -> list[str]:
     return sorted(name for name in names if not name.startswith(LAST_GOOD) and name not in ("replaced", BEFORE))
 
 
-def _read(directory: str, name: str) -> dict[str, Any] | None:
+def _read(directory: str, name: str) -> Release | None:
     try:
         with open(os.path.join(folder(directory), name, "release.json"), encoding="utf-8") as stream:
             found = json.load(stream)

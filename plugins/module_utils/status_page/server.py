@@ -192,7 +192,7 @@ class Page:
             prometheus.close()
         # Of an app on another host, Prometheus alone tells.
         incidents: list[dict[str, Any]] = []
-        releases: list[dict[str, Any]] = []
+        releases: list[release_store.Release] = []
         if shown.settings:
             state = os.path.join(self._root, "var/lib/selfheal", shown.app, "incidents")
             incidents = list(_recent(state, now))

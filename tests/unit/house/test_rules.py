@@ -172,6 +172,35 @@ def test_no_file_of_a_package_imports_itself_through_others() -> None:
     graphlib.TopologicalSorter(graph).prepare()
 
 
+def signatures(path: str) -> Iterator[tuple[str, str]]:
+    """(Name, annotation) of each argument and result of a file's public functions and methods."""
+    scopes: list[tuple[str, list[ast.stmt]]] = [("", ast.parse(read(path)).body)]
+    for prefix, body in scopes:
+        for node in body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                scopes.append((f"{node.name}.", node.body))
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_"):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                annotations = [one.annotation for one in given] + [node.returns]
+                yield from ((prefix + node.name, ast.unparse(one)) for one in annotations if one)
+
+
+# Packages whose public signatures still have a dict without a name in them.
+UNTYPED = {
+    *("core", "host", "probe", "env", "docker", "compose", "releases"),
+    *("records", "health", "recovery", "monitoring", "entry", "status_page"),
+    *("deploy", "promotion", "backup", "reporting"),
+    *("drift", "drills"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in LIBRARY if name.split(".")[0] not in UNTYPED])
+def test_what_crosses_a_public_signature_has_a_name(name: str) -> None:
+    """A TypedDict or NamedTuple says what is in it; what others define is an alias, such as docker's Document."""
+    anonymous = re.compile(r"(dict|Mapping)\[str, Any\]")
+    assert [one for one in signatures(library_file(name)) if anonymous.search(one[1])] == []
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_decisions_are_pure(name: str) -> None:
     used = set(imports(library_file(name)))
