@@ -68,8 +68,15 @@ def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str
 _FROZEN = frozenset({"ro", "emergency_ro"})
 
 
-def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict[str, str]]:
-    """Return [{path: where it is mounted, device}] of the file systems under `paths` that the kernel made read-only.
+class FrozenDisk(TypedDict):
+    """A file system that the kernel made read-only; `path` is where it is mounted."""
+
+    path: str
+    device: str
+
+
+def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[FrozenDisk]:
+    """Return the file systems under `paths` that the kernel made read-only.
 
     That is what it does after an error (errors=remount-ro): the file system is read-only, and the mount is not. A
     person who mounts one read-only makes both so.
@@ -106,8 +113,15 @@ def _mounted_at(path: str, mounts: Collection[str]) -> str:
     return path
 
 
-def memory() -> dict[str, int]:
-    """Return {total_bytes, available_bytes} of the host."""
+class Memory(TypedDict):
+    """The memory of the host, and how much of it is available."""
+
+    total_bytes: int
+    available_bytes: int
+
+
+def memory() -> Memory:
+    """Return how much memory the host has."""
     values: dict[str, int] = {}
     with open("/proc/meminfo", encoding="ascii") as stream:
         for line in stream:

@@ -74,7 +74,14 @@ class Latency(TypedDict):
     p95: float | None
 
 
-class ProbeResult(TypedDict):
+class HowAsked(TypedDict, total=False):
+    """How a watcher asked. `confirmed`: more than once. `brief`: with little time, as a service is stopped."""
+
+    confirmed: bool
+    brief: bool
+
+
+class ProbeResult(HowAsked):
     """How all checks went; no value of the env and no captured value stands in any text."""
 
     ok: bool

@@ -88,14 +88,13 @@ def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
     app, now = config.app, clock.now()
     good = release_store.last_good(app.directory)
     env = env_file.read(app, now)
-    facts: dict[str, Any] = {"env": env, "instances": [], "environments": [], "oom": [], "services": []}
-    health_facts.read_engine(app, facts, now)
-    answers = facts["engine"]["answers"]
+    said = health_facts.read_engine(app, env, now)
+    answers = said.engine["answers"]
     images = good["images"] if good else {}
     there = docker_images.image_facts(images.values()) if answers else set(images.values())
     return {
         "app": app.name,
-        "engine": "" if answers else facts["engine"]["reason"],
+        "engine": "" if answers else said.engine["reason"],
         "busy": f"a deploy or a recovery holds {app.lock}" if is_locked(app.lock) else "",
         "release": good,
         "serving": _serving(app, now),
@@ -107,7 +106,7 @@ def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
         "paused": _paused(app, clock),
         "probe": health_facts.ask(app, env["values"], CONFIRM_SECONDS, clock),
         "env": env["findings"],
-        "instances": facts["instances"],
+        "instances": said.containers["instances"] if said.containers else [],
     }
 
 

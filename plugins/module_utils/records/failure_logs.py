@@ -8,10 +8,12 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..core.files import atomic_write
 from ..core.redact import redact
+from ..docker.containers import Container
+from ..probe.run import CheckResult
 
 SHOWN_LINES, LINE_LENGTH = 15, 300
 # Of a log that never ends, the last so many lines are kept.
@@ -29,22 +31,22 @@ class Log(NamedTuple):
     text: str
 
 
-def failed(instances: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> list[str]:
+def failed(instances: Sequence[Container], results: Sequence[CheckResult]) -> list[str]:
     """Return the ids of the containers whose logs may say why a release failed.
 
     Those that ended, restart or are unhealthy; when there is no such one, those that the failing checks asked.
     """
-    bad = [str(item["id"]) for item in instances if _is_bad(item)]
+    bad = [item["id"] for item in instances if _is_bad(item)]
     if bad:
         return bad
-    ports = {item.get("port") for item in results if not item["ok"]} - {None}
-    return [str(item["id"]) for item in instances if ports & set(item["ports"])]
+    ports = {item.get("port") for item in results if not item["ok"]}
+    return [item["id"] for item in instances if ports & set(item["ports"])]
 
 
-def _is_bad(item: Mapping[str, Any]) -> bool:
+def _is_bad(item: Container) -> bool:
     if item["state"] in ("exited", "dead"):
-        return not bool(item["job_done"])
-    return bool(item["state"] == "restarting" or item["restarts"] or item["health"] == "unhealthy")
+        return not item["job_done"]
+    return item["state"] == "restarting" or bool(item["restarts"]) or item["health"] == "unhealthy"
 
 
 def keep(folder: str, stamp: str, logs: Sequence[Log], secrets: Mapping[str, str]) -> str:

@@ -21,13 +21,17 @@ KEPT, LONGEST = 20, 500
 
 
 class RemedyRecord(TypedDict, total=False):
-    """A remedy of an incident: whether it was carried out, what came of it, and how long it took (s)."""
+    """A remedy of an incident: whether it was carried out, what came of it, and how long it took (s).
+
+    `services` are those that it was about; none for the whole app. `unasked`: users were served meanwhile.
+    """
 
     name: str
     done: bool
     result: str
     seconds: float
     services: list[str]
+    unasked: bool
 
 
 class TimelineEntry(TypedDict):
@@ -41,10 +45,10 @@ class TimelineEntry(TypedDict):
 class IncidentRecord(TypedDict, total=False):
     """One incident, from the first confirmed failure until the checks pass again. Times are ISO 8601.
 
-    `ended` is "" while it is open. `seconds` are those from first seen to healthy, or so far. `by_hand`: a person applied
-    a remedy. `hold` says why nothing more is done. `files` name the evidence. `told`: people were notified. `held`: the
-    last decision was to leave the app alone. `number` is 1 for the first one: their order, which a clock that is set
-    does not change. `opened_as` is the cause that it looked like first.
+    `ended` is "" while it is open. `seconds` are those from first seen to healthy, or so far. `by_hand`: a person
+    applied a remedy. `hold` says why nothing more is done. `files` name the evidence. `told`: people were notified.
+    `held`: the last decision was to leave the app alone. `number` counts from 1: their order, which a clock that is set
+    does not change. `opened_as` is the cause that it looked like first. `unasked`: all checks passed when it began.
     """
 
     id: str
@@ -70,6 +74,7 @@ class IncidentRecord(TypedDict, total=False):
     files: list[str]
     told: bool
     held: bool
+    unasked: bool
 
 
 def new_id(folder: str, seen: float, cause: str) -> str:

@@ -23,23 +23,29 @@ STATE, ORDERS = "state.json", "orders.json"
 
 
 class Attempt(TypedDict, total=False):
-    """A remedy that was tried; `refused`: at once, before it changed anything."""
+    """A remedy that was tried. `refused`: it failed at once, before it changed anything.
+
+    `unasked`: users were served meanwhile.
+    """
 
     remedy: str
     incident: str
     at: Moment
-    services: list[str]
     refused: bool
+    unasked: bool
 
 
 class State(TypedDict):
-    """What a watcher has to know to go on: the open incident, when it was first seen, since when the app is healthy."""
+    """What a watcher has to know to go on: the open incident, when it was first seen, since when the app is healthy.
+
+    `outbox` holds the alerts to deliver, as `reporting.alert_outbox` put them there. It checks them when it reads them.
+    """
 
     incident: IncidentRecord | None
     seen: Moment | None
     attempts: list[Attempt]
     clean: Moment | None
-    outbox: list[dict[str, Any]]
+    outbox: list[Any]
     counts: dict[str, int]
 
 
@@ -89,17 +95,24 @@ def _read(path: str) -> Any:
 
 def _checked(found: Any) -> State:
     """The state, when all that others rely on is there. Raises what a wrong shape raises."""
-    state = {key: found[key] for key in empty()}
+    state: State = {
+        "incident": found["incident"],
+        "seen": found["seen"],
+        "attempts": found["attempts"],
+        "clean": found["clean"],
+        "outbox": found["outbox"],
+        "counts": found["counts"],
+    }
     for attempt in state["attempts"]:
         str(attempt["remedy"]), str(attempt["incident"]), age(attempt["at"], moment())
     if state["incident"] is not None:
         _check_record(state["incident"])
-        age(state["seen"], moment())
+        age(found["seen"], moment())
     if state["clean"] is not None:
         age(state["clean"], moment())
     lists: tuple[tuple[str, type], ...] = (("outbox", list), ("counts", dict))
     for key, kind in lists:
-        if not isinstance(state[key], kind):
+        if not isinstance(found[key], kind):
             raise TypeError(key)
     for count in state["counts"].values():
         float(count)
@@ -150,11 +163,16 @@ class Pause(TypedDict):
     since: Moment
 
 
-class Orders(TypedDict):
-    """What people ordered; `problem` says why it could not be read, or is ""."""
+class Ordered(TypedDict):
+    """What people ordered: a pause, and when they last ended one."""
 
     paused: Pause | None
     resumed: Moment | None
+
+
+class Orders(Ordered):
+    """The same as read from the disk; `problem` says why it could not be read, or is ""."""
+
     problem: str
 
 
@@ -176,14 +194,14 @@ def read_orders(folder: str) -> Orders:
         return {"paused": None, "resumed": None, "problem": problem}
 
 
-def write_orders(folder: str, orders: Orders) -> None:
-    """Write what a person orders (`paused` and `resumed` of `read_orders`). Raises OSError."""
+def write_orders(folder: str, orders: Ordered) -> None:
+    """Write what a person orders. Raises OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     kept = {"paused": orders["paused"], "resumed": orders["resumed"]}
     atomic_write(os.path.join(folder, ORDERS), (json.dumps(kept) + "\n").encode())
 
 
-def pause_left(orders: Orders, now: Moment) -> float:
+def pause_left(orders: Ordered, now: Moment) -> float:
     """Seconds that a pause still lasts at a moment, 0.0 when there is none; a clock that is set changes nothing."""
     paused = orders["paused"]
     if not paused:
@@ -192,12 +210,18 @@ def pause_left(orders: Orders, now: Moment) -> float:
 
 
 class BackupDone(TypedDict, total=False):
-    """A backup or a verification that succeeded: the set's id, when (epoch s), how long it took, what was verified."""
+    """A backup or a verification that succeeded: the set's id, when (epoch s), and how long it took (s).
+
+    Of a backup: its repository, what it holds, and what it added there (bytes). Of a verification: `contents` says of
+    each part how it was verified.
+    """
 
     set: str
     at: float
     seconds: float
+    repository: str
     bytes: int
+    added: int
     contents: list[str]
 
 

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from ..core.app import App, AppError, read_balancer
+from ..core.app import App, AppError, Balancer, read_balancer
 from ..core.files import atomic_write, explain, readable
 from ..env import rules as secret_rules
 from ..probe import check_spec, web
@@ -175,7 +175,7 @@ def check_keys(found: Any, keys: Collection[str]) -> None:
             raise Wrong(f"`{key}` is no key of it. Fix: remove it, or update the agent with playbooks/site.yml")
 
 
-def number(found: Mapping[str, Any], key: str, limits: tuple[float, float, float], name: str = "") -> float:
+def number(found: Mapping[str, object], key: str, limits: tuple[float, float, float], name: str = "") -> float:
     """The number under a key; it is whole where its default is.
 
     :arg limits: (default, smallest, largest).
@@ -184,8 +184,12 @@ def number(found: Mapping[str, Any], key: str, limits: tuple[float, float, float
     """
     default, smallest, largest = limits
     value = found.get(key, default)
-    kinds, called = (int, "a whole number") if isinstance(default, int) else ((int, float), "a number")
-    if isinstance(value, bool) or not isinstance(value, kinds) or not smallest <= value <= largest:
+    is_whole = isinstance(default, int)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and is_whole:
+        is_number = isinstance(value, int)
+    if not is_number or not isinstance(value, (int, float)) or not smallest <= value <= largest:
+        called = "a whole number" if is_whole else "a number"
         raise Wrong(f"`{name or key}` is {value!r}. Fix: write {called} from {smallest:.12g} to {largest:.12g}")
     return value
 
@@ -226,28 +230,28 @@ def _checked(found: Any, root: str) -> Config:
     )
 
 
-def _enabled(found: Mapping[str, Any]) -> bool:
+def _enabled(found: Mapping[str, object]) -> bool:
     enabled = found.get("enabled", True)
     if not isinstance(enabled, bool):
         raise Wrong(f"`enabled` is {enabled!r}. Fix: write true or false")
     return enabled
 
 
-def _language(found: Mapping[str, Any]) -> str:
+def _language(found: Mapping[str, object]) -> str:
     language = found.get("language", "en")
     if language not in ("en", "ko"):
         raise Wrong(f"`language` is {language!r}. Fix: write en or ko")
     return str(language)
 
 
-def _alertmanager(found: Mapping[str, Any]) -> str:
+def _alertmanager(found: Mapping[str, object]) -> str:
     address = str(found.get("alertmanager") or "")
     if address and web.address(address) is None:
         raise Wrong(f"`alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
     return address.rstrip("/")
 
 
-def _balancer(found: Mapping[str, Any]) -> Any:
+def _balancer(found: Mapping[str, object]) -> Balancer | None:
     given = found.get("balancer") or {}
     if not isinstance(given, Mapping):
         raise Wrong("`balancer` is no JSON object. Fix: have playbooks/site.yml write it anew")

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..records.incidents import RemedyRecord
+
 RESTART = "restart"
 UP = "up"
 RECREATE = "recreate"
@@ -201,11 +203,8 @@ def decide(cause: str, situation: Situation, available: Collection[str], policy:
     return _climb(cause, situation, available, policy)
 
 
-def tried(remedies: Sequence[Mapping[str, Any]], services: Collection[str]) -> list[str]:
-    """The names of the remedies of an incident, oldest first, that count as tried where `services` are at fault.
-
-    :arg remedies: [{name, services}]; no services for a remedy that is about the whole app.
-    """
+def tried(remedies: Sequence[RemedyRecord], services: Collection[str]) -> list[str]:
+    """The names of the remedies of an incident, oldest first, that count as tried where `services` are at fault."""
     touched: dict[str, set[str]] = {}
     for one in remedies:
         if one.get("services"):

@@ -10,7 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable
+from typing import Callable
 
 from ..compose import bring_up, start_order
 from ..core.app import App
@@ -18,6 +18,7 @@ from ..core.fingerprint import fingerprint
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker import images as docker_images
+from ..docker.containers import Container
 from ..docker.project import Project
 from ..env import history as env_history
 from ..env import rules as secret_rules
@@ -26,6 +27,7 @@ from ..host import procfs
 from ..host.command import Result
 from ..releases import haproxy
 from ..releases import store as release_store
+from ..releases.store import Release
 from . import ladder
 
 # free_space stops when this much is free on each file system that was full.
@@ -80,9 +82,7 @@ def _start(project: Project, build: bool, anew: bool) -> str:
     return f" from the images that are there, as the build failed: {started.reason}"
 
 
-def _up(
-    project: Project, good: Mapping[str, object], anew: bool = False, scale: Mapping[str, int] | None = None
-) -> None:
+def _up(project: Project, good: Release, anew: bool = False, scale: Mapping[str, int] | None = None) -> None:
     """Create and start what is missing, without the jobs of the last good release: they have ended."""
     ended = good.get("jobs")
     if not isinstance(ended, list) or not ended:
@@ -123,7 +123,7 @@ def up(app: App, build: bool) -> str:
     return told
 
 
-def _good_images(project: Project) -> tuple[Mapping[str, object], str]:
+def _good_images(project: Project) -> tuple[Release, str]:
     """What is recreated is made of what has passed a gate: a build since may have moved the images' names.
 
     An image that is gone is no reason to leave an instance down: then what has its name now has to do.
@@ -209,14 +209,14 @@ def restart(app: App, services: Sequence[str], stateful: Collection[str] = ()) -
     return _restart(project, wanted, stateful)
 
 
-def _dies_young(item: Mapping[str, Any]) -> bool:
+def _dies_young(item: Container) -> bool:
     """Whether a container ends by itself again and again: a signal may come before anything in it handles one."""
     age = item["started_seconds"]
     young = item["restarts"] >= 2 and age is not None and age < _YOUNG_SECONDS
     return item["state"] == "restarting" or (young and item["health"] != "healthy")
 
 
-def _restart(project: Project, wanted: Sequence[Mapping[str, Any]], stateful: Collection[str]) -> str:
+def _restart(project: Project, wanted: Sequence[Container], stateful: Collection[str]) -> str:
     gently = [item for item in wanted if item["service"] in stateful and not _dies_young(item)]
     at_once = [item for item in wanted if item not in gently]
     told = []

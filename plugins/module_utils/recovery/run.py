@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple, TypedDict, TypeVar
 
 from ..core import clock as core_clock
 from ..core.app import App
@@ -23,15 +23,19 @@ from ..core.redact import redact
 from ..deploy import rolling
 from ..docker import containers as docker_containers
 from ..docker import engine
+from ..docker.containers import Container
 from ..env import history as env_history
 from ..env import read as env_file
 from ..health import evidence, service_watch
 from ..health import facts as health_facts
 from ..health.diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose, is_busy
+from ..health.fact_types import Facts, Instance, SeenLoad
 from ..health.facts import Seen
 from ..health.wait import wait_healthy
 from ..host import procfs
+from ..probe.run import ProbeResult
 from ..records import incidents, state
+from ..records.incidents import IncidentRecord, RemedyRecord, TimelineEntry
 from ..releases import haproxy
 from ..releases import store as release_store
 from ..reporting import alert_messages, alert_outbox
@@ -80,11 +84,68 @@ class Watch(NamedTuple):
 
     policy: Policy
     seen: Seen
-    failed: Mapping[str, Any]
+    failed: Moment
     settle: float = 20.0
     keep_days: float = 100.0
     held: str = ""
     freed: str = ""
+
+
+class _Names(TypedDict, total=False):
+    names: list[str]
+
+
+class ChecklistLine(_Names):
+    """One step of the report's checklist. `done` is None when it does not apply to this app.
+
+    `names`, of the step `variables`: those of the variables that were wrong, or that were written.
+    """
+
+    step: str
+    done: bool | None
+    detail: str
+    seconds: float
+
+
+class IncidentSummary(TypedDict):
+    """An incident: its id, its folder on the host, and how long it took so far (s)."""
+
+    id: str
+    path: str
+    seconds: float
+
+
+class DecisionRecord(TypedDict):
+    """The last decision; see `ladder.Decision`."""
+
+    kind: str
+    remedy: str
+    seconds: float
+    why: str
+
+
+class Outcome(TypedDict):
+    """How a recovery went; no value of a secret is in it.
+
+    `cause` is what was wrong at first, `cause_left` what is wrong now; `healthy` for nothing. `checks` are those that
+    were run last. `next_step` is what is left to a person; "" for nothing. `problems` kept it from its work.
+    """
+
+    changed: bool
+    healthy: bool
+    cause: str
+    cause_left: str
+    meaning: str
+    evidence: list[str]
+    remedies: list[RemedyRecord]
+    checklist: list[ChecklistLine]
+    timeline: list[TimelineEntry]
+    checks: ProbeResult
+    next_step: str
+    incident: IncidentSummary | None
+    decision: DecisionRecord
+    problems: list[str]
+    seconds: float
 
 
 def recover(
@@ -95,15 +156,13 @@ def recover(
     check: bool = False,
     clock: Clock | None = None,
     watch: Watch | None = None,
-) -> dict[str, Any]:
+) -> Outcome:
     """Bring the app back, once: read the state, and climb the ladder of its cause until the probe passes.
 
     :arg values: proved values from the vault; without them only the last good env can be put back.
     :arg deadline: seconds to wait for the probe after the containers were started, altogether.
     :arg check: say what would be done, and do nothing.
     :arg watch: given by the watcher; without it a person asked, and neither pause nor breaker hold anything back.
-    :returns: {changed, healthy, cause, meaning, evidence, remedies, checklist, timeline, checks, next_step, incident,
-        decision, problems, seconds}; no value of a secret is in it.
     :raises LockHeld: another deploy or recovery of this app goes on.
     """
     clock = clock or Clock()
@@ -131,10 +190,10 @@ class _Recovery:
         self.app, self.values, self.build, self.deadline = app, values, build, deadline
         self.clock, self.watch = clock, watch
         self.memory: state.State = state.empty()
-        self.facts: dict[str, Any] = {}
+        self.facts: Facts
         self.hidden: dict[str, str] = {}
-        self.remedies: list[incidents.RemedyRecord] = []
-        self.timeline: list[incidents.TimelineEntry] = []
+        self.remedies: list[RemedyRecord] = []
+        self.timeline: list[TimelineEntry] = []
         self.problems: list[str] = []
         self.seconds = dict.fromkeys(STEPS, 0.0)
         self.begun, self.waited = clock.monotonic(), 0.0
@@ -149,13 +208,20 @@ class _Recovery:
         self.before: bytes | None = None
         # Whether something that is no env stands in its place: a remedy moves it aside.
         self.odd = False
-        self.ended: incidents.IncidentRecord | None = None
+        self.ended: IncidentRecord | None = None
         # The containers whose evidence this call has asked for, by name.
         self.asked: set[str] = set()
 
+    @property
+    def _record(self) -> IncidentRecord:
+        """The record of the open incident."""
+        record = self.memory["incident"]
+        assert record is not None
+        return record
+
     # --- the story ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Outcome:
         """Read, diagnose, decide, act, record."""
         self.memory, problem = state.load(self.app.state, self.app.spare)
         self._trouble(problem)
@@ -176,14 +242,14 @@ class _Recovery:
         if found.passed:
             self._close_incident()
             return self.outcome(first, Diagnosis(HEALTHY), changed=True, next_step="")
-        if self.watch and self.memory["incident"].get("held") and found.cause not in ladder.HOLD:
+        if self.watch and self._record.get("held") and found.cause not in ladder.HOLD:
             # An upstream that has just come back finds requests that still wait for it, and a probe that did.
             self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why="what held it is over; it gets a moment")
             return self._end(first, found)
-        record = self.memory["incident"]
+        record = self._record
         if record.get("unasked") and not self.facts["probe"]["ok"]:
             # Now users are not served: what was said, and given up, of a service that none asks does not count.
-            record.update(unasked=False, escalated=False)
+            record["unasked"] = record["escalated"] = False
         while not found.healthy:
             waits = self._waits(found)
             if waits:
@@ -200,7 +266,7 @@ class _Recovery:
             found = self._read_again(name, done, found.services)
         return self._end(first, found)
 
-    def tell(self) -> dict[str, Any]:
+    def tell(self) -> Outcome:
         """Open the incident while another holds the lock, and do nothing. Only a recovery writes the state as well."""
         assert self.watch is not None
         self.memory, problem = state.load(self.app.state, self.app.spare)
@@ -214,7 +280,7 @@ class _Recovery:
         self.decision = Decision("hold", why=self.watch.held)
         return self._end(found, found)
 
-    def _end(self, first: Diagnosis, found: Diagnosis) -> dict[str, Any]:
+    def _end(self, first: Diagnosis, found: Diagnosis) -> Outcome:
         step = ""
         if found.healthy:
             # Only containers made with the file say something about it.
@@ -282,13 +348,13 @@ class _Recovery:
             # Nothing but the file has changed: asking the engine again would only take time.
             self.facts = {**self.facts, "env": env_file.read(self.app, self.clock.now())}
         else:
-            load = self._load() if self.watch else {}
+            load: SeenLoad = self._load() if self.watch else {}
             before = None if name in ladder.FILES else self.facts
             # HAProxy has had its time: what it keeps out for longer is looked at by itself.
             lacks = 0.0 if self.watch else None
             seen = Seen(probe, load, lacks=lacks, before=before)
             self.facts = health_facts.read(self.app, self.values, 0.0, self.clock, seen)
-        self.facts["network_error"] = self.network_error
+        self.facts = {**self.facts, "network_error": self.network_error}
         self._hide_more()
         found = self._diagnose()
         self._note(f"healthy: {self.facts['probe']['summary']}" if found.healthy else self._guess(found))
@@ -302,7 +368,7 @@ class _Recovery:
             if value not in known:
                 self.hidden[f"{name}, put back ({len(self.hidden)})"] = value
 
-    def _load(self) -> Mapping[str, Any]:
+    def _load(self) -> SeenLoad:
         """What the watcher saw of the host's load, with how busy the processors were since this recovery began."""
         assert self.watch is not None
         cpu = procfs.cpu_time()
@@ -330,14 +396,14 @@ class _Recovery:
                     return
             self.clock.sleep(0.2)
 
-    def _tried(self) -> Sequence[Mapping[str, Any]]:
+    def _tried(self) -> Sequence[RemedyRecord]:
         """The remedies of this incident so far. What was begun and not ended was killed: it may be begun once more."""
         record = self.memory["incident"]
         if self.watch is None or record is None:
             return self.remedies
         return [one for one in record["remedies"] if one["result"] != BEGUN]
 
-    def _tried_for_this(self) -> list[Mapping[str, Any]]:
+    def _tried_for_this(self) -> list[RemedyRecord]:
         """The remedies so far that were for what is wrong now: not those while users were served, once they are not."""
         is_served = self.facts["probe"]["ok"]
         return [one for one in self._tried() if is_served or not one.get("unasked")]
@@ -377,12 +443,12 @@ class _Recovery:
         tried = any(one["name"] in _WRITES_ENV for one in self._tried())
         return flagged(self.app.env) if tried else ""
 
-    def _may_be_written_now(self, remedy: Mapping[str, Any]) -> bool:
+    def _may_be_written_now(self, remedy: RemedyRecord) -> bool:
         """Whether a remedy failed for a flag of the env that is gone: then it is as if it had not been tried."""
         return not remedy["done"] and "chattr -" in str(remedy["result"]) and not flagged(self.app.env)
 
     def _diagnose(self) -> Diagnosis:
-        self.facts["since"] = self._elapsed() if self.memory["seen"] else 0.0
+        self.facts = {**self.facts, "since": self._elapsed()}
         found = diagnose(self.facts, self._restarted_in_vain(), self._touched(), self._healed_in_vain())
         if found.healthy and self.watch:
             touched = self._touched()
@@ -427,9 +493,9 @@ class _Recovery:
             return "its health check has not passed yet"
         return "its health check has not run since" if all(self._was_before_remedy(item) for item in mine) else ""
 
-    def _was_before_remedy(self, item: Mapping[str, Any]) -> bool:
+    def _was_before_remedy(self, item: Container) -> bool:
         """Whether a health check that fails began before the last remedy had ended, as while a container was paused."""
-        record = self.memory["incident"]
+        record = self._record
         mine = [one for one in self.memory["attempts"] if one["incident"] == record["id"]]
         begun = [one["at"] for one in mine if one["remedy"] in ladder.TOUCHING]
         # How long one took that was killed is not known: 0.0.
@@ -441,9 +507,9 @@ class _Recovery:
         return ended < _LONGEST_CHECK and began is not None and began > ended
 
     def _situation(self, found: Diagnosis) -> Situation:
-        record = self.memory["incident"]
+        record = self._record
         now = self._moment()
-        orders: dict[str, Any] = {"paused": None, "resumed": None}
+        orders: state.Ordered = {"paused": None, "resumed": None}
         if self.watch:
             orders = state.read_orders(self.app.state)
         forgiven = age(orders["resumed"], now) if orders["resumed"] else float("inf")
@@ -488,7 +554,7 @@ class _Recovery:
         mine = [item for item in self.facts["instances"] if not found.services or item["service"] in found.services]
         return max((self._seconds_to_start(item) for item in mine), default=0.0)
 
-    def _seconds_to_start(self, item: Mapping[str, Any]) -> float:
+    def _seconds_to_start(self, item: Container) -> float:
         """What is left to a container of the time that its start may take.
 
         That is twice what it took at the deploy, and what its health check gives it, until that passes; on a busy host
@@ -515,13 +581,19 @@ class _Recovery:
 
     def _apply(self, name: str, act: Callable[[], str], services: Sequence[str]) -> bool:
         """Apply one remedy, timed and noted; say whether it could be applied."""
-        entry: dict[str, Any] = {"name": name, "done": False, "result": BEGUN, "seconds": 0.0}
-        entry["services"] = list(services) if name in ladder.OF_SERVICES else []
+        entry: RemedyRecord = {
+            "name": name,
+            "done": False,
+            "result": BEGUN,
+            "seconds": 0.0,
+            "services": list(services) if name in ladder.OF_SERVICES else [],
+        }
         self.remedies.append(entry)
-        _bounded(self.memory["incident"]["remedies"]).append(entry)
+        record = self._record
+        _bounded(record["remedies"]).append(entry)
         if self.watch is None:
-            self.memory["incident"]["by_hand"] = True
-        attempt = {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
+            record["by_hand"] = True
+        attempt: state.Attempt = {"remedy": name, "incident": record["id"], "at": self._moment()}
         if self.facts["probe"]["ok"]:
             attempt["unasked"] = entry["unasked"] = True
         self.memory["attempts"].append(attempt)
@@ -549,7 +621,7 @@ class _Recovery:
         if not done and seconds < _REFUSED_SECONDS:
             attempt["refused"] = True
         self.network_error = redact(told, self.hidden) if not done and LOST_NETWORK.search(told) else ""
-        entry.update(done=done, result=redact(told, self.hidden), seconds=seconds)
+        entry["done"], entry["result"], entry["seconds"] = done, redact(told, self.hidden), seconds
         self._count(f"remedy {name} {'done' if done else 'failed'}")
         self._note(f"{name}: {told}")
         self._save()
@@ -613,13 +685,18 @@ class _Recovery:
         return core_clock.moment(self.clock.now(), self.clock.monotonic())
 
     def _elapsed(self) -> float:
-        """Seconds since the fault was first seen, which may have been in another process."""
-        return round(age(self.memory["seen"], self._moment()), 3)
+        """Seconds since the fault was first seen, which may have been in another process; 0.0 without one."""
+        seen = self.memory["seen"]
+        return round(age(seen, self._moment()), 3) if seen else 0.0
 
     def _note(self, what: str) -> None:
-        entry = {"time": iso(self.clock.now()), "seconds": self._elapsed(), "what": redact(what, self.hidden)}
+        entry: TimelineEntry = {
+            "time": iso(self.clock.now()),
+            "seconds": self._elapsed(),
+            "what": redact(what, self.hidden),
+        }
         self.timeline.append(entry)
-        _bounded(self.memory["incident"]["timeline"]).append(entry)
+        _bounded(self._record["timeline"]).append(entry)
 
     def _trouble(self, problem: str) -> None:
         if problem and problem not in self.problems:
@@ -644,7 +721,7 @@ class _Recovery:
         if record is None:
             often = self._told_lately(found.cause, 1 if found.passed else _FLAPS)
             self._begin(found)
-            record = self.memory["incident"]
+            record = self._record
             record["told"] = not often
             self._note(self._guess(found))
             if not often:
@@ -663,7 +740,7 @@ class _Recovery:
 
     def _keep_of(self, services: Collection[str]) -> None:
         """Keep the evidence of those containers of some services (all: ()) of which nothing is kept yet."""
-        record = self.ended or self.memory["incident"]
+        record = self.ended or self._record
         rest = [item for item in self._instances_of(services) if item["name"] not in self.asked]
         # What was kept before a remedy is not written over by what is so after it.
         rest = [item for item in rest if not set(evidence.names_of(item)) & set(record["files"])]
@@ -679,13 +756,13 @@ class _Recovery:
         if not self.ended:
             self._save()
 
-    def _instances_of(self, services: Collection[str]) -> list[Mapping[str, Any]]:
+    def _instances_of(self, services: Collection[str]) -> list[Instance]:
         """The containers of some services; () for all."""
         return [item for item in self.facts["instances"] if not services or item["service"] in services]
 
     def _rename(self, found: Diagnosis) -> None:
         """Give the incident the cause that it turned out to have; the guesses before it are in the timeline."""
-        record = self.memory["incident"]
+        record = self._record
         if found.cause in _EXPLAINS and record["cause"] in _EXPLAINED:
             record.setdefault("opened_as", record["cause"])
             record.update(self._named(found))
@@ -709,7 +786,8 @@ class _Recovery:
         whose = f" of {', '.join(services)}" if services else ""
         return f"cause: {found.cause}{whose}: {'; '.join(found.evidence)}"
 
-    def _named(self, found: Diagnosis) -> dict[str, Any]:
+    def _named(self, found: Diagnosis) -> IncidentRecord:
+        """The keys of a record that say what is wrong."""
         return {
             "cause": found.cause,
             "meaning": MEANING[found.cause],
@@ -742,14 +820,15 @@ class _Recovery:
 
     def _begin(self, found: Diagnosis) -> None:
         now, moment = self.clock.now(), self._moment()
-        self.memory["seen"] = dict(self.watch.failed) if self.watch else moment
+        first = self.watch.failed if self.watch else moment
+        self.memory["seen"] = {**first}
         clean = self.memory["clean"]
         if self.watch and clean is not None and age(clean, moment) >= self.watch.policy.clean:
             self.memory["attempts"] = []
         self.memory["clean"] = None
         longest = 2 * self.watch.policy.window if self.watch else 86400.0
         self.memory["attempts"] = [one for one in self.memory["attempts"] if age(one["at"], moment) < longest]
-        seen = now - age(self.memory["seen"], moment)
+        seen = now - age(first, moment)
         self.memory["incident"] = {
             "id": incidents.new_id(self.app.incidents, seen, found.cause),
             "number": incidents.next_number(self.app.incidents),
@@ -775,7 +854,7 @@ class _Recovery:
     def _write(self, attachments: Mapping[str, str]) -> None:
         # A disk that is full must not stop the recovery: the incident is then written at its end, if that works.
         try:
-            incidents.write(self.app.incidents, self.memory["incident"], attachments)
+            incidents.write(self.app.incidents, self._record, attachments)
         except OSError as error:
             self._trouble(f"the incident could not be written: {error.strerror or error}")
 
@@ -785,11 +864,12 @@ class _Recovery:
             return
         if not self.remedies:
             self._note(f"healthy: {self.facts['probe']['summary']}")
-        record.update(healthy=True, ended=iso(self.clock.now()), seconds=self._elapsed())
-        record.update(hold="", next_step="")
+        record.update({"healthy": True, "ended": iso(self.clock.now()), "seconds": self._elapsed()})
+        record.update({"hold": "", "next_step": ""})
         self._tell_late(record)
         self._write({})
-        self.memory.update(incident=None, seen=None, clean=self._moment())
+        self.memory["incident"] = self.memory["seen"] = None
+        self.memory["clean"] = self._moment()
         self._tell(alert_messages.resolved(record, self.app.language))
         self._count("recovered")
         self.memory["counts"]["last recovery ms"] = round(record["seconds"] * 1000)
@@ -800,13 +880,13 @@ class _Recovery:
 
     def _leave_open(self, found: Diagnosis, step: str) -> None:
         """Say in the record why nothing more is done, and tell people when it is theirs now."""
-        record = self.memory["incident"]
+        record = self._record
         why = redact(self.decision.why, self.hidden)
         # How long it still waits is another number each time; the timeline of a long night is told once.
         if _NUMBER.sub("", record["hold"]) != _NUMBER.sub("", why):
             self._note(f"{self.decision.kind}: {why}")
         held = self.decision.kind == "hold" and found.cause in ladder.HOLD
-        record.update(seconds=self._elapsed(), hold=why, next_step=step, held=held)
+        record.update({"seconds": self._elapsed(), "hold": why, "next_step": step, "held": held})
         is_late = self._tell_late(record)
         is_new = self.decision.kind == "escalate" and not record["escalated"]
         if is_new:
@@ -817,7 +897,7 @@ class _Recovery:
         self._write({})
         self._save()
 
-    def _tell_late(self, record: dict[str, Any]) -> bool:
+    def _tell_late(self, record: IncidentRecord) -> bool:
         """Tell people of an incident that they were spared, once it has lasted; say whether it was that now."""
         if record.get("told", True) or record["seconds"] < _LASTS_SECONDS:
             return False
@@ -827,9 +907,14 @@ class _Recovery:
 
     # --- what comes back ---------------------------------------------------------------------------------------------
 
-    def outcome(self, first: Diagnosis, last: Diagnosis, changed: bool, next_step: str) -> dict[str, Any]:
+    def outcome(self, first: Diagnosis, last: Diagnosis, changed: bool, next_step: str) -> Outcome:
         """What `recover` returns."""
         record = self.ended or self.memory["incident"]
+        incident: IncidentSummary | None = None
+        if record:
+            path = os.path.join(self.app.incidents, record["id"])
+            incident = {"id": record["id"], "path": path, "seconds": record["seconds"]}
+        decision = self.decision
         return {
             "changed": changed,
             "healthy": last.healthy,
@@ -842,37 +927,35 @@ class _Recovery:
             "timeline": self.timeline,
             "checks": self.facts["probe"],
             "next_step": next_step,
-            "incident": {
-                "id": record["id"],
-                "path": os.path.join(self.app.incidents, record["id"]),
-                "seconds": record["seconds"],
-            }
-            if record
-            else None,
-            "decision": self.decision._asdict(),
+            "incident": incident,
+            "decision": {
+                "kind": decision.kind,
+                "remedy": decision.remedy,
+                "seconds": decision.seconds,
+                "why": decision.why,
+            },
             "problems": self.problems,
             "seconds": round(self.clock.monotonic() - self.begun, 3),
         }
 
-    def _checklist(self, last: Diagnosis) -> list[dict[str, Any]]:
-        """The report's checklist, in its order: {step, done, seconds, detail}."""
+    def _checklist(self, last: Diagnosis) -> list[ChecklistLine]:
+        """The report's checklist, in its order."""
         lines = [self._env_backup_line(), self._variables_line(), self._containers_line(last.healthy)]
-        lines += [self._checks_line(proves) for proves in ("health", "api", "frontend")]
-        return [{**line, "seconds": round(self.seconds[str(line["step"])], 3)} for line in lines]
+        return lines + [self._checks_line(proves) for proves in ("health", "api", "frontend")]
 
-    def _variables_line(self) -> dict[str, Any]:
+    def _line(self, step: str, done: bool | None, detail: str) -> ChecklistLine:
+        return {"step": step, "done": done, "detail": detail, "seconds": round(self.seconds[step], 3)}
+
+    def _variables_line(self) -> ChecklistLine:
         found = self.facts["env"]["findings"]
         findings = [f"{item['variable']}: {item['rule']}" for item in found]
         written = [item["result"] for item in self.remedies if item["name"] in _ENV_REMEDIES]
         names = [item["variable"] for item in found]
-        return {
-            "step": "variables",
-            "done": not findings if self.app.variables or findings else None,
-            "detail": "; ".join(findings or written or [self._nothing_to_write]),
-            "names": names or env_history.differing(self.before, readable(self.app.env)),
-        }
+        done = not findings if self.app.variables or findings else None
+        line = self._line("variables", done, "; ".join(findings or written or [self._nothing_to_write]))
+        return {**line, "names": names or env_history.differing(self.before, readable(self.app.env))}
 
-    def _containers_line(self, healthy: bool) -> dict[str, Any]:
+    def _containers_line(self, healthy: bool) -> ChecklistLine:
         instances = self.facts["instances"]
         restarted = "; ".join(item["result"] for item in self.remedies if item["name"] in ladder.TOUCHING)
         down = [item["name"] for item in instances if item["state"] != "running" and not item["job_done"]]
@@ -882,9 +965,9 @@ class _Recovery:
             detail = ", ".join(down) + " not running"
         else:
             detail = "running, not restarted" if healthy else "not running"
-        return {"step": "containers", "done": healthy or (bool(instances) and not down), "detail": detail}
+        return self._line("containers", healthy or (bool(instances) and not down), detail)
 
-    def _checks_line(self, proves: str) -> dict[str, Any]:
+    def _checks_line(self, proves: str) -> ChecklistLine:
         mine = [item for item in self.facts["probe"]["results"] if item["proves"] == proves]
         failed = [f"`{item['name']}`: {item['reason']}" for item in mine if not item["ok"]]
         self.seconds[proves] += round(sum(item["seconds"] for item in mine), 3)
@@ -894,15 +977,15 @@ class _Recovery:
             detail = f"{len(mine)} of {len(mine)} checks passed"
         else:
             detail = "not checked: no check in selfheal_checks proves this"
-        return {"step": proves, "done": not failed if mine else None, "detail": redact(detail, self.hidden)}
+        return self._line(proves, not failed if mine else None, redact(detail, self.hidden))
 
-    def _env_backup_line(self) -> dict[str, Any]:
+    def _env_backup_line(self) -> ChecklistLine:
         kept = env_history.versions(self.app.history)
         if kept:
-            return {"step": "env_backup", "done": True, "detail": f"{len(kept)} versions kept, newest {kept[-1]['id']}"}
+            return self._line("env_backup", True, f"{len(kept)} versions kept, newest {kept[-1]['id']}")
         if not self.app.variables:
-            return {"step": "env_backup", "done": None, "detail": "no variables, so no env to keep"}
-        return {"step": "env_backup", "done": False, "detail": "no env to keep"}
+            return self._line("env_backup", None, "no variables, so no env to keep")
+        return self._line("env_backup", False, "no env to keep")
 
     @property
     def _nothing_to_write(self) -> str:
@@ -911,7 +994,7 @@ class _Recovery:
         return "the values in force are validated, nothing to write"
 
 
-def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str, Any]:
+def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> Outcome:
     run = _Recovery(app, values, True, 0.0, clock)
     run.facts = health_facts.read(app, values, CONFIRM_SECONDS, clock)
     found = diagnose(run.facts)
@@ -928,7 +1011,10 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str,
     return run.outcome(found, found, changed=bool(planned), next_step="")
 
 
-def _bounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+_Entry = TypeVar("_Entry")
+
+
+def _bounded(entries: list[_Entry]) -> list[_Entry]:
     """An incident may last for days: of what it has gathered, the oldest half of LONGEST and the newest are kept."""
     del entries[LONGEST // 2 : len(entries) - LONGEST // 2 + 1]
     return entries

@@ -23,19 +23,23 @@ from ..env import read as env_file
 from ..health import facts as health_facts
 from ..health import service_watch
 from ..health.diagnosis import DISK_FULL_BYTES
+from ..health.fact_types import SeenLoad
 from ..health.facts import Seen
 from ..health.service_watch import ServiceWatch
 from ..host import lock_holder, procfs, timers
 from ..probe import run as probe
 from ..probe import web
-from ..probe.run import ProbeResult
-from ..records import incidents, state
+from ..probe.run import CheckResult, ProbeResult
+from ..records import state
+from ..records.incidents import IncidentRecord
+from ..records.state import Pause
 from ..releases import haproxy
 from ..reporting import alert_messages, alert_outbox, metrics
 from . import config as agent_config
 from . import watcher_note
 from .config import Config
-from .run import BEGUN, Watch, recover
+from .run import BEGUN, IncidentSummary, Watch, recover
+from .watcher_note import Note, NotedChecks
 
 # It ends by itself after a quarter of an hour, so that whatever a long life gathers is gone with it: some 100 kB in ten
 # minutes. A beginning costs a third of a second of a core.
@@ -93,7 +97,7 @@ class Watcher:
     def __init__(self, config: Config, clock: Clock, notify: Notify) -> None:
         self.config, self.app, self.clock, self.notify = config, config.app, clock, notify
         self.env = env_file.read(self.app, clock.now())
-        self.stamp: Any = health_facts.env_stamp(self.app)
+        self.stamp: tuple[int, ...] | None = health_facts.env_stamp(self.app)
         self.proved = clock.monotonic()
         self.odd: tuple[str, float] | None = None
         self.failed: Moment | None = None
@@ -125,21 +129,24 @@ class Watcher:
         self.hold = ""
         self.cause = ""
         # How the checks went that were asked last, and whether they passed when that was noted.
-        self.checks: dict[str, Any] | None = None
+        self.checks: NotedChecks | None = None
         self.noted: bool | None = None
-        self.counts = {"probes": 0, "failed probes": 0}
+        # Since this watcher began.
+        self.probes = self.failed_probes = 0
         self.probe_seconds = 0.0
         memory, damage = state.load(self.app.state, self.app.spare)
         self.trouble("state", damage)
         if alert_outbox.holds(memory["outbox"], alert_messages.TIMER):
             # It may be over.
             self.next_timers = self.proved
-        self.incident: incidents.IncidentRecord | None = memory["incident"]
+        record = memory["incident"]
+        self.incident: IncidentRecord | IncidentSummary | None = record
         # A watcher was killed in the middle of a remedy.
-        self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
+        self.resumes = record is not None and any(one["result"] == BEGUN for one in record["remedies"][-1:])
         self.quick: list[Any] = self.app.quick
-        before = watcher_note.last(self.app.root, self.app.name).get("services")
-        self.services = ServiceWatch(self.app, clock.now, service_watch.from_json(before))
+        before = watcher_note.last(self.app.root, self.app.name)
+        known = service_watch.from_json(before.get("services") if before else None)
+        self.services = ServiceWatch(self.app, clock.now, known)
         self.wrong: dict[str, str] = {}
         # The checks that fail for users: an instance that is healed while others serve is none of them.
         self.failing: set[str] = set()
@@ -195,7 +202,7 @@ class Watcher:
             self._recover(None)
         self.failed = self.held = None
 
-    def _when_suspect(self, now: float, found: Mapping[str, Any]) -> None:
+    def _when_suspect(self, now: float, found: ProbeResult) -> None:
         """What a turn does when something may be wrong: confirm it, then recover."""
         confirmed = self._confirm(found)
         if confirmed is not None:
@@ -223,7 +230,7 @@ class Watcher:
             self._leave_note()
         self.notify("WATCHDOG=1")
 
-    def _suspect(self, now: float, paused: bool) -> Mapping[str, Any] | None:
+    def _suspect(self, now: float, paused: bool) -> ProbeResult | None:
         """A probe result that gives reason to look closer, None when all is well."""
         self.wrong = self.services.wrong(now)
         odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now) or bool(self.wrong)
@@ -258,7 +265,7 @@ class Watcher:
         self.passed = self.passed or any(item["kind"] in ("refused", "reset") for item in result["results"])
         return result
 
-    def _keep(self, result: Mapping[str, Any]) -> None:
+    def _keep(self, result: ProbeResult) -> None:
         """Keep how the checks went, for `selfheal status`: no more of an answer than whether it passed."""
         passed = [one["ok"] for one in result["results"]]
         at = moment(self.clock.now(), self.clock.monotonic())
@@ -290,8 +297,8 @@ class Watcher:
         late = not first["ok"] and any(item["kind"] == "timeout" for item in first["results"])
         if late and beside.is_alive():
             beside.join(self.config.response_seconds * 2)
-        self.counts["probes"] += 1
-        self.counts["failed probes"] += not first["ok"]
+        self.probes += 1
+        self.failed_probes += not first["ok"]
         self.probe_seconds = first["seconds"]
         if any(item["status"] is not None for item in first["results"]):
             self.answered = self.clock.monotonic()
@@ -307,10 +314,9 @@ class Watcher:
 
     def _run(self, checks: list[Any]) -> ProbeResult:
         self.notify("WATCHDOG=1")
-        found: ProbeResult = probe.run_checks(checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep)
-        return found
+        return probe.run_checks(checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep)
 
-    def _confirm(self, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def _confirm(self, found: ProbeResult) -> ProbeResult | None:
         """Ask again before anything is touched; None when it was a single bad answer."""
         if found["ok"] or found.get("confirmed"):
             return found
@@ -439,14 +445,14 @@ class Watcher:
 
     # --- what is done about it ---------------------------------------------------------------------------------------
 
-    def _recover(self, found: Mapping[str, Any] | None, passed: float | None = None) -> None:
+    def _recover(self, found: ProbeResult | None, passed: float | None = None) -> None:
         """One turn of a recovery: `selfheal recover`, with what was seen here.
 
         :arg passed: how many seconds ago, at most, something began that is over already.
         """
         now = self.clock.monotonic()
         self._follow_clock(now)
-        load = {
+        load: SeenLoad = {
             "cpu_busy": round(self.busy, 3),
             "answered_seconds": None if self.answered is None else round(now - self.answered, 1),
         }
@@ -500,7 +506,7 @@ class Watcher:
         # What was asked first may have been asked of one instance, past the load balancer.
         self._note_checks([one for one in outcome["checks"]["results"] if one["name"] not in quick])
         if outcome["cause_left"] == "rate_limited":
-            asked = [float(one.get("retry_after") or 0.0) for one in outcome["checks"]["results"] if not one["ok"]]
+            asked = [one.get("retry_after") or 0.0 for one in outcome["checks"]["results"] if not one["ok"]]
             wait = min(max(RATE_LIMITED_SECONDS, *asked, 0.0), RATE_LIMITED_LONGEST)
             self.next_recovery = self.next_ask = self.clock.monotonic() + wait
             self._tell(f"hold: {decision['why']}", outcome["cause_left"])
@@ -585,16 +591,16 @@ class Watcher:
         """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts, bad backups."""
         outbox = alert_outbox.add(outbox, alert_messages.watchdog(self.app.name, self.app.host), wall)
         orders, now = state.read_orders(self.app.state), moment(wall, self.clock.monotonic())
-        paused = orders["paused"]
-        lasting = alert_messages.lasting_pause(self.app.name, self.app.host, paused or {}, self.app.language)
-        lasts = bool(paused) and state.pause_left(orders, now) > 0
-        due = lasts and age(paused["since"], now) >= self.config.pause_alert_seconds
+        paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
+        known: Pause | dict[str, object] = orders["paused"] or {}
+        lasting = alert_messages.lasting_pause(self.app.name, self.app.host, known, self.app.language)
+        due = paused is not None and age(paused["since"], now) >= self.config.pause_alert_seconds
         if not due or all(one["alert"]["labels"] != lasting["labels"] for one in outbox):
             outbox = alert_outbox.end(outbox, lasting, wall)
         outbox = alert_outbox.add(outbox, lasting, wall) if due else outbox
         problems = state.read_backup(self.app.backup)["problems"]
         for what in alert_messages.BACKUP:
-            problem = problems.get(what, {})
+            problem: Mapping[str, object] = problems.get(what, {})
             alert = alert_messages.bad_backup(self.app.name, self.app.host, what, problem, self.app.language)
             if not problem or all(one["alert"]["labels"] != alert["labels"] for one in outbox):
                 outbox = alert_outbox.end(outbox, alert, wall)
@@ -629,14 +635,16 @@ class Watcher:
         self.trouble("state", problem or self.problems["state"])
         # A person's recovery may have left one open, or a turn that failed.
         self.incident = self.incident or memory["incident"]
-        facts = watcher_note.status_facts(self.config, memory, self.clock)
-        facts.update(
-            healthy=self.incident is None and self.failed is None,
-            served=self._serves,
-            probe_seconds=self.probe_seconds,
-            problems=len(self._troubles()),
-            **{name.replace(" ", "_"): count for name, count in self.counts.items()},
-        )
+        known = watcher_note.status_facts(self.config, memory, self.clock)
+        facts = {
+            **known,
+            "healthy": self.incident is None and self.failed is None,
+            "served": self._serves,
+            "probe_seconds": self.probe_seconds,
+            "problems": len(self._troubles()),
+            "probes": self.probes,
+            "failed_probes": self.failed_probes,
+        }
         self.published = self._serves
         if self.config.metrics_directory:
             told = ""
@@ -648,7 +656,7 @@ class Watcher:
             self.trouble("metrics", told)
         self._leave_note()
 
-    def _note_checks(self, results: Iterable[Mapping[str, Any]]) -> None:
+    def _note_checks(self, results: Iterable[CheckResult]) -> None:
         """Remember which checks fail."""
         for one in results:
             change = self.failing.discard if one["ok"] else self.failing.add
@@ -668,7 +676,7 @@ class Watcher:
 
     def _leave_note(self) -> None:
         """Say for `selfheal status`, and for the next watcher, how it is."""
-        note = {
+        note: Note = {
             "at": moment(self.clock.now(), self.clock.monotonic()),
             "pid": os.getpid(),
             "healthy": self.incident is None and self.failed is None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,6 +15,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, boot, iso, stamp
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_types import ContainerFacts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.promotion import export as promotion_export
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
@@ -78,9 +79,10 @@ class Staging:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Staging:
     it = Staging(tmp_path)
 
-    def read_engine(_app: App, facts: dict[str, Any], _now: float) -> None:
-        facts["engine"] = {"answers": True, "kind": "", "reason": ""}
-        facts["instances"] = [{"name": "web", "service": "web", "digest": IMAGE, "state": "running", "job_done": False}]
+    def read_engine(*_: Any) -> health_facts.EngineSays:
+        instance = {"name": "web", "service": "web", "digest": IMAGE, "state": "running", "job_done": False}
+        containers = cast(ContainerFacts, {"instances": [instance]})
+        return health_facts.EngineSays({"answers": True, "kind": "", "reason": "", "version": ""}, containers)
 
     monkeypatch.setattr(health_facts, "read_engine", read_engine)
     monkeypatch.setattr(health_facts, "ask", lambda *_: {"ok": True, "summary": ""})

@@ -143,10 +143,10 @@ class World:
         result = {**told, "status": status, "seconds": 0.01, "port": 80}
         return {"ok": not kind, "seconds": 0.01, "results": [result], "summary": kind or "1 of 1 checks passed"}
 
-    def documents(self) -> list[dict[str, Any]]:
+    def documents(self) -> list[docker_containers.Document]:
         return [self.document(one) for one in self.services.values() if one.state != "gone"]
 
-    def document(self, one: Service) -> dict[str, Any]:
+    def document(self, one: Service) -> docker_containers.Document:
         is_front = self.published and one.name == self.front
         health = one.health_now(self.now)
         return {
@@ -197,7 +197,7 @@ class World:
         """The services that were started again, in turn; together where that was one command."""
         return [" ".join(names) for _at, _how, names in self.touched]
 
-    def incidents(self) -> list[dict[str, Any]]:
+    def incidents(self) -> list[records_incidents.IncidentRecord]:
         """Oldest first."""
         return list(records_incidents.every(self.config.app.incidents))[::-1]
 
@@ -245,10 +245,10 @@ class Project(docker_project.Project):
     def go_on(self, _containers: Sequence[str]) -> None:
         """None of them is stopped."""
 
-    def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+    def documents(self, timeout: float = 10.0) -> list[docker_containers.Document]:
         return self.world.documents()
 
-    def containers(self) -> list[dict[str, Any]]:
+    def containers(self) -> list[docker_containers.Container]:
         return [docker_containers.instance(one, self.world.clock.now()) for one in self.world.documents()]
 
     def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
@@ -259,7 +259,7 @@ class Project(docker_project.Project):
         is_back = self.world.now - one.started >= one.replays
         return "redo in progress" if one.replays and not is_back else "ready to accept connections"
 
-    def images_missing(self, model: Any, timeout: float = 5.0) -> list[dict[str, str]]:
+    def images_missing(self, model: Any, timeout: float = 5.0) -> list[docker_images.MissingImage]:
         return []
 
     def top(self, container: str, timeout: float = 5.0) -> str:
@@ -319,7 +319,7 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
         monkeypatch.setattr(owner, name, said)
     monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: dict(good))
     monkeypatch.setattr(health_facts, "holders", lambda _: [])
-    monkeypatch.setattr(health_facts, "_read_firewall", lambda *_: None)
+    monkeypatch.setattr(health_facts, "_read_firewall", lambda *_: {})
     monkeypatch.setattr(oom_log, "read", lambda: "")
     monkeypatch.setattr(procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
     monkeypatch.setattr(procfs, "disk", lambda _: [])
@@ -713,7 +713,7 @@ def test_a_clock_that_steps_by_a_day_opens_no_breaker_and_closes_none(make: Make
 def test_a_clock_that_steps_ends_no_pause(make: Make, ahead: float) -> None:
     world = make(*shop())
     since = moment(world.clock.now(), world.now)
-    paused = {"until": world.clock.now() + 300.0, "reason": "a new disk", "since": since}
+    paused: state.Pause = {"until": world.clock.now() + 300.0, "reason": "a new disk", "since": since}
     state.write_orders(world.config.app.state, {"paused": paused, "resumed": None})
     world.at(100.0, step(world, ahead))
     hang(world, "app")()

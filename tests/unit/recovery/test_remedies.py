@@ -377,7 +377,7 @@ class Images:
         self.items.append({**instance("web"), "id": "web-2", "digest": self.names["shop-web"]})
         return commands.Result(0, "", "")
 
-    def good(self) -> dict[str, Any]:
+    def good(self) -> release_store.Release:
         found = release_store.last_good(self.app.directory)
         assert found is not None
         return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import pytest
 
@@ -21,6 +21,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import com
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import lock_holder, procfs, timers
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import IncidentRecord
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher, watcher_note
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.watcher import Watcher
@@ -419,7 +420,7 @@ def test_where_a_service_stays_stopped_a_slow_app_is_waited_for(
     it = world.watcher()
     if why == "paused":
         since = core_clock.moment(world.now, world.now)
-        pause = {"until": world.now + 600.0, "reason": "work", "since": since}
+        pause: state.Pause = {"until": world.now + 600.0, "reason": "work", "since": since}
         state.write_orders(it.app.state, {"paused": pause, "resumed": None})
     else:
         world.outcome = world.left("escalate")
@@ -457,15 +458,16 @@ def test_a_new_watcher_knows_when_the_app_answered_last(world: World) -> None:
     assert world.recoveries[0][1].seen.load["answered_seconds"] <= 10
 
 
-def open_incident() -> dict[str, Any]:
+def open_incident() -> IncidentRecord:
     """The record of an incident whose first remedy was begun and not ended."""
     texts = ("app", "host", "meaning", "confirmed", "ended", "hold", "next_step")
     begun = {"name": "restart", "done": False, "result": "begun", "seconds": 0.0}
-    return {
+    known = {
         **dict.fromkeys(texts, ""),
         **{"id": "20250615T150640Z-hung", "cause": "hung", "seen": "2025-06-15T15:06:40Z", "seconds": 0.0},
         **{"healthy": False, "escalated": False, "remedies": [begun], "evidence": [], "timeline": [], "files": []},
     }
+    return cast(IncidentRecord, known)
 
 
 def test_a_remedy_that_was_cut_off_is_taken_up_at_once(world: World) -> None:
@@ -625,13 +627,13 @@ def test_no_place_for_metrics_is_a_problem_and_no_more(world: World) -> None:
 def test_what_status_says_of_the_breaker(
     world: World, ages: list[float], resumed: float | None, count: int, opened: bool
 ) -> None:
-    def ago(seconds: float) -> dict[str, Any]:
+    def ago(seconds: float) -> core_clock.Moment:
         return core_clock.moment(world.now - seconds, world.now - seconds)
 
     config = world.config()
     if resumed is not None:
         state.write_orders(config.app.state, {"paused": None, "resumed": ago(resumed)})
-    attempts = [{"remedy": "restart", "incident": "i", "at": ago(age)} for age in ages]
+    attempts: list[state.Attempt] = [{"remedy": "restart", "incident": "i", "at": ago(age)} for age in ages]
     facts = watcher_note.status_facts(config, {**state.empty(), "attempts": attempts}, world.clock)
     assert (facts["attempts"], facts["breaker_open"]) == (count, opened)
 
