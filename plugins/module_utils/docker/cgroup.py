@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypedDict
 
 from . import containers as docker_containers
 
@@ -22,13 +22,25 @@ _LISTEN = "0A"
 _THEN = 4102444800.0
 
 
-def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str = ROOT) -> list[dict[str, Any]]:
-    """Return what each container uses; `instances` as `engine.instance` makes them.
+class ContainerUse(TypedDict):
+    """A container, its limits and what it uses. `started` is epoch s, `memory_limit_bytes` 0 without a limit.
 
-    Each is {name, service, running, restarts, started (epoch seconds or None), cpus, memory_limit_bytes (0 for none),
-    usage}. `usage` is {cpu_seconds, throttled_seconds, memory_bytes, oom_kills}, and empty for one that does not run,
-    or ended meanwhile. Memory is without what the kernel could give back at once, as Docker and Kubernetes count it.
+    `usage` is {cpu_seconds, throttled_seconds, memory_bytes, oom_kills}, and empty for one that does not run, or ended
+    meanwhile. Memory is without what the kernel could give back at once, as Docker and Kubernetes count it.
     """
+
+    name: str
+    service: str
+    running: bool
+    restarts: int
+    started: float | None
+    cpus: float
+    memory_limit_bytes: int
+    usage: dict[str, float]
+
+
+def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str = ROOT) -> list[ContainerUse]:
+    """Return what each container uses; `instances` as `engine.instance` makes them."""
     return [
         {
             "name": one["name"],

@@ -86,6 +86,10 @@ class ProbeResult(TypedDict):
     results: list[CheckResult]
 
 
+class NotAsked(TypedDict):
+    """{}, in the place of a probe's result: the app was not asked."""
+
+
 Ask = Callable[[Request, Callable[[], float]], Answer]
 
 

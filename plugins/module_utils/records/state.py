@@ -39,7 +39,7 @@ class State(TypedDict):
     seen: Moment | None
     attempts: list[Attempt]
     clean: Moment | None
-    outbox: list[dict[str, Any]]
+    outbox: list[Any]
     counts: dict[str, int]
 
 
@@ -192,12 +192,18 @@ def pause_left(orders: Orders, now: Moment) -> float:
 
 
 class BackupDone(TypedDict, total=False):
-    """A backup or a verification that succeeded: the set's id, when (epoch s), how long it took, what was verified."""
+    """A backup or a verification that succeeded: the set's id, when (epoch s), and how long it took.
+
+    Of a backup `repository` is its URL, `bytes` what it holds, and `added` what was new in the repository. Of a
+    verification `contents` says what was verified, and how.
+    """
 
     set: str
     at: float
     seconds: float
+    repository: str
     bytes: int
+    added: int
     contents: list[str]
 
 
