@@ -26,6 +26,7 @@ from ..env import supabase_online
 from ..host import firewall, oom_log, procfs
 from ..probe import run as probe
 from ..probe import web
+from ..probe.run import ProbeResult
 from ..probe.web import Answer, Fault, Request
 from ..releases import haproxy
 from . import database_log, evidence
@@ -68,10 +69,9 @@ class Seen(NamedTuple):
     before: Mapping[str, Any] | None = None
 
 
-def ask(app: App, values: Mapping[str, str], seconds: float, clock: Clock) -> dict[str, Any]:
+def ask(app: App, values: Mapping[str, str], seconds: float, clock: Clock) -> ProbeResult:
     """Run the journey until it passes, for at most `seconds` (0: once)."""
-    found: dict[str, Any] = probe.run_checks(app.checks, values, seconds, clock.monotonic, clock.sleep)
-    return found
+    return probe.run_checks(app.checks, values, seconds, clock.monotonic, clock.sleep)
 
 
 def read(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypedDict
 
-from ..docker.cgroup import ContainerUse
+from ..docker.cgroup import ContainerUsage
 from ..records.incidents import IncidentRecord
 from ..records.state import BackupDone, BackupMemory
 
@@ -62,7 +62,7 @@ def render(app: str, facts: WatcherFacts) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_containers(apps: Mapping[str, Iterable[ContainerUse]]) -> str:
+def render_containers(apps: Mapping[str, Iterable[ContainerUsage]]) -> str:
     """Return the metrics of containers by app."""
     lines: list[str] = []
     for name, kind, about in _CONTAINER:
@@ -147,7 +147,7 @@ _CONTAINER = (
 )
 
 
-def _container_value(name: str, one: ContainerUse) -> float | None:
+def _container_value(name: str, one: ContainerUsage) -> float | None:
     """One sample of a container; None when there is none."""
     usage = one["usage"]
     values: dict[str, float | None] = {
