@@ -129,7 +129,7 @@ from typing import Any, Callable
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 
 PREVIOUS = "previous"
@@ -167,7 +167,7 @@ def how_of(given: Mapping[str, Any], say: Callable[[str], None]) -> deployment.H
         alive=alive,
         images=given["images"],
         pins=given["pins"],
-        origin=given["promoted_from"],
+        origin=given["promoted_from"] or None,
     )
 
 
@@ -180,7 +180,7 @@ def deploy(module: AnsibleModule) -> dict[str, Any]:
     try:
         if given["release"]:
             wanted = "" if given["release"] == PREVIOUS else given["release"]
-            result = deployment.roll_back(app, wanted, how, module.check_mode)
+            result = rollback.roll_back(app, wanted, how, module.check_mode)
         else:
             result = deployment.deploy(app, how, module.check_mode)
     except deployment.DeployError as error:

@@ -282,7 +282,7 @@ def install(module: AnsibleModule) -> dict[str, Any]:
     result = compose_files.install(app, source, given["services"], module.check_mode, backing)
     for note in result["notes"]:
         module.warn(note)
-    return result
+    return dict(result)
 
 
 def main() -> None:

@@ -183,14 +183,14 @@ def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
                 os.unlink(name)
     report["path"] = f"{path}.md"
     if how.metrics and os.path.isdir(how.metrics):
-        text = metrics.render_drift(report)
+        text = metrics.render_drift(report["checked"], report["compared"], report["findings"])
         files.atomic_write(os.path.join(how.metrics, "selfheal-drift.prom"), text.encode(), mode=0o644)
 
 
 def _tell(how: How, report: Mapping[str, Any]) -> list[str]:
     """Give each host that was compared its part of the metrics; in words, which of them did not get it."""
     for host in report["compared"]:
-        text = metrics.render_drift({**report, "checked": {host: report["checked"][host]}, "compared": [host]})
+        text = metrics.render_drift({host: report["checked"][host]}, [host], report["findings"])
         files.atomic_write(os.path.join(how.metrics, f"{host}.prom"), text.encode())
     words = ["--limit", ",".join(report["compared"]), "--extra-vars", json.dumps({"drift_metrics": how.metrics})]
     ran = _run(how, "drift_tell.yml", words)

@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 from ..compose import project_files
 from ..core.app import App
 from ..core.files import atomic_write
 from ..docker import project_layout
+from ..docker.containers import Container, Document
 from ..docker.engine import EngineError
 from ..docker.project import Project
 from ..env import history as env_history
@@ -88,7 +89,7 @@ def keep(app: App, names: Iterable[str]) -> None:
     atomic_write(os.path.join(_top(app), "note.json"), (json.dumps(note, indent=1) + "\n").encode())
 
 
-def _note(project: Project, documents: Sequence[Mapping[str, Any]]) -> Note:
+def _note(project: Project, documents: Sequence[Document]) -> Note:
     instances = project.containers()
     labels: Mapping[str, str] = documents[0]["Config"].get("Labels") or {}
     return Note(
@@ -101,7 +102,7 @@ def _note(project: Project, documents: Sequence[Mapping[str, Any]]) -> Note:
     )
 
 
-def did(item: Mapping[str, Any]) -> str:
+def did(item: Container) -> str:
     """What a container does, in words that are the same before and after."""
     if item["state"] in ("exited", "dead"):
         return f"exited with {item['exit_code']}"
@@ -143,7 +144,7 @@ def _files(app: App, note: Note) -> None:
             atomic_write(app.env, stream.read())
 
 
-def said(note: Note, instances: Sequence[Mapping[str, Any]]) -> str:
+def said(note: Note, instances: Sequence[Container]) -> str:
     """Say which services do not run, and what they did before; "" when all do."""
     found = []
     for item in instances:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from collections.abc import Sequence
+from typing import Callable, NamedTuple
 
 from ..compose import bring_up
 from ..core.app import App, Balancer
@@ -30,11 +30,9 @@ from ..env import read as env_file
 from ..health import facts as health_facts
 from ..probe import run as probe
 from ..probe.run import ProbeResult
-from ..releases.store import Release
-
-pass  # removed
 from ..releases import haproxy
 from ..releases import store as release_store
+from ..releases.store import Release
 
 # How long an instance of a release that was good before may take to be so again.
 PUT_BACK_SECONDS = 30.0
@@ -72,7 +70,8 @@ class Rollout:
         self.balancer: Balancer = app.balancer
         self.project = docker_project.Project(app.name, app.directory)
         self.values = env_file.read(app, clock.now())["values"]
-        self.checks: dict[str, Any] = {}
+        # The newest result of the probe.
+        self.checks: ProbeResult | None = None
         # What the slots have to be, by port: a reload of HAProxy by somebody else makes it forget.
         self.states: dict[int, str] = {}
 
@@ -127,7 +126,9 @@ class Rollout:
         while fresh < self.balancer.instances:
             self.alive()
             item, failure = self._start_one()
-            failure = failure or self._take_in(item)
+            if item is None or failure:
+                return failure
+            failure = self._take_in(item)
             if failure:
                 return failure
             fresh += 1
@@ -178,12 +179,13 @@ class Rollout:
         known = {item["id"] for item in before}
         fresh = [item for item in self._instances() if item["id"] not in known]
         if started.code or not fresh:
-            return {}, f"docker compose up failed: {started.reason}"
+            return None, f"docker compose up failed: {started.reason}"
         item = fresh[0]
         self.say(f"{item['name']} starts beside {len(before)}")
         failure = self._gate(str(item["id"]), self.plan.gate)
         # Its port is known once it runs.
-        item = next((one for one in self._instances() if one["id"] == item["id"]), {**item, "targets": []})
+        gone: Container = {**item, "targets": []}
+        item = next((one for one in self._instances() if one["id"] == item["id"]), gone)
         if not failure and not item["targets"]:
             failure = "the new instance died right after it had passed its gate"
         if not failure:
@@ -193,18 +195,17 @@ class Rollout:
     def _gate(self, identity: str, seconds: float) -> str:
         """Wait until an instance passes the journey through its own port; say why it does not, "" when it does."""
         until = self.clock.monotonic() + seconds
-        item: dict[str, Any] = {}
         while True:
             self.alive()
             self._hold_on()
-            item = next((one for one in self._instances() if one["id"] == identity), {})
-            if not item:
+            item = next((one for one in self._instances() if one["id"] == identity), None)
+            if item is None:
                 return "the new instance is gone: somebody has removed its container"
             if item["state"] == "running" and item["ports"]:
                 self.checks = self._ask(item, min(1.0, max(0.0, until - self.clock.monotonic())))
                 if self.checks["ok"]:
                     return ""
-            why = self.checks.get("summary", "it never answered")
+            why = self.checks["summary"] if self.checks else "it never answered"
             if item["state"] in ("exited", "dead") or item["restarts"] >= 2:
                 # Of one that runs again just now, the engine does not say what it ended with.
                 code = f" (code {item['exit_code']})" if item["exit_code"] else ""
@@ -213,8 +214,8 @@ class Rollout:
                 return f"the new instance did not pass its gate within {seconds:.0f} s: {why}"
             self.clock.sleep(_POLL_SECONDS)
 
-    def _ask(self, item: Mapping[str, Any], deadline: float, quick: bool = False) -> ProbeResult:
-        found: ProbeResult = probe.run_checks(
+    def _ask(self, item: Container, deadline: float, quick: bool = False) -> ProbeResult:
+        return probe.run_checks(
             self.app.quick if quick else self.app.checks,
             self.values,
             deadline,
@@ -222,13 +223,12 @@ class Rollout:
             self.clock.sleep,
             ask=haproxy.aside(self.balancer, _port(item)),
         )
-        return found
 
-    def passes(self, item: Mapping[str, Any]) -> bool:
+    def passes(self, item: Container) -> bool:
         """Whether an instance is healthy through its own port."""
         return bool(self._slots_of(item) and self._ask(item, 0.0, quick=True)["ok"])
 
-    def _watch(self, item: Mapping[str, Any]) -> str:
+    def _watch(self, item: Container) -> str:
         """Watch the first new instance while it serves; say why it is no good, "" when it is."""
         self.say(f"watching {item['name']} for {self.plan.watch:.0f} s")
         begun, bad = self.clock.monotonic(), 0
@@ -244,7 +244,7 @@ class Rollout:
             self.clock.sleep(WATCH_PAUSE)
         return kept_out(self.app, [item], self.clock)
 
-    def _let_go(self, item: Mapping[str, Any]) -> None:
+    def _let_go(self, item: Container) -> None:
         """Wait until an instance that gets nothing new has answered what it was asked, and remove it."""
         ports = self._slots_of(item)
         until = self.clock.monotonic() + self.plan.drain
@@ -286,7 +286,8 @@ class Rollout:
         if self._is_unbalanced(old):
             self._remove(running)
             haproxy.leave(self.app)
-            failure = bring_up.again(self.project, (), good or {}, self.clock.monotonic, self.clock.sleep)
+            nothing: Release = {}
+            failure = bring_up.again(self.project, (), good or nothing, self.clock.monotonic, self.clock.sleep)
             if failure:
                 raise engine.EngineError(failure)
             finish(self.app)
@@ -316,7 +317,7 @@ class Rollout:
         finish(self.app)
         self.say(f"{min(len(old), self.balancer.instances)} instances of the release before serve")
 
-    def _drop(self, item: Mapping[str, Any]) -> None:
+    def _drop(self, item: Container) -> None:
         self._set(self._slots_of(item), haproxy.MAINT)
         self._let_go(item)
 
@@ -355,7 +356,7 @@ class Rollout:
         haproxy.set_state(self.app, ports, state)
         self.states.update(dict.fromkeys(ports, state))
 
-    def _take_in(self, item: Mapping[str, Any]) -> str:
+    def _take_in(self, item: Container) -> str:
         """Let HAProxy send requests to an instance; say why it does not, "" when it does."""
         haproxy.take_in(self.app, _port(item))
         self.states[_port(item)] = haproxy.READY
@@ -367,13 +368,13 @@ class Rollout:
             out = [port for port, state in self.states.items() if state == haproxy.MAINT]
             haproxy.set_state(self.app, out, haproxy.MAINT)
 
-    def _remove(self, items: Sequence[Mapping[str, Any]], grace: float | None = None) -> None:
+    def _remove(self, items: Sequence[Container], grace: float | None = None) -> None:
         self.project.remove([str(item["id"]) for item in items], grace)
 
-    def _slots_of(self, item: Mapping[str, Any]) -> list[int]:
+    def _slots_of(self, item: Container) -> list[int]:
         return [port for port in item["ports"] if port in self.balancer.slots]
 
-    def _slot(self, item: Mapping[str, Any]) -> int:
+    def _slot(self, item: Container) -> int:
         return _port(item) - self.balancer.first_port
 
     def _leave_marker(self, identities: Sequence[str]) -> None:
@@ -381,18 +382,18 @@ class Rollout:
         atomic_write(self.app.rollout, (json.dumps(document) + "\n").encode(), mode=0o640)
 
 
-def kept_out(app: App, items: Sequence[Mapping[str, Any]], clock: Clock) -> str:
+def kept_out(app: App, items: Sequence[Container], clock: Clock) -> str:
     """Give HAProxy time to send requests to instances; say what it sees of those that it keeps out, "" for none."""
     ports = {port for item in items for port in item["ports"]}
     out = haproxy.kept_out(app, ports, clock.monotonic, clock.sleep, haproxy.AGREE_SECONDS)
     return DISAGREES.format(out=out) if out else ""
 
 
-def _port(item: Mapping[str, Any]) -> int:
+def _port(item: Container) -> int:
     return int(item["targets"][0]["host_port"])
 
 
-def is_made_of(item: Mapping[str, Any], release_: Mapping[str, Any]) -> bool:
+def is_made_of(item: Container, release_: Release) -> bool:
     """Whether an instance has the image and the configuration that a release has recorded."""
     service = item["service"]
     return bool(
@@ -422,7 +423,7 @@ def read_marker(app: App) -> list[str]:
         return []
 
 
-def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
+def restore_files(app: App, good: Release, clock: Clock) -> None:
     """Put compose files, env and image names of a release back. Raises EnvError, EngineError or OSError."""
     release_store.put_back_files(app.directory, str(good["id"]))
     # Of a release from before there was an env, nothing is to be put back.
@@ -433,7 +434,7 @@ def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
         raise engine.EngineError(tagged.reason)
 
 
-def go_back(app: App, good: Mapping[str, Any], clock: Clock, say: Say) -> None:
+def go_back(app: App, good: Release, clock: Clock, say: Say) -> None:
     """Put a release's files back, and after a rollout that did not end let it serve alone. Raises as `take_back`."""
     restore_files(app, good, clock)
     rollout = Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None)

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypedDict
 
 from . import containers as docker_containers
 
@@ -22,13 +22,33 @@ _LISTEN = "0A"
 _THEN = 4102444800.0
 
 
-def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str = ROOT) -> list[dict[str, Any]]:
-    """Return what each container uses; `instances` as `engine.instance` makes them.
+class Usage(TypedDict, total=False):
+    """What a control group has used; empty for a container that does not run, or has ended meanwhile.
 
-    Each is {name, service, running, restarts, started (epoch seconds or None), cpus, memory_limit_bytes (0 for none),
-    usage}. `usage` is {cpu_seconds, throttled_seconds, memory_bytes, oom_kills}, and empty for one that does not run,
-    or ended meanwhile. Memory is without what the kernel could give back at once, as Docker and Kubernetes count it.
+    Memory is without what the kernel could give back at once, as Docker and Kubernetes count it.
     """
+
+    cpu_seconds: float
+    throttled_seconds: float
+    memory_bytes: float
+    oom_kills: float
+
+
+class ContainerUsage(TypedDict):
+    """What a container uses. `started` is in epoch seconds; `memory_limit_bytes` is 0 for none."""
+
+    name: str
+    service: str
+    running: bool
+    restarts: int
+    started: float | None
+    cpus: float
+    memory_limit_bytes: int
+    usage: Usage
+
+
+def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str = ROOT) -> list[ContainerUsage]:
+    """Return what each container uses; `instances` as `engine.instance` makes them."""
     return [
         {
             "name": one["name"],
@@ -51,7 +71,7 @@ def _started(text: str) -> float | None:
     return None if age is None else round(_THEN - age, 3)
 
 
-def usage(pid: int, proc: str = "/proc", root: str = ROOT) -> dict[str, float]:
+def usage(pid: int, proc: str = "/proc", root: str = ROOT) -> Usage:
     """Return what the control group of a process has used; empty when it is gone."""
     try:
         with open(f"{proc}/{pid}/cgroup", encoding="ascii") as stream:
@@ -84,7 +104,7 @@ def _is_loopback(address: str) -> bool:
     return (mapped or found).is_loopback
 
 
-def _version_1(paths: Mapping[str, str], root: str) -> dict[str, float]:
+def _version_1(paths: Mapping[str, str], root: str) -> Usage:
     memory, cpu = f"{root}/memory{paths['memory']}", f"{root}/cpu{paths['cpu']}"
     return {
         "cpu_seconds": _number(f"{root}/cpuacct{paths['cpuacct']}/cpuacct.usage") / 1e9,
@@ -94,7 +114,7 @@ def _version_1(paths: Mapping[str, str], root: str) -> dict[str, float]:
     }
 
 
-def _version_2(folder: str) -> dict[str, float]:
+def _version_2(folder: str) -> Usage:
     cpu = _table(f"{folder}/cpu.stat")
     return {
         "cpu_seconds": cpu["usage_usec"] / 1e6,

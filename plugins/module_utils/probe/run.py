@@ -93,6 +93,10 @@ class ProbeResult(HowAsked):
     results: list[CheckResult]
 
 
+class NotAsked(TypedDict):
+    """{}, in the place of a probe's result: the app was not asked."""
+
+
 Ask = Callable[[Request, Callable[[], float]], Answer]
 
 

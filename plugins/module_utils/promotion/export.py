@@ -8,9 +8,8 @@ It goes by what this host knows: the agent's config, the recorded releases, the 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from ..core.app import App
 from ..core.clock import Clock, age, moment
@@ -18,6 +17,7 @@ from ..core.locks import is_locked
 from ..docker import images as docker_images
 from ..docker import project as docker_project
 from ..docker import project_layout
+from ..docker.containers import Document
 from ..env import read as env_file
 from ..health import facts as health_facts
 from ..host import command as commands
@@ -27,7 +27,10 @@ from ..recovery import watcher_note
 from ..recovery.config import Config, ConfigError
 from ..recovery.run import CONFIRM_SECONDS
 from ..releases import store as release_store
+from ..releases.store import Release
 from . import rules as promotion_rules
+from .image_archive import Image
+from .rules import PastIncident, PauseSeen, StagingFacts
 
 _UNIT_SECONDS = 5.0
 
@@ -40,11 +43,22 @@ class PromotionRefused(Exception):
         self.refusals = refusals
 
 
-def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -> dict[str, Any]:
-    """Return the release of an app that may go on: {host, release, serving, folder, images, pins}.
+class Offer(TypedDict):
+    """A release that may go to production: its id, its host, and how long it has served, in words.
 
-    `folder` holds its files on this host; `images` are [{service, id, bytes, platform}]; `pins` say
-    what their names are for good in a registry.
+    `folder` holds its files on that host; `pins` are digests by image name.
+    """
+
+    host: str
+    release: str
+    serving: str
+    folder: str
+    images: list[Image]
+    pins: dict[str, str]
+
+
+def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -> Offer:
+    """Return the release of an app that may go on.
 
     :arg soak: for how long it has to have run healthy, in seconds.
     :raises PromotionRefused: it has not, or it is not what runs.
@@ -57,17 +71,20 @@ def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -
     facts = read_facts(config, clock)
     found = promotion_rules.refusals(facts, soak)
     good = facts["release"]
-    if found:
+    if found or good is None:
         what = f"release {good['id']} does not go to production" if good else "nothing can go to production"
         lines = [f"{name} on {config.app.host}: {what}:", *[f"- {one}" for one in found]]
         raise PromotionRefused("\n".join([*lines, "Nothing was changed, here or in production."]), found)
     sizes = docker_images.image_facts(good["images"].values())
+    images: list[Image] = [
+        {"service": service, "id": image, **sizes[image]} for service, image in sorted(good["images"].items())
+    ]
     return {
         "host": config.app.host,
         "release": good["id"],
         "serving": promotion_rules.minutes(facts["serving"]),
         "folder": release_store.files_of(config.app.directory, str(good["id"])),
-        "images": [{"service": one, "id": image, **sizes[image]} for one, image in sorted(good["images"].items())],
+        "images": images,
         "pins": good.get("pins", {}),
     }
 
@@ -83,8 +100,8 @@ def _config(name: str, root: str) -> Config:
     return agent_config.load(path, root)
 
 
-def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
-    """What `promotion.refusals` decides by."""
+def read_facts(config: Config, clock: Clock) -> StagingFacts:
+    """What `rules.refusals` decides by."""
     app, now = config.app, clock.now()
     good = release_store.last_good(app.directory)
     env = env_file.read(app, now)
@@ -120,20 +137,22 @@ def _serving(app: App, now: float) -> float:
         return 0.0
 
 
-def _incidents(app: App, now: float) -> list[dict[str, Any]]:
+def _incidents(app: App, now: float) -> list[PastIncident]:
     """The incidents, newest first. One that nobody ended was over, as far as is known, when it was last written."""
     memory, _problem = state.load(app.state, app.spare, repair=False)
     current = memory["incident"]
     known = [one for one in incidents.every(app.incidents) if not current or one["id"] != current["id"]]
-    found = [{"id": current["id"], "cause": current["cause"], "open": True, "ago": 0.0}] if current else []
+    found: list[PastIncident] = []
+    if current:
+        found.append({"id": current["id"], "cause": current["cause"], "open": True, "ago": 0.0})
     for one in known:
         over = _epoch(one.get("ended")) or _epoch(one.get("seen")) + float(one["seconds"])
         found.append({"id": one["id"], "cause": one["cause"], "open": False, "ago": max(0.0, now - over)})
     return found
 
 
-def _epoch(text: Any) -> float:
-    """Epoch seconds of what `incident.iso` wrote; 0.0 for anything else."""
+def _epoch(text: object) -> float:
+    """Epoch seconds of what `clock.iso` wrote; 0.0 for anything else."""
     try:
         return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
     except ValueError:
@@ -150,25 +169,26 @@ def _watched(app: App, clock: Clock) -> float:
     return max(0.0, clock.monotonic() - int(since) / 1e6) if asked.code == 0 and since.isdigit() and int(since) else 0.0
 
 
-def _paused(app: App, clock: Clock) -> dict[str, Any] | None:
+def _paused(app: App, clock: Clock) -> PauseSeen | None:
     """The pause that goes on, or how long ago one ended, or a person said `selfheal resume`."""
     orders, now = state.read_orders(app.state), moment(clock.now(), clock.monotonic())
-    if orders["paused"]:
-        left, lasted = state.pause_left(orders, now), age(orders["paused"]["since"], now)
-        length = float(orders["paused"]["until"]) - float(orders["paused"]["since"]["wall"])
-        return {"left": left, "reason": orders["paused"]["reason"], "ago": max(0.0, lasted - length)}
+    pause = orders["paused"]
+    if pause:
+        left, lasted = state.pause_left(orders, now), age(pause["since"], now)
+        length = float(pause["until"]) - float(pause["since"]["wall"])
+        return {"left": left, "reason": pause["reason"], "ago": max(0.0, lasted - length)}
     return {"left": 0.0, "reason": "", "ago": age(orders["resumed"], now)} if orders["resumed"] else None
 
 
-def _mounted(app: App, good: Mapping[str, Any] | None) -> list[str]:
+def _mounted(app: App, good: Release | None) -> list[str]:
     """The files of the project, not folders, that containers mount, and that do not go with the release."""
     mounts = [
         mount for document in docker_project.Project(app.name, app.directory).documents() for mount in _binds(document)
     ]
     inside = {path for path in mounts if path.startswith(app.directory + os.sep) and os.path.isfile(path)}
-    known = {*(good or {}).get("files", {}), *project_layout.read(app.directory).data}
+    known = {*(good["files"] if good else ()), *project_layout.read(app.directory).data}
     return sorted({os.path.relpath(path, app.directory) for path in inside} - known)
 
 
-def _binds(document: Mapping[str, Any]) -> list[str]:
+def _binds(document: Document) -> list[str]:
     return [str(mount["Source"]) for mount in document.get("Mounts") or [] if mount.get("Type") == "bind"]

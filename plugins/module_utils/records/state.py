@@ -210,10 +210,10 @@ def pause_left(orders: Ordered, now: Moment) -> float:
 
 
 class BackupDone(TypedDict, total=False):
-    """A backup or a verification that succeeded: the set's id, when (epoch s), and how long it took (s).
+    """A backup or a verification that succeeded: the set's id, when (epoch s), and how long it took.
 
-    Of a backup: its repository, what it holds, and what it added there (bytes). Of a verification: `contents` says of
-    each part how it was verified.
+    Of a backup `repository` is its URL, `bytes` what it holds, and `added` what was new in the repository. Of a
+    verification `contents` says what was verified, and how.
     """
 
     set: str

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from ..core.clock import iso
+from ..records.incidents import IncidentRecord
+from ..records.state import BackupProblem, Pause
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
 UNMEASURED, TIMER = "MeasuringStopped", "SelfhealTimerStopped"
@@ -17,9 +18,25 @@ BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
 SUMMARY_LENGTH = 110
 EVIDENCE_LINES = 3
 EVIDENCE_LENGTH = 140
-Alert = dict[str, Any]
 # Longer than an exporter that has just been started waits before it tells again.
 UNMEASURED_HOLD_SECONDS = 180.0
+
+
+class _Times(TypedDict, total=False):
+    startsAt: str
+    endsAt: str
+
+
+class Alert(_Times):
+    """An alert as Alertmanager takes it (its API v2, postableAlerts).
+
+    One with `endsAt` ends it. The annotation `over` has the words for its end.
+    """
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
 # --- words -----------------------------------------------------------------------------------------------------------
 
 _CAUSES = {
@@ -253,7 +270,7 @@ def _language(language: str) -> str:
     return language if language in _WORDS else "en"
 
 
-def phrase(record: Mapping[str, Any], language: str) -> str:
+def phrase(record: IncidentRecord, language: str) -> str:
     """What is wrong, in a few words, with the upstream or the process named."""
     cause = str(record["cause"])
     words = _CAUSES[language].get(cause, str(record.get("meaning") or cause))
@@ -276,18 +293,18 @@ def _summary(app: str, host: str, what: str) -> str:
     return _cut(f"{app} @ {host}: {what}", SUMMARY_LENGTH)
 
 
-def _evidence(record: Mapping[str, Any]) -> list[str]:
+def _evidence(record: IncidentRecord) -> list[str]:
     return [f"• {_cut(str(line), EVIDENCE_LENGTH)}" for line in record["evidence"][:EVIDENCE_LINES]]
 
 
-def next_step(record: Mapping[str, Any], language: str) -> str:
+def next_step(record: IncidentRecord, language: str) -> str:
     """What a person does now: what ends the incident once it is theirs, and before that a first step, or nothing."""
     if record.get("escalated") or record.get("held"):
         return _next_step(record, language)
     return _FIRST_STEP[language].get(str(record["cause"]), _WORDS[language]["nothing_yet"])
 
 
-def _next_step(record: Mapping[str, Any], language: str) -> str:
+def _next_step(record: IncidentRecord, language: str) -> str:
     cause = str(record["cause"])
     first = _FIRST_STEP[language].get(cause)
     if first or language == "en":
@@ -295,7 +312,7 @@ def _next_step(record: Mapping[str, Any], language: str) -> str:
     return _NEXT_STEP_KO.get(cause, _NEXT_STEP_KO[""])
 
 
-def tried(record: Mapping[str, Any], language: str) -> str:
+def tried(record: IncidentRecord, language: str) -> str:
     """The remedies in their order, each once, with what failed marked."""
     words = _WORDS[language]
     told = [
@@ -324,7 +341,7 @@ def _alert(name: str, severity: str, app: str, host: str, cause: str, incident: 
     return {"labels": labels, "annotations": {"summary": "", "description": ""}}
 
 
-def _of(record: Mapping[str, Any], name: str, severity: str) -> Alert:
+def _of(record: IncidentRecord, name: str, severity: str) -> Alert:
     """An alert about an incident's record."""
     # Its labels stay those of its opening, or it would not end.
     cause = str(record.get("opened_as") or record["cause"])
@@ -332,7 +349,7 @@ def _of(record: Mapping[str, Any], name: str, severity: str) -> Alert:
     return {**alert, "startsAt": str(record["seen"])}
 
 
-def opened(record: Mapping[str, Any], language: str) -> Alert:
+def opened(record: IncidentRecord, language: str) -> Alert:
     """Something is wrong, and this is being done: a warning. `record` as in `incident`, redacted."""
     tongue = _language(language)
     cause = str(record["cause"])
@@ -349,7 +366,7 @@ def opened(record: Mapping[str, Any], language: str) -> Alert:
     }
 
 
-def escalated(record: Mapping[str, Any], language: str) -> Alert:
+def escalated(record: IncidentRecord, language: str) -> Alert:
     """The host has come to its end with an incident: critical. It ends when the incident does."""
     tongue = _language(language)
     app, host, words = record["app"], record["host"], _WORDS[tongue]
@@ -370,13 +387,13 @@ def escalated(record: Mapping[str, Any], language: str) -> Alert:
     }
 
 
-def resolved(record: Mapping[str, Any], language: str) -> Alert:
+def resolved(record: IncidentRecord, language: str) -> Alert:
     """An incident is over: how, and how long it took. Added to an outbox it ends all alerts of the incident."""
     tongue = _language(language)
     app, host, words = record["app"], record["host"], _WORDS[tongue]
     took = _took(float(record["seconds"]), tongue)
     what, attempted = phrase(record, tongue), tried(record, tongue)
-    seen, ended = (str(record[key])[11:19] for key in ("seen", "ended"))
+    seen, ended = str(record["seen"])[11:19], str(record["ended"])[11:19]
     lines = [
         f"{words['cured']}: {attempted}" if attempted else words["by_itself"],
         f"{words['was']}: {what}",
@@ -392,14 +409,14 @@ def resolved(record: Mapping[str, Any], language: str) -> Alert:
     }
 
 
-def lasting_pause(app: str, host: str, pause: Mapping[str, Any], language: str) -> Alert:
+def lasting_pause(app: str, host: str, pause: Pause | None, language: str) -> Alert:
     """Somebody ordered a pause long ago, and nothing is healed meanwhile: a warning.
 
-    :arg pause: {until: epoch seconds, reason, since: moment}; empty will do for the alert that `end` takes.
+    :arg pause: None will do for the alert that `end` takes.
     """
     words = _WORDS[_language(language)]
     until = iso(float(pause["until"]))[:16].replace("T", " ") if pause else ""
-    reason = str(pause.get("reason") or words["no_reason"])
+    reason = str((pause["reason"] if pause else "") or words["no_reason"])
     # Each pause is an alert of its own: Alertmanager would take a second one for the first, told already.
     number = f"-{float(pause['until']):.0f}" if pause else ""
     alert = _alert(PAUSED, "warning", app, host, "paused", f"pause{number}")
@@ -411,17 +428,18 @@ def lasting_pause(app: str, host: str, pause: Mapping[str, Any], language: str) 
     return alert
 
 
-def bad_backup(app: str, host: str, what: str, problem: Mapping[str, Any], language: str) -> Alert:
+def bad_backup(app: str, host: str, what: str, problem: BackupProblem | None, language: str) -> Alert:
     """A backup failed (`what` is backup), or could not be proved (verify).
 
-    :arg problem: {text, since: epoch seconds}; empty will do for the alert that `end` takes.
+    :arg problem: None will do for the alert that `end` takes.
     """
     words = _WORDS[_language(language)]
     number = f"-{float(problem['since']):.0f}" if problem else ""
+    text = problem["text"] if problem else ""
     alert = _alert(BACKUP[what], "warning", app, host, what, f"{what}{number}")
     alert["annotations"] = {
         "summary": _summary(app, host, words[what]),
-        "description": f"{_cut(str(problem.get('text', '')), 2 * EVIDENCE_LENGTH)}\n{words[what + '_next']}",
+        "description": f"{_cut(text, 2 * EVIDENCE_LENGTH)}\n{words[what + '_next']}",
         "over": _summary(app, host, words[what + "_over"]),
     }
     return alert

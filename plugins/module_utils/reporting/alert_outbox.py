@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from ..core.clock import iso
 from . import alert_messages
@@ -22,15 +22,38 @@ WATCHDOG_HOLD_SECONDS = 150.0
 APART_SECONDS = 3.0
 # Every app's own. A night of flapping makes a few dozen; more than this, and the oldest that are over are given up.
 BOUND = 200
-Outbox = list[dict[str, Any]]
 
 
 # --- the outbox ------------------------------------------------------------------------------------------------------
-# An entry is {key: the labels as text, alert: as it fires, end: {endsAt, annotations} or None, told_at: when a post of
-# it was taken first, posted_at: when last (epoch seconds or None), renewed: whether that was after its end was known}.
 
 
-def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
+class End(TypedDict):
+    """The end of an alert, and its words."""
+
+    endsAt: str
+    annotations: dict[str, str]
+
+
+class Entry(TypedDict):
+    """An alert of the outbox: `key` is its labels as text, `alert` is as it fires.
+
+    `told_at` is when a post of it was taken first, `posted_at` when last (epoch s); `renewed`: that was after its end
+    was known.
+    """
+
+    key: str
+    alert: Alert
+    end: End | None
+    told_at: float | None
+    posted_at: float | None
+    renewed: bool
+
+
+Outbox = list[Entry]
+"""What waits for Alertmanager, oldest first. Functions take any sequence: it comes from a file that may be damaged."""
+
+
+def add(outbox: Sequence[Any], alert: Alert, now: float) -> Outbox:
     """Take an alert in. One that is there already gets the new words; one with an end ends all of its incident.
 
     What is over stays until Alertmanager has heard of both, the beginning and the end. An end of what is not there is
@@ -42,7 +65,7 @@ def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
         annotations = dict(alert["annotations"])
         return [_ended(one, now, annotations) if _incident(one["alert"]) == incident else one for one in entries]
     key = _key(alert)
-    fresh = {"labels": dict(alert["labels"]), "annotations": dict(alert["annotations"])}
+    fresh: Alert = {"labels": dict(alert["labels"]), "annotations": dict(alert["annotations"])}
     if "startsAt" in alert:
         fresh["startsAt"] = alert["startsAt"]
     for index, one in enumerate(entries):
@@ -53,10 +76,10 @@ def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
     return _bounded(entries, _incident(alert))
 
 
-def end(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
+def end(outbox: Sequence[Any], alert: Alert, now: float) -> Outbox:
     """End the alerts of a name, an app and a host, which have no incident, if any are there; each says its `over`."""
 
-    def about(one: Mapping[str, Any]) -> tuple[str, ...]:
+    def about(one: Alert) -> tuple[str, ...]:
         return tuple(str(one["labels"][name]) for name in ("alertname", "app", "host"))
 
     return [
@@ -65,7 +88,7 @@ def end(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
     ]
 
 
-def only(outbox: Sequence[Any], name: str, wanted: Iterable[Mapping[str, Any]], now: float) -> Outbox:
+def only(outbox: Sequence[Any], name: str, wanted: Iterable[Alert], now: float) -> Outbox:
     """Let these alerts of a name fire, and end all others of that name."""
     alerts = list(wanted)
     keys = {_key(alert) for alert in alerts}
@@ -81,7 +104,7 @@ def only(outbox: Sequence[Any], name: str, wanted: Iterable[Mapping[str, Any]], 
 def due(outbox: Sequence[Any], now: float) -> list[Alert]:
     """What has to be posted now, as one JSON array, in this order. `now` is epoch seconds."""
     entries = _sound(outbox)
-    incidents: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    incidents: dict[tuple[str, ...], Outbox] = {}
     for one in entries:
         incidents.setdefault(_incident(one["alert"]), []).append(one)
     posts = []
@@ -96,10 +119,10 @@ def due(outbox: Sequence[Any], now: float) -> list[Alert]:
     return posts
 
 
-def posted(outbox: Sequence[Any], sent: Iterable[Mapping[str, Any]], now: float) -> Outbox:
+def posted(outbox: Sequence[Any], sent: Iterable[Alert], now: float) -> Outbox:
     """Alertmanager has taken what `due` gave for the same `now`: note it, and forget what is over."""
     taken = {_key(alert): str(alert["endsAt"]) <= iso(now) for alert in sent}
-    entries = []
+    entries: Outbox = []
     for one in _sound(outbox):
         over = taken.get(one["key"])
         if over is None or (over and not one["end"]):
@@ -130,11 +153,11 @@ def dropped(before: Sequence[Any], after: Sequence[Any]) -> int:
     return sum(1 for one in _sound(before) if _incident(one["alert"]) not in kept)
 
 
-def _key(alert: Mapping[str, Any]) -> str:
+def _key(alert: Alert) -> str:
     return json.dumps(alert["labels"], sort_keys=True)
 
 
-def _incident(alert: Mapping[str, Any]) -> tuple[str, ...]:
+def _incident(alert: Alert) -> tuple[str, ...]:
     return tuple(str(alert["labels"][name]) for name in ("app", "host", "incident"))
 
 
@@ -155,7 +178,7 @@ def _sound(outbox: Sequence[Any]) -> Outbox:
     return found
 
 
-def _ended(one: dict[str, Any], now: float, annotations: dict[str, Any]) -> dict[str, Any]:
+def _ended(one: Entry, now: float, annotations: dict[str, str]) -> Entry:
     return one if one["end"] else {**one, "end": {"endsAt": iso(now), "annotations": annotations}, "renewed": False}
 
 
@@ -174,28 +197,28 @@ def _since(then: float | None, now: float) -> float | None:
     return None if then is None or then > now else now - then
 
 
-def _fires(one: Mapping[str, Any], now: float) -> bool:
+def _fires(one: Entry, now: float) -> bool:
     """Whether its beginning has to be posted (again)."""
     age = _since(one["posted_at"], now)
     return age is None or (age >= REPEAT_SECONDS and not (one["end"] and one["renewed"]))
 
 
-def _was_told(one: Mapping[str, Any], now: float) -> bool:
+def _was_told(one: Entry, now: float) -> bool:
     return one["told_at"] is not None and not 0 <= now - one["told_at"] < APART_SECONDS
 
 
-def _may_end(one: Mapping[str, Any], now: float) -> bool:
+def _may_end(one: Entry, now: float) -> bool:
     age = _since(one["posted_at"], now)
     return age is not None and age >= APART_SECONDS and not _fires(one, now)
 
 
-def _firing(one: Mapping[str, Any], now: float) -> Alert:
+def _firing(one: Entry, now: float) -> Alert:
     name = one["alert"]["labels"]["alertname"]
     hold = WATCHDOG_HOLD_SECONDS if name == alert_messages.WATCHDOG else HOLD_SECONDS
     return _post(one, one["alert"]["annotations"], iso(now + hold), now)
 
 
-def _post(one: Mapping[str, Any], annotations: Mapping[str, Any], ends: str, now: float) -> Alert:
+def _post(one: Entry, annotations: Mapping[str, str], ends: str, now: float) -> Alert:
     """As it is posted. Alertmanager refuses all of a post for one alert that starts after its end."""
     starts = str(one["alert"].get("startsAt", ""))
     starts = starts if _is_time(starts) and starts < ends else min(iso(now), ends)

@@ -10,10 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from ..core.clock import iso, stamp
+from ..records.incidents import IncidentRecord
 from . import slo_queries
+from .alert_messages import Alert
+from .slo_queries import Bar
 
 ALERT = "SelfhealReport"
 MET, AS_SEEN, MISSED, UNKNOWN, UNMEASURED = "met", "met as far as seen", "missed", "not known", "not measured"
@@ -143,26 +146,92 @@ _WORDS: dict[str, dict[str, str]] = {
 LANGUAGES = tuple(_WORDS)
 
 
+class About(TypedDict):
+    """Whose report it is, and its language (en, ko)."""
+
+    app: str
+    host: str
+    language: str
+
+
+class _More(TypedDict, total=False):
+    longest: float | None
+    count: int
+    of: int
+    open: int
+
+
+class Metric(_More):
+    """A figure of the month, its goal, and whether it is met. `value` is None where nothing is known.
+
+    Of recoveries `longest` is the longest one (s); `count` and `of` say how many of them were unattended; of incidents
+    `open` is how many are not over.
+    """
+
+    name: str
+    goal: float
+    value: float | None
+    verdict: str
+
+
+class Budget(TypedDict):
+    """The error budget of the month, in minutes; None where nothing is known."""
+
+    allowed: float
+    used: float | None
+    left: float | None
+
+
+class IncidentRow(TypedDict):
+    """An incident of the month; `unattended` is None while it is open."""
+
+    id: str
+    cause: str
+    seconds: float
+    over: bool
+    remedies: list[str]
+    unattended: bool | None
+
+
+# `from` is a keyword of Python.
+_Span = TypedDict("_Span", {"from": str, "to": str})
+
+
+class Report(About, _Span):
+    """The report of a month ("2025-05"), from its first second `to` its last one, or to now while it goes on.
+
+    `goals` are by the names of `GOALS`. `unseen_seconds`: nothing was measured for so long. `remembered`: all incidents
+    of the month are still kept.
+    """
+
+    month: str
+    over: bool
+    goals: dict[str, float]
+    metrics: list[Metric]
+    budget: Budget
+    days: list[Bar]
+    unseen_seconds: int
+    remembered: bool
+    incidents: list[IncidentRow]
+
+
 def build(
-    about: Mapping[str, Any],
+    about: About,
     month: slo_queries.Month,
     goals: Mapping[str, float],
-    days: Sequence[Mapping[str, Any]],
+    days: Sequence[Bar],
     figures: Mapping[str, float | None],
-    incidents: Iterable[Mapping[str, Any]],
+    incidents: Iterable[IncidentRecord],
     remembered: bool,
-) -> dict[str, Any]:
+) -> Report:
     """Put the report together.
 
-    :arg about: {app, host, language}.
     :arg goals: a number for each name of `GOALS`.
     :arg days: the bars of the month's days, as `slo.bars` has them.
     :arg figures: what `slo.month_queries` gave, None where it gave nothing.
     :arg incidents: records; those that were not first seen in this month are passed over.
     :arg remembered: whether all incidents of the month are kept still.
-    :returns: about + {month, from, to, over, goals, metrics: [{name, goal, value, verdict}], budget: {allowed, used,
-        left: minutes}, days, unseen_seconds, remembered, incidents: [{id, cause, seconds, over, remedies,
-        unattended}]}. Values are numbers in the goals' units, None where nothing is known.
+    :returns: the report; its values are in the goals' units.
     """
     mine = [_row(one) for one in incidents if stamp(month.start) <= str(one["id"])[:16] < stamp(month.end)]
     unseen = sum(one[slo_queries.NONE] for one in days)
@@ -187,14 +256,14 @@ def build(
             "used": None if used is None else round(used, 2),
             "left": None if used is None else round(allowed - used, 2),
         },
-        "days": [dict(one) for one in days],
+        "days": list(days),
         "unseen_seconds": round(unseen),
         "remembered": remembered,
         "incidents": mine,
     }
 
 
-def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+def _row(record: IncidentRecord) -> IncidentRow:
     return {
         "id": str(record["id"]),
         "cause": str(record["cause"]),
@@ -205,8 +274,8 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _metric(name: str, goal: float, measured: float | None, verdict: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "goal": goal, "value": measured, "verdict": verdict, **more}
+def _metric(name: str, goal: float, measured: float | None, verdict: str) -> Metric:
+    return {"name": name, "goal": goal, "value": measured, "verdict": verdict}
 
 
 class _Judge:
@@ -227,8 +296,8 @@ class _Judge:
 
 
 def _from_prometheus(
-    goals: Mapping[str, float], days: Sequence[Mapping[str, Any]], response: float | None, judge: _Judge, lasted: float
-) -> list[dict[str, Any]]:
+    goals: Mapping[str, float], days: Sequence[Bar], response: float | None, judge: _Judge, lasted: float
+) -> list[Metric]:
     up, down = slo_queries.uptime(days), sum(one["down"] for one in days)
     percent = None if up is None else up * 100
     milliseconds = None if response is None else response * 1000
@@ -244,9 +313,7 @@ def _from_prometheus(
     ]
 
 
-def _from_incidents(
-    goals: Mapping[str, float], mine: Sequence[Mapping[str, Any]], judge: _Judge
-) -> list[dict[str, Any]]:
+def _from_incidents(goals: Mapping[str, float], mine: Sequence[IncidentRow], judge: _Judge) -> list[Metric]:
     """What the incident files say. With no incident there was nothing to recover, and no goal is missed."""
     took = [one["seconds"] for one in mine if one["over"]]
     judged = [one["unattended"] for one in mine if one["unattended"] is not None]
@@ -259,19 +326,15 @@ def _from_incidents(
 
     quick = mean is not None and mean <= goals["recovery_seconds"]
     alone = share is not None and share >= goals["unattended_percent"] - _HAIR
+    # Those that nobody saw, or that are not kept any more, would only make it more.
+    few = MISSED if count > goals["incidents"] else judge.kept(True)
+    recovery = _metric("recovery", goals["recovery_seconds"], mean, verdict(mean, quick))
+    unattended = _metric("unattended", goals["unattended_percent"], share, verdict(share, alone))
+    number = _metric("incidents", goals["incidents"], float(count), few)
     return [
-        _metric("recovery", goals["recovery_seconds"], mean, verdict(mean, quick), longest=max(took, default=None)),
-        _metric(
-            "unattended", goals["unattended_percent"], share, verdict(share, alone), count=sum(judged), of=len(judged)
-        ),
-        _metric(
-            "incidents",
-            goals["incidents"],
-            float(count),
-            # Those that nobody saw, or that are not kept any more, would only make it more.
-            MISSED if count > goals["incidents"] else judge.kept(True),
-            open=sum(not one["over"] for one in mine),
-        ),
+        {**recovery, "longest": max(took, default=None)},
+        {**unattended, "count": sum(judged), "of": len(judged)},
+        {**number, "open": sum(not one["over"] for one in mine)},
     ]
 
 
@@ -295,7 +358,7 @@ def _percent(number: float) -> str:
     return f"{math.floor(number * 1000 + 1e-6) / 1000:g} %"
 
 
-def _goal(words: Mapping[str, str], metric: Mapping[str, Any]) -> str:
+def _goal(words: Mapping[str, str], metric: Metric) -> str:
     name, goal = metric["name"], metric["goal"]
     if name in ("uptime", "unattended"):
         return words["at_least"].format(value=_percent(goal))
@@ -308,7 +371,7 @@ def _goal(words: Mapping[str, str], metric: Mapping[str, Any]) -> str:
     return words["times"].format(count=0)
 
 
-def _measured(words: Mapping[str, str], report: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+def _measured(words: Mapping[str, str], report: Report, metric: Metric) -> str:
     name, number = metric["name"], metric["value"]
     if name == "data_loss":
         return words["no_loss"]
@@ -327,22 +390,24 @@ def _measured(words: Mapping[str, str], report: Mapping[str, Any], metric: Mappi
     if number is None:
         return words["not_over"]
     if name == "recovery":
-        return words["on_average"].format(mean=_time(words, number), longest=_time(words, metric["longest"]))
+        # There is a mean, so there is a longest one.
+        longest = metric["longest"] or 0.0
+        return words["on_average"].format(mean=_time(words, number), longest=_time(words, longest))
     if name == "unattended":
         return words["of"].format(percent=_percent(number), count=metric["count"], of=metric["of"])
     shown = words["times"].format(count=f"{number:g}")
     return f"{shown}; {words['still_open'].format(count=metric['open'])}" if metric["open"] else shown
 
 
-def _seen(report: Mapping[str, Any]) -> bool:
+def _seen(report: Report) -> bool:
     return any(one["state"] != slo_queries.NONE for one in report["days"])
 
 
-def _title(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
-    return words["title"].format(**{name: report[name] for name in ("app", "host", "month")})
+def _title(words: Mapping[str, str], report: Report) -> str:
+    return words["title"].format(app=report["app"], host=report["host"], month=report["month"])
 
 
-def _span(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
+def _span(words: Mapping[str, str], report: Report) -> str:
     days = {
         "from_day": report["from"][:10],
         "to_day": report["days"][-1]["day"] if report["over"] else report["to"][:10],
@@ -350,17 +415,17 @@ def _span(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
     return words["whole" if report["over"] else "so_far"].format(**days)
 
 
-def _budget(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
+def _budget(words: Mapping[str, str], report: Report) -> str:
     budget, percent = report["budget"], _percent(report["goals"]["uptime_percent"])
     allowed = _time(words, budget["allowed"] * 60)
-    if budget["used"] is None:
+    if budget["used"] is None or budget["left"] is None:
         return words["budget_unknown"].format(percent=percent, allowed=allowed)
     used, left = _time(words, budget["used"] * 60), _time(words, abs(budget["left"]) * 60)
     kind = "budget" if budget["left"] >= 0 else "budget_over"
     return words[kind].format(percent=percent, allowed=allowed, used=used, left=left)
 
 
-def headline(report: Mapping[str, Any]) -> str:
+def headline(report: Report) -> str:
     """How many goals were met, in a line. What is not measured is no goal here."""
     words = _WORDS[report["language"]]
     judged = [one["verdict"] for one in report["metrics"] if one["verdict"] != UNMEASURED]
@@ -369,7 +434,7 @@ def headline(report: Mapping[str, Any]) -> str:
     return told + (words["not_known"].format(count=unknown) if unknown else "")
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def markdown(report: Report) -> str:
     """Return the report as a page."""
     words = _WORDS[report["language"]]
     lines = [f"# {_title(words, report)}", "", f"{_span(words, report)} **{headline(report)}.**", ""]
@@ -398,7 +463,7 @@ def _table(words: Mapping[str, str], head: str, rows: Sequence[str]) -> list[str
     )
 
 
-def _day_rows(words: Mapping[str, str], days: Sequence[Mapping[str, Any]]) -> list[str]:
+def _day_rows(words: Mapping[str, str], days: Sequence[Bar]) -> list[str]:
     """A row for each day that was not well; days in a row that nobody looked at are one."""
     rows = []
     for unseen, group in itertools.groupby(days, lambda one: one["state"] == slo_queries.NONE):
@@ -409,12 +474,13 @@ def _day_rows(words: Mapping[str, str], days: Sequence[Mapping[str, Any]]) -> li
             rows.append(f"| {first if first == last else f'{first} … {last}'} |  |  | {gap} |")
             continue
         for one in of_group:
-            times = [_time(words, one[name]) if one[name] else "" for name in ("down", "degraded", slo_queries.NONE)]
+            parts = (one["down"], one["degraded"], one["none"])
+            times = [_time(words, seconds) if seconds else "" for seconds in parts]
             rows += [f"| {one['day']} | {' | '.join(times)} |"] if any(times) else []
     return rows
 
 
-def _incident_rows(words: Mapping[str, str], incidents: Sequence[Mapping[str, Any]]) -> list[str]:
+def _incident_rows(words: Mapping[str, str], incidents: Sequence[IncidentRow]) -> list[str]:
     rows = []
     for one in incidents:
         took = _time(words, one["seconds"]) if one["over"] else words["not_over"]
@@ -425,7 +491,7 @@ def _incident_rows(words: Mapping[str, str], incidents: Sequence[Mapping[str, An
     return rows
 
 
-def text(report: Mapping[str, Any]) -> str:
+def text(report: Report) -> str:
     """Return the report for a screen and for a mail: the title, a line for each metric, the budget."""
     words = _WORDS[report["language"]]
     lines = [f"{_title(words, report)}: {headline(report)}", _span(words, report)]
@@ -436,7 +502,7 @@ def text(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, _budget(words, report)])
 
 
-def alert(report: Mapping[str, Any], now: float, seconds: float) -> dict[str, Any]:
+def alert(report: Report, now: float, seconds: float) -> Alert:
     """The report as Alertmanager takes it: it begins now (epoch s) and ends by itself. Only email is told of it."""
     title, _, body = text(report).partition("\n")
     return {

@@ -20,11 +20,12 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.health import f
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
 BALANCER = Balancer("web", 2, 18000, (80,))
 
 
-GOOD = {"images": {"web": "old"}}
+GOOD: Release = {"images": {"web": "old"}}
 SEEN = "DOWN, L7STS 400 Bad Request"
 
 

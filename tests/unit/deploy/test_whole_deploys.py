@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
@@ -20,6 +20,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import pro
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import status as app_status
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 from ansible_collections.christmas.selfheal.tests.unit.world import (
     OTHER_TOKEN,
     TOKEN,
@@ -52,7 +53,7 @@ def balanced(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 PLAN = rolling.Plan(gate=10.0, drain=1.0, watch=2.0)
 
 
-def deploy(world: World, check: bool = False, **how: Any) -> dict[str, Any]:
+def deploy(world: World, check: bool = False, **how: Any) -> deployment.DeployResult:
     """A minute after what was done before."""
     world.tick(60.0)
     world.docker.acts.clear()
@@ -66,12 +67,12 @@ def failed(world: World, **how: Any) -> str:
     return str(raised.value)
 
 
-def roll_back(world: World, wanted: str = "") -> dict[str, Any]:
+def roll_back(world: World, wanted: str = "") -> deployment.DeployResult:
     world.tick(60.0)
-    return deployment.roll_back(world.app, wanted, deployment.How(say=world.say, plan=PLAN), clock=world.clock)
+    return rollback.roll_back(world.app, wanted, deployment.How(say=world.say, plan=PLAN), clock=world.clock)
 
 
-def last_good(world: World) -> dict[str, Any]:
+def last_good(world: World) -> Release:
     found = release_store.last_good(world.app.directory)
     assert found is not None
     return found

@@ -93,9 +93,8 @@ def test_the_page_is_whole_and_says_what_it_is_told() -> None:
 
 
 def test_metrics() -> None:
-    told = metrics.render_drift(
-        report(finding(), finding(decision="ignored"), finding(severity="cosmetic"))
-    ).splitlines()
+    found = report(finding(), finding(decision="ignored"), finding(severity="cosmetic"))
+    told = metrics.render_drift(found["checked"], found["compared"], found["findings"]).splitlines()
     assert 'selfheal_drift_last_check_timestamp_seconds{app="shop",target="web1"} 7200' in told
     assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="web2"} 0' in told
     assert 'selfheal_drift_found{app="shop",target="web1",severity="security"} 1' in told
@@ -104,5 +103,5 @@ def test_metrics() -> None:
 
 
 def test_a_controller_that_never_came_as_far_as_a_host_is_told_too() -> None:
-    told = metrics.render_drift(report(checked={}, compared=[])).splitlines()
+    told = metrics.render_drift({}, [], []).splitlines()
     assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="every host"} 0' in told

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, boot, iso, stamp
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, Moment, boot, iso, stamp
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_types import ContainerFacts
@@ -28,8 +28,8 @@ IMAGE = "sha256:" + "1" * 64
 CLOCK = Clock(now=lambda: NOW, monotonic=lambda: 7200.0, sleep=lambda _: None)
 
 
-def before(seconds: float) -> dict[str, Any]:
-    """That many seconds before now, as `state.moment` has it."""
+def before(seconds: float) -> Moment:
+    """That many seconds before now."""
     return {"wall": NOW - seconds, "monotonic": 7200.0 - seconds, "boot": boot()}
 
 
@@ -127,16 +127,18 @@ def test_an_incident_counts_from_its_end(host: Staging, more: dict[str, Any], ag
 
 
 @pytest.mark.parametrize(
-    ("orders", "said"),
+    ("paused", "resumed", "said"),
     [
-        ({"paused": {"until": NOW + 60, "reason": "disk", "since": before(60)}}, "paused there: disk"),
-        ({"paused": {"until": NOW - 60, "reason": "x", "since": before(120)}}, "1.0 min ago"),
-        ({"resumed": before(120)}, "2.0 min ago"),
+        ({"until": NOW + 60, "reason": "disk", "since": before(60)}, None, "paused there: disk"),
+        ({"until": NOW - 60, "reason": "x", "since": before(120)}, None, "1.0 min ago"),
+        (None, before(120), "2.0 min ago"),
     ],
     ids=["is paused", "its pause ran out", "a person ended it"],
 )
-def test_a_pause_counts_while_it_lasts_and_after(host: Staging, orders: dict[str, Any], said: str) -> None:
-    state.write_orders(host.app.state, {"paused": None, "resumed": None, **orders})
+def test_a_pause_counts_while_it_lasts_and_after(
+    host: Staging, paused: state.Pause | None, resumed: Moment | None, said: str
+) -> None:
+    state.write_orders(host.app.state, {"paused": paused, "resumed": resumed, "problem": ""})
     assert said in refused(host)
 
 

@@ -15,8 +15,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import pro
 from ansible_collections.christmas.selfheal.plugins.module_utils.promotion import image_archive
 
 MIB = 1 << 20
-WEB = {"service": "web", "id": "sha256:1", "bytes": 100 * MIB, "platform": "linux/amd64"}
-DB = {"service": "db", "id": "sha256:2", "bytes": 200 * MIB, "platform": "linux/amd64"}
+WEB: image_archive.Image = {"service": "web", "id": "sha256:1", "bytes": 100 * MIB, "platform": "linux/amd64"}
+DB: image_archive.Image = {"service": "db", "id": "sha256:2", "bytes": 200 * MIB, "platform": "linux/amd64"}
 PATH = "/var/lib/selfheal/shop/promotion/images.tar"
 
 
@@ -58,7 +58,7 @@ def test_no_room_is_asked_for_when_nothing_is_sent(fake: Engine) -> None:
     ids=["no engine", "no room", "another kind of machine"],
 )
 def test_what_cannot_be_taken_is_told_before_anything_is_sent(
-    fake: Engine, change: dict[str, Any], images: list[dict[str, Any]], said: str
+    fake: Engine, change: dict[str, Any], images: list[image_archive.Image], said: str
 ) -> None:
     for name, value in change.items():
         setattr(fake, name, value)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -33,7 +33,8 @@ GOOD: dict[str, Any] = {
 
 
 def said(**facts: Any) -> list[str]:
-    return [str(one) for one in promotion_rules.refusals({**GOOD, **facts}, SOAK)]
+    given = cast(promotion_rules.StagingFacts, {**GOOD, **facts})
+    return [str(one) for one in promotion_rules.refusals(given, SOAK)]
 
 
 def incident(name: str, ago: float, is_open: bool = False) -> dict[str, Any]:
@@ -128,8 +129,8 @@ def test_every_reason_is_told_at_once_and_many_incidents_by_their_number() -> No
     assert [line.split()[0] for line in found] == ["it", *["incident"] * 5, "2", "it"]
 
 
-DISK = {"device": 1, "free_bytes": 1000 << 20}
-SMALL = {"device": 2, "free_bytes": 100 << 20}
+DISK: promotion_rules.Room = {"device": 1, "free_bytes": 1000 << 20}
+SMALL: promotion_rules.Room = {"device": 2, "free_bytes": 100 << 20}
 
 
 @pytest.mark.parametrize(

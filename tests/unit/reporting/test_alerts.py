@@ -5,22 +5,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import iso
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import iso, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import IncidentRecord
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.state import Pause
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alert_messages, alert_outbox
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting.alert_messages import Alert
 
 NOW = 1748311203.0
 
 
-def record(cause: str = "hung", number: int = 0, at: float = NOW, **more: Any) -> dict[str, Any]:
-    return {
+def record(cause: str = "hung", number: int = 0, at: float = NOW, **more: Any) -> IncidentRecord:
+    told = {
         "id": f"20250527T020003Z-{cause}-{number}",
         "app": "shop",
         "host": "web1",
@@ -35,8 +38,10 @@ def record(cause: str = "hung", number: int = 0, at: float = NOW, **more: Any) -
         "next_step": "Read the evidence.",
         **more,
     }
+    return cast(IncidentRecord, told)
 
 
+PAUSE: Pause = {"until": NOW, "reason": "migration", "since": moment(NOW - 60.0)}
 TRIED = [
     {"name": "restart", "done": True, "result": "restarted", "seconds": 0.6},
     {"name": "recreate", "done": False, "result": "no such image", "seconds": 0.1},
@@ -49,7 +54,7 @@ HOLDER = "the container blog-web-1 of the compose project blog in /srv/blog"
 HELD: dict[str, Any] = {"cause": "port_taken", "evidence": [f"port 8000 is held by {HOLDER}"]}
 
 # id, the alert, what stands in the summary, what stands in the description
-TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
+TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
     (
         "opened",
         alert_messages.opened(record(), "en"),
@@ -142,11 +147,11 @@ TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     ),
     (
         "a pause that lasts",
-        alert_messages.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en"),
+        alert_messages.lasting_pause("shop", "web1", PAUSE, "en"),
         ["shop @ web1: healing is paused until 2025-05-27 02:00 UTC"],
         ["Reason: migration", "selfheal resume"],
     ),
-    ("a pause that is over", alert_messages.lasting_pause("shop", "web1", {}, "ko"), ["일시 중지"], []),
+    ("a pause that is over", alert_messages.lasting_pause("shop", "web1", None, "ko"), ["일시 중지"], []),
     (
         "a timer that was stopped",
         alert_messages.stopped_timer("shop", "web1", "812", "en"),
@@ -175,7 +180,7 @@ TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
 
 
 @pytest.mark.parametrize(("alert", "title", "text"), [case[1:] for case in TEXTS], ids=[case[0] for case in TEXTS])
-def test_what_people_read(alert: dict[str, Any], title: list[str], text: list[str]) -> None:
+def test_what_people_read(alert: Alert, title: list[str], text: list[str]) -> None:
     summary, description = (alert["annotations"][name] for name in ("summary", "description"))
     assert [words for words in title if words not in summary] == []
     assert [words for words in text if words not in description] == []
@@ -185,13 +190,13 @@ LABELS = [
     (alert_messages.opened(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
     (alert_messages.resolved(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
     (alert_messages.escalated(record(), "en"), ("SelfhealEscalated", "hung", "critical", record()["id"])),
-    (alert_messages.lasting_pause("shop", "web1", {}, "en"), ("SelfhealPaused", "paused", "warning", "pause")),
+    (alert_messages.lasting_pause("shop", "web1", None, "en"), ("SelfhealPaused", "paused", "warning", "pause")),
     (
-        alert_messages.bad_backup("shop", "web1", "backup", {}, "en"),
+        alert_messages.bad_backup("shop", "web1", "backup", None, "en"),
         ("SelfhealBackupFailed", "backup", "warning", "backup"),
     ),
     (
-        alert_messages.bad_backup("shop", "web1", "verify", {}, "en"),
+        alert_messages.bad_backup("shop", "web1", "verify", None, "en"),
         ("SelfhealBackupNotProved", "verify", "warning", "verify"),
     ),
     (
@@ -205,7 +210,7 @@ LABELS = [
 @pytest.mark.parametrize(
     ("alert", "labels"), LABELS, ids=[alert["labels"]["alertname"] + alert["labels"]["severity"] for alert, _ in LABELS]
 )
-def test_labels_are_what_the_routes_go_by(alert: dict[str, Any], labels: tuple[str, ...]) -> None:
+def test_labels_are_what_the_routes_go_by(alert: Alert, labels: tuple[str, ...]) -> None:
     assert alert["labels"] == {
         **dict(zip(("alertname", "cause", "severity", "incident"), labels, strict=True)),
         "app": "shop",
@@ -257,7 +262,7 @@ class Alertmanager:
         self.fired: dict[str, float] = {}
         self.told: list[tuple[str, str]] = []
 
-    def take(self, posts: list[dict[str, Any]], now: float) -> None:
+    def take(self, posts: list[Alert], now: float) -> None:
         for post in posts:
             assert post["startsAt"] <= post["endsAt"], "refused, and all of the post with it"
             name = f"{post['labels']['alertname']} {post['labels']['incident']}"
@@ -280,7 +285,7 @@ class Host:
         self.outbox: list[Any] = []
         self.manager = Alertmanager()
 
-    def add(self, alert: dict[str, Any]) -> None:
+    def add(self, alert: Alert) -> None:
         before = json.loads(json.dumps(self.outbox))
         self.outbox = alert_outbox.add(self.outbox, alert, self.now)
         assert alert_outbox.dropped(before, self.outbox) == 0
@@ -378,13 +383,13 @@ def test_what_fires_is_posted_every_minute_and_holds_for_five() -> None:
 
 
 def test_a_pause_ends_with_the_words_it_had_for_that() -> None:
-    pause = alert_messages.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en")
+    pause = alert_messages.lasting_pause("shop", "web1", PAUSE, "en")
     host = Host()
     host.outbox = alert_outbox.end(host.outbox, pause, host.now)
     assert host.outbox == [], "what is not there cannot end"
     host.add(pause)
     host.turn(1.0)
-    host.outbox = alert_outbox.end(host.outbox, alert_messages.lasting_pause("shop", "web1", {}, "en"), host.now)
+    host.outbox = alert_outbox.end(host.outbox, alert_messages.lasting_pause("shop", "web1", None, "en"), host.now)
     assert alert_outbox.waiting(host.outbox) == 1
     host.now += alert_outbox.APART_SECONDS
     (post,) = alert_outbox.due(host.outbox, host.now)

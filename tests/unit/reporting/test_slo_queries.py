@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import IncidentRecord
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import slo_queries
 
 MAY, JUNE = 1746057600.0, 1748736000.0
@@ -126,4 +127,4 @@ def test_the_budget_of_30_days() -> None:
     ],
 )
 def test_unattended(record: dict[str, Any], alone: bool | None) -> None:
-    assert slo_queries.unattended(record) is alone
+    assert slo_queries.unattended(cast(IncidentRecord, record)) is alone
