@@ -99,15 +99,13 @@ app_info:
       type: dict
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import status as app_status
 
 
-def inform(module: AnsibleModule) -> dict[str, Any]:
+def inform(module: AnsibleModule) -> dict[str, object]:
     """Read the state."""
     return {"changed": False, "app_info": app_status.inform(app_module.app_of(module.params))}
 

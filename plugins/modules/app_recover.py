@@ -95,8 +95,6 @@ seconds:
   type: float
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
@@ -110,7 +108,7 @@ SPEC = {
 }
 
 
-def recover(module: AnsibleModule) -> dict[str, Any]:
+def recover(module: AnsibleModule) -> recovery.Outcome:
     """Recover the app."""
     given = module.params
     app = app_module.app_of(given)

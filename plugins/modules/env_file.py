@@ -140,7 +140,6 @@ findings:
 """
 
 import time
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -163,7 +162,7 @@ SPEC = {
 }
 
 
-def put(module: AnsibleModule) -> dict[str, Any]:
+def put(module: AnsibleModule) -> env_module.Written:
     """Put the file in place."""
     given = module.params
     ansible_no_log.unmask(module, given["variables"], given["values"] or {})

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
-from typing import Any, Callable
+from collections.abc import Mapping, Sequence
+from typing import Callable, TypedDict
 
 from ..core.app import App, AppError, progress_path, read_balancer
 from ..core.files import atomic_write
@@ -19,10 +19,12 @@ from ..core.locks import LockHeld
 from ..docker.engine import EngineError
 from ..env import history as env_history
 from ..env import rules as secret_rules
+from ..env.rules import Variable
 from ..probe import run as probe
 from ..releases import haproxy
+from .ansible_no_log import Params
 
-APP_SPEC: dict[str, dict[str, Any]] = {
+APP_SPEC: dict[str, dict[str, object]] = {
     "app": {"type": "str", "required": True},
     "directory": {"type": "path"},
     "variables": {"type": "list", "elements": "dict", "default": []},
@@ -43,7 +45,7 @@ EXPECTED = (
 """Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
 
 
-def app_of(params: Mapping[str, Any]) -> App:
+def app_of(params: Params) -> App:
     """Return the app that a module's arguments describe, its tables checked."""
     secret_rules.check_table(params["variables"])
     probe.check_checks(
@@ -58,7 +60,7 @@ def app_of(params: Mapping[str, Any]) -> App:
     )
 
 
-def proved(variables: list[dict[str, Any]], values: Mapping[str, Any] | None) -> dict[str, str] | None:
+def proved(variables: Sequence[Variable], values: Mapping[str, object] | None) -> dict[str, str] | None:
     """Return the values as they will be written; raise `Unproved` when one does not pass. None stays None."""
     if values is None:
         return None
@@ -68,12 +70,19 @@ def proved(variables: list[dict[str, Any]], values: Mapping[str, Any] | None) ->
     return secret_rules.texts(variables, values)
 
 
+class Step(TypedDict):
+    """A step of a run, and when it was taken: seconds after its beginning."""
+
+    seconds: float
+    what: str
+
+
 class Steps:
     """The steps of a module run, in a file on the host, so that they can be shown while it goes on."""
 
     def __init__(self, app: str, log: Callable[[str], None]) -> None:
         self.app, self.log = app, log
-        self.begun, self.done = time.monotonic(), list[dict[str, Any]]()
+        self.begun, self.done = time.monotonic(), list[Step]()
 
     def say(self, text: str) -> None:
         """Note a step."""

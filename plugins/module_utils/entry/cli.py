@@ -12,8 +12,8 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 from ..compose import start_order
 from ..core.clock import Clock, iso, moment
@@ -25,10 +25,12 @@ from ..env import read as env_file
 from ..health import facts as health_facts
 from ..host import timers
 from ..records import incidents, state
+from ..records.incidents import IncidentRecord, IncidentSummary
 from ..recovery import config as agent_config
 from ..recovery import watcher, watcher_note
 from ..recovery.config import Config, ConfigError
-from ..recovery.run import recover
+from ..recovery.run import Outcome, recover
+from ..recovery.watcher_note import SeenChecks
 from ..releases import haproxy
 from ..releases import store as release_store
 from ..reporting import recovery_report
@@ -145,13 +147,76 @@ def _config(given: argparse.Namespace, root: str) -> Config:
 # --- status, probe, recover, incidents -------------------------------------------------------------------------------
 
 
+class _Paused(TypedDict):
+    """A pause: until when (epoch s), why, and for how many seconds more."""
+
+    until: float
+    reason: str
+    left: int
+
+
+class _Instances(TypedDict):
+    """How many instances HAProxy sends requests to, and how many there should be."""
+
+    serving: int
+    of: int
+
+
+class _WatcherNow(TypedDict):
+    """The watcher; its note is `since_seconds` old. `enabled` is what the config says, `timer` what systemd says."""
+
+    alive: bool
+    since_seconds: float | None
+    pid: int
+    enabled: bool
+    timer: str
+
+
+class _Breaker(TypedDict):
+    """The circuit breaker: how many attempts it counts, of how many that are allowed."""
+
+    open: bool
+    attempts: int
+    of: int
+
+
+class _OpenIncident(TypedDict):
+    """The incident that goes on."""
+
+    id: str
+    cause: str
+    seconds: float
+    next_step: str
+
+
+class _Status(TypedDict):
+    """What `selfheal status --json` prints. A service of `others` is not of the release."""
+
+    app: str
+    healthy: bool
+    checks: str
+    services: list[str]
+    others: list[str]
+    watcher: _WatcherNow
+    instances: _Instances | None
+    cause: str
+    hold: str
+    paused: _Paused | None
+    breaker: _Breaker
+    incident: _OpenIncident | None
+    last_incident: IncidentSummary | None
+    alerts_waiting: int
+    backup: state.BackupAges | None
+    problems: list[str]
+
+
 def _status(given: argparse.Namespace, root: str) -> int:
     clock, name = Clock(), _name(given, root)
     try:
         config, of_config = agent_config.in_force(name, root)
     except ConfigError as problem:
-        told = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
-        print(json.dumps(told, indent=2) if given.json else f"{name}: {problem}")
+        unusable = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
+        print(json.dumps(unusable, indent=2) if given.json else f"{name}: {problem}")
         return WRONG
     memory, damaged = state.load(config.app.state, config.app.spare, repair=False)
     orders = state.read_orders(config.app.state)
@@ -159,38 +224,49 @@ def _status(given: argparse.Namespace, root: str) -> int:
     note = watcher_note.read_note(config, clock)
     ok, checks = _checks(config, note["checks"], clock)
     newest = incidents.latest(config.app.incidents)
-    open_one = facts["incident"]
+    open_one, pause = facts["incident"], facts["paused"]
     services, others = _services(config)
     timer = timers.read([name]).get(name)
     of_timer = timers.problem(name, timer) if config.enabled and timer else ""
-    told = {
+    problems = filter(None, (of_timer, of_config, damaged, orders["problem"]))
+    told: _Status = {
         "app": config.app.name,
         "healthy": ok and open_one is None and not services,
         "checks": checks,
         "services": services,
         "others": others,
         "watcher": {
-            **{"alive": note["alive"], "since_seconds": note["age"], "pid": note["pid"]},
-            **{"enabled": config.enabled, "timer": timer.state if timer else ""},
+            "alive": note["alive"],
+            "since_seconds": note["age"],
+            "pid": note["pid"],
+            "enabled": config.enabled,
+            "timer": timer.state if timer else "",
         },
         "instances": _instances(config),
         "cause": open_one["cause"] if open_one else "",
         "hold": open_one["hold"] if open_one else note["hold"],
-        "paused": {key: facts["paused"][key] for key in ("until", "reason", "left")} if facts["paused"] else None,
+        "paused": {"until": pause["until"], "reason": pause["reason"], "left": pause["left"]} if pause else None,
         "breaker": {"open": facts["breaker_open"], "attempts": facts["attempts"], "of": config.policy.attempts},
-        "incident": {key: open_one[key] for key in ("id", "cause", "seconds", "next_step")} if open_one else None,
-        "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
+        "incident": _open_incident(open_one) if open_one else None,
+        "last_incident": incidents.summary_of(newest) if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
         "backup": state.backups(config.app.backup, clock.now()),
-        "problems": list(
-            dict.fromkeys([*filter(None, (of_timer, of_config, damaged, orders["problem"])), *note["problems"]])
-        ),
+        "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
     print(json.dumps(told, indent=2) if given.json else _status_text(told))
     return GOOD if told["healthy"] else SICK
 
 
-def _checks(config: Config, seen: Mapping[str, Any] | None, clock: Clock) -> tuple[bool, str]:
+def _open_incident(record: IncidentRecord) -> _OpenIncident:
+    return {
+        "id": record["id"],
+        "cause": record["cause"],
+        "seconds": record["seconds"],
+        "next_step": record["next_step"],
+    }
+
+
+def _checks(config: Config, seen: SeenChecks | None, clock: Clock) -> tuple[bool, str]:
     """Whether the checks passed, and how they went: as the watcher saw it. Without one, the app is asked now."""
     if seen is None:
         values = env_file.read(config.app, clock.now())["values"]
@@ -215,7 +291,7 @@ def _services(config: Config) -> tuple[list[str], list[str]]:
     return start_order.troubles(mine), start_order.troubles([item for item in instances if item not in mine])
 
 
-def _instances(config: Config) -> dict[str, int] | None:
+def _instances(config: Config) -> _Instances | None:
     """How many instances HAProxy sends requests to, and how many there should be; None without a balancer."""
     if config.app.balancer is None:
         return None
@@ -226,8 +302,8 @@ def _instances(config: Config) -> dict[str, int] | None:
     return {"serving": serving, "of": config.app.balancer.instances}
 
 
-def _backup_text(told: Mapping[str, Any]) -> list[str]:
-    def ago(seconds: int | None) -> str:
+def _backup_text(told: state.BackupAges) -> list[str]:
+    def ago(seconds: float | None) -> str:
         return "never" if seconds is None else f"{seconds / 3600:.1f} h ago"
 
     lines = [f"backup: proved {ago(told['proved'])}, made {ago(told['made'])}"]
@@ -235,7 +311,7 @@ def _backup_text(told: Mapping[str, Any]) -> list[str]:
     return lines + [f"backup: {problem}" for problem in told["problems"]]
 
 
-def _watcher_text(name: str, told: Mapping[str, Any]) -> str:
+def _watcher_text(name: str, told: _WatcherNow) -> str:
     if told["alive"]:
         return "alive"
     if not told["enabled"]:
@@ -243,7 +319,7 @@ def _watcher_text(name: str, told: Mapping[str, Any]) -> str:
     return f"NOT alive: systemctl status {timers.unit(name)}"
 
 
-def _status_text(told: Mapping[str, Any]) -> str:
+def _status_text(told: _Status) -> str:
     lines = [f"{told['app']}: {'healthy' if told['healthy'] else 'NOT healthy'} ({told['checks']})"]
     lines.append(f"watcher: {_watcher_text(told['app'], told['watcher'])}")
     lines += told["services"]
@@ -299,7 +375,7 @@ def _recover(given: argparse.Namespace, root: str) -> int:
     return GOOD if outcome["healthy"] or given.check else SICK
 
 
-def _verdict(config: Config, outcome: Mapping[str, Any], check: bool) -> str:
+def _verdict(config: Config, outcome: Outcome, check: bool) -> str:
     name, why = config.app.name, f"{outcome['cause']}: {outcome['meaning']}"
     if outcome["healthy"]:
         acted = outcome["remedies"]
@@ -364,8 +440,8 @@ def _pause(given: argparse.Namespace, root: str) -> int:
     if not reason:
         raise Refused("--reason: say why, for those who find it paused")
     orders = state.read_orders(config.app.state)
-    paused = {"until": now["wall"] + seconds, "reason": reason, "since": now}
-    state.write_orders(config.app.state, {**orders, "paused": paused})
+    paused: state.Pause = {"until": now["wall"] + seconds, "reason": reason, "since": now}
+    state.write_orders(config.app.state, {"paused": paused, "resumed": orders["resumed"]})
     print(f"{config.app.name}: paused until {iso(paused['until'])} ({given.duration}): {reason}")
     return GOOD
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from ..core.app import App
 from ..core.clock import Clock, age, moment

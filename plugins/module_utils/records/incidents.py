@@ -77,6 +77,25 @@ class IncidentRecord(TypedDict, total=False):
     unasked: bool
 
 
+class IncidentSummary(TypedDict):
+    """An incident, and how it ended."""
+
+    id: str
+    cause: str
+    healthy: bool
+    seconds: float
+
+
+def summary_of(incident: IncidentRecord) -> IncidentSummary:
+    """Return what a list of incidents says of one."""
+    return {
+        "id": incident["id"],
+        "cause": incident["cause"],
+        "healthy": incident["healthy"],
+        "seconds": incident["seconds"],
+    }
+
+
 def new_id(folder: str, seen: float, cause: str) -> str:
     """Name an incident that was first seen then (epoch s); no other in `folder` has that name."""
     name = known = f"{stamp(seen)}-{cause}"

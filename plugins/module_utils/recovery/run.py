@@ -107,7 +107,7 @@ class ChecklistLine(_Names):
     seconds: float
 
 
-class IncidentSummary(TypedDict):
+class IncidentFolder(TypedDict):
     """An incident: its id, its folder on the host, and how long it took so far (s)."""
 
     id: str
@@ -142,7 +142,7 @@ class Outcome(TypedDict):
     timeline: list[TimelineEntry]
     checks: ProbeResult
     next_step: str
-    incident: IncidentSummary | None
+    incident: IncidentFolder | None
     decision: DecisionRecord
     problems: list[str]
     seconds: float
@@ -910,7 +910,7 @@ class _Recovery:
     def outcome(self, first: Diagnosis, last: Diagnosis, changed: bool, next_step: str) -> Outcome:
         """What `recover` returns."""
         record = self.ended or self.memory["incident"]
-        incident: IncidentSummary | None = None
+        incident: IncidentFolder | None = None
         if record:
             path = os.path.join(self.app.incidents, record["id"])
             incident = {"id": record["id"], "path": path, "seconds": record["seconds"]}

@@ -21,7 +21,7 @@ from ..host import procfs
 from ..host.procfs import Disk, Memory
 from ..probe.run import ProbeResult
 from ..records import incidents, state
-from ..records.incidents import IncidentRecord
+from ..records.incidents import IncidentSummary
 from ..records.state import BackupAges
 from ..releases import store as release_store
 from ..releases.store import PromotedFrom
@@ -41,15 +41,6 @@ class ReleaseSummary(TypedDict):
     time: str
     by: str
     images: dict[str, str]
-
-
-class IncidentSummary(TypedDict):
-    """An incident, and how it ended."""
-
-    id: str
-    cause: str
-    healthy: bool
-    seconds: float
 
 
 class AppStatus(TypedDict):
@@ -80,16 +71,6 @@ class AppStatus(TypedDict):
 _NOT_PROMOTED = cast(PromotedFrom, {})
 
 
-def summary_of(incident: IncidentRecord) -> IncidentSummary:
-    """The summary of an incident's record."""
-    return {
-        "id": incident["id"],
-        "cause": incident["cause"],
-        "healthy": incident["healthy"],
-        "seconds": incident["seconds"],
-    }
-
-
 def inform(app: App, clock: Clock | None = None) -> AppStatus:
     """Return the state of the app as facts, for a table or a report; changes nothing, never fails for a sick app."""
     clock = clock or Clock()
@@ -114,7 +95,7 @@ def inform(app: App, clock: Clock | None = None) -> AppStatus:
         "promoted_from": good.get("promoted_from", _NOT_PROMOTED) if good else _NOT_PROMOTED,
         "env_fingerprint": facts["env"]["fingerprint"],
         "env_findings": facts["env"]["findings"],
-        "last_incident": summary_of(newest) if newest else None,
+        "last_incident": incidents.summary_of(newest) if newest else None,
         "checks": facts["probe"],
         "backup": state.backups(app.backup, clock.now()),
         "disk": procfs.disk(["/", app.directory, engine.data_root()]),

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Callable, NamedTuple
 
 from ..core.clock import Clock, Moment, age, moment
@@ -32,13 +32,12 @@ from ..probe import web
 from ..probe.run import CheckResult, ProbeResult
 from ..records import state
 from ..records.incidents import IncidentRecord
-from ..records.state import Pause
 from ..releases import haproxy
 from ..reporting import alert_messages, alert_outbox, metrics
 from . import config as agent_config
 from . import watcher_note
 from .config import Config
-from .run import BEGUN, IncidentSummary, Watch, recover
+from .run import BEGUN, IncidentFolder, Watch, recover
 from .watcher_note import Note, NotedChecks
 
 # It ends by itself after a quarter of an hour, so that whatever a long life gathers is gone with it: some 100 kB in ten
@@ -140,7 +139,7 @@ class Watcher:
             # It may be over.
             self.next_timers = self.proved
         record = memory["incident"]
-        self.incident: IncidentRecord | IncidentSummary | None = record
+        self.incident: IncidentRecord | IncidentFolder | None = record
         # A watcher was killed in the middle of a remedy.
         self.resumes = record is not None and any(one["result"] == BEGUN for one in record["remedies"][-1:])
         self.quick: list[Any] = self.app.quick
@@ -592,15 +591,14 @@ class Watcher:
         outbox = alert_outbox.add(outbox, alert_messages.watchdog(self.app.name, self.app.host), wall)
         orders, now = state.read_orders(self.app.state), moment(wall, self.clock.monotonic())
         paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
-        known: Pause | dict[str, object] = orders["paused"] or {}
-        lasting = alert_messages.lasting_pause(self.app.name, self.app.host, known, self.app.language)
+        lasting = alert_messages.lasting_pause(self.app.name, self.app.host, orders["paused"], self.app.language)
         due = paused is not None and age(paused["since"], now) >= self.config.pause_alert_seconds
         if not due or all(one["alert"]["labels"] != lasting["labels"] for one in outbox):
             outbox = alert_outbox.end(outbox, lasting, wall)
         outbox = alert_outbox.add(outbox, lasting, wall) if due else outbox
         problems = state.read_backup(self.app.backup)["problems"]
         for what in alert_messages.BACKUP:
-            problem: Mapping[str, object] = problems.get(what, {})
+            problem = problems.get(what)
             alert = alert_messages.bad_backup(self.app.name, self.app.host, what, problem, self.app.language)
             if not problem or all(one["alert"]["labels"] != alert["labels"] for one in outbox):
                 outbox = alert_outbox.end(outbox, alert, wall)
@@ -636,8 +634,13 @@ class Watcher:
         # A person's recovery may have left one open, or a turn that failed.
         self.incident = self.incident or memory["incident"]
         known = watcher_note.status_facts(self.config, memory, self.clock)
-        facts = {
-            **known,
+        facts: metrics.WatcherFacts = {
+            "incident": known["incident"],
+            "breaker_open": known["breaker_open"],
+            "paused": known["paused"],
+            "alerts_waiting": known["alerts_waiting"],
+            "counts": known["counts"],
+            "now": known["now"],
             "healthy": self.incident is None and self.failed is None,
             "served": self._serves,
             "probe_seconds": self.probe_seconds,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlencode
 
 from ..reporting import slo_queries
@@ -108,11 +108,18 @@ Samples = list[tuple[dict[str, str], float]]
 Line = list[tuple[float, float]]
 
 
+class About(TypedDict):
+    """The app that is asked about, and its host."""
+
+    app: str
+    host: str
+
+
 class AnswerError(Exception):
     """Prometheus says something else than its API has it."""
 
 
-def expression(template: str, about: Mapping[str, str]) -> str:
+def expression(template: str, about: About) -> str:
     """Return the PromQL for the app and the host of `about`."""
     app, host = _label("app", about["app"]), _label("host", about["host"])
     target = f"{app},{_label('target', about['host'])}"
@@ -133,7 +140,7 @@ def instant(promql: str, now: float) -> str:
     return "/api/v1/query?" + urlencode({"query": promql, "time": f"{now:.3f}"})
 
 
-def by_day(about: Mapping[str, str], now: float) -> dict[str, str]:
+def by_day(about: About, now: float) -> dict[str, str]:
     """Return the paths that ask how each of the last days was, by the names that `minutes` knows."""
     labels = f"{_label('app', about['app'])},{_label('host', about['host'])}"
     return {name: f"/api/v1/{path}" for name, path in slo_queries.day_paths(labels, first_day(now), DAYS).items()}

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import pytest
 
@@ -69,11 +69,12 @@ def folder(root: Path) -> str:
 
 
 def write_incident(root: Path, identity: str, **more: Any) -> None:
-    record = {
+    record: dict[str, Any] = {
         **{"id": identity, "app": "shop", "cause": "hung", "meaning": "it hangs", "seen": "", "seconds": 2.5},
         **{"healthy": True, "evidence": [], "remedies": [], "hold": "", "next_step": "", "timeline": [], "files": []},
     }
-    incidents.write(os.path.join(folder(root), "incidents"), {**record, **more}, {})
+    record = {**record, **more}
+    incidents.write(os.path.join(folder(root), "incidents"), cast(incidents.IncidentRecord, record), {})
 
 
 def test_a_healthy_app(run: Run) -> None:

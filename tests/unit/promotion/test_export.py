@@ -138,7 +138,7 @@ def test_an_incident_counts_from_its_end(host: Staging, more: dict[str, Any], ag
 def test_a_pause_counts_while_it_lasts_and_after(
     host: Staging, paused: state.Pause | None, resumed: Moment | None, said: str
 ) -> None:
-    state.write_orders(host.app.state, {"paused": paused, "resumed": resumed, "problem": ""})
+    state.write_orders(host.app.state, {"paused": paused, "resumed": resumed})
     assert said in refused(host)
 
 

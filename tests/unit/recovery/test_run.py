@@ -186,7 +186,7 @@ def names(outcome: recovery.Outcome) -> list[str]:
     return [item["name"] for item in outcome["remedies"]]
 
 
-def incident(outcome: recovery.Outcome) -> recovery.IncidentSummary:
+def incident(outcome: recovery.Outcome) -> recovery.IncidentFolder:
     assert outcome["incident"] is not None
     return outcome["incident"]
 
