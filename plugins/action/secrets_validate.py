@@ -35,14 +35,14 @@ class ActionModule(ActionBase):
             return {**result, **self._execute_module(task_vars=task_vars)}
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         try:
-            proof = env_module.validate({**given, "path": None}, time.time())
+            validated, unlisted = env_module.validate({**given, "path": None}, time.time())
         except env_module.EXPECTED as error:
             return {**result, "failed": True, "msg": str(error)}
         warnings = [
             f"{name} has a value, but no entry in the table: nothing proves it, and it is not written."
-            for name in proof.pop("unlisted")
+            for name in unlisted
         ]
-        failed = bool(proof["findings"]) and not given["report_only"]
-        told = {"msg": env_module.message(given["values"], proof["findings"])} if failed else {}
+        failed = bool(validated["findings"]) and not given["report_only"]
+        message = {"msg": env_module.message(given["values"], validated["findings"])} if failed else {}
         shown = {"warnings": warnings} if warnings else {}
-        return {**result, **proof, **told, **shown, "changed": False, "failed": failed}
+        return {**result, **validated, **message, **shown, "changed": False, "failed": failed}

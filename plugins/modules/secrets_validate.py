@@ -169,13 +169,12 @@ def validate(module: AnsibleModule) -> dict[str, object]:
     """Validate the values, or the file."""
     given = module.params
     ansible_no_log.unmask(module, given["variables"], given["values"] or {})
-    result = env_module.validate(given, time.time())
-    for name in result.unlisted:
+    result, unlisted = env_module.validate(given, time.time())
+    for name in unlisted:
         module.warn(f"{name} has a value, but no entry in the table: nothing proves it, and it is not written.")
-    returned = {"findings": result.findings, "proved": result.proved, "fingerprints": result.fingerprints}
-    if result.findings and not given["report_only"]:
-        raise ansible_no_log.Failed(env_module.message(given["values"], result.findings), **returned)
-    return {"changed": False, **returned}
+    if result["findings"] and not given["report_only"]:
+        raise ansible_no_log.Failed(env_module.message(given["values"], result["findings"]), **result)
+    return {"changed": False, **result}
 
 
 def main() -> None:

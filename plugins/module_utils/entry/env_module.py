@@ -37,15 +37,18 @@ EXPECTED = (AppError, LockHeld, dotenv.DotenvError, env_history.EnvError, secret
 """Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
 
 
-class Validation(NamedTuple):
-    """What `secrets_validate` found out: findings, the names of the values without one, and fingerprints by name.
-
-    `unlisted` are names that the table does not have.
-    """
+class Validated(TypedDict):
+    """What `secrets_validate` returns: findings, the names of the values without one, and fingerprints by name."""
 
     findings: list[Finding]
     proved: list[str]
     fingerprints: dict[str, str]
+
+
+class Validation(NamedTuple):
+    """The result, and the names of the values that the table does not list."""
+
+    result: Validated
     unlisted: list[str]
 
 
@@ -77,13 +80,14 @@ def validate(params: Params, now: float) -> Validation:
     findings = [*findings, *prove(variables, values, now, params["online"], params["timeout"])]
     wrong = {finding["variable"] for finding in findings}
     texts = secret_rules.texts(variables, values)
-    return Validation(
-        findings=findings,
-        proved=[name for name in texts if name not in wrong],
-        fingerprints={name: fingerprint(text) for name, text in texts.items()},
-        # A broken line of a file can look like a name, and be a piece of a secret.
-        unlisted=secret_rules.unlisted(variables, values) if params["values"] is not None else [],
-    )
+    result: Validated = {
+        "findings": findings,
+        "proved": [name for name in texts if name not in wrong],
+        "fingerprints": {name: fingerprint(text) for name, text in texts.items()},
+    }
+    # A broken line of a file can look like a name, and be a piece of a secret.
+    unlisted = secret_rules.unlisted(variables, values) if params["values"] is not None else []
+    return Validation(result, unlisted)
 
 
 def message(values: Mapping[str, object] | None, findings: Sequence[Finding]) -> str:

@@ -123,7 +123,7 @@ def read_facts(config: Config, clock: Clock) -> StagingFacts:
         "paused": _paused(app, clock),
         "probe": health_facts.ask(app, env["values"], CONFIRM_SECONDS, clock),
         "env": env["findings"],
-        "instances": said.containers["instances"] if said.containers else [],
+        "instances": [*said.containers["instances"]] if said.containers else [],
     }
 
 
