@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         except env_module.EXPECTED as error:
             return {**result, "failed": True, "msg": str(error)}
         warnings = [
-            f"{name} has a value, but no entry in the table: nothing proves it, and it is not written."
+            f"{name} has a value, but no entry in the table: nothing validates it, and it is not written."
             for name in unlisted
         ]
         failed = bool(validated["findings"]) and not given["report_only"]

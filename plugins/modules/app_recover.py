@@ -27,11 +27,12 @@ attributes:
 options:
   values:
     description:
-      - Values of the env from the vault. They are proved first; a bad one fails the module before anything is touched.
+      - Values of the env from the vault. They are validated first.
+      - A bad one fails the module before anything is touched.
       - Without them, only the last good env of the host can be put back.
     type: dict
   build:
-    description: Whether images are built anew where the compose file builds them.
+    description: Whether images are built again where the compose file builds them.
     type: bool
     default: true
   deadline:
@@ -66,7 +67,7 @@ meaning:
   returned: always
   type: str
 evidence:
-  description: The facts that prove the cause.
+  description: The facts that show the cause.
   returned: always
   type: list
   elements: str

@@ -14,7 +14,7 @@ description:
   - Any value survives, whatever its characters, as long as Compose reads the file.
   - Older versions, and the one in force, are kept in C(/var/lib/selfheal/<app>/env), with their fingerprints and times,
     in a directory that only root can read. A file that somebody else put there is kept, too.
-  - A file that is byte-identical is not written again; a mode or owner that is not as told is corrected.
+  - A file that is byte-identical is not written again; a mode or owner that differs is corrected.
   - No value stands in what it returns or in its diff, only names and short SHA-256 fingerprints.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
@@ -67,7 +67,7 @@ options:
   directory_mode:
     description:
       - Permissions of the directory that O(path) is in, as an octal number in quotes. When given, the directory is made
-        when it is not there, and corrected when its mode, owner or group is not as told.
+        when it is not there, and corrected when its mode, owner or group differs.
       - Not given, or with O(state=restored), the directory has to be there.
     type: str
   keep:
@@ -126,7 +126,7 @@ fingerprints:
   type: dict
 why:
   description:
-    - What of the env was not as told - C(content), C(mode), C(owner), C(group).
+    - What of the env differed - C(content), C(mode), C(owner), C(group).
     - Of its directory, C(directory state) when it was not there, C(directory mode), C(directory owner),
       C(directory group).
   returned: success

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: secrets_validate
-short_description: Prove the values of an app's env before anything is touched
+short_description: Validate the values of an app's env before anything is touched
 version_added: 0.1.0
 description:
   - Holds the values of environment variables against a table that says of what kind each must be, and fails with one
@@ -171,7 +171,7 @@ def validate(module: AnsibleModule) -> dict[str, object]:
     ansible_no_log.unmask(module, given["variables"], given["values"] or {})
     result, unlisted = env_module.validate(given, time.time())
     for name in unlisted:
-        module.warn(f"{name} has a value, but no entry in the table: nothing proves it, and it is not written.")
+        module.warn(f"{name} has a value, but no entry in the table: nothing validates it, and it is not written.")
     if result["findings"] and not given["report_only"]:
         raise ansible_no_log.Failed(env_module.message(given["values"], result["findings"]), **result)
     return {"changed": False, **result}

@@ -75,12 +75,12 @@ def text_of(error: BaseException) -> str:
 
 
 def unmask(module: Module, variables: Sequence[Variable], values: Mapping[str, object]) -> None:
-    """Stop Ansible from masking what is no secret. Take ``module.params`` before: after, its ``values`` are for show.
+    """Stop Ansible from masking what is not secret. Take ``module.params`` before: after, its ``values`` are for show.
 
-    A ``no_log`` dictionary masks each of its values wherever it stands in the output: with PORT=8000 every "8000", with
+    A ``no_log`` dictionary masks each of its values anywhere in the output: with PORT=8000 every "8000", with
     DEBUG="no" every "no". Values of variables that are not secret, and values that are too short to hide, are let go;
-    a value that also stands in a secret slot, or under a name that the table does not list, stays masked. What stands
-    in the table itself is no secret either: a slot may hold its own name by mistake, and the message must be readable.
+    a value that is also in a secret slot, or under a name that the table does not list, stays masked. What is in the
+    table itself is not secret either: a slot may hold its own name by mistake, and the message must be readable.
     """
     table = {str(variable.get("name")): variable for variable in variables}
     public = " ".join(str(variable.get(key)) for variable in variables for key in ("name", "kind", "source"))

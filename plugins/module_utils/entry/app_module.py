@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the modules that work on one app share: their common arguments, and the errors that are meant for the user.
+"""What the modules that work on one app share: their common arguments, and the errors for the user.
 
 Imports nothing of Ansible.
 """
@@ -42,7 +42,7 @@ EXPECTED = (
     probe.CheckError,
     OSError,
 )
-"""Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
+"""Errors whose text is for the user; anything else is a defect and keeps its traceback."""
 
 
 def app_of(params: Params) -> App:
@@ -88,7 +88,7 @@ class Steps:
         """Note a step."""
         self.done.append({"seconds": round(time.monotonic() - self.begun, 1), "what": text})
         self.log(f"{self.app}: {text}")
-        # Who cannot be shown what is done is no reason to stop doing it.
+        # Progress that cannot be shown must not stop the work.
         with contextlib.suppress(OSError):
             lines = "".join(json.dumps(step) + "\n" for step in self.done)
             atomic_write(progress_path(self.app), lines.encode(), mode=0o644)

@@ -42,7 +42,7 @@ BACKUP = ("now", "verify", "list", "settle")
 # A restore that lives goes on for this long at the most.
 SETTLE_SECONDS = 43200.0
 
-# A config that cannot be used is asked for again this often, instead of ending: the timer would only start us anew.
+# A config that cannot be used is read again this often, instead of ending: the timer would only start us again.
 BROKEN_SECONDS = 2.0
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -88,20 +88,20 @@ def _parser() -> argparse.ArgumentParser:
     command("incidents", _incidents, "what happened, newest first").add_argument(
         "--last", type=int, default=10, metavar="N", help="how many (default: 10)"
     )
-    month = command("report", _report, "a month against its goals (the role slo says them, once a month by itself)")
+    month = command("report", _report, "a month against its goals (the role slo sets them, and reports once a month)")
     month.add_argument("--month", default="", metavar="YYYY-MM", help="which (default: the last one that is over)")
     month.add_argument("--keep", action="store_true", help="write it as Markdown and JSON, too")
-    month.add_argument("--send", action="store_true", help="mail it, where people are told by mail")
+    month.add_argument("--send", action="store_true", help="mail it, where notifications go by mail")
     pause = command("pause", _pause, "leave the app alone for a while, for work on it")
     pause.add_argument("--for", dest="duration", required=True, metavar="TIME", help="for how long: 90s, 30m, 2h, 1d")
     pause.add_argument("--reason", required=True, help="why, for those who find it paused")
     command("resume", _resume, "end a pause, and forget the attempts that opened the breaker")
     saved = command(
-        "backup", _backup, "make a backup now; or prove the newest one, list them, take a killed restore back"
+        "backup", _backup, "make a backup now; or verify the newest one, list them, undo an interrupted restore"
     )
     saved.add_argument("what", nargs="?", choices=BACKUP, default=BACKUP[0], help="what to do (default: now)")
     saved.add_argument("--why", choices=("hand", "schedule"), default="hand", help="for its record")
-    saved.add_argument("--wait", action="store_true", help="settle: wait until nobody restores any more")
+    saved.add_argument("--wait", action="store_true", help="settle: wait until no restore goes on")
     brought = command("restore", _restore, "restore the app, or a part of it, from a backup")
     brought.add_argument(
         "--to", default="latest", metavar="BACKUP", help="latest, an id of `selfheal backup list`, a time"
@@ -122,7 +122,7 @@ def _name(given: argparse.Namespace, root: str) -> str:
     known = sorted({*agent_config.apps(root), *_without_config(root)})
     if given.app:
         if given.app not in (*known, *agent_config.kept(root)):
-            have = f"there is: {', '.join(known)}" if known else "there is none: run playbooks/site.yml"
+            have = f"known: {', '.join(known)}" if known else "there are no configs: run playbooks/site.yml"
             raise Refused(f"no app {given.app!r} has a config in {os.path.join(root, agent_config.FOLDER)}; {have}")
         return str(given.app)
     if len(known) != 1:
@@ -229,7 +229,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
     timer = timers.read([name]).get(name)
     of_timer = timers.problem(name, timer) if config.enabled and timer else ""
     problems = filter(None, (of_timer, of_config, damaged, orders["problem"]))
-    told: _Status = {
+    status: _Status = {
         "app": config.app.name,
         "healthy": ok and open_one is None and not services,
         "checks": checks,
@@ -253,8 +253,8 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "backup": state.backups(config.app.backup, clock.now()),
         "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
-    print(json.dumps(told, indent=2) if given.json else _status_text(told))
-    return GOOD if told["healthy"] else SICK
+    print(json.dumps(status, indent=2) if given.json else _status_text(status))
+    return GOOD if status["healthy"] else SICK
 
 
 def _open_incident(record: IncidentRecord) -> _OpenIncident:
@@ -277,9 +277,9 @@ def _checks(config: Config, seen: SeenChecks | None, clock: Clock) -> tuple[bool
 
 
 def _services(config: Config) -> tuple[list[str], list[str]]:
-    """Which services do not run as they should, whether a check asks them or not; an engine that is down says none.
+    """Which services do not run as they should, whether a check asks them or not; none when the engine is down.
 
-    :returns: a sentence each: of those of the last good release, and of what somebody ran of another profile.
+    :returns: a sentence each: of those of the last good release, and of what was run of another profile.
     """
     try:
         documents = docker_containers.inspected(config.app.name)
@@ -302,50 +302,50 @@ def _instances(config: Config) -> _Instances | None:
     return {"serving": serving, "of": config.app.balancer.instances}
 
 
-def _backup_text(told: state.BackupAges) -> list[str]:
+def _backup_text(ages: state.BackupAges) -> list[str]:
     def ago(seconds: float | None) -> str:
         return "never" if seconds is None else f"{seconds / 3600:.1f} h ago"
 
-    lines = [f"backup: proved {ago(told['proved'])}, made {ago(told['made'])}"]
-    lines += [f"backup: verified: {line}" for line in told["contents"]]
-    return lines + [f"backup: {problem}" for problem in told["problems"]]
+    lines = [f"backup: verified {ago(ages['proved'])}, made {ago(ages['made'])}"]
+    lines += [f"backup: verified: {line}" for line in ages["contents"]]
+    return lines + [f"backup: {problem}" for problem in ages["problems"]]
 
 
-def _watcher_text(name: str, told: _WatcherNow) -> str:
-    if told["alive"]:
+def _watcher_text(name: str, watcher_now: _WatcherNow) -> str:
+    if watcher_now["alive"]:
         return "alive"
-    if not told["enabled"]:
+    if not watcher_now["enabled"]:
         return "off, as watcher_enabled says"
     return f"NOT alive: systemctl status {timers.unit(name)}"
 
 
-def _status_text(told: _Status) -> str:
-    lines = [f"{told['app']}: {'healthy' if told['healthy'] else 'NOT healthy'} ({told['checks']})"]
-    lines.append(f"watcher: {_watcher_text(told['app'], told['watcher'])}")
-    lines += told["services"]
-    lines += [f"not of the release: {other}" for other in told["others"]]
-    if told["instances"]:
-        lines.append(f"instances: {told['instances']['serving']} of {told['instances']['of']} serve")
-    if told["paused"]:
-        left = told["paused"]["left"]
-        lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {told['paused']['reason']}")
-    if told["incident"]:
-        lines.append(f"incident {told['incident']['id']}: {told['hold'] or 'being worked on'}")
-        lines += [f"next: {told['incident']['next_step']}"] if told["incident"]["next_step"] else []
-    elif told["hold"] and not told["paused"]:
-        lines.append(f"nothing is done just now: {told['hold']}")
-    breaker = told["breaker"]
+def _status_text(status: _Status) -> str:
+    lines = [f"{status['app']}: {'healthy' if status['healthy'] else 'NOT healthy'} ({status['checks']})"]
+    lines.append(f"watcher: {_watcher_text(status['app'], status['watcher'])}")
+    lines += status["services"]
+    lines += [f"not of the release: {other}" for other in status["others"]]
+    if status["instances"]:
+        lines.append(f"instances: {status['instances']['serving']} of {status['instances']['of']} serve")
+    if status["paused"]:
+        left = status["paused"]["left"]
+        lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {status['paused']['reason']}")
+    if status["incident"]:
+        lines.append(f"incident {status['incident']['id']}: {status['hold'] or 'being worked on'}")
+        lines += [f"next: {status['incident']['next_step']}"] if status["incident"]["next_step"] else []
+    elif status["hold"] and not status["paused"]:
+        lines.append(f"nothing is done just now: {status['hold']}")
+    breaker = status["breaker"]
     word = "OPEN, nothing more is tried until the oldest attempt is out of its window" if breaker["open"] else "closed"
     lines.append(f"breaker: {word} ({breaker['attempts']} of {breaker['of']} attempts)")
-    last = told["last_incident"]
+    last = status["last_incident"]
     if last:
         ended = f"healthy after {last['seconds']:.1f} s" if last["healthy"] else "not over"
         lines.append(f"last incident: {last['id']}, {ended}")
-    if told["backup"]:
-        lines += _backup_text(told["backup"])
-    if told["alerts_waiting"]:
-        lines.append(f"alerts not delivered yet: {told['alerts_waiting']}")
-    return "\n".join(lines + [f"problem: {problem}" for problem in told["problems"]])
+    if status["backup"]:
+        lines += _backup_text(status["backup"])
+    if status["alerts_waiting"]:
+        lines.append(f"alerts not delivered yet: {status['alerts_waiting']}")
+    return "\n".join(lines + [f"problem: {problem}" for problem in status["problems"]])
 
 
 def _probe(given: argparse.Namespace, root: str) -> int:
@@ -412,12 +412,12 @@ def _report(given: argparse.Namespace, root: str) -> int:
     try:
         config, clock = _config(given, root), Clock()
         by = monthly_report.load(config.app.name, root)
-        told = monthly_report.measure(config, by, given.month, clock.now())
-        print(json.dumps(told, indent=2, ensure_ascii=False) if given.json else slo_report.text(told))
+        report = monthly_report.measure(config, by, given.month, clock.now())
+        print(json.dumps(report, indent=2, ensure_ascii=False) if given.json else slo_report.text(report))
         if given.keep:
-            print(f"kept: {monthly_report.keep(config, told)}", file=sys.stderr)
+            print(f"kept: {monthly_report.keep(config, report)}", file=sys.stderr)
         if given.send:
-            print(monthly_report.send(by, told, clock.now()), file=sys.stderr)
+            print(monthly_report.send(by, report, clock.now()), file=sys.stderr)
     except (slo_queries.SloError, prometheus_client.PrometheusError) as problem:
         raise Refused(str(problem).replace("slo_month", "--month", 1)) from None
     return GOOD
@@ -430,7 +430,7 @@ def _seconds(text: str) -> int:
     found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     seconds = int(found.group(1)) * _UNITS[found.group(2)] if found else 0
     if not 1 <= seconds <= _LONGEST_PAUSE:
-        raise Refused(f"--for: {text!r} is no duration from 1s to 7d: write 90s, 30m, 2h or 1d")
+        raise Refused(f"--for: {text!r} is not a duration from 1s to 7d: write 90s, 30m, 2h or 1d")
     return seconds
 
 
@@ -459,7 +459,7 @@ def _resume(given: argparse.Namespace, root: str) -> int:
 
 
 def _say(text: str) -> None:
-    # That nobody reads it any more is no reason to stop.
+    # A reader that is gone must not stop the work.
     with contextlib.suppress(OSError):
         print(f"selfheal: {text}", flush=True)
 
@@ -537,7 +537,7 @@ def _check_config(given: argparse.Namespace, root: str) -> int:
 
 
 def notify(text: str) -> None:
-    """Tell systemd, when it listens (sd_notify(3))."""
+    """Notify systemd, when it listens (sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -546,7 +546,7 @@ def notify(text: str) -> None:
             channel.connect("\0" + address[1:] if address.startswith("@") else address)
             channel.sendall(text.encode())
         except OSError as error:
-            print(f"selfheal: systemd cannot be told: {error}", file=sys.stderr)
+            print(f"selfheal: systemd cannot be notified: {error}", file=sys.stderr)
 
 
 def _watch(given: argparse.Namespace, root: str) -> int:
@@ -557,7 +557,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
     try:
         config, of_config = agent_config.in_force(name, root)
     except ConfigError as problem:
-        # Ending would have the timer start us once a second; the app is left alone until somebody mends the config.
+        # Ending would have the timer start us once a second; the app is left alone until the config is corrected.
         print(f"selfheal: {problem}", file=sys.stderr, flush=True)
         notify(f"READY=1\nSTATUS={problem}")
         while _stamp(path) == stamp:
@@ -569,7 +569,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
         try:
             with watcher.only_one(config):
                 why = watcher.watch(config, clock, notify, renewed)
-            # A new start would put a config in force that is no good, where the good one is not kept.
+            # A new start would put an invalid config in force, where the good one is not kept.
             if renewed.is_kept or not renewed.problem:
                 break
         except LockHeld as held:
@@ -577,7 +577,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
             notify(f"READY=1\nWATCHDOG=1\nSTATUS=waiting: {held}")
             clock.sleep(BROKEN_SECONDS)
     if why:
-        print(f"selfheal: {name}: begins anew: {why}", flush=True)
+        print(f"selfheal: {name}: starts again: {why}", flush=True)
     # At once and in the same process: the timer would leave the app alone for a second.
     return os.execv(sys.argv[0], sys.argv)
 
@@ -597,7 +597,7 @@ class _Renewed:
     def _keep(self) -> bool:
         try:
             content = read_small(self.path)
-            # What was written since it was judged may be no good.
+            # What was written since it was checked may be invalid.
             if content is None or _stamp(self.path) != self.stamp:
                 return False
             agent_config.keep(self.name, content, self.root)

@@ -34,7 +34,7 @@ _NO_VALUES = (
 )
 
 EXPECTED = (AppError, LockHeld, dotenv.DotenvError, env_history.EnvError, secret_rules.TableError, OSError)
-"""Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
+"""Errors whose text is for the user; anything else is a defect and keeps its traceback."""
 
 
 class Validated(TypedDict):
@@ -176,10 +176,10 @@ def _read(path: str) -> tuple[dict[str, str], list[Finding]]:
     except FileNotFoundError:
         raise env_history.EnvError(f"{path} does not exist: write it first, with christmas.selfheal.env_file") from None
     except UnicodeDecodeError as error:
-        raise env_history.EnvError(f"{path} is not UTF-8 text (byte {error.start}): write it anew") from None
+        raise env_history.EnvError(f"{path} is not UTF-8 text (byte {error.start}): write it again") from None
     except dotenv.DotenvError as error:
         raise env_history.EnvError(
-            f"{path}: {error}. Correct the line, or write the file anew from the vault"
+            f"{path}: {error}. Correct the line, or write the file again from the vault"
         ) from None
     findings = []
     for lines in repeated.values():
@@ -209,14 +209,14 @@ def _id(params: Params, key: str, check: bool) -> int:
 
 
 def _directory(params: Params, owner: Mapping[str, int], check: bool) -> dict[str, tuple[str, str]]:
-    """Bring the directory of the file: {what of it was not as told: (what it was, as told)}."""
+    """Bring the directory of the file: {what of it differed: (what it was, as configured)}."""
     if params["directory_mode"] is None:
         return {}
     try:
         mode = int(params["directory_mode"], 8)
     except ValueError:
         raise env_history.EnvError(
-            f"directory_mode: {params['directory_mode']!r} is no octal number, such as '0755'"
+            f"directory_mode: {params['directory_mode']!r} is not an octal number, such as '0755'"
         ) from None
     differs = env_history.bring_directory(params["path"], mode, dry_run=check, **owner)
     return {f"directory {name}": sides for name, sides in differs.items()}
@@ -237,11 +237,11 @@ def _diff(
     directory: Mapping[str, tuple[str, str]] = MappingProxyType({}),
 ) -> Diff:
     """Names and fingerprints; of mode and owner, that they differ, and of the directory how."""
-    drift = {name: directory.get(name, ("not as told", "as told")) for name in why if name != "content"}
-    old = [f"{name}={mark}" for name, mark in (before or {}).items()]
+    drift = {name: directory.get(name, ("differs", "as configured")) for name in why if name != "content"}
+    old = [f"{name}={digest}" for name, digest in (before or {}).items()]
     old += [f"# {name}: {was}" for name, (was, _) in drift.items() if before is not None or name in directory]
-    new = [f"{name}={mark}" for name, mark in after.items()] + [
-        f"# {name}: {told}" for name, (_, told) in drift.items()
+    new = [f"{name}={digest}" for name, digest in after.items()] + [
+        f"# {name}: {wanted}" for name, (_, wanted) in drift.items()
     ]
     return {**_headers(path), "before": _lines(old), "after": _lines(new)}
 

@@ -17,7 +17,7 @@ from .fact_types import Facts, Instance, Load
 HEALTHY = "healthy"
 # Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
 DISK_FULL_BYTES = 16 * 1024 * 1024
-# From here on a slow answer is the host's doing: the share of the processors' time, and of the time in which somebody
+# From here on a slow answer is the host's doing: the share of the processors' time, and of the time in which a task
 # waited for them (PSI "some", percent over ten seconds).
 BUSY_SHARE, BUSY_PRESSURE = 0.9, 60.0
 # Docker's restart policy forgets its back-off for a container that ran for this long (its documentation).
@@ -64,11 +64,11 @@ MEANING = {
     "erroring": "the app answers with errors",
     "unknown": "the checks fail and no fact says why",
 }
-"""The closed list of causes, each with what it means, in the order in which they are told apart."""
+"""The closed list of causes, each with its meaning, in the order in which they are looked for."""
 
 
 class Diagnosis(NamedTuple):
-    """One cause (a key of MEANING, or HEALTHY) and the facts that prove it, each a sentence for a person.
+    """One cause (a key of MEANING, or HEALTHY) and its evidence: facts, each a sentence for a person.
 
     `services` are those that a remedy should touch; () for all. `passed`: it is over already, there is nothing to do.
     """
@@ -90,8 +90,8 @@ Rule = Callable[[Facts], list[str]]
 def _engine(kinds: tuple[str, ...]) -> Rule:
     def found(facts: Facts) -> list[str]:
         engine = facts["engine"]
-        told = not engine["answers"] and engine["kind"] in kinds
-        return [f"the engine does not answer: {engine['reason']}"] if told else []
+        is_this = not engine["answers"] and engine["kind"] in kinds
+        return [f"the engine does not answer: {engine['reason']}"] if is_this else []
 
     return found
 
@@ -163,7 +163,7 @@ def sick(facts: Facts) -> dict[str, str]:
 
 
 def _has_to_run(facts: Facts, item: Instance) -> bool:
-    """A job that failed is no service that stopped. Without a model, each container counts once users notice.
+    """Whether a container has to run: a job that failed does not. Without a model, each counts once users notice.
 
     HAProxy does without an instance that is sick; which one that is, `one` says, and no other may be touched.
     """
@@ -276,7 +276,7 @@ def behind(facts: Facts) -> frozenset[str]:
 
 
 def _crash_loop(facts: Facts) -> list[str]:
-    """Restarted twice or more, and its last life was short: who has worked for a while has crashed, however often."""
+    """Restarted twice or more, and its last life was short: one that worked for a while has crashed."""
     # An app that lives for a second between two restarts is found "running" most of the time.
     # The way to a container that is just being started leads nowhere: connections time out. One that hangs takes them.
     dying = _failed_with(facts, ("refused", "reset")) or any(
@@ -305,7 +305,7 @@ def _last_code(item: Instance) -> str:
 def _loops(item: Instance) -> bool:
     """Whether a container dies young, again: its count of restarts alone goes back to its making."""
     if item["state"] == "exited" and item.get("restart_policy") in ("always", "unless-stopped"):
-        # Docker would have started it again: somebody has stopped it.
+        # Docker would have started it again, so a person has stopped it.
         return False
     started, finished = item["started_seconds"], item["finished_seconds"]
     if started is None and item["state"] == "running":
@@ -317,7 +317,7 @@ def _loops(item: Instance) -> bool:
 
 
 def _crashed(facts: Facts) -> list[str]:
-    """A paused container counts: it is not running, and starting it anew is what helps."""
+    """A paused container counts: it is not running, and starting it again helps."""
     return [
         f"{item['name']} is {item['state']}, exit code {item['exit_code']}"
         + (f": {item['error']}" if item["error"] else "")
@@ -346,7 +346,7 @@ def _unhealthy(facts: Facts) -> list[str]:
 
 
 def _last_words(item: Instance) -> str:
-    """What its own health check said last."""
+    """The last line of its own health check."""
     lines = [line for entry in item["health_log"] for line in str(entry["output"]).strip().splitlines()]
     return f": {lines[-1]}" if lines else ""
 
@@ -393,7 +393,7 @@ def _upstream(facts: Facts) -> list[str]:
     # A name that does not resolve says nothing of the app, and no restart makes it resolve.
     if failed and all(item["kind"] == "dns" for item in failed):
         return [f"`{item['name']}`: {item['reason']}" for item in failed]
-    # Whoever waits for an upstream looks hung; whoever cannot be reached at all has a trouble of its own.
+    # An app that waits for an upstream looks hung; one that cannot be reached has a problem of its own.
     own = _failed_with(facts, ("refused", "reset", "unreachable"))
     waits = [*facts["upstream"], *facts["unanswered"]]
     return [] if own else [f"{item['name']}: {item['reason']}" for item in waits]
@@ -427,9 +427,9 @@ def _overloaded(facts: Facts) -> list[str]:
     slow = [item for item in failed if item["kind"] in ("timeout", "latency")]
     if not slow or len(slow) < len(failed):
         return []
-    told = [f"`{item['name']}`: {item['reason']}" for item in slow]
+    slow_checks = [f"`{item['name']}`: {item['reason']}" for item in slow]
     if all(item["kind"] == "latency" for item in slow):
-        return told
+        return slow_checks
     load = facts["load"]
     answered = load["answered_seconds"]
     if answered is None or answered > SILENT_SECONDS:
@@ -438,7 +438,7 @@ def _overloaded(facts: Facts) -> list[str]:
     if not is_busy(load) or load["idle"] or facts["one"]:
         return []
     busy = f"the processors are {load['cpu_busy']:.0%} busy, pressure {load['cpu_pressure']:.0f} %"
-    return [*told, f"{busy}; the last good answer was {answered:.0f} s ago"]
+    return [*slow_checks, f"{busy}; the last good answer was {answered:.0f} s ago"]
 
 
 def _probed(kinds: tuple[str, ...]) -> Rule:
@@ -554,7 +554,7 @@ def _without_health(facts: Facts, services: Collection[str]) -> Facts:
 
 
 def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str]) -> tuple[str, ...]:
-    """The services that a remedy should touch: a database must not be restarted because the app beside it hangs."""
+    """The services that a remedy should touch: a database must not be restarted because the app that needs it hangs."""
     there = facts["instances"]
     bad: Collection[str] = ()
     if cause in _DOWN:
@@ -577,7 +577,7 @@ def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str
 
 
 def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
-    """Whom to suspect of a bad answer, once those were restarted in vain that were suspected before.
+    """The services to suspect of a bad answer, once those that were suspected before were restarted in vain.
 
     What holds the port comes first. A proxy, and what says that another does not answer it, is suspected after what it
     needs, unless it takes no connections itself; what holds data last, and alone.

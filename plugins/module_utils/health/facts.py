@@ -254,7 +254,7 @@ def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[i
         ask_it = haproxy.aside(app.balancer, port) if app.balancer and port else _refused
         found[port] = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
-    # Port 0 stands for a container that publishes none.
+    # Port 0 is for a container that publishes none.
     threads = {port: threading.Thread(target=run, args=(port,), daemon=True) for port in (0, *app.balancer.slots)}
     # On a host that has no room for a thread they are asked one after the other, as they are waited for.
     with contextlib.suppress(RuntimeError):
@@ -302,7 +302,7 @@ def _waits_for_others(app: App, facts: Facts) -> bool:
 def _look_at_instances(
     app: App, facts: Facts, alone: Callable[[int], ProbeResult], clock: Clock, lacks: float | None
 ) -> Facts:
-    """Find out whether one instance is at fault, all, or what is in front of them.
+    """Find out whether the fault is with one instance, with all, or with what is in front of them.
 
     While some serve, the facts become those of the first that does not: it is healed alone, as if it were the app.
 
@@ -319,7 +319,7 @@ def _look_at_instances(
     if failing and serving:
         return _of_one_instance(facts, *failing[0])
     if failing and not facts["balancer"]:
-        # HAProxy answers for them with an error of its own; what they say themselves tells more.
+        # HAProxy answers for them with an error of its own; their own answers say more.
         return {**facts, "probe": failing[0][1]}
     if serving < wanted and serving and facts["services"]:
         few = f"service {app.balancer.service} has {serving} of {wanted} instances"
@@ -555,7 +555,7 @@ def _model_of(facts: Facts) -> ModelFacts:
 
 
 def _by_its_process(item: Container) -> Instance:
-    """An instance with what its main process tells: whether it is stopped, and its age, however the clock was set."""
+    """An instance with what its main process shows: whether it is stopped, and its age, however the clock was set."""
     if item["state"] != "running":
         return {**item, "stopped": False}
     age = procfs.age(item["pid"])
@@ -587,7 +587,7 @@ def _configuration(model: Model) -> dict[str, str]:
     for service, spec in (model.get("services") or {}).items():
         paths = [str(m["source"]) for m in spec.get("volumes") or [] if m.get("type") == "bind" and m.get("read_only")]
         paths += [files.get(str(one.get("source")), "") for one in spec.get("configs") or []]
-        # A dead network file system would be waited for, and files of /proc are no configuration.
+        # A dead network file system would be waited for, and files of /proc are not configuration.
         found[service] = "\n".join(text for path in procfs.on_disk(paths) for text in _texts(path))
     return found
 
@@ -601,7 +601,7 @@ def _texts(path: str) -> list[str]:
     return [content.decode("utf-8", "replace") for content in contents if content]
 
 
-# What a busy host may look like. Any other cause is told by facts of its own, whatever patience would find.
+# What a busy host may look like. Any other cause has facts of its own, whatever patience would find.
 _MAY_BE_SLOW = ("overloaded", "hung", "unhealthy")
 
 

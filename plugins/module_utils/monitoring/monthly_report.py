@@ -25,7 +25,7 @@ from ..reporting.slo_report import About, Report
 from ..status_page import figures as page_figures
 
 FOLDER = "etc/selfheal/slo"
-# For how long Alertmanager may take it for news.
+# For how long Alertmanager keeps it firing.
 HOLD_SECONDS = 300.0
 
 
@@ -41,17 +41,19 @@ def settings(given: Mapping[str, object], where: str) -> Settings:
     """Check what was given; `where` names it in an error. Raises SloError."""
     for key in given:
         if key not in Settings._fields:
-            raise SloError(f"{where}: `{key}` is no key of it. Fix: have playbooks/site.yml write it anew")
+            raise SloError(f"{where}: unknown key `{key}`. Fix: have playbooks/site.yml write it again")
     wanted = given.get("goals")
     if not isinstance(wanted, Mapping):
-        raise SloError(f"{where}: `goals` is {wanted!r}, no goals. Fix: write a number for each of {_names()}, or {{}}")
+        raise SloError(
+            f"{where}: `goals` is {wanted!r}, not a mapping. Fix: write a number for each of {_names()}, or {{}}"
+        )
     port = given.get("prometheus")
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
-        raise SloError(f"{where}: `prometheus` is {port!r}, no port. Fix: write 9090, or where it listens")
+        raise SloError(f"{where}: `prometheus` is {port!r}, not a port. Fix: write 9090, or where it listens")
     address = str(given.get("alertmanager") or "")
     if address and web.address(address) is None:
         raise SloError(
-            f"{where}: `alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing"
+            f"{where}: `alertmanager` is {address!r}, not an http(s) URL. Fix: write http://127.0.0.1:9093, or nothing"
         )
     return Settings(_goals(wanted, where), port, address.rstrip("/"))
 
@@ -63,7 +65,7 @@ def _names() -> str:
 def _goals(wanted: Mapping[str, object], where: str) -> dict[str, float]:
     for name, number in wanted.items():
         if name not in slo_report.GOALS:
-            raise SloError(f"{where}: `goals` has {name}, which is no goal. Fix: write {_names()}")
+            raise SloError(f"{where}: unknown goal `goals.{name}`. Fix: write {_names()}")
         _, smallest, largest = slo_report.GOALS[name]
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not smallest <= number <= largest:
             raise SloError(
@@ -84,7 +86,7 @@ def load(name: str, root: str = "/") -> Settings:
     except agent_config.ConfigError as error:
         raise SloError(str(error)) from None
     if not isinstance(found, Mapping):
-        raise SloError(f"{path} is no JSON object: have playbooks/site.yml write it anew")
+        raise SloError(f"{path} is not a JSON object: have playbooks/site.yml write it again")
     return settings(found, path)
 
 
@@ -143,7 +145,7 @@ def keep(config: Config, report: Report) -> str:
 def send(by: Settings, report: Report, now: float) -> str:
     """Hand the report to Alertmanager, which mails it, and say so. Raises SloError when it is not taken."""
     if not by.alertmanager:
-        return "not sent: nobody is told by mail"
+        return "not sent: no notification goes by mail"
     body = json.dumps([slo_report.alert(report, now, HOLD_SECONDS)]).encode()
     request = web.Request(
         f"{by.alertmanager}/api/v2/alerts", "POST", (("Content-Type", "application/json"),), body, timeout=10.0

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the containers of a release that failed have said: its last lines for the message, all of it in a file."""
+"""The logs of the containers of a release that failed: the last lines for the message, all of them in a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Log(NamedTuple):
 def failed(instances: Sequence[Container], results: Sequence[CheckResult]) -> list[str]:
     """Return the ids of the containers whose logs may say why a release failed.
 
-    Those that ended, restart or are unhealthy; when there is no such one, those that the failing checks asked.
+    Those that ended, restart or are unhealthy; without any, those that the failing checks asked.
     """
     bad = [item["id"] for item in instances if _is_bad(item)]
     if bad:
@@ -66,15 +66,15 @@ def keep(folder: str, stamp: str, logs: Sequence[Log], secrets: Mapping[str, str
 
 
 def _shown(lines: Sequence[str]) -> list[str]:
-    """The last lines; where the last error stands above them, before its own details, that line as well."""
+    """The last lines. Where the last error is above them, before its own details, that line as well."""
     above, last = lines[:-SHOWN_LINES], list(lines[-SHOWN_LINES:])
-    told = next((line for line in reversed(above) if _ERROR.search(line)), "")
-    is_repeated = any(line.partition(" ")[2] == told.partition(" ")[2] for line in last)
-    return last if not told or is_repeated else [told, "…", *last]
+    error = next((line for line in reversed(above) if _ERROR.search(line)), "")
+    is_repeated = any(line.partition(" ")[2] == error.partition(" ")[2] for line in last)
+    return last if not error or is_repeated else [error, "…", *last]
 
 
 def _write(path: str, text: str) -> bool:
-    """A full disk is no reason not to say why the release failed."""
+    """Write a log; a full disk must not keep the message from saying why the release failed."""
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         atomic_write(path, (text + "\n").encode())

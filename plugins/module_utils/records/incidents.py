@@ -119,7 +119,7 @@ def markdown(incident: IncidentRecord) -> str:
         "",
         f"{incident['meaning'][:1].upper()}{incident['meaning'][1:]}. First seen {incident['seen']}, {ended}.",
         "",
-        "## What proves the cause",
+        "## Evidence of the cause",
         "",
         *[f"- {item}" for item in incident["evidence"]],
     ]
@@ -127,7 +127,7 @@ def markdown(incident: IncidentRecord) -> str:
         lines += ["", "## What was done", ""]
         lines += [f"1. {one['name']} ({one['seconds']:.2f} s): {_cell(one['result'])}" for one in incident["remedies"]]
     if incident["hold"]:
-        lines += ["", "## Why no more is done", "", incident["hold"]]
+        lines += ["", "## Why nothing more is done", "", incident["hold"]]
     if incident["next_step"]:
         lines += ["", "## Next", "", incident["next_step"]]
     lines += ["", "## Timeline", "", "| time | seconds | what |", "|---|---:|---|"]
@@ -197,8 +197,8 @@ def latest(folder: str) -> IncidentRecord | None:
 def forget(folder: str, older_than: float, now: float) -> None:
     """Delete incidents whose folder was last written more than `older_than` seconds before `now` (epoch s).
 
-    The newest KEPT stay in any case (a clock may jump), more than LONGEST in none; what is no incident stays. One that
-    was written at a time to come is as old as the next newer one.
+    The newest KEPT stay in any case (a clock may jump), and never more than LONGEST; other folders stay. One that was
+    written at a time to come is as old as the next newer one.
     """
     import shutil  # not needed by a watcher, whose memory it would take
 

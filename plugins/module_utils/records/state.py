@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a watcher that was killed has to know to go on: the open incident, the attempts, what people ordered.
 
-Two files under the app's state directory, each replaced atomically and each with one writer: `state.json` is written by
-whoever holds the app's lock (a recovery), or by the watcher between recoveries; `orders.json` by a person's
-`selfheal pause` and `selfheal resume`, which must not wait for a recovery that goes on.
+Two files under the app's state directory, each replaced atomically and each with one writer. `state.json` is written by
+the holder of the app's lock (a recovery), or by the watcher between recoveries. `orders.json` is written by `selfheal
+pause` and `selfheal resume`, which must not wait for a recovery that goes on.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ _RECORD: tuple[tuple[str, type], ...] = (
 def load(folder: str, spare: str = "", repair: bool = True) -> tuple[State, str]:
     """Read the state: (state, what was wrong with it or ""). What `save` had to keep in `spare` is newer.
 
-    A state that cannot be read is begun anew, and moved aside as `state.json.damaged` unless `repair` is False: a
-    broken memory is no reason to leave an app alone, nor to touch one.
+    A state that cannot be read counts as empty, and is moved aside as `state.json.damaged` unless `repair` is False:
+    the app must be watched all the same.
     """
     path = os.path.join(folder, STATE)
     with contextlib.suppress(*_DAMAGE):
@@ -77,12 +77,12 @@ def load(folder: str, spare: str = "", repair: bool = True) -> tuple[State, str]
         return empty(), ""
     except _DAMAGE as error:
         problem = f"{path} could not be read ({type(error).__name__})"
-        # That it could not be read just now says nothing of what is in it.
+        # That it could not be read just now does not mean that it is damaged.
         if not repair or (isinstance(error, OSError) and not isinstance(error, IsADirectoryError)):
             return empty(), problem
         with contextlib.suppress(OSError):
             os.replace(path, f"{path}.damaged")
-        return empty(), f"{problem}; it was moved aside and begun anew"
+        return empty(), f"{problem}; it was moved aside, and an empty state is used"
 
 
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -202,7 +202,7 @@ def write_orders(folder: str, orders: Ordered) -> None:
 
 
 def pause_left(orders: Ordered, now: Moment) -> float:
-    """Seconds that a pause still lasts at a moment, 0.0 when there is none; a clock that is set changes nothing."""
+    """Seconds that a pause still lasts at a moment, 0.0 without one; a clock that is set changes nothing."""
     paused = orders["paused"]
     if not paused:
         return 0.0
@@ -244,14 +244,14 @@ def read_backup(path: str) -> BackupMemory:
     """What is remembered of an app's backups. A damaged file counts as empty."""
     found: BackupMemory = {"last_success": None, "last_verified": None, "problems": {}}
     with contextlib.suppress(*_DAMAGE):
-        told = _read(path)
+        kept = _read(path)
         for key in ("last_success", "last_verified"):
-            if told.get(key) is not None:
-                float(told[key]["at"]), str(told[key]["set"])
-                found[key] = told[key]
+            if kept.get(key) is not None:
+                float(kept[key]["at"]), str(kept[key]["set"])
+                found[key] = kept[key]
         found["problems"] = {
             str(what): {"text": str(one["text"]), "since": float(one["since"])}
-            for what, one in (told.get("problems") or {}).items()
+            for what, one in (kept.get("problems") or {}).items()
         }
     return found
 
@@ -270,14 +270,14 @@ def backups(path: str, now: float) -> BackupAges | None:
     if not os.path.exists(path):
         return None
     record = read_backup(path)
-    made, proved = (
+    made, verified = (
         None if one is None else round(max(0.0, now - float(one["at"])))
         for one in (record["last_success"], record["last_verified"])
     )
     contents = list((record["last_verified"] or {}).get("contents") or [])
     return {
         "made": made,
-        "proved": proved,
+        "proved": verified,
         "contents": contents,
         "problems": [one["text"] for one in record["problems"].values()],
     }

@@ -68,7 +68,7 @@ class Config(NamedTuple):
 
 
 def path_of(name: str, root: str = "/") -> str:
-    """Where the config of an app lies."""
+    """The path of an app's config."""
     return os.path.join(root, FOLDER, f"{name}.json")
 
 
@@ -138,7 +138,7 @@ def apps(root: str = "/", folder: str = FOLDER) -> list[str]:
 
 
 def read(path: str, missing: str = "playbooks/site.yml writes it") -> Any:
-    """The JSON of a config, unchecked. `missing` says what to do when there is none. Raises ConfigError."""
+    """The JSON of a config, unchecked. `missing` says what to do without one. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8") as stream:
             return json.load(stream)
@@ -147,13 +147,13 @@ def read(path: str, missing: str = "playbooks/site.yml writes it") -> Any:
     except OSError as error:
         raise ConfigError(explain(error)) from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no JSON ({error}): have playbooks/site.yml write it anew") from None
+        raise ConfigError(f"{path} is not valid JSON ({error}): have playbooks/site.yml write it again") from None
 
 
 def load(path: str, root: str = "/") -> Config:
     """Read and check a config.
 
-    :raises ConfigError: it is missing, does not parse, or holds what makes no sense.
+    :raises ConfigError: it is missing, does not parse, or is not valid.
     """
     found = read(path)
     try:
@@ -163,16 +163,16 @@ def load(path: str, root: str = "/") -> Config:
 
 
 class Wrong(Exception):
-    """What is wrong in a config, and the fix; whoever reads the file adds its path."""
+    """What is wrong in a config, and the fix; the reader of the file adds its path."""
 
 
 def check_keys(found: Any, keys: Collection[str]) -> None:
-    """Raise Wrong unless it is an object that has none but these keys."""
+    """Raise Wrong unless it is an object with no other keys than these."""
     if not isinstance(found, Mapping):
-        raise Wrong("is no JSON object. Fix: have playbooks/site.yml write it anew")
+        raise Wrong("is not a JSON object. Fix: have playbooks/site.yml write it again")
     for key in found:
         if key not in keys:
-            raise Wrong(f"`{key}` is no key of it. Fix: remove it, or update the agent with playbooks/site.yml")
+            raise Wrong(f"unknown key `{key}`. Fix: remove it, or update the agent with playbooks/site.yml")
 
 
 def number(found: Mapping[str, object], key: str, limits: tuple[float, float, float], name: str = "") -> float:
@@ -180,7 +180,7 @@ def number(found: Mapping[str, object], key: str, limits: tuple[float, float, fl
 
     :arg limits: (default, smallest, largest).
     :arg name: what the user calls it, where that is not the key.
-    :raises Wrong: it is none, or out of its limits.
+    :raises Wrong: it is not a number, or out of its limits.
     """
     default, smallest, largest = limits
     value = found.get(key, default)
@@ -198,7 +198,7 @@ def _checked(found: Any, root: str) -> Config:
     check_keys(found, _KEYS)
     for key, kind in (("app", str), ("checks", list), ("variables", list)):
         if not isinstance(found.get(key), kind):
-            raise Wrong(f"`{key}` is missing or of the wrong type. Fix: have playbooks/site.yml write it anew")
+            raise Wrong(f"`{key}` is missing or of the wrong type. Fix: have playbooks/site.yml write it again")
     secret_rules.check_table(found["variables"])
     names = [variable["name"] for variable in found["variables"]]
     seconds = {key: number(found, key, limits) for key, limits in _SECONDS.items()}
@@ -247,14 +247,14 @@ def _language(found: Mapping[str, object]) -> str:
 def _alertmanager(found: Mapping[str, object]) -> str:
     address = str(found.get("alertmanager") or "")
     if address and web.address(address) is None:
-        raise Wrong(f"`alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
+        raise Wrong(f"`alertmanager` is {address!r}, not an http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
     return address.rstrip("/")
 
 
 def _balancer(found: Mapping[str, object]) -> Balancer | None:
     given = found.get("balancer") or {}
     if not isinstance(given, Mapping):
-        raise Wrong("`balancer` is no JSON object. Fix: have playbooks/site.yml write it anew")
+        raise Wrong("`balancer` is not a JSON object. Fix: have playbooks/site.yml write it again")
     return read_balancer(given)
 
 

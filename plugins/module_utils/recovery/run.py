@@ -3,7 +3,7 @@
 """Read → diagnose → decide → act → record: one recovery, now. The only file that knows all the layers.
 
 A playbook calls it for a person, the watcher by itself; only then policy, pauses and the breaker count. It may be
-killed at any point: what was begun stands in the state before it is begun, and the next call goes on from there.
+killed at any point: a remedy is in the state before it is begun, and the next call goes on from there.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from . import ladder, remedies
 from .ladder import Attempt, Decision, Policy, Situation, decide
 
 STEPS = ("env_backup", "variables", "containers", "health", "api", "frontend")
-# A single bad answer is no incident: a second one within this time is asked for before anything is touched.
+# A single bad answer is not an incident: a second one within this time is asked for before anything is touched.
 CONFIRM_SECONDS = 1.0
 # How many remedies, and lines of the timeline, an incident's record holds.
 LONGEST = 400
@@ -67,7 +67,7 @@ _EXPLAINED = frozenset({"container_missing", "crash_loop", "crashed"})
 _FLAPS, _LASTS_SECONDS = 3, 30.0
 # A remedy that is refused at once has changed nothing, and says nothing of what the next one would do.
 _REFUSED_SECONDS = 2.0
-# What a container that was just made anew may take in any case, whatever its image says of a start period.
+# What a container that was just recreated may take in any case, whatever its image says of a start period.
 _SHORTEST_START = 3.0
 # For so long after a remedy a health check is waited for that runs now and then.
 _LONGEST_CHECK = 60.0
@@ -76,10 +76,10 @@ _SLOW_START, _LONGEST_MORE = 10.0, 120.0
 
 
 class Watch(NamedTuple):
-    """What is different when nobody asked: `settle` is how long a remedy may take to show, in seconds.
+    """What the watcher gives to a recovery: `settle` is how long a remedy may take to show, in seconds.
 
-    `held`: who holds the app's lock, for too long: then the incident is opened, and nothing else is done;
-    `freed`: what was done about one who was stuck with it.
+    `held`: who holds the app's lock, for too long: then the incident is opened, and nothing else is done.
+    `freed`: what was done about a process that was stuck with it.
     """
 
     policy: Policy
@@ -159,7 +159,7 @@ def recover(
 ) -> Outcome:
     """Bring the app back, once: read the state, and climb the ladder of its cause until the probe passes.
 
-    :arg values: proved values from the vault; without them only the last good env can be put back.
+    :arg values: validated values from the vault; without them only the last good env can be put back.
     :arg deadline: seconds to wait for the probe after the containers were started, altogether.
     :arg check: say what would be done, and do nothing.
     :arg watch: given by the watcher; without it a person asked, and neither pause nor breaker hold anything back.
@@ -170,7 +170,7 @@ def recover(
         return _plan(app, values, clock)
     run = _Recovery(app, values, build, deadline, clock, watch)
     if watch and watch.held:
-        return run.tell()
+        return run.report_held()
     with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.restoring):
         return run.run()
 
@@ -198,15 +198,15 @@ class _Recovery:
         self.seconds = dict.fromkeys(STEPS, 0.0)
         self.begun, self.waited = clock.monotonic(), 0.0
         good = watch.seen.good if watch else None
-        # When the app answered well last, by the clock that nobody sets.
+        # When the app answered well last, by the monotonic clock.
         self.good = None if good is None else self.begun - (clock.now() - good)
         self.cpu = procfs.cpu_time()
         self.decision = Decision("wait")
         self.remembers = True
-        self.took_back = False
+        self.rolled_back = False
         self.network_error = ""
         self.before: bytes | None = None
-        # Whether something that is no env stands in its place: a remedy moves it aside.
+        # Whether something that is not an env is in its place: a remedy moves it aside.
         self.odd = False
         self.ended: IncidentRecord | None = None
         # The containers whose evidence this call has asked for, by name.
@@ -226,13 +226,13 @@ class _Recovery:
         self.memory, problem = state.load(self.app.state, self.app.spare)
         self._trouble(problem)
         self._finish_rollout()
-        seen = self._not_told_before(self.watch.seen) if self.watch else None
+        seen = self._since_last_incident(self.watch.seen) if self.watch else None
         self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
         first = found = self._diagnose()
         self.hidden = evidence.secrets(self.app, self.facts, self.values)
         self.before = readable(self.app.env)
         self.odd = self.before is None and self.facts["env"]["exists"]
-        kept = self._remember_env() or self.took_back
+        kept = self._remember_env() or self.rolled_back
         if found.healthy:
             self._close_incident()
             return self.outcome(first, found, changed=kept, next_step="")
@@ -244,11 +244,13 @@ class _Recovery:
             return self.outcome(first, Diagnosis(HEALTHY), changed=True, next_step="")
         if self.watch and self._record.get("held") and found.cause not in ladder.HOLD:
             # An upstream that has just come back finds requests that still wait for it, and a probe that did.
-            self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why="what held it is over; it gets a moment")
+            self.decision = Decision(
+                "wait", seconds=ladder.LOOK_SECONDS, why="the cause of the hold is over; waiting for requests in flight"
+            )
             return self._end(first, found)
         record = self._record
         if record.get("unasked") and not self.facts["probe"]["ok"]:
-            # Now users are not served: what was said, and given up, of a service that none asks does not count.
+            # Now users are not served: what was given up of a service that no check asks does not count.
             record["unasked"] = record["escalated"] = False
         while not found.healthy:
             waits = self._waits(found)
@@ -266,7 +268,7 @@ class _Recovery:
             found = self._read_again(name, done, found.services)
         return self._end(first, found)
 
-    def tell(self) -> Outcome:
+    def report_held(self) -> Outcome:
         """Open the incident while another holds the lock, and do nothing. Only a recovery writes the state as well."""
         assert self.watch is not None
         self.memory, problem = state.load(self.app.state, self.app.spare)
@@ -301,17 +303,17 @@ class _Recovery:
         return self.outcome(first, found, changed=True, next_step=step)
 
     def _finish_rollout(self) -> None:
-        """A deploy was killed: whoever comes next lets the last good release serve alone."""
+        """After a deploy that was killed, let the last good release serve alone."""
         try:
             if rolling.clean_up(
                 self.app, self.clock, lambda text: print(f"selfheal: {self.app.name}: {text}", flush=True)
             ):
                 self._count("rollouts taken back")
-                self.took_back = True
+                self.rolled_back = True
         except (haproxy.BalancerError, engine.EngineError, env_history.EnvError, OSError) as error:
-            self._trouble(f"a deploy was killed, and could not be taken back: {error}")
+            self._trouble(f"a deploy was killed, and could not be rolled back: {error}")
 
-    def _not_told_before(self, seen: Seen) -> Seen:
+    def _since_last_incident(self, seen: Seen) -> Seen:
         """What died before the last incident was over belongs to that one."""
         if seen.passed is None or self.memory["clean"] is None:
             return seen
@@ -455,10 +457,8 @@ class _Recovery:
             mine = [item for item in self.facts["instances"] if item["service"] in touched]
             pending = [item for item in mine if item["state"] == "running" and item["health"] == "starting"]
             if pending:
-                told = [
-                    f"{item['name']} was started again, and has not passed its health check yet" for item in pending
-                ]
-                return Diagnosis("unhealthy", told, tuple(sorted({item["service"] for item in pending})))
+                why = [f"{item['name']} was started again, and has not passed its health check yet" for item in pending]
+                return Diagnosis("unhealthy", why, tuple(sorted({item["service"] for item in pending})))
         return found
 
     def _touched(self) -> frozenset[str]:
@@ -542,7 +542,7 @@ class _Recovery:
         """Why nothing may be done just now, or ""."""
         if not self.remembers:
             return "nothing can be written here, so what is tried could not be counted"
-        # A person who works on it knows better, and two would undo each other's work.
+        # A person works on it: two would undo each other's work.
         return engine.changed_by_hand(self.app.name, self.app.directory) if self.watch else ""
 
     def _starting(self, found: Diagnosis) -> float:
@@ -604,7 +604,7 @@ class _Recovery:
             return False
         begun = self.clock.monotonic()
         try:
-            told, done = act(), True
+            result, done = act(), True
         except (
             remedies.RemedyError,
             engine.EngineError,
@@ -612,18 +612,18 @@ class _Recovery:
             env_history.EnvError,
             OSError,
         ) as error:
-            told, done = explain(error) if isinstance(error, OSError) else str(error), False
+            result, done = explain(error) if isinstance(error, OSError) else str(error), False
         except Exception as error:
-            # A record of a release that somebody damaged, say: a remedy that fails is not the end of the recovery.
-            told, done = f"it could not be applied ({type(error).__name__}: {error})", False
+            # The record of a release may be damaged, say: a remedy that fails must not end the recovery.
+            result, done = f"it could not be applied ({type(error).__name__}: {error})", False
         seconds = round(self.clock.monotonic() - begun, 3)
         self.seconds["variables" if name in _ENV_REMEDIES else "containers"] += seconds
         if not done and seconds < _REFUSED_SECONDS:
             attempt["refused"] = True
-        self.network_error = redact(told, self.hidden) if not done and LOST_NETWORK.search(told) else ""
-        entry["done"], entry["result"], entry["seconds"] = done, redact(told, self.hidden), seconds
+        self.network_error = redact(result, self.hidden) if not done and LOST_NETWORK.search(result) else ""
+        entry["done"], entry["result"], entry["seconds"] = done, redact(result, self.hidden), seconds
         self._count(f"remedy {name} {'done' if done else 'failed'}")
-        self._note(f"{name}: {told}")
+        self._note(f"{name}: {result}")
         self._save()
         return done
 
@@ -633,7 +633,7 @@ class _Recovery:
         try:
             kept = env_history.remember(self.app.env, self.app.history, now=self.clock.now())
         except (env_history.EnvError, OSError) as error:
-            # A full disk is a cause to deal with, not a reason to give up before it is named.
+            # A full disk is a cause to deal with: the recovery goes on, and names it.
             self._trouble(f"the env could not be kept: {error}")
         self.seconds["env_backup"] = round(self.clock.monotonic() - begun, 3)
         return kept
@@ -646,12 +646,12 @@ class _Recovery:
         return any(name in _MAKES_CONTAINERS for name in names[written + 1 :])
 
     def _mark_good(self) -> None:
-        # The app is healthy: that the mark finds no room on the disk must not turn this into a failure.
+        # The app is healthy: a full disk must not turn this into a failure.
         with contextlib.suppress(OSError):
             env_history.mark_good(self.app.history, self.facts["env"]["fingerprint"])
 
     def _renew_images(self) -> None:
-        """After containers were made, and pass: a release whose images are gone is made of theirs from now on."""
+        """After containers were made, and pass: a release whose images are gone gets theirs."""
         if not any(one["done"] and one["name"] in _MAKES_CONTAINERS for one in self.remedies):
             return
         try:
@@ -671,7 +671,7 @@ class _Recovery:
             self._note("the new env stays: the containers were made with it")
             return
         if self.odd:
-            self._note("the new env stays: what was there is no env")
+            self._note("the new env stays: what was there is not an env")
             return
         if before is None:
             os.unlink(self.app.env)
@@ -705,7 +705,7 @@ class _Recovery:
     def _count(self, what: str) -> None:
         self.memory["counts"][what] = self.memory["counts"].get(what, 0) + 1
 
-    def _tell(self, alert: alert_messages.Alert) -> None:
+    def _notify(self, alert: alert_messages.Alert) -> None:
         before = self.memory["outbox"]
         self.memory["outbox"] = alert_outbox.add(before, alert, self.clock.now())
         for _ in range(alert_outbox.dropped(before, self.memory["outbox"])):
@@ -719,13 +719,13 @@ class _Recovery:
         """Open an incident, or go on with the one that is open; keep the evidence before anything is touched."""
         record = self.memory["incident"]
         if record is None:
-            often = self._told_lately(found.cause, 1 if found.passed else _FLAPS)
+            often = self._was_notified_lately(found.cause, 1 if found.passed else _FLAPS)
             self._begin(found)
             record = self._record
             record["told"] = not often
             self._note(self._guess(found))
             if not often:
-                self._tell(alert_messages.opened(record, self.app.language))
+                self._notify(alert_messages.opened(record, self.app.language))
             self._save()
         elif record["cause"] != found.cause:
             self._note(self._guess(found))
@@ -748,7 +748,7 @@ class _Recovery:
             return
         self.asked.update(item["name"] for item in rest)
         attachments = evidence.of_containers(self.app, rest, self.hidden, self.clock)
-        # What was missing before a remedy stays told.
+        # The list of what was missing before a remedy stays.
         attachments.pop("evidence.txt", None)
         record["files"] = sorted({*record["files"], *attachments})
         with contextlib.suppress(OSError):
@@ -781,7 +781,7 @@ class _Recovery:
             record["services"] = named["services"]
 
     def _guess(self, found: Diagnosis) -> str:
-        """A cause, whose it is, and what proves it, for the timeline."""
+        """A cause, the services, and the evidence, for the timeline."""
         services = self._named(found)["services"]
         whose = f" of {', '.join(services)}" if services else ""
         return f"cause: {found.cause}{whose}: {'; '.join(found.evidence)}"
@@ -796,16 +796,16 @@ class _Recovery:
             "evidence": [redact(item, self.hidden) for item in found.evidence],
         }
 
-    def _told_lately(self, cause: str, least: int = 1) -> bool:
-        """Whether people heard of this cause not long ago, and it came at least so often since then.
+    def _was_notified_lately(self, cause: str, least: int = 1) -> bool:
+        """Whether people were notified of this cause not long ago, and it came at least so often since then.
 
-        What passes by itself, and what comes again and again, is told now and then.
+        Of what passes by itself, and of what comes again and again, people are notified now and then.
         """
         if self.watch is None:
             return False
-        now, often, told = self.clock.now(), 0, False
+        now, often, notified = self.clock.now(), 0, False
         resumed = state.read_orders(self.app.state)["resumed"]
-        # Who orders it to go on has seen to what was.
+        # The person who ordered it to go on has dealt with what was before.
         forgiven = age(resumed, self._moment()) if resumed else self.watch.policy.clean
         since, until = iso(now - min(forgiven, self.watch.policy.clean)), iso(now)
         for one in incidents.every(self.app.incidents):
@@ -813,8 +813,8 @@ class _Recovery:
             if not since <= str(one.get("ended", "")) <= until:
                 return False
             if cause in (one["cause"], one.get("opened_as")):
-                often, told = often + 1, told or bool(one.get("told"))
-            if told and often >= least:
+                often, notified = often + 1, notified or bool(one.get("told"))
+            if notified and often >= least:
                 return True
         return False
 
@@ -866,11 +866,11 @@ class _Recovery:
             self._note(f"healthy: {self.facts['probe']['summary']}")
         record.update({"healthy": True, "ended": iso(self.clock.now()), "seconds": self._elapsed()})
         record.update({"hold": "", "next_step": ""})
-        self._tell_late(record)
+        self._notify_late(record)
         self._write({})
         self.memory["incident"] = self.memory["seen"] = None
         self.memory["clean"] = self._moment()
-        self._tell(alert_messages.resolved(record, self.app.language))
+        self._notify(alert_messages.resolved(record, self.app.language))
         self._count("recovered")
         self.memory["counts"]["last recovery ms"] = round(record["seconds"] * 1000)
         if self.watch:
@@ -879,30 +879,30 @@ class _Recovery:
         self.ended = record
 
     def _leave_open(self, found: Diagnosis, step: str) -> None:
-        """Say in the record why nothing more is done, and tell people when it is theirs now."""
+        """Say in the record why nothing more is done, and notify people when a person is needed."""
         record = self._record
         why = redact(self.decision.why, self.hidden)
-        # How long it still waits is another number each time; the timeline of a long night is told once.
+        # How long it still waits is another number each time; the timeline gets one line.
         if _NUMBER.sub("", record["hold"]) != _NUMBER.sub("", why):
             self._note(f"{self.decision.kind}: {why}")
         held = self.decision.kind == "hold" and found.cause in ladder.HOLD
         record.update({"seconds": self._elapsed(), "hold": why, "next_step": step, "held": held})
-        is_late = self._tell_late(record)
+        is_late = self._notify_late(record)
         is_new = self.decision.kind == "escalate" and not record["escalated"]
         if is_new:
             record["escalated"] = True
             self._count("escalated")
         if record["escalated"] and (is_new or is_late) and record.get("told", True):
-            self._tell(alert_messages.escalated(record, self.app.language))
+            self._notify(alert_messages.escalated(record, self.app.language))
         self._write({})
         self._save()
 
-    def _tell_late(self, record: IncidentRecord) -> bool:
-        """Tell people of an incident that they were spared, once it has lasted; say whether it was that now."""
+    def _notify_late(self, record: IncidentRecord) -> bool:
+        """Notify people of an incident that was not reported at once, when it lasts; say whether that was now."""
         if record.get("told", True) or record["seconds"] < _LASTS_SECONDS:
             return False
         record["told"] = True
-        self._tell(alert_messages.opened(record, self.app.language))
+        self._notify(alert_messages.opened(record, self.app.language))
         return True
 
     # --- what comes back ---------------------------------------------------------------------------------------------
@@ -976,7 +976,7 @@ class _Recovery:
         elif mine:
             detail = f"{len(mine)} of {len(mine)} checks passed"
         else:
-            detail = "not checked: no check in selfheal_checks proves this"
+            detail = "not checked: selfheal_checks has no check for this"
         return self._line(proves, not failed if mine else None, redact(detail, self.hidden))
 
     def _env_backup_line(self) -> ChecklistLine:
@@ -1004,7 +1004,7 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> Outcome:
         available = list(remedies.table(app, True, values, found.services, run.facts["one"]))
         run.decision = decide(found.cause, Situation("", [], []), available, None)
         planned = [run.decision.remedy] if run.decision.kind == "act" else []
-    # Files alone bring nothing back: the containers are made anew with them.
+    # Files alone bring nothing back: the containers are recreated with them.
     if planned and planned[0] not in ladder.TOUCHING and not run.facts["probe"]["ok"]:
         planned.append(ladder.RECREATE)
     run.remedies = [{"name": name, "done": False, "result": "would be applied", "seconds": 0.0} for name in planned]

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The state of an app as facts, for a table or a report; changes nothing."""
+"""The state of an app as facts, for a table or a report. Changes nothing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _NOT_PROMOTED = cast(PromotedFrom, {})
 
 
 def inform(app: App, clock: Clock | None = None) -> AppStatus:
-    """Return the state of the app as facts, for a table or a report; changes nothing, never fails for a sick app."""
+    """Return the state of the app as facts. Changes nothing, and does not fail for a sick app."""
     clock = clock or Clock()
     facts = health_facts.read(app, None, recovery.CONFIRM_SECONDS, clock)
     found = diagnose(facts)

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The note that a watcher leaves: for `selfheal status`, and for the watcher after it."""
+"""The note that a watcher leaves, for `selfheal status` and for the watcher after it."""
 
 from __future__ import annotations
 

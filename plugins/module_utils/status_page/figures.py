@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The figures of the status page, from what Prometheus, the incidents and the releases say. Pure: no clock, no I/O.
 
-A figure that nobody has told is None, and the page says so: that nothing is known is not that all is well.
+A figure that is not known is None, and the page says so: nothing known does not mean that all is well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ THRESHOLDS: dict[str, float] = {
 }
 """Those of the role monitoring that the page shows, with its defaults."""
 DISK_PERCENT = 90
-"""No alert goes by it (that one looks ahead); the bar needs a mark."""
+"""No alert goes by it (that one looks ahead); the bar needs a limit."""
 
 SHOWN = 8
 """How many incidents are shown."""
@@ -229,13 +229,13 @@ def build(
 
 
 def value(answers: Answers, name: str) -> float | None:
-    """The one value of an answer; None when there is none."""
+    """The one value of an answer; None without one."""
     found = answers.get(name) or []
     return found[0][1] if found else None
 
 
 def measured_since(answers: Answers, minutes: Minutes, now: float) -> float | None:
-    """When somebody looked first: to the minute within the last 24 hours, else the day. None when it is not known."""
+    """When the app was measured first: to the minute within the last 24 hours, else the day. None when not known."""
     day = min((at for counts in minutes.values() for at, count in counts.items() if count), default=None)
     first = value(answers, "first")
     if first is None or first < now - slo_queries.DAY + 2 * slo_queries.MINUTE:
@@ -301,13 +301,13 @@ def _state(answers: Answers, incidents: Sequence[IncidentRecord], now: float) ->
     # A record is written some seconds before Prometheus hears of it. One that could not be ended is over all the same.
     over = bool(looked and healthy and not cause)
     unended = [one for one in incidents[:1] if not one.get("healthy") and not over]
-    # Of an app on another host Prometheus alone tells, and knows no more than the cause.
-    told: list[IncidentRecord] = []
+    # Of an app on another host only Prometheus knows, and no more than the cause.
+    measured: list[IncidentRecord] = []
     if cause:
-        told.append({"cause": cause, "meaning": "", "evidence": [], "escalated": breaker, "next_step": ""})
+        measured.append({"cause": cause, "meaning": "", "evidence": [], "escalated": breaker, "next_step": ""})
     return {
         "state": _judged(recorded, healthy if looked else None, cause, paused and looked),
-        "open": next(iter([*unended, *told]), None),
+        "open": next(iter([*unended, *measured]), None),
         "since": parse(unended[0]["seen"]) if unended else None,
         "breaker": breaker and looked,
         "paused": paused and looked,
@@ -383,7 +383,7 @@ DATABASE = (
 
 
 def _database(answers: Answers) -> dict[str, float]:
-    """What is known of database, pool and cache; empty where no exporter tells."""
+    """What is known of database, pool and cache; empty without an exporter."""
     found = {name: value(answers, name) for name in DATABASE}
     return {name: number for name, number in found.items() if number is not None}
 

@@ -38,12 +38,12 @@ LANGUAGES = ("en", "ko")
 _NAMES = {"en": "English", "ko": "한국어"}
 
 NOTHING = WORDS["en"]["none"]
-"""What stands where nothing is known."""
+"""What is shown where nothing is known."""
 _UNITS = {"en": ("d", "h", "min", "s"), "ko": ("일", "시간", "분", "초")}
-# By state, so that it is told without colour as well.
+# By state: it must be visible without colour as well.
 _MARKS = {UP: "✓", DEGRADED: "!", DOWN: "✕", UNKNOWN: "?", PAUSED: "‖"}
 _BAR = 32
-# How many incidents stand in the open; the others are one click away.
+# How many incidents are shown at once; the others are one click away.
 _FEW = 3
 REFRESH_SECONDS = 30
 
@@ -194,10 +194,10 @@ def _link(query: Mapping[str, str], text: str, current: bool) -> str:
 
 
 def _block(data: Mapping[str, object]) -> str:
-    """Data for the charts. What could end the block cannot stand in it."""
+    """Data for the charts. What could end the block is escaped."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    for mark in "<>&":
-        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return f'<script type="application/json" id="data">{text}</script>'
 
 
@@ -248,13 +248,13 @@ def _sentence(text: str) -> str:
 def _uptime(figures: Figures, say: _Words) -> str:
     days, since = figures["days"], figures["measured_since"]
     spans = {span: (_span(span, figures, say), percent(share, 2)) for span, share in figures["uptime"].items()}
-    told = [
+    parts = [
         f'<span class="figure" data-figure="uptime_{span}">{share}</span> <small>{of}</small>'
         for span, (of, share) in spans.items()
     ]
     if since and len(days) < DAYS:
-        told.append(f'<small data-figure="measured">{say("measured", since=_since(since, say))}</small>')
-    shown = " · ".join(told)
+        parts.append(f'<small data-figure="measured">{say("measured", since=_since(since, say))}</small>')
+    shown = " · ".join(parts)
     bars = "".join(_bar(day, say) for day in days)
     label = escape(f"{say('uptime')}: " + ", ".join(f"{of} {share}" for of, share in spans.values()))
     begins = "".join(
@@ -287,7 +287,7 @@ def _since(at: float, say: _Words) -> str:
 
 
 def _begin(days: Sequence[Bar], most: int, say: _Words) -> str:
-    """What stands below the first bar."""
+    """The text below the first bar."""
     if len(days) == most:
         return say("days_ago", count=most)
     return str(days[0]["day"]) if len(days) > 1 else ""
@@ -302,20 +302,20 @@ def _legend(say: _Words) -> str:
 
 
 def _bar(day: Bar, say: _Words) -> str:
-    """A day: what was down stands below, what was degraded over it, so high that the least of it can be seen."""
+    """A day: what was down is at the bottom, what was degraded above it, high enough to be seen."""
     looked = day["down"] + day["degraded"] + day["up"]
     # A day that is called up was degraded for no more than a moment.
     is_good = day["state"] in (UP, slo_queries.NONE)
     seconds_of = {DOWN: day["down"], DEGRADED: day["degraded"]}
     bad = {} if is_good else {key: of_it for key, of_it in seconds_of.items() if of_it}
-    told = ", ".join(f"{say(key)} {say('minutes', count=round(of_it / 60))}" for key, of_it in bad.items())
+    minutes = ", ".join(f"{say(key)} {say('minutes', count=round(of_it / 60))}" for key, of_it in bad.items())
     heights = {key: max(5, round(of_it / looked * _BAR)) for key, of_it in bad.items()}
     heights[UP if looked else slo_queries.NONE] = max(0, _BAR - sum(heights.values()))
     rects, at = [], _BAR
     for key, height in heights.items():
         at = max(0, at - height)
         rects.append(f'<rect class="{key}" y="{at}" height="{height}"/>')
-    text = told or say("up" if looked else "not_watched")
+    text = minutes or say("up" if looked else "not_watched")
     return f'<span class="{day["state"]}" title="{day["day"]}: {text}"><svg>{"".join(rects)}</svg></span>'
 
 
@@ -411,13 +411,15 @@ def _care(figures: Figures, say: _Words) -> str:
     if backup["verified"]:
         tiles.append(_tile("verified", say("verified"), say.ago(backup["verified"])))
     found = drift["found"]
-    told = "" if found is None else say("drift_found", count=count(found)) if found else say("drift_none")
+    note = ""
+    if found is not None:
+        note = say("drift_found", count=count(found)) if found else say("drift_none")
     tiles.append(
         _tile(
             "drift",
             say("drift"),
             say.ago(drift["at"]) if drift["at"] else absent,
-            told if drift["at"] else "",
+            note if drift["at"] else "",
             _over(found if drift["at"] else None, 0),
         )
     )
@@ -521,7 +523,7 @@ def _alert_name(name: str, language: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; on a phone each row stands alone, and each cell says what it is."""
+    """A table; on a phone each row is a card, and each cell says what it is."""
     head = "".join(f'<th scope="col">{one}</th>' for one in heads)
     body = "".join(
         "<tr>" + "".join(f'<td data-head="{name}">{cell}</td>' for name, cell in zip(heads, row)) + "</tr>"
@@ -532,7 +534,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _incidents(figures: Figures, say: _Words) -> str:
     month = figures["month"]
-    told = say(
+    summary = say(
         "month", count=month["count"], mean=say.seconds(month["mean_seconds"]), alone=percent(month["unattended"])
     )
     heads = [say(key) for key in ("when", "cause", "remedy", "took", "person")]
@@ -541,7 +543,7 @@ def _incidents(figures: Figures, say: _Words) -> str:
     if rows[_FEW:]:
         more = say("more", count=len(rows) - _FEW)
         shown += f"<details><summary>{more}</summary>{_table(heads, rows[_FEW:])}</details>"
-    aside = f'<span class="aside" data-figure="month">{told}</span>'
+    aside = f'<span class="aside" data-figure="month">{summary}</span>'
     return f'<section class="card incidents"><h2>{say("incidents")}{aside}</h2>{shown}</section>'
 
 

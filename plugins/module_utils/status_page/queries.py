@@ -3,7 +3,7 @@
 """What the status page asks Prometheus: a closed list of queries, by name. Pure.
 
 Nothing that a client sends gets into a query: the app and the host of `about` are labels that Prometheus itself, or the
-role, has told before. The API: prometheus.io/docs/prometheus/latest/querying/api.
+role, has named before. The API: prometheus.io/docs/prometheus/latest/querying/api.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NOW: dict[str, str] = {
     # When it was looked at first, and the uptime, of the last 24 hours: the days are whole ones.
     "first": "min(min_over_time(timestamp(app:state:now{%(app)s})[1d:1m]))",
     "uptime_day": "min(1 - avg_over_time((app:state:now{%(app)s} == bool 0)[1d:1m]))",
-    # A watcher from before this metric was there tells of incidents alone.
+    # A watcher from before this metric was there has a metric of incidents alone.
     "healthy": "max(selfheal_users_served{%(app)s} or selfheal_healthy{%(app)s})",
     "incident": "selfheal_incident_open{%(app)s} == 1",
     "paused": "max(selfheal_paused{%(app)s})",
@@ -64,7 +64,7 @@ NOW: dict[str, str] = {
     "certificate": "min(probe_ssl_earliest_cert_expiry{%(app)s})",
     "backup": "max(selfheal_backup_last_success_timestamp_seconds{%(app)s})",
     "backup_verified": "max(selfheal_backup_last_verified_timestamp_seconds{%(app)s})",
-    # A host that compares others tells of each as its target.
+    # A host that compares others names each as its target.
     "drift_checked": (
         "max(selfheal_drift_last_check_timestamp_seconds{%(target)s}"
         ' or selfheal_drift_last_check_timestamp_seconds{%(app)s,target=""})'
@@ -165,7 +165,7 @@ def by_step(promql: str, now: float, seconds: int = slo_queries.DAY) -> str:
 
 
 def samples(answer: Any) -> Samples:
-    """Read what `instant` brought: [(labels, value)], without what is no number. Raises AnswerError."""
+    """Read what `instant` brought: [(labels, value)], without what is not a number. Raises AnswerError."""
     try:
         found = [(dict(one["metric"]), float(one["value"][1])) for one in _result(answer)]
     except (KeyError, TypeError, ValueError, IndexError):

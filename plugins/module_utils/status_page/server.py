@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The status page's server, for this host alone: systemd starts it when somebody asks, and it ends when nobody does.
+"""The status page's server, for this host alone: systemd starts it on a request, and it ends without any.
 
 A client says which app and which language, and nothing else. Prometheus is asked the queries of `page_queries`.
 """
@@ -44,7 +44,7 @@ STATIC: dict[str, tuple[str, str]] = {
 }
 IDLE_SECONDS = 60.0
 LIFE_SECONDS = 3600.0
-# Somebody else may have asked a moment ago.
+# Another client may have asked a moment ago.
 FRESH_SECONDS = 5.0
 _PROMETHEUS_SECONDS = 8.0
 
@@ -92,10 +92,10 @@ def settings(folder: str = FOLDER) -> list[PageSettings]:
     return found
 
 
-def choice(told: Sequence[Mapping[str, str]], own: Sequence[PageSettings]) -> dict[str, Shown]:
+def choice(measured: Sequence[Mapping[str, str]], own: Sequence[PageSettings]) -> dict[str, Shown]:
     """Return the apps that there are, by what names them in a link: the app, with its host where that is needed."""
     pairs: dict[tuple[str, str], PageSettings | None] = {
-        (one["app"], one["host"]): None for one in told if one.get("app") and one.get("host")
+        (one["app"], one["host"]): None for one in measured if one.get("app") and one.get("host")
     }
     pairs.update({(one["app"], one["host"]): one for one in own})
     names = [app for app, _ in pairs]
@@ -114,7 +114,7 @@ class Prometheus:
         self.answers = True
 
     def get(self, path: str) -> Any:
-        """Return the answer; None when there is none, and then none is waited for again."""
+        """Return the answer; None without one, and then no other is waited for."""
         if not self.answers or time.monotonic() > self._end:
             return None
         try:
@@ -204,8 +204,8 @@ class Page:
         zone = datetime.now().astimezone().tzinfo or timezone.utc
         prometheus = Prometheus(int(own[0]["prometheus"]) if own else 9090)
         try:
-            told = prometheus.get(page_queries.instant(page_queries.APPS, now))
-            found = [labels for labels, _ in page_queries.samples(told)] if told is not None else []
+            answer = prometheus.get(page_queries.instant(page_queries.APPS, now))
+            found = [labels for labels, _ in page_queries.samples(answer)] if answer is not None else []
             apps = choice(found, own)
             chosen = asked or next((key for key, one in apps.items() if one.settings), next(iter(apps), ""))
             links = [(key, key) for key in apps]
@@ -218,7 +218,7 @@ class Page:
             answers = _ask(prometheus, about, now)
         finally:
             prometheus.close()
-        # Of an app on another host, Prometheus alone tells.
+        # Of an app on another host, only Prometheus knows.
         incidents: list[IncidentRecord] = []
         releases: list[release_store.Release] = []
         if shown.settings:
@@ -296,12 +296,12 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def _is_meant(self) -> bool:
-        """Whether it was asked by a name of this host: another one is a stranger's, that leads a browser here."""
+    def _is_asked_as_this_host(self) -> bool:
+        """Whether it was asked by a name of this host: a foreign name may have led a browser here (DNS rebinding)."""
         return re.sub(r":[0-9]+$", "", self.headers.get("Host", "")) in ("localhost", "127.0.0.1", "[::1]")
 
     def _answer(self) -> tuple[int, str, bytes]:
-        if not self._is_meant():
+        if not self._is_asked_as_this_host():
             return 421, _PLAIN, b"The page is asked for as localhost.\n"
         asked = urlsplit(self.path)
         if asked.path in STATIC:
@@ -319,7 +319,7 @@ class Handler(BaseHTTPRequestHandler):
         return status, _HTML, text.encode("utf-8", "replace")
 
     def version_string(self) -> str:
-        """Nobody needs to know."""
+        """The name alone, without a version."""
         return "selfheal"
 
     def log_message(self, format: str, *args: object) -> None:
@@ -330,12 +330,12 @@ _HTML, _PLAIN = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
 
 def main() -> int:
-    """Serve on the socket that systemd passes, until nobody has asked for a minute."""
+    """Serve on the socket that systemd passes, until a minute without a request."""
     server = Server(socket.socket(fileno=3), Page())
     end = time.monotonic() + LIFE_SECONDS
     while True:
         server.handle_request()
         now = time.monotonic()
-        # Whoever connects now waits in the socket, which is systemd's, and is served by the next one.
+        # A client that connects now waits in the socket, which is systemd's, and is served by the next process.
         if not server.busy and (now - server.last > IDLE_SECONDS or now > end):
             return 0

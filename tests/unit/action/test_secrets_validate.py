@@ -107,7 +107,7 @@ def test_names_without_an_entry_give_a_warning(run: Run, monkeypatch: pytest.Mon
     monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: warnings.append(text))
     result = run(values={**VALUES, "SUPABASE_SERVCE_KEY": "hush-hush-hush"})
     assert warnings == [
-        "SUPABASE_SERVCE_KEY has a value, but no entry in the table: nothing proves it, and it is not written."
+        "SUPABASE_SERVCE_KEY has a value, but no entry in the table: nothing validates it, and it is not written."
     ]
     assert "hush" not in json.dumps(result)
 

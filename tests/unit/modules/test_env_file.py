@@ -109,8 +109,8 @@ def test_the_diff_holds_names_and_fingerprints(run: Run, host: Host) -> None:
     assert diff["before_header"] == diff["after_header"] == str(host.env)
     host.env.chmod(0o640)
     diff = run(_ansible_diff=True)["diff"]
-    assert "# mode: not as told" in diff["before"]
-    assert "# mode: as told" in diff["after"]
+    assert "# mode: differs" in diff["before"]
+    assert "# mode: as configured" in diff["after"]
 
 
 def test_values_that_do_not_pass_change_nothing(run: Run, host: Host) -> None:
@@ -168,7 +168,7 @@ def test_example(run: Run, host: Host, check_mode: bool) -> None:
         assert not run(example=str(path))["changed"]
         path.chmod(0o600)
         again = run(example=str(path), _ansible_diff=True)
-        assert (again["changed"], again["why"], again["diff"][1]["before"]) == (True, [], "# mode: not as told\n")
+        assert (again["changed"], again["why"], again["diff"][1]["before"]) == (True, [], "# mode: differs\n")
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
@@ -204,7 +204,7 @@ def test_a_file_where_the_directory_should_be_stays(run: Run, host: Host) -> Non
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"directory_mode": "rwx"}, "directory_mode: 'rwx' is no octal number, such as '0755'"),
+        ({"directory_mode": "rwx"}, "directory_mode: 'rwx' is not an octal number, such as '0755'"),
         ({"values": None}, "state is present but all of the following are missing: values"),
         ({"app": None}, "missing required arguments: app"),
         ({"app": "My Shop"}, "cannot name a compose project"),

@@ -156,5 +156,5 @@ def test_another_app_is_named(host: Staging) -> None:
 
 def test_a_config_that_is_no_good_is_told(host: Staging) -> None:
     Path(agent_config.path_of("shop", str(host.root))).write_text("{")
-    with pytest.raises(ConfigError, match="is no JSON"):
+    with pytest.raises(ConfigError, match="is not valid JSON"):
         promotion_export.offer("shop", 0.0, str(host.root), CLOCK)

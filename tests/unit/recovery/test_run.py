@@ -421,7 +421,7 @@ def test_what_was_told_at_a_time_to_come_was_not_told_lately(world: World) -> No
         run._begin(Diagnosis("crashed", ["so"], passed=True))
         run._record.update({"told": True, "ended": iso(ended)})
         run._write({})
-        told.append(run._told_lately("crashed"))
+        told.append(run._was_notified_lately("crashed"))
     assert told == [True, False]
     assert [one["number"] for one in incidents.every(world.app.incidents)] == [2, 1]
 

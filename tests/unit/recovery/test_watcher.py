@@ -767,7 +767,7 @@ RUNS, STOPPED = timers.Timer("active", "0"), timers.Timer("inactive", "812")
     ids=["its own", "each its own", "the first tells of who is gone", "not the next", "the only one", "it alone"],
 )
 def test_each_stopped_timer_is_told_by_one_watcher(own: str, alive: list[str], told: list[str]) -> None:
-    assert watcher.to_tell(own, ["shop", "blog"], alive) == told
+    assert watcher.to_report(own, ["shop", "blog"], alive) == told
 
 
 def _timers(world: World, monkeypatch: pytest.MonkeyPatch, found: dict[str, timers.Timer]) -> list[float]:

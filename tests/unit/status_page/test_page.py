@@ -128,7 +128,7 @@ STEP = "Read the last log lines, then deploy."
         ("ko", {}, {}, ["실행되고 있지 않음 · 1시간째", "서비스: db, api", "다음 할 일: 아직 할 일은 없습니다."]),
         ("en", {}, {"escalated": True}, ["At fault: db, api", f"Next: {STEP}"]),
         ("ko", {}, {"escalated": True}, ["다음 할 일: 인시던트에 보관된 증거"]),
-        ("en", {"paused": [({}, 1.0)]}, {}, ["At fault: db, api", "told the watcher to leave the app alone"]),
+        ("en", {"paused": [({}, 1.0)]}, {}, ["At fault: db, api", "paused the healing"]),
         # Its record is written before Prometheus hears of it, or while that is away.
         ("en", {"incident": []}, {}, ["It is not running", "At fault: db, api"]),
     ],
