@@ -98,6 +98,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restore
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import verify as backup_verify
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
@@ -119,12 +120,10 @@ def back_up(module: AnsibleModule) -> dict[str, Any]:
             found = [one.id for one in backup_create.list_sets(config)]
             return {"changed": state == "made", "set": (found or [""])[-1], "seconds": 0.0, "steps": []}
         if state == "verified":
-            result = restore.verify(config, steps.say, Clock())
-        else:
-            result = backup_create.back_up(config, "hand", steps.say, Clock())
+            return {**backup_verify.verify(config, steps.say, Clock()), "steps": steps.done}
+        return {**backup_create.back_up(config, "hand", steps.say, Clock()), "steps": steps.done}
     except EXPECTED as error:
         raise ansible_no_log.Failed(error, steps=steps.done) from error
-    return {**result, "steps": steps.done}
 
 
 def main() -> None:

@@ -7,12 +7,21 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 from ..core.files import sync_directory
 
 _AT_FDCWD, _EXCHANGE = -100, 2
+
+
+class Move(TypedDict):
+    """Two paths that change places, and their inodes before that (0: no file), which tell later whether it was done."""
+
+    here: str
+    beside: str
+    here_is: int
+    beside_is: int
 
 
 def exchange(one: str, other: str) -> None:
@@ -36,12 +45,12 @@ def require(folder: str) -> None:
                 os.rmdir(path)
 
 
-def plan(here: str, beside: str) -> dict[str, Any]:
-    """One move, {here, beside, here_is, beside_is}: the inodes tell later whether it was done."""
+def plan(here: str, beside: str) -> Move:
+    """One move."""
     return {"here": here, "beside": beside, "here_is": _inode(here), "beside_is": _inode(beside)}
 
 
-def plan_entries(here: str, beside: str) -> list[dict[str, Any]]:
+def plan_entries(here: str, beside: str) -> list[Move]:
     """The moves that give the folder `here` what `beside` has, and nothing else; the folder itself stays."""
     names = sorted({name for folder in (here, beside) if os.path.isdir(folder) for name in os.listdir(folder)})
     return [plan(os.path.join(here, name), os.path.join(beside, name)) for name in names]
@@ -54,26 +63,26 @@ def _inode(path: str) -> int:
         return 0
 
 
-def is_done(move: Mapping[str, Any]) -> bool:
+def is_done(move: Move) -> bool:
     """Whether a move was done: what was here lies beside. What has come here since may have been written anew."""
     return bool(_inode(move["beside"]) == move["here_is"] and _inode(move["here"]) != move["here_is"])
 
 
-def do(moves: Sequence[Mapping[str, Any]]) -> None:
+def do(moves: Sequence[Move]) -> None:
     """Do what was not done yet. Raises OSError."""
     for move in moves:
         if not is_done(move):
             _swap(move)
 
 
-def undo(moves: Sequence[Mapping[str, Any]]) -> None:
+def undo(moves: Sequence[Move]) -> None:
     """Take back what was done. Raises OSError."""
     for move in reversed(moves):
         if is_done(move):
             _swap(move)
 
 
-def _swap(move: Mapping[str, Any]) -> None:
+def _swap(move: Move) -> None:
     here, beside = str(move["here"]), str(move["beside"])
     there = [bool(_inode(path)) for path in (here, beside)]
     if all(there):

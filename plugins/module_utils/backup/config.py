@@ -7,13 +7,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..core.app import App
 from ..recovery import config as agent_config
 from ..recovery.config import Config, ConfigError, Wrong, check_keys
-from .databases import BackupError, Database, read_databases
-from .questions import read_checks
+from .databases import BackupError, Database, Row, read_databases
+from .questions import DataCheck, read_checks
 from .restic import Repository
 from .retention import Keep
 
@@ -39,12 +39,12 @@ class Hook(NamedTuple):
 
 
 class Backup(NamedTuple):
-    """What is backed up, where to, and how long it stays."""
+    """What is backed up, where to, and how long it stays. `rows` are those that `databases` were read from."""
 
     watched: Config
     repository: Repository
     databases: list[Database]
-    checks: list[dict[str, Any]]
+    checks: list[DataCheck]
     before: list[Hook]
     after: list[Hook]
     keep: Keep
@@ -53,7 +53,7 @@ class Backup(NamedTuple):
     images: bool
     check_percent: int
     kept_days: int
-    rows: list[dict[str, Any]]
+    rows: list[Row]
 
     @property
     def app(self) -> App:
@@ -112,7 +112,7 @@ def _checked(found: Any, root: str) -> Backup:
         images=bool(found.get("images", True)),
         check_percent=numbers["check_percent"],
         kept_days=numbers["kept_days"],
-        rows=[dict(row) for row in found.get("databases") or []],
+        rows=[cast(Row, dict(row)) for row in found.get("databases") or []],
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 KINDS = ("postgres", "mysql", "mariadb", "mongodb", "redis", "command")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -20,6 +20,26 @@ WHOLE = "selfheal: the dump is whole"
 
 class BackupError(Exception):
     """A backup, or a restore, cannot be done as it was asked for; the message says why and what to do."""
+
+
+class Row(TypedDict, total=False):
+    """A row of `backup_databases`, as the inventory and the manifest of a backup have it.
+
+    `password` and `dsn_variable` name variables of the app's env; `dump` and `load` are commands of kind `command`.
+    """
+
+    name: str
+    kind: str
+    service: str
+    volume: str
+    user: str
+    database: str
+    password: str
+    dump: list[str]
+    load: list[str]
+    dsn_variable: str
+    image: str
+    schemas: list[str]
 
 
 class Database(NamedTuple):
@@ -380,17 +400,18 @@ def cannot_enter(database: Database, reason: str) -> str:
 # --- the table of the inventory --------------------------------------------------------------------------------------
 
 
-def read_databases(given: Any) -> list[Database]:
+def read_databases(given: object) -> list[Database]:
     """Read `backup_databases`. Raises BackupError, which names the row and the fix."""
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise BackupError("backup_databases: is no list. Fix: write - {name: shop, kind: postgres, service: database}")
     found: list[Database] = []
-    for number, row in enumerate(given, 1):
+    for number, one in enumerate(given, 1):
         where = f"backup_databases, row {number}"
-        if not isinstance(row, Mapping):
+        if not isinstance(one, Mapping):
             raise BackupError(f"{where}: is no mapping. Fix: write {{name: shop, kind: postgres, service: database}}")
-        name, kind, service = (str(row.get(key) or "") for key in ("name", "kind", "service"))
-        if not _NAME.fullmatch(name) or name in [one.name for one in found]:
+        row = cast(Row, one)
+        name, kind, service = (str(one.get(key) or "") for key in ("name", "kind", "service"))
+        if not _NAME.fullmatch(name) or name in [database.name for database in found]:
             raise BackupError(f"{where}: `name` is {name!r}. Fix: write a name of its own, of letters, digits, - and _")
         if kind not in KINDS:
             raise BackupError(f"{where} ({name}): `kind` is {kind!r}. Fix: write one of {', '.join(KINDS)}")
@@ -414,7 +435,7 @@ def _shell(script: str, *given: str) -> list[str]:
     return ["sh", "-ec", script, "sh", *given]
 
 
-def _database(where: str, name: str, kind: str, service: str, row: Mapping[str, Any]) -> Database:
+def _database(where: str, name: str, kind: str, service: str, row: Row) -> Database:
     password = str(row.get("password") or "")
     user, database = str(row.get("user") or ""), str(row.get("database") or "")
     if kind == "postgres":
@@ -472,15 +493,16 @@ def _database(where: str, name: str, kind: str, service: str, row: Mapping[str, 
             rows=_shell(_REDIS + r"redis-cli INFO keyspace | sed -n 's/^db[0-9]*:keys=\([0-9]*\).*/\1/p'"),
         )
     commands = {}
+    given: Mapping[str, object] = row
     for key in ("dump", "load"):
-        words = row.get(key)
+        words = given.get(key)
         if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
             raise BackupError(f"{where} ({name}): `{key}` is no list of words. Fix: write [my-dump, --to-stdout]")
         commands[key] = list(words)
     return Database(name, kind, service, commands["dump"], commands["load"], {}, [])
 
 
-def _remote(where: str, name: str, kind: str, row: Mapping[str, Any]) -> Database:
+def _remote(where: str, name: str, kind: str, row: Row) -> Database:
     """A PostgreSQL on another server."""
     if row.get("service"):
         raise BackupError(

@@ -5,16 +5,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict, Union, cast
 
 from .databases import BackupError, Database
 
 # --- checks of a restored backup -------------------------------------------------------------------------------------
 
 _CHECK_KEYS = {"database", "ask", "volume", "path", "sums", "minimum", "equals"}
+Ask = Union[str, list[str]]
+"""What a database is asked: one text, or the words of a command."""
 
 
-def read_checks(given: Any, databases: Sequence[Database]) -> list[dict[str, Any]]:
+class DataCheck(TypedDict, total=False):
+    """A row of `backup_checks`: a question to a `database` or a `volume`, and the answer that is expected.
+
+    `path` is in the volume; `sums` is the path there of a file that sha256sum wrote. An answer is at least `minimum`,
+    or it `equals` a text.
+    """
+
+    database: str
+    ask: Ask
+    volume: str
+    path: str
+    sums: str
+    minimum: float
+    equals: str
+
+
+class Answer(TypedDict):
+    """What was asked of restored data, and why the answer is wrong, "" when it is not."""
+
+    about: str
+    problem: str
+
+
+def read_checks(given: object, databases: Sequence[Database]) -> list[DataCheck]:
     """Read `backup_checks`. Raises BackupError, which names the row and the fix."""
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise BackupError('backup_checks: is no list. Fix: write - {database: shop, ask: "SELECT 1", minimum: 1}')
@@ -36,28 +61,28 @@ def read_checks(given: Any, databases: Sequence[Database]) -> list[dict[str, Any
             float(row.get("minimum", 0))
         except (TypeError, ValueError):
             raise BackupError(f"{where}: `minimum` is {row['minimum']!r}. Fix: write a number") from None
-        found.append(dict(row))
+        found.append(cast(DataCheck, dict(row)))
     return found
 
 
-def about(check: Mapping[str, Any]) -> str:
+def about(check: DataCheck) -> str:
     """What a check asks, in words."""
     if "database" in check:
         return f"database {check['database']}: {' '.join(_words(check['ask']))}"
     return f"volume {check['volume']}: {check.get('sums') or check['path']}"
 
 
-def _words(ask: Any) -> list[str]:
+def _words(ask: Ask) -> list[str]:
     return [str(word) for word in ask] if isinstance(ask, list) else [str(ask)]
 
 
-def question(database: Database, ask: Any) -> list[str]:
+def question(database: Database, ask: Ask) -> list[str]:
     """The command, within the container, that asks a database."""
     words = _words(ask)
     return [*database.ask, *(words if database.kind != "redis" or len(words) > 1 else words[0].split())]
 
 
-def judge(check: Mapping[str, Any], answer: str) -> str:
+def judge(check: DataCheck, answer: str) -> str:
     """Say why an answer is not what a check expects, "" when it is."""
     text = answer.strip()
     if "equals" in check:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ..docker.model import Spec
 from .databases import BackupError, Database
 
 CONNECT_SECONDS = 30
@@ -80,7 +80,7 @@ def dump_command(app: str, database: Database, names: Iterable[str]) -> list[str
     return [*base, "--entrypoint", database.dump[0], database.image, *database.dump[1:]]
 
 
-def server(image: str, volume: str) -> dict[str, Any]:
+def server(image: str, volume: str) -> Spec:
     """The service of a compose model in which a dump is proved: an empty server that only its own container reaches.
 
     :arg volume: the key of the volume for its data, a folder that everybody may write to.

@@ -17,11 +17,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ..core.files import NoFile, read_small
 from ..docker.engine import version_tuple
 from ..host.command import Result, run
+from .sets import Snapshot
 
 # 0.17 is the first with --stdin-from-command: a dump that fails must not become a backup.
 MINIMUM = (0, 17)
@@ -70,6 +71,14 @@ class Repository(NamedTuple):
     upload_kib: int = 0
     download_kib: int = 0
     cache: str = "/var/cache/selfheal/restic"
+
+
+class Kept(TypedDict):
+    """What was kept: the id of its snapshot, its size, and how much of that was new in the repository (bytes)."""
+
+    snapshot: str
+    bytes: int
+    added: int
 
 
 def environment(repository: Repository, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -178,7 +187,7 @@ def _run(argv: Command, environment_: Mapping[str, str], timeout: float, stdin: 
                 return Result(UNREACHED, "", f"no end within {timeout:.0f} s")
 
 
-def _end(process: subprocess.Popen[Any]) -> None:
+def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -273,18 +282,18 @@ def await_turn(repository: Repository) -> None:
     call(repository, "cat", "config", "--json", timeout=300.0)
 
 
-def snapshots(repository: Repository, *tags: str) -> list[dict[str, Any]]:
+def snapshots(repository: Repository, *tags: str) -> list[Snapshot]:
     """All snapshots that carry all these tags."""
     given = ["--tag", ",".join(tags)] if tags else []
     told = call(repository, "snapshots", "--json", "--no-lock", *given, timeout=CONNECT_SECONDS)
-    found: list[dict[str, Any]] = json.loads(told.out or "[]") or []
+    found: list[Snapshot] = json.loads(told.out or "[]") or []
     return found
 
 
 def keep_files(
     repository: Repository, paths: Sequence[str], tags: Sequence[str], host: str, leave_out: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Back up files and folders: {snapshot, bytes, added}. What vanished meanwhile is no failure."""
+) -> Kept:
+    """Back up files and folders. What vanished meanwhile is no failure."""
     given = ["backup", "--json", "--host", host, "--group-by", "host,tags"]
     for path in leave_out:
         # As it is written: an exclude is a pattern, in which some characters stand for others.
@@ -308,8 +317,8 @@ def keep_output(
     tags: Sequence[str],
     host: str,
     extra: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Back up what a command writes, as a stream: {snapshot, bytes, added}. One that fails makes no backup."""
+) -> Kept:
+    """Back up what a command writes, as a stream. One that fails makes no backup."""
     given = ["backup", "--json", "--host", host, *_tagged(tags), "--stdin-filename", name, "--stdin-from-command", "--"]
     result = _unlocked(repository, [*given, *command], extra=extra)
     said = _said(result)
@@ -323,7 +332,7 @@ def keep_output(
     return _summary(result)
 
 
-def keep_text(repository: Repository, text: str, name: str, tags: Sequence[str], host: str) -> dict[str, Any]:
+def keep_text(repository: Repository, text: str, name: str, tags: Sequence[str], host: str) -> Kept:
     """Back up a text."""
     given = ["backup", "--json", "--host", host, *_tagged(tags), "--stdin", "--stdin-filename", name]
     return _summary(call(repository, *given, stdin=text))
@@ -333,7 +342,7 @@ def _tagged(tags: Sequence[str]) -> list[str]:
     return [word for tag in tags for word in ("--tag", tag)]
 
 
-def _summary(result: Result) -> dict[str, Any]:
+def _summary(result: Result) -> Kept:
     for line in reversed(result.out.splitlines()):
         with contextlib.suppress(ValueError):
             told = json.loads(line)

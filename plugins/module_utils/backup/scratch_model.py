@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from ..docker.model import Model, Spec
 
 # What ties a service to the app, to the network, or to a number of instances.
 _NOT_SCRATCH = (
@@ -17,12 +18,12 @@ _NO_CHECK = {"test": ["CMD", "true"], "interval": "1s"}
 
 
 def scratch_model(
-    model: Mapping[str, Any],
+    model: Model,
     services: Iterable[str],
     images: Mapping[str, str],
     names: Mapping[str, str],
     waited: Iterable[str] = (),
-) -> dict[str, Any]:
+) -> Model:
     """The services that hold databases, alone: no port, no network that leads anywhere, volumes of their own.
 
     Each may take twice its memory: a Redis loads its dump beside a second one that serves it.
@@ -30,7 +31,7 @@ def scratch_model(
     :arg waited: the services whose server the caller waits for: a health check would connect to what is replaced.
     :arg images: {service: image id}. :arg names: {volume's key: name of the volume that takes its place}.
     """
-    made: dict[str, Any] = {}
+    made: dict[str, Spec] = {}
     for name in sorted(set(services)):
         spec = dict(model["services"][name])
         for key in _NOT_SCRATCH:
@@ -62,6 +63,6 @@ def scratch_model(
     }
 
 
-def _twice(size: Any) -> Any:
+def _twice(size: object) -> object:
     """Twice a size as `docker compose config` writes it, in bytes; what is no number, or unlimited, stays."""
-    return str(2 * int(size)) if str(size).isdigit() else size
+    return str(2 * int(str(size))) if str(size).isdigit() else size

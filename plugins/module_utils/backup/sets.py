@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ..core.fingerprint import fingerprint
-from .databases import BackupError
+from .databases import BackupError, Row
 
 # 2: with data folders and SQLite databases, which one that knows 1 alone would leave out.
 FORMAT, READABLE = 2, (1, 2)
@@ -25,6 +25,71 @@ AHEAD_SECONDS = 3600.0
 SAFETY = "safety"
 APP, VOLUMES, SQLITE, MANIFEST, IMAGES = "app", "volumes", "sqlite", "manifest", "images"
 _STAMP = "%Y%m%dT%H%M%SZ"
+
+
+class Snapshot(TypedDict, total=False):
+    """What `restic snapshots --json` prints of a snapshot, as far as it is used here."""
+
+    id: str
+    time: str
+    tags: list[str] | None
+
+
+class VolumeRow(TypedDict):
+    """A volume of a backup, or a data folder of the project, which has no name.
+
+    `covered` is the service whose dumps fill it, "" when its files are in the backup; `path` is where those were.
+    `owner` is [user, group, mode] of the folder, [] when it is not known. `used`: bytes on the disk.
+    """
+
+    key: str
+    name: str
+    covered: str
+    path: str
+    owner: list[int]
+    used: int
+
+
+class SqliteRow(TypedDict):
+    """A SQLite database of a backup: the name of its copy, its path, and [user, group, mode]."""
+
+    file: str
+    path: str
+    owner: list[int]
+
+
+class _Format2(TypedDict, total=False):
+    sqlite: list[SqliteRow]
+    tables: dict[str, list[int | None]]
+    not_in_it: list[str]
+
+
+class Manifest(_Format2):
+    """What a restore has to know of a set.
+
+    `directory` and `state` are the app's folders, `state_folders` those of its state that are in the set. `release` is
+    the id of the last good one, `images` are its image ids by service, and `images_mark` is the tag of the snapshot
+    that holds them, "" when a registry has them all. `env` is the fingerprint of the env. `parts` are sizes by part.
+    `tables`: how many each database had before and after its dump. `not_in_it`: what of the app is not in the set.
+    """
+
+    format: int
+    app: str
+    host: str
+    set: str
+    time: str
+    why: str
+    directory: str
+    state: str
+    state_folders: list[str]
+    release: str
+    env: str
+    images: dict[str, str]
+    images_mark: str
+    platform: str
+    volumes: list[VolumeRow]
+    databases: list[Row]
+    parts: dict[str, int]
 
 
 def images_mark(images: Mapping[str, str]) -> str:
@@ -66,7 +131,7 @@ def tags(app: str, host: str, identity: str, why: str, part: str) -> list[str]:
     return [f"app={app}", f"host={host}", f"set={identity}", f"why={why}", f"part={part}"]
 
 
-def read_sets(snapshots: Iterable[Mapping[str, Any]]) -> list[Set]:
+def read_sets(snapshots: Iterable[Snapshot]) -> list[Set]:
     """The sets that restic's snapshots make, oldest first. Of a part that was made twice the newer one counts."""
     found: dict[tuple[str, str, str], Set] = {}
     for snapshot in sorted(snapshots, key=lambda one: str(one.get("time"))):
@@ -89,7 +154,7 @@ def _is_stamp(text: str) -> bool:
     return True
 
 
-def read_images(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def read_images(snapshots: Iterable[Snapshot]) -> dict[str, str]:
     """{mark: snapshot} of the images that are kept."""
     found = {}
     for snapshot in sorted(snapshots, key=lambda one: str(one.get("time"))):
@@ -180,7 +245,7 @@ def read_what(text: str) -> What:
     raise BackupError(f"restore_what: {text!r} is none. Fix: write app, env, volume:NAME or database:NAME")
 
 
-def lacking(manifest: Mapping[str, Any], parts: Iterable[str]) -> list[str]:
+def lacking(manifest: Manifest, parts: Iterable[str]) -> list[str]:
     """Say what a set lacks of what its manifest says that it has; [] when it is whole."""
     there = set(parts)
     found = [f"part {part} is missing" for part in sorted(set(manifest["parts"]) - there)]

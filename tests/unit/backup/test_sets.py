@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,11 +23,15 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.backup import (
     restore,
     retention,
     scratch_model,
+    stage,
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import verify as backup_verify
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import volumes as backup_volumes
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup.scratch import Scratch, remove_containers
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup.source import Source
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import app, files, locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
@@ -36,8 +40,6 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.docker import e
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
-
-pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
@@ -298,7 +300,7 @@ def test_a_scratch_database_may_take_twice_the_memory() -> None:
 
 
 def test_what_a_set_lacks() -> None:
-    manifest = {
+    manifest: Any = {
         "parts": {"app": 1, "volumes": 2, "database:shop": 3},
         "databases": [{"name": "shop", "service": "database"}],
         "volumes": [{"key": "data", "covered": "database"}, {"key": "other", "covered": "cache"}],
@@ -421,12 +423,13 @@ def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_res
         "volumes": [one._asdict() for one in volumes],
         "parts": {"app": 1, "volumes": 1, "database:own": 1, "database:shop": 1},
     }
-    assert backup_sets.lacking(manifest, manifest["parts"]) == []
-    source = restore.Source.__new__(restore.Source)
+    known = cast(backup_sets.Manifest, manifest)
+    assert backup_sets.lacking(known, known["parts"]) == []
+    source = Source.__new__(Source)
     config: Any = SimpleNamespace(repository=restic.Repository("/srv", "/password"))
     source.config = config
     source.set = backup_sets.Set("20261125T120000Z", "shop", "web1", "hand", "", {"database:shop": "abc"})
-    source.manifest, source.databases = manifest, tables
+    source.manifest, source.databases = known, tables
     assert [one.name for one in source.dumps(source.chosen(backup_sets.What("app")))] == ["own"]
     says = (
         "(?s)^nothing was touched: database shop is on another server.* as DATABASE_URL has them"
@@ -534,8 +537,8 @@ def test_a_bad_check(row: dict[str, Any], says: str) -> None:
         ({"equals": "a"}, "b", "gives 'b', not 'a'"),
     ],
 )
-def test_an_answer_is_judged(check: dict[str, Any], answer: str, says: str) -> None:
-    judged = questions.judge({"database": "shop", "ask": "SELECT 1", **check}, answer)
+def test_an_answer_is_judged(check: questions.DataCheck, answer: str, says: str) -> None:
+    judged = questions.judge({**check, "database": "shop", "ask": "SELECT 1"}, answer)
     assert (judged == "") == (says == "")
     assert says in judged
 
@@ -565,7 +568,7 @@ def test_sums_are_compared(tmp_path: Path, sums: str, says: str) -> None:
     (tmp_path / "file").write_text("text", encoding="utf-8")
     path = tmp_path / "SHA256SUMS"
     path.write_text(sums.replace("SUM", hashlib.sha256(b"text").hexdigest()), encoding="utf-8")
-    found = restore._compare_sums(str(path), "volume files: SHA256SUMS")
+    found = backup_verify._compare_sums(str(path), "volume files: SHA256SUMS")
     assert bool(found) == bool(says)
     assert says in found
 
@@ -675,11 +678,11 @@ def test_a_backup_that_was_killed_is_told(result: str, told: int) -> None:
 
 def test_what_is_mounted_in_the_app_cannot_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "uploads").mkdir()
-    restore._require_no_mounts(str(tmp_path))
-    restore._require_no_mounts(str(tmp_path / "gone"))
+    stage._require_no_mounts(str(tmp_path))
+    stage._require_no_mounts(str(tmp_path / "gone"))
     monkeypatch.setattr(os.path, "ismount", lambda path: str(path).endswith("uploads"))
     with pytest.raises(databases.BackupError, match=r"uploads is a mount.*Nothing was touched"):
-        restore._require_no_mounts(str(tmp_path))
+        stage._require_no_mounts(str(tmp_path))
 
 
 def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -695,7 +698,7 @@ def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pyt
         config = SimpleNamespace(app=app.App("shop"))
         source: Any = SimpleNamespace(config=config, manifest=manifest, dumps=lambda _volumes: DATABASES)
         far = databases.read_databases([{**REMOTE, "name": "far"}])
-        restore._require_room(source, backup_sets.What("app"), [data], far)
+        stage._require_room(source, backup_sets.What("app"), [data], far)
 
     ask(100)
     with pytest.raises(databases.BackupError, match="300 MiB are free, and the backup needs 277 MiB"):
@@ -765,7 +768,7 @@ class Stubborn:
 def test_nothing_changes_places_while_a_container_writes() -> None:
     project: Any = Stubborn()
     with pytest.raises(engine.EngineError, match=r"shop-database-1\. Try: docker rm --force"):
-        restore._remove_containers(project)
+        remove_containers(project)
 
 
 class Killed(BaseException):
@@ -819,7 +822,7 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
 ) -> None:
     shop = app.App("shop", str(tmp_path / "opt/shop"), root=str(tmp_path))
     config: Any = SimpleNamespace(app=shop)
-    scratch = restore.Scratch(config, "restore")
+    scratch = Scratch(config, "restore")
     beside = tmp_path / "beside/_data"
     old, new = {"x": "old", "y": "old"}, {"x": "new", "y": "new"}
     for folder, text in ((shop.directory, old), (tmp_path / "volume/_data", old), (scratch.directory, new)):

@@ -12,13 +12,13 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
-from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restic, restore
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restic, restore, stage
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import verify as backup_verify
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.config import Backup
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.databases import BackupError, read_databases
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import locks
@@ -71,7 +71,7 @@ def config(world: World) -> Backup:
     return world.backup(checks=[{"database": "shop", "ask": "SELECT count(*) FROM orders", "minimum": 3}])
 
 
-def back_up(world: World, config: Backup, why: str = "hand") -> dict[str, Any]:
+def back_up(world: World, config: Backup, why: str = "hand") -> backup_create.BackupResult:
     """An hour after what was done before."""
     world.tick(3600.0)
     world.said.clear()
@@ -111,6 +111,7 @@ def test_a_backup_holds_the_dump_the_files_and_last_of_all_what_it_is_made_of(wo
     assert (done["changed"], done["forgotten"], done["not_in_it"]) == (True, [], [])
     assert [one.id for one in backup_create.list_sets(config)] == [done["set"]]
     memory = state.read_backup(config.app.backup)
+    assert memory["last_success"] is not None
     assert (memory["last_success"]["set"], memory["problems"]) == (done["set"], {})
     metrics = (world.root / "metrics/selfheal-shop-backup.prom").read_text(encoding="utf-8")
     assert f'selfheal_backup_size_bytes{{app="shop"}} {done["bytes"]}' in metrics
@@ -325,8 +326,7 @@ def test_a_database_of_another_server_is_dumped_verified_and_left_alone_by_a_res
 
 def verify(world: World, config: Backup) -> list[str]:
     world.tick(60.0)
-    contents: list[str] = restore.verify(config, world.say, world.clock)["contents"]
-    return contents
+    return backup_verify.verify(config, world.say, world.clock)["contents"]
 
 
 def traces(world: World) -> list[str]:
@@ -352,7 +352,9 @@ def test_a_verification_loads_the_newest_backup_next_to_the_app_and_leaves_nothi
         "the images: they are in the repository",
     ]
     assert traces(world) == []
-    assert state.read_backup(config.app.backup)["last_verified"]["set"] == made["set"]
+    verified = state.read_backup(config.app.backup)["last_verified"]
+    assert verified is not None
+    assert verified["set"] == made["set"]
     assert world.running() == {"web": ONE, "database": digest("postgres 17")}
 
 
@@ -421,7 +423,7 @@ def test_a_backup_that_is_no_good_is_a_problem_until_another_is_verified(
 def test_a_server_that_is_not_ready_is_waited_for_and_then_named(
     world: World, config: Backup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "UP_SECONDS", 5.0)
+    monkeypatch.setattr(stage, "UP_SECONDS", 5.0)
     back_up(world, config)
     world.docker.fails[list(DATABASE.ready)[2]] = "psql: error: the database system is starting up"
     with pytest.raises(BackupError, match=r"of service database does not answer for 5 s: .*starting up\. Fix: see"):
@@ -435,7 +437,7 @@ def test_a_server_that_is_not_ready_is_waited_for_and_then_named(
 # --- a restore -------------------------------------------------------------------------------------------------------
 
 
-def restored(world: World, config: Backup, what: str, to: str = "latest") -> dict[str, Any]:
+def restored(world: World, config: Backup, what: str, to: str = "latest") -> restore.RestoreResult:
     world.tick(3600.0)
     return restore.restore(config, to, backup_sets.read_what(what), world.say, world.clock)
 

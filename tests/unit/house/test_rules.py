@@ -189,7 +189,6 @@ def signatures(path: str) -> Iterator[tuple[str, str]]:
 UNTYPED = {
     *("core", "host", "probe", "env", "docker", "compose", "releases"),
     *("records", "health", "recovery", "monitoring", "entry", "status_page"),
-    "backup",
     *("drift", "drills"),
 }
 
