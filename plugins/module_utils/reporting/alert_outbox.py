@@ -53,7 +53,7 @@ Outbox = list[Entry]
 """What waits for Alertmanager, oldest first. Functions take any sequence: it comes from a file that may be damaged."""
 
 
-def add(outbox: Sequence[Any], alert: Alert, now: float) -> Outbox:
+def add(outbox: Sequence[object], alert: Alert, now: float) -> Outbox:
     """Take an alert in. One that is there already gets the new words; one with an end ends all of its incident.
 
     What is over stays until Alertmanager has heard of both, the beginning and the end. An end of what is not there is
@@ -76,7 +76,7 @@ def add(outbox: Sequence[Any], alert: Alert, now: float) -> Outbox:
     return _bounded(entries, _incident(alert))
 
 
-def end(outbox: Sequence[Any], alert: Alert, now: float) -> Outbox:
+def end(outbox: Sequence[object], alert: Alert, now: float) -> Outbox:
     """End the alerts of a name, an app and a host, which have no incident, if any are there; each says its `over`."""
 
     def about(one: Alert) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def end(outbox: Sequence[Any], alert: Alert, now: float) -> Outbox:
     ]
 
 
-def only(outbox: Sequence[Any], name: str, wanted: Iterable[Alert], now: float) -> Outbox:
+def only(outbox: Sequence[object], name: str, wanted: Iterable[Alert], now: float) -> Outbox:
     """Let these alerts of a name fire, and end all others of that name."""
     alerts = list(wanted)
     keys = {_key(alert) for alert in alerts}
@@ -101,7 +101,7 @@ def only(outbox: Sequence[Any], name: str, wanted: Iterable[Alert], now: float) 
     return entries
 
 
-def due(outbox: Sequence[Any], now: float) -> list[Alert]:
+def due(outbox: Sequence[object], now: float) -> list[Alert]:
     """What has to be posted now, as one JSON array, in this order. `now` is epoch seconds."""
     entries = _sound(outbox)
     incidents: dict[tuple[str, ...], Outbox] = {}
@@ -119,7 +119,7 @@ def due(outbox: Sequence[Any], now: float) -> list[Alert]:
     return posts
 
 
-def posted(outbox: Sequence[Any], sent: Iterable[Alert], now: float) -> Outbox:
+def posted(outbox: Sequence[object], sent: Iterable[Alert], now: float) -> Outbox:
     """Alertmanager has taken what `due` gave for the same `now`: note it, and forget what is over."""
     taken = {_key(alert): str(alert["endsAt"]) <= iso(now) for alert in sent}
     entries: Outbox = []
@@ -133,12 +133,12 @@ def posted(outbox: Sequence[Any], sent: Iterable[Alert], now: float) -> Outbox:
     return entries
 
 
-def holds(outbox: Sequence[Any], name: str) -> bool:
+def holds(outbox: Sequence[object], name: str) -> bool:
     """Whether an alert of a name is there."""
     return any(one["alert"]["labels"]["alertname"] == name for one in _sound(outbox))
 
 
-def waiting(outbox: Sequence[Any]) -> int:
+def waiting(outbox: Sequence[object]) -> int:
     """How many alerts people have not heard of: their beginning or their end was not taken yet."""
     return sum(
         1
@@ -147,7 +147,7 @@ def waiting(outbox: Sequence[Any]) -> int:
     )
 
 
-def dropped(before: Sequence[Any], after: Sequence[Any]) -> int:
+def dropped(before: Sequence[object], after: Sequence[object]) -> int:
     """How many alerts `add` gave up, when it made `after` of `before`, because too many wait."""
     kept = {_incident(one["alert"]) for one in _sound(after)}
     return sum(1 for one in _sound(before) if _incident(one["alert"]) not in kept)
