@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Make a backup of an app, and remember how that went.
 
-It never holds the app's lock, so that a slow repository keeps no recovery waiting. It begins when nobody else works on
-the app, and reads the app's own files again when a deploy went on meanwhile. It may be killed at any point: what has no
-manifest is no backup, and the next run removes it.
+It never holds the app's lock, so that no recovery waits for a slow repository. It begins when no deploy or recovery
+works on the app, and reads the app's own files again when a deploy went on meanwhile. It may be killed at any point: a
+set without a manifest is not a backup, and the next run removes it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Say = Callable[[str], None]
 QUIET_SECONDS = 600.0
 HOOK_SECONDS = 60.0
 WHO_SECONDS = 60.0
-# Whoever only settles what was killed is done by then.
+# Cleaning up after a killed run takes less.
 ALONE_SECONDS = 5.0
 # What the disk keeps free while a SQLite database is copied.
 _SQLITE_SPARE = 64 << 20
@@ -87,20 +87,20 @@ def remember(
     folder = config.watched.metrics_directory
     if folder and os.path.isdir(folder):
         path = os.path.join(folder, f"selfheal-{config.app.name}-backup.prom")
-        # That nobody can be shown it is no reason to have no backup.
+        # A backup without its metrics is still a backup.
         with contextlib.suppress(OSError):
             atomic_write(path, metrics.render_backup(config.app.name, record).encode(), mode=0o644)
 
 
 def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
-    """Note what went wrong with a backup or a verification ("" when it went well): the watcher tells people."""
+    """Record what went wrong with a backup or a verification ("" when it succeeded): the watcher notifies people."""
     problems = dict(state.read_backup(config.app.backup)["problems"])
     if text:
         before = problems.get(what)
         problems[what] = {"text": text, "since": before["since"] if before else clock.now()}
     elif problems.pop(what, None) is None:
         return
-    # The disk may be full, and that is what is to be told.
+    # The disk may be full, which is then the error to report.
     with contextlib.suppress(OSError):
         remember(config, problems=problems)
 
@@ -143,7 +143,7 @@ def back_up(config: Backup, why: str, say: Say, clock: Clock) -> BackupResult:
 
     :arg why: schedule, hand or safety.
     :raises LockHeld: another backup, verification or restore of this app goes on.
-    :raises BackupError, RepositoryError, EngineError, OSError: there is no backup, and the app is as it was.
+    :raises BackupError, RepositoryError, EngineError, OSError: nothing was backed up, and the app is as it was.
     """
     try:
         with alone(config, "back up"):
@@ -162,9 +162,9 @@ def back_up(config: Backup, why: str, say: Say, clock: Clock) -> BackupResult:
 
 
 def end_pause(config: Backup) -> str:
-    """Have the app's writes go on, when a backup has paused them: every hook that does so, whatever becomes of another.
+    """Resume the app's writes, when a backup has paused them. Each hook is run, also after one that fails.
 
-    Returns what went wrong, "" when they go on.
+    Returns what went wrong, "" when they are resumed.
     """
     if not os.path.lexists(config.app.writes_paused):
         return ""
@@ -181,19 +181,19 @@ def end_pause(config: Backup) -> str:
 
 
 def killed(result: str) -> str:
-    """What systemd's word for the end of a backup (SERVICE_RESULT) means, "" when it ended by itself."""
+    """Say that a backup was killed, from systemd's SERVICE_RESULT; "" when it ended by itself."""
     if result in ("", "success", "exit-code"):
         return ""
-    return f"the backup was killed before it was done ({result}): journalctl -u selfheal-backup@*. Run it again"
+    return f"the backup was killed before it had finished ({result}): journalctl -u selfheal-backup@*. Run it again"
 
 
 Work = TypeVar("Work", bound=Callable[..., Any])
 
 
 def redacted(work: Work) -> Work:
-    """Have what a function of a config says when it fails show no value of the app's env.
+    """Redact the errors of a function of a config: they show no value of the app's env.
 
-    Compose, the engine and the user's own commands repeat what they were given.
+    Compose, the engine and the user's own commands repeat their input.
     """
 
     @functools.wraps(work)
@@ -222,7 +222,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> Made:
     draft = Draft(config, why, identity, _belongs(config), _dumped(config, why))
     shutil.rmtree(_sqlite_folder(config), ignore_errors=True)
     for database in draft.databases:
-        # Not while writes are paused.
+        # A pull may take long: not while writes are paused.
         bring_image(config, database, say)
     not_in_it = _not_in_it(draft)
     for text in not_in_it:
@@ -247,7 +247,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> Made:
     }
     if why != backup_sets.SAFETY:
         remember(config, last_success=done)
-    say(f"backup {identity} is whole: {done['bytes'] / 1e6:.1f} MB, {done['added'] / 1e6:.1f} MB of it new")
+    say(f"backup {identity} is complete: {done['bytes'] / 1e6:.1f} MB, {done['added'] / 1e6:.1f} MB of it new")
     return {
         "set": identity,
         "at": done["at"],
@@ -320,7 +320,7 @@ def _await_quiet(app: App) -> None:
 
 
 def _open_repository(config: Backup, say: Say) -> None:
-    """Open the repository; make it, unless a backup was kept there before: then it is lost."""
+    """Open the repository, or create it; not when a backup was kept there before: then it is lost."""
     last = state.read_backup(config.app.backup)["last_success"]
     known = last.get("repository", "") if last else ""
     made = restic.make_ready(config.repository, may_make=known != config.repository.url)
@@ -330,11 +330,11 @@ def _open_repository(config: Backup, say: Say) -> None:
 def _not_in_it(draft: Draft) -> list[str]:
     """What of the app is in no backup, in words."""
     app, model = draft.config.app, draft.belongs.model
-    outside = backup_volumes.strangers(model, app.directory)
+    outside = backup_volumes.mounts_outside(model, app.directory)
     documents = docker_project.Project(app.name, app.directory).documents()
     unnamed = backup_volumes.unnamed(documents, backup_volumes.volume_names(app.name, model).values())
     return [
-        *(f"{source} lies outside of {app.directory}, and is in no backup" for source in outside),
+        *(f"{source} is outside of {app.directory}, and is in no backup" for source in outside),
         *(f"{what} is in a volume that the compose file does not name, and is in no backup" for what in unnamed),
         *backup_volumes.undumped(model, draft.config.databases),
         *draft.belongs.missing,
@@ -468,13 +468,13 @@ def _belongs(config: Backup) -> Belongs:
             continue
         if one.name not in facts:
             raise BackupError(
-                f"volume {one.key} ({one.name}) is not on this host: the app does not run, or somebody removed it. "
+                f"volume {one.key} ({one.name}) is not on this host: the app does not run, or the volume was removed. "
                 "Fix: run playbooks/status.yml; to keep going without it, name it in backup_volumes_left_out"
             )
         if not facts[one.name]["plain"]:
             raise BackupError(
-                f"volume {one.key} is no folder of this host, so it cannot be copied. Fix: name it in "
-                "backup_volumes_left_out, and have its own server back it up"
+                f"volume {one.key} is not a folder of this host, so it cannot be copied. Fix: name it in "
+                "backup_volumes_left_out, and back it up on its own server"
             )
     folders = {one.key: str(facts[one.name]["path"]) if one.name else data[one.key] for one in kept}
     paths = {one.key: folders[one.key] for one in kept if not one.covered}
@@ -548,7 +548,7 @@ def _description(config: Backup) -> tuple[dict[str, str], str, str, bool]:
 
 
 def env_mark(path: str) -> str:
-    """The fingerprint of an env, "" when there is none; what is no file may be just what a restore is to mend."""
+    """The fingerprint of an env, "" without one. One that is not a file may be what a restore is to repair."""
     try:
         content = read_small(path)
     except NoFile:
@@ -557,7 +557,7 @@ def env_mark(path: str) -> str:
 
 
 def _owner(path: str) -> list[int]:
-    """Whose a folder is, and what may be done with it: restic keeps that of what is in it only."""
+    """User, group and mode of a folder: restic keeps those of its content only."""
     if not path:
         return []
     found = os.stat(path)
@@ -565,7 +565,7 @@ def _owner(path: str) -> list[int]:
 
 
 def _keep_images(config: Backup, last: Release, say: Say) -> str:
-    """Keep the images of a release that no registry holds, once; the tag by which they are found."""
+    """Keep the images of a release that no registry has, once; return the tag that finds them."""
     pins = last.get("pins") or {}
     wanted = {service: image for service, image in last["images"].items() if last["names"][service] not in pins}
     if not wanted:
@@ -573,7 +573,7 @@ def _keep_images(config: Backup, last: Release, say: Say) -> str:
     mark = backup_sets.images_mark(wanted)
     if mark in backup_sets.read_images(restic.snapshots(config.repository, f"images={mark}")):
         return mark
-    say("keeping the images, which no registry holds")
+    say("keeping the images, which no registry has")
     command = ["docker", "save", *sorted(set(wanted.values()))]
     restic.keep_output(
         config.repository, command, "images.tar", [f"part={backup_sets.IMAGES}", f"images={mark}"], config.host
@@ -584,7 +584,8 @@ def _keep_images(config: Backup, last: Release, say: Say) -> str:
 def _dumped(config: Backup, why: str) -> list[Database]:
     """The databases that a backup dumps.
 
-    What a restore does not replace needs no backup before it: its server may be just what does not answer.
+    A restore does not replace the databases of other servers, so the backup before it does not dump them: their server
+    may be down.
     """
     return [one for one in config.databases if why != backup_sets.SAFETY or one.service]
 
@@ -592,7 +593,7 @@ def _dumped(config: Backup, why: str) -> list[Database]:
 def _with_names(config: Backup, why: str, clock: Clock) -> Backup:
     """The config with the user and the database in each row, as the containers' own environments name them.
 
-    Raises BackupError for a server that does not let the backup in.
+    Raises BackupError for a server that refuses the login.
     """
     nothing: Row = {}
     found = {one.name: _names(config, one, clock) for one in _dumped(config, why) if one.who}
@@ -615,7 +616,7 @@ def _names(config: Backup, database: Database, clock: Clock) -> Row:
 
 
 def _tables(config: Backup, database: Database, clock: Clock) -> int | None:
-    """How many tables a database has; None where its kind does not tell. Raises BackupError."""
+    """How many tables a database has; None for a kind that cannot count them. Raises BackupError."""
     if not database.tables:
         return None
     command = docker_containers.within(_running(config, database.service)[0], database.tables, database.secrets)
@@ -638,7 +639,7 @@ def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> 
     try:
         return restic.keep_output(config.repository, command, database.file, tags, config.host, extra)
     finally:
-        # A container outlives the command that was to wait for it.
+        # A container outlives the command that waited for it.
         end_dumps(config)
 
 
@@ -648,7 +649,7 @@ def end_dumps(config: Backup) -> None:
 
 
 def bring_image(config: Backup, database: Database, say: Say) -> None:
-    """Have the image with which a database of another server is dumped, and proved, on this host."""
+    """Pull the image with which a database of another server is dumped and verified."""
     if not database.image or docker_images.has_image(database.image):
         return
     say(f"pulling {database.image}")
@@ -660,7 +661,7 @@ def bring_image(config: Backup, database: Database, say: Say) -> None:
 
 
 def _running(config: Backup, service: str) -> list[str]:
-    """The ids of the running containers of a service; raises BackupError when there is none."""
+    """The ids of the running containers of a service; raises BackupError when none runs."""
     running = [
         str(item["id"])
         for item in docker_project.Project(config.app.name, config.app.directory).containers()
@@ -686,12 +687,12 @@ def _secret_values(config: Backup, secrets: Mapping[str, str], clock: Clock) -> 
 
 @contextlib.contextmanager
 def _paused(config: Backup, say: Say) -> Iterator[None]:
-    """Have the app pause its writes, where it has a command for that, and go on after it."""
+    """Pause the app's writes, where it has a command for that, and resume them afterwards."""
     if not config.before and not config.after:
         yield
         return
     os.makedirs(config.app.state, mode=0o700, exist_ok=True)
-    # It stays as long as writes are paused: what was killed meanwhile is found by it.
+    # It exists as long as writes are paused: a killed backup is detected by it.
     atomic_write(config.app.writes_paused, b"")
     problem = ""
     try:
@@ -701,7 +702,7 @@ def _paused(config: Backup, say: Say) -> Iterator[None]:
         yield
     finally:
         problem = end_pause(config)
-        say(problem or "writes go on")
+        say(problem or "writes are resumed")
     if problem:
         raise BackupError(problem)
 
@@ -716,12 +717,12 @@ def _run_hook(config: Backup, hook: Hook) -> None:
 
 
 def tidy(config: Backup, mine: str, say: Say, clock: Clock) -> list[str]:
-    """Forget what the policy does not keep, and what was not finished; their ids."""
+    """Forget the sets that the policy does not keep, and unfinished ones; return their ids."""
     snapshots = restic.snapshots(config.repository)
     sets = backup_sets.read_sets(snapshots)
     verified = state.read_backup(config.app.backup)["last_verified"]
-    proved = str(verified["set"]) if verified else ""
-    gone = retention.to_forget(sets, config.app.name, config.host, config.keep, clock.now(), proved)
+    verified_set = str(verified["set"]) if verified else ""
+    gone = retention.to_forget(sets, config.app.name, config.host, config.keep, clock.now(), verified_set)
     gone = [one for one in gone if one.id != mine]
     mark = next((one.images for one in sets if one.id == mine and one.host == config.host), "")
     doomed = [snapshot for one in gone for snapshot in one.parts.values()]

@@ -42,13 +42,13 @@ class Answer(TypedDict):
 def read_checks(given: object, databases: Sequence[Database]) -> list[DataCheck]:
     """Read `backup_checks`. Raises BackupError, which names the row and the fix."""
     if not isinstance(given, Sequence) or isinstance(given, str):
-        raise BackupError('backup_checks: is no list. Fix: write - {database: shop, ask: "SELECT 1", minimum: 1}')
+        raise BackupError('backup_checks: expected a list. Fix: write - {database: shop, ask: "SELECT 1", minimum: 1}')
     names = [one.name for one in databases]
     found = []
     for number, row in enumerate(given, 1):
         where = f"backup_checks, row {number}"
         if not isinstance(row, Mapping) or set(row) - _CHECK_KEYS:
-            raise BackupError(f"{where}: has keys that it does not know. Fix: use {', '.join(sorted(_CHECK_KEYS))}")
+            raise BackupError(f"{where}: unknown keys. Fix: use {', '.join(sorted(_CHECK_KEYS))}")
         if ("database" in row) == ("volume" in row):
             raise BackupError(f"{where}: names a database or a volume. Fix: write one of both")
         if "database" in row and (row["database"] not in names or not row.get("ask")):
@@ -90,7 +90,7 @@ def judge(check: DataCheck, answer: str) -> str:
     try:
         value = float(text)
     except ValueError:
-        return f"{about(check)} gives {text[:80]!r}, no number"
+        return f"{about(check)} gives {text[:80]!r}, which is not a number"
     if value >= float(check["minimum"]):
         return ""
     return f"{about(check)} gives {value:g}, and at least {float(check['minimum']):g} is expected"

@@ -1,14 +1,13 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Restore an app from a backup, and prove backups by doing so beside it.
+"""Restore an app from a backup.
 
-Both begin alike: files and volumes come to lie beside those of the app, and a scratch project without a port loads the
-dumps into databases of its own. A proof ends there: it asks, and removes all that it made. A restore asks the same,
-then stops the app, lets what lies beside and what is there change places, and has the app pass its gate. What was
-replaced stays beside until it is removed by policy.
+The backup is staged next to the app, and asked the same questions as in a verification. Then the app is stopped, the
+staged files and volumes are swapped in, and the app has to pass its gate. What was replaced stays next to the app until
+the policy removes it.
 
-It may be killed at any point. Until the first exchange nothing of the app was touched. From then on `restore.json` says
-what to take back, and until that was done neither a deploy nor a recovery touches the app.
+It may be killed at any point. Until the first swap nothing of the app is touched. From then on `restore.json` says what
+to roll back, and until that is done neither a deploy nor a recovery touches the app.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ def differences(config: Backup, source: Source, what: What) -> list[str]:
         found.append(f"volume {volume.key}: " + (f"from the dumps of {filled}" if filled else "its files"))
     found += [source.by_hand(one) for one in source.remote if what.kind == "app"]
     size = sum(int(manifest["parts"].get(part, 0)) for part in parts_of(source, what, chosen))
-    found.append(f"{size / 1e6:.1f} MB would be read, and the app would be stopped while it changes places")
+    found.append(f"{size / 1e6:.1f} MB would be read, and the app would be stopped while they are swapped in")
     return found
 
 
@@ -142,12 +141,12 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
             wrong = [one["problem"] for one in checks if one["problem"]]
             if wrong:
                 raise BackupError(
-                    f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}. The app was not touched"
+                    f"backup {source.set.id} does not pass its checks: {'; '.join(wrong)}. The app was not touched"
                 )
             scratch.stop()
             gap = _switch(source, scratch, what, folders, unsaved, say, clock)
         except BaseException:
-            # What may have to be taken back is not removed.
+            # What may have to be rolled back is not removed.
             if not os.path.lexists(config.app.restoring):
                 with contextlib.suppress(engine.EngineError, OSError):
                     scratch.remove()
@@ -170,7 +169,7 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
 
 
 def _replaces(source: Source) -> bool:
-    """Whether there is something of the app here: on a new host there may be its env alone."""
+    """Whether the app is on this host: a new host may have its env alone."""
     app = source.config.app
     return bool(
         docker_project.Project(app.name, app.directory).files
@@ -179,19 +178,19 @@ def _replaces(source: Source) -> bool:
 
 
 def _safety(config: Backup, say: Say, clock: Clock) -> str:
-    """Back up what is going to be replaced; its id, "" when that cannot be done: what is broken is restored, too."""
+    """Back up what is going to be replaced; its id, "" when that fails: a broken app is restored, too."""
     try:
         say("backing up what is going to be replaced")
         return str(backup_create.make(config, backup_sets.SAFETY, say, clock)["set"])
     except backup_create.EXPECTED as error:
-        say(f"it cannot be backed up ({error}); it stays beside what takes its place, until you remove it")
+        say(f"it cannot be backed up ({error}); it stays next to the app until you remove it")
         return ""
 
 
 def _switch(
     source: Source, scratch: Scratch, what: What, folders: Mapping[str, str], unsaved: bool, say: Say, clock: Clock
 ) -> float:
-    """Stop the app, let everything change places, and have it pass its gate; for how long it was stopped.
+    """Stop the app, swap everything in, and have it pass its gate; return for how long it was stopped.
 
     :arg unsaved: whether what is replaced is in no backup.
     """
@@ -200,7 +199,7 @@ def _switch(
         moves: list[Move] = []
         ran = bool(docker_project.Project(app.name, app.directory).containers())
         note: Note = {"set": source.set.id, "what": str(what), "at": iso(clock.now()), "moves": moves, "ran": ran}
-        # What lies beside has to be on the disk before anything relies on it.
+        # What is staged has to be on the disk before anything relies on it.
         os.sync()
         atomic_write(app.restoring, json.dumps(note).encode())
         stopped = clock.monotonic()
@@ -221,8 +220,8 @@ def _switch(
             if what.kind in ("app", "env"):
                 env_history.remember(app.env, app.history, now=clock.now())
         except EXPECTED as error:
-            say(f"taking it back: {str(error).splitlines()[0]}")
-            _take_back(app, moves, ran, say, clock)
+            say(f"rolling back: {str(error).splitlines()[0]}")
+            _roll_back(app, moves, ran, say, clock)
             raise BackupError(f"{error}\nWhat was there before is back in its place.") from error
         gap = clock.monotonic() - stopped
         os.unlink(app.restoring)
@@ -230,12 +229,12 @@ def _switch(
 
 
 def _moves(source: Source, scratch: Scratch, what: What, folders: Mapping[str, str]) -> list[Move]:
-    """What changes places."""
+    """What is swapped."""
     app = source.config.app
     moves: list[Move] = []
     for volume in source.chosen(what):
         if not volume.name:
-            # Those of the whole app change places with its directory.
+            # Those of the whole app are swapped with its directory.
             if what.kind != "app":
                 here = os.path.join(app.directory, volume.key[2:])
                 os.makedirs(os.path.dirname(here), exist_ok=True)
@@ -263,18 +262,18 @@ def _down(app: App) -> None:
     remove_containers(docker_project.Project(app.name, app.directory))
 
 
-def _take_back(app: App, moves: list[Move], ran: bool, say: Say, clock: Clock) -> None:
+def _roll_back(app: App, moves: list[Move], ran: bool, say: Say, clock: Clock) -> None:
     """Put what was there before in its place again, start it, and forget the restore."""
     _down(app)
     atomic_swap.undo(moves)
-    # What a killed run had started may have gone on until now, with the other volumes.
+    # Containers that a killed run had started may have run until now, with the other volumes.
     _down(app)
     last = release_store.last_good(app.directory)
     if ran:
         try:
             deployment.serve_restored(app, deployment.How(say=say), last, clock)
         except EXPECTED as error:
-            # It was ill before: that is what recovery is for, which waits until the restore is forgotten.
+            # The app was unhealthy before: recovery heals it once the restore is forgotten.
             say(f"what was there before does not pass its gate either: {str(error).splitlines()[0]}")
     rolling.finish(app)
     os.unlink(app.restoring)
@@ -282,17 +281,17 @@ def _take_back(app: App, moves: list[Move], ran: bool, say: Say, clock: Clock) -
 
 @backup_create.redacted
 def settle(config: Backup, say: Say, clock: Clock) -> bool:
-    """Take back what was killed: a restore, whether it had begun to change places or not, and a proof.
+    """Clean up after a killed verification, and roll back a killed restore, whether it had begun to swap or not.
 
-    The caller holds the backup's lock. Whether there was a restore that changed places.
+    The caller holds the backup's lock. Returns whether a restore had begun to swap.
     """
     app = config.app
-    proof, restoring = Scratch(config, "verify"), Scratch(config, "restore")
+    verifying, restoring = Scratch(config, "verify"), Scratch(config, "restore")
     backup_create.end_dumps(config)
     # What a restore has replaced stays in its folder.
-    for scratch, trace in ((proof, proof.state), (restoring, restoring.compose)):
+    for scratch, trace in ((verifying, verifying.state), (restoring, restoring.compose)):
         if os.path.lexists(trace):
-            say(f"something was killed: removing what it had beside ({scratch.project})")
+            say(f"a run was killed: removing its scratch project {scratch.project}")
             scratch.remove()
     try:
         with open(app.restoring, encoding="utf-8") as stream:
@@ -301,12 +300,10 @@ def settle(config: Backup, say: Say, clock: Clock) -> bool:
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError):
-        raise BackupError(
-            f"{app.restoring} is damaged: look what lies beside {app.directory}, then remove it"
-        ) from None
-    with hold_lock(app.lock, LOCK_SECONDS, f"take back a restore of {app.name}"):
-        say(f"a restore of {found.get('what')} was killed half-way: taking it back")
-        _take_back(app, moves, ran, say, clock)
+        raise BackupError(f"{app.restoring} is damaged: look at {restoring.directory}, then remove it") from None
+    with hold_lock(app.lock, LOCK_SECONDS, f"roll back a restore of {app.name}"):
+        say(f"a restore of {found.get('what')} was killed half-way: rolling it back")
+        _roll_back(app, moves, ran, say, clock)
         restoring.remove()
     return True
 

@@ -27,13 +27,13 @@ STOP_SECONDS = 60.0
 
 
 class Scratch:
-    """What lies beside an app while it is restored, or proved: folders, volumes, and a project that holds databases."""
+    """What is next to an app while it is restored or verified: folders, volumes, and a project that runs databases."""
 
     def __init__(self, config: Backup, name: str) -> None:
         app = config.app
         self.app, self.name = app, name
         self.project = f"{app.name}-{name}"
-        # In the same file systems as what they are going to change places with.
+        # In the same file systems as what they are swapped with.
         self.directory = os.path.join(os.path.dirname(app.directory), f".{os.path.basename(app.directory)}.{name}")
         self.state = os.path.join(app.state, name)
         self.compose = os.path.join(self.state, "compose.json")
@@ -42,7 +42,7 @@ class Scratch:
         self.label = f"christmas.selfheal.{name}={app.name}"
 
     def volume(self, key: str) -> str:
-        """The name of the volume that lies beside the app's."""
+        """The name of the scratch volume for one of the app's."""
         return f"{self.project}_{key}"
 
     def remove(self) -> None:
@@ -59,7 +59,7 @@ class Scratch:
         networks = commands.run(["docker", "network", "ls", "--quiet", *filters], 10.0).out.split()
         if networks:
             commands.run(["docker", "network", "rm", *networks], 30.0)
-        # It holds the env's values, and says that there may be something to stop.
+        # It holds the env's values, and shows that there may be something to stop.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.compose)
 
@@ -96,8 +96,8 @@ class Scratch:
 
     def env_values(self, clock: Clock) -> dict[str, str]:
         """The values of the backup's own env."""
-        beside = App(self.app.name, self.directory, self.app.variables, root=self.app.root)
-        return env_file.read(beside, clock.now())["values"]
+        restored = App(self.app.name, self.directory, self.app.variables, root=self.app.root)
+        return env_file.read(restored, clock.now())["values"]
 
     def redacted(self, text: str) -> str:
         """A text without the secrets of the backup's own env."""
@@ -113,7 +113,7 @@ class Scratch:
 def remove_containers(project: docker_project.Project) -> None:
     """Stop and remove the containers of a project. Raises EngineError when one is still there.
 
-    It would write on into what it has open, wherever that lies after an exchange.
+    It would go on writing into its open files, wherever a swap has moved them.
     """
     project.remove([item["id"] for item in project.containers()], STOP_SECONDS, 60.0)
     left = [str(item["name"]) for item in project.containers()]

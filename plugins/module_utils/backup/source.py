@@ -31,9 +31,9 @@ class Source:
             known = False
         if not known:
             raise BackupError(f"backup {self.set.id} was made by another version: update this one, then try again")
-        problems = backup_sets.lacking(self.manifest, self.set.parts)
+        problems = backup_sets.missing_parts(self.manifest, self.set.parts)
         if problems:
-            raise BackupError(f"backup {self.set.id} is not whole: {'; '.join(problems)}")
+            raise BackupError(f"backup {self.set.id} is incomplete: {'; '.join(problems)}")
         self.images = backup_sets.read_images(snapshots).get(self.manifest["images_mark"], "")
         self.databases = read_databases(self.manifest["databases"])
 
@@ -82,8 +82,8 @@ class Source:
         """Say that the live database of another server is left alone, and how a person loads its dump."""
         words = restic.dump_words(self.config.repository, self.set.parts[database.part], database.file)
         return (
-            f"database {database.name} is on another server, which a restore leaves alone: what is written there since "
-            f"would be lost, for all who use it. To load its dump, {remote_postgres.by_hand(words, database)}"
+            f"database {database.name} is on another server, which a restore leaves alone: all of its users would lose "
+            f"what was written since. To load its dump, {remote_postgres.by_hand(words, database)}"
         )
 
 

@@ -42,7 +42,7 @@ _SPARE = 1.1
 
 
 def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock, remote: bool = False) -> dict[str, str]:
-    """Have everything lie beside the app, and every dump in its database: {volume's key: folder}.
+    """Put a backup's files next to the app, and its dumps into scratch databases: {volume's key: folder}.
 
     :arg remote: with the dumps of other servers' databases, which no restore puts in place.
     """
@@ -119,7 +119,7 @@ def _put_sqlite(source: Source, scratch: Scratch, what: What, folders: Mapping[s
 
 
 def _require_no_mounts(directory: str) -> None:
-    """Raise BackupError when something in the app's directory is a mount: nothing can change places with it."""
+    """Raise BackupError when something in the app's directory is a mount: it cannot be swapped."""
     there = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     for path in (directory, *(os.path.join(directory, name) for name in there)):
         if os.path.ismount(path):
@@ -130,10 +130,10 @@ def _require_no_mounts(directory: str) -> None:
 
 
 def _require_room(source: Source, what: What, chosen: list[Volume], remote: Iterable[Database] = ()) -> None:
-    """Raise BackupError when the disks have too little room for what is going to lie beside.
+    """Raise BackupError when the disks have too little room for what is going to be staged.
 
-    A database takes more than its dump: what it took when that was made, and the dump while it is loaded. What one of
-    another server took is not known: its rows take about what the dump does, and their indexes as much again.
+    A database needs more than its dump: its size when that was made, and the dump while it is loaded. The size of one
+    on another server is not known: its rows need about as much as the dump, and their indexes as much again.
     """
     sizes, keys = source.manifest["parts"], {one.key for one in chosen}
     app = int(sizes.get(backup_sets.APP, 0))
@@ -146,15 +146,15 @@ def _require_room(source: Source, what: What, chosen: list[Volume], remote: Iter
         free = int(procfs.disk([path])[0]["free_bytes"])
         if free < needed * _SPARE + (64 << 20):
             raise BackupError(
-                f"too little room at {path}: {free >> 20} MiB are free, and the backup needs {needed >> 20} MiB beside "
-                "what is there. Make room, then run this again. Nothing was touched"
+                f"too little room at {path}: {free >> 20} MiB are free, and the backup needs {needed >> 20} MiB on top "
+                "of what is there. Make room, then run this again. Nothing was touched"
             )
 
 
 def _load_images(source: Source, scratch: Scratch, say: Say) -> None:
-    """Have the images of the backup's release on this host: from the backup, or from the registry that holds them.
+    """Load the images of the backup's release: from the backup, or from the registry that has them.
 
-    They are pulled by their digests: their names may mean newer ones by now.
+    They are pulled by their digests: their names may point to newer ones by now.
     """
     wanted = source.manifest["images"]
     if all(docker_images.has_image(image) for image in wanted.values()):
@@ -195,7 +195,7 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[Database],
     for database in databases:
         if not database.service:
             backup_create.bring_image(config, database, say)
-            # Whoever the image has for PostgreSQL writes into it.
+            # The image's own user for PostgreSQL writes into it.
             os.chmod(scratch.make([database.scratch])[database.scratch], 0o1777)
             servers[database.scratch] = remote_postgres.server(database.image, database.scratch)
             volumes[database.scratch] = {"name": scratch.volume(database.scratch), "external": True}
@@ -216,14 +216,14 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[Database],
         said = restic.pour(config.repository, snapshot, database.file, command, secrets)
         if not database.service:
             for line in said.splitlines():
-                say(f"not made for want of what only its own server has: {line}")
+                say(f"not created, as it needs something that only its own server has: {line}")
 
 
 def _await_server(scratch: Scratch, database: Database, secrets: Mapping[str, str], say: Say, clock: Clock) -> None:
     """Wait for the server that stays. Raises BackupError.
 
-    At a first start the entrypoint of an image serves with a temporary server, fills it, and ends it: what is loaded
-    into that one is lost half-way. It accepts connections from its own container only.
+    At a first start an image's entrypoint starts a temporary server, fills it and stops it: a dump that is loaded into
+    that one is lost. It accepts connections from its own container only.
     """
     until, seen, last = clock.monotonic() + UP_SECONDS, 0, commands.Result(1, "", "it does not answer")
     while clock.monotonic() < until:

@@ -48,12 +48,12 @@ class Verified(TypedDict):
 
 
 def verify(config: Backup, say: Say, clock: Clock) -> Verified:
-    """Restore the newest backup next to the app, ask whether it is whole, remove it.
+    """Restore the newest backup next to the app, ask whether it is complete, and remove it.
 
-    The newest that is not dated later than now: one that is says that a clock was wrong, not that it is the newest.
+    The newest that is not dated later than now: such a date says that a clock was wrong.
 
     :raises LockHeld: another backup, verification or restore of this app goes on.
-    :raises BackupError, RepositoryError, EngineError, OSError: it is not whole, or that cannot be told.
+    :raises BackupError, RepositoryError, EngineError, OSError: it is damaged, or that is not known.
     """
     begun = clock.monotonic()
     with backup_create.alone(config, "verify a backup of"):
@@ -71,7 +71,7 @@ def verify(config: Backup, say: Say, clock: Clock) -> Verified:
         backup_create.trouble(config, clock, "verify", "")
     for line in contents:
         say(f"verified: {line}")
-    say(f"backup {identity} is proved: {len(checks)} checks passed")
+    say(f"backup {identity} is verified: {len(checks)} checks passed")
     return {
         "set": identity,
         "at": at,
@@ -89,9 +89,9 @@ def _verify_newest(config: Backup, say: Say, clock: Clock) -> tuple[str, list[An
     restic.make_ready(config.repository, may_make=False)
     restic.check(config.repository, config.check_percent)
     source, scratch = Source(config, iso(clock.now()), clock.now()), Scratch(config, "verify")
-    say(f"proving backup {source.set.id}")
+    say(f"verifying backup {source.set.id}")
     if source.manifest["images_mark"] and not source.images:
-        raise BackupError(f"backup {source.set.id} is not whole: its images are missing")
+        raise BackupError(f"backup {source.set.id} is incomplete: its images are missing")
     try:
         folders = stage(source, scratch, What("app"), say, clock, remote=True)
         checks = ask_restored(source, scratch, folders, clock, every=True)
@@ -101,16 +101,16 @@ def _verify_newest(config: Backup, say: Say, clock: Clock) -> tuple[str, list[An
         with contextlib.suppress(engine.EngineError, OSError):
             scratch.remove()
     if wrong:
-        raise BackupError(f"backup {source.set.id} is not what it should be: {'; '.join(wrong)}")
+        raise BackupError(f"backup {source.set.id} does not pass its checks: {'; '.join(wrong)}")
     return source.set.id, checks, contents
 
 
 def ask_restored(
     source: Source, scratch: Scratch, folders: Mapping[str, str], clock: Clock, every: bool = False
 ) -> list[Answer]:
-    """Ask what was restored.
+    """Ask the configured checks of what was restored.
 
-    :arg every: that a check's database or volume is not in the backup is a problem; else that check is left out.
+    :arg every: a check whose database or volume is not in the backup is a problem; else it is left out.
     """
     config = source.config
     found: list[Answer] = []
@@ -131,7 +131,7 @@ def ask_restored(
         elif check.get("volume", "") in folders:
             problem = _ask_folder(check, folders[check["volume"]])
         elif every:
-            problem = f"{questions.about(check)}: that is not in it"
+            problem = f"{questions.about(check)}: not in the backup"
         else:
             continue
         found.append({"about": questions.about(check), "problem": problem})
@@ -161,7 +161,7 @@ def _counted(scratch: Scratch, database: Database, words: Sequence[str], values:
 
 
 def _contents(source: Source, scratch: Scratch, checks: Iterable[Answer], clock: Clock) -> list[str]:
-    """What was verified, and how, a line for each thing."""
+    """What was verified, and how, a line for each part."""
     values = scratch.env_values(clock)
     manifest = source.manifest
     last = release_store.last_good(scratch.directory)
@@ -212,7 +212,7 @@ def _compare_sums(path: str, about: str) -> str:
             # With * before the name when it was read as binary.
             wanted, name = line[:64], line.rstrip("\n")[66:]
             if line[64:66] not in ("  ", " *") or not name:
-                return f"{about}: {line.strip()[:80]!r} is no line of sha256sum"
+                return f"{about}: {line.strip()[:80]!r} is not a line of sha256sum"
             try:
                 with open(os.path.join(os.path.dirname(path), name), "rb") as file:
                     made = hashlib.sha256()

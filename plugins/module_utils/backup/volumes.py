@@ -58,7 +58,7 @@ def volumes(
     left_out: Sequence[str],
     folders: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Volume]:
-    """The volumes of a merged compose model that belong to a backup. Raises BackupError for one that is not there.
+    """The volumes of a merged compose model that belong to a backup. Raises BackupError for an unknown name.
 
     :arg folders: {key: path} of the data folders.
     """
@@ -100,9 +100,9 @@ def always_there(model: Model) -> set[str]:
 def _covered(
     services: Services, service: str, named: set[str], left_out: Sequence[str], folders: Mapping[str, str]
 ) -> set[str]:
-    """The volumes, or data folders, that the dumps of a service fill. Raises BackupError when that cannot be told.
+    """The volumes, or data folders, that the dumps of a service fill. Raises BackupError when that is not clear.
 
-    A dump that belongs to no volume could be loaded nowhere, and a volume that is taken for one would be lost.
+    A dump without its volume could not be loaded, and the data of a wrong volume would be lost.
     """
     keys = {path: key for key, path in folders.items()}
     writers: dict[str, set[str]] = {}
@@ -129,14 +129,14 @@ def _covered(
         has = f"several volumes of its own, {', '.join(alone)}" if alone else "no named volume of its own"
         fix = "write `volume: NAME` into its row" if mine else "give it a named volume, or a folder of the project"
         raise BackupError(
-            f"backup_databases: service {service} has {has}, so its dump could not be restored: it cannot be told what "
-            f"the dump makes anew. Fix: {fix}; the other volumes are copied"
+            f"backup_databases: service {service} has {has}, so its dump could not be restored: it is not clear which "
+            f"volume the dump fills. Fix: {fix}; the other volumes are copied"
         )
     return named or set(alone)
 
 
 def _data_first(spec: Spec, keys: Sequence[str], folders: Mapping[str, str]) -> list[str]:
-    """Of a service's data folders, the one at a path where images keep their data; all where that is not one."""
+    """The one of a service's data folders at a path where images keep their data; all when there is not exactly one."""
     targets = {str(mount.get("source") or "").rstrip("/"): str(mount.get("target")) for mount in spec["volumes"]}
     found = [key for key in keys if targets[folders[key]].startswith(_DATA_TARGETS)]
     return found if len(found) == 1 else list(keys)
@@ -158,8 +158,8 @@ def undumped(model: Model, databases: Sequence[Database]) -> list[str]:
     return found
 
 
-def strangers(model: Model, directory: str) -> list[str]:
-    """The bind mounts that lie outside of the app's directory: they are in no backup."""
+def mounts_outside(model: Model, directory: str) -> list[str]:
+    """The bind mounts from outside of the app's directory: they are in no backup."""
     found = set()
     for spec in (model.get("services") or {}).values():
         for mount in spec.get("volumes") or []:

@@ -101,7 +101,7 @@ def test_what_was_dated_by_a_wrong_clock_pushes_none_out() -> None:
 
 def test_what_was_proved_last_stays_until_another_is() -> None:
     sets = [made(days) for days in range(400, -1, -1)]
-    gone = retention.to_forget(sets, "shop", "web1", retention.Keep(1, 0, 0), NOW, proved=made(300).id)
+    gone = retention.to_forget(sets, "shop", "web1", retention.Keep(1, 0, 0), NOW, verified=made(300).id)
     assert [one for one in sets if one not in gone] == [made(300), made(0)]
 
 
@@ -144,10 +144,10 @@ def test_which_one_is_meant(to: str, age: int) -> None:
 @pytest.mark.parametrize(
     ("to", "says"),
     [
-        (made(0.5).id, "there is no backup"),
+        (made(0.5).id, "no backup"),
         (made(3).id, "is of app other on web1, not of shop on web1. Nothing was touched"),
         ("2020-01-01T00:00:00Z", "The newest: 20261116T120000Z, 20261123T120000Z, 20261124T120000Z. The repository"),
-        ("yesterday", "is no backup and no time. Fix: write latest"),
+        ("yesterday", "is neither a backup nor a time. Fix: write latest"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant(to: str, says: str) -> None:
@@ -225,7 +225,7 @@ def test_what_belongs_to_it() -> None:
     found = backup_volumes.volumes("shop", MODEL, DATABASES, ["cache"])
     # What a service without a dump writes to as well is copied.
     assert [tuple(one) for one in found] == [("data", "shop_data", "database"), ("files", "shop_files", "")]
-    assert backup_volumes.strangers(MODEL, "/opt/shop") == ["/srv/elsewhere"]
+    assert backup_volumes.mounts_outside(MODEL, "/opt/shop") == ["/srv/elsewhere"]
     with pytest.raises(databases.BackupError, match="no volume 'nope'; it has cache, data, files"):
         backup_volumes.volumes("shop", MODEL, DATABASES, ["nope"])
     assert backup_volumes.volumes("shop", MODEL, [DATABASES[0]._replace(volume="files")], []) == [
@@ -305,7 +305,7 @@ def test_what_a_set_lacks() -> None:
         "databases": [{"name": "shop", "service": "database"}],
         "volumes": [{"key": "data", "covered": "database"}, {"key": "other", "covered": "cache"}],
     }
-    assert backup_sets.lacking(manifest, ["manifest", "app", "database:shop"]) == [
+    assert backup_sets.missing_parts(manifest, ["manifest", "app", "database:shop"]) == [
         "part volumes is missing",
         "volume other has neither files nor a dump",
     ]
@@ -314,8 +314,8 @@ def test_what_a_set_lacks() -> None:
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ("shop", "is no list"),
-        (["shop"], "row 1: is no mapping"),
+        ("shop", "expected a list"),
+        (["shop"], "row 1: expected a mapping"),
         ([{**ROW, "name": "a b"}], "row 1: `name` is 'a b'"),
         ([ROW, ROW], "row 2: `name` is 'shop'"),
         (
@@ -323,9 +323,9 @@ def test_what_a_set_lacks() -> None:
             r"\(shop\): `kind` is 'oracle'. Fix: write one of postgres, mysql, mariadb, mongodb",
         ),
         ([{"name": "shop", "kind": "redis"}], "`service` is missing"),
-        ([{**ROW, "pasword": "X"}], "`pasword` is no key of it"),
-        ([{**ROW, "kind": "command", "dump": ["x"]}], "`load` is no list of words"),
-        ([{**ROW, "kind": "command", "dump": "x | y", "load": ["y"]}], "`dump` is no list of words"),
+        ([{**ROW, "pasword": "X"}], "unknown key `pasword`"),
+        ([{**ROW, "kind": "command", "dump": ["x"]}], "`load`: expected a list of words"),
+        ([{**ROW, "kind": "command", "dump": "x | y", "load": ["y"]}], "`dump`: expected a list of words"),
     ],
 )
 def test_a_bad_table_of_databases(rows: Any, says: str) -> None:
@@ -343,10 +343,10 @@ REMOTE = {"name": "shop", "kind": "postgres", "dsn_variable": "DATABASE_URL", "i
         ({"kind": "redis"}, "`dsn_variable` is for kind postgres only"),
         ({"image": ""}, "`image` is ''. Fix: name an image of PostgreSQL, of the server's major version or a newer"),
         ({"image": "--privileged"}, "`image` is '--privileged'"),
-        ({"dsn_variable": ""}, "`dsn_variable` is no name of a variable"),
-        ({"dsn_variable": "postgresql://shop:hunter2@db.example/shop"}, "Fix: write the name.*and the DSN there alone"),
-        ({"schemas": "public"}, r"`schemas` is no list of names. Fix: write \[public\]"),
-        ({"volume": "data"}, "`volume` is no key of a database on another server"),
+        ({"dsn_variable": ""}, "`dsn_variable` is not the name of a variable"),
+        ({"dsn_variable": "postgresql://shop:hunter2@db.example/shop"}, "Fix: write the name.*and the DSN only there"),
+        ({"schemas": "public"}, r"`schemas`: expected a list of names. Fix: write \[public\]"),
+        ({"volume": "data"}, "unknown key `volume` of a database on another server"),
     ],
 )
 def test_a_bad_row_of_a_database_on_another_server(row: dict[str, Any], says: str) -> None:
@@ -407,7 +407,7 @@ def test_a_dsn_is_handed_over_by_the_environment_alone() -> None:
 )
 def test_what_is_no_dsn_is_told_and_not_shown(dsn: str) -> None:
     with pytest.raises(
-        databases.BackupError, match=r"DATABASE_URL of the app's env is no DSN.*Fix: write it as"
+        databases.BackupError, match=r"DATABASE_URL of the app's env is not a DSN.*Fix: write it as"
     ) as raised:
         remote_postgres.environment("DATABASE_URL", dsn)
     assert "hunter2" not in str(raised.value)
@@ -424,7 +424,7 @@ def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_res
         "parts": {"app": 1, "volumes": 1, "database:own": 1, "database:shop": 1},
     }
     known = cast(backup_sets.Manifest, manifest)
-    assert backup_sets.lacking(known, known["parts"]) == []
+    assert backup_sets.missing_parts(known, known["parts"]) == []
     source = Source.__new__(Source)
     config: Any = SimpleNamespace(repository=restic.Repository("/srv", "/password"))
     source.config = config
@@ -460,7 +460,7 @@ AGAIN = "Stat(<config/>) returned error, retrying after 1.4s: Stat:"
         (f"{AGAIN} The specified bucket does not exist.", restic.NOT_THERE, "there is no repository at /srv"),
         (
             f"{AGAIN} The request signature we calculated does not match the signature you provided.",
-            *(restic.REFUSED, "refuses who asks: restic check says: .* Fix: the keys in backup_secrets"),
+            *(restic.REFUSED, "refuses access: restic check says: .* Fix: the keys in backup_secrets"),
         ),
         (
             f"{AGAIN} The difference between the request time and the current time is too large.",
@@ -519,7 +519,7 @@ def test_no_secret_is_in_a_command() -> None:
         ({"database": "shop", "ask": "SELECT 1"}, "needs `minimum`, a number, or `equals`"),
         ({"database": "shop", "ask": "SELECT 1", "minimum": "many"}, "`minimum` is 'many'"),
         ({"volume": "files", "minimum": 1}, "needs `path`, or `sums`"),
-        ({"volume": "files", "path": "x", "minimun": 1}, "has keys that it does not know"),
+        ({"volume": "files", "path": "x", "minimun": 1}, "unknown keys"),
     ],
 )
 def test_a_bad_check(row: dict[str, Any], says: str) -> None:
@@ -532,7 +532,7 @@ def test_a_bad_check(row: dict[str, Any], says: str) -> None:
     [
         ({"minimum": 5}, "5\n", ""),
         ({"minimum": 5}, "4\n", "gives 4, and at least 5 is expected"),
-        ({"minimum": 1}, "", "gives '', no number"),
+        ({"minimum": 1}, "", "gives '', which is not a number"),
         ({"equals": "a"}, "a\n", ""),
         ({"equals": "a"}, "b", "gives 'b', not 'a'"),
     ],
@@ -550,7 +550,7 @@ def test_what_may_be_restored(text: str, good: int) -> None:
     if good:
         assert str(backup_sets.read_what(text)) == text
     else:
-        with pytest.raises(databases.BackupError, match="Fix: write app, env"):
+        with pytest.raises(databases.BackupError, match="Fix: use app, env"):
             backup_sets.read_what(text)
 
 
@@ -558,7 +558,7 @@ def test_what_may_be_restored(text: str, good: int) -> None:
     ("sums", "says"),
     [
         ("SUM  file\nSUM *file\n", ""),
-        ("SUM  file\nSUM file\n", "is no line of sha256sum"),
+        ("SUM  file\nSUM file\n", "is not a line of sha256sum"),
         ("SUM  gone\n", "gone: the directory is missing"),
         (f"{'0' * 64}  file\n", "file has another sum"),
         ("", "lists no file"),
@@ -577,7 +577,7 @@ def test_sums_are_compared(tmp_path: Path, sums: str, says: str) -> None:
     ("url", "says"),
     [
         ("", "backup_repository is empty"),
-        ("backups/shop", "means another place wherever it is read from. Fix: write a path that begins with /"),
+        ("backups/shop", "is relative to the folder it is read from. Fix: write a path that begins with /"),
         ("rest:https://shop:hunter2@store/", "backup_repository holds a password"),
     ],
 )
@@ -607,7 +607,7 @@ def test_no_other_app_is_taken_for_what_lies_beside(tmp_path: Path) -> None:
         path.write_text("{}", encoding="utf-8")
     path = tmp_path / "shop.json"
     path.write_text(json.dumps({"app": "shop", "repository": "/srv"}), encoding="utf-8")
-    with pytest.raises(agent_config.ConfigError, match="the app shop-verify has the name of what is made"):
+    with pytest.raises(agent_config.ConfigError, match="the app shop-verify has the name of a scratch project"):
         backup_config.load("shop", str(tmp_path), str(path))
 
 
@@ -710,7 +710,7 @@ def test_an_env_that_is_no_file_can_be_compared(tmp_path: Path) -> None:
     assert backup_create.env_mark(str(tmp_path)) == "unreadable"
 
 
-# --- what changes places ---------------------------------------------------------------------------------------------
+# --- what is swapped -------------------------------------------------------------------------------------------------
 
 
 def tree(folder: Path) -> dict[str, str]:

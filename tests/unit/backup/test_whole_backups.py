@@ -177,11 +177,11 @@ def _no_version(world: World) -> None:
         pytest.param(
             _volume_gone, r"volume files \(shop_files\) is not on this host.*backup_volumes_left_out", id="gone"
         ),
-        pytest.param(_volume_elsewhere, "volume files is no folder of this host.*backup_volumes_left_out", id="nfs"),
+        pytest.param(_volume_elsewhere, "volume files is not a folder of this host.*backup_volumes_left_out", id="nfs"),
         pytest.param(_restore_killed, "run `selfheal backup settle --app shop` first", id="a restore was killed"),
         pytest.param(_repository_gone, "not there any more, though a backup was made there.*mounted", id="repository"),
         pytest.param(_repository_full, "the disk is full: restic backup says", id="full"),
-        pytest.param(_no_version, "restic has not said what it backed up", id="another restic"),
+        pytest.param(_no_version, "restic has not printed a summary", id="another restic"),
     ],
 )
 def test_a_backup_that_fails_is_no_backup_and_is_remembered_until_one_succeeds(
@@ -394,14 +394,14 @@ def _not_loaded(world: World) -> None:
 @pytest.mark.parametrize(
     ("happens", "said"),
     [
-        pytest.param(_cut_off, "is not what it should be: .*gives 1, and at least 3 is expected", id="a check fails"),
-        pytest.param(_part_gone, "is not whole: part volumes is missing", id="a part is missing"),
-        pytest.param(_images_gone, "is not whole: its images are missing", id="no images"),
+        pytest.param(_cut_off, "does not pass its checks: .*gives 1, and at least 3 is expected", id="a check fails"),
+        pytest.param(_part_gone, "is incomplete: part volumes is missing", id="a part is missing"),
+        pytest.param(_images_gone, "is incomplete: its images are missing", id="no images"),
         pytest.param(_damaged, "the repository is damaged: .*Fix: set another backup_repository", id="damaged"),
-        pytest.param(_folder_gone, "is not whole: it does not have ", id="a folder is missing"),
+        pytest.param(_folder_gone, "is incomplete: it does not have ", id="a folder is missing"),
         pytest.param(_no_start, "a scratch database did not start: dependency failed", id="no start"),
         pytest.param(_ends, "a scratch database did not start: database ended with code 1: .*FATAL", id="it ends"),
-        pytest.param(_not_loaded, "shop.dump is not taken: psql: error: syntax", id="not loaded"),
+        pytest.param(_not_loaded, "cannot load shop.dump: psql: error: syntax", id="not loaded"),
     ],
 )
 def test_a_backup_that_is_no_good_is_a_problem_until_another_is_verified(
@@ -549,8 +549,8 @@ def _database_image_gone(world: World) -> None:
         pytest.param(
             _database_image_gone, r"the image of service database, postgres@.*cannot be pulled", id="no image"
         ),
-        pytest.param(_cut_off, "is not what it should be: .*The app was not touched", id="a check fails"),
-        pytest.param(_part_gone, "is not whole: part volumes is missing", id="a part is missing"),
+        pytest.param(_cut_off, "does not pass its checks: .*The app was not touched", id="a check fails"),
+        pytest.param(_part_gone, "is incomplete: part volumes is missing", id="a part is missing"),
         pytest.param(_no_start, "a scratch database did not start: dependency failed", id="no start"),
     ],
 )
@@ -724,7 +724,7 @@ def test_after_a_backup_that_systemd_killed_the_problem_is_known_and_writes_go_o
 ) -> None:
     monkeypatch.setenv("SERVICE_RESULT", "timeout")
     assert command("backup", "settle")[0] == cli.GOOD
-    assert "was killed before it was done (timeout)" in problems(config)["backup"]
+    assert "was killed before it had finished (timeout)" in problems(config)["backup"]
     world.backup(after=[{"service": "web", "command": ["go-on"]}])
     Path(config.app.writes_paused).touch()
     code, _, error = command("backup", "settle")
@@ -740,4 +740,7 @@ def test_the_command_judges_the_config_of_a_backup(world: World, command: Comman
     assert (code, f"{path}: backup_keep has other keys than daily, weekly, monthly" in error) == (cli.SICK, True)
     with contextlib.suppress(ConfigError):
         world.backup(before=[{"service": "web", "command": "pause"}])
-    assert "backup_before, row 1: Fix: write {service: backend" in command("check-backup-config", path)[2]
+    assert (
+        "backup_before, row 1: expected a service and a command. Fix: write {service: backend"
+        in command("check-backup-config", path)[2]
+    )
