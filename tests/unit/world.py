@@ -538,7 +538,7 @@ class Restic:
     ) -> str:
         ended = self.docker.run(command, 0.0, self.text(snapshot, name))
         if ended.code:
-            raise restic.RepositoryError(f"{name} is not taken: {ended.err}")
+            raise restic.RepositoryError(f"cannot load {name}: {ended.err}")
         return ended.out
 
     def parts(self) -> list[dict[str, str]]:

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What ran before an app was ever deployed from here: kept before the first change, and put back when that fails.
+"""What ran before the first deploy: kept before the first change, and put back when that deploy fails.
 
-Kept are the images, under a tag that no build moves, each file of the app's directory that is about to change (as a
-release is), and which compose files, wherever they are, the containers were made from.
+Kept are the images, under a tag that no build moves; each file of the app's directory that is about to change, as a
+release is; and the names of the compose files that the containers were created from.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def keep(app: App, names: Iterable[str]) -> None:
     if note is None:
         project = Project(app.name, app.directory)
         documents = project.documents()
-        # With an overlay in place it is a release of ours that was killed.
+        # With an overlay in place it is a release of this collection whose deploy was killed.
         if not documents or project_layout.recorded(app.directory) is not None:
             return
         note = _note(project, documents)
@@ -110,7 +110,7 @@ def did(item: Container) -> str:
 
 
 def put_back(app: App, note: Note) -> PutBack:
-    """Put files, env and images back, and start the project from its own compose files."""
+    """Put files, env and images back, and start the project from its original compose files."""
     compose = note["compose"]
     gone = [name for name in compose if not os.path.exists(name) and not note["files"].get(_within(app, name))]
     if gone or not compose:
@@ -156,6 +156,6 @@ def said(note: Note, instances: Sequence[Container]) -> str:
 
 
 def forget(app: App) -> None:
-    """What is deployed from here now is what counts. The images keep their tags."""
+    """Forget what ran before: a release serves now. The images keep their tags."""
     shutil.rmtree(_top(app), ignore_errors=True)
     shutil.rmtree(os.path.join(release_store.folder(app.directory), release_store.BEFORE), ignore_errors=True)

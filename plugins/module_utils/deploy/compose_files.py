@@ -141,10 +141,10 @@ class Installed(TypedDict):
 def install(app: App, source: Source, table: object, check: bool, behind: Backing | None = None) -> Installed:
     """Put the staged project in the app's directory, and compose.hardened.yaml, when they pass together.
 
-    :arg table: `compose_app_services`, as it stands in the inventory.
+    :arg table: `compose_app_services`, as the inventory has it.
     :arg check: say what would change, and change nothing. Then a host without an engine, without a copy of the project,
         or without the env that the compose file needs, is no error: the overlay is not known, and the notes say so.
-    :arg behind: what stands behind the app.
+    :arg behind: the app's cache and connection pool.
     :raises OverlayError: table, project and host do not fit together.
     :raises EngineError: there is no engine, or Compose is too old.
     :raises LockHeld, Moved, OSError: nothing was written.
@@ -213,7 +213,7 @@ def _shown(name: str, before: bytes | None, after: bytes | None) -> FileDiff:
 
 
 def _require_name(app: App, source: Source, plan: Plan) -> None:
-    """Before the first deploy: refuse a name under which the app's own data would be left behind.
+    """Before the first deploy: refuse a name that would leave the app's own data behind.
 
     :raises OverlayError: the app seems to run on this host as another compose project.
     """
@@ -324,11 +324,11 @@ def _try_plan(
 def stage(app: App, source: Source) -> Staged:
     """Make the copy of the project ready for Compose.
 
-    :raises OverlayError: a compose file is not there, or says nothing.
+    :raises OverlayError: a compose file is missing or empty.
     """
     exact = not source.files
     if exact:
-        # Promoted: what staging sent, or what was promoted before, whatever a deploy that was killed has left.
+        # Promoted: what staging sent, or what was promoted before, not what a killed deploy has left.
         layout = project_layout.recorded(app.incoming) or project_layout.Layout((USER_FILE,))
         left_out = set(layout.local)
         source = source._replace(files=layout.files, more=tuple(name for name in layout.named if name not in left_out))
@@ -394,7 +394,7 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
     written = _written(staged, secrets)
     named = project_parts.find({}, written, staged.top, secrets)
     local = _bring_local(staged, named)
-    model, told = _config(staged, [], secrets)
+    model, warnings = _config(staged, [], secrets)
     project: Services = model.get("services") or {}
     if not project:
         raise OverlayError(source.files[0], "has no services", "give the text of the app's compose file")
@@ -437,7 +437,7 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
         _config(staged, [path], secrets)
     notes = [
         f"{USER_FILE} uses ${{{name}}}, which {app.env} does not set: it becomes blank"
-        for name in dict.fromkeys(_UNSET.findall(told))
+        for name in dict.fromkeys(_UNSET.findall(warnings))
     ]
     if "COMPOSE_FILE" in secrets:
         notes.append(f"{app.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
@@ -464,10 +464,10 @@ def _health_request(app: App, env: Mapping[str, str]) -> tuple[HealthRequest | N
 
 
 def _label(layout: project_layout.Layout, service: str, names: Sequence[str]) -> list[str]:
-    """The line that makes a service another one when a file that it mounts changes.
+    """The label that has Compose recreate a service when a file that it mounts changes.
 
-    A container keeps the file that it was started with, so Compose has to see a difference: in every deploy, every
-    roll-back and every recovery.
+    A container keeps the file that it was started with. So each deploy, rollback and recovery needs a difference that
+    Compose sees.
     """
     if not names:
         return []
@@ -495,10 +495,10 @@ def _require_no_conflict(source: Source, verdict: staged_project.Verdict) -> Non
 def _require_files(source: Source, verdict: staged_project.Verdict) -> None:
     if verdict.absent:
         first = verdict.absent[0]
-        told = ", ".join(f"{one.name} ({one.service})" for one in verdict.absent)
+        absent = ", ".join(f"{one.name} ({one.service})" for one in verdict.absent)
         reason = (
-            f"mounts a file that is neither in the project nor on this host: {told}. Docker would make an empty folder "
-            "of that name, and the service would not start. Nothing was changed"
+            f"mounts a file that is neither in the project nor on this host: {absent}. Docker would create an empty "
+            "folder of that name, and the service would not start. Nothing was changed"
         )
         fix = "add the file to the project, or correct its name in the compose file"
         raise OverlayError(f"{source.files[0]}: services.{first.service}.volumes", reason, fix)
@@ -557,7 +557,7 @@ def _judge_values(staged: Staged, merged: Model, written: Model, env: Mapping[st
 
 
 def _env_files(staged: Staged, written: Services) -> dict[str, merged_values.EnvFile]:
-    """The env files that services name. One that Compose reads in another way than we do is its business."""
+    """The env files that services name. One that only Compose can read is left to Compose."""
     found = {}
     for path in merged_values.env_file_paths(written):
         if os.path.islink(path) and os.readlink(path) == staged.app.env:
@@ -570,7 +570,7 @@ def _env_files(staged: Staged, written: Services) -> dict[str, merged_values.Env
 
 
 def _secret_texts(model: Model) -> dict[str, str]:
-    """The texts under `secrets:`; what is no text is a key store, and no value."""
+    """The texts under `secrets:`. A file that is not text is a key store, not a value."""
     found = {}
     for name, entry in (model.get("secrets") or {}).items():
         with contextlib.suppress(OSError, UnicodeDecodeError, NoFile):
@@ -581,7 +581,7 @@ def _secret_texts(model: Model) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[str]:
-    """A directory of our own: the app's may not exist yet, and may be full."""
+    """A temporary directory: the app's may not exist yet, and may be full."""
     directory = tempfile.mkdtemp(prefix="selfheal-")
     try:
         yield directory
@@ -605,16 +605,16 @@ def _secrets(path: str) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
-        raise OverlayError(path, "is not UTF-8 text", "write it anew from the vault") from None
+        raise OverlayError(path, "is not UTF-8 text", "write it again from the vault") from None
     except dotenv.DotenvError as error:
-        raise OverlayError(path, str(error), "write it anew from the vault") from None
+        raise OverlayError(path, str(error), "write it again from the vault") from None
 
 
 def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *options: str) -> tuple[Model, str]:
     """The merged model of the staged files, and what Compose said besides.
 
     :arg more: paths of the files that are merged on top of them.
-    :raises OverlayError: Compose does not take them; its message is quoted without the env's values.
+    :raises OverlayError: Compose rejects them; its message is quoted without the env's values.
     """
     app, folder = staged.app, os.path.join(staged.top, staged.subfolder).rstrip("/")
     argv = ["docker", "compose", "--project-name", app.name, "--project-directory", folder]
@@ -644,7 +644,7 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
     if "env file" in said or "is missing a value" in said:
         raise OverlayError(first, f"needs a value that {app.env} does not give: {said}", "write the env first")
     if not more:
-        raise OverlayError(first, f"Compose does not take it: {said}", "try: docker compose config")
+        raise OverlayError(first, f"Compose rejects it: {said}", "try: docker compose config")
     reason = f"{first} and {HARDENED_FILE} do not go together: {said}"
     raise OverlayError(TABLE, reason, "change what it says of this service, or compose.yaml")
 

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Make what runs equal to the files in the app's directory, behind a gate; if it fails, put the last good back."""
+"""Deploy the files in the app's directory, behind a gate. A release that does not pass it is rolled back."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DeployError(Exception):
 
 
 def _silent() -> None:
-    """Nobody can go away."""
+    """The caller is always there."""
 
 
 class How(NamedTuple):
@@ -56,9 +56,9 @@ class How(NamedTuple):
     `build`: the images of services that have a build section; `pull`: those of the others, although they are on this
     host; `plan`: the pace, behind a balancer; `by`: who deploys, for the record.
 
-    `say` is told each step as it is done; `alive` raises `rollout.Interrupted` when whoever asked is gone. `images`:
-    the release is made of exactly these, {service: image id}; `pins`: what their names are for good in a registry, as
-    whoever pulled them knows; `origin`: where they come from.
+    `say` reports each step; `alive` raises `rolling.Interrupted` when the caller is gone. `images`: the release uses
+    exactly these, {service: image id}; `pins`: their digests in a registry by name, as the host knows that pulled them;
+    `origin`: where they come from.
     """
 
     build: bool = True
@@ -91,18 +91,18 @@ class DeployResult(_Target):
 
 
 AS_IT_IS = How()
-# What waited for its services until the end of its time is asked all the same.
+# An app whose services took all of the time is still asked.
 LEAST_SECONDS = 2.0
 
 
 def deploy(app: App, how: How = AS_IT_IS, check: bool = False, clock: Clock | None = None) -> DeployResult:
     """Deploy the files in the app's directory.
 
-    Behind a balancer the instances are replaced one by one, and no request fails; without one, there is a gap while the
-    containers are made anew.
+    Behind a balancer the instances are replaced one by one, and no request fails. Without one there is a gap while the
+    containers are recreated.
 
     :arg check: say what would change, and change nothing; works on a host without an engine.
-    :raises DeployError: the gate was not passed, or something is wrong before it; the last good release runs.
+    :raises DeployError: the release was not deployed; the last good release runs.
     :raises LockHeld: another deploy or recovery of this app goes on.
     """
     clock = clock or Clock()
@@ -199,9 +199,9 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
         loosening = _hints(project, new.secrets)
         logs = _keep_logs(app, project, checks, new.secrets, clock)
     except Exception as error:
-        # Whatever it is, what served before has to serve again.
+        # Whatever the error, the release before has to serve again.
         failure, checks = str(error) or type(error).__name__, None
-    new.how.say(f"taking it back: {failure.splitlines()[0]}")
+    new.how.say(f"rolling back: {failure.splitlines()[0]}")
     serves = last_good.bring_back(app, new.good, bool(new.instances), new.how.plan.gate, clock)
     raise DeployError(redact("\n".join(filter(None, (failure, serves, logs))), new.secrets), loosening, checks)
 
@@ -227,12 +227,12 @@ def _candidate(
         instances = project.containers()
     except engine.EngineError as error:
         raise DeployError(redact(str(error), secrets)) from error
-    # What an app depends on may be a service on one host only; the rest is the same compose file.
+    # A service may exist on one host only; the rest is the same compose file.
     services = model.get("services") or {}
     how = how._replace(images={name: image for name, image in how.images.items() if name in services})
-    # What is not built here does not come from the folders here, whatever is in them.
+    # An image that is not built here does not come from this host's folders.
     contexts = release_store.contexts(model) if how.build else {}
-    # An earlier release's images were built from its own source, whatever is in the folders now.
+    # An earlier release's images were built from its own source, which may have changed since.
     source = str(to["source"]) if to else release_store.source_fingerprint(contexts, app.directory)
     wanted = release_store.describe(app.directory, app.env, hashes, source)
     good = release_store.last_good(app.directory)
@@ -241,9 +241,9 @@ def _candidate(
 
 
 def _compare(new: Candidate, check: bool, clock: Clock) -> tuple[list[str], bool, ProbeResult | None]:
-    """Compare with what serves: (why there is something to deploy, whether images are others, the probe's result).
+    """Compare with what serves: (why there is something to deploy, whether images differ, the probe's result).
 
-    The app is asked where nothing differs.
+    The app is probed where nothing differs.
 
     :raises DeployError: the candidate cannot run; the files of the last good release are in place again.
     """
@@ -261,7 +261,7 @@ def _compare(new: Candidate, check: bool, clock: Clock) -> tuple[list[str], bool
         if found:
             _require_ports(new.app, new.model, new.instances)
     except DeployError:
-        # What the files say cannot run; what runs is what the last good files say.
+        # These files cannot run; what runs was made from the last good ones.
         if new.good is not None and not check:
             release_store.put_back_files(new.app.directory, str(new.good["id"]))
         raise
@@ -269,7 +269,7 @@ def _compare(new: Candidate, check: bool, clock: Clock) -> tuple[list[str], bool
 
 
 def _ask(new: Candidate, check: bool, clock: Clock) -> tuple[ProbeResult, str]:
-    """Ask the app, where nothing differs: (the probe's result, why it has to be deployed all the same or "")."""
+    """Probe the app, where nothing differs: (the result, why it still has to be deployed, or "")."""
     balanced = new.app.balancer is not None and not check
     if balanced:
         haproxy.start(new.app)
@@ -281,7 +281,7 @@ def _ask(new: Candidate, check: bool, clock: Clock) -> tuple[ProbeResult, str]:
 
 
 def _start(new: Candidate, others: bool, clock: Clock) -> tuple[str, ProbeResult | None]:
-    """Have the release serve: (why it failed or "", the probe's result).
+    """Start the release: (why it failed or "", the probe's result).
 
     :arg others: whether images differ from those of the last good release.
     """
@@ -319,9 +319,9 @@ def _accept(new: Candidate, others: bool, clock: Clock, begun: float) -> str:
 
 
 def _keep_balancer(app: App, check: bool) -> None:
-    """Users are served through HAProxy as it is: the watcher puts its files back like this when they are damaged."""
+    """Keep a copy of HAProxy's files: the watcher restores them from it when they are damaged."""
     if app.balancer and not check:
-        # Without room for a copy, the deploy is as good.
+        # The deploy has succeeded without a copy, too.
         with contextlib.suppress(OSError):
             haproxy.keep(app)
 
@@ -333,7 +333,7 @@ def _pull(
     how: How,
     secrets: Mapping[str, str],
 ) -> None:
-    """Pull the images that are not built: what a name was resolved to once it stays, until somebody asks anew."""
+    """Pull the images that are not built. A name keeps its digest until a pull is asked for."""
     pins = good.get("pins", {}) if good else {}
     pulled_images = differences.pulled_images(model, how.build)
     for name in sorted({name for service, name in pulled_images.items() if service not in how.images}):
@@ -346,7 +346,7 @@ def _pull(
 
 
 def _require_ports(app: App, model: Model, instances: list[Container]) -> None:
-    """Refuse before anything is touched when a foreign process holds a port that the app publishes."""
+    """Fail before anything is changed when a foreign process holds a port that the app publishes."""
     for port in docker_network.unheld_ports(model, instances):
         for holder in holders(port["port"]):
             fix = f"Stop that {'container' if 'container' in holder else 'process'}, or publish another port."
@@ -354,7 +354,7 @@ def _require_ports(app: App, model: Model, instances: list[Container]) -> None:
                 fix = (
                     "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. "
                     f"To do without it, remove {haproxy.CONFIG.format(app=app.name)} and reload haproxy first; "
-                    "then deploy. Until that has ended nobody reaches the app."
+                    "then deploy. The app cannot be reached until that has ended."
                 )
             raise DeployError(
                 f"port {port['port']}, which service {port['service']} publishes, is held by {held_by(holder)}. "
@@ -363,7 +363,7 @@ def _require_ports(app: App, model: Model, instances: list[Container]) -> None:
 
 
 def _unexpected_images(project: docker_project.Project, images: Mapping[str, str]) -> str:
-    """Say which containers are made of other images than they have to be, "" when none is."""
+    """Say which containers run other images than asked for, "" when none does."""
     if not images:
         return ""
     found = {(item["service"], item["digest"]) for item in project.containers() if item["service"] in images}
@@ -372,24 +372,24 @@ def _unexpected_images(project: docker_project.Project, images: Mapping[str, str
 
 
 def _origin(how: How, good: Release | None, others: bool) -> PromotedFrom | None:
-    """Where the images come from. A new env or overlay does not change that, `others` than before do."""
+    """Where the images come from. A new env or overlay does not change that; other images (`others`) do."""
     known = None if how.build or others or good is None else good.get("promoted_from")
     return how.origin or known
 
 
 def _build(project: docker_project.Project, how: How) -> str:
-    """Build the images, where there is something to build; say why that failed, "" when it did not."""
+    """Build the images, or name those that were given; say why that failed, "" when it did not."""
     if how.images:
         services: Services = project.config().get("services") or {}
         names = {name: (services.get(name) or {}).get("image") or f"{project.app}-{name}" for name in how.images}
-        # A name with a digest cannot be given, and means the same image wherever it is pulled.
+        # A name with a digest cannot be assigned; it is the same image on every host.
         pins = {name: name for name in names.values() if "@" in name}
         tagged = project.put_back_images({"images": how.images, "names": names, "pins": pins})
         if tagged.code == 0:
             return ""
         return (
-            f"the images cannot have the names that {docker_project.USER_FILE} gives them: {tagged.reason}. One that "
-            "is named by its digest comes from its registry, so this host has to reach that"
+            f"the images cannot be tagged with their names in {docker_project.USER_FILE}: {tagged.reason}. An image "
+            "that is named by its digest comes from its registry, so this host has to reach that"
         )
     if not how.build:
         return ""
@@ -410,7 +410,7 @@ def _roll(
     """Build, and replace the instances behind the balancer: (why it failed or "", the probe's result).
 
     :arg good: the last good release.
-    :arg same: whether it is that one that is deployed again: what runs of it stays.
+    :arg same: whether that release is deployed again: its instances that run stay.
     """
     assert app.balancer is not None
     rolling = deploy_rolling.Rollout(app, how.plan, clock, how.say, how.alive)
@@ -426,17 +426,17 @@ def _roll(
     if failure:
         return failure, None
     made = [item for item in project.containers() if same and good and deploy_rolling.is_made_of(item, good)]
-    # One that hangs is replaced, though nothing differs.
+    # An instance that hangs is replaced, although nothing differs.
     keep = [str(item["id"]) for item in made if rolling.passes(item)]
     failure = rolling.replace(keep)
     if not failure:
         pace = _pace(how, clock)
         more, failure = _start_others(project, plan, sorted(late), how, pace)
-        # Those of the balanced service have passed their gate one by one.
+        # The instances of the balanced service have passed their gate one by one.
         rest = plan._replace(services=plan.services - {app.balancer.service})
         failure = failure or _settle(project, rest, begun | more, rolling.checks, pace)
     if not failure:
-        # Not before: the instances that were there may have needed what the new ones do without.
+        # Not before: the old instances may have needed what the new ones do without.
         project.remove_orphans()
     return failure, rolling.checks
 
@@ -492,18 +492,18 @@ def _settle(
     checks: ProbeResult | None,
     pace: bring_up.Pace,
 ) -> str:
-    """Wait for what no check asks: jobs, and services that may still turn out to end; say what is wrong, or ""."""
+    """Wait for what no check covers: jobs, and services that may still end; say what is wrong, or ""."""
     failure = bring_up.await_jobs(project, plan, begun, pace)
     if failure:
         return failure
     asked = {item["port"] for item in (checks["results"] if checks else ()) if item["port"]}
     failures = bring_up.watch(project, plan, asked, pace)
-    told = bring_up.described(failures)
-    return f"the checks pass, and the release is bad all the same: {told}" if told else ""
+    described = bring_up.described(failures)
+    return f"the checks pass, but a service does not run: {described}" if described else ""
 
 
 def _hints(project: docker_project.Project, secrets: Mapping[str, str]) -> list[str]:
-    """Read the logs of what failed, and name the inventory lines that would loosen what it cannot live with."""
+    """Read the logs of what failed, and name the inventory lines that loosen the defaults it does not run with."""
     found: list[str] = []
     for document in project.documents():
         text = redact(project.logs(document["Id"], LOG_LINES), secrets)
@@ -516,19 +516,19 @@ def _hints(project: docker_project.Project, secrets: Mapping[str, str]) -> list[
 
 
 def _remove_dropped(project: docker_project.Project, model: Model, good: Release | None, how: How) -> None:
-    """Remove what the last good release had and the files still name, in a profile that is not active any more."""
+    """Remove the last good release's services whose profile is no longer active; the files still name them."""
     dropped = set(good["services"] if good else ()) - set(model.get("services") or {})
     left = [item for item in project.containers() if item["service"] in dropped]
     if left:
         project.remove([item["id"] for item in left])
         names = ", ".join(sorted({str(item["service"]) for item in left}))
-        how.say(f"removed {names}: no active profile has it any more (COMPOSE_PROFILES). Its volumes stay")
+        how.say(f"removed {names}: not in an active profile any more (COMPOSE_PROFILES). The volumes stay")
 
 
 def _keep_logs(
     app: App, project: docker_project.Project, checks: ProbeResult | None, secrets: Mapping[str, str], clock: Clock
 ) -> str:
-    """Keep the logs of what failed, which are gone with their containers; return their last lines."""
+    """Keep the logs of what failed before its containers are removed; return their last lines."""
     try:
         instances = project.containers()
         chosen = failure_logs.failed(instances, checks["results"] if checks else ())
@@ -540,14 +540,14 @@ def _keep_logs(
     return failure_logs.keep(folder, stamp(clock.now()), logs, secrets)
 
 
-def _pins(instances: list[Container], good: Release | None, told: Mapping[str, str]) -> dict[str, str]:
-    """{name: what it is for good in its registry}. What came in an archive, the engine knows nothing of."""
+def _pins(instances: list[Container], good: Release | None, given: Mapping[str, str]) -> dict[str, str]:
+    """{name: its digest in its registry}. The engine does not know it of an image from an archive: it is `given`."""
     found = {}
     for item in instances:
         service, name = item["service"], str(item["image"])
         same = good and (good["images"].get(service), good["names"].get(service)) == (item["digest"], name)
         kept = good.get("pins", {}).get(name, "") if good and same else ""
-        found[name] = docker_images.pin(name) or told.get(name, "") or kept
+        found[name] = docker_images.pin(name) or given.get(name, "") or kept
     return {name: digest for name, digest in sorted(found.items()) if digest}
 
 
@@ -568,7 +568,7 @@ def _record(
     to: Release | None = None,
     seconds: float = 0.0,
 ) -> str:
-    """Record the release that runs now, unless it is one that was gone back `to`; mark it and its env last good.
+    """Record the release that runs now, unless it is a recorded one (`to`); mark it and its env as last good.
 
     :arg seconds: how long the deploy has taken: what is younger was started by it.
     """
@@ -577,7 +577,7 @@ def _record(
         release_store.mark_last_good(app.directory, str(to["id"]))
         env_history.mark_good(app.history, str(to["env"]))
         return str(to["id"])
-    # What somebody ran of another profile is no part of the release: nobody would start it again.
+    # A container that a person ran of another profile is not part of the release: no deploy would start it again.
     instances = [item for item in project.containers() if item["service"] in wanted["services"]]
     for item in instances:
         folders = docker_containers.unnamed_data(item)
@@ -604,7 +604,7 @@ def _record(
     }
     release_store.record(app.directory, document)
     project.keep_images(document["images"])
-    # So that neither a build nor a clean-up takes away what there is to go back to.
+    # So that neither a build nor a clean-up removes the images that a rollback needs.
     project.keep_images(document["images"], name)
     for gone in release_store.mark_last_good(app.directory, name):
         project.let_go_images(document["images"], gone)

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a release that is to be deployed differs in from the last good one, and from what runs."""
+"""How a new release differs from the last good one, and from what runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def describe(
     balanced: Balancer | None,
     expected: Collection[str],
 ) -> list[str]:
-    """Say in what the wanted release differs from the last good one and from what runs; [] when in nothing."""
+    """Say how the wanted release differs from the last good one and from what runs; [] when it does not."""
     if good is None:
         return ["nothing was deployed here yet"]
     found = [
@@ -53,12 +53,12 @@ def describe(
 
 
 def is_same(compared: Identity, good: Release | None) -> bool:
-    """Whether it is the last good release that is deployed again, apart from its images."""
+    """Whether the last good release is deployed again, apart from its images."""
     return good is not None and all(compared[key] == good[key] for key in ("files", "env", "source", "services"))
 
 
 def pulled_images(model: Model, build: bool) -> dict[str, str]:
-    """{service: image} of a merged model's services whose image is not built here, by another service neither."""
+    """{service: image} of a merged model's services whose image no service builds here."""
     services: Services = model.get("services") or {}
     built = {spec.get("image") for spec in services.values() if build and "build" in spec}
     return {
@@ -67,7 +67,7 @@ def pulled_images(model: Model, build: bool) -> dict[str, str]:
 
 
 def moved_images(model: Model, good: Release | None, build: bool) -> list[str]:
-    """In what the images that are not built here differ from those of the last good release, under the same names."""
+    """Say which images that are not built here have moved since the last good release, under the same names."""
     found = []
     for service, name in sorted(pulled_images(model, build).items()):
         if good is None or good["names"].get(service) != name:
@@ -79,7 +79,7 @@ def moved_images(model: Model, good: Release | None, build: bool) -> list[str]:
 
 
 def other_images(images: Mapping[str, str], good: Release | None) -> list[str]:
-    """Say which of the images that a release is to be made of the last good one is not made of."""
+    """Say which of these images, {service: image id}, are not those of the last good release."""
     if good is None:
         return []
     return [

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""After a deploy that failed: bring back what served before, and say what runs now."""
+"""After a failed deploy: bring back what served before, and say what runs now."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from . import rolling as deploy_rolling
 
 
 def bring_back(app: App, good: Release | None, ran: bool, gate: float, clock: Clock) -> str:
-    """Have serve again what served before, and say what runs now.
+    """Bring back what served before, and say what runs now.
 
     :arg ran: whether the app had containers before this deploy.
     :arg gate: seconds that a release may take to pass its gate.
     """
-    # As long as a release may take: what comes back may start as slowly.
+    # As long as a release may take: the one before may start as slowly.
     seconds = max(deploy_rolling.PUT_BACK_SECONDS, gate)
     if app.balancer and good:
         return _roll_back_instances(app, good, seconds, clock)
@@ -62,7 +62,7 @@ def _put_back(app: App, good: Release | None, ran: bool, seconds: float, clock: 
         if failure:
             return f"The last good release {good['id']} could not be started: {failure}"
         checks = wait_healthy(app, None, seconds, clock)
-        said = "serves" if checks["ok"] else f"does not pass either, so the cause lies elsewhere: {checks['summary']}"
+        said = "serves" if checks["ok"] else f"does not pass either, so the cause is elsewhere: {checks['summary']}"
         return f"The last good release {good['id']} is put back and {said}."
     if ran:
         return _put_first_back(app, seconds, clock)

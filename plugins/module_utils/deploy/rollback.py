@@ -23,8 +23,9 @@ from .deploy import DeployError, DeployResult, How, deploy_locked, result
 def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock | None = None) -> DeployResult:
     """Deploy a release that was recorded here: its compose files, its env, its images, through the same gate.
 
-    :arg wanted: its id; "" for the newest one before the one that serves that nobody has rolled back from.
-    :raises DeployError: there is no such release, or its env or its images are gone; nothing was touched then.
+    :arg wanted: its id; "" for the newest one before the serving one that was not rolled back from.
+    :raises DeployError: the release is not recorded, or its env or an image is gone; then nothing was changed. Or it
+        did not pass its gate; then the release before serves.
     """
     clock = clock or Clock()
     serving = release_store.last_good(app.directory)
@@ -39,10 +40,10 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
         if not docker_images.has_image(image) and to["names"][service] not in to.get("pins", {})
     ]
     if missing:
-        raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it anew")
+        raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it again")
     versions = [one["fingerprint"] for one in env_history.versions(app.history) if one["good"]]
     if to["env"] and to["env"] not in (*versions, read_env(app, clock.now())["fingerprint"]):
-        raise DeployError(f"the env of release {to['id']} is not kept on this host any more. Deploy it anew")
+        raise DeployError(f"the env of release {to['id']} is not kept on this host any more. Deploy it again")
     if check:
         return {**result(True, False, "", [f"release {to['id']} would serve"], None, 0.0), "to": to["id"]}
     with hold_lock(app.lock, LOCK_SECONDS, f"roll back {app.name}", app.restoring):
@@ -61,7 +62,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
 
 
 def _before(known: Sequence[Release], serving: Release | None) -> Release | None:
-    """The newest release before the one that serves that is another, and that nobody has rolled back from."""
+    """The newest release before the serving one that differs from it and was not rolled back from."""
 
     def same(one: Release) -> bool:
         return serving is not None and all(one[key] == serving[key] for key in ("files", "env", "images"))

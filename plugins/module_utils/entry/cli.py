@@ -468,11 +468,12 @@ def _backup(given: argparse.Namespace, root: str) -> int:
     from ..backup import config as backup_config
     from ..backup import create as backup_create
     from ..backup import restore
+    from ..backup import verify as backup_verify
 
     config, clock = backup_config.load(_name(given, root), root), Clock()
     try:
         if given.what == "verify":
-            restore.verify(config, _say, clock)
+            backup_verify.verify(config, _say, clock)
         elif given.what == "list":
             for one in backup_create.list_sets(config):
                 print(f"{one.id}  {one.why}")
@@ -483,7 +484,7 @@ def _backup(given: argparse.Namespace, root: str) -> int:
                 if paused or killed:
                     backup_create.trouble(config, clock, "backup", paused or killed)
                 restore.settle(config, _say, clock)
-                backup_create.remember(config, clock)
+                backup_create.remember(config)
                 if paused:
                     raise Refused(paused)
         else:

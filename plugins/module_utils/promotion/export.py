@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Staging's side of a promotion: what runs here, whether it may go on, and what goes on of it. Changes nothing.
+"""Staging's side of a promotion: whether its release may go to production, and what goes there. Changes nothing.
 
-It goes by what this host knows: the agent's config, the recorded releases, the incidents. Of the env nothing is told.
+It reads what this host knows: the agent's config, the recorded releases, the incidents. The env is not exported.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _UNIT_SECONDS = 5.0
 
 
 class PromotionRefused(Exception):
-    """The release does not go on; `refusals` are the reasons."""
+    """The release must not go to production; `refusals` are the reasons."""
 
     def __init__(self, message: str, refusals: list[promotion_rules.Refusal]) -> None:
         super().__init__(message)
@@ -58,14 +58,14 @@ class Offer(TypedDict):
 
 
 def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -> Offer:
-    """Return the release of an app that may go on.
+    """Return the release of an app that may go to production.
 
     :arg soak: for how long it has to have run healthy, in seconds.
     :raises PromotionRefused: it has not, or it is not what runs.
-    :raises ConfigError: the app is not watched here, or `soak` is no time.
+    :raises ConfigError: the app is not watched here, or `soak` is not a time.
     """
     if not soak >= 0:
-        raise ConfigError("promote_soak_minutes is no number of minutes from 0 on. Fix: write 60, say")
+        raise ConfigError("promote_soak_minutes: expected a number of minutes, 0 or more. Fix: write 60, for example")
     clock = clock or Clock()
     config = _config(name, root)
     facts = read_facts(config, clock)
@@ -128,7 +128,7 @@ def read_facts(config: Config, clock: Clock) -> StagingFacts:
 
 
 def _serving(app: App, now: float) -> float:
-    """Seconds since the release became the last good one: by a deploy, or because it was gone back to."""
+    """Seconds since the release became the last good one: by a deploy, or by a rollback to it."""
     try:
         return max(
             0.0, now - os.lstat(os.path.join(release_store.folder(app.directory), release_store.LAST_GOOD)).st_mtime
@@ -138,7 +138,7 @@ def _serving(app: App, now: float) -> float:
 
 
 def _incidents(app: App, now: float) -> list[PastIncident]:
-    """The incidents, newest first. One that nobody ended was over, as far as is known, when it was last written."""
+    """The incidents, newest first. One without an end is taken as over when it was last written."""
     memory, _problem = state.load(app.state, app.spare, repair=False)
     current = memory["incident"]
     known = [one for one in incidents.every(app.incidents) if not current or one["id"] != current["id"]]
@@ -170,7 +170,7 @@ def _watched(app: App, clock: Clock) -> float:
 
 
 def _paused(app: App, clock: Clock) -> PauseSeen | None:
-    """The pause that goes on, or how long ago one ended, or a person said `selfheal resume`."""
+    """The pause in force, or how long ago one ended, or a person ran `selfheal resume`."""
     orders, now = state.read_orders(app.state), moment(clock.now(), clock.monotonic())
     pause = orders["paused"]
     if pause:

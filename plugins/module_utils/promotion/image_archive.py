@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Images on their way from one host to another, in one archive. Each step may be killed, and is done anew then."""
+"""Transfer images from one host to another, in one archive. A step that was killed is done again."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class Archive(TypedDict):
 
 
 class ArchiveError(Exception):
-    """The images cannot be carried on; the message says why and what to do."""
+    """The images cannot be transferred; the message says why and what to do."""
 
 
 def compare(images: Sequence[Image], path: str) -> Comparison:
-    """Say which images this host lacks, and make sure that it can take them.
+    """Say which images this host does not have, and make sure that it can take them.
 
     :arg path: where their archive is going to be.
-    :raises ArchiveError: they are for another kind of machine, or there is too little room.
-    :raises EngineError: there is no engine here that answers.
+    :raises ArchiveError: they are for another platform, or there is too little room.
+    :raises EngineError: the engine of this host does not answer.
     """
     found = engine.state()
     if not found["answers"]:
@@ -57,15 +57,15 @@ def compare(images: Sequence[Image], path: str) -> Comparison:
     foreign = sorted({f"{one['service']} ({one['platform']})" for one in images if one["platform"] != here})
     if foreign:
         raise ArchiveError(
-            f"this host is {here}, and these images are for another kind of machine: {', '.join(foreign)}. Build on a "
-            "staging host of the same kind"
+            f"this host is {here}, and these images are for another platform: {', '.join(foreign)}. Build on a "
+            "staging host of the same platform"
         )
     there = docker_images.image_facts([one["id"] for one in images])
-    lacking = list({one["id"]: one for one in images if one["id"] not in there}.values())
-    size = _size(lacking)
-    if lacking:
+    missing = list({one["id"]: one for one in images if one["id"] not in there}.values())
+    size = _size(missing)
+    if missing:
         require_room([(path, size), (engine.data_root(), size)])
-    return {"lacking": lacking, "bytes": size}
+    return {"lacking": missing, "bytes": size}
 
 
 def _size(images: Sequence[Image]) -> int:
@@ -73,9 +73,9 @@ def _size(images: Sequence[Image]) -> int:
 
 
 def require_room(wanted: Sequence[tuple[str, int]]) -> None:
-    """Raise ArchiveError unless there is room for what is going to be written: (path, bytes)."""
+    """Raise ArchiveError unless there is room for these: (path, bytes that are going to be written there)."""
     disks = {path: _room(path) for path, _size in wanted}
-    short = promotion_rules.lacking_room(wanted, disks)
+    short = promotion_rules.missing_room(wanted, disks)
     if short:
         raise ArchiveError(f"too little room for the images: {'; '.join(short)}. Make room there, then run this again")
 
@@ -99,14 +99,14 @@ def save(images: Sequence[Image], path: str) -> Archive:
 
 
 def load(images: Sequence[Image], path: str) -> Archive:
-    """Read the images from the archive, and make sure that they are those that are meant."""
+    """Read the images from the archive, and make sure that they are the right ones."""
     size = os.path.getsize(path)
     docker_images.load_images(path)
     there = docker_images.image_facts([one["id"] for one in images])
-    strange = sorted(one["service"] for one in images if one["id"] not in there)
-    if strange:
+    wrong = sorted(one["service"] for one in images if one["id"] not in there)
+    if wrong:
         raise ArchiveError(
-            f"what was loaded has other ids than on staging: {', '.join(strange)}. Both engines have to store images "
+            f"the loaded images have other ids than on staging: {', '.join(wrong)}. Both engines have to store images "
             "in the same way: compare `docker info` there and here (Storage Driver, containerd snapshotter)"
         )
     return {"bytes": size}

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""May a release go on from staging to production? Pure: facts in, the reasons that refuse it out, all at once."""
+"""Whether a release may go from staging to production. Pure: facts in, every reason against it out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..probe.run import ProbeResult
 from ..releases.store import Release
 
 ROOM_LEFT = 256 * 1024 * 1024
-"""What has to stay free on a file system that images are written to, in bytes."""
+"""Bytes that have to stay free on a file system that images are written to."""
 # So many incidents are named, the newest; of the others their number.
 _SHOWN = 5
 
 
 class Refusal(NamedTuple):
-    """One reason why a release does not go to production, and what to do about it."""
+    """One reason why a release must not go to production, and what to do about it."""
 
     reason: str
     fix: str
@@ -54,7 +54,7 @@ class PauseSeen(TypedDict):
 
 
 class StagingFacts(TypedDict):
-    """What a staging host knows of the release that may go on.
+    """What a staging host knows of the release that may go to production.
 
     `engine` says why the engine does not answer, `busy` who deploys or recovers there; both are "" when all is well.
     `serving` is how long ago the release became the last good one (s). `missing` are its services whose image is gone,
@@ -106,7 +106,7 @@ def refusals(facts: StagingFacts, soak: float) -> list[Refusal]:
 
 def _busy(facts: StagingFacts) -> Iterator[Refusal]:
     if facts["busy"]:
-        yield Refusal(f"something goes on there just now: {facts['busy']}", "run promote.yml again when it has ended")
+        yield Refusal(f"the app is busy there: {facts['busy']}", "run promote.yml again when it has ended")
 
 
 def _too_young(facts: StagingFacts, soak: float) -> Iterator[Refusal]:
@@ -134,10 +134,10 @@ def _unwatched(facts: StagingFacts, soak: float) -> Iterator[Refusal]:
     watcher, paused, unit = facts["watcher"], facts["paused"], f"selfheal@{facts['app']}"
     if not watcher["alive"]:
         fix = f"systemctl status {unit}.timer {unit}.service there; playbooks/site.yml sets it up"
-        yield Refusal("the watcher does not run, so nobody has seen how it was", fix)
+        yield Refusal("the watcher does not run, so the app was not watched", fix)
     elif watcher["since"] < soak:
         fix = f"wait {minutes(soak - watcher['since'])}"
-        yield Refusal(f"the watcher has been there for {minutes(watcher['since'])} only", fix)
+        yield Refusal(f"the watcher has run for {minutes(watcher['since'])} only", fix)
     if paused and paused["left"] > 0:
         fix = f"selfheal resume there, then wait {minutes(soak)}"
         yield Refusal(f"healing is paused there: {paused['reason']}", fix)
@@ -151,7 +151,7 @@ def _unwatched(facts: StagingFacts, soak: float) -> Iterator[Refusal]:
 def _not_as_recorded(facts: StagingFacts, good: Release) -> Iterator[Refusal]:
     again = "deploy it there again, with playbooks/deploy.yml"
     for name in facts["changed"]:
-        yield Refusal(f"{name} is not that of the release any more", again)
+        yield Refusal(f"{name} differs from the release", again)
     for service in facts["missing"]:
         yield Refusal(f"the image of service {service} is gone from that host", again)
     if facts["engine"]:
@@ -164,13 +164,13 @@ def _not_as_recorded(facts: StagingFacts, good: Release) -> Iterator[Refusal]:
         if other:
             yield Refusal(f"{', '.join(other)} runs another image than the release", again)
         if idle:
-            # While the app passes its checks there is nothing for a recovery to do.
+            # A recovery does nothing while the app passes its checks.
             yield Refusal(", ".join(idle), again)
         if not mine and service not in good.get("jobs", ()):
             yield Refusal(f"service {service} has no container", again)
-    strange = sorted({item["name"] for item in facts["instances"] if item["service"] not in good["images"]})
-    if strange:
-        yield Refusal(f"{', '.join(strange)} is no part of the release", again)
+    unmanaged = sorted({item["name"] for item in facts["instances"] if item["service"] not in good["images"]})
+    if unmanaged:
+        yield Refusal(f"{', '.join(unmanaged)} is not part of the release", again)
     if facts["mounted"]:
         yield Refusal(
             f"it mounts files that are on this host alone: {', '.join(facts['mounted'])}",
@@ -190,7 +190,7 @@ def _unhealthy(facts: StagingFacts) -> Iterator[Refusal]:
         yield Refusal(f"it does not pass its checks now: {facts['probe']['summary']}", fix)
 
 
-def lacking_room(wanted: Sequence[tuple[str, int]], disks: Mapping[str, Room]) -> list[str]:
+def missing_room(wanted: Sequence[tuple[str, int]], disks: Mapping[str, Room]) -> list[str]:
     """Say on which file systems there is not enough room.
 
     :arg wanted: (path, bytes that are going to be written there); paths of one file system add up.

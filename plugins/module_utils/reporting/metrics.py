@@ -80,9 +80,9 @@ def render_containers(apps: Mapping[str, Iterable[ContainerUsage]]) -> str:
 def render_drift(checked: Mapping[str, CheckedHost], compared: Iterable[str], findings: Sequence[Drift]) -> str:
     """Return the metrics of a drift check: for each host that was compared, when, and how many drifts it has.
 
-    What is ignored on purpose is not counted, nor what was corrected. `target` is the host that was compared: `host`
-    is, in Prometheus, the one that tells. The time of a host that could not be compared does not go on, for
-    DriftNotChecked to tell; where none is known yet, because no check has come so far, it tells of all of them.
+    What is ignored on purpose is not counted, nor what was corrected. `target` is the host that was compared; `host`,
+    in Prometheus, is the one that exports the metric. The time of a host that could not be compared stays, so that
+    DriftNotChecked fires. Without any time, because no check has come so far, that alert is about every host.
 
     :arg compared: the hosts that this check compared.
     """
@@ -110,19 +110,19 @@ def render_drift(checked: Mapping[str, CheckedHost], compared: Iterable[str], fi
 def render_backup(app: str, record: BackupMemory) -> str:
     """Return the metrics of an app's backups, of what is remembered of them."""
     nothing: BackupDone = {}
-    made, proved = record["last_success"] or nothing, record["last_verified"] or nothing
+    made, verified = record["last_success"] or nothing, record["last_verified"] or nothing
     lines: list[str] = []
     figures: tuple[tuple[str, str, float | None], ...] = (
         ("last_success_timestamp_seconds", "When the last backup was made.", made.get("at")),
-        ("last_verified_timestamp_seconds", "When a backup was proved last, by restoring it.", proved.get("at")),
+        ("last_verified_timestamp_seconds", "When a backup was verified last, by restoring it.", verified.get("at")),
         ("size_bytes", "What the last backup holds.", made.get("bytes")),
         ("added_bytes", "What the last backup added to the repository.", made.get("added")),
         ("duration_seconds", "How long the last backup took.", made.get("seconds")),
-        ("verify_duration_seconds", "How long the last proof took.", proved.get("seconds")),
+        ("verify_duration_seconds", "How long the last verification took.", verified.get("seconds")),
         ("problems", "What is wrong with the backups.", len(record["problems"])),
     )
     for name, about, value in figures:
-        # Never made, or never proved, is as long ago as can be.
+        # Never made, or never verified, counts as 1970.
         known = 0 if value is None and name.endswith("timestamp_seconds") else value
         if known is not None:
             full = f"selfheal_backup_{name}"

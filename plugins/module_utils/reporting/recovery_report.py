@@ -39,7 +39,7 @@ TITLES: dict[str, dict[str, str]] = {
     },
 }
 
-# Of the variables that were wrong, or were written: their names stand in the line.
+# The line of the variables names those that were wrong, or were written.
 _UPDATED = {"en": "{} updated", "ko": "{} 업데이트"}
 _NAMES_SHOWN = 3
 
@@ -50,7 +50,7 @@ _LAST_GOOD = (
 )
 
 
-# Done, not done, and not checked: no check is given that would prove it.
+# Done, not done, and not checked, for want of a check.
 MARKS = {True: "x", False: " ", None: "-"}
 
 
@@ -71,7 +71,7 @@ class _Reached(TypedDict, total=False):
 
 
 class Times(_Reached):
-    """Seconds of one clock; one that is missing was not reached."""
+    """Seconds of one clock; one that is missing was not reached. `proved`: the values were validated."""
 
     started: float
     ended: float
@@ -171,12 +171,12 @@ def build(about: About, clock: Times, ssh: Ssh, findings: Sequence[Finding], rec
     :arg findings: what is wrong with the values from the vault.
     :arg problem: why there is no outcome.
     """
-    told = describe(findings).splitlines()
-    problem = ssh["problem"] or problem or " ".join(told)
+    described = describe(findings).splitlines()
+    problem = ssh["problem"] or problem or " ".join(described)
     healthy = bool(recovery.get("healthy"))
     lines = _checklist(about, clock, ssh, findings, recovery, problem)
     failed = [line for line in lines if line["done"] is False]
-    # What went wrong was told of its step; the steps after it were only not reached.
+    # The step that went wrong says so; the steps after it were only not reached.
     failed = [line for line in failed if line["detail"] != NOT_REACHED] or failed
     nothing: NotAsked = {}
     no_incident: KeptIncident = {}
@@ -187,7 +187,7 @@ def build(about: About, clock: Times, ssh: Ssh, findings: Sequence[Finding], rec
         "seconds": round(clock["ended"] - clock["started"], 2),
         "cause": recovery.get("cause") or ("unreachable" if ssh["problem"] else "not diagnosed"),
         "meaning": recovery.get("meaning") or "",
-        "evidence": list(recovery.get("evidence") or told or ([problem] if problem else [])),
+        "evidence": list(recovery.get("evidence") or described or ([problem] if problem else [])),
         "remedies": list(recovery.get("remedies") or []),
         "checklist": lines,
         "failed_step": "" if healthy or not failed else _failed_step(failed[0]),
@@ -226,20 +226,20 @@ def _known_lines(
 ) -> dict[str, _Step]:
     """The steps that were reached, by name."""
     reached = clock.get("reached", clock["ended"])
-    proving = clock.get("proved", clock["ended"]) - reached
+    validation = clock.get("proved", clock["ended"]) - reached
     known = {"ssh": _Step(not ssh["problem"], reached - clock["started"], ssh["problem"] or ssh["detail"])}
     for line in recovery.get("checklist") or []:
-        extra = proving if line["step"] == "variables" else 0.0
+        extra = validation if line["step"] == "variables" else 0.0
         known[line["step"]] = _Step(line["done"], line["seconds"] + extra, line["detail"], line.get("names") or ())
     if not ssh["problem"] and len(known) == 1:
         step = "variables" if findings or "proved" not in clock else "env_backup"
         names = [finding["variable"] for finding in findings]
-        known[step] = _Step(False, proving, problem, names)
+        known[step] = _Step(False, validation, problem, names)
     return known
 
 
 def _title(language: str, step: str, names: Sequence[str]) -> str:
-    """The title of a line; that of the variables names those that were wrong, or were written."""
+    """The title of a line; that of the variables has their names."""
     mine = list(dict.fromkeys(names))
     if step != "variables" or not mine:
         return TITLES[language][step]
@@ -252,15 +252,15 @@ def _failed_step(line: Line) -> str:
     return f"{line['number']} of {len(STEPS)}, {line['title']}: {line['detail']}".rstrip(". ")
 
 
-def _next_step(ssh: Ssh, findings: Sequence[Finding], proved: bool, recovery: Outcome) -> str:
+def _next_step(ssh: Ssh, findings: Sequence[Finding], validated: bool, recovery: Outcome) -> str:
     if ssh["problem"]:
         return ssh["next_step"]
     if findings:
         names = ", ".join(dict.fromkeys(item["variable"] for item in findings))
         return f"Correct {names} in the vault (ansible-vault edit), then {_AGAIN}. {_LAST_GOOD}"
-    if not proved:
-        return f"Put that right, then {_AGAIN}. {_LAST_GOOD}"
-    return recovery.get("next_step") or f"Put that right, then {_AGAIN}."
+    if not validated:
+        return f"Correct that, then {_AGAIN}. {_LAST_GOOD}"
+    return recovery.get("next_step") or f"Correct that, then {_AGAIN}."
 
 
 def _verdict(built: Report) -> str:

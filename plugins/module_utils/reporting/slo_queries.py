@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the SLO is asked of Prometheus, and what a month, a day's bar and an unattended recovery are. Pure.
+"""The SLO's queries to Prometheus, and what a month, a day's bar and an unattended recovery are. Pure.
 
 The role `monitoring` records a sample a minute: `app:state:now` (0 down, 0.5 degraded, 1 up) and `app:errors:minute`
-(the share that failed). A minute that nobody looked at has none, and is counted as nothing else. Days and months are
+(the share that failed). A minute that was not measured has none, and is counted as nothing else. Days and months are
 UTC's.
 """
 
@@ -21,7 +21,7 @@ DAY, MINUTE = 86400, 60
 STATES = {"down": 0.0, "degraded": 0.5, "up": 1.0}
 """What a minute may have been, and the value of `app:state:now`."""
 NONE: Final = "none"
-"""A day, or a part of it, that nobody looked at."""
+"""A day, or a part of it, that was not measured."""
 DEGRADED_SECONDS = 5 * MINUTE
 """A day that was degraded for less is still called up: a minute in which one check of twelve failed names no day."""
 BUDGET_DAYS = 30
@@ -61,7 +61,7 @@ class Month(NamedTuple):
 def month(text: str, now: float) -> Month:
     """The month that is called "2025-05"; "" is the last one that is over.
 
-    :raises SloError: there is no such month, or it has not begun.
+    :raises SloError: the month does not exist, or has not begun.
     """
     today = datetime.fromtimestamp(now, timezone.utc)
     if not text:
@@ -69,7 +69,7 @@ def month(text: str, now: float) -> Month:
     else:
         found = _MONTH.fullmatch(text)
         if not found or not 1970 <= int(found[1]) < 9999:
-            raise SloError(f"slo_month: {text!r} is no month. Write year and month, as 2025-05")
+            raise SloError(f"slo_month: {text!r} is not a month. Write year and month, as 2025-05")
         year, number = int(found[1]), int(found[2])
     start = _midnight(year, number)
     after = _midnight(year + number // 12, number % 12 + 1)
@@ -148,7 +148,7 @@ def bars(start: float, days: int, counts: Mapping[str, Mapping[int, float]], now
     """A bar for each day, oldest first.
 
     `state` is the worst that has to be shown: down if a minute was, degraded if more than five were, up, or none if
-    nobody looked. What is still to come of today is in none of the four.
+    nothing was measured. The rest of today is in none of the four.
 
     :arg start: the midnight at which the first day begins (epoch s).
     :arg counts: how many of each day's minutes were so, as `minutes` has them.
@@ -182,7 +182,7 @@ def bars(start: float, days: int, counts: Mapping[str, Mapping[int, float]], now
 
 
 def uptime(of_days: Iterable[Bar]) -> float | None:
-    """The share of the time somebody looked for which the app was not down; None when nobody did."""
+    """The share of the measured time for which the app was not down; None when nothing was measured."""
     down = looked = 0.0
     for one in of_days:
         down += one["down"]

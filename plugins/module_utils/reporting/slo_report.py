@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The report of a month: the incident report's success metrics against their goals, as facts and as Markdown.
 
-Pure: no clock, no I/O. What cannot be known is said, and never guessed.
+Pure: no clock, no I/O. It says what cannot be known, and guesses nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .slo_queries import Bar
 
 ALERT = "SelfhealReport"
 MET, AS_SEEN, MISSED, UNKNOWN, UNMEASURED = "met", "met as far as seen", "missed", "not known", "not measured"
-"""What is said of a goal. `AS_SEEN`: nobody looked for a day or more, and what was seen meets it."""
+"""Verdicts. `AS_SEEN`: nothing was measured for a day or more, and what was measured meets the goal."""
 
 GOALS: dict[str, tuple[float, float, float]] = {
     # name: (default, smallest, largest)
@@ -56,13 +56,13 @@ _WORDS: dict[str, dict[str, str]] = {
         "at_most": "≤ {value}",
         "a_month": "{count} a month",
         "times": "{count}",
-        "no_data": "nobody looked",
+        "no_data": "not measured",
         "no_incident": "no incident",
         "forgotten": "incidents of that time are not kept any more",
         "on_average": "{mean} on average, {longest} at most",
         "of": "{percent} ({count} of {of})",
         "still_open": "{count} not over",
-        "unseen": "nobody looked for {time}",
+        "unseen": "not measured for {time}",
         "no_loss": "no remedy deletes data, and nothing here counts what is lost",
         "no_complaints": "nothing here hears of them",
         "no_security": "nothing here looks for them",
@@ -75,8 +75,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "budget_over": "The error budget of {percent} is {allowed} of the month; {used} were used, {left} too much.",
         "budget_unknown": "The error budget of {percent} is {allowed} of the month; what was used is not known.",
         "days": "Days",
-        "legend": "█ up, ▅ degraded, ▂ down, · nobody looked",
-        "day_head": "| day | down | degraded | nobody looked |",
+        "legend": "█ up, ▅ degraded, ▂ down, · not measured",
+        "day_head": "| day | down | degraded | not measured |",
         "incident_list": "Incidents",
         "incident_head": "| incident | cause | recovery | remedies | unattended |",
         "yes": "yes",
@@ -285,13 +285,13 @@ class _Judge:
         self.unseen, self.mostly_unseen, self.remembered = unseen, unseen > lasted / 2, remembered
 
     def seen(self, met: bool) -> str:
-        """Of what was not seen for the most part nothing is said; of a part that was not, only that it may be worse."""
+        """The verdict on what was measured: not known when that is less than half of the month."""
         if self.mostly_unseen:
             return UNKNOWN
         return MISSED if not met else AS_SEEN if self.unseen >= slo_queries.DAY else MET
 
     def kept(self, met: bool) -> str:
-        """What the incident files say, as far as they are kept."""
+        """The verdict on what the incident files say, as far as they are kept."""
         return self.seen(met) if self.remembered else UNKNOWN
 
 
@@ -304,7 +304,7 @@ def _from_prometheus(
     goal = goals["uptime_percent"]
     verdict = UNKNOWN if percent is None else judge.seen(percent >= goal - _HAIR)
     if down > lasted * (100 + _HAIR - goal) / 100:
-        # However well it was while nobody looked.
+        # Whatever it was while nothing was measured.
         verdict = MISSED
     met = milliseconds is not None and milliseconds <= goals["response_ms"]
     return [
@@ -326,7 +326,7 @@ def _from_incidents(goals: Mapping[str, float], mine: Sequence[IncidentRow], jud
 
     quick = mean is not None and mean <= goals["recovery_seconds"]
     alone = share is not None and share >= goals["unattended_percent"] - _HAIR
-    # Those that nobody saw, or that are not kept any more, would only make it more.
+    # Incidents that were not seen, or are not kept any more, could only add to the number.
     few = MISSED if count > goals["incidents"] else judge.kept(True)
     recovery = _metric("recovery", goals["recovery_seconds"], mean, verdict(mean, quick))
     unattended = _metric("unattended", goals["unattended_percent"], share, verdict(share, alone))
@@ -354,7 +354,7 @@ def _short(number: float) -> str:
 
 
 def _percent(number: float) -> str:
-    """Cut off, not rounded: 99.8999 meets no 99.9, and must not look as if."""
+    """Cut off, not rounded: 99.8999 does not meet 99.9, and must not look as if it did."""
     return f"{math.floor(number * 1000 + 1e-6) / 1000:g} %"
 
 
@@ -426,12 +426,12 @@ def _budget(words: Mapping[str, str], report: Report) -> str:
 
 
 def headline(report: Report) -> str:
-    """How many goals were met, in a line. What is not measured is no goal here."""
+    """How many goals were met, in a line. Goals that are not measured are left out."""
     words = _WORDS[report["language"]]
     judged = [one["verdict"] for one in report["metrics"] if one["verdict"] != UNMEASURED]
     unknown = judged.count(UNKNOWN)
-    told = words["met_of"].format(met=judged.count(MET) + judged.count(AS_SEEN), of=len(judged))
-    return told + (words["not_known"].format(count=unknown) if unknown else "")
+    line = words["met_of"].format(met=judged.count(MET) + judged.count(AS_SEEN), of=len(judged))
+    return line + (words["not_known"].format(count=unknown) if unknown else "")
 
 
 def markdown(report: Report) -> str:
@@ -464,7 +464,7 @@ def _table(words: Mapping[str, str], head: str, rows: Sequence[str]) -> list[str
 
 
 def _day_rows(words: Mapping[str, str], days: Sequence[Bar]) -> list[str]:
-    """A row for each day that was not well; days in a row that nobody looked at are one."""
+    """A row for each day that was not up; days in a row that were not measured are one."""
     rows = []
     for unseen, group in itertools.groupby(days, lambda one: one["state"] == slo_queries.NONE):
         of_group = list(group)
@@ -503,7 +503,7 @@ def text(report: Report) -> str:
 
 
 def alert(report: Report, now: float, seconds: float) -> Alert:
-    """The report as Alertmanager takes it: it begins now (epoch s) and ends by itself. Only email is told of it."""
+    """The report as Alertmanager takes it: it begins now (epoch s) and ends by itself. It is sent by email only."""
     title, _, body = text(report).partition("\n")
     return {
         "labels": {
@@ -511,7 +511,7 @@ def alert(report: Report, now: float, seconds: float) -> Alert:
             "severity": "info",
             "app": report["app"],
             "host": report["host"],
-            # Alertmanager is silent about what it has told in the last hours: each time it is sent it is another.
+            # Alertmanager does not repeat an alert within hours: each report that is sent is one of its own.
             "incident": f"report-{report['month']}-{stamp(now)}",
         },
         "annotations": {"summary": title, "description": body},

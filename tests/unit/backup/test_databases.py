@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
-from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, restore, scratch_model
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, scratch_model, stage
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup.scratch import Scratch
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -364,7 +365,7 @@ def test_a_dump_waits_for_the_server_that_stays(
     scratch: Any = SimpleNamespace(pid=lambda _service: 7, container=lambda _service: "1")
     clock = Clock(monotonic=lambda: float(at[0]), sleep=sleep)
     try:
-        restore._await_server(scratch, read("postgres"), {}, said.append, clock)
+        stage._await_server(scratch, read("postgres"), {}, said.append, clock)
     except databases.BackupError as error:
         said.append(str(error))
     assert at[0] == waited
@@ -376,10 +377,9 @@ def test_a_server_that_ended_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = {"id": "1", "service": "database", "state": "exited", "exit_code": 3, "pid": 0}
     monkeypatch.setattr(docker_project.Project, "containers", lambda _project: [gone])
     monkeypatch.setattr(docker_project.Project, "logs", lambda *_given: "starting\nERROR: no space\nbye")
-    monkeypatch.setattr(restore, "_clean", lambda _config, _scratch, text: text)
-    scratch = restore.Scratch.__new__(restore.Scratch)
-    unused: Any = None
-    scratch.project, scratch.config = "shop-verify", unused
+    monkeypatch.setattr(Scratch, "redacted", lambda _scratch, text: text)
+    scratch = Scratch.__new__(Scratch)
+    scratch.project = "shop-verify"
     with pytest.raises(databases.BackupError, match=r"database ended with code 3: ERROR: no space / bye"):
         scratch.pid("database")
 

@@ -407,7 +407,7 @@ BAD = [
         "does not parse",
         {},
         {"refuse": "yaml: line 3: one value is not allowed"},
-        "compose.yaml: Compose does not take it: compose.yaml: yaml: line 3: one value is not allowed. Fix: try",
+        "compose.yaml: Compose rejects it: compose.yaml: yaml: line 3: one value is not allowed. Fix: try",
     ),
     (
         "do not go together",
@@ -457,7 +457,7 @@ def test_a_damaged_env_is_named_and_not_quoted(run: Run, fake: Engine, tmp_path:
     (tmp_path / "app/.env").write_bytes(content)
     message = run()["msg"]
     assert message.startswith(f"{tmp_path}/app/.env: ")
-    assert message.endswith("Fix: write it anew from the vault")
+    assert message.endswith("Fix: write it again from the vault")
     assert "hush" not in message
     assert len(fake.asked) == 1
 

@@ -193,7 +193,7 @@ def test_what_is_no_good_is_taken_back(world: World, bad_at: float) -> None:
     world.turns_bad["new"] = bad_at
     assert world.replace() != ""
     world.release = "old"
-    world.rollout().take_back(GOOD)
+    world.rollout().roll_back(GOOD)
     assert (world.releases(), at_rest(world)) == (["old", "old"], True)
     # For the moment between turning bad and being noticed, the other old one serves; the balancer asks it instead.
     assert world.fewest >= 1
@@ -207,7 +207,7 @@ def test_a_release_that_the_load_balancer_keeps_out_fails_with_what_it_saw(world
     assert f"slot 2 is {SEEN}" in failure
     assert world.now < 20.0
     world.release = "old"
-    world.rollout().take_back(GOOD)
+    world.rollout().roll_back(GOOD)
     assert (world.releases(), world.fewest, at_rest(world)) == (["old", "old"], 2, True)
 
 
@@ -228,7 +228,7 @@ def test_killed_anywhere_somebody_serves_and_the_next_cleans_up(world: World, ki
         if not deploy_rolling.under_way(world.app):
             return
         world.release = "old"
-        world.rollout().take_back(GOOD)
+        world.rollout().roll_back(GOOD)
         assert world.releases() == ["old", "old"]
     else:
         assert world.replace() == ""
@@ -242,7 +242,7 @@ def test_a_release_from_before_the_balancer_has_its_port_back(world: World) -> N
     world.rollout().begin(None)
     world.containers = {"c9": {"port": 18000, "release": "new"}}
     world.release, world.balanced = "old", False
-    world.rollout().take_back(GOOD)
+    world.rollout().roll_back(GOOD)
     assert world.containers == {"plain": {"port": 80, "release": "old"}}
     assert not Path(world.app.rollout).exists()
 
@@ -262,7 +262,7 @@ def test_what_only_seems_to_be_the_old_release_is_replaced(world: World) -> None
     with pytest.raises(Killed):
         world.replace()
     world.die_at, world.release = 0, "old"
-    world.rollout().take_back(GOOD)
+    world.rollout().roll_back(GOOD)
     assert (world.releases(), at_rest(world)) == (["old", "old"], True)
 
 

@@ -210,7 +210,7 @@ def test_images_of_a_promotion_are_what_runs_and_say_where_they_come_from(world:
 def test_an_image_of_a_promotion_that_did_not_arrive_is_named(world: World) -> None:
     deploy(world)
     said = failed(world, build=False, images={"web": TWO})
-    assert "the images cannot have the names that compose.yaml gives them" in said
+    assert "the images cannot be tagged with their names in compose.yaml" in said
     assert world.running()["web"] == ONE
 
 
@@ -365,7 +365,7 @@ def _waits_in_vain(world: World) -> None:
         pytest.param(_gate, "the release did not pass its gate", id="it answers badly"),
         pytest.param(_build_fails, "docker compose build failed: error: no space left", id="no build"),
         pytest.param(_job_fails, "service migrate exited with 3", id="a job fails"),
-        pytest.param(_worker_ends, "the release is bad all the same: service worker exited with 1", id="no check asks"),
+        pytest.param(_worker_ends, "but a service does not run: service worker exited with 1", id="no check asks"),
         pytest.param(_loops, "the release did not pass its gate", id="it keeps restarting"),
         pytest.param(_ends, "the release did not pass its gate", id="it ends"),
         pytest.param(_refuses, "web cannot be started: Error response from daemon: web: permission", id="no start"),

@@ -188,7 +188,6 @@ def signatures(path: str) -> Iterator[tuple[str, str]]:
 # Packages whose public signatures still have a dict without a name in them.
 UNTYPED = {
     *("core", "host", "probe", "env", "docker", "compose", "releases"),
-    "backup",
     *("drift", "drills"),
 }
 

@@ -172,9 +172,9 @@ TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
     ),
     (
         "a backup that is no good",
-        alert_messages.bad_backup("shop", "web1", "verify", {"text": "shop.dump is not taken", "since": NOW}, "ko"),
+        alert_messages.bad_backup("shop", "web1", "verify", {"text": "cannot load shop.dump", "since": NOW}, "ko"),
         ["shop @ web1: 최신 백업을 검증하지 못함"],
-        ["shop.dump is not taken", "selfheal backup verify"],
+        ["cannot load shop.dump", "selfheal backup verify"],
     ),
 ]
 

@@ -61,7 +61,7 @@ CASES: list[
     ("unreachable", CLOCK, AWAY, [], {}, "", "       ", "1 of 7", "Look at the console."),
     ("placeholder in the vault", PROVED, REACHED, [FINDING], {}, "", "x      ", "3 of 7", "recover_use_last_good=true"),
     ("vault unreachable", CLOCK, REACHED, [], {}, "no answer", "x      ", "3 of 7", "recover_use_last_good=true"),
-    ("lock held", PROVED, REACHED, [], {}, "held by pid 12", "x      ", "2 of 7", "Put that right, then run"),
+    ("lock held", PROVED, REACHED, [], {}, "held by pid 12", "x      ", "2 of 7", "Correct that, then run"),
     (
         "still sick",
         PROVED,

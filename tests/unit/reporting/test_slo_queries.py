@@ -37,7 +37,7 @@ def test_month(text: str, now: float, month: tuple[Any, ...]) -> None:
     "text", ["May", "2025-13", "2025-00", "2025-5", "202505", "0000-01", "9999-12", "2025-05-01", "٢٠٢٥-٠٥"]
 )
 def test_no_month(text: str) -> None:
-    with pytest.raises(slo_queries.SloError, match=r"is no month\. Write year and month, as 2025-05"):
+    with pytest.raises(slo_queries.SloError, match=r"is not a month\. Write year and month, as 2025-05"):
         slo_queries.month(text, NOW)
 
 
