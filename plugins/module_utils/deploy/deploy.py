@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, cast
 
 from ..compose import bring_up, loosening_hints, start_order
 from ..core.app import App, Balancer
@@ -493,7 +493,7 @@ def _build(project: docker_project.Project, how: How) -> str:
         names = {name: (services.get(name) or {}).get("image") or f"{project.app}-{name}" for name in how.images}
         # A name with a digest cannot be given, and means the same image wherever it is pulled.
         pins = {name: name for name in names.values() if "@" in name}
-        tagged = project.put_back_images({"images": how.images, "names": names, "pins": pins})
+        tagged = project.put_back_images({"images": dict(how.images), "names": names, "pins": pins})
         if tagged.code == 0:
             return ""
         return (
@@ -670,7 +670,7 @@ def _put_back(app: App, good: Release | None, ran: bool, seconds: float, clock: 
             return f"The last good release {good['id']} could not be put back: {error}"
         project = docker_project.Project(app.name, app.directory)
         try:
-            failure = bring_up.again(project, (), good, clock.monotonic, clock.sleep)
+            failure = bring_up.again(project, (), good.get("jobs", ()), clock.monotonic, clock.sleep)
         except engine.EngineError as error:
             failure = str(error)
         if failure:
@@ -765,7 +765,7 @@ def _record(
         },
         **wanted,
     }
-    release_store.record(app.directory, document)
+    release_store.record(app.directory, cast(Release, document))
     project.keep_images(document["images"])
     # So that neither a build nor a clean-up takes away what there is to go back to.
     project.keep_images(document["images"], name)

@@ -286,7 +286,9 @@ class Rollout:
         if self._is_unbalanced(old):
             self._remove(running)
             haproxy.leave(self.app)
-            failure = bring_up.again(self.project, (), good or {}, self.clock.monotonic, self.clock.sleep)
+            failure = bring_up.again(
+                self.project, (), (good or {}).get("jobs", ()), self.clock.monotonic, self.clock.sleep
+            )
             if failure:
                 raise engine.EngineError(failure)
             finish(self.app)
@@ -422,7 +424,7 @@ def read_marker(app: App) -> list[str]:
         return []
 
 
-def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
+def restore_files(app: App, good: Release, clock: Clock) -> None:
     """Put compose files, env and image names of a release back. Raises EnvError, EngineError or OSError."""
     release_store.put_back_files(app.directory, str(good["id"]))
     # Of a release from before there was an env, nothing is to be put back.
@@ -433,13 +435,13 @@ def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
         raise engine.EngineError(tagged.reason)
 
 
-def go_back(app: App, good: Mapping[str, Any], clock: Clock, say: Say) -> None:
+def go_back(app: App, good: Release, clock: Clock, say: Say) -> None:
     """Put a release's files back, and after a rollout that did not end let it serve alone. Raises as `take_back`."""
     restore_files(app, good, clock)
     rollout = Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None)
     others = sorted(set(good["services"]) - {rollout.balancer.service})
     if others:
-        failure = bring_up.again(rollout.project, others, good, clock.monotonic, clock.sleep)
+        failure = bring_up.again(rollout.project, others, good.get("jobs", ()), clock.monotonic, clock.sleep)
         if failure:
             raise engine.EngineError(failure)
     rollout.take_back(good)

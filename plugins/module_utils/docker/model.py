@@ -9,3 +9,9 @@ from typing import Any
 
 Model = Mapping[str, Any]
 """What `docker compose config --format json` prints: {name, services, networks, volumes, configs, secrets}."""
+
+Spec = Mapping[str, Any]
+"""One service of it: what is under `services.NAME` (Compose Specification, services)."""
+
+Services = Mapping[str, Spec]
+"""All of its services, by name."""

@@ -9,7 +9,7 @@ from typing import Any, Callable, NoReturn, Protocol
 
 from ..core.files import explain
 from ..core.redact import SHORTEST
-from ..env.variables import is_secret
+from ..env.variables import Values, VariableEntry, is_secret
 
 # What Ansible itself writes in the place of such an argument.
 MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
@@ -69,7 +69,7 @@ def text_of(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def unmask(module: Module, variables: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> None:
+def unmask(module: Module, variables: Sequence[VariableEntry], values: Values) -> None:
     """Stop Ansible from masking what is no secret. Take ``module.params`` before: after, its ``values`` are for show.
 
     A ``no_log`` dictionary masks each of its values wherever it stands in the output: with PORT=8000 every "8000", with

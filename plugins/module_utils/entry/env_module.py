@@ -38,8 +38,7 @@ EXPECTED = (AppError, LockHeld, dotenv.DotenvError, env_history.EnvError, secret
 
 def validate(params: Mapping[str, Any], now: float) -> dict[str, Any]:
     """Prove ``values``, or the file at ``path``: {findings, proved, fingerprints, unlisted}. Raises EXPECTED."""
-    variables = params["variables"]
-    secret_rules.check_table(variables)
+    variables = secret_rules.parse_table(params["variables"])
     values, findings = (params["values"], []) if params["values"] is not None else _read(params["path"])
     findings = [*findings, *prove(variables, values, now, params["online"], params["timeout"])]
     wrong = {finding["variable"] for finding in findings}
@@ -71,8 +70,7 @@ def prove(
 
 def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root: str = "/") -> dict[str, Any]:
     """Write, with an example beside it, or restore, as ``state`` says; the module's result. Raises EXPECTED."""
-    variables = params["variables"]
-    secret_rules.check_table(variables)
+    variables = secret_rules.parse_table(params["variables"])
     if not variables and params["state"] != "restored":
         raise secret_rules.TableError(TABLE, "it is empty", "list the variables that the app needs, with their kinds")
     owner = {"uid": _id(params, "owner", check), "gid": _id(params, "group", check)}

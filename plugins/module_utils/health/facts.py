@@ -324,7 +324,7 @@ def _is_late(asked: Mapping[str, Any]) -> bool:
 def _ask_patiently(app: App, facts: Mapping[str, Any], port: int, clock: Clock) -> Mapping[str, Any]:
     """Ask one instance once more, as long as a busy host may need."""
     assert app.balancer is not None
-    patient = [{**check, "timeout": PATIENCE_SECONDS[0]} for check in app.quick]
+    patient = [check._replace(timeout=PATIENCE_SECONDS[0]) for check in app.quick]
     ask_it = haproxy.aside(app.balancer, port)
     found: Mapping[str, Any] = probe.run_checks(
         patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep, ask=ask_it
@@ -412,7 +412,11 @@ def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str
         return
     facts["instances"] = [_by_its_process(docker_containers.instance(document, now)) for document in documents]
     facts["environments"] = [docker_containers.environment(document) for document in documents]
-    facts["oom"] = oom_log.oom_kills(oom_log.read(), facts["instances"], time.clock_gettime(time.CLOCK_BOOTTIME))
+    limited = [
+        oom_log.Limited(one["id"], one["name"], one["limits"]["memory_bytes"], one["finished_seconds"])
+        for one in facts["instances"]
+    ]
+    facts["oom"] = oom_log.oom_kills(oom_log.read(), limited, time.clock_gettime(time.CLOCK_BOOTTIME))
     written = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
     written = [*places(app), *procfs.on_disk(written)]
     facts["disk"], facts["frozen"] = procfs.disk(written), procfs.frozen(written)
@@ -500,9 +504,9 @@ def _read_slowness(app: App, facts: dict[str, Any], clock: Clock) -> None:
     if diagnose(facts).cause not in _MAY_BE_SLOW:
         return
     late = {item["name"] for item in facts["probe"]["results"] if item["kind"] == "timeout"}
-    asked = [check for check in app.checks if check["name"] in late][:1]
+    asked = [check for check in app.checks if check.name in late][:1]
     for patience in PATIENCE_SECONDS if asked else ():
-        patient = [{**check, "timeout": patience} for check in asked]
+        patient = [check._replace(timeout=patience) for check in asked]
         answer = probe.run_checks(patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep)
         if any(item["status"] is not None for item in answer["results"]):
             facts["load"]["answered_seconds"] = 0.0
@@ -602,7 +606,7 @@ def _unanswered(app: App, facts: Mapping[str, Any]) -> list[tuple[str, str, str,
     if not waits or facts["upstream"]:
         return []
     project = supabase_online.project(app.variables, facts["env"]["values"])
-    urls = [*([project] if project else []), *((str(one["name"]), str(one.get("url", ""))) for one in app.upstreams)]
+    urls = [*([project] if project else []), *((one.name, one.url) for one in app.upstreams)]
     known = {address: name for name, url in urls for address in web.addresses(url)}
     return sorted((name, source, known[to, port], to, port) for name, source, to, port in waits if (to, port) in known)
 

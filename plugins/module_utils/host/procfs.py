@@ -68,8 +68,15 @@ def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str
 _FROZEN = frozenset({"ro", "emergency_ro"})
 
 
-def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict[str, str]]:
-    """Return [{path: where it is mounted, device}] of the file systems under `paths` that the kernel made read-only.
+class FrozenDisk(TypedDict):
+    """A file system that the kernel made read-only; `path` is where it is mounted."""
+
+    path: str
+    device: str
+
+
+def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[FrozenDisk]:
+    """Return the file systems under `paths` that the kernel made read-only.
 
     That is what it does after an error (errors=remount-ro): the file system is read-only, and the mount is not. A
     person who mounts one read-only makes both so.
@@ -106,8 +113,15 @@ def _mounted_at(path: str, mounts: Collection[str]) -> str:
     return path
 
 
-def memory() -> dict[str, int]:
-    """Return {total_bytes, available_bytes} of the host."""
+class Memory(TypedDict):
+    """The memory of the host, and how much of it is available."""
+
+    total_bytes: int
+    available_bytes: int
+
+
+def memory() -> Memory:
+    """Return how much memory the host has."""
     values: dict[str, int] = {}
     with open("/proc/meminfo", encoding="ascii") as stream:
         for line in stream:
@@ -117,16 +131,30 @@ def memory() -> dict[str, int]:
     return {"total_bytes": values.get("MemTotal", 0), "available_bytes": values.get("MemAvailable", 0)}
 
 
-def pressure(folder: str = "/proc/pressure") -> dict[str, float]:
-    """Return {cpu, memory, io}: percent of the last ten seconds in which somebody waited for it (PSI, "some avg10").
+class Pressure(TypedDict):
+    """Percent of the last ten seconds in which a task waited for each resource (PSI, "some avg10")."""
 
-    0.0 where the kernel keeps no count. Source: Documentation/accounting/psi.rst of the kernel.
+    cpu: float
+    memory: float
+    io: float
+
+
+def pressure(folder: str = "/proc/pressure") -> Pressure:
+    """Read the pressure on the host; 0.0 where the kernel keeps no count.
+
+    Source: Documentation/accounting/psi.rst of the kernel.
     """
-    found = dict.fromkeys(("cpu", "memory", "io"), 0.0)
-    for name in found:
-        with contextlib.suppress(OSError, ValueError, IndexError), open(f"{folder}/{name}", encoding="ascii") as stream:
-            found[name] = float(stream.readline().split("avg10=")[1].split()[0])
-    return found
+    return {
+        "cpu": _pressure(f"{folder}/cpu"),
+        "memory": _pressure(f"{folder}/memory"),
+        "io": _pressure(f"{folder}/io"),
+    }
+
+
+def _pressure(path: str) -> float:
+    with contextlib.suppress(OSError, ValueError, IndexError), open(path, encoding="ascii") as stream:
+        return float(stream.readline().split("avg10=")[1].split()[0])
+    return 0.0
 
 
 class CpuTime(NamedTuple):
@@ -334,7 +362,7 @@ def engine_process(path: str = "/run/docker.pid") -> EngineProcess:
         return {**found, "known": os.path.exists("/run/docker")}
     except (OSError, ValueError):
         return found
-    found.update(known=True, pid=pid)
+    found["known"], found["pid"] = True, pid
     with contextlib.suppress(OSError, IndexError):
         with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
             found["alive"] = stream.read().strip() == "dockerd"

@@ -187,7 +187,6 @@ def signatures(path: str) -> Iterator[tuple[str, str]]:
 
 # Packages whose public signatures still have a dict without a name in them.
 UNTYPED = {
-    *("core", "host", "probe", "env", "docker", "compose", "releases"),
     *("records", "health", "recovery", "monitoring", "entry", "status_page"),
     *("deploy", "promotion", "backup", "reporting"),
     *("drift", "drills"),
