@@ -19,10 +19,12 @@ import yaml
 from ansible_collections.christmas.selfheal.bench.recover import APP, REPOSITORY
 from ansible_collections.christmas.selfheal.bench.recovery import results
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import COMMAND, DIRECTORY, Host, Trouble
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.check import health_check
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import fault as drill_fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 
 HERE = Path(__file__).resolve().parent
 COMPOSE = [
@@ -90,7 +92,7 @@ class Watched:
         self.version = ""
         self.compose = SWARM if system == "swarm" else COMPOSE
         checks = yaml.safe_load((REPOSITORY / "inventory/lab/group_vars/all/checks.yml").read_text(encoding="utf-8"))
-        health = [check for check in checks["selfheal_checks"] if check.get("proves") == "health"][:1]
+        health = health_check(parse_checks(checks["selfheal_checks"]))
         self.ask, self.url = continuous.asker(health, {"PUBLISH_ADDRESS": self.host.address, "PORT": "8000"})
 
     # --- its host ---

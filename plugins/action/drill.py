@@ -31,6 +31,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.drills import r
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import DrillError, Fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import variables as variable_table
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous, web
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 
 pass  # removed
 
@@ -116,10 +117,8 @@ class Drills:
     @property
     def secret(self) -> str:
         """The first secret that the app cannot do without; "" when it has none."""
-        wanted = (
-            one for one in self.given["variables"] if variable_table.required(one) and variable_table.is_secret(one)
-        )
-        return next((str(one["name"]) for one in wanted), "")
+        variables = variable_table.parse_entries(self.given["variables"])
+        return next((one.name for one in variables if one.required and one.secret), "")
 
     # --- what the host says ---
 
@@ -466,19 +465,20 @@ class Drills:
 
     def aim(self) -> None:
         """Choose what is asked from outside. Raises DrillError when there is nothing that can be."""
-        checks, url = self.given["checks"], self.given["url"]
+        url = self.given["url"]
         values = {name: str(value) for name, value in self.given["values"].items()}
         try:
             if url:
-                ask, self.url = continuous.asker([{"name": "drill", "url": url}], {})
+                ask, self.url = continuous.asker(parse_checks([{"name": "drill", "url": url}]), {})
             else:
+                checks = parse_checks(self.given["checks"])
                 ask, self.url = continuous.asker(checks, values, outside=self.host.outside(self.given["address"]))
         except (ValueError, web.Fault) as error:
             raise DrillError(str(error)) from None
         # A drill_url may be that of a proxy; the app's own port is in the checks.
         asked = self.url
         with contextlib.suppress(ValueError, web.Fault):
-            asked = continuous.asker(checks, values)[1]
+            asked = continuous.asker(parse_checks(self.given["checks"]), values)[1]
         self.port = str(getattr(web.address(asked), "port", ""))
         self.prober = continuous.Prober(ask)
 

@@ -244,6 +244,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.staged_p
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.engine import EngineError
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import check_spec
 
 SPEC = {
     "app": {"type": "str", "required": True},
@@ -261,18 +262,28 @@ SPEC = {
     "balancer": {"type": "dict", "default": {}},
     "backing": {"type": "dict", "default": {}},
 }
-EXPECTED = (AppError, EngineError, LockHeld, Moved, OverlayError, secret_rules.TableError, OSError)
+EXPECTED = (
+    AppError,
+    check_spec.CheckError,
+    EngineError,
+    LockHeld,
+    Moved,
+    OverlayError,
+    secret_rules.TableError,
+    OSError,
+)
 
 
 def install(module: AnsibleModule) -> dict[str, Any]:
     """Put the project in place."""
     given = module.params
-    secret_rules.check_table(given["variables"])
+    variables = secret_rules.parse_table(given["variables"])
+    checks = check_spec.parse_checks(given["checks"], may_be_empty=True)
     app = App(
         given["app"],
         (given["directory"] or "").rstrip("/"),
-        variables=given["variables"],
-        checks=given["checks"],
+        variables=variables,
+        checks=checks,
         balancer=read_balancer(given["balancer"]),
     )
     source = compose_files.Source(

@@ -269,8 +269,8 @@ def ask(module: AnsibleModule) -> dict[str, Any]:
     directory = given["directory"] or (f"/opt/{given['app']}" if given["app"] else None)
     own = env_values(given["path"], directory if given["values"] is None else None)
     values = {**own, **{name: str(value) for name, value in (given["values"] or {}).items()}}
-    probe.check_checks(given["checks"], known=values)
-    result = probe.run_checks(given["checks"], values, given["deadline"])
+    checks = probe.parse_checks(given["checks"], known=values)
+    result = probe.run_checks(checks, values, given["deadline"])
     if not result["ok"]:
         raise ansible_no_log.Failed(result["summary"], **result)
     return {"changed": False, **result}

@@ -91,7 +91,7 @@ def _checked(found: Any, root: str) -> Backup:
     keep = _keep(found)
     databases = read_databases(found.get("databases") or [])
     watched = agent_config.load(agent_config.path_of(name, root), root)
-    _check_dsn_variables(databases, [str(one["name"]) for one in watched.app.variables])
+    _check_dsn_variables(databases, [one.name for one in watched.app.variables])
     return Backup(
         watched=watched,
         repository=Repository(

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Union
 
+from ..docker.containers import Document
 from . import known_images
 from .services import TABLE
 
@@ -146,6 +147,10 @@ class _Facts(NamedTuple):
     script: str
 
 
+Value = Union[str, list[str], None]
+"""What a key of a row takes: a scalar as it stands in YAML, or a list."""
+
+
 class _Finding(NamedTuple):
     """One thing that a container cannot live with: in words, and the key of its row with the value that it takes.
 
@@ -155,11 +160,11 @@ class _Finding(NamedTuple):
 
     why: str
     key: str = ""
-    value: Any = None
+    value: Value = None
     because: str = ""
 
 
-def hints(log_text: str, container: Mapping[str, Any], script: str = "") -> list[str]:
+def hints(log_text: str, container: Document, script: str = "") -> list[str]:
     """Say which row of the inventory would let a container live; [] when neither log nor state says so.
 
     :arg log_text: the last lines of its log, redacted: a path or message of them is repeated in the hint.
@@ -175,7 +180,7 @@ def hints(log_text: str, container: Mapping[str, Any], script: str = "") -> list
     return found + ([_row(facts, helped)] if helped else [])
 
 
-def entrypoint_paths(container: Mapping[str, Any]) -> list[str]:
+def entrypoint_paths(container: Document) -> list[str]:
     """Where the entrypoint of a container may be, in the order to look; [] when it is a shell or nothing."""
     entrypoint = (container.get("Config") or {}).get("Entrypoint") or []
     words = [str(word) for word in entrypoint]
@@ -187,13 +192,13 @@ def entrypoint_paths(container: Mapping[str, Any]) -> list[str]:
 
 def _row(facts: _Facts, findings: list[_Finding]) -> str:
     """All that was found of a service as one row that can be pasted."""
-    said: dict[str, Any] = {}
-    loosened: dict[str, tuple[Any, list[str]]] = {}
+    said: dict[str, Value] = {}
+    loosened: dict[str, tuple[Value, list[str]]] = {}
     for finding in findings:
         if not finding.because:
             said[finding.key] = _joined(said.get(finding.key), finding.value)
             continue
-        value, reasons = loosened.get(finding.key, (None, []))
+        value, reasons = loosened.get(finding.key, (None, list[str]()))
         loosened[finding.key] = (_joined(value, finding.value), list(dict.fromkeys([*reasons, finding.because])))
     if "read_only" in loosened:
         # A writable root needs no other place.
@@ -210,7 +215,7 @@ def _row(facts: _Facts, findings: list[_Finding]) -> str:
     return f"{why}. In the inventory, under {TABLE}.{facts.service}: {row}"
 
 
-def _joined(old: Any, new: Any) -> Any:
+def _joined(old: Value, new: Value) -> Value:
     """Two values of one key: lists are united, by path where they are mounts; else the first stays."""
     if not isinstance(old, list) or not isinstance(new, list):
         return new if old is None else old
@@ -220,15 +225,15 @@ def _joined(old: Any, new: Any) -> Any:
     return [*plain, *new]
 
 
-def _flow(value: Any) -> str:
+def _flow(value: Value) -> str:
     """A value as YAML in one line."""
     if isinstance(value, list):
         return f"[{', '.join(map(_quoted, value))}]"
     return str(value)
 
 
-def _read(container: Mapping[str, Any]) -> _Facts:
-    host: Mapping[str, Any] = container.get("HostConfig") or _HARDENED
+def _read(container: Document) -> _Facts:
+    host: Document = container.get("HostConfig") or _HARDENED
     config, state = container.get("Config") or {}, container.get("State") or {}
     security = [str(option).replace("=", ":") for option in host.get("SecurityOpt") or []]
     health = (state.get("Health") or {}).get("Log") or []
@@ -254,7 +259,7 @@ def _read(container: Mapping[str, Any]) -> _Facts:
     )
 
 
-def _user(user: Any) -> str:
+def _user(user: object) -> str:
     """The user that the container runs as, without the group: "0" for root, else a number or a name."""
     name = str(user or "0").split(":")[0]
     return "0" if name == "root" else name

@@ -7,8 +7,11 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+from .check import Check, health_check
+from .variable import Variable
 
 # Compose's own rule for project names (compose-spec, "name").
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -21,6 +24,15 @@ def progress_path(name: str, root: str = "/") -> str:
 
 class AppError(Exception):
     """The app is described wrongly; the message names the key and the fix."""
+
+
+class BalancerSettings(TypedDict, total=False):
+    """What the inventory says of the load balancer. Empty: the app has none."""
+
+    service: str
+    instances: int
+    first_port: int
+    ports: list[int]
 
 
 class Balancer(NamedTuple):
@@ -41,8 +53,8 @@ class Balancer(NamedTuple):
         return range(self.first_port, self.first_port + self.instances + 1)
 
 
-def read_balancer(given: Mapping[str, Any] | None) -> Balancer | None:
-    """Read {service, instances, first_port, ports}; None and {} say that there is none. Raises AppError."""
+def read_balancer(given: BalancerSettings | None) -> Balancer | None:
+    """Read the settings of the load balancer; None without any. Raises AppError."""
     if not given:
         return None
     try:
@@ -68,11 +80,6 @@ def read_balancer(given: Mapping[str, Any] | None) -> Balancer | None:
     return found
 
 
-def health_check(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The check that says whether the app is healthy, alone: the first that proves health, else the first of all."""
-    return [check for check in checks if check.get("proves") == "health"][:1] or list(checks[:1])
-
-
 class App:
     """One compose project on this host. Everything is keyed by `name`.
 
@@ -83,9 +90,9 @@ class App:
         self,
         name: str,
         directory: str = "",
-        variables: Sequence[Mapping[str, Any]] = (),
-        checks: Sequence[Mapping[str, Any]] = (),
-        upstreams: Sequence[Mapping[str, Any]] = (),
+        variables: Sequence[Variable] = (),
+        checks: Sequence[Check] = (),
+        upstreams: Sequence[Check] = (),
         host: str = "",
         language: str = "en",
         root: str = "/",
@@ -102,7 +109,7 @@ class App:
         self.balancer = balancer
 
     @property
-    def quick(self) -> list[Mapping[str, Any]]:
+    def quick(self) -> list[Check]:
         """The check that is asked often: the first that proves health, else the first of all."""
         return health_check(self.checks)
 

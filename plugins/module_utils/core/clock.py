@@ -40,7 +40,7 @@ def boot() -> str:
 
 
 class Moment(TypedDict):
-    """A point in time (s) that survives a jump of the clock as well as a reboot; `boot` is whose monotonic clock it is."""
+    """A point in time (s) that survives a jump of the clock and a reboot; `boot` is that of the monotonic clock."""
 
     wall: float
     monotonic: float

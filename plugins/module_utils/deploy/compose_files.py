@@ -32,7 +32,6 @@ from ..docker.model import Model, Services
 from ..docker.project import USER_FILE
 from ..docker.project_layout import HARDENED_FILE, LAST_GOOD
 from ..env import dotenv
-from ..env import rules as secret_rules
 from ..host import command as commands
 from ..probe import run as probe
 from ..probe.check_spec import CheckError
@@ -453,7 +452,7 @@ def _health_request(app: App, env: Mapping[str, str]) -> tuple[HealthRequest | N
 
     The overlay holds it, so it is made without the env's secrets.
     """
-    plain = {str(row["name"]): env.get(str(row["name"])) for row in app.variables if not secret_rules.is_secret(row)}
+    plain = {one.name: env.get(one.name) for one in app.variables if not one.secret}
     known = {name: value for name, value in plain.items() if value is not None}
     for check in app.quick:
         try:

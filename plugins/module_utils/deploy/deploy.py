@@ -384,7 +384,7 @@ def _build(project: docker_project.Project, how: How) -> str:
         names = {name: (services.get(name) or {}).get("image") or f"{project.app}-{name}" for name in how.images}
         # A name with a digest cannot be assigned; it is the same image on every host.
         pins = {name: name for name in names.values() if "@" in name}
-        tagged = project.put_back_images({"images": how.images, "names": names, "pins": pins})
+        tagged = project.put_back_images({"images": dict(how.images), "names": names, "pins": pins})
         if tagged.code == 0:
             return ""
         return (

@@ -286,8 +286,8 @@ class Rollout:
         if self._is_unbalanced(old):
             self._remove(running)
             haproxy.leave(self.app)
-            nothing: Release = {}
-            failure = bring_up.again(self.project, (), good or nothing, self.clock.monotonic, self.clock.sleep)
+            jobs = good.get("jobs", ()) if good else ()
+            failure = bring_up.again(self.project, (), jobs, self.clock.monotonic, self.clock.sleep)
             if failure:
                 raise engine.EngineError(failure)
             finish(self.app)
@@ -440,7 +440,7 @@ def go_back(app: App, good: Release, clock: Clock, say: Say) -> None:
     rollout = Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None)
     others = sorted(set(good["services"]) - {rollout.balancer.service})
     if others:
-        failure = bring_up.again(rollout.project, others, good, clock.monotonic, clock.sleep)
+        failure = bring_up.again(rollout.project, others, good.get("jobs", ()), clock.monotonic, clock.sleep)
         if failure:
             raise engine.EngineError(failure)
     rollout.roll_back(good)

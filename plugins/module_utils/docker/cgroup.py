@@ -11,9 +11,10 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from . import containers as docker_containers
+from .containers import Container
 
 ROOT = "/sys/fs/cgroup"
 # TCP_LISTEN, as /proc/net/tcp writes it.
@@ -47,8 +48,8 @@ class ContainerUsage(TypedDict):
     usage: Usage
 
 
-def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str = ROOT) -> list[ContainerUsage]:
-    """Return what each container uses; `instances` as `engine.instance` makes them."""
+def read(instances: Iterable[Container], proc: str = "/proc", root: str = ROOT) -> list[ContainerUsage]:
+    """Return what each container uses."""
     return [
         {
             "name": one["name"],
@@ -59,7 +60,7 @@ def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str 
             # Without a limit it may have all of the host.
             "cpus": one["limits"]["cpus"] or float(os.cpu_count() or 1),
             "memory_limit_bytes": one["limits"]["memory_bytes"],
-            "usage": usage(int(one["pid"]), proc, root) if one["pid"] else {},
+            "usage": usage(one["pid"], proc, root),
         }
         for one in instances
     ]
@@ -72,7 +73,9 @@ def _started(text: str) -> float | None:
 
 
 def usage(pid: int, proc: str = "/proc", root: str = ROOT) -> Usage:
-    """Return what the control group of a process has used; empty when it is gone."""
+    """Return what the control group of a process has used; empty for pid 0, and when the process is gone."""
+    if not pid:
+        return {}
     try:
         with open(f"{proc}/{pid}/cgroup", encoding="ascii") as stream:
             lines = [line.rstrip("\n").split(":", 2) for line in stream]

@@ -103,9 +103,9 @@ class HealthRun(TypedDict):
 class Container(TypedDict):
     """One container as facts, without any of its environment.
 
-    Times are the engine's RFC 3339 strings. `started_seconds` and `finished_seconds` are how long ago it was started,
-    and ended, last; None for never. `start_period` is how long its health check gives it (s). `networks` are its addresses
-    by network. `anonymous_volumes` are {folder in it: path on this host} of volumes without a name, which no other
+    Times are the engine's RFC 3339 strings. `started_seconds` and `finished_seconds` are how long ago it last started
+    and ended; None for never. `start_period` is how long its health check gives it (s). `networks` are its addresses by
+    network. `anonymous_volumes` are {folder in it: path on this host} of volumes without a name, which no other
     container ever gets.
     """
 

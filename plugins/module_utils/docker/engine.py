@@ -158,7 +158,7 @@ class Events:
 
 
 def ask(question: str, timeout: float, path: str) -> Any:
-    """Ask the engine's API; None for what it does not know."""
+    """Ask the engine's API; return its JSON, whose shape depends on the question, or None for what it does not know."""
     connection = _UnixConnection(path, timeout)
     try:
         connection.request("GET", question)

@@ -42,6 +42,14 @@ def pin(name: str, timeout: float = 5.0) -> str:
     return found[0] if asked.code == 0 and found else ""
 
 
+class ReleaseImages(TypedDict, total=False):
+    """The images of a release: `images` are ids and `names` their names, by service; `pins` are digests by name."""
+
+    images: dict[str, str]
+    names: dict[str, str]
+    pins: dict[str, str]
+
+
 class MissingImage(TypedDict):
     """A service, and the image of it that is not on this host."""
 
@@ -57,7 +65,7 @@ class ImageFacts(TypedDict):
 
 
 def image_facts(images: Iterable[str], timeout: float = 10.0) -> dict[str, ImageFacts]:
-    """Return {image: {bytes, platform}} of those of the named images that are on this host."""
+    """Return, by image, the facts of those of the named images that are on this host."""
     wanted = sorted(set(images))
     if not wanted:
         return {}

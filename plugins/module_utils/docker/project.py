@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from ..host import command as commands
 from ..host.command import Result
@@ -179,7 +178,7 @@ class Project:
         for service in services:
             commands.run(["docker", "rmi", f"selfheal/{self.app}-{service.lower()}:{name}"], 30.0)
 
-    def put_back_images(self, release: Mapping[str, Any], timeout: float = 120.0) -> Result:
+    def put_back_images(self, release: docker_images.ReleaseImages, timeout: float = 120.0) -> Result:
         """Give the images of a release their names back: a build, or a pull, since may have moved them.
 
         One that is not on this host any more is pulled, where the release knows its digest in a registry. One that is
@@ -319,7 +318,7 @@ def graces(containers: Sequence[str], timeout: float = 10.0) -> dict[str, float]
     return {name: _grace(document) for name, document in documents.items() if document}
 
 
-def _grace(document: Mapping[str, Any]) -> float:
+def _grace(document: docker_containers.Document) -> float:
     seconds = document["Config"].get("StopTimeout")
     return engine.DEFAULT_GRACE if seconds is None else float(seconds)
 

@@ -9,7 +9,7 @@ from typing import Any, Callable, NoReturn, Protocol
 
 from ..core.files import explain
 from ..core.redact import SHORTEST
-from ..env.variables import Variable, is_secret
+from ..env.variables import Values, VariableEntry, is_secret
 
 Spec = Mapping[str, Any]
 """The arguments that a module takes, in Ansible's own format (its documentation, "argument spec")."""
@@ -74,7 +74,7 @@ def text_of(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def unmask(module: Module, variables: Sequence[Variable], values: Mapping[str, object]) -> None:
+def unmask(module: Module, variables: Sequence[VariableEntry], values: Values) -> None:
     """Stop Ansible from masking what is not secret. Take ``module.params`` before: after, its ``values`` are for show.
 
     A ``no_log`` dictionary masks each of its values anywhere in the output: with PORT=8000 every "8000", with

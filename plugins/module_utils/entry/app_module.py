@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Callable, TypedDict
 
 from ..core.app import App, AppError, progress_path, read_balancer
@@ -19,7 +19,7 @@ from ..core.locks import LockHeld
 from ..docker.engine import EngineError
 from ..env import history as env_history
 from ..env import rules as secret_rules
-from ..env.rules import Variable
+from ..env.rules import Values, Variable
 from ..probe import run as probe
 from ..releases import haproxy
 from .ansible_no_log import Params
@@ -47,20 +47,18 @@ EXPECTED = (
 
 def app_of(params: Params) -> App:
     """Return the app that a module's arguments describe, its tables checked."""
-    secret_rules.check_table(params["variables"])
-    probe.check_checks(
-        params["checks"], known=[variable["name"] for variable in params["variables"]], may_be_empty=True
-    )
+    variables = secret_rules.parse_table(params["variables"])
+    checks = probe.parse_checks(params["checks"], known=[one.name for one in variables], may_be_empty=True)
     return App(
         name=params["app"],
         directory=(params["directory"] or "").rstrip("/"),
-        variables=params["variables"],
-        checks=params["checks"],
+        variables=variables,
+        checks=checks,
         balancer=read_balancer(params["balancer"]),
     )
 
 
-def proved(variables: Sequence[Variable], values: Mapping[str, object] | None) -> dict[str, str] | None:
+def proved(variables: Sequence[Variable], values: Values | None) -> dict[str, str] | None:
     """Return the values as they will be written; raise `Unproved` when one does not pass. None stays None."""
     if values is None:
         return None

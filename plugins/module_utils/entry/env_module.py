@@ -74,8 +74,7 @@ class Written(TypedDict):
 
 def validate(params: Params, now: float) -> Validation:
     """Validate ``values``, or the file at ``path``. Raises EXPECTED."""
-    variables = params["variables"]
-    secret_rules.check_table(variables)
+    variables = secret_rules.parse_table(params["variables"])
     values, findings = (params["values"], []) if params["values"] is not None else _read(params["path"])
     findings = [*findings, *prove(variables, values, now, params["online"], params["timeout"])]
     wrong = {finding["variable"] for finding in findings}
@@ -108,8 +107,7 @@ def prove(
 
 def put(params: Params, check: bool, clock: Callable[[], float], root: str = "/") -> Written:
     """Write the env and an example, or restore it, as ``state`` says. Raises EXPECTED."""
-    variables = params["variables"]
-    secret_rules.check_table(variables)
+    variables = secret_rules.parse_table(params["variables"])
     if not variables and params["state"] != "restored":
         raise secret_rules.TableError(TABLE, "it is empty", "list the variables that the app needs, with their kinds")
     uid, gid = _id(params, "owner", check), _id(params, "group", check)

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote
 from . import key_files, supabase_keys, token_formats
 from .placeholders import encrypted, is_sample, low_entropy, obvious, placeholder, unresolved
 from .supabase_keys import Key, Problem
-from .variables import HIGHEST_PORT, SERVER_KINDS, Variable, copy_again, is_secret, own_words, whence
+from .variables import HIGHEST_PORT, SERVER_KINDS, Variable, copy_again, own_words, whence
 
 # The value is not of the slot's kind at all: it may belong into another one.
 _MISFITS = frozenset(
@@ -86,8 +86,8 @@ def blank(text: str) -> bool:
 
 def unwrap(variable: Variable, text: str) -> tuple[str, list[Problem]]:
     """``text`` without quotes, spaces, line ends, invisible characters, ``NAME=`` and ``Bearer`` around it."""
-    kind = variable["kind"]
-    if kind in ("text", "pattern") and not is_secret(variable):
+    kind = variable.kind
+    if kind in ("text", "pattern") and not variable.secret:
         return text, []
     found: dict[str, Problem] = {}
     before = None
@@ -101,7 +101,7 @@ def unwrap(variable: Variable, text: str) -> tuple[str, list[Problem]]:
 
 def _peel(variable: Variable, text: str, found: dict[str, Problem]) -> str:
     """Take one layer off ``text`` and note it in ``found`` (rule → problem)."""
-    strict = variable["kind"] in _STRICT_KINDS
+    strict = variable.kind in _STRICT_KINDS
     ends = text[:1] + text[-1:]
     if not text:
         return text
@@ -134,7 +134,7 @@ def _is_command(text: str) -> bool:
 
 
 def _peel_prefix(variable: Variable, text: str, found: dict[str, Problem]) -> str:
-    name = re.escape(str(variable["name"]))
+    name = re.escape(variable.name)
     line = re.match(rf"(?:export\s+)?{name}\s*[=:]\s*", text)
     if line:
         found["assignment"] = Problem("assignment", "the variable's name stands in front of it", _AS_IT_IS)
@@ -142,7 +142,7 @@ def _peel_prefix(variable: Variable, text: str, found: dict[str, Problem]) -> st
     header = re.match(
         r"(?:(?:authorization|apikey|x-api-key)\s*:\s*)?(?:bearer|basic)\s+|(?:authorization|apikey)\s*:\s*", text, re.I
     )
-    if header and variable["kind"] not in ("text", "pattern"):
+    if header and variable.kind not in ("text", "pattern"):
         found["prefixed"] = Problem("prefixed", "a word of an HTTP header stands in front of it", _AS_IT_IS)
         return text[header.end() :]
     return text
@@ -170,10 +170,10 @@ def _is_pem(text: str) -> bool:
 
 def prove_text(variable: Variable, text: str, now: float) -> list[Problem]:
     """What is wrong with ``text`` as a value of this variable, by itself."""
-    if text in variable.get("choices", ()):
+    if text in variable.choices:
         return []
     # A text for people may hold a template on purpose; if it is nothing else, it was forgotten.
-    free = variable["kind"] == "text" and not is_secret(variable)
+    free = variable.kind == "text" and not variable.secret
     for rule, reason in (
         ("encrypted", encrypted(text)),
         ("unresolved", unresolved(text, inside=not free)),
@@ -186,9 +186,9 @@ def prove_text(variable: Variable, text: str, now: float) -> list[Problem]:
                 else "Put the value itself in"
             )
             return [Problem(rule, reason, f"{fix}.{whence(variable)}")]
-    if text == variable["name"]:
+    if text == variable.name:
         return [Problem("placeholder", "it is the variable's own name", copy_again(variable))]
-    if is_secret(variable) and is_sample(text):
+    if variable.secret and is_sample(text):
         return [
             Problem(
                 "sample",
@@ -196,11 +196,11 @@ def prove_text(variable: Variable, text: str, now: float) -> list[Problem]:
                 "Make one of your own.",
             )
         ]
-    if variable["kind"] in _STRICT_KINDS and variable["kind"] != "enum":
+    if variable.kind in _STRICT_KINDS and variable.kind != "enum":
         problem = _stray_character(variable, text)
         if problem:
             return [problem]
-    return _PROVERS[variable["kind"]](variable, text, now)
+    return _PROVERS[variable.kind](variable, text, now)
 
 
 def _stray_character(variable: Variable, text: str) -> Problem | None:
@@ -222,7 +222,7 @@ def _stray_character(variable: Variable, text: str) -> Problem | None:
 
 def _wordy(variable: Variable, text: str) -> bool:
     """Whether a placeholder rule says it better, or the kind allows other alphabets (host names, passwords)."""
-    return variable["kind"] in ("url", "email", *SERVER_KINDS) or placeholder(text, own_words(variable)) is not None
+    return variable.kind in ("url", "email", *SERVER_KINDS) or placeholder(text, own_words(variable)) is not None
 
 
 def _placeholder_problem(variable: Variable, text: str) -> Problem | None:
@@ -234,7 +234,7 @@ def _placeholder_problem(variable: Variable, text: str) -> Problem | None:
 
 def _prove_key(variable: Variable, text: str, now: float) -> list[Problem]:
     key, problems = supabase_keys.read_key(text, now)
-    wanted = "service" if variable["kind"] == "supabase_service_key" else "anon"
+    wanted = "service" if variable.kind == "supabase_service_key" else "anon"
     if key is None and not problems:
         problem = _placeholder_problem(variable, text)
         return [problem or Problem("wrong_kind", f"it is no Supabase key: {_resembles(text)}", copy_again(variable))]
@@ -244,7 +244,7 @@ def _prove_key(variable: Variable, text: str, now: float) -> list[Problem]:
 
 
 def _wrong_role(variable: Variable, key: Key) -> Problem:
-    if variable["kind"] == "supabase_anon_key" and key.role == "service":
+    if variable.kind == "supabase_anon_key" and key.role == "service":
         reason = "it is the service key, which may do everything, in the place of the public one"
     elif key.role == "anon":
         reason = "it is the public (anon) key in the place of the service key"
@@ -298,7 +298,7 @@ def _prove_url(variable: Variable, text: str, now: float) -> list[Problem]:
         return [
             problem or Problem("bad_url", "it is not an address with scheme and host", "Write it as https://host/path.")
         ]
-    if parts.password and not is_secret(variable):
+    if parts.password and not variable.secret:
         return [
             Problem(
                 "exposed",
@@ -315,7 +315,7 @@ def _has_named_gap(variable: Variable, text: str) -> bool:
     if re.search(r"<[A-Za-z][A-Za-z _-]*>", text) or re.search(r"[\[{][A-Za-z][A-Za-z _-]*[\]}]", host):
         return True
     gap = r"(?:^|[/=:.?&-])(?:your[-_]|x{4,}|change[-_]?me|replace[-_]?me)"
-    return is_secret(variable) and re.search(gap, text, re.I) is not None
+    return variable.secret and re.search(gap, text, re.I) is not None
 
 
 def _prove_postgres_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
@@ -474,7 +474,7 @@ def _prove_token(variable: Variable, text: str, now: float) -> list[Problem]:
 
 
 def _prove_text_kind(variable: Variable, text: str, now: float) -> list[Problem]:
-    if is_secret(variable):
+    if variable.secret:
         return _prove_secret(variable, text)
     return _length_problems(variable, text)
 
@@ -503,21 +503,23 @@ def _joins_signs(text: str, at: int) -> bool:
 
 
 def _length_problems(variable: Variable, text: str) -> list[Problem]:
-    wanted = variable.get("min_length", _MIN_LENGTH[variable["kind"]])
+    wanted = _MIN_LENGTH[variable.kind] if variable.min_length is None else variable.min_length
     if len(text) >= wanted:
         return []
-    fix = "Make a longer one: openssl rand -hex 32." if is_secret(variable) else copy_again(variable)
+    fix = "Make a longer one: openssl rand -hex 32." if variable.secret else copy_again(variable)
     return [Problem("too_short", f"it has {len(text)} of at least {wanted} characters", fix)]
 
 
 def _prove_integer(variable: Variable, text: str, now: float) -> list[Problem]:
-    port = variable["kind"] == "port"
+    port = variable.kind == "port"
     what = "a port" if port else "a whole number"
     # No leading zeros or plus signs: readers differ on them. More than 20 digits is no number that an app reads.
     if not re.fullmatch(r"0|[1-9][0-9]{0,19}" if port else r"0|-?[1-9][0-9]{0,19}", text):
         return [Problem("not_a_number", f"it is not {what}", "Write digits only, as in 8000.")]
-    lowest = variable.get("min", 1 if port else None)
-    highest = variable.get("max", HIGHEST_PORT if port else None)
+    lowest, highest = variable.min, variable.max
+    if port:
+        lowest = 1 if lowest is None else lowest
+        highest = HIGHEST_PORT if highest is None else highest
     if (lowest is not None and int(text) < lowest) or (highest is not None and int(text) > highest):
         limits = " ".join(f"{word} {limit}" for word, limit in (("from", lowest), ("to", highest)) if limit is not None)
         return [Problem("out_of_range", f"{what} here goes {limits}", "Choose one in that range.")]
@@ -525,7 +527,7 @@ def _prove_integer(variable: Variable, text: str, now: float) -> list[Problem]:
 
 
 def _prove_enum(variable: Variable, text: str, now: float) -> list[Problem]:
-    choices = variable["choices"]
+    choices = variable.choices
     if text in choices:
         return []
     reason = "it is not one of the choices"
@@ -541,13 +543,13 @@ def _prove_boolean(variable: Variable, text: str, now: float) -> list[Problem]:
 
 
 def _prove_pattern(variable: Variable, text: str, now: float) -> list[Problem]:
-    if is_secret(variable):
+    if variable.secret:
         problem = _placeholder_problem(variable, text)
         if problem:
             return [problem]
-    if re.fullmatch(variable["pattern"], text):
+    if re.fullmatch(variable.pattern, text):
         return []
-    return [Problem("no_match", f"it does not match {variable['pattern']}", copy_again(variable))]
+    return [Problem("no_match", f"it does not match {variable.pattern}", copy_again(variable))]
 
 
 def _prove_email(variable: Variable, text: str, now: float) -> list[Problem]:

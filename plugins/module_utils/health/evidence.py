@@ -137,7 +137,7 @@ def _fingerprints(app: App, facts: Facts) -> dict[str, object]:
 
 def _stale(app: App, facts: Facts) -> dict[str, list[str]]:
     """By container: the variables of the table of which it runs with another value than the env has now."""
-    names = [str(variable["name"]) for variable in app.variables]
+    names = [variable.name for variable in app.variables]
     values = facts["env"]["values"]
     found = {}
     for item, running in zip(facts["instances"], facts["environments"]):

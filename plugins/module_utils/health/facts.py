@@ -388,7 +388,7 @@ def _is_late(asked: ProbeResult) -> bool:
 def _ask_patiently(app: App, values: Mapping[str, str], port: int, clock: Clock) -> ProbeResult:
     """Ask one instance once more, as long as a busy host may need."""
     assert app.balancer is not None
-    patient = [{**check, "timeout": PATIENCE_SECONDS[0]} for check in app.quick]
+    patient = [check._replace(timeout=PATIENCE_SECONDS[0]) for check in app.quick]
     ask_it = haproxy.aside(app.balancer, port)
     return probe.run_checks(patient, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
@@ -522,7 +522,11 @@ def _read_containers(app: App, documents: Sequence[Document], now: float) -> Con
     """What the containers are, and the file systems that they write to."""
     instances = [_by_its_process(docker_containers.instance(document, now)) for document in documents]
     environments = [docker_containers.environment(document) for document in documents]
-    oom = oom_log.oom_kills(oom_log.read(), instances, time.clock_gettime(time.CLOCK_BOOTTIME))
+    limited = [
+        oom_log.Limited(one["id"], one["name"], one["limits"]["memory_bytes"], one["finished_seconds"])
+        for one in instances
+    ]
+    oom = oom_log.oom_kills(oom_log.read(), limited, time.clock_gettime(time.CLOCK_BOOTTIME))
     mounted = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
     written = [*places(app), *procfs.on_disk(mounted)]
     return {
@@ -611,9 +615,9 @@ def _read_slowness(app: App, facts: Facts, clock: Clock) -> Load:
     if diagnose(facts).cause not in _MAY_BE_SLOW:
         return load
     late = {item["name"] for item in facts["probe"]["results"] if item["kind"] == "timeout"}
-    asked = [check for check in app.checks if check["name"] in late][:1]
+    asked = [check for check in app.checks if check.name in late][:1]
     for patience in PATIENCE_SECONDS if asked else ():
-        patient = [{**check, "timeout": patience} for check in asked]
+        patient = [check._replace(timeout=patience) for check in asked]
         answer = probe.run_checks(patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep)
         if any(item["status"] is not None for item in answer["results"]):
             return {**load, "answered_seconds": 0.0}
@@ -735,7 +739,7 @@ def _unanswered(app: App, facts: Facts) -> list[_Unanswered]:
     if not waits or facts["upstream"]:
         return []
     project = supabase_online.project(app.variables, facts["env"]["values"])
-    urls = [*([project] if project else []), *((str(one["name"]), str(one.get("url", ""))) for one in app.upstreams)]
+    urls = [*([project] if project else []), *((one.name, one.url) for one in app.upstreams)]
     known = {address: name for name, url in urls for address in web.addresses(url)}
     return sorted(
         _Unanswered(name, source, known[to, port], to, port) for name, source, to, port in waits if (to, port) in known

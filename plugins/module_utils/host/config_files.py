@@ -8,13 +8,30 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from ..core.files import atomic_write
 
 Run = Callable[[Sequence[str]], "tuple[int, str]"]
 """Runs a command: (exit code, what it said); raises FileNotFoundError when it is not installed."""
+
+
+class WantedFile(TypedDict):
+    """A file as the host is to have it; `mode` is octal text, `state` is present or absent."""
+
+    path: str
+    content: str | None
+    mode: str
+    state: str
+
+
+class Diff(TypedDict):
+    """A change as Ansible shows it."""
+
+    before_header: str
+    after_header: str
+    before: str
+    after: str
 
 
 class HostFilesError(Exception):
@@ -25,8 +42,7 @@ class HostFilesError(Exception):
         self.lacking = lacking
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One file that differs. None stands for a file that is not there."""
 
     path: str
@@ -34,7 +50,7 @@ class Change:
     after: str | None
     mode: int
 
-    def diff(self) -> dict[str, str]:
+    def diff(self) -> Diff:
         """Return the change as Ansible shows it."""
         return {
             "before_header": self.path,
@@ -44,10 +60,9 @@ class Change:
         }
 
 
-def plan(wanted: Sequence[Mapping[str, Any]]) -> list[Change]:
+def plan(wanted: Sequence[WantedFile]) -> list[Change]:
     """Return what differs from `wanted`, in its order.
 
-    :arg wanted: [{path, content, mode (octal text), state (present|absent)}].
     :raises HostFilesError: a path is not absolute, a mode is no octal number, or a directory is in the way.
     """
     changes = []

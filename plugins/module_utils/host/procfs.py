@@ -131,16 +131,30 @@ def memory() -> Memory:
     return {"total_bytes": values.get("MemTotal", 0), "available_bytes": values.get("MemAvailable", 0)}
 
 
-def pressure(folder: str = "/proc/pressure") -> dict[str, float]:
-    """Return {cpu, memory, io}: percent of the last ten seconds in which somebody waited for it (PSI, "some avg10").
+class Pressure(TypedDict):
+    """Percent of the last ten seconds in which a task waited for each resource (PSI, "some avg10")."""
 
-    0.0 where the kernel keeps no count. Source: Documentation/accounting/psi.rst of the kernel.
+    cpu: float
+    memory: float
+    io: float
+
+
+def pressure(folder: str = "/proc/pressure") -> Pressure:
+    """Read the pressure on the host; 0.0 where the kernel keeps no count.
+
+    Source: Documentation/accounting/psi.rst of the kernel.
     """
-    found = dict.fromkeys(("cpu", "memory", "io"), 0.0)
-    for name in found:
-        with contextlib.suppress(OSError, ValueError, IndexError), open(f"{folder}/{name}", encoding="ascii") as stream:
-            found[name] = float(stream.readline().split("avg10=")[1].split()[0])
-    return found
+    return {
+        "cpu": _pressure(f"{folder}/cpu"),
+        "memory": _pressure(f"{folder}/memory"),
+        "io": _pressure(f"{folder}/io"),
+    }
+
+
+def _pressure(path: str) -> float:
+    with contextlib.suppress(OSError, ValueError, IndexError), open(path, encoding="ascii") as stream:
+        return float(stream.readline().split("avg10=")[1].split()[0])
+    return 0.0
 
 
 class CpuTime(NamedTuple):
@@ -348,7 +362,7 @@ def engine_process(path: str = "/run/docker.pid") -> EngineProcess:
         return {**found, "known": os.path.exists("/run/docker")}
     except (OSError, ValueError):
         return found
-    found.update(known=True, pid=pid)
+    found["known"], found["pid"] = True, pid
     with contextlib.suppress(OSError, IndexError):
         with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
             found["alive"] = stream.read().strip() == "dockerd"

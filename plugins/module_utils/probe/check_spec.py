@@ -12,9 +12,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from ..core.check import Capture, Check, Expectation, Form
 from .web import CONTROL, address
+
+__all__ = ["Capture", "Check", "CheckError", "Expectation", "Form", "parse_checks"]
 
 PROVES = ("health", "api", "frontend")
 # `$${` is a literal `${`; group 1 is the name, possibly a bad one, possibly without its brace at the end.
@@ -44,7 +47,7 @@ _KEYS = (
 _BODIES = ("json", "form", "body")
 _USERS = "url, headers, json, form or body"
 SOURCES = ("json", "cookie", "header", "body")
-_LONGEST_TIMEOUT = 3600.0
+DEFAULT_TIMEOUT, _LONGEST_TIMEOUT = 5.0, 3600.0
 
 
 class CheckError(ValueError):
@@ -56,59 +59,17 @@ class CheckError(ValueError):
         self.name, self.key, self.reason, self.fix = name, key, reason, fix
 
 
-class Expectation(NamedTuple):
-    """What one value must be: `how` is equals, matches (`want` is a pattern) or exists (`want` is a bool)."""
+def parse_checks(
+    checks: object,
+    known: Iterable[str] | None = None,
+    may_be_empty: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> list[Check]:
+    """Parse a list of checks as people write them.
 
-    how: str
-    want: Any
-
-
-class Capture(NamedTuple):
-    """A value that later checks use as ${name}.
-
-    `where` is a path for json, a name for cookie and header, for body a pattern whose group is the value.
-    """
-
-    name: str
-    source: str
-    where: str
-
-
-class Form(NamedTuple):
-    """A body as a form of a page sends it: pairs of a field and its text."""
-
-    fields: tuple[tuple[str, str], ...]
-
-
-class Check(NamedTuple):
-    """One check, complete. Times are seconds; `needs` are the names whose values it uses.
-
-    `body` is None, the text to send, a form, or a 1-tuple holding what is sent as JSON.
-    """
-
-    name: str
-    url: str
-    method: str
-    headers: tuple[tuple[str, str], ...]
-    body: Any
-    timeout: float
-    status: tuple[int, ...]
-    json_path: tuple[tuple[str, Expectation], ...]
-    contains: str
-    header: tuple[tuple[str, Expectation], ...]
-    max_latency: float
-    tls_days_left: int | None
-    capture: tuple[Capture, ...]
-    proves: str
-    verify_tls: bool
-    needs: frozenset[str]
-
-
-def check_checks(checks: Any, known: Iterable[str] | None = None, may_be_empty: bool = False) -> list[Check]:
-    """Read a list of checks as people write them, and return them complete.
-
-    :arg may_be_empty: whether an app that answers no request, and whose services alone say how it is, will do.
     :arg known: the names of the env's variables, when they are known: a check that uses another name is an error then.
+    :arg may_be_empty: accept no check at all, for an app that only its services' states describe.
+    :arg timeout: of a check that has none of its own (s).
     :raises CheckError: for the first thing that is wrong, naming the check, its key and the fix.
     """
     if not isinstance(checks, (list, tuple)):
@@ -116,29 +77,29 @@ def check_checks(checks: Any, known: Iterable[str] | None = None, may_be_empty: 
     if not checks and not may_be_empty:
         fix = "add a check, e.g. {name: health, url: 'http://127.0.0.1:8000/health', proves: health}"
         raise CheckError("", "selfheal_checks", "is empty, so nothing would be proved", fix)
-    journey = [_read(item, number) for number, item in enumerate(checks, start=1)]
+    parsed = [_parse(item, number, timeout) for number, item in enumerate(checks, start=1)]
     sources: dict[str, int] = {}
     seen: set[str] = set()
-    for number, check in enumerate(journey):
+    for number, check in enumerate(parsed):
         if check.name in seen:
             raise CheckError(f"`{check.name}`", "name", "is used twice", "give each check a name of its own")
         seen.add(check.name)
         for capture in check.capture:
             sources.setdefault(capture.name, number)
     names = None if known is None else {*known, *sources}
-    for number, check in enumerate(journey):
+    for number, check in enumerate(parsed):
         for name in sorted(check.needs):
             if sources.get(name, -1) >= number:
-                source = journey[sources[name]].name
+                source = parsed[sources[name]].name
                 reason = f"uses ${{{name}}}, which is captured later or here, by `{source}`"
                 raise CheckError(f"`{check.name}`", _USERS, reason, "put the check that captures it before this one")
             if names is not None and name not in names:
                 fix = f"add {name} to the env's variables, capture it in an earlier check, or write $${{ for ${{"
                 raise CheckError(f"`{check.name}`", _USERS, f"uses ${{{name}}}, which nothing defines", fix)
-    return journey
+    return parsed
 
 
-def _read(item: Any, number: int) -> Check:
+def _parse(item: object, number: int, timeout: float) -> Check:
     if not isinstance(item, Mapping):
         raise CheckError(str(number), "selfheal_checks", f"holds {kind(item)} here", "write {name: …, url: …}")
     name = item.get("name")
@@ -160,7 +121,7 @@ def _read(item: Any, number: int) -> Check:
         method=read.method(),
         headers=headers,
         body=body,
-        timeout=read.timeout(),
+        timeout=read.timeout(timeout),
         status=read.status(),
         json_path=read.json_path(),
         contains=read.text("contains", "", "write the text that the body must contain"),
@@ -302,10 +263,10 @@ class _Reader:
             fields.append((str(name), str(value)))
         return Form(tuple(fields))
 
-    def timeout(self) -> float:
+    def timeout(self, default: float) -> float:
         """Seconds for the whole request."""
         fix = "write the seconds that the whole request may take, e.g. 5"
-        timeout = self.number("timeout", 5.0, fix)
+        timeout = self.number("timeout", default, fix)
         if not 0 < timeout <= _LONGEST_TIMEOUT:
             raise self.wrong("timeout", f"is not between 0 and {_LONGEST_TIMEOUT:.0f} s", fix)
         return timeout
@@ -415,7 +376,7 @@ class _Reader:
         return verify
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     """Every text within a value, not counting the keys of mappings and the fields of a form."""
     if isinstance(value, str):
         yield value
@@ -429,7 +390,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def kind(value: Any) -> str:
+def kind(value: object) -> str:
     """What a value is, for an error message: never its content, which may be a secret."""
     if isinstance(value, bool):
         return "true or false"

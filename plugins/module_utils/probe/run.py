@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Ask an app over HTTP whether it works: run the journey, judge the answers, say what was seen.
+"""Ask an app over HTTP whether it works: run the checks, judge the answers, say what was seen.
 
 The checks are read by `checks.py`, one request is sent by `web.py`.
 """
@@ -15,12 +15,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypedDict
 from urllib.parse import urlencode
 
+from ..core.check import Capture, Check, Expectation, Form
 from ..core.redact import redact
-from .check_spec import REFERENCE, STEP, Capture, Check, CheckError, Expectation, Form, check_checks
+from .check_spec import REFERENCE, STEP, CheckError, parse_checks
 from .health_request import HealthRequest, through_balancer, with_host
 from .web import BODY_LIMIT, CONTROL, Answer, Fault, Request, address, duration, fetch
 
-__all__ = ["KINDS", "Check", "CheckError", "check_checks", "run_checks"]
+__all__ = ["KINDS", "Check", "CheckError", "parse_checks", "run_checks"]
 
 # Every `kind` that a failed check may have. `skipped` was never sent; `answer` is an answer that is no HTTP.
 KINDS = (
@@ -101,7 +102,7 @@ Ask = Callable[[Request, Callable[[], float]], Answer]
 
 
 def run_checks(
-    checks: Sequence[Mapping[str, Any]],
+    checks: Sequence[Check],
     values: Mapping[str, str],
     deadline: float = 0.0,
     now: Callable[[], float] = time.monotonic,
@@ -110,29 +111,27 @@ def run_checks(
     wall: Callable[[], float] = time.time,
     ask: Ask = fetch,
 ) -> ProbeResult:
-    """Run the journey until every check passes or ``deadline`` (seconds; 0: one attempt) is over.
+    """Run the checks until every check passes or ``deadline`` (seconds; 0: one attempt) is over.
 
     No attempt begins after the deadline, and one that has begun ends within the sum of its checks' timeouts. A retry
     begins at the first check that failed, or at the one that captured a value which the failed one used: a token from
     before a restart may be void.
 
     :arg values: the app's env. A check that names a value it does not hold is ``skipped`` and not ok.
-    :raises CheckError: when a check is written wrongly; nothing was sent then.
     """
-    journey = check_checks(checks, may_be_empty=True)
     begun, pause, first = now(), _FIRST_PAUSE, 0
     captured: dict[str, str] = {}
     results: list[CheckResult] = []
     latencies: list[float] = []
-    attempts = [0] * len(journey)
+    attempts = [0] * len(checks)
     while True:
         del results[first:]
-        for check in journey[first:]:
+        for check in checks[first:]:
             for capture in check.capture:
                 captured.pop(capture.name, None)
-        for check in journey[first:]:
+        for check in checks[first:]:
             attempts[len(results)] += 1
-            results.append(_attempt(check, journey, values, captured, ask, now, wall))
+            results.append(_attempt(check, checks, values, captured, ask, now, wall))
             if results[-1]["status"] is not None:
                 latencies.append(results[-1]["seconds"])
         failed = next((index for index, result in enumerate(results) if not result["ok"]), None)
@@ -141,24 +140,24 @@ def run_checks(
             break
         sleep(min(pause, left))
         pause = min(2 * pause, _LONGEST_PAUSE)
-        first = _restart(journey, failed)
+        first = _restart(checks, failed)
     for result, count in zip(results, attempts):
         result["attempts"] = count
     return _report(results, latencies, now() - begun)
 
 
-def _restart(journey: Sequence[Check], failed: int) -> int:
+def _restart(checks: Sequence[Check], failed: int) -> int:
     """The check to go back to when ``failed`` did not pass: the first whose captures it used, or it itself."""
     first = failed
     for index in range(failed - 1, -1, -1):
-        if journey[first].needs.intersection(capture.name for capture in journey[index].capture):
+        if checks[first].needs.intersection(capture.name for capture in checks[index].capture):
             first = index
     return first
 
 
 def _attempt(
     check: Check,
-    journey: Sequence[Check],
+    checks: Sequence[Check],
     values: Mapping[str, str],
     captured: dict[str, str],
     ask: Ask,
@@ -167,14 +166,23 @@ def _attempt(
 ) -> CheckResult:
     """Send one check once and judge the answer; captured values are added to ``captured``."""
     result: CheckResult = {
-        **{"name": check.name, "ok": False, "proves": check.proves, "kind": None, "status": None, "seconds": 0.0},
-        **{"reason": "", "attempts": 0, "port": 0, "down": [], "retry_after": None},
+        "name": check.name,
+        "ok": False,
+        "proves": check.proves,
+        "kind": None,
+        "status": None,
+        "seconds": 0.0,
+        "reason": "",
+        "attempts": 0,
+        "port": 0,
+        "down": [],
+        "retry_after": None,
     }
     begun = now()
     secrets = {**values, **captured}
     answer = None
     try:
-        request = expand(check, _lookup(check, journey, values, captured))
+        request = expand(check, _lookup(check, checks, values, captured))
         where = address(request.url)
         result["port"] = where.port if where else 0
         answer = ask(request, now)
@@ -209,12 +217,12 @@ def retry_after(answer: Answer, today: float) -> float | None:
 
 
 def _lookup(
-    check: Check, journey: Sequence[Check], values: Mapping[str, str], captured: Mapping[str, str]
+    check: Check, checks: Sequence[Check], values: Mapping[str, str], captured: Mapping[str, str]
 ) -> dict[str, str]:
     """The values that the check needs, by name. Raises Fault (skipped) when one is missing."""
     found = {}
     for name in sorted(check.needs):
-        source = next((item.name for item in journey if name in (capture.name for capture in item.capture)), None)
+        source = next((item.name for item in checks if name in (capture.name for capture in item.capture)), None)
         if name in captured:
             found[name] = captured[name]
         elif source is not None:
@@ -293,36 +301,35 @@ def _default_type(headers: list[tuple[str, str]], form: str) -> None:
         headers.append(("Content-Type", form))
 
 
-def health_request(check: Mapping[str, Any], values: Mapping[str, str], balanced: bool) -> HealthRequest | None:
+def health_request(check: Check, values: Mapping[str, str], balanced: bool) -> HealthRequest | None:
     """The request of a check, as HAProxy and a healthcheck can send it; None for one with a body.
 
     :arg values: what the names in the check stand for.
     :arg balanced: whether the load balancer stands before the app, and adds its headers.
-    :raises CheckError: the check is invalid, or names a value that is not given.
+    :raises CheckError: the check names a value that is not given, or cannot be sent with it.
     """
-    read = check_checks([check])[0]
-    if read.body is not None:
+    if check.body is not None:
         return None
-    missing = sorted(name for name in read.needs if name not in values)
+    missing = sorted(name for name in check.needs if name not in values)
     if missing:
         reason = f"uses ${{{missing[0]}}}, which is not known here"
         raise CheckError(
-            f"`{read.name}`",
+            f"`{check.name}`",
             "url or headers",
             reason,
             f"give {missing[0]} in app_env_plain if it is no secret; "
             "else give `proves: health` to a check that needs no secret",
         )
     try:
-        request = expand(read, values)
+        request = expand(check, values)
     except Fault as fault:
-        raise CheckError(f"`{read.name}`", "url or headers", str(fault), "correct it") from None
+        raise CheckError(f"`{check.name}`", "url or headers", str(fault), "correct it") from None
     where = address(request.url)
     assert where is not None
     shape = through_balancer if balanced else with_host
     headers = shape(where.scheme, where.host, where.port, request.headers)
     tls = where.scheme == "https" and not balanced
-    return HealthRequest(request.method, where.target, headers, read.status, where.port, tls)
+    return HealthRequest(request.method, where.target, headers, check.status, where.port, tls)
 
 
 def _replace(text: str, known: Mapping[str, str]) -> str:
@@ -457,7 +464,7 @@ def dependencies_down(body: bytes, secrets: Mapping[str, str]) -> list[Down]:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return []
-    found = []
+    found: list[Down] = []
     for key in _DEPENDENCIES if isinstance(document, dict) else ():
         named = document.get(key)
         for name, state in named.items() if isinstance(named, dict) else ():

@@ -12,9 +12,9 @@ import json
 import os
 import socket
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from ..core.app import App, AppError, Balancer, read_balancer
+from ..core.app import App, AppError, Balancer, BalancerSettings, read_balancer
 from ..core.files import atomic_write, explain, readable
 from ..env import rules as secret_rules
 from ..probe import check_spec, web
@@ -64,7 +64,7 @@ class Config(NamedTuple):
     @property
     def silence(self) -> float:
         """How long the watcher may go without a sign of life, in seconds: all checks may run out of their time."""
-        return 30.0 + self.interval + sum(float(check["timeout"]) for check in self.app.checks)
+        return 30.0 + self.interval + sum(check.timeout for check in self.app.checks)
 
 
 def path_of(name: str, root: str = "/") -> str:
@@ -199,21 +199,21 @@ def _checked(found: Any, root: str) -> Config:
     for key, kind in (("app", str), ("checks", list), ("variables", list)):
         if not isinstance(found.get(key), kind):
             raise Wrong(f"`{key}` is missing or of the wrong type. Fix: have playbooks/site.yml write it again")
-    secret_rules.check_table(found["variables"])
-    names = [variable["name"] for variable in found["variables"]]
+    variables = secret_rules.parse_table(found["variables"])
+    names = [variable.name for variable in variables]
     seconds = {key: number(found, key, limits) for key, limits in _SECONDS.items()}
     enabled, language = _enabled(found), _language(found)
-    upstreams = found.get("upstreams") or []
-    if upstreams:
-        check_spec.check_checks(upstreams, known=names)
-    check_spec.check_checks(found["checks"], known=names, may_be_empty=True)
+    # The agent's own timeout holds for a check that has none.
+    timeout = seconds["response_seconds"]
+    upstreams = check_spec.parse_checks(found.get("upstreams") or [], names, may_be_empty=True, timeout=timeout)
+    checks = check_spec.parse_checks(found["checks"], names, may_be_empty=True, timeout=timeout)
     address = _alertmanager(found)
     app = App(
         name=found["app"],
         directory=str(found.get("directory") or "").rstrip("/"),
-        variables=found["variables"],
-        checks=_timely(found["checks"], seconds["response_seconds"]),
-        upstreams=_timely(upstreams, seconds["response_seconds"]),
+        variables=variables,
+        checks=checks,
+        upstreams=upstreams,
         root=root,
         language=language,
         host=str(found.get("host") or ""),
@@ -255,9 +255,4 @@ def _balancer(found: Mapping[str, object]) -> Balancer | None:
     given = found.get("balancer") or {}
     if not isinstance(given, Mapping):
         raise Wrong("`balancer` is not a JSON object. Fix: have playbooks/site.yml write it again")
-    return read_balancer(given)
-
-
-def _timely(written: list[Any], seconds: float) -> list[Any]:
-    """The checks with the agent's timeout where none is written."""
-    return [{"timeout": seconds, **check} for check in written]
+    return read_balancer(cast(BalancerSettings, given))

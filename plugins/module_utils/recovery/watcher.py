@@ -15,6 +15,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Callable, NamedTuple
 
+from ..core.check import Check
 from ..core.clock import Clock, Moment, age, moment
 from ..core.files import atomic_write
 from ..core.locks import LockHeld, hold_lock, is_locked
@@ -143,7 +144,7 @@ class Watcher:
         self.incident: IncidentRecord | IncidentFolder | None = record
         # A watcher was killed in the middle of a remedy.
         self.resumes = record is not None and any(one["result"] == BEGUN for one in record["remedies"][-1:])
-        self.quick: list[Any] = self.app.quick
+        self.quick = self.app.quick
         before = watcher_note.last(self.app.root, self.app.name)
         known = service_watch.from_json(before.get("services") if before else None)
         self.services = ServiceWatch(self.app, clock.now, known)
@@ -277,10 +278,10 @@ class Watcher:
         :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
         """
         self.resumes = False
-        found = self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick])
+        found = self._run([check._replace(timeout=RESUME_SECONDS) for check in self.quick])
         return {**found, "confirmed": True, "brief": by_service}
 
-    def _ask(self, checks: list[Any]) -> ProbeResult:
+    def _ask(self, checks: list[Check]) -> ProbeResult:
         """Ask once; when the answer is late, ask a second time in parallel: both have to stay without one."""
         box: list[ProbeResult] = []
 
@@ -308,11 +309,11 @@ class Watcher:
             self.answered = self.clock.monotonic()
             failed = {item["name"] for item in first["results"] if not item["ok"] and item["kind"] != "skipped"}
             # The second time only the quick check is asked: that says nothing of a later one that is late.
-            if failed <= {check["name"] for check in self.quick}:
+            if failed <= {check.name for check in self.quick}:
                 return box[0]
         return first
 
-    def _run(self, checks: list[Any]) -> ProbeResult:
+    def _run(self, checks: list[Check]) -> ProbeResult:
         self.notify("WATCHDOG=1")
         return probe.run_checks(checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep)
 
@@ -321,7 +322,7 @@ class Watcher:
         if found["ok"] or found.get("confirmed"):
             return found
         failing = {item["name"] for item in found["results"] if not item["ok"]}
-        again = list(self.app.checks) if failing - {check["name"] for check in self.quick} else self.quick
+        again = list(self.app.checks) if failing - {check.name for check in self.quick} else self.quick
         for _ in range(CONFIRM_ANSWERS - 1):
             self.clock.sleep(CONFIRM_PAUSE)
             found = self._ask(again)
@@ -502,7 +503,7 @@ class Watcher:
                 raise Ended(f"{outcome['incident']['id']} is over after {outcome['incident']['seconds']:.1f} s")
             self.services.excuse(self.wrong, now)
             return
-        quick = {check["name"] for check in self.quick}
+        quick = {check.name for check in self.quick}
         # What was asked first may have been asked of one instance, past the load balancer.
         self._note_checks([one for one in outcome["checks"]["results"] if one["name"] not in quick])
         if outcome["cause_left"] == "rate_limited":

@@ -18,7 +18,7 @@ import re
 import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 from ..core.app import App, Balancer
 from ..core.files import atomic_write, free_name, readable
@@ -117,7 +117,7 @@ def serving(app: App) -> int:
     return sum(slot.up for slot in slots(app))
 
 
-def set_state(app: App, ports: Any, state: str) -> None:
+def set_state(app: App, ports: Collection[int], state: str) -> None:
     """Say of the slots at `ports` that they are ready, or in maintenance: no new requests, those in flight go on.
 
     Raises BalancerError when HAProxy refuses.

@@ -14,12 +14,14 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from ..compose import project_files
 from ..core.files import NoFile, atomic_write, read_small
 from ..core.fingerprint import fingerprint
 from ..docker import project_layout
+from ..docker.images import ReleaseImages
+from ..docker.model import Model
 from ..docker.project_layout import HARDENED_FILE
 
 LAST_GOOD = project_layout.LAST_GOOD
@@ -51,7 +53,7 @@ def _file_fingerprint(path: str) -> str:
     return "" if content is None else fingerprint(content)
 
 
-def contexts(model: Mapping[str, Any]) -> dict[str, str]:
+def contexts(model: Model) -> dict[str, str]:
     """Return {service: folder that its image is built from} of a merged model."""
     built = {name: (spec.get("build") or {}).get("context", "") for name, spec in (model.get("services") or {}).items()}
     return {name: folder for name, folder in sorted(built.items()) if os.path.isdir(folder)}
@@ -103,7 +105,7 @@ def files(directory: str) -> dict[str, str]:
     return {**marks, HARDENED_FILE: project_files.mark(os.path.join(directory, HARDENED_FILE))}
 
 
-def changed(directory: str, good: Mapping[str, Any]) -> list[str]:
+def changed(directory: str, good: Release) -> list[str]:
     """Return the names of the files in `directory` that are not those of a release."""
     return differing(files(directory), good["files"])
 
@@ -130,12 +132,11 @@ class PromotedFrom(TypedDict):
     release: str
 
 
-class Release(TypedDict, total=False):
+class Release(ReleaseImages, total=False):
     """One deployed set, as `releases/<id>/release.json` keeps it.
 
-    By service: `images` are ids, `names` the images' names, `labels` Compose's hashes of the containers, `starts` how
-    long each took to start at most (s), `contexts` build contexts. `pins` are digests by image name. `left`: it was
-    rolled back from; `by`: who deployed it.
+    By service: `labels` are Compose's hashes of the containers, `starts` how long each took to start at most (s),
+    `contexts` build contexts. `left`: it was rolled back from; `by`: who deployed it.
     """
 
     id: str
@@ -146,9 +147,6 @@ class Release(TypedDict, total=False):
     services: dict[str, str]
     source: str
     fingerprint: str
-    images: dict[str, str]
-    names: dict[str, str]
-    pins: dict[str, str]
     labels: dict[str, str]
     starts: dict[str, float]
     contexts: dict[str, str]
@@ -165,7 +163,7 @@ def describe(directory: str, env_path: str, hashes: Mapping[str, str], source: s
     return {"files": marks, "env": env, "services": services, "source": source, "fingerprint": fingerprint(identity)}
 
 
-def record(directory: str, release: Mapping[str, Any]) -> str:
+def record(directory: str, release: Release) -> str:
     """Keep the files in `directory` that `release` names, and itself, under `releases/<id>/`; return that folder."""
     target = os.path.join(folder(directory), str(release["id"]))
     os.makedirs(target, mode=0o750, exist_ok=True)
@@ -190,7 +188,7 @@ def record(directory: str, release: Mapping[str, Any]) -> str:
     return target
 
 
-def _twin(directory: str, before: Mapping[str, Any] | None, name: str, mark: str) -> str:
+def _twin(directory: str, before: Release | None, name: str, mark: str) -> str:
     """The copy of the same file in the release before, "" when there is none."""
     if before is None or not mark or before["files"].get(name) != mark:
         return ""
@@ -227,19 +225,19 @@ def mark_last_good(directory: str, release_id: str) -> list[str]:
     return gone
 
 
-def leave(directory: str, release_: Mapping[str, Any]) -> None:
+def leave(directory: str, release_: Release) -> None:
     """Note in a release's record that it was rolled back from: the next rollback does not go there."""
     _rewrite(directory, {**release_, "left": True})
 
 
-def replace_images(directory: str, release_: Mapping[str, Any], images: Mapping[str, str]) -> None:
+def replace_images(directory: str, release_: Release, images: Mapping[str, str]) -> None:
     """Note in a release's record of which images its services are now, {service: image id}: those before are gone."""
     others = {release_["names"][service] for service in images}
     pins = {name: digest for name, digest in (release_.get("pins") or {}).items() if name not in others}
     _rewrite(directory, {**release_, "images": {**release_["images"], **images}, "pins": pins})
 
 
-def _rewrite(directory: str, release_: Mapping[str, Any]) -> None:
+def _rewrite(directory: str, release_: Release) -> None:
     text = json.dumps(release_, indent=2, sort_keys=True) + "\n"
     atomic_write(os.path.join(folder(directory), str(release_["id"]), "release.json"), text.encode(), mode=0o640)
 
@@ -272,7 +270,10 @@ def _read(directory: str, name: str) -> Release | None:
     wanted = {"id": str, "files": dict, "services": dict, "images": dict, "names": dict, "contexts": dict}
     wanted |= {"env": str, "source": str}
     sound = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in wanted.items())
-    return found if sound and set(found["images"]) <= set(found["names"]) else None
+    if not sound or not set(found["images"]) <= set(found["names"]):
+        return None
+    release: Release = found
+    return release
 
 
 def remember_before(directory: str, names: Iterable[str]) -> None:
@@ -283,11 +284,20 @@ def remember_before(directory: str, names: Iterable[str]) -> None:
     marks = {name: project_files.mark(os.path.join(directory, name)) for name in (*names, HARDENED_FILE)}
     if not any(marks.values()):
         return
-    nothing: dict[str, Any] = {"services": {}, "images": {}, "names": {}, "contexts": {}, "env": "", "source": ""}
-    record(directory, {**nothing, "id": BEFORE, "files": marks})
+    before: Release = {
+        "id": BEFORE,
+        "files": marks,
+        "services": {},
+        "images": {},
+        "names": {},
+        "contexts": {},
+        "env": "",
+        "source": "",
+    }
+    record(directory, before)
 
 
-def set_aside_files(directory: str, good: Mapping[str, Any]) -> list[str]:
+def set_aside_files(directory: str, good: Release) -> list[str]:
     """Copy the files that are not those of a release; return the copies' names.
 
     A compose file's is `<name>.replaced`. Those of other files lie below `releases/replaced`, as a service may use

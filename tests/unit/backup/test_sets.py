@@ -34,6 +34,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.backup.scratch 
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.source import Source
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import app, files, locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
@@ -617,7 +618,7 @@ def test_no_other_app_is_taken_for_what_lies_beside(tmp_path: Path) -> None:
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
     """Of a backup whose writes two services pause."""
-    variables = [{"name": "TOKEN", "kind": "token"}]
+    variables = [Variable("TOKEN", "token", secret=True)]
     shop = app.App("shop", str(tmp_path), variables, root=str(tmp_path))
     Path(shop.env).write_text("TOKEN=a-secret-that-nobody-sees\n", encoding="utf-8")
     hooks = [backup_config.Hook(name, ["go-on"]) for name in ("backend", "worker")]

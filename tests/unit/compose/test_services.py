@@ -250,7 +250,8 @@ def test_what_is_said() -> None:
     }
     assert loosened["cap_add"] == Loosened(["CHOWN", "SETUID"], "drops to a user")
     assert (loosened["restart"].to, loosened["init"].to) == ("on-failure:3", "false")
-    assert loosened["logging"].to["options"] == {"gelf-address": "udp://127.0.0.1:12201", "n": "3"}
+    options = {"gelf-address": "udp://127.0.0.1:12201", "n": "3"}
+    assert loosened["logging"].to == {"driver": "gelf", "options": options}
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,20 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError, Balancer, read_balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import (
+    App,
+    AppError,
+    Balancer,
+    BalancerSettings,
+    read_balancer,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling as deploy_rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
@@ -37,7 +44,8 @@ class World:
     """Containers and slots. `serving` is written down whenever something changes; it must never become too small."""
 
     def __init__(self, root: Path) -> None:
-        self.app = App("shop", root=str(root), balancer=BALANCER, checks=[{"name": "health", "url": "http://shop/"}])
+        checks = parse_checks([{"name": "health", "url": "http://shop/"}])
+        self.app = App("shop", root=str(root), balancer=BALANCER, checks=checks)
         Path(self.app.state).mkdir(parents=True)
         self.containers: dict[str, dict[str, Any]] = {}
         self.states = dict.fromkeys(BALANCER.slots, haproxy.READY)
@@ -294,7 +302,7 @@ def test_the_marker_stands_before_anything_is_started(world: World) -> None:
         ({"service": "web", "instances": 2, "first_port": 79, "ports": [80]}, "no free range"),
     ],
 )
-def test_nonsense_is_refused(given: dict[str, Any], said: str) -> None:
+def test_nonsense_is_refused(given: BalancerSettings, said: str) -> None:
     with pytest.raises(AppError, match=said):
         read_balancer(given)
 

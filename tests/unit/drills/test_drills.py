@@ -22,6 +22,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.drills import f
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import report as drill_report
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles/drill/faults"
 CATALOGUE = sorted(path.stem for path in FOLDER.glob("*.yml"))
@@ -372,7 +373,7 @@ def server() -> Iterator[tuple[dict[str, int], str]]:
 @pytest.mark.parametrize("status", [500, 0], ids=["errors", "hangs"])
 def test_an_outage_is_measured(status: int) -> None:
     with server() as (state, url):
-        ask, asked = continuous.asker([{"name": "health", "url": url}], {}, timeout=0.3)
+        ask, asked = continuous.asker(parse_checks([{"name": "health", "url": url}]), {}, timeout=0.3)
         assert asked == url
         with continuous.Prober(ask, rate=50) as watching:
             assert watching.wait_healthy(watching.now(), 20) is not None
@@ -395,7 +396,7 @@ def test_an_outage_is_measured(status: int) -> None:
 def test_requests_overlap_while_nothing_answers() -> None:
     with server() as (state, url):
         state["status"] = 0
-        ask, _ = continuous.asker([{"name": "health", "url": url}], {}, timeout=1.0)
+        ask, _ = continuous.asker(parse_checks([{"name": "health", "url": url}]), {}, timeout=1.0)
         with continuous.Prober(ask, rate=50) as watching:
             begun = watching.now()
             deadline = time.monotonic() + 20
@@ -426,11 +427,10 @@ def test_an_answer_that_came_late_is_not_the_first() -> None:
 
 
 def test_what_is_asked_needs_no_secret() -> None:
-    checks: list[dict[str, Any]] = [
-        {"name": "login", "url": "http://${HOST}/login", "headers": {"apikey": "${KEY}"}, "proves": "health"},
-        {"name": "page", "url": "http://${HOST}/", "proves": "frontend"},
-        {"name": "health", "url": "http://${HOST}/health", "proves": "health"},
-    ]
+    login = {"name": "login", "url": "http://${HOST}/login", "headers": {"apikey": "${KEY}"}, "proves": "health"}
+    page = {"name": "page", "url": "http://${HOST}/", "proves": "frontend"}
+    health = {"name": "health", "url": "http://${HOST}/health", "proves": "health"}
+    checks = parse_checks([login, page, health])
     assert continuous.asker(checks, {"HOST": "192.0.2.1"})[1] == "http://192.0.2.1/health"
     assert continuous.asker(checks[:2], {"HOST": "192.0.2.1"})[1] == "http://192.0.2.1/"
     with pytest.raises(ValueError, match="drill_url"):
@@ -450,7 +450,7 @@ OUTSIDE = [
 
 @pytest.mark.parametrize(("url", "outside", "asked"), [case[1:] for case in OUTSIDE], ids=[case[0] for case in OUTSIDE])
 def test_the_host_is_asked_from_outside(url: str, outside: str, asked: str) -> None:
-    assert continuous.asker([{"name": "health", "url": url}], {}, outside=outside)[1] == asked
+    assert continuous.asker(parse_checks([{"name": "health", "url": url}]), {}, outside=outside)[1] == asked
 
 
 # --- what a drill does not do ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import network as docker_network
@@ -33,6 +34,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_typ
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import firewall, procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import CheckResult, ProbeResult
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
@@ -46,7 +48,7 @@ NOW = 1_750_000_000.0
 
 @pytest.fixture
 def app(tmp_path: Path) -> App:
-    found = App("shop", variables=[{"name": "KEY", "kind": "token"}], root=str(tmp_path))
+    found = App("shop", variables=[Variable("KEY", "token", secret=True)], root=str(tmp_path))
     Path(found.directory).mkdir(parents=True)
     return found
 
@@ -359,7 +361,8 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bool], told: str
 ) -> None:
     """Killed at once, it would end the requests that it has just begun to serve."""
-    app = App("shop", root=str(tmp_path), checks=[{"name": "health"}], balancer=Balancer("web", 1, 18000, (80,)))
+    checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/"}])
+    app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 1, 18000, (80,)))
     now = [0.0]
 
     def run_checks(_checks: Any, _values: Any, seconds: float, *_: Any, ask: Any = None, **__: Any) -> ProbeResult:
@@ -382,7 +385,7 @@ def test_packets_that_are_lost_on_the_way_to_an_upstream_are_no_rule_that_drops_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rule that takes every other packet is no certain one; that segments wait for an answer is a fact."""
-    app = App("shop", root=str(tmp_path), upstreams=[{"name": "api", "url": "http://10.1.2.3:443/"}])
+    app = App("shop", root=str(tmp_path), upstreams=parse_checks([{"name": "api", "url": "http://10.1.2.3:443/"}]))
     item = of_diagnosis.container(pid=7, networks={"shop": "172.18.0.2"}, targets=[])
     facts = of_diagnosis.facts(of_diagnosis.LATE, instances=[item], env={"findings": [], "values": {}})
     lossy = "-A DOCKER-USER -d 10.1.2.3/32 -p tcp -m statistic --mode random --probability 0.5 -j DROP\n"
@@ -411,12 +414,12 @@ def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
     waits: list[float] = []
 
     def run_checks(checks: Any, *_: Any, **__: Any) -> ProbeResult:
-        waits.append(checks[0]["timeout"])
+        waits.append(checks[0].timeout)
         return probe_result(LATE, ok=False)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
     monkeypatch.setattr(procfs, "idle", lambda *_: False)
-    app.checks = [{"name": "health", "url": "http://127.0.0.1:80/"}]
+    app.checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/"}])
     instances = [of_diagnosis.container(service="web", ports=[80], pid=0)]
     env: dict[str, Any] = {"findings": [], "values": {}}
     found = of_diagnosis.facts(LATE, instances=instances, services=services, load=BUSY_LOAD, env=env)
@@ -442,7 +445,7 @@ class Balanced:
     """An app of two proxies behind HAProxy, the app that they need, and a worker; who has to be asked takes part."""
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **states: str) -> None:
-        checks = [{"name": "health", "timeout": 2.0}]
+        checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/", "timeout": 2.0}])
         self.app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 2, 18000, (80,)))
         self.states, self.asked = states, list[Any]()
         self.answers = dict.fromkeys((18000, 18001), False)
@@ -487,7 +490,7 @@ class Balanced:
         return health_facts.EngineSays(answers, cast(ContainerFacts, {"instances": instances}), model)
 
     def run_checks(self, checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
-        self.asked.append(ask if ask is not None else checks[0]["timeout"])
+        self.asked.append(ask if ask is not None else checks[0].timeout)
         ok = self.answers.get(ask, False) if ask is not None else self.passes
         return self.result(ok)
 
@@ -614,7 +617,7 @@ def test_an_instance_that_is_late_on_a_busy_host_is_not_the_one_at_fault(
     it = Balanced(tmp_path, monkeypatch)
 
     def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
-        return it.result(ask == 18001 or (late and checks[0]["timeout"] > 2.0) or ask is None)
+        return it.result(ask == 18001 or (late and checks[0].timeout > 2.0) or ask is None)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
     monkeypatch.setattr(health_facts, "is_busy", lambda _: busy)
@@ -640,7 +643,8 @@ def test_a_service_behind_the_instances_is_named_though_their_health_check_does_
     """Each instance says that it is healthy, and users get errors: neither HAProxy nor an instance is at fault."""
     it = Balanced(tmp_path, monkeypatch, **{service: state})
     health = {"name": "health", "url": "http://127.0.0.1:80/health", "proves": "health", "timeout": 2.0}
-    it.app.checks = [health, {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}]
+    login = {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}
+    it.app.checks = parse_checks([health, login])
 
     def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
         return it.result(ask is not None and len(checks) == 1)
@@ -698,7 +702,7 @@ def test_on_a_busy_host_an_app_that_works_gets_patience(
     it.app.balancer, patience = None, []
 
     def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
-        patience.append(checks[0]["timeout"])
+        patience.append(checks[0].timeout)
         return it.result(False, status=200 if patience[-1] >= answers_within else None)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)

@@ -187,7 +187,6 @@ def signatures(path: str) -> Iterator[tuple[str, str]]:
 
 # Packages whose public signatures still have a dict without a name in them.
 UNTYPED = {
-    *("core", "host", "probe", "env", "docker", "compose", "releases"),
     *("drift", "drills"),
 }
 

@@ -15,7 +15,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.probe import ch
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import (
     CheckError,
     Expectation,
-    check_checks,
+    parse_checks,
 )
 
 URL = "http://127.0.0.1:8000/health"
@@ -151,7 +151,7 @@ BAD = [
 )
 def test_a_bad_check_is_refused(given_checks: Any, name: str, key: str, reason: str, fix: str) -> None:
     with pytest.raises(CheckError) as caught:
-        check_checks(given_checks)
+        parse_checks(given_checks)
     error = caught.value
     assert (error.name, error.key) == (name, key)
     assert reason in error.reason
@@ -163,7 +163,7 @@ def test_a_bad_check_is_refused(given_checks: Any, name: str, key: str, reason: 
 def test_an_error_never_shows_a_value() -> None:
     for bad in ({"timeout": "s3cr3t"}, {"verify_tls": "s3cr3t"}, {"headers": {"A": "s3cr3t\n"}}, {"status": "s3cr3t"}):
         with pytest.raises(CheckError) as caught:
-            check_checks([check(**bad)])
+            parse_checks([check(**bad)])
         assert "s3cr3t" not in str(caught.value)
 
 
@@ -183,16 +183,16 @@ def test_an_error_never_shows_a_value() -> None:
 )
 def test_names_are_checked_when_they_are_known(given_checks: Any, known: Any, accepted: bool) -> None:
     if accepted:
-        check_checks(given_checks, known)
+        parse_checks(given_checks, known)
         return
     with pytest.raises(
         CheckError, match=r"check `health`: .* uses \$\{PROT\}, which nothing defines. Fix: add PROT to"
     ):
-        check_checks(given_checks, known)
+        parse_checks(given_checks, known)
 
 
 def test_defaults() -> None:
-    (read,) = check_checks([check()])
+    (read,) = parse_checks([check()])
     assert read == (
         *("health", URL, "GET", (), None, 5.0, (200,), (), "", (), math.inf, None, (), "api", True),
         frozenset(),
@@ -200,7 +200,7 @@ def test_defaults() -> None:
 
 
 def test_everything_at_once() -> None:
-    login, data = check_checks(
+    login, data = parse_checks(
         [
             {
                 "name": "login",
@@ -252,7 +252,7 @@ KEYS = st.sampled_from(check_spec._KEYS)
 def test_anything_is_either_read_or_refused(anything: Any) -> None:
     """Whatever stands in the inventory: no other exception than CheckError, which names key and fix."""
     try:
-        check_checks(anything)
+        parse_checks(anything)
     except CheckError as error:
         assert error.key and error.reason and error.fix
 
@@ -260,10 +260,10 @@ def test_anything_is_either_read_or_refused(anything: Any) -> None:
 @given(KEYS, JSON)
 def test_any_value_of_any_key_is_either_read_or_refused(key: str, value: Any) -> None:
     try:
-        check_checks([{"name": "health", "url": URL, key: value}])
+        parse_checks([{"name": "health", "url": URL, key: value}])
     except CheckError as error:
         assert error.key and error.fix
 
 
 def test_an_app_that_answers_no_request_has_no_check() -> None:
-    assert check_spec.check_checks([], may_be_empty=True) == []
+    assert check_spec.parse_checks([], may_be_empty=True) == []

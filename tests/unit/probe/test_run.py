@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import CheckError, check_checks
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import CheckError, parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import (
     KINDS,
     ProbeResult,
@@ -64,8 +64,8 @@ class World:
         return answer
 
     def run(self, checks: Any, values: Mapping[str, str] | None = None, deadline: float = 0.0) -> ProbeResult:
-        wall = 1_800_000_000.0
-        return run_checks(checks, values or {}, deadline, self.now, self.sleep, ask=self.ask, wall=lambda: wall)
+        wall, parsed = 1_800_000_000.0, parse_checks(checks, may_be_empty=True)
+        return run_checks(parsed, values or {}, deadline, self.now, self.sleep, ask=self.ask, wall=lambda: wall)
 
 
 def got(
@@ -410,7 +410,7 @@ JUDGED = [
     ("keys", "answer", "kind", "said"), [row[1:] for row in JUDGED], ids=[row[0] for row in JUDGED]
 )
 def test_judging(keys: dict[str, Any], answer: Answer, kind: str | None, said: str) -> None:
-    (check,) = check_checks([{"name": "c", "url": "https://app.test/", **keys}])
+    (check,) = parse_checks([{"name": "c", "url": "https://app.test/", **keys}])
     if kind is None:
         judge(check, answer, NOW, {})
         return
@@ -422,7 +422,7 @@ def test_judging(keys: dict[str, Any], answer: Answer, kind: str | None, said: s
 
 def test_captures() -> None:
     keys = {"capture": {"a": "$.items[0].id", "b": "$.t", "c": "$.status", "d": "$.f"}}
-    (check,) = check_checks([{"name": "c", "url": BASE, **keys}])
+    (check,) = parse_checks([{"name": "c", "url": BASE, **keys}])
     assert judge(check, got(200, BODY), NOW, {}) == {"a": "7", "b": "true", "c": "degraded", "d": "1.0"}
 
 
@@ -716,7 +716,7 @@ JOURNEY = [
 
 
 def test_for_real(port: int) -> None:
-    result = run_checks(JOURNEY, {**VALUES, "PORT": str(port)})
+    result = run_checks(parse_checks(JOURNEY), {**VALUES, "PORT": str(port)})
     assert result["ok"], result["summary"]
     times = [result["latency"]["min"], result["latency"]["median"], result["latency"]["p95"]]
     assert times == sorted(filter(None, times))
@@ -724,7 +724,7 @@ def test_for_real(port: int) -> None:
 
 
 def test_for_real_with_a_wrong_password(port: int) -> None:
-    result = run_checks(JOURNEY, {**VALUES, "PORT": str(port), "PASSWORD": "wrong"}, 0.3)
+    result = run_checks(parse_checks(JOURNEY), {**VALUES, "PORT": str(port), "PASSWORD": "wrong"}, 0.3)
     assert (result["ok"], result["passed"]) == (False, 1)
     assert 'expected 200; it said: {"error": "wrong email or password"}' in result["summary"]
     assert 0.3 <= result["seconds"] < 0.6

@@ -48,9 +48,17 @@ class Staging:
         (directory / "compose.yaml").write_bytes("services: {}\r\n# 크리스마스\n".encode())
         (directory / ".env").write_text("SECRET='of staging'\n")
         self.mounts = [{"Type": "bind", "Source": str(directory / ".")}, {"Type": "volume", "Source": "/x"}]
-        known = {"id": "r1", "images": {"web": IMAGE}, "names": {"web": "shop"}, "services": {}, "contexts": {}}
+        known: release_store.Release = {"id": "r1", "images": {"web": IMAGE}, "names": {"web": "shop"}}
         release_store.record(
-            self.app.directory, {**known, "env": "", "source": "", "files": release_store.files(self.app.directory)}
+            self.app.directory,
+            {
+                **known,
+                "services": {},
+                "contexts": {},
+                "env": "",
+                "source": "",
+                "files": release_store.files(self.app.directory),
+            },
         )
         release_store.mark_last_good(self.app.directory, "r1")
         link = Path(release_store.folder(self.app.directory)) / release_store.LAST_GOOD

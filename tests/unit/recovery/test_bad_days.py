@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.check import Check
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
@@ -29,6 +30,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.records import 
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder, remedies, watcher
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
 DAY = 86400.0
 POLICY = ladder.Policy()
@@ -130,12 +132,12 @@ class World:
             return "refused"
         return "status" if self.now - one.started < one.replays else ""
 
-    def run_checks(self, checks: list[Any], _values: Any, seconds: float, *_: Any, **__: Any) -> dict[str, Any]:
+    def run_checks(self, checks: list[Check], _values: Any, seconds: float, *_: Any, **__: Any) -> dict[str, Any]:
         until = self.now + seconds
         while True:
             kind, status = self.answer()
             if kind == "timeout":
-                self.sleep(float(checks[0]["timeout"]))
+                self.sleep(checks[0].timeout)
             if not kind or self.now >= until:
                 break
             self.sleep(0.25)
@@ -378,11 +380,11 @@ def learn(world: World, **seconds: float) -> None:
     """The last good release, with the time that its services took to start."""
     directory = world.config.app.directory
     names = dict.fromkeys(world.services, "shop")
-    nothing: dict[str, Any] = {"services": {}, "contexts": {}, "env": "", "source": ""}
-    nothing["files"] = release_store.files(directory)
+    files = release_store.files(directory)
+    nothing: Release = {"files": files, "services": {}, "contexts": {}, "env": "", "source": ""}
     images = dict.fromkeys(world.services, "sha256:1")
     release_store.record(
-        directory, {"id": "1", "images": images, "names": names, "jobs": [], "starts": seconds, **nothing}
+        directory, {**nothing, "id": "1", "images": images, "names": names, "jobs": [], "starts": seconds}
     )
     release_store.mark_last_good(directory, "1")
 

@@ -41,7 +41,7 @@ def test_what_is_not_written_has_a_default(tmp_path: Path) -> None:
 def test_a_checks_own_timeout_counts(tmp_path: Path) -> None:
     checks = [CONFIG["checks"][0], {"name": "slow", "url": "http://127.0.0.1:1/", "timeout": 9}]
     config = load(written(tmp_path, {**CONFIG, "response_seconds": 3, "checks": checks}), str(tmp_path))
-    assert [check["timeout"] for check in config.app.checks] == [3.0, 9]
+    assert [check.timeout for check in config.app.checks] == [3.0, 9]
 
 
 @pytest.mark.parametrize(

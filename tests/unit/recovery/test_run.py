@@ -14,6 +14,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core import fil
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
@@ -30,15 +31,17 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.health.wait imp
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import oom_log, procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import ProbeResult
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import remedies
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.ladder import Policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
-VARIABLES = [{"name": "KEY", "kind": "token"}]
-CHECKS = [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}]
+VARIABLES = [Variable("KEY", "token", secret=True)]
+CHECKS = parse_checks([{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}])
 # The fixture's engine is well, whatever runs on this machine.
 BY_ITS_PROCESS = health_facts.engine_by_its_process
 GOOD, OTHER, LEAKED = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R", "Xa2sDf5gHj8kLz4xCv7B"
@@ -651,9 +654,9 @@ def test_a_hung_engine_is_restarted_under_an_app_that_serves_when_containers_out
 def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
     world: World, learned: float | None, health: str, left: float
 ) -> None:
-    nothing: dict[str, Any] = {"files": {}, "services": {}, "images": {}, "names": {}, "contexts": {}}
+    nothing: Release = {"files": {}, "services": {}, "images": {}, "names": {}, "contexts": {}}
     starts = {} if learned is None else {"web": learned}
-    release_store.record(world.app.directory, {"id": "1", "env": "", "source": "", "starts": starts, **nothing})
+    release_store.record(world.app.directory, {**nothing, "id": "1", "env": "", "source": "", "starts": starts})
     release_store.mark_last_good(world.app.directory, "1")
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
