@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Callable, NamedTuple
 
 from ..core.check import Check
@@ -587,30 +587,30 @@ class Watcher:
             if outbox != memory["outbox"]:
                 state.save(self.app.state, {**memory, "outbox": outbox}, self.app.spare)
 
-    def _standing(self, outbox: list[Any], wall: float) -> list[Any]:
+    def _standing(self, outbox: Sequence[Any], wall: float) -> alert_outbox.Outbox:
         """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts, bad backups."""
-        outbox = alert_outbox.add(outbox, alert_messages.watchdog(self.app.name, self.app.host), wall)
+        waiting = alert_outbox.add(outbox, alert_messages.watchdog(self.app.name, self.app.host), wall)
         orders, now = state.read_orders(self.app.state), moment(wall, self.clock.monotonic())
         paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
         lasting = alert_messages.lasting_pause(self.app.name, self.app.host, orders["paused"], self.app.language)
         due = paused is not None and age(paused["since"], now) >= self.config.pause_alert_seconds
-        if not due or all(one["alert"]["labels"] != lasting["labels"] for one in outbox):
-            outbox = alert_outbox.end(outbox, lasting, wall)
-        outbox = alert_outbox.add(outbox, lasting, wall) if due else outbox
+        if not due or all(one["alert"]["labels"] != lasting["labels"] for one in waiting):
+            waiting = alert_outbox.end(waiting, lasting, wall)
+        waiting = alert_outbox.add(waiting, lasting, wall) if due else waiting
         problems = state.read_backup(self.app.backup)["problems"]
         for what in alert_messages.BACKUP:
             problem = problems.get(what)
             alert = alert_messages.bad_backup(self.app.name, self.app.host, what, problem, self.app.language)
-            if not problem or all(one["alert"]["labels"] != alert["labels"] for one in outbox):
-                outbox = alert_outbox.end(outbox, alert, wall)
-            outbox = alert_outbox.add(outbox, alert, wall) if problem else outbox
+            if not problem or all(one["alert"]["labels"] != alert["labels"] for one in waiting):
+                waiting = alert_outbox.end(waiting, alert, wall)
+            waiting = alert_outbox.add(waiting, alert, wall) if problem else waiting
         return (
-            outbox
+            waiting
             if self.timer_alerts is None
-            else alert_outbox.only(outbox, alert_messages.TIMER, self.timer_alerts, wall)
+            else alert_outbox.only(waiting, alert_messages.TIMER, self.timer_alerts, wall)
         )
 
-    def _post(self, sent: list[Any]) -> bool:
+    def _post(self, sent: Sequence[alert_messages.Alert]) -> bool:
         request = web.Request(
             f"{self.config.alertmanager}/api/v2/alerts",
             method="POST",
