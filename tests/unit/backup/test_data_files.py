@@ -73,7 +73,7 @@ def test_a_dump_fills_a_data_folder(mounts: list[dict[str, Any]], row: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("image", "dumped", "told"),
+    ("image", "dumped", "count"),
     [
         ("postgres:17", False, 1),
         ("registry.example/team/postgis@sha256:0", False, 1),
@@ -81,12 +81,12 @@ def test_a_dump_fills_a_data_folder(mounts: list[dict[str, Any]], row: dict[str,
         ("shop:1", False, 0),
     ],
 )
-def test_a_database_without_a_row_is_told(image: str, dumped: bool, told: int) -> None:
+def test_a_database_without_a_row_is_reported(image: str, dumped: bool, count: int) -> None:
     given = {"services": {"db": {"image": image, "volumes": [NAMED]}}}
     rows = [{"name": "shop", "kind": "postgres", "service": "db"}] if dumped else []
     found = backup_volumes.undumped(given, databases.read_databases(rows))
-    assert len(found) == told
-    assert not told or "Fix: add - {name: db, kind: postgres, service: db} to backup_databases" in found[0]
+    assert len(found) == count
+    assert not count or "Fix: add - {name: db, kind: postgres, service: db} to backup_databases" in found[0]
 
 
 # --- SQLite ----------------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_an_app_without_an_env_keeps_none_from_being_replaced(env: str, good: bo
         source.chosen(backup_sets.What("env"))
 
 
-def test_what_is_left_out_is_no_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_left_out_is_not_a_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
 
     def kept(_repository: Any, words: list[str], *_given: Any, **_named: Any) -> Any:

@@ -145,7 +145,7 @@ def test_a_dump_of_mysql_that_is_cut_off_is_not_taken(container: Container, last
     assert container.run(read("mysql").load, {}).returncode == 0
 
 
-def test_a_dump_of_mysql_that_fails_is_no_dump(container: Container) -> None:
+def test_a_dump_of_mysql_that_fails_is_not_a_dump(container: Container) -> None:
     container.has("mysql", "echo shop")
     container.has("mysqldump", 'case "$*" in --help) exit 0 ;; esac; echo "Error 2013: lost connection" >&2; exit 3')
     made = container.run(read("mysql").dump, {})
@@ -402,7 +402,7 @@ def test_a_scratch_database_runs_once_and_alone(spec: dict[str, Any], key: str, 
     assert made["services"]["database"].get(key) == value
 
 
-# --- what is told of a failure ---------------------------------------------------------------------------------------
+# --- what is said of a failure ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_a_scratch_database_runs_once_and_alone(spec: dict[str, Any], key: str, 
         ("", ""),
     ],
 )
-def test_the_first_error_is_told(text: str, wanted: str) -> None:
+def test_the_first_error_is_reported(text: str, wanted: str) -> None:
     assert restic.first_error(text) == wanted
 
 

@@ -121,7 +121,7 @@ SUMMARY = '{"message_type":"summary","snapshot_id":"abc","total_bytes_processed"
     ],
     ids=["it vanished", "it cannot be read"],
 )
-def test_a_file_that_vanished_is_no_failure_and_one_that_cannot_be_read_is(
+def test_a_file_that_vanished_is_not_a_failure_and_one_that_cannot_be_read_is(
     monkeypatch: pytest.MonkeyPatch, said: str, good: bool
 ) -> None:
     warning = '{"message_type":"exit_error","message":"Warning: at least one source file could not be read"}'

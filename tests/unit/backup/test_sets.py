@@ -100,7 +100,7 @@ def test_what_was_dated_by_a_wrong_clock_pushes_none_out() -> None:
     assert [age for age in kept(ahead + right) if age >= 0] == kept(right)
 
 
-def test_what_was_proved_last_stays_until_another_is() -> None:
+def test_what_was_verified_last_stays_until_another_is() -> None:
     sets = [made(days) for days in range(400, -1, -1)]
     gone = retention.to_forget(sets, "shop", "web1", retention.Keep(1, 0, 0), NOW, verified=made(300).id)
     assert [one for one in sets if one not in gone] == [made(300), made(0)]
@@ -156,7 +156,7 @@ def test_what_cannot_be_meant(to: str, says: str) -> None:
         backup_sets.choose(SETS, "shop", "web1", to, NOW)
 
 
-def test_which_one_is_the_latest_cannot_be_told_by_a_wrong_clock() -> None:
+def test_a_wrong_clock_does_not_say_which_one_is_the_latest() -> None:
     with pytest.raises(
         databases.BackupError, match=r"later than now.*before now: 20261123T120000Z\. Fix: set this host"
     ):
@@ -176,7 +176,7 @@ def test_of_a_part_that_was_made_twice_the_newer_one_counts() -> None:
     )
 
 
-def test_what_the_compose_file_does_not_name_is_told() -> None:
+def test_what_the_compose_file_does_not_name_is_reported() -> None:
     mounts_ = [
         {"Type": "volume", "Name": "shop_data", "Destination": "/var/lib/postgresql"},
         {"Type": "volume", "Name": "0" * 64, "Destination": "/var/lib/postgresql/data"},
@@ -257,7 +257,7 @@ DATA, MORE = ({"type": "volume", "source": key} for key in ("data", "more"))
         (mounts(DATA, backend=[MORE]), {"volume": "more"}, [], "does not write to a volume 'more'.*writes to data"),
     ],
 )
-def test_a_dump_that_could_be_loaded_nowhere_is_no_backup(
+def test_a_dump_that_could_be_loaded_nowhere_is_not_a_backup(
     model: dict[str, Any], row: dict[str, str], left_out: list[str], says: str
 ) -> None:
     with pytest.raises(databases.BackupError, match=says):
@@ -273,12 +273,12 @@ def test_a_dump_that_could_be_loaded_nowhere_is_no_backup(
         (mounts(DATA, exporter=[DATA]), {"volume": "data"}),
     ],
 )
-def test_what_a_dump_makes_anew(model: dict[str, Any], row: dict[str, str]) -> None:
+def test_which_volume_a_dump_fills(model: dict[str, Any], row: dict[str, str]) -> None:
     found = backup_volumes.volumes("shop", model, databases.read_databases([{**ROW, **row}]), [])
     assert [(one.key, one.covered) for one in found] == [("data", "database"), ("more", "")]
 
 
-def test_a_scratch_database_reaches_nobody_and_nothing_of_the_app() -> None:
+def test_a_scratch_database_reaches_nothing() -> None:
     scratch = scratch_model.scratch_model(MODEL, ["database"], {"database": "sha256:1"}, {"data": "shop-verify_data"})
     assert list(scratch["services"]) == ["database"]
     assert scratch["services"]["database"] == {
@@ -406,7 +406,7 @@ def test_a_dsn_is_handed_over_by_the_environment_alone() -> None:
         "postgresql://shop:hunter2[@db/shop",
     ],
 )
-def test_what_is_no_dsn_is_told_and_not_shown(dsn: str) -> None:
+def test_an_invalid_dsn_is_reported_and_not_shown(dsn: str) -> None:
     with pytest.raises(
         databases.BackupError, match=r"DATABASE_URL of the app's env is not a DSN.*Fix: write it as"
     ) as raised:
@@ -601,7 +601,7 @@ def test_a_repository_is_waited_for_and_the_dead_do_not_hold_it(monkeypatch: pyt
     assert said == ["10%", "unlock", "10%", "unlock", "10%"]
 
 
-def test_no_other_app_is_taken_for_what_lies_beside(tmp_path: Path) -> None:
+def test_no_other_app_has_the_name_of_a_scratch_project(tmp_path: Path) -> None:
     for name in ("shop", "shop-verify"):
         path = Path(agent_config.path_of(name, str(tmp_path)))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -612,7 +612,7 @@ def test_no_other_app_is_taken_for_what_lies_beside(tmp_path: Path) -> None:
         backup_config.load("shop", str(tmp_path), str(path))
 
 
-# --- a pause of writes, and what is told of a failure ----------------------------------------------------------------
+# --- a pause of writes, and what is said of a failure ----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -620,7 +620,7 @@ def config(tmp_path: Path) -> Any:
     """Of a backup whose writes two services pause."""
     variables = [Variable("TOKEN", "token", secret=True)]
     shop = app.App("shop", str(tmp_path), variables, root=str(tmp_path))
-    Path(shop.env).write_text("TOKEN=a-secret-that-nobody-sees\n", encoding="utf-8")
+    Path(shop.env).write_text("TOKEN=a-secret-that-must-not-show\n", encoding="utf-8")
     hooks = [backup_config.Hook(name, ["go-on"]) for name in ("backend", "worker")]
     return SimpleNamespace(app=shop, before=[], after=hooks)
 
@@ -634,7 +634,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def run(argv: list[str], *_given: Any) -> commands.Result:
         found.append(argv[-2])
         bad = argv[-2] == "b1"
-        return commands.Result(int(bad), "", "error: a-secret-that-nobody-sees is no flag" if bad else "")
+        return commands.Result(int(bad), "", "error: a-secret-that-must-not-show is no flag" if bad else "")
 
     monkeypatch.setattr(docker_project.Project, "containers", lambda _project: there)
     monkeypatch.setattr(commands, "run", run)
@@ -654,7 +654,7 @@ def test_writes_go_on_everywhere_whatever_fails(config: Any, ran: list[str], mon
     assert ran == ["b1", "w1", "w2"]
     problem = backup_create.end_pause(config)
     assert problem.startswith("writes may still be paused: the hook `go-on` in backend failed: error: <TOKEN")
-    assert "nobody-sees" not in problem
+    assert "must-not-show" not in problem
     monkeypatch.setattr(commands, "run", lambda *_given: commands.Result(0, "", ""))
     assert backup_create.end_pause(config) == ""
     ran.clear()
@@ -664,17 +664,17 @@ def test_writes_go_on_everywhere_whatever_fails(config: Any, ran: list[str], mon
 
 def test_what_compose_quotes_is_not_repeated(config: Any) -> None:
     def work(_config: Any) -> None:
-        raise engine.EngineError("invalid port: a-secret-that-nobody-sees")
+        raise engine.EngineError("invalid port: a-secret-that-must-not-show")
 
     with pytest.raises(databases.BackupError, match="invalid port: <TOKEN sha256:"):
         backup_create.redacted(work)(config)
 
 
 @pytest.mark.parametrize(
-    ("result", "told"), [("", 0), ("success", 0), ("exit-code", 0), ("signal", 1), ("timeout", 1), ("oom-kill", 1)]
+    ("result", "killed"), [("", 0), ("success", 0), ("exit-code", 0), ("signal", 1), ("timeout", 1), ("oom-kill", 1)]
 )
-def test_a_backup_that_was_killed_is_told(result: str, told: int) -> None:
-    assert bool(backup_create.killed(result)) == bool(told)
+def test_a_killed_backup_is_reported(result: str, killed: int) -> None:
+    assert bool(backup_create.killed(result)) == bool(killed)
 
 
 def test_what_is_mounted_in_the_app_cannot_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -706,7 +706,7 @@ def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pyt
         ask(200)
 
 
-def test_an_env_that_is_no_file_can_be_compared(tmp_path: Path) -> None:
+def test_an_env_that_is_not_a_file_can_be_compared(tmp_path: Path) -> None:
     assert backup_create.env_mark(str(tmp_path / ".env")) == ""
     assert backup_create.env_mark(str(tmp_path)) == "unreadable"
 
@@ -721,34 +721,34 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    here, beside = tmp_path / "here", tmp_path / "beside"
-    for folder, text in ((here, "old"), (beside, "new")):
+    here, staged = tmp_path / "here", tmp_path / "staged"
+    for folder, text in ((here, "old"), (staged, "new")):
         (folder / "sub").mkdir(parents=True)
         for name in ("both", "sub/both", f"only-{text}"):
             (folder / name).write_text(text, encoding="utf-8")
-    return here, beside
+    return here, staged
 
 
 @pytest.mark.parametrize("done", range(5))
 def test_moves_that_were_killed_half_way_are_finished_or_taken_back(tmp_path: Path, done: int) -> None:
-    here, beside = folders(tmp_path)
-    before = (tree(here), tree(beside))
-    moves = atomic_swap.plan_entries(str(here), str(beside))
+    here, staged = folders(tmp_path)
+    before = (tree(here), tree(staged))
+    moves = atomic_swap.plan_entries(str(here), str(staged))
     assert len(moves) == 4
     atomic_swap.do(moves[:done])
     atomic_swap.undo(moves)
-    assert (tree(here), tree(beside)) == before
+    assert (tree(here), tree(staged)) == before
     atomic_swap.do(moves[:done])
     atomic_swap.do(moves)
-    assert (tree(here), tree(beside)) == (before[1], before[0])
+    assert (tree(here), tree(staged)) == (before[1], before[0])
     atomic_swap.undo(moves)
     atomic_swap.undo(moves)
-    assert (tree(here), tree(beside)) == before
+    assert (tree(here), tree(staged)) == before
 
 
-def test_what_was_written_anew_since_does_not_keep_the_old_one_away(tmp_path: Path) -> None:
-    here, beside = folders(tmp_path)
-    moves = atomic_swap.plan_entries(str(here), str(beside))
+def test_what_was_written_since_does_not_keep_the_old_one_away(tmp_path: Path) -> None:
+    here, staged = folders(tmp_path)
+    moves = atomic_swap.plan_entries(str(here), str(staged))
     atomic_swap.do(moves)
     for name in ("both", "only-new"):
         files.atomic_write(str(here / name), b"of a gate that was not passed")
@@ -818,22 +818,22 @@ class Engine:
 
 
 @pytest.mark.parametrize("fatal", range(1, 14))
-def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
+def test_a_restore_that_is_killed_at_any_step_is_rolled_back_or_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     shop = app.App("shop", str(tmp_path / "opt/shop"), root=str(tmp_path))
     config: Any = SimpleNamespace(app=shop)
     scratch = Scratch(config, "restore")
-    beside = tmp_path / "beside/_data"
+    staged = tmp_path / "staged/_data"
     old, new = {"x": "old", "y": "old"}, {"x": "new", "y": "new"}
     for folder, text in ((shop.directory, old), (tmp_path / "volume/_data", old), (scratch.directory, new)):
         Path(folder).mkdir(parents=True)
         for name in text:
             (Path(folder) / name).write_text(text[name], encoding="utf-8")
     Path(scratch.state).mkdir(parents=True)
-    beside.mkdir(parents=True)
+    staged.mkdir(parents=True)
     for name in new:
-        (beside / name).write_text("new", encoding="utf-8")
+        (staged / name).write_text("new", encoding="utf-8")
     source: Any = SimpleNamespace(
         config=config,
         set=made(1),
@@ -845,7 +845,7 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
         source,
         scratch,
         backup_sets.What("app"),
-        {"data": str(beside)},
+        {"data": str(staged)},
         True,
         lambda _text: None,
         Clock(),
@@ -877,7 +877,7 @@ def test_a_file_system_that_can_do_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"last_success": 3}', '{"problems": {"backup": 3}}', '{"problems": [1]}']
 )
-def test_a_damaged_memory_is_begun_anew(tmp_path: Path, text: str) -> None:
+def test_a_damaged_memory_counts_as_empty(tmp_path: Path, text: str) -> None:
     path = tmp_path / "backup.json"
     path.write_text(text, encoding="utf-8")
     assert state.read_backup(str(path))["last_success"] is None
@@ -885,13 +885,13 @@ def test_a_damaged_memory_is_begun_anew(tmp_path: Path, text: str) -> None:
 
 
 def test_what_was_never_done_is_as_old_as_can_be() -> None:
-    told = metrics.render_backup("shop", state.read_backup("/nowhere"))
-    assert 'selfheal_backup_last_success_timestamp_seconds{app="shop"} 0' in told
-    assert 'selfheal_backup_last_verified_timestamp_seconds{app="shop"} 0' in told
-    assert "size_bytes" not in told
+    text = metrics.render_backup("shop", state.read_backup("/nowhere"))
+    assert 'selfheal_backup_last_success_timestamp_seconds{app="shop"} 0' in text
+    assert 'selfheal_backup_last_verified_timestamp_seconds{app="shop"} 0' in text
+    assert "size_bytes" not in text
 
 
-def test_nobody_touches_an_app_whose_restore_was_killed(tmp_path: Path) -> None:
+def test_nothing_touches_an_app_whose_restore_was_killed(tmp_path: Path) -> None:
     lock, marker = tmp_path / "lock", tmp_path / "restore.json"
     with locks.hold_lock(str(lock), 0.0, "deploy shop", str(marker)):
         pass

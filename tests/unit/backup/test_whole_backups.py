@@ -184,7 +184,7 @@ def _no_version(world: World) -> None:
         pytest.param(_no_version, "restic has not printed a summary", id="another restic"),
     ],
 )
-def test_a_backup_that_fails_is_no_backup_and_is_remembered_until_one_succeeds(
+def test_a_backup_that_fails_is_not_a_backup_and_is_remembered_until_one_succeeds(
     world: World, config: Backup, happens: Callable[[World], None], said: str
 ) -> None:
     good = back_up(world, config)["set"]
@@ -404,7 +404,7 @@ def _not_loaded(world: World) -> None:
         pytest.param(_not_loaded, "cannot load shop.dump: psql: error: syntax", id="not loaded"),
     ],
 )
-def test_a_backup_that_is_no_good_is_a_problem_until_another_is_verified(
+def test_a_bad_backup_is_a_problem_until_another_is_verified(
     world: World, config: Backup, happens: Callable[[World], None], said: str
 ) -> None:
     back_up(world, config)

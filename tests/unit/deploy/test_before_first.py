@@ -140,5 +140,5 @@ def test_what_is_said_of_it_is_true(
 def test_files_that_are_gone_are_named(app: App) -> None:
     Project.labels = {**Project.labels, f"{LABEL}.config_files": "/srv/old/compose.yaml"}
     overwrite(app)
-    told = last_good._put_first_back(app, 30.0, Clock())
-    assert "could not be put back: its compose file /srv/old/compose.yaml is gone" in told
+    message = last_good._put_first_back(app, 30.0, Clock())
+    assert "could not be put back: its compose file /srv/old/compose.yaml is gone" in message

@@ -81,7 +81,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 
 @pytest.mark.parametrize("wanted", ["", "2"])
 def test_a_rollback_deploys_the_source_of_its_release(app: App, wanted: str) -> None:
-    """Whatever lies in the build context now: that is the source of the release that is to be left."""
+    """Not what is in the build context now: that is the source of the serving release."""
     with pytest.raises(Deployed, match="source 2"):
         rollback.roll_back(app, wanted, deployment.AS_IT_IS)
 
@@ -113,8 +113,8 @@ def test_twice_goes_further_back_and_never_to_what_was_left(app: App, monkeypatc
 
 def test_a_dry_run_of_a_rollback_says_where_it_would_go(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rolling, "restore_files", lambda *_: pytest.fail("files were touched"))
-    told = rollback.roll_back(app, "", deployment.AS_IT_IS, check=True)
-    assert (told["changed"], told["to"]) == (True, "2")
+    result = rollback.roll_back(app, "", deployment.AS_IT_IS, check=True)
+    assert (result["changed"], result["to"]) == (True, "2")
 
 
 @pytest.mark.parametrize(("build", "counts"), [(True, True), (False, False)], ids=["built here", "not built here"])
@@ -227,7 +227,7 @@ def record(
     return recorded
 
 
-def test_what_was_run_by_hand_of_another_profile_is_no_part_of_a_release(
+def test_what_was_run_by_hand_of_another_profile_is_not_part_of_a_release(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its container would be missed once it is gone, and its image be kept."""
@@ -252,20 +252,20 @@ PINNED: Release = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256
 
 
 @pytest.mark.parametrize(
-    ("digest", "told", "pin"),
+    ("digest", "given", "pin"),
     [
         ("2", "", "ghcr.io/acme/db@sha256:2"),
         ("3", "ghcr.io/acme/db@sha256:3", "ghcr.io/acme/db@sha256:3"),
         ("3", "", ""),
     ],
-    ids=["kept", "told by staging", "another image"],
+    ids=["kept", "given by staging", "another image"],
 )
 def test_what_came_in_an_archive_is_known_by_its_digest(
-    digest: str, told: str, pin: str, monkeypatch: pytest.MonkeyPatch
+    digest: str, given: str, pin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(docker_images, "pin", lambda _: "")
     running = [cast(Container, {"service": "db", "image": "ghcr.io/acme/db:2", "digest": digest})]
-    found = deployment._pins(running, PINNED, {"ghcr.io/acme/db:2": told} if told else {})
+    found = deployment._pins(running, PINNED, {"ghcr.io/acme/db:2": given} if given else {})
     assert found.get("ghcr.io/acme/db:2", "") == pin
 
 

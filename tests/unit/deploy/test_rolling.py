@@ -197,7 +197,7 @@ def test_what_is_to_be_kept_is_kept(world: World) -> None:
 
 
 @pytest.mark.parametrize("bad_at", [0.0, 3.0], ids=["it never passes", "it turns bad while it is watched"])
-def test_what_is_no_good_is_taken_back(world: World, bad_at: float) -> None:
+def test_a_bad_release_is_rolled_back(world: World, bad_at: float) -> None:
     world.turns_bad["new"] = bad_at
     assert world.replace() != ""
     world.release = "old"
@@ -226,13 +226,13 @@ def test_nothing_to_replace_and_the_load_balancer_keeps_all_out(world: World) ->
 
 
 @pytest.mark.parametrize("killed", range(1, 26))
-@pytest.mark.parametrize("then", ["taken back", "deployed again"])
-def test_killed_anywhere_somebody_serves_and_the_next_cleans_up(world: World, killed: int, then: str) -> None:
+@pytest.mark.parametrize("then", ["rolled back", "deployed again"])
+def test_killed_anywhere_an_instance_serves_and_the_next_cleans_up(world: World, killed: int, then: str) -> None:
     world.die_at = killed
     with contextlib.suppress(Killed):
         assert world.replace() == ""
     world.die_at = 0
-    if then == "taken back":
+    if then == "rolled back":
         if not deploy_rolling.under_way(world.app):
             return
         world.release = "old"
@@ -241,7 +241,7 @@ def test_killed_anywhere_somebody_serves_and_the_next_cleans_up(world: World, ki
     else:
         assert world.replace() == ""
         assert world.releases() == ["new", "new"]
-    assert world.fewest >= 1, "nobody served"
+    assert world.fewest >= 1, "no instance served"
     assert at_rest(world)
 
 
@@ -256,14 +256,14 @@ def test_a_release_from_before_the_balancer_has_its_port_back(world: World) -> N
 
 
 def test_what_is_more_than_there_should_be_is_let_go(world: World) -> None:
-    """Somebody has healed what was no longer wanted: without a free slot no deploy could ever succeed."""
+    """A surplus instance was healed: without a free slot no deploy could ever succeed."""
     world.start()
     assert world.replace() == ""
     assert (world.releases(), at_rest(world)) == (["new", "new"], True)
 
 
 def test_what_only_seems_to_be_the_old_release_is_replaced(world: World) -> None:
-    """An instance of the new one was made while the deploy was on its way: that it was there first proves nothing."""
+    """An instance of the new release was created while the deploy began: it ran first, and is not an old one."""
     world.start()
     del world.containers["c1"]
     world.die_at = 2
@@ -317,7 +317,7 @@ def test_one_slot_more_than_instances() -> None:
 def test_what_the_old_instances_need_is_there_until_they_are_gone(
     services: tuple[str, ...], removes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pool that the new release does without is no orphan as long as the instances of the old one run."""
+    """A pool that the new release does without is not an orphan as long as the instances of the old one run."""
     ran: list[list[str]] = []
     monkeypatch.setattr(commands, "run", lambda argv, *_, **__: ran.append(argv) or commands.Result(0, "", ""))
     monkeypatch.setattr(docker_project.Project, "documents", lambda _: [])

@@ -272,7 +272,9 @@ def test_an_engine_that_does_not_answer_is_named_with_the_next_step(
     assert deploy(world, check=True)["differences"] == ["everything: this host has no engine yet"]
 
 
-def test_haproxy_at_the_apps_port_is_told_from_any_other_process(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_haproxy_at_the_apps_port_is_told_apart_from_other_processes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(procfs, "listeners", lambda _port: [{"process": "haproxy", "pid": 7}])
     said = failed(world)
     assert "port 8000, which service web publishes, is held by" in said
@@ -454,7 +456,7 @@ def test_after_an_interrupted_deploy_the_last_good_release_serves(world: World) 
 
 
 def ran_before(world: World) -> str:
-    """Somebody has started it with plain Compose; the text of its compose file."""
+    """A person has started it with plain Compose; the text of its compose file."""
     world.docker.run(["docker", "pull", "postgres:17"], 1.0)
     project = docker_project.Project("shop", world.app.directory)
     project.build()

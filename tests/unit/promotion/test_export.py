@@ -123,7 +123,7 @@ def test_what_has_served_since_is_counted_from_the_rollback_that_brought_it_back
     ("more", "ago"),
     [
         ({"ended": iso(NOW - 300)}, "5.0 min ago"),
-        # One that nobody ended, because the watcher was killed: it was seen ten minutes ago, and went on for one.
+        # One without an end, because the watcher was killed: it was seen ten minutes ago, and went on for one.
         ({"ended": "", "healthy": False}, "9.0 min ago"),
     ],
     ids=["ended", "never ended"],
@@ -162,7 +162,7 @@ def test_another_app_is_named(host: Staging) -> None:
         promotion_export.offer("store", 0.0, str(host.root), CLOCK)
 
 
-def test_a_config_that_is_no_good_is_told(host: Staging) -> None:
+def test_an_invalid_config_is_reported(host: Staging) -> None:
     Path(agent_config.path_of("shop", str(host.root))).write_text("{")
     with pytest.raises(ConfigError, match="is not valid JSON"):
         promotion_export.offer("shop", 0.0, str(host.root), CLOCK)

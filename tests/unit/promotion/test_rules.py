@@ -120,8 +120,8 @@ def test_a_job_whose_container_was_pruned_is_not_missed() -> None:
 )
 def test_what_refuses_it_is_named_with_what_to_do(facts: dict[str, Any], reason: str, fix: str) -> None:
     (found,) = said(**facts)
-    told, _, todo = found.partition(". Do: ")
-    assert reason in told
+    reason_, _, todo = found.partition(". Do: ")
+    assert reason in reason_
     assert fix in todo
 
 

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What people are told, and that all of it reaches Alertmanager, in its order, however long that is down."""
+"""What alerts say, and that all of it reaches Alertmanager, in its order, however long that is down."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOW = 1748311203.0
 
 
 def record(cause: str = "hung", number: int = 0, at: float = NOW, **more: Any) -> IncidentRecord:
-    told = {
+    found = {
         "id": f"20250527T020003Z-{cause}-{number}",
         "app": "shop",
         "host": "web1",
@@ -38,7 +38,7 @@ def record(cause: str = "hung", number: int = 0, at: float = NOW, **more: Any) -
         "next_step": "Read the evidence.",
         **more,
     }
-    return cast(IncidentRecord, told)
+    return cast(IncidentRecord, found)
 
 
 PAUSE: Pause = {"until": NOW, "reason": "migration", "since": moment(NOW - 60.0)}
@@ -53,7 +53,7 @@ PORT: dict[str, Any] = {"cause": "port_taken", "evidence": ["port 8000 is held b
 HOLDER = "the container blog-web-1 of the compose project blog in /srv/blog"
 HELD: dict[str, Any] = {"cause": "port_taken", "evidence": [f"port 8000 is held by {HOLDER}"]}
 
-# id, the alert, what stands in the summary, what stands in the description
+# id, the alert, texts of the summary, texts of the description
 TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
     (
         "opened",
@@ -86,7 +86,7 @@ TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
         [],
     ),
     (
-        "an upstream that nobody names",
+        "an upstream without a name",
         alert_messages.opened(record("upstream_down", evidence=[]), "en"),
         ["upstream service is down"],
         [],
@@ -171,7 +171,7 @@ TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
         ["the disk is full", "selfheal backup"],
     ),
     (
-        "a backup that is no good",
+        "a bad backup",
         alert_messages.bad_backup("shop", "web1", "verify", {"text": "cannot load shop.dump", "since": NOW}, "ko"),
         ["shop @ web1: 최신 백업을 검증하지 못함"],
         ["cannot load shop.dump", "selfheal backup verify"],
@@ -245,10 +245,10 @@ def test_every_cause_has_words_that_fit_a_phone(cause: str, language: str) -> No
         short = make(record(cause), language)["annotations"]
         assert "what it means" not in short["summary"], "no words of its own"
         assert len(short["summary"]) <= alert_messages.SUMMARY_LENGTH
-        told = make(long, language)["annotations"]
-        assert len(told["summary"]) <= alert_messages.SUMMARY_LENGTH
-        assert told["description"].count("\n") < 8
-        assert len(told["description"]) < 900
+        found = make(long, language)["annotations"]
+        assert len(found["summary"]) <= alert_messages.SUMMARY_LENGTH
+        assert found["description"].count("\n") < 8
+        assert len(found["description"]) < 900
 
 
 # --- the outbox ------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class Alertmanager:
     def __init__(self) -> None:
         self.up = True
         self.fired: dict[str, float] = {}
-        self.told: list[tuple[str, str]] = []
+        self.sent: list[tuple[str, str]] = []
 
     def take(self, posts: list[Alert], now: float) -> None:
         for post in posts:
@@ -268,13 +268,13 @@ class Alertmanager:
             name = f"{post['labels']['alertname']} {post['labels']['incident']}"
             if post["endsAt"] > iso(now):
                 if name not in self.fired:
-                    self.told.append((name, "firing"))
+                    self.sent.append((name, "firing"))
                     self.fired[name] = now
             elif name in self.fired:
                 assert now - self.fired[name] >= alert_outbox.APART_SECONDS, (
-                    "an end right after its beginning is not told"
+                    "an end right after its beginning is not sent"
                 )
-                self.told.append((name, "resolved"))
+                self.sent.append((name, "resolved"))
 
 
 class Host:
@@ -331,12 +331,12 @@ def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]
         host.turn(pace)
     for which, phases in expected.items():
         identity = record(number=which)["id"]
-        told = [one for one in host.manager.told if one[0].endswith(identity)]
+        found = [one for one in host.manager.sent if one[0].endswith(identity)]
         wanted = [(f"SelfhealIncident {identity}", "firing")]
         wanted += [(f"SelfhealEscalated {identity}", "firing")] if "escalate" in phases else []
-        assert told[: len(wanted)] == wanted
+        assert found[: len(wanted)] == wanted
         ends = sorted((name, "resolved") for name, _ in wanted) if "resolve" in phases else []
-        assert sorted(told[len(wanted) :]) == ends
+        assert sorted(found[len(wanted) :]) == ends
     assert len(host.outbox) == sum(
         1 + ("escalate" in phases) for phases in expected.values() if "resolve" not in phases
     )
@@ -345,7 +345,7 @@ def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]
 
 @given(st.lists(st.tuples(st.sampled_from(["open", "resolve", "turn"]), st.floats(-1e6, 1e6)), max_size=30))
 def test_a_clock_that_jumps_delays_but_loses_nothing(events: list[tuple[str, float]]) -> None:
-    """A moment that lies ahead holds nothing back."""
+    """A moment in the future holds nothing back."""
     now = NOW
     outbox: list[Any] = []
     fired: set[Any] = set()
@@ -410,13 +410,13 @@ def test_of_stopped_timers_those_fire_that_are_stopped_now() -> None:
     ends = {one["alert"]["labels"]["incident"]: bool(one["end"]) for one in host.outbox}
     assert ends == {"timer-812": True, "timer-999": False}
     host.now += alert_outbox.APART_SECONDS
-    told = [
+    found = [
         post["annotations"]["over"]
         for post in alert_outbox.due(host.outbox, host.now)
         if post["endsAt"] <= iso(host.now)
     ]
-    assert len(told) == 2
-    assert told[0] == "shop @ web1: the timer of its watcher runs again"
+    assert len(found) == 2
+    assert found[0] == "shop @ web1: the timer of its watcher runs again"
 
 
 def test_the_outbox_is_bounded_and_says_what_it_gives_up() -> None:

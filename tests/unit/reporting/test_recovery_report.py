@@ -35,12 +35,12 @@ FINDING: Finding = {
 def outcome(*undone: str, names: Sequence[str] = (), **more: Any) -> recovery_report.Outcome:
     steps = recovery_report.STEPS[1:]
     lines = [
-        recovery_report.StepOutcome(step=name, done=name not in undone, seconds=0.5, detail=f"{name} told")
+        recovery_report.StepOutcome(step=name, done=name not in undone, seconds=0.5, detail=f"{name} done")
         for name in steps
     ]
     lines[1]["names"] = names
-    told = {"healthy": not undone, "changed": True, "cause": "env_invalid", "checklist": lines, **more}
-    return cast(recovery_report.Outcome, told)
+    found = {"healthy": not undone, "changed": True, "cause": "env_invalid", "checklist": lines, **more}
+    return cast(recovery_report.Outcome, found)
 
 
 # id, clock, ssh, findings, recovery, problem → ticked lines, beginning of the failed step, part of the next step
@@ -70,7 +70,7 @@ CASES: list[
         outcome("health", "api", next_step="Read the evidence."),
         "",
         "xxxx  x",
-        "5 of 7, Health check passed: health told",
+        "5 of 7, Health check passed: health done",
         "Read the evidence.",
     ),
 ]
@@ -141,7 +141,7 @@ def test_the_time_of_the_proof_counts_for_the_key() -> None:
     assert built["seconds"] == 5.0
 
 
-REMEDY = {"name": "recreate", "done": True, "result": "made anew", "seconds": 2.0}
+REMEDY = {"name": "recreate", "done": True, "result": "recreated", "seconds": 2.0}
 HEADLINES: list[tuple[str, bool, recovery_report.Outcome, str]] = [
     ("healthy", False, outcome(remedies=[]), "shop on lab1: healthy, nothing was restarted, 5.0 s"),
     ("recovered", False, outcome(remedies=[REMEDY]), "shop on lab1: recovered in 5.0 s (env_invalid)"),
@@ -161,7 +161,7 @@ def test_screen_shows_seven_lines_and_where_the_report_is() -> None:
     built = recovery_report.build(ABOUT, PROVED, REACHED, [], outcome("health", next_step="x"), "")
     lines = recovery_report.screen(built, "reports/r.md").splitlines()
     assert lines[1] == "[x]   0.20 s  1. SSH connection established (Python 3.13.5)"
-    assert lines[5] == "[ ]   0.50 s  5. Health check passed (health told)"
+    assert lines[5] == "[ ]   0.50 s  5. Health check passed (health done)"
     assert lines[8:] == ["Report: reports/r.md"]
 
 
@@ -173,8 +173,8 @@ def test_markdown_keeps_tables_and_lists_whole() -> None:
     )
     assert "| 2025-05-27T02:00:00.000Z | 0.10 | a \\| b c |" in page
     assert "- line break" in page
-    assert "1. recreate (2.00 s): made anew" in page
-    assert "Failed at step 5 of 7, Health check passed: health told.\n\nDo it.\n" in page
+    assert "1. recreate (2.00 s): recreated" in page
+    assert "Failed at step 5 of 7, Health check passed: health done.\n\nDo it.\n" in page
     assert "`/x`" in page
 
 
@@ -184,7 +184,7 @@ def test_the_verdict_names_step_cause_and_what_to_do() -> None:
         ABOUT, PROVED, REACHED, [], outcome("health", evidence=evidence, next_step="Stop it."), ""
     )
     assert sick["verdict"] == (
-        "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check passed: health told. "
+        "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check passed: health done. "
         "Cause: port 8000 is held by nginx (pid 7). Next: Stop it."
     )
     away = recovery_report.build(ABOUT, CLOCK, AWAY, [], {}, "")

@@ -87,13 +87,13 @@ def test_days_are_asked_for_at_their_ends() -> None:
     ("down", "degraded", "up"),
     [(0, 0, 1440), (1440, 0, 0), (0, 1440, 0), (1, 0, 0), (43, 0, 1397), (1, 1, 1438), (7, 60, 3), (480, 480, 480)],
 )
-def test_minutes_are_told_by_count_mean_and_variance(down: int, degraded: int, up: int) -> None:
-    """A day's are as they were; a day that nobody looked at is in none of the answers."""
+def test_minutes_follow_from_count_mean_and_variance(down: int, degraded: int, up: int) -> None:
+    """A day's are as they were; a day that was not measured is in none of the answers."""
     values = [0.0] * down + [0.5] * degraded + [1.0] * up
     figures = {"count": len(values), "mean": statistics.fmean(values), "variance": statistics.pvariance(values)}
-    told = {name: {"result": [{"values": [[JUNE, str(value)]]}]} for name, value in figures.items()}
+    answers = {name: {"result": [{"values": [[JUNE, str(value)]]}]} for name, value in figures.items()}
     day = int(JUNE) - slo_queries.DAY
-    by_name = {name: slo_queries.counted(data) for name, data in told.items()}
+    by_name = {name: slo_queries.counted(data) for name, data in answers.items()}
     assert slo_queries.minutes(by_name) == {"down": {day: down}, "degraded": {day: degraded}, "up": {day: up}}
 
 

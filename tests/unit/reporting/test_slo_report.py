@@ -22,8 +22,8 @@ FIGURES = {"failed_minutes": 20.0, "response_seconds": 0.12}
 
 
 def record(day: int = 5, seconds: float = 4.2, **more: Any) -> IncidentRecord:
-    told = {"id": f"202505{day:02}T020000Z-hung", "cause": "hung", "healthy": True, "escalated": False}
-    return cast(IncidentRecord, {**told, "seconds": seconds, "remedies": [{"name": "restart"}], **more})
+    found = {"id": f"202505{day:02}T020000Z-hung", "cause": "hung", "healthy": True, "escalated": False}
+    return cast(IncidentRecord, {**found, "seconds": seconds, "remedies": [{"name": "restart"}], **more})
 
 
 def days(down: int = 0, unseen: int = 0) -> list[slo_queries.Bar]:
@@ -119,10 +119,10 @@ def test_more_than_there_was() -> None:
 
 
 def test_what_is_not_known_is_said() -> None:
-    told = slo_report.text(build(slo_queries.bars(MAY, 31, {}, NOW), figures=NOTHING))
-    assert "0 of 5 goals met, 5 not known" in told
-    assert "what was used is not known" in told
-    assert "100 %" not in told
+    text = slo_report.text(build(slo_queries.bars(MAY, 31, {}, NOW), figures=NOTHING))
+    assert "0 of 5 goals met, 5 not known" in text
+    assert "what was used is not known" in text
+    assert "100 %" not in text
 
 
 def test_a_share_is_not_rounded_up_to_its_goal() -> None:
