@@ -62,9 +62,9 @@ def prove(
     variables: Sequence[Variable], values: Mapping[str, Any], now: float, online: bool, timeout: float
 ) -> list[Finding]:
     """The offline rules and, when they find nothing and ``online`` says so, the project itself."""
-    findings = secret_rules.prove(variables, values, now)
+    findings = secret_rules.validate(variables, values, now)
     if online and not findings:
-        findings = supabase_online.prove_online(variables, values, timeout)
+        findings = supabase_online.validate_online(variables, values, timeout)
     return findings
 
 
@@ -88,12 +88,12 @@ def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root
     if params["state"] == "restored":
         with waiting:
             prover_or_none = prover if variables else None
-            change = env_history.restore_env(params["path"], app.history, prove=prover_or_none, **settings)
+            change = env_history.restore_env(params["path"], app.history, validate=prover_or_none, **settings)
     else:
         values = params["values"]
         findings = prover(values)  # what is not text is a finding, too, and would be lost in what is written
         if findings:
-            raise env_history.Unproved(findings)
+            raise env_history.InvalidValues(findings)
         with waiting:
             directory = _directory(params, owner, check)
             texts = secret_rules.texts(variables, values)

@@ -519,7 +519,7 @@ def _read_slowness(app: App, facts: dict[str, Any], clock: Clock) -> None:
 def _read_upstream(app: App, facts: dict[str, Any], clock: Clock) -> None:
     """Ask what the app depends on: its Supabase project, the declared upstreams; else believe what /health says."""
     values = facts["env"]["values"]
-    for finding in supabase_online.prove_online(app.variables, values, UPSTREAM_SECONDS):
+    for finding in supabase_online.validate_online(app.variables, values, UPSTREAM_SECONDS):
         if finding["rule"] == "unreachable":
             facts["upstream"].append({"name": finding["variable"], "reason": finding["reason"]})
         else:

@@ -65,7 +65,7 @@ def build(
     :arg about: {id, app, host, address, check_mode, language}.
     :arg clock: seconds of one clock: {started, reached, proved, ended}; without one it did not come to that.
     :arg ssh: {problem, detail, next_step}; `problem` is empty when the host was reached.
-    :arg findings: what is wrong with the values from the vault, as `secret_rules.prove` tells it.
+    :arg findings: what is wrong with the values from the vault, as `secret_rules.validate` tells it.
     :arg recovery: what `recovery.recover` returned; empty when it was not run or gave no outcome.
     :arg problem: why there is no outcome.
     :returns: about + {healthy, changed, seconds, cause, meaning, evidence, remedies, checklist, failed_step, next_step,
