@@ -2,11 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The env on the host and its history: validate, back up, write atomically, restore.
 
-The history is a directory (0700) with one file (0600) for each content that was in force, and ``index.json``::
-
-    {"versions": [{"id": "20250527T020000Z-1a2b3c4d5e6f", "time": iso8601Z, "file": "<id>.env",
-                   "fingerprint": "sha256:…", "variables": {NAME: "sha256:…"}, "good": bool,
-                   "why": "site|recover|restore|found"}]}
+The history is a directory (0700) with one file (0600) for each content that was in force, and ``index.json``, which
+lists them as ``{"versions": [Version, …]}``.
 
 The newest comes last. A content has one version, however often it comes back: then its ``time`` and ``why`` change and
 it moves to the end, so that a value that flaps does not push the others out. An empty ``<id>.good`` next to a version
@@ -51,7 +48,10 @@ Validator = Callable[[Mapping[str, str]], Sequence[Finding]]
 
 
 class Version(TypedDict):
-    """One content that was in force once."""
+    """One content that was in force once: ``<id>.env`` in the history.
+
+    ``time`` is ISO 8601 in UTC, ``variables`` are fingerprints by name, ``why`` is site, recover, restore or found.
+    """
 
     id: str
     time: str
