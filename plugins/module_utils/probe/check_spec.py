@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read `selfheal_checks`: a list of HTTP checks as people write it → the same, complete; or an error with its fix.
+"""Parse `selfheal_checks`: a list of HTTP checks as people write it → checks to send, or an error with its fix.
 
 Each check is one request with expectations; checks hand values on by name (log in, then read data). The keys are
 described in the documentation of the module `health_probe`.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.check import Capture, Check, Expectation, Form
@@ -28,21 +28,8 @@ STEP = re.compile(r"""\.([^.\[\]'"\s]+)|\[(\d+)\]|\['([^']*)'\]|\["([^"]*)"\]"""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2: method and header names
 _KEYS = (
-    *(
-        "name",
-        "url",
-        "method",
-        "headers",
-        "json",
-        "form",
-        "body",
-        "timeout",
-        "status",
-        "json_path",
-        "contains",
-        "header",
-    ),
-    *("max_latency", "tls_days_left", "capture", "proves", "verify_tls"),
+    *("name", "url", "method", "headers", "json", "form", "body", "timeout", "status", "json_path", "contains"),
+    *("header", "max_latency", "tls_days_left", "capture", "proves", "verify_tls"),
 )
 _BODIES = ("json", "form", "body")
 _USERS = "url, headers, json, form or body"
@@ -78,25 +65,36 @@ def parse_checks(
         fix = "add a check, e.g. {name: health, url: 'http://127.0.0.1:8000/health', proves: health}"
         raise CheckError("", "selfheal_checks", "is empty, so nothing would be checked", fix)
     parsed = [_parse(item, number, timeout) for number, item in enumerate(checks, start=1)]
-    sources: dict[str, int] = {}
+    _require_unique(parsed)
+    _require_defined(parsed, known)
+    return parsed
+
+
+def _require_unique(checks: Sequence[Check]) -> None:
+    """Raise CheckError when two checks have one name."""
     seen: set[str] = set()
-    for number, check in enumerate(parsed):
+    for check in checks:
         if check.name in seen:
             raise CheckError(f"`{check.name}`", "name", "is used twice", "give each check a name of its own")
         seen.add(check.name)
+
+
+def _require_defined(checks: Sequence[Check], known: Iterable[str] | None) -> None:
+    """Raise CheckError when a check uses a name that neither an earlier check captures nor, if known, the env has."""
+    captured_by: dict[str, int] = {}
+    for number, check in enumerate(checks):
         for capture in check.capture:
-            sources.setdefault(capture.name, number)
-    names = None if known is None else {*known, *sources}
-    for number, check in enumerate(parsed):
+            captured_by.setdefault(capture.name, number)
+    names = None if known is None else {*known, *captured_by}
+    for number, check in enumerate(checks):
         for name in sorted(check.needs):
-            if sources.get(name, -1) >= number:
-                source = parsed[sources[name]].name
+            if captured_by.get(name, -1) >= number:
+                source = checks[captured_by[name]].name
                 reason = f"uses ${{{name}}}, which is captured later or here, by `{source}`"
                 raise CheckError(f"`{check.name}`", _USERS, reason, "put the check that captures it before this one")
             if names is not None and name not in names:
                 fix = f"add {name} to the env's variables, capture it in an earlier check, or write $${{ for ${{"
                 raise CheckError(f"`{check.name}`", _USERS, f"uses ${{{name}}}, which nothing defines", fix)
-    return parsed
 
 
 def _parse(item: object, number: int, timeout: float) -> Check:
