@@ -33,7 +33,7 @@ options:
         type: path
         required: true
       content:
-        description: What stands in the file.
+        description: The text of the file.
         type: str
       mode:
         description: Permissions, as an octal number in quotes.
@@ -45,7 +45,7 @@ options:
         choices: [present, absent]
         default: present
       validate:
-        description: Command that accepts or refuses the file, as a list of words; C(%s) stands for a copy of the file.
+        description: Command that validates the file, as a list of words; C(%s) is the path of a copy of it.
         type: list
         elements: str
 seealso:
@@ -115,7 +115,7 @@ def bring(module: AnsibleModule) -> dict[str, Any]:
         if not module.check_mode:
             config_files.apply(changes)
     except config_files.HostFilesError as error:
-        raise ansible_no_log.Failed(error, **({"lacking": error.lacking} if error.lacking else {})) from error
+        raise ansible_no_log.Failed(error, **({"lacking": error.missing} if error.missing else {})) from error
     # What a file held before may be a secret, and a task that says so has no diff.
     shown = {"diff": [change.diff() for change in changes]} if module._diff else {}
     return {"changed": bool(changes), "files": [change.path for change in changes], **shown}
@@ -126,7 +126,7 @@ def validate(changes: list[config_files.Change], validators: dict[str, list[str]
     try:
         config_files.validate(changes, validators, run)
     except config_files.HostFilesError as error:
-        if not (error.lacking and check):
+        if not (error.missing and check):
             raise
 
 

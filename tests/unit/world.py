@@ -37,8 +37,6 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import com
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
-
-pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 

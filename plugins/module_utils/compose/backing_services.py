@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What stands behind the app: a cache (Redis), a connection pool (PgBouncer) → services of the overlay. Pure.
+"""What is behind the app: a cache (Redis), a connection pool (PgBouncer) → services of the overlay. Pure.
 
 They get every hardened default of the other services, and no published port. Their secrets are the env's: Compose hands
-each service those it needs, and a script makes its configuration of them at its start, so they stand neither in the
+each service those it needs, and a script makes its configuration of them at its start, so they are neither in the
 overlay nor in an argument. The app finds both under the names of their services.
 """
 
@@ -24,7 +24,7 @@ TLS = ("disable", "prefer", "require")
 
 CACHE_MEMORY, POOL_MEMORY = "256M", "128M"
 # Of the cache's memory, what it may fill with data. The rest is for clients' buffers and for what was freed and is not
-# given back; where it is persistent, also for what changes while a child of it writes the log anew.
+# given back; where it is persistent, also for what changes while a child of it rewrites the log.
 CACHE_SHARE, PERSISTENT_SHARE = 0.7, 0.45
 
 # The password goes in as its hash, so no character of it can mean anything. Without @admin, who has got hold of the app
@@ -96,14 +96,14 @@ _HEALTH = (
 
 
 class CacheSettings(TypedDict, total=False):
-    """What the inventory says of the cache. Empty: there is none."""
+    """What the inventory says of the cache. Empty: the app has none."""
 
     image: str
     persistent: bool
 
 
 class PoolSettings(TypedDict, total=False):
-    """What the inventory says of the connection pool. Empty: there is none. `tls` is one of TLS."""
+    """What the inventory says of the connection pool. Empty: the app has none. `tls` is one of TLS."""
 
     image: str
     size: int | str
@@ -119,7 +119,7 @@ class BackingSettings(TypedDict, total=False):
 
 
 class Backing(NamedTuple):
-    """What stands behind the app's `service`; an image is "" where there is no such thing."""
+    """What is behind the app's `service`; an image is "" without a cache or pool."""
 
     service: str
     cache_image: str
@@ -161,7 +161,7 @@ def read_backing(given: BackingSettings | None) -> Backing | None:
     if not count.isdecimal() or not 1 <= int(count) <= POOL_CLIENTS:
         raise OverlayError("compose_app_pool_size", f"is not between 1 and {POOL_CLIENTS}", "write e.g. 20")
     if pool.get("tls", TLS[1]) not in TLS:
-        raise OverlayError("compose_app_pool_tls", "is no way to go about TLS", f"use one of {', '.join(TLS)}")
+        raise OverlayError("compose_app_pool_tls", "is not a way to use TLS", f"use one of {', '.join(TLS)}")
     return Backing(
         str(given.get("service") or ""),
         str(cache.get("image", "")),
@@ -187,7 +187,7 @@ def join(backing: Backing | None, table: Mapping[str, Service], project: Service
         joined.project[name] = {}
     if backing.service not in project:
         there = ", ".join(sorted(project)) or "none"
-        reason = f"{backing.service or 'nothing'} is no service of compose.yaml"
+        reason = f"{backing.service or 'nothing'} is not a service of compose.yaml"
         raise OverlayError("compose_app_service", reason, f"use one of its services: {there}")
     networks = _networks(backing.service, project[backing.service])
     environment: dict[str, str] = {}

@@ -94,7 +94,7 @@ def again(
 ) -> str:
     """Bring a release back that was good before; return why it did not work, "" when it did.
 
-    A job of it that fails now, since a newer one has gone further, is no reason to leave the app down.
+    A job of it that fails now, since a newer one has gone further, must not leave the app down.
 
     :arg services: only these; () for all.
     :arg ended_jobs: the jobs that the release knows to have ended well.

@@ -29,7 +29,7 @@ _ANY_PORT_ENGINE = (20, 10)
 
 
 class Known(NamedTuple):
-    """What an official image needs. "", 0, () and True stand for the defaults of every service.
+    """What an official image needs. "", 0, () and True are the defaults of every service.
 
     :arg source: the files that tell.
     :arg server: the commands that start the server. Another command gets no healthcheck of ours.
@@ -67,7 +67,7 @@ _MYSQL_HEALTH = (
     'export MYSQL_PWD="$${MYSQL_PASSWORD:-$${MYSQL_ROOT_PASSWORD:-}}";'
     ' exec mysqladmin ping --silent --connect-timeout=3 -h 127.0.0.1 -u "$${MYSQL_USER:-root}"'
 )
-# The name of the client differs between versions. Newer ones want a certificate that they can validate, unless told.
+# The name of the client differs between versions. Newer ones want a valid certificate, unless an option skips that.
 _MARIADB_HEALTH = (
     'export MYSQL_PWD="$${MARIADB_PASSWORD:-$${MYSQL_PASSWORD:-$${MARIADB_ROOT_PASSWORD:-$${MYSQL_ROOT_PASSWORD:-}}}}";'
     " for a in mariadb-admin mysqladmin; do ! command -v $$a >/dev/null || exec $$a ping --silent --connect-timeout=3"

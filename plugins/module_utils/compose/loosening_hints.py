@@ -148,7 +148,7 @@ class _Facts(NamedTuple):
 
 
 Value = Union[str, list[str], None]
-"""What a key of a row takes: a scalar as it stands in YAML, or a list."""
+"""What a key of a row takes: a scalar as YAML has it, or a list."""
 
 
 class _Finding(NamedTuple):
@@ -169,7 +169,7 @@ def hints(log_text: str, container: Document, script: str = "") -> list[str]:
 
     :arg log_text: the last lines of its log, redacted: a path or message of them is repeated in the hint.
     :arg container: one document of `docker inspect`; {} when it is gone, then the defaults are taken to have applied.
-    :arg script: the text of its entrypoint, "" when that is no script: it tells what would fail next.
+    :arg script: the text of its entrypoint, "" when that is not a script: it shows what would fail next.
     """
     facts = _read(container)._replace(script=script)
     text = "\n".join(_TIME.sub("", line) for line in [*log_text.splitlines(), facts.error])
@@ -336,7 +336,7 @@ def _refused_places(text: str, facts: _Facts) -> tuple[list[str], list[str], boo
             continue  # a read-only volume of the user's is not ours to loosen
         if any(_within(path, place) for place in _base(facts).tmpfs):
             continue  # proposed as a whole
-        creates = any(_CREATES_DIRECTORY.search(told) for told in _context(lines, number))
+        creates = any(_CREATES_DIRECTORY.search(near) for near in _context(lines, number))
         changes = _CHANGES_DIRECTORY.search(line) and "." not in posixpath.basename(path)
         place = path if creates or changes else posixpath.dirname(path)
         # nginx makes the folders of its buffers one after the other.
@@ -364,7 +364,7 @@ def _outermost(places: Iterable[str]) -> list[str]:
 
 
 def _quoted(entry: str) -> str:
-    """A tmpfs entry as it stands in YAML."""
+    """A tmpfs entry as YAML has it."""
     return f'"{entry}"' if ":" in entry else entry
 
 
@@ -386,7 +386,7 @@ def _capability(text: str, facts: _Facts) -> Iterator[_Finding]:
     next_asked = {*_base_capabilities(facts), *_script_capabilities(facts)}
     if names:
         reasons = ", ".join(dict.fromkeys(names.values()))
-        why = f'{facts.service} lacks a capability ("{said}")'
+        why = f'{facts.service} is missing a capability ("{said}")'
         yield _Finding(why, "cap_add", sorted({*names, *facts.added, *next_asked}), reasons)
     elif facts.read_only and _READ_ONLY.search(text) and not facts.added.issuperset(next_asked):
         # The entrypoint did not come that far.
@@ -417,8 +417,8 @@ def _wanted(lines: list[str], number: int, facts: _Facts) -> tuple[tuple[str, ..
     not_permitted = _NOT_PERMITTED.search(line)
     if not not_permitted and not _NOT_ALLOWED.search(line):
         return (), ""
-    for told in _context(lines, number):
-        names, because = _of_call(told)
+    for near in _context(lines, number):
+        names, because = _of_call(near)
         if names and (not_permitted or _DENIED_FOR.issuperset(names)):
             return _whole_pattern(line, names, because, facts)
         if names:
@@ -430,11 +430,11 @@ def _wanted(lines: list[str], number: int, facts: _Facts) -> tuple[tuple[str, ..
     return _of_file(line, facts)
 
 
-def _of_call(told: str) -> tuple[tuple[str, ...], str]:
+def _of_call(line: str) -> tuple[tuple[str, ...], str]:
     """The capabilities for the call that a line names, and what for."""
     for pattern, names, because in _CAPABILITIES:
-        if pattern.search(told):
-            ports = [int(left or right) for left, right in _PORT.findall(told)]
+        if pattern.search(line):
+            ports = [int(left or right) for left, right in _PORT.findall(line)]
             high = names == ("NET_BIND_SERVICE",) and ports and min(ports) >= 1024
             return ((), "") if high else (names, because)
     return (), ""
@@ -481,7 +481,7 @@ def _context(lines: list[str], number: int) -> Iterator[str]:
 
 
 def _short(line: str) -> str:
-    """A log line, fit to stand between double quotes."""
+    """A log line, fit for a place between double quotes."""
     text = "".join(letter if letter.isprintable() else " " for letter in line.strip()).replace('"', "'")
     return text if len(text) <= 120 else "…" + text[-119:]
 
@@ -527,7 +527,7 @@ def _format(text: str, facts: _Facts) -> Iterator[_Finding]:
 
 def _health_client(_text: str, facts: _Facts) -> Iterator[_Finding]:
     if _NO_CLIENT.search(facts.health_log):
-        why = f"the healthcheck of {facts.service} uses a program that its image lacks"
+        why = f"the healthcheck of {facts.service} uses a program that is missing in its image"
         yield _Finding(why, "healthcheck", '{test: ["CMD", "a program of the image", "its argument"]}')
 
 

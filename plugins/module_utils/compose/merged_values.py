@@ -20,11 +20,11 @@ from urllib.parse import unquote
 
 from ..docker.model import Services, Spec
 from ..env.placeholders import is_sample, placeholder, unfilled
-from ..env.rules import prove
+from ..env.rules import validate
 from ..env.variables import TABLE, Variable
 from .services import OverlayError
 
-# Anywhere in a name: what is no value of any kind is looked for by the rules for secrets.
+# Anywhere in a name: what is never a value is looked for by the rules for secrets.
 _SECRET_WORD = re.compile("KEY|SECRET|TOKEN|PASS|PWD|CREDENTIAL|DSN", re.I)
 # At its end: the value itself is a secret, not a path to it or how long it lasts.
 _SECRET_NAME = re.compile(
@@ -150,7 +150,7 @@ def _env_files_of(entry: Spec | None) -> list[str]:
 
 
 def _environment_of(entry: Spec | None) -> Mapping[str, object]:
-    """What stands under ``environment:``, which is a list or a mapping."""
+    """What is under ``environment:``, which is a list or a mapping."""
     listed = (entry or {}).get("environment") or {}
     if isinstance(listed, Mapping):
         return listed
@@ -180,7 +180,7 @@ def _judge_override(variable: Variable, given: Given, validated: bool, now: floa
     fix = f"write {given.name}: ${{{given.name}}} there, or remove it there, so that the value of .env counts"
     if validated and variable.secret:
         return Problem(where, f"service {given.service} would get {_instead(given.value)}", fix)
-    findings = prove([variable], {given.name: given.value}, now)
+    findings = validate([variable], {given.name: given.value}, now)
     if not findings:
         return None
     rule, reason = findings[0]["rule"], findings[0]["reason"]

@@ -73,7 +73,7 @@ def _neighbour(name: str, labels: Sequence[Mapping[str, str]]) -> Neighbour:
 def same_app(
     wanted: Wanted, there: Sequence[Neighbour], volumes: Sequence[Volume], apart: Collection[str]
 ) -> tuple[Neighbour, str] | None:
-    """Return the project that seems to be the same app under another name, and why; None when there is no such one.
+    """Return the project that seems to be the same app under another name, and why; None without one.
 
     :arg apart: projects that are known to be another app: managed from here, or named by the user.
     """

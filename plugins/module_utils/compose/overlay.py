@@ -81,20 +81,23 @@ def render(
     :arg project: ``services`` of the user's file as `docker compose config --format json` has them, all profiles.
     :arg engine: the engine's version, e.g. (26, 1, 5).
     :arg balanced: the load balancer; its service gets that many instances, on loopback ports.
-    :arg added: by service, the lines that its block begins with: what makes up a service that the user's file lacks.
+    :arg added: by service, the lines that its block begins with; they make up a service that is not in the user's
+        file.
     :arg volumes: the named volumes that those lines use.
     :arg model: the user's whole file, whose configs and secrets tell how they get into a container.
     :arg written: the same before interpolation. There Compose keeps what equals its own default.
     :arg asked: the request of the health check, which the healthcheck of the service that answers it sends, too.
-    :raises OverlayError: the table names a service that the project lacks, or contradicts the user's file.
+    :raises OverlayError: the table names a service that is not in the project, or contradicts the user's file.
     """
     for name in table:
         if name not in project:
             there = ", ".join(sorted(project)) or "none"
-            raise OverlayError(f"{TABLE}.{name}", "is no service of compose.yaml", f"use one of its services: {there}")
+            raise OverlayError(
+                f"{TABLE}.{name}", "is not a service of compose.yaml", f"use one of its services: {there}"
+            )
     if balanced and balanced.service not in project:
         there = ", ".join(sorted(project)) or "none"
-        reason = f"{balanced.service} is no service of compose.yaml"
+        reason = f"{balanced.service} is not a service of compose.yaml"
         raise OverlayError("compose_app_service", reason, f"use one of its services: {there}")
     blocks, kept = [], {}
     run_once = jobs({"services": project})
@@ -458,7 +461,7 @@ class _Writer:
         return own[0] if measure("memory", own[0]) > measure("memory", least) else least
 
     def _limit(self, limits: dict[str, object], key: str, default: object) -> object:
-        """Add one limit to ``limits``, and return the one that is in force (None: there is none)."""
+        """Add one limit to ``limits``, and return the one that is in force, None without one."""
         own, where = own_resource(self.spec, "limits", key) or (None, "")
         if self._because(key):
             wanted = self.loosened[key].to

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a merged model says of the files in its project: which services read them, which write them. Pure.
 
-A folder that a service mounts writable is data, unless the inventory calls it configuration. Where folders lie within
+A folder that a service mounts writable is data, unless the inventory calls it configuration. Where folders are within
 each other, the deepest one decides.
 """
 
@@ -46,7 +46,7 @@ class Parts(NamedTuple):
     outside: tuple[str, ...]
 
     def explicit(self) -> set[str]:
-        """The files that are named one by one, and are no mounts."""
+        """The files that are named one by one, and are not mounts."""
         read = {name for names in self.read.values() for name in names}
         return {*read, *self.dockerfiles, *(one.name for one in self.env_files)}
 
@@ -55,7 +55,7 @@ class Parts(NamedTuple):
         if name in self.dockerfiles:
             return False
         over = deepest(self.mounts, name)
-        # What is mounted read-only with its folder, anybody in the container may have to read.
+        # What is mounted read-only with its folder, any user in the container may have to read.
         is_mounted = over is not None and over.name != "." and (over.writable or over.name == name)
         return is_mounted or name in self.explicit() or posixpath.basename(name) == ".env"
 

@@ -91,7 +91,7 @@ class Service(NamedTuple):
 
 
 def size(value: object) -> int | None:
-    """A size as Compose writes it ("512M", "1.5gb", 1048576) in bytes, None when it is none."""
+    """A size as Compose writes it ("512M", "1.5gb", 1048576) in bytes, None when it is not a size."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     found = _SIZE.fullmatch(str(value).strip())
@@ -111,7 +111,7 @@ def read_table(table: object) -> dict[str, Service]:
     for name, row in table.items():
         where = f"{TABLE}.{name}"
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-            raise OverlayError(where, "is no name of a service", "use the name that compose.yaml has")
+            raise OverlayError(where, "is not the name of a service", "use the name that compose.yaml has")
         if row is not None and not isinstance(row, Mapping):
             raise OverlayError(
                 where, "is not a mapping", "write {port: 8000, health_path: /health}, or {} for defaults"
@@ -129,7 +129,7 @@ def _read_service(where: str, row: dict[str, object]) -> Service:
             raise OverlayError(f"{where}.{key}", "loosens a default, which needs a reason", fix)
         if key not in SAID:
             keys = ", ".join([*SAID, "loosen"])
-            raise OverlayError(f"{where}.{key}", "is no key of a service", f"use one of {keys}")
+            raise OverlayError(f"{where}.{key}", "is not a key of a service", f"use one of {keys}")
         if value is not None:
             found[key] = _checked(f"{where}.{key}", SAID[key], value)
     said = cast(Settings, found)
@@ -139,7 +139,7 @@ def _read_service(where: str, row: dict[str, object]) -> Service:
     loosened = {key: _read_loosened(f"{where}.loosen.{key}", key, entry) for key, entry in loosen.items()}
     for key in said:
         if key in loosened:
-            raise OverlayError(f"{where}.{key}", "is said twice, here and under loosen", "keep one of the two")
+            raise OverlayError(f"{where}.{key}", "is given twice, here and under loosen", "keep one of the two")
     return Service(said, loosened)
 
 
@@ -147,7 +147,9 @@ def _cross_check(where: str, said: Settings) -> None:
     """What spans several keys of one service."""
     if "health_path" in said:
         if "test" in said.get("healthcheck", {}):
-            raise OverlayError(f"{where}.health_path", "is given besides healthcheck.test", "keep one of the two")
+            raise OverlayError(
+                f"{where}.health_path", "is given in addition to healthcheck.test", "keep one of the two"
+            )
         if "port" not in said:
             raise OverlayError(f"{where}.health_path", "needs the port", "add port, the one inside the container")
     limit, reserved = size(said.get("memory")), size(said.get("memory_reservation"))
@@ -161,7 +163,7 @@ def _cross_check(where: str, said: Settings) -> None:
 
 def _read_loosened(where: str, key: str, entry: object) -> Loosened:
     if key not in LOOSENED:
-        raise OverlayError(where, "is no default that can be loosened", f"use one of {', '.join(LOOSENED)}")
+        raise OverlayError(where, "is not a default that can be loosened", f"use one of {', '.join(LOOSENED)}")
     example = f'write {{to: {LOOSENED[key][1]}, because: "the reason"}}'
     if not isinstance(entry, Mapping) or not set(entry) <= {"to", "because"} or "to" not in entry:
         raise OverlayError(where, "does not say to what, and because of what", example)
@@ -174,7 +176,7 @@ def _read_loosened(where: str, key: str, entry: object) -> Loosened:
 
 
 def one_line(text: object) -> str:
-    """A text in one line without control characters, so that it cannot end a YAML comment; "" when it is no text."""
+    """A text in one line without control characters, so that it cannot end a YAML comment; "" when it is not a text."""
     if not isinstance(text, str):
         return ""
     # str.isprintable() is false for every line end that YAML 1.1 or 1.2 knows, U+0085, U+2028 and U+2029 among them.

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What one app is: its name, its table of variables, its checks, and where its things lie on the host."""
+"""What one app is: its name, its table of variables, its checks, and where its files are on the host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def progress_path(name: str, root: str = "/") -> str:
-    """Where a deploy writes its steps, a JSON line each: {seconds, what}. Anybody on the host may read them."""
+    """Where a deploy writes its steps, a JSON line each. Every user of the host may read them."""
     return os.path.join(root, "run/selfheal", f"{name}.progress")
 
 
@@ -38,7 +38,7 @@ class BalancerSettings(TypedDict, total=False):
 class Balancer(NamedTuple):
     """HAProxy before the app: its servers are `instances` containers of `service`, at loopback ports from `first_port`.
 
-    There is one slot more than instances: a deploy starts the new one beside the old. `ports` are those that HAProxy
+    There is one slot more than instances: a deploy starts the new one next to the old. `ports` are those that HAProxy
     itself holds for the public.
     """
 
@@ -63,7 +63,7 @@ def read_balancer(given: BalancerSettings | None) -> Balancer | None:
         )
     except (KeyError, TypeError, ValueError):
         raise AppError(
-            "balancer: is not whole. Fix: write {service: backend, instances: 2, first_port: 18000, ports: [80]}"
+            "balancer: is incomplete. Fix: write {service: backend, instances: 2, first_port: 18000, ports: [80]}"
         ) from None
     if not found.service:
         raise AppError(
@@ -74,8 +74,8 @@ def read_balancer(given: BalancerSettings | None) -> Balancer | None:
         raise AppError("balancer: needs a port and at least one instance (compose_app_instances)")
     if not 1 <= found.slots.start < found.slots.stop <= 65536 or any(port in found.slots for port in found.ports):
         raise AppError(
-            f"balancer: its slots {found.slots.start} to {found.slots.stop - 1} are no free range of ports. Fix: write "
-            "another compose_app_first_port"
+            f"balancer: its slots {found.slots.start} to {found.slots.stop - 1} are not a free range of ports. Fix: "
+            "write another compose_app_first_port"
         )
     return found
 
@@ -110,7 +110,7 @@ class App:
 
     @property
     def quick(self) -> list[Check]:
-        """The check that is asked often: the first that proves health, else the first of all."""
+        """The check that is sent often: the first with `proves: health`, else the first of all."""
         return health_check(self.checks)
 
     @property
@@ -165,12 +165,12 @@ class App:
 
     @property
     def restoring(self) -> str:
-        """Says that a restore is putting what it has made in place, or was killed while it did: what to take back."""
+        """Says that a restore is swapping its result in, or was killed while it did: what to roll back."""
         return os.path.join(self.state, "restore.json")
 
     @property
     def backup(self) -> str:
-        """When a backup was made last, when one was proved, and what is wrong with them."""
+        """When the last backup was made, when one was verified, and what is wrong with them."""
         return os.path.join(self.state, "backup.json")
 
     @property

@@ -57,5 +57,5 @@ class Check(NamedTuple):
 
 
 def health_check(checks: Sequence[Check]) -> list[Check]:
-    """The check that says whether the app is healthy, alone: the first that proves health, else the first of all."""
+    """The check that says whether the app is healthy, alone: the first with `proves: health`, else the first of all."""
     return [check for check in checks if check.proves == "health"][:1] or list(checks[:1])

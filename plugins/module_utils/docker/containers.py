@@ -36,7 +36,7 @@ def inspected(app: str, timeout: float = 5.0, path: str = "") -> list[Document]:
 
 def documents(app: str, timeout: float = 10.0) -> list[Document]:
     """Return what `docker inspect` says of an app's containers, by name. It holds the env's values: never log it."""
-    # What `docker compose run` left behind is nobody's instance.
+    # A container of `docker compose run` is not an instance.
     labels = [f"com.docker.compose.project={app}", "com.docker.compose.oneoff=False"]
     return sorted(_inspected(labels, timeout, engine.address()), key=lambda document: str(document["Name"]))
 
@@ -46,7 +46,7 @@ def _inspected(labels: Sequence[str], timeout: float, path: str) -> list[Documen
     found = []
     try:
         for one in engine.ask(f"/containers/json?all=true&filters={filters}", timeout, path) or []:
-            # One that was removed since is none.
+            # One that was removed since has no document.
             if document := engine.ask(f"/containers/{one['Id']}/json", timeout, path):
                 found.append(document)
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -57,8 +57,8 @@ def _inspected(labels: Sequence[str], timeout: float, path: str) -> list[Documen
 def seconds_since(text: str, now: float) -> float | None:
     """Seconds from one of the engine's RFC 3339 times to `now` (epoch s); None for "never" (the year 1) or no time.
 
-    A time to come says that the clock was set back: then nothing is known, None. Health checks are told by the host's
-    own zone, as in 22:52:42.101978294+08:00; all other times by UTC.
+    A time in the future says that the clock was set back: then nothing is known, None. Times of health checks are in
+    the host's own zone, as in 22:52:42.101978294+08:00; all others are in UTC.
     """
     parts = _TIME.fullmatch(text)
     try:

@@ -15,8 +15,8 @@ from .model import Model
 def broken_network(instances: Sequence[Container], seconds: float = 0.3) -> list[str]:
     """Say, in sentences, why the way from the host to a running container is broken; [] when it is not known to be.
 
-    Proof is a container without an address, or one that takes a connection at its own address while its published port
-    on the host does not.
+    The sign is a container without an address, or one that accepts a connection at its own address while its published
+    port on the host does not.
     """
     found = []
     for item in instances:

@@ -141,7 +141,7 @@ class Project:
         return found
 
     def restart(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
-        """Kill containers and start them again, at once: who does not answer is not waited for.
+        """Kill containers and start them again, at once, without waiting for one that does not answer.
 
         `-t` is understood by each docker CLI; its long name is `--timeout` from 28 on, and `--time` before.
         """
@@ -220,13 +220,13 @@ class Project:
     def up(
         self,
         build: bool = False,
-        anew: bool = False,
+        recreate: bool = False,
         services: Sequence[str] = (),
         scale: Mapping[str, int] | None = None,
         timeout: float = 120.0,
         start: bool = True,
     ) -> Result:
-        """Create and start what is missing or differs, or everything `anew`; with `build`, from images built now.
+        """Create and start what is missing or differs, or recreate everything; with `build`, from images built now.
 
         What is replaced has the time to end that its `stop_grace_period` gives it; that comes on top of `timeout`.
 
@@ -240,7 +240,7 @@ class Project:
         words = ["up", "--detach" if start else "--no-start", "--quiet-pull"]
         words += [] if services else ["--remove-orphans"]
         words += _bounded(graces)
-        words += ["--force-recreate"] if anew else []
+        words += ["--force-recreate"] if recreate else []
         for service, count in (scale or {}).items():
             words += ["--no-recreate", "--scale", f"{service}={count}"]
         words += ["--build" if build else "--no-build", *(["--no-deps", *services] if services else [])]

@@ -79,7 +79,7 @@ def parse(line: str) -> Layout | None:
 
 
 def is_inside(name: object) -> bool:
-    """Whether this is a relative path that stays in its folder: what is put back must not leave the app's directory."""
+    """Whether this is a relative path that stays in its folder: what is put back must stay in the app's directory."""
     return isinstance(name, str) and bool(name) and not name.startswith(("/", "../")) and "/../" not in f"/{name}/"
 
 

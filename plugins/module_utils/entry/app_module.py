@@ -59,12 +59,12 @@ def app_of(params: Params) -> App:
 
 
 def proved(variables: Sequence[Variable], values: Values | None) -> dict[str, str] | None:
-    """Return the values as they will be written; raise `Unproved` when one does not pass. None stays None."""
+    """Return the values as they will be written; raise `InvalidValues` when one does not pass. None stays None."""
     if values is None:
         return None
-    findings = secret_rules.prove(variables, values, time.time())
+    findings = secret_rules.validate(variables, values, time.time())
     if findings:
-        raise env_history.Unproved(findings)
+        raise env_history.InvalidValues(findings)
     return secret_rules.texts(variables, values)
 
 

@@ -99,9 +99,9 @@ def prove(
     variables: Sequence[Variable], values: Mapping[str, object], now: float, online: bool, timeout: float
 ) -> list[Finding]:
     """The offline rules and, when they find nothing and ``online`` says so, the project itself."""
-    findings = secret_rules.prove(variables, values, now)
+    findings = secret_rules.validate(variables, values, now)
     if online and not findings:
-        findings = supabase_online.prove_online(variables, values, timeout)
+        findings = supabase_online.validate_online(variables, values, timeout)
     return findings
 
 
@@ -133,14 +133,14 @@ def put(params: Params, check: bool, clock: Callable[[], float], root: str = "/"
                 keep=keep,
                 uid=uid,
                 gid=gid,
-                prove=prover_or_none,
+                validate=prover_or_none,
                 dry_run=check,
             )
     else:
         values = params["values"]
         findings = prover(values)  # what is not text is a finding, too, and would be lost in what is written
         if findings:
-            raise env_history.Unproved(findings)
+            raise env_history.InvalidValues(findings)
         with waiting:
             directory = _directory(params, owner, check)
             texts = secret_rules.texts(variables, values)

@@ -47,7 +47,7 @@ def read(app: App, now: float) -> EnvState:
     except dotenv.DotenvError as error:
         finding = _env_finding("unreadable", f"{app.env}: {error}")
         return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
-    findings = secret_rules.prove(app.variables, values, now)
+    findings = secret_rules.validate(app.variables, values, now)
     if findings and env_history.just_written(app.history, fingerprint(content), now):
         # Its table of variables reaches this host after it, so what is found by an older one does not count yet.
         findings = []
@@ -55,4 +55,4 @@ def read(app: App, now: float) -> EnvState:
 
 
 def _env_finding(rule: str, reason: str) -> Finding:
-    return {"variable": ".env", "rule": rule, "reason": reason, "fix": "write it anew from the vault"}
+    return {"variable": ".env", "rule": rule, "reason": reason, "fix": "write it again from the vault"}

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What can be proved about an env without asking anyone: each value by its kind, then all of them together.
+"""What can be validated of an env without a network: each value by its kind, then all of them together.
 
-The order for one value: what stands around it (quotes, spaces), references and samples, format and checksum, words
+The order for one value: what is around it (quotes, spaces), references and samples, format and checksum, words
 and shapes, entropy last. Pure: no clock, no network, no files.
 """
 
@@ -13,7 +13,7 @@ from typing import TypedDict
 
 from . import key_files, supabase_keys, token_formats
 from .supabase_keys import Problem
-from .value_rules import blank, misfit, prove_text, unwrap
+from .value_rules import blank, misfit, unwrap, validate_text
 from .variables import (
     SERVER_KINDS,
     TableError,
@@ -25,9 +25,9 @@ from .variables import (
     label,
     parse_entries,
     secrets_of,
+    source_hint,
     text_of,
     texts,
-    whence,
 )
 
 __all__ = [
@@ -38,11 +38,11 @@ __all__ = [
     "describe",
     "example",
     "parse_table",
-    "prove",
     "read_bare",
     "secrets_of",
     "texts",
     "unlisted",
+    "validate",
 ]
 
 
@@ -56,13 +56,13 @@ class Finding(TypedDict):
 
 
 class _Slot:
-    """One variable and what is known about its value while it is being proved."""
+    """One variable and what is known about its value while it is being validated."""
 
     def __init__(
         self, variable: Variable, text: str | None, around: Sequence[Problem] = (), problems: Sequence[Problem] = ()
     ) -> None:
         self.variable = variable
-        self.text = text  # the value without what stands around it; None: there is none to look at
+        self.text = text  # the value without what is around it; None: there is none to validate
         self.around = list(around)  # quotes, spaces … around the value
         self.problems = list(problems)  # with the value itself
 
@@ -91,14 +91,14 @@ def parse_table(entries: object) -> list[Variable]:
     for index, variable in enumerate(variables):
         if variable.default is not None:
             slot = _read_slot(variable, variable.default)
-            slot.problems += prove_text(variable, slot.text or "", 0.0)
+            slot.problems += validate_text(variable, slot.text or "", 0.0)
             for problem in (*slot.around, *slot.problems):
                 raise TableError(label(index, variable.name, "default"), problem.reason, problem.fix.rstrip("."))
     return variables
 
 
-def prove(variables: Sequence[Variable], values: Values, now: float) -> list[Finding]:
-    """All that is provably wrong with ``values`` at ``now`` (epoch seconds), in table order; empty: proved.
+def validate(variables: Sequence[Variable], values: Values, now: float) -> list[Finding]:
+    """All that is certainly wrong with ``values`` at ``now`` (epoch seconds), in table order; empty: they are valid.
 
     Never raises for a value, whatever it is. Values are text; a whole number
     will do where the kind is not secret. Names that the table does not list are ignored here: see ``unlisted``.
@@ -108,7 +108,7 @@ def prove(variables: Sequence[Variable], values: Values, now: float) -> list[Fin
         if slot.text is None:
             slot.problems = slot.problems or _absent(slot.variable, values)
         else:
-            slot.problems += prove_text(slot.variable, slot.text, now)
+            slot.problems += validate_text(slot.variable, slot.text, now)
     _find_swapped(slots, now)
     _find_pasted(slots)
     _find_duplicates(slots)
@@ -124,12 +124,12 @@ def prove(variables: Sequence[Variable], values: Values, now: float) -> list[Fin
 
 
 def unlisted(variables: Sequence[Variable], values: Values) -> list[str]:
-    """The names that have a value and no entry in the table, sorted: nothing proves them, and nothing writes them."""
+    """The names that have a value and no entry in the table, sorted: they are neither validated nor written."""
     return sorted({str(name) for name in values} - {variable.name for variable in variables})
 
 
 def read_bare(variable: Variable, values: Values) -> str | None:
-    """The value of one variable without what stands around it; None when there is none to look at."""
+    """The value of one variable without what is around it; None when there is none to validate."""
     return _read_slot(variable, given(variable, values)).text
 
 
@@ -142,7 +142,7 @@ def describe(findings: Iterable[Finding]) -> str:
 
 
 def _read_slot(variable: Variable, value: object) -> _Slot:
-    """Take the value out of what stands around it."""
+    """Take the value out of what is around it."""
     if value is None:
         return _Slot(variable, None)
     text = text_of(value)
@@ -162,7 +162,7 @@ def _read_slot(variable: Variable, value: object) -> _Slot:
         )
     bare, around = unwrap(variable, text)
     if not bare or blank(bare):
-        # An optional one may be empty; a required one is told so, and that is all there is to say.
+        # An optional one may be empty; of a required one, that is all there is to report.
         return _Slot(variable, None, [] if variable.required or not text.strip() else around)
     return _Slot(variable, bare, around)
 
@@ -185,8 +185,8 @@ def _absent(variable: Variable, values: Values) -> list[Problem]:
         return []
     if given(variable, values) is None:
         hint = _typo_hint(variable.name, [str(other) for other in values])
-        return [Problem("missing", "it has no value", f"Put it in the vault.{whence(variable)}{hint}")]
-    return [Problem("empty", "its value is empty", f"Put the value in.{whence(variable)}")]
+        return [Problem("missing", "it has no value", f"Put it in the vault.{source_hint(variable)}{hint}")]
+    return [Problem("empty", "its value is empty", f"Put the value in.{source_hint(variable)}")]
 
 
 def _typo_hint(name: str, others: Sequence[str]) -> str:
@@ -206,8 +206,8 @@ def _find_swapped(slots: Sequence[_Slot], now: float) -> None:
         for other in wrong[at + 1 :]:
             if one.kind == other.kind or "swapped" in {p.rule for p in (*one.problems, *other.problems)}:
                 continue
-            after_one = prove_text(one.variable, other.text or "", now)
-            after_other = prove_text(other.variable, one.text or "", now)
+            after_one = validate_text(one.variable, other.text or "", now)
+            after_other = validate_text(other.variable, one.text or "", now)
             if not _settled(after_one) or not _settled(after_other):
                 continue
             for slot, partner, after in ((one, other, after_one), (other, one, after_other)):
@@ -269,7 +269,7 @@ def _is_twin(slot: _Slot, other: _Slot) -> bool:
         return False
     if slot.kind == other.kind and slot.kind in _KINDS_WITH_ALIASES:
         return False
-    # An address without a password in it is no secret, whatever its kind says in general.
+    # An address without a password in it is not secret, whatever its kind says in general.
     secrets = [each for each in (slot, other) if each.variable.secret]
     return any(each.kind not in SERVER_KINDS for each in secrets)
 

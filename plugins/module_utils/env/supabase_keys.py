@@ -59,7 +59,7 @@ class Key(NamedTuple):
 
     generation: str  # "legacy" | "new"
     role: str  # "anon" | "service" | whatever else a token claims
-    ref: str | None  # project of a legacy key; None: self-hosted, or a new key, which only proves a guess
+    ref: str | None  # project of a legacy key; None: self-hosted, or a new key, which only confirms a guess
 
 
 class Address(NamedTuple):
@@ -116,7 +116,7 @@ def signed_by(text: str, secret: str) -> bool | None:
 
 
 def split_url(text: str) -> SplitResult | None:
-    """The parts of ``text``, or None when it is no URL with a host and a usable port."""
+    """The parts of ``text``, or None when it is not a URL with a host and a usable port."""
     try:
         parts = urlsplit(text)
         if not parts.hostname or (parts.port is not None and parts.port == 0):

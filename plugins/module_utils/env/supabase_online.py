@@ -3,7 +3,7 @@
 """Ask a Supabase project whether it accepts the keys.
 
 ``GET {URL}/rest/v1/`` with the header ``apikey`` answers 200 to a service key, 401 to a bad one, 403 to the anon key.
-``GET {URL}/auth/v1/settings`` answers 200 to either, else 401. New keys are never sent as Bearer: they are no tokens.
+``GET {URL}/auth/v1/settings`` answers 200 to either, else 401. New keys are never sent as Bearer: they are not tokens.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from ..probe import web
 from .rules import Finding, read_bare
-from .variables import Values, Variable, whence
+from .variables import Values, Variable, source_hint
 
 Fetch = Callable[[web.Request], web.Answer]
 
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 
-# Both key formats; anything else is the offline rules' to refuse, and cannot stand in a header.
+# Both key formats; anything else is refused by the offline rules, and cannot be in a header.
 _SENDABLE = re.compile(r"[A-Za-z0-9._-]{1,4096}")
 
 
@@ -30,7 +30,7 @@ class _Question(NamedTuple):
     key: str
 
 
-def prove_online(
+def validate_online(
     variables: Sequence[Variable], values: Values, timeout: float, fetch: Fetch = web.fetch
 ) -> list[Finding]:
     """What the project at the table's ``supabase_url`` says of its keys; ``timeout``: seconds for each question.
@@ -52,7 +52,7 @@ def prove_online(
 
 
 def asks(variables: Sequence[Variable], values: Values) -> bool:
-    """Whether `prove_online` has anything to ask."""
+    """Whether `validate_online` has anything to ask."""
     return project(variables, values) is not None and bool(_questions(variables, values))
 
 
@@ -87,7 +87,7 @@ def _ask(url_name: str, base: str, question: _Question, timeout: float, fetch: F
     if answer.status == _OK:
         return None
     variable = question.variable
-    again = f"Copy it again.{whence(variable)}"
+    again = f"Copy it again.{source_hint(variable)}"
     if answer.status == _FORBIDDEN and variable.kind == "supabase_service_key":
         return _finding(variable, "wrong_kind", "the project takes it for the public (anon) key", again)
     if answer.status in (_UNAUTHORIZED, _FORBIDDEN):

@@ -77,7 +77,7 @@ def _follow(
 
 
 def _is_on_purpose(text: str, variables: Mapping[str, object]) -> bool:
-    """Whether all of its templates look like ones that somebody wrote on purpose."""
+    """Whether all of its templates look as if they were written on purpose."""
     if _OPENINGS.search(_STATEMENT.sub("", _EXPRESSION.sub("", text))):
         return False  # one that does not end, or a comment
     alone = _EXPRESSION.fullmatch(text.strip())

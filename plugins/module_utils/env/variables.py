@@ -38,7 +38,7 @@ class VariableEntry(_RequiredKeys, total=False):
     private_key: str
 
 
-# How the inventory calls the table; errors name it, because that is where it is mended.
+# How the inventory calls the table; errors name it, because that is where it is corrected.
 TABLE = "app_env_variables"
 
 # Kind → what such a value is, and where it comes from when the entry does not say.
@@ -82,7 +82,7 @@ KINDS = {
     "rails_master_key": "config/master.key of the Rails app",
     "laravel_app_key": "made once: php artisan key:generate --show",
 }
-# Kinds that are an address with a password in it; without one, it is no secret.
+# Kinds that are an address with a password in it; without one, it is not secret.
 SERVER_KINDS = frozenset({"postgres_dsn", "redis_url", "mysql_dsn", "mongodb_dsn", "amqp_dsn", "smtp_dsn"})
 _PLAIN_KINDS = frozenset(
     {"supabase_url", "port", "url", "enum", "integer", "boolean", "pattern", "text", "email", "certificate"}
@@ -202,7 +202,7 @@ def source(variable: Variable) -> str:
     return (variable.source or KINDS[variable.kind]).strip().rstrip(".")
 
 
-def whence(variable: Variable) -> str:
+def source_hint(variable: Variable) -> str:
     """`` Source: …`` to end a fix with; nothing where the kind says no more than the finding does."""
     is_known = variable.source or variable.kind not in _KINDS_WITHOUT_A_PLACE
     return f" Source: {source(variable)}." if is_known else ""
@@ -210,7 +210,7 @@ def whence(variable: Variable) -> str:
 
 def copy_again(variable: Variable) -> str:
     """The fix for a value that was taken from the wrong place, or not whole."""
-    return f"Copy it again.{whence(variable)}"
+    return f"Copy it again.{source_hint(variable)}"
 
 
 def own_words(variable: Variable) -> tuple[str, ...]:

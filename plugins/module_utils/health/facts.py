@@ -639,7 +639,7 @@ def _read_upstream(app: App, facts: Facts, clock: Clock) -> UpstreamSays:
     values = facts["env"]["values"]
     down: list[Down] = []
     findings: list[Finding] = []
-    for finding in supabase_online.prove_online(app.variables, values, UPSTREAM_SECONDS):
+    for finding in supabase_online.validate_online(app.variables, values, UPSTREAM_SECONDS):
         if finding["rule"] == "unreachable":
             down.append({"name": finding["variable"], "reason": finding["reason"]})
         else:

@@ -10,13 +10,13 @@ from typing import NamedTuple, TypedDict
 
 from . import command as commands
 
-# A kill is told with the incident that it caused, not with the next one.
+# A kill is reported with the incident that it caused, not with the next one.
 RECENT_SECONDS = 60.0
 # A container ends, for the engine, a moment after the kernel killed it, on a busy host some seconds. An end later than
 # this had another reason.
 _END_SECONDS = 5.0
 
-# mm/oom_kill.c and mm/memcontrol.c of the kernel: first what the group used, then who was killed for it.
+# mm/oom_kill.c and mm/memcontrol.c of the kernel: first what the group used, then which process was killed for it.
 _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\] (.*)$")
 _USAGE = re.compile(r"memory: usage (\d+)kB, limit (\d+)kB")
 _KILL = re.compile(r"oom-kill:.*oom_memcg=\S*?([0-9a-f]{64})(?:\.scope)?,.*task=([^,]+),pid=(\d+)")

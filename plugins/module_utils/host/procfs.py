@@ -50,7 +50,7 @@ _DISKS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "over
 
 
 def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str]:
-    """Those of the paths that are on a disk of this host, told without touching one."""
+    """Return those of the paths that are on a disk of this host, without touching one."""
     try:
         with open(mounts, encoding="utf-8", errors="replace") as stream:
             fields = [line.split() for line in stream]
@@ -170,9 +170,9 @@ class CpuTime(NamedTuple):
     at: float = 0.0
 
 
-# How busy the processors are is told from this many of their ticks at least.
+# At least this many ticks of the processors say how busy they are.
 SHORTEST_TICKS = 50
-# Of the quota, as nearly everybody leaves it (sched-bwc.rst of the kernel).
+# Of the quota, as nearly every host has it (sched-bwc.rst of the kernel).
 _PERIOD_SECONDS = 0.1
 
 
@@ -191,7 +191,7 @@ def cpu_time(root: str = "/") -> CpuTime:
         name = os.path.join(root, path)
         with contextlib.suppress(OSError, ValueError, IndexError), open(name, encoding="ascii") as stream:
             used_up += sum(int(line.split()[1]) for line in stream if line.startswith("nr_throttled "))
-    # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk is no work.
+    # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk is not work.
     return CpuTime(sum(ticks) - ticks[3] - ticks[4], sum(ticks), used_up, time.monotonic())
 
 
@@ -218,7 +218,8 @@ def oom_kills(path: str = "/proc/vmstat") -> int:
 def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bool:
     """Say whether these processes and their children hardly ran, nor wanted to, for a third of a second.
 
-    Whoever is short of processors waits for one (state R); who hangs waits for something else, or is stopped (proc(5)).
+    A process that is short of processors waits for one (state R); one that hangs waits for something else, or is
+    stopped (proc(5)).
     """
     them = {pid for pid in pids if pid > 0}
     first, _ = _work(them)
@@ -230,7 +231,7 @@ def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bo
     return 2 * waited < _IDLE_SAMPLES and ticks - first <= _IDLE_TICKS
 
 
-# Accepting a connection now and then is no work.
+# Accepting a connection now and then is not work.
 _IDLE_SAMPLES, _IDLE_TICKS = 12, 3
 
 
@@ -304,7 +305,7 @@ def _children(pid: int) -> list[int]:
 
 
 def age(pid: int) -> float | None:
-    """For how many seconds a process has run, by a clock that nobody sets; None without one."""
+    """For how many seconds a process has run, by a clock that is never set; None without one."""
     if pid <= 0:
         return None
     try:
@@ -326,7 +327,7 @@ def newest_child(pid: int) -> int:
 
 
 def pid_in(path: str, name: str) -> int:
-    """Return the pid that a file holds; 0 when there is none, or that process is not called `name` (any more)."""
+    """Return the pid that a file holds; 0 without one, or when that process is not called `name` (any more)."""
     try:
         with open(path, encoding="ascii") as stream:
             pid = int(stream.read().strip())
@@ -337,7 +338,7 @@ def pid_in(path: str, name: str) -> int:
 
 
 def _stat(path: str) -> list[str]:
-    """The fields of a process that stand behind its name, the state first."""
+    """The fields of a process after its name, the state first."""
     with open(path, encoding="utf-8", errors="replace") as stream:
         return stream.read().rpartition(")")[2].split()
 
@@ -399,7 +400,7 @@ def _listening_inodes(port: int) -> Iterator[str]:
 
 
 class Holder(TypedDict, total=False):
-    """Who holds a port: a process of this host, or a container."""
+    """What holds a port: a process of this host, or a container."""
 
     pid: int
     process: str

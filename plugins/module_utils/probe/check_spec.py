@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read `selfheal_checks`: a list of HTTP checks as people write it → the same, complete; or an error with its fix.
+"""Parse `selfheal_checks`: a list of HTTP checks as people write it → checks to send, or an error with its fix.
 
 Each check is one request with expectations; checks hand values on by name (log in, then read data). The keys are
 described in the documentation of the module `health_probe`.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.check import Capture, Check, Expectation, Form
@@ -28,21 +28,8 @@ STEP = re.compile(r"""\.([^.\[\]'"\s]+)|\[(\d+)\]|\['([^']*)'\]|\["([^"]*)"\]"""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2: method and header names
 _KEYS = (
-    *(
-        "name",
-        "url",
-        "method",
-        "headers",
-        "json",
-        "form",
-        "body",
-        "timeout",
-        "status",
-        "json_path",
-        "contains",
-        "header",
-    ),
-    *("max_latency", "tls_days_left", "capture", "proves", "verify_tls"),
+    *("name", "url", "method", "headers", "json", "form", "body", "timeout", "status", "json_path", "contains"),
+    *("header", "max_latency", "tls_days_left", "capture", "proves", "verify_tls"),
 )
 _BODIES = ("json", "form", "body")
 _USERS = "url, headers, json, form or body"
@@ -76,27 +63,38 @@ def parse_checks(
         raise CheckError("", "selfheal_checks", f"is {kind(checks)}, not a list", "write a list of {name: …, url: …}")
     if not checks and not may_be_empty:
         fix = "add a check, e.g. {name: health, url: 'http://127.0.0.1:8000/health', proves: health}"
-        raise CheckError("", "selfheal_checks", "is empty, so nothing would be proved", fix)
+        raise CheckError("", "selfheal_checks", "is empty, so nothing would be checked", fix)
     parsed = [_parse(item, number, timeout) for number, item in enumerate(checks, start=1)]
-    sources: dict[str, int] = {}
+    _require_unique(parsed)
+    _require_defined(parsed, known)
+    return parsed
+
+
+def _require_unique(checks: Sequence[Check]) -> None:
+    """Raise CheckError when two checks have one name."""
     seen: set[str] = set()
-    for number, check in enumerate(parsed):
+    for check in checks:
         if check.name in seen:
             raise CheckError(f"`{check.name}`", "name", "is used twice", "give each check a name of its own")
         seen.add(check.name)
+
+
+def _require_defined(checks: Sequence[Check], known: Iterable[str] | None) -> None:
+    """Raise CheckError when a check uses a name that neither an earlier check captures nor, if known, the env has."""
+    captured_by: dict[str, int] = {}
+    for number, check in enumerate(checks):
         for capture in check.capture:
-            sources.setdefault(capture.name, number)
-    names = None if known is None else {*known, *sources}
-    for number, check in enumerate(parsed):
+            captured_by.setdefault(capture.name, number)
+    names = None if known is None else {*known, *captured_by}
+    for number, check in enumerate(checks):
         for name in sorted(check.needs):
-            if sources.get(name, -1) >= number:
-                source = parsed[sources[name]].name
+            if captured_by.get(name, -1) >= number:
+                source = checks[captured_by[name]].name
                 reason = f"uses ${{{name}}}, which is captured later or here, by `{source}`"
                 raise CheckError(f"`{check.name}`", _USERS, reason, "put the check that captures it before this one")
             if names is not None and name not in names:
                 fix = f"add {name} to the env's variables, capture it in an earlier check, or write $${{ for ${{"
                 raise CheckError(f"`{check.name}`", _USERS, f"uses ${{{name}}}, which nothing defines", fix)
-    return parsed
 
 
 def _parse(item: object, number: int, timeout: float) -> Check:
@@ -104,11 +102,11 @@ def _parse(item: object, number: int, timeout: float) -> Check:
         raise CheckError(str(number), "selfheal_checks", f"holds {kind(item)} here", "write {name: …, url: …}")
     name = item.get("name")
     if not isinstance(name, str) or not name.strip() or CONTROL.search(name):
-        raise CheckError(str(number), "name", "is missing or no text", "give it a short name of its own, e.g. login")
+        raise CheckError(str(number), "name", "is missing or not a text", "give it a short name of its own, e.g. login")
     read = _Reader(name, item)
     for key in read.item:
         if key not in _KEYS:
-            raise read.wrong(str(key), "is no key of a check", f"use one of {', '.join(_KEYS)}")
+            raise read.wrong(str(key), "is not a key of a check", f"use one of {', '.join(_KEYS)}")
     proves = read.text("proves", "api", f"write one of {', '.join(PROVES)}")
     if proves not in PROVES:
         raise read.wrong("proves", f"is {proves!r}", f"write one of {', '.join(PROVES)}")
@@ -155,7 +153,7 @@ class _Reader:
         return value
 
     def number(self, key: str, default: float, fix: str) -> float:
-        """A number that is not negative; texts that hold one are taken too, templates make them."""
+        """A number that is not negative; texts that hold one are accepted too, templates make them."""
         return self.as_number(key, self.item.get(key, default), fix)
 
     def as_number(self, key: str, value: Any, fix: str) -> float:
@@ -165,7 +163,7 @@ class _Reader:
         except (TypeError, ValueError):
             raise self.wrong(key, f"is {kind(value)}, not a number", fix) from None
         if math.isnan(number) or number < 0:
-            raise self.wrong(key, "is no number above 0", fix)
+            raise self.wrong(key, "is not a number above 0", fix)
         return number
 
     def mapping(self, key: str, fix: str) -> dict[Any, Any]:
@@ -209,7 +207,7 @@ class _Reader:
         """The HTTP method, in capitals."""
         method = self.text("method", "GET", "write e.g. POST").upper()
         if not _TOKEN.fullmatch(method):
-            raise self.wrong("method", "is no HTTP method", "write e.g. GET or POST")
+            raise self.wrong("method", "is not an HTTP method", "write e.g. GET or POST")
         return method
 
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -222,7 +220,7 @@ class _Reader:
     def header_name(self, key: str, name: Any) -> str:
         """`name`, when it can name a header."""
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise self.wrong(key, f"holds {name!r}, which is no header name", "use letters, digits and -")
+            raise self.wrong(key, f"holds {name!r}, which is not a header name", "use letters, digits and -")
         return name
 
     def header_value(self, key: str, name: str, value: Any) -> str:
@@ -237,7 +235,7 @@ class _Reader:
         """What is sent: None, a text, a form, or a 1-tuple of what is sent as JSON."""
         given = [key for key in _BODIES if key in self.item]
         if len(given) > 1:
-            raise self.wrong(given[-1], f"is given besides `{given[0]}`", "keep one of the two")
+            raise self.wrong(given[-1], f"is given in addition to `{given[0]}`", "keep one of the two")
         if "form" in self.item:
             return self.form()
         if "json" in self.item:
@@ -279,13 +277,13 @@ class _Reader:
             self.as_number("status", item, fix) for item in (given if isinstance(given, (list, tuple)) else [given])
         ]
         if not numbers or any(not 100 <= number <= 599 or number != int(number) for number in numbers):
-            raise self.wrong("status", "is no HTTP status", fix)
+            raise self.wrong("status", "is not an HTTP status", fix)
         return tuple(int(number) for number in numbers)
 
     def path(self, key: str, path: Any) -> str:
         """`path`, when it is one."""
         if not isinstance(path, str) or not path.startswith("$") or STEP.sub("", path[1:]):
-            raise self.wrong(key, f"holds {path!r}, which is no path", "write e.g. $.items[0].id or $['a key']")
+            raise self.wrong(key, f"holds {path!r}, which is not a path", "write e.g. $.items[0].id or $['a key']")
         return path
 
     def expectation(self, key: str, label: str, value: Any) -> Expectation:
@@ -302,7 +300,7 @@ class _Reader:
             try:
                 re.compile(want)
             except (re.error, TypeError, RecursionError):
-                raise self.wrong(key, f"gives `matches` of `{label}` what is no regular expression", fix) from None
+                raise self.wrong(key, f"gives `matches` of `{label}` an invalid regular expression", fix) from None
         return Expectation(how, want)
 
     def json_path(self) -> tuple[tuple[str, Expectation], ...]:
@@ -327,7 +325,7 @@ class _Reader:
         captures = []
         for name, given in self.mapping("capture", fix).items():
             if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise self.wrong("capture", f"holds {name!r}, which is no name", fix)
+                raise self.wrong("capture", f"holds {name!r}, which is not a name", fix)
             captures.append(self.captured(name, given if isinstance(given, Mapping) else {"json": given}))
         return tuple(captures)
 
@@ -352,11 +350,13 @@ class _Reader:
             groups = 0
         if groups != 1:
             fix = 'write one with one group, e.g. \'name="csrf" value="([^"]+)"\''
-            raise self.wrong("capture", f"takes `{name}` from what is no regular expression with one group", fix)
+            raise self.wrong(
+                "capture", f"takes `{name}` from something else than a regular expression with one group", fix
+            )
         return str(where)
 
     def tls_days_left(self, url: str) -> int | None:
-        """The days that the certificate must be valid for, None when nobody asks."""
+        """The days that the certificate must be valid for, None when the check does not say."""
         if "tls_days_left" not in self.item:
             return None
         if url.startswith("http:"):

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Ask an app over HTTP whether it works: run the checks, judge the answers, say what was seen.
+"""Ask an app over HTTP whether it works: run the checks, judge the answers, report what was seen.
 
-The checks are read by `checks.py`, one request is sent by `web.py`.
+`check_spec.py` parses the checks, `web.py` sends one request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .web import BODY_LIMIT, CONTROL, Answer, Fault, Request, address, duration,
 
 __all__ = ["KINDS", "Check", "CheckError", "parse_checks", "run_checks"]
 
-# Every `kind` that a failed check may have. `skipped` was never sent; `answer` is an answer that is no HTTP.
+# Every `kind` that a failed check may have. `skipped` was never sent; `answer` is an answer that is not HTTP.
 KINDS = (
     *("refused", "unreachable", "timeout", "reset", "dns", "tls", "answer"),
     *("status", "header", "body", "latency", "skipped"),
@@ -35,7 +35,7 @@ _LONGEST_CAPTURE = 16384
 _DEPENDENCIES = ("dependencies", "components", "checks", "entries")
 _UP = ("up", "ok", "pass", "passed", "healthy", "warn")
 _DAY = 86400.0
-# Secrets that nobody told us about (a fresh token in an answer) have a shape, or stand under a telling name.
+# Secrets that are not in the env (a fresh token in an answer) have a shape, or are under a telling name.
 _TOKEN_SHAPED = re.compile(r"eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?|sb_(?:secret|publishable)_[\w-]+")
 _TELLING_NAME = re.compile(r"token|secret|passw|key|auth|cookie|session|credential|jwt", re.IGNORECASE)
 
@@ -48,7 +48,7 @@ class Down(TypedDict):
 
 
 class CheckResult(TypedDict):
-    """How one check went. `kind` and `status` are None when there is none; `port` is 0 when nothing was sent.
+    """How one check went. `kind` is None when it passed, `status` without an answer; `port` is 0 when nothing was sent.
 
     `down` lists what a failing answer says of the app's dependencies; `retry_after` is for how many seconds it asks for
     patience, None when it does not.
@@ -205,13 +205,13 @@ def _attempt(
 
 def retry_after(answer: Answer, today: float) -> float | None:
     """Seconds that an answer asks to wait for (RFC 9110, Retry-After: seconds or a date); None when it does not."""
-    told = next((value.strip() for name, value in answer.headers if name.lower() == "retry-after"), "")
-    if told.isdigit():
-        return float(told[:9])
+    header = next((value.strip() for name, value in answer.headers if name.lower() == "retry-after"), "")
+    if header.isdigit():
+        return float(header[:9])
     from email.utils import parsedate_to_datetime  # not needed by a watcher, whose memory it would take
 
     try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - today) if told else None
+        return max(0.0, parsedate_to_datetime(header).timestamp() - today) if header else None
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
@@ -240,16 +240,16 @@ def _report(results: list[CheckResult], latencies: list[float], seconds: float) 
     often = f" after {attempts} attempts" if attempts > 1 else ""
     summary = f"{passed} of {total} checks passed{often}"
     if not total:
-        summary = "no check asks it, so its services alone tell"
+        summary = "no check asks it, so the states of its services decide"
     elif passed == total:
         summary += f" in {seconds:.2f} s"
     else:
         failed = [result for result in results if not result["ok"]]
         # What was skipped follows from another failure, unless nothing else failed.
-        told = [result for result in failed if result["kind"] != "skipped"] or failed
-        summary += "; " + "; ".join(f"`{result['name']}` {result['reason']}" for result in told[:_FAILURES_SHOWN])
-        if len(told) > _FAILURES_SHOWN:
-            summary += f"; and {len(told) - _FAILURES_SHOWN} more"
+        shown = [result for result in failed if result["kind"] != "skipped"] or failed
+        summary += "; " + "; ".join(f"`{result['name']}` {result['reason']}" for result in shown[:_FAILURES_SHOWN])
+        if len(shown) > _FAILURES_SHOWN:
+            summary += f"; and {len(shown) - _FAILURES_SHOWN} more"
     return {
         "ok": passed == total,
         "passed": passed,
@@ -275,7 +275,7 @@ def expand(check: Check, known: Mapping[str, str]) -> Request:
     """Put ``known`` values in place of names. Raises Fault (skipped) when the result cannot be sent."""
     url = _replace(check.url, known)
     if address(url) is None:
-        raise Fault("skipped", f"skipped: with its values put in, {check.url} is no http(s) URL")
+        raise Fault("skipped", f"skipped: with its values put in, {check.url} is not an http(s) URL")
     headers = []
     for name, template in check.headers:
         value = _replace(template, known)
@@ -304,8 +304,8 @@ def _default_type(headers: list[tuple[str, str]], form: str) -> None:
 def health_request(check: Check, values: Mapping[str, str], balanced: bool) -> HealthRequest | None:
     """The request of a check, as HAProxy and a healthcheck can send it; None for one with a body.
 
-    :arg values: what the names in the check stand for.
-    :arg balanced: whether the load balancer stands before the app, and adds its headers.
+    :arg values: the values of the names in the check.
+    :arg balanced: whether the load balancer is in front of the app, and adds its headers.
     :raises CheckError: the check names a value that is not given, or cannot be sent with it.
     """
     if check.body is not None:
@@ -317,7 +317,7 @@ def health_request(check: Check, values: Mapping[str, str], balanced: bool) -> H
             f"`{check.name}`",
             "url or headers",
             reason,
-            f"give {missing[0]} in app_env_plain if it is no secret; "
+            f"give {missing[0]} in app_env_plain if it is not secret; "
             "else give `proves: health` to a check that needs no secret",
         )
     try:
@@ -347,7 +347,7 @@ def _replace_deep(value: Any, known: Mapping[str, str]) -> Any:
 
 
 class _Missing:
-    """What stands for a value that is not there (None is a value in JSON)."""
+    """The absence of a value (None is a value in JSON)."""
 
 
 _MISSING = _Missing()
@@ -368,7 +368,7 @@ def judge(check: Check, answer: Answer, today: float, secrets: Mapping[str, str]
         raise Fault("status", f"{seen}: expected {expected}" + (f"; it said: {said}" if said else ""))
     if check.tls_days_left is not None:
         if answer.expires is None:
-            raise Fault("tls", f"{seen}, but without TLS, so there is no certificate to look at")
+            raise Fault("tls", f"{seen}, but without TLS, so there is no certificate to check")
         days = (answer.expires - today) / _DAY
         if days < check.tls_days_left:
             left = f"{days:.1f} days left" if days > 0 else "expired"
@@ -427,7 +427,7 @@ def _take(capture: Capture, answer: Answer, document: Any, seen: str) -> str:
 
 
 def _captured(capture: Capture, answer: Answer, document: Any) -> Any:
-    """The value that is captured, `_MISSING` when there is none."""
+    """The value that is captured, `_MISSING` without one."""
     if capture.source == "json":
         return _dig(document, capture.where)
     if capture.source == "body":
@@ -508,7 +508,7 @@ def _same(found: Any, want: Any) -> bool:
 
 
 def _dig(document: Any, path: str) -> Any:
-    """The value at a path like ``$.items[0]['a key']``, ``_MISSING`` when there is none."""
+    """The value at a path like ``$.items[0]['a key']``, ``_MISSING`` without one."""
     for name, index, single, double in STEP.findall(path[1:]):
         if index:
             if not isinstance(document, list) or int(index) >= len(document):

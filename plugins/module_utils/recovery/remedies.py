@@ -75,10 +75,10 @@ def _start(project: Project, build: bool, recreate: bool) -> str:
         ):
             return ""
         return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
-    started = project.up(build=build, anew=recreate)
+    started = project.up(build=build, recreate=recreate)
     if started.code == 0:
         return ""
-    _succeed(project.up(anew=recreate) if build else started, "docker compose up:")
+    _succeed(project.up(recreate=recreate) if build else started, "docker compose up:")
     return f" from the images that are there, as the build failed: {started.reason}"
 
 
@@ -86,9 +86,9 @@ def _up(project: Project, good: Release, recreate: bool = False, scale: Mapping[
     """Create and start what is missing, without the jobs of the last good release: they have ended."""
     ended = good.get("jobs")
     if not isinstance(ended, list) or not ended:
-        _succeed(project.up(anew=recreate, scale=scale), "docker compose up:")
+        _succeed(project.up(recreate=recreate, scale=scale), "docker compose up:")
         return
-    _succeed(project.up(anew=recreate, scale=scale, start=False), "docker compose up:")
+    _succeed(project.up(recreate=recreate, scale=scale, start=False), "docker compose up:")
     until = time.monotonic() + JOBS_SECONDS
     pace = bring_up.Pace(until, JOBS_SECONDS, time.monotonic, time.sleep, lambda: None, lambda _text: None)
     instances = project.containers()
@@ -279,10 +279,10 @@ def last_good_env(app: App, now: float) -> str:
     """Put the newest env back that an app was healthy with."""
 
     def validate(values: Mapping[str, str]) -> Sequence[secret_rules.Finding]:
-        return secret_rules.prove(app.variables, values, now)
+        return secret_rules.validate(app.variables, values, now)
 
     return _write_env(
-        app, "last good env", lambda: env_history.restore_env(app.env, app.history, now=now, prove=validate)
+        app, "last good env", lambda: env_history.restore_env(app.env, app.history, now=now, validate=validate)
     )
 
 

@@ -25,7 +25,7 @@ from ..docker.model import Model
 from ..docker.project_layout import HARDENED_FILE
 
 LAST_GOOD = project_layout.LAST_GOOD
-# What was there before the first release. It is no release, as it has passed no gate.
+# What was there before the first release. It is not a release, as it has not passed a gate.
 BEFORE = "before"
 KEPT = 10
 # More files than this are written to the disk at once.
@@ -95,7 +95,7 @@ def _not_source(directory: str) -> set[str]:
 
 
 def files(directory: str) -> dict[str, str]:
-    """Return {name: mark} of the files in `directory` that make a release; "" for one that is not there.
+    """Return {name: mark} of the files in `directory` that make a release; "" for one that does not exist.
 
     A single file that a service writes to counts as it was copied: what became of it is data.
     """
@@ -175,7 +175,7 @@ def record(directory: str, release: Release) -> str:
     for name, mark in release["files"].items():
         path, copy = os.path.join(directory, name), os.path.join(kept, name)
         if name in data and project_files.mark(path) != mark:
-            # A service has written to it: what is there is no release's.
+            # A service has written to it: it is not the release's any more.
             marks[name] = mark
             continue
         _keep(path, copy, _twin(directory, before, name, mark), one_by_one)
@@ -189,7 +189,7 @@ def record(directory: str, release: Release) -> str:
 
 
 def _twin(directory: str, before: Release | None, name: str, mark: str) -> str:
-    """The copy of the same file in the release before, "" when there is none."""
+    """The copy of the same file in the release before, "" without one."""
     if before is None or not mark or before["files"].get(name) != mark:
         return ""
     return os.path.join(files_of(directory, str(before["id"])), name)
@@ -210,11 +210,11 @@ def _keep(path: str, copy: str, twin: str, sync: bool) -> None:
 def mark_last_good(directory: str, release_id: str) -> list[str]:
     """Point `last-good` at a release, atomically, and forget the oldest releases beyond the newest 10; their ids."""
     link = os.path.join(folder(directory), LAST_GOOD)
-    beside = f"{link}.new"
-    if os.path.lexists(beside):
-        os.unlink(beside)
-    os.symlink(release_id, beside)
-    os.replace(beside, link)
+    temporary = f"{link}.new"
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    os.symlink(release_id, temporary)
+    os.replace(temporary, link)
     import shutil  # not needed by a watcher, whose memory it would take
 
     shutil.rmtree(os.path.join(folder(directory), BEFORE), ignore_errors=True)
@@ -243,7 +243,7 @@ def _rewrite(directory: str, release_: Release) -> None:
 
 
 def last_good(directory: str) -> Release | None:
-    """Return the release that `last-good` names, or None when there is none that can be read."""
+    """Return the release that `last-good` names, or None when none can be read."""
     return _read(directory, LAST_GOOD)
 
 
@@ -300,7 +300,7 @@ def remember_before(directory: str, names: Iterable[str]) -> None:
 def set_aside_files(directory: str, good: Release) -> list[str]:
     """Copy the files that are not those of a release; return the copies' names.
 
-    A compose file's is `<name>.replaced`. Those of other files lie below `releases/replaced`, as a service may use
+    A compose file's is `<name>.replaced`. Those of other files are below `releases/replaced`, as a service may use
     every file in a folder of its configuration.
     """
     kept = []
@@ -317,7 +317,8 @@ def set_aside_files(directory: str, good: Release) -> list[str]:
 def put_back_files(directory: str, release_id: str) -> list[str]:
     """Put the files of a recorded release back in place; return the names of those that were others.
 
-    Files of another release that this one lacks are removed, unless they were changed since, and so may be anybody's.
+    Files of another release that are not in this one are removed, unless they were changed since: then they may be the
+    user's.
     """
     good = _read(directory, release_id)
     if good is None:

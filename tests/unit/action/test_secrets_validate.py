@@ -191,11 +191,11 @@ def test_the_project_is_asked_only_when_told_and_when_the_rules_find_nothing(
 ) -> None:
     questions = []
 
-    def prove_online(variables: Any, values: Any, timeout: float) -> list[dict[str, str]]:
+    def validate_online(variables: Any, values: Any, timeout: float) -> list[dict[str, str]]:
         questions.append(timeout)
         return [{"variable": "SUPABASE_SERVICE_KEY", "rule": "rejected", "reason": "it was revoked", "fix": "Copy."}]
 
-    monkeypatch.setattr(supabase_online, "prove_online", prove_online)
+    monkeypatch.setattr(supabase_online, "validate_online", validate_online)
     # What has expired depends on today, so the keys that have not must be good beyond it.
     result = run(values=values, online=online, timeout=1.5, report_only=True)
     assert questions == [1.5] * asked

@@ -70,7 +70,7 @@ def test_what_makes_no_sense_is_refused(change: dict[str, Any], said: str) -> No
     [
         ({"backend": {}, "cache": {}}, "services.cache: has the name of .* compose_app_cache_enabled"),
         ({"backend": {}, "pool": {}}, "services.pool: has the name of .* compose_app_pool_enabled"),
-        ({"web": {}}, "compose_app_service: backend is no service"),
+        ({"web": {}}, "compose_app_service: backend is not a service"),
         ({"backend": {"network_mode": "host"}}, "services.backend.network_mode: is host"),
     ],
 )

@@ -291,15 +291,15 @@ def test_the_marker_stands_before_anything_is_started(world: World) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"service": "web"}, "is not whole"),
-        ({"service": "web", "instances": "two", "first_port": 1, "ports": [80]}, "is not whole"),
+        ({"service": "web"}, "is incomplete"),
+        ({"service": "web", "instances": "two", "first_port": 1, "ports": [80]}, "is incomplete"),
         ({"service": "web", "instances": 0, "first_port": 18000, "ports": [80]}, "at least one instance"),
         (
             {"service": "", "instances": 1, "first_port": 18000, "ports": [80]},
             "needs a service. Fix: write compose_app_service",
         ),
-        ({"service": "web", "instances": 2, "first_port": 65534, "ports": [80]}, "no free range"),
-        ({"service": "web", "instances": 2, "first_port": 79, "ports": [80]}, "no free range"),
+        ({"service": "web", "instances": 2, "first_port": 65534, "ports": [80]}, "not a free range"),
+        ({"service": "web", "instances": 2, "first_port": 79, "ports": [80]}, "not a free range"),
     ],
 )
 def test_nonsense_is_refused(given: BalancerSettings, said: str) -> None:

@@ -53,7 +53,7 @@ def test_values_are_validated_before_they_are_used() -> None:
     variables = secret_rules.parse_table(TABLE)
     assert app_module.proved(variables, None) is None
     assert app_module.proved(variables, {"KEY": GOOD}) == {"KEY": GOOD}
-    with pytest.raises(env_history.Unproved) as raised:
+    with pytest.raises(env_history.InvalidValues) as raised:
         app_module.proved(variables, {"KEY": "your-key-here"})
     assert "KEY" in str(raised.value)
     assert secret_rules.describe(raised.value.findings) in str(raised.value)

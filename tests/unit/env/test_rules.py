@@ -60,7 +60,7 @@ VARIABLES = table()
 
 @pytest.mark.parametrize(("values", "expected"), [row[1:] for row in wrong.ROWS], ids=[row[0] for row in wrong.ROWS])
 def test_wrong_values_are_refused_with_the_right_reason(values: dict[str, Any], expected: dict[str, list[str]]) -> None:
-    findings = secret_rules.prove(VARIABLES, {**GOOD, **values}, NOW)
+    findings = secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW)
     assert {name: sorted(found) for name, found in rules(findings).items()} == {
         name: sorted(found) for name, found in expected.items()
     }
@@ -69,7 +69,7 @@ def test_wrong_values_are_refused_with_the_right_reason(values: dict[str, Any], 
 
 @pytest.mark.parametrize(("values", "entries"), [row[1:] for row in good.ROWS], ids=[row[0] for row in good.ROWS])
 def test_good_values_pass(values: dict[str, Any], entries: dict[str, dict[str, Any]]) -> None:
-    assert secret_rules.prove(table(**entries), {**GOOD, **values}, NOW) == []
+    assert secret_rules.validate(table(**entries), {**GOOD, **values}, NOW) == []
 
 
 def test_the_corpus_is_large_enough_and_no_row_stands_twice() -> None:
@@ -89,13 +89,13 @@ def said(findings: list[secret_rules.Finding]) -> str:
 MESSAGES = " ".join(
     said([finding])
     for _row, values, _expected in wrong.ROWS
-    for finding in secret_rules.prove(VARIABLES, {**GOOD, **{name: noise("w", 9) for name in values}}, NOW)
+    for finding in secret_rules.validate(VARIABLES, {**GOOD, **{name: noise("w", 9) for name in values}}, NOW)
 )
 
 
 @pytest.mark.parametrize("values", [row[1] for row in wrong.ROWS], ids=[row[0] for row in wrong.ROWS])
 def test_no_finding_holds_the_value(values: dict[str, Any]) -> None:
-    found = said(secret_rules.prove(VARIABLES, {**GOOD, **values}, NOW))
+    found = said(secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW))
     for value in {**GOOD, **values}.values():
         text = str(value).strip()
         if len(text) >= 6 and text not in json.dumps(TABLE) and text not in MESSAGES:
@@ -104,20 +104,20 @@ def test_no_finding_holds_the_value(values: dict[str, Any]) -> None:
 
 def test_a_missing_variable_says_where_it_comes_from_and_what_may_be_a_typo() -> None:
     values = {name: value for name, value in GOOD.items() if name != "SUPABASE_SERVICE_KEY"}
-    (finding,) = secret_rules.prove(VARIABLES, {**values, "SUPABASE_SERVCE_KEY": "x"}, NOW)
+    (finding,) = secret_rules.validate(VARIABLES, {**values, "SUPABASE_SERVCE_KEY": "x"}, NOW)
     assert finding["rule"] == "missing"
     assert "Project Settings, API Keys" in finding["fix"]
     assert "SUPABASE_SERVCE_KEY: a typo?" in finding["fix"]
 
 
 def test_an_expired_key_says_when() -> None:
-    (finding,) = secret_rules.prove(VARIABLES, {**GOOD, "SUPABASE_SERVICE_KEY": legacy(exp=1717200000)}, NOW)
+    (finding,) = secret_rules.validate(VARIABLES, {**GOOD, "SUPABASE_SERVICE_KEY": legacy(exp=1717200000)}, NOW)
     assert finding["reason"] == "it expired on 2024-06-01"
 
 
 def test_swapped_keys_name_each_other() -> None:
     values = {"SUPABASE_ANON_KEY": GOOD["SUPABASE_SERVICE_KEY"], "SUPABASE_SERVICE_KEY": GOOD["SUPABASE_ANON_KEY"]}
-    found = secret_rules.describe(secret_rules.prove(VARIABLES, {**GOOD, **values}, NOW)).splitlines()
+    found = secret_rules.describe(secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW)).splitlines()
     said = "are swapped: each holds the other's value. Fix: Exchange them."
     assert found == [
         f"SUPABASE_ANON_KEY: swapped: it and SUPABASE_SERVICE_KEY {said}",
@@ -127,21 +127,21 @@ def test_swapped_keys_name_each_other() -> None:
 
 def test_a_wrong_project_is_named() -> None:
     values = {"SUPABASE_SERVICE_KEY": legacy(ref=OTHER_REF)}
-    (finding,) = secret_rules.prove(VARIABLES, {**GOOD, **values}, NOW)
+    (finding,) = secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW)
     assert f"it belongs to project {OTHER_REF}, SUPABASE_URL to " in finding["reason"]
 
 
 def test_signatures_are_checked_only_when_the_table_says_so() -> None:
     own = {**GOOD, "SUPABASE_URL": "http://10.0.0.5:8000"}
     told = table(JWT_SECRET={"signs_keys": True})
-    assert secret_rules.prove(VARIABLES, own, NOW) == []
-    assert rules(secret_rules.prove(told, own, NOW)) == {
+    assert secret_rules.validate(VARIABLES, own, NOW) == []
+    assert rules(secret_rules.validate(told, own, NOW)) == {
         "SUPABASE_ANON_KEY": ["bad_signature"],
         "SUPABASE_SERVICE_KEY": ["bad_signature"],
     }
-    assert secret_rules.prove(told, {**own, "JWT_SECRET": SIGNING_SECRET}, NOW) == []
+    assert secret_rules.validate(told, {**own, "JWT_SECRET": SIGNING_SECRET}, NOW) == []
     new = {"SUPABASE_ANON_KEY": new_key("publishable"), "SUPABASE_SERVICE_KEY": new_key("secret")}
-    assert secret_rules.prove(told, {**own, **new}, NOW) == []
+    assert secret_rules.validate(told, {**own, **new}, NOW) == []
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
@@ -157,17 +157,17 @@ def test_a_key_signed_by_a_key_pair_is_not_judged_by_the_hmac_secret(algorithm: 
         return f"{head}.{claims}.{b64(random.Random(role).randbytes(lengths[algorithm] * 3 // 4))}"
 
     keys = {"SUPABASE_ANON_KEY": key("anon"), "SUPABASE_SERVICE_KEY": key("service_role")}
-    assert secret_rules.prove(told, {**GOOD, **keys}, NOW) == []
+    assert secret_rules.validate(told, {**GOOD, **keys}, NOW) == []
 
 
 def test_what_the_table_calls_the_same_must_be() -> None:
     told = table(BOT_TOKEN={"same_as": "PAYMENT_TOKEN"})
     values = {"PAYMENT_TOKEN": noise("p", 30), "BOT_TOKEN": noise("q", 30)}
-    assert rules(secret_rules.prove(told, {**GOOD, **values}, NOW)) == {"BOT_TOKEN": ["differs"]}
+    assert rules(secret_rules.validate(told, {**GOOD, **values}, NOW)) == {"BOT_TOKEN": ["differs"]}
 
 
 def test_a_password_in_a_variable_that_is_no_secret() -> None:
-    (finding,) = secret_rules.prove(VARIABLES, {**GOOD, "FRONTEND_URL": "https://user:Wq7kdfPz2@shop.de"}, NOW)
+    (finding,) = secret_rules.validate(VARIABLES, {**GOOD, "FRONTEND_URL": "https://user:Wq7kdfPz2@shop.de"}, NOW)
     assert "`secret: true`" in finding["fix"]
 
 
@@ -226,7 +226,7 @@ def test_random_keys_of_every_shape_pass(seed: int) -> None:
         "RAILS_MASTER_KEY": noise(f"{seed} j", 32, HEX),
         "APP_KEY": "base64:" + base64.b64encode(random.Random(-seed - 1).randbytes(32)).decode(),
     }
-    assert secret_rules.prove(VARIABLES, {**GOOD, **values}, NOW) == []
+    assert secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW) == []
 
 
 ALGORITHMS = {
@@ -249,11 +249,11 @@ def test_keys_and_certificates_of_openssl(algorithm: str, tmp_path: Path) -> Non
     key, other, certificate = ((tmp_path / name).read_text() for name in ("key", "other", "certificate"))
     now = time.time()
     variables = [variable for variable in VARIABLES if variable.name.startswith("TLS_")]
-    assert secret_rules.prove(variables, {"TLS_KEY": key, "TLS_CERTIFICATE": certificate}, now) == []
+    assert secret_rules.validate(variables, {"TLS_KEY": key, "TLS_CERTIFICATE": certificate}, now) == []
     assert key_files.belongs(certificate, key) is (None if algorithm == "Ed25519" else True)
-    found = rules(secret_rules.prove(variables, {"TLS_KEY": other, "TLS_CERTIFICATE": certificate}, now))
+    found = rules(secret_rules.validate(variables, {"TLS_KEY": other, "TLS_CERTIFICATE": certificate}, now))
     assert found == ({} if algorithm == "Ed25519" else {"TLS_CERTIFICATE": ["mismatched"]})
-    assert rules(secret_rules.prove(variables, {"TLS_CERTIFICATE": certificate}, now + 4 * 86400)) == {
+    assert rules(secret_rules.validate(variables, {"TLS_CERTIFICATE": certificate}, now + 4 * 86400)) == {
         "TLS_CERTIFICATE": ["expired"]
     }
 
@@ -311,7 +311,7 @@ _STRUCTURED = st.lists(
 @settings(max_examples=400, deadline=None)
 @given(name=st.sampled_from([entry["name"] for entry in TABLE]), value=st.one_of(_STRUCTURED, st.text()))
 def test_no_text_makes_it_raise_and_none_is_shown(name: str, value: str) -> None:
-    findings = secret_rules.prove(VARIABLES, {**GOOD, name: value}, NOW)
+    findings = secret_rules.validate(VARIABLES, {**GOOD, name: value}, NOW)
     shown = said(findings)
     if len(value) >= 6 and value not in json.dumps(TABLE) and value not in MESSAGES:
         assert value not in shown
@@ -333,7 +333,7 @@ def test_no_text_makes_it_raise_and_none_is_shown(name: str, value: str) -> None
     )
 )
 def test_no_env_makes_it_raise(values: dict[str, Any]) -> None:
-    for finding in secret_rules.prove(VARIABLES, values, NOW):
+    for finding in secret_rules.validate(VARIABLES, values, NOW):
         assert set(finding) == {"variable", "rule", "reason", "fix"}
     assert secret_rules.texts(VARIABLES, values).keys() <= values.keys()
 
@@ -343,7 +343,7 @@ def test_no_env_makes_it_raise(values: dict[str, Any]) -> None:
 def test_random_secrets_pass(seed: int, length: int) -> None:
     text = noise(str(seed), length)
     variables = secret_rules.parse_table([{"name": "BOT_TOKEN", "kind": "token"}])
-    assert secret_rules.prove(variables, {"BOT_TOKEN": text}, NOW) == []
+    assert secret_rules.validate(variables, {"BOT_TOKEN": text}, NOW) == []
 
 
 @settings(max_examples=100, deadline=None)
@@ -352,9 +352,9 @@ def test_new_keys_of_any_project_pass_there_and_nowhere_else(ref: str, seed: int
     entries = [{"name": "URL", "kind": "supabase_url"}, {"name": "KEY", "kind": "supabase_service_key"}]
     variables = secret_rules.parse_table(entries)
     key = new_key("secret", ref, str(seed))
-    here = secret_rules.prove(variables, {"URL": f"https://{ref}.supabase.co", "KEY": key}, NOW)
+    here = secret_rules.validate(variables, {"URL": f"https://{ref}.supabase.co", "KEY": key}, NOW)
     assert [finding for finding in here if finding["variable"] == "KEY"] == []
-    there = secret_rules.prove(variables, {"URL": f"https://{OTHER_REF}.supabase.co", "KEY": key}, NOW)
+    there = secret_rules.validate(variables, {"URL": f"https://{OTHER_REF}.supabase.co", "KEY": key}, NOW)
     assert ref == OTHER_REF or rules(there) == {"KEY": ["bad_checksum"]}
 
 

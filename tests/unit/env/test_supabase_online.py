@@ -38,7 +38,7 @@ class Project:
 
 
 def ask(project: Project, **values: Any) -> list[dict[str, Any]]:
-    return [dict(finding) for finding in supabase_online.prove_online(VARIABLES, {**GOOD, **values}, 3.0, project)]
+    return [dict(finding) for finding in supabase_online.validate_online(VARIABLES, {**GOOD, **values}, 3.0, project)]
 
 
 def test_it_asks_each_key_where_it_must_work_and_never_as_bearer() -> None:
@@ -106,7 +106,7 @@ def test_only_what_can_be_asked_is_asked(row: str, values: dict[str, Any], quest
 def test_with_two_projects_nobody_knows_which_key_belongs_to_which() -> None:
     project = Project()
     variables = secret_rules.parse_table([*TABLE, {"name": "OTHER_URL", "kind": "supabase_url"}])
-    assert supabase_online.prove_online(variables, {**GOOD, "OTHER_URL": "http://10.0.0.5:8000"}, 3.0, project) == []
+    assert supabase_online.validate_online(variables, {**GOOD, "OTHER_URL": "http://10.0.0.5:8000"}, 3.0, project) == []
     assert project.asked == []
 
 
@@ -149,4 +149,4 @@ def address() -> Iterator[str]:
 def test_over_a_real_connection(address: str, service: str, anon: str, rules: list[str]) -> None:
     keys = {**Standin.keys, "other": noise("other", 40)}
     values = {"SUPABASE_URL": address, "SUPABASE_SERVICE_KEY": keys[service], "SUPABASE_ANON_KEY": keys[anon]}
-    assert [finding["rule"] for finding in supabase_online.prove_online(VARIABLES, values, 5.0)] == rules
+    assert [finding["rule"] for finding in supabase_online.validate_online(VARIABLES, values, 5.0)] == rules

@@ -56,7 +56,7 @@ def test_plan_and_apply(tmp_path: Path, there: tuple[str, int] | None, wanted: d
     ("item", "message"),
     [
         (file(Path("etc/x")), "etc/x: must be an absolute path"),
-        (file(Path("/etc/x"), mode="rw"), "/etc/x: mode 'rw' is no octal number, such as 0644"),
+        (file(Path("/etc/x"), mode="rw"), "/etc/x: mode 'rw' is not an octal number, such as 0644"),
         (file(Path("/etc")), "/etc: is a directory"),
     ],
     ids=["relative", "mode", "directory"],
@@ -80,7 +80,7 @@ def test_every_file_is_validated_before_one_is_written(tmp_path: Path) -> None:
     with pytest.raises(HostFilesError) as caught:
         config_files.validate(changes, {str(good): command, str(bad): command}, run)
     assert seen == ["good", "bad"]
-    assert str(caught.value) == f"{bad}: check does not take it: error in {bad}: line 1"
+    assert str(caught.value) == f"{bad}: check rejects it: error in {bad}: line 1"
     assert not good.exists()
 
 
@@ -90,7 +90,7 @@ def test_a_validator_that_is_missing_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(HostFilesError) as caught:
         config_files.validate(config_files.plan([file(tmp_path / "x")]), {str(tmp_path / "x"): ["check", "%s"]}, run)
-    assert caught.value.lacking == "check"
+    assert caught.value.missing == "check"
 
 
 def test_what_does_not_change_is_not_validated(tmp_path: Path) -> None:

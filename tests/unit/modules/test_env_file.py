@@ -193,12 +193,12 @@ def test_the_directory_comes_with_the_env(run: Run, host: Host, check_mode: bool
 def test_a_file_where_the_directory_should_be_stays(run: Run, host: Host) -> None:
     host.env.parent.rmdir()
     host.env.parent.write_text("mine")
-    assert "is no directory, nor leads to one: move it away" in run(directory_mode="0755")["msg"]
+    assert "is not a directory, nor a link to one: move it away" in run(directory_mode="0755")["msg"]
     assert host.env.parent.read_text() == "mine"
     host.env.parent.unlink()
     host.env.parent.symlink_to("nowhere")
     for check_mode in (True, False):
-        assert "nor leads to one" in run(directory_mode="0755", _ansible_check_mode=check_mode)["msg"]
+        assert "nor a link to one" in run(directory_mode="0755", _ansible_check_mode=check_mode)["msg"]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_file_where_the_directory_should_be_stays(run: Run, host: Host) -> Non
         ({"owner": "nobody-here"}, "owner: this host has no user nobody-here; make it first"),
         ({"group": "nobody-here"}, "group: this host has no group nobody-here"),
         ({"keep": 0}, "keep: 0 would keep no version"),
-        ({"path": "/nowhere/.env"}, "/nowhere is no directory: make it before the env is written"),
+        ({"path": "/nowhere/.env"}, "/nowhere is not a directory: create it before the env is written"),
         ({"state": "restored", "values": None}, "holds no version"),
     ],
 )
@@ -251,7 +251,7 @@ def test_a_project_that_refuses_the_key_keeps_it_from_being_written(
     run: Run, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finding = {"variable": "SUPABASE_SERVICE_KEY", "rule": "rejected", "reason": "it was revoked", "fix": "Copy it."}
-    monkeypatch.setattr(supabase_online, "prove_online", lambda *_arguments: [finding])
+    monkeypatch.setattr(supabase_online, "validate_online", lambda *_arguments: [finding])
     assert run(online=True)["findings"] == [finding]
     assert not host.env.exists()
     assert run()["changed"]

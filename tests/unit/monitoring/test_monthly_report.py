@@ -86,7 +86,7 @@ def test_an_app_that_is_not_there(root: Path) -> None:
     [
         ("May", "selfheal: --month: 'May' is not a month. Write year and month, as 2025-05"),
         ("9000-01", "selfheal: --month: 9000-01 has not begun. Write this month, "),
-        ("", "selfheal: Prometheus gives no answer: connection refused by 127.0.0.1:"),
+        ("", "selfheal: Prometheus does not answer: connection refused by 127.0.0.1:"),
     ],
 )
 def test_no_report(root: Path, capsys: pytest.CaptureFixture[str], month: str, words: str) -> None:

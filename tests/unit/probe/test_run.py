@@ -168,11 +168,11 @@ def test_many_failures_are_told_in_short() -> None:
     ("checks", "values", "reason"),
     [
         ([{"name": "a", "url": "http://x:${PORT}/"}], {}, "needs `PORT`, which the env does not hold"),
-        ([{"name": "a", "url": "${BASE}/"}], {"BASE": "app"}, "with its values put in, ${BASE}/ is no http(s) URL"),
+        ([{"name": "a", "url": "${BASE}/"}], {"BASE": "app"}, "with its values put in, ${BASE}/ is not an http(s) URL"),
         (
             [{"name": "a", "url": "${BASE}/"}],
             {"BASE": "http://x\n"},
-            "with its values put in, ${BASE}/ is no http(s) URL",
+            "with its values put in, ${BASE}/ is not an http(s) URL",
         ),
         (
             [{"name": "a", "url": BASE, "headers": {"X": "${KEY}"}}],

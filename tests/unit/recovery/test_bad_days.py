@@ -284,8 +284,8 @@ class Project(docker_project.Project):
     def unpause(self, containers: Sequence[str]) -> None:
         self.world.start("unpause", containers)
 
-    def up(self, build: bool = False, anew: bool = False, *_: Any, **__: Any) -> commands.Result:
-        down = [one.name for one in self.world.all() if anew or one.state != "running"]
+    def up(self, build: bool = False, recreate: bool = False, *_: Any, **__: Any) -> commands.Result:
+        down = [one.name for one in self.world.all() if recreate or one.state != "running"]
         return self.world.start("up", down, 2.0)
 
     def put_back_images(self, release: Any, timeout: float = 120.0) -> commands.Result:

@@ -198,7 +198,10 @@ TWO = [instance("web"), instance("cache")]
 
 @pytest.mark.parametrize(
     ("balancer", "given"),
-    [(None, {"build": False, "anew": False}), (Balancer("web", 2, 18000, (80,)), {"anew": False, "scale": {"web": 2}})],
+    [
+        (None, {"build": False, "recreate": False}),
+        (Balancer("web", 2, 18000, (80,)), {"recreate": False, "scale": {"web": 2}}),
+    ],
     ids=["alone", "behind HAProxy, whose instances stay"],
 )
 def test_one_service_is_made_anew_as_a_deploy_makes_it(
