@@ -84,7 +84,7 @@ class ActionModule(ActionBase):
             return {**told, "unreachable": True}
         return {**told, "failed": report["exit"] == drift_report.DRIFT}
 
-    def _check(self) -> dict[str, Any]:
+    def _check(self) -> drift_report.Report:
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         if not given["hosts"]:
             raise drift_control.DriftError("hosts: is empty, so there is nothing to compare: name one host at least")

@@ -96,7 +96,8 @@ def read(module: AnsibleModule) -> dict[str, Any]:
     drift_policy.read_windows(given["windows"])
     app = App(given["app"], (given["directory"] or "").rstrip("/"))
     found = drift_facts.read(app, given["source"], given["exclude"])
-    return {"changed": False, "drift": {**found, "policy": policy, "windows": given["windows"]}}
+    reported: drift_facts.ReportedFacts = {**found, "policy": policy, "windows": given["windows"]}
+    return {"changed": False, "drift": reported}
 
 
 def main() -> None:

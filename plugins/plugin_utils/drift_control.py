@@ -19,17 +19,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files, locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import iso, stamp
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import audit_log
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import decisions as drift_decisions
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import findings as drift_findings
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import policy as drift_policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
-
-pass  # removed
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.findings import (
+    Event,
+    Finding,
+    Seen,
+    Trouble,
+)
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.host_facts import HostFacts
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.report import Correction, Report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.store import State
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import metrics
 
 ARTIFACTS = 10
@@ -72,12 +80,12 @@ class How(NamedTuple):
 class Ran(NamedTuple):
     """A run of a playbook: its events, what ansible-runner calls its end, and what was printed and is of no task."""
 
-    events: list[dict[str, Any]]
+    events: list[Event]
     status: str
     printed: list[str]
 
 
-def check(how: How) -> dict[str, Any]:
+def check(how: How) -> Report:
     """Compare, decide, correct when asked to, remember and report.
 
     Raises DriftError; whatever else goes wrong is in the report as what it is, never as "no drift".
@@ -101,7 +109,7 @@ def check(how: How) -> dict[str, Any]:
         raise DriftError(f"nothing is known about drift: {files.explain(error)}") from None
 
 
-def _check(how: How) -> dict[str, Any]:
+def _check(how: How) -> Report:
     begun, clock = time.time(), time.monotonic()
     state = drift_store.load(how.folder)
     broken = state["running"]
@@ -117,7 +125,7 @@ def _check(how: How) -> dict[str, Any]:
     policies = {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()}
     compared = [host for host in hosts if _is_whole(seen, host)]
     drift_store.tell_pending(state, findings)
-    drift_policy.decide(
+    drift_decisions.decide(
         findings,
         policies,
         {host: _held(seen, host) for host in seen.facts},
@@ -126,7 +134,7 @@ def _check(how: How) -> dict[str, Any]:
         drift_store.released(state, seen.facts),
     )
     told = {host: seen.facts[host] for host in compared if host in seen.facts}
-    differing = {one["host"] for one in findings if one["decision"] != "ignored" and drift_policy.of_the_app(one)}
+    differing = {one["host"] for one in findings if one["decision"] != "ignored" and drift_decisions.of_the_app(one)}
     all_ = bool(hosts) and seen.ended and not how.hosts
     drift_store.compared(state, hosts, told, begun, all_, differing)
     gone = drift_store.remember(state, findings, compared, begun)
@@ -137,7 +145,7 @@ def _check(how: How) -> dict[str, Any]:
         notes.append(f"the check that began {iso(broken['begun'])} was killed before it could tell anything")
     _log(how, state, _found(findings, gone, accepted, state, how))
     corrections = _correct(how, findings, state) if how.correct else []
-    report: dict[str, Any] = {
+    report: Report = {
         "id": f"{stamp(begun)}-drift",
         "time": begun,
         "seconds": round(time.monotonic() - clock, 1),
@@ -150,6 +158,7 @@ def _check(how: How) -> dict[str, Any]:
         "corrections": corrections,
         "accepted": accepted,
         "notes": notes,
+        "head": "",
         "exit": drift_report.exit_code(findings, seen.troubles),
     }
     state["running"] = {}
@@ -162,13 +171,13 @@ def _check(how: How) -> dict[str, Any]:
     return report
 
 
-def _log(how: How, state: dict[str, Any], entries: list[dict[str, Any]]) -> None:
+def _log(how: How, state: State, entries: list[audit_log.Event]) -> None:
     """Write down what has happened, and what is remembered, before anything else happens: a kill must not undo it."""
     state["head"] = audit_log.append(os.path.join(how.folder, LOG), entries, state["head"])
     drift_store.save(how.folder, state)
 
 
-def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
+def _write(how: How, report: Report, state: State) -> None:
     os.makedirs(how.reports, mode=0o750, exist_ok=True)
     path = os.path.join(how.reports, report["id"])
     for name, text in (
@@ -183,14 +192,19 @@ def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
                 os.unlink(name)
     report["path"] = f"{path}.md"
     if how.metrics and os.path.isdir(how.metrics):
-        text = metrics.render_drift(report)
+        text = _metrics(report)
         files.atomic_write(os.path.join(how.metrics, "selfheal-drift.prom"), text.encode(), mode=0o644)
 
 
-def _tell(how: How, report: Mapping[str, Any]) -> list[str]:
+def _metrics(report: Report) -> str:
+    # A lower package, which does not know this one's report.
+    return metrics.render_drift(cast("Any", report))
+
+
+def _tell(how: How, report: Report) -> list[str]:
     """Give each host that was compared its part of the metrics; in words, which of them did not get it."""
     for host in report["compared"]:
-        text = metrics.render_drift({**report, "checked": {host: report["checked"][host]}, "compared": [host]})
+        text = _metrics({**report, "checked": {host: report["checked"][host]}, "compared": [host]})
         files.atomic_write(os.path.join(how.metrics, f"{host}.prom"), text.encode())
     words = ["--limit", ",".join(report["compared"]), "--extra-vars", json.dumps({"drift_metrics": how.metrics})]
     ran = _run(how, "drift_tell.yml", words)
@@ -202,7 +216,7 @@ def _tell(how: How, report: Mapping[str, Any]) -> list[str]:
 # --- comparing ---
 
 
-def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift_findings.Seen, list[str]]:
+def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[Seen, list[str]]:
     """What the roles and the hosts say, and of which hosts that should be."""
     wanted = list(hosts or how.hosts)
     # A check changes nothing, so nothing has to be proved before all hosts: each role judges its own options.
@@ -213,13 +227,13 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift_findings.Seen, 
     seen = drift_findings.gather(ran.events)
     troubles = list(seen.troubles)
     troubles += [
-        {"host": host, "role": "", "what": drift_findings.plain(problem)}
+        Trouble(host=host, role="", what=drift_findings.plain(problem))
         for host, facts in sorted(seen.facts.items())
         for problem in facts["problems"]
     ]
     findings = list(seen.findings)
     for _ in range(ROUNDS):
-        failed = {one["role"] for one in troubles if one["role"] in drift_policy.ROLES} - left_out
+        failed = {one["role"] for one in troubles if one["role"] in drift_decisions.ROLES} - left_out
         if not failed:
             break
         left_out |= failed
@@ -244,14 +258,14 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift_findings.Seen, 
     return seen._replace(findings=findings, troubles=troubles), named
 
 
-def _findings(seen: drift_findings.Seen, state: dict[str, Any]) -> list[drift_findings.Finding]:
+def _findings(seen: Seen, state: State) -> list[Finding]:
     found = list(seen.findings)
     for host, facts in seen.facts.items():
         found += drift_findings.compare(host, facts, state["baseline"].get(host, {}), _project(facts))
     return drift_findings.settle(found, seen.facts)
 
 
-def _project(facts: Any) -> list[str] | None:
+def _project(facts: HostFacts) -> list[str] | None:
     """The files of the project on this machine; None when the host's come from elsewhere."""
     source = facts["source"]
     if not source or not os.path.isdir(source):
@@ -262,24 +276,24 @@ def _project(facts: Any) -> list[str] | None:
     return found
 
 
-def _is_whole(seen: drift_findings.Seen, host: str) -> bool:
+def _is_whole(seen: Seen, host: str) -> bool:
     """Whether all of a host was compared."""
     return not any(one["host"] in (host, "") for one in seen.troubles)
 
 
-def _held(seen: drift_findings.Seen, host: str) -> str:
+def _held(seen: Seen, host: str) -> str:
     """Why nothing may be corrected on a host just now; "" when it may."""
     facts, now = seen.facts[host], time.localtime()
     windows = drift_policy.read_windows(facts["windows"])
     is_open = drift_policy.is_open(windows, now.tm_wday, now.tm_hour * 60 + now.tm_min)
-    return drift_policy.held(facts, _is_whole(seen, host), is_open)
+    return drift_decisions.held(facts, _is_whole(seen, host), is_open)
 
 
 def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
     """Run one of the collection's playbooks."""
     import ansible_runner
 
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     printed: list[str] = []
 
     def take(event: dict[str, Any]) -> bool:
@@ -343,11 +357,11 @@ class RolesRan(NamedTuple):
     problem: str
 
 
-def _correct(how: How, findings: list[drift_findings.Finding], state: dict[str, Any]) -> list[dict[str, Any]]:
+def _correct(how: How, findings: list[Finding], state: State) -> list[Correction]:
     """Run the roles that drifted, one host at a time, and look again; the first failure ends it."""
-    done: list[dict[str, Any]] = []
+    done: list[Correction] = []
     stopped = ""
-    for host, roles in drift_policy.plan(findings).items():
+    for host, roles in drift_decisions.plan(findings).items():
         mine = [one for one in findings if one["host"] == host and one["decision"] == "correct"]
         if stopped:
             _postpone(mine, f"the correction of {stopped} failed")
@@ -371,17 +385,15 @@ def _correct(how: How, findings: list[drift_findings.Finding], state: dict[str, 
     return done
 
 
-def _postpone(findings: Sequence[drift_findings.Finding], why: str) -> None:
+def _postpone(findings: Sequence[Finding], why: str) -> None:
     for one in findings:
         one["decision"], one["because"] = "waits", why
 
 
-def _run_roles(
-    how: How, host: str, roles: Sequence[str], findings: Sequence[drift_findings.Finding], state: dict[str, Any]
-) -> RolesRan:
+def _run_roles(how: How, host: str, roles: Sequence[str], findings: Sequence[Finding], state: State) -> RolesRan:
     """Run roles on a host, as long as nothing holds that up and nothing fails."""
     begun = False
-    for tags in drift_policy.runs(roles):
+    for tags in drift_decisions.runs(roles):
         held = _held_by_now(how, host)
         if held:
             return RolesRan(begun, held, "")
@@ -389,7 +401,7 @@ def _run_roles(
             begun = True
             _count_attempt(how, host, findings, state)
         words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
-        words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
+        words += [] if drift_decisions.builds(findings, host) else ["-e", "compose_app_build=false"]
         ran = _run(how, "site.yml", words)
         seen = drift_findings.gather(ran.events)
         changed = [f"{one['role']}: {drift_findings.plain(one['object'])} ({one['what']})" for one in seen.findings]
@@ -400,7 +412,7 @@ def _run_roles(
     return RolesRan(begun, "", "")
 
 
-def _count_attempt(how: How, host: str, findings: Sequence[drift_findings.Finding], state: dict[str, Any]) -> None:
+def _count_attempt(how: How, host: str, findings: Sequence[Finding], state: State) -> None:
     """Remember that a correction begins, before it does: one that is killed counts, too."""
     for one in findings:
         if one["host"] == host and one["decision"] == "correct":
@@ -408,7 +420,7 @@ def _count_attempt(how: How, host: str, findings: Sequence[drift_findings.Findin
     drift_store.save(how.folder, state)
 
 
-def _incomplete(seen: drift_findings.Seen, host: str) -> str:
+def _incomplete(seen: Seen, host: str) -> str:
     """Why it is not known what a correction has changed; "" when all of the host was compared."""
     if _is_whole(seen, host):
         return ""
@@ -416,10 +428,10 @@ def _incomplete(seen: drift_findings.Seen, host: str) -> str:
 
 
 def _judge(
-    findings: Sequence[drift_findings.Finding],
+    findings: Sequence[Finding],
     ran: RolesRan,
-    found: Sequence[drift_findings.Finding],
-    state: dict[str, Any],
+    found: Sequence[Finding],
+    state: State,
 ) -> None:
     """Decide for each finding whether it was corrected: it has to be gone from what was `found` after the runs."""
     there = {one["id"] for one in found}
@@ -433,9 +445,7 @@ def _judge(
             one["decision"], one["because"] = "failed", ran.problem or "it is still there after its role has run"
 
 
-def _outcome(
-    host: str, roles: Sequence[str], findings: Sequence[drift_findings.Finding], ran: RolesRan
-) -> dict[str, Any]:
+def _outcome(host: str, roles: list[str], findings: Sequence[Finding], ran: RolesRan) -> Correction:
     """The correction of a host, for the report."""
     right = sum(one["decision"] == "corrected" for one in findings)
     failed = any(one["decision"] == "failed" for one in findings)
@@ -449,20 +459,21 @@ def _held_by_now(how: How, host: str) -> str:
     seen = drift_findings.gather(
         _run(how, "drift_check.yml", ["--limit", host, "--check", "--tags", "drift_facts"]).events
     )
-    problems = [one["what"] for one in seen.troubles] + list(seen.facts.get(host, {}).get("problems", ()))
+    asked = seen.facts.get(host)
+    problems = [one["what"] for one in seen.troubles] + (list(asked["problems"]) if asked else [])
     if problems or not seen.ended or host not in seen.facts:
         why = f": {drift_findings.plain(problems[0])}" if problems else ""
         return f"it cannot be asked whether an incident is open{why}"
     return _held(seen, host)
 
 
-def _entry(how: How, now: float, event: str, host: str, what: str) -> dict[str, Any]:
+def _entry(how: How, now: float, event: str, host: str, what: str) -> audit_log.Event:
     return {"time": iso(now), "by": how.by, "event": event, "host": host, "what": what}
 
 
 def _found(
-    findings: list[drift_findings.Finding], gone: list[str], accepted: list[str], state: dict[str, Any], how: How
-) -> list[dict[str, Any]]:
+    findings: list[Finding], gone: list[str], accepted: list[str], state: State, how: How
+) -> list[audit_log.Event]:
     """What the log says of a check, but for what was there before."""
     now = time.time()
     entries = []

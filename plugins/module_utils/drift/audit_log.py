@@ -13,11 +13,33 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 FIRST = "0" * 64
 CUT = "log was cut"
 """The event of an entry that stands where others were taken away."""
+
+
+class Event(TypedDict):
+    """What happened to which host, who asked for it, and when (ISO 8601)."""
+
+    time: str
+    by: str
+    event: str
+    host: str
+    what: str
+
+
+class Entry(TypedDict, total=False):
+    """A line of the log: an event, the hash of the line before, its own. One that was changed may not have all keys."""
+
+    time: str
+    by: str
+    event: str
+    host: str
+    what: str
+    before: str
+    hash: str
 
 
 class Verdict(NamedTuple):
@@ -28,7 +50,7 @@ class Verdict(NamedTuple):
     problem: str
 
 
-def _hash(entry: Mapping[str, Any]) -> str:
+def _hash(entry: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(entry, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -38,16 +60,16 @@ def _lines(path: str) -> Iterator[bytes]:
             yield from stream
 
 
-def read(path: str) -> list[dict[str, Any]]:
+def read(path: str) -> list[Entry]:
     """Every line that can be read; `verify` says whether they are what was written."""
-    found = []
+    found: list[Entry] = []
     for line in _lines(path):
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if isinstance(entry, dict):
-            found.append(entry)
+            found.append(cast("Entry", entry))
     return found
 
 
@@ -78,7 +100,7 @@ def verify(path: str, reported: str = "") -> Verdict:
     return Verdict(number, head, "" if met else "those that came after them are gone")
 
 
-def append(path: str, entries: list[dict[str, Any]], reported: str = "") -> str:
+def append(path: str, entries: list[Event], reported: str = "") -> str:
     """Add entries to the log, on the disk when this returns; the hash of its head. Whoever calls holds the lock.
 
     What a write that was killed has left at the end, a line without its end, is cut off first: it was never told to

@@ -13,12 +13,16 @@ import fnmatch
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from ..core.fingerprint import fingerprint
 from ..docker.project_layout import is_left_out
+from .host_facts import ContainerFacts, DesiredService, HostFacts, Login, ReportedFacts
 
-Finding = dict[str, Any]
+Event = Mapping[str, Any]
+"""An event of a run, in ansible-runner's own format: its documentation, "Runner Artifact Job Events"."""
+Result = Mapping[str, Any]
+"""What a module returned, `res` of such an event: each module has its own keys."""
 
 FACTS = "drift_facts"
 """The module whose result is what the host says of itself."""
@@ -29,16 +33,55 @@ SHOWN, WIDTH = 4, 160
 """Of a text that differs: so many lines, each cut at so many characters."""
 
 
-class Seen(NamedTuple):
-    """What the events of a run say.
+Difference = TypedDict("Difference", {"object": str, "what": str, "is": str, "should": str})
+"""What differs of which object: what it is, and what it should be. `is` is a keyword of Python."""
 
-    `facts` by host, as `drift_host.read` has them; `troubles` are {host, role, what}: what could not be compared.
-    `ended` is whether the run came to its end, `through` are the hosts that did, too.
+
+class Located(Difference):
+    """A difference, its host, and the role that would correct it."""
+
+    host: str
+    role: str
+
+
+class Finding(Located):
+    """One drift.
+
+    Times are epoch s, 0 for unknown. `changed_by` is who was logged in when its file was changed. `untouched_since` and
+    `as_meant_at` are by the host's clock. `returns` is how often a correction was tried.
+
+    `store.tell_pending` sets `as_meant_at` and `pending`, `store.remember` sets `first_seen` and `returns`, and
+    `decisions.decide` sets `decision` and `because`.
     """
 
-    findings: list[Finding]
-    facts: dict[str, Mapping[str, Any]]
-    troubles: list[dict[str, str]]
+    id: str
+    app: str
+    severity: str
+    changed_at: float
+    changed_by: list[str]
+    untouched_since: float
+    as_meant_at: float
+    pending: bool
+    first_seen: float
+    returns: int
+    decision: str
+    because: str
+
+
+class Trouble(TypedDict):
+    """What could not be compared; `host` and `role` are "" where it is not of one."""
+
+    host: str
+    role: str
+    what: str
+
+
+class Seen(NamedTuple):
+    """What the events of a run say; `facts` by host. `ended`: the run did not break off; `through`: nor for these."""
+
+    findings: list[Located]
+    facts: dict[str, ReportedFacts]
+    troubles: list[Trouble]
     ended: bool
     through: set[str]
 
@@ -46,10 +89,10 @@ class Seen(NamedTuple):
 # --- from events to findings ---
 
 
-def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
+def gather(events: Iterable[Event]) -> Seen:
     """Read the events of ansible-runner, as its `event_handler` gets them."""
-    findings: list[Finding] = []
-    facts: dict[str, Mapping[str, Any]] = {}
+    findings: list[Located] = []
+    facts: dict[str, ReportedFacts] = {}
     troubles: dict[tuple[str, str], str] = {}
     ended, through = False, set()
     for event in events:
@@ -70,12 +113,12 @@ def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
                 through.add(host)
             # The event of a whole loop repeats what its items' own events say.
             elif result.get("changed") and "results" not in result and not _follows(data):
-                findings += [{"host": host, "role": role, **one} for one in _differences(data, result)]
-    told = [{"host": host, "role": role, "what": what} for (host, role), what in troubles.items()]
+                findings += [_located(host, role, one) for one in _differences(data, result)]
+    told = [Trouble(host=host, role=role, what=what) for (host, role), what in troubles.items()]
     return Seen(findings, facts, told, ended, through)
 
 
-def is_telling(event: Mapping[str, Any]) -> bool:
+def is_telling(event: Event) -> bool:
     """Whether an event is worth keeping: something differs, or went wrong, or came to its end."""
     result = (event.get("event_data") or {}).get("res")
     changed = isinstance(result, Mapping) and bool(result.get("changed"))
@@ -102,11 +145,15 @@ def plain(text: str) -> str:
     )
 
 
-def _one(object_: str, what: str, is_: object, should: object) -> Finding:
+def _one(object_: str, what: str, is_: object, should: object) -> Difference:
     return {"object": object_, "what": what, "is": str(is_), "should": str(should)}
 
 
-def _differences(data: Mapping[str, Any], result: Mapping[str, Any]) -> list[Finding]:
+def _located(host: str, role: str, one: Difference) -> Located:
+    return {"host": host, "role": role, **one}
+
+
+def _differences(data: Mapping[str, Any], result: Result) -> list[Difference]:
     """What one changed result says differs."""
     action = _action(data)
     if action == "app_deploy":
@@ -125,7 +172,7 @@ def _differences(data: Mapping[str, Any], result: Mapping[str, Any]) -> list[Fin
     return [_one(str(name), "state", "differs", "as the role says")]
 
 
-def _diff(diff: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Finding]:
+def _diff(diff: Mapping[str, Any], result: Result) -> Iterator[Difference]:
     """Ansible's ways to show a difference: two texts, or two tables of attributes."""
     before, after = diff.get("before"), diff.get("after")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -158,7 +205,7 @@ def _lines(text: str, other: str) -> str:
     return " | ".join(shown) if shown else f"{fingerprint(text)}, nothing added"
 
 
-def _env(result: Mapping[str, Any]) -> Iterator[Finding]:
+def _env(result: Result) -> Iterator[Difference]:
     """An env's diff holds names and fingerprints, and of mode and owner that they differ; after it the example's."""
     diffs = result.get("diff") or {}
     diff, *others = diffs if isinstance(diffs, list) else [diffs]
@@ -189,7 +236,7 @@ def _said(text: object, name: str) -> str:
     return next((said for subject, _, said in lines if subject == f"# {name}"), "")
 
 
-def _unit(result: Mapping[str, Any]) -> Iterator[Finding]:
+def _unit(result: Result) -> Iterator[Difference]:
     """A unit that runs, or starts at boot, in another way than it should; to be reloaded alone is no drift."""
     status = result.get("status") or {}
     now, then = str(status.get("ActiveState", "")), str(result.get("state") or "")
@@ -207,7 +254,7 @@ def _unit(result: Mapping[str, Any]) -> Iterator[Finding]:
 _ITEM = re.compile(r"^(?P<what>[<>ch.*][fdLDS]\S{9}|\*deleting) +(?P<path>.+)$")
 
 
-def _copied(result: Mapping[str, Any]) -> Iterator[Finding]:
+def _copied(result: Result) -> Iterator[Difference]:
     """The itemized list of rsync; its man page, --itemize-changes."""
     target = str(result.get("cmd") or "").rstrip("' ").rpartition(":")[2] if result.get("cmd") else ""
     for line in result.get("stdout_lines") or []:
@@ -229,24 +276,28 @@ def _copied(result: Mapping[str, Any]) -> Iterator[Finding]:
 # --- from facts to findings ---
 
 
-def compare(
-    host: str, facts: Mapping[str, Any], baseline: Mapping[str, str], project: Sequence[str] | None
-) -> list[Finding]:
+def compare(host: str, facts: HostFacts, baseline: Mapping[str, str], project: Sequence[str] | None) -> list[Located]:
     """What the host's own facts say has drifted: against the release, the project's files, and the accepted marks.
 
     :arg baseline: the marks that were accepted; {} when none were yet.
     :arg project: the files of the project on the controller, relative; None when they are not known there.
     """
-    found = [*_containers(facts), *_images(facts), *_marks(facts["marks"], baseline)]
-    if project is not None:
-        known = set(project)
-        for name in facts["project"]:
-            if name not in known and not is_left_out(name, facts["exclude"]):
-                found.append(_one(posixpath.join(facts["directory"], name), "added", THERE, GONE))
-    return [{"host": host, "role": "compose_app", **one} for one in found]
+    found = [_located(host, "compose_app", one) for one in (*_containers(facts), *_images(facts))]
+    found += [_located(host, "host", one) for one in _marks(facts["marks"], baseline)]
+    return found + [_located(host, "compose_app", one) for one in _added(facts, project)]
 
 
-def _containers(facts: Mapping[str, Any]) -> Iterator[Finding]:
+def _added(facts: HostFacts, project: Sequence[str] | None) -> Iterator[Difference]:
+    """The files in the app's directory that the project on the controller does not have."""
+    if project is None:
+        return
+    known = set(project)
+    for name in facts["project"]:
+        if name not in known and not is_left_out(name, facts["exclude"]):
+            yield _one(posixpath.join(facts["directory"], name), "added", THERE, GONE)
+
+
+def _containers(facts: HostFacts) -> Iterator[Difference]:
     """What of the containers differs from the compose files, and from the last good release."""
     desired, release = facts["meant"], facts["release"]
     if not release:
@@ -262,7 +313,7 @@ def _containers(facts: Mapping[str, Any]) -> Iterator[Finding]:
             yield _one(f"service {service}", "state", "has no container", "has one")
 
 
-def _container(one: Mapping[str, Any], desired: Mapping[str, Any], images: Mapping[str, str]) -> Iterator[Finding]:
+def _container(one: ContainerFacts, desired: DesiredService, images: Mapping[str, str]) -> Iterator[Difference]:
     """What of one container differs from its service in the compose files, and from the image of the release."""
     name, image = f"container {one['name']}", images.get(one["service"], one["digest"])
     if one["state"] != "running" and not one["job_done"]:
@@ -283,15 +334,15 @@ def _short(digest: str) -> str:
     return digest[:19]
 
 
-def _shown(key: str, value: Any) -> str:
+def _shown(key: str, value: object) -> str:
     if key.startswith("memory") and isinstance(value, int):
         return f"{value / 1048576:g} MiB" if value else "no limit"
-    if key == "ports":
+    if key == "ports" and isinstance(value, list):
         return ", ".join(value) or "none"
     return "no limit" if value in (0, 0.0) and key != "read_only" else str(value)
 
 
-def _images(facts: Mapping[str, Any]) -> Iterator[Finding]:
+def _images(facts: HostFacts) -> Iterator[Difference]:
     for service, one in sorted(facts["images"].items()):
         if one["id"] != one["wanted"]:
             yield _one(
@@ -316,7 +367,7 @@ _WATCHED = {
 }
 
 
-def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Finding]:
+def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Difference]:
     keys = {*marks, *baseline} if baseline else set()
     unasked = {key.partition(" ")[2] for key in keys if key.startswith("unasked ")}
     for key in sorted(keys):
@@ -325,7 +376,7 @@ def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Fi
         if kind not in unasked and is_ != should and _counts(kind, name, is_, should):
             what = {"file": "owner"}.get(kind, kind)
             shown = name if kind in ("file", "unit", "timer") else key
-            yield {**_one(shown, what, is_ or GONE, should or GONE), "role": "host"}
+            yield _one(shown, what, is_ or GONE, should or GONE)
 
 
 def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
@@ -380,12 +431,12 @@ def _older(one: str, other: str) -> bool:
 _VAGUE = ("differs", "not as told", "another mode")
 
 
-def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+def settle(findings: Iterable[Located], facts: Mapping[str, HostFacts]) -> list[Finding]:
     """Drop what only follows from another finding or was found twice, and give each its id, severity and last change.
 
     The roles come first: what they say of a file, or of a unit, counts, and not what the marks say of the same thing.
     """
-    kept: dict[tuple[str, str], list[Finding]] = {}
+    kept: dict[tuple[str, str], list[Located]] = {}
     for one in findings:
         same = kept.setdefault((one["host"], one["object"]), [])
         if any(other["role"] != one["role"] or other["what"] == one["what"] for other in same):
@@ -397,27 +448,55 @@ def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) 
         one["host"] for one in settled if one["role"] in ("app_env", "compose_app") and one["what"] != "deployment"
     }
     settled = [one for one in settled if one["what"] != "deployment" or one["host"] not in of_the_app]
-    for one in settled:
-        host = facts.get(one["host"], {})
-        path = (
-            one["object"] if one["object"].startswith("/") else posixpath.join(host.get("directory", ""), one["object"])
-        )
-        file = host.get("files", {}).get(path.partition(" ")[0], {})
-        one["app"] = host.get("app", "")
-        if one["is"] in _VAGUE and one["what"] in ("mode", "owner") and file:
-            one["is"] = file[one["what"]]
-        one["id"] = fingerprint("\n".join((one["host"], one["role"], one["object"], one["what"])))[7:]
-        one["severity"] = severity(one)
-        one["changed_at"] = file.get("changed", 0.0)
-        one["changed_by"] = logged_in(host.get("logins", []), one["changed_at"])
-        # A file that is not there may have gone when its folder changed last.
-        gone_at = host.get("folders", {}).get(posixpath.dirname(path), 0.0) if one["is"] == GONE else 0.0
-        one["untouched_since"] = 0.0 if one["role"] == "host" else one["changed_at"] or gone_at
-        one.update({key: plain(one[key]) for key in ("object", "is", "should")})
-    return sorted(settled, key=lambda one: (one["host"], SEVERITIES.index(one["severity"]), one["role"], one["object"]))
+    done = [_finding(one, facts.get(one["host"])) for one in settled]
+    return sorted(done, key=lambda one: (one["host"], SEVERITIES.index(one["severity"]), one["role"], one["object"]))
 
 
-def logged_in(logins: Iterable[Mapping[str, Any]], moment: float) -> list[str]:
+def _finding(one: Located, facts: HostFacts | None) -> Finding:
+    """A drift, with what the facts of its host say of it; nothing is decided yet."""
+    path = _path(one["object"], facts)
+    file = facts["files"].get(path.partition(" ")[0]) if facts else None
+    is_ = one["is"]
+    if file and is_ in _VAGUE and one["what"] in ("mode", "owner"):
+        is_ = file["mode"] if one["what"] == "mode" else file["owner"]
+    changed_at = file["changed"] if file else 0.0
+    return {
+        "host": one["host"],
+        "role": one["role"],
+        "what": one["what"],
+        "object": plain(one["object"]),
+        "is": plain(is_),
+        "should": plain(one["should"]),
+        "id": fingerprint("\n".join((one["host"], one["role"], one["object"], one["what"])))[7:],
+        "app": facts["app"] if facts else "",
+        "severity": severity(one),
+        "changed_at": changed_at,
+        "changed_by": logged_in(facts["logins"] if facts else (), changed_at),
+        "untouched_since": _untouched_since(one, is_, path, changed_at, facts),
+        "as_meant_at": 0.0,
+        "pending": False,
+        "first_seen": 0.0,
+        "returns": 0,
+        "decision": "",
+        "because": "",
+    }
+
+
+def _path(name: str, facts: HostFacts | None) -> str:
+    return name if name.startswith("/") or not facts else posixpath.join(facts["directory"], name)
+
+
+def _untouched_since(one: Located, is_: str, path: str, changed_at: float, facts: HostFacts | None) -> float:
+    """Since when its file was not changed; 0 when no file shows that."""
+    if one["role"] == "host":
+        return 0.0
+    if changed_at or is_ != GONE or not facts:
+        return changed_at
+    # A file that is not there may have gone when its folder changed last.
+    return facts.get("folders", {}).get(posixpath.dirname(path), 0.0)
+
+
+def logged_in(logins: Iterable[Login], moment: float) -> list[str]:
     """Who had a session at a moment, as `user from ADDRESS`."""
     if not moment:
         return []
@@ -448,13 +527,11 @@ _GRAVE: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
-def severity(one: Mapping[str, Any]) -> str:
+def severity(one: Located) -> str:
     """How grave a finding is: security, availability or cosmetic."""
     for role, what, object_, grave in _GRAVE:
-        if all(
-            fnmatch.fnmatchcase(one[key], pattern)
-            for key, pattern in (("role", role), ("what", what), ("object", object_))
-        ):
+        pairs = ((one["role"], role), (one["what"], what), (one["object"], object_))
+        if all(fnmatch.fnmatchcase(value, pattern) for value, pattern in pairs):
             return grave
     return "availability"
 

@@ -19,7 +19,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from ..core.app import App
 from ..core.files import NoFile, read_small
@@ -29,11 +29,15 @@ from ..docker import containers as docker_containers
 from ..docker import engine, project_layout
 from ..docker import images as docker_images
 from ..docker import project as docker_project
+from ..docker.containers import Document
+from ..docker.model import Model
 from ..env import history as env_history
 from ..host import command as commands
 from ..records import state
 from ..recovery import config as agent_config
 from ..releases import store as release_store
+from ..releases.store import Release
+from .policy import PolicyEntry
 
 SECONDS = 10.0
 """That one command may take; what cannot be asked is told under `problems`, and is no drift."""
@@ -75,16 +79,116 @@ LOGINS = 2000
 """Lines of the journal about sessions; the newest."""
 
 
-def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what `drift.compare` takes.
+class Settings(TypedDict):
+    """How a container runs, and how its service says that it should. 0 is no limit; memory is in bytes."""
+
+    cpus: float
+    memory: int
+    memory_reservation: int
+    pids: int
+    restart: str
+    read_only: bool
+    privileged: bool
+    ports: list[str]
+
+
+class DesiredService(TypedDict):
+    """What the containers of a service should be; `env` holds fingerprints, `wanted`: it needs a container."""
+
+    settings: Settings
+    env: dict[str, str]
+    wanted: bool
+
+
+class ContainerFacts(TypedDict):
+    """One container of the host; `ours` is whether it is of the app, `env` holds fingerprints."""
+
+    name: str
+    service: str
+    ours: bool
+    image: str
+    digest: str
+    state: str
+    job_done: bool
+    settings: Settings
+    env: dict[str, str]
+
+
+class TaggedImage(TypedDict):
+    """The image that a tag names now, and the one of the release."""
+
+    name: str
+    id: str
+    wanted: str
+
+
+class FileFacts(TypedDict):
+    """Owner and mode of a file, and when it was changed (epoch s)."""
+
+    owner: str
+    mode: str
+    changed: float
+
+
+Login = TypedDict("Login", {"user": str, "from": str, "begun": float, "ended": float})
+"""A session over ssh (epoch s); `ended` is 0 for one that goes on. `from` is an address, and a keyword of Python."""
+
+
+class RunningRelease(TypedDict, total=False):
+    """The last good release and its images by service; without keys when there is none, or Docker does not answer."""
+
+    id: str
+    images: dict[str, str]
+
+
+class Activity(TypedDict):
+    """What must not be disturbed: the id of the open incident, "" for none; whether a deploy or a recovery runs."""
+
+    incident: str
+    busy: bool
+
+
+class HostFacts(Activity):
+    """What a host says of itself.
+
+    `source` and `exclude` are handed back to the controller. `meant` and `images` are by service. `project` names files
+    relative to `directory`. `folders` has when each last gained or lost a file. `now` is the host's time (epoch s).
+    """
+
+    app: str
+    directory: str
+    source: str
+    exclude: list[str]
+    release: RunningRelease
+    meant: dict[str, DesiredService]
+    containers: list[ContainerFacts]
+    images: dict[str, TaggedImage]
+    project: list[str]
+    marks: dict[str, str]
+    files: dict[str, FileFacts]
+    folders: dict[str, float]
+    now: float
+    logins: list[Login]
+    problems: list[str]
+
+
+class ReportedFacts(HostFacts):
+    """The facts with the policy and the windows of the inventory, which `policy` reads on the controller."""
+
+    policy: list[PolicyEntry]
+    windows: list[str]
+
+
+def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
+    """Return what `findings.compare` takes.
 
     :arg source: where the controller has the project, handed back for it.
     """
     now = time.time()
     problems: list[str] = []
     good = release_store.last_good(app.directory)
-    documents: list[docker_containers.Document] = []
-    meant: dict[str, Any] = {}
+    documents: list[Document] = []
+    meant: dict[str, DesiredService] = {}
     try:
         documents = docker_containers.inspected("")
         if good:
@@ -126,15 +230,15 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
 # --- containers ---
 
 
-def _meant(app: App, good: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+def _meant(app: App, good: Release, model: Model) -> dict[str, DesiredService]:
     """By service: what its containers are to be. The env is the release's, as long as its fingerprints are kept."""
     kept = [one for one in env_history.versions(app.history) if one["fingerprint"] == good["env"]]
     marks = kept[0]["variables"] if kept else {}
-    found = {}
+    found: dict[str, DesiredService] = {}
     for name, spec in (model.get("services") or {}).items():
         resources = (spec.get("deploy") or {}).get("resources") or {}
         limits, reserved = resources.get("limits") or {}, resources.get("reservations") or {}
-        settings = {
+        settings: Settings = {
             "cpus": float(limits.get("cpus") or spec.get("cpus") or 0),
             "memory": int(limits.get("memory") or spec.get("mem_limit") or 0),
             "memory_reservation": int(reserved.get("memory") or spec.get("mem_reservation") or 0),
@@ -158,7 +262,7 @@ def _port(spec: Mapping[str, Any]) -> str:
     return f"{spec.get('host_ip') or '*'}:{spec.get('published') or ''}->{inside}"
 
 
-def _container(document: Mapping[str, Any], app: App) -> dict[str, Any]:
+def _container(document: Document, app: App) -> ContainerFacts:
     one, given = docker_containers.instance(document, 0.0), document["HostConfig"]
     bound = given.get("PortBindings") or {}
     ports = [
@@ -189,7 +293,7 @@ def _container(document: Mapping[str, Any], app: App) -> dict[str, Any]:
     }
 
 
-def _images(good: Mapping[str, Any]) -> dict[str, Any]:
+def _images(good: Release) -> dict[str, TaggedImage]:
     return {
         service: {"name": good["names"][service], "id": docker_images.image_id(good["names"][service]), "wanted": image}
         for service, image in good["images"].items()
@@ -197,7 +301,7 @@ def _images(good: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _project(app: App, documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _project(app: App, documents: Sequence[Document]) -> Iterator[str]:
     """The files in the app's directory, relative, but what this collection keeps there and what containers write."""
     mounted = {str(mount.get("Source")) for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")}
     layout = project_layout.read(app.directory)
@@ -230,7 +334,7 @@ def _ask(problems: list[str], *argv: str, quiet: bool = False) -> list[str] | No
     return None if asked.code else asked.out.splitlines()
 
 
-def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: list[str]) -> Iterator[tuple[str, str]]:
+def _marks(apps: set[str], documents: Sequence[Document], problems: list[str]) -> Iterator[tuple[str, str]]:
     yield from _packages(problems)
     yield from _groups()
     yield from _cron()
@@ -281,7 +385,7 @@ def _sshd(problems: list[str]) -> Iterator[tuple[str, str]]:
         yield f"sshd {name}", value
 
 
-def _unmanaged(apps: set[str], documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def _unmanaged(apps: set[str], documents: Sequence[Document]) -> Iterator[tuple[str, str]]:
     """The containers of no app that is managed here."""
     for one in documents:
         labels = one["Config"].get("Labels") or {}
@@ -351,8 +455,8 @@ def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, s
             yield f"listens {port}", who
 
 
-def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Files below the folders that matter, and of the app: {path: {owner, mode, changed}}."""
+def _files(app: App | None) -> Iterator[tuple[str, FileFacts]]:
+    """Files below the folders that matter, and of the app, by path."""
     for top in FOLDERS if app is None else (*FOLDERS, app.directory, "/etc/cron.d", "/etc"):
         for folder, folders, names in os.walk(top):
             folders[:] = [] if top == "/etc" else _walked(folder, folders, app)
@@ -377,7 +481,7 @@ def _folders(app: App) -> Iterator[tuple[str, float]]:
                 yield folder, os.lstat(folder).st_ctime
 
 
-def _about(status: os.stat_result) -> dict[str, Any]:
+def _about(status: os.stat_result) -> FileFacts:
     with contextlib.suppress(KeyError):
         owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
         return {"owner": f"{owner}:{group}", "mode": f"{stat.S_IMODE(status.st_mode):04o}", "changed": status.st_ctime}
@@ -390,12 +494,12 @@ def _about(status: os.stat_result) -> dict[str, Any]:
 _ACCEPTED = re.compile(r"^Accepted \S+ for (\S+) from (\S+) ")
 
 
-def _logins(problems: list[str]) -> list[dict[str, Any]]:
-    """Sessions over ssh, from the journal: [{user, from, begun, ended (0 for one that goes on)}], in epoch seconds."""
+def _logins(problems: list[str]) -> list[Login]:
+    """Sessions over ssh, from the journal."""
     argv = ("journalctl", "--quiet", "--output=json", "--output-fields=MESSAGE,_PID", f"--lines={LOGINS}")
     listed = _ask(problems, *argv, "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session", quiet=True)
-    found: list[dict[str, Any]] = []
-    by_pid: dict[str, dict[str, Any]] = {}
+    found: list[Login] = []
+    by_pid: dict[str, Login] = {}
     for line in listed or ():
         try:
             entry = json.loads(line)

@@ -7,17 +7,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import audit_log
 
 
+def event(kind: str, what: str) -> audit_log.Event:
+    return {"time": "2026-06-01T00:00:00Z", "by": "ada", "event": kind, "host": "web1", "what": what}
+
+
 def written(tmp_path: Path) -> Path:
     path = tmp_path / "events.jsonl"
-    audit_log.append(str(path), [{"event": "found", "what": f"number {number}"} for number in range(3)])
-    audit_log.append(str(path), [{"event": "corrected", "what": "라인 4"}])
+    audit_log.append(str(path), [event("found", f"number {number}") for number in range(3)])
+    audit_log.append(str(path), [event("corrected", "라인 4")])
     return path
 
 
@@ -64,7 +67,7 @@ def test_a_cut_at_the_end_is_seen_now_and_after_the_next_check(tmp_path: Path) -
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
     assert audit_log.verify(str(path), reported).problem
     for number in range(2):
-        reported = audit_log.append(str(path), [{"event": "checked", "what": f"later, {number}"}], reported)
+        reported = audit_log.append(str(path), [event("checked", f"later, {number}")], reported)
     found = audit_log.verify(str(path), reported)
     assert (found.lines, "were taken away" in found.problem) == (2, True)
 
@@ -72,9 +75,9 @@ def test_a_cut_at_the_end_is_seen_now_and_after_the_next_check(tmp_path: Path) -
 def test_a_check_that_was_killed_before_it_told_the_head_has_cut_nothing(tmp_path: Path) -> None:
     path = written(tmp_path)
     reported = audit_log.verify(str(path)).head
-    audit_log.append(str(path), [{"event": "found", "what": "and then it was killed"}], reported)
+    audit_log.append(str(path), [event("found", "and then it was killed")], reported)
     assert audit_log.verify(str(path), reported).problem == ""
-    audit_log.append(str(path), [{"event": "checked", "what": "the next"}], reported)
+    audit_log.append(str(path), [event("checked", "the next")], reported)
     assert audit_log.verify(str(path), reported).problem == ""
 
 
@@ -83,6 +86,5 @@ def test_a_write_that_was_killed_is_cut_off(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines()[-1][:30])
     assert audit_log.verify(str(path)).problem
-    entry: dict[str, Any] = {"event": "checked", "what": "after the kill"}
-    audit_log.append(str(path), [entry])
+    audit_log.append(str(path), [event("checked", "after the kill")])
     assert audit_log.verify(str(path)).lines == 5

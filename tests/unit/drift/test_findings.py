@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import findings as drift_findings
+from ansible_collections.christmas.selfheal.tests.unit.drift.factories import facts
 
 RECORDED = Path(__file__).parent / "drift_events"
 HOST = "web1"
@@ -185,22 +186,6 @@ def test_what_could_not_be_compared_is_told() -> None:
 # --- facts ---
 
 
-def facts(**about: Any) -> dict[str, Any]:
-    return {
-        **{
-            "app": "shop",
-            "directory": "/opt/shop",
-            "exclude": [],
-            "release": {},
-            "meant": {},
-            "containers": [],
-            "images": {},
-        },
-        **{"project": [], "marks": {}, "files": {}, "logins": []},
-        **about,
-    }
-
-
 MARKS: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
     ("nothing accepted yet", {"group docker": "mallory"}, {}, []),
     ("a member more", {"group docker": "mallory"}, {"group docker": "no member"}, ["group docker"]),
@@ -265,7 +250,7 @@ def test_a_file_beside_the_project_is_added() -> None:
 
 
 def test_what_follows_from_a_drift_is_not_told_twice() -> None:
-    def one(role: str, object_: str, what: str) -> dict[str, Any]:
+    def one(role: str, object_: str, what: str) -> drift_findings.Located:
         return {"host": HOST, "role": role, "object": object_, "what": what, "is": "a", "should": "b"}
 
     deployment = one("compose_app", "deployment", "deployment")

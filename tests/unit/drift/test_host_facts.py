@@ -18,6 +18,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.docker import c
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import host_facts as drift_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 from ansible_collections.christmas.selfheal.tests.unit.world import TOKEN, Container, World, digest, simulated
 
 PRINTED = {
@@ -78,7 +79,7 @@ def test_what_is_not_installed_has_nothing_to_say(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_job_is_not_expected_to_have_a_container() -> None:
-    good = {"env": "", "images": {"web": "1", "migrate": "2"}, "jobs": ["migrate"]}
+    good: Release = {"env": "", "images": {"web": "1", "migrate": "2"}, "jobs": ["migrate"]}
     found = drift_facts._meant(App("shop"), good, {"services": {"web": {}, "migrate": {}}})
     assert {name: one["wanted"] for name, one in found.items()} == {"web": True, "migrate": False}
 

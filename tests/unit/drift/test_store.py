@@ -5,18 +5,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.findings import Finding
+from ansible_collections.christmas.selfheal.tests.unit.drift import factories
 
 HOUR = 3600.0
 
 
-def finding(id_: str, host: str = "web1") -> dict[str, Any]:
-    about = {"id": id_, "host": host, "role": "watcher", "object": "/etc/x", "what": "content"}
-    return {**about, "as_meant_at": 0.0}
+def finding(id_: str) -> Finding:
+    return factories.finding(id=id_)
 
 
 def test_first_seen_stays_until_it_goes_away() -> None:

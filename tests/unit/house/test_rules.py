@@ -92,6 +92,7 @@ PURE = [
     "backup.sets",
     "backup.volumes",
     "drills.judge",
+    "drift.decisions",
     "drift.findings",
     "drift.policy",
     "status_page.figures",
@@ -190,7 +191,7 @@ UNTYPED = {
     *("core", "host", "probe", "env", "docker", "compose", "releases"),
     *("records", "health", "recovery", "monitoring", "entry", "status_page"),
     *("deploy", "promotion", "backup", "reporting"),
-    *("drift", "drills"),
+    "drills",
 }
 
 

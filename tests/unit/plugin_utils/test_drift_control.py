@@ -14,10 +14,12 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import findings as drift_findings
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.findings import Event
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.report import Report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_command, drift_control
+from ansible_collections.christmas.selfheal.tests.unit.drift import factories
 
 pytest.importorskip("ansible_runner")
-Event = dict[str, Any]
 CORRECT = [{"role": "*", "do": "correct"}]
 
 
@@ -26,21 +28,7 @@ def event(host: str, result: dict[str, Any], kind: str = "runner_on_ok", **about
 
 
 def facts(host: str, **about: Any) -> Event:
-    told: dict[str, Any] = {
-        **{"app": "shop", "directory": "/opt/shop", "source": "", "exclude": [], "release": {}, "meant": {}},
-        **{
-            "containers": [],
-            "images": {},
-            "project": [],
-            "marks": {},
-            "files": {},
-            "folders": {},
-            "logins": [],
-            "now": 1000.0,
-        },
-        **{"incident": "", "busy": False, "problems": [], "policy": CORRECT, "windows": []},
-        **about,
-    }
+    told = factories.facts(**{"policy": CORRECT, **about})
     return event(host, {"drift": told}, resolved_action="christmas.selfheal.drift_facts")
 
 
@@ -73,7 +61,7 @@ class World:
         self.ran.append("facts" if facts_alone else playbook)
         return drift_control.Ran(self.runs.pop(0), "successful", [])
 
-    def check(self, *runs: list[Event], **about: Any) -> dict[str, Any]:
+    def check(self, *runs: list[Event], **about: Any) -> Report:
         self.runs, self.ran = list(runs), []
         reports = str(self.folder / "reports")
         how = drift_control.How([], [], str(self.folder), reports, str(self.folder), **about)
@@ -87,11 +75,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(tmp_path, monkeypatch)
 
 
-def decisions(report: dict[str, Any]) -> list[tuple[str, str]]:
+def decisions(report: Report) -> list[tuple[str, str]]:
     return [(one["host"], one["decision"]) for one in report["findings"]]
 
 
-def told(report: dict[str, Any]) -> list[tuple[str, str]]:
+def told(report: Report) -> list[tuple[str, str]]:
     return [(one["host"], one["what"].partition(":")[0]) for one in report["troubles"]]
 
 
