@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 EXPECTATIONS = {
     "recovered": "the host recovers the app by itself",
@@ -32,6 +32,26 @@ PLACEHOLDERS = (
 """What `{...}` may stand for in a command. `{compose}`, alone as an element, is docker compose with the app's files."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+class Values(TypedDict, total=False):
+    """What PLACEHOLDERS stand for; those of a container are not there before it is inspected."""
+
+    app: str
+    host: str
+    address: str
+    directory: str
+    keep: str
+    compose: list[str]
+    container: str
+    port: str
+    image: str
+    image_id: str
+    pid: int
+    standin: str
+    fault_file: str
+    service: str
+    secret: str
 
 
 class DrillError(ValueError):
@@ -236,7 +256,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
-def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+def fill(command: Sequence[str], values: Values) -> list[str]:
     """Put the values in place of the placeholders; `{compose}` alone becomes several arguments."""
     filled: list[str] = []
     for part in command:
@@ -329,7 +349,7 @@ def listing(catalogue: Mapping[str, Fault], language: str) -> str:
     return "\n".join(f"{name:{width}}  {title(fault, language)}" for name, fault in catalogue.items())
 
 
-def plan(faults: Sequence[Fault], values: Mapping[str, Any], language: str) -> str:
+def plan(faults: Sequence[Fault], values: Values, language: str) -> str:
     """What would be done, for a dry run: each fault with its commands; what only the host knows stays as {…}."""
     lines: list[str] = []
     for fault in faults:

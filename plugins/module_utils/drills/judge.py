@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple, TypedDict
 
+from ..probe.continuous import Sample
+from ..records.incidents import IncidentRecord
 from .fault import Fault
 
 BREAKER = 5
@@ -20,10 +22,76 @@ EJECTED = 2.0
 LATE = 0.5
 
 
+class Segment(NamedTuple):
+    """A stretch of time in which requests went alike; seconds after the fault, `state` is good, late or failed."""
+
+    begin: float
+    end: float
+    state: str
+
+
+class Seen(NamedTuple):
+    """What one drill has shown. Times are epoch s by the prober's clock, `ahead` is how far the host's is ahead of it.
+
+    `since` is from when the recovery counts, `whole` when all instances served again; None when that never came.
+    `well`: the app answers at the end. `incidents` began with this drill, newest first; `held` is the newest as it was
+    while the fault lasted, {} without one. `files` name the evidence, `restarted` the containers that were started
+    meanwhile. `afterwards` says what is wrong in the end, "" for nothing. `balanced`: there are several instances.
+    """
+
+    round: int
+    injected: float
+    since: float
+    recovered: float | None
+    well: bool
+    ahead: float
+    samples: Sequence[Sample]
+    incidents: Sequence[IncidentRecord]
+    held: IncidentRecord
+    files: Sequence[str]
+    restarted: Sequence[str]
+    afterwards: str
+    balanced: bool
+    whole: float | None
+
+
+class _Measured(TypedDict):
+    fault: str
+    round: int
+    injected: float
+    mttd: float | None
+    mttr: float | None
+    noticed: float | None
+    failed: int
+    requests: int
+    incident: str
+    cause: str
+    remedies: list[str]
+    evidence: bool | None
+    services: list[str]
+    unasked: bool
+    files: list[str]
+    restarted: list[str]
+    segments: list[Segment]
+    balanced: bool
+    whole: float | None
+
+
+class Run(_Measured):
+    """One drill and what was wrong with it, a sentence each in `problems`.
+
+    In seconds, None for never: `noticed` and `whole` from the fault, `mttd` from the first failed request (without one
+    from the fault), `mttr` from where the recovery counts. `unasked`: all checks passed meanwhile. `evidence` is None
+    without an incident.
+    """
+
+    problems: list[str]
+
+
 # --- one drill -------------------------------------------------------------------------------------------------------
 
 
-def injected_at(begun: float, ended: float, samples: Sequence[tuple[float, float, bool, str]]) -> float:
+def injected_at(begun: float, ended: float, samples: Sequence[Sample]) -> float:
     """When the fault took effect, at the earliest: when the last request that was answered before it was sent.
 
     :arg begun: when the command that is the fault was started; `ended`: when it had ended.
@@ -37,15 +105,15 @@ def injected_at(begun: float, ended: float, samples: Sequence[tuple[float, float
     return last_good
 
 
-def segments(samples: Sequence[tuple[float, float, bool, str]], zero: float) -> list[tuple[float, float, str]]:
-    """Merge requests into stretches of time: [(from, to, "good" | "late" | "failed")], in seconds after `zero`."""
-    merged: list[tuple[float, float, str]] = []
+def segments(samples: Sequence[Sample], zero: float) -> list[Segment]:
+    """Merge requests into stretches of time, counted from `zero`."""
+    merged: list[Segment] = []
     for sent, answered, ok, _reason in samples:
         at, state = round(sent - zero, 3), "failed" if not ok else "late" if answered - sent > LATE else "good"
         if merged:
-            merged[-1] = (merged[-1][0], at, merged[-1][2])
-        if not merged or merged[-1][2] != state:
-            merged.append((at, at, state))
+            merged[-1] = merged[-1]._replace(end=at)
+        if not merged or merged[-1].state != state:
+            merged.append(Segment(at, at, state))
     return merged
 
 
@@ -57,53 +125,42 @@ def epoch(time: str) -> float | None:
         return None
 
 
-def judge(fault: Fault, seen: Mapping[str, Any]) -> dict[str, Any]:
-    """Judge one drill.
-
-    :arg seen: {round, injected, since: from when the recovery counts, recovered: time or None, well: whether the app
-        answers at the end, ahead: seconds that the host's clock is ahead, samples, incidents: records of the host that
-        began with this drill, newest first, held: the newest as it was while the fault lasted ({} without), files:
-        names of the evidence kept, restarted: names of containers started meanwhile, afterwards: why what must be so
-        afterwards is not, "" when it is, balanced: whether other instances serve, whole: when all served again}.
-    :returns: {fault, round, injected, mttd, mttr, noticed, failed, requests, incident, cause, remedies, evidence,
-        services, unasked, files, restarted, segments, problems}; `problems` are sentences, none when all was as it
-        should be; `unasked`: all checks passed meanwhile. Seconds, None when there are none: `noticed` from the fault,
-        `mttd` from the first failed request (without one: from the fault), `mttr` from `since`.
-    """
-    injected, samples = seen["injected"], seen["samples"]
-    failed = [sample for sample in samples if sample[0] >= injected and not sample[2]]
-    record = (seen["incidents"] or [{}])[0]
-    held = seen["held"] or record
+def judge(fault: Fault, seen: Seen) -> Run:
+    """Judge one drill."""
+    injected, samples = seen.injected, seen.samples
+    failed = [sample for sample in samples if sample.sent >= injected and not sample.ok]
+    record = seen.incidents[0] if seen.incidents else IncidentRecord()
+    held = seen.held or record
     noticed = epoch(record.get("confirmed") or "")
     if noticed is not None:
-        noticed -= seen["ahead"]
-    mttd = None if noticed is None else max(noticed - (failed[0][0] if failed else injected), 0.0)
-    mttr = None if seen["recovered"] is None else max(seen["recovered"] - seen["since"], 0.0)
-    run = {
+        noticed -= seen.ahead
+    mttd = None if noticed is None else max(noticed - (failed[0].sent if failed else injected), 0.0)
+    mttr = None if seen.recovered is None else max(seen.recovered - seen.since, 0.0)
+    run: _Measured = {
         "fault": fault.name,
-        "round": seen["round"],
+        "round": seen.round,
         "injected": injected,
         "mttd": None if mttd is None else round(mttd, 2),
         "mttr": None if mttr is None else round(mttr, 2),
         "noticed": None if noticed is None else round(noticed - injected, 2),
         "failed": len(failed),
-        "requests": len([sample for sample in samples if sample[0] >= injected]),
+        "requests": len([sample for sample in samples if sample.sent >= injected]),
         "incident": record.get("id", ""),
         "cause": record.get("cause", ""),
         "remedies": [item["name"] for item in record.get("remedies", [])],
-        "evidence": bool(seen["files"]) if record else None,
+        "evidence": bool(seen.files) if record else None,
         "services": list(record.get("services", [])),
         "unasked": bool(record.get("unasked")),
-        "files": list(seen["files"]),
-        "restarted": list(seen["restarted"]),
+        "files": list(seen.files),
+        "restarted": list(seen.restarted),
         "segments": segments(samples, injected),
-        "balanced": seen["balanced"],
-        "whole": None if seen["whole"] is None else round(seen["whole"] - injected, 2),
+        "balanced": seen.balanced,
+        "whole": None if seen.whole is None else round(seen.whole - injected, 2),
     }
     return {**run, "problems": list(_problems(fault, seen, run, held))}
 
 
-def _problems(fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any], held: Mapping[str, Any]) -> Iterable[str]:
+def _problems(fault: Fault, seen: Seen, run: _Measured, held: IncidentRecord) -> Iterable[str]:
     """What was not as it should be, a sentence each."""
     yield from _of_users(fault, seen, run)
     if run["incident"]:
@@ -111,29 +168,27 @@ def _problems(fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any], hel
     elif fault.incident:
         yield "the host opened no incident"
     yield from _of_restraint(fault, seen, held)
-    if seen["afterwards"]:
-        yield f"afterwards: {seen['afterwards']}"
+    if seen.afterwards:
+        yield f"afterwards: {seen.afterwards}"
 
 
-def _of_users(fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any]) -> Iterable[str]:
+def _of_users(fault: Fault, seen: Seen, run: _Measured) -> Iterable[str]:
     """What users had to notice, and should not have had to."""
-    one_of_several = fault.instance and seen["balanced"]
+    one_of_several = fault.instance and seen.balanced
     if fault.expect == "recovered" and run["mttr"] is None:
         yield f"not recovered within {fault.timeout:g} s"
     if fault.served or one_of_several:
-        since = seen["injected"] + (0.0 if fault.served else EJECTED)
-        late = [sample for sample in seen["samples"] if sample[0] > since and not sample[2]]
+        since = seen.injected + (0.0 if fault.served else EJECTED)
+        late = [sample for sample in seen.samples if sample.sent > since and not sample.ok]
         if late:
-            yield f"{len(late)} requests failed, the last one {late[-1][0] - seen['injected']:.1f} s after the fault"
+            yield f"{len(late)} requests failed, the last one {late[-1].sent - seen.injected:.1f} s after the fault"
     if one_of_several and run["whole"] is None:
         yield "not all instances serve again"
-    if not seen["well"]:
+    if not seen.well:
         yield "the app does not answer since"
 
 
-def _of_incident(
-    fault: Fault, seen: Mapping[str, Any], run: Mapping[str, Any], held: Mapping[str, Any]
-) -> Iterable[str]:
+def _of_incident(fault: Fault, seen: Seen, run: _Measured, held: IncidentRecord) -> Iterable[str]:
     """What is wrong with the record of the incident."""
     if run["cause"] not in fault.causes:
         yield f"cause {run['cause']}, expected {' or '.join(fault.causes)}"
@@ -141,21 +196,21 @@ def _of_incident(
         yield f"the incident names {', '.join(run['services'])}"
     if not run["evidence"]:
         yield "no evidence was kept"
-    if len(seen["incidents"]) > 1:
-        yield f"{len(seen['incidents'])} incidents instead of one"
+    if len(seen.incidents) > 1:
+        yield f"{len(seen.incidents)} incidents instead of one"
     if fault.names and not re.search(fault.names, " ".join(map(str, held.get("evidence", [])))):
         yield f"the evidence does not name {fault.names}"
-    if not seen["incidents"][0].get("healthy"):
+    if not seen.incidents[0].get("healthy"):
         yield "the incident was not closed"
 
 
-def _of_restraint(fault: Fault, seen: Mapping[str, Any], held: Mapping[str, Any]) -> Iterable[str]:
+def _of_restraint(fault: Fault, seen: Seen, held: IncidentRecord) -> Iterable[str]:
     """What was done too often, or at all, and whether a person was called."""
     remedies = [item["name"] for item in held.get("remedies", [])]
     if fault.expect == "given_up" and len(remedies) > BREAKER:
         yield f"{len(remedies)} remedies, more than the breaker allows"
-    if fault.expect in ("held", "escalated") and (remedies or seen["restarted"]):
-        started = [f"{name} started" for name in seen["restarted"]]
+    if fault.expect in ("held", "escalated") and (remedies or seen.restarted):
+        started = [f"{name} started" for name in seen.restarted]
         yield f"touched the app ({', '.join([*remedies, *started])})"
     if fault.expect in ("escalated", "given_up") and held and not held.get("escalated"):
         yield "no person was called"

@@ -5,14 +5,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
@@ -21,7 +19,14 @@ import yaml
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import fault as drill_fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import report as drill_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import run as drill_run
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.options import Options
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import Variable
+from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import IncidentRecord
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import fault_catalogue
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles/drill/faults"
 CATALOGUE = sorted(path.stem for path in FOLDER.glob("*.yml"))
@@ -86,7 +91,7 @@ def test_a_wrong_file_is_named_with_its_key(change: dict[str, Any], said: str) -
 
 
 def test_fill() -> None:
-    values = {"compose": ["docker", "compose"], "pid": 7, "app": "shop"}
+    values: drill_fault.Values = {"compose": ["docker", "compose"], "pid": 7, "app": "shop"}
     assert drill_fault.fill(["{compose}", "up", "{app}-{pid}", "{else}"], values) == [
         *("docker", "compose", "up", "shop-7", "{else}")
     ]
@@ -144,10 +149,10 @@ def test_statistics(seconds: list[float], median: float, p95: float) -> None:
     assert (drill_judge.median(seconds), drill_judge.p95(seconds)) == (median, p95)
 
 
-def answers(text: str, start: float = 100.0, step: float = 0.1) -> list[tuple[float, float, bool, str]]:
+def answers(text: str, start: float = 100.0, step: float = 0.1) -> list[Sample]:
     """A sample a letter: "." is a good answer, "x" is a failed one."""
     return [
-        (start + step * number, start + step * number + 0.01, letter == ".", "" if letter == "." else "refused")
+        Sample(start + step * number, start + step * number + 0.01, letter == ".", "" if letter == "." else "refused")
         for number, letter in enumerate(text)
     ]
 
@@ -166,18 +171,18 @@ def test_injected_at(text: str, ended: float, expected: float) -> None:
 
 
 def test_a_request_that_waited_through_the_fault_is_not_the_last_good_one() -> None:
-    waited = [(sent, sent + (1.0 if sent > 100.25 else 0.01), ok, why) for sent, _, ok, why in answers("......")]
+    waited = [Sample(sent, sent + (1.0 if sent > 100.25 else 0.01), ok, why) for sent, _, ok, why in answers("......")]
     assert drill_judge.injected_at(100.0, 100.6, waited) == pytest.approx(100.2)
 
 
 def test_segments() -> None:
     samples = answers("..xxx..")
-    samples[5] = (samples[5][0], samples[5][0] + 1.0, True, "")
+    samples[5] = Sample(samples[5].sent, samples[5].sent + 1.0, True, "")
     found = drill_judge.segments(samples, 100.2)
     assert found == [(-0.2, 0.0, "good"), (0.0, 0.3, "failed"), (0.3, 0.4, "late"), (0.4, 0.4, "good")]
 
 
-RECORD = {
+RECORD: IncidentRecord = {
     "id": "20251123T000000Z-hung",
     "cause": "hung",
     "confirmed": "1970-01-01T00:01:43.000Z",
@@ -185,22 +190,22 @@ RECORD = {
     "evidence": ["no answer within 2 s"],
     "remedies": [{"name": "restart", "done": True, "result": "", "seconds": 0.5}],
 }
-SEEN: dict[str, Any] = {
-    "round": 1,
-    "injected": 100.0,
-    "since": 100.0,
-    "recovered": 104.0,
-    "well": True,
-    "ahead": 1.0,
-    "samples": answers("." + "x" * 39 + "." * 20),
-    "incidents": [RECORD],
-    "held": {},
-    "files": ["log-shop-1.txt"],
-    "restarted": [],
-    "afterwards": "",
-    "balanced": False,
-    "whole": None,
-}
+SEEN = drill_judge.Seen(
+    round=1,
+    injected=100.0,
+    since=100.0,
+    recovered=104.0,
+    well=True,
+    ahead=1.0,
+    samples=answers("." + "x" * 39 + "." * 20),
+    incidents=[RECORD],
+    held={},
+    files=["log-shop-1.txt"],
+    restarted=[],
+    afterwards="",
+    balanced=False,
+    whole=None,
+)
 
 
 def test_judge() -> None:
@@ -212,12 +217,12 @@ def test_judge() -> None:
 
 
 def test_a_recovery_may_count_from_later_than_the_fault() -> None:
-    run = drill_judge.judge(fault(), {**SEEN, "since": 103.0})
+    run = drill_judge.judge(fault(), SEEN._replace(since=103.0))
     assert (run["mttr"], run["failed"], run["noticed"]) == (1.0, 39, 2.0)
 
 
 HELD = {"expect": "held", "goal": {}}
-QUIET = {**RECORD, "remedies": []}
+QUIET: IncidentRecord = {**RECORD, "remedies": []}
 
 
 @pytest.mark.parametrize(
@@ -283,12 +288,12 @@ QUIET = {**RECORD, "remedies": []}
     ],
 )
 def test_problems(change: dict[str, Any], seen: dict[str, Any], said: list[str]) -> None:
-    assert drill_judge.judge(fault(**change), {**SEEN, **seen})["problems"] == said
+    assert drill_judge.judge(fault(**change), SEEN._replace(**seen))["problems"] == said
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
 
-ABOUT = {
+ABOUT: drill_report.About = {
     "id": "20251123T000000Z-drill-lab1",
     "app": "shop",
     "host": "lab1",
@@ -299,8 +304,8 @@ ABOUT = {
 }
 
 
-def runs(*seconds: float) -> list[dict[str, Any]]:
-    return [drill_judge.judge(fault(), {**SEEN, "recovered": 100.0 + one}) for one in seconds]
+def runs(*seconds: float) -> list[drill_judge.Run]:
+    return [drill_judge.judge(fault(), SEEN._replace(recovered=100.0 + one)) for one in seconds]
 
 
 @pytest.mark.parametrize(
@@ -415,13 +420,13 @@ def test_requests_overlap_while_nothing_answers() -> None:
     ],
 )
 def test_first_of_row(text: str, expected: float | None) -> None:
-    found = continuous.first_of_row([continuous.Sample(*sample) for sample in answers(text)])
+    found = continuous.first_of_row(answers(text))
     assert found == (None if expected is None else pytest.approx(expected))
 
 
 def test_an_answer_that_came_late_is_not_the_first() -> None:
     """A packet to a container that was just starting is sent again a second later, and is answered then."""
-    late, *others = (continuous.Sample(*sample) for sample in answers("." * 10))
+    late, *others = answers("." * 10)
     assert continuous.first_of_row([late._replace(ended=101.2), *others]) == pytest.approx(100.11)
 
 
@@ -457,13 +462,18 @@ def test_the_host_is_asked_from_outside(url: str, outside: str, asked: str) -> N
 
 
 class Untouched:
-    """A connection that nobody may use."""
+    """A host that nothing may be asked of."""
 
-    def __getattr__(self, name: str) -> Any:
-        pytest.fail(f"the host was touched: {name}")
+    is_remote = True
+
+    def execute(self, text: str) -> Result:
+        pytest.fail(f"the host was touched: {text}")
+
+    def reconnect(self) -> None:
+        pytest.fail("the host was touched")
 
 
-VARIABLES = [
+VARIABLES: list[Variable] = [
     {"name": "PORT", "kind": "port"},
     {"name": "BOT_TOKEN", "kind": "token", "required": False},
     {"name": "STRIPE_KEY", "kind": "stripe_key"},
@@ -471,41 +481,11 @@ VARIABLES = [
 ]
 
 
-def drill(check_mode: bool = False, **given: Any) -> dict[str, Any]:
-    """Run the action as Ansible does, for a host that must not be touched."""
-    described = {
-        "app": "shop",
-        "directory": "/opt/shop",
-        "catalogue": str(FOLDER),
-        "url": "http://192.0.2.1/health",
-        "address": "192.0.2.1",
-        "reports": "/nonexistent",
-        "variables": VARIABLES,
-        **given,
-    }
-    task = SimpleNamespace(args=described, check_mode=check_mode, async_val=0, action="drill", collections=[])
-    # Not before it is needed: what Ansible loads for a controller changes how modules of this process tell warnings.
-    drill_action = importlib.import_module("ansible_collections.christmas.selfheal.plugins.action.drill")
-    action = drill_action.ActionModule(task, Untouched(), None, None, None, None)
-    return dict(action._drill(action.validate_argument_spec(argument_spec=drill_action.SPEC)[1], "web1"))
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        pytest.param(
-            0, "healthy on web1, so this address cannot be reached from here. Name the one", id="only outside"
-        ),
-        pytest.param(1, "not healthy on web1 either: run recover.yml first", id="on the host, too"),
-    ],
-)
-def test_an_app_that_does_not_answer_is_asked_on_its_host(code: int, said: str) -> None:
-    """A check asks the host's own 127.0.0.1, and may be right there alone."""
-    asked = []
-    host = SimpleNamespace(run=lambda argv: asked.append(argv[1:]) or (code, "", ""))
-    drill_action = importlib.import_module("ansible_collections.christmas.selfheal.plugins.action.drill")
-    assert said in drill_action.Drills(host, {"app": "shop"}, "web1", print).instead()
-    assert asked == [["probe", "--app", "shop"]]
+def drill(check_mode: bool = False, **given: Any) -> drill_run.Outcome:
+    """Ask for drills on a host that must not be touched."""
+    plain = Options("web1", "shop", "/opt/shop", variables=VARIABLES, url="http://192.0.2.1/health")
+    options = plain._replace(address="192.0.2.1", reports="/nonexistent", **given)
+    return drill_run.drill(options, fault_catalogue.read(str(FOLDER)), Untouched(), check_mode, print)
 
 
 def test_without_a_name_the_catalogue_is_listed() -> None:
@@ -560,10 +540,12 @@ def test_what_would_break_more_than_the_app_is_for_lab_hosts_only(name: str) -> 
 
 def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
     broken = drill_fault.of_services("shop", {"db": 1}, {})["db.stopped"]
-    record = {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
-    run = drill_judge.judge(broken, {**SEEN, "incidents": [record]})
+    record = cast(
+        "IncidentRecord", {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
+    )
+    run = drill_judge.judge(broken, SEEN._replace(incidents=[record]))
     assert run["problems"] == ["the incident names web"]
-    good = drill_judge.judge(broken, {**SEEN, "incidents": [{**record, "services": ["db"]}]})
+    good = drill_judge.judge(broken, SEEN._replace(incidents=[{**record, "services": ["db"]}]))
     assert good["problems"] == []
     report = drill_report.build(ABOUT, [broken], [{**good, "failed": 0}])
     told = "No check would have noticed, and the watcher did: db.stopped"

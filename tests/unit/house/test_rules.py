@@ -92,6 +92,7 @@ PURE = [
     "backup.sets",
     "backup.volumes",
     "drills.judge",
+    "drills.placeholders",
     "drift.decisions",
     "drift.findings",
     "drift.policy",
@@ -191,7 +192,6 @@ UNTYPED = {
     *("core", "host", "probe", "env", "docker", "compose", "releases"),
     *("records", "health", "recovery", "monitoring", "entry", "status_page"),
     *("deploy", "promotion", "backup", "reporting"),
-    "drills",
 }
 
 
