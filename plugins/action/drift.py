@@ -7,12 +7,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible import constants
-from ansible import context as command_line
+from ansible import constants, context
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
-from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_control
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line, drift_control
 
 SPEC: dict[str, dict[str, Any]] = {
     "hosts": {"type": "list", "elements": "str", "required": True},
@@ -23,42 +22,6 @@ SPEC: dict[str, dict[str, Any]] = {
     "accept": {"type": "bool", "default": False},
     "by": {"type": "str", "default": ""},
 }
-
-# What is handed on: how the command line calls it, and how Ansible does.
-MANY = (
-    ("-i", "inventory"),
-    ("-e", "extra_vars"),
-    ("--vault-id", "vault_ids"),
-    ("--vault-password-file", "vault_password_files"),
-)
-ONE = (
-    ("--user", "remote_user"),
-    ("--private-key", "private_key_file"),
-    ("--connection-password-file", "connection_password_file"),
-    ("--become-password-file", "become_password_file"),
-    ("--become-method", "become_method"),
-    ("--become-user", "become_user"),
-    ("--timeout", "timeout"),
-    ("--forks", "forks"),
-    ("--ssh-common-args", "ssh_common_args"),
-    ("--ssh-extra-args", "ssh_extra_args"),
-)
-ASKED = (
-    ("ask_pass", "--connection-password-file"),
-    ("become_ask_pass", "--become-password-file"),
-    ("ask_vault_pass", "--vault-password-file"),
-)
-
-
-def options() -> list[str]:
-    """The options of this run that the run in check mode needs. Raises DriftError for what cannot be handed on."""
-    given = command_line.CLIARGS
-    for name, instead in ASKED:
-        if given.get(name):
-            raise drift_control.DriftError(f"a password that is typed cannot be handed on: use {instead} FILE")
-    words = [word for option, name in MANY for value in given.get(name) or () for word in (option, str(value))]
-    words += [word for option, name in ONE if given.get(name) not in (None, "") for word in (option, str(given[name]))]
-    return words + (["--become"] if given.get("become") else [])
 
 
 class ActionModule(ActionBase):
@@ -73,16 +36,12 @@ class ActionModule(ActionBase):
         # Whatever goes wrong here is not "failed": that is how drift ends.
         try:
             report = self._check()
-        except drift_control.DriftError as error:
+        except (drift_control.DriftError, command_line.TypedPassword) as error:
             return {**result, "unreachable": True, "msg": str(error)}
         except Exception as error:
             return {**result, "unreachable": True, "msg": f"the check broke off ({type(error).__name__}): {error}"}
         self._display.display(drift_report.screen(report, os.path.relpath(report["path"])))
-        told = {**result, "path": report["path"], "msg": drift_report.headline(report)}
-        told["changed"] = any(one["decision"] == "corrected" for one in report["findings"])
-        if report["exit"] == drift_report.UNKNOWN:
-            return {**told, "unreachable": True}
-        return {**told, "failed": report["exit"] == drift_report.DRIFT}
+        return {**result, **drift_control.ending(report)}
 
     def _check(self) -> drift_report.Report:
         _, given = self.validate_argument_spec(argument_spec=SPEC)
@@ -91,7 +50,7 @@ class ActionModule(ActionBase):
         check_mode = bool(self._task.check_mode)
         return drift_control.check(
             drift_control.How(
-                options=options(),
+                options=command_line.passed_on(context.CLIARGS),
                 hosts=given["hosts"],
                 folder=given["folder"],
                 reports=given["reports"],

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import health_check
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
@@ -51,8 +51,16 @@ _value:
 PLAIN_SEND, PLAIN_EXPECT, PLAIN_PATH = "meth GET uri {path} ver HTTP/1.1 hdr Host localhost", "200-299", "/health"
 
 
-def haproxy_check(checks: Sequence[Mapping[str, Any]], values: Mapping[str, Any], path: str = "") -> dict[str, str]:
-    """The directives {send, expect, problem}."""
+class Directives(TypedDict):
+    """The words of HAProxy's directives; with a `problem` there are none."""
+
+    send: str
+    expect: str
+    problem: str
+
+
+def haproxy_check(checks: Sequence[Mapping[str, Any]], values: Mapping[str, object], path: str = "") -> Directives:
+    """The directives of HAProxy's own check."""
     found = health_check(checks)
     if not found:
         return {"send": PLAIN_SEND.format(path=path or PLAIN_PATH), "expect": PLAIN_EXPECT, "problem": ""}

@@ -10,7 +10,7 @@ import os
 import pwd
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import audit_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
@@ -21,6 +21,18 @@ CONFIG = "/etc/selfheal-drift/config.json"
 FOLDER = "/var/lib/selfheal-drift"
 BROKEN = 1
 """Exit code of `verify` when the log is not what was written."""
+
+
+class _Config(TypedDict):
+    """What the role `drift_control` writes into CONFIG; `%d` in it is the folder of the service's credentials."""
+
+    options: list[str]
+    playbooks: str
+    metrics: str
+    textfiles: str
+    correct: bool
+    seconds: int
+    environment: dict[str, str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +70,7 @@ def _how(given: argparse.Namespace) -> drift_control.How:
     """What the role `drift_control` wrote. Raises DriftError."""
     try:
         with open(given.config, encoding="utf-8") as stream:
-            found: dict[str, Any] = json.load(stream)
+            found: _Config = json.load(stream)
         credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
         if not credentials and "%d" in json.dumps(found):
             # As another user it would leave files behind that the service cannot write.

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files, locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import iso, stamp
@@ -83,6 +83,27 @@ class Ran(NamedTuple):
     events: list[Event]
     status: str
     printed: list[str]
+
+
+class Ending(TypedDict, total=False):
+    """What the task of a check ends with: drift is a failure, what could not be compared an unreachable host."""
+
+    path: str
+    msg: str
+    changed: bool
+    failed: bool
+    unreachable: bool
+
+
+def ending(report: Report) -> Ending:
+    """Return the end of the task that made this report."""
+    ended: Ending = {"path": report["path"], "msg": drift_report.headline(report)}
+    ended["changed"] = any(one["decision"] == "corrected" for one in report["findings"])
+    if report["exit"] == drift_report.UNKNOWN:
+        ended["unreachable"] = True
+    else:
+        ended["failed"] = report["exit"] == drift_report.DRIFT
+    return ended
 
 
 def check(how: How) -> Report:
@@ -296,7 +317,7 @@ def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
     events: list[Event] = []
     printed: list[str] = []
 
-    def take(event: dict[str, Any]) -> bool:
+    def take(event: Event) -> bool:
         if event.get("event") in ("verbose", "error", "warning", "deprecated"):
             printed.append(str(event.get("stdout", "")))
         else:
@@ -304,7 +325,7 @@ def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
         # A file for each of the hundreds that say nothing would cost a second.
         return drift_findings.is_telling(event)
 
-    def told(status: dict[str, Any], runner_config: Any) -> None:
+    def told(status: Mapping[str, str], runner_config: Any) -> None:
         # Whatever it is told, ansible-runner writes the whole environment there, and that may hold a token for a vault.
         if status["status"] != "starting":
             _forget_environment(runner_config.artifact_dir)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 VARIABLE = "selfheal_hosts"
 DEFAULT = "backends"
@@ -34,7 +34,7 @@ class Target(NamedTuple):
     example: str
 
 
-def target(name: str, variables: Mapping[str, Any]) -> Target:
+def target(name: str, variables: Mapping[str, object]) -> Target:
     """Read a host's variables."""
     address = variables.get("ansible_host") or variables.get("ansible_ssh_host") or name
     connection = str(variables.get("ansible_connection") or "").rpartition(".")[2]

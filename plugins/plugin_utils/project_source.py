@@ -18,6 +18,9 @@ import yaml
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import project_parts
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
 
+ComposeFile = Mapping[str, Any]
+"""A compose file, or a service of it, as it is written: the format of the Compose Specification."""
+
 # libyaml reads a megabyte in a second, Python in twenty.
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -124,7 +127,7 @@ def _follow(
             _follow(source, inside, posixpath.dirname(inside), more, f"{name}: {key}", seen)
 
 
-def _load(source: str, name: str, by: str) -> Mapping[str, Any]:
+def _load(source: str, name: str, by: str) -> ComposeFile:
     path = os.path.join(source, name)
     if not os.path.isfile(path):
         raise ProjectError(
@@ -156,7 +159,7 @@ def _load(source: str, name: str, by: str) -> Mapping[str, Any]:
     return merged
 
 
-def _services(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _services(document: ComposeFile) -> Iterator[tuple[str, ComposeFile]]:
     services = document.get("services")
     for service, spec in services.items() if isinstance(services, Mapping) else ():
         if isinstance(spec, Mapping):
@@ -212,7 +215,7 @@ def _require_on_host(source: str, file: str, named: _Named) -> None:
         )
 
 
-def _paths(document: Mapping[str, Any]) -> Iterator[_Named]:
+def _paths(document: ComposeFile) -> Iterator[_Named]:
     """The paths of a compose file that start from its folder, and the folders that images are built from."""
     for service, spec in _services(document):
         where = f"services.{service}"

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..env import variables as variable_table
 from ..env.variables import Variable
@@ -19,7 +19,7 @@ class Options(NamedTuple):
     directory: str
     faults: Sequence[str] = ()
     rounds: int = 1
-    checks: Sequence[Mapping[str, Any]] = ()
+    checks: Sequence[Mapping[str, object]] = ()
     values: Mapping[str, object] = {}
     variables: Sequence[Variable] = ()
     url: str = ""

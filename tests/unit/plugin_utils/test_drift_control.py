@@ -88,6 +88,21 @@ def test_a_host_without_drift(world: World) -> None:
     assert (report["exit"], report["compared"], report["troubles"]) == (0, ["web1"], [])
 
 
+@pytest.mark.parametrize(
+    ("code", "ended"),
+    [(0, {"failed": False}), (2, {"failed": True}), (4, {"unreachable": True})],
+)
+def test_the_task_ends_as_the_check_does(world: World, code: int, ended: dict[str, bool]) -> None:
+    report = world.check([facts("web1"), through("web1"), ENDED])
+    report["exit"] = code
+    assert drift_control.ending(report) == {
+        "path": report["path"],
+        "msg": drift_report.headline(report),
+        "changed": False,
+        **ended,
+    }
+
+
 PARTS: list[tuple[str, list[list[Event]], list[tuple[str, str]]]] = [
     ("the run broke off", [[facts("web1"), through("web1")]], [("", "the run broke off (successful)")]),
     ("there is no host", [[ENDED]], [("", "the run is for no host")]),
