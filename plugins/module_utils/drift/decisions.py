@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is done about each finding, by the policy of its host, and which roles correct it. Pure."""
+"""Decide by the policy what is done about each finding, and which roles correct it. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .host_facts import Activity
 from .policy import PolicyEntry
 
 OFTEN = 3
-"""So often the same drift is corrected; when it is there again after that, a person has to look."""
+"""How often the same drift is corrected before it is left to a person."""
 
 ROLES = (
     "docker_engine",
@@ -28,22 +28,21 @@ ROLES = (
     "compose_app",
     "app_env",
 )
-"""What can correct, and in which order: the env last, and the app with it only where the app itself has drifted."""
+"""The roles that correct drift, in their order: the env last, and the app with it only where it has drifted itself."""
 
 
 def held(host: Activity, whole: bool, in_window: bool) -> str:
     """Why nothing may be corrected on a host now; "" when it may.
 
-    :arg host: what it says of itself.
-    :arg whole: whether all of it was compared.
-    :arg in_window: whether its windows are open.
+    :arg whole: whether all of the host was compared.
+    :arg in_window: whether one of its windows is open.
     """
     if not whole:
         return "not all of the host could be compared"
     if host["incident"]:
         return f"incident {host['incident']} is open"
     if host["busy"]:
-        return "a deploy or a recovery goes on"
+        return "a deploy or a recovery is running"
     return "" if in_window else "outside the windows of drift_windows"
 
 
@@ -55,15 +54,15 @@ def decide(
     today: datetime.date,
     released: Mapping[str, str],
 ) -> None:
-    """Write `decision` and `because` into each finding: ignored, pending, report, correct, waits or escalate.
+    """Set `decision` and `because` of each finding: ignored, pending, report, correct, waits or escalate.
 
-    The first entry of a host's policy that fits counts; without one a drift is reported. What is pending was not
-    changed by hand, and is not for a correction: a change of the inventory is rolled out by whoever made it.
+    The first entry of a host's policy that matches counts; without one a drift is reported. A pending one was not
+    changed by hand, and is not corrected: the person who changed the inventory rolls the change out.
 
-    :arg holds: by host, why nothing may be corrected there now, as `held` says.
-    :arg corrected: how often each finding, by id, was to be corrected lately.
-    :arg released: by host, the release that runs there since somebody else has deployed, or rolled back. What is meant
-        here may be what was before, a secret that was changed since among it.
+    :arg holds: by host, why nothing may be corrected there now, see `held`.
+    :arg corrected: how often a correction of each finding, by id, was tried lately.
+    :arg released: by host, the release that runs there since a deploy or rollback from elsewhere. The desired state here
+        may be older, with older secrets.
     """
     known = list(findings)
     for one in known:
@@ -73,42 +72,45 @@ def decide(
         if release and one["decision"] in ("report", "correct"):
             one["decision"] = "report"
             one["because"] = (
-                f"a deploy or a rollback from elsewhere has brought release {release}: is the inventory here older?"
+                f"release {release} was deployed, or rolled back to, from elsewhere: is the inventory here older?"
             )
     for one in known:
         if one["decision"] == "correct":
-            # A role is run as a whole.
-            spared = next((other for other in known if _undone_along(one, other)), None)
-            if spared is not None:
+            # A role runs as a whole.
+            kept = next((other for other in known if _undone_along(one, other)), None)
+            if kept is not None:
                 one["decision"] = "report"
-                one["because"] = f"{one['role']} would also change {spared['object']}, which is not to be corrected"
+                one["because"] = f"{one['role']} would also change {kept['object']}, which must not be corrected"
 
 
 def of_the_app(one: Finding) -> bool:
-    """Whether a finding is about what a deploy brings."""
+    """Whether a finding is about something that a deploy changes."""
     return one["role"] in ("app_env", "compose_app") and one["what"] not in BY_HAND
 
 
 def _decision(one: Finding, entry: PolicyEntry | None, hold: str, often: int) -> tuple[str, str]:
-    """What is to be done about one finding by itself, and why."""
+    """The decision about one finding by itself, and why."""
     if entry is not None and entry["do"] == "ignore":
         return "ignored", f"until {entry['until']}: {entry['because']}"
     if one["pending"]:
         return (
             "pending",
-            "nobody has changed it: the playbooks say another thing than at the check before. Run site.yml",
+            "it was not changed by hand: the desired state is another one than at the last check. Run site.yml",
         )
     if entry is None or entry["do"] == "report":
         return "report", entry["because"] if entry else ""
     if one["role"] not in ROLES or one["what"] in BY_HAND:
-        return "report", "no role corrects this: it is for a person"
+        return "report", "no role corrects this: a person has to"
     if often >= OFTEN:
-        return "escalate", f"corrected {often} times, and there again: find out who changes it, or why it does not last"
+        return (
+            "escalate",
+            f"corrected {often} times, and back again: find out who changes it, or why the correction does not last",
+        )
     return ("waits", hold) if hold else ("correct", entry["because"])
 
 
 def _undone_along(one: Finding, other: Finding) -> bool:
-    """Whether correcting one finding would undo another that is to stay. A deploy takes the env with it."""
+    """Whether correcting one finding would also change another that must stay. A deploy writes the env, too."""
     roles = (one["role"], "app_env") if one["role"] == "compose_app" else (one["role"],)
     stays = other["decision"] in ("ignored", "pending", "report", "escalate") and other["what"] not in BY_HAND
     return bool(stays and other["host"] == one["host"] and other["role"] in roles)
@@ -126,7 +128,7 @@ BY_HAND = (
     "restart",
     "tag",
 )
-"""What a role's run leaves as it is: it deletes nothing that it did not bring, and a deploy compares files only."""
+"""What no role corrects: a role deletes only its own files, and a deploy compares files."""
 
 
 def _fits(entry: PolicyEntry, one: Finding, today: datetime.date) -> bool:
@@ -141,8 +143,8 @@ def _fits(entry: PolicyEntry, one: Finding, today: datetime.date) -> bool:
     return all(fnmatch.fnmatchcase(value, pattern) for value, pattern in pairs)
 
 
-def plan(findings: Iterable[Finding]) -> dict[str, list[str]]:
-    """By host, in the order of their names: the roles to run, in the order in which they are run."""
+def roles_by_host(findings: Iterable[Finding]) -> dict[str, list[str]]:
+    """The roles that correct the findings, in their order, by host in the order of the names."""
     wanted: dict[str, set[str]] = {}
     for one in findings:
         if one["decision"] == "correct":
@@ -150,15 +152,15 @@ def plan(findings: Iterable[Finding]) -> dict[str, list[str]]:
     return {host: [role for role in ROLES if role in wanted[host]] for host in sorted(wanted)}
 
 
-def runs(roles: Sequence[str]) -> list[list[str]]:
-    """The runs that correct these roles: those that hold the env, and with it the app, come last and by themselves."""
+def split_runs(roles: Sequence[str]) -> list[list[str]]:
+    """Split the roles into runs: those of the env and the app come last, in a run of their own."""
     last = [role for role in roles if role in ("app_env", "compose_app")]
     first = [role for role in roles if role not in last]
     return [one for one in (first, last) if one]
 
 
-def builds(findings: Iterable[Finding], host: str) -> bool:
-    """Whether correcting the app may build its image anew: putting the compose files back must not restart it."""
+def may_build(findings: Iterable[Finding], host: str) -> bool:
+    """Whether correcting the app may rebuild its image: restoring the compose files must not restart it."""
     mine = [one for one in findings if one["host"] == host and one["role"] == "compose_app"]
     wanted = [one for one in mine if one["decision"] == "correct"]
     files = ("compose.yaml", "compose.hardened.yaml")

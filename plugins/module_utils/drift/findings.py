@@ -1,10 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Drift: what a run in check mode, and the host itself, say is made into findings. Pure.
+"""Findings of drift, from a run in check mode and from the facts of the hosts. Pure.
 
-What is meant is what the roles say: a run of site.yml in check mode tells it, in the events of ansible-runner. What no
-role speaks of is compared with how the host was when it was last accepted (its marks), and containers with their
-release.
+The desired state is what `site.yml --check` would apply: the events of ansible-runner show it. Containers are compared
+with their release. What no role manages is compared with the host's baseline: what it had when it was accepted.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ Result = Mapping[str, Any]
 """What a module returned, `res` of such an event: each module has its own keys."""
 
 FACTS = "drift_facts"
-"""The module whose result is what the host says of itself."""
+"""The module that returns the facts of a host."""
 END = "Compared to the end"
 """The last task of `drift_check.yml`."""
 GONE, THERE = "not there", "there"
 SHOWN, WIDTH = 4, 160
-"""Of a text that differs: so many lines, each cut at so many characters."""
+"""How many lines of a text that differs are shown, and how many characters of each."""
 
 
 Difference = TypedDict("Difference", {"object": str, "what": str, "is": str, "should": str})
@@ -50,7 +49,7 @@ class Finding(Located):
     Times are epoch s, 0 for unknown. `changed_by` is who was logged in when its file was changed. `untouched_since` and
     `as_meant_at` are by the host's clock. `returns` is how often a correction was tried.
 
-    `store.tell_pending` sets `as_meant_at` and `pending`, `store.remember` sets `first_seen` and `returns`, and
+    `store.set_pending` sets `as_meant_at` and `pending`, `store.remember` sets `first_seen` and `returns`, and
     `decisions.decide` sets `decision` and `because`.
     """
 
@@ -69,7 +68,7 @@ class Finding(Located):
 
 
 class Trouble(TypedDict):
-    """What could not be compared; `host` and `role` are "" where it is not of one."""
+    """What could not be compared, and why; `host` and `role` may be ""."""
 
     host: str
     role: str
@@ -77,7 +76,7 @@ class Trouble(TypedDict):
 
 
 class Seen(NamedTuple):
-    """What the events of a run say; `facts` by host. `ended`: the run did not break off; `through`: nor for these."""
+    """What the events of a run show; `facts` by host. `ended`: the run reached its end; `through`: hosts that did."""
 
     findings: list[Located]
     facts: dict[str, ReportedFacts]
@@ -104,29 +103,29 @@ def gather(events: Iterable[Event]) -> Seen:
         elif kind == "runner_on_unreachable":
             troubles[host, ""] = f"cannot be reached: {_line(result.get('msg') or 'no reason given')}"
         elif kind == "runner_on_failed" and not data.get("ignore_errors"):
-            # Of a block that fails, and whose rescue then says why, what the rescue says counts.
+            # When a block fails and its rescue says why, the later message counts.
             troubles[host, role] = f"{data.get('task', 'a task')}: {_line(result.get('msg') or 'no reason given')}"
         elif kind in ("runner_on_ok", "runner_item_on_ok") and isinstance(result, Mapping):
             if _action(data) == FACTS:
                 facts[host] = result["drift"]
             elif data.get("task") == END:
                 through.add(host)
-            # The event of a whole loop repeats what its items' own events say.
-            elif result.get("changed") and "results" not in result and not _follows(data):
+            # The event of a whole loop repeats the events of its items.
+            elif result.get("changed") and "results" not in result and not _is_handler(data):
                 findings += [_located(host, role, one) for one in _differences(data, result)]
-    told = [Trouble(host=host, role=role, what=what) for (host, role), what in troubles.items()]
-    return Seen(findings, facts, told, ended, through)
+    failed = [Trouble(host=host, role=role, what=what) for (host, role), what in troubles.items()]
+    return Seen(findings, facts, failed, ended, through)
 
 
-def is_telling(event: Event) -> bool:
-    """Whether an event is worth keeping: something differs, or went wrong, or came to its end."""
+def is_significant(event: Event) -> bool:
+    """Whether an event is worth keeping: something differs or has failed, or the run has ended."""
     result = (event.get("event_data") or {}).get("res")
     changed = isinstance(result, Mapping) and bool(result.get("changed"))
     return changed or event.get("event") in ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats", "error")
 
 
-def _follows(data: Mapping[str, Any]) -> bool:
-    """Whether this is what a drift would lead to: a handler's work."""
+def _is_handler(data: Mapping[str, Any]) -> bool:
+    """Whether this is a handler's task: it follows from a drift, and is none itself."""
     return "/handlers/" in str(data.get("task_path"))
 
 
@@ -139,7 +138,7 @@ def _line(text: object) -> str:
 
 
 def plain(text: str) -> str:
-    """A text of a host on one line, with what a terminal would obey, or no file could hold, made visible."""
+    """A text of a host on one line, with control characters, and bytes that are not UTF-8, escaped."""
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in " ".join(text.split())
     )
@@ -169,11 +168,11 @@ def _differences(data: Mapping[str, Any], result: Result) -> list[Difference]:
     if found:
         return found
     name = result.get("path") or result.get("dest") or result.get("name") or data.get("task")
-    return [_one(str(name), "state", "differs", "as the role says")]
+    return [_one(str(name), "state", "differs", "as configured")]
 
 
 def _diff(diff: Mapping[str, Any], result: Result) -> Iterator[Difference]:
-    """Ansible's ways to show a difference: two texts, or two tables of attributes."""
+    """Ansible shows a difference as two texts, or as two mappings of attributes."""
     before, after = diff.get("before"), diff.get("after")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         path = str(after.get("path") or before.get("path") or result.get("path") or "")
@@ -187,7 +186,7 @@ def _diff(diff: Mapping[str, Any], result: Result) -> Iterator[Difference]:
     path = str(result.get("dest") or result.get("path") or (named or [""])[0])
     old, new = str(before or ""), str(after or "")
     if old == new:
-        yield _one(path, "mode", diff.get("before_mode", "differs"), diff.get("after_mode", "as the role says"))
+        yield _one(path, "mode", diff.get("before_mode", "differs"), diff.get("after_mode", "as configured"))
     elif not old:
         yield _one(path, "content", GONE, fingerprint(new))
     elif not new:
@@ -197,16 +196,16 @@ def _diff(diff: Mapping[str, Any], result: Result) -> Iterator[Difference]:
 
 
 def _lines(text: str, other: str) -> str:
-    """The lines of a text that the other one has not; the fingerprint alone when only their order differs."""
+    """The lines that the other text does not have; the fingerprint alone when only their order differs."""
     known = set(other.splitlines())
     own = [line.strip() for line in text.splitlines() if line not in known and line.strip()]
-    more = [f"and {len(own) - SHOWN} lines more"] if len(own) > SHOWN else []
-    shown = [masked(_WORDED.sub(_mark_second, line))[:WIDTH] for line in own[:SHOWN]] + more
+    more = [f"and {len(own) - SHOWN} more lines"] if len(own) > SHOWN else []
+    shown = [masked(_WORDED.sub(_hide_second, line))[:WIDTH] for line in own[:SHOWN]] + more
     return " | ".join(shown) if shown else f"{fingerprint(text)}, nothing added"
 
 
 def _env(result: Result) -> Iterator[Difference]:
-    """An env's diff holds names and fingerprints, and of mode and owner that they differ; after it the example's."""
+    """An env's diff holds names and fingerprints, and which of mode and owner differ; the example's diff comes next."""
     diffs = result.get("diff") or {}
     diff, *others = diffs if isinstance(diffs, list) else [diffs]
     path = str(diff.get("after_header") or ".env")
@@ -222,22 +221,22 @@ def _env(result: Result) -> Iterator[Difference]:
             yield _one(f"{path} {name}", "env", before.get(name, GONE), after.get(name, GONE))
     for name in result.get("why") or []:
         if name.startswith("directory "):
-            was, told = (_said(diff.get(side), name) for side in ("before", "after"))
-            yield _one(posixpath.dirname(path), name.partition(" ")[2], GONE if was == "absent" else was, told)
+            was, wanted = (_attribute(diff.get(side), name) for side in ("before", "after"))
+            yield _one(posixpath.dirname(path), name.partition(" ")[2], GONE if was == "absent" else was, wanted)
         elif name != "content":
-            yield _one(path, str(name), "not as told", "as told")
+            yield _one(path, str(name), "differs", "as configured")
         elif before == after:
-            yield _one(path, "content", "another way of writing the same values", "as written by the role")
+            yield _one(path, "content", "the same values, written differently", "as written by the role")
 
 
-def _said(text: object, name: str) -> str:
-    """What a side of an env's diff says of the mode or owner of something."""
+def _attribute(text: object, name: str) -> str:
+    """The mode, owner or group of something, from one side of an env's diff."""
     lines = [line.partition(": ") for line in str(text or "").splitlines()]
-    return next((said for subject, _, said in lines if subject == f"# {name}"), "")
+    return next((value for subject, _, value in lines if subject == f"# {name}"), "")
 
 
 def _unit(result: Result) -> Iterator[Difference]:
-    """A unit that runs, or starts at boot, in another way than it should; to be reloaded alone is no drift."""
+    """A unit that does not run, or start at boot, as it should. One that only needs a reload is no drift."""
     status = result.get("status") or {}
     now, then = str(status.get("ActiveState", "")), str(result.get("state") or "")
     at_boot = str(status.get("UnitFileState", ""))
@@ -255,35 +254,35 @@ _ITEM = re.compile(r"^(?P<what>[<>ch.*][fdLDS]\S{9}|\*deleting) +(?P<path>.+)$")
 
 
 def _copied(result: Result) -> Iterator[Difference]:
-    """The itemized list of rsync; its man page, --itemize-changes."""
+    """The itemized list of rsync; see --itemize-changes in its man page."""
     target = str(result.get("cmd") or "").rstrip("' ").rpartition(":")[2] if result.get("cmd") else ""
     for line in result.get("stdout_lines") or []:
         found = _ITEM.match(str(line).replace("<<CHANGED>>", ""))
         if not found:
             continue
-        marks, path = found["what"], found["path"].partition(" -> ")[0]
+        change, path = found["what"], found["path"].partition(" -> ")[0]
         where = posixpath.normpath(posixpath.join(target, path)) if target.startswith("/") else path
-        if marks == "*deleting":
+        if change == "*deleting":
             yield _one(where, "added", THERE, GONE)
-        elif "+++" in marks:
+        elif "+++" in change:
             yield _one(where, "content", GONE, THERE)
-        elif marks[1] == "f" and (marks[2] == "c" or marks[3] == "s"):
-            yield _one(where, "content", "another content", "as on the controller")
-        elif marks[5] == "p":
-            yield _one(where, "mode", "another mode", "as on the controller")
+        elif change[1] == "f" and (change[2] == "c" or change[3] == "s"):
+            yield _one(where, "content", "differs", "as on the controller")
+        elif change[5] == "p":
+            yield _one(where, "mode", "differs", "as on the controller")
 
 
 # --- from facts to findings ---
 
 
 def compare(host: str, facts: HostFacts, baseline: Mapping[str, str], project: Sequence[str] | None) -> list[Located]:
-    """What the host's own facts say has drifted: against the release, the project's files, and the accepted marks.
+    """Compare a host's facts with its release, the project's files and its baseline.
 
-    :arg baseline: the marks that were accepted; {} when none were yet.
+    :arg baseline: what the host had when it was accepted; {} when it was not yet.
     :arg project: the files of the project on the controller, relative; None when they are not known there.
     """
     found = [_located(host, "compose_app", one) for one in (*_containers(facts), *_images(facts))]
-    found += [_located(host, "host", one) for one in _marks(facts["marks"], baseline)]
+    found += [_located(host, "host", one) for one in _against_baseline(facts["marks"], baseline)]
     return found + [_located(host, "compose_app", one) for one in _added(facts, project)]
 
 
@@ -298,7 +297,7 @@ def _added(facts: HostFacts, project: Sequence[str] | None) -> Iterator[Differen
 
 
 def _containers(facts: HostFacts) -> Iterator[Difference]:
-    """What of the containers differs from the compose files, and from the last good release."""
+    """Compare the containers with the compose files and the last good release."""
     desired, release = facts["meant"], facts["release"]
     if not release:
         return
@@ -314,7 +313,7 @@ def _containers(facts: HostFacts) -> Iterator[Difference]:
 
 
 def _container(one: ContainerFacts, desired: DesiredService, images: Mapping[str, str]) -> Iterator[Difference]:
-    """What of one container differs from its service in the compose files, and from the image of the release."""
+    """Compare one container with its service in the compose files and the image of the release."""
     name, image = f"container {one['name']}", images.get(one["service"], one["digest"])
     if one["state"] != "running" and not one["job_done"]:
         yield _one(name, "state", one["state"], "running")
@@ -323,7 +322,7 @@ def _container(one: ContainerFacts, desired: DesiredService, images: Mapping[str
     for key, wanted in desired["settings"].items():
         if one["settings"].get(key) != wanted:
             yield _one(name, key, _shown(key, one["settings"].get(key)), _shown(key, wanted))
-    # What the image sets, and the files do not, is the image's.
+    # A variable that only the image sets is the image's.
     for key, should in sorted(desired["env"].items()):
         is_ = one["env"].get(key)
         if should is not None and is_ != should:
@@ -350,8 +349,8 @@ def _images(facts: HostFacts) -> Iterator[Difference]:
             )
 
 
-# By the first word of a mark: how a difference counts. `both` is any difference, `new` what was not there, `lost` what
-# was there and is not, or is another. An upgrade is no drift; a package that went back is.
+# By the first word of an entry of the baseline: which difference counts. `both` is any, `new` what was not there,
+# `lost` what is gone or different. An upgrade is no drift; a downgraded package is.
 _WATCHED = {
     "package": "package",
     "group": "both",
@@ -367,11 +366,11 @@ _WATCHED = {
 }
 
 
-def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Difference]:
-    keys = {*marks, *baseline} if baseline else set()
+def _against_baseline(entries: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Difference]:
+    keys = {*entries, *baseline} if baseline else set()
     unasked = {key.partition(" ")[2] for key in keys if key.startswith("unasked ")}
     for key in sorted(keys):
-        is_, should = marks.get(key), baseline.get(key)
+        is_, should = entries.get(key), baseline.get(key)
         kind, _, name = key.partition(" ")
         if kind not in unasked and is_ != should and _counts(kind, name, is_, should):
             what = {"file": "owner"}.get(kind, kind)
@@ -380,7 +379,7 @@ def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Di
 
 
 def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
-    """Whether a mark that differs is a drift."""
+    """Whether an entry that differs from the baseline is a drift."""
     how = _WATCHED.get(kind)
     if kind in ("unit", "timer") and _OF_THE_ROLES.match(name):
         return False
@@ -390,17 +389,17 @@ def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
         return should is None
     if how == "lost":
         return should is not None
-    # What is new where the roles write is theirs: a run of site.yml since may have brought it.
+    # A new file where roles write is theirs: site.yml may have run since.
     if kind == "file" and (is_ is None or should is None):
-        return is_ is not None and name.startswith(_NOBODYS)
+        return is_ is not None and name.startswith(_WITHOUT_ROLE)
     return how == "both"
 
 
-_NOBODYS = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
-"""Folders of FOLDERS in `drift_host` into which no role writes."""
+_WITHOUT_ROLE = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
+"""The folders among `host_facts.FOLDERS` into which no role writes."""
 
 _OF_THE_ROLES = re.compile(r"selfheal(?!-drift)")
-"""Units of which a role says whether they are to run. None of `site.yml` speaks of the controller's own."""
+"""Units that a role of site.yml starts or stops; no such role manages the controller's own."""
 
 _PART = re.compile(r"([^0-9]*)([0-9]*)")
 
@@ -408,8 +407,8 @@ _PART = re.compile(r"([^0-9]*)([0-9]*)")
 def _older(one: str, other: str) -> bool:
     """Whether a Debian version is older than another, as deb-version(7) has it.
 
-    First the epoch, then the upstream version, then the revision; in both, what is not a number and numbers in turn,
-    where ~ sorts before all, and letters before the rest.
+    The order is by epoch, upstream version and revision. The last two are compared in turns of non-digits and digits,
+    where ~ sorts before all, and letters before other signs.
     """
 
     def order(text: str) -> list[int]:
@@ -426,15 +425,16 @@ def _older(one: str, other: str) -> bool:
     return key(one) < key(other)
 
 
-# --- what belongs together, and how grave it is ---
+# --- severity, and who changed it ---
 
-_VAGUE = ("differs", "not as told", "another mode")
+_VAGUE = "differs"
 
 
-def settle(findings: Iterable[Located], facts: Mapping[str, HostFacts]) -> list[Finding]:
-    """Drop what only follows from another finding or was found twice, and give each its id, severity and last change.
+def complete(findings: Iterable[Located], facts: Mapping[str, HostFacts]) -> list[Finding]:
+    """Return each drift once, with its id, severity and last change.
 
-    The roles come first: what they say of a file, or of a unit, counts, and not what the marks say of the same thing.
+    What only follows from another finding is dropped. The first role that reports an object counts: findings of
+    `gather` come before those of `compare`, so a role counts more than the baseline.
     """
     kept: dict[tuple[str, str], list[Located]] = {}
     for one in findings:
@@ -442,22 +442,22 @@ def settle(findings: Iterable[Located], facts: Mapping[str, HostFacts]) -> list[
         if any(other["role"] != one["role"] or other["what"] == one["what"] for other in same):
             continue
         same.append(one)
-    settled = [one for same in kept.values() for one in same]
-    # A deploy would put right what has its own finding already.
+    distinct = [one for same in kept.values() for one in same]
+    # A deploy would correct what has a finding of its own already.
     of_the_app = {
-        one["host"] for one in settled if one["role"] in ("app_env", "compose_app") and one["what"] != "deployment"
+        one["host"] for one in distinct if one["role"] in ("app_env", "compose_app") and one["what"] != "deployment"
     }
-    settled = [one for one in settled if one["what"] != "deployment" or one["host"] not in of_the_app]
-    done = [_finding(one, facts.get(one["host"])) for one in settled]
+    distinct = [one for one in distinct if one["what"] != "deployment" or one["host"] not in of_the_app]
+    done = [_finding(one, facts.get(one["host"])) for one in distinct]
     return sorted(done, key=lambda one: (one["host"], SEVERITIES.index(one["severity"]), one["role"], one["object"]))
 
 
 def _finding(one: Located, facts: HostFacts | None) -> Finding:
-    """A drift, with what the facts of its host say of it; nothing is decided yet."""
+    """A drift with what the facts of its host say about it; nothing is decided yet."""
     path = _path(one["object"], facts)
     file = facts["files"].get(path.partition(" ")[0]) if facts else None
     is_ = one["is"]
-    if file and is_ in _VAGUE and one["what"] in ("mode", "owner"):
+    if file and is_ == _VAGUE and one["what"] in ("mode", "owner"):
         is_ = file["mode"] if one["what"] == "mode" else file["owner"]
     changed_at = file["changed"] if file else 0.0
     return {
@@ -487,17 +487,17 @@ def _path(name: str, facts: HostFacts | None) -> str:
 
 
 def _untouched_since(one: Located, is_: str, path: str, changed_at: float, facts: HostFacts | None) -> float:
-    """Since when its file was not changed; 0 when no file shows that."""
+    """When its file was changed last; 0 when that is not known."""
     if one["role"] == "host":
         return 0.0
     if changed_at or is_ != GONE or not facts:
         return changed_at
-    # A file that is not there may have gone when its folder changed last.
+    # A file that is gone may have been removed when its folder changed last.
     return facts.get("folders", {}).get(posixpath.dirname(path), 0.0)
 
 
 def logged_in(logins: Iterable[Login], moment: float) -> list[str]:
-    """Who had a session at a moment, as `user from ADDRESS`."""
+    """The sessions at that moment, as `user from ADDRESS`."""
     if not moment:
         return []
     there = [one for one in logins if one["begun"] <= moment and (not one["ended"] or moment <= one["ended"] + 1.0)]
@@ -505,8 +505,8 @@ def logged_in(logins: Iterable[Login], moment: float) -> list[str]:
 
 
 SEVERITIES = ("security", "availability", "cosmetic")
-# The first line that fits counts: role, what, object, each as a pattern.
-_GRAVE: tuple[tuple[str, str, str, str], ...] = (
+# The first row that matches counts: patterns of role, what and object.
+_SEVERITY: tuple[tuple[str, str, str, str], ...] = (
     ("*", "*", "*.env.example", "cosmetic"),
     ("*", "env", "*", "security"),
     ("*", "mode", "*", "security"),
@@ -528,33 +528,33 @@ _GRAVE: tuple[tuple[str, str, str, str], ...] = (
 
 
 def severity(one: Located) -> str:
-    """How grave a finding is: security, availability or cosmetic."""
-    for role, what, object_, grave in _GRAVE:
+    """How severe a finding is: security, availability or cosmetic."""
+    for role, what, object_, severe in _SEVERITY:
         pairs = ((one["role"], role), (one["what"], what), (one["object"], object_))
         if all(fnmatch.fnmatchcase(value, pattern) for value, pattern in pairs):
-            return grave
+            return severe
     return "availability"
 
 
 _KEYED = re.compile(r"(?i)((?:password|passwd|secret|token|api_?key|private|credential)[\w-]*[\"']?\s*[:=]\s*)(\S.*)")
 _LONG = re.compile(r"(?<![\w/.-])(?=[\w+=.-]*[0-9])(?=[\w+=.-]*[A-Za-z])[A-Za-z0-9+=_.-]{20,}(?![\w/])")
 _IN_URL = re.compile(r"(://[^\s/:@]*:)([^\s/@]+)(?=@)")
-# In lines of a configuration alone: a message says that a password is missing.
+# Only in lines of a configuration: a message may say that a password is missing.
 _WORDED = re.compile(r"(?i)(\b(?:password|passwd|secret|token|bearer|auth)\s+)(\S+)")
 
 
 def masked(text: str) -> str:
-    """A text without what may be a secret in it.
+    """Replace what may be a secret by its fingerprint.
 
     That is what is named like one, a URL's password, and long words of letters and digits.
     """
-    text = _IN_URL.sub(_mark_second, _KEYED.sub(_mark_second, text))
-    return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else _mark(found[0]), text)
+    text = _IN_URL.sub(_hide_second, _KEYED.sub(_hide_second, text))
+    return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else _hidden(found[0]), text)
 
 
-def _mark(value: str) -> str:
+def _hidden(value: str) -> str:
     return f"<{fingerprint(value)}>"
 
 
-def _mark_second(found: re.Match[str]) -> str:
-    return found[1] + _mark(found[2])
+def _hide_second(found: re.Match[str]) -> str:
+    return found[1] + _hidden(found[2])

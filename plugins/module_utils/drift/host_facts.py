@@ -1,10 +1,10 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a host says of itself for a drift check: containers beside their release, and marks of what no role speaks of.
+"""The facts of a host for a drift check: its containers and their release, and what is compared with its baseline.
 
-One mark is one thing that is compared with how it was when the host was accepted: `package haproxy` → its version. A
-mark `unasked package` says that nothing is known of all marks that begin with this word.
-Nothing here holds a secret: values of an env are fingerprints, and of files there are mode and owner.
+The baseline is what the host had when it was accepted, by names such as `package haproxy`, whose value is the version.
+`unasked package` says that nothing is known of the entries that begin with this word.
+No fact holds a secret: of values of an env there are fingerprints, of files mode and owner.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from ..releases.store import Release
 from .policy import PolicyEntry
 
 SECONDS = 10.0
-"""That one command may take; what cannot be asked is told under `problems`, and is no drift."""
+"""That one command may take. What cannot be read is a problem, and no drift."""
 
-# Where the files lie that the roles write, or that decide who may do what.
+# Folders of files that the roles write, or that decide about permissions.
 FOLDERS = (
     *(
         "/etc/docker",
@@ -76,7 +76,7 @@ SYSCTL = (
     *("fs/protected_symlinks", "fs/suid_dumpable", "vm/overcommit_memory", "vm/swappiness"),
 )
 LOGINS = 2000
-"""Lines of the journal about sessions; the newest."""
+"""How many of the newest lines of the journal about sessions are read."""
 
 
 class Settings(TypedDict):
@@ -149,10 +149,11 @@ class Activity(TypedDict):
 
 
 class HostFacts(Activity):
-    """What a host says of itself.
+    """What a host says about itself.
 
-    `source` and `exclude` are handed back to the controller. `meant` and `images` are by service. `project` names files
-    relative to `directory`. `folders` has when each last gained or lost a file. `now` is the host's time (epoch s).
+    `source` and `exclude` are handed back to the controller. `meant` has the desired services. `images` is by service.
+    `project` names files relative to `directory`. `marks` is what is compared with the baseline. `folders` has when
+    each last gained or lost a file. `now` is the host's time (epoch s).
     """
 
     app: str
@@ -188,35 +189,37 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
     problems: list[str] = []
     good = release_store.last_good(app.directory)
     documents: list[Document] = []
-    meant: dict[str, DesiredService] = {}
+    desired: dict[str, DesiredService] = {}
     try:
         documents = docker_containers.inspected("")
         if good:
-            # What lies in the app's directory may have drifted itself.
+            # The files in the app's directory may have drifted themselves.
             kept = release_store.files_of(app.directory, good["id"])
             layout = project_layout.recorded(kept) or project_layout.Layout((docker_project.USER_FILE,))
             names = [os.path.join(kept, name) for name in (*layout.files, project_layout.HARDENED_FILE)]
             names = [name for name in names if os.path.exists(name)]
             folder = os.path.join(app.directory, layout.folder).rstrip("/")
-            meant = _meant(app, good, docker_project.Project(app.name, app.directory, names or None, folder).config())
+            desired = _desired(
+                app, good, docker_project.Project(app.name, app.directory, names or None, folder).config()
+            )
     except engine.EngineError as error:
         problems.append(str(error))
         good = None
     apps = {*agent_config.apps(app.root), app.name}
     found, problem = state.load(app.state, app.spare, repair=False)
     problems += [problem] if problem else []
-    marks = dict(_marks(apps, documents, problems))
+    entries = dict(_entries(apps, documents, problems))
     return {
         "app": app.name,
         "directory": app.directory,
         "source": source,
         "exclude": list(exclude),
         "release": {"id": good["id"], "images": good["images"]} if good else {},
-        "meant": meant,
+        "meant": desired,
         "containers": [_container(one, app) for one in documents],
         "images": _images(good) if good else {},
         "project": sorted(_project(app, documents)),
-        "marks": marks,
+        "marks": entries,
         "files": dict(_files(app)),
         "folders": dict(_folders(app)),
         "now": now,
@@ -230,10 +233,10 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
 # --- containers ---
 
 
-def _meant(app: App, good: Release, model: Model) -> dict[str, DesiredService]:
-    """By service: what its containers are to be. The env is the release's, as long as its fingerprints are kept."""
+def _desired(app: App, good: Release, model: Model) -> dict[str, DesiredService]:
+    """By service, how its containers should be. The env is the release's, as long as its fingerprints are kept."""
     kept = [one for one in env_history.versions(app.history) if one["fingerprint"] == good["env"]]
-    marks = kept[0]["variables"] if kept else {}
+    fingerprints = kept[0]["variables"] if kept else {}
     found: dict[str, DesiredService] = {}
     for name, spec in (model.get("services") or {}).items():
         resources = (spec.get("deploy") or {}).get("resources") or {}
@@ -248,7 +251,7 @@ def _meant(app: App, good: Release, model: Model) -> dict[str, DesiredService]:
             "privileged": bool(spec.get("privileged")),
             "ports": sorted(_port(one) for one in spec.get("ports") or []),
         }
-        env = {key: marks[key] for key in spec.get("environment") or {} if key in marks}
+        env = {key: fingerprints[key] for key in spec.get("environment") or {} if key in fingerprints}
         found[name] = {
             "settings": settings,
             "env": env,
@@ -302,10 +305,10 @@ def _images(good: Release) -> dict[str, TaggedImage]:
 
 
 def _project(app: App, documents: Sequence[Document]) -> Iterator[str]:
-    """The files in the app's directory, relative, but what this collection keeps there and what containers write."""
+    """The files in the app's directory, relative, without our own and those that containers write."""
     mounted = {str(mount.get("Source")) for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")}
     layout = project_layout.read(app.directory)
-    # What no controller has, and where Compose looks for the env.
+    # Files that no controller has, and the place where Compose looks for the env.
     ours = {*_OURS, *layout.local, os.path.join(layout.folder, ".env")}
     for folder, folders, names in os.walk(app.directory):
         folders[:] = [one for one in folders if os.path.join(folder, one) not in mounted]
@@ -321,20 +324,20 @@ def _project(app: App, documents: Sequence[Document]) -> Iterator[str]:
 _OURS = (".env", ".env.example", project_layout.HARDENED_FILE)
 
 
-# --- marks ---
+# --- what is compared with the baseline ---
 
 
 def _ask(problems: list[str], *argv: str, quiet: bool = False) -> list[str] | None:
-    """The lines that a command prints; None when it cannot be asked. One that is not installed has nothing to say."""
+    """The lines that a command prints; None when it fails, [] when it is not installed."""
     asked = commands.run(argv, SECONDS)
     if asked.code == 127:
         return []
     if asked.code and not quiet:
-        problems.append(f"{argv[0]} cannot be asked: {asked.reason}")
+        problems.append(f"{argv[0]} failed: {asked.reason}")
     return None if asked.code else asked.out.splitlines()
 
 
-def _marks(apps: set[str], documents: Sequence[Document], problems: list[str]) -> Iterator[tuple[str, str]]:
+def _entries(apps: set[str], documents: Sequence[Document], problems: list[str]) -> Iterator[tuple[str, str]]:
     yield from _packages(problems)
     yield from _groups()
     yield from _cron()
@@ -386,7 +389,7 @@ def _sshd(problems: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _unmanaged(apps: set[str], documents: Sequence[Document]) -> Iterator[tuple[str, str]]:
-    """The containers of no app that is managed here."""
+    """The containers that belong to no app of this collection."""
     for one in documents:
         labels = one["Config"].get("Labels") or {}
         if labels.get("com.docker.compose.project") not in apps:
@@ -396,11 +399,11 @@ def _unmanaged(apps: set[str], documents: Sequence[Document]) -> Iterator[tuple[
 def _firewall(problems: list[str]) -> Iterator[tuple[str, str]]:
     for chain in ("INPUT", "FORWARD", "DOCKER-USER"):
         rules = _ask(problems, "iptables", "-w", "5", "-S", chain, quiet=True)
-        # The engine's own chain is only there where the engine is.
+        # The engine's own chain exists only where the engine runs.
         if rules is None and chain != "DOCKER-USER":
             yield "unasked firewall", ""
         for line in rules or ():
-            # The engine writes those itself, with the addresses of the day.
+            # The engine writes the others itself, with addresses that change.
             if chain != "FORWARD" or line.startswith("-P"):
                 yield f"firewall {line}", "set"
 
@@ -431,7 +434,7 @@ _BIND = re.compile(r"^\s*bind\s+\S*:(\d+)(?:\s|$)", re.MULTILINE)
 
 
 def _balanced(apps: set[str]) -> set[str]:
-    """The ports that the roles' own files for HAProxy open; who changes such a file, the roles tell."""
+    """The ports that the roles' own files for HAProxy open; the roles report a change of such a file."""
     found: set[str] = set()
     for name in (*sorted(apps), "_status-page"):
         with contextlib.suppress(NoFile, OSError):
@@ -441,7 +444,7 @@ def _balanced(apps: set[str]) -> set[str]:
 
 
 def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, str]]:
-    """Who listens for others than this host, by port. What containers publish, their own settings say."""
+    """The process that listens for other machines, by port. The ports of containers are among their settings."""
     listed = _ask(problems, "ss", "-Hltnp")
     if listed is None:
         yield "unasked listens", ""
@@ -450,13 +453,13 @@ def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, s
         address, _, port = words[3].rpartition(":")
         named = re.search(r'"([^"]+)"', line)
         who = named[1] if named else "unknown"
-        meant = who == "docker-proxy" or (who == "haproxy" and port in balanced)
-        if not address.startswith(("127.", "[::1]")) and not meant:
+        expected = who == "docker-proxy" or (who == "haproxy" and port in balanced)
+        if not address.startswith(("127.", "[::1]")) and not expected:
             yield f"listens {port}", who
 
 
 def _files(app: App | None) -> Iterator[tuple[str, FileFacts]]:
-    """Files below the folders that matter, and of the app, by path."""
+    """The files below FOLDERS, and those of the app, by path."""
     for top in FOLDERS if app is None else (*FOLDERS, app.directory, "/etc/cron.d", "/etc"):
         for folder, folders, names in os.walk(top):
             folders[:] = [] if top == "/etc" else _walked(folder, folders, app)
@@ -467,13 +470,13 @@ def _files(app: App | None) -> Iterator[tuple[str, FileFacts]]:
 
 
 def _walked(folder: str, folders: Sequence[str], app: App | None) -> list[str]:
-    """Those of a folder's folders in which files count: old releases and byte code do not."""
+    """The subfolders to look into: not those of old releases and byte code."""
     skipped = {"__pycache__"} | ({project_layout.RELEASES} if app is not None and folder == app.directory else set())
     return [one for one in folders if one not in skipped]
 
 
 def _folders(app: App) -> Iterator[tuple[str, float]]:
-    """The same folders, and when a file came or went there last."""
+    """When each of those folders last gained or lost a file."""
     for top in (*FOLDERS, app.directory, "/etc/cron.d"):
         for folder, folders, _ in os.walk(top):
             folders[:] = _walked(folder, folders, app)
@@ -489,7 +492,7 @@ def _about(status: os.stat_result) -> FileFacts:
     return {"owner": numbers, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "changed": status.st_ctime}
 
 
-# --- who was there ---
+# --- sessions ---
 
 _ACCEPTED = re.compile(r"^Accepted \S+ for (\S+) from (\S+) ")
 

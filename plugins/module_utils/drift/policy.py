@@ -15,7 +15,7 @@ _KEYS = ("role", "object", "host", "severity", "do", "until", "because")
 
 
 class PolicyError(Exception):
-    """The policy is written wrongly; the message names the entry, the key and the fix."""
+    """The policy is invalid; the message names the entry, the key and the fix."""
 
 
 class PolicyEntry(TypedDict):
@@ -31,7 +31,7 @@ class PolicyEntry(TypedDict):
 
 
 class Window(NamedTuple):
-    """When corrections may be made: days (of DAYS) and minutes of the day; over midnight when `begin` > `end`."""
+    """When corrections may be made: days (of DAYS) and minutes of the day; past midnight when `begin` > `end`."""
 
     days: tuple[str, ...]
     begin: int
@@ -39,36 +39,35 @@ class Window(NamedTuple):
 
 
 def read_policy(given: Sequence[Any]) -> list[PolicyEntry]:
-    """Check a policy and give it its defaults. Raises PolicyError."""
+    """Validate a policy and fill in its defaults. Raises PolicyError."""
     return [_entry(f"drift_policy[{number}]", one) for number, one in enumerate(given)]
 
 
 def _entry(where: str, given: Any) -> PolicyEntry:
     if not isinstance(given, Mapping):
-        raise PolicyError(f"{where}: is no table. Fix: write {{role: log_rotation, do: correct}}")
+        raise PolicyError(f"{where}: is not a mapping. Fix: write e.g. {{role: log_rotation, do: correct}}")
     unknown = sorted(set(map(str, given)) - set(_KEYS))
     if unknown:
-        raise PolicyError(f"{where}.{unknown[0]}: is not known. Fix: use {', '.join(_KEYS)}")
+        raise PolicyError(f"{where}.{unknown[0]}: unknown key. Fix: use {', '.join(_KEYS)}")
     entry = {key: str(given[key]).strip() for key in _KEYS if given.get(key) not in (None, "")}
     action = entry.get("do", "")
     if action not in ACTIONS:
-        raise PolicyError(
-            f"{where}.do: {action or 'nothing'!r} is no way to treat drift. Fix: write {', '.join(ACTIONS)}"
-        )
+        problem = f"invalid value {action!r}" if action else "is missing"
+        raise PolicyError(f"{where}.do: {problem}. Fix: use {', '.join(ACTIONS)}")
     if not {"role", "object", "host", "severity"} & set(entry):
-        raise PolicyError(f"{where}: says not what it is about. Fix: give role or object, '*' for all")
+        raise PolicyError(f"{where}: no pattern. Fix: add role or object, '*' for all")
     if action == "ignore":
-        for key, example in (("until", "2027-01-31"), ("because", '"why it is meant, and who decided"')):
+        for key, example in (("until", "2027-01-31"), ("because", '"the reason, and who decided"')):
             if key not in entry:
-                raise PolicyError(f"{where}.{key}: is missing, and nothing is ignored without. Fix: {key}: {example}")
+                raise PolicyError(f"{where}.{key}: is missing, and `do: ignore` needs it. Fix: add {key}: {example}")
         try:
-            # Newer Pythons read other ways to write a date, too, and the controller's may be newer than the host's.
+            # Newer Pythons accept other forms of a date, and the controller's may be newer than the host's.
             if datetime.date.fromisoformat(entry["until"]).isoformat() != entry["until"]:
                 raise ValueError(entry["until"])
         except ValueError:
-            raise PolicyError(f"{where}.until: {entry['until']!r} is no date. Fix: write 2027-01-31") from None
+            raise PolicyError(f"{where}.until: invalid date {entry['until']!r}. Fix: write e.g. 2027-01-31") from None
     elif "until" in entry:
-        raise PolicyError(f"{where}.until: belongs to `do: ignore`. Fix: take it away, or write do: ignore")
+        raise PolicyError(f"{where}.until: is only for `do: ignore`. Fix: remove it, or write do: ignore")
     return PolicyEntry(
         role=entry.get("role", "*"),
         object=entry.get("object", "*"),
@@ -90,20 +89,20 @@ def read_windows(given: Sequence[Any]) -> list[Window]:
         known = bool(parts) and not set(days) - set(DAYS)
         if not known or max(times[0], times[2]) > 23 or max(times[1], times[3]) > 59 or times[:2] == times[2:]:
             raise PolicyError(
-                f'drift_windows[{number}]: {text!r} is no window. Fix: write "Sat,Sun 02:00-05:00" or "02:00-05:00"'
+                f'drift_windows[{number}]: invalid window {text!r}. Fix: write "Sat,Sun 02:00-05:00" or "02:00-05:00"'
             )
         found.append(Window(days, times[0] * 60 + times[1], times[2] * 60 + times[3]))
     return found
 
 
 def is_open(windows: Iterable[Window], weekday: int, minute: int) -> bool:
-    """Whether corrections may be made at that minute; without windows always."""
+    """Whether corrections may be made at that minute; always when there are no windows."""
     known = list(windows)
 
     def within(one: Window) -> bool:
         if one.begin <= one.end:
             return DAYS[weekday] in one.days and one.begin <= minute < one.end
-        # What began the evening before goes on after midnight.
+        # A window of the evening before goes on after midnight.
         today, before = DAYS[weekday], DAYS[(weekday - 1) % 7]
         return (today in one.days and minute >= one.begin) or (before in one.days and minute < one.end)
 

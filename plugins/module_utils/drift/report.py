@@ -15,13 +15,13 @@ from .findings import Finding, Trouble
 from .store import CheckedHost, PastCheck
 
 NONE, DRIFT, UNKNOWN = 0, 2, 4
-"""Exit codes: no drift, drift, could not tell. Ansible ends with 4 for a host that could not be reached."""
+"""Exit codes: no drift, drift, unknown. Ansible ends with 4 for a host that it cannot reach."""
 DONE = ("corrected", "ignored")
 LONGEST = 60
 
 
 class Correction(TypedDict):
-    """What became of correcting a host by its roles, in words."""
+    """The correction of a host by its roles, and its result in words."""
 
     host: str
     roles: list[str]
@@ -49,7 +49,7 @@ class _Report(TypedDict):
 class Report(_Report, total=False):
     """A drift check: when it began (epoch s), how long it took, and what was found.
 
-    `compared` are those of `hosts` of which everything was. `gone` are former findings in words. `accepted` are hosts.
+    `compared` are the hosts that were compared completely. `gone` are former findings in words. `accepted` are hosts.
     `head` is that of the event log. `path` is the Markdown file, once it is written.
     """
 
@@ -57,7 +57,7 @@ class Report(_Report, total=False):
 
 
 def exit_code(findings: Iterable[Finding], troubles: Sequence[Trouble]) -> int:
-    """What could not be compared is never "no drift"; what is ignored on purpose, or was put right, is none."""
+    """The exit code. What could not be compared is never "no drift"; ignored and corrected findings do not count."""
     if troubles:
         return UNKNOWN
     return DRIFT if any(one["decision"] not in DONE for one in findings) else NONE
@@ -72,9 +72,9 @@ def headline(report: Report) -> str:
         f"{len(report['findings'])} drift{'s' * (len(report['findings']) != 1)} ({found})" if counts else "no drift"
     )
     troubles = f"{len(report['troubles'])} could not be compared" if report["troubles"] else ""
-    # Of what was not compared nobody knows that there is none.
-    told = [drifts, troubles] if counts or not troubles else ["it could not tell", troubles]
-    return f"{hosts} checked in {report['seconds']:.1f} s: {', '.join(one for one in told if one)}"
+    # Without a comparison, it is unknown whether there is drift.
+    parts = [drifts, troubles] if counts or not troubles else ["it could not tell", troubles]
+    return f"{hosts} checked in {report['seconds']:.1f} s: {', '.join(one for one in parts if one)}"
 
 
 def _counts(findings: Iterable[Finding]) -> dict[str, int]:
@@ -125,7 +125,7 @@ def as_json(report: Report) -> str:
 
 
 def _cell(text: object) -> str:
-    """What a host calls its files is text, and neither a cell, nor HTML, nor a link."""
+    """A cell's text: the name of a file must not become another cell, HTML or a link."""
     return re.sub(r"[\\|<`\[]", r"\\\g<0>", " ".join(str(text).split()))
 
 
@@ -155,14 +155,14 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #ddd; overflow-wrap:
 anywhere; } .security { color: #b00020; font-weight: 600; } .availability { color: #a05a00; } .cosmetic { color: #666;
-} .bar { display: inline-block; height: .8rem; background: #b00020; } .good { background: #2e7d32; } .meant {
+} .bar { display: inline-block; height: .8rem; background: #b00020; } .good { background: #2e7d32; } .accepted {
 background: #999; }
 @media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd; } th, td { border-color: #444; } }
 """
 
 
 def page(report: Report, history: Sequence[PastCheck]) -> str:
-    """Return a page that a browser shows without anything else: what is there now, and the checks before it."""
+    """Return a self-contained HTML page: the findings, and the past checks."""
     return "\n".join(["<!doctype html>", '<html lang="en">', *_page(report, history), "</html>", ""])
 
 
@@ -180,7 +180,7 @@ def _page(report: Report, history: Sequence[PastCheck]) -> Iterator[str]:
         yield "</table>"
     yield "<h2>History</h2><table><tr><th>check<th>found<th>corrected<th>accepted<th>could not tell<th></tr>"
     for entry in reversed(history):
-        counts = ((entry["found"], ""), (entry["corrected"], "good"), (entry["accepted"], "meant"))
+        counts = ((entry["found"], ""), (entry["corrected"], "good"), (entry["accepted"], "accepted"))
         bars = "".join(
             f'<span class="bar {kind}" style="width:{min(count, 40) * 6}px"></span>' for count, kind in counts
         )
@@ -190,7 +190,7 @@ def _page(report: Report, history: Sequence[PastCheck]) -> Iterator[str]:
 
 
 def entry(report: Report) -> PastCheck:
-    """What the history keeps of a check."""
+    """What the history keeps of this check."""
     counts = _counts(report["findings"])
     return {
         "id": report["id"],

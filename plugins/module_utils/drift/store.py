@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the controller remembers from one drift check to the next, in one file, replaced atomically.
 
-Since when a drift is there, how often it was corrected, how each host was when it was accepted, and the history of the
-checks.
+It holds when each drift was first seen, how often it was corrected, the baseline of each host, and past checks.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from .host_facts import HostFacts
 FILE = "state.json"
 HISTORY = 200
 LATELY = 30 * 86400.0
-"""A correction older than this says nothing of who brings a drift back."""
+"""A correction older than this does not count."""
 
 
 class StateError(Exception):
@@ -30,7 +29,7 @@ class StateError(Exception):
 class KnownFinding(TypedDict):
     """What is remembered of a finding: whether it is still `there`, and when its correction was tried (epoch s).
 
-    `as_meant_at` is the host's own time: when what has no finding was as the playbooks said.
+    `as_meant_at` is when it was last as desired, by the host's clock.
     """
 
     host: str
@@ -57,9 +56,9 @@ class PastCheck(TypedDict):
 
 
 class CheckedHost(TypedDict):
-    """A host that was to be compared: when it last was, 0 for never.
+    """A host that should be compared: when it last was, 0 for never; `as_meant_at` is that by the host's clock.
 
-    `as_meant_at` is that by the host's own time. `release` is the last one whose files and env were as desired.
+    `release` is the last one whose files and env were as desired.
     """
 
     app: str
@@ -78,7 +77,7 @@ class RunningCheck(TypedDict, total=False):
 class State(TypedDict):
     """What is remembered.
 
-    `findings` by id, `baseline` is {host: {mark: value}}, `history` has the oldest check first, `head` is that of the
+    `findings` by id, `baseline` is {host: {name: value}}, `history` has the oldest check first, `head` is that of the
     event log, `checked` by host.
     """
 
@@ -96,7 +95,7 @@ def empty() -> State:
 
 
 def load(folder: str) -> State:
-    """Read the state. Raises StateError: what it does not remember it must not guess."""
+    """Read the state. Raises StateError, since no part of it can be guessed."""
     path = os.path.join(folder, FILE)
     try:
         with open(path, encoding="utf-8") as stream:
@@ -109,8 +108,8 @@ def load(folder: str) -> State:
         return empty()
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StateError(
-            f"{path} cannot be read ({type(error).__name__}): move it away; since when a drift is there, and how the "
-            "hosts were when they were accepted, is then begun anew"
+            f"{path} cannot be read ({type(error).__name__}): move it away. The next check then begins without the "
+            "baselines of the hosts, and with no history of the drifts"
         ) from None
 
 
@@ -120,7 +119,7 @@ def save(folder: str, state: State) -> None:
     atomic_write(os.path.join(folder, FILE), (json.dumps(state, sort_keys=True) + "\n").encode())
 
 
-def compared(
+def note_compared(
     state: State,
     hosts: Sequence[str],
     facts: Mapping[str, HostFacts],
@@ -128,47 +127,45 @@ def compared(
     all_: bool,
     differing: Collection[str],
 ) -> None:
-    """Note which hosts were compared; of the others, when they were last.
+    """Note which hosts were compared; of the others, when they last were.
 
-    :arg facts: of the hosts that were compared, what they say of themselves.
-    :arg differing: the hosts whose app is not as it is meant.
-    :arg all_: whether there are no other hosts: what the inventory does not name any more is forgotten.
+    :arg facts: those of the hosts that were compared.
+    :arg differing: the hosts whose app is not as desired.
+    :arg all_: whether there are no other hosts; those that left the inventory are forgotten then.
     """
     known = state["checked"]
     state["checked"] = {} if all_ else dict(known)
     never: CheckedHost = {"app": "", "time": 0.0, "as_meant_at": 0.0, "release": ""}
     for host in hosts:
-        said, before = facts.get(host), known.get(host, never)
-        if said is None:
+        its, before = facts.get(host), known.get(host, never)
+        if its is None:
             state["checked"][host] = before
             continue
         release = before.get("release", "") if host in differing else ""
         state["checked"][host] = {
-            "app": str(said["app"]),
+            "app": str(its["app"]),
             "time": now,
-            "as_meant_at": said["now"],
-            "release": release or said["release"].get("id", ""),
+            "as_meant_at": its["now"],
+            "release": release or its["release"].get("id", ""),
         }
 
 
-def released(state: State, facts: Mapping[str, HostFacts]) -> dict[str, str]:
-    """By host, the release that runs there and is another one than when its app was as meant last."""
+def released_elsewhere(state: State, facts: Mapping[str, HostFacts]) -> dict[str, str]:
+    """By host, the release that runs there, where it is another one than when its app was last as desired."""
     found = {}
-    for host, said in facts.items():
+    for host, its in facts.items():
         checked = state["checked"].get(host)
-        before, now = checked.get("release", "") if checked else "", said["release"].get("id", "")
+        before, now = checked.get("release", "") if checked else "", its["release"].get("id", "")
         if before and now and before != now:
             found[host] = now
     return found
 
 
-def tell_pending(state: State, findings: Iterable[Finding]) -> None:
-    """Write into each finding whether it is `pending`: a change of the playbooks, not one by hand.
+def set_pending(state: State, findings: Iterable[Finding]) -> None:
+    """Set of each finding whether it is `pending`: a change of the playbooks or the inventory, and not one by hand.
 
-    The playbooks say another thing than at the check before, when the host was as they said, and its file has not been
-    touched since.
-
-    Both times are the host's, so that its clock need not be right. What no file shows is taken for a drift.
+    Then it was as desired at an earlier check, and its file was not touched since. Both times are by the host's clock,
+    which need not be right. What no file shows counts as changed by hand.
     """
     for one in findings:
         one["as_meant_at"] = _as_meant_at(state, one)
@@ -176,7 +173,7 @@ def tell_pending(state: State, findings: Iterable[Finding]) -> None:
 
 
 def _as_meant_at(state: State, one: Finding) -> float:
-    """When, by its host's clock, what a finding is about was last as the playbooks said; 0 when that is not known."""
+    """When a finding's object was last as desired, by its host's clock; 0 when that is not known."""
     before = state["findings"].get(one["id"])
     if before and before["there"]:
         return before.get("as_meant_at", 0.0)
@@ -185,14 +182,14 @@ def _as_meant_at(state: State, one: Finding) -> float:
 
 
 def corrected(state: State, now: float) -> dict[str, int]:
-    """How often each finding, by id, was to be corrected lately, with or without success."""
+    """How often a correction of each finding, by id, was tried lately."""
     return {id_: sum(now - at < LATELY for at in one["corrected"]) for id_, one in state["findings"].items()}
 
 
 def remember(state: State, findings: Iterable[Finding], hosts: Iterable[str], now: float) -> list[str]:
-    """Write `first_seen` and `returns` into the findings, and all into the state; what has gone away, in words.
+    """Set `first_seen` and `returns` of the findings, and note them in the state; what went away, in words.
 
-    :arg hosts: those that were compared: of the others nothing is known.
+    :arg hosts: those that were compared; nothing is known of the others.
     """
     known, compared, there = state["findings"], set(hosts), set()
     for one in findings:
@@ -222,12 +219,9 @@ def remember(state: State, findings: Iterable[Finding], hosts: Iterable[str], no
     return sorted(gone)
 
 
-def accept(state: State, marks: Mapping[str, Mapping[str, str]], all_: bool) -> list[str]:
-    """Keep the marks of hosts that have none yet, or of all of them; the names of those hosts.
-
-    What is newer, or was added without being watched, is taken over silently: the next check compares with that.
-    """
-    taken = [host for host in marks if all_ or host not in state["baseline"]]
-    for host in taken:
-        state["baseline"][host] = dict(marks[host])
-    return sorted(taken)
+def accept(state: State, entries: Mapping[str, Mapping[str, str]], all_: bool) -> list[str]:
+    """Take what hosts have as their baseline: hosts without one, or all of them. The names of those hosts."""
+    accepted = [host for host in entries if all_ or host not in state["baseline"]]
+    for host in accepted:
+        state["baseline"][host] = dict(entries[host])
+    return sorted(accepted)

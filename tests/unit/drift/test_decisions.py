@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the policy does not plainly allow is not corrected."""
+"""Only what the policy allows is corrected."""
 
 from __future__ import annotations
 
@@ -43,16 +43,23 @@ DECISIONS: list[tuple[str, dict[str, Any], list[Any], dict[str, Any], str, str]]
         "report",
         "we look",
     ),
-    ("by its severity", {}, [{"severity": "cosmetic", "do": "correct"}], {}, "report", ""),
-    ("what the inventory has changed", {"pending": True}, [CORRECT], {}, "pending", "Run site.yml"),
+    ("another severity", {}, [{"severity": "cosmetic", "do": "correct"}], {}, "report", ""),
+    ("a change of the inventory", {"pending": True}, [CORRECT], {}, "pending", "Run site.yml"),
     ("during an incident", {}, [CORRECT], {"incident": "20260601T000000Z-crash"}, "waits", "crash is open"),
-    ("during a deploy", {}, [CORRECT], {"busy": True}, "waits", "goes on"),
+    ("during a deploy", {}, [CORRECT], {"busy": True}, "waits", "is running"),
     ("compared in part", {}, [CORRECT], {"whole": False}, "waits", "not all of the host"),
     ("outside the windows", {}, [CORRECT], {"window": False}, "waits", "windows"),
     ("the third time", {}, [CORRECT], {"corrected": 2}, "correct", ""),
     ("there again after three", {}, [CORRECT], {"corrected": 3}, "escalate", "find out who"),
-    ("no role's", {"role": "host", "what": "cron"}, [CORRECT], {}, "report", "for a person"),
-    ("a container nobody knows", {"role": "compose_app", "what": "container"}, [CORRECT], {}, "report", "for a person"),
+    ("no role's", {"role": "host", "what": "cron"}, [CORRECT], {}, "report", "a person has to"),
+    (
+        "an unmanaged container",
+        {"role": "compose_app", "what": "container"},
+        [CORRECT],
+        {},
+        "report",
+        "a person has to",
+    ),
 ]
 
 
@@ -69,7 +76,7 @@ def test_decisions(
     assert because in why
 
 
-def test_a_role_is_not_run_when_it_would_undo_what_is_to_stay() -> None:
+def test_a_role_is_not_run_when_it_would_change_what_must_stay() -> None:
     kept, other = finding(id="2", object="/etc/kept"), finding()
     by_hand = finding(id="3", object="/opt/shop/fix.sh", role="compose_app", what="added")
     env, overlay = finding(id="4", role="app_env", object=".env KEY"), finding(id="5", role="compose_app")
@@ -86,7 +93,7 @@ def test_a_role_is_not_run_when_it_would_undo_what_is_to_stay() -> None:
     assert decide({"role": "app_env", "do": "report"}, CORRECT) == ["correct", "correct", "report", "report", "report"]
 
 
-def test_what_is_ignored_comes_back_when_its_time_is_over() -> None:
+def test_what_is_ignored_is_reported_after_its_date() -> None:
     def until(day: str) -> str:
         return decided(finding(), {"object": "/etc/*", "do": "ignore", "until": day, "because": "agreed"})[0]
 
@@ -102,7 +109,7 @@ def test_every_role_of_site_yml_can_correct() -> None:
     assert set(drift_decisions.ROLES) == roles
 
 
-def test_the_env_comes_last_and_one_host_after_the_other() -> None:
+def test_the_env_comes_last_and_hosts_are_in_order() -> None:
     found = [
         finding(role=role, host=host, decision=decision)
         for host, role, decision in (
@@ -112,6 +119,6 @@ def test_the_env_comes_last_and_one_host_after_the_other() -> None:
             ("web1", "app_env", "waits"),
         )
     ]
-    planned = drift_decisions.plan(found)
+    planned = drift_decisions.roles_by_host(found)
     assert list(planned.items()) == [("web1", ["watcher"]), ("web2", ["load_balancer", "app_env"])]
-    assert drift_decisions.runs(planned["web2"]) == [["load_balancer"], ["app_env"]]
+    assert drift_decisions.split_runs(planned["web2"]) == [["load_balancer"], ["app_env"]]

@@ -12,11 +12,11 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.drift import po
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift.policy import PolicyError
 
 WRONG: list[tuple[str, Any, str]] = [
-    ("no table", "correct", "drift_policy[0]: is no table"),
-    ("a key with a typing error", {"rolle": "watcher", "do": "correct"}, "drift_policy[0].rolle: is not known"),
-    ("no action", {"role": "watcher"}, "drift_policy[0].do: 'nothing' is no way"),
-    ("an unknown action", {"role": "watcher", "do": "fix"}, "drift_policy[0].do: 'fix' is no way"),
-    ("about nothing", {"do": "correct"}, "drift_policy[0]: says not what it is about"),
+    ("not a mapping", "correct", "drift_policy[0]: is not a mapping"),
+    ("a key with a typing error", {"rolle": "watcher", "do": "correct"}, "drift_policy[0].rolle: unknown key"),
+    ("no action", {"role": "watcher"}, "drift_policy[0].do: is missing"),
+    ("an unknown action", {"role": "watcher", "do": "fix"}, "drift_policy[0].do: invalid value 'fix'"),
+    ("without a pattern", {"do": "correct"}, "drift_policy[0]: no pattern"),
     ("ignored for ever", {"role": "watcher", "do": "ignore", "because": "x"}, "drift_policy[0].until: is missing"),
     (
         "ignored for no reason",
@@ -24,21 +24,25 @@ WRONG: list[tuple[str, Any, str]] = [
         "drift_policy[0].because: is missing",
     ),
     (
-        "no date",
+        "not a date",
         {"role": "x", "do": "ignore", "until": "soon", "because": "y"},
-        "drift_policy[0].until: 'soon' is no date",
+        "drift_policy[0].until: invalid date 'soon'",
     ),
     (
-        "a date in another way",
+        "a date in another form",
         {"role": "x", "do": "ignore", "until": "20270131", "because": "y"},
-        "drift_policy[0].until: '20270131' is no date",
+        "drift_policy[0].until: invalid date '20270131'",
     ),
-    ("an end of nothing", {"role": "x", "do": "correct", "until": "2027-01-01"}, "drift_policy[0].until: belongs to"),
+    (
+        "a date without ignore",
+        {"role": "x", "do": "correct", "until": "2027-01-01"},
+        "drift_policy[0].until: is only for",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("entry", "message"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
-def test_what_makes_no_sense_is_refused(entry: Any, message: str) -> None:
+def test_an_invalid_entry_is_refused(entry: Any, message: str) -> None:
     with pytest.raises(PolicyError) as refused:
         drift_policy.read_policy([entry])
     assert message in str(refused.value)
@@ -46,7 +50,7 @@ def test_what_makes_no_sense_is_refused(entry: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["25:00-26:00", "2-5", "Sunday 02:00-03:00", "02:00", "02:60-03:00", "02:00-02:00"])
-def test_a_window_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_window_is_refused(text: str) -> None:
     with pytest.raises(PolicyError, match=r"drift_windows\[0\]: .* Fix: "):
         drift_policy.read_windows([text])
 

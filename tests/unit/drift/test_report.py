@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What people, programs and Prometheus are told of a drift check."""
+"""The report of a drift check for people, programs and Prometheus."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def test_the_table() -> None:
 
 def test_what_could_not_be_compared_is_not_called_no_drift() -> None:
     assert drift_report.headline(report()) == "1 host checked in 9.6 s: no drift"
-    told = drift_report.headline(report(troubles=[TROUBLE]))
-    assert told == "1 host checked in 9.6 s: it could not tell, 1 could not be compared"
+    headline = drift_report.headline(report(troubles=[TROUBLE]))
+    assert headline == "1 host checked in 9.6 s: it could not tell, 1 could not be compared"
 
 
-def test_the_page_is_whole_and_says_what_it_is_told() -> None:
+def test_the_page_is_self_contained_and_escaped() -> None:
     class Reader(html.parser.HTMLParser):
         def __init__(self) -> None:
             super().__init__()
@@ -95,19 +95,19 @@ def test_the_page_is_whole_and_says_what_it_is_told() -> None:
     assert r"| !\[x](http://192.0.2.1/x) (content) | a \| b | \<script> |" in written
 
 
-def rendered(told: Report) -> str:
-    return metrics.render_drift(cast("Any", told))
+def rendered(one: Report) -> str:
+    return metrics.render_drift(cast("Any", one))
 
 
 def test_metrics() -> None:
-    told = rendered(report(finding(), finding(decision="ignored"), finding(severity="cosmetic"))).splitlines()
-    assert 'selfheal_drift_last_check_timestamp_seconds{app="shop",target="web1"} 7200' in told
-    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="web2"} 0' in told
-    assert 'selfheal_drift_found{app="shop",target="web1",severity="security"} 1' in told
-    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 0' in told
-    assert not [line for line in told if line.startswith("selfheal_drift_found") and "web2" in line]
+    lines = rendered(report(finding(), finding(decision="ignored"), finding(severity="cosmetic"))).splitlines()
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="shop",target="web1"} 7200' in lines
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="web2"} 0' in lines
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="security"} 1' in lines
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 0' in lines
+    assert not [line for line in lines if line.startswith("selfheal_drift_found") and "web2" in line]
 
 
-def test_a_controller_that_never_came_as_far_as_a_host_is_told_too() -> None:
-    told = rendered(report(checked={}, compared=[])).splitlines()
-    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="every host"} 0' in told
+def test_a_controller_that_has_compared_no_host_has_a_metric() -> None:
+    lines = rendered(report(checked={}, compared=[])).splitlines()
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="every host"} 0' in lines

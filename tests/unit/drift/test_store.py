@@ -45,7 +45,7 @@ def test_old_corrections_do_not_count() -> None:
     assert drift_store.corrected(state, 51 * 86400.0) == {"a": 1}
 
 
-def test_a_host_is_accepted_once_or_when_somebody_says_so() -> None:
+def test_a_host_is_accepted_once_or_on_request() -> None:
     state = drift_store.empty()
     assert drift_store.accept(state, {"web1": {"group docker": "no member"}}, all_=False) == ["web1"]
     assert drift_store.accept(state, {"web1": {"group docker": "mallory"}}, all_=False) == []
