@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Checks for drift from a play: with the inventory, the limit and the passwords that the play itself was given."""
+"""Checks for drift from a play, with the inventory, the limit and the password files of that play."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check, show the table, and end as the report says."""
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
-        # Whatever goes wrong here is not "failed": that is how drift ends.
+        # "failed" is how drift ends, so an error ends as "unreachable".
         try:
             report = self._check()
         except (drift_control.DriftError, command_line.TypedPassword) as error:
@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
     def _check(self) -> drift_report.Report:
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         if not given["hosts"]:
-            raise drift_control.DriftError("hosts: is empty, so there is nothing to compare: name one host at least")
+            raise drift_control.DriftError("hosts: is empty, so there is nothing to compare: name at least one host")
         check_mode = bool(self._task.check_mode)
         return drift_control.check(
             drift_control.How(

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The project on the controller: which compose files it has, what those include, and what of them leaves the project.
+"""The project on the controller: its compose files, the files that those include, and paths that leave the project.
 
-The merged model says nothing of included and extended files, and of a path not how it was written. So the files are
-read as they are, before Compose reads them on the host.
+The merged model does not have included and extended files, nor paths as they were written. So the files are read as
+they are, before Compose reads them on the host.
 """
 
 from __future__ import annotations
@@ -140,14 +140,14 @@ def _load(source: str, name: str, by: str) -> ComposeFile:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ProjectError(
-            f"{path} on this machine is no compose file: {reason}. Nothing was changed. Correct it; `docker compose -f "
-            f"{path} config` shows the place"
+            f"{path} on this machine is not a compose file: {reason}. Nothing was changed. Correct it; "
+            f"`docker compose -f {path} config` shows the place"
         ) from None
     merged: dict[str, Any] = {}
     for document in documents:
         if not isinstance(document, Mapping):
             raise ProjectError(
-                f"{path} on this machine is no compose file: it has no services. Nothing was changed. Fix: give the "
+                f"{path} on this machine is not a compose file: it has no services. Nothing was changed. Fix: give the "
                 "app's compose file"
             )
         for key, value in document.items():

@@ -172,18 +172,18 @@ class AppHost:
         return DrillError(f"{self.app} has no container on {self.name}: run site.yml")
 
     def faults_of_services(self) -> dict[str, Fault]:
-        """What may happen to each service that is there to stay. Raises DrillError when there is none."""
+        """The faults of each service that is not a job. Raises DrillError when there is no container."""
         found: dict[str, int] = {}
         starts: dict[str, float] = {}
         for one in sorted(self.containers(), key=lambda one: str(one["Name"])):
             service = (one["Config"].get("Labels") or {}).get("com.docker.compose.service", "")
-            # A job that has ended is nothing to break.
+            # A job that has ended cannot be broken.
             if service and one["State"]["Running"]:
                 found[service] = found.get(service, 0) + 1
                 starts[service] = ((one["Config"].get("Healthcheck") or {}).get("StartPeriod") or 0) / 1e9
         if not found:
             raise self.no_container()
-        return drill_fault.of_services(self.app, found, starts)
+        return drill_fault.service_faults(self.app, found, starts)
 
 
 def message(answer: Result) -> str:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Judge one run of a drill: what users saw, what the agent recorded, and whether the goals were met."""
+"""Judge one run of a drill: what users noticed, what the agent recorded, and whether the goals were met."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..records.incidents import IncidentRecord
 from .fault import Fault
 
 BREAKER = 5
-"""How many attempts the default policy allows in half an hour: longer than any drill lasts."""
-# Seconds. Behind the load balancer, a request that is sent later than this after a fault of one instance must not fail.
+"""How many attempts the default policy allows in half an hour, which is longer than any drill."""
+# Seconds. Behind the load balancer, no request may fail that is sent later than this after a fault of one instance.
 EJECTED = 2.0
-# Seconds. A request that was sent during an outage may be answered after it: no failure, but not well either.
+# Seconds. A request that was sent during an outage may be answered after it: late, and no failure.
 LATE = 0.5
 
 
 class Segment(NamedTuple):
-    """A stretch of time in which requests went alike; seconds after the fault, `state` is good, late or failed."""
+    """A time in which all requests had one `state`: good, late or failed. Seconds after the fault."""
 
     begin: float
     end: float
@@ -31,12 +31,13 @@ class Segment(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What one drill has shown. Times are epoch s by the prober's clock, `ahead` is how far the host's is ahead of it.
+    """The observations of one drill. Times are epoch s by the prober's clock; the host's clock is `ahead` of it.
 
-    `since` is from when the recovery counts, `whole` when all instances served again; None when that never came.
-    `well`: the app answers at the end. `incidents` began with this drill, newest first; `held` is the newest as it was
-    while the fault lasted, {} without one. `files` name the evidence, `restarted` the containers that were started
-    meanwhile. `afterwards` says what is wrong in the end, "" for nothing. `balanced`: there are several instances.
+    `since` is from when the recovery counts. `recovered` and `whole` (all instances serve again) are None for never.
+    `well`: the app answers at the end. `incidents` began during this drill, newest first; `held` is the newest as it
+    was while the fault lasted, {} for none. `files` name the evidence, `restarted` the containers that were started in
+    the meantime. `afterwards` is the error of the command of that name, "" for none. `balanced`: there are several
+    instances.
     """
 
     round: int
@@ -78,11 +79,11 @@ class _Measured(TypedDict):
 
 
 class Run(_Measured):
-    """One drill and what was wrong with it, a sentence each in `problems`.
+    """One drill, with its errors as sentences in `problems`.
 
     In seconds, None for never: `noticed` and `whole` from the fault, `mttd` from the first failed request (without one
-    from the fault), `mttr` from where the recovery counts. `unasked`: all checks passed meanwhile. `evidence` is None
-    without an incident.
+    from the fault), `mttr` from where the recovery counts. `unasked`: all checks passed in the meantime. `evidence` is
+    None without an incident.
     """
 
     problems: list[str]
@@ -92,9 +93,9 @@ class Run(_Measured):
 
 
 def injected_at(begun: float, ended: float, samples: Sequence[Sample]) -> float:
-    """When the fault took effect, at the earliest: when the last request that was answered before it was sent.
+    """When the fault took effect at the earliest: when the last request was sent that was answered before it.
 
-    :arg begun: when the command that is the fault was started; `ended`: when it had ended.
+    :arg begun: when the command of the fault was started; `ended`: when it had ended.
     """
     last_good = begun
     for sent, answered, ok, _reason in samples:
@@ -106,7 +107,7 @@ def injected_at(begun: float, ended: float, samples: Sequence[Sample]) -> float:
 
 
 def segments(samples: Sequence[Sample], zero: float) -> list[Segment]:
-    """Merge requests into stretches of time, counted from `zero`."""
+    """Merge requests with one state into segments, counted from `zero`."""
     merged: list[Segment] = []
     for sent, answered, ok, _reason in samples:
         at, state = round(sent - zero, 3), "failed" if not ok else "late" if answered - sent > LATE else "good"
@@ -161,7 +162,7 @@ def judge(fault: Fault, seen: Seen) -> Run:
 
 
 def _problems(fault: Fault, seen: Seen, run: _Measured, held: IncidentRecord) -> Iterable[str]:
-    """What was not as it should be, a sentence each."""
+    """The errors, a sentence each."""
     yield from _of_users(fault, seen, run)
     if run["incident"]:
         yield from _of_incident(fault, seen, run, held)
@@ -173,7 +174,7 @@ def _problems(fault: Fault, seen: Seen, run: _Measured, held: IncidentRecord) ->
 
 
 def _of_users(fault: Fault, seen: Seen, run: _Measured) -> Iterable[str]:
-    """What users had to notice, and should not have had to."""
+    """What users noticed, and should not have."""
     one_of_several = fault.instance and seen.balanced
     if fault.expect == "recovered" and run["mttr"] is None:
         yield f"not recovered within {fault.timeout:g} s"
@@ -185,11 +186,11 @@ def _of_users(fault: Fault, seen: Seen, run: _Measured) -> Iterable[str]:
     if one_of_several and run["whole"] is None:
         yield "not all instances serve again"
     if not seen.well:
-        yield "the app does not answer since"
+        yield "the app has not answered since"
 
 
 def _of_incident(fault: Fault, seen: Seen, run: _Measured, held: IncidentRecord) -> Iterable[str]:
-    """What is wrong with the record of the incident."""
+    """The errors in the record of the incident."""
     if run["cause"] not in fault.causes:
         yield f"cause {run['cause']}, expected {' or '.join(fault.causes)}"
     if fault.service and run["services"] and fault.service not in run["services"]:
@@ -205,7 +206,7 @@ def _of_incident(fault: Fault, seen: Seen, run: _Measured, held: IncidentRecord)
 
 
 def _of_restraint(fault: Fault, seen: Seen, held: IncidentRecord) -> Iterable[str]:
-    """What was done too often, or at all, and whether a person was called."""
+    """Remedies too many, and whether a person was notified."""
     remedies = [item["name"] for item in held.get("remedies", [])]
     if fault.expect == "given_up" and len(remedies) > BREAKER:
         yield f"{len(remedies)} remedies, more than the breaker allows"
@@ -213,14 +214,14 @@ def _of_restraint(fault: Fault, seen: Seen, held: IncidentRecord) -> Iterable[st
         started = [f"{name} started" for name in seen.restarted]
         yield f"touched the app ({', '.join([*remedies, *started])})"
     if fault.expect in ("escalated", "given_up") and held and not held.get("escalated"):
-        yield "no person was called"
+        yield "no person was notified"
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
 def p95(seconds: Sequence[float]) -> float:
-    """The 95th percentile by nearest rank: a value that was really measured."""
+    """The 95th percentile by nearest rank, which is one of the measured values."""
     return sorted(seconds)[max(math.ceil(0.95 * len(seconds)) - 1, 0)]
 
 

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the placeholders of a fault stand for on one host. Pure."""
+"""The values of the placeholders of a fault on one host. Pure."""
 
 from __future__ import annotations
 

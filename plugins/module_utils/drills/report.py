@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The report of a drill: figures of all runs, for the screen, as Markdown and as a picture."""
+"""The report of drills: for the screen, as Markdown and as a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKS = {True: "yes", False: "no", None: "-"}
 
 
 class DrillSummary(TypedDict):
-    """All rounds of one fault; times are seconds. `missed` says why the goal was not met, and is empty when it was."""
+    """All rounds of one fault; times are seconds. `missed` says why the goal was not met; empty when it was."""
 
     fault: str
     title: str
@@ -36,7 +36,7 @@ class DrillSummary(TypedDict):
 
 
 class About(TypedDict):
-    """Which drills a report is about; `left_out` says why others were not run."""
+    """The subject of a report; `left_out` says why other faults were not injected."""
 
     id: str
     app: str
@@ -141,7 +141,7 @@ def _seconds(value: float | None) -> str:
 
 
 def screen(report: Report, where: str) -> str:
-    """Return what a person reads on the screen; `where` is the path of the Markdown file. The verdict comes last."""
+    """Return the text for the screen, with the verdict last; `where` is the path of the Markdown file."""
     rows = [_HEAD, *(_row(drill) for drill in report["drills"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -151,7 +151,7 @@ def screen(report: Report, where: str) -> str:
 
 
 def _unasked(report: Report) -> list[str]:
-    """What no check would have noticed, in a sentence."""
+    """The faults that no check would have noticed, in a sentence."""
     names = list(dict.fromkeys(run["fault"] for run in report["runs"] if run["unasked"] and not run["failed"]))
     return [f"No check would have noticed, and the watcher did: {', '.join(names)}"] if names else []
 
@@ -159,7 +159,7 @@ def _unasked(report: Report) -> list[str]:
 def markdown(report: Report, picture: str) -> str:
     """Return the report as a page; `picture` is the file name of the timelines."""
     lines = [f"# Drills of {report['app']} on {report['host']}", "", f"D{report['verdict'][1:]}.", ""]
-    lines += [f"{report['id'].split('-')[0]}, asked at {report['url']} ten times a second.", ""]
+    lines += [f"{report['id'].split('-')[0]}, measured at {report['url']} ten times a second.", ""]
     lines += [f"![Timelines]({picture})", ""]
     lines += [f"| {' | '.join(_HEAD)} |", f"|{'---|' * len(_HEAD)}"]
     lines += [f"| {' | '.join(_row(drill))} |" for drill in report["drills"]]
@@ -170,8 +170,8 @@ def markdown(report: Report, picture: str) -> str:
     ]
     missed = [drill for drill in report["drills"] if not drill["met"]]
     if missed:
-        told = [f"- {drill['fault']}, {drill['title']}: {'; '.join(drill['missed'])}" for drill in missed]
-        lines += ["", "## Missed", "", *told]
+        reasons = [f"- {drill['fault']}, {drill['title']}: {'; '.join(drill['missed'])}" for drill in missed]
+        lines += ["", "## Missed", "", *reasons]
     if _unasked(report):
         lines += ["", *(f"{sentence}." for sentence in _unasked(report))]
     if report["left_out"]:
@@ -185,7 +185,7 @@ _LEFT, _WIDTH, _BAR, _STEP = 190, 720, 14, 26
 
 
 def svg(report: Report) -> str:
-    """Draw a bar a fault, of its slowest round: answers over time, the fault at 0, when it was noticed, the goal."""
+    """Draw a bar for each fault, of its slowest round: answers over time, when it was noticed, and the goal."""
     chosen = [_slowest(report["runs"], drill["fault"]) for drill in report["drills"]]
     longest: float = max([run["segments"][-1][1] for run in chosen if run["segments"]] + [1.0])
     first: float = min([run["segments"][0][0] for run in chosen if run["segments"]] + [0.0])
@@ -201,7 +201,7 @@ def svg(report: Report) -> str:
         f' font-family="sans-serif" font-size="12" fill="{_INK}">',
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="10" y="18">Requests to {_escaped(report["app"])}, by when they were sent: {colors}. '
-        "Stroke: noticed by the host, triangle: goal. Seconds after the fault</text>",
+        "Line: noticed by the host, triangle: goal. Seconds after the fault</text>",
     ]
     for second in range(0, int(longest) + 1, tick):
         parts.append(f'<line x1="{x(second)}" y1="28" x2="{x(second)}" y2="{height - 24}" stroke="#dddddd"/>')

@@ -29,8 +29,8 @@ from .judge import Run
 from .options import Options
 
 REST = 60.0
-"""Seconds in which the app and its incident have to come to rest."""
-TOLD = 10.0
+"""Seconds after which the app has to be healthy, and its incident closed."""
+RECORDED = 10.0
 """Seconds after a fault's end in which the host has to have recorded it."""
 BEFORE = 2.0
 """Seconds before the fault that the picture shows."""
@@ -44,7 +44,7 @@ class NotInjected(DrillError):
 
 
 class Target(NamedTuple):
-    """What is asked from outside: its URL, the port that the app has on its host, and what asks it."""
+    """What is measured from outside: its URL, the app's port on its host, and the prober."""
 
     url: str
     port: str
@@ -58,7 +58,7 @@ class _Done(TypedDict, total=False):
 
 
 class Outcome(_Done):
-    """What a person reads, and whether all is well; of drills that were run, the report and its path without suffix."""
+    """The text for the screen, and whether all goals were met; after drills the report, and its path without suffix."""
 
     text: str
     ok: bool
@@ -74,10 +74,10 @@ def drill(
         how = "Choose with -e drill_faults=NAME,NAME, fast or all; services breaks each service of the app in turn."
         return {"text": f"{shown}\n\n{how}", "ok": True}
     if options.rounds < 1:
-        raise DrillError(f"drill_rounds: {options.rounds} is no number of rounds: use 1 or more")
+        raise DrillError(f"drill_rounds: invalid value {options.rounds}: use 1 or more")
     drill_fault.check_names(catalogue, options.faults)
     app = AppHost(host, options.app, options.host, clock)
-    target = aim(options, host)
+    target = choose_target(options, host)
     if drill_fault.SERVICES in options.faults or set(options.faults) - {*catalogue, "all", "fast"}:
         catalogue = {**catalogue, **app.faults_of_services()}
     faults, left_out = drill_fault.choose(catalogue, options.faults, _able(options))
@@ -113,8 +113,8 @@ def _require_consent(options: Options, faults: Sequence[Fault], planned: str) ->
         return
     names = ", ".join(fault.name for fault in faults)
     raise DrillError(
-        f"{options.host} ({options.address or 'no address'}) is no lab host, and {options.app} would be broken there "
-        f"on purpose ({names}). When that is what you want, add -e drill_confirm={options.app}\n{planned}"
+        f"{options.host} ({options.address or 'no address'}) is not a lab host, and {options.app} would be broken "
+        f"there on purpose ({names}). To do that, add -e drill_confirm={options.app}\n{planned}"
     )
 
 
@@ -131,8 +131,8 @@ def _write(report: drill_report.Report, folder: str) -> str:
     return path
 
 
-def aim(options: Options, host: Host) -> Target:
-    """Choose what is asked from outside. Raises DrillError when there is nothing that can be."""
+def choose_target(options: Options, host: Host) -> Target:
+    """Choose what is measured from outside. Raises DrillError when nothing can be."""
     checks = options.checks
     values = {name: str(value) for name, value in options.values.items()}
     try:
@@ -150,7 +150,7 @@ def aim(options: Options, host: Host) -> Target:
 
 
 def _able(options: Options, app: AppHost | None = None) -> set[str]:
-    """The needs of faults that are met here; without `app`, what only the host knows is assumed."""
+    """The needs of faults that are met here; without `app`, those that only the host knows are assumed."""
     met = {
         "lab": options.lab,
         "fault_file": bool(options.fault_file),
@@ -173,7 +173,7 @@ class Drills:
         self._ahead, self._balanced = 0.0, False
 
     def run(self, faults: Sequence[Fault]) -> tuple[list[Run], list[str]]:
-        """Every fault, `rounds` times; what was judged, and what could not be measured, in sentences."""
+        """Drill every fault, `rounds` times: the runs, and sentences about what could not be measured."""
         runs: list[Run] = []
         troubles: list[str] = []
         with self._prober:
@@ -245,7 +245,7 @@ class Drills:
     # --- before ---
 
     def _clock_ahead(self) -> float:
-        """How far the host's clock is ahead of ours; the shortest of a few round trips shows it best."""
+        """How far the host's clock is ahead of ours, by the shortest of a few round trips."""
         found = []
         for _ in range(3):
             sent = self._prober.now()
@@ -268,7 +268,7 @@ class Drills:
         if self._prober.wait_healthy(self._prober.now(), REST) is None:
             last = next((sample.reason for sample in reversed(self._prober.samples()) if not sample.ok), "no answer")
             raise DrillError(
-                f"{self._target.url}, asked from this machine before the drill: {last}. Fix: {self._instead()}"
+                f"{self._target.url}, asked from this machine before the drill: {last}. Fix: {self._fix_unreachable()}"
             )
         records = self._closed(set())
         if any(not record["healthy"] for record in records):
@@ -277,18 +277,18 @@ class Drills:
             )
         return {str(record["id"]) for record in records}
 
-    def _instead(self) -> str:
-        """What to do about an app that cannot be asked from here: on its host it may well answer."""
+    def _fix_unreachable(self) -> str:
+        """The fix for an app that does not answer from here; on its host it may be healthy."""
         app, name = self._app.app, self._app.name
         if not self._app.is_healthy():
             return f"{app} is not healthy on {name} either: run recover.yml first"
         return (
             f"{app} is healthy on {name}, so this address cannot be reached from here. "
-            f"Name the one that users ask: -e drill_url=https://…"
+            f"Give the one that users use: -e drill_url=https://…"
         )
 
     def _prepare(self, fault: Fault, values: Values) -> None:
-        """Keep copies of the app's files, and have the host undo the fault by itself should this run be killed."""
+        """Copy the app's files, and have the host undo the fault by itself in case this run is killed."""
         env = [".env"] if self._options.variables else []
         kept = [f"{values['directory']}/{name}" for name in (*env, HARDENED_FILE)]
         script = "".join(
@@ -310,7 +310,7 @@ class Drills:
 
     @contextlib.contextmanager
     def _lifting(self, fault: Fault, values: Values) -> Iterator[Callable[[bool], None]]:
-        """Whatever happens, the fault does not stay: `lift(undo)` ends it, and so does leaving early."""
+        """End the fault in any case: by `lift(undo)`, or when the block is left without it."""
         lifted = []
 
         def lift(undo: bool) -> None:
@@ -330,7 +330,7 @@ class Drills:
                 lift(True)
 
     def _inject(self, fault: Fault, values: Values) -> tuple[float, float]:
-        """Inject it; when its last command began and had ended, by our clock."""
+        """Inject the fault; when its last command began and ended, by our clock."""
         commands = [drill_fault.fill(command, values) for command in fault.inject]
         if fault.where == "controller":
             return self._inject_from_here(fault, commands)
@@ -352,7 +352,7 @@ class Drills:
         return begun, self._prober.now()
 
     def _recovery(self, fault: Fault, values: Values, ended: float) -> float | None:
-        """When the app was well again, and what else the fault broke; None when that takes too long."""
+        """When the app, and what `until` checks, worked again; None when that takes too long."""
         deadline = self._prober.now() + fault.timeout
         works = ended
         while fault.until:
@@ -366,14 +366,14 @@ class Drills:
         return None if well is None else max(well, works)
 
     def _since(self, fault: Fault, values: Values) -> float | None:
-        """From when the time counts, when the fault says so itself."""
+        """From when the time counts, when the fault has a command for it."""
         if not fault.since:
             return None
         return float(self._app.ask(drill_fault.fill(fault.since, values))) - self._ahead
 
     def _whole(self, ended: float, timeout: float) -> float | None:
         """When all instances served again, and no incident was open; None when that takes too long."""
-        # Until then the load balancer may not have noticed.
+        # Before that, the load balancer may not have noticed the fault.
         noticed = ended + drill_judge.EJECTED + 1.0
         while self._prober.now() < ended + timeout:
             serving, wanted = self._app.instances()
@@ -383,34 +383,34 @@ class Drills:
         return None
 
     def _watch(self, fault: Fault, old: set[str]) -> IncidentRecord:
-        """Let the fault go on for its time, and longer when the host has not reported it yet; the incident."""
+        """Let the fault last for its time, or longer until the host has recorded it; the incident."""
         begun = self._clock.monotonic()
         while True:
             record = next((one for one in self._app.incidents() if one["id"] not in old), IncidentRecord())
-            calls = fault.expect in ("escalated", "given_up")
-            told = bool(record.get("escalated") if calls else record) or not fault.incident
-            if self._clock.monotonic() - begun >= (fault.hold if told else max(fault.hold, fault.timeout)):
+            notifies = fault.expect in ("escalated", "given_up")
+            recorded = bool(record.get("escalated") if notifies else record) or not fault.incident
+            if self._clock.monotonic() - begun >= (fault.hold if recorded else max(fault.hold, fault.timeout)):
                 return record
             self._clock.sleep(1.0)
 
     # --- after ---
 
     def _closed(self, old: set[str], some: bool = False) -> list[IncidentRecord]:
-        """The incidents that are not old, newest first, once they are closed, or the time for that is over.
+        """The incidents that are not old, newest first, once they are closed or REST is over.
 
-        With `some` there has to be one: what the restart policy cured is recorded a moment later.
+        With `some`, one is waited for: what the restart policy cured is recorded a moment later.
         """
         begun = self._clock.monotonic()
         while True:
             records = [record for record in self._app.incidents() if record["id"] not in old]
             passed = self._clock.monotonic() - begun
-            there = bool(records) or not some or passed >= TOLD
+            there = bool(records) or not some or passed >= RECORDED
             if (there and all(record["healthy"] for record in records)) or passed >= REST:
                 return records
             self._clock.sleep(0.5)
 
     def _is_well(self, values: Values) -> bool:
-        """Whether the app answers after all that. When it does not, its containers are recreated, and that is said."""
+        """Whether the app answers now. When it does not, its containers are recreated."""
         if self._prober.wait_healthy(self._prober.now(), REST) is not None:
             return True
         up = [*values["compose"], "up", "--detach", "--force-recreate"]
@@ -421,7 +421,7 @@ class Drills:
         return False
 
     def _afterwards(self, fault: Fault, values: Values) -> str:
-        """Why what must be so afterwards is not; "" when it is, or nothing must."""
+        """Why the command `afterwards` failed until REST was over; "" when it passed, or there is none."""
         deadline = self._clock.monotonic() + REST
         while fault.afterwards:
             answer = self._app.run(drill_fault.fill(fault.afterwards, values))

@@ -154,7 +154,7 @@ def test_a_session_has_a_user_an_address_and_an_end(world: World) -> None:
     ]
 
 
-def test_files_of_the_project_are_told_from_our_own(world: World) -> None:
+def test_files_of_the_project_are_distinguished_from_our_own(world: World) -> None:
     (world.root / "opt/shop/notes.txt").write_text("x", encoding="utf-8")
     (world.root / "opt/shop/old.yaml.replaced").write_text("x", encoding="utf-8")
     found = drift_facts.read(world.app)

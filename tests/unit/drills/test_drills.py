@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A drill's figures are worth as much as its clock, its judge and its catalogue."""
+"""The catalogue of faults, the figures of a drill, its judgement and its report; and the prober."""
 
 from __future__ import annotations
 
@@ -72,22 +72,22 @@ def test_every_fault_that_has_a_goal_is_a_drill() -> None:
     ("change", "said"),
     [
         pytest.param({"inject": None}, "inject is missing", id="no command"),
-        pytest.param({"injct": []}, "injct is not known", id="typing error"),
+        pytest.param({"injct": []}, "injct is an unknown key", id="typing error"),
         pytest.param({"title": "Hang"}, "title has no English text", id="title"),
         pytest.param({"expect": "fine"}, "expect is 'fine'", id="expect"),
         pytest.param({"where": "moon"}, "where is 'moon'", id="where"),
         pytest.param({"needs": ["luck"]}, "needs has 'luck'", id="needs"),
-        pytest.param({"goal": {"median": 5}}, "goal lacks a number", id="goal"),
-        pytest.param({"timeout": "long"}, "timeout is no number", id="timeout"),
-        pytest.param({"inject": ["kill -9"]}, "is no list of texts", id="a shell line"),
-        pytest.param({"inject": [["kill", -9]]}, "is no list of texts", id="a number"),
-        pytest.param({"undo": [["kill", "{pdi}"]]}, "{pdi} stands for nothing", id="placeholder"),
+        pytest.param({"goal": {"median": 5}}, "goal misses a number", id="goal"),
+        pytest.param({"timeout": "long"}, "timeout is not a number", id="timeout"),
+        pytest.param({"inject": ["kill -9"]}, "is not a list of strings", id="a shell line"),
+        pytest.param({"inject": [["kill", -9]]}, "is not a list of strings", id="a number"),
+        pytest.param({"undo": [["kill", "{pdi}"]]}, "{pdi} is an unknown placeholder", id="placeholder"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_key(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(drill_fault.DrillError, match=r"^faults/hang\.yml: ") as told:
+    with pytest.raises(drill_fault.DrillError, match=r"^faults/hang\.yml: ") as raised:
         fault(**change)
-    assert said in str(told.value)
+    assert said in str(raised.value)
 
 
 def test_fill() -> None:
@@ -114,7 +114,7 @@ def test_choose() -> None:
 
 
 def test_every_service_is_broken_in_every_way() -> None:
-    found = drill_fault.of_services("shop", {"web": 2, "db": 1}, {"db": 20.0})
+    found = drill_fault.service_faults("shop", {"web": 2, "db": 1}, {"db": 20.0})
     assert len(found) == 10
     catalogue = {"a": fault(fast=True), **found}
     assert drill_fault.choose(catalogue, ["services"], set())[0] == list(found.values())
@@ -126,7 +126,7 @@ def test_every_service_is_broken_in_every_way() -> None:
     assert "-ge 2 ]" in found["web.removed"].until[-1]
     assert (found["db.stopped"].goal["median"], found["web.stopped"].goal["median"]) == (26.0, 6.0)
     # A service may be called like a part of the host.
-    assert not set(drill_fault.of_services("shop", {"engine": 1}, {})) & set(CATALOGUE)
+    assert not set(drill_fault.service_faults("shop", {"engine": 1}, {})) & set(CATALOGUE)
     # Nothing in them is taken for a placeholder.
     for one in found.values():
         for command in one.commands():
@@ -229,7 +229,7 @@ QUIET: IncidentRecord = {**RECORD, "remedies": []}
     ("change", "seen", "said"),
     [
         pytest.param({}, {"recovered": None}, ["not recovered within 60 s"], id="not recovered"),
-        pytest.param({}, {"well": False}, ["the app does not answer since"], id="down for good"),
+        pytest.param({}, {"well": False}, ["the app has not answered since"], id="down for good"),
         pytest.param({}, {"incidents": [], "files": []}, ["the host opened no incident"], id="no incident"),
         pytest.param({"incident": False}, {"incidents": [], "files": []}, [], id="over before it was noticed"),
         pytest.param({"causes": ["crashed"]}, {}, ["cause hung, expected crashed"], id="another cause"),
@@ -275,7 +275,7 @@ QUIET: IncidentRecord = {**RECORD, "remedies": []}
         pytest.param(
             {**HELD, "expect": "escalated"},
             {"recovered": None, "held": {**QUIET, "escalated": False}},
-            ["no person was called"],
+            ["no person was notified"],
             id="not escalated",
         ),
         # What cures the rest once the port is free is the incident's, but it came after what had to be held.
@@ -416,7 +416,7 @@ def test_requests_overlap_while_nothing_answers() -> None:
     [
         pytest.param("x" * 5 + "." * 10, 100.51, id="ten in a row"),
         pytest.param("x" * 5 + "." * 9, None, id="nine"),
-        pytest.param("." * 9 + "x" + "." * 10, 101.01, id="the row begins anew"),
+        pytest.param("." * 9 + "x" + "." * 10, 101.01, id="the row begins again"),
     ],
 )
 def test_first_of_row(text: str, expected: float | None) -> None:
@@ -462,7 +462,7 @@ def test_the_host_is_asked_from_outside(url: str, outside: str, asked: str) -> N
 
 
 class Untouched:
-    """A host that nothing may be asked of."""
+    """A host that must not be touched."""
 
     is_remote = True
 
@@ -503,11 +503,11 @@ def test_an_unknown_name_is_refused_before_anything_is_asked(names: list[str], c
         drill(check_mode=check_mode, faults=names, confirm="shop")
 
 
-def test_the_name_of_a_fault_of_a_service_is_for_the_host_to_judge() -> None:
+def test_only_the_host_knows_the_services_of_a_name() -> None:
     drill_fault.check_names({}, ["all", "fast", "services", "db.stopped", "my.app.killed"])
 
 
-def test_a_dry_run_says_what_would_be_done() -> None:
+def test_a_dry_run_shows_what_would_be_done() -> None:
     shown = drill(check_mode=True, faults=["hang", "env_deleted"])
     assert "rm -f /opt/shop/.env" in shown["text"]
     assert "xargs kill" in shown["text"]
@@ -527,8 +527,8 @@ def test_the_placeholder_is_put_into_a_secret_of_the_app() -> None:
 
 
 @pytest.mark.parametrize("confirm", ["", "another"])
-def test_outside_the_lab_it_wants_to_be_sure(confirm: str) -> None:
-    with pytest.raises(drill_fault.DrillError, match=r"web1 \(192\.0\.2\.1\) is no lab host.*drill_confirm=shop"):
+def test_outside_the_lab_it_needs_the_name_of_the_app(confirm: str) -> None:
+    with pytest.raises(drill_fault.DrillError, match=r"web1 \(192\.0\.2\.1\) is not a lab host.*drill_confirm=shop"):
         drill(faults=["hang"], confirm=confirm)
 
 
@@ -539,7 +539,7 @@ def test_what_would_break_more_than_the_app_is_for_lab_hosts_only(name: str) -> 
 
 
 def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
-    broken = drill_fault.of_services("shop", {"db": 1}, {})["db.stopped"]
+    broken = drill_fault.service_faults("shop", {"db": 1}, {})["db.stopped"]
     record = cast(
         "IncidentRecord", {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
     )
@@ -548,8 +548,8 @@ def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
     good = drill_judge.judge(broken, SEEN._replace(incidents=[{**record, "services": ["db"]}]))
     assert good["problems"] == []
     report = drill_report.build(ABOUT, [broken], [{**good, "failed": 0}])
-    told = "No check would have noticed, and the watcher did: db.stopped"
-    assert told in drill_report.screen(report, "there")
-    assert told in drill_report.markdown(report, "picture.svg")
-    # What the restart policy has cured by the time that the watcher asks was noticed all the same.
+    sentence = "No check would have noticed, and the watcher did: db.stopped"
+    assert sentence in drill_report.screen(report, "there")
+    assert sentence in drill_report.markdown(report, "picture.svg")
+    # Failed requests were noticed, even when the restart policy was faster than the watcher.
     assert "No check" not in drill_report.screen(drill_report.build(ABOUT, [broken], [{**good, "failed": 2}]), "there")

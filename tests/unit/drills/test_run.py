@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whole drills on a host that is played by a table of answers, by a clock that only sleeping moves."""
+"""Whole drills, on a host that answers from a table, with a clock that only advances by sleeping."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fault(**change: Any) -> Fault:
 
 
 class World:
-    """The host, the clock and the prober: what each command answers, and when the app is well."""
+    """The host, the clock and the prober."""
 
     def __init__(self) -> None:
         self.time = START
@@ -191,7 +191,7 @@ def test_what_does_not_recover_is_undone_and_brought_back(world: World) -> None:
     world.heals = lambda: next(answers)
     (run,), _ = world.run(fault())
     assert "not recovered within 60 s" in run["problems"]
-    assert "the app does not answer since" in run["problems"]
+    assert "the app has not answered since" in run["problems"]
     assert any(text.endswith("docker unpause shop-web-1") for text in world.ran)
     assert "last resort: docker compose" in world.said[0]
     assert any("--force-recreate" in text and " 300 " in text for text in world.ran)
@@ -203,7 +203,7 @@ def test_an_app_that_stays_away_ends_the_run(world: World) -> None:
 
 
 @pytest.mark.parametrize("expect", ["escalated", "held", "given_up"])
-def test_what_is_not_to_recover_goes_on_for_its_time(world: World, expect: str) -> None:
+def test_a_fault_without_a_recovery_lasts_for_its_time(world: World, expect: str) -> None:
     world.incidents = [[], [{**RECORD, "remedies": []}]]
     begun = world.time
     (run,), _ = world.run(fault(expect=expect, hold=30, goal={}))
@@ -226,12 +226,12 @@ def test_a_restart_of_what_has_to_be_left_alone_is_seen(world: World) -> None:
     assert drills.drill(fault(expect="escalated", goal={}), 1)["restarted"] == ["shop-web-1"]
 
 
-def test_the_host_is_waited_for_when_it_has_nothing_to_say_yet(world: World) -> None:
+def test_the_record_of_the_host_is_waited_for(world: World) -> None:
     world.incidents = [[], []]
     begun = world.time
     (run,), _ = world.run(fault(expect="held", hold=5, timeout=40, goal={}))
     assert run["problems"] == ["the host opened no incident"]
-    assert world.time - begun > 40 + drill_run.TOLD
+    assert world.time - begun > 40 + drill_run.RECORDED
 
 
 def test_until_since_and_afterwards(world: World) -> None:
@@ -266,7 +266,7 @@ NOT_INJECTED = [
 
 
 @pytest.mark.parametrize(("part", "said"), NOT_INJECTED)
-def test_what_cannot_be_injected_is_no_end_of_the_others(world: World, part: str, said: str) -> None:
+def test_what_cannot_be_injected_does_not_end_the_others(world: World, part: str, said: str) -> None:
     world.fails = {part: 1}
     runs, troubles = world.drills().run([fault(), fault(inject=[["true"]], undo=[])])
     assert troubles[0] == said
@@ -319,7 +319,7 @@ def test_what_ends_a_run_early(world: World, prepare: Callable[[World], None], s
     ("code", "said"),
     [
         pytest.param(
-            0, "healthy on web1, so this address cannot be reached from here. Name the one", id="only outside"
+            0, "healthy on web1, so this address cannot be reached from here. Give the one", id="only outside"
         ),
         pytest.param(1, "not healthy on web1 either: run recover.yml first", id="on the host, too"),
     ],
@@ -335,7 +335,7 @@ def test_an_app_that_does_not_answer_is_asked_on_its_host(world: World, code: in
     assert world.ran[-1].endswith("selfheal probe --app shop")
 
 
-def test_a_host_that_is_away_is_waited_for_except_by_the_fault(world: World) -> None:
+def test_an_unreachable_host_is_waited_for_except_by_the_fault(world: World) -> None:
     app = AppHost(world, "shop", "web1", world.clock)
     world.away = 3
     assert app.shell("true").code == 0
@@ -423,7 +423,7 @@ def test_without_a_watcher_nothing_is_injected(world: World) -> None:
 def test_the_app_is_asked_where_this_machine_reaches_it(world: World, remote: bool, url: str) -> None:
     world.is_remote = remote
     checks = [{"name": "health", "url": "http://127.0.0.1:8000/"}]
-    target = drill_run.aim(OPTIONS._replace(url="", checks=checks), world)
+    target = drill_run.choose_target(OPTIONS._replace(url="", checks=checks), world)
     assert (target.url, target.port) == (url, "8000")
 
 
@@ -451,7 +451,7 @@ def test_the_action_reads_its_options_and_reports_an_error(monkeypatch: pytest.M
     task.args = {**given, "faults": ["hang"]}
     refused = action.run(task_vars={"inventory_hostname": "web1"})
     assert refused["failed"]
-    assert refused["msg"].startswith("drill_rounds: 0 ")
+    assert refused["msg"].startswith("drill_rounds: invalid value 0")
 
 
 def test_the_connection_of_the_action() -> None:

@@ -41,8 +41,8 @@ def test_what_people_write(given: object, expected: list[object]) -> None:
 # Handed on whole: the option of a module turns a text into a list by itself, the library judges it.
 WHOLE = {
     ("backup", "schemas"): "backup_config refuses a text",
-    ("backup", "dump"): "backup_config refuses a text, a command is no list of words with commas",
-    ("backup", "load"): "backup_config refuses a text, a command is no list of words with commas",
+    ("backup", "dump"): "backup_config refuses a text, a command is not a list of words with commas",
+    ("backup", "load"): "backup_config refuses a text, a command is not a list of words with commas",
     ("drill", "drill_faults"): "an option of the module drill",
 }
 

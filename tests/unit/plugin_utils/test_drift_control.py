@@ -28,8 +28,8 @@ def event(host: str, result: dict[str, Any], kind: str = "runner_on_ok", **about
 
 
 def facts(host: str, **about: Any) -> Event:
-    told = factories.facts(**{"policy": CORRECT, **about})
-    return event(host, {"drift": told}, resolved_action="christmas.selfheal.drift_facts")
+    reported = factories.facts(**{"policy": CORRECT, **about})
+    return event(host, {"drift": reported}, resolved_action="christmas.selfheal.drift_facts")
 
 
 def differs(host: str, path: str = "/etc/x", role: str = "watcher") -> Event:
@@ -163,8 +163,8 @@ def test_without_a_prometheus_here_the_hosts_get_the_metrics(world: World) -> No
     refused = event("web1", {"msg": "there is no such folder"}, "runner_on_failed")
     report = world.check(whole(differs("web1")), [refused, ENDED], **about)
     assert world.ran == ["drift_check.yml", "drift_tell.yml"]
-    told = (world.folder / "metrics" / "web1.prom").read_text(encoding="utf-8")
-    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 1' in told
+    written = (world.folder / "metrics" / "web1.prom").read_text(encoding="utf-8")
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 1' in written
     assert ["its metrics were not copied" in note for note in report["notes"]] == [False, True]
     world.check([event("web1", {"msg": "no route"}, "runner_on_unreachable"), ENDED], **about)
     assert world.ran == ["drift_check.yml"]
@@ -268,8 +268,8 @@ def test_a_release_from_elsewhere_is_not_corrected(world: World) -> None:
     """A key was changed, or a release rolled back, from another machine: the inventory here is the older one."""
 
     def env(release: str) -> list[Event]:
-        told = {"changed": True, "path": "/opt/shop/.env"}
-        others = [event("web1", told, role="app_env"), differs("web1")] if release != "first" else []
+        env_changed = {"changed": True, "path": "/opt/shop/.env"}
+        others = [event("web1", env_changed, role="app_env"), differs("web1")] if release != "first" else []
         return whole(*others, release={"id": release, "images": {}})
 
     world.check(env("first"))
