@@ -22,12 +22,11 @@ EJECTED = 2.0
 LATE = 0.5
 
 
-class Segment(NamedTuple):
-    """A time in which all requests had one `state`: good, late or failed. Seconds after the fault."""
+Segment = tuple[float, float, str]
+"""A time in which all requests had one state: (begin, end, state). Seconds after the fault; good, late or failed.
 
-    begin: float
-    end: float
-    state: str
+A NamedTuple would say more, but Ansible warns of one in a result: "unsupported in variable storage".
+"""
 
 
 class Seen(NamedTuple):
@@ -112,9 +111,9 @@ def segments(samples: Sequence[Sample], zero: float) -> list[Segment]:
     for sent, answered, ok, _reason in samples:
         at, state = round(sent - zero, 3), "failed" if not ok else "late" if answered - sent > LATE else "good"
         if merged:
-            merged[-1] = merged[-1]._replace(end=at)
-        if not merged or merged[-1].state != state:
-            merged.append(Segment(at, at, state))
+            merged[-1] = (merged[-1][0], at, merged[-1][2])
+        if not merged or merged[-1][2] != state:
+            merged.append((at, at, state))
     return merged
 
 

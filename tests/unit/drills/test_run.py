@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -386,6 +386,17 @@ def test_placeholders_are_those_of_the_container_that_is_asked() -> None:
 # --- the whole call --------------------------------------------------------------------------------------------------
 
 
+def values(given: object) -> Iterator[object]:
+    """The values in plain mappings and lists; anything else is one itself."""
+    if type(given) is dict:
+        given = list(given.values())
+    if type(given) in (list, tuple):
+        for one in cast("list[object]", given):
+            yield from values(one)
+    else:
+        yield given
+
+
 def test_the_report_is_written(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(continuous, "Prober", lambda _ask: world)
     options = OPTIONS._replace(reports=str(tmp_path / "reports"))
@@ -395,6 +406,7 @@ def test_the_report_is_written(world: World, tmp_path: Path, monkeypatch: pytest
     assert path.name == "19700101T001640Z-drill-web1"
     assert {one.suffix for one in path.parent.iterdir()} == {".json", ".svg", ".md"}
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["verdict"] == "drills: 1 of 1 goals met"
+    assert {type(one) for one in values(done)} <= {str, int, float, bool, type(None)}, "what Ansible can store"
     assert done["text"].endswith(f"Report: {path}.md\ndrills: 1 of 1 goals met")
 
 
