@@ -22,7 +22,7 @@ from ansible_collections.christmas.selfheal.bench.recovery.hosts import COMMAND,
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.check import health_check
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import fault as drill_fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault, Values
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 
@@ -158,7 +158,7 @@ class Watched:
 
     # --- one round ---
 
-    def container(self) -> dict[str, Any]:
+    def container(self) -> Values:
         """What the placeholders of a fault stand for. Raises Trouble when there is not one container."""
         label = "com.docker.stack.namespace" if self.system == "swarm" else "com.docker.compose.project"
         found = json.loads(self.host.ask(f"docker inspect $(docker ps -q --filter label={label}={APP})"))
@@ -215,7 +215,7 @@ class Watched:
             self._mend(outside, fault, values, undo=recovered is None)
         return run
 
-    def _inject(self, fault: Fault, values: Mapping[str, Any]) -> tuple[float, float]:
+    def _inject(self, fault: Fault, values: Values) -> tuple[float, float]:
         """Inject it; when its last command began and had ended. The lab's hosts have this machine's clock."""
         commands = [shlex.join(["timeout", str(COMMAND), *drill_fault.fill(one, values)]) for one in fault.inject]
         *before, last = [f"{command} >/dev/null" for command in commands]
@@ -252,7 +252,7 @@ class Watched:
         said = self.host.ask(f"journalctl --unit={SCRIPT_UNIT} --output=short-unix --no-pager")
         return results.found_by(said.splitlines(), injected, SCRIPT_LOOKS, SCRIPT_FINDS)
 
-    def _mend(self, outside: continuous.Prober, fault: Fault, values: Mapping[str, Any], undo: bool) -> None:
+    def _mend(self, outside: continuous.Prober, fault: Fault, values: Values, undo: bool) -> None:
         """End the fault when the alternative did not, put the files back, and wait for a healthy app. Raises Trouble.
 
         The alternative goes on meanwhile, and may be in our way: so more than one attempt.

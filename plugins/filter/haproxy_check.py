@@ -14,12 +14,12 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.releases import
 
 DOCUMENTATION = r"""
 name: haproxy_check
-short_description: HAProxy's own check, from the check that proves health
+short_description: HAProxy's own check, from the health check
 version_added: 0.2.0
 author: Contributors to the christmas.selfheal project (@christmas)
 description:
   - >-
-    Makes the words of C(http-check send) and C(http-check expect status) from the first check with C(proves: health),
+    Returns the words of C(http-check send) and C(http-check expect status) for the first check with C(proves: health),
     or the first of all: its method, path, Host, headers and expected status.
 options:
   _input:
@@ -28,11 +28,11 @@ options:
     elements: dict
     required: true
   values:
-    description: What the names in the check stand for. HAProxy's configuration holds them, so none may be a secret.
+    description: Values of the names in the check. HAProxy's configuration holds them, so none may be a secret.
     type: dict
     required: true
   path:
-    description: Asked instead of the check's own path, when it is not empty.
+    description: Path to request instead of the check's own, when it is not empty.
     type: str
     default: ""
 """
@@ -47,7 +47,7 @@ _value:
   type: dict
 """
 
-# Without checks there is nothing to agree with.
+# The check of an app without checks.
 PLAIN_SEND, PLAIN_EXPECT, PLAIN_PATH = "meth GET uri {path} ver HTTP/1.1 hdr Host localhost", "200-299", "/health"
 
 

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypedDict
+from collections.abc import Iterator
+from typing import TypedDict
 
 from ansible.module_utils.common.text.formatters import bytes_to_human, human_to_bytes
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.rules import Finding
+from ansible_collections.christmas.selfheal.plugins.module_utils.host.procfs import Disk, Holder
 
 FULL_INODES = 95
 
@@ -20,17 +23,66 @@ class Line(TypedDict):
     detail: str
 
 
-def validation_lines(found: Mapping[str, Any]) -> list[Line]:
-    """Return the lines, in the order in which a person corrects them.
+class Engine(TypedDict):
+    """Whether the Docker engine answers, the versions when it does, else the reason."""
 
-    :arg found: what was found, with these keys.
+    answers: bool
+    version: str
+    compose: str
+    reason: str
 
-        `secrets`, `engine`, `project`: why this failed, "" when it did not.
-        `findings`: of the values that did not pass; `variables`, how many there are; `online`, whether online too.
-        `unreachable`: why the host was not reached, "" when it was; `reached`, how it was.
-        `written`, `state`: what the modules compose_files and app_info returned.
-        `free_disk`: the room that each disk must have.
+
+class Port(TypedDict):
+    """A port that the app publishes and does not hold yet, with the processes that do."""
+
+    port: int
+    holders: list[Holder]
+
+
+class _State(TypedDict):
+    engine: Engine
+    disk: list[Disk]
+    healthy: bool
+    release: str
+    summary: str
+
+
+class State(_State, total=False):
+    """What is read of the result of app_info; without `ports` where they are not read."""
+
+    ports: list[Port]
+
+
+class Written(TypedDict, total=False):
+    """What is read of the result of compose_files."""
+
+    proved: bool
+    files: list[str]
+
+
+class Found(TypedDict):
+    """What was found.
+
+    `secrets`, `engine`, `project`: why this failed, "" when it did not. `findings` are of the values that did not pass,
+    `variables` is how many there are, `online` whether they were validated online too. `unreachable`: why the host was
+    not reached, "" when it was; `reached`: how it was. `free_disk` is the room that each disk must have.
     """
+
+    secrets: str
+    findings: list[Finding]
+    variables: int
+    online: bool
+    unreachable: str
+    reached: str
+    engine: str
+    project: str
+    written: Written
+    state: State
+    free_disk: str
+
+
+def validation_lines(found: Found) -> list[Line]:
+    """Return the lines, in the order in which a person corrects them."""
     lines = list(_secrets(found))
     if found["unreachable"]:
         return [*lines, _line("host", False, found["unreachable"])]
@@ -52,7 +104,7 @@ def _line(what: str, ok: object, detail: object) -> Line:
     return Line(what=str(what), ok=bool(ok), detail=str(detail))
 
 
-def _secrets(found: Mapping[str, Any]) -> Iterator[Line]:
+def _secrets(found: Found) -> Iterator[Line]:
     if found["secrets"]:
         yield _line("secrets", False, found["secrets"])
         return
@@ -68,7 +120,7 @@ def _secrets(found: Mapping[str, Any]) -> Iterator[Line]:
     yield _line("secrets", True, f"{count} of {count} variables are validated{online}")
 
 
-def _project(written: Mapping[str, Any]) -> Line:
+def _project(written: Written) -> Line:
     detail = "the compose file and the table of services fit the host"
     if not written.get("proved", True):
         detail = (
@@ -80,7 +132,7 @@ def _project(written: Mapping[str, Any]) -> Line:
     return _line("project", True, detail)
 
 
-def _engine(engine: Mapping[str, Any]) -> Line:
+def _engine(engine: Engine) -> Line:
     """Report the engine; one that is not installed yet is no error, since site.yml installs it."""
     if engine["answers"]:
         return _line("engine", True, f"engine {engine['version']}, Compose {engine['compose']}")
@@ -88,14 +140,14 @@ def _engine(engine: Mapping[str, Any]) -> Line:
     return _line("engine", not reason or "not installed" in reason, reason)
 
 
-def _disk(disk: Mapping[str, Any], needed: str) -> Line:
+def _disk(disk: Disk, needed: str) -> Line:
     enough = disk["free_bytes"] >= human_to_bytes(needed)
     free, inodes = bytes_to_human(disk["free_bytes"]), disk["inodes_percent"]
     detail = f"{disk['path']}: {free} free, {needed} asked for; {round(inodes, 1)} % of the inodes used"
     return _line("disk", enough and inodes < FULL_INODES, detail)
 
 
-def _port(port: Mapping[str, Any]) -> Line:
+def _port(port: Port) -> Line:
     holders = port["holders"]
     if not holders:
         return _line("port", True, f"{port['port']} is free")
@@ -103,7 +155,7 @@ def _port(port: Mapping[str, Any]) -> Line:
     return _line("port", False, detail)
 
 
-def _app(state: Mapping[str, Any]) -> Line:
+def _app(state: State) -> Line:
     if state["healthy"]:
         return _line("app", True, state["summary"])
     if not state["release"]:

@@ -4,21 +4,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.validation_lines import validation_lines
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.validation_lines import (
+    Found,
+    Line,
+    State,
+    validation_lines,
+)
 
-STATE: dict[str, Any] = {
+STATE: State = {
     "engine": {"answers": True, "version": "26.1.5", "compose": "2.26.1", "reason": ""},
-    "disk": [{"path": "/", "free_bytes": 5 * 1024**3, "inodes_percent": 12.345}],
+    "disk": [
+        {"path": "/", "total_bytes": 10**10, "free_bytes": 5 * 1024**3, "used_percent": 50.0, "inodes_percent": 12.345}
+    ],
     "ports": [{"port": 8000, "holders": []}],
     "healthy": True,
     "release": "r1",
     "summary": "2 of 2 checks passed",
 }
-FOUND: dict[str, Any] = {
+FOUND: Found = {
     "secrets": "",
     "findings": [],
     "variables": 3,
@@ -32,6 +39,10 @@ FOUND: dict[str, Any] = {
     "free_disk": "1G",
 }
 FINDING = {"variable": "KEY", "rule": "placeholder", "reason": "it is a placeholder", "fix": "write the key"}
+
+
+def lines(**changed: Any) -> list[Line]:
+    return validation_lines(cast("Found", {**FOUND, **changed}))
 
 
 def state(**changed: Any) -> dict[str, Any]:
@@ -87,7 +98,7 @@ def test_a_host_that_is_well() -> None:
     ],
 )
 def test_what_is_said(changed: dict[str, Any], what: str, ok: bool, words: str) -> None:
-    found = [one for one in validation_lines({**FOUND, **changed}) if one["what"] == what]
+    found = [one for one in lines(**changed) if one["what"] == what]
     assert [one["ok"] for one in found] == [ok]
     assert words in found[0]["detail"]
 
@@ -97,14 +108,14 @@ def test_what_is_said(changed: dict[str, Any], what: str, ok: bool, words: str) 
     [({"unreachable": "away", "state": {}}, "host"), ({"project": "wrong", "state": {}}, "project")],
 )
 def test_nothing_is_said_of_what_was_not_read(changed: dict[str, Any], last: str) -> None:
-    assert validation_lines({**FOUND, **changed})[-1]["what"] == last
+    assert lines(**changed)[-1]["what"] == last
 
 
 def test_an_engine_that_failed_is_one_line() -> None:
-    found = validation_lines({**FOUND, "engine": "too old", **engine("too old")})
+    found = lines(engine="too old", **engine("too old"))
     assert [one["what"] for one in found].count("engine") == 1
 
 
 def test_without_ports_nothing_is_said_of_them() -> None:
     without = {name: value for name, value in STATE.items() if name != "ports"}
-    assert "port" not in [one["what"] for one in validation_lines({**FOUND, "state": without})]
+    assert "port" not in [one["what"] for one in lines(state=without)]
