@@ -28,6 +28,7 @@ from ansible_collections.christmas.selfheal.bench.recover import REPOSITORY, RES
 from ansible_collections.christmas.selfheal.bench.recovery import hosts, others, ours, picture, results
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import fault_catalogue
 
 CATALOGUE = REPOSITORY / "roles/drill/faults"
 PUT_TO_ALL = ("crash", "oom", "hang", "silent", "errors", "stopped", "container_removed", "env_placeholder")
@@ -242,7 +243,7 @@ def tell(given: argparse.Namespace, book: Book) -> int:
 
 def main() -> int:
     """Make the hosts, measure, tell, remove the hosts."""
-    catalogue = ours.catalogue(CATALOGUE)
+    catalogue = fault_catalogue.read(str(CATALOGUE))
     given = arguments(None, catalogue)
     settings = {
         key: getattr(given, key) for key in ("rounds", "alternative_rounds", "hosts", "timeout", "faults", "systems")

@@ -19,10 +19,12 @@ import yaml
 from ansible_collections.christmas.selfheal.bench.recover import APP, REPOSITORY
 from ansible_collections.christmas.selfheal.bench.recovery import results
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import COMMAND, DIRECTORY, Host, Trouble
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.check import health_check
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import fault as drill_fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault, Values
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 
 HERE = Path(__file__).resolve().parent
 COMPOSE = [
@@ -90,7 +92,7 @@ class Watched:
         self.version = ""
         self.compose = SWARM if system == "swarm" else COMPOSE
         checks = yaml.safe_load((REPOSITORY / "inventory/lab/group_vars/all/checks.yml").read_text(encoding="utf-8"))
-        health = [check for check in checks["selfheal_checks"] if check.get("proves") == "health"][:1]
+        health = health_check(parse_checks(checks["selfheal_checks"]))
         self.ask, self.url = continuous.asker(health, {"PUBLISH_ADDRESS": self.host.address, "PORT": "8000"})
 
     # --- its host ---
@@ -156,7 +158,7 @@ class Watched:
 
     # --- one round ---
 
-    def container(self) -> dict[str, Any]:
+    def container(self) -> Values:
         """What the placeholders of a fault stand for. Raises Trouble when there is not one container."""
         label = "com.docker.stack.namespace" if self.system == "swarm" else "com.docker.compose.project"
         found = json.loads(self.host.ask(f"docker inspect $(docker ps -q --filter label={label}={APP})"))
@@ -213,7 +215,7 @@ class Watched:
             self._mend(outside, fault, values, undo=recovered is None)
         return run
 
-    def _inject(self, fault: Fault, values: Mapping[str, Any]) -> tuple[float, float]:
+    def _inject(self, fault: Fault, values: Values) -> tuple[float, float]:
         """Inject it; the start and end of its last command. The lab's hosts have this machine's clock."""
         commands = [shlex.join(["timeout", str(COMMAND), *drill_fault.fill(one, values)]) for one in fault.inject]
         *before, last = [f"{command} >/dev/null" for command in commands]
@@ -250,7 +252,7 @@ class Watched:
         said = self.host.ask(f"journalctl --unit={SCRIPT_UNIT} --output=short-unix --no-pager")
         return results.found_by(said.splitlines(), injected, SCRIPT_LOOKS, SCRIPT_FINDS)
 
-    def _mend(self, outside: continuous.Prober, fault: Fault, values: Mapping[str, Any], undo: bool) -> None:
+    def _mend(self, outside: continuous.Prober, fault: Fault, values: Values, undo: bool) -> None:
         """End the fault when the alternative did not, put the files back, and wait for a healthy app. Raises Trouble.
 
         The alternative goes on meanwhile, and may be in our way: so more than one attempt.

@@ -8,7 +8,6 @@ import json
 import queue
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import INVENTORY, Host, Trouble, play
@@ -132,15 +131,3 @@ def _slice(host: Host, part: Slice, broken: dict[str, str], record: Any, say: An
             broken[part.fault] = trouble or "rounds are missing"
         if left <= 0:
             return
-
-
-def catalogue(folder: Path) -> dict[str, Fault]:
-    """Every fault, by name."""
-    import yaml
-
-    from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import read_fault
-
-    return {
-        path.stem: read_fault(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
-        for path in sorted(folder.glob("*.yml"))
-    }

@@ -31,6 +31,7 @@ from ansible_collections.christmas.selfheal.bench.services.faults import (
 from ansible_collections.christmas.selfheal.bench.services.observers import PORT
 from ansible_collections.christmas.selfheal.bench.services.results import ALONE, BALANCED, LOOP, OURS, POLICY
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 
 NAME = "bench-services"
 HERE = Path(__file__).resolve().parent
@@ -93,7 +94,7 @@ class MultiServiceApp:
         self.expected = {"db": 1, "cache": 1, "app": 1, "worker": 1, "web": INSTANCES if variant == BALANCED else 1}
         self.expected.update(dict.fromkeys(more, 1))
         text = SCENARIO.read_text(encoding="utf-8").replace("{{ ansible_host }}", self.host.address)
-        self.ask, _ = continuous.asker(yaml.safe_load(text)["selfheal_checks"], {})
+        self.ask, _ = continuous.asker(parse_checks(yaml.safe_load(text)["selfheal_checks"]), {})
         self.why: list[str] = []
 
     # --- how it is ---

@@ -76,7 +76,7 @@ class ActionModule(ActionBase):
             follower.join(timeout=5.0)
 
     def _read(self, connection: Any, path: str) -> list[str]:
-        """The lines that the file has now; none when it cannot be read: what is shown is no reason to fail."""
+        """The lines that the file has now; none when it cannot be read: a deploy does not fail for its display."""
         try:
             code, out, _err = connection.exec_command(f"cat {path}", in_data=b"\n", sudoable=False)
         except (AnsibleError, OSError):

@@ -1,18 +1,17 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Checks for drift from a play: with the inventory, the limit and the passwords that the play itself was given."""
+"""Checks for drift from a play, with the inventory, the limit and the password files of that play."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from ansible import constants
-from ansible import context as command_line
+from ansible import constants, context
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
-from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_control
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line, drift_control
 
 SPEC: dict[str, dict[str, Any]] = {
     "hosts": {"type": "list", "elements": "str", "required": True},
@@ -24,42 +23,6 @@ SPEC: dict[str, dict[str, Any]] = {
     "by": {"type": "str", "default": ""},
 }
 
-# What is handed on: how the command line calls it, and how Ansible does.
-MANY = (
-    ("-i", "inventory"),
-    ("-e", "extra_vars"),
-    ("--vault-id", "vault_ids"),
-    ("--vault-password-file", "vault_password_files"),
-)
-ONE = (
-    ("--user", "remote_user"),
-    ("--private-key", "private_key_file"),
-    ("--connection-password-file", "connection_password_file"),
-    ("--become-password-file", "become_password_file"),
-    ("--become-method", "become_method"),
-    ("--become-user", "become_user"),
-    ("--timeout", "timeout"),
-    ("--forks", "forks"),
-    ("--ssh-common-args", "ssh_common_args"),
-    ("--ssh-extra-args", "ssh_extra_args"),
-)
-ASKED = (
-    ("ask_pass", "--connection-password-file"),
-    ("become_ask_pass", "--become-password-file"),
-    ("ask_vault_pass", "--vault-password-file"),
-)
-
-
-def options() -> list[str]:
-    """The options of this run that the run in check mode needs. Raises DriftError for what cannot be handed on."""
-    given = command_line.CLIARGS
-    for name, instead in ASKED:
-        if given.get(name):
-            raise drift_control.DriftError(f"a password that is typed cannot be handed on: use {instead} FILE")
-    words = [word for option, name in MANY for value in given.get(name) or () for word in (option, str(value))]
-    words += [word for option, name in ONE if given.get(name) not in (None, "") for word in (option, str(given[name]))]
-    return words + (["--become"] if given.get("become") else [])
-
 
 class ActionModule(ActionBase):
     """`christmas.selfheal.drift`."""
@@ -70,28 +33,24 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check, show the table, and end as the report says."""
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
-        # Whatever goes wrong here is not "failed": that is how drift ends.
+        # "failed" is how drift ends, so an error ends as "unreachable".
         try:
             report = self._check()
-        except drift_control.DriftError as error:
+        except (drift_control.DriftError, command_line.TypedPassword) as error:
             return {**result, "unreachable": True, "msg": str(error)}
         except Exception as error:
             return {**result, "unreachable": True, "msg": f"the check broke off ({type(error).__name__}): {error}"}
         self._display.display(drift_report.screen(report, os.path.relpath(report["path"])))
-        told = {**result, "path": report["path"], "msg": drift_report.headline(report)}
-        told["changed"] = any(one["decision"] == "corrected" for one in report["findings"])
-        if report["exit"] == drift_report.UNKNOWN:
-            return {**told, "unreachable": True}
-        return {**told, "failed": report["exit"] == drift_report.DRIFT}
+        return {**result, **drift_control.ending(report)}
 
-    def _check(self) -> dict[str, Any]:
+    def _check(self) -> drift_report.Report:
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         if not given["hosts"]:
-            raise drift_control.DriftError("hosts: is empty, so there is nothing to compare: name one host at least")
+            raise drift_control.DriftError("hosts: is empty, so there is nothing to compare: name at least one host")
         check_mode = bool(self._task.check_mode)
         return drift_control.check(
             drift_control.How(
-                options=options(),
+                options=command_line.passed_on(context.CLIARGS),
                 hosts=given["hosts"],
                 folder=given["folder"],
                 reports=given["reports"],

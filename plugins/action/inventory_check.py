@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Refuses a run that would connect to no host, or to a server of others; it connects to none itself."""
+"""Refuses a run that selects no host, or an address that is only an example; it connects to no host itself."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Judge the hosts of this run that match the pattern."""
+        """Validate the hosts of this run that match the pattern."""
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False, "hosts": []}
         _, given = self.validate_argument_spec(argument_spec=SPEC)
-        hosts, found = self._judge(given["pattern"], given["variable"], task_vars or {})
+        hosts, found = self._validate(given["pattern"], given["variable"], task_vars or {})
         if not found:
             return {**result, "hosts": hosts}
         return {**result, "unreachable" if given["unreachable"] else "failed": True, "msg": f"{'. '.join(found)}."}
 
-    def _judge(self, pattern: str, variable: str, known: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-        """The hosts of this run, and why it must not begin."""
+    def _validate(self, pattern: str, variable: str, known: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """The hosts of this run, and the reasons to stop it."""
         running, variables = known["ansible_play_hosts_all"], known["hostvars"]
         setting = [name for name in running if variable and variable in variables[name]]
         if setting and variable not in load_extra_vars(self._loader):
-            return [], [inventory.unread(setting)]
+            return [], [inventory.ignored_setting(setting)]
         matched = self._match(pattern, known)
         hosts = [name for name in matched if name in running]
         if not hosts:

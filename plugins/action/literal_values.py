@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Refuses values that Ansible would read as a template, before it does: in an action, variables are still raw."""
+"""Refuses values that Ansible would read as a template; in an action, variables are not templated yet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Look at the raw values, and name those that are no literal text."""
+        """Fail for values that are not literal text."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         found = unsafe_text.find(given["names"], task_vars or {}, is_trusted_as_template)

@@ -11,14 +11,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import Any
+from typing import Any, cast
 
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import stamp
-
-pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import recovery_report
 
 SPEC: dict[str, dict[str, Any]] = {
@@ -45,7 +43,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         now, host = time.time(), str((task_vars or {})["inventory_hostname"])
-        about = {
+        about: recovery_report.About = {
             "id": f"{stamp(now)}-{host}",
             "app": given["app"],
             "host": host,
@@ -54,8 +52,9 @@ class ActionModule(ActionBase):
             "language": given["language"],
         }
         clock = {name: float(seconds) for name, seconds in given["clock"].items()}
+        times = cast(recovery_report.Times, {**clock, "ended": now})
         built = recovery_report.build(
-            about, {**clock, "ended": now}, given["ssh"], given["findings"], given["recovery"], given["problem"]
+            about, times, given["ssh"], given["findings"], given["recovery"], given["problem"]
         )
         path = "" if about["check_mode"] else os.path.join(given["directory"], about["id"])
         if path:

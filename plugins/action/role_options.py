@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Validates the options of a role on the controller, within Ansible itself.
 
-The values are read here and are no arguments of the task, so that none of them can be shown, however verbose the run.
+The values are read here and not passed as arguments of the task, so no verbosity of the run shows them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Proves values that the controller holds within Ansible itself; a file on a host is the module's.
+"""Validates values that the controller holds within Ansible itself; a file on a host is the module's.
 
 The same library call as in the module, without the 0.3 s and more that a module run costs: a recovery waits for it.
 """
@@ -29,20 +29,20 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Prove here what is here; hand everything else to the module."""
+        """Validate here what is here; hand everything else to the module."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         if "values" not in self._task.args or "path" in self._task.args or self._connection.transport != "local":
             return {**result, **self._execute_module(task_vars=task_vars)}
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         try:
-            proof = env_module.validate({**given, "path": None}, time.time())
+            validated, unlisted = env_module.validate({**given, "path": None}, time.time())
         except env_module.EXPECTED as error:
             return {**result, "failed": True, "msg": str(error)}
         warnings = [
-            f"{name} has a value, but no entry in the table: nothing proves it, and it is not written."
-            for name in proof.pop("unlisted")
+            f"{name} has a value, but no entry in the table: nothing validates it, and it is not written."
+            for name in unlisted
         ]
-        failed = bool(proof["findings"]) and not given["report_only"]
-        told = {"msg": env_module.message(given["values"], proof["findings"])} if failed else {}
+        failed = bool(validated["findings"]) and not given["report_only"]
+        message = {"msg": env_module.message(given["values"], validated["findings"])} if failed else {}
         shown = {"warnings": warnings} if warnings else {}
-        return {**result, **proof, **told, **shown, "changed": False, "failed": failed}
+        return {**result, **validated, **message, **shown, "changed": False, "failed": failed}

@@ -5,21 +5,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import health_check
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.check import health_check
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
-from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import CheckError
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import CheckError, parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 
 DOCUMENTATION = r"""
 name: haproxy_check
-short_description: HAProxy's own check, from the check that proves health
+short_description: HAProxy's own check, from the health check
 version_added: 0.2.0
 author: Contributors to the christmas.selfheal project (@christmas)
 description:
   - >-
-    Makes the words of C(http-check send) and C(http-check expect status) from the first check with C(proves: health),
+    Returns the words of C(http-check send) and C(http-check expect status) for the first check with C(proves: health),
     or the first of all: its method, path, Host, headers and expected status.
 options:
   _input:
@@ -28,11 +28,11 @@ options:
     elements: dict
     required: true
   values:
-    description: What the names in the check stand for. HAProxy's configuration holds them, so none may be a secret.
+    description: Values of the names in the check. HAProxy's configuration holds them, so none may be a secret.
     type: dict
     required: true
   path:
-    description: Asked instead of the check's own path, when it is not empty.
+    description: Path to request instead of the check's own, when it is not empty.
     type: str
     default: ""
 """
@@ -47,13 +47,24 @@ _value:
   type: dict
 """
 
-# Without checks there is nothing to agree with.
+# The check of an app without checks.
 PLAIN_SEND, PLAIN_EXPECT, PLAIN_PATH = "meth GET uri {path} ver HTTP/1.1 hdr Host localhost", "200-299", "/health"
 
 
-def haproxy_check(checks: Sequence[Mapping[str, Any]], values: Mapping[str, Any], path: str = "") -> dict[str, str]:
-    """The directives {send, expect, problem}."""
-    found = health_check(checks)
+class Directives(TypedDict):
+    """The words of `http-check send` and `http-check expect status`; `problem` is "" when there is none."""
+
+    send: str
+    expect: str
+    problem: str
+
+
+def haproxy_check(checks: Sequence[object], values: Mapping[str, object], path: str = "") -> Directives:
+    """Make the directives from the checks as the inventory has them."""
+    try:
+        found = health_check(parse_checks(checks, may_be_empty=True))
+    except CheckError as error:
+        return {"send": "", "expect": "", "problem": str(error)}
     if not found:
         return {"send": PLAIN_SEND.format(path=path or PLAIN_PATH), "expect": PLAIN_EXPECT, "problem": ""}
     try:
@@ -62,7 +73,7 @@ def haproxy_check(checks: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
         return {"send": "", "expect": "", "problem": str(error)}
     if asked is None:
         problem = (
-            f"selfheal_checks: check `{found[0]['name']}` sends a body, and HAProxy's own check sends none. "
+            f"selfheal_checks: check `{found[0].name}` sends a body, and HAProxy's own check sends none. "
             "Fix: give `proves: health` to a GET"
         )
         return {"send": "", "expect": "", "problem": problem}

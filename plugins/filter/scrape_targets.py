@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import scraping
 
 DOCUMENTATION = r"""
@@ -56,21 +53,9 @@ _value:
 """
 
 
-def scrape_targets(
-    scraped: Mapping[str, Any],
-    checks: Iterable[Mapping[str, Any]],
-    values: Mapping[str, object],
-    exporters: Iterable[scraping.Exporter],
-    folder: str,
-) -> list[scraping.ManagedFile]:
-    """Return the files of targets."""
-    asked = scraping.Scraped(*(scraped[name] for name in scraping.Scraped._fields))
-    return scraping.target_files(asked, checks, values, exporters, folder)
-
-
 class FilterModule:
     """What Ansible asks for its filters."""
 
     def filters(self) -> dict[str, object]:
         """Return them by name."""
-        return {"scrape_targets": scrape_targets}
+        return {"scrape_targets": scraping.target_files}

@@ -13,9 +13,9 @@ version_added: 0.1.0
 author: Contributors to the christmas.selfheal project (@christmas)
 description:
   - >-
-    Of the same salt C(ansible.builtin.password_hash) makes another hash with ansible-core 2.21, where the C library
-    encodes the salt anew, than with 2.19 and 2.20, which need passlib for it. What one controller wrote would be
-    changed by the next one. See U(https://github.com/ansible/ansible/issues/87259).
+    With the same salt, C(ansible.builtin.password_hash) returns a different hash with ansible-core 2.21, where the C
+    library encodes the salt again, than with 2.19 and 2.20, which need passlib. Two controllers would overwrite each
+    other's hash. See U(https://github.com/ansible/ansible/issues/87259).
 requirements:
   - openssl on the controller
 options:
@@ -40,25 +40,23 @@ _value:
 """
 
 
-# openssl takes no more bytes of a password, and says so to nobody who reads it.
+# openssl ignores further bytes of a password without an error.
 LONGEST = 256
 
 
 def sha256_crypt(password: str, salt: str) -> str:
-    """Hash a password; RuntimeError when openssl is missing or refuses, or would cut the password off."""
+    """Hash a password. Raises RuntimeError when openssl is missing or fails, or would ignore a part of it."""
     if "\n" in password or len(password.encode()) > LONGEST:
-        raise RuntimeError(
-            f"a password that is to be hashed is one line of at most {LONGEST} bytes: make a shorter one"
-        )
-    # The password is no argument: those can be read by everybody on the machine.
+        raise RuntimeError(f"a password must be one line of at most {LONGEST} bytes to be hashed: create a shorter one")
+    # Other users of the machine can read arguments, so the password is not one.
     command = ["openssl", "passwd", "-5", "-salt", salt, "-stdin"]
     try:
         made = subprocess.run(command, input=password + "\n", text=True, capture_output=True, check=True, timeout=30)
     except FileNotFoundError:
-        raise RuntimeError("openssl is not on this controller, which is to hash a password: install it") from None
+        raise RuntimeError("openssl is missing on this controller, and hashes the password: install it") from None
     except subprocess.SubprocessError as error:
         reason = str(getattr(error, "stderr", "") or type(error).__name__).strip()
-        raise RuntimeError(f"openssl did not hash a password: {reason}") from None
+        raise RuntimeError(f"openssl failed to hash the password: {reason}") from None
     return made.stdout.strip()
 
 

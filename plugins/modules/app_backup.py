@@ -6,13 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: app_backup
-short_description: Back an app up, or prove its newest backup by restoring it
+short_description: Back an app up, or verify its newest backup by restoring it
 version_added: 0.1.0
 description:
-  - Goes by what the role C(backup) wrote to C(/etc/selfheal/backup/<app>.json).
-  - A backup is whole or it is none. What a killed one has left is removed by the next.
-  - A backup is proved by restoring it beside the app, into databases without a port, asking it the checks, and removing
-    all of that. The app is not touched.
+  - Reads the settings that the role C(backup) wrote to C(/etc/selfheal/backup/<app>.json).
+  - A backup is complete, or it does not count. What a killed one has left is removed by the next.
+  - A backup is verified by restoring it next to the app, into databases without a port, and asking it the checks. Then
+    all of that is removed. The app is not touched.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes
@@ -28,7 +28,7 @@ options:
     type: str
     required: true
   state:
-    description: V(made) makes a backup, V(verified) proves the newest one.
+    description: V(made) makes a backup, V(verified) verifies the newest one.
     type: str
     choices: [made, verified]
     default: made
@@ -41,7 +41,7 @@ EXAMPLES = r"""
   christmas.selfheal.app_backup:
     app: shop
 
-- name: Prove it
+- name: Verify it
   christmas.selfheal.app_backup:
     app: shop
     state: verified
@@ -98,6 +98,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restore
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import verify as backup_verify
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
@@ -119,12 +120,10 @@ def back_up(module: AnsibleModule) -> dict[str, Any]:
             found = [one.id for one in backup_create.list_sets(config)]
             return {"changed": state == "made", "set": (found or [""])[-1], "seconds": 0.0, "steps": []}
         if state == "verified":
-            result = restore.verify(config, steps.say, Clock())
-        else:
-            result = backup_create.back_up(config, "hand", steps.say, Clock())
+            return {**backup_verify.verify(config, steps.say, Clock()), "steps": steps.done}
+        return {**backup_create.back_up(config, "hand", steps.say, Clock()), "steps": steps.done}
     except EXPECTED as error:
         raise ansible_no_log.Failed(error, steps=steps.done) from error
-    return {**result, "steps": steps.done}
 
 
 def main() -> None:

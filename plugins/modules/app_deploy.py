@@ -9,15 +9,15 @@ module: app_deploy
 short_description: Deploy the files in an app's directory, behind a gate
 version_added: 0.1.0
 description:
-  - Makes what runs equal to C(compose.yaml), C(compose.hardened.yaml) and C(.env) in the app's directory.
+  - Deploys C(compose.yaml), C(compose.hardened.yaml) and C(.env) of the app's directory.
   - The checks are the gate. A release that passes is recorded under C(releases/) and is the last good one.
   - Services start in the order of C(depends_on). A job that fails or a service that keeps restarting fails the release.
-  - A release that does not pass is taken back, and the module fails with the reason, and with the inventory line that
-    loosens a hardened default which the app cannot live with, where its logs say so.
+  - A release that does not pass is rolled back, and the module fails with the reason. Where the logs say that the app
+    cannot run with a hardened default, it names the inventory line that loosens it.
   - When nothing differs, nothing is built or started.
-  - With O(balancer), the instances are replaced one by one, each new one beside the old until it passes the checks
-    alone, and no request fails. Without it there is a gap while the containers are made anew.
-  - When whoever runs the play goes away, the release is taken back; after a kill the next run, or the watcher, does so.
+  - With O(balancer), the instances are replaced one by one, each new one next to the old until it passes the checks
+    alone, and no request fails. Without it there is a gap while the containers are recreated.
+  - When the play is interrupted, the release is rolled back; after a kill the next run, or the watcher, does so.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.app
@@ -35,8 +35,8 @@ options:
     default: true
   pull:
     description:
-      - Whether the registry is asked anew for images that are not built here. Without it, an image that is on the host
-        is used, and one that is not is pulled by the digest that its name was resolved to once.
+      - Whether images that are not built here are pulled again. Without it, an image that is on the host is used, and
+        one that is not is pulled by the digest that its name was resolved to before.
     type: bool
     default: false
   by:
@@ -62,17 +62,17 @@ options:
   release:
     description:
       - Deploy a release that was recorded here instead of the files in the directory, by its id, through the same gate;
-        V(previous) for the newest one before the one that serves that nobody has rolled back from.
+        V(previous) for the newest one before the serving one that was not rolled back from.
     type: str
     default: ""
   images:
     description:
-      - What the release has to be made of, service to image id, and of nothing else; one that is not is taken back.
-        They have to be on the host already, and nothing is built.
+      - The images that the release has to run, service to image id; a release that runs others is rolled back. They
+        have to be on the host already, and nothing is built.
     type: dict
     default: {}
   pins:
-    description: What the names of O(images) are for good in a registry. One that is lost is pulled as that.
+    description: The digests of O(images) in their registry, by name. An image that is lost is pulled by its digest.
     type: dict
     default: {}
   promoted_from:
@@ -129,7 +129,7 @@ from typing import Any, Callable
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 
 PREVIOUS = "previous"
@@ -149,11 +149,11 @@ SPEC = {
 
 
 def alive() -> None:
-    """Raise Interrupted when nobody is left to read what this module says: the play was killed, or ssh is lost."""
+    """Raise Interrupted when the output of this module is not read any more: the play was killed, or ssh is lost."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if any(event & (select.POLLERR | select.POLLHUP) for _descriptor, event in poll.poll(0)):
-        raise rolling.Interrupted("whoever ran the deploy is gone: the play was killed, or its connection was lost")
+        raise rolling.Interrupted("the deploy was interrupted: the play was killed, or its connection was lost")
 
 
 def how_of(given: Mapping[str, Any], say: Callable[[str], None]) -> deployment.How:
@@ -167,7 +167,7 @@ def how_of(given: Mapping[str, Any], say: Callable[[str], None]) -> deployment.H
         alive=alive,
         images=given["images"],
         pins=given["pins"],
-        origin=given["promoted_from"],
+        origin=given["promoted_from"] or None,
     )
 
 
@@ -180,7 +180,7 @@ def deploy(module: AnsibleModule) -> dict[str, Any]:
     try:
         if given["release"]:
             wanted = "" if given["release"] == PREVIOUS else given["release"]
-            result = deployment.roll_back(app, wanted, how, module.check_mode)
+            result = rollback.roll_back(app, wanted, how, module.check_mode)
         else:
             result = deployment.deploy(app, how, module.check_mode)
     except deployment.DeployError as error:

@@ -9,7 +9,7 @@ module: app_export
 short_description: Say what of an app may go from staging to production
 version_added: 0.1.0
 description:
-  - Runs on the staging host, and goes by what that host knows of the app, in C(/etc/selfheal/<app>.json) and in its
+  - Runs on the staging host, and reads what that host knows of the app, in C(/etc/selfheal/<app>.json) and in its
     records. Changes nothing.
   - Fails, with every reason and what to do about it, when the last good release has not run healthy for
     O(soak_minutes), or is not what runs now.
@@ -68,11 +68,11 @@ images:
   type: list
   elements: dict
 pins:
-  description: What their names are for good in a registry, where they come from one.
+  description: Their digests in their registry by name, where they come from one.
   returned: success
   type: dict
 refusals:
-  description: Why it does not go on, each with C(reason) and C(fix).
+  description: Why it must not go to production, each with C(reason) and C(fix).
   returned: failure
   type: list
   elements: dict

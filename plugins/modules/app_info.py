@@ -49,7 +49,7 @@ app_info:
       description: What diagnosis says is wrong; empty when nothing is.
       type: str
     summary:
-      description: The facts that prove it, or what the checks said.
+      description: The facts that show it, or what the checks said.
       type: str
     instances:
       description:
@@ -62,7 +62,7 @@ app_info:
       type: list
       elements: dict
     release:
-      description: Id of the last good release; empty when there is none.
+      description: Id of the last good release; empty without one.
       type: str
     releases:
       description: The releases that are recorded, oldest first, each with C(id), C(time) and C(images).
@@ -86,8 +86,8 @@ app_info:
       type: dict
     backup:
       description:
-        - Seconds since the last backup was C(made), and since one was C(proved) by restoring it. C(problems) says what
-          is wrong.
+        - Seconds since the last backup was C(made), and since one was verified by restoring it (C(proved)).
+        - C(problems) says what is wrong.
         - Empty for an app that is not backed up.
       type: dict
     disk:
@@ -99,15 +99,13 @@ app_info:
       type: dict
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import status as app_status
 
 
-def inform(module: AnsibleModule) -> dict[str, Any]:
+def inform(module: AnsibleModule) -> dict[str, object]:
     """Read the state."""
     return {"changed": False, "app_info": app_status.inform(app_module.app_of(module.params))}
 

@@ -27,11 +27,12 @@ attributes:
 options:
   values:
     description:
-      - Values of the env from the vault. They are proved first; a bad one fails the module before anything is touched.
+      - Values of the env from the vault. They are validated first.
+      - A bad one fails the module before anything is touched.
       - Without them, only the last good env of the host can be put back.
     type: dict
   build:
-    description: Whether images are built anew where the compose file builds them.
+    description: Whether images are built again where the compose file builds them.
     type: bool
     default: true
   deadline:
@@ -66,7 +67,7 @@ meaning:
   returned: always
   type: str
 evidence:
-  description: The facts that prove the cause.
+  description: The facts that show the cause.
   returned: always
   type: list
   elements: str
@@ -95,8 +96,6 @@ seconds:
   type: float
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
@@ -110,12 +109,12 @@ SPEC = {
 }
 
 
-def recover(module: AnsibleModule) -> dict[str, Any]:
+def recover(module: AnsibleModule) -> recovery.Outcome:
     """Recover the app."""
     given = module.params
     app = app_module.app_of(given)
     ansible_no_log.unmask(module, given["variables"], given["values"] or {})
-    values = app_module.proved(given["variables"], given["values"])
+    values = app_module.proved(app.variables, given["values"])
     outcome = recovery.recover(app, values, given["build"], given["deadline"], module.check_mode)
     if outcome["healthy"] or module.check_mode:
         return outcome

@@ -9,12 +9,12 @@ module: app_restore
 short_description: Restore an app, or a part of it, from a backup
 version_added: 0.1.0
 description:
-  - Backs up what is going to be replaced, restores beside it, asks what was restored the checks, then stops the app and
-    lets both change places. The app has to pass its gate with it.
-  - When it does not, or when anything else goes wrong, what was there before is in its place again, and the module
-    fails with the reason. After a kill the unit C(selfheal-restore@APP) does that.
+  - Backs up what is going to be replaced, stages the backup next to the app and asks it the checks. Then it stops the
+    app and swaps both. The app has to pass its gate with the restored data.
+  - When it does not, or when anything else fails, the restore is rolled back, and the module fails with the reason.
+    After a kill the unit C(selfheal-restore@APP) does that.
   - What was replaced stays on the host until the next restore, or for C(backup_kept_days). What could not be backed up
-    stays until somebody removes it, and no other restore begins before that.
+    stays until a person removes it, and no other restore begins before that.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes
@@ -67,7 +67,7 @@ safety:
   returned: when restored
   type: str
 unsaved:
-  description: Whether what was replaced could not be backed up, and is kept beside.
+  description: Whether what was replaced could not be backed up, and is kept next to the app.
   returned: when restored
   type: bool
 checks:

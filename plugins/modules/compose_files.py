@@ -124,7 +124,7 @@ options:
     description:
       - The table of variables, as for M(christmas.selfheal.secrets_validate). A secret of it that C(environment:) or
         another C(env_file) of the compose file overrides is refused, with the service, the name and the place. Another
-        value of a variable that is no secret has to be of its kind, and is noted.
+        value of a variable that is not a secret has to be of its kind, and is noted.
       - Variables that the table does not list are looked at for placeholders only, in every env file, in
         C(environment:) and in the files of C(secrets:).
     type: list
@@ -147,8 +147,8 @@ options:
     default: {}
   backing:
     description:
-      - What stands behind the app, usually the variable C(compose_app_backing). Each is a service of the overlay, with
-        the hardened defaults, no published port, and a row in O(services) for whoever wants another C(memory), say.
+      - The app's cache and connection pool, usually the variable C(compose_app_backing). Each is a service of the
+        overlay, with the hardened defaults and no published port. A row in O(services) sets another C(memory), say.
       - B(service) - The service of the app. It gets their addresses as C(REDIS_HOST), C(REDIS_PORT), C(DATABASE_HOST)
         and C(DATABASE_PORT), and starts once the pool is healthy. It has to work without the cache.
       - B(cache) - C(image), of Redis, and C(persistent). The service C(cache), with the password C(REDIS_PASSWORD) of
@@ -244,6 +244,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.staged_p
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.engine import EngineError
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import check_spec
 
 SPEC = {
     "app": {"type": "str", "required": True},
@@ -261,18 +262,28 @@ SPEC = {
     "balancer": {"type": "dict", "default": {}},
     "backing": {"type": "dict", "default": {}},
 }
-EXPECTED = (AppError, EngineError, LockHeld, Moved, OverlayError, secret_rules.TableError, OSError)
+EXPECTED = (
+    AppError,
+    check_spec.CheckError,
+    EngineError,
+    LockHeld,
+    Moved,
+    OverlayError,
+    secret_rules.TableError,
+    OSError,
+)
 
 
 def install(module: AnsibleModule) -> dict[str, Any]:
     """Put the project in place."""
     given = module.params
-    secret_rules.check_table(given["variables"])
+    variables = secret_rules.parse_table(given["variables"])
+    checks = check_spec.parse_checks(given["checks"], may_be_empty=True)
     app = App(
         given["app"],
         (given["directory"] or "").rstrip("/"),
-        variables=given["variables"],
-        checks=given["checks"],
+        variables=variables,
+        checks=checks,
         balancer=read_balancer(given["balancer"]),
     )
     source = compose_files.Source(
@@ -282,7 +293,7 @@ def install(module: AnsibleModule) -> dict[str, Any]:
     result = compose_files.install(app, source, given["services"], module.check_mode, backing)
     for note in result["notes"]:
         module.warn(note)
-    return result
+    return dict(result)
 
 
 def main() -> None:

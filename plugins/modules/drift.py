@@ -8,22 +8,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: drift
-short_description: Compare hosts with what the playbooks say, and correct what the policy wants corrected
+short_description: Compare hosts with their desired state, and correct drift by a policy
 version_added: 0.1.0
 description:
-  - Runs the roles of C(site.yml) in check mode, in a process of its own and with the inventory, the limit and the
-    passwords of the play that it stands in. What they would change, and what no role speaks of, is the drift.
-  - Writes a report as Markdown, JSON and a page with the history on the controller, and remembers there since when
-    each drift is there.
-  - Fails when there is drift. When it could not tell, it ends as for a host that cannot be reached, so
-    C(ansible-playbook) ends with 0 for no drift, 2 for drift and 4 when it could not tell.
+  - Runs the roles of C(site.yml) in check mode, in a process of its own, with the inventory, the limit and the
+    password files of the current play. Drift is what they would change. What no role manages is compared with the
+    baseline of the host.
+  - Writes a report as Markdown, JSON and a page with the history on the controller. It remembers there when each drift
+    was first seen.
+  - Fails when there is drift. When a host could not be compared, it ends as for an unreachable host. So
+    C(ansible-playbook) ends with 0 for no drift, 2 for drift and 4 for unknown.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:
   check_mode:
     support: full
-    description: Nothing is corrected or accepted. Without it, too, hosts are only changed with O(correct).
+    description: Nothing is corrected or accepted. Without check mode, hosts are changed with O(correct) only.
   diff_mode:
     support: none
 options:
@@ -33,11 +34,11 @@ options:
     elements: str
     required: true
   folder:
-    description: Where the state, the event log and the events of the last runs are kept on the controller.
+    description: Folder on the controller for the state, the event log and the events of the last runs.
     type: path
     required: true
   reports:
-    description: Where the reports are written on the controller.
+    description: Folder on the controller for the reports.
     type: path
     required: true
   playbooks:
@@ -49,11 +50,11 @@ options:
     type: bool
     default: false
   accept:
-    description: Whether the hosts, as they are now, are what the next check compares with, in what no role speaks of.
+    description: Whether the hosts are accepted as they are now; this is their new baseline.
     type: bool
     default: false
   by:
-    description: Who asks, for the event log.
+    description: Name of the person or service that asked, for the event log.
     type: str
     default: ""
 seealso:
@@ -72,7 +73,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The report as Markdown; beside it lies the same as JSON.
-  returned: when it was checked
+  description: Path of the report as Markdown. The same name with C(.json) is the report as JSON.
+  returned: when hosts were compared
   type: str
 """

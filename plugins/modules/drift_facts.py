@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: drift_facts
-short_description: Read what a drift check needs and no role speaks of
+short_description: Read the facts of a host that no role manages
 version_added: 0.1.0
 description:
-  - Reads the containers of the host beside the release that should run, who may use Docker, what cron, sysctl, sshd,
-    the units and the packages are like, the owners and modes of files, and who was logged in. Changes nothing.
-  - Values of an env come back as fingerprints.
+  - Reads the containers of the host and the release that should run, members of groups, cron, sysctl, sshd, units,
+    packages, listening ports, owners and modes of files, and sessions. Changes nothing.
+  - Values of an env are returned as fingerprints.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes
@@ -29,24 +29,24 @@ options:
     description: Directory of the app on the host. By default C(/opt/APP).
     type: path
   source:
-    description: Where the controller has the project, handed back; empty when what the host has comes from elsewhere.
+    description: Folder of the project on the controller, returned as it is; empty when it comes from elsewhere.
     type: str
     default: ""
   exclude:
-    description: What of O(source) is not copied, as patterns of rsync; handed back.
+    description: What of O(source) is not copied, as patterns of rsync; returned as it is.
     type: list
     elements: str
     default: []
   policy:
     description:
-      - What is to be done about which drift, the first entry that fits counts; handed back when it is sound.
+      - What is done about which drift; the first entry that matches counts. Validated, and returned with its defaults.
       - Each entry has C(do) (V(report), V(correct) or V(ignore)), and C(role), C(object), C(host) or C(severity),
         patterns with C(*). V(ignore) needs C(until), a date, and C(because).
     type: list
     elements: dict
     default: []
   windows:
-    description: When corrections may be made, by the controller's clock, as V(Sat,Sun 02:00-05:00); always when empty.
+    description: Times for corrections by the controller's clock, such as V(Sat,Sun 02:00-05:00); always when empty.
     type: list
     elements: str
     default: []
@@ -55,7 +55,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read what no role speaks of
+- name: Read the facts
   christmas.selfheal.drift_facts:
     app: shop
     policy:
@@ -65,7 +65,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 drift:
-  description: What was read, for M(christmas.selfheal.drift).
+  description: The facts, for M(christmas.selfheal.drift).
   returned: success
   type: dict
 """
@@ -90,13 +90,14 @@ SPEC = {
 
 
 def read(module: AnsibleModule) -> dict[str, Any]:
-    """Read the host's own facts; judge the policy and the windows, which the controller goes by."""
+    """Validate the policy and the windows, and read the facts of the host."""
     given = module.params
     policy = drift_policy.read_policy(given["policy"])
     drift_policy.read_windows(given["windows"])
     app = App(given["app"], (given["directory"] or "").rstrip("/"))
     found = drift_facts.read(app, given["source"], given["exclude"])
-    return {"changed": False, "drift": {**found, "policy": policy, "windows": given["windows"]}}
+    reported: drift_facts.ReportedFacts = {**found, "policy": policy, "windows": given["windows"]}
+    return {"changed": False, "drift": reported}
 
 
 def main() -> None:

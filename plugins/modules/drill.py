@@ -11,21 +11,21 @@ module: drill
 short_description: Inject faults on a host and measure the recovery from outside
 version_added: 0.1.0
 description:
-  - Injects faults of a catalogue one after the other, asks the app from the controller ten times a second, and
-    judges how the host's watcher recovered it.
+  - Injects faults of a catalogue one after the other, sends a request to the app ten times a second from the
+    controller, and judges how the host's watcher recovered it.
   - Writes a report as Markdown, as JSON and as a picture of timelines on the controller.
-  - Before each fault it waits for a healthy app and has the watcher forget earlier attempts; afterwards the fault is
-    undone when the host did not end it, and what it left behind is cleaned up. Should the run be interrupted, the host
-    does that by itself a few minutes later, or the next run does it at its beginning.
-  - The app's own answers are what is measured. A request without an answer within two seconds has failed. Requests
-    overlap, so that a hanging app is asked as often as any other.
+  - Before each fault it waits for a healthy app, and the watcher forgets earlier attempts. Afterwards a fault that the
+    host has not ended is undone, and its remains are cleaned up. When the run is interrupted, the host does that by
+    itself a few minutes later, or the next run does it first.
+  - The app's own answers are measured. A request without an answer within two seconds has failed. Requests overlap, so
+    a hanging app gets as many as any other.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:
   check_mode:
     support: full
-    description: Says which faults would be injected, and with which commands.
+    description: Shows which faults would be injected, and with which commands.
   diff_mode:
     support: none
 options:
@@ -40,16 +40,16 @@ options:
   catalogue:
     description:
       - Folder on the controller with a file C(NAME.yml) for each fault.
-      - C(title) by language, C(why) it is worth a drill, C(expect) (V(recovered), V(held) or V(escalated)),
-        C(causes) that are a right diagnosis, C(goal) with C(median) and C(p95) in seconds.
+      - C(title) by language, C(why) it is worth a drill, C(expect) (V(recovered), V(held), V(escalated) or
+        V(given_up)), C(causes) that are a right diagnosis, C(goal) with C(median) and C(p95) in seconds.
       - C(inject), C(undo) and C(cleanup) are lists of commands, each a list of arguments. The last one of C(inject)
-        is the fault, those before it prepare it. C(undo) is run when the host did not end the fault, C(cleanup)
-        always.
+        is the fault, those before it prepare it. C(undo) is run when the host has not ended the fault,
+        C(cleanup) always.
       - C(until) is a command that must succeed before the fault counts as recovered, C(since) one that prints the
         second from which the time counts, C(afterwards) one that must succeed at the end.
-      - C(hold) is how many seconds a fault that is not to be recovered goes on, C(timeout) how long the recovery
-        may take, C(needs) what must be there, C(where) V(host) or V(controller), C(names) what the evidence must
-        name, C(incident) whether there must be one, C(fast) whether it belongs to the quick ones.
+      - C(hold) is how many seconds a fault without a recovery lasts, C(timeout) how long a recovery may take, C(needs)
+        what the host must have, C(where) V(host) or V(controller), C(names) what the evidence must name, C(incident)
+        whether there must be one, C(fast) whether it is one of the quick ones.
       - In a command, C({app}), C({host}), C({address}), C({directory}), C({keep}) (a folder with copies of the
         app's files), C({container}), C({port}), C({image}), C({image_id}), C({pid}), C({fault_file}) and
         C({standin}) are filled in; C({compose}) alone is C(docker compose) with the app's files.
@@ -58,8 +58,8 @@ options:
   faults:
     description:
       - Names of the faults; V(all) is every fault that can be injected here, V(fast) the quick ones among them.
-      - V(services) is what may happen to each service of the app, as C(db.stopped) or C(worker.hung).
-      - When empty, the catalogue is listed and nothing is done.
+      - V(services) is every fault of each service of the app, such as C(db.stopped) or C(worker.hung).
+      - When empty, the catalogue is listed, and nothing is injected.
     type: list
     elements: str
     default: []
@@ -68,12 +68,13 @@ options:
     type: int
     default: 1
   checks:
-    description: The journey, as for M(christmas.selfheal.health_probe); the first check that proves health is repeated.
+    description: >-
+      The checks, as for M(christmas.selfheal.health_probe). The first one with C(proves: health) is repeated.
     type: list
     elements: dict
     default: []
   values:
-    description: What C(${NAME}) stands for in that check.
+    description: Values of C(${NAME}) in that check.
     type: dict
     default: {}
   variables:
@@ -84,15 +85,15 @@ options:
     elements: dict
     default: []
   url:
-    description: Ask this address instead.
+    description: Send the requests to this URL instead.
     type: str
     default: ""
   address:
-    description: Address of the host, for the reader and for faults that need it.
+    description: Address of the host, for the report and for faults that need it.
     type: str
     default: ""
   lab:
-    description: Whether this is a lab host, which may be broken without asking.
+    description: Whether this is a lab host, which needs no O(confirm).
     type: bool
     default: false
   confirm:
@@ -100,11 +101,11 @@ options:
     type: str
     default: ""
   fault_file:
-    description: File within the container that makes the app misbehave; empty when the app has none.
+    description: File in the container from which the app reads its faults; empty when it has none.
     type: str
     default: ""
   standin:
-    description: Address of the lab's stand-in for what the app depends on; empty when there is none.
+    description: Address of the lab's stand-in for the app's dependencies; empty when there is none.
     type: str
     default: ""
   language:
@@ -113,7 +114,7 @@ options:
     choices: [en, ko]
     default: en
   reports:
-    description: Folder on the controller for the report; it is made when it is missing.
+    description: Folder on the controller for the report; created when it is missing.
     type: path
     required: true
 seealso:
@@ -121,7 +122,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See whether the host gets over a hang and over the incident of 2025-05-27
+- name: Drill a hang and the incident of 2025-05-27
   christmas.selfheal.drill:
     app: shop
     directory: /opt/shop
@@ -136,15 +137,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 text:
-  description: What a person reads; the last line is the verdict.
+  description: The text for the screen; the last line is the verdict.
   returned: success
   type: str
 ok:
-  description: Whether every goal was met and every fault came to the end that it should have.
+  description: Whether every goal was met, and every fault ended as expected.
   returned: success
   type: bool
 report:
-  description: The report, as it stands in the JSON file; empty when nothing was injected.
+  description: The report, as in the JSON file; empty when nothing was injected.
   returned: success
   type: dict
 path:

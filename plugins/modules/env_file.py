@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: env_file
-short_description: Write an app's env from proved values, and keep what was there
+short_description: Write an app's env from validated values, and keep the one before
 version_added: 0.1.0
 description:
-  - Proves the values as M(christmas.selfheal.secrets_validate) does, keeps the file that is in force, and replaces it
-    atomically with mode 0600. When a value does not pass, or the disk is full, the old file stays as it was.
+  - Validates the values as M(christmas.selfheal.secrets_validate) does, keeps the file that is in force, and replaces
+    it atomically with mode 0600. When a value does not pass, or the disk is full, the old file stays as it was.
   - Any value survives, whatever its characters, as long as Compose reads the file.
   - Older versions, and the one in force, are kept in C(/var/lib/selfheal/<app>/env), with their fingerprints and times,
     in a directory that only root can read. A file that somebody else put there is kept, too.
-  - A file that is byte-identical is not written again; a mode or owner that is not as told is corrected.
+  - A file that is byte-identical is not written again; a mode or owner that differs is corrected.
   - No value stands in what it returns or in its diff, only names and short SHA-256 fingerprints.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
@@ -22,7 +22,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Proves everything and says what would be written.
+    details: Validates everything and says what would be written.
   diff_mode:
     support: full
     details: Names and fingerprints for an env, the text for an example.
@@ -46,7 +46,7 @@ options:
     default: present
   example:
     description:
-      - Where to write an example beside it, such as C(/opt/shop/.env.example), with mode 0644 - every name of
+      - Where to write an example, such as C(/opt/shop/.env.example), with mode 0644 - every name of
         O(variables) without its value, and a line on what it is and where it comes from.
       - Written after the env, and only with O(state=present).
     type: path
@@ -67,7 +67,7 @@ options:
   directory_mode:
     description:
       - Permissions of the directory that O(path) is in, as an octal number in quotes. When given, the directory is made
-        when it is not there, and corrected when its mode, owner or group is not as told.
+        when it is not there, and corrected when its mode, owner or group differs.
       - Not given, or with O(state=restored), the directory has to be there.
     type: str
   keep:
@@ -126,7 +126,7 @@ fingerprints:
   type: dict
 why:
   description:
-    - What of the env was not as told - C(content), C(mode), C(owner), C(group).
+    - What of the env differed - C(content), C(mode), C(owner), C(group).
     - Of its directory, C(directory state) when it was not there, C(directory mode), C(directory owner),
       C(directory group).
   returned: success
@@ -140,7 +140,6 @@ findings:
 """
 
 import time
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -163,13 +162,13 @@ SPEC = {
 }
 
 
-def put(module: AnsibleModule) -> dict[str, Any]:
+def put(module: AnsibleModule) -> env_module.Written:
     """Put the file in place."""
     given = module.params
     ansible_no_log.unmask(module, given["variables"], given["values"] or {})
     try:
         return env_module.put(given, module.check_mode, time.time)
-    except env_history.Unproved as error:
+    except env_history.InvalidValues as error:
         raise ansible_no_log.Failed(error, findings=error.findings) from error
 
 

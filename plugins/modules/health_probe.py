@@ -10,12 +10,12 @@ short_description: Ask an app over HTTP whether it works
 version_added: 0.1.0
 description:
   - Sends a list of HTTP requests (the checks), compares each answer with what is expected of it, and fails unless all
-    of them pass. Checks hand values on, so that a journey can be told, such as log in, then read data with the token.
+    of them pass. Checks hand values on, so that they can follow a user, such as log in, then read data with the token.
   - Each request goes straight to the host in its URL, without a proxy, and redirects are not followed, so the status
     is what the app itself said. A server that answers one byte a second cannot hold a check longer than its
     C(timeout).
   - Runs on a host or on the controller. Changes nothing, so it does the same in check mode.
-  - No value of O(values) or of O(path), and no captured value, stands in what it returns.
+  - Its result holds no value of O(values) or of O(path), and no captured value.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes
@@ -31,8 +31,8 @@ options:
         that need a value which it should have captured.
       - V(${NAME}) in C(url), C(headers), C(json), C(form) and C(body) is replaced by the value that an earlier check
         captured under this name, else by that of the env. V($${) is a literal V(${).
-      - B(name) - Required. A short name of its own, which stands in all results.
-      - B(url) - Required. C(http://) or C(https://), without user name and password. An IPv6 address stands in
+      - B(name) - Required. A short name of its own, which all results show.
+      - B(url) - Required. C(http://) or C(https://), without user name and password. An IPv6 address is in
         brackets.
       - B(method) - V(GET) when not given.
       - B(headers) - A mapping of names to values to send.
@@ -54,7 +54,7 @@ options:
         C({body: REGEX}), whose one group is the value."
       - "No cookie is sent by itself. A check names those it sends, as in C({Cookie: 'sid=${session}'}), whatever
         Path, Secure or HttpOnly say of them."
-      - B(proves) - What a passing check proves, V(health), V(api) or V(frontend); V(api) when not given. It says
+      - B(proves) - What a passing check shows, V(health), V(api) or V(frontend); V(api) when not given. It says
         which line of the checklist the check belongs to.
       - B(verify_tls) - V(false) takes any certificate; V(true) when not given.
     type: list
@@ -71,7 +71,7 @@ options:
     type: path
   deadline:
     description:
-      - Seconds for which a journey that fails is tried again, with pauses of 0.1 s that grow to 1 s. V(0) means that
+      - Seconds for which checks that fail are tried again, with pauses of 0.1 s that grow to 1 s. V(0) means that
         it is tried once.
       - A new attempt begins at the check that failed, or at the one whose captured value it used.
     type: float
@@ -203,12 +203,12 @@ results:
       description: Whether it passed.
       type: bool
     proves:
-      description: What it proves.
+      description: What it shows when it passes.
       type: str
     kind:
       description:
         - What kind of failure it is, null when it passed.
-        - One of V(refused), V(unreachable), V(timeout), V(reset), V(dns), V(tls), V(answer) (what came is no HTTP),
+        - One of V(refused), V(unreachable), V(timeout), V(reset), V(dns), V(tls), V(answer) (the answer is not HTTP),
           V(status), V(header), V(body), V(latency), V(skipped) (it was not sent, because a value that it needs is
           missing).
       type: str
@@ -255,9 +255,9 @@ def env_values(path: str | None, directory: str | None) -> dict[str, str]:
         with open(path, "rb") as stream:
             return dotenv.parse(stream.read().decode("utf-8"))
     except UnicodeDecodeError:
-        raise ValueError(f"path: {path} is not UTF-8 text. Fix: write it anew from the vault") from None
+        raise ValueError(f"path: {path} is not UTF-8 text. Fix: write it again from the vault") from None
     except dotenv.DotenvError as error:
-        raise ValueError(f"path: {path}: {error}. Fix: write it anew from the vault") from None
+        raise ValueError(f"path: {path}: {error}. Fix: write it again from the vault") from None
     except OSError as error:
         raise ValueError(f"path: {path}: {error.strerror}. Fix: name an env file that is on this host") from None
 
@@ -269,8 +269,8 @@ def ask(module: AnsibleModule) -> dict[str, Any]:
     directory = given["directory"] or (f"/opt/{given['app']}" if given["app"] else None)
     own = env_values(given["path"], directory if given["values"] is None else None)
     values = {**own, **{name: str(value) for name, value in (given["values"] or {}).items()}}
-    probe.check_checks(given["checks"], known=values)
-    result = probe.run_checks(given["checks"], values, given["deadline"])
+    checks = probe.parse_checks(given["checks"], known=values)
+    result = probe.run_checks(checks, values, given["deadline"])
     if not result["ok"]:
         raise ansible_no_log.Failed(result["summary"], **result)
     return {"changed": False, **result}

@@ -33,7 +33,7 @@ options:
         type: path
         required: true
       content:
-        description: Content of the file.
+        description: The text of the file.
         type: str
       mode:
         description: Permissions, as an octal number in quotes.
@@ -45,7 +45,7 @@ options:
         choices: [present, absent]
         default: present
       validate:
-        description: Command that accepts or refuses the file, as a list of words; C(%s) stands for a copy of the file.
+        description: Command that validates the file, as a list of words; C(%s) is the path of a copy of it.
         type: list
         elements: str
 seealso:

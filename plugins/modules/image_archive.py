@@ -6,10 +6,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_archive
-short_description: Carry images from one host to another, without a registry
+short_description: Transfer images from one host to another, without a registry
 version_added: 0.1.0
 description:
-  - Says which images a host lacks, writes those into one archive on another, and reads them from it.
+  - Says which images a host does not have, writes those into one archive on another, and loads them from it.
   - Images are named by their ids, so what arrives is what was sent, or the module fails.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
@@ -22,7 +22,7 @@ attributes:
 options:
   state:
     description:
-      - V(compared) says which of the images this host lacks, and fails when it could not take them.
+      - V(compared) says which of the images this host does not have, and fails when it could not take them.
       - V(room) fails when there is no room for their archive on this host.
       - V(saved) writes them into the archive.
       - V(loaded) reads them from the archive.
@@ -60,7 +60,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Compare the images with those of the offer
+- name: List the missing images
   christmas.selfheal.image_archive:
     state: compared
     images: "{{ offer.images }}"
@@ -70,12 +70,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 missing:
-  description: The images that are missing on this host.
+  description: The images that this host does not have.
   returned: when O(state=compared)
   type: list
   elements: dict
 bytes:
-  description: Size of the images that are missing, or of the archive.
+  description: Size of the missing images, or of the archive.
   returned: when O(state) is not V(room)
   type: int
 """

@@ -59,7 +59,7 @@ options:
     type: dict
     default: {}
   problem:
-    description: Why there is no such outcome.
+    description: Why there is no outcome.
     type: str
     default: ""
 seealso:
@@ -79,7 +79,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 report:
-  description: The report, as it stands in the JSON file.
+  description: The report, as in the JSON file.
   returned: success
   type: dict
 text:

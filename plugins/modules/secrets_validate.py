@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: secrets_validate
-short_description: Prove the values of an app's env before anything is touched
+short_description: Validate the values of an app's env before anything is touched
 version_added: 0.1.0
 description:
   - Holds the values of environment variables against a table that says of what kind each must be, and fails with one
     line for each value that cannot be right - a placeholder, a truncated or expired key, a key of another project,
-    swapped keys, quotes or a line end around a good value, a value that stands in two slots, and more.
+    swapped keys, quotes or a line end around a good value, a value that is in two slots, and more.
   - All of that needs no network. With O(online), Supabase is asked as well whether it accepts the keys.
   - Runs on the controller, before a host is touched, with O(values), or on a host against the file at O(path).
-  - No value stands in what it returns, only names, reasons and short SHA-256 fingerprints.
+  - Its result holds no value, only names, reasons and short SHA-256 fingerprints.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes
@@ -41,11 +41,11 @@ options:
       - A file in PEM format, in V(private_key) and V(certificate), may have its line ends written as C(\\n), or be
         base64 as a whole.
       - B(required) - V(false) for what the app can do without; V(true) when not given.
-      - B(source) - Where the value comes from, in one line. It stands in error messages and in C(.env.example).
+      - B(source) - Where the value comes from, in one line. Error messages and C(.env.example) show it.
       - B(secret) - Whether the value must never be shown. By default V(supabase_url), V(url), V(port), V(integer),
-        V(boolean), V(enum), V(pattern), V(email), V(text), V(certificate) and V(stripe_publishable_key) are no secrets,
+        V(boolean), V(enum), V(pattern), V(email), V(text), V(certificate) and V(stripe_publishable_key) are not secret,
         and all others are.
-      - B(default) - The value when none is given; for what is no secret.
+      - B(default) - The value when none is given; only for what is not secret.
       - B(pattern) - For kind V(pattern), the regular expression that the whole value must match.
       - B(choices) - For kind V(enum), the list of values that are allowed.
       - B(min), B(max) - For kinds V(integer) and V(port), the lowest and highest value.
@@ -62,7 +62,7 @@ options:
     required: true
   values:
     description:
-      - The values by name. All must be text; a whole number will do for a variable that is no secret.
+      - The values by name. All must be text; a whole number will do for a variable that is not secret.
       - Names that the table does not list give a warning.
     type: dict
   path:
@@ -86,7 +86,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Prove the values from the vault, before the host is touched
+- name: Validate the values from the vault, before the host is touched
   christmas.selfheal.secrets_validate:
     variables:
       - name: SUPABASE_URL
@@ -115,7 +115,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 findings:
-  description: What is wrong, in the order of the table; empty when everything is proved.
+  description: What is wrong, in the order of the table; empty when everything is valid.
   returned: when the table and the file could be read
   type: list
   elements: dict
@@ -150,7 +150,6 @@ fingerprints:
 """
 
 import time
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -166,13 +165,13 @@ SPEC = {
 }
 
 
-def validate(module: AnsibleModule) -> dict[str, Any]:
+def validate(module: AnsibleModule) -> dict[str, object]:
     """Validate the values, or the file."""
     given = module.params
     ansible_no_log.unmask(module, given["variables"], given["values"] or {})
-    result = env_module.validate(given, time.time())
-    for name in result.pop("unlisted"):
-        module.warn(f"{name} has a value, but no entry in the table: nothing proves it, and it is not written.")
+    result, unlisted = env_module.validate(given, time.time())
+    for name in unlisted:
+        module.warn(f"{name} has a value, but no entry in the table: nothing validates it, and it is not written.")
     if result["findings"] and not given["report_only"]:
         raise ansible_no_log.Failed(env_module.message(given["values"], result["findings"]), **result)
     return {"changed": False, **result}

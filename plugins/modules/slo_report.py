@@ -58,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 report:
-  description: The report, as it stands in the JSON file.
+  description: The report, as in the JSON file.
   returned: success
   type: dict
 markdown:

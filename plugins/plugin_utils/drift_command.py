@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The command `selfheal-drift` of a controller: check as the timer does, read the event log, prove that it is whole."""
+"""The command `selfheal-drift` of a controller: check as the timer does, read the event log, verify it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import pwd
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import audit_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
@@ -20,26 +20,36 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_co
 CONFIG = "/etc/selfheal-drift/config.json"
 FOLDER = "/var/lib/selfheal-drift"
 BROKEN = 1
-"""Exit code of `verify` when the log is not what was written."""
+"""Exit code of `verify` for a log that was changed."""
+
+
+class _Config(TypedDict):
+    """What the role `drift_control` writes into CONFIG; `%d` in it is the folder of the service's credentials."""
+
+    options: list[str]
+    playbooks: str
+    metrics: str
+    textfiles: str
+    correct: bool
+    seconds: int
+    environment: dict[str, str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what is asked, say it, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="selfheal-drift", description="Drift of the hosts that this machine watches over."
-    )
+    """Run the command, and return its exit code."""
+    parser = argparse.ArgumentParser(prog="selfheal-drift", description="Drift of the hosts that this machine checks.")
     parser.add_argument("--folder", default=FOLDER, help=f"where state and log are kept ({FOLDER})")
     parser.add_argument("--config", default=CONFIG, help=f"how to check ({CONFIG})")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
-        "run", help="what the service does; systemctl start it. Exit code 0 no drift, 2 drift, else it could not tell"
+        "run", help="what the service runs; use systemctl start. Exit code 0: no drift, 2: drift, else unknown"
     )
     log = commands.add_parser("log", help="who changed what, and when")
-    log.add_argument("--host", default="", help="of this host alone")
+    log.add_argument("--host", default="", help="only this host")
     log.add_argument("--event", default="", help="found, corrected, accepted, ...")
     log.add_argument("--lines", type=int, default=50, help="the newest (50); 0 for all")
-    log.add_argument("--json", action="store_true", help="as it stands in the log")
-    commands.add_parser("verify", help="whether the log is what was written")
+    log.add_argument("--json", action="store_true", help="the lines of the log")
+    commands.add_parser("verify", help="whether the log was changed")
     given = parser.parse_args(argv)
     return {"run": _run, "log": _log, "verify": _verify}[given.command](given)
 
@@ -58,12 +68,12 @@ def _how(given: argparse.Namespace) -> drift_control.How:
     """What the role `drift_control` wrote. Raises DriftError."""
     try:
         with open(given.config, encoding="utf-8") as stream:
-            found: dict[str, Any] = json.load(stream)
+            found: _Config = json.load(stream)
         credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
         if not credentials and "%d" in json.dumps(found):
-            # As another user it would leave files behind that the service cannot write.
+            # Run by another user, it would leave files that the service cannot write.
             raise drift_control.DriftError(
-                "the vault's password and the ssh key come to the service alone. Check with systemctl start "
+                "only the service gets the vault's password and the ssh key. Check with systemctl start "
                 "selfheal-drift; journalctl -u selfheal-drift shows the table"
             )
         return drift_control.How(
@@ -95,8 +105,8 @@ def _log(given: argparse.Namespace) -> int:
     ]
     for one in entries[-given.lines :]:
         time, by, event, host, what = (str(one.get(key, "?")) for key in ("time", "by", "event", "host", "what"))
-        told = f"{time[:19]}  {by:12}  {event:13}  {host:20}  {what}"
-        print(json.dumps(one, ensure_ascii=False) if given.json else told)
+        line = f"{time[:19]}  {by:12}  {event:13}  {host:20}  {what}"
+        print(json.dumps(one, ensure_ascii=False) if given.json else line)
     return 0
 
 
@@ -108,9 +118,9 @@ def _verify(given: argparse.Namespace) -> int:
         return BROKEN
     found = audit_log.verify(os.path.join(given.folder, drift_control.LOG), reported)
     if found.problem:
-        print(f"{found.lines} entries are what was written; then: {found.problem}", file=sys.stderr)
+        print(f"{found.lines} entries are intact; then: {found.problem}", file=sys.stderr)
         return BROKEN
-    print(f"{found.lines} entries, all as they were written; head {found.head}")
+    print(f"{found.lines} entries, all intact; head {found.head}")
     return 0
 
 

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A drift check from its beginning to its report, on the controller: by hand (the action `drift`) and from the timer.
+"""A whole drift check on the controller, for the action `drift` and for the timer.
 
 The roles run in a process of their own, through ansible-runner, always with --check: a playbook cannot put itself into
-check mode, and roles ask `ansible_check_mode`, which only the command line sets. What they say comes as
-ansible-runner's events; nothing that is printed is read but to say why a run broke off.
+check mode, and roles ask `ansible_check_mode`, which only the command line sets. Results come as ansible-runner's
+events; printed text is only read for the reason of a run that broke off.
 """
 
 from __future__ import annotations
@@ -19,39 +19,47 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files, locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import iso, stamp
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import audit_log
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift import decisions as drift_decisions
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import findings as drift_findings
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import policy as drift_policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
-
-pass  # removed
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.findings import (
+    Event,
+    Finding,
+    Seen,
+    Trouble,
+)
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.host_facts import HostFacts
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.report import Correction, Report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.store import State
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import metrics
 
 ARTIFACTS = 10
-"""So many runs are kept, with their events."""
+"""How many runs are kept, with their events."""
 LOG, PAGE = "events.jsonl", "drift.html"
 ROUNDS = 3
-"""A role that cannot be compared ends its host's run; so often the others are run without it."""
+"""How often the roles run again without those that failed: a role that fails ends its host's run."""
 
 
 class DriftError(Exception):
-    """A check could not begin; the message says why and what to do."""
+    """A check cannot begin; the message says why and what to do."""
 
 
 class How(NamedTuple):
     """How to check.
 
-    `options`: what ansible-playbook is given, `-i` and the like; `folder`: where state, log and artifacts are kept;
+    `options`: those of ansible-playbook, `-i` and the like; `folder`: where state, log and artifacts are kept;
     `reports`: where reports are written; `playbooks`: the collection's; `metrics`: a folder or "".
 
-    `tell`: whether the hosts get their metrics themselves, because nobody reads them here; `correct`: whether what the
-    policy wants corrected is; `accept`: whether the hosts are accepted as they are; `by`: who asked; `say` is told each
-    step; `seconds` is what one run may take.
+    `tell`: whether the metrics are copied to the hosts, because no Prometheus reads them here; `correct`: whether drift
+    is corrected by the policy; `accept`: whether all hosts get a new baseline; `by`: who asked; `say` shows a step to a
+    person; `seconds` is the timeout of one run.
     """
 
     options: Sequence[str]
@@ -70,20 +78,41 @@ class How(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A run of a playbook: its events, what ansible-runner calls its end, and what was printed and is of no task."""
+    """A run of a playbook: its events, ansible-runner's status, and the printed lines that belong to no task."""
 
-    events: list[dict[str, Any]]
+    events: list[Event]
     status: str
     printed: list[str]
 
 
-def check(how: How) -> dict[str, Any]:
+class Ending(TypedDict, total=False):
+    """How the task of a check ends: drift is a failure; what could not be compared is an unreachable host."""
+
+    path: str
+    msg: str
+    changed: bool
+    failed: bool
+    unreachable: bool
+
+
+def ending(report: Report) -> Ending:
+    """Return the end of the task that made this report."""
+    ended: Ending = {"path": report["path"], "msg": drift_report.headline(report)}
+    ended["changed"] = any(one["decision"] == "corrected" for one in report["findings"])
+    if report["exit"] == drift_report.UNKNOWN:
+        ended["unreachable"] = True
+    else:
+        ended["failed"] = report["exit"] == drift_report.DRIFT
+    return ended
+
+
+def check(how: How) -> Report:
     """Compare, decide, correct when asked to, remember and report.
 
-    Raises DriftError; whatever else goes wrong is in the report as what it is, never as "no drift".
+    Raises DriftError. Other failures are in the report, and never "no drift".
     """
     try:
-        import ansible_runner  # noqa: F401  # told here, in words, where it is missing
+        import ansible_runner  # noqa: F401  # checked here for a clear message
     except ImportError:
         raise DriftError(
             "ansible-runner is missing on this machine: run make setup, or install it with pip into the environment "
@@ -94,50 +123,50 @@ def check(how: How) -> dict[str, Any]:
         with locks.hold_lock(os.path.join(how.folder, "lock"), 0.0, "drift check"):
             return _check(how)
     except locks.LockHeld as error:
-        raise DriftError(f"another drift check goes on: {error}") from None
+        raise DriftError(f"another drift check is running: {error}") from None
     except drift_store.StateError as error:
         raise DriftError(str(error)) from None
     except OSError as error:
-        raise DriftError(f"nothing is known about drift: {files.explain(error)}") from None
+        raise DriftError(f"the drift check failed: {files.explain(error)}") from None
 
 
-def _check(how: How) -> dict[str, Any]:
+def _check(how: How) -> Report:
     begun, clock = time.time(), time.monotonic()
     state = drift_store.load(how.folder)
     broken = state["running"]
     state["running"] = {"begun": begun, "pid": os.getpid()}
-    # Of a run that was killed as it began.
+    # A run that was killed at its start has left this.
     for artifacts in glob.glob(os.path.join(how.folder, "artifacts", "*")):
         _forget_environment(artifacts)
     drift_store.save(how.folder, state)
 
     seen, hosts = _compare(how)
     findings = _findings(seen, state)
-    # `drift_facts` has judged the policies on the hosts.
+    # The module drift_facts has validated the policies on the hosts.
     policies = {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()}
     compared = [host for host in hosts if _is_whole(seen, host)]
-    drift_store.tell_pending(state, findings)
-    drift_policy.decide(
+    drift_store.set_pending(state, findings)
+    drift_decisions.decide(
         findings,
         policies,
         {host: _held(seen, host) for host in seen.facts},
         drift_store.corrected(state, begun),
         datetime.date.fromtimestamp(begun),
-        drift_store.released(state, seen.facts),
+        drift_store.released_elsewhere(state, seen.facts),
     )
-    told = {host: seen.facts[host] for host in compared if host in seen.facts}
-    differing = {one["host"] for one in findings if one["decision"] != "ignored" and drift_policy.of_the_app(one)}
+    facts = {host: seen.facts[host] for host in compared if host in seen.facts}
+    differing = {one["host"] for one in findings if one["decision"] != "ignored" and drift_decisions.of_the_app(one)}
     all_ = bool(hosts) and seen.ended and not how.hosts
-    drift_store.compared(state, hosts, told, begun, all_, differing)
+    drift_store.note_compared(state, hosts, facts, begun, all_, differing)
     gone = drift_store.remember(state, findings, compared, begun)
-    marks = {host: facts["marks"] for host, facts in seen.facts.items() if not facts["problems"]}
-    accepted = drift_store.accept(state, marks, how.accept)
-    notes = [f"accepted as it is now: {host}; the next check compares with that" for host in accepted]
+    entries = {host: its["marks"] for host, its in seen.facts.items() if not its["problems"]}
+    accepted = drift_store.accept(state, entries, how.accept)
+    notes = [f"{host} was accepted as it is now: this is its baseline for the next check" for host in accepted]
     if broken:
         notes.append(f"the check that began {iso(broken['begun'])} was killed before it could tell anything")
     _log(how, state, _found(findings, gone, accepted, state, how))
     corrections = _correct(how, findings, state) if how.correct else []
-    report: dict[str, Any] = {
+    report: Report = {
         "id": f"{stamp(begun)}-drift",
         "time": begun,
         "seconds": round(time.monotonic() - clock, 1),
@@ -150,6 +179,7 @@ def _check(how: How) -> dict[str, Any]:
         "corrections": corrections,
         "accepted": accepted,
         "notes": notes,
+        "head": "",
         "exit": drift_report.exit_code(findings, seen.troubles),
     }
     state["running"] = {}
@@ -162,13 +192,13 @@ def _check(how: How) -> dict[str, Any]:
     return report
 
 
-def _log(how: How, state: dict[str, Any], entries: list[dict[str, Any]]) -> None:
-    """Write down what has happened, and what is remembered, before anything else happens: a kill must not undo it."""
+def _log(how: How, state: State, entries: list[audit_log.Event]) -> None:
+    """Write events and state to the disk at once: a kill must not lose them."""
     state["head"] = audit_log.append(os.path.join(how.folder, LOG), entries, state["head"])
     drift_store.save(how.folder, state)
 
 
-def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
+def _write(how: How, report: Report, state: State) -> None:
     os.makedirs(how.reports, mode=0o750, exist_ok=True)
     path = os.path.join(how.reports, report["id"])
     for name, text in (
@@ -183,76 +213,78 @@ def _write(how: How, report: dict[str, Any], state: dict[str, Any]) -> None:
                 os.unlink(name)
     report["path"] = f"{path}.md"
     if how.metrics and os.path.isdir(how.metrics):
-        text = metrics.render_drift(report)
+        text = metrics.render_drift(report["checked"], report["compared"], report["findings"])
         files.atomic_write(os.path.join(how.metrics, "selfheal-drift.prom"), text.encode(), mode=0o644)
 
 
-def _tell(how: How, report: Mapping[str, Any]) -> list[str]:
-    """Give each host that was compared its part of the metrics; in words, which of them did not get it."""
+def _tell(how: How, report: Report) -> list[str]:
+    """Copy its part of the metrics to each host that was compared; in words, which hosts did not get it."""
     for host in report["compared"]:
-        text = metrics.render_drift({**report, "checked": {host: report["checked"][host]}, "compared": [host]})
+        text = metrics.render_drift({host: report["checked"][host]}, [host], report["findings"])
         files.atomic_write(os.path.join(how.metrics, f"{host}.prom"), text.encode())
     words = ["--limit", ",".join(report["compared"]), "--extra-vars", json.dumps({"drift_metrics": how.metrics})]
     ran = _run(how, "drift_tell.yml", words)
     seen = drift_findings.gather(ran.events)
-    told = [f"{one['host']}: its monitoring was not told: {one['what']}" for one in seen.troubles]
-    return told if seen.ended else [*told, f"the hosts' monitoring was not told: the run broke off ({ran.status})"]
+    failed = [f"{one['host']}: its metrics were not copied to it: {one['what']}" for one in seen.troubles]
+    if seen.ended:
+        return failed
+    return [*failed, f"the metrics were not copied to the hosts: the run broke off ({ran.status})"]
 
 
 # --- comparing ---
 
 
-def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[drift_findings.Seen, list[str]]:
-    """What the roles and the hosts say, and of which hosts that should be."""
+def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[Seen, list[str]]:
+    """Run the roles in check mode: what they and the facts show, and the hosts that should have been compared."""
     wanted = list(hosts or how.hosts)
-    # A check changes nothing, so nothing has to be proved before all hosts: each role judges its own options.
-    proofs = "prove"
+    # A check changes nothing, so there is no validation before all hosts: each role validates its own options.
+    validation = "prove"
     left_out: set[str] = set()
     limit = ["--limit", ",".join(wanted)] if wanted else []
-    ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff", "--skip-tags", proofs])
+    ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff", "--skip-tags", validation])
     seen = drift_findings.gather(ran.events)
     troubles = list(seen.troubles)
     troubles += [
-        {"host": host, "role": "", "what": drift_findings.plain(problem)}
+        Trouble(host=host, role="", what=drift_findings.plain(problem))
         for host, facts in sorted(seen.facts.items())
         for problem in facts["problems"]
     ]
     findings = list(seen.findings)
     for _ in range(ROUNDS):
-        failed = {one["role"] for one in troubles if one["role"] in drift_policy.ROLES} - left_out
+        failed = {one["role"] for one in troubles if one["role"] in drift_decisions.ROLES} - left_out
         if not failed:
             break
         left_out |= failed
-        how.say(f"again without {', '.join(sorted(left_out))}, which could not be compared")
-        skipped = ["--skip-tags", ",".join(sorted({*left_out, proofs, "drift_facts"}))]
+        how.say(f"comparing again without {', '.join(sorted(left_out))}, which failed")
+        skipped = ["--skip-tags", ",".join(sorted({*left_out, validation, "drift_facts"}))]
         again = drift_findings.gather(_run(how, "drift_check.yml", [*limit, "--check", "--diff", *skipped]).events)
         findings += again.findings
         troubles += [one for one in again.troubles if one not in troubles]
     named = sorted({*wanted, *seen.facts, *(one["host"] for one in troubles if one["host"])})
     if not seen.ended:
-        why = drift_findings.masked(drift_findings.plain(" ".join(ran.printed[-3:])))[:400] or "it says nothing"
+        why = drift_findings.masked(drift_findings.plain(" ".join(ran.printed[-3:])))[:400] or "no message"
         troubles.append({"host": "", "role": "", "what": f"the run broke off ({ran.status}): {why}"})
-    told = {one["host"] for one in troubles}
+    failed_hosts = {one["host"] for one in troubles}
     for host in named if seen.ended else ():
-        if host not in told and host not in seen.facts:
-            troubles.append({"host": host, "role": "", "what": "was not compared: nothing came back from it"})
-        elif host not in told and host not in seen.through:
-            what = "was compared in part only: the run ended for it when another host failed"
+        if host not in failed_hosts and host not in seen.facts:
+            troubles.append({"host": host, "role": "", "what": "was not compared: it has returned no facts"})
+        elif host not in failed_hosts and host not in seen.through:
+            what = "was compared in part only: its run ended when another host failed"
             troubles.append({"host": host, "role": "", "what": what})
     if not named and seen.ended:
-        troubles.append({"host": "", "role": "", "what": "the run is for no host"})
+        troubles.append({"host": "", "role": "", "what": "the run selects no host"})
     return seen._replace(findings=findings, troubles=troubles), named
 
 
-def _findings(seen: drift_findings.Seen, state: dict[str, Any]) -> list[drift_findings.Finding]:
+def _findings(seen: Seen, state: State) -> list[Finding]:
     found = list(seen.findings)
     for host, facts in seen.facts.items():
         found += drift_findings.compare(host, facts, state["baseline"].get(host, {}), _project(facts))
-    return drift_findings.settle(found, seen.facts)
+    return drift_findings.complete(found, seen.facts)
 
 
-def _project(facts: Any) -> list[str] | None:
-    """The files of the project on this machine; None when the host's come from elsewhere."""
+def _project(facts: HostFacts) -> list[str] | None:
+    """The files of the project on this machine; None when the host's files come from elsewhere."""
     source = facts["source"]
     if not source or not os.path.isdir(source):
         return None
@@ -262,36 +294,36 @@ def _project(facts: Any) -> list[str] | None:
     return found
 
 
-def _is_whole(seen: drift_findings.Seen, host: str) -> bool:
+def _is_whole(seen: Seen, host: str) -> bool:
     """Whether all of a host was compared."""
     return not any(one["host"] in (host, "") for one in seen.troubles)
 
 
-def _held(seen: drift_findings.Seen, host: str) -> str:
+def _held(seen: Seen, host: str) -> str:
     """Why nothing may be corrected on a host just now; "" when it may."""
     facts, now = seen.facts[host], time.localtime()
     windows = drift_policy.read_windows(facts["windows"])
     is_open = drift_policy.is_open(windows, now.tm_wday, now.tm_hour * 60 + now.tm_min)
-    return drift_policy.held(facts, _is_whole(seen, host), is_open)
+    return drift_decisions.held(facts, _is_whole(seen, host), is_open)
 
 
 def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
     """Run one of the collection's playbooks."""
     import ansible_runner
 
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     printed: list[str] = []
 
-    def take(event: dict[str, Any]) -> bool:
+    def take(event: Event) -> bool:
         if event.get("event") in ("verbose", "error", "warning", "deprecated"):
             printed.append(str(event.get("stdout", "")))
         else:
             events.append({"event": event["event"], "event_data": event.get("event_data") or {}})
-        # A file for each of the hundreds that say nothing would cost a second.
-        return drift_findings.is_telling(event)
+        # Artifacts for hundreds of other events would take a second.
+        return drift_findings.is_significant(event)
 
-    def told(status: dict[str, Any], runner_config: Any) -> None:
-        # Whatever it is told, ansible-runner writes the whole environment there, and that may hold a token for a vault.
+    def on_status(status: Mapping[str, str], runner_config: Any) -> None:
+        # ansible-runner always writes the whole environment there, which may hold a token for a vault.
         if status["status"] != "starting":
             _forget_environment(runner_config.artifact_dir)
 
@@ -309,7 +341,7 @@ def _run(how: How, playbook: str, words: Sequence[str]) -> Ran:
             },
             settings={"job_timeout": how.seconds, "suppress_ansible_output": True},
             event_handler=take,
-            status_handler=told,
+            status_handler=on_status,
             quiet=True,
             suppress_env_files=True,
             rotate_artifacts=ARTIFACTS,
@@ -324,7 +356,7 @@ def _forget_environment(artifacts: str) -> None:
 
 @contextlib.contextmanager
 def _private_umask() -> Iterator[None]:
-    """What ansible-runner writes, with whatever a play shows, is for its owner alone."""
+    """Only the owner may read what ansible-runner writes: a play may show anything."""
     before = os.umask(0o077)
     try:
         yield
@@ -336,18 +368,18 @@ def _private_umask() -> Iterator[None]:
 
 
 class RolesRan(NamedTuple):
-    """What became of correcting a host: whether a run was `begun`, why no further one was (`held`), what failed."""
+    """The runs that correct a host: whether one was `begun`, why no further one was (`held`), what failed."""
 
     begun: bool
     held: str
     problem: str
 
 
-def _correct(how: How, findings: list[drift_findings.Finding], state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Run the roles that drifted, one host at a time, and look again; the first failure ends it."""
-    done: list[dict[str, Any]] = []
+def _correct(how: How, findings: list[Finding], state: State) -> list[Correction]:
+    """Run the roles that drifted, one host at a time, and compare again; the first failure ends it."""
+    done: list[Correction] = []
     stopped = ""
-    for host, roles in drift_policy.plan(findings).items():
+    for host, roles in drift_decisions.roles_by_host(findings).items():
         mine = [one for one in findings if one["host"] == host and one["decision"] == "correct"]
         if stopped:
             _postpone(mine, f"the correction of {stopped} failed")
@@ -362,7 +394,7 @@ def _correct(how: How, findings: list[drift_findings.Finding], state: dict[str, 
             ran = ran._replace(problem=_incomplete(again, host))
         _judge(mine, ran, _findings(again, state), state)
         if {"app_env", "compose_app"} & {*roles} and _is_whole(again, host):
-            # A correction of the app is a deploy, and this one came from here.
+            # A correction of the app is a deploy, and not one from elsewhere.
             state["checked"][host]["release"] = again.facts[host]["release"].get("id", "")
         done.append(_outcome(host, roles, mine, ran))
         ok, what = done[-1]["ok"], done[-1]["what"]
@@ -371,17 +403,15 @@ def _correct(how: How, findings: list[drift_findings.Finding], state: dict[str, 
     return done
 
 
-def _postpone(findings: Sequence[drift_findings.Finding], why: str) -> None:
+def _postpone(findings: Sequence[Finding], why: str) -> None:
     for one in findings:
         one["decision"], one["because"] = "waits", why
 
 
-def _run_roles(
-    how: How, host: str, roles: Sequence[str], findings: Sequence[drift_findings.Finding], state: dict[str, Any]
-) -> RolesRan:
-    """Run roles on a host, as long as nothing holds that up and nothing fails."""
+def _run_roles(how: How, host: str, roles: Sequence[str], findings: Sequence[Finding], state: State) -> RolesRan:
+    """Run roles on a host, until one fails or a correction is not allowed any more."""
     begun = False
-    for tags in drift_policy.runs(roles):
+    for tags in drift_decisions.split_runs(roles):
         held = _held_by_now(how, host)
         if held:
             return RolesRan(begun, held, "")
@@ -389,7 +419,7 @@ def _run_roles(
             begun = True
             _count_attempt(how, host, findings, state)
         words = ["--limit", host, "--tags", ",".join(tags), "--diff"]
-        words += [] if drift_policy.builds(findings, host) else ["-e", "compose_app_build=false"]
+        words += [] if drift_decisions.may_build(findings, host) else ["-e", "compose_app_build=false"]
         ran = _run(how, "site.yml", words)
         seen = drift_findings.gather(ran.events)
         changed = [f"{one['role']}: {drift_findings.plain(one['object'])} ({one['what']})" for one in seen.findings]
@@ -400,28 +430,28 @@ def _run_roles(
     return RolesRan(begun, "", "")
 
 
-def _count_attempt(how: How, host: str, findings: Sequence[drift_findings.Finding], state: dict[str, Any]) -> None:
-    """Remember that a correction begins, before it does: one that is killed counts, too."""
+def _count_attempt(how: How, host: str, findings: Sequence[Finding], state: State) -> None:
+    """Note that a correction is tried, before it begins: one that is killed counts, too."""
     for one in findings:
         if one["host"] == host and one["decision"] == "correct":
             state["findings"][one["id"]]["corrected"].append(time.time())
     drift_store.save(how.folder, state)
 
 
-def _incomplete(seen: drift_findings.Seen, host: str) -> str:
-    """Why it is not known what a correction has changed; "" when all of the host was compared."""
+def _incomplete(seen: Seen, host: str) -> str:
+    """Why the result of a correction is unknown; "" when all of the host was compared."""
     if _is_whole(seen, host):
         return ""
     return "; ".join(f"could not be compared afterwards: {one['what']}" for one in seen.troubles)
 
 
 def _judge(
-    findings: Sequence[drift_findings.Finding],
+    findings: Sequence[Finding],
     ran: RolesRan,
-    found: Sequence[drift_findings.Finding],
-    state: dict[str, Any],
+    found: Sequence[Finding],
+    state: State,
 ) -> None:
-    """Decide for each finding whether it was corrected: it has to be gone from what was `found` after the runs."""
+    """Decide for each finding whether it was corrected: it must not be among those `found` after the runs."""
     there = {one["id"] for one in found}
     for one in findings:
         if not ran.problem and one["id"] not in there:
@@ -433,9 +463,7 @@ def _judge(
             one["decision"], one["because"] = "failed", ran.problem or "it is still there after its role has run"
 
 
-def _outcome(
-    host: str, roles: Sequence[str], findings: Sequence[drift_findings.Finding], ran: RolesRan
-) -> dict[str, Any]:
+def _outcome(host: str, roles: list[str], findings: Sequence[Finding], ran: RolesRan) -> Correction:
     """The correction of a host, for the report."""
     right = sum(one["decision"] == "corrected" for one in findings)
     failed = any(one["decision"] == "failed" for one in findings)
@@ -445,25 +473,26 @@ def _outcome(
 
 
 def _held_by_now(how: How, host: str) -> str:
-    """The same as `_held`, asked again: an incident may have been opened, and a window closed, since the check."""
+    """The same as `_held`, just before a run: since the check, an incident may have begun, or a window ended."""
     seen = drift_findings.gather(
         _run(how, "drift_check.yml", ["--limit", host, "--check", "--tags", "drift_facts"]).events
     )
-    problems = [one["what"] for one in seen.troubles] + list(seen.facts.get(host, {}).get("problems", ()))
+    asked = seen.facts.get(host)
+    problems = [one["what"] for one in seen.troubles] + (list(asked["problems"]) if asked else [])
     if problems or not seen.ended or host not in seen.facts:
         why = f": {drift_findings.plain(problems[0])}" if problems else ""
-        return f"it cannot be asked whether an incident is open{why}"
+        return f"it is unknown whether an incident is open{why}"
     return _held(seen, host)
 
 
-def _entry(how: How, now: float, event: str, host: str, what: str) -> dict[str, Any]:
+def _entry(how: How, now: float, event: str, host: str, what: str) -> audit_log.Event:
     return {"time": iso(now), "by": how.by, "event": event, "host": host, "what": what}
 
 
 def _found(
-    findings: list[drift_findings.Finding], gone: list[str], accepted: list[str], state: dict[str, Any], how: How
-) -> list[dict[str, Any]]:
-    """What the log says of a check, but for what was there before."""
+    findings: list[Finding], gone: list[str], accepted: list[str], state: State, how: How
+) -> list[audit_log.Event]:
+    """The entries of a check for the log: findings that are new, gone ones, and new baselines."""
     now = time.time()
     entries = []
     for one in findings:

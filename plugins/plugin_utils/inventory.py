@@ -1,15 +1,15 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Judge which hosts a run would connect to, before it connects to any. Pure.
+"""Validate which hosts a run would connect to, before it connects to any. Pure.
 
-A play whose pattern matches no host ends with 0, and an inventory that was not edited names a server of others.
+A play whose pattern matches no host ends with 0, and an inventory that was not edited has an example's address.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 VARIABLE = "selfheal_hosts"
 DEFAULT = "backends"
@@ -20,7 +20,7 @@ _EXAMPLE_NETWORKS = tuple(
     ipaddress.ip_network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 )
 _EXAMPLE_DOMAINS = (".example", ".invalid", ".example.com", ".example.net", ".example.org")
-# Of other connections (local, a container's) the address is no address.
+# Other connections (local, to a container) do not use the address.
 _SSH = ("", "ssh", "smart", "paramiko", "paramiko_ssh")
 _GROUPS_OF_ANSIBLE = ("all", "ungrouped")
 
@@ -34,15 +34,15 @@ class Target(NamedTuple):
     example: str
 
 
-def target(name: str, variables: Mapping[str, Any]) -> Target:
+def target(name: str, variables: Mapping[str, object]) -> Target:
     """Read a host's variables."""
     address = variables.get("ansible_host") or variables.get("ansible_ssh_host") or name
     connection = str(variables.get("ansible_connection") or "").rpartition(".")[2]
     return Target(name, str(address).strip(), connection, str(variables.get(EXAMPLE) or "").strip())
 
 
-def unread(hosts: Sequence[str]) -> str:
-    """What to say when the inventory sets what only the command line can."""
+def ignored_setting(hosts: Sequence[str]) -> str:
+    """The error when the inventory sets what only the command line can."""
     return (
         f"{VARIABLE} is set in the inventory ({', '.join(hosts)}), where a play cannot read it. "
         f"Fix: remove it there, and add -e {VARIABLE}=GROUP to the command, or make the group part of `{DEFAULT}` "
@@ -51,7 +51,7 @@ def unread(hosts: Sequence[str]) -> str:
 
 
 def missing(pattern: str, variable: str, matched: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str:
-    """What to say of a run that selects no host.
+    """The error for a run that selects no host.
 
     :arg variable: the one that sets the pattern on the command line, "" when there is none.
     :arg matched: the hosts of the pattern, before ``--limit``.
@@ -77,7 +77,7 @@ def missing(pattern: str, variable: str, matched: Sequence[str], groups: Mapping
 
 
 def problems(targets: Sequence[Target]) -> list[str]:
-    """Why these hosts must not be connected to, a sentence for each."""
+    """The reasons not to connect to these hosts, a sentence each."""
     return [problem for one in targets for problem in (_problem(one),) if problem]
 
 

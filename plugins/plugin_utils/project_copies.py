@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
@@ -34,7 +34,7 @@ class Projects(TypedDict):
     by_host: dict[str, str]
 
 
-def project_copies(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], directory: str) -> Projects:
+def project_copies(hosts: Sequence[str], variables: Mapping[str, Mapping[str, object]], directory: str) -> Projects:
     """Return the projects of these hosts. Hosts with the same source and the same exclusions share a copy."""
     copies: dict[str, Project] = {}
     by_host = {}

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The project on the controller: which compose files it has, what those include, and what of them leaves the project.
+"""The project on the controller: its compose files, the files that those include, and paths that leave the project.
 
-The merged model says nothing of included and extended files, and of a path not how it was written. So the files are
-read as they are, before Compose reads them on the host.
+The merged model does not have included and extended files, nor paths as they were written. So the files are read as
+they are, before Compose reads them on the host.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import project_parts
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
+
+ComposeFile = Mapping[str, Any]
+"""A compose file, or a service of it, as it is written: the format of the Compose Specification."""
 
 # libyaml reads a megabyte in a second, Python in twenty.
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -124,7 +127,7 @@ def _follow(
             _follow(source, inside, posixpath.dirname(inside), more, f"{name}: {key}", seen)
 
 
-def _load(source: str, name: str, by: str) -> Mapping[str, Any]:
+def _load(source: str, name: str, by: str) -> ComposeFile:
     path = os.path.join(source, name)
     if not os.path.isfile(path):
         raise ProjectError(
@@ -137,14 +140,14 @@ def _load(source: str, name: str, by: str) -> Mapping[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ProjectError(
-            f"{path} on this machine is no compose file: {reason}. Nothing was changed. Correct it; `docker compose -f "
-            f"{path} config` shows the place"
+            f"{path} on this machine is not a compose file: {reason}. Nothing was changed. Correct it; "
+            f"`docker compose -f {path} config` shows the place"
         ) from None
     merged: dict[str, Any] = {}
     for document in documents:
         if not isinstance(document, Mapping):
             raise ProjectError(
-                f"{path} on this machine is no compose file: it has no services. Nothing was changed. Fix: give the "
+                f"{path} on this machine is not a compose file: it has no services. Nothing was changed. Fix: give the "
                 "app's compose file"
             )
         for key, value in document.items():
@@ -156,7 +159,7 @@ def _load(source: str, name: str, by: str) -> Mapping[str, Any]:
     return merged
 
 
-def _services(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _services(document: ComposeFile) -> Iterator[tuple[str, ComposeFile]]:
     services = document.get("services")
     for service, spec in services.items() if isinstance(services, Mapping) else ():
         if isinstance(spec, Mapping):
@@ -212,7 +215,7 @@ def _require_on_host(source: str, file: str, named: _Named) -> None:
         )
 
 
-def _paths(document: Mapping[str, Any]) -> Iterator[_Named]:
+def _paths(document: ComposeFile) -> Iterator[_Named]:
     """The paths of a compose file that start from its folder, and the folders that images are built from."""
     for service, spec in _services(document):
         where = f"services.{service}"

@@ -4,19 +4,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
 
 from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
 
-Receiver = Mapping[str, Any]
+Receiver = TypedDict(
+    "Receiver",
+    {
+        "kind": str,
+        "severities": list[str] | str,
+        "chat_id": int,
+        "message_thread_id": int | str,
+        "token": str,
+        "api_url": str,
+        "to": list[str] | str,
+        "from": str,
+        "smarthost": str,
+        "username": str,
+        "password": str,
+        "require_tls": bool,
+        "url": str,
+        "channel": str,
+    },
+    total=False,
+)
+"""An entry of `alerting_receivers`. Its kind says which keys it has; `from` is a keyword of Python."""
+
+
+class Rule(TypedDict, total=False):
+    """What a value must be, as in a table of variables."""
+
+    kind: str
+    pattern: str
+    min_length: int
+
+
+class SecretVariable(Rule):
+    """A secret as an entry of the table that secrets_validate takes."""
+
+    name: str
+    secret: bool
+    source: str
 
 
 class Secret(NamedTuple):
     """The key that holds a secret, the rule that validates its value, and where a person gets a new one."""
 
     key: str
-    rule: Mapping[str, Any]
+    rule: Rule
     source: str
 
 
@@ -33,14 +69,14 @@ class SecretFile(TypedDict):
 
     path: str
     mode: str
-    content: Any
+    content: object
 
 
 class Secrets(TypedDict):
     """The secrets of a table of receivers, to be validated, and the files that hold them."""
 
-    variables: list[dict[str, Any]]
-    values: dict[str, Any]
+    variables: list[SecretVariable]
+    values: dict[str, object]
     files: list[SecretFile]
 
 
@@ -142,7 +178,7 @@ def secrets(receivers: Sequence[Receiver], deadman_url: str, folder: str) -> Sec
         secret = KINDS[kind_of(receiver)].secret
         if secret.key in receiver:
             name = f"alerting_receivers_{number}_{secret.key}"
-            _add(found, name, secret, receiver[secret.key], f"{folder}/{receiver['kind']}-{number}")
+            _add(found, name, secret, receiver.get(secret.key), f"{folder}/{receiver['kind']}-{number}")
     if deadman_url:
         _add(found, DEADMAN_OPTION, DEADMAN, deadman_url, f"{folder}/deadman")
     return found

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import TypedDict
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.variables import whole_number
 
-Hosts = Mapping[str, Mapping[str, Any]]
+Hosts = Mapping[str, Mapping[str, object]]
+"""Ansible's `hostvars`: the variables of each host."""
 
 UNITS = "/etc/systemd/system"
 WANTS = f"{UNITS}/multi-user.target.wants"
@@ -60,7 +61,7 @@ class ManagedFile(TypedDict, total=False):
     content: str
 
 
-class Scraped(NamedTuple):
+class Scraped(TypedDict):
     """What Prometheus asks of a host.
 
     `host`, `app` are labels; `at` is the address of the exporters, `ports` theirs by kind; `own` are the ports of
@@ -71,8 +72,8 @@ class Scraped(NamedTuple):
     host: str
     app: str
     at: str
-    ports: Mapping[str, Any]
-    own: Sequence[Any]
+    ports: Mapping[str, object]
+    own: Sequence[object]
     balancer: int
     tls: str
 
@@ -94,18 +95,18 @@ def server_names(names: Iterable[str], variables: Hosts, host: str) -> list[str]
     return [name for _, name in sorted(found)]
 
 
-def _is_measured(variables: Mapping[str, Any]) -> bool:
+def _is_measured(variables: Mapping[str, object]) -> bool:
     return bool(boolean(variables.get("monitoring_enabled", False), strict=False))
 
 
-def _address(variables: Mapping[str, Any], name: str) -> tuple[str, int]:
+def _address(variables: Mapping[str, object], name: str) -> tuple[str, int]:
     return str(variables.get("ansible_host", name)), whole_number(variables.get("ansible_port", SSH_PORT))
 
 
 # --- exporters ---
 
 
-def exporters(wanted: Mapping[str, object], app: str, ports: Mapping[str, Any], secrets: str) -> list[Exporter]:
+def exporters(wanted: Mapping[str, object], app: str, ports: Mapping[str, object], secrets: str) -> list[Exporter]:
     """Return the exporter of each kind.
 
     :arg wanted: whether an exporter is used, by kind.
@@ -173,7 +174,7 @@ def _patterns(host: str) -> list[str]:
 
 def target_files(
     scraped: Scraped,
-    checks: Iterable[Mapping[str, Any]],
+    checks: Iterable[Mapping[str, object]],
     values: Mapping[str, object],
     all_exporters: Iterable[Exporter],
     folder: str,
@@ -182,40 +183,41 @@ def target_files(
 
     :arg values: what the names in the checks' addresses are replaced with; none of them is a secret.
     """
-    of_host, of_app = {"host": scraped.host}, {"app": scraped.app, "host": scraped.host}
+    of_host, of_app = {"host": scraped["host"]}, {"app": scraped["app"], "host": scraped["host"]}
     jobs = {
-        "node": [_group(scraped, [scraped.ports["node"]], of_host)],
-        "containers": [_group(scraped, [scraped.ports["containers"]], of_host)],
-        "monitoring": [_group(scraped, [*scraped.own, scraped.ports["blackbox"]], of_host)],
+        "node": [_group(scraped, [scraped["ports"]["node"]], of_host)],
+        "containers": [_group(scraped, [scraped["ports"]["containers"]], of_host)],
+        "monitoring": [_group(scraped, [*scraped["own"], scraped["ports"]["blackbox"]], of_host)],
         "checks": _checks(scraped, checks, values),
-        "balancer": [_group(scraped, [scraped.balancer], of_app)] if scraped.balancer > 0 else [],
+        "balancer": [_group(scraped, [scraped["balancer"]], of_app)] if scraped["balancer"] > 0 else [],
     }
     for one in all_exporters:
         jobs[one["kind"]] = [_group(scraped, [one["port"]], of_app)] if one["wanted"] else []
     return [
-        ManagedFile(path=f"{folder}/{scraped.host}.{job}.json", content=f"{_nice_json(groups)}\n")
+        ManagedFile(path=f"{folder}/{scraped['host']}.{job}.json", content=f"{_nice_json(groups)}\n")
         for job, groups in jobs.items()
     ]
 
 
-def _group(scraped: Scraped, ports: Iterable[Any], labels: dict[str, str]) -> Group:
-    return Group(targets=[f"{scraped.at}:{port}" for port in ports], labels=labels)
+def _group(scraped: Scraped, ports: Iterable[object], labels: dict[str, str]) -> Group:
+    return Group(targets=[f"{scraped['at']}:{port}" for port in ports], labels=labels)
 
 
-def _checks(scraped: Scraped, checks: Iterable[Mapping[str, Any]], values: Mapping[str, object]) -> list[Group]:
+def _checks(scraped: Scraped, checks: Iterable[Mapping[str, object]], values: Mapping[str, object]) -> list[Group]:
     """Return the checks that one request from outside can make, without a secret of the env; and the certificate."""
-    labels = {"app": scraped.app, "host": scraped.host, "via": f"{scraped.at}:{scraped.ports['blackbox']}"}
+    blackbox = f"{scraped['at']}:{scraped['ports']['blackbox']}"
+    labels = {"app": scraped["app"], "host": scraped["host"], "via": blackbox}
     found = []
     for check in checks:
         url = _plain_url(check, values)
         if url:
-            found.append(Group(targets=[url], labels={**labels, "check": check["name"], "module": "http"}))
-    if scraped.tls:
-        found.append(Group(targets=[scraped.tls], labels={**labels, "check": "certificate", "module": "tls"}))
+            found.append(Group(targets=[url], labels={**labels, "check": str(check["name"]), "module": "http"}))
+    if scraped["tls"]:
+        found.append(Group(targets=[scraped["tls"]], labels={**labels, "check": "certificate", "module": "tls"}))
     return found
 
 
-def _plain_url(check: Mapping[str, Any], values: Mapping[str, object]) -> str:
+def _plain_url(check: Mapping[str, object], values: Mapping[str, object]) -> str:
     """Return the address with the values in it; "" for a check that is more than a GET of it."""
     if check.get("method", "GET") != "GET" or _NOT_ASKED.intersection(check):
         return ""

@@ -37,8 +37,6 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import com
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
-
-pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 
@@ -538,7 +536,7 @@ class Restic:
     ) -> str:
         ended = self.docker.run(command, 0.0, self.text(snapshot, name))
         if ended.code:
-            raise restic.RepositoryError(f"{name} is not taken: {ended.err}")
+            raise restic.RepositoryError(f"cannot load {name}: {ended.err}")
         return ended.out
 
     def parts(self) -> list[dict[str, str]]:

@@ -163,11 +163,11 @@ def forge(host: Any, part: str, name: str, content: str) -> str:
 CUT_OFF, SHORT = "RESTIC dump PART | head -c 9000", "RESTIC dump PART | head -n 9"
 # Forged parts of a backup: the part, its file, its content, and the message of the verification.
 WRONG: list[tuple[str, str, str, str, str]] = [
-    ("an empty dump", "database:records", "records.dump", "echo", "records.dump is not taken"),
-    ("a truncated dump", "database:records", "records.dump", CUT_OFF, "records.dump is not taken"),
-    ("a truncated dump of a command", "database:ledger", "ledger.dump", SHORT, "ledger.dump is not taken"),
-    ("a truncated dump of a cache", "database:cache", "cache.dump", "printf REDIS0012", "cache.dump is not taken"),
-    ("a missing volume", "volumes", "nothing", "echo", "the backup is not whole: it does not have /var"),
+    ("an empty dump", "database:records", "records.dump", "echo", "cannot load records.dump"),
+    ("a truncated dump", "database:records", "records.dump", CUT_OFF, "cannot load records.dump"),
+    ("a truncated dump of a command", "database:ledger", "ledger.dump", SHORT, "cannot load ledger.dump"),
+    ("a truncated dump of a cache", "database:cache", "cache.dump", "printf REDIS0012", "cannot load cache.dump"),
+    ("a missing volume", "volumes", "nothing", "echo", "the backup is incomplete: it does not have /var"),
 ]  # fmt: skip
 
 
@@ -377,7 +377,7 @@ def test_a_repository_server_keeps_backups(
         good(run("site.yml", "--tags=backup", backup_secrets={**secrets, named[1]: "x"}, **elsewhere))
         ended = host.run("selfheal backup")
         assert ended.rc != 0
-        assert "refuses who asks" in ended.stderr
+        assert "refuses access" in ended.stderr
         assert says in plain(ended.stderr)
     finally:
         good(run("site.yml", "--tags=backup"))

@@ -107,7 +107,7 @@ def test_a_broken_state_or_config_touches_nothing(host: Any) -> None:
     host.check_output(f": >{STATE}/state.json; kill -9 {first}")
     until(lambda: host.file(f"{STATE}/state.json.damaged").exists)
     host.check_output(f"echo '{{' >{config}; kill -9 {pid(host, killed=first)}")
-    until(lambda: "is no JSON" in host.run("selfheal status").stdout + host.run("selfheal status").stderr)
+    until(lambda: "is not valid JSON" in host.run("selfheal status").stdout + host.run("selfheal status").stderr)
     host.run(f"cat >{config} <<'END'\n{kept}\nEND")
     until(lambda: host.run("selfheal status").rc == 0)
     assert host.check_output(f"docker inspect --format '{{{{.Id}}}} {{{{.State.StartedAt}}}}' {CONTAINER}") == made

@@ -190,10 +190,10 @@ def test_the_host_mails_it_once_a_month(host: Any, receivers: Any) -> None:
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
-    ("no month", {"slo_month": "2025-13"}, "slo_month: '2025-13' is no month. Write year and month, as 2025-05"),
+    ("no month", {"slo_month": "2025-13"}, "slo_month: '2025-13' is not a month. Write year and month, as 2025-05"),
     ("an app that is not there", {"selfheal_app": "shop"}, f"this host has no app shop; it has {APP}."),
     ("a goal out of range", {"slo_goals": {"uptime_percent": 9}}, "slo_goals: uptime_percent is 9, out of range."),
-    ("no Prometheus", {"slo_prometheus_port": 9}, "Prometheus gives no answer: connection refused by 127.0.0.1:9: "),
+    ("no Prometheus", {"slo_prometheus_port": 9}, "Prometheus does not answer: connection refused by 127.0.0.1:9: "),
 ]
 
 

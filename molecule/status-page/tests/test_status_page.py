@@ -220,7 +220,7 @@ def test_haproxys_error_about_a_bad_certificate_is_shown(host: Any, play: Callab
     shown = play("site.yml", "--tags", "status_page", extra={"status_page_certificate": "/etc/hostname"})
     assert shown.returncode != 0
     text = " ".join(shown.stdout.split())
-    assert "haproxy does not take it" in text and "certificate" in text and "/etc/hostname" in text, text[-2000:]
+    assert "haproxy rejects it" in text and "certificate" in text and "/etc/hostname" in text, text[-2000:]
     assert [one for one in secrets(host) if one in shown.stdout] == []
     assert host.check_output("sha256sum /etc/haproxy/selfheal/_status-page.cfg") == before
 

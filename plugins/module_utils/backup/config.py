@@ -1,19 +1,19 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What an app's backup goes by: /etc/selfheal/backup/<app>.json, written by the role `backup`, without a secret."""
+"""The settings of an app's backup: /etc/selfheal/backup/<app>.json, written by the role `backup`, without a secret."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..core.app import App
 from ..recovery import config as agent_config
 from ..recovery.config import Config, ConfigError, Wrong, check_keys
-from .databases import BackupError, Database, read_databases
-from .questions import read_checks
+from .databases import BackupError, Database, Row, read_databases
+from .questions import DataCheck, read_checks
 from .restic import Repository
 from .retention import Keep
 
@@ -39,12 +39,12 @@ class Hook(NamedTuple):
 
 
 class Backup(NamedTuple):
-    """What is backed up, where to, and how long it stays."""
+    """What is backed up, where to, and how long it stays. `rows` are those that `databases` were read from."""
 
     watched: Config
     repository: Repository
     databases: list[Database]
-    checks: list[dict[str, Any]]
+    checks: list[DataCheck]
     before: list[Hook]
     after: list[Hook]
     keep: Keep
@@ -53,7 +53,7 @@ class Backup(NamedTuple):
     images: bool
     check_percent: int
     kept_days: int
-    rows: list[dict[str, Any]]
+    rows: list[Row]
 
     @property
     def app(self) -> App:
@@ -62,7 +62,7 @@ class Backup(NamedTuple):
 
 
 def path_of(name: str, root: str = "/") -> str:
-    """Where the config of an app's backup lies; its password and its other secrets lie beside it."""
+    """The path of the config of an app's backup; its password and its other secrets are in the same folder."""
     return os.path.join(root, FOLDER, f"{name}.json")
 
 
@@ -86,12 +86,12 @@ def _checked(found: Any, root: str) -> Backup:
     name, url = str(found.get("app") or ""), _url(found)
     for other in (f"{name}-verify", f"{name}-restore"):
         if other in agent_config.apps(root):
-            raise Wrong(f"the app {other} has the name of what is made, and removed, beside {name}. Fix: rename one")
+            raise Wrong(f"the app {other} has the name of a scratch project of {name}. Fix: rename one of them")
     numbers = {key: _number(found, key, limits) for key, limits in _NUMBERS.items()}
     keep = _keep(found)
     databases = read_databases(found.get("databases") or [])
     watched = agent_config.load(agent_config.path_of(name, root), root)
-    _check_dsn_variables(databases, [str(one["name"]) for one in watched.app.variables])
+    _check_dsn_variables(databases, [one.name for one in watched.app.variables])
     return Backup(
         watched=watched,
         repository=Repository(
@@ -112,23 +112,23 @@ def _checked(found: Any, root: str) -> Backup:
         images=bool(found.get("images", True)),
         check_percent=numbers["check_percent"],
         kept_days=numbers["kept_days"],
-        rows=[dict(row) for row in found.get("databases") or []],
+        rows=[cast(Row, dict(row)) for row in found.get("databases") or []],
     )
 
 
 def _url(found: Mapping[str, Any]) -> str:
-    """The repository's URL, which means one place only and holds no password."""
+    """The repository's URL: the same place from everywhere, and without a password."""
     url = str(found.get("repository") or "")
     if not url:
         raise Wrong("backup_repository is empty. Fix: write a path, sftp:user@host:/path, rest:https://host/ or s3:...")
     if not re.match(r"/|[a-z0-9]+:", url):
         raise Wrong(
-            f"backup_repository is {url!r}, which means another place wherever it is read from. Fix: write a path that "
+            f"backup_repository is {url!r}, which is relative to the folder it is read from. Fix: write a path that "
             "begins with /"
         )
     if re.search(r"//[^/@]*:[^/@]*@", url):
         raise Wrong(
-            "backup_repository holds a password, which would be seen in every list of processes. Fix: write the URL "
+            "backup_repository holds a password, which every list of processes would show. Fix: write the URL "
             "without it, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into backup_secrets"
         )
     return url
@@ -155,7 +155,10 @@ def _hooks(found: Mapping[str, Any], key: str) -> list[Hook]:
     for number, row in enumerate(found.get(key) or [], 1):
         good = isinstance(row, Mapping) and row.get("service") and isinstance(row.get("command"), list)
         if not good:
-            raise Wrong(f"backup_{key}, row {number}: Fix: write {{service: backend, command: [my-command, --flag]}}")
+            raise Wrong(
+                f"backup_{key}, row {number}: expected a service and a command. Fix: write "
+                "{service: backend, command: [my-command, --flag]}"
+            )
         hooks.append(Hook(str(row["service"]), [str(word) for word in row["command"]]))
     return hooks
 

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Make a backup of an app, and remember how that went.
 
-It never holds the app's lock, so that a slow repository keeps no recovery waiting. It begins when nobody else works on
-the app, and reads the app's own files again when a deploy went on meanwhile. It may be killed at any point: what has no
-manifest is no backup, and the next run removes it.
+It never holds the app's lock, so that no recovery waits for a slow repository. It begins when no deploy or recovery
+works on the app, and reads the app's own files again when a deploy went on meanwhile. It may be killed at any point: a
+set without a manifest is not a backup, and the next run removes it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable, NamedTuple, TypeVar, cast
+from typing import Any, Callable, NamedTuple, TypedDict, TypeVar, cast
 
 from ..core.app import App
 from ..core.clock import Clock, iso
@@ -28,26 +28,29 @@ from ..docker import engine
 from ..docker import images as docker_images
 from ..docker import project as docker_project
 from ..docker import volumes as docker_volumes
+from ..docker.model import Model
 from ..env import read as env_file
 from ..env.rules import secrets_of
 from ..host import command as commands
 from ..records import state
+from ..records.state import BackupDone, BackupMemory, BackupProblem
 from ..releases import store as release_store
+from ..releases.store import Release
 from ..reporting import metrics
 from . import remote_postgres, restic, retention, sqlite_files
 from . import sets as backup_sets
 from . import volumes as backup_volumes
 from .config import Backup, Hook
-from .databases import BackupError, Database, cannot_enter, read_databases
-from .restic import RepositoryError
-from .sets import Set
+from .databases import BackupError, Database, Row, cannot_enter, read_databases
+from .restic import Kept, RepositoryError
+from .sets import Manifest, Set, SqliteRow, VolumeRow
 
 Say = Callable[[str], None]
 
 QUIET_SECONDS = 600.0
 HOOK_SECONDS = 60.0
 WHO_SECONDS = 60.0
-# Whoever only settles what was killed is done by then.
+# Cleaning up after a killed run takes less.
 ALONE_SECONDS = 5.0
 # What the disk keeps free while a SQLite database is copied.
 _SQLITE_SPARE = 64 << 20
@@ -66,30 +69,40 @@ _NOT_KEPT = (
 # --- what is remembered ----------------------------------------------------------------------------------------------
 
 
-def remember(config: Backup, clock: Clock, **changed: Any) -> dict[str, Any]:
-    """Change what is remembered, and publish it as metrics."""
-    record = {**state.read_backup(config.app.backup), **changed}
+def remember(
+    config: Backup,
+    last_success: BackupDone | None = None,
+    last_verified: BackupDone | None = None,
+    problems: dict[str, BackupProblem] | None = None,
+) -> None:
+    """Change what is remembered, and publish it as metrics. What is not given stays."""
+    before = state.read_backup(config.app.backup)
+    record: BackupMemory = {
+        "last_success": last_success or before["last_success"],
+        "last_verified": last_verified or before["last_verified"],
+        "problems": before["problems"] if problems is None else problems,
+    }
     os.makedirs(config.app.state, mode=0o700, exist_ok=True)
     atomic_write(config.app.backup, (json.dumps(record, indent=1) + "\n").encode())
     folder = config.watched.metrics_directory
     if folder and os.path.isdir(folder):
         path = os.path.join(folder, f"selfheal-{config.app.name}-backup.prom")
-        # That nobody can be shown it is no reason to have no backup.
+        # A backup without its metrics is still a backup.
         with contextlib.suppress(OSError):
             atomic_write(path, metrics.render_backup(config.app.name, record).encode(), mode=0o644)
-    return record
 
 
 def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
-    """Note what went wrong with a backup or a verification ("" when it went well): the watcher tells people."""
+    """Record what went wrong with a backup or a verification ("" when it succeeded): the watcher notifies people."""
     problems = dict(state.read_backup(config.app.backup)["problems"])
     if text:
-        problems[what] = {"text": text, "since": problems.get(what, {}).get("since", clock.now())}
+        before = problems.get(what)
+        problems[what] = {"text": text, "since": before["since"] if before else clock.now()}
     elif problems.pop(what, None) is None:
         return
-    # The disk may be full, and that is what is to be told.
+    # The disk may be full, which is then the error to report.
     with contextlib.suppress(OSError):
-        remember(config, clock, problems=problems)
+        remember(config, problems=problems)
 
 
 @contextlib.contextmanager
@@ -102,12 +115,35 @@ def alone(config: Backup, what: str, seconds: float = ALONE_SECONDS) -> Iterator
 # --- a backup --------------------------------------------------------------------------------------------------------
 
 
-def back_up(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
-    """Make a backup: {set, seconds, bytes, added, forgotten, warnings}.
+class Made(TypedDict):
+    """A backup that was made: the set's id, when (epoch s), and how long it took.
+
+    `repository` is its URL, `bytes` what the set holds, `added` what of it was new. `not_in_it`: what of the app is not
+    in the set, in words.
+    """
+
+    set: str
+    at: float
+    repository: str
+    seconds: float
+    bytes: int
+    added: int
+    not_in_it: list[str]
+    changed: bool
+
+
+class BackupResult(Made):
+    """A backup that was made, and the ids of those that were forgotten after it."""
+
+    forgotten: list[str]
+
+
+def back_up(config: Backup, why: str, say: Say, clock: Clock) -> BackupResult:
+    """Make a backup.
 
     :arg why: schedule, hand or safety.
     :raises LockHeld: another backup, verification or restore of this app goes on.
-    :raises BackupError, RepositoryError, EngineError, OSError: there is no backup, and the app is as it was.
+    :raises BackupError, RepositoryError, EngineError, OSError: nothing was backed up, and the app is as it was.
     """
     try:
         with alone(config, "back up"):
@@ -126,9 +162,9 @@ def back_up(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
 
 
 def end_pause(config: Backup) -> str:
-    """Have the app's writes go on, when a backup has paused them: every hook that does so, whatever becomes of another.
+    """Resume the app's writes, when a backup has paused them. Each hook is run, also after one that fails.
 
-    Returns what went wrong, "" when they go on.
+    Returns what went wrong, "" when they are resumed.
     """
     if not os.path.lexists(config.app.writes_paused):
         return ""
@@ -145,19 +181,19 @@ def end_pause(config: Backup) -> str:
 
 
 def killed(result: str) -> str:
-    """What systemd's word for the end of a backup (SERVICE_RESULT) means, "" when it ended by itself."""
+    """Say that a backup was killed, from systemd's SERVICE_RESULT; "" when it ended by itself."""
     if result in ("", "success", "exit-code"):
         return ""
-    return f"the backup was killed before it was done ({result}): journalctl -u selfheal-backup@*. Run it again"
+    return f"the backup was killed before it had finished ({result}): journalctl -u selfheal-backup@*. Run it again"
 
 
 Work = TypeVar("Work", bound=Callable[..., Any])
 
 
 def redacted(work: Work) -> Work:
-    """Have what a function of a config says when it fails show no value of the app's env.
+    """Redact the errors of a function of a config: they show no value of the app's env.
 
-    Compose, the engine and the user's own commands repeat what they were given.
+    Compose, the engine and the user's own commands repeat their input.
     """
 
     @functools.wraps(work)
@@ -175,7 +211,7 @@ def redacted(work: Work) -> Work:
 
 
 @redacted
-def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
+def make(config: Backup, why: str, say: Say, clock: Clock) -> Made:
     """Make a set; the caller holds the lock."""
     app, begun = config.app, clock.monotonic()
     _await_quiet(app)
@@ -186,7 +222,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     draft = Draft(config, why, identity, _belongs(config), _dumped(config, why))
     shutil.rmtree(_sqlite_folder(config), ignore_errors=True)
     for database in draft.databases:
-        # Not while writes are paused.
+        # A pull may take long: not while writes are paused.
         bring_image(config, database, say)
     not_in_it = _not_in_it(draft)
     for text in not_in_it:
@@ -201,7 +237,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
     mark = _keep_images(config, last, say) if last and config.images else ""
     manifest = _manifest(draft, copied, last, mark, clock.now())
     _keep_manifest(draft, {**manifest, "not_in_it": not_in_it})
-    done = {
+    done: BackupDone = {
         "set": identity,
         "at": clock.now(),
         "repository": config.repository.url,
@@ -210,9 +246,18 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> dict[str, Any]:
         "added": sum(one["added"] for one in copied.sizes.values()),
     }
     if why != backup_sets.SAFETY:
-        remember(config, clock, last_success=done)
-    say(f"backup {identity} is whole: {done['bytes'] / 1e6:.1f} MB, {done['added'] / 1e6:.1f} MB of it new")
-    return {**done, "not_in_it": not_in_it, "changed": True}
+        remember(config, last_success=done)
+    say(f"backup {identity} is complete: {done['bytes'] / 1e6:.1f} MB, {done['added'] / 1e6:.1f} MB of it new")
+    return {
+        "set": identity,
+        "at": done["at"],
+        "repository": done["repository"],
+        "seconds": done["seconds"],
+        "bytes": done["bytes"],
+        "added": done["added"],
+        "not_in_it": not_in_it,
+        "changed": True,
+    }
 
 
 class Belongs(NamedTuple):
@@ -223,7 +268,7 @@ class Belongs(NamedTuple):
     SQLite databases may be. `missing`: what is not in the backup, in words.
     """
 
-    model: dict[str, Any]
+    model: Model
     volumes: list[backup_volumes.Volume]
     paths: dict[str, str]
     used: dict[str, int]
@@ -235,14 +280,6 @@ class Belongs(NamedTuple):
     def covered(self) -> set[str]:
         """The keys of the volumes that dumps fill."""
         return {one.key for one in self.volumes if one.covered}
-
-
-class SqliteFile(NamedTuple):
-    """A SQLite database of a backup: the name of its copy, its path, and [user, group, mode]."""
-
-    file: str
-    path: str
-    owner: list[int]
 
 
 class Draft(NamedTuple):
@@ -262,13 +299,13 @@ class Draft(NamedTuple):
 class Copied(NamedTuple):
     """What of a set is in the repository.
 
-    `sizes`: {part: {snapshot, bytes, added}}; `tables`: {database: how many before and after its dump}; `folders`: of
-    the app's state; `torn`: what has no consistent copy, in words.
+    `sizes`: by part; `tables`: {database: how many before and after its dump}; `folders`: of the app's state; `torn`:
+    what has no consistent copy, in words.
     """
 
-    sizes: dict[str, dict[str, Any]]
+    sizes: dict[str, Kept]
     tables: dict[str, list[int | None]]
-    sqlite: list[SqliteFile]
+    sqlite: list[SqliteRow]
     folders: list[str]
     torn: list[str]
 
@@ -283,8 +320,9 @@ def _await_quiet(app: App) -> None:
 
 
 def _open_repository(config: Backup, say: Say) -> None:
-    """Open the repository; make it, unless a backup was kept there before: then it is lost."""
-    known = (state.read_backup(config.app.backup)["last_success"] or {}).get("repository", "")
+    """Open the repository, or create it; not when a backup was kept there before: then it is lost."""
+    last = state.read_backup(config.app.backup)["last_success"]
+    known = last.get("repository", "") if last else ""
     made = restic.make_ready(config.repository, may_make=known != config.repository.url)
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
 
@@ -292,11 +330,11 @@ def _open_repository(config: Backup, say: Say) -> None:
 def _not_in_it(draft: Draft) -> list[str]:
     """What of the app is in no backup, in words."""
     app, model = draft.config.app, draft.belongs.model
-    outside = backup_volumes.strangers(model, app.directory)
+    outside = backup_volumes.mounts_outside(model, app.directory)
     documents = docker_project.Project(app.name, app.directory).documents()
     unnamed = backup_volumes.unnamed(documents, backup_volumes.volume_names(app.name, model).values())
     return [
-        *(f"{source} lies outside of {app.directory}, and is in no backup" for source in outside),
+        *(f"{source} is outside of {app.directory}, and is in no backup" for source in outside),
         *(f"{what} is in a volume that the compose file does not name, and is in no backup" for what in unnamed),
         *backup_volumes.undumped(model, draft.config.databases),
         *draft.belongs.missing,
@@ -309,7 +347,7 @@ def _copy(draft: Draft, say: Say, clock: Clock) -> Copied:
     sqlite, torn = _copy_sqlite(draft.config, draft.belongs, say, clock)
     if sqlite:
         sizes[backup_sets.SQLITE] = _keep_sqlite(draft)
-    copied_already = [path for one in sqlite for path in sqlite_files.files(one.path)]
+    copied_already = [path for one in sqlite for path in sqlite_files.files(one["path"])]
     copied_already += [path for key, path in draft.belongs.folders.items() if key in draft.belongs.covered]
     if draft.belongs.paths:
         sizes[backup_sets.VOLUMES] = _keep_volumes(draft, copied_already, say)
@@ -317,10 +355,10 @@ def _copy(draft: Draft, say: Say, clock: Clock) -> Copied:
     return Copied(sizes, tables, sqlite, folders, torn)
 
 
-def _dump_all(draft: Draft, say: Say, clock: Clock) -> tuple[dict[str, dict[str, Any]], dict[str, list[int | None]]]:
-    """Keep the dumps of the databases: ({part: {snapshot, bytes, added}}, {database: tables before and after})."""
+def _dump_all(draft: Draft, say: Say, clock: Clock) -> tuple[dict[str, Kept], dict[str, list[int | None]]]:
+    """Keep the dumps of the databases: (by part, {database: tables before and after})."""
     config = draft.config
-    sizes: dict[str, dict[str, Any]] = {}
+    sizes: dict[str, Kept] = {}
     tables: dict[str, list[int | None]] = {}
     for database in draft.databases:
         say(f"dumping database {database.name}")
@@ -331,43 +369,40 @@ def _dump_all(draft: Draft, say: Say, clock: Clock) -> tuple[dict[str, dict[str,
     return sizes, tables
 
 
-def _keep_sqlite(draft: Draft) -> dict[str, Any]:
-    """Keep the copies of SQLite databases: {snapshot, bytes, added}. They go from this host."""
+def _keep_sqlite(draft: Draft) -> Kept:
+    """Keep the copies of SQLite databases. They go from this host."""
     config, folder = draft.config, _sqlite_folder(draft.config)
     kept = restic.keep_files(config.repository, [folder], draft.tags(backup_sets.SQLITE), config.host)
     shutil.rmtree(folder, ignore_errors=True)
     return kept
 
 
-def _keep_volumes(draft: Draft, left_out: Sequence[str], say: Say) -> dict[str, Any]:
-    """Keep the files of volumes: {snapshot, bytes, added}."""
+def _keep_volumes(draft: Draft, left_out: Sequence[str], say: Say) -> Kept:
+    """Keep the files of volumes."""
     config, belongs = draft.config, draft.belongs
     say(f"copying volumes: {', '.join(one.key for one in belongs.volumes if not one.covered)}")
     paths = list(belongs.paths.values())
     return restic.keep_files(config.repository, paths, draft.tags(backup_sets.VOLUMES), config.host, left_out)
 
 
-def _keep_app(draft: Draft, left_out: Sequence[str], say: Say) -> tuple[dict[str, Any], list[str]]:
-    """Keep the app's own files: ({snapshot, bytes, added}, the folders of its state); again when a deploy went on."""
+def _keep_app(draft: Draft, left_out: Sequence[str], say: Say) -> tuple[Kept, list[str]]:
+    """Keep the app's own files: (what was kept, the folders of its state); again when a deploy went on."""
     config, app = draft.config, draft.config.app
     out = [os.path.join(app.state, name) for name in _NOT_KEPT] + [*left_out, *draft.belongs.folders.values()]
-    size: dict[str, Any] = {}
-    folders: list[str] = []
-    for attempt in range(TRIES):
+    attempt = 0
+    while True:
         described = _description(config)
         say("copying the app's own files" + (", again: a deploy went on" if attempt else ""))
         # Before they are copied: the first incident may begin meanwhile.
         folders = [name for name in _STATE if os.path.isdir(os.path.join(app.state, name))]
         there = [path for path in (app.directory, app.state) if os.path.isdir(path)]
         size = restic.keep_files(config.repository, there, draft.tags(backup_sets.APP), config.host, out)
-        if _description(config) == described:
-            break
-    return size, folders
+        attempt += 1
+        if attempt == TRIES or _description(config) == described:
+            return size, folders
 
 
-def _manifest(
-    draft: Draft, copied: Copied, last: Mapping[str, Any] | None, images_mark: str, now: float
-) -> dict[str, Any]:
+def _manifest(draft: Draft, copied: Copied, last: Release | None, images_mark: str, now: float) -> Manifest:
     """What a restore has to know of the set."""
     config, app = draft.config, draft.config.app
     dumped = [one.name for one in draft.databases]
@@ -387,25 +422,27 @@ def _manifest(
         "images_mark": images_mark,
         "platform": engine.platform(),
         "volumes": [_described(one, draft.belongs) for one in draft.belongs.volumes],
-        "sqlite": [one._asdict() for one in copied.sqlite],
+        "sqlite": copied.sqlite,
         "tables": copied.tables,
         "databases": [row for row in config.rows if row["name"] in dumped],
         "parts": {part: one["bytes"] for part, one in copied.sizes.items()},
     }
 
 
-def _described(volume: backup_volumes.Volume, belongs: Belongs) -> dict[str, Any]:
+def _described(volume: backup_volumes.Volume, belongs: Belongs) -> VolumeRow:
     """A volume as the manifest has it."""
     path = belongs.paths.get(volume.key, "")
     return {
-        **volume._asdict(),
+        "key": volume.key,
+        "name": volume.name,
+        "covered": volume.covered,
         "path": path,
         "owner": _owner(path or belongs.folders.get(volume.key, "")),
         "used": belongs.used.get(volume.key, 0),
     }
 
 
-def _keep_manifest(draft: Draft, manifest: Mapping[str, Any]) -> None:
+def _keep_manifest(draft: Draft, manifest: Manifest) -> None:
     """Keep the manifest: with it the set is complete."""
     config, tags = draft.config, draft.tags(backup_sets.MANIFEST)
     if manifest["images_mark"]:
@@ -431,13 +468,13 @@ def _belongs(config: Backup) -> Belongs:
             continue
         if one.name not in facts:
             raise BackupError(
-                f"volume {one.key} ({one.name}) is not on this host: the app does not run, or somebody removed it. "
+                f"volume {one.key} ({one.name}) is not on this host: the app does not run, or the volume was removed. "
                 "Fix: run playbooks/status.yml; to keep going without it, name it in backup_volumes_left_out"
             )
         if not facts[one.name]["plain"]:
             raise BackupError(
-                f"volume {one.key} is no folder of this host, so it cannot be copied. Fix: name it in "
-                "backup_volumes_left_out, and have its own server back it up"
+                f"volume {one.key} is not a folder of this host, so it cannot be copied. Fix: name it in "
+                "backup_volumes_left_out, and back it up on its own server"
             )
     folders = {one.key: str(facts[one.name]["path"]) if one.name else data[one.key] for one in kept}
     paths = {one.key: folders[one.key] for one in kept if not one.covered}
@@ -456,13 +493,13 @@ def _sqlite_folder(config: Backup) -> str:
     return os.path.join(config.app.state, "sqlite")
 
 
-def _copy_sqlite(config: Backup, belongs: Belongs, say: Say, clock: Clock) -> tuple[list[SqliteFile], list[str]]:
+def _copy_sqlite(config: Backup, belongs: Belongs, say: Say, clock: Clock) -> tuple[list[SqliteRow], list[str]]:
     """Copy SQLite databases as of one moment each; and what cannot be copied so, in words: its files are copied."""
     app, made = config.app, _sqlite_folder(config)
     covered = [path + "/" for key, path in belongs.folders.items() if key in belongs.covered]
     ours = [release_store.folder(app.directory) + "/", *covered]
     found = [path for path in sqlite_files.find(belongs.roots) if not path.startswith(tuple(ours))]
-    copied: list[SqliteFile] = []
+    copied: list[SqliteRow] = []
     torn: list[str] = []
     if found:
         say(f"copying {len(found)} SQLite databases")
@@ -474,7 +511,7 @@ def _copy_sqlite(config: Backup, belongs: Belongs, say: Say, clock: Clock) -> tu
             torn.append(f"a consistent copy of {path} is not in it, its file is: {reason}")
             say(f"NOT in it: {torn[-1]}")
         else:
-            copied.append(SqliteFile(name, path, _owner(path)))
+            copied.append({"file": name, "path": path, "owner": _owner(path)})
     return copied, torn
 
 
@@ -498,20 +535,20 @@ def used_bytes(folder: str) -> int:
     return found
 
 
-def _description(config: Backup) -> list[Any]:
+def _description(config: Backup) -> tuple[dict[str, str], str, str, bool]:
     """What a deploy would change."""
     app = config.app
     last = release_store.last_good(app.directory)
-    return [
+    return (
         release_store.files(app.directory),
         env_mark(app.env),
         last["id"] if last else "",
         os.path.exists(app.rollout),
-    ]
+    )
 
 
 def env_mark(path: str) -> str:
-    """The fingerprint of an env, "" when there is none; what is no file may be just what a restore is to mend."""
+    """The fingerprint of an env, "" without one. One that is not a file may be what a restore is to repair."""
     try:
         content = read_small(path)
     except NoFile:
@@ -520,15 +557,15 @@ def env_mark(path: str) -> str:
 
 
 def _owner(path: str) -> list[int]:
-    """Whose a folder is, and what may be done with it: restic keeps that of what is in it only."""
+    """User, group and mode of a folder: restic keeps those of its content only."""
     if not path:
         return []
     found = os.stat(path)
     return [found.st_uid, found.st_gid, found.st_mode & 0o7777]
 
 
-def _keep_images(config: Backup, last: Mapping[str, Any], say: Say) -> str:
-    """Keep the images of a release that no registry holds, once; the tag by which they are found."""
+def _keep_images(config: Backup, last: Release, say: Say) -> str:
+    """Keep the images of a release that no registry has, once; return the tag that finds them."""
     pins = last.get("pins") or {}
     wanted = {service: image for service, image in last["images"].items() if last["names"][service] not in pins}
     if not wanted:
@@ -536,7 +573,7 @@ def _keep_images(config: Backup, last: Mapping[str, Any], say: Say) -> str:
     mark = backup_sets.images_mark(wanted)
     if mark in backup_sets.read_images(restic.snapshots(config.repository, f"images={mark}")):
         return mark
-    say("keeping the images, which no registry holds")
+    say("keeping the images, which no registry has")
     command = ["docker", "save", *sorted(set(wanted.values()))]
     restic.keep_output(
         config.repository, command, "images.tar", [f"part={backup_sets.IMAGES}", f"images={mark}"], config.host
@@ -547,7 +584,8 @@ def _keep_images(config: Backup, last: Mapping[str, Any], say: Say) -> str:
 def _dumped(config: Backup, why: str) -> list[Database]:
     """The databases that a backup dumps.
 
-    What a restore does not replace needs no backup before it: its server may be just what does not answer.
+    A restore does not replace the databases of other servers, so the backup before it does not dump them: their server
+    may be down.
     """
     return [one for one in config.databases if why != backup_sets.SAFETY or one.service]
 
@@ -555,24 +593,30 @@ def _dumped(config: Backup, why: str) -> list[Database]:
 def _with_names(config: Backup, why: str, clock: Clock) -> Backup:
     """The config with the user and the database in each row, as the containers' own environments name them.
 
-    Raises BackupError for a server that does not let the backup in.
+    Raises BackupError for a server that refuses the login.
     """
+    nothing: Row = {}
     found = {one.name: _names(config, one, clock) for one in _dumped(config, why) if one.who}
-    rows = [{**row, **found.get(str(row["name"]), {})} for row in config.rows]
+    rows: list[Row] = [{**row, **found.get(str(row["name"]), nothing)} for row in config.rows]
     return config._replace(databases=read_databases(rows), rows=rows)
 
 
-def _names(config: Backup, database: Database, clock: Clock) -> dict[str, str]:
+def _names(config: Backup, database: Database, clock: Clock) -> Row:
     command = docker_containers.within(_running(config, database.service)[0], database.who, database.secrets)
     asked = restic.run_with(command, _secret_values(config, database.secrets, clock), WHO_SECONDS)
     if asked.code:
         raise BackupError(cannot_enter(database, restic.first_error(asked.err or asked.out)))
     user, name = asked.out.split("\n")[:2]
-    return {key: value for key, value in (("user", user), ("database", name)) if value}
+    found: Row = {}
+    if user:
+        found["user"] = user
+    if name:
+        found["database"] = name
+    return found
 
 
 def _tables(config: Backup, database: Database, clock: Clock) -> int | None:
-    """How many tables a database has; None where its kind does not tell. Raises BackupError."""
+    """How many tables a database has; None for a kind that cannot count them. Raises BackupError."""
     if not database.tables:
         return None
     command = docker_containers.within(_running(config, database.service)[0], database.tables, database.secrets)
@@ -582,8 +626,8 @@ def _tables(config: Backup, database: Database, clock: Clock) -> int | None:
     return int(asked.out)
 
 
-def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> dict[str, Any]:
-    """Keep the dump of a database: {snapshot, bytes, added}. One that fails makes no snapshot."""
+def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> Kept:
+    """Keep the dump of a database. One that fails makes no snapshot."""
     if database.service:
         command = docker_containers.within(_running(config, database.service)[0], database.dump, database.secrets)
         extra = _secret_values(config, database.secrets, clock)
@@ -595,7 +639,7 @@ def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> 
     try:
         return restic.keep_output(config.repository, command, database.file, tags, config.host, extra)
     finally:
-        # A container outlives the command that was to wait for it.
+        # A container outlives the command that waited for it.
         end_dumps(config)
 
 
@@ -605,7 +649,7 @@ def end_dumps(config: Backup) -> None:
 
 
 def bring_image(config: Backup, database: Database, say: Say) -> None:
-    """Have the image with which a database of another server is dumped, and proved, on this host."""
+    """Pull the image with which a database of another server is dumped and verified."""
     if not database.image or docker_images.has_image(database.image):
         return
     say(f"pulling {database.image}")
@@ -617,7 +661,7 @@ def bring_image(config: Backup, database: Database, say: Say) -> None:
 
 
 def _running(config: Backup, service: str) -> list[str]:
-    """The ids of the running containers of a service; raises BackupError when there is none."""
+    """The ids of the running containers of a service; raises BackupError when none runs."""
     running = [
         str(item["id"])
         for item in docker_project.Project(config.app.name, config.app.directory).containers()
@@ -643,12 +687,12 @@ def _secret_values(config: Backup, secrets: Mapping[str, str], clock: Clock) -> 
 
 @contextlib.contextmanager
 def _paused(config: Backup, say: Say) -> Iterator[None]:
-    """Have the app pause its writes, where it has a command for that, and go on after it."""
+    """Pause the app's writes, where it has a command for that, and resume them afterwards."""
     if not config.before and not config.after:
         yield
         return
     os.makedirs(config.app.state, mode=0o700, exist_ok=True)
-    # It stays as long as writes are paused: what was killed meanwhile is found by it.
+    # It exists as long as writes are paused: a killed backup is detected by it.
     atomic_write(config.app.writes_paused, b"")
     problem = ""
     try:
@@ -658,7 +702,7 @@ def _paused(config: Backup, say: Say) -> Iterator[None]:
         yield
     finally:
         problem = end_pause(config)
-        say(problem or "writes go on")
+        say(problem or "writes are resumed")
     if problem:
         raise BackupError(problem)
 
@@ -673,11 +717,12 @@ def _run_hook(config: Backup, hook: Hook) -> None:
 
 
 def tidy(config: Backup, mine: str, say: Say, clock: Clock) -> list[str]:
-    """Forget what the policy does not keep, and what was not finished; their ids."""
+    """Forget the sets that the policy does not keep, and unfinished ones; return their ids."""
     snapshots = restic.snapshots(config.repository)
     sets = backup_sets.read_sets(snapshots)
-    proved = str((state.read_backup(config.app.backup)["last_verified"] or {}).get("set", ""))
-    gone = retention.to_forget(sets, config.app.name, config.host, config.keep, clock.now(), proved)
+    verified = state.read_backup(config.app.backup)["last_verified"]
+    verified_set = str(verified["set"]) if verified else ""
+    gone = retention.to_forget(sets, config.app.name, config.host, config.keep, clock.now(), verified_set)
     gone = [one for one in gone if one.id != mine]
     mark = next((one.images for one in sets if one.id == mine and one.host == config.host), "")
     doomed = [snapshot for one in gone for snapshot in one.parts.values()]

@@ -10,16 +10,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 KINDS = ("postgres", "mysql", "mariadb", "mongodb", "redis", "command")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-# What the last line of a dump says: one that was cut off does not.
+# The last line of a dump: a truncated one does not have it. Dumps in repositories end with this text, so it stays.
 WHOLE = "selfheal: the dump is whole"
 
 
 class BackupError(Exception):
     """A backup, or a restore, cannot be done as it was asked for; the message says why and what to do."""
+
+
+class Row(TypedDict, total=False):
+    """A row of `backup_databases`, as the inventory and the manifest of a backup have it.
+
+    `password` and `dsn_variable` name variables of the app's env; `dump` and `load` are commands of kind `command`.
+    """
+
+    name: str
+    kind: str
+    service: str
+    volume: str
+    user: str
+    database: str
+    password: str
+    dump: list[str]
+    load: list[str]
+    dsn_variable: str
+    image: str
+    schemas: list[str]
 
 
 class Database(NamedTuple):
@@ -112,7 +132,7 @@ choose "$@" "${default:-$user}"
 """
 )
 _POSTGRES_READY = _POSTGRES + r"""psql -X -q -A -t -U "$user" -d template1 -c 'SELECT 1' >/dev/null"""
-# Roles first: those that are there already are no reason to stop.
+# Roles first: those that exist already are no error.
 _POSTGRES_DUMP = (
     _POSTGRES
     + r"""
@@ -149,9 +169,9 @@ printf '%s\n' "SELECT format('SELECT count(*) FROM ONLY %I.%I', nspname, relname
 )
 # restic compresses, and finds what it has already: in what is compressed it would find nothing.
 _REMOTE_DUMP = ["pg_dump", "--format=custom", "--compress=0"]
-# A dump of another server names what is not in it: roles, extensions, schemas that nobody may dump. What cannot be made
-# for want of them (a policy, a foreign key) is told. A table or its rows that cannot be made is a failure, and so is a
-# dump that is cut off.
+# A dump of another server refers to what is not in it: roles, extensions, schemas that the user must not dump. What
+# cannot be created without them (a policy, a foreign key) is reported. A table or rows that cannot be loaded are a
+# failure, and so is a truncated dump.
 _REMOTE_LOAD = r"""
 code=0
 pg_restore --dbname=postgres --no-owner --no-privileges 2>/tmp/said || code=$?
@@ -199,7 +219,7 @@ choose "$@" "$(first MARIADB_DATABASE MYSQL_DATABASE)"
 """
 )
 _MYSQL_READY = _MYSQL + "ask -e 'SELECT 1' >/dev/null"
-# The other users, with their rights; a person who may not read them dumps the database alone. The health check's own
+# The other users, with their rights; a user who must not read them dumps the database alone. The health check's own
 # user is made by the entrypoint, with a password of its own.
 _MYSQL_DUMP = (
     _MYSQL
@@ -354,14 +374,14 @@ def held(kind: str, counts: Sequence[int]) -> str:
 
 
 def differs(database: Database, tables: int, dumped: Sequence[int]) -> str:
-    """Say that a dump made another number of tables than its server had before and after it, "" when it did not."""
+    """Say that a dump loaded another number of tables than its server had before and after it, "" when it did not."""
     if not dumped or min(dumped) <= tables <= max(dumped):
         return ""
     unit = _UNITS.get(database.kind, ("tables", ""))[0]
     return f"database {database.name}: {tables} {unit} were loaded, and its server had {max(dumped)} when it was dumped"
 
 
-# What to do about a server that does not let the backup in, by kind.
+# What to do about a server that refuses the login, by kind.
 _FIXES = {
     "postgres": "write `user: NAME`, a superuser, or `database: NAME`, or `password: VARIABLE`, into its row",
     "mysql": "write `user: NAME`, or `database: NAME`, or `password: VARIABLE`, into its row",
@@ -372,25 +392,30 @@ _FIXES = {
 
 
 def cannot_enter(database: Database, reason: str) -> str:
-    """Say that a server does not let the backup in, and which line of the row changes that."""
-    fix = _FIXES.get(database.kind, "mend its row")
+    """Say that a server refuses the login, and which line of the row corrects that."""
+    fix = _FIXES.get(database.kind, "correct its row")
     return f"backup_databases ({database.name}): service {database.service}: {reason}. Fix: {fix}"
 
 
 # --- the table of the inventory --------------------------------------------------------------------------------------
 
 
-def read_databases(given: Any) -> list[Database]:
+def read_databases(given: object) -> list[Database]:
     """Read `backup_databases`. Raises BackupError, which names the row and the fix."""
     if not isinstance(given, Sequence) or isinstance(given, str):
-        raise BackupError("backup_databases: is no list. Fix: write - {name: shop, kind: postgres, service: database}")
+        raise BackupError(
+            "backup_databases: expected a list. Fix: write - {name: shop, kind: postgres, service: database}"
+        )
     found: list[Database] = []
-    for number, row in enumerate(given, 1):
+    for number, one in enumerate(given, 1):
         where = f"backup_databases, row {number}"
-        if not isinstance(row, Mapping):
-            raise BackupError(f"{where}: is no mapping. Fix: write {{name: shop, kind: postgres, service: database}}")
-        name, kind, service = (str(row.get(key) or "") for key in ("name", "kind", "service"))
-        if not _NAME.fullmatch(name) or name in [one.name for one in found]:
+        if not isinstance(one, Mapping):
+            raise BackupError(
+                f"{where}: expected a mapping. Fix: write {{name: shop, kind: postgres, service: database}}"
+            )
+        row = cast(Row, one)
+        name, kind, service = (str(one.get(key) or "") for key in ("name", "kind", "service"))
+        if not _NAME.fullmatch(name) or name in [database.name for database in found]:
             raise BackupError(f"{where}: `name` is {name!r}. Fix: write a name of its own, of letters, digits, - and _")
         if kind not in KINDS:
             raise BackupError(f"{where} ({name}): `kind` is {kind!r}. Fix: write one of {', '.join(KINDS)}")
@@ -405,7 +430,7 @@ def read_databases(given: Any) -> list[Database]:
         known = {"name", "kind", "service", "volume", "user", "database", "password", "dump", "load"}
         for key in row:
             if key not in known:
-                raise BackupError(f"{where} ({name}): `{key}` is no key of it. Fix: remove it")
+                raise BackupError(f"{where} ({name}): unknown key `{key}`. Fix: remove it")
         found.append(_database(where, name, kind, service, row)._replace(volume=str(row.get("volume") or "")))
     return found
 
@@ -414,7 +439,7 @@ def _shell(script: str, *given: str) -> list[str]:
     return ["sh", "-ec", script, "sh", *given]
 
 
-def _database(where: str, name: str, kind: str, service: str, row: Mapping[str, Any]) -> Database:
+def _database(where: str, name: str, kind: str, service: str, row: Row) -> Database:
     password = str(row.get("password") or "")
     user, database = str(row.get("user") or ""), str(row.get("database") or "")
     if kind == "postgres":
@@ -472,15 +497,16 @@ def _database(where: str, name: str, kind: str, service: str, row: Mapping[str, 
             rows=_shell(_REDIS + r"redis-cli INFO keyspace | sed -n 's/^db[0-9]*:keys=\([0-9]*\).*/\1/p'"),
         )
     commands = {}
+    given: Mapping[str, object] = row
     for key in ("dump", "load"):
-        words = row.get(key)
+        words = given.get(key)
         if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-            raise BackupError(f"{where} ({name}): `{key}` is no list of words. Fix: write [my-dump, --to-stdout]")
+            raise BackupError(f"{where} ({name}): `{key}`: expected a list of words. Fix: write [my-dump, --to-stdout]")
         commands[key] = list(words)
     return Database(name, kind, service, commands["dump"], commands["load"], {}, [])
 
 
-def _remote(where: str, name: str, kind: str, row: Mapping[str, Any]) -> Database:
+def _remote(where: str, name: str, kind: str, row: Row) -> Database:
     """A PostgreSQL on another server."""
     if row.get("service"):
         raise BackupError(
@@ -491,12 +517,12 @@ def _remote(where: str, name: str, kind: str, row: Mapping[str, Any]) -> Databas
         raise BackupError(f"{where}: `dsn_variable` is for kind postgres only. Fix: remove it, or write kind: postgres")
     for key in row:
         if key not in ("name", "kind", "dsn_variable", "image", "schemas"):
-            raise BackupError(f"{where}: `{key}` is no key of a database on another server. Fix: remove it")
+            raise BackupError(f"{where}: unknown key `{key}` of a database on another server. Fix: remove it")
     variable, image, schemas = str(row["dsn_variable"] or ""), str(row.get("image") or ""), row.get("schemas") or []
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
         raise BackupError(
-            f"{where}: `dsn_variable` is no name of a variable. Fix: write the name of the one of the app's env that "
-            "holds the DSN, and the DSN there alone"
+            f"{where}: `dsn_variable` is not the name of a variable. Fix: write the name of the variable of the app's "
+            "env that holds the DSN, and the DSN only there"
         )
     if not re.fullmatch(r"[a-z0-9][A-Za-z0-9._/:@-]*", image):
         raise BackupError(
@@ -504,7 +530,7 @@ def _remote(where: str, name: str, kind: str, row: Mapping[str, Any]) -> Databas
             "newer one, such as postgres:17"
         )
     if not isinstance(schemas, list) or not all(isinstance(one, str) and one for one in schemas):
-        raise BackupError(f"{where}: `schemas` is no list of names. Fix: write [public]")
+        raise BackupError(f"{where}: `schemas`: expected a list of names. Fix: write [public]")
     dump = [*_REMOTE_DUMP, *(["--strict-names"] if schemas else []), *(f"--schema={one}" for one in schemas)]
     load, ask = ["sh", "-ec", _REMOTE_LOAD], ["psql", "-X", "-q", "-A", "-t", "-c"]
     return Database(name, kind, "", dump, load, {}, ask, dsn_variable=variable, image=image)

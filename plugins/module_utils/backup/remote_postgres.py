@@ -1,22 +1,22 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A PostgreSQL on another server, of which the app has a DSN: how it is dumped, and where its dump is proved. Pure.
+"""A PostgreSQL on another server, of which the app has a DSN: how it is dumped, and its dump verified. Pure.
 
-Both need programs that this host may not have, so both use an image of PostgreSQL: a container that is thrown away
-dumps, and a server that nobody can reach takes the dump.
+Both need programs that this host may not have, so both use an image of PostgreSQL: a throwaway container dumps, and the
+dump is loaded into a throwaway server without a network.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ..docker.model import Spec
 from .databases import BackupError, Database
 
 CONNECT_SECONDS = 30
-# What libpq calls the parameters of a DSN that matter to a dump; the others are meant for the app's driver.
+# What libpq calls the parameters of a DSN that matter to a dump; the others are for the app's driver.
 _PARAMETERS = {
     "sslmode": "PGSSLMODE",
     "sslrootcert": "PGSSLROOTCERT",
@@ -34,7 +34,7 @@ exec postgres -D {_DATA}/scratch -c listen_addresses= -c unix_socket_directories
 
 
 def environment(variable: str, dsn: str) -> dict[str, str]:
-    """The variables by which PostgreSQL's programs reach what a DSN means. Raises BackupError, which does not show it.
+    """The environment by which PostgreSQL's programs connect as a DSN says. Raises BackupError, which does not show it.
 
     :arg variable: the variable of the app's env that holds it.
     """
@@ -62,13 +62,13 @@ def environment(variable: str, dsn: str) -> dict[str, str]:
 
 def _unreadable(variable: str) -> BackupError:
     return BackupError(
-        f"backup_databases: {variable} of the app's env is no DSN of one PostgreSQL server. Fix: write it as "
+        f"backup_databases: {variable} of the app's env is not a DSN of one PostgreSQL server. Fix: write it as "
         "postgresql://user:password@host:5432/database, special characters of the password as %XX"
     )
 
 
 def dump_label(app: str) -> str:
-    """The label of the containers that dump for an app: what was killed is found by it."""
+    """The label of the containers that dump for an app: those of a killed run are found by it."""
     return f"christmas.selfheal.dump={app}"
 
 
@@ -80,8 +80,8 @@ def dump_command(app: str, database: Database, names: Iterable[str]) -> list[str
     return [*base, "--entrypoint", database.dump[0], database.image, *database.dump[1:]]
 
 
-def server(image: str, volume: str) -> dict[str, Any]:
-    """The service of a compose model in which a dump is proved: an empty server that only its own container reaches.
+def server(image: str, volume: str) -> Spec:
+    """The service of a compose model in which a dump is verified: an empty server without a network.
 
     :arg volume: the key of the volume for its data, a folder that everybody may write to.
     """
@@ -97,7 +97,7 @@ def server(image: str, volume: str) -> dict[str, Any]:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "mem_limit": "1g",
-        # The last one, and the volume, lie where images declare volumes, which would get one without a name.
+        # The last one, and the volume, are where images declare volumes: those would be created without a name.
         "tmpfs": ["/tmp", f"{_DATA}/data"],
         "volumes": [{"type": "volume", "source": volume, "target": _DATA, "volume": {"nocopy": True}}],
         "healthcheck": {"test": ["CMD", "pg_isready", "--quiet"], "interval": "1s", "retries": 120},
@@ -105,7 +105,7 @@ def server(image: str, volume: str) -> dict[str, Any]:
 
 
 def by_hand(words: str, database: Database) -> str:
-    """What a person does who wants to load a dump into such a server.
+    """How a person loads a dump into such a server.
 
     :arg words: the command that writes the dump to its output.
     """

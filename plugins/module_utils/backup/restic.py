@@ -17,11 +17,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ..core.files import NoFile, read_small
 from ..docker.engine import version_tuple
 from ..host.command import Result, run
+from .sets import Snapshot
 
 # 0.17 is the first with --stdin-from-command: a dump that fails must not become a backup.
 MINIMUM = (0, 17)
@@ -32,7 +33,7 @@ CONNECT_SECONDS, LONGEST_SECONDS = 120.0, 6 * 3600.0
 LOOK_SECONDS = 2.0
 # Another host's backup or prune may keep a shared repository for so long.
 LOCKED_SECONDS = 1800.0
-# How ssh, and what speaks HTTP, say that nobody is there.
+# How ssh and HTTP clients say that a host does not answer.
 _UNREACHED = (
     *("no route to host", "connection refused", "timed out", "connection reset", "no such host", "unreachable"),
     "unable to start the sftp session",
@@ -45,7 +46,7 @@ _SIGNED_WRONG = (
     "difference between the request time",
 )
 _REFUSED = (*_SIGNED_WRONG, "access denied", "response (401)", "response (403)")
-# What restic tries again for a quarter of an hour, though no further try changes it, and how it says that it does.
+# Errors that restic retries for a quarter of an hour in vain, and how it says that it does.
 _IN_VAIN = (_NO_BUCKET, *_SIGNED_WRONG)
 _TRIES_AGAIN = "returned error, retrying after"
 
@@ -53,7 +54,7 @@ Command = Sequence[str]
 
 
 class RepositoryError(Exception):
-    """The repository did not do what it was asked. The message says what failed and what to try."""
+    """An operation on the repository failed. The message says what failed and what to try."""
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
@@ -72,6 +73,14 @@ class Repository(NamedTuple):
     cache: str = "/var/cache/selfheal/restic"
 
 
+class Kept(TypedDict):
+    """What was kept: the id of its snapshot, its size, and how much of that was new in the repository (bytes)."""
+
+    snapshot: str
+    bytes: int
+    added: int
+
+
 def environment(repository: Repository, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a restic command. Raises RepositoryError when a file of secrets cannot be read."""
     found = {
@@ -81,9 +90,9 @@ def environment(repository: Repository, extra: Mapping[str, str] | None = None) 
         "RESTIC_REPOSITORY": repository.url,
         "RESTIC_PASSWORD_FILE": repository.password_file,
         "RESTIC_CACHE_DIR": repository.cache,
-        # It has to leave the processors to the app.
+        # The processors are for the app.
         "GOMAXPROCS": "1",
-        # What it says of its progress is kept in memory until it ends, which may take hours: not 60 times a second.
+        # Its progress messages are kept in memory until it ends, which may take hours: not 60 a second.
         "RESTIC_PROGRESS_FPS": "1",
         **(extra or {}),
     }
@@ -98,7 +107,7 @@ def environment(repository: Repository, extra: Mapping[str, str] | None = None) 
 
 
 def words(repository: Repository, *given: str) -> list[str]:
-    """The command, with what every call has in common. It gives way to the app, to its processor and its disk."""
+    """The command, with the options of every call. It runs with low priority for processor and disk."""
     found = ["nice", "-n", "10", "ionice", "-c", "2", "-n", "7", "restic", "--retry-lock", "2m"]
     found += ["--limit-upload", str(repository.upload_kib)] if repository.upload_kib else []
     found += ["--limit-download", str(repository.download_kib)] if repository.download_kib else []
@@ -108,8 +117,8 @@ def words(repository: Repository, *given: str) -> list[str]:
 
 def require() -> None:
     """Raise RepositoryError unless restic is installed and new enough."""
-    told = run(["restic", "version"], 10.0)
-    found = told.out.split()[1:2] if told.code == 0 else []
+    asked = run(["restic", "version"], 10.0)
+    found = asked.out.split()[1:2] if asked.code == 0 else []
     if not found or version_tuple(found[0]) < MINIMUM:
         raise RepositoryError(
             f"restic is {found[0] if found else 'not installed'}, {'.'.join(map(str, MINIMUM))} or newer is needed: "
@@ -138,13 +147,13 @@ def _unlocked(
     extra: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> Result:
-    """Run restic as soon as nobody else holds the repository, for which it waits up to LOCKED_SECONDS."""
+    """Run restic once the repository is not locked any more; wait for that up to LOCKED_SECONDS."""
     until = time.monotonic() + LOCKED_SECONDS
     while True:
         result = _run(words(repository, *given), environment(repository, extra), timeout, stdin)
         if result.code != LOCKED or time.monotonic() >= until:
             return result
-        # Who held it may have been killed: restic waits for the dead, too.
+        # The holder of the lock may have been killed: restic itself would go on waiting.
         _run(words(repository, "unlock"), environment(repository), CONNECT_SECONDS, None)
 
 
@@ -178,7 +187,7 @@ def _run(argv: Command, environment_: Mapping[str, str], timeout: float, stdin: 
                 return Result(UNREACHED, "", f"no end within {timeout:.0f} s")
 
 
-def _end(process: subprocess.Popen[Any]) -> None:
+def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -186,7 +195,7 @@ def _end(process: subprocess.Popen[Any]) -> None:
 
 
 def _final(said: str) -> str:
-    """The line of restic's that says why no further try helps, "" when there is none."""
+    """The line of restic's that says why another try would not help, "" without one."""
     for line in said.splitlines():
         known = line.lower()
         if _FULL in known or (_TRIES_AGAIN in known and any(words in known for words in _IN_VAIN)):
@@ -195,7 +204,7 @@ def _final(said: str) -> str:
 
 
 def _error(repository: Repository, what: str, result: Result) -> RepositoryError:
-    """What went wrong, and what to do, in the words of whoever reads it at night."""
+    """What went wrong, and what to do."""
     said = " ".join(_said(result).split())[-400:]
     where = repository.url
     # What the command of a dump says is not about the repository.
@@ -210,8 +219,8 @@ def _error(repository: Repository, what: str, result: Result) -> RepositoryError
         return RepositoryError(f"there is no repository at {where}", NOT_THERE)
     if any(words in own for words in _REFUSED):
         return RepositoryError(
-            f"the repository {where} refuses who asks: restic {what} says: {said}. Fix: the keys in backup_secrets "
-            "have to be those of its server, and to be allowed this; its clock and this host's have to agree",
+            f"the repository {where} refuses access: restic {what} says: {said}. Fix: the keys in backup_secrets have "
+            "to be those of its server, and to allow this; its clock and this host's have to agree",
             REFUSED,
         )
     if result.code == LOCKED or "already locked" in said:
@@ -230,9 +239,10 @@ def _said(result: Result) -> str:
     found = []
     for line in (result.err or result.out).splitlines():
         try:
-            told = json.loads(line)
-            error = told.get("error") or {}
-            found.append(str(told.get("message") or (error.get("message") if isinstance(error, dict) else error) or ""))
+            entry = json.loads(line)
+            error = entry.get("error") or {}
+            reason = error.get("message") if isinstance(error, dict) else error
+            found.append(str(entry.get("message") or reason or ""))
         except (ValueError, AttributeError):
             found.append(line)
     return "\n".join(line for line in found if line)
@@ -247,12 +257,12 @@ def run_with(command: Command, extra: Mapping[str, str], timeout: float) -> Resu
 
 
 def make_ready(repository: Repository, may_make: bool) -> bool:
-    """Open the repository, or make it; whether it was made. Locks that a killed run has left are taken away.
+    """Open the repository, or create it; whether it was created. Locks that a killed run has left are removed.
 
-    :arg may_make: False when there has been one: an empty one in its place would hide that it is gone.
+    :arg may_make: False when there was one before: an empty one in its place would hide that it is gone.
     """
     try:
-        # Without a lock: one that was killed while it pruned has left a lock for itself alone, which goes away below.
+        # Without a lock: a run that was killed while it pruned has left an exclusive lock, which is removed below.
         call(repository, "cat", "config", "--json", "--no-lock", timeout=CONNECT_SECONDS)
     except RepositoryError as error:
         if error.code != NOT_THERE:
@@ -260,7 +270,7 @@ def make_ready(repository: Repository, may_make: bool) -> bool:
         if not may_make:
             raise RepositoryError(
                 f"the repository {repository.url} is not there any more, though a backup was made there. Is its disk "
-                "mounted? If it is gone for good, set another backup_repository to begin anew"
+                "mounted? If it is lost, set another backup_repository"
             ) from None
         call(repository, "init", "--json", timeout=CONNECT_SECONDS)
         return True
@@ -269,35 +279,35 @@ def make_ready(repository: Repository, may_make: bool) -> bool:
 
 
 def await_turn(repository: Repository) -> None:
-    """Wait until nobody has the repository for itself alone, as one that prunes does."""
+    """Wait until the repository has no exclusive lock, such as that of a run that prunes."""
     call(repository, "cat", "config", "--json", timeout=300.0)
 
 
-def snapshots(repository: Repository, *tags: str) -> list[dict[str, Any]]:
+def snapshots(repository: Repository, *tags: str) -> list[Snapshot]:
     """All snapshots that carry all these tags."""
     given = ["--tag", ",".join(tags)] if tags else []
-    told = call(repository, "snapshots", "--json", "--no-lock", *given, timeout=CONNECT_SECONDS)
-    found: list[dict[str, Any]] = json.loads(told.out or "[]") or []
+    asked = call(repository, "snapshots", "--json", "--no-lock", *given, timeout=CONNECT_SECONDS)
+    found: list[Snapshot] = json.loads(asked.out or "[]") or []
     return found
 
 
 def keep_files(
     repository: Repository, paths: Sequence[str], tags: Sequence[str], host: str, leave_out: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Back up files and folders: {snapshot, bytes, added}. What vanished meanwhile is no failure."""
+) -> Kept:
+    """Back up files and folders. Files that vanish meanwhile are not an error."""
     given = ["backup", "--json", "--host", host, "--group-by", "host,tags"]
     for path in leave_out:
-        # As it is written: an exclude is a pattern, in which some characters stand for others.
+        # Escaped: an exclude is a pattern.
         given += ["--exclude", re.sub(r"([*?\[\\])", r"\\\1", path)]
     given += _tagged(tags)
     result = _unlocked(repository, [*given, "--", *paths])
     if result.code not in (0, INCOMPLETE):
         raise _error(repository, "backup", result)
     if result.code == INCOMPLETE:
-        told = [line for line in _said(result).splitlines() if "no such file" not in line.lower()]
-        told = [line for line in told if "at least one" not in line.lower()]
-        if told:
-            raise RepositoryError(f"what is to be kept cannot be read: {'; '.join(told[:3])[-400:]}", INCOMPLETE)
+        errors = [line for line in _said(result).splitlines() if "no such file" not in line.lower()]
+        errors = [line for line in errors if "at least one" not in line.lower()]
+        if errors:
+            raise RepositoryError(f"files cannot be read: {'; '.join(errors[:3])[-400:]}", INCOMPLETE)
     return _summary(result)
 
 
@@ -308,22 +318,22 @@ def keep_output(
     tags: Sequence[str],
     host: str,
     extra: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Back up what a command writes, as a stream: {snapshot, bytes, added}. One that fails makes no backup."""
+) -> Kept:
+    """Back up the output of a command, as a stream. A command that fails makes no backup."""
     given = ["backup", "--json", "--host", host, *_tagged(tags), "--stdin-filename", name, "--stdin-from-command", "--"]
     result = _unlocked(repository, [*given, *command], extra=extra)
     said = _said(result)
     if result.code and "command failed" in said:
-        # It is the command that does not reach its server, say, and not restic its repository.
+        # It is the command that failed, on its way to its server for example, and not restic.
         begins = f"subprocess {command[0]}: "
-        told = [line[len(begins) :] for line in said.splitlines() if line.startswith(begins) and line[len(begins) :]]
-        raise RepositoryError(f"{name} cannot be made: {' / '.join(told[-3:])[-400:] or 'its command failed'}")
+        errors = [line[len(begins) :] for line in said.splitlines() if line.startswith(begins) and line[len(begins) :]]
+        raise RepositoryError(f"{name} cannot be made: {' / '.join(errors[-3:])[-400:] or 'its command failed'}")
     if result.code:
         raise _error(repository, "backup", result)
     return _summary(result)
 
 
-def keep_text(repository: Repository, text: str, name: str, tags: Sequence[str], host: str) -> dict[str, Any]:
+def keep_text(repository: Repository, text: str, name: str, tags: Sequence[str], host: str) -> Kept:
     """Back up a text."""
     given = ["backup", "--json", "--host", host, *_tagged(tags), "--stdin", "--stdin-filename", name]
     return _summary(call(repository, *given, stdin=text))
@@ -333,18 +343,18 @@ def _tagged(tags: Sequence[str]) -> list[str]:
     return [word for tag in tags for word in ("--tag", tag)]
 
 
-def _summary(result: Result) -> dict[str, Any]:
+def _summary(result: Result) -> Kept:
     for line in reversed(result.out.splitlines()):
         with contextlib.suppress(ValueError):
-            told = json.loads(line)
-            if told.get("message_type") == "summary":
-                added = told.get("data_added_packed", told.get("data_added", 0))
+            entry = json.loads(line)
+            if entry.get("message_type") == "summary":
+                added = entry.get("data_added_packed", entry.get("data_added", 0))
                 return {
-                    "snapshot": told["snapshot_id"],
-                    "bytes": int(told["total_bytes_processed"]),
+                    "snapshot": entry["snapshot_id"],
+                    "bytes": int(entry["total_bytes_processed"]),
                     "added": int(added),
                 }
-    raise RepositoryError("restic has not said what it backed up; its version may be too new for this")
+    raise RepositoryError("restic has not printed a summary of the backup; its version may be too new for this")
 
 
 def read_text(repository: Repository, snapshot: str, name: str) -> str:
@@ -353,7 +363,7 @@ def read_text(repository: Repository, snapshot: str, name: str) -> str:
 
 
 def dump_words(repository: Repository, snapshot: str, name: str) -> str:
-    """The command, for a shell, by which a person has a file of a snapshot written to the output."""
+    """The shell command that writes a file of a snapshot to the output, for a person."""
     given = ["--repo", repository.url, "--password-file", repository.password_file]
     given += ["-o", f"sftp.command={repository.ssh_command}"] if repository.ssh_command else []
     ahead = f"set -a; . {shlex.quote(repository.secrets_file)}; set +a; " if repository.secrets_file else ""
@@ -366,7 +376,7 @@ def put_files(repository: Repository, snapshot: str, source: str, target: str) -
         call(repository, "restore", "--json", "--no-lock", f"{snapshot}:{source}", "--target", target, "--verify")
     except RepositoryError as error:
         if "not found" in str(error):
-            raise RepositoryError(f"the backup is not whole: it does not have {source}") from None
+            raise RepositoryError(f"the backup is incomplete: it does not have {source}") from None
         raise
 
 
@@ -378,7 +388,7 @@ def pour(
     extra: Mapping[str, str] | None = None,
     timeout: float = LONGEST_SECONDS,
 ) -> str:
-    """Give a file of a snapshot to a command, as a stream; what the command says. Raises RepositoryError."""
+    """Stream a file of a snapshot into a command; return its output. Raises RepositoryError."""
     # A file takes any amount of errors; a full pipe would stop restic in the middle of the dump.
     with tempfile.TemporaryFile() as errors:
         dump = subprocess.Popen(
@@ -412,16 +422,16 @@ def pour(
             raise RepositoryError(f"{name} could not be loaded: {error}") from None
         errors.seek(0)
         said = errors.read().decode("utf-8", "replace")
-    # A taker that gives up breaks the pipe: then it is the taker that knows why.
+    # A command that fails breaks the pipe: then its own error is the cause.
     if taker.returncode:
-        raise RepositoryError(f"{name} is not taken: {first_error(out) or 'it is not whole'}")
+        raise RepositoryError(f"cannot load {name}: {first_error(out) or 'the dump is incomplete'}")
     if code:
         raise _error(repository, "dump", Result(code, "", said))
     return out
 
 
 def first_error(text: str) -> str:
-    """The first line of a command's output that tells of an error, and the one after it; else the last three lines.
+    """The first line of a command's output that reports an error, and the one after it; else the last three lines.
 
     What follows the first error mostly follows from it.
     """
@@ -433,7 +443,7 @@ def first_error(text: str) -> str:
 
 
 def forget(repository: Repository, doomed: Sequence[str]) -> None:
-    """Forget snapshots. Their data goes with `prune`."""
+    """Forget snapshots. `prune` removes their data."""
     if doomed:
         call(repository, "forget", *doomed, timeout=3600.0)
 
@@ -444,7 +454,7 @@ def prune(repository: Repository) -> None:
 
 
 def check(repository: Repository, percent: int) -> None:
-    """Prove the repository's structure, and read so many percent of its data. Raises RepositoryError."""
+    """Verify the repository's structure, and read so many percent of its data. Raises RepositoryError."""
     given = ["check", *([f"--read-data-subset={percent}%"] if percent else [])]
     try:
         call(repository, *given)
@@ -452,13 +462,13 @@ def check(repository: Repository, percent: int) -> None:
         if error.code in (WRONG_PASSWORD, LOCKED, NOT_THERE, UNREACHED, REFUSED, FULL):
             raise
         raise RepositoryError(
-            f"the repository is damaged: {error}. Backups in it may not be whole, and neither are new ones that share "
-            "their data. Fix: set another backup_repository and back up there; have the disk looked at"
+            f"the repository is damaged: {error}. Backups in it may be incomplete, and so may new ones that share "
+            "their data. Fix: set another backup_repository and back up there; check the disk"
         ) from None
 
 
 def wait_free(held: Callable[[], bool], seconds: float) -> bool:
-    """Wait until something is not held any more; whether it came to that in time."""
+    """Wait until something is not held any more; whether that was in time."""
     until = time.monotonic() + seconds
     while held():
         if time.monotonic() >= until:

@@ -20,18 +20,17 @@ class Keep(NamedTuple):
     monthly: int = 6
 
 
-def to_forget(sets: Sequence[Set], app: str, host: str, keep: Keep, now: float, proved: str = "") -> list[Set]:
-    """The sets that the policy does not keep, and those that were not finished.
+def to_forget(sets: Sequence[Set], app: str, host: str, keep: Keep, now: float, verified: str = "") -> list[Set]:
+    """The sets that the policy does not keep, and unfinished ones.
 
-    The newest complete one stays always, and so does what is younger than a day: it may have been made just in case.
-    What is dated later than now says that a clock was wrong: it stays until it is of the past, and takes no other's
-    place until then.
+    The newest complete one always stays, and so do those younger than a day: they may have been made as a safeguard. A
+    set that is dated later than now says that a clock was wrong: it stays until then, and replaces no other.
 
-    :arg proved: the one that was proved last: it stays until another is, since newer ones may be no good.
+    :arg verified: the id of the one that was verified last: it stays until another is, since newer ones may be damaged.
     """
     mine = [one for one in sets if (one.app, one.host) == (app, host)]
     complete = [one for one in mine if one.complete]
-    kept = {proved} | {one.id for one in complete if now - one.time < 86400.0}
+    kept = {verified} | {one.id for one in complete if now - one.time < 86400.0}
     kept |= {one.id for one in complete if one.why == backup_sets.SAFETY and now - one.time < 86400.0 * keep.daily}
     past = [one for one in complete if one.time <= now]
     regular = [one for one in past if one.why != backup_sets.SAFETY]
@@ -45,7 +44,7 @@ def to_forget(sets: Sequence[Set], app: str, host: str, keep: Keep, now: float, 
 
 
 def unused_images(sets: Sequence[Set], images: Mapping[str, str], gone: Sequence[Set], mine: str) -> list[str]:
-    """The snapshots of images that no set needs any more.
+    """The snapshots of images that no set uses any more.
 
     :arg mine: the mark of a set that is being made.
     """

@@ -1,11 +1,12 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The model of a scratch project: what a backup is verified in, beside the app and apart from it."""
+"""The model of a scratch project: a backup's databases, next to the app and isolated from it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from ..docker.model import Model, Spec
 
 # What ties a service to the app, to the network, or to a number of instances.
 _NOT_SCRATCH = (
@@ -17,20 +18,20 @@ _NO_CHECK = {"test": ["CMD", "true"], "interval": "1s"}
 
 
 def scratch_model(
-    model: Mapping[str, Any],
+    model: Model,
     services: Iterable[str],
     images: Mapping[str, str],
     names: Mapping[str, str],
     waited: Iterable[str] = (),
-) -> dict[str, Any]:
-    """The services that hold databases, alone: no port, no network that leads anywhere, volumes of their own.
+) -> Model:
+    """The services that run databases, alone: without ports, without a way out of their network, with own volumes.
 
-    Each may take twice its memory: a Redis loads its dump beside a second one that serves it.
+    Each may use twice its memory: a Redis loads its dump from a second one in the same container.
 
     :arg waited: the services whose server the caller waits for: a health check would connect to what is replaced.
     :arg images: {service: image id}. :arg names: {volume's key: name of the volume that takes its place}.
     """
-    made: dict[str, Any] = {}
+    made: dict[str, Spec] = {}
     for name in sorted(set(services)):
         spec = dict(model["services"][name])
         for key in _NOT_SCRATCH:
@@ -39,7 +40,7 @@ def scratch_model(
         spec.update({key: _twice(spec[key]) for key in ("mem_limit", "memswap_limit") if key in spec})
         if name in waited or (spec.get("healthcheck") or {}).get("disable"):
             spec["healthcheck"] = dict(_NO_CHECK)
-        # Of the number of instances, which may be 0, and of placements nothing is left.
+        # The number of instances, which may be 0, and placements are dropped.
         resources = (spec.pop("deploy", None) or {}).get("resources") or {}
         if "memory" in (resources.get("limits") or {}):
             resources = {
@@ -62,6 +63,6 @@ def scratch_model(
     }
 
 
-def _twice(size: Any) -> Any:
-    """Twice a size as `docker compose config` writes it, in bytes; what is no number, or unlimited, stays."""
-    return str(2 * int(size)) if str(size).isdigit() else size
+def _twice(size: object) -> object:
+    """Twice a size as `docker compose config` writes it, in bytes; another text, or unlimited, stays."""
+    return str(2 * int(str(size))) if str(size).isdigit() else size

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What belongs to a backup of an app, which backups stay, and whether a restored one is whole. Pure: no clock, no I/O.
+"""What belongs to a backup of an app, which one a restore uses, and whether it is complete. Pure: no clock, no I/O.
 
 A backup is a *set* of restic snapshots that carry the same tag `set=`: `part=app` (the app's directory and its state),
 `part=volumes`, `part=database:NAME` for each database, and `part=manifest`, which is written last and says what the set
-is made of. A set without it was not finished, and is no backup. The images of a release are a snapshot of their own
+is made of. A set without it is unfinished, and not a backup. The images of a release are a snapshot of their own
 (`part=images`), shared by the sets whose manifest carries the same tag `images=`.
 """
 
@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ..core.fingerprint import fingerprint
-from .databases import BackupError
+from .databases import BackupError, Row
 
 # 2: with data folders and SQLite databases, which one that knows 1 alone would leave out.
 FORMAT, READABLE = 2, (1, 2)
@@ -25,6 +25,71 @@ AHEAD_SECONDS = 3600.0
 SAFETY = "safety"
 APP, VOLUMES, SQLITE, MANIFEST, IMAGES = "app", "volumes", "sqlite", "manifest", "images"
 _STAMP = "%Y%m%dT%H%M%SZ"
+
+
+class Snapshot(TypedDict, total=False):
+    """What `restic snapshots --json` prints of a snapshot, as far as it is used here."""
+
+    id: str
+    time: str
+    tags: list[str] | None
+
+
+class VolumeRow(TypedDict):
+    """A volume of a backup, or a data folder of the project, which has no name.
+
+    `covered` is the service whose dumps fill it, "" when its files are in the backup; `path` is where those were.
+    `owner` is [user, group, mode] of the folder, [] when it is not known. `used`: bytes on the disk.
+    """
+
+    key: str
+    name: str
+    covered: str
+    path: str
+    owner: list[int]
+    used: int
+
+
+class SqliteRow(TypedDict):
+    """A SQLite database of a backup: the name of its copy, its path, and [user, group, mode]."""
+
+    file: str
+    path: str
+    owner: list[int]
+
+
+class _Format2(TypedDict, total=False):
+    sqlite: list[SqliteRow]
+    tables: dict[str, list[int | None]]
+    not_in_it: list[str]
+
+
+class Manifest(_Format2):
+    """What a restore has to know of a set.
+
+    `directory` and `state` are the app's folders, `state_folders` those of its state that are in the set. `release` is
+    the id of the last good one, `images` are its image ids by service, and `images_mark` is the tag of the snapshot
+    that holds them, "" when a registry has them all. `env` is the fingerprint of the env. `parts` are sizes by part.
+    `tables`: how many each database had before and after its dump. `not_in_it`: what of the app is not in the set.
+    """
+
+    format: int
+    app: str
+    host: str
+    set: str
+    time: str
+    why: str
+    directory: str
+    state: str
+    state_folders: list[str]
+    release: str
+    env: str
+    images: dict[str, str]
+    images_mark: str
+    platform: str
+    volumes: list[VolumeRow]
+    databases: list[Row]
+    parts: dict[str, int]
 
 
 def images_mark(images: Mapping[str, str]) -> str:
@@ -66,19 +131,24 @@ def tags(app: str, host: str, identity: str, why: str, part: str) -> list[str]:
     return [f"app={app}", f"host={host}", f"set={identity}", f"why={why}", f"part={part}"]
 
 
-def read_sets(snapshots: Iterable[Mapping[str, Any]]) -> list[Set]:
+def read_sets(snapshots: Iterable[Snapshot]) -> list[Set]:
     """The sets that restic's snapshots make, oldest first. Of a part that was made twice the newer one counts."""
     found: dict[tuple[str, str, str], Set] = {}
     for snapshot in sorted(snapshots, key=lambda one: str(one.get("time"))):
-        told = dict(tag.split("=", 1) for tag in snapshot.get("tags") or [] if "=" in tag)
-        if not {"app", "host", "set", "part", "why"} <= set(told) or not _is_stamp(told["set"]):
+        tagged = _tagged(snapshot)
+        if not {"app", "host", "set", "part", "why"} <= set(tagged) or not _is_stamp(tagged["set"]):
             continue
-        key = (told["app"], told["host"], told["set"])
-        one = found.setdefault(key, Set(told["set"], told["app"], told["host"], told["why"], "", {}))
-        one.parts[told["part"]] = str(snapshot["id"])
-        if told["part"] == MANIFEST:
-            found[key] = one._replace(images=told.get("images", ""))
+        key = (tagged["app"], tagged["host"], tagged["set"])
+        one = found.setdefault(key, Set(tagged["set"], tagged["app"], tagged["host"], tagged["why"], "", {}))
+        one.parts[tagged["part"]] = str(snapshot["id"])
+        if tagged["part"] == MANIFEST:
+            found[key] = one._replace(images=tagged.get("images", ""))
     return sorted(found.values(), key=lambda one: one.id)
+
+
+def _tagged(snapshot: Snapshot) -> dict[str, str]:
+    """The tags of a snapshot, {name: value}."""
+    return dict(tag.split("=", 1) for tag in snapshot.get("tags") or [] if "=" in tag)
 
 
 def _is_stamp(text: str) -> bool:
@@ -89,18 +159,18 @@ def _is_stamp(text: str) -> bool:
     return True
 
 
-def read_images(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def read_images(snapshots: Iterable[Snapshot]) -> dict[str, str]:
     """{mark: snapshot} of the images that are kept."""
     found = {}
     for snapshot in sorted(snapshots, key=lambda one: str(one.get("time"))):
-        told = dict(tag.split("=", 1) for tag in snapshot.get("tags") or [] if "=" in tag)
-        if told.get("part") == IMAGES and told.get("images") and "set" not in told:
-            found[told["images"]] = str(snapshot["id"])
+        tagged = _tagged(snapshot)
+        if tagged.get("part") == IMAGES and tagged.get("images") and "set" not in tagged:
+            found[tagged["images"]] = str(snapshot["id"])
     return found
 
 
 def choose(sets: Sequence[Set], app: str, host: str, to: str, now: float) -> Set:
-    """The set that `to` means: latest, an id, or the newest one before a time. Raises BackupError."""
+    """The set that `to` names: latest, an id, or the newest one before a time. Raises BackupError."""
     mine = [one for one in sets if one.app == app and one.host == host and one.complete]
     if to == "latest":
         found = _latest(mine, now)
@@ -114,7 +184,7 @@ def choose(sets: Sequence[Set], app: str, host: str, to: str, now: float) -> Set
     there = ", ".join(one.id for one in mine[-5:]) or "none"
     others = sorted({f"{one.app} on {one.host}" for one in sets if one.complete} - {f"{app} on {host}"})
     hint = f" The repository also has {', '.join(others)}." if others else ""
-    raise BackupError(f"restore_to: there is no backup {to} of {app} on {host}. The newest: {there}.{hint}")
+    raise BackupError(f"restore_to: no backup {to} of {app} on {host}. The newest: {there}.{hint}")
 
 
 def _newest(sets: Iterable[Set]) -> Set | None:
@@ -129,9 +199,9 @@ def _latest(mine: Sequence[Set], now: float) -> Set | None:
     if found and found.time > now + AHEAD_SECONDS:
         past = [one.id for one in kept if one.time <= now]
         raise BackupError(
-            f"restore_to: backup {found.id} is dated later than now, so a clock is wrong, or was when it was "
-            f"made, and nobody can tell which one is the latest. The newest before now: {(past or ['none'])[-1]}. "
-            "Fix: set this host's clock, or name the backup that you mean"
+            f"restore_to: backup {found.id} is dated later than now. A clock is wrong, or was when it was made, so the "
+            f"latest backup is not known. The newest before now: {(past or ['none'])[-1]}. Fix: set this host's clock, "
+            "or name a backup"
         )
     return found
 
@@ -153,8 +223,8 @@ def _moment(text: str) -> float:
         found = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
         raise BackupError(
-            f"restore_to: {text!r} is no backup and no time. Fix: write latest, an id as backup.yml lists them, or a "
-            "time such as 2026-11-25T02:00:00Z"
+            f"restore_to: {text!r} is neither a backup nor a time. Fix: write latest, an id as backup.yml lists them, "
+            "or a time such as 2026-11-25T02:00:00Z"
         ) from None
     return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
 
@@ -177,11 +247,11 @@ def read_what(text: str) -> What:
     kind, _, name = text.partition(":")
     if (kind in ("app", "env") and not name) or (kind in ("volume", "database") and name):
         return What(kind, name)
-    raise BackupError(f"restore_what: {text!r} is none. Fix: write app, env, volume:NAME or database:NAME")
+    raise BackupError(f"restore_what: invalid value {text!r}. Fix: use app, env, volume:NAME or database:NAME")
 
 
-def lacking(manifest: Mapping[str, Any], parts: Iterable[str]) -> list[str]:
-    """Say what a set lacks of what its manifest says that it has; [] when it is whole."""
+def missing_parts(manifest: Manifest, parts: Iterable[str]) -> list[str]:
+    """Say what of its manifest a set does not have; [] when it is complete."""
     there = set(parts)
     found = [f"part {part} is missing" for part in sorted(set(manifest["parts"]) - there)]
     covered = {row.get("service") for row in manifest["databases"]}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """SQLite databases among an app's files: found by their header, copied as of one moment, and checked.
 
-A copy of the file alone is torn when the app writes meanwhile, or lacks what is still in the `-wal` file.
+A copy of the file alone is torn when the app writes meanwhile, or misses what is still in the `-wal` file.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Callable, NamedTuple
 
 # https://www.sqlite.org/fileformat.html, "The Database Header".
 _HEADER = b"SQLite format 3\0"
-# What belongs to a database, and is in a copy of it already.
+# Files that belong to a database; a copy of it includes their content.
 _BESIDE = ("-wal", "-shm", "-journal")
 # SQLITE_BUSY and SQLITE_LOCKED, https://www.sqlite.org/rescode.html; Python names them from 3.11 on.
 _HELD = (5, 6)
-# Another program may hold the database for itself alone.
+# Another program may hold an exclusive lock.
 TRIES, BUSY_SECONDS, PAUSE_SECONDS = 3, 5.0, 2.0
 
 
 class Content(NamedTuple):
-    """What a database holds; `problem` says why it cannot be relied on, "" when it can."""
+    """What a database holds; `problem` says why it is damaged, "" when it is not."""
 
     problem: str
     tables: int
@@ -79,11 +79,11 @@ def copy(path: str, target: str, sleep: Callable[[float], None]) -> str:
 def _copy(path: str, target: str) -> None:
     import sqlite3
 
-    # Read only: what the app has not written yet is not written for it.
+    # Read-only: opening it must not write pending pages.
     with contextlib.ExitStack() as opened:
         source = opened.enter_context(contextlib.closing(sqlite3.connect(_uri(path), uri=True, timeout=BUSY_SECONDS)))
         made = opened.enter_context(contextlib.closing(sqlite3.connect(target)))
-        # In one step: in several, each write of the app would begin it again.
+        # In one step: in several, each write of the app would restart it.
         source.backup(made, progress=_end_when_held)
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ..docker.containers import Document
+from ..docker.model import Model, Services, Spec
 from .databases import BackupError, Database
 
 # --- what belongs to an app ------------------------------------------------------------------------------------------
@@ -36,7 +38,7 @@ class Volume(NamedTuple):
     covered: str
 
 
-def data_paths(model: Mapping[str, Any], directory: str) -> dict[str, str]:
+def data_paths(model: Model, directory: str) -> dict[str, str]:
     """{key: path} of what services mount writable from the app's directory; "./" is the key of all of it."""
     root = directory.rstrip("/")
     found = {}
@@ -51,12 +53,12 @@ def data_paths(model: Mapping[str, Any], directory: str) -> dict[str, str]:
 
 def volumes(
     app: str,
-    model: Mapping[str, Any],
+    model: Model,
     databases: Sequence[Database],
     left_out: Sequence[str],
     folders: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Volume]:
-    """The volumes of a merged compose model that belong to a backup. Raises BackupError for one that is not there.
+    """The volumes of a merged compose model that belong to a backup. Raises BackupError for an unknown name.
 
     :arg folders: {key: path} of the data folders.
     """
@@ -79,12 +81,12 @@ def volumes(
     return [Volume(key, names[key], covered.get(key, "")) for key in sorted(names) if key not in left_out]
 
 
-def volume_names(app: str, model: Mapping[str, Any]) -> dict[str, str]:
+def volume_names(app: str, model: Model) -> dict[str, str]:
     """{key: name in the engine} of the named volumes of a merged compose model."""
     return {key: str((spec or {}).get("name") or f"{app}_{key}") for key, spec in (model.get("volumes") or {}).items()}
 
 
-def always_there(model: Mapping[str, Any]) -> set[str]:
+def always_there(model: Model) -> set[str]:
     """The volumes that exist wherever the app runs: those of services that need no profile to be started."""
     mounts = [
         mount
@@ -96,11 +98,11 @@ def always_there(model: Mapping[str, Any]) -> set[str]:
 
 
 def _covered(
-    services: Mapping[str, Any], service: str, named: set[str], left_out: Sequence[str], folders: Mapping[str, str]
+    services: Services, service: str, named: set[str], left_out: Sequence[str], folders: Mapping[str, str]
 ) -> set[str]:
-    """The volumes, or data folders, that the dumps of a service fill. Raises BackupError when that cannot be told.
+    """The volumes, or data folders, that the dumps of a service fill. Raises BackupError when that is not clear.
 
-    A dump that belongs to no volume could be loaded nowhere, and a volume that is taken for one would be lost.
+    A dump without its volume could not be loaded, and the data of a wrong volume would be lost.
     """
     keys = {path: key for key, path in folders.items()}
     writers: dict[str, set[str]] = {}
@@ -127,20 +129,20 @@ def _covered(
         has = f"several volumes of its own, {', '.join(alone)}" if alone else "no named volume of its own"
         fix = "write `volume: NAME` into its row" if mine else "give it a named volume, or a folder of the project"
         raise BackupError(
-            f"backup_databases: service {service} has {has}, so its dump could not be restored: it cannot be told what "
-            f"the dump makes anew. Fix: {fix}; the other volumes are copied"
+            f"backup_databases: service {service} has {has}, so its dump could not be restored: it is not clear which "
+            f"volume the dump fills. Fix: {fix}; the other volumes are copied"
         )
     return named or set(alone)
 
 
-def _data_first(spec: Mapping[str, Any], keys: Sequence[str], folders: Mapping[str, str]) -> list[str]:
-    """Of a service's data folders, the one at a path where images keep their data; all where that is not one."""
+def _data_first(spec: Spec, keys: Sequence[str], folders: Mapping[str, str]) -> list[str]:
+    """The one of a service's data folders at a path where images keep their data; all when there is not exactly one."""
     targets = {str(mount.get("source") or "").rstrip("/"): str(mount.get("target")) for mount in spec["volumes"]}
     found = [key for key in keys if targets[folders[key]].startswith(_DATA_TARGETS)]
     return found if len(found) == 1 else list(keys)
 
 
-def undumped(model: Mapping[str, Any], databases: Sequence[Database]) -> list[str]:
+def undumped(model: Model, databases: Sequence[Database]) -> list[str]:
     """Say which services are database servers whose files are copied while they write: such a copy may be torn."""
     dumped = {one.service for one in databases}
     found = []
@@ -156,8 +158,8 @@ def undumped(model: Mapping[str, Any], databases: Sequence[Database]) -> list[st
     return found
 
 
-def strangers(model: Mapping[str, Any], directory: str) -> list[str]:
-    """The bind mounts that lie outside of the app's directory: they are in no backup."""
+def mounts_outside(model: Model, directory: str) -> list[str]:
+    """The bind mounts from outside of the app's directory: they are in no backup."""
     found = set()
     for spec in (model.get("services") or {}).values():
         for mount in spec.get("volumes") or []:
@@ -167,7 +169,7 @@ def strangers(model: Mapping[str, Any], directory: str) -> list[str]:
     return sorted(found)
 
 
-def unnamed(documents: Iterable[Mapping[str, Any]], names: Iterable[str]) -> list[str]:
+def unnamed(documents: Iterable[Document], names: Iterable[str]) -> list[str]:
     """What containers (`docker inspect`) write to volumes that the compose file does not name: it is in no backup."""
     known, found = set(names), set()
     for document in documents:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ..docker.model import Model, Services, Spec
 from . import known_images
 
 # How a value, a command or a file names a host: in a URL or a DSN, or with its port. Any other word may be anything.
@@ -52,13 +53,13 @@ class AppModel(NamedTuple):
         )
 
 
-def read(model: Mapping[str, Any], texts: Mapping[str, str]) -> AppModel:
+def read(model: Model, texts: Mapping[str, str]) -> AppModel:
     """Return the model of an app.
 
     :arg model: what `docker compose config` says.
     :arg texts: {service: what its mounted configuration files say}.
     """
-    services: Mapping[str, Mapping[str, Any]] = model.get("services") or {}
+    services: Services = model.get("services") or {}
     names = _names(services)
     declared = AppModel({name: _declared(spec) & set(services) - {name} for name, spec in services.items()})
     needs = {}
@@ -72,7 +73,7 @@ def read(model: Mapping[str, Any], texts: Mapping[str, str]) -> AppModel:
     return AppModel(needs, stateful - proxies, proxies)
 
 
-def _names(services: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _names(services: Services) -> dict[str, str]:
     """{a name by which containers reach a service: the service}."""
     found = {}
     for service, spec in services.items():
@@ -88,14 +89,14 @@ def _names(services: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _declared(spec: Mapping[str, Any]) -> frozenset[str]:
+def _declared(spec: Spec) -> frozenset[str]:
     mode = str(spec.get("network_mode") or "")
     others = [str(one).partition(":")[0] for key in ("links", "volumes_from") for one in spec.get(key) or ()]
     shared = [mode.partition(":")[2]] if mode.startswith("service:") else []
     return frozenset([*(spec.get("depends_on") or {}), *others, *shared])
 
 
-def _named(names: Mapping[str, str], spec: Mapping[str, Any], text: str) -> frozenset[str]:
+def _named(names: Mapping[str, str], spec: Spec, text: str) -> frozenset[str]:
     """The services that a service's environment, commands and configuration files name as hosts."""
     environment = {key: str(value) for key, value in (spec.get("environment") or {}).items() if value is not None}
     words = [spec.get(key) or () for key in ("command", "entrypoint")]
@@ -112,7 +113,7 @@ def _named(names: Mapping[str, str], spec: Mapping[str, Any], text: str) -> froz
     )
 
 
-def _has_volume(spec: Mapping[str, Any]) -> bool:
+def _has_volume(spec: Spec) -> bool:
     return any(
         mount.get("type") == "volume" and mount.get("source") and not mount.get("read_only")
         for mount in spec.get("volumes") or ()

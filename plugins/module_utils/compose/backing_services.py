@@ -1,19 +1,20 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What stands behind the app: a cache (Redis), a connection pool (PgBouncer) → services of the overlay. Pure.
+"""What is behind the app: a cache (Redis), a connection pool (PgBouncer) → services of the overlay. Pure.
 
 They get every hardened default of the other services, and no published port. Their secrets are the env's: Compose hands
-each service those it needs, and a script makes its configuration of them at its start, so they stand neither in the
+each service those it needs, and a script makes its configuration of them at its start, so they are neither in the
 overlay nor in an argument. The app finds both under the names of their services.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
+from ..docker.model import Services, Spec
 from .overlay import flow, scalar
-from .services import NONE, OverlayError, Service, one_line, size
+from .services import NONE, Healthcheck, OverlayError, Service, Settings, one_line, size
 
 CACHE, POOL = "cache", "pool"
 ENABLED = {CACHE: "compose_app_cache_enabled", POOL: "compose_app_pool_enabled"}
@@ -23,7 +24,7 @@ TLS = ("disable", "prefer", "require")
 
 CACHE_MEMORY, POOL_MEMORY = "256M", "128M"
 # Of the cache's memory, what it may fill with data. The rest is for clients' buffers and for what was freed and is not
-# given back; where it is persistent, also for what changes while a child of it writes the log anew.
+# given back; where it is persistent, also for what changes while a child of it rewrites the log.
 CACHE_SHARE, PERSISTENT_SHARE = 0.7, 0.45
 
 # The password goes in as its hash, so no character of it can mean anything. Without @admin, who has got hold of the app
@@ -94,8 +95,31 @@ _HEALTH = (
 )
 
 
+class CacheSettings(TypedDict, total=False):
+    """What the inventory says of the cache. Empty: the app has none."""
+
+    image: str
+    persistent: bool
+
+
+class PoolSettings(TypedDict, total=False):
+    """What the inventory says of the connection pool. Empty: the app has none. `tls` is one of TLS."""
+
+    image: str
+    size: int | str
+    tls: str
+
+
+class BackingSettings(TypedDict, total=False):
+    """What the inventory says of the services behind the app's `service`."""
+
+    service: str
+    cache: CacheSettings
+    pool: PoolSettings
+
+
 class Backing(NamedTuple):
-    """What stands behind the app's `service`; an image is "" where there is no such thing."""
+    """What is behind the app's `service`; an image is "" without a cache or pool."""
 
     service: str
     cache_image: str
@@ -114,22 +138,22 @@ class Joined(NamedTuple):
     """Table and project with the services that are added; the lines that each service's block begins with; the rest."""
 
     table: dict[str, Service]
-    project: dict[str, Mapping[str, Any]]
+    project: dict[str, Spec]
     lines: dict[str, list[str]]
     volumes: list[str]
 
 
-def read_backing(given: Mapping[str, Any] | None) -> Backing | None:
-    """Read {service, cache: {image, persistent}, pool: {image, size, tls}}; None when there is neither.
+def read_backing(given: BackingSettings | None) -> Backing | None:
+    """Read the settings; None when there is neither cache nor pool.
 
     :raises OverlayError: naming the role's variable that is wrong.
     """
     given = given or {}
-    cache, pool = given.get(CACHE) or {}, given.get(POOL) or {}
+    cache, pool = given.get("cache") or CacheSettings(), given.get("pool") or PoolSettings()
     if not cache and not pool:
         return None
-    for name, said in ((CACHE, cache), (POOL, pool)):
-        image = said.get("image", "") if said else "-"
+    images = {name: said.get("image", "") for name, said in ((CACHE, cache), (POOL, pool)) if said}
+    for name, image in images.items():
         if not isinstance(image, str) or not image or one_line(image) != image or " " in image:
             where = f"compose_app_{name}_image"
             raise OverlayError(where, "names no image", "write one with its version, or leave the service off")
@@ -137,7 +161,7 @@ def read_backing(given: Mapping[str, Any] | None) -> Backing | None:
     if not count.isdecimal() or not 1 <= int(count) <= POOL_CLIENTS:
         raise OverlayError("compose_app_pool_size", f"is not between 1 and {POOL_CLIENTS}", "write e.g. 20")
     if pool.get("tls", TLS[1]) not in TLS:
-        raise OverlayError("compose_app_pool_tls", "is no way to go about TLS", f"use one of {', '.join(TLS)}")
+        raise OverlayError("compose_app_pool_tls", "is not a way to use TLS", f"use one of {', '.join(TLS)}")
     return Backing(
         str(given.get("service") or ""),
         str(cache.get("image", "")),
@@ -148,7 +172,7 @@ def read_backing(given: Mapping[str, Any] | None) -> Backing | None:
     )
 
 
-def join(backing: Backing | None, table: Mapping[str, Service], project: Mapping[str, Mapping[str, Any]]) -> Joined:
+def join(backing: Backing | None, table: Mapping[str, Service], project: Services) -> Joined:
     """Add the services to what the inventory and the user's file say.
 
     :raises OverlayError: the user's file has such a service already, or no place for it.
@@ -163,7 +187,7 @@ def join(backing: Backing | None, table: Mapping[str, Service], project: Mapping
         joined.project[name] = {}
     if backing.service not in project:
         there = ", ".join(sorted(project)) or "none"
-        reason = f"{backing.service or 'nothing'} is no service of compose.yaml"
+        reason = f"{backing.service or 'nothing'} is not a service of compose.yaml"
         raise OverlayError("compose_app_service", reason, f"use one of its services: {there}")
     networks = _networks(backing.service, project[backing.service])
     environment: dict[str, str] = {}
@@ -177,7 +201,7 @@ def join(backing: Backing | None, table: Mapping[str, Service], project: Mapping
     if backing.pool_image:
         environment.update(DATABASE_HOST=POOL, DATABASE_PORT=str(POOL_PORT))
         # It writes nothing but what is in its tmpfs, so any user will do, whatever the image.
-        said = {"user": "65532:65532", "memory": POOL_MEMORY}
+        said: Settings = {"user": "65532:65532", "memory": POOL_MEMORY}
         joined.table[POOL] = _row(joined.table.get(POOL), said, _POOL_ANSWERS)
         joined.lines[POOL] = [*_pool(backing), *networks]
         joined.lines[backing.service] += ["depends_on:", f"  {POOL}: {{condition: service_healthy}}"]
@@ -188,16 +212,16 @@ def join(backing: Backing | None, table: Mapping[str, Service], project: Mapping
     return joined
 
 
-def _row(row: Service | None, said: dict[str, Any], answers: str) -> Service:
+def _row(row: Service | None, said: Settings, answers: str) -> Service:
     """What is said of such a service, unless the inventory says otherwise."""
     row = row or Service({}, {})
     test = _HEALTH.replace("{answers}", answers)
-    health = {"test": ["CMD-SHELL", _escaped(test)], "interval": "10s", "timeout": "5s"}
-    told = {**said, **row.said, "healthcheck": {**health, **row.said.get("healthcheck", {})}}
-    return Service(told, row.loosened)
+    health: Healthcheck = {"test": ["CMD-SHELL", _escaped(test)], "interval": "10s", "timeout": "5s"}
+    merged: Settings = {**said, **row.said, "healthcheck": {**health, **row.said.get("healthcheck", {})}}
+    return Service(merged, row.loosened)
 
 
-def _networks(service: str, spec: Mapping[str, Any]) -> list[str]:
+def _networks(service: str, spec: Spec) -> list[str]:
     """The line that puts a service into the app's networks."""
     if spec.get("network_mode"):
         where = f"compose.yaml: services.{service}.network_mode"

@@ -8,9 +8,10 @@ took too long.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Callable, NamedTuple
 
+from ..docker.containers import Container
 from ..docker.project import Project
 from . import start_order
 from .start_order import Failure, Plan, Turn
@@ -87,15 +88,16 @@ def start(project: Project, plan: Plan, pace: Pace) -> Outcome:
 def again(
     project: Project,
     services: Sequence[str],
-    good: Mapping[str, Any],
+    ended_jobs: Collection[str],
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> str:
     """Bring a release back that was good before; return why it did not work, "" when it did.
 
-    A job of it that fails now, since a newer one has gone further, is no reason to leave the app down.
+    A job of it that fails now, since a newer one has gone further, must not leave the app down.
 
     :arg services: only these; () for all.
+    :arg ended_jobs: the jobs that the release knows to have ended well.
     """
     plan = start_order.whole(project.config())
     if services:
@@ -108,9 +110,8 @@ def again(
         return Pace(monotonic() + _AGAIN_SECONDS, _AGAIN_SECONDS, monotonic, sleep, lambda: None, lambda _text: None)
 
     failure = start(project, plan, pace()).failure
-    ended = frozenset(good.get("jobs", ()))
-    if failure and ended:
-        failure = start(project, plan._replace(settled=ended), pace()).failure
+    if failure and ended_jobs:
+        failure = start(project, plan._replace(settled=frozenset(ended_jobs)), pace()).failure
     return failure
 
 
@@ -179,7 +180,7 @@ def _wait(found: Turn, pace: Pace, said: set[str]) -> str:
 
 
 def _start(
-    project: Project, identities: Sequence[str], instances: Sequence[Mapping[str, Any]], by_compose: Collection[str]
+    project: Project, identities: Sequence[str], instances: Sequence[Container], by_compose: Collection[str]
 ) -> str:
     service_of = {item["id"]: str(item["service"]) for item in instances}
     paused = [item["id"] for item in instances if item["id"] in identities and item["state"] == "paused"]

@@ -8,10 +8,11 @@ name, so nothing is known of it: `hints.py` reads what it says when it fails.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..docker import image_names
+from ..docker.model import Spec
 
 # Other names of Docker's own registry, and of its mirror of the official images.
 _OFFICIAL = ("index.docker.io/library/", "public.ecr.aws/docker/library/", "library/", "index.docker.io/")
@@ -28,7 +29,7 @@ _ANY_PORT_ENGINE = (20, 10)
 
 
 class Known(NamedTuple):
-    """What an official image needs. "", 0, () and True stand for the defaults of every service.
+    """What an official image needs. "", 0, () and True are the defaults of every service.
 
     :arg source: the files that tell.
     :arg server: the commands that start the server. Another command gets no healthcheck of ours.
@@ -66,7 +67,7 @@ _MYSQL_HEALTH = (
     'export MYSQL_PWD="$${MYSQL_PASSWORD:-$${MYSQL_ROOT_PASSWORD:-}}";'
     ' exec mysqladmin ping --silent --connect-timeout=3 -h 127.0.0.1 -u "$${MYSQL_USER:-root}"'
 )
-# The name of the client differs between versions. Newer ones want a certificate that they can validate, unless told.
+# The name of the client differs between versions. Newer ones want a valid certificate, unless an option skips that.
 _MARIADB_HEALTH = (
     'export MYSQL_PWD="$${MARIADB_PASSWORD:-$${MYSQL_PASSWORD:-$${MARIADB_ROOT_PASSWORD:-$${MYSQL_ROOT_PASSWORD:-}}}}";'
     " for a in mariadb-admin mysqladmin; do ! command -v $$a >/dev/null || exec $$a ping --silent --connect-timeout=3"
@@ -286,7 +287,7 @@ def known(image: str) -> Known | None:
     return IMAGES.get(name)
 
 
-def needs(spec: Mapping[str, Any], user: str, engine: Sequence[int]) -> Needs | None:
+def needs(spec: Spec, user: str, engine: Sequence[int]) -> Needs | None:
     """What a service needs because of its image; None when that is not known, or built here.
 
     :arg spec: the service, as `docker compose config` has it.
@@ -323,7 +324,7 @@ def _writable(paths: Sequence[str], as_root: bool) -> tuple[str, ...]:
     return tuple(f"{path}:mode=1777" for path in paths if not path.startswith("/root/"))
 
 
-def _templates(spec: Mapping[str, Any]) -> tuple[str, ...]:
+def _templates(spec: Spec) -> tuple[str, ...]:
     """Where nginx writes what it makes of the user's templates."""
     if repository(str(spec["image"])) != "nginx":
         return ()
@@ -332,7 +333,7 @@ def _templates(spec: Mapping[str, Any]) -> tuple[str, ...]:
     return ("/etc/nginx/conf.d",) if has_templates else ()
 
 
-def _runs_server(entry: Known, spec: Mapping[str, Any]) -> bool:
+def _runs_server(entry: Known, spec: Spec) -> bool:
     """Whether a service starts the image's server, at its own port."""
     if spec.get("entrypoint"):
         return False

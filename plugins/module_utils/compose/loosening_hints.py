@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Union
 
+from ..docker.containers import Document
 from . import known_images
 from .services import TABLE
 
@@ -146,6 +147,10 @@ class _Facts(NamedTuple):
     script: str
 
 
+Value = Union[str, list[str], None]
+"""What a key of a row takes: a scalar as YAML has it, or a list."""
+
+
 class _Finding(NamedTuple):
     """One thing that a container cannot live with: in words, and the key of its row with the value that it takes.
 
@@ -155,16 +160,16 @@ class _Finding(NamedTuple):
 
     why: str
     key: str = ""
-    value: Any = None
+    value: Value = None
     because: str = ""
 
 
-def hints(log_text: str, container: Mapping[str, Any], script: str = "") -> list[str]:
+def hints(log_text: str, container: Document, script: str = "") -> list[str]:
     """Say which row of the inventory would let a container live; [] when neither log nor state says so.
 
     :arg log_text: the last lines of its log, redacted: a path or message of them is repeated in the hint.
     :arg container: one document of `docker inspect`; {} when it is gone, then the defaults are taken to have applied.
-    :arg script: the text of its entrypoint, "" when that is no script: it tells what would fail next.
+    :arg script: the text of its entrypoint, "" when that is not a script: it shows what would fail next.
     """
     facts = _read(container)._replace(script=script)
     text = "\n".join(_TIME.sub("", line) for line in [*log_text.splitlines(), facts.error])
@@ -175,7 +180,7 @@ def hints(log_text: str, container: Mapping[str, Any], script: str = "") -> list
     return found + ([_row(facts, helped)] if helped else [])
 
 
-def entrypoint_paths(container: Mapping[str, Any]) -> list[str]:
+def entrypoint_paths(container: Document) -> list[str]:
     """Where the entrypoint of a container may be, in the order to look; [] when it is a shell or nothing."""
     entrypoint = (container.get("Config") or {}).get("Entrypoint") or []
     words = [str(word) for word in entrypoint]
@@ -187,13 +192,13 @@ def entrypoint_paths(container: Mapping[str, Any]) -> list[str]:
 
 def _row(facts: _Facts, findings: list[_Finding]) -> str:
     """All that was found of a service as one row that can be pasted."""
-    said: dict[str, Any] = {}
-    loosened: dict[str, tuple[Any, list[str]]] = {}
+    said: dict[str, Value] = {}
+    loosened: dict[str, tuple[Value, list[str]]] = {}
     for finding in findings:
         if not finding.because:
             said[finding.key] = _joined(said.get(finding.key), finding.value)
             continue
-        value, reasons = loosened.get(finding.key, (None, []))
+        value, reasons = loosened.get(finding.key, (None, list[str]()))
         loosened[finding.key] = (_joined(value, finding.value), list(dict.fromkeys([*reasons, finding.because])))
     if "read_only" in loosened:
         # A writable root needs no other place.
@@ -210,7 +215,7 @@ def _row(facts: _Facts, findings: list[_Finding]) -> str:
     return f"{why}. In the inventory, under {TABLE}.{facts.service}: {row}"
 
 
-def _joined(old: Any, new: Any) -> Any:
+def _joined(old: Value, new: Value) -> Value:
     """Two values of one key: lists are united, by path where they are mounts; else the first stays."""
     if not isinstance(old, list) or not isinstance(new, list):
         return new if old is None else old
@@ -220,15 +225,15 @@ def _joined(old: Any, new: Any) -> Any:
     return [*plain, *new]
 
 
-def _flow(value: Any) -> str:
+def _flow(value: Value) -> str:
     """A value as YAML in one line."""
     if isinstance(value, list):
         return f"[{', '.join(map(_quoted, value))}]"
     return str(value)
 
 
-def _read(container: Mapping[str, Any]) -> _Facts:
-    host: Mapping[str, Any] = container.get("HostConfig") or _HARDENED
+def _read(container: Document) -> _Facts:
+    host: Document = container.get("HostConfig") or _HARDENED
     config, state = container.get("Config") or {}, container.get("State") or {}
     security = [str(option).replace("=", ":") for option in host.get("SecurityOpt") or []]
     health = (state.get("Health") or {}).get("Log") or []
@@ -254,7 +259,7 @@ def _read(container: Mapping[str, Any]) -> _Facts:
     )
 
 
-def _user(user: Any) -> str:
+def _user(user: object) -> str:
     """The user that the container runs as, without the group: "0" for root, else a number or a name."""
     name = str(user or "0").split(":")[0]
     return "0" if name == "root" else name
@@ -331,7 +336,7 @@ def _refused_places(text: str, facts: _Facts) -> tuple[list[str], list[str], boo
             continue  # a read-only volume of the user's is not ours to loosen
         if any(_within(path, place) for place in _base(facts).tmpfs):
             continue  # proposed as a whole
-        creates = any(_CREATES_DIRECTORY.search(told) for told in _context(lines, number))
+        creates = any(_CREATES_DIRECTORY.search(near) for near in _context(lines, number))
         changes = _CHANGES_DIRECTORY.search(line) and "." not in posixpath.basename(path)
         place = path if creates or changes else posixpath.dirname(path)
         # nginx makes the folders of its buffers one after the other.
@@ -359,7 +364,7 @@ def _outermost(places: Iterable[str]) -> list[str]:
 
 
 def _quoted(entry: str) -> str:
-    """A tmpfs entry as it stands in YAML."""
+    """A tmpfs entry as YAML has it."""
     return f'"{entry}"' if ":" in entry else entry
 
 
@@ -381,7 +386,7 @@ def _capability(text: str, facts: _Facts) -> Iterator[_Finding]:
     next_asked = {*_base_capabilities(facts), *_script_capabilities(facts)}
     if names:
         reasons = ", ".join(dict.fromkeys(names.values()))
-        why = f'{facts.service} lacks a capability ("{said}")'
+        why = f'{facts.service} is missing a capability ("{said}")'
         yield _Finding(why, "cap_add", sorted({*names, *facts.added, *next_asked}), reasons)
     elif facts.read_only and _READ_ONLY.search(text) and not facts.added.issuperset(next_asked):
         # The entrypoint did not come that far.
@@ -412,8 +417,8 @@ def _wanted(lines: list[str], number: int, facts: _Facts) -> tuple[tuple[str, ..
     not_permitted = _NOT_PERMITTED.search(line)
     if not not_permitted and not _NOT_ALLOWED.search(line):
         return (), ""
-    for told in _context(lines, number):
-        names, because = _of_call(told)
+    for near in _context(lines, number):
+        names, because = _of_call(near)
         if names and (not_permitted or _DENIED_FOR.issuperset(names)):
             return _whole_pattern(line, names, because, facts)
         if names:
@@ -425,11 +430,11 @@ def _wanted(lines: list[str], number: int, facts: _Facts) -> tuple[tuple[str, ..
     return _of_file(line, facts)
 
 
-def _of_call(told: str) -> tuple[tuple[str, ...], str]:
+def _of_call(line: str) -> tuple[tuple[str, ...], str]:
     """The capabilities for the call that a line names, and what for."""
     for pattern, names, because in _CAPABILITIES:
-        if pattern.search(told):
-            ports = [int(left or right) for left, right in _PORT.findall(told)]
+        if pattern.search(line):
+            ports = [int(left or right) for left, right in _PORT.findall(line)]
             high = names == ("NET_BIND_SERVICE",) and ports and min(ports) >= 1024
             return ((), "") if high else (names, because)
     return (), ""
@@ -476,7 +481,7 @@ def _context(lines: list[str], number: int) -> Iterator[str]:
 
 
 def _short(line: str) -> str:
-    """A log line, fit to stand between double quotes."""
+    """A log line, fit for a place between double quotes."""
     text = "".join(letter if letter.isprintable() else " " for letter in line.strip()).replace('"', "'")
     return text if len(text) <= 120 else "…" + text[-119:]
 
@@ -522,7 +527,7 @@ def _format(text: str, facts: _Facts) -> Iterator[_Finding]:
 
 def _health_client(_text: str, facts: _Facts) -> Iterator[_Finding]:
     if _NO_CLIENT.search(facts.health_log):
-        why = f"the healthcheck of {facts.service} uses a program that its image lacks"
+        why = f"the healthcheck of {facts.service} uses a program that is missing in its image"
         yield _Finding(why, "healthcheck", '{test: ["CMD", "a program of the image", "its argument"]}')
 
 

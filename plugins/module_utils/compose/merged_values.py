@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
+from ..docker.model import Services, Spec
 from ..env.placeholders import is_sample, placeholder, unfilled
-from ..env.rules import prove
-from ..env.variables import TABLE, Variable, is_secret
+from ..env.rules import validate
+from ..env.variables import TABLE, Variable
 from .services import OverlayError
 
-# Anywhere in a name: what is no value of any kind is looked for by the rules for secrets.
+# Anywhere in a name: what is never a value is looked for by the rules for secrets.
 _SECRET_WORD = re.compile("KEY|SECRET|TOKEN|PASS|PWD|CREDENTIAL|DSN", re.I)
 # At its end: the value itself is a secret, not a path to it or how long it lasts.
 _SECRET_NAME = re.compile(
@@ -95,8 +96,8 @@ class Given(NamedTuple):
 def judge(
     variables: Sequence[Variable],
     env: Mapping[str, str],
-    merged: Mapping[str, Any],
-    written: Mapping[str, Any],
+    merged: Services,
+    written: Services,
     files: Files,
     now: float,
 ) -> Verdict:
@@ -106,7 +107,7 @@ def judge(
     :arg merged: the services of the model, as ``docker compose config`` prints them.
     :arg written: the same with ``--no-interpolate``: it still says which env files a service names.
     """
-    table = {str(variable["name"]): variable for variable in variables}
+    table = {variable.name: variable for variable in variables}
     problems: list[Problem] = []
     differing: list[Given] = []
     unlisted: list[Given] = []
@@ -136,27 +137,27 @@ def require(verdict: Verdict) -> list[str]:
     return verdict.notes
 
 
-def env_file_paths(written: Mapping[str, Any]) -> list[str]:
+def env_file_paths(written: Services) -> list[str]:
     """The env files that the services name, as the model with ``--no-interpolate`` has them."""
     paths = [path for entry in written.values() for path in _env_files_of(entry)]
     return list(dict.fromkeys(paths))
 
 
-def _env_files_of(entry: Any) -> list[str]:
+def _env_files_of(entry: Spec | None) -> list[str]:
     listed = (entry or {}).get("env_file") or []
     items = [listed] if isinstance(listed, str) else listed
     return [item if isinstance(item, str) else str(item.get("path", "")) for item in items]
 
 
-def _environment_of(entry: Any) -> Mapping[str, Any]:
-    """What stands under ``environment:``, which is a list or a mapping."""
+def _environment_of(entry: Spec | None) -> Mapping[str, object]:
+    """What is under ``environment:``, which is a list or a mapping."""
     listed = (entry or {}).get("environment") or {}
     if isinstance(listed, Mapping):
         return listed
     return dict(str(item).partition("=")[::2] for item in listed)
 
 
-def _merged(merged: Mapping[str, Any], written: Mapping[str, Any], env_files: Mapping[str, EnvFile]) -> Iterator[Given]:
+def _merged(merged: Services, written: Services, env_files: Mapping[str, EnvFile]) -> Iterator[Given]:
     for service, entry in sorted(merged.items()):
         for name, value in sorted(_environment_of(entry).items()):
             if value is not None:
@@ -165,7 +166,7 @@ def _merged(merged: Mapping[str, Any], written: Mapping[str, Any], env_files: Ma
                 yield Given(service, name, str(value).replace("$$", "$"), source)
 
 
-def _source(service: str, name: str, entry: Any, env_files: Mapping[str, EnvFile]) -> str:
+def _source(service: str, name: str, entry: Spec | None, env_files: Mapping[str, EnvFile]) -> str:
     """Who gives a variable to a service: `environment:` wins over the last env file that has it."""
     if name not in _environment_of(entry):
         for path in reversed(_env_files_of(entry)):
@@ -177,9 +178,9 @@ def _source(service: str, name: str, entry: Any, env_files: Mapping[str, EnvFile
 def _judge_override(variable: Variable, given: Given, validated: bool, now: float) -> Problem | None:
     where = f"{given.source}: {given.name}"
     fix = f"write {given.name}: ${{{given.name}}} there, or remove it there, so that the value of .env counts"
-    if validated and is_secret(variable):
+    if validated and variable.secret:
         return Problem(where, f"service {given.service} would get {_instead(given.value)}", fix)
-    findings = prove([variable], {given.name: given.value}, now)
+    findings = validate([variable], {given.name: given.value}, now)
     if not findings:
         return None
     rule, reason = findings[0]["rule"], findings[0]["reason"]

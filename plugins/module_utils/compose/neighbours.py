@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from ..docker.containers import Document
 
 _MIB = 1 << 20
 
@@ -50,7 +52,7 @@ class Wanted(NamedTuple):
     volumes: frozenset[str]
 
 
-def neighbours(documents: Sequence[Mapping[str, Any]]) -> list[Neighbour]:
+def neighbours(documents: Sequence[Document]) -> list[Neighbour]:
     """Read the projects from `docker inspect` documents of a host's containers."""
     found: dict[str, list[Mapping[str, str]]] = {}
     for document in documents:
@@ -71,7 +73,7 @@ def _neighbour(name: str, labels: Sequence[Mapping[str, str]]) -> Neighbour:
 def same_app(
     wanted: Wanted, there: Sequence[Neighbour], volumes: Sequence[Volume], apart: Collection[str]
 ) -> tuple[Neighbour, str] | None:
-    """Return the project that seems to be the same app under another name, and why; None when there is no such one.
+    """Return the project that seems to be the same app under another name, and why; None without one.
 
     :arg apart: projects that are known to be another app: managed from here, or named by the user.
     """
@@ -107,7 +109,7 @@ def _shares(wanted: Wanted, one: Neighbour, volumes: Sequence[Volume]) -> bool:
     return 2 * len(common) > max(len(one.services), len(wanted.services))
 
 
-def left_data(documents: Sequence[Mapping[str, Any]], app: str, directory: str, folder: str) -> list[Left]:
+def left_data(documents: Sequence[Document], app: str, directory: str, folder: str) -> list[Left]:
     """Return what the app's containers mount writable from a folder that is not the app's directory.
 
     The app's containers were started in another folder, by hand, so their relative mounts start there.
@@ -151,7 +153,7 @@ def _size(size: int | None) -> str:
     return f" ({size >> 10} KiB)" if size >= 1 << 10 else f" ({size} bytes)"
 
 
-def holder(port: int, documents: Sequence[Mapping[str, Any]]) -> str:
+def holder(port: int, documents: Sequence[Document]) -> str:
     """Say which container publishes a TCP port, "" when no container does."""
     for document in documents:
         published = (document.get("NetworkSettings") or {}).get("Ports") or {}

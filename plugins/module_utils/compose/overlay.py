@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.app import Balancer
+from ..docker.model import Model, Services, Spec
 from ..probe.health_request import HealthRequest, container_command
 from . import known_images
 from .services import NONE, TABLE, OverlayError, Service, read_table, size
@@ -65,13 +66,13 @@ class Rendered(NamedTuple):
 
 def render(
     table: Mapping[str, Service],
-    project: Mapping[str, Mapping[str, Any]],
+    project: Services,
     engine: Sequence[int],
     balanced: Balancer | None = None,
     added: Mapping[str, Sequence[str]] | None = None,
     volumes: Sequence[str] = (),
-    model: Mapping[str, Any] | None = None,
-    written: Mapping[str, Any] | None = None,
+    model: Model | None = None,
+    written: Model | None = None,
     asked: HealthRequest | None = None,
 ) -> Rendered:
     """Write the overlay for every service of the project.
@@ -80,20 +81,23 @@ def render(
     :arg project: ``services`` of the user's file as `docker compose config --format json` has them, all profiles.
     :arg engine: the engine's version, e.g. (26, 1, 5).
     :arg balanced: the load balancer; its service gets that many instances, on loopback ports.
-    :arg added: by service, the lines that its block begins with: what makes up a service that the user's file lacks.
+    :arg added: by service, the lines that its block begins with; they make up a service that is not in the user's
+        file.
     :arg volumes: the named volumes that those lines use.
     :arg model: the user's whole file, whose configs and secrets tell how they get into a container.
     :arg written: the same before interpolation. There Compose keeps what equals its own default.
     :arg asked: the request of the health check, which the healthcheck of the service that answers it sends, too.
-    :raises OverlayError: the table names a service that the project lacks, or contradicts the user's file.
+    :raises OverlayError: the table names a service that is not in the project, or contradicts the user's file.
     """
     for name in table:
         if name not in project:
             there = ", ".join(sorted(project)) or "none"
-            raise OverlayError(f"{TABLE}.{name}", "is no service of compose.yaml", f"use one of its services: {there}")
+            raise OverlayError(
+                f"{TABLE}.{name}", "is not a service of compose.yaml", f"use one of its services: {there}"
+            )
     if balanced and balanced.service not in project:
         there = ", ".join(sorted(project)) or "none"
-        reason = f"{balanced.service} is no service of compose.yaml"
+        reason = f"{balanced.service} is not a service of compose.yaml"
         raise OverlayError("compose_app_service", reason, f"use one of its services: {there}")
     blocks, kept = [], {}
     run_once = jobs({"services": project})
@@ -112,32 +116,32 @@ def render(
     return Rendered(HEADER + "services:\n" + "\n".join(blocks) + named, kept)
 
 
-def jobs(model: Mapping[str, Any]) -> frozenset[str]:
+def jobs(model: Model) -> frozenset[str]:
     """The services of a model that run once and exit: awaited as such, of a job's mode, or marked by the overlay.
 
     :arg model: as `docker compose config` has it. Without the overlay, what only the table says is unknown.
     """
-    services: Mapping[str, Mapping[str, Any]] = model.get("services") or {}
+    services: Services = model.get("services") or {}
     found = {name for name, spec in services.items() if _is_job(spec)}
     for spec in services.values():
         found.update(_awaited(spec))
     return frozenset(found.intersection(services))
 
 
-def _is_job(spec: Mapping[str, Any]) -> bool:
+def _is_job(spec: Spec) -> bool:
     """Whether a service itself says that it is a job."""
     if (spec.get("deploy") or {}).get("mode") in JOB_MODES:
         return True
     return str((spec.get("labels") or {}).get(JOB_LABEL, "")).lower() == "true"
 
 
-def _awaited(spec: Mapping[str, Any]) -> set[str]:
+def _awaited(spec: Spec) -> set[str]:
     """The services whose end a service waits for."""
     needs = spec.get("depends_on") or {}
     return {name for name, how in needs.items() if how.get("condition") == COMPLETED}
 
 
-def check_fit(table: Mapping[str, Service], project: Mapping[str, Mapping[str, Any]], cores: int, memory: int) -> None:
+def check_fit(table: Mapping[str, Service], project: Services, cores: int, memory: int) -> None:
     """Raise OverlayError when a limit is more than the host has: the engine would refuse it, or it would limit nothing.
 
     :arg cores: of the host.
@@ -164,7 +168,7 @@ def check_fit(table: Mapping[str, Service], project: Mapping[str, Mapping[str, A
                 raise OverlayError(where, f"{value}{whose} is more than the {shown} that this host has", "write less")
 
 
-def copied_files(spec: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+def copied_files(spec: Spec, model: Model) -> list[str]:
     """The configs and secrets that Compose copies into the container once it is created, e.g. ["config app"].
 
     A read-only root refuses that ("container rootfs is marked read-only"), under a tmpfs, too. The next `up` would
@@ -181,9 +185,9 @@ def copied_files(spec: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]
 
 
 def weak_points(
-    project: Mapping[str, Mapping[str, Any]],
+    project: Services,
     balanced: Balancer | None = None,
-    model: Mapping[str, Any] | None = None,
+    model: Model | None = None,
 ) -> list[str]:
     """What the user's own file opens, in one sentence each: the overlay leaves it, and cannot make up for it."""
     found = []
@@ -213,7 +217,7 @@ def weak_points(
     return found
 
 
-def open_ports(spec: Mapping[str, Any]) -> list[str]:
+def open_ports(spec: Spec) -> list[str]:
     """The ports that a service publishes on every address, as ranges, e.g. ["80", "50000-50100/udp"]."""
     numbers: dict[str, set[int]] = {}
     others: list[str] = []
@@ -244,7 +248,7 @@ def _ranges(numbers: Sequence[int]) -> list[str]:
 class _Writer:
     """Writes the lines of one service."""
 
-    def __init__(self, name: str, service: Service, spec: Mapping[str, Any], engine: Sequence[int]) -> None:
+    def __init__(self, name: str, service: Service, spec: Spec, engine: Sequence[int]) -> None:
         self.name, self.said, self.loosened, self.spec = name, service.said, service.loosened, spec
         self.engine = tuple(engine)
         self.needs = needs_of(service, spec, engine)
@@ -271,7 +275,7 @@ class _Writer:
             head.append(f"    # as compose.yaml has it: {', '.join(self.kept)}")
         return "\n".join([*head, *(f"    {line}" for line in self.lines)]) + "\n"
 
-    def _add(self, key: str, value: Any) -> None:
+    def _add(self, key: str, value: object) -> None:
         self.lines.append(f"{key}: {flow(value)}")
 
     def _because(self, key: str) -> bool:
@@ -425,8 +429,8 @@ class _Writer:
     # --- resources ----------------------------------------------------------------------------------------------------
 
     def _resources(self) -> None:
-        limits: dict[str, Any] = {}
-        reservations: dict[str, Any] = {}
+        limits: dict[str, object] = {}
+        reservations: dict[str, object] = {}
         cpus = self._limit(limits, "cpus", CPUS)
         memory = self._limit(limits, "memory", self._least_memory())
         self._limit(limits, "pids", self.needs.pids)
@@ -445,7 +449,7 @@ class _Writer:
             self.lines += [f"    limits: {flow(limits)}"] if limits else []
             self.lines += [f"    reservations: {flow(reservations)}"] if reservations else []
 
-    def _least_memory(self) -> Any:
+    def _least_memory(self) -> object:
         """The default memory limit; more when the user's file reserves more, which the engine would refuse."""
         own = own_resource(self.spec, "reservations", "memory")
         least = self.needs.memory
@@ -456,8 +460,8 @@ class _Writer:
             raise OverlayError(f"{TABLE}.{self.name}.memory", reason, "add memory_reservation, or write more")
         return own[0] if measure("memory", own[0]) > measure("memory", least) else least
 
-    def _limit(self, limits: dict[str, Any], key: str, default: Any) -> Any:
-        """Add one limit to ``limits``, and return the one that is in force (None: there is none)."""
+    def _limit(self, limits: dict[str, object], key: str, default: object) -> object:
+        """Add one limit to ``limits``, and return the one that is in force, None without one."""
         own, where = own_resource(self.spec, "limits", key) or (None, "")
         if self._because(key):
             wanted = self.loosened[key].to
@@ -472,7 +476,7 @@ class _Writer:
         self._repeat(LEGACY["limits", key], wanted)
         return wanted
 
-    def _reserve(self, reservations: dict[str, Any], key: str, default: Any) -> None:
+    def _reserve(self, reservations: dict[str, object], key: str, default: object) -> None:
         """Add one reservation to ``reservations``."""
         own, where = own_resource(self.spec, "reservations", key) or (None, "")
         wanted = self.said.get(f"{key}_reservation", default if own is None else None)
@@ -482,7 +486,7 @@ class _Writer:
         reservations[key] = wanted
         self._repeat(LEGACY["reservations", key], wanted)
 
-    def _complete(self, part: str, written: dict[str, Any]) -> None:
+    def _complete(self, part: str, written: dict[str, object]) -> None:
         """Repeat the user's older keys in a block that is written: Compose reads a missing one as another value."""
         if not written:
             return
@@ -491,12 +495,12 @@ class _Writer:
             if own:
                 written.setdefault(key, str(own) if key == "cpus" else own)
 
-    def _repeat(self, legacy: str, value: Any) -> None:
+    def _repeat(self, legacy: str, value: object) -> None:
         """Compose refuses a project where the older key and the one under deploy differ."""
         if legacy and self._own(legacy):
-            self._add(legacy, float(value) if legacy == "cpus" else value)
+            self._add(legacy, float(str(value)) if legacy == "cpus" else value)
 
-    def _swap(self, memory: Any) -> None:
+    def _swap(self, memory: object) -> None:
         """Without swap, an app past its limit is killed and restarted at once; with it, it crawls for minutes."""
         own = self._own("memswap_limit")
         if self._because("memory_swap"):
@@ -507,7 +511,7 @@ class _Writer:
         ):
             self.kept.append("memswap_limit")
         elif memory is not None:
-            self._add("memswap_limit", memory if isinstance(memory, str) and not memory.isdigit() else int(memory))
+            self._add("memswap_limit", memory if isinstance(memory, str) and not memory.isdigit() else int(str(memory)))
 
     # --- health and logs ----------------------------------------------------------------------------------------------
 
@@ -528,7 +532,7 @@ class _Writer:
         if self.needs.health and not (path or test or own or self.job):
             self._for_image("healthcheck")
             test, defaults = ["CMD-SHELL", self.needs.health], SERVER_HEALTH
-        fields: dict[str, Any] = {}
+        fields: dict[str, object] = {}
         if path or test:
             fields = {key: value for key, value in defaults.items() if key not in own}
             if self.start_interval and "start_interval" not in own:
@@ -574,7 +578,7 @@ class _Writer:
             self._add("logging", {"driver": "json-file", "options": options})
 
 
-def needs_of(service: Service, spec: Mapping[str, Any], engine: Sequence[int]) -> known_images.Needs:
+def needs_of(service: Service, spec: Spec, engine: Sequence[int]) -> known_images.Needs:
     """What a service needs because of its image; the defaults of every service where nothing is known."""
     user = str(service.said.get("user") or spec.get("user") or "")
     found = known_images.needs(spec, user, engine)
@@ -588,7 +592,7 @@ def _path(entry: str) -> str:
     return entry.split(":")[0].rstrip("/")
 
 
-def own_resource(spec: Mapping[str, Any], part: str, key: str) -> tuple[Any, str] | None:
+def own_resource(spec: Spec, part: str, key: str) -> tuple[object, str] | None:
     """What the user's file says of a resource, and where: under deploy, or by the older key. None when nowhere."""
     under = ((spec.get("deploy") or {}).get("resources") or {}).get(part) or {}
     if under.get(key) is not None:
@@ -597,15 +601,15 @@ def own_resource(spec: Mapping[str, Any], part: str, key: str) -> tuple[Any, str
     return (spec[legacy], legacy) if legacy and spec.get(legacy) else None
 
 
-def measure(key: str, value: Any) -> float:
+def measure(key: str, value: object) -> float:
     """An amount of a resource as a number: cores, bytes, or a count."""
-    return float(size(value) or 0) if key == "memory" else float(value)
+    return float(size(value) or 0) if key == "memory" else float(str(value))
 
 
 # --- YAML -------------------------------------------------------------------------------------------------------------
 
 
-def flow(value: Any) -> str:
+def flow(value: object) -> str:
     """A value as YAML in one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
@@ -614,7 +618,7 @@ def flow(value: Any) -> str:
     return scalar(value)
 
 
-def scalar(value: Any) -> str:
+def scalar(value: object) -> str:
     """A scalar as YAML: a text is quoted unless no YAML parser can take it for something else."""
     if not isinstance(value, str):
         return json.dumps(value)

@@ -20,7 +20,7 @@ _CHUNK = 1 << 20
 def mark(path: str) -> str:
     """Return what tells the versions of a file apart: its content and mode, or where a symbolic link leads.
 
-    "" for no file. What cannot be read, or is no file, differs from every file.
+    "" for no file. What cannot be read, or is not a file, differs from every file.
     """
     try:
         found = os.lstat(path)
@@ -65,7 +65,7 @@ def put(source: str, target: str, sync: bool = True) -> None:
 
     What is a folder where a file belongs, or a file where a folder belongs, is kept under another name.
 
-    :arg sync: wait until it is on the disk; who puts many files in place waits once for all.
+    :arg sync: wait until it is on the disk; a caller that puts many files in place waits once for all.
 
     :raises OSError: naming ``target``, which is as it was.
     """

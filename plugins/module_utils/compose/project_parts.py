@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a merged model says of the files in its project: which services read them, which write them. Pure.
 
-A folder that a service mounts writable is data, unless the inventory calls it configuration. Where folders lie within
+A folder that a service mounts writable is data, unless the inventory calls it configuration. Where folders are within
 each other, the deepest one decides.
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from ..docker.model import Model, Services, Spec
 
 _VARIABLE = re.compile(r"\$(?:(?P<bare>\w+)|\{(?P<name>\w+)(?:(?P<sign>:?[-+?])(?P<other>[^}]*))?\})")
 
@@ -44,7 +46,7 @@ class Parts(NamedTuple):
     outside: tuple[str, ...]
 
     def explicit(self) -> set[str]:
-        """The files that are named one by one, and are no mounts."""
+        """The files that are named one by one, and are not mounts."""
         read = {name for names in self.read.values() for name in names}
         return {*read, *self.dockerfiles, *(one.name for one in self.env_files)}
 
@@ -53,7 +55,7 @@ class Parts(NamedTuple):
         if name in self.dockerfiles:
             return False
         over = deepest(self.mounts, name)
-        # What is mounted read-only with its folder, anybody in the container may have to read.
+        # What is mounted read-only with its folder, any user in the container may have to read.
         is_mounted = over is not None and over.name != "." and (over.writable or over.name == name)
         return is_mounted or name in self.explicit() or posixpath.basename(name) == ".env"
 
@@ -74,7 +76,7 @@ def is_configuration(name: str, configuration: Sequence[str]) -> bool:
     return any(covers(folder, name) for folder in configuration)
 
 
-def find(model: Mapping[str, Any], written: Mapping[str, Any], top: str, env: Mapping[str, str]) -> Parts:
+def find(model: Model, written: Model, top: str, env: Mapping[str, str]) -> Parts:
     """Find what a project's model names.
 
     :arg model: the merged model, all profiles.
@@ -82,7 +84,7 @@ def find(model: Mapping[str, Any], written: Mapping[str, Any], top: str, env: Ma
     :arg top: the folder that the project is in; above it only the host's own paths may be.
     :arg env: the values for what is not interpolated yet.
     """
-    services: Mapping[str, Any] = model.get("services") or {}
+    services: Services = model.get("services") or {}
     mounts, outside = [], []
     for service, spec in sorted(services.items()):
         for volume in spec.get("volumes") or []:
@@ -137,7 +139,7 @@ def _shown(path: str, top: str) -> str:
     return posixpath.relpath(path, top)
 
 
-def _builds(services: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _builds(services: Services) -> Iterator[tuple[str, str, str]]:
     for service, spec in sorted(services.items()):
         build = spec.get("build") or {}
         context = str(build.get("context") or "")
@@ -152,7 +154,7 @@ def _builds(services: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
                 yield service, f"build.additional_contexts.{name}", str(other)
 
 
-def _files(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _files(model: Model) -> Iterator[tuple[str, str]]:
     for kind in ("configs", "secrets"):
         for name, entry in sorted((model.get(kind) or {}).items()):
             path = (entry or {}).get("file")
@@ -160,14 +162,14 @@ def _files(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"{kind}.{name}", str(path)
 
 
-def _used(spec: Mapping[str, Any]) -> Iterator[str]:
+def _used(spec: Spec) -> Iterator[str]:
     for kind in ("configs", "secrets"):
         for one in spec.get(kind) or []:
             source = one.get("source") if isinstance(one, Mapping) else one
             yield f"{kind}.{source}"
 
 
-def _env_files(services: Mapping[str, Any], env: Mapping[str, str]) -> Iterator[EnvFile]:
+def _env_files(services: Services, env: Mapping[str, str]) -> Iterator[EnvFile]:
     for service, spec in sorted(services.items()):
         for key in ("env_file", "label_file"):
             given = spec.get(key) or []

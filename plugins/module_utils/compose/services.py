@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, cast
 
 TABLE = "compose_app_services"
 
@@ -46,29 +46,59 @@ class OverlayError(ValueError):
         self.where, self.reason, self.fix = where, reason, fix
 
 
-class Loosened(NamedTuple):
-    """A default that a service cannot live with: what it is instead, and why (one line)."""
+class Healthcheck(TypedDict, total=False):
+    """A healthcheck as it goes into YAML; `test` is a command line or a list, as compose files have it."""
 
-    to: Any
+    test: str | list[str]
+    interval: str
+    timeout: str
+    retries: int
+    start_period: str
+    start_interval: str
+
+
+class Settings(TypedDict, total=False):
+    """What the table says about one service: only keys that it says. Values are as they go into YAML."""
+
+    port: int
+    health_path: str
+    healthcheck: Healthcheck
+    cpus: str
+    memory: str
+    cpus_reservation: str
+    memory_reservation: str
+    pids: int
+    tmpfs: list[str]
+    user: str
+    job: bool
+    stop_grace_period: str
+    log_max_size: str
+    log_max_file: int
+
+
+class Loosened(NamedTuple):
+    """A default that a service cannot live with: what it is instead, as it goes into YAML, and why (one line)."""
+
+    to: object
     because: str
 
 
 class Service(NamedTuple):
-    """What the table says about one service: only keys that it says. Values are as they go into YAML."""
+    """One row of the table, checked."""
 
-    said: dict[str, Any]
+    said: Settings
     loosened: dict[str, Loosened]
 
 
-def size(value: Any) -> int | None:
-    """A size as Compose writes it ("512M", "1.5gb", 1048576) in bytes, None when it is none."""
+def size(value: object) -> int | None:
+    """A size as Compose writes it ("512M", "1.5gb", 1048576) in bytes, None when it is not a size."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     found = _SIZE.fullmatch(str(value).strip())
     return int(float(found.group(1)) * (1 << _SCALE[found.group(2).lower()])) if found else None
 
 
-def read_table(table: Any) -> dict[str, Service]:
+def read_table(table: object) -> dict[str, Service]:
     """Check the table, and return it by service.
 
     :raises OverlayError: for the first thing that is wrong, naming the service, its key and the fix.
@@ -81,7 +111,7 @@ def read_table(table: Any) -> dict[str, Service]:
     for name, row in table.items():
         where = f"{TABLE}.{name}"
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-            raise OverlayError(where, "is no name of a service", "use the name that compose.yaml has")
+            raise OverlayError(where, "is not the name of a service", "use the name that compose.yaml has")
         if row is not None and not isinstance(row, Mapping):
             raise OverlayError(
                 where, "is not a mapping", "write {port: 8000, health_path: /health}, or {} for defaults"
@@ -90,33 +120,36 @@ def read_table(table: Any) -> dict[str, Service]:
     return found
 
 
-def _read_service(where: str, row: dict[Any, Any]) -> Service:
+def _read_service(where: str, row: dict[str, object]) -> Service:
     loosen = row.pop("loosen", None) or {}
-    said = {}
+    found: dict[str, object] = {}
     for key, value in row.items():
         if key in LOOSENED and key not in SAID:
             fix = f'write it as loosen: {{{key}: {{to: …, because: "the reason"}}}}'
             raise OverlayError(f"{where}.{key}", "loosens a default, which needs a reason", fix)
         if key not in SAID:
             keys = ", ".join([*SAID, "loosen"])
-            raise OverlayError(f"{where}.{key}", "is no key of a service", f"use one of {keys}")
+            raise OverlayError(f"{where}.{key}", "is not a key of a service", f"use one of {keys}")
         if value is not None:
-            said[key] = _checked(f"{where}.{key}", SAID[key], value)
+            found[key] = _checked(f"{where}.{key}", SAID[key], value)
+    said = cast(Settings, found)
     _cross_check(where, said)
     if not isinstance(loosen, Mapping):
         raise OverlayError(f"{where}.loosen", "is not a mapping", 'write {read_only: {to: false, because: "why"}}')
     loosened = {key: _read_loosened(f"{where}.loosen.{key}", key, entry) for key, entry in loosen.items()}
     for key in said:
         if key in loosened:
-            raise OverlayError(f"{where}.{key}", "is said twice, here and under loosen", "keep one of the two")
+            raise OverlayError(f"{where}.{key}", "is given twice, here and under loosen", "keep one of the two")
     return Service(said, loosened)
 
 
-def _cross_check(where: str, said: Mapping[str, Any]) -> None:
+def _cross_check(where: str, said: Settings) -> None:
     """What spans several keys of one service."""
     if "health_path" in said:
         if "test" in said.get("healthcheck", {}):
-            raise OverlayError(f"{where}.health_path", "is given besides healthcheck.test", "keep one of the two")
+            raise OverlayError(
+                f"{where}.health_path", "is given in addition to healthcheck.test", "keep one of the two"
+            )
         if "port" not in said:
             raise OverlayError(f"{where}.health_path", "needs the port", "add port, the one inside the container")
     limit, reserved = size(said.get("memory")), size(said.get("memory_reservation"))
@@ -128,9 +161,9 @@ def _cross_check(where: str, said: Mapping[str, Any]) -> None:
         raise OverlayError(f"{where}.cpus_reservation", f"is more than the limit {said['cpus']}", fix)
 
 
-def _read_loosened(where: str, key: Any, entry: Any) -> Loosened:
+def _read_loosened(where: str, key: str, entry: object) -> Loosened:
     if key not in LOOSENED:
-        raise OverlayError(where, "is no default that can be loosened", f"use one of {', '.join(LOOSENED)}")
+        raise OverlayError(where, "is not a default that can be loosened", f"use one of {', '.join(LOOSENED)}")
     example = f'write {{to: {LOOSENED[key][1]}, because: "the reason"}}'
     if not isinstance(entry, Mapping) or not set(entry) <= {"to", "because"} or "to" not in entry:
         raise OverlayError(where, "does not say to what, and because of what", example)
@@ -142,8 +175,8 @@ def _read_loosened(where: str, key: Any, entry: Any) -> Loosened:
     return Loosened(_checked(f"{where}.to", LOOSENED[key], entry["to"]), reason)
 
 
-def one_line(text: Any) -> str:
-    """A text in one line without control characters, so that it cannot end a YAML comment; "" when it is no text."""
+def one_line(text: object) -> str:
+    """A text in one line without control characters, so that it cannot end a YAML comment; "" when it is not a text."""
     if not isinstance(text, str):
         return ""
     # str.isprintable() is false for every line end that YAML 1.1 or 1.2 knows, U+0085, U+2028 and U+2029 among them.
@@ -153,10 +186,10 @@ def one_line(text: Any) -> str:
 # --- values -----------------------------------------------------------------------------------------------------------
 
 # Each reader returns the value as it goes into YAML, or None when it is not what it should be.
-Reader = Callable[[Any], Any]
+Reader = Callable[[Any], object]
 
 
-def _checked(where: str, rule: tuple[Reader, str], value: Any) -> Any:
+def _checked(where: str, rule: tuple[Reader, str], value: object) -> object:
     read, example = rule
     found = read(value)
     if found is None:
@@ -169,14 +202,14 @@ def _matching(pattern: re.Pattern[str]) -> Reader:
     return lambda value: value if isinstance(value, str) and pattern.fullmatch(value) else None
 
 
-def _number(value: Any) -> str | None:
+def _number(value: object) -> str | None:
     """CPU cores: a number above 0, as a text, because YAML's 1.10 would lose its 0."""
     if isinstance(value, bool) or not re.fullmatch(r"\d+(\.\d+)?", str(value)):
         return None
-    return str(value) if float(value) >= 0.01 else None
+    return str(value) if float(str(value)) >= 0.01 else None
 
 
-def _memory(value: Any) -> str | None:
+def _memory(value: object) -> str | None:
     found = size(value)
     return str(value).replace(" ", "") if found is not None and found >= SMALLEST_MEMORY else None
 
@@ -187,17 +220,17 @@ def _count(value: Any) -> int | None:
     return int(value)
 
 
-def _port(value: Any) -> int | None:
+def _port(value: object) -> int | None:
     found = _count(value)
     return found if found is not None and found <= 65535 else None
 
 
-def _user(value: Any) -> str | None:
+def _user(value: object) -> str | None:
     text = str(value)
     return text if isinstance(value, (str, int)) and not isinstance(value, bool) and _USER.fullmatch(text) else None
 
 
-def _tmpfs(value: Any) -> list[str] | None:
+def _tmpfs(value: object) -> list[str] | None:
     entries = [value] if isinstance(value, str) else value
     if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, str) for entry in entries):
         return None
@@ -207,7 +240,7 @@ def _tmpfs(value: Any) -> list[str] | None:
     return list(entries) if len(set(paths)) == len(paths) else None
 
 
-def _test(value: Any) -> Any:
+def _test(value: object) -> str | list[str] | None:
     """A healthcheck's test, as compose files have it."""
     if isinstance(value, str):
         return value if value.strip() and value.isprintable() else None
@@ -227,14 +260,14 @@ _HEALTHCHECK: dict[str, tuple[Reader, str]] = {
 }
 
 
-def _healthcheck(value: Any) -> dict[str, Any] | None:
+def _healthcheck(value: object) -> dict[str, object] | None:
     if not isinstance(value, Mapping) or not value or not set(value) <= set(_HEALTHCHECK):
         return None
     found = {key: _HEALTHCHECK[key][0](item) for key, item in value.items() if item is not None}
     return None if None in found.values() else found
 
 
-def _capabilities(value: Any) -> list[str] | None:
+def _capabilities(value: object) -> list[str] | None:
     if not isinstance(value, (list, tuple)):
         return None
     names = [re.sub(r"^CAP_", "", str(name).upper()) for name in value]
@@ -246,15 +279,15 @@ def _nothing_or(read: Reader) -> Reader:
     return lambda value: NONE if value is None or value is False or value == NONE else read(value)
 
 
-def _true(value: Any) -> bool | None:
+def _true(value: object) -> bool | None:
     return True if value is True else None
 
 
-def _false(value: Any) -> str | None:
+def _false(value: object) -> str | None:
     return "false" if value is False else None
 
 
-def _logging(value: Any) -> dict[str, Any] | None:
+def _logging(value: object) -> dict[str, object] | None:
     if not isinstance(value, Mapping) or not set(value) <= {"driver", "options"}:
         return None
     driver, options = value.get("driver"), value.get("options") or {}

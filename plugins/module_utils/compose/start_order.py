@@ -9,8 +9,10 @@ container stays as it is until its configuration or its image changes, and Compo
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ..docker.containers import Container
+from ..docker.model import Model, Services, Spec
 from .overlay import COMPLETED, copied_files, jobs
 
 __all__ = ["Failure", "Plan", "Turn", "Wait", "dependents", "expected", "jobs", "started_by_compose", "turn", "whole"]
@@ -25,8 +27,6 @@ LOOPS = 5
 _UP = ("running", "restarting", "paused")
 _OVER = ("exited", "dead")
 
-Instance = Mapping[str, Any]
-
 
 class Plan(NamedTuple):
     """What is to be started.
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     are still there or not.
     """
 
-    model: Mapping[str, Any]
+    model: Model
     services: frozenset[str]
     settled: frozenset[str] = frozenset()
 
@@ -64,18 +64,18 @@ class Turn(NamedTuple):
     failures: list[Failure]
 
 
-def whole(model: Mapping[str, Any]) -> Plan:
+def whole(model: Model) -> Plan:
     """The plan for every service of a model."""
     return Plan(model, frozenset(model.get("services") or {}))
 
 
-def expected(model: Mapping[str, Any]) -> frozenset[str]:
+def expected(model: Model) -> frozenset[str]:
     """The services that have to run: no jobs, and none that is scaled to zero."""
-    services: Mapping[str, Any] = model.get("services") or {}
+    services: Services = model.get("services") or {}
     return frozenset(name for name, spec in services.items() if scale(spec) > 0) - jobs(model)
 
 
-def scale(spec: Mapping[str, Any]) -> int:
+def scale(spec: Spec) -> int:
     """How many containers a service has."""
     if spec.get("scale") is not None:
         return int(spec["scale"])
@@ -83,9 +83,9 @@ def scale(spec: Mapping[str, Any]) -> int:
     return 1 if replicas is None else int(replicas)
 
 
-def dependents(model: Mapping[str, Any], service: str) -> frozenset[str]:
+def dependents(model: Model, service: str) -> frozenset[str]:
     """The services that depend on one, directly or through others."""
-    services: Mapping[str, Any] = model.get("services") or {}
+    services: Services = model.get("services") or {}
     found: set[str] = set()
     while True:
         more = {name for name, spec in services.items() if {service, *found} & set(spec.get("depends_on") or {})}
@@ -94,9 +94,9 @@ def dependents(model: Mapping[str, Any], service: str) -> frozenset[str]:
         found |= more
 
 
-def restarted_with(model: Mapping[str, Any], replaced: Collection[str]) -> frozenset[str]:
+def restarted_with(model: Model, replaced: Collection[str]) -> frozenset[str]:
     """The services that `restart: true` makes start again, since one that they depend on was replaced."""
-    services: Mapping[str, Any] = model.get("services") or {}
+    services: Services = model.get("services") or {}
     found = {
         name
         for name, spec in services.items()
@@ -106,13 +106,13 @@ def restarted_with(model: Mapping[str, Any], replaced: Collection[str]) -> froze
     return frozenset(found) if not found else frozenset(found) | restarted_with(model, {*replaced, *found})
 
 
-def turn(plan: Plan, instances: Sequence[Instance], begun: Collection[str]) -> Turn:
+def turn(plan: Plan, instances: Sequence[Container], begun: Collection[str]) -> Turn:
     """Say what can be started now.
 
-    :arg instances: as `engine.instance` makes them, of the whole project.
+    :arg instances: of the whole project.
     :arg begun: the ids of the containers that were started for this plan already.
     """
-    services: Mapping[str, Any] = plan.model.get("services") or {}
+    services: Services = plan.model.get("services") or {}
     run_once = jobs(plan.model)
     found = Turn([], [], [])
     for name in sorted(plan.services & set(services)):
@@ -129,7 +129,7 @@ def turn(plan: Plan, instances: Sequence[Instance], begun: Collection[str]) -> T
     return Turn(found.start, found.waits, list(dict.fromkeys(found.failures)))
 
 
-def unfinished(plan: Plan, instances: Sequence[Instance], begun: Collection[str]) -> Turn:
+def unfinished(plan: Plan, instances: Sequence[Container], begun: Collection[str]) -> Turn:
     """Say which jobs still run, as waits of the release, and which have failed."""
     found = Turn([], [], [])
     for name in sorted((jobs(plan.model) & plan.services) - plan.settled):
@@ -142,7 +142,7 @@ def unfinished(plan: Plan, instances: Sequence[Instance], begun: Collection[str]
     return found
 
 
-def unsettled(plan: Plan, instances: Sequence[Instance], asked: Collection[int], before: Mapping[str, int]) -> Turn:
+def unsettled(plan: Plan, instances: Sequence[Container], asked: Collection[int], before: Mapping[str, int]) -> Turn:
     """Say which services do not run as they should, and which are too young to tell. Jobs are another matter.
 
     :arg asked: the ports that the checks asked: what answers there is known to run.
@@ -159,7 +159,7 @@ def unsettled(plan: Plan, instances: Sequence[Instance], asked: Collection[int],
     return found
 
 
-def troubles(instances: Sequence[Instance]) -> list[str]:
+def troubles(instances: Sequence[Container]) -> list[str]:
     """Say which services do not run as they should, a sentence each, without waiting."""
     found = []
     for item in instances:
@@ -170,7 +170,7 @@ def troubles(instances: Sequence[Instance]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def unsteady(instances: Sequence[Instance], turn_: Turn) -> list[Failure]:
+def unsteady(instances: Sequence[Container], turn_: Turn) -> list[Failure]:
     """Those that the watch has ended for while they still restarted; one that is only young is well."""
     waited = {one.needed for one in turn_.waits}
     return [
@@ -180,7 +180,7 @@ def unsteady(instances: Sequence[Instance], turn_: Turn) -> list[Failure]:
     ]
 
 
-def _unwell(item: Instance, before: Mapping[str, int]) -> str:
+def _unwell(item: Container, before: Mapping[str, int]) -> str:
     if item["state"] in _OVER and not item["job_done"]:
         return _ended(item)
     if item["state"] == "running" and item["health"] == "unhealthy":
@@ -191,48 +191,48 @@ def _unwell(item: Instance, before: Mapping[str, int]) -> str:
     return ""
 
 
-def _loop(item: Instance) -> str:
+def _loop(item: Container) -> str:
     return _ended(item) if item["exit_code"] or item["state"] == "running" else repeats(item)
 
 
-def _young(item: Instance) -> bool:
+def _young(item: Container) -> bool:
     age = item["started_seconds"]
     return bool(item["state"] == "running" and age is not None and age < SETTLED_SECONDS)
 
 
-def _may_still_end(item: Instance, asked: Collection[int]) -> bool:
+def _may_still_end(item: Container, asked: Collection[int]) -> bool:
     if item["state"] == "restarting":
         return True
     known = item["health"] == "healthy" or bool(set(item["ports"]) & set(asked))
     return _young(item) and (not known or item["restarts"] > 0)
 
 
-def needs(plan: Plan, service: str, instances: Sequence[Instance], begun: Collection[str]) -> Turn:
+def needs(plan: Plan, service: str, instances: Sequence[Container], begun: Collection[str]) -> Turn:
     """Say what a service still waits for, whether a container of it is there or not."""
     waits, failures = _hindered(plan, service, instances, begun)
     return Turn([], waits, failures)
 
 
-def _of(instances: Sequence[Instance], service: str) -> list[Instance]:
+def _of(instances: Sequence[Container], service: str) -> list[Container]:
     return [item for item in instances if item["service"] == service]
 
 
-def _may_start(item: Instance, job: bool, begun: Collection[str]) -> bool:
+def _may_start(item: Container, job: bool, begun: Collection[str]) -> bool:
     if item["id"] in begun or item["state"] in ("running", "restarting", "removing"):
         return False
     # Without a restart policy and a port, what ended with 0 was a job, too, though no file says so.
     return not (_ended_well(item) and (job or (item["job_done"] and not item["ports"])))
 
 
-def _ended_well(item: Instance) -> bool:
+def _ended_well(item: Container) -> bool:
     return bool(item["state"] == "exited" and item["exit_code"] == 0)
 
 
 def _hindered(
-    plan: Plan, service: str, instances: Sequence[Instance], begun: Collection[str]
+    plan: Plan, service: str, instances: Sequence[Container], begun: Collection[str]
 ) -> tuple[list[Wait], list[Failure]]:
     """What a service still waits for, and what will never be as it needs it."""
-    services: Mapping[str, Any] = plan.model.get("services") or {}
+    services: Services = plan.model.get("services") or {}
     waits: list[Wait] = []
     failures: list[Failure] = []
     for needed, on in sorted((services[service].get("depends_on") or {}).items()):
@@ -251,7 +251,7 @@ def _hindered(
     return waits, failures
 
 
-def _fulfils(item: Instance, condition: str) -> bool:
+def _fulfils(item: Container, condition: str) -> bool:
     if condition == COMPLETED:
         return _ended_well(item)
     if condition == HEALTHY:
@@ -259,7 +259,7 @@ def _fulfils(item: Instance, condition: str) -> bool:
     return item["state"] in _UP or _ended_well(item)
 
 
-def _never(item: Instance, condition: str, begun: Collection[str]) -> Failure | None:
+def _never(item: Container, condition: str, begun: Collection[str]) -> Failure | None:
     """Why a container will not fulfil a condition any more; None while it still may."""
     if condition == COMPLETED:
         return _failed_job(item, begun)
@@ -276,7 +276,7 @@ def _never(item: Instance, condition: str, begun: Collection[str]) -> Failure | 
     return None
 
 
-def _failed_job(item: Instance, begun: Collection[str]) -> Failure | None:
+def _failed_job(item: Container, begun: Collection[str]) -> Failure | None:
     loops = item["restarts"] >= LOOPS
     if item["id"] not in begun or not (loops or item["state"] in _OVER) or _ended_well(item):
         return None
@@ -285,7 +285,7 @@ def _failed_job(item: Instance, begun: Collection[str]) -> Failure | None:
     return Failure(item["id"], item["service"], _ended(item))
 
 
-def repeats(item: Instance) -> str:
+def repeats(item: Container) -> str:
     """What is said of a job that its restart policy runs again and again."""
     return (
         f"ends with exit code 0 and is run again by its restart policy ({item['restart_policy']}): it is a job. "
@@ -293,14 +293,14 @@ def repeats(item: Instance) -> str:
     )
 
 
-def _ended(item: Instance) -> str:
+def _ended(item: Container) -> str:
     detail = f" ({item['error']})" if item["error"] else ""
     if item["state"] in _OVER:
         return f"exited with {item['exit_code']}{detail}"
     return f"keeps restarting, restarted {item['restarts']} times, last exit code {item['exit_code']}{detail}"
 
 
-def _doing(item: Instance) -> str:
+def _doing(item: Container) -> str:
     if item["state"] == "running" and item["health"] in ("starting", "unhealthy"):
         return f"it is {item['health']}"
     if item["state"] == "restarting":
@@ -308,11 +308,11 @@ def _doing(item: Instance) -> str:
     return "it is still running" if item["state"] == "running" else f"it is {item['state']}"
 
 
-def started_by_compose(model: Mapping[str, Any]) -> frozenset[str]:
+def started_by_compose(model: Model) -> frozenset[str]:
     """The services that only `docker compose up` starts completely.
 
     It runs their `post_start` commands. Compose 2.40 copies inline configs and secrets when it starts a service, 2.26
     once it has created the container.
     """
-    services: Mapping[str, Mapping[str, Any]] = model.get("services") or {}
+    services: Services = model.get("services") or {}
     return frozenset(name for name, spec in services.items() if spec.get("post_start") or copied_files(spec, model))

@@ -1,21 +1,24 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What one app is: its name, its table of variables, its checks, and where its things lie on the host."""
+"""What one app is: its name, its table of variables, its checks, and where its files are on the host."""
 
 from __future__ import annotations
 
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+from .check import Check, health_check
+from .variable import Variable
 
 # Compose's own rule for project names (compose-spec, "name").
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def progress_path(name: str, root: str = "/") -> str:
-    """Where a deploy writes its steps, a JSON line each: {seconds, what}. Anybody on the host may read them."""
+    """Where a deploy writes its steps, a JSON line each. Every user of the host may read them."""
     return os.path.join(root, "run/selfheal", f"{name}.progress")
 
 
@@ -23,10 +26,19 @@ class AppError(Exception):
     """The app is described wrongly; the message names the key and the fix."""
 
 
+class BalancerSettings(TypedDict, total=False):
+    """What the inventory says of the load balancer. Empty: the app has none."""
+
+    service: str
+    instances: int
+    first_port: int
+    ports: list[int]
+
+
 class Balancer(NamedTuple):
     """HAProxy before the app: its servers are `instances` containers of `service`, at loopback ports from `first_port`.
 
-    There is one slot more than instances: a deploy starts the new one beside the old. `ports` are those that HAProxy
+    There is one slot more than instances: a deploy starts the new one next to the old. `ports` are those that HAProxy
     itself holds for the public.
     """
 
@@ -41,8 +53,8 @@ class Balancer(NamedTuple):
         return range(self.first_port, self.first_port + self.instances + 1)
 
 
-def read_balancer(given: Mapping[str, Any] | None) -> Balancer | None:
-    """Read {service, instances, first_port, ports}; None and {} say that there is none. Raises AppError."""
+def read_balancer(given: BalancerSettings | None) -> Balancer | None:
+    """Read the settings of the load balancer; None without any. Raises AppError."""
     if not given:
         return None
     try:
@@ -51,7 +63,7 @@ def read_balancer(given: Mapping[str, Any] | None) -> Balancer | None:
         )
     except (KeyError, TypeError, ValueError):
         raise AppError(
-            "balancer: is not whole. Fix: write {service: backend, instances: 2, first_port: 18000, ports: [80]}"
+            "balancer: is incomplete. Fix: write {service: backend, instances: 2, first_port: 18000, ports: [80]}"
         ) from None
     if not found.service:
         raise AppError(
@@ -62,15 +74,10 @@ def read_balancer(given: Mapping[str, Any] | None) -> Balancer | None:
         raise AppError("balancer: needs a port and at least one instance (compose_app_instances)")
     if not 1 <= found.slots.start < found.slots.stop <= 65536 or any(port in found.slots for port in found.ports):
         raise AppError(
-            f"balancer: its slots {found.slots.start} to {found.slots.stop - 1} are no free range of ports. Fix: write "
-            "another compose_app_first_port"
+            f"balancer: its slots {found.slots.start} to {found.slots.stop - 1} are not a free range of ports. Fix: "
+            "write another compose_app_first_port"
         )
     return found
-
-
-def health_check(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The check that says whether the app is healthy, alone: the first that proves health, else the first of all."""
-    return [check for check in checks if check.get("proves") == "health"][:1] or list(checks[:1])
 
 
 class App:
@@ -83,9 +90,9 @@ class App:
         self,
         name: str,
         directory: str = "",
-        variables: Sequence[Mapping[str, Any]] = (),
-        checks: Sequence[Mapping[str, Any]] = (),
-        upstreams: Sequence[Mapping[str, Any]] = (),
+        variables: Sequence[Variable] = (),
+        checks: Sequence[Check] = (),
+        upstreams: Sequence[Check] = (),
         host: str = "",
         language: str = "en",
         root: str = "/",
@@ -102,8 +109,8 @@ class App:
         self.balancer = balancer
 
     @property
-    def quick(self) -> list[Mapping[str, Any]]:
-        """The check that is asked often: the first that proves health, else the first of all."""
+    def quick(self) -> list[Check]:
+        """The check that is sent often: the first with `proves: health`, else the first of all."""
         return health_check(self.checks)
 
     @property
@@ -158,12 +165,12 @@ class App:
 
     @property
     def restoring(self) -> str:
-        """Says that a restore is putting what it has made in place, or was killed while it did: what to take back."""
+        """Says that a restore is swapping its result in, or was killed while it did: what to roll back."""
         return os.path.join(self.state, "restore.json")
 
     @property
     def backup(self) -> str:
-        """When a backup was made last, when one was proved, and what is wrong with them."""
+        """When the last backup was made, when one was verified, and what is wrong with them."""
         return os.path.join(self.state, "backup.json")
 
     @property

@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple, TypedDict
 
 
 class Clock(NamedTuple):
@@ -40,8 +39,16 @@ def boot() -> str:
         return ""
 
 
-def moment(wall: float | None = None, monotonic: float | None = None) -> dict[str, Any]:
-    """A point in time that survives a jump of the clock, as well as a reboot: {wall, monotonic, boot}."""
+class Moment(TypedDict):
+    """A point in time (s) that survives a jump of the clock and a reboot; `boot` is that of the monotonic clock."""
+
+    wall: float
+    monotonic: float
+    boot: str
+
+
+def moment(wall: float | None = None, monotonic: float | None = None) -> Moment:
+    """The moment now, or the one that is given."""
     return {
         "wall": time.time() if wall is None else wall,
         "monotonic": time.monotonic() if monotonic is None else monotonic,
@@ -49,7 +56,8 @@ def moment(wall: float | None = None, monotonic: float | None = None) -> dict[st
     }
 
 
-def age(then: Mapping[str, Any], now: Mapping[str, Any]) -> float:
+def age(then: Moment, now: Moment) -> float:
     """Seconds between two moments: by the monotonic clock within a boot, else by the wall clock; never below 0."""
-    clock = "monotonic" if then["boot"] and then["boot"] == now["boot"] else "wall"
-    return max(0.0, float(now[clock]) - float(then[clock]))
+    if then["boot"] and then["boot"] == now["boot"]:
+        return max(0.0, float(now["monotonic"]) - float(then["monotonic"]))
+    return max(0.0, float(now["wall"]) - float(then["wall"]))

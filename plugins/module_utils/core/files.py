@@ -18,18 +18,18 @@ _TEMP_MARK = ".selfheal-"
 # for each. Source: FS_IOC_GETFLAGS, FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h.
 _GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16
 _FLAGS = ((0x10, "immutable", "i"), (0x20, "append-only", "a"))
-# An env or a compose file is some kilobytes; what is larger is none, and is not read into memory.
+# An env or a compose file is some kilobytes; a larger file is something else, and is not read into memory.
 LARGEST_BYTES = 4 << 20
 
 
 class NoFile(Exception):
-    """What stands at a path is no file of a sensible size. The message names it, and what to do."""
+    """A path does not lead to a file of a sensible size. The message names it, and what to do."""
 
 
 def read_small(path: str) -> bytes | None:
     """The bytes of a file of at most LARGEST_BYTES; None when it is not there.
 
-    Never waits: what stands where an env belongs may be a pipe. Raises NoFile, OSError.
+    Never waits: there may be a pipe in the place of an env. Raises NoFile, OSError.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -40,7 +40,7 @@ def read_small(path: str) -> bytes | None:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise NoFile(f"{path} is not a file: move it away, it stands where one belongs")
+            raise NoFile(f"{path} is not a file: move it away, a file belongs there")
         if status.st_size > LARGEST_BYTES:
             raise NoFile(f"{path} has {status.st_size >> 20} MiB, far more than a file of its kind: move it away")
         with open(descriptor, "rb", closefd=False) as stream:
@@ -88,7 +88,7 @@ def _flags(path: str) -> int:
 
 
 def explain(error: OSError) -> str:
-    """What an error of the file system means to somebody at two in the morning, and what to do."""
+    """What an error of the file system means to a person at two in the morning, and what to do."""
     where = str(error.filename) if error.filename else "a file"
     flags = flagged(where) if error.errno == errno.EPERM and error.filename else ""
     if flags:
@@ -103,16 +103,16 @@ def explain(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{where}: permission denied; run this as root (become: true)"
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return f"{where}: the directory is missing; make it first"
+        return f"{where}: the directory is missing; create it first"
     return f"{where}: {error.strerror or error}"
 
 
 def atomic_write(path: str, data: bytes, mode: int = 0o600, uid: int = -1, gid: int = -1) -> None:
     """Replace the file at ``path`` by ``data``: readers see the old content or the new, never a part.
 
-    The temporary file lies in the same directory and has its mode and owner before the first byte goes in.
+    The temporary file is in the same directory and has its mode and owner before the first byte goes in.
     ``uid``/``gid`` of -1 keep the owner of the file that is replaced (as far as we may), or are the process's own.
-    A symbolic link at ``path`` is replaced, not followed: the directory may belong to somebody else than root.
+    A symbolic link at ``path`` is replaced, not followed: the directory may belong to another user than root.
 
     Raises OSError (ENOSPC, EACCES, …) naming ``path``; then the temporary file is gone and the old file untouched.
     """

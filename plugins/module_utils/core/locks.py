@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 # How often a waiting process asks for the lock again; short, because recoveries are counted in seconds.
 LOCK_POLL_SECONDS = 0.05
-# The holder of a lock touches its file this often, so that a holder that is stuck can be told from one that works.
+# The holder of a lock touches its file this often, which tells a holder that is stuck from one that works.
 LOCK_BEAT_SECONDS = 5.0
 
 
@@ -22,7 +22,7 @@ class LockHeld(Exception):
 
 
 def is_locked(path: str) -> bool:
-    """Whether somebody holds the lock file just now."""
+    """Whether a process holds the lock file just now."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -37,10 +37,10 @@ def is_locked(path: str) -> bool:
 def hold_lock(path: str, timeout: float, what: str, unless: str = "") -> Iterator[None]:
     """Hold the lock file ``path`` for the ``with`` block; ``what`` says what for, e.g. "recover christmas-backend".
 
-    ``unless`` is a file that, while it is there, forbids it: a restore that was killed has to be taken back first.
+    ``unless`` is a file that, while it is there, forbids it: a restore that was killed has to be rolled back first.
 
     Waits up to ``timeout`` seconds (0: one try). The kernel drops the lock when the process dies, so it is never stale.
-    The file stays, and is touched every LOCK_BEAT_SECONDS; only `lock_holder.free` takes it from one who is stuck.
+    The file stays, and is touched every LOCK_BEAT_SECONDS; only `lock_holder.free` takes it from a stuck holder.
 
     Raises LockHeld when it is still held by another.
     """
@@ -49,7 +49,7 @@ def hold_lock(path: str, timeout: float, what: str, unless: str = "") -> Iterato
     try:
         if unless and os.path.lexists(unless):
             raise LockHeld(
-                f"a restore was killed half-way and is being taken back ({unless}); `selfheal backup settle` does it"
+                f"a restore was killed half-way and is being rolled back ({unless}); `selfheal backup settle` does it"
             )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {what}\n".encode(), 0)
@@ -68,7 +68,7 @@ def _locked(path: str, deadline: float, timeout: float) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             if _try_lock(descriptor):
-                # Meanwhile the file may have been taken from one who was stuck: then another one counts.
+                # Meanwhile the file may have been taken from a holder that was stuck: then another one counts.
                 with contextlib.suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
                         kept, descriptor = descriptor, -1
@@ -92,7 +92,7 @@ def _beating(descriptor: int) -> Iterator[None]:
                 os.utime(descriptor)
 
     thread = threading.Thread(target=beat, daemon=True)
-    # A host that has no room for a thread is no reason to do nothing.
+    # Work goes on when the host has no room for a thread.
     with contextlib.suppress(RuntimeError):
         thread.start()
     try:

@@ -12,14 +12,14 @@ from urllib.parse import quote, quote_plus
 
 from .fingerprint import fingerprint
 
-# Shorter values stand in ordinary words and numbers: replacing "8000" or "dev" would eat the text around them.
+# Shorter values occur in ordinary words and numbers: replacing "8000" or "dev" would eat the text around them.
 SHORTEST = 6
 # A line of a value of several lines (a PEM key) is looked for by itself, because logs indent and cut; if this long.
 SHORTEST_LINE = 16
-# The part of a base64 text that does not depend on what stands before and after the value must be this long.
+# The part of a base64 text that does not depend on what is before and after the value must be this long.
 SHORTEST_BASE64 = 8
 # A part of a list, a DSN or `name:token` is looked for by itself, if it is this long and has letters and digits. The
-# parts of a JWT that begin with `eyJ` are no secrets, and other tokens have the same.
+# parts of a JWT that begin with `eyJ` are not secret, and other tokens have the same.
 SHORTEST_PART = 16
 _SEPARATOR = re.compile(r"[\s,;:@/.?&=]+")
 _RANDOM = re.compile(r"(?!eyJ)(?:\D*[A-Za-z]\D*\d|\d+\W*[A-Za-z])")
@@ -47,7 +47,7 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """Every way in which ``value`` may stand in a text; the value itself first."""
+    """Every way in which ``value`` may be written in a text; the value itself first."""
     yield value
     raw = value.encode("utf-8", "surrogatepass")
     # The third as JavaScript's encodeURIComponent does it.

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What ran before an app was ever deployed from here: kept before the first change, and put back when that fails.
+"""What ran before the first deploy: kept before the first change, and put back when that deploy fails.
 
-Kept are the images, under a tag that no build moves, each file of the app's directory that is about to change (as a
-release is), and which compose files, wherever they are, the containers were made from.
+Kept are the images, under a tag that no build moves; each file of the app's directory that is about to change, as a
+release is; and the names of the compose files that the containers were created from.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 from ..compose import project_files
 from ..core.app import App
 from ..core.files import atomic_write
 from ..docker import project_layout
+from ..docker.containers import Container, Document
 from ..docker.engine import EngineError
 from ..docker.project import Project
 from ..env import history as env_history
@@ -76,7 +77,7 @@ def keep(app: App, names: Iterable[str]) -> None:
     if note is None:
         project = Project(app.name, app.directory)
         documents = project.documents()
-        # With an overlay in place it is a release of ours that was killed.
+        # With an overlay in place it is a release of this collection whose deploy was killed.
         if not documents or project_layout.recorded(app.directory) is not None:
             return
         note = _note(project, documents)
@@ -88,7 +89,7 @@ def keep(app: App, names: Iterable[str]) -> None:
     atomic_write(os.path.join(_top(app), "note.json"), (json.dumps(note, indent=1) + "\n").encode())
 
 
-def _note(project: Project, documents: Sequence[Mapping[str, Any]]) -> Note:
+def _note(project: Project, documents: Sequence[Document]) -> Note:
     instances = project.containers()
     labels: Mapping[str, str] = documents[0]["Config"].get("Labels") or {}
     return Note(
@@ -101,7 +102,7 @@ def _note(project: Project, documents: Sequence[Mapping[str, Any]]) -> Note:
     )
 
 
-def did(item: Mapping[str, Any]) -> str:
+def did(item: Container) -> str:
     """What a container does, in words that are the same before and after."""
     if item["state"] in ("exited", "dead"):
         return f"exited with {item['exit_code']}"
@@ -109,7 +110,7 @@ def did(item: Mapping[str, Any]) -> str:
 
 
 def put_back(app: App, note: Note) -> PutBack:
-    """Put files, env and images back, and start the project from its own compose files."""
+    """Put files, env and images back, and start the project from its original compose files."""
     compose = note["compose"]
     gone = [name for name in compose if not os.path.exists(name) and not note["files"].get(_within(app, name))]
     if gone or not compose:
@@ -143,7 +144,7 @@ def _files(app: App, note: Note) -> None:
             atomic_write(app.env, stream.read())
 
 
-def said(note: Note, instances: Sequence[Mapping[str, Any]]) -> str:
+def said(note: Note, instances: Sequence[Container]) -> str:
     """Say which services do not run, and what they did before; "" when all do."""
     found = []
     for item in instances:
@@ -155,6 +156,6 @@ def said(note: Note, instances: Sequence[Mapping[str, Any]]) -> str:
 
 
 def forget(app: App) -> None:
-    """What is deployed from here now is what counts. The images keep their tags."""
+    """Forget what ran before: a release serves now. The images keep their tags."""
     shutil.rmtree(_top(app), ignore_errors=True)
     shutil.rmtree(os.path.join(release_store.folder(app.directory), release_store.BEFORE), ignore_errors=True)

@@ -13,11 +13,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ..compose import backing_services, merged_values, neighbours, overlay, project_files, project_parts
 from ..compose.backing_services import Backing
-from ..compose.services import TABLE, OverlayError
+from ..compose.services import TABLE, OverlayError, Service
 from ..core.app import App
 from ..core.files import NoFile, read_small
 from ..core.fingerprint import fingerprint
@@ -26,11 +26,12 @@ from ..core.redact import redact
 from ..docker import containers as docker_containers
 from ..docker import engine, project_layout
 from ..docker import volumes as docker_volumes
+from ..docker.containers import Document
 from ..docker.engine import EngineError
+from ..docker.model import Model, Services
 from ..docker.project import USER_FILE
 from ..docker.project_layout import HARDENED_FILE, LAST_GOOD
 from ..env import dotenv
-from ..env import rules as secret_rules
 from ..host import command as commands
 from ..probe import run as probe
 from ..probe.check_spec import CheckError
@@ -83,7 +84,7 @@ class Plan(NamedTuple):
     notes: list[str]
     host: Host
     verdict: staged_project.Verdict
-    model: Mapping[str, Any]
+    model: Model
 
 
 class Staged(NamedTuple):
@@ -105,15 +106,44 @@ class Staged(NamedTuple):
         return os.path.dirname(self.source.files[0])
 
 
-def install(app: App, source: Source, table: Any, check: bool, behind: Backing | None = None) -> dict[str, Any]:
+class FileDiff(TypedDict):
+    """A file before and after, as Ansible shows a diff."""
+
+    before: str
+    after: str
+    before_header: str
+    after_header: str
+
+
+class EngineVersions(TypedDict, total=False):
+    """The versions of the engine and of Compose; {} when they are not known."""
+
+    version: str
+    compose: str
+
+
+class Installed(TypedDict):
+    """What changed, or would. `services` are the settings that the user's file was left to say, by service.
+
+    `proved`: Compose has read the user's files and the overlay together.
+    """
+
+    changed: bool
+    files: list[str]
+    diff: list[FileDiff]
+    services: dict[str, list[str]]
+    notes: list[str]
+    proved: bool
+    engine: EngineVersions
+
+
+def install(app: App, source: Source, table: object, check: bool, behind: Backing | None = None) -> Installed:
     """Put the staged project in the app's directory, and compose.hardened.yaml, when they pass together.
 
-    :arg table: `compose_app_services`, as it stands in the inventory.
+    :arg table: `compose_app_services`, as the inventory has it.
     :arg check: say what would change, and change nothing. Then a host without an engine, without a copy of the project,
         or without the env that the compose file needs, is no error: the overlay is not known, and the notes say so.
-    :arg behind: what stands behind the app.
-    :returns: {changed, files (those that changed, or would), diff, services (service → what the user's file was left
-        to say), notes, proved (whether Compose has read both), engine}.
+    :arg behind: the app's cache and connection pool.
     :raises OverlayError: table, project and host do not fit together.
     :raises EngineError: there is no engine, or Compose is too old.
     :raises LockHeld, Moved, OSError: nothing was written.
@@ -159,7 +189,7 @@ def install(app: App, source: Source, table: Any, check: bool, behind: Backing |
     }
 
 
-def _diff(app: App, verdict: staged_project.Verdict, texts: Mapping[str, bytes]) -> list[dict[str, str]]:
+def _diff(app: App, verdict: staged_project.Verdict, texts: Mapping[str, bytes]) -> list[FileDiff]:
     """Each difference as Ansible shows it. Of other than compose files only fingerprints: they may hold secrets."""
     found = []
     for change in verdict.changes:
@@ -176,13 +206,13 @@ def _diff(app: App, verdict: staged_project.Verdict, texts: Mapping[str, bytes])
     return found
 
 
-def _shown(name: str, before: bytes | None, after: bytes | None) -> dict[str, str]:
+def _shown(name: str, before: bytes | None, after: bytes | None) -> FileDiff:
     old, new = ((text or b"").decode("utf-8", "surrogateescape") for text in (before, after))
     return {"before": old, "after": new, "before_header": name, "after_header": name}
 
 
 def _require_name(app: App, source: Source, plan: Plan) -> None:
-    """Before the first deploy: refuse a name under which the app's own data would be left behind.
+    """Before the first deploy: refuse a name that would leave the app's own data behind.
 
     :raises OverlayError: the app seems to run on this host as another compose project.
     """
@@ -218,7 +248,7 @@ def _require_name(app: App, source: Source, plan: Plan) -> None:
     raise OverlayError(f"selfheal_app: {app.name}", neighbours.refusal(wanted, other, why, volumes), fix)
 
 
-def _require_data(app: App, layout: project_layout.Layout, documents: Sequence[Mapping[str, Any]]) -> None:
+def _require_data(app: App, layout: project_layout.Layout, documents: Sequence[Document]) -> None:
     """Refuse to start without the app's data while that is in the folder that it was started from by hand.
 
     :raises OverlayError: naming each place, and the command that copies it.
@@ -271,7 +301,7 @@ def disk_usage(folder: str, seconds: float = 2.0) -> int | None:
 
 
 def _try_plan(
-    app: App, source: Source, services: Mapping[str, Any], behind: Backing | None, check: bool
+    app: App, source: Source, services: Mapping[str, Service], behind: Backing | None, check: bool
 ) -> tuple[Plan | None, str]:
     """The plan; in check mode, None and why there is none where that is no error yet."""
     try:
@@ -293,11 +323,11 @@ def _try_plan(
 def stage(app: App, source: Source) -> Staged:
     """Make the copy of the project ready for Compose.
 
-    :raises OverlayError: a compose file is not there, or says nothing.
+    :raises OverlayError: a compose file is missing or empty.
     """
     exact = not source.files
     if exact:
-        # Promoted: what staging sent, or what was promoted before, whatever a deploy that was killed has left.
+        # Promoted: what staging sent, or what was promoted before, not what a killed deploy has left.
         layout = project_layout.recorded(app.incoming) or project_layout.Layout((USER_FILE,))
         left_out = set(layout.local)
         source = source._replace(files=layout.files, more=tuple(name for name in layout.named if name not in left_out))
@@ -353,7 +383,7 @@ def read_host() -> Host:
     return Host(str(info["ServerVersion"]), compose.lstrip("v"), int(info["NCPU"]), int(info["MemTotal"]), notes)
 
 
-def make_plan(staged: Staged, services: Mapping[str, Any], host: Host, behind: Backing | None = None) -> Plan:
+def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behind: Backing | None = None) -> Plan:
     """Read the user's files as Compose does, write the overlay for them, and have Compose read both.
 
     :raises OverlayError: the files do not parse; table, files and host do not fit together; or data would be lost.
@@ -363,8 +393,8 @@ def make_plan(staged: Staged, services: Mapping[str, Any], host: Host, behind: B
     written = _written(staged, secrets)
     named = project_parts.find({}, written, staged.top, secrets)
     local = _bring_local(staged, named)
-    model, told = _config(staged, [], secrets)
-    project = model.get("services") or {}
+    model, warnings = _config(staged, [], secrets)
+    project: Services = model.get("services") or {}
     if not project:
         raise OverlayError(source.files[0], "has no services", "give the text of the app's compose file")
     of_values = merged_values.require(_judge_values(staged, model, written, secrets))
@@ -406,7 +436,7 @@ def make_plan(staged: Staged, services: Mapping[str, Any], host: Host, behind: B
         _config(staged, [path], secrets)
     notes = [
         f"{USER_FILE} uses ${{{name}}}, which {app.env} does not set: it becomes blank"
-        for name in dict.fromkeys(_UNSET.findall(told))
+        for name in dict.fromkeys(_UNSET.findall(warnings))
     ]
     if "COMPOSE_FILE" in secrets:
         notes.append(f"{app.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
@@ -422,7 +452,7 @@ def _health_request(app: App, env: Mapping[str, str]) -> tuple[HealthRequest | N
 
     The overlay holds it, so it is made without the env's secrets.
     """
-    plain = {str(row["name"]): env.get(str(row["name"])) for row in app.variables if not secret_rules.is_secret(row)}
+    plain = {one.name: env.get(one.name) for one in app.variables if not one.secret}
     known = {name: value for name, value in plain.items() if value is not None}
     for check in app.quick:
         try:
@@ -433,10 +463,10 @@ def _health_request(app: App, env: Mapping[str, str]) -> tuple[HealthRequest | N
 
 
 def _label(layout: project_layout.Layout, service: str, names: Sequence[str]) -> list[str]:
-    """The line that makes a service another one when a file that it mounts changes.
+    """The label that has Compose recreate a service when a file that it mounts changes.
 
-    A container keeps the file that it was started with, so Compose has to see a difference: in every deploy, every
-    roll-back and every recovery.
+    A container keeps the file that it was started with. So each deploy, rollback and recovery needs a difference that
+    Compose sees.
     """
     if not names:
         return []
@@ -464,10 +494,10 @@ def _require_no_conflict(source: Source, verdict: staged_project.Verdict) -> Non
 def _require_files(source: Source, verdict: staged_project.Verdict) -> None:
     if verdict.absent:
         first = verdict.absent[0]
-        told = ", ".join(f"{one.name} ({one.service})" for one in verdict.absent)
+        absent = ", ".join(f"{one.name} ({one.service})" for one in verdict.absent)
         reason = (
-            f"mounts a file that is neither in the project nor on this host: {told}. Docker would make an empty folder "
-            "of that name, and the service would not start. Nothing was changed"
+            f"mounts a file that is neither in the project nor on this host: {absent}. Docker would create an empty "
+            "folder of that name, and the service would not start. Nothing was changed"
         )
         fix = "add the file to the project, or correct its name in the compose file"
         raise OverlayError(f"{source.files[0]}: services.{first.service}.volumes", reason, fix)
@@ -487,7 +517,7 @@ def _old_folders(app: App) -> list[str]:
     ]
 
 
-def _written(staged: Staged, secrets: Mapping[str, str]) -> dict[str, Any]:
+def _written(staged: Staged, secrets: Mapping[str, str]) -> Model:
     """The model before interpolation: it alone names the env files. {} for a model that Compose reads only after it."""
     try:
         return _config(staged, [], secrets, "--no-interpolate")[0]
@@ -518,17 +548,15 @@ def _bring_local(staged: Staged, parts: project_parts.Parts) -> set[str]:
     return linked
 
 
-def _judge_values(
-    staged: Staged, merged: Mapping[str, Any], written: Mapping[str, Any], env: Mapping[str, str]
-) -> merged_values.Verdict:
+def _judge_values(staged: Staged, merged: Model, written: Model, env: Mapping[str, str]) -> merged_values.Verdict:
     """Compare what each service gets with what was validated; the model before interpolation says where it is from."""
-    services = written.get("services") or {}
+    services: Services = written.get("services") or {}
     files = merged_values.Files(_env_files(staged, services), _secret_texts(merged))
     return merged_values.judge(staged.app.variables, env, merged.get("services") or {}, services, files, time.time())
 
 
-def _env_files(staged: Staged, written: Mapping[str, Any]) -> dict[str, merged_values.EnvFile]:
-    """The env files that services name. One that Compose reads in another way than we do is its business."""
+def _env_files(staged: Staged, written: Services) -> dict[str, merged_values.EnvFile]:
+    """The env files that services name. One that only Compose can read is left to Compose."""
     found = {}
     for path in merged_values.env_file_paths(written):
         if os.path.islink(path) and os.readlink(path) == staged.app.env:
@@ -540,8 +568,8 @@ def _env_files(staged: Staged, written: Mapping[str, Any]) -> dict[str, merged_v
     return found
 
 
-def _secret_texts(model: Mapping[str, Any]) -> dict[str, str]:
-    """The texts under `secrets:`; what is no text is a key store, and no value."""
+def _secret_texts(model: Model) -> dict[str, str]:
+    """The texts under `secrets:`. A file that is not text is a key store, not a value."""
     found = {}
     for name, entry in (model.get("secrets") or {}).items():
         with contextlib.suppress(OSError, UnicodeDecodeError, NoFile):
@@ -552,7 +580,7 @@ def _secret_texts(model: Mapping[str, Any]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[str]:
-    """A directory of our own: the app's may not exist yet, and may be full."""
+    """A temporary directory: the app's may not exist yet, and may be full."""
     directory = tempfile.mkdtemp(prefix="selfheal-")
     try:
         yield directory
@@ -576,16 +604,16 @@ def _secrets(path: str) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
-        raise OverlayError(path, "is not UTF-8 text", "write it anew from the vault") from None
+        raise OverlayError(path, "is not UTF-8 text", "write it again from the vault") from None
     except dotenv.DotenvError as error:
-        raise OverlayError(path, str(error), "write it anew from the vault") from None
+        raise OverlayError(path, str(error), "write it again from the vault") from None
 
 
-def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *options: str) -> tuple[dict[str, Any], str]:
+def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *options: str) -> tuple[Model, str]:
     """The merged model of the staged files, and what Compose said besides.
 
     :arg more: paths of the files that are merged on top of them.
-    :raises OverlayError: Compose does not take them; its message is quoted without the env's values.
+    :raises OverlayError: Compose rejects them; its message is quoted without the env's values.
     """
     app, folder = staged.app, os.path.join(staged.top, staged.subfolder).rstrip("/")
     argv = ["docker", "compose", "--project-name", app.name, "--project-directory", folder]
@@ -598,7 +626,7 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
         argv += ["--file", path]
     asked = commands.run([*argv, "config", *options, "--format", "json"], _CONFIG_SECONDS, cwd=folder)
     if asked.code == 0:
-        model: dict[str, Any] = json.loads(asked.out)
+        model: Model = json.loads(asked.out)
         return model, asked.err
     reason = asked.reason.replace(staged.top + os.sep, "")
     for path in more:
@@ -615,7 +643,7 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
     if "env file" in said or "is missing a value" in said:
         raise OverlayError(first, f"needs a value that {app.env} does not give: {said}", "write the env first")
     if not more:
-        raise OverlayError(first, f"Compose does not take it: {said}", "try: docker compose config")
+        raise OverlayError(first, f"Compose rejects it: {said}", "try: docker compose config")
     reason = f"{first} and {HARDENED_FILE} do not go together: {said}"
     raise OverlayError(TABLE, reason, "change what it says of this service, or compose.yaml")
 

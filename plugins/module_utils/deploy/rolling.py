@@ -1,12 +1,12 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Replace the instances behind the load balancer, one by one, without a request noticing; and take that back.
+"""Replace the instances behind the load balancer, one by one, without failing a request; and roll that back.
 
-A new instance starts beside the old ones, in a slot that serves nobody, and has to pass the journey alone, through its
-own port. Then it is taken in and an old one gets no new requests. The first new one is watched for a while, with the
-old one still at hand; only then the old one is stopped, and the others follow.
+A new instance starts next to the old ones, in a slot without traffic, and has to pass the checks through its own port.
+Then HAProxy sends it requests, and an old one gets no new ones. The first new instance is watched for a while. Only
+then the old one is stopped, and the others follow.
 
-It may be killed at any point: what runs beside the old release stands in `rollout.json` before it is started.
+A rollout may be killed at any point: `rollout.json` names the old instances before a new one is started.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from collections.abc import Sequence
+from typing import Callable, NamedTuple
 
 from ..compose import bring_up
 from ..core.app import App, Balancer
@@ -24,14 +24,15 @@ from ..core.files import atomic_write
 from ..docker import engine
 from ..docker import network as docker_network
 from ..docker import project as docker_project
+from ..docker.containers import Container
 from ..env import history as env_history
 from ..env import read as env_file
 from ..health import facts as health_facts
 from ..probe import run as probe
-
-pass  # removed
+from ..probe.run import ProbeResult
 from ..releases import haproxy
 from ..releases import store as release_store
+from ..releases.store import Release
 
 # How long an instance of a release that was good before may take to be so again.
 PUT_BACK_SECONDS = 30.0
@@ -49,7 +50,7 @@ Say = Callable[[str], None]
 
 
 class Interrupted(Exception):
-    """Whoever asked for the rollout is gone: it is taken back."""
+    """The caller of the rollout is gone: it is rolled back."""
 
 
 class Plan(NamedTuple):
@@ -69,16 +70,17 @@ class Rollout:
         self.balancer: Balancer = app.balancer
         self.project = docker_project.Project(app.name, app.directory)
         self.values = env_file.read(app, clock.now())["values"]
-        self.checks: dict[str, Any] = {}
-        # What the slots have to be, by port: a reload of HAProxy by somebody else makes it forget.
+        # The newest result of the probe.
+        self.checks: ProbeResult | None = None
+        # The state that each slot has to have, by port: HAProxy forgets it when it is reloaded.
         self.states: dict[int, str] = {}
 
     # --- forward -----------------------------------------------------------------------------------------------------
 
-    def begin(self, good: Mapping[str, Any] | None) -> None:
-        """Write down that a rollout goes on, before anything of the new release is made; `finish` ends it.
+    def begin(self, good: Release | None) -> None:
+        """Record that a rollout goes on, before a container of the new release is created; `finish` ends it.
 
-        :arg good: the last good release. What a deploy that was killed has left beside it is removed first.
+        :arg good: the last good release. What a killed deploy has left next to it is removed first.
         """
         self._sweep(good)
         self._leave_marker([item["id"] for item in self._running()])
@@ -86,7 +88,7 @@ class Rollout:
     def replace(self, keep: Sequence[str] = ()) -> str:
         """Replace every instance but those to keep (ids); return why it did not work, "" when it did.
 
-        After a failure the instances that are not of the old release are still there: `take_back` removes them.
+        After a failure the instances that are not of the old release are still there: `roll_back` removes them.
         """
         running = self._running()
         if self._blocking(running):
@@ -95,10 +97,10 @@ class Rollout:
             failure = self._replace_one_by_one(running, keep)
         return failure or self._whole()
 
-    def _hand_over_port(self, running: list[dict[str, Any]], keep: Sequence[str]) -> str:
-        """Replace what was deployed before there was a balancer; say why it did not work, "" when it did.
+    def _hand_over_port(self, running: list[Container], keep: Sequence[str]) -> str:
+        """Replace an instance from before there was a balancer; say why it did not work, "" when it did.
 
-        Its own container holds the port that HAProxy is to have, and serves until the new instances are there.
+        It holds the port that HAProxy needs, and serves until the new instances run.
         """
         old = [item for item in running if item["id"] not in keep]
         for _ in range(len(running) - len(old), self.balancer.instances):
@@ -114,7 +116,7 @@ class Rollout:
             haproxy.take_in(self.app, _port(item))
         return ""
 
-    def _replace_one_by_one(self, running: list[dict[str, Any]], keep: Sequence[str]) -> str:
+    def _replace_one_by_one(self, running: list[Container], keep: Sequence[str]) -> str:
         """Replace the instances behind the balancer; say why it did not work, "" when it did."""
         haproxy.start(self.app)
         running = self._trim(running)
@@ -124,7 +126,9 @@ class Rollout:
         while fresh < self.balancer.instances:
             self.alive()
             item, failure = self._start_one()
-            failure = failure or self._take_in(item)
+            if item is None or failure:
+                return failure
+            failure = self._take_in(item)
             if failure:
                 return failure
             fresh += 1
@@ -142,29 +146,29 @@ class Rollout:
             self._drop(leaving)
         return ""
 
-    def _sweep(self, good: Mapping[str, Any] | None) -> None:
-        """After a rollout that was killed: what it has started is removed, as long as others serve."""
+    def _sweep(self, good: Release | None) -> None:
+        """After a killed rollout: remove what it has started, as long as others serve."""
         if not under_way(self.app):
             return
         running = self._running()
         old = self._of(running, good)
         if old and not self._blocking(running):
-            self.say("a deploy before this one was killed: removing what it has left")
+            self.say("a deploy before this one was killed: removing its containers")
             haproxy.start(self.app)
             self._set([port for item in old for port in self._slots_of(item)], haproxy.READY)
             for item in running:
                 if item not in old:
                     self._drop(item)
 
-    def _trim(self, running: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Let go what is more than there should be, first what HAProxy does not reach; the others."""
+    def _trim(self, running: list[Container]) -> list[Container]:
+        """Remove surplus instances, first those that HAProxy does not reach; return the others."""
         order = sorted(running, key=lambda item: bool(self._slots_of(item)))
         while len(order) > self.balancer.instances:
             self._drop(order.pop(0))
         return order
 
-    def _start_one(self) -> tuple[dict[str, Any], str]:
-        """Start an instance in a slot that serves nobody, and wait until it passes the journey: (it, why not)."""
+    def _start_one(self) -> tuple[Container | None, str]:
+        """Start an instance in a slot without traffic, and wait until it passes the checks: (it, why not)."""
         before = self._running()
         used = {port for item in before for port in item["ports"]}
         with contextlib.suppress(haproxy.BalancerError):
@@ -175,12 +179,13 @@ class Rollout:
         known = {item["id"] for item in before}
         fresh = [item for item in self._instances() if item["id"] not in known]
         if started.code or not fresh:
-            return {}, f"docker compose up failed: {started.reason}"
+            return None, f"docker compose up failed: {started.reason}"
         item = fresh[0]
-        self.say(f"{item['name']} starts beside {len(before)}")
+        self.say(f"{item['name']} starts next to {len(before)}")
         failure = self._gate(str(item["id"]), self.plan.gate)
         # Its port is known once it runs.
-        item = next((one for one in self._instances() if one["id"] == item["id"]), {**item, "targets": []})
+        gone: Container = {**item, "targets": []}
+        item = next((one for one in self._instances() if one["id"] == item["id"]), gone)
         if not failure and not item["targets"]:
             failure = "the new instance died right after it had passed its gate"
         if not failure:
@@ -188,20 +193,19 @@ class Rollout:
         return item, failure
 
     def _gate(self, identity: str, seconds: float) -> str:
-        """Wait until an instance passes the journey through its own port; say why it does not, "" when it does."""
+        """Wait until an instance passes the checks through its own port; say why it does not, "" when it does."""
         until = self.clock.monotonic() + seconds
-        item: dict[str, Any] = {}
         while True:
             self.alive()
             self._hold_on()
-            item = next((one for one in self._instances() if one["id"] == identity), {})
-            if not item:
-                return "the new instance is gone: somebody has removed its container"
+            item = next((one for one in self._instances() if one["id"] == identity), None)
+            if item is None:
+                return "the new instance is gone: its container was removed"
             if item["state"] == "running" and item["ports"]:
                 self.checks = self._ask(item, min(1.0, max(0.0, until - self.clock.monotonic())))
                 if self.checks["ok"]:
                     return ""
-            why = self.checks.get("summary", "it never answered")
+            why = self.checks["summary"] if self.checks else "it never answered"
             if item["state"] in ("exited", "dead") or item["restarts"] >= 2:
                 # Of one that runs again just now, the engine does not say what it ended with.
                 code = f" (code {item['exit_code']})" if item["exit_code"] else ""
@@ -210,8 +214,8 @@ class Rollout:
                 return f"the new instance did not pass its gate within {seconds:.0f} s: {why}"
             self.clock.sleep(_POLL_SECONDS)
 
-    def _ask(self, item: Mapping[str, Any], deadline: float, quick: bool = False) -> dict[str, Any]:
-        found: dict[str, Any] = probe.run_checks(
+    def _ask(self, item: Container, deadline: float, quick: bool = False) -> ProbeResult:
+        return probe.run_checks(
             self.app.quick if quick else self.app.checks,
             self.values,
             deadline,
@@ -219,14 +223,13 @@ class Rollout:
             self.clock.sleep,
             ask=haproxy.aside(self.balancer, _port(item)),
         )
-        return found
 
-    def passes(self, item: Mapping[str, Any]) -> bool:
+    def passes(self, item: Container) -> bool:
         """Whether an instance is healthy through its own port."""
         return bool(self._slots_of(item) and self._ask(item, 0.0, quick=True)["ok"])
 
-    def _watch(self, item: Mapping[str, Any]) -> str:
-        """Watch the first new instance while it serves; say why it is no good, "" when it is."""
+    def _watch(self, item: Container) -> str:
+        """Watch the first new instance while it serves; say why it fails, "" when it does not."""
         self.say(f"watching {item['name']} for {self.plan.watch:.0f} s")
         begun, bad = self.clock.monotonic(), 0
         while self.clock.monotonic() - begun < self.plan.watch:
@@ -241,22 +244,22 @@ class Rollout:
             self.clock.sleep(WATCH_PAUSE)
         return kept_out(self.app, [item], self.clock)
 
-    def _let_go(self, item: Mapping[str, Any]) -> None:
-        """Wait until an instance that gets nothing new has answered what it was asked, and remove it."""
+    def _let_go(self, item: Container) -> None:
+        """Wait until an instance that gets no new requests has answered the others, and remove it."""
         ports = self._slots_of(item)
         until = self.clock.monotonic() + self.plan.drain
-        told = "has answered what it was asked, and is removed"
+        outcome = "has answered its requests, and is removed"
         while ports and any(one.port in ports and one.sessions for one in haproxy.slots(self.app)):
             if self.clock.monotonic() >= until:
-                told = f"is removed, though it has not answered everything within {self.plan.drain:.0f} s"
+                outcome = f"is removed, though it has not answered everything within {self.plan.drain:.0f} s"
                 break
             self._hold_on()
             self.clock.sleep(_POLL_SECONDS)
         self._remove([item])
-        self.say(f"{item['name']} {told}")
+        self.say(f"{item['name']} {outcome}")
 
     def _whole(self) -> str:
-        """The whole journey, as users go it, with every slot that may be used again."""
+        """All checks, through HAProxy as users ask, with every slot open again."""
         self._set(self.balancer.slots, haproxy.READY)
         failure = kept_out(self.app, self._running(), self.clock)
         if failure:
@@ -266,28 +269,29 @@ class Rollout:
 
     # --- back --------------------------------------------------------------------------------------------------------
 
-    def take_back(self, good: Mapping[str, Any] | None = None) -> None:
-        """Let the release that the files in place describe, the last good one, serve alone again.
+    def roll_back(self, good: Release | None = None) -> None:
+        """Have the last good release, whose files are in place, serve alone again.
 
-        The instances from before the rollout that still run are used; what has to be started anew is started beside
-        those that serve. Raises EngineError or BalancerError when the engine or HAProxy do not do what they should.
+        The instances from before the rollout that still run are used; others are started next to those that serve.
+        Raises EngineError or BalancerError when the engine or HAProxy fails.
         """
         running = self._running()
         old = self._of(running, good)
         foreign = [item for item in running if item not in old]
         if self._blocking(old):
-            # It serves as it did before there was a balancer, which cannot start as long as it does.
+            # It serves on HAProxy's port, as before there was a balancer: HAProxy cannot start as long as it does.
             self._remove(foreign, 0.0)
             finish(self.app)
             return
         if self._is_unbalanced(old):
             self._remove(running)
             haproxy.leave(self.app)
-            failure = bring_up.again(self.project, (), good or {}, self.clock.monotonic, self.clock.sleep)
+            jobs = good.get("jobs", ()) if good else ()
+            failure = bring_up.again(self.project, (), jobs, self.clock.monotonic, self.clock.sleep)
             if failure:
                 raise engine.EngineError(failure)
             finish(self.app)
-            self.say("the release before serves without a load balancer, as it did")
+            self.say("the release before serves without a load balancer, as it did before")
             return
         haproxy.start(self.app)
         self._set([port for item in old for port in self._slots_of(item)], haproxy.READY)
@@ -313,38 +317,38 @@ class Rollout:
         finish(self.app)
         self.say(f"{min(len(old), self.balancer.instances)} instances of the release before serve")
 
-    def _drop(self, item: Mapping[str, Any]) -> None:
+    def _drop(self, item: Container) -> None:
         self._set(self._slots_of(item), haproxy.MAINT)
         self._let_go(item)
 
-    def _in_service(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Those that users are served by: they are kept until others can."""
+    def _in_service(self, items: Sequence[Container]) -> list[Container]:
+        """Those that serve users: they are kept until others do."""
         ready = {one.port for one in haproxy.slots(self.app) if one.up}
         return [item for item in items if ready & set(item["ports"]) and self._ask(item, 0.0, quick=True)["ok"]]
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
-    def _instances(self) -> list[dict[str, Any]]:
+    def _instances(self) -> list[Container]:
         return [item for item in self.project.containers() if item["service"] == self.balancer.service]
 
-    def _running(self) -> list[dict[str, Any]]:
-        """Those that run. What does not serves nobody, and would take the place of a new one: it is removed."""
+    def _running(self) -> list[Container]:
+        """Those that run. The others are removed: each would take the slot of a new one."""
         present = self._instances()
         self._remove([item for item in present if item["state"] != "running"], 0.0)
         return [item for item in present if item["state"] == "running"]
 
-    def _of(self, items: Sequence[dict[str, Any]], good: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-        """Those that are made as a release says; without one, those that were there before the rollout."""
+    def _of(self, items: Sequence[Container], good: Release | None) -> list[Container]:
+        """Those of a release; without one, those that ran before the rollout."""
         if good is None:
             before = read_marker(self.app)
             return [item for item in items if item["id"] in before]
         return [item for item in items if is_made_of(item, good)]
 
-    def _blocking(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _blocking(self, items: Sequence[Container]) -> list[Container]:
         return [item for item in items if set(item["ports"]) & set(self.balancer.ports)]
 
-    def _is_unbalanced(self, items: Sequence[dict[str, Any]]) -> bool:
-        """Whether the files in place are of a release that publishes its ports itself, and nobody holds them."""
+    def _is_unbalanced(self, items: Sequence[Container]) -> bool:
+        """Whether the release whose files are in place publishes its ports itself, and no container holds them."""
         unheld = docker_network.unheld_ports(self.project.config(), items)
         return any(one["service"] == self.balancer.service for one in unheld)
 
@@ -352,25 +356,25 @@ class Rollout:
         haproxy.set_state(self.app, ports, state)
         self.states.update(dict.fromkeys(ports, state))
 
-    def _take_in(self, item: Mapping[str, Any]) -> str:
+    def _take_in(self, item: Container) -> str:
         """Let HAProxy send requests to an instance; say why it does not, "" when it does."""
         haproxy.take_in(self.app, _port(item))
         self.states[_port(item)] = haproxy.READY
         return kept_out(self.app, [item], self.clock)
 
     def _hold_on(self) -> None:
-        """Say again which slots get nothing: a reload of HAProxy, for a new certificate say, makes it forget."""
+        """Set again which slots get no requests: HAProxy forgets it when it is reloaded, for a certificate say."""
         with contextlib.suppress(haproxy.BalancerError):
             out = [port for port, state in self.states.items() if state == haproxy.MAINT]
             haproxy.set_state(self.app, out, haproxy.MAINT)
 
-    def _remove(self, items: Sequence[Mapping[str, Any]], grace: float | None = None) -> None:
+    def _remove(self, items: Sequence[Container], grace: float | None = None) -> None:
         self.project.remove([str(item["id"]) for item in items], grace)
 
-    def _slots_of(self, item: Mapping[str, Any]) -> list[int]:
+    def _slots_of(self, item: Container) -> list[int]:
         return [port for port in item["ports"] if port in self.balancer.slots]
 
-    def _slot(self, item: Mapping[str, Any]) -> int:
+    def _slot(self, item: Container) -> int:
         return _port(item) - self.balancer.first_port
 
     def _leave_marker(self, identities: Sequence[str]) -> None:
@@ -378,19 +382,19 @@ class Rollout:
         atomic_write(self.app.rollout, (json.dumps(document) + "\n").encode(), mode=0o640)
 
 
-def kept_out(app: App, items: Sequence[Mapping[str, Any]], clock: Clock) -> str:
+def kept_out(app: App, items: Sequence[Container], clock: Clock) -> str:
     """Give HAProxy time to send requests to instances; say what it sees of those that it keeps out, "" for none."""
     ports = {port for item in items for port in item["ports"]}
     out = haproxy.kept_out(app, ports, clock.monotonic, clock.sleep, haproxy.AGREE_SECONDS)
     return DISAGREES.format(out=out) if out else ""
 
 
-def _port(item: Mapping[str, Any]) -> int:
+def _port(item: Container) -> int:
     return int(item["targets"][0]["host_port"])
 
 
-def is_made_of(item: Mapping[str, Any], release_: Mapping[str, Any]) -> bool:
-    """Whether an instance has the image and the configuration that a release has recorded."""
+def is_made_of(item: Container, release_: Release) -> bool:
+    """Whether an instance has the image and the configuration of a recorded release."""
     service = item["service"]
     return bool(
         item["digest"] == release_["images"].get(service)
@@ -399,12 +403,12 @@ def is_made_of(item: Mapping[str, Any], release_: Mapping[str, Any]) -> bool:
 
 
 def under_way(app: App) -> bool:
-    """Whether a rollout goes on, or was killed: who holds the lock knows which."""
+    """Whether a rollout goes on, or was killed: the holder of the lock knows which."""
     return app.balancer is not None and os.path.exists(app.rollout)
 
 
 def finish(app: App) -> None:
-    """Nothing is under way any more: what serves is what the last good release says."""
+    """Record that the rollout has ended: the last good release serves."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(app.rollout)
 
@@ -419,10 +423,10 @@ def read_marker(app: App) -> list[str]:
         return []
 
 
-def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
+def restore_files(app: App, good: Release, clock: Clock) -> None:
     """Put compose files, env and image names of a release back. Raises EnvError, EngineError or OSError."""
     release_store.put_back_files(app.directory, str(good["id"]))
-    # Of a release from before there was an env, nothing is to be put back.
+    # A release from before there was an env has none to put back.
     if good["env"] and env_file.read(app, clock.now())["fingerprint"] != good["env"]:
         env_history.restore_env(app.env, app.history, now=clock.now(), wanted=str(good["env"]))
     tagged = docker_project.Project(app.name, app.directory).put_back_images(good)
@@ -430,26 +434,26 @@ def restore_files(app: App, good: Mapping[str, Any], clock: Clock) -> None:
         raise engine.EngineError(tagged.reason)
 
 
-def go_back(app: App, good: Mapping[str, Any], clock: Clock, say: Say) -> None:
-    """Put a release's files back, and after a rollout that did not end let it serve alone. Raises as `take_back`."""
+def go_back(app: App, good: Release, clock: Clock, say: Say) -> None:
+    """Put a release's files back, and have it serve alone after an unfinished rollout. Raises as `roll_back`."""
     restore_files(app, good, clock)
     rollout = Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None)
     others = sorted(set(good["services"]) - {rollout.balancer.service})
     if others:
-        failure = bring_up.again(rollout.project, others, good, clock.monotonic, clock.sleep)
+        failure = bring_up.again(rollout.project, others, good.get("jobs", ()), clock.monotonic, clock.sleep)
         if failure:
             raise engine.EngineError(failure)
-    rollout.take_back(good)
+    rollout.roll_back(good)
     rollout.project.remove_orphans()
 
 
 def clean_up(app: App, clock: Clock, say: Say) -> bool:
-    """After a rollout that was killed: let the last good release serve alone. Whether there was anything to do."""
+    """After a killed rollout: have the last good release serve alone. Whether there was anything to do."""
     if not under_way(app):
         return False
     good = release_store.last_good(app.directory)
     if good is None:
-        # It was the first one ever: there is nothing to go back to, and the next deploy goes on with what there is.
+        # It was the first one ever: there is no release to go back to, and the next deploy continues.
         finish(app)
     else:
         go_back(app, good, clock, say)

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The copy of a project that waits on the host, and putting it in the app's directory: all of it, or nothing.
+"""Put the staged copy of a project into the app's directory: all of it, or nothing.
 
-What the app's services write is theirs: it is copied where the host has nothing of it, and never again.
+What the app's services write is data: it is copied where the host has none of it, and never again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Conflict(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A file to be written: its target, where its content is, its mode, and what tells it apart."""
+    """A file to be written: its target, where its content is, its mode, and its mark (a fingerprint of it)."""
 
     target: str
     source: str
@@ -83,7 +83,7 @@ class Content(NamedTuple):
 def read(top: str, subfolder: str, is_narrow: Callable[[str], bool], exact: bool) -> Content:
     """Read what is staged.
 
-    :arg is_narrow: whether a file's mode stays; every other may be read by everybody, as an image is built from it.
+    :arg is_narrow: whether a file's mode stays. Every other file is made readable for all: an image is built from it.
     :arg exact: every mode stays: it is that of a release.
     """
     leave = OURS | {os.path.normpath(os.path.join(subfolder, ".env"))}
@@ -165,7 +165,7 @@ def judge(
     layout = Layout(tuple(files), {**named, **local}, tuple(sorted({*data, *single})), tuple(local))
     readers = _readers(parts, layout)
     right = {change.target for change in changes if before and before.named.get(change.target) == change.mark}
-    # A container may have started with what somebody wrote there, and keeps it.
+    # A container may have started with what a person wrote there, and keeps it.
     again = {service: now for service, names in readers.items() if right.intersection(names)}
     known = {service: when for service, when in (before.renewed if before else {}).items() if service in readers}
     layout = layout._replace(renewed={**known, **again})
@@ -237,7 +237,7 @@ def _is_new(directory: str, folder: str, before: Layout | None) -> bool:
 
 
 def _is_same(top: str, name: str, there: str, wanted: str) -> bool:
-    """Whether a file of the controller says nothing against the one that the host has."""
+    """Whether the controller's file does not conflict with the host's."""
     path = os.path.join(top, name)
     is_empty = os.path.isfile(path) and os.path.getsize(path) == 0
     return is_empty or os.path.basename(name) in _KEEPERS or (bool(there) and there.split()[0] == wanted.split()[0])
@@ -286,7 +286,7 @@ def read_copied(path: str) -> dict[str, str]:
 
 
 def record_copied(path: str, directory: str, verdict: Verdict) -> None:
-    """Say what is copied, before it is: what a run that is killed leaves is removed by a later one."""
+    """Record what is copied, before it is: a later run removes what a killed one has left."""
     known = read_copied(path)
     there = {name: value for name, value in known.items() if os.path.lexists(os.path.join(directory, name))}
     after = {**there, **verdict.copied}
@@ -300,7 +300,7 @@ def record_copied(path: str, directory: str, verdict: Verdict) -> None:
 
 
 class Moved(Exception):
-    """What was judged is not what is there any more. The message names the file."""
+    """A file changed after it was judged. The message names it."""
 
 
 def replace(directory: str, changes: Sequence[Change], texts: Mapping[str, bytes], removed: Sequence[str]) -> None:
@@ -388,7 +388,7 @@ def _written(scratch: str, number: int, text: bytes, target: str) -> str:
 
 
 def _exchange(path: str, target: str, scratch: str, undo: list[Callable[[], None]]) -> None:
-    """Put a file in place; what was there goes to ``scratch`` until all is done."""
+    """Put a file in place; the one before is kept in ``scratch`` until all is done."""
     for there, kept in project_files.make_room(target):
         undo.append(functools.partial(os.rename, kept, there))
     if os.path.lexists(target):

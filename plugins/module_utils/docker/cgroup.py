@@ -11,9 +11,10 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import TypedDict
 
 from . import containers as docker_containers
+from .containers import Container
 
 ROOT = "/sys/fs/cgroup"
 # TCP_LISTEN, as /proc/net/tcp writes it.
@@ -22,13 +23,33 @@ _LISTEN = "0A"
 _THEN = 4102444800.0
 
 
-def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str = ROOT) -> list[dict[str, Any]]:
-    """Return what each container uses; `instances` as `engine.instance` makes them.
+class Usage(TypedDict, total=False):
+    """What a control group has used; empty for a container that does not run, or has ended meanwhile.
 
-    Each is {name, service, running, restarts, started (epoch seconds or None), cpus, memory_limit_bytes (0 for none),
-    usage}. `usage` is {cpu_seconds, throttled_seconds, memory_bytes, oom_kills}, and empty for one that does not run,
-    or ended meanwhile. Memory is without what the kernel could give back at once, as Docker and Kubernetes count it.
+    Memory is without what the kernel could give back at once, as Docker and Kubernetes count it.
     """
+
+    cpu_seconds: float
+    throttled_seconds: float
+    memory_bytes: float
+    oom_kills: float
+
+
+class ContainerUsage(TypedDict):
+    """What a container uses. `started` is in epoch seconds; `memory_limit_bytes` is 0 for none."""
+
+    name: str
+    service: str
+    running: bool
+    restarts: int
+    started: float | None
+    cpus: float
+    memory_limit_bytes: int
+    usage: Usage
+
+
+def read(instances: Iterable[Container], proc: str = "/proc", root: str = ROOT) -> list[ContainerUsage]:
+    """Return what each container uses."""
     return [
         {
             "name": one["name"],
@@ -39,7 +60,7 @@ def read(instances: Iterable[Mapping[str, Any]], proc: str = "/proc", root: str 
             # Without a limit it may have all of the host.
             "cpus": one["limits"]["cpus"] or float(os.cpu_count() or 1),
             "memory_limit_bytes": one["limits"]["memory_bytes"],
-            "usage": usage(int(one["pid"]), proc, root) if one["pid"] else {},
+            "usage": usage(one["pid"], proc, root),
         }
         for one in instances
     ]
@@ -51,8 +72,10 @@ def _started(text: str) -> float | None:
     return None if age is None else round(_THEN - age, 3)
 
 
-def usage(pid: int, proc: str = "/proc", root: str = ROOT) -> dict[str, float]:
-    """Return what the control group of a process has used; empty when it is gone."""
+def usage(pid: int, proc: str = "/proc", root: str = ROOT) -> Usage:
+    """Return what the control group of a process has used; empty for pid 0, and when the process is gone."""
+    if not pid:
+        return {}
     try:
         with open(f"{proc}/{pid}/cgroup", encoding="ascii") as stream:
             lines = [line.rstrip("\n").split(":", 2) for line in stream]
@@ -84,7 +107,7 @@ def _is_loopback(address: str) -> bool:
     return (mapped or found).is_loopback
 
 
-def _version_1(paths: Mapping[str, str], root: str) -> dict[str, float]:
+def _version_1(paths: Mapping[str, str], root: str) -> Usage:
     memory, cpu = f"{root}/memory{paths['memory']}", f"{root}/cpu{paths['cpu']}"
     return {
         "cpu_seconds": _number(f"{root}/cpuacct{paths['cpuacct']}/cpuacct.usage") / 1e9,
@@ -94,7 +117,7 @@ def _version_1(paths: Mapping[str, str], root: str) -> dict[str, float]:
     }
 
 
-def _version_2(folder: str) -> dict[str, float]:
+def _version_2(folder: str) -> Usage:
     cpu = _table(f"{folder}/cpu.stat")
     return {
         "cpu_seconds": cpu["usage_usec"] / 1e6,

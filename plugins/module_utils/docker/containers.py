@@ -11,7 +11,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from ..host import command as commands
 from . import engine
@@ -21,7 +21,11 @@ from .engine import EngineError
 _ANONYMOUS = re.compile("[0-9a-f]{64}")
 
 
-def inspected(app: str, timeout: float = 5.0, path: str = "") -> list[dict[str, Any]]:
+Document = Mapping[str, Any]
+"""What `docker inspect` prints of one container: the engine's own format (Docker Engine API, ContainerInspect)."""
+
+
+def inspected(app: str, timeout: float = 5.0, path: str = "") -> list[Document]:
     """Return the `docker inspect` documents of an app's containers, asked for without a docker process.
 
     :arg app: "" for all containers of this host.
@@ -30,19 +34,19 @@ def inspected(app: str, timeout: float = 5.0, path: str = "") -> list[dict[str, 
     return _inspected([f"com.docker.compose.project={app}"] if app else [], timeout, path or engine.address())
 
 
-def documents(app: str, timeout: float = 10.0) -> list[dict[str, Any]]:
+def documents(app: str, timeout: float = 10.0) -> list[Document]:
     """Return what `docker inspect` says of an app's containers, by name. It holds the env's values: never log it."""
-    # What `docker compose run` left behind is nobody's instance.
+    # A container of `docker compose run` is not an instance.
     labels = [f"com.docker.compose.project={app}", "com.docker.compose.oneoff=False"]
     return sorted(_inspected(labels, timeout, engine.address()), key=lambda document: str(document["Name"]))
 
 
-def _inspected(labels: Sequence[str], timeout: float, path: str) -> list[dict[str, Any]]:
+def _inspected(labels: Sequence[str], timeout: float, path: str) -> list[Document]:
     filters = urllib.parse.quote(json.dumps({"label": list(labels)} if labels else {}))
     found = []
     try:
         for one in engine.ask(f"/containers/json?all=true&filters={filters}", timeout, path) or []:
-            # One that was removed since is none.
+            # One that was removed since has no document.
             if document := engine.ask(f"/containers/{one['Id']}/json", timeout, path):
                 found.append(document)
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -53,8 +57,8 @@ def _inspected(labels: Sequence[str], timeout: float, path: str) -> list[dict[st
 def seconds_since(text: str, now: float) -> float | None:
     """Seconds from one of the engine's RFC 3339 times to `now` (epoch s); None for "never" (the year 1) or no time.
 
-    A time to come says that the clock was set back: then nothing is known, None. Health checks are told by the host's
-    own zone, as in 22:52:42.101978294+08:00; all other times by UTC.
+    A time in the future says that the clock was set back: then nothing is known, None. Times of health checks are in
+    the host's own zone, as in 22:52:42.101978294+08:00; all others are in UTC.
     """
     parts = _TIME.fullmatch(text)
     try:
@@ -70,16 +74,73 @@ def seconds_since(text: str, now: float) -> float | None:
 _TIME = re.compile(r"(.{19})(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
-def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """Turn one `docker inspect` document into facts about an instance, without any of its environment.
+class Target(TypedDict):
+    """Where a published TCP port of a container is reached."""
 
-    Times are the engine's RFC 3339 strings; limits are cores, bytes and a count, 0 for "no limit". `started_seconds`
-    and `finished_seconds` are how long before `now` (epoch s) it was started, and ended, last; None for never;
-    `start_period` is how long its health check gives it, in seconds;
-    `targets` are its published TCP ports: [{host_ip, host_port, container_port}]; `networks` its addresses by network;
-    `anonymous_volumes` are {folder in it: its path on this host} of volumes without a name, which no other container
-    ever gets.
+    host_ip: str
+    host_port: int
+    container_port: int
+
+
+class Limits(TypedDict):
+    """Limits of a container in cores, bytes and a count; 0 for none."""
+
+    cpus: float
+    memory_bytes: int
+    memory_reservation_bytes: int
+    pids: int
+
+
+class HealthRun(TypedDict):
+    """One run of a container's health check; times as RFC 3339."""
+
+    begun: str
+    time: str
+    exit_code: int | None
+    output: str
+
+
+class Container(TypedDict):
+    """One container as facts, without any of its environment.
+
+    Times are the engine's RFC 3339 strings. `started_seconds` and `finished_seconds` are how long ago it last started
+    and ended; None for never. `start_period` is how long its health check gives it (s). `networks` are its addresses by
+    network. `anonymous_volumes` are {folder in it: path on this host} of volumes without a name, which no other
+    container ever gets.
     """
+
+    id: str
+    name: str
+    service: str
+    config_hash: str
+    state: str
+    exit_code: int
+    oom_killed: bool
+    error: str
+    health: str
+    health_log: list[HealthRun]
+    restarts: int
+    started: str
+    finished: str
+    started_seconds: float | None
+    finished_seconds: float | None
+    start_period: float
+    networks: dict[str, str]
+    targets: list[Target]
+    anonymous_volumes: dict[str, str]
+    network_mode: str
+    pid: int
+    image: str
+    digest: str
+    limits: Limits
+    read_only: bool
+    job_done: bool
+    restart_policy: str
+    ports: list[int]
+
+
+def instance(document: Document, now: float) -> Container:
+    """Turn a container's document into facts; what they say of ages counts back from `now` (epoch s)."""
     state_, config, host = document["State"], document["Config"], document["HostConfig"]
     bindings = _bindings(document)
     labels = config.get("Labels") or {}
@@ -125,7 +186,7 @@ def instance(document: Mapping[str, Any], now: float) -> dict[str, Any]:
     }
 
 
-def _health_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _health_entry(entry: Mapping[str, Any]) -> HealthRun:
     """One run of a health check."""
     return {
         "begun": entry.get("Start", ""),
@@ -135,7 +196,7 @@ def _health_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _bindings(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def _bindings(document: Document) -> list[tuple[str, Mapping[str, Any]]]:
     """The ports of this host that a container has: [(its own port, as 80/tcp, and the binding)], by its own ports."""
     found = []
     for port, bindings in sorted(_published(document).items()):
@@ -143,7 +204,7 @@ def _bindings(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]
     return found
 
 
-def _target(port: str, bound: Mapping[str, Any]) -> dict[str, Any]:
+def _target(port: str, bound: Mapping[str, Any]) -> Target:
     """Where a TCP port of a container is reached."""
     return {
         "host_ip": bound.get("HostIp", ""),
@@ -152,7 +213,7 @@ def _target(port: str, bound: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _anonymous_volumes(document: Mapping[str, Any]) -> dict[str, str]:
+def _anonymous_volumes(document: Document) -> dict[str, str]:
     return {
         str(mount["Destination"]): str(mount.get("Source", ""))
         for mount in document.get("Mounts") or []
@@ -166,7 +227,7 @@ def _is_done(state_: Mapping[str, Any], restart_policy: str) -> bool:
     return ended_well and restart_policy in ("", "no", "on-failure")
 
 
-def unnamed_data(item: Mapping[str, Any]) -> list[str]:
+def unnamed_data(item: Container) -> list[str]:
     """Return the folders of an instance that are on a volume without a name, with something in it."""
     return sorted(folder for folder, path in item["anonymous_volumes"].items() if _holds_something(path))
 
@@ -179,7 +240,7 @@ def _holds_something(path: str) -> bool:
         return True
 
 
-def _published(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def _published(document: Document) -> Mapping[str, Any]:
     """The port bindings of a container; where it may have any of a range, the one that it got, as long as it runs."""
     asked: Mapping[str, Any] = document["HostConfig"].get("PortBindings") or {}
     if all(str(b.get("HostPort", "")).isdigit() for bindings in asked.values() for b in bindings or []):
@@ -187,7 +248,7 @@ def _published(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return (document.get("NetworkSettings") or {}).get("Ports") or {}
 
 
-def environment(document: Mapping[str, Any]) -> dict[str, str]:
+def environment(document: Document) -> dict[str, str]:
     """Return the environment that a container runs with, from its `docker inspect` document. Never show it."""
     pairs = (entry.partition("=") for entry in document["Config"].get("Env") or [])
     return {name: value for name, _, value in pairs}

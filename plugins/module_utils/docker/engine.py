@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import urllib.parse
-from typing import Any
+from typing import Any, TypedDict
 
 from ..host import command as commands
 
@@ -54,12 +54,17 @@ def address() -> str:
     return configured[7:] if configured.startswith("unix://") else "/var/run/docker.sock"
 
 
-def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
-    """Say whether the engine answers: {answers, kind, reason, version}; version "" when there is no answer.
+class EngineState(TypedDict):
+    """Whether the engine answers; `kind` is "" when it does, else missing (not installed), down or hung."""
 
-    `kind` is "" when it answers, missing (docker is not installed), down (nobody listens) or hung: a socket that
-    accepts proves nothing (a hung dockerd still accepts), so a question is asked and its answer awaited.
-    """
+    answers: bool
+    kind: str
+    reason: str
+    version: str
+
+
+def state(timeout: float = 5.0, path: str = "") -> EngineState:
+    """Ask the engine for its version: a socket that accepts says little, as a hung dockerd still accepts."""
     path = path or address()
     connection = _UnixConnection(path, timeout)
     try:
@@ -72,7 +77,7 @@ def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
 
         if shutil.which("docker") is None:
             return {"answers": False, "kind": "missing", "reason": "docker is not installed", "version": ""}
-        return {"answers": False, "kind": "down", "reason": f"nobody listens at {path}", "version": ""}
+        return {"answers": False, "kind": "down", "reason": f"nothing listens at {path}", "version": ""}
     except (socket.timeout, TimeoutError):
         return {"answers": False, "kind": "hung", "reason": f"no answer within {timeout:.0f} s", "version": ""}
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -82,7 +87,7 @@ def state(timeout: float = 5.0, path: str = "") -> dict[str, Any]:
 
 
 def unit_state() -> str:
-    """Say the ActiveState of the engine's systemd unit (org.freedesktop.systemd1(5)), "" when systemd does not tell."""
+    """Say the ActiveState of the engine's systemd unit (org.freedesktop.systemd1(5)), "" when systemd does not say."""
     return commands.run(
         ["systemctl", "show", "--property", "ActiveState", "--value", "docker.service"], 10.0
     ).out.strip()
@@ -91,7 +96,7 @@ def unit_state() -> str:
 class Events:
     """The engine's events of an app's containers, over one connection: `new` says whether there were any.
 
-    Source: the engine's API, GET /events. A health check that runs is no event of these; a state that changes is.
+    Source: the engine's API, GET /events. A health check that runs is not among these events; a state that changes is.
     """
 
     _NAMES = (
@@ -153,7 +158,7 @@ class Events:
 
 
 def ask(question: str, timeout: float, path: str) -> Any:
-    """Ask the engine's API; None for what it does not know."""
+    """Ask the engine's API; return its JSON, whose shape depends on the question, or None for what it does not know."""
     connection = _UnixConnection(path, timeout)
     try:
         connection.request("GET", question)
@@ -185,15 +190,15 @@ def live_restore(config: str = "/etc/docker/daemon.json") -> bool:
         return False
 
 
-# What changes containers. `up` without --detach goes on for as long as the app does, so an old one is no change.
+# What changes containers. `up` without --detach goes on for as long as the app does, so an old one is not a change.
 _CHANGES = frozenset({"up", "down", "start", "stop", "restart", "rm", "kill", "run", "create", "build", "pull"})
 _CHANGES_SECONDS = 300.0
 
 
 def changed_by_hand(app: str, directory: str, proc: str = "/proc") -> str:
-    """Name a `docker compose` that somebody runs on an app just now, "" when there is none.
+    """Name a `docker compose` that a person runs on an app just now, "" without one.
 
-    It is told by its working directory, or by what it is given: the project's name, or a file in its directory.
+    Its working directory identifies it, or what it is given: the project's name, or a file in its directory.
     """
     with open(f"{proc}/uptime", encoding="ascii") as stream:
         uptime = float(stream.read().split()[0])
@@ -216,7 +221,7 @@ def changed_by_hand(app: str, directory: str, proc: str = "/proc") -> str:
 
 
 def compose_version(timeout: float = 5.0) -> str:
-    """Return the version of the Compose plugin, "" when there is none."""
+    """Return the version of the Compose plugin, "" without one."""
     asked = commands.run(["docker", "compose", "version", "--short"], timeout)
     return asked.out.strip().lstrip("v") if asked.code == 0 else ""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from ..host import command as commands
 from ..host.command import Result
@@ -42,8 +42,30 @@ def pin(name: str, timeout: float = 5.0) -> str:
     return found[0] if asked.code == 0 and found else ""
 
 
-def image_facts(images: Iterable[str], timeout: float = 10.0) -> dict[str, dict[str, Any]]:
-    """Return {image: {bytes, platform}} of those of the named images that are on this host."""
+class ReleaseImages(TypedDict, total=False):
+    """The images of a release: `images` are ids and `names` their names, by service; `pins` are digests by name."""
+
+    images: dict[str, str]
+    names: dict[str, str]
+    pins: dict[str, str]
+
+
+class MissingImage(TypedDict):
+    """A service, and the image of it that is not on this host."""
+
+    service: str
+    image: str
+
+
+class ImageFacts(TypedDict):
+    """What an image is for (os/architecture), and how large it is."""
+
+    bytes: int
+    platform: str
+
+
+def image_facts(images: Iterable[str], timeout: float = 10.0) -> dict[str, ImageFacts]:
+    """Return, by image, the facts of those of the named images that are on this host."""
     wanted = sorted(set(images))
     if not wanted:
         return {}

@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
+
+from .containers import Container
+from .model import Model
 
 
-def broken_network(instances: Sequence[Mapping[str, Any]], seconds: float = 0.3) -> list[str]:
+def broken_network(instances: Sequence[Container], seconds: float = 0.3) -> list[str]:
     """Say, in sentences, why the way from the host to a running container is broken; [] when it is not known to be.
 
-    Proof is a container without an address, or one that takes a connection at its own address while its published port
-    on the host does not.
+    The sign is a container without an address, or one that accepts a connection at its own address while its published
+    port on the host does not.
     """
     found = []
     for item in instances:
@@ -43,15 +46,22 @@ def _accepts(address: str, port: int, seconds: float) -> bool:
         return False
 
 
-def unheld_ports(model: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the ports that a merged model publishes and no living container of it holds: [{service, port}].
+class Port(TypedDict):
+    """A port of this host that a service publishes."""
+
+    service: str
+    port: int
+
+
+def unheld_ports(model: Model, instances: Sequence[Container]) -> list[Port]:
+    """Return the ports that a merged model publishes and no living container of it holds.
 
     A restarting container counts as living: the engine's own proxy may hold its port just then.
     """
     held = {
         port for item in instances if item["state"] in ("running", "restarting", "paused") for port in item["ports"]
     }
-    found = []
+    found: list[Port] = []
     for service, spec in sorted((model.get("services") or {}).items()):
         for port in spec.get("ports") or []:
             published = str(port.get("published") or "")

@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from ..host import command as commands
 from ..host.command import Result
@@ -21,6 +20,7 @@ from . import containers as docker_containers
 from . import engine, project_layout
 from . import images as docker_images
 from .engine import EngineError
+from .model import Model
 from .project_layout import HARDENED_FILE
 
 # How messages call the user's compose file, whatever its name.
@@ -65,7 +65,7 @@ class Project:
         """Run `docker compose WORDS` for this project."""
         return commands.run(self.command(*words), timeout, stdin=stdin, cwd=self.folder)
 
-    def config(self, timeout: float = CONFIG_SECONDS, profiles: bool = False) -> dict[str, Any]:
+    def config(self, timeout: float = CONFIG_SECONDS, profiles: bool = False) -> Model:
         """Return the merged model (`docker compose config`). It holds the env's values: never log it.
 
         :arg profiles: with the services of every profile, and with their volumes, which Compose leaves out otherwise.
@@ -76,7 +76,7 @@ class Project:
         asked = self.compose(*words, "config", "--format", "json", timeout=timeout)
         if asked.code:
             raise EngineError(f"the compose files in {self.directory} do not make a project: {asked.reason}")
-        model: dict[str, Any] = json.loads(asked.out)
+        model: Model = json.loads(asked.out)
         return model
 
     def hashes(self, timeout: float = CONFIG_SECONDS) -> dict[str, str]:
@@ -87,11 +87,11 @@ class Project:
         pairs = (line.split() for line in asked.out.splitlines() if line.strip())
         return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
-    def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+    def documents(self, timeout: float = 10.0) -> list[docker_containers.Document]:
         """Return what `docker inspect` says of the project's containers. It holds the env's values: never log it."""
         return docker_containers.documents(self.app, timeout)
 
-    def containers(self) -> list[dict[str, Any]]:
+    def containers(self) -> list[docker_containers.Container]:
         """Return the project's containers (running or not) as `instance` facts, by name."""
         return [docker_containers.instance(document, time.time()) for document in self.documents()]
 
@@ -131,9 +131,9 @@ class Project:
             document["Config"].pop("Env", None)
         return json.dumps(documents, indent=1)
 
-    def images_missing(self, model: Mapping[str, Any], timeout: float = 5.0) -> list[dict[str, str]]:
-        """Return the services of a merged model whose image is not on this host: [{service, image}]."""
-        found = []
+    def images_missing(self, model: Model, timeout: float = 5.0) -> list[docker_images.MissingImage]:
+        """Return the services of a merged model whose image is not on this host."""
+        found: list[docker_images.MissingImage] = []
         for service, spec in sorted((model.get("services") or {}).items()):
             name = spec.get("image") or f"{self.app}-{service}"
             if not docker_images.has_image(name, timeout):
@@ -141,7 +141,7 @@ class Project:
         return found
 
     def restart(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
-        """Kill containers and start them again, at once: who does not answer is not waited for.
+        """Kill containers and start them again, at once, without waiting for one that does not answer.
 
         `-t` is understood by each docker CLI; its long name is `--timeout` from 28 on, and `--time` before.
         """
@@ -178,7 +178,7 @@ class Project:
         for service in services:
             commands.run(["docker", "rmi", f"selfheal/{self.app}-{service.lower()}:{name}"], 30.0)
 
-    def put_back_images(self, release: Mapping[str, Any], timeout: float = 120.0) -> Result:
+    def put_back_images(self, release: docker_images.ReleaseImages, timeout: float = 120.0) -> Result:
         """Give the images of a release their names back: a build, or a pull, since may have moved them.
 
         One that is not on this host any more is pulled, where the release knows its digest in a registry. One that is
@@ -220,13 +220,13 @@ class Project:
     def up(
         self,
         build: bool = False,
-        anew: bool = False,
+        recreate: bool = False,
         services: Sequence[str] = (),
         scale: Mapping[str, int] | None = None,
         timeout: float = 120.0,
         start: bool = True,
     ) -> Result:
-        """Create and start what is missing or differs, or everything `anew`; with `build`, from images built now.
+        """Create and start what is missing or differs, or recreate everything; with `build`, from images built now.
 
         What is replaced has the time to end that its `stop_grace_period` gives it; that comes on top of `timeout`.
 
@@ -240,7 +240,7 @@ class Project:
         words = ["up", "--detach" if start else "--no-start", "--quiet-pull"]
         words += [] if services else ["--remove-orphans"]
         words += _bounded(graces)
-        words += ["--force-recreate"] if anew else []
+        words += ["--force-recreate"] if recreate else []
         for service, count in (scale or {}).items():
             words += ["--no-recreate", "--scale", f"{service}={count}"]
         words += ["--build" if build else "--no-build", *(["--no-deps", *services] if services else [])]
@@ -318,7 +318,7 @@ def graces(containers: Sequence[str], timeout: float = 10.0) -> dict[str, float]
     return {name: _grace(document) for name, document in documents.items() if document}
 
 
-def _grace(document: Mapping[str, Any]) -> float:
+def _grace(document: docker_containers.Document) -> float:
     seconds = document["Config"].get("StopTimeout")
     return engine.DEFAULT_GRACE if seconds is None else float(seconds)
 

@@ -11,7 +11,7 @@ import fnmatch
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 HARDENED_FILE = "compose.hardened.yaml"
 RELEASES = "releases"
@@ -50,15 +50,14 @@ class Layout(NamedTuple):
 
 def first_line(layout: Layout) -> str:
     """Return the line that an overlay begins with."""
-    said: dict[str, Any] = {"files": list(layout.files)}
-    if layout.named:
-        said["named"] = dict(layout.named)
-    if layout.data:
-        said["data"] = list(layout.data)
-    if layout.local:
-        said["local"] = list(layout.local)
-    if layout.renewed:
-        said["renewed"] = dict(layout.renewed)
+    parts: dict[str, object] = {
+        "files": list(layout.files),
+        "named": dict(layout.named),
+        "data": list(layout.data),
+        "local": list(layout.local),
+        "renewed": dict(layout.renewed),
+    }
+    said = {key: part for key, part in parts.items() if part or key == "files"}
     return f"{_MARK}{json.dumps(said, sort_keys=True)}\n"
 
 
@@ -80,7 +79,7 @@ def parse(line: str) -> Layout | None:
 
 
 def is_inside(name: object) -> bool:
-    """Whether this is a relative path that stays in its folder: what is put back must not leave the app's directory."""
+    """Whether this is a relative path that stays in its folder: what is put back must stay in the app's directory."""
     return isinstance(name, str) and bool(name) and not name.startswith(("/", "../")) and "/../" not in f"/{name}/"
 
 

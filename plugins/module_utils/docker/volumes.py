@@ -8,20 +8,31 @@ import http.client
 import json
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from ..host import command as commands
 from . import engine
 from .engine import EngineError
 
-# --- volumes, and commands within containers --------------------------------------------------------------------------
+
+class VolumeFacts(TypedDict):
+    """Where a volume is; `plain`: it is a folder of this host, and not a mount of something else."""
+
+    path: str
+    plain: bool
 
 
-def volume_facts(names: Sequence[str], timeout: float = 10.0) -> dict[str, dict[str, Any]]:
-    """Return {name: {path, plain}} of those of the named volumes that are on this host.
+class ComposeVolume(TypedDict):
+    """A volume that Compose has made; `key` is its name in the compose file."""
 
-    `plain`: it is a folder of this host, and no mount of something else.
-    """
+    name: str
+    project: str
+    key: str
+    path: str
+
+
+def volume_facts(names: Sequence[str], timeout: float = 10.0) -> dict[str, VolumeFacts]:
+    """Return, by name, those of the named volumes that are on this host."""
     if not names:
         return {}
     asked = commands.run(["docker", "volume", "inspect", *names], timeout)
@@ -41,8 +52,8 @@ def volume_facts(names: Sequence[str], timeout: float = 10.0) -> dict[str, dict[
     }
 
 
-def compose_volumes(timeout: float = 10.0) -> list[dict[str, Any]]:
-    """Return the volumes that Compose has made, of every project: [{name, project, key, path}]."""
+def compose_volumes(timeout: float = 10.0) -> list[ComposeVolume]:
+    """Return the volumes that Compose has made, of every project."""
     filters = urllib.parse.quote(json.dumps({"label": ["com.docker.compose.project"]}))
     path = engine.address()
     try:

@@ -1,10 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Drift: what a run in check mode, and the host itself, say is made into findings. Pure.
+"""Findings of drift, from a run in check mode and from the facts of the hosts. Pure.
 
-What is meant is what the roles say: a run of site.yml in check mode tells it, in the events of ansible-runner. What no
-role speaks of is compared with how the host was when it was last accepted (its marks), and containers with their
-release.
+The desired state is what `site.yml --check` would apply: the events of ansible-runner show it. Containers are compared
+with their release. What no role manages is compared with the host's baseline: what it had when it was accepted.
 """
 
 from __future__ import annotations
@@ -13,32 +12,75 @@ import fnmatch
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from ..core.fingerprint import fingerprint
 from ..docker.project_layout import is_left_out
+from .host_facts import ContainerFacts, DesiredService, HostFacts, Login, ReportedFacts
 
-Finding = dict[str, Any]
+Event = Mapping[str, Any]
+"""An event of a run, in ansible-runner's own format: its documentation, "Runner Artifact Job Events"."""
+Result = Mapping[str, Any]
+"""What a module returned, `res` of such an event: each module has its own keys."""
 
 FACTS = "drift_facts"
-"""The module whose result is what the host says of itself."""
+"""The module that returns the facts of a host."""
 END = "Compared to the end"
 """The last task of `drift_check.yml`."""
 GONE, THERE = "not there", "there"
 SHOWN, WIDTH = 4, 160
-"""Of a text that differs: so many lines, each cut at so many characters."""
+"""How many lines of a text that differs are shown, and how many characters of each."""
+
+
+Difference = TypedDict("Difference", {"object": str, "what": str, "is": str, "should": str})
+"""What differs of which object: what it is, and what it should be. `is` is a keyword of Python."""
+
+
+class Located(Difference):
+    """A difference, its host, and the role that would correct it."""
+
+    host: str
+    role: str
+
+
+class Finding(Located):
+    """One drift.
+
+    Times are epoch s, 0 for unknown. `changed_by` is who was logged in when its file was changed. `untouched_since` and
+    `as_meant_at` are by the host's clock. `returns` is how often a correction was tried.
+
+    `store.set_pending` sets `as_meant_at` and `pending`, `store.remember` sets `first_seen` and `returns`, and
+    `decisions.decide` sets `decision` and `because`.
+    """
+
+    id: str
+    app: str
+    severity: str
+    changed_at: float
+    changed_by: list[str]
+    untouched_since: float
+    as_meant_at: float
+    pending: bool
+    first_seen: float
+    returns: int
+    decision: str
+    because: str
+
+
+class Trouble(TypedDict):
+    """What could not be compared, and why; `host` and `role` may be ""."""
+
+    host: str
+    role: str
+    what: str
 
 
 class Seen(NamedTuple):
-    """What the events of a run say.
+    """What the events of a run show; `facts` by host. `ended`: the run reached its end; `through`: hosts that did."""
 
-    `facts` by host, as `drift_host.read` has them; `troubles` are {host, role, what}: what could not be compared.
-    `ended` is whether the run came to its end, `through` are the hosts that did, too.
-    """
-
-    findings: list[Finding]
-    facts: dict[str, Mapping[str, Any]]
-    troubles: list[dict[str, str]]
+    findings: list[Located]
+    facts: dict[str, ReportedFacts]
+    troubles: list[Trouble]
     ended: bool
     through: set[str]
 
@@ -46,10 +88,10 @@ class Seen(NamedTuple):
 # --- from events to findings ---
 
 
-def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
+def gather(events: Iterable[Event]) -> Seen:
     """Read the events of ansible-runner, as its `event_handler` gets them."""
-    findings: list[Finding] = []
-    facts: dict[str, Mapping[str, Any]] = {}
+    findings: list[Located] = []
+    facts: dict[str, ReportedFacts] = {}
     troubles: dict[tuple[str, str], str] = {}
     ended, through = False, set()
     for event in events:
@@ -61,29 +103,29 @@ def gather(events: Iterable[Mapping[str, Any]]) -> Seen:
         elif kind == "runner_on_unreachable":
             troubles[host, ""] = f"cannot be reached: {_line(result.get('msg') or 'no reason given')}"
         elif kind == "runner_on_failed" and not data.get("ignore_errors"):
-            # Of a block that fails, and whose rescue then says why, what the rescue says counts.
+            # When a block fails and its rescue says why, the later message counts.
             troubles[host, role] = f"{data.get('task', 'a task')}: {_line(result.get('msg') or 'no reason given')}"
         elif kind in ("runner_on_ok", "runner_item_on_ok") and isinstance(result, Mapping):
             if _action(data) == FACTS:
                 facts[host] = result["drift"]
             elif data.get("task") == END:
                 through.add(host)
-            # The event of a whole loop repeats what its items' own events say.
-            elif result.get("changed") and "results" not in result and not _follows(data):
-                findings += [{"host": host, "role": role, **one} for one in _differences(data, result)]
-    told = [{"host": host, "role": role, "what": what} for (host, role), what in troubles.items()]
-    return Seen(findings, facts, told, ended, through)
+            # The event of a whole loop repeats the events of its items.
+            elif result.get("changed") and "results" not in result and not _is_handler(data):
+                findings += [_located(host, role, one) for one in _differences(data, result)]
+    failed = [Trouble(host=host, role=role, what=what) for (host, role), what in troubles.items()]
+    return Seen(findings, facts, failed, ended, through)
 
 
-def is_telling(event: Mapping[str, Any]) -> bool:
-    """Whether an event is worth keeping: something differs, or went wrong, or came to its end."""
+def is_significant(event: Event) -> bool:
+    """Whether an event is worth keeping: something differs or has failed, or the run has ended."""
     result = (event.get("event_data") or {}).get("res")
     changed = isinstance(result, Mapping) and bool(result.get("changed"))
     return changed or event.get("event") in ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats", "error")
 
 
-def _follows(data: Mapping[str, Any]) -> bool:
-    """Whether this is what a drift would lead to: a handler's work."""
+def _is_handler(data: Mapping[str, Any]) -> bool:
+    """Whether this is a handler's task: it follows from a drift, and is none itself."""
     return "/handlers/" in str(data.get("task_path"))
 
 
@@ -96,17 +138,21 @@ def _line(text: object) -> str:
 
 
 def plain(text: str) -> str:
-    """A text of a host on one line, with what a terminal would obey, or no file could hold, made visible."""
+    """A text of a host on one line, with control characters, and bytes that are not UTF-8, escaped."""
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in " ".join(text.split())
     )
 
 
-def _one(object_: str, what: str, is_: object, should: object) -> Finding:
+def _one(object_: str, what: str, is_: object, should: object) -> Difference:
     return {"object": object_, "what": what, "is": str(is_), "should": str(should)}
 
 
-def _differences(data: Mapping[str, Any], result: Mapping[str, Any]) -> list[Finding]:
+def _located(host: str, role: str, one: Difference) -> Located:
+    return {"host": host, "role": role, **one}
+
+
+def _differences(data: Mapping[str, Any], result: Result) -> list[Difference]:
     """What one changed result says differs."""
     action = _action(data)
     if action == "app_deploy":
@@ -122,11 +168,11 @@ def _differences(data: Mapping[str, Any], result: Mapping[str, Any]) -> list[Fin
     if found:
         return found
     name = result.get("path") or result.get("dest") or result.get("name") or data.get("task")
-    return [_one(str(name), "state", "differs", "as the role says")]
+    return [_one(str(name), "state", "differs", "as configured")]
 
 
-def _diff(diff: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Finding]:
-    """Ansible's ways to show a difference: two texts, or two tables of attributes."""
+def _diff(diff: Mapping[str, Any], result: Result) -> Iterator[Difference]:
+    """Ansible shows a difference as two texts, or as two mappings of attributes."""
     before, after = diff.get("before"), diff.get("after")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         path = str(after.get("path") or before.get("path") or result.get("path") or "")
@@ -140,7 +186,7 @@ def _diff(diff: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Findin
     path = str(result.get("dest") or result.get("path") or (named or [""])[0])
     old, new = str(before or ""), str(after or "")
     if old == new:
-        yield _one(path, "mode", diff.get("before_mode", "differs"), diff.get("after_mode", "as the role says"))
+        yield _one(path, "mode", diff.get("before_mode", "differs"), diff.get("after_mode", "as configured"))
     elif not old:
         yield _one(path, "content", GONE, fingerprint(new))
     elif not new:
@@ -150,16 +196,16 @@ def _diff(diff: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Findin
 
 
 def _lines(text: str, other: str) -> str:
-    """The lines of a text that the other one has not; the fingerprint alone when only their order differs."""
+    """The lines that the other text does not have; the fingerprint alone when only their order differs."""
     known = set(other.splitlines())
     own = [line.strip() for line in text.splitlines() if line not in known and line.strip()]
-    more = [f"and {len(own) - SHOWN} lines more"] if len(own) > SHOWN else []
-    shown = [masked(_WORDED.sub(_mark_second, line))[:WIDTH] for line in own[:SHOWN]] + more
+    more = [f"and {len(own) - SHOWN} more lines"] if len(own) > SHOWN else []
+    shown = [masked(_WORDED.sub(_hide_second, line))[:WIDTH] for line in own[:SHOWN]] + more
     return " | ".join(shown) if shown else f"{fingerprint(text)}, nothing added"
 
 
-def _env(result: Mapping[str, Any]) -> Iterator[Finding]:
-    """An env's diff holds names and fingerprints, and of mode and owner that they differ; after it the example's."""
+def _env(result: Result) -> Iterator[Difference]:
+    """An env's diff holds names and fingerprints, and which of mode and owner differ; the example's diff comes next."""
     diffs = result.get("diff") or {}
     diff, *others = diffs if isinstance(diffs, list) else [diffs]
     path = str(diff.get("after_header") or ".env")
@@ -175,22 +221,22 @@ def _env(result: Mapping[str, Any]) -> Iterator[Finding]:
             yield _one(f"{path} {name}", "env", before.get(name, GONE), after.get(name, GONE))
     for name in result.get("why") or []:
         if name.startswith("directory "):
-            was, told = (_said(diff.get(side), name) for side in ("before", "after"))
-            yield _one(posixpath.dirname(path), name.partition(" ")[2], GONE if was == "absent" else was, told)
+            was, wanted = (_attribute(diff.get(side), name) for side in ("before", "after"))
+            yield _one(posixpath.dirname(path), name.partition(" ")[2], GONE if was == "absent" else was, wanted)
         elif name != "content":
-            yield _one(path, str(name), "not as told", "as told")
+            yield _one(path, str(name), "differs", "as configured")
         elif before == after:
-            yield _one(path, "content", "another way of writing the same values", "as written by the role")
+            yield _one(path, "content", "the same values, written differently", "as written by the role")
 
 
-def _said(text: object, name: str) -> str:
-    """What a side of an env's diff says of the mode or owner of something."""
+def _attribute(text: object, name: str) -> str:
+    """The mode, owner or group of something, from one side of an env's diff."""
     lines = [line.partition(": ") for line in str(text or "").splitlines()]
-    return next((said for subject, _, said in lines if subject == f"# {name}"), "")
+    return next((value for subject, _, value in lines if subject == f"# {name}"), "")
 
 
-def _unit(result: Mapping[str, Any]) -> Iterator[Finding]:
-    """A unit that runs, or starts at boot, in another way than it should; to be reloaded alone is no drift."""
+def _unit(result: Result) -> Iterator[Difference]:
+    """A unit that does not run, or start at boot, as it should. One that only needs a reload is no drift."""
     status = result.get("status") or {}
     now, then = str(status.get("ActiveState", "")), str(result.get("state") or "")
     at_boot = str(status.get("UnitFileState", ""))
@@ -207,47 +253,51 @@ def _unit(result: Mapping[str, Any]) -> Iterator[Finding]:
 _ITEM = re.compile(r"^(?P<what>[<>ch.*][fdLDS]\S{9}|\*deleting) +(?P<path>.+)$")
 
 
-def _copied(result: Mapping[str, Any]) -> Iterator[Finding]:
-    """The itemized list of rsync; its man page, --itemize-changes."""
+def _copied(result: Result) -> Iterator[Difference]:
+    """The itemized list of rsync; see --itemize-changes in its man page."""
     target = str(result.get("cmd") or "").rstrip("' ").rpartition(":")[2] if result.get("cmd") else ""
     for line in result.get("stdout_lines") or []:
         found = _ITEM.match(str(line).replace("<<CHANGED>>", ""))
         if not found:
             continue
-        marks, path = found["what"], found["path"].partition(" -> ")[0]
+        change, path = found["what"], found["path"].partition(" -> ")[0]
         where = posixpath.normpath(posixpath.join(target, path)) if target.startswith("/") else path
-        if marks == "*deleting":
+        if change == "*deleting":
             yield _one(where, "added", THERE, GONE)
-        elif "+++" in marks:
+        elif "+++" in change:
             yield _one(where, "content", GONE, THERE)
-        elif marks[1] == "f" and (marks[2] == "c" or marks[3] == "s"):
-            yield _one(where, "content", "another content", "as on the controller")
-        elif marks[5] == "p":
-            yield _one(where, "mode", "another mode", "as on the controller")
+        elif change[1] == "f" and (change[2] == "c" or change[3] == "s"):
+            yield _one(where, "content", "differs", "as on the controller")
+        elif change[5] == "p":
+            yield _one(where, "mode", "differs", "as on the controller")
 
 
 # --- from facts to findings ---
 
 
-def compare(
-    host: str, facts: Mapping[str, Any], baseline: Mapping[str, str], project: Sequence[str] | None
-) -> list[Finding]:
-    """What the host's own facts say has drifted: against the release, the project's files, and the accepted marks.
+def compare(host: str, facts: HostFacts, baseline: Mapping[str, str], project: Sequence[str] | None) -> list[Located]:
+    """Compare a host's facts with its release, the project's files and its baseline.
 
-    :arg baseline: the marks that were accepted; {} when none were yet.
+    :arg baseline: what the host had when it was accepted; {} when it was not yet.
     :arg project: the files of the project on the controller, relative; None when they are not known there.
     """
-    found = [*_containers(facts), *_images(facts), *_marks(facts["marks"], baseline)]
-    if project is not None:
-        known = set(project)
-        for name in facts["project"]:
-            if name not in known and not is_left_out(name, facts["exclude"]):
-                found.append(_one(posixpath.join(facts["directory"], name), "added", THERE, GONE))
-    return [{"host": host, "role": "compose_app", **one} for one in found]
+    found = [_located(host, "compose_app", one) for one in (*_containers(facts), *_images(facts))]
+    found += [_located(host, "host", one) for one in _against_baseline(facts["marks"], baseline)]
+    return found + [_located(host, "compose_app", one) for one in _added(facts, project)]
 
 
-def _containers(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    """What of the containers differs from the compose files, and from the last good release."""
+def _added(facts: HostFacts, project: Sequence[str] | None) -> Iterator[Difference]:
+    """The files in the app's directory that the project on the controller does not have."""
+    if project is None:
+        return
+    known = set(project)
+    for name in facts["project"]:
+        if name not in known and not is_left_out(name, facts["exclude"]):
+            yield _one(posixpath.join(facts["directory"], name), "added", THERE, GONE)
+
+
+def _containers(facts: HostFacts) -> Iterator[Difference]:
+    """Compare the containers with the compose files and the last good release."""
     desired, release = facts["meant"], facts["release"]
     if not release:
         return
@@ -262,8 +312,8 @@ def _containers(facts: Mapping[str, Any]) -> Iterator[Finding]:
             yield _one(f"service {service}", "state", "has no container", "has one")
 
 
-def _container(one: Mapping[str, Any], desired: Mapping[str, Any], images: Mapping[str, str]) -> Iterator[Finding]:
-    """What of one container differs from its service in the compose files, and from the image of the release."""
+def _container(one: ContainerFacts, desired: DesiredService, images: Mapping[str, str]) -> Iterator[Difference]:
+    """Compare one container with its service in the compose files and the image of the release."""
     name, image = f"container {one['name']}", images.get(one["service"], one["digest"])
     if one["state"] != "running" and not one["job_done"]:
         yield _one(name, "state", one["state"], "running")
@@ -272,7 +322,7 @@ def _container(one: Mapping[str, Any], desired: Mapping[str, Any], images: Mappi
     for key, wanted in desired["settings"].items():
         if one["settings"].get(key) != wanted:
             yield _one(name, key, _shown(key, one["settings"].get(key)), _shown(key, wanted))
-    # What the image sets, and the files do not, is the image's.
+    # A variable that only the image sets is the image's.
     for key, should in sorted(desired["env"].items()):
         is_ = one["env"].get(key)
         if should is not None and is_ != should:
@@ -283,15 +333,15 @@ def _short(digest: str) -> str:
     return digest[:19]
 
 
-def _shown(key: str, value: Any) -> str:
+def _shown(key: str, value: object) -> str:
     if key.startswith("memory") and isinstance(value, int):
         return f"{value / 1048576:g} MiB" if value else "no limit"
-    if key == "ports":
+    if key == "ports" and isinstance(value, list):
         return ", ".join(value) or "none"
     return "no limit" if value in (0, 0.0) and key != "read_only" else str(value)
 
 
-def _images(facts: Mapping[str, Any]) -> Iterator[Finding]:
+def _images(facts: HostFacts) -> Iterator[Difference]:
     for service, one in sorted(facts["images"].items()):
         if one["id"] != one["wanted"]:
             yield _one(
@@ -299,8 +349,8 @@ def _images(facts: Mapping[str, Any]) -> Iterator[Finding]:
             )
 
 
-# By the first word of a mark: how a difference counts. `both` is any difference, `new` what was not there, `lost` what
-# was there and is not, or is another. An upgrade is no drift; a package that went back is.
+# By the first word of an entry of the baseline: which difference counts. `both` is any, `new` what was not there,
+# `lost` what is gone or different. An upgrade is no drift; a downgraded package is.
 _WATCHED = {
     "package": "package",
     "group": "both",
@@ -316,20 +366,20 @@ _WATCHED = {
 }
 
 
-def _marks(marks: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Finding]:
-    keys = {*marks, *baseline} if baseline else set()
+def _against_baseline(entries: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Difference]:
+    keys = {*entries, *baseline} if baseline else set()
     unasked = {key.partition(" ")[2] for key in keys if key.startswith("unasked ")}
     for key in sorted(keys):
-        is_, should = marks.get(key), baseline.get(key)
+        is_, should = entries.get(key), baseline.get(key)
         kind, _, name = key.partition(" ")
         if kind not in unasked and is_ != should and _counts(kind, name, is_, should):
             what = {"file": "owner"}.get(kind, kind)
             shown = name if kind in ("file", "unit", "timer") else key
-            yield {**_one(shown, what, is_ or GONE, should or GONE), "role": "host"}
+            yield _one(shown, what, is_ or GONE, should or GONE)
 
 
 def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
-    """Whether a mark that differs is a drift."""
+    """Whether an entry that differs from the baseline is a drift."""
     how = _WATCHED.get(kind)
     if kind in ("unit", "timer") and _OF_THE_ROLES.match(name):
         return False
@@ -339,17 +389,17 @@ def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
         return should is None
     if how == "lost":
         return should is not None
-    # What is new where the roles write is theirs: a run of site.yml since may have brought it.
+    # A new file where roles write is theirs: site.yml may have run since.
     if kind == "file" and (is_ is None or should is None):
-        return is_ is not None and name.startswith(_NOBODYS)
+        return is_ is not None and name.startswith(_WITHOUT_ROLE)
     return how == "both"
 
 
-_NOBODYS = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
-"""Folders of FOLDERS in `drift_host` into which no role writes."""
+_WITHOUT_ROLE = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
+"""The folders among `host_facts.FOLDERS` into which no role writes."""
 
 _OF_THE_ROLES = re.compile(r"selfheal(?!-drift)")
-"""Units of which a role says whether they are to run. None of `site.yml` speaks of the controller's own."""
+"""Units that a role of site.yml starts or stops; no such role manages the controller's own."""
 
 _PART = re.compile(r"([^0-9]*)([0-9]*)")
 
@@ -357,8 +407,8 @@ _PART = re.compile(r"([^0-9]*)([0-9]*)")
 def _older(one: str, other: str) -> bool:
     """Whether a Debian version is older than another, as deb-version(7) has it.
 
-    First the epoch, then the upstream version, then the revision; in both, what is not a number and numbers in turn,
-    where ~ sorts before all, and letters before the rest.
+    The order is by epoch, upstream version and revision. The last two are compared in turns of non-digits and digits,
+    where ~ sorts before all, and letters before other signs.
     """
 
     def order(text: str) -> list[int]:
@@ -375,50 +425,79 @@ def _older(one: str, other: str) -> bool:
     return key(one) < key(other)
 
 
-# --- what belongs together, and how grave it is ---
+# --- severity, and who changed it ---
 
-_VAGUE = ("differs", "not as told", "another mode")
+_VAGUE = "differs"
 
 
-def settle(findings: Iterable[Finding], facts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
-    """Drop what only follows from another finding or was found twice, and give each its id, severity and last change.
+def complete(findings: Iterable[Located], facts: Mapping[str, HostFacts]) -> list[Finding]:
+    """Return each drift once, with its id, severity and last change.
 
-    The roles come first: what they say of a file, or of a unit, counts, and not what the marks say of the same thing.
+    What only follows from another finding is dropped. The first role that reports an object counts: findings of
+    `gather` come before those of `compare`, so a role counts more than the baseline.
     """
-    kept: dict[tuple[str, str], list[Finding]] = {}
+    kept: dict[tuple[str, str], list[Located]] = {}
     for one in findings:
         same = kept.setdefault((one["host"], one["object"]), [])
         if any(other["role"] != one["role"] or other["what"] == one["what"] for other in same):
             continue
         same.append(one)
-    settled = [one for same in kept.values() for one in same]
-    # A deploy would put right what has its own finding already.
+    distinct = [one for same in kept.values() for one in same]
+    # A deploy would correct what has a finding of its own already.
     of_the_app = {
-        one["host"] for one in settled if one["role"] in ("app_env", "compose_app") and one["what"] != "deployment"
+        one["host"] for one in distinct if one["role"] in ("app_env", "compose_app") and one["what"] != "deployment"
     }
-    settled = [one for one in settled if one["what"] != "deployment" or one["host"] not in of_the_app]
-    for one in settled:
-        host = facts.get(one["host"], {})
-        path = (
-            one["object"] if one["object"].startswith("/") else posixpath.join(host.get("directory", ""), one["object"])
-        )
-        file = host.get("files", {}).get(path.partition(" ")[0], {})
-        one["app"] = host.get("app", "")
-        if one["is"] in _VAGUE and one["what"] in ("mode", "owner") and file:
-            one["is"] = file[one["what"]]
-        one["id"] = fingerprint("\n".join((one["host"], one["role"], one["object"], one["what"])))[7:]
-        one["severity"] = severity(one)
-        one["changed_at"] = file.get("changed", 0.0)
-        one["changed_by"] = logged_in(host.get("logins", []), one["changed_at"])
-        # A file that is not there may have gone when its folder changed last.
-        gone_at = host.get("folders", {}).get(posixpath.dirname(path), 0.0) if one["is"] == GONE else 0.0
-        one["untouched_since"] = 0.0 if one["role"] == "host" else one["changed_at"] or gone_at
-        one.update({key: plain(one[key]) for key in ("object", "is", "should")})
-    return sorted(settled, key=lambda one: (one["host"], SEVERITIES.index(one["severity"]), one["role"], one["object"]))
+    distinct = [one for one in distinct if one["what"] != "deployment" or one["host"] not in of_the_app]
+    done = [_finding(one, facts.get(one["host"])) for one in distinct]
+    return sorted(done, key=lambda one: (one["host"], SEVERITIES.index(one["severity"]), one["role"], one["object"]))
 
 
-def logged_in(logins: Iterable[Mapping[str, Any]], moment: float) -> list[str]:
-    """Who had a session at a moment, as `user from ADDRESS`."""
+def _finding(one: Located, facts: HostFacts | None) -> Finding:
+    """A drift with what the facts of its host say about it; nothing is decided yet."""
+    path = _path(one["object"], facts)
+    file = facts["files"].get(path.partition(" ")[0]) if facts else None
+    is_ = one["is"]
+    if file and is_ == _VAGUE and one["what"] in ("mode", "owner"):
+        is_ = file["mode"] if one["what"] == "mode" else file["owner"]
+    changed_at = file["changed"] if file else 0.0
+    return {
+        "host": one["host"],
+        "role": one["role"],
+        "what": one["what"],
+        "object": plain(one["object"]),
+        "is": plain(is_),
+        "should": plain(one["should"]),
+        "id": fingerprint("\n".join((one["host"], one["role"], one["object"], one["what"])))[7:],
+        "app": facts["app"] if facts else "",
+        "severity": severity(one),
+        "changed_at": changed_at,
+        "changed_by": logged_in(facts["logins"] if facts else (), changed_at),
+        "untouched_since": _untouched_since(one, is_, path, changed_at, facts),
+        "as_meant_at": 0.0,
+        "pending": False,
+        "first_seen": 0.0,
+        "returns": 0,
+        "decision": "",
+        "because": "",
+    }
+
+
+def _path(name: str, facts: HostFacts | None) -> str:
+    return name if name.startswith("/") or not facts else posixpath.join(facts["directory"], name)
+
+
+def _untouched_since(one: Located, is_: str, path: str, changed_at: float, facts: HostFacts | None) -> float:
+    """When its file was changed last; 0 when that is not known."""
+    if one["role"] == "host":
+        return 0.0
+    if changed_at or is_ != GONE or not facts:
+        return changed_at
+    # A file that is gone may have been removed when its folder changed last.
+    return facts.get("folders", {}).get(posixpath.dirname(path), 0.0)
+
+
+def logged_in(logins: Iterable[Login], moment: float) -> list[str]:
+    """The sessions at that moment, as `user from ADDRESS`."""
     if not moment:
         return []
     there = [one for one in logins if one["begun"] <= moment and (not one["ended"] or moment <= one["ended"] + 1.0)]
@@ -426,8 +505,8 @@ def logged_in(logins: Iterable[Mapping[str, Any]], moment: float) -> list[str]:
 
 
 SEVERITIES = ("security", "availability", "cosmetic")
-# The first line that fits counts: role, what, object, each as a pattern.
-_GRAVE: tuple[tuple[str, str, str, str], ...] = (
+# The first row that matches counts: patterns of role, what and object.
+_SEVERITY: tuple[tuple[str, str, str, str], ...] = (
     ("*", "*", "*.env.example", "cosmetic"),
     ("*", "env", "*", "security"),
     ("*", "mode", "*", "security"),
@@ -448,36 +527,34 @@ _GRAVE: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
-def severity(one: Mapping[str, Any]) -> str:
-    """How grave a finding is: security, availability or cosmetic."""
-    for role, what, object_, grave in _GRAVE:
-        if all(
-            fnmatch.fnmatchcase(one[key], pattern)
-            for key, pattern in (("role", role), ("what", what), ("object", object_))
-        ):
-            return grave
+def severity(one: Located) -> str:
+    """How severe a finding is: security, availability or cosmetic."""
+    for role, what, object_, severe in _SEVERITY:
+        pairs = ((one["role"], role), (one["what"], what), (one["object"], object_))
+        if all(fnmatch.fnmatchcase(value, pattern) for value, pattern in pairs):
+            return severe
     return "availability"
 
 
 _KEYED = re.compile(r"(?i)((?:password|passwd|secret|token|api_?key|private|credential)[\w-]*[\"']?\s*[:=]\s*)(\S.*)")
 _LONG = re.compile(r"(?<![\w/.-])(?=[\w+=.-]*[0-9])(?=[\w+=.-]*[A-Za-z])[A-Za-z0-9+=_.-]{20,}(?![\w/])")
 _IN_URL = re.compile(r"(://[^\s/:@]*:)([^\s/@]+)(?=@)")
-# In lines of a configuration alone: a message says that a password is missing.
+# Only in lines of a configuration: a message may say that a password is missing.
 _WORDED = re.compile(r"(?i)(\b(?:password|passwd|secret|token|bearer|auth)\s+)(\S+)")
 
 
 def masked(text: str) -> str:
-    """A text without what may be a secret in it.
+    """Replace what may be a secret by its fingerprint.
 
     That is what is named like one, a URL's password, and long words of letters and digits.
     """
-    text = _IN_URL.sub(_mark_second, _KEYED.sub(_mark_second, text))
-    return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else _mark(found[0]), text)
+    text = _IN_URL.sub(_hide_second, _KEYED.sub(_hide_second, text))
+    return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else _hidden(found[0]), text)
 
 
-def _mark(value: str) -> str:
+def _hidden(value: str) -> str:
     return f"<{fingerprint(value)}>"
 
 
-def _mark_second(found: re.Match[str]) -> str:
-    return found[1] + _mark(found[2])
+def _hide_second(found: re.Match[str]) -> str:
+    return found[1] + _hidden(found[2])

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a host says of itself for a drift check: containers beside their release, and marks of what no role speaks of.
+"""The facts of a host for a drift check: its containers and their release, and what is compared with its baseline.
 
-One mark is one thing that is compared with how it was when the host was accepted: `package haproxy` → its version. A
-mark `unasked package` says that nothing is known of all marks that begin with this word.
-Nothing here holds a secret: values of an env are fingerprints, and of files there are mode and owner.
+The baseline is what the host had when it was accepted, by names such as `package haproxy`, whose value is the version.
+`unasked package` says that nothing is known of the entries that begin with this word.
+No fact holds a secret: of values of an env there are fingerprints, of files mode and owner.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from ..core.app import App
 from ..core.files import NoFile, read_small
@@ -29,16 +29,20 @@ from ..docker import containers as docker_containers
 from ..docker import engine, project_layout
 from ..docker import images as docker_images
 from ..docker import project as docker_project
+from ..docker.containers import Document
+from ..docker.model import Model
 from ..env import history as env_history
 from ..host import command as commands
 from ..records import state
 from ..recovery import config as agent_config
 from ..releases import store as release_store
+from ..releases.store import Release
+from .policy import PolicyEntry
 
 SECONDS = 10.0
-"""That one command may take; what cannot be asked is told under `problems`, and is no drift."""
+"""That one command may take. What cannot be read is a problem, and no drift."""
 
-# Where the files lie that the roles write, or that decide who may do what.
+# Folders of files that the roles write, or that decide about permissions.
 FOLDERS = (
     *(
         "/etc/docker",
@@ -72,47 +76,150 @@ SYSCTL = (
     *("fs/protected_symlinks", "fs/suid_dumpable", "vm/overcommit_memory", "vm/swappiness"),
 )
 LOGINS = 2000
-"""Lines of the journal about sessions; the newest."""
+"""How many of the newest lines of the journal about sessions are read."""
 
 
-def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what `drift.compare` takes.
+class Settings(TypedDict):
+    """How a container runs, and how its service says that it should. 0 is no limit; memory is in bytes."""
+
+    cpus: float
+    memory: int
+    memory_reservation: int
+    pids: int
+    restart: str
+    read_only: bool
+    privileged: bool
+    ports: list[str]
+
+
+class DesiredService(TypedDict):
+    """What the containers of a service should be; `env` holds fingerprints, `wanted`: it needs a container."""
+
+    settings: Settings
+    env: dict[str, str]
+    wanted: bool
+
+
+class ContainerFacts(TypedDict):
+    """One container of the host; `ours` is whether it is of the app, `env` holds fingerprints."""
+
+    name: str
+    service: str
+    ours: bool
+    image: str
+    digest: str
+    state: str
+    job_done: bool
+    settings: Settings
+    env: dict[str, str]
+
+
+class TaggedImage(TypedDict):
+    """The image that a tag names now, and the one of the release."""
+
+    name: str
+    id: str
+    wanted: str
+
+
+class FileFacts(TypedDict):
+    """Owner and mode of a file, and when it was changed (epoch s)."""
+
+    owner: str
+    mode: str
+    changed: float
+
+
+Login = TypedDict("Login", {"user": str, "from": str, "begun": float, "ended": float})
+"""A session over ssh (epoch s); `ended` is 0 for one that goes on. `from` is an address, and a keyword of Python."""
+
+
+class RunningRelease(TypedDict, total=False):
+    """The last good release and its images by service; without keys when there is none, or Docker does not answer."""
+
+    id: str
+    images: dict[str, str]
+
+
+class Activity(TypedDict):
+    """What must not be disturbed: the id of the open incident, "" for none; whether a deploy or a recovery runs."""
+
+    incident: str
+    busy: bool
+
+
+class HostFacts(Activity):
+    """What a host says about itself.
+
+    `source` and `exclude` are handed back to the controller. `meant` has the desired services. `images` is by service.
+    `project` names files relative to `directory`. `marks` is what is compared with the baseline. `folders` has when
+    each last gained or lost a file. `now` is the host's time (epoch s).
+    """
+
+    app: str
+    directory: str
+    source: str
+    exclude: list[str]
+    release: RunningRelease
+    meant: dict[str, DesiredService]
+    containers: list[ContainerFacts]
+    images: dict[str, TaggedImage]
+    project: list[str]
+    marks: dict[str, str]
+    files: dict[str, FileFacts]
+    folders: dict[str, float]
+    now: float
+    logins: list[Login]
+    problems: list[str]
+
+
+class ReportedFacts(HostFacts):
+    """The facts with the policy and the windows of the inventory, which `policy` reads on the controller."""
+
+    policy: list[PolicyEntry]
+    windows: list[str]
+
+
+def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
+    """Return what `findings.compare` takes.
 
     :arg source: where the controller has the project, handed back for it.
     """
     now = time.time()
     problems: list[str] = []
     good = release_store.last_good(app.directory)
-    documents: list[dict[str, Any]] = []
-    meant: dict[str, Any] = {}
+    documents: list[Document] = []
+    desired: dict[str, DesiredService] = {}
     try:
         documents = docker_containers.inspected("")
         if good:
-            # What lies in the app's directory may have drifted itself.
+            # The files in the app's directory may have drifted themselves.
             kept = release_store.files_of(app.directory, good["id"])
             layout = project_layout.recorded(kept) or project_layout.Layout((docker_project.USER_FILE,))
             names = [os.path.join(kept, name) for name in (*layout.files, project_layout.HARDENED_FILE)]
             names = [name for name in names if os.path.exists(name)]
             folder = os.path.join(app.directory, layout.folder).rstrip("/")
-            meant = _meant(app, good, docker_project.Project(app.name, app.directory, names or None, folder).config())
+            desired = _desired(
+                app, good, docker_project.Project(app.name, app.directory, names or None, folder).config()
+            )
     except engine.EngineError as error:
         problems.append(str(error))
         good = None
     apps = {*agent_config.apps(app.root), app.name}
     found, problem = state.load(app.state, app.spare, repair=False)
     problems += [problem] if problem else []
-    marks = dict(_marks(apps, documents, problems))
+    entries = dict(_entries(apps, documents, problems))
     return {
         "app": app.name,
         "directory": app.directory,
         "source": source,
         "exclude": list(exclude),
         "release": {"id": good["id"], "images": good["images"]} if good else {},
-        "meant": meant,
+        "meant": desired,
         "containers": [_container(one, app) for one in documents],
         "images": _images(good) if good else {},
         "project": sorted(_project(app, documents)),
-        "marks": marks,
+        "marks": entries,
         "files": dict(_files(app)),
         "folders": dict(_folders(app)),
         "now": now,
@@ -126,15 +233,15 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> dict[str, A
 # --- containers ---
 
 
-def _meant(app: App, good: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    """By service: what its containers are to be. The env is the release's, as long as its fingerprints are kept."""
+def _desired(app: App, good: Release, model: Model) -> dict[str, DesiredService]:
+    """By service, how its containers should be. The env is the release's, as long as its fingerprints are kept."""
     kept = [one for one in env_history.versions(app.history) if one["fingerprint"] == good["env"]]
-    marks = kept[0]["variables"] if kept else {}
-    found = {}
+    fingerprints = kept[0]["variables"] if kept else {}
+    found: dict[str, DesiredService] = {}
     for name, spec in (model.get("services") or {}).items():
         resources = (spec.get("deploy") or {}).get("resources") or {}
         limits, reserved = resources.get("limits") or {}, resources.get("reservations") or {}
-        settings = {
+        settings: Settings = {
             "cpus": float(limits.get("cpus") or spec.get("cpus") or 0),
             "memory": int(limits.get("memory") or spec.get("mem_limit") or 0),
             "memory_reservation": int(reserved.get("memory") or spec.get("mem_reservation") or 0),
@@ -144,7 +251,7 @@ def _meant(app: App, good: Mapping[str, Any], model: Mapping[str, Any]) -> dict[
             "privileged": bool(spec.get("privileged")),
             "ports": sorted(_port(one) for one in spec.get("ports") or []),
         }
-        env = {key: marks[key] for key in spec.get("environment") or {} if key in marks}
+        env = {key: fingerprints[key] for key in spec.get("environment") or {} if key in fingerprints}
         found[name] = {
             "settings": settings,
             "env": env,
@@ -158,7 +265,7 @@ def _port(spec: Mapping[str, Any]) -> str:
     return f"{spec.get('host_ip') or '*'}:{spec.get('published') or ''}->{inside}"
 
 
-def _container(document: Mapping[str, Any], app: App) -> dict[str, Any]:
+def _container(document: Document, app: App) -> ContainerFacts:
     one, given = docker_containers.instance(document, 0.0), document["HostConfig"]
     bound = given.get("PortBindings") or {}
     ports = [
@@ -189,7 +296,7 @@ def _container(document: Mapping[str, Any], app: App) -> dict[str, Any]:
     }
 
 
-def _images(good: Mapping[str, Any]) -> dict[str, Any]:
+def _images(good: Release) -> dict[str, TaggedImage]:
     return {
         service: {"name": good["names"][service], "id": docker_images.image_id(good["names"][service]), "wanted": image}
         for service, image in good["images"].items()
@@ -197,11 +304,11 @@ def _images(good: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _project(app: App, documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The files in the app's directory, relative, but what this collection keeps there and what containers write."""
+def _project(app: App, documents: Sequence[Document]) -> Iterator[str]:
+    """The files in the app's directory, relative, without our own and those that containers write."""
     mounted = {str(mount.get("Source")) for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")}
     layout = project_layout.read(app.directory)
-    # What no controller has, and where Compose looks for the env.
+    # Files that no controller has, and the place where Compose looks for the env.
     ours = {*_OURS, *layout.local, os.path.join(layout.folder, ".env")}
     for folder, folders, names in os.walk(app.directory):
         folders[:] = [one for one in folders if os.path.join(folder, one) not in mounted]
@@ -217,20 +324,20 @@ def _project(app: App, documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 _OURS = (".env", ".env.example", project_layout.HARDENED_FILE)
 
 
-# --- marks ---
+# --- what is compared with the baseline ---
 
 
 def _ask(problems: list[str], *argv: str, quiet: bool = False) -> list[str] | None:
-    """The lines that a command prints; None when it cannot be asked. One that is not installed has nothing to say."""
+    """The lines that a command prints; None when it fails, [] when it is not installed."""
     asked = commands.run(argv, SECONDS)
     if asked.code == 127:
         return []
     if asked.code and not quiet:
-        problems.append(f"{argv[0]} cannot be asked: {asked.reason}")
+        problems.append(f"{argv[0]} failed: {asked.reason}")
     return None if asked.code else asked.out.splitlines()
 
 
-def _marks(apps: set[str], documents: Sequence[Mapping[str, Any]], problems: list[str]) -> Iterator[tuple[str, str]]:
+def _entries(apps: set[str], documents: Sequence[Document], problems: list[str]) -> Iterator[tuple[str, str]]:
     yield from _packages(problems)
     yield from _groups()
     yield from _cron()
@@ -281,8 +388,8 @@ def _sshd(problems: list[str]) -> Iterator[tuple[str, str]]:
         yield f"sshd {name}", value
 
 
-def _unmanaged(apps: set[str], documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """The containers of no app that is managed here."""
+def _unmanaged(apps: set[str], documents: Sequence[Document]) -> Iterator[tuple[str, str]]:
+    """The containers that belong to no app of this collection."""
     for one in documents:
         labels = one["Config"].get("Labels") or {}
         if labels.get("com.docker.compose.project") not in apps:
@@ -292,11 +399,11 @@ def _unmanaged(apps: set[str], documents: Sequence[Mapping[str, Any]]) -> Iterat
 def _firewall(problems: list[str]) -> Iterator[tuple[str, str]]:
     for chain in ("INPUT", "FORWARD", "DOCKER-USER"):
         rules = _ask(problems, "iptables", "-w", "5", "-S", chain, quiet=True)
-        # The engine's own chain is only there where the engine is.
+        # The engine's own chain exists only where the engine runs.
         if rules is None and chain != "DOCKER-USER":
             yield "unasked firewall", ""
         for line in rules or ():
-            # The engine writes those itself, with the addresses of the day.
+            # The engine writes the others itself, with addresses that change.
             if chain != "FORWARD" or line.startswith("-P"):
                 yield f"firewall {line}", "set"
 
@@ -327,7 +434,7 @@ _BIND = re.compile(r"^\s*bind\s+\S*:(\d+)(?:\s|$)", re.MULTILINE)
 
 
 def _balanced(apps: set[str]) -> set[str]:
-    """The ports that the roles' own files for HAProxy open; who changes such a file, the roles tell."""
+    """The ports that the roles' own files for HAProxy open; the roles report a change of such a file."""
     found: set[str] = set()
     for name in (*sorted(apps), "_status-page"):
         with contextlib.suppress(NoFile, OSError):
@@ -337,7 +444,7 @@ def _balanced(apps: set[str]) -> set[str]:
 
 
 def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, str]]:
-    """Who listens for others than this host, by port. What containers publish, their own settings say."""
+    """The process that listens for other machines, by port. The ports of containers are among their settings."""
     listed = _ask(problems, "ss", "-Hltnp")
     if listed is None:
         yield "unasked listens", ""
@@ -346,13 +453,13 @@ def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, s
         address, _, port = words[3].rpartition(":")
         named = re.search(r'"([^"]+)"', line)
         who = named[1] if named else "unknown"
-        meant = who == "docker-proxy" or (who == "haproxy" and port in balanced)
-        if not address.startswith(("127.", "[::1]")) and not meant:
+        expected = who == "docker-proxy" or (who == "haproxy" and port in balanced)
+        if not address.startswith(("127.", "[::1]")) and not expected:
             yield f"listens {port}", who
 
 
-def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Files below the folders that matter, and of the app: {path: {owner, mode, changed}}."""
+def _files(app: App | None) -> Iterator[tuple[str, FileFacts]]:
+    """The files below FOLDERS, and those of the app, by path."""
     for top in FOLDERS if app is None else (*FOLDERS, app.directory, "/etc/cron.d", "/etc"):
         for folder, folders, names in os.walk(top):
             folders[:] = [] if top == "/etc" else _walked(folder, folders, app)
@@ -363,13 +470,13 @@ def _files(app: App | None) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _walked(folder: str, folders: Sequence[str], app: App | None) -> list[str]:
-    """Those of a folder's folders in which files count: old releases and byte code do not."""
+    """The subfolders to look into: not those of old releases and byte code."""
     skipped = {"__pycache__"} | ({project_layout.RELEASES} if app is not None and folder == app.directory else set())
     return [one for one in folders if one not in skipped]
 
 
 def _folders(app: App) -> Iterator[tuple[str, float]]:
-    """The same folders, and when a file came or went there last."""
+    """When each of those folders last gained or lost a file."""
     for top in (*FOLDERS, app.directory, "/etc/cron.d"):
         for folder, folders, _ in os.walk(top):
             folders[:] = _walked(folder, folders, app)
@@ -377,7 +484,7 @@ def _folders(app: App) -> Iterator[tuple[str, float]]:
                 yield folder, os.lstat(folder).st_ctime
 
 
-def _about(status: os.stat_result) -> dict[str, Any]:
+def _about(status: os.stat_result) -> FileFacts:
     with contextlib.suppress(KeyError):
         owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
         return {"owner": f"{owner}:{group}", "mode": f"{stat.S_IMODE(status.st_mode):04o}", "changed": status.st_ctime}
@@ -385,17 +492,17 @@ def _about(status: os.stat_result) -> dict[str, Any]:
     return {"owner": numbers, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "changed": status.st_ctime}
 
 
-# --- who was there ---
+# --- sessions ---
 
 _ACCEPTED = re.compile(r"^Accepted \S+ for (\S+) from (\S+) ")
 
 
-def _logins(problems: list[str]) -> list[dict[str, Any]]:
-    """Sessions over ssh, from the journal: [{user, from, begun, ended (0 for one that goes on)}], in epoch seconds."""
+def _logins(problems: list[str]) -> list[Login]:
+    """Sessions over ssh, from the journal."""
     argv = ("journalctl", "--quiet", "--output=json", "--output-fields=MESSAGE,_PID", f"--lines={LOGINS}")
     listed = _ask(problems, *argv, "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session", quiet=True)
-    found: list[dict[str, Any]] = []
-    by_pid: dict[str, dict[str, Any]] = {}
+    found: list[Login] = []
+    by_pid: dict[str, Login] = {}
     for line in listed or ():
         try:
             entry = json.loads(line)

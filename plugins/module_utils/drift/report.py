@@ -1,36 +1,69 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a drift check tells people: a table for the screen, Markdown, a page with the history, metrics. Pure.
-
-A report is {id, time (epoch s), seconds, hosts: [names], compared: [names], findings, troubles: [{host, role, what}],
-gone: [words], corrections: [{host, roles, ok, what}], accepted: [hosts], notes: [words], head (of the event log),
-exit}.
-"""
+"""The report of a drift check: a table for the screen, Markdown, and a page with the history. Pure."""
 
 from __future__ import annotations
 
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypedDict
 
 from ..core.clock import iso
+from .findings import Finding, Trouble
+from .store import CheckedHost, PastCheck
 
 NONE, DRIFT, UNKNOWN = 0, 2, 4
-"""Exit codes: no drift, drift, could not tell. Ansible ends with 4 for a host that could not be reached."""
+"""Exit codes: no drift, drift, unknown. Ansible ends with 4 for a host that it cannot reach."""
 DONE = ("corrected", "ignored")
 LONGEST = 60
 
 
-def exit_code(findings: Iterable[Mapping[str, Any]], troubles: Sequence[Any]) -> int:
-    """What could not be compared is never "no drift"; what is ignored on purpose, or was put right, is none."""
+class Correction(TypedDict):
+    """The correction of a host by its roles, and its result in words."""
+
+    host: str
+    roles: list[str]
+    ok: bool
+    what: str
+
+
+class _Report(TypedDict):
+    id: str
+    time: float
+    seconds: float
+    hosts: list[str]
+    compared: list[str]
+    checked: dict[str, CheckedHost]
+    findings: list[Finding]
+    troubles: list[Trouble]
+    gone: list[str]
+    corrections: list[Correction]
+    accepted: list[str]
+    notes: list[str]
+    head: str
+    exit: int
+
+
+class Report(_Report, total=False):
+    """A drift check: when it began (epoch s), how long it took, and what was found.
+
+    `compared` are the hosts that were compared completely. `gone` are former findings in words. `accepted` are hosts.
+    `head` is that of the event log. `path` is the Markdown file, once it is written.
+    """
+
+    path: str
+
+
+def exit_code(findings: Iterable[Finding], troubles: Sequence[Trouble]) -> int:
+    """The exit code. What could not be compared is never "no drift"; ignored and corrected findings do not count."""
     if troubles:
         return UNKNOWN
     return DRIFT if any(one["decision"] not in DONE for one in findings) else NONE
 
 
-def headline(report: Mapping[str, Any]) -> str:
+def headline(report: Report) -> str:
     """The report in a sentence."""
     hosts = f"{len(report['hosts'])} host{'s' * (len(report['hosts']) != 1)}"
     counts = _counts(report["findings"])
@@ -39,12 +72,12 @@ def headline(report: Mapping[str, Any]) -> str:
         f"{len(report['findings'])} drift{'s' * (len(report['findings']) != 1)} ({found})" if counts else "no drift"
     )
     troubles = f"{len(report['troubles'])} could not be compared" if report["troubles"] else ""
-    # Of what was not compared nobody knows that there is none.
-    told = [drifts, troubles] if counts or not troubles else ["it could not tell", troubles]
-    return f"{hosts} checked in {report['seconds']:.1f} s: {', '.join(one for one in told if one)}"
+    # Without a comparison, it is unknown whether there is drift.
+    parts = [drifts, troubles] if counts or not troubles else ["it could not tell", troubles]
+    return f"{hosts} checked in {report['seconds']:.1f} s: {', '.join(one for one in parts if one)}"
 
 
-def _counts(findings: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def _counts(findings: Iterable[Finding]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for one in findings:
         counts[one["decision"]] = counts.get(one["decision"], 0) + 1
@@ -59,13 +92,13 @@ def _cut(text: object, width: int = LONGEST) -> str:
 _COLUMNS = ("HOST", "SEVERITY", "ROLE", "OBJECT", "IS", "SHOULD BE", "SINCE", "DECISION")
 
 
-def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(one: Finding) -> tuple[str, ...]:
     name = f"{one['object']} ({one['what']})"
     since = iso(one["first_seen"])[:16].replace("T", " ")
     return one["host"], one["severity"], one["role"], name, one["is"], one["should"], since, one["decision"]
 
 
-def screen(report: Mapping[str, Any], where: str = "") -> str:
+def screen(report: Report, where: str = "") -> str:
     """Return what a person reads on the screen; `where` is the path of the Markdown file."""
     rows = [_COLUMNS, *(tuple(_cut(cell) for cell in _row(one)) for one in report["findings"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
@@ -82,21 +115,21 @@ def screen(report: Mapping[str, Any], where: str = "") -> str:
     return "\n".join([*lines, *([f"Report: {where}"] if where else [])])
 
 
-def _about(one: Mapping[str, str]) -> str:
+def _about(one: Trouble) -> str:
     return ": ".join(part for part in (one["host"], one["role"], one["what"]) if part)
 
 
-def as_json(report: Mapping[str, Any]) -> str:
+def as_json(report: Report) -> str:
     """Return the report for programs."""
     return json.dumps(report, indent=2, sort_keys=True) + "\n"
 
 
 def _cell(text: object) -> str:
-    """What a host calls its files is text, and neither a cell, nor HTML, nor a link."""
+    """A cell's text: the name of a file must not become another cell, HTML or a link."""
     return re.sub(r"[\\|<`\[]", r"\\\g<0>", " ".join(str(text).split()))
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def markdown(report: Report) -> str:
     """Return the report as a page."""
     lines = [f"# Drift: {headline(report)}", "", f"{iso(report['time'])}, hosts: {', '.join(report['hosts'])}", ""]
     if report["findings"]:
@@ -122,18 +155,18 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #ddd; overflow-wrap:
 anywhere; } .security { color: #b00020; font-weight: 600; } .availability { color: #a05a00; } .cosmetic { color: #666;
-} .bar { display: inline-block; height: .8rem; background: #b00020; } .good { background: #2e7d32; } .meant {
+} .bar { display: inline-block; height: .8rem; background: #b00020; } .good { background: #2e7d32; } .accepted {
 background: #999; }
 @media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd; } th, td { border-color: #444; } }
 """
 
 
-def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
-    """Return a page that a browser shows without anything else: what is there now, and the checks before it."""
+def page(report: Report, history: Sequence[PastCheck]) -> str:
+    """Return a self-contained HTML page: the findings, and the past checks."""
     return "\n".join(["<!doctype html>", '<html lang="en">', *_page(report, history), "</html>", ""])
 
 
-def _page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _page(report: Report, history: Sequence[PastCheck]) -> Iterator[str]:
     yield f'<head><meta charset="utf-8"><title>Drift</title><style>{_STYLE}</style></head><body>'
     yield f"<h1>Drift</h1><p>{iso(report['time'])}: {html.escape(headline(report))}</p>"
     for one in report["troubles"]:
@@ -147,17 +180,17 @@ def _page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> It
         yield "</table>"
     yield "<h2>History</h2><table><tr><th>check<th>found<th>corrected<th>accepted<th>could not tell<th></tr>"
     for entry in reversed(history):
+        counts = ((entry["found"], ""), (entry["corrected"], "good"), (entry["accepted"], "accepted"))
         bars = "".join(
-            f'<span class="bar {kind}" style="width:{min(entry[key], 40) * 6}px"></span>'
-            for key, kind in (("found", ""), ("corrected", "good"), ("accepted", "meant"))
+            f'<span class="bar {kind}" style="width:{min(count, 40) * 6}px"></span>' for count, kind in counts
         )
-        numbers = "".join(f"<td>{entry[key]}" for key in ("found", "corrected", "accepted", "troubles"))
+        numbers = "".join(f"<td>{count}" for count in (*(count for count, _ in counts), entry["troubles"]))
         yield f"<tr><td>{iso(entry['time'])[:19]}{numbers}<td>{bars}</tr>"
     yield f"</table><p>Head of the event log: <code>{report['head']}</code></p></body>"
 
 
-def entry(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What the history keeps of a check."""
+def entry(report: Report) -> PastCheck:
+    """What the history keeps of this check."""
     counts = _counts(report["findings"])
     return {
         "id": report["id"],

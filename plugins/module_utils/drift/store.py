@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the controller remembers from one drift check to the next, in one file, replaced atomically.
 
-Since when a drift is there, how often it was corrected, how each host was when it was accepted, and the history of the
-checks.
+It holds when each drift was first seen, how often it was corrected, the baseline of each host, and past checks.
 """
 
 from __future__ import annotations
@@ -11,35 +10,92 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict, cast
 
 from ..core.files import atomic_write
+from .findings import Finding
+from .host_facts import HostFacts
 
 FILE = "state.json"
 HISTORY = 200
 LATELY = 30 * 86400.0
-"""A correction older than this says nothing of who brings a drift back."""
+"""A correction older than this does not count."""
 
 
 class StateError(Exception):
     """The state cannot be read; the message names the file and what to do."""
 
 
-def empty() -> dict[str, Any]:
-    """The state of a controller that has not checked yet.
+class KnownFinding(TypedDict):
+    """What is remembered of a finding: whether it is still `there`, and when its correction was tried (epoch s).
 
-    {findings: {id: {first_seen, last_seen, there, as_meant_at, corrected: [epoch s, of each try]}}, baseline: {host:
-    {mark: value}}, history: [of the checks, oldest first], running: {begun, pid} while a check goes on, head: of the
-    event log, checked: {host: {app, time, as_meant_at, release}} of every host that was to be compared, 0 for never}
-
-    `as_meant_at` is the host's own time: when what has no finding was as the playbooks said. `release` is the last one
-    whose files and env were.
+    `as_meant_at` is when it was last as desired, by the host's clock.
     """
+
+    host: str
+    name: str
+    first_seen: float
+    last_seen: float
+    there: bool
+    as_meant_at: float
+    corrected: list[float]
+
+
+class PastCheck(TypedDict):
+    """A check in the history: when it began and how long it took, and counts. `accepted` are the ignored findings."""
+
+    id: str
+    time: float
+    seconds: float
+    hosts: int
+    found: int
+    corrected: int
+    accepted: int
+    troubles: int
+    exit: int
+
+
+class CheckedHost(TypedDict):
+    """A host that should be compared: when it last was, 0 for never; `as_meant_at` is that by the host's clock.
+
+    `release` is the last one whose files and env were as desired.
+    """
+
+    app: str
+    time: float
+    as_meant_at: float
+    release: str
+
+
+class RunningCheck(TypedDict, total=False):
+    """The check that runs now: when it began, and its process. Without keys when none does."""
+
+    begun: float
+    pid: int
+
+
+class State(TypedDict):
+    """What is remembered.
+
+    `findings` by id, `baseline` is {host: {name: value}}, `history` has the oldest check first, `head` is that of the
+    event log, `checked` by host.
+    """
+
+    findings: dict[str, KnownFinding]
+    baseline: dict[str, dict[str, str]]
+    history: list[PastCheck]
+    running: RunningCheck
+    head: str
+    checked: dict[str, CheckedHost]
+
+
+def empty() -> State:
+    """The state of a controller that has not checked yet."""
     return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
 
 
-def load(folder: str) -> dict[str, Any]:
-    """Read the state. Raises StateError: what it does not remember it must not guess."""
+def load(folder: str) -> State:
+    """Read the state. Raises StateError, since no part of it can be guessed."""
     path = os.path.join(folder, FILE)
     try:
         with open(path, encoding="utf-8") as stream:
@@ -47,86 +103,93 @@ def load(folder: str) -> dict[str, Any]:
         known = {key: found.get(key, default) for key, default in empty().items()}
         if any(type(known[key]) is not type(default) for key, default in empty().items()):
             raise TypeError(FILE)
-        return known
+        return cast("State", known)
     except FileNotFoundError:
         return empty()
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StateError(
-            f"{path} cannot be read ({type(error).__name__}): move it away; since when a drift is there, and how the "
-            "hosts were when they were accepted, is then begun anew"
+            f"{path} cannot be read ({type(error).__name__}): move it away. The next check then begins without the "
+            "baselines of the hosts, and with no history of the drifts"
         ) from None
 
 
-def save(folder: str, state: Mapping[str, Any]) -> None:
+def save(folder: str, state: State) -> None:
     """Write the state. Raises OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     atomic_write(os.path.join(folder, FILE), (json.dumps(state, sort_keys=True) + "\n").encode())
 
 
-def compared(
-    state: dict[str, Any],
+def note_compared(
+    state: State,
     hosts: Sequence[str],
-    facts: Mapping[str, Mapping[str, Any]],
+    facts: Mapping[str, HostFacts],
     now: float,
     all_: bool,
     differing: Collection[str],
 ) -> None:
-    """Note which hosts were compared; of the others, when they were last.
+    """Note which hosts were compared; of the others, when they last were.
 
-    :arg facts: of the hosts that were compared, what they say of themselves.
-    :arg differing: the hosts whose app is not as it is meant.
-    :arg all_: whether there are no other hosts: what the inventory does not name any more is forgotten.
+    :arg facts: those of the hosts that were compared.
+    :arg differing: the hosts whose app is not as desired.
+    :arg all_: whether there are no other hosts; those that left the inventory are forgotten then.
     """
     known = state["checked"]
     state["checked"] = {} if all_ else dict(known)
+    never: CheckedHost = {"app": "", "time": 0.0, "as_meant_at": 0.0, "release": ""}
     for host in hosts:
-        said, before = facts.get(host), known.get(host, {"app": "", "time": 0.0, "as_meant_at": 0.0, "release": ""})
-        if said is None:
+        its, before = facts.get(host), known.get(host, never)
+        if its is None:
             state["checked"][host] = before
             continue
         release = before.get("release", "") if host in differing else ""
         state["checked"][host] = {
-            "app": str(said["app"]),
+            "app": str(its["app"]),
             "time": now,
-            "as_meant_at": said["now"],
-            "release": release or said["release"].get("id", ""),
+            "as_meant_at": its["now"],
+            "release": release or its["release"].get("id", ""),
         }
 
 
-def released(state: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """By host, the release that runs there and is another one than when its app was as meant last."""
+def released_elsewhere(state: State, facts: Mapping[str, HostFacts]) -> dict[str, str]:
+    """By host, the release that runs there, where it is another one than when its app was last as desired."""
     found = {}
-    for host, said in facts.items():
-        before, now = state["checked"].get(host, {}).get("release", ""), said["release"].get("id", "")
+    for host, its in facts.items():
+        checked = state["checked"].get(host)
+        before, now = checked.get("release", "") if checked else "", its["release"].get("id", "")
         if before and now and before != now:
             found[host] = now
     return found
 
 
-def tell_pending(state: Mapping[str, Any], findings: Iterable[dict[str, Any]]) -> None:
-    """Write into each finding whether it is `pending`: a change of the playbooks, not one by hand.
+def set_pending(state: State, findings: Iterable[Finding]) -> None:
+    """Set of each finding whether it is `pending`: a change of the playbooks or the inventory, and not one by hand.
 
-    The playbooks say another thing than at the check before, when the host was as they said, and its file has not been
-    touched since.
-
-    Both times are the host's, so that its clock need not be right. What no file shows is taken for a drift.
+    Then it was as desired at an earlier check, and its file was not touched since. Both times are by the host's clock,
+    which need not be right. What no file shows counts as changed by hand.
     """
     for one in findings:
-        before = state["findings"].get(one["id"])
-        known = before if before and before["there"] else state["checked"].get(one["host"], {})
-        one["as_meant_at"] = known.get("as_meant_at", 0.0)
+        one["as_meant_at"] = _as_meant_at(state, one)
         one["pending"] = 0.0 < one["untouched_since"] < one["as_meant_at"]
 
 
-def corrected(state: Mapping[str, Any], now: float) -> dict[str, int]:
-    """How often each finding, by id, was to be corrected lately, with or without success."""
+def _as_meant_at(state: State, one: Finding) -> float:
+    """When a finding's object was last as desired, by its host's clock; 0 when that is not known."""
+    before = state["findings"].get(one["id"])
+    if before and before["there"]:
+        return before.get("as_meant_at", 0.0)
+    checked = state["checked"].get(one["host"])
+    return checked.get("as_meant_at", 0.0) if checked else 0.0
+
+
+def corrected(state: State, now: float) -> dict[str, int]:
+    """How often a correction of each finding, by id, was tried lately."""
     return {id_: sum(now - at < LATELY for at in one["corrected"]) for id_, one in state["findings"].items()}
 
 
-def remember(state: dict[str, Any], findings: Iterable[dict[str, Any]], hosts: Iterable[str], now: float) -> list[str]:
-    """Write `first_seen` and `returns` into the findings, and all into the state; what has gone away, in words.
+def remember(state: State, findings: Iterable[Finding], hosts: Iterable[str], now: float) -> list[str]:
+    """Set `first_seen` and `returns` of the findings, and note them in the state; what went away, in words.
 
-    :arg hosts: those that were compared: of the others nothing is known.
+    :arg hosts: those that were compared; nothing is known of the others.
     """
     known, compared, there = state["findings"], set(hosts), set()
     for one in findings:
@@ -145,23 +208,20 @@ def remember(state: dict[str, Any], findings: Iterable[dict[str, Any]], hosts: I
         }
         one["first_seen"], one["returns"] = since, len(given)
     gone = []
-    for id_, one in list(known.items()):
-        if id_ in there or one["host"] not in compared:
+    for id_, old in list(known.items()):
+        if id_ in there or old["host"] not in compared:
             continue
-        if one["there"]:
-            gone.append(f"{one['host']}: {one['name']}")
-            one["there"] = False
-        elif now - one["last_seen"] > LATELY:
+        if old["there"]:
+            gone.append(f"{old['host']}: {old['name']}")
+            old["there"] = False
+        elif now - old["last_seen"] > LATELY:
             del known[id_]
     return sorted(gone)
 
 
-def accept(state: dict[str, Any], marks: Mapping[str, Mapping[str, str]], all_: bool) -> list[str]:
-    """Keep the marks of hosts that have none yet, or of all of them; the names of those hosts.
-
-    What is newer, or was added without being watched, is taken over silently: the next check compares with that.
-    """
-    taken = [host for host in marks if all_ or host not in state["baseline"]]
-    for host in taken:
-        state["baseline"][host] = dict(marks[host])
-    return sorted(taken)
+def accept(state: State, entries: Mapping[str, Mapping[str, str]], all_: bool) -> list[str]:
+    """Take what hosts have as their baseline: hosts without one, or all of them. The names of those hosts."""
+    accepted = [host for host in entries if all_ or host not in state["baseline"]]
+    for host in accepted:
+        state["baseline"][host] = dict(entries[host])
+    return sorted(accepted)

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Faults to inject: what a fault file may say, those of an app's services, and which are chosen."""
+"""Faults: what a fault file may contain, the faults of an app's services, and which are chosen."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 EXPECTATIONS = {
     "recovered": "the host recovers the app by itself",
-    "held": "the host leaves the app alone, since no restart could help, and says why",
-    "escalated": "the host leaves the app alone and calls a person",
-    "given_up": "the host tries what it may, not more often than the breaker allows, and calls a person once",
+    "held": "the host leaves the app alone, since no restart could help, and reports why",
+    "escalated": "the host leaves the app alone and notifies a person",
+    "given_up": "the host tries as often as the breaker allows, and notifies a person once",
 }
 NEEDS = {
     "lab": "a lab host, a container on this machine",
-    "fault_file": "an app that does what its /tmp/fault says, as the lab's does (drill_fault_file)",
-    "standin": "the lab's stand-in for what the app depends on (drill_standin)",
+    "fault_file": "an app that reads its faults from /tmp/fault, as the lab's does (drill_fault_file)",
+    "standin": "the lab's stand-in for the app's dependencies (drill_standin)",
     "alertmanager": "an Alertmanager on the host",
     "env": "an app with variables (app_env_variables)",
     "secret": "an app with a secret among its variables (app_env_variables)",
@@ -29,26 +29,46 @@ PLACEHOLDERS = (
     *("app", "host", "address", "directory", "keep", "compose", "container", "port", "image", "image_id", "pid"),
     *("standin", "fault_file", "service", "secret"),
 )
-"""What `{...}` may stand for in a command. `{compose}`, alone as an element, is docker compose with the app's files."""
+"""The `{...}` of a command. `{compose}`, alone as an element, becomes docker compose with the app's files."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
+class Values(TypedDict, total=False):
+    """The values of PLACEHOLDERS; those of a container are missing until it is inspected."""
+
+    app: str
+    host: str
+    address: str
+    directory: str
+    keep: str
+    compose: list[str]
+    container: str
+    port: str
+    image: str
+    image_id: str
+    pid: int
+    standin: str
+    fault_file: str
+    service: str
+    secret: str
+
+
 class DrillError(ValueError):
-    """A fault is described wrongly, or cannot be injected here; names the file or the fault, the key, and the fix."""
+    """A fault file is invalid, or a drill cannot be run here; the message names the file or fault, and the fix."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One file of the catalogue. Seconds throughout; commands are lists of arguments with PLACEHOLDERS in them.
+    """One file of the catalogue. Times are seconds; commands are lists of arguments with PLACEHOLDERS in them.
 
-    `inject`: the last command is the fault, those before it prepare it. `undo`: ends the fault when the host did not.
+    `inject`: the last command is the fault, those before it prepare it. `undo`: ends the fault when the host has not.
     `cleanup`: always run. `until`: must succeed, besides the app's answers, before the fault counts as recovered.
-    `since`: prints the epoch second on the host from which the time counts. `afterwards`: must succeed after all that.
-    `hold`: how long a fault that is to be held, or escalated, goes on. `incident`: whether there must be one.
-    `names`: what the incident's evidence must name, a regular expression, in which `{secret}` may stand.
-    `instance`: it hits one instance alone, so behind the load balancer users must not notice once that is ejected.
-    `served`: no request may fail at any time. `service`: the incident has to name it, where it names any.
+    `since`: prints the epoch second on the host from which the time counts. `afterwards`: must succeed in the end.
+    `hold`: how long a fault without a recovery lasts. `incident`: whether there must be one. `names`: a regular
+    expression that the incident's evidence must match; it may contain `{secret}`. `instance`: it hits one instance, so
+    behind the load balancer no request may fail once that is ejected. `served`: no request may fail at all.
+    `service`: the incident must name it, when it names any.
     """
 
     name: str
@@ -84,8 +104,8 @@ def read_fault(name: str, described: Any) -> Fault:
     """Read one file of the catalogue.
 
     :arg name: the file's name without `.yml`.
-    :arg described: what the file holds.
-    :raises DrillError: for the first thing that is wrong.
+    :arg described: its content.
+    :raises DrillError: for the first error.
     """
     _check_keys(name, described)
     _check_choices(name, described)
@@ -101,22 +121,22 @@ def _wrong(name: str, key: str, reason: str, fix: str) -> DrillError:
 
 
 def _check_keys(name: str, described: Any) -> None:
-    """Refuse a file that is named wrongly, has a key that is not known, or misses one."""
+    """Refuse a file with an invalid name, an unknown key or a missing one."""
     if not _NAME.fullmatch(name):
-        raise _wrong(name, "the name", "is not made of a-z, 0-9 and _", "name the file after the fault, e.g. hang.yml")
+        raise _wrong(name, "the name", "is not a-z, 0-9 and _ only", "name the file after the fault, e.g. hang.yml")
     if not isinstance(described, Mapping):
-        raise _wrong(name, "the file", "holds no mapping", "write title, why, inject, expect, causes")
+        raise _wrong(name, "the file", "is not a mapping", "write title, why, inject, expect, causes")
     known = [key for key in Fault.__annotations__ if key != "name"]
     for key in described:
         if key not in known:
-            raise _wrong(name, str(key), "is not known", f"use one of {', '.join(known)}")
+            raise _wrong(name, str(key), "is an unknown key", f"use one of {', '.join(known)}")
     for key in ("title", "why", "inject", "expect", "causes"):
         if not described.get(key):
             raise _wrong(name, key, "is missing", "give it a value")
 
 
 def _check_choices(name: str, described: Mapping[str, Any]) -> None:
-    """Refuse a title without English, and a word that is not of the list that it has to be of."""
+    """Refuse a title without English, and a value that is not one of its choices."""
     title = described["title"]
     if not isinstance(title, Mapping) or "en" not in title:
         raise _wrong(name, "title", "has no English text", "write title: {en: …}")
@@ -130,26 +150,26 @@ def _check_choices(name: str, described: Mapping[str, Any]) -> None:
 
 
 def _check_times(name: str, described: Mapping[str, Any]) -> None:
-    """Refuse seconds that are no number; what is to recover has a goal."""
+    """Refuse seconds that are not a number, and a recovery without a goal."""
     goal = described.get("goal") or {}
     if described["expect"] == "recovered" and not all(_is_number(goal.get(key)) for key in ("median", "p95")):
-        raise _wrong(name, "goal", "lacks a number", "write goal: {median: SECONDS, p95: SECONDS}")
+        raise _wrong(name, "goal", "misses a number", "write goal: {median: SECONDS, p95: SECONDS}")
     for key in ("hold", "timeout"):
         if not _is_number(described.get(key, 1.0)):
-            raise _wrong(name, key, "is no number of seconds", "write e.g. 30")
+            raise _wrong(name, key, "is not a number of seconds", "write e.g. 30")
 
 
 def _check_command(name: str, command: Sequence[str]) -> None:
     if isinstance(command, str) or not all(isinstance(part, str) for part in command):
         fix = "write [program, argument, …], numbers quoted"
-        raise _wrong(name, f"the command {command!r}", "is no list of texts", fix)
+        raise _wrong(name, f"the command {command!r}", "is not a list of strings", fix)
     for found in _PLACEHOLDER.findall(" ".join(command)):
         if found not in PLACEHOLDERS:
-            raise _wrong(name, f"{{{found}}}", "stands for nothing", f"use one of {', '.join(PLACEHOLDERS)}")
+            raise _wrong(name, f"{{{found}}}", "is an unknown placeholder", f"use one of {', '.join(PLACEHOLDERS)}")
 
 
-# What may happen to any service: (in a name, in a title by language, the command, one that ends it, causes). `{one}` is
-# one of its containers, `{those}` what `docker ps` lists all of them with.
+# The faults of any service: (part of the name, title by language, the command, the one that ends it, causes). `{one}`
+# is one of its containers, `{those}` the filters with which `docker ps` lists all of them.
 _HAPPENS: tuple[tuple[str, Mapping[str, str], str, str, tuple[str, ...]], ...] = (
     (
         "killed",
@@ -189,13 +209,13 @@ _HAPPENS: tuple[tuple[str, Mapping[str, str], str, str, tuple[str, ...]], ...] =
 )
 _WELL = "'{{.State.Status}}{{if .State.Health}} {{.State.Health.Status}}{{end}}'"
 SERVICES = "services"
-"""In place of a fault's name: every service of the app, in every way that a service breaks."""
+"""Instead of a fault's name: every fault of every service of the app."""
 
 
-def of_services(app: str, containers: Mapping[str, int], healthy: Mapping[str, float]) -> dict[str, Fault]:
-    """Return the faults of an app's services by name, as `db.stopped`; of several containers of one, one is hit.
+def service_faults(app: str, containers: Mapping[str, int], healthy: Mapping[str, float]) -> dict[str, Fault]:
+    """Return the faults of an app's services by name, such as `db.stopped`; each hits one container.
 
-    Each command looks its container up: a remedy may have made another one, under another name.
+    Each command looks its container up: a remedy may have created another one, with another name.
 
     :arg containers: {service: how many containers it has}, without jobs.
     :arg healthy: {service: seconds that its start may take}, for its goal.
@@ -224,7 +244,7 @@ def of_services(app: str, containers: Mapping[str, int], healthy: Mapping[str, f
                 expect="recovered",
                 causes=causes,
                 goal={"median": takes, "p95": takes + 4.0},
-                # The restart policy may be faster than the watcher looks.
+                # The restart policy may be faster than the watcher.
                 incident=what != "killed",
                 timeout=60.0 + takes,
                 service=service,
@@ -236,7 +256,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
-def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+def fill(command: Sequence[str], values: Values) -> list[str]:
     """Put the values in place of the placeholders; `{compose}` alone becomes several arguments."""
     filled: list[str] = []
     for part in command:
@@ -248,9 +268,9 @@ def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
 
 
 def check_names(catalogue: Mapping[str, Fault], wanted: Sequence[str]) -> None:
-    """Refuse a name that is no fault on any host. Which services there are, as in SERVICE.stopped, only the host knows.
+    """Refuse a name that is not a fault of any host. Only the host knows the services of names like SERVICE.stopped.
 
-    :raises DrillError: naming those that there are.
+    :raises DrillError: with the names that exist.
     """
     kinds = [kind for kind, *_ in _HAPPENS]
     for name in wanted:
@@ -268,9 +288,9 @@ def choose(
 ) -> tuple[list[Fault], list[str]]:
     """Choose the faults to inject: (faults, sentences about those that were left out).
 
-    :arg wanted: names; `all` is everything this host can do, `fast` the quick ones of it.
+    :arg wanted: names; `all` is everything that can be injected on this host, `fast` the quick ones of it.
     :arg able: the needs that are met here.
-    :raises DrillError: an unknown name, or a fault asked for by name that cannot be injected here.
+    :raises DrillError: for an unknown name, or a named fault that cannot be injected here.
     """
     chosen: dict[str, Fault] = {}
     left_out: dict[str, str] = {}
@@ -287,7 +307,7 @@ def choose(
 
 
 def _of_host(catalogue: Mapping[str, Fault], able: Collection[str]) -> tuple[list[Fault], dict[str, str]]:
-    """The faults that are of no service: (those that can be injected here, a sentence about each other one)."""
+    """The faults of the host: (those that can be injected here, a sentence about each other one)."""
     can: list[Fault] = []
     cannot: dict[str, str] = {}
     for fault in catalogue.values():
@@ -302,7 +322,7 @@ def _of_host(catalogue: Mapping[str, Fault], able: Collection[str]) -> tuple[lis
 
 
 def _by_name(catalogue: Mapping[str, Fault], name: str, able: Collection[str]) -> Fault:
-    """The fault of that name. Raises DrillError for one that is not there, or cannot be injected here."""
+    """The fault of that name. Raises DrillError when it does not exist, or cannot be injected here."""
     if name not in catalogue:
         raise DrillError(
             f"drill_faults: there is no fault {name!r}; there are {', '.join(catalogue)}, all, fast and {SERVICES}"
@@ -324,13 +344,13 @@ def title(fault: Fault, language: str) -> str:
 
 
 def listing(catalogue: Mapping[str, Fault], language: str) -> str:
-    """The catalogue, a line each: what to see before choosing."""
+    """The catalogue, a line for each fault."""
     width = max(map(len, catalogue), default=0)
     return "\n".join(f"{name:{width}}  {title(fault, language)}" for name, fault in catalogue.items())
 
 
-def plan(faults: Sequence[Fault], values: Mapping[str, Any], language: str) -> str:
-    """What would be done, for a dry run: each fault with its commands; what only the host knows stays as {…}."""
+def plan(faults: Sequence[Fault], values: Values, language: str) -> str:
+    """The plan of a dry run: each fault with its commands. Placeholders that need a container stay."""
     lines: list[str] = []
     for fault in faults:
         lines.append(f"{fault.name}: {title(fault, language)} ({EXPECTATIONS[fault.expect]})")

@@ -1,26 +1,66 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The report of a drill: figures of all runs, for the screen, as Markdown and as a picture."""
+"""The report of drills: for the screen, as Markdown and as a picture."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 from . import fault as drill_fault
 from . import judge as drill_judge
 from .fault import Fault
+from .judge import Run
 
 _MARKS = {True: "yes", False: "no", None: "-"}
 
 
-def summarize(fault: Fault, runs: Sequence[Mapping[str, Any]], language: str) -> dict[str, Any]:
-    """All rounds of one fault.
+class DrillSummary(TypedDict):
+    """All rounds of one fault; times are seconds. `missed` says why the goal was not met; empty when it was."""
 
-    {fault, title, expect, rounds, goal, median, p95, mttd, failed, causes, remedies, evidence, met, missed}; times are
-    seconds. `missed` lists in a few words each why the goal was not met, and is empty when it was.
-    """
+    fault: str
+    title: str
+    expect: str
+    rounds: int
+    goal: dict[str, float]
+    median: float | None
+    p95: float | None
+    mttd: float | None
+    failed: int
+    causes: list[str]
+    remedies: list[str]
+    evidence: bool | None
+    met: bool
+    missed: list[str]
+
+
+class About(TypedDict):
+    """The subject of a report; `left_out` says why other faults were not injected."""
+
+    id: str
+    app: str
+    host: str
+    address: str
+    url: str
+    language: str
+    left_out: list[str]
+
+
+class Report(About):
+    """The report. `met` of `total` goals were met; `troubles` is what could not be measured; `ok`: nothing is wrong."""
+
+    drills: list[DrillSummary]
+    runs: list[Run]
+    met: int
+    total: int
+    verdict: str
+    ok: bool
+    troubles: list[str]
+
+
+def summarize(fault: Fault, runs: Sequence[Run], language: str) -> DrillSummary:
+    """Sum up all rounds of one fault."""
     times = [run["mttr"] for run in runs if run["mttr"] is not None]
     seen = [run["mttd"] for run in runs if run["mttd"] is not None]
     evidence = [run["evidence"] for run in runs if run["evidence"] is not None]
@@ -50,15 +90,10 @@ def summarize(fault: Fault, runs: Sequence[Mapping[str, Any]], language: str) ->
     }
 
 
-def build(
-    about: Mapping[str, Any], faults: Sequence[Fault], runs: Sequence[Mapping[str, Any]], troubles: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Put the report together.
+def build(about: About, faults: Sequence[Fault], runs: Sequence[Run], troubles: Sequence[str] = ()) -> Report:
+    """Compose the report.
 
-    :arg about: {id, app, host, address, url, language, left_out: [sentences]}.
-    :arg runs: what `judge` returned, in the order in which they were run.
-    :arg troubles: what could not be measured, and why; sentences.
-    :returns: about + {drills: one `summarize` a fault, runs, met, total, verdict, ok, troubles}.
+    :arg runs: in the order in which they were run.
     """
     language = str(about.get("language") or "en")
     drills = []
@@ -69,14 +104,22 @@ def build(
     missed = [f"{drill['fault']} missed: {drill['missed'][0]}" for drill in drills if not drill["met"]]
     met = len(drills) - len(missed)
     verdict = f"drills: {'; '.join([f'{met} of {len(drills)} goals met', *missed, *troubles])}"
-    more = {"met": met, "total": len(drills), "verdict": verdict, "ok": not missed and not troubles}
-    return {**about, "drills": drills, "runs": list(runs), **more, "troubles": list(troubles)}
+    return {
+        **about,
+        "drills": drills,
+        "runs": list(runs),
+        "met": met,
+        "total": len(drills),
+        "verdict": verdict,
+        "ok": not missed and not troubles,
+        "troubles": list(troubles),
+    }
 
 
 _HEAD = ("fault", "n", "MTTD", "MTTR", "p95", "goal", "failed", "cause", "remedy", "evidence", "met")
 
 
-def _row(drill: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(drill: DrillSummary) -> tuple[str, ...]:
     goal = " / ".join(f"{drill['goal'][key]:g}" for key in ("median", "p95") if key in drill["goal"])
     return (
         drill["fault"],
@@ -97,8 +140,8 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} s"
 
 
-def screen(report: Mapping[str, Any], where: str) -> str:
-    """Return what a person reads on the screen; `where` is the path of the Markdown file. The verdict comes last."""
+def screen(report: Report, where: str) -> str:
+    """Return the text for the screen, with the verdict last; `where` is the path of the Markdown file."""
     rows = [_HEAD, *(_row(drill) for drill in report["drills"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -107,16 +150,16 @@ def screen(report: Mapping[str, Any], where: str) -> str:
     return "\n".join([*lines, *report["left_out"], f"Report: {where}", report["verdict"]])
 
 
-def _unasked(report: Mapping[str, Any]) -> list[str]:
-    """What no check would have noticed, in a sentence."""
+def _unasked(report: Report) -> list[str]:
+    """The faults that no check would have noticed, in a sentence."""
     names = list(dict.fromkeys(run["fault"] for run in report["runs"] if run["unasked"] and not run["failed"]))
     return [f"No check would have noticed, and the watcher did: {', '.join(names)}"] if names else []
 
 
-def markdown(report: Mapping[str, Any], picture: str) -> str:
+def markdown(report: Report, picture: str) -> str:
     """Return the report as a page; `picture` is the file name of the timelines."""
     lines = [f"# Drills of {report['app']} on {report['host']}", "", f"D{report['verdict'][1:]}.", ""]
-    lines += [f"{report['id'].split('-')[0]}, asked at {report['url']} ten times a second.", ""]
+    lines += [f"{report['id'].split('-')[0]}, measured at {report['url']} ten times a second.", ""]
     lines += [f"![Timelines]({picture})", ""]
     lines += [f"| {' | '.join(_HEAD)} |", f"|{'---|' * len(_HEAD)}"]
     lines += [f"| {' | '.join(_row(drill))} |" for drill in report["drills"]]
@@ -127,8 +170,8 @@ def markdown(report: Mapping[str, Any], picture: str) -> str:
     ]
     missed = [drill for drill in report["drills"] if not drill["met"]]
     if missed:
-        told = [f"- {drill['fault']}, {drill['title']}: {'; '.join(drill['missed'])}" for drill in missed]
-        lines += ["", "## Missed", "", *told]
+        reasons = [f"- {drill['fault']}, {drill['title']}: {'; '.join(drill['missed'])}" for drill in missed]
+        lines += ["", "## Missed", "", *reasons]
     if _unasked(report):
         lines += ["", *(f"{sentence}." for sentence in _unasked(report))]
     if report["left_out"]:
@@ -141,8 +184,8 @@ _INK = "#333333"
 _LEFT, _WIDTH, _BAR, _STEP = 190, 720, 14, 26
 
 
-def svg(report: Mapping[str, Any]) -> str:
-    """Draw a bar a fault, of its slowest round: answers over time, the fault at 0, when it was noticed, the goal."""
+def svg(report: Report) -> str:
+    """Draw a bar for each fault, of its slowest round: answers over time, when it was noticed, and the goal."""
     chosen = [_slowest(report["runs"], drill["fault"]) for drill in report["drills"]]
     longest: float = max([run["segments"][-1][1] for run in chosen if run["segments"]] + [1.0])
     first: float = min([run["segments"][0][0] for run in chosen if run["segments"]] + [0.0])
@@ -158,7 +201,7 @@ def svg(report: Mapping[str, Any]) -> str:
         f' font-family="sans-serif" font-size="12" fill="{_INK}">',
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="10" y="18">Requests to {_escaped(report["app"])}, by when they were sent: {colors}. '
-        "Stroke: noticed by the host, triangle: goal. Seconds after the fault</text>",
+        "Line: noticed by the host, triangle: goal. Seconds after the fault</text>",
     ]
     for second in range(0, int(longest) + 1, tick):
         parts.append(f'<line x1="{x(second)}" y1="28" x2="{x(second)}" y2="{height - 24}" stroke="#dddddd"/>')
@@ -181,7 +224,7 @@ def svg(report: Mapping[str, Any]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _slowest(runs: Sequence[Mapping[str, Any]], fault: str) -> Mapping[str, Any]:
+def _slowest(runs: Sequence[Run], fault: str) -> Run:
     own = [run for run in runs if run["fault"] == fault]
     return max(own, key=lambda run: math.inf if run["mttr"] is None else run["mttr"])
 

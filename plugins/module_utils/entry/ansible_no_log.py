@@ -9,14 +9,19 @@ from typing import Any, Callable, NoReturn, Protocol
 
 from ..core.files import explain
 from ..core.redact import SHORTEST
-from ..env.variables import is_secret
+from ..env.variables import Values, VariableEntry, is_secret
+
+Spec = Mapping[str, Any]
+"""The arguments that a module takes, in Ansible's own format (its documentation, "argument spec")."""
+Params = Mapping[str, Any]
+"""The arguments of a module run, as Ansible has checked them against the module's spec."""
 
 # What Ansible itself writes in the place of such an argument.
 MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
 class Module(Protocol):
-    """The part of AnsibleModule that is used here."""
+    """The part of AnsibleModule that is used here. `params` are its `Params`, and may be replaced."""
 
     no_log_values: set[str]
     params: dict[str, Any]
@@ -41,8 +46,8 @@ class Failed(Exception):
 
 def run(
     kind: Callable[..., Any],
-    spec: Mapping[str, Any],
-    work: Callable[[Any], Mapping[str, Any]],
+    spec: Spec,
+    work: Callable[[Any], Mapping[str, object]],
     expected: tuple[type[Exception], ...] = (),
     **rules: Any,
 ) -> NoReturn:
@@ -69,19 +74,19 @@ def text_of(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def unmask(module: Module, variables: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> None:
-    """Stop Ansible from masking what is no secret. Take ``module.params`` before: after, its ``values`` are for show.
+def unmask(module: Module, variables: Sequence[VariableEntry], values: Values) -> None:
+    """Stop Ansible from masking what is not secret. Take ``module.params`` before: after, its ``values`` are for show.
 
-    A ``no_log`` dictionary masks each of its values wherever it stands in the output: with PORT=8000 every "8000", with
+    A ``no_log`` dictionary masks each of its values anywhere in the output: with PORT=8000 every "8000", with
     DEBUG="no" every "no". Values of variables that are not secret, and values that are too short to hide, are let go;
-    a value that also stands in a secret slot, or under a name that the table does not list, stays masked. What stands
-    in the table itself is no secret either: a slot may hold its own name by mistake, and the message must be readable.
+    a value that is also in a secret slot, or under a name that the table does not list, stays masked. What is in the
+    table itself is not secret either: a slot may hold its own name by mistake, and the message must be readable.
     """
     table = {str(variable.get("name")): variable for variable in variables}
     public = " ".join(str(variable.get(key)) for variable in variables for key in ("name", "kind", "source"))
     hidden: set[str] = set()
     shown: set[str] = set()
-    returned: dict[str, Any] = {}
+    returned: dict[str, object] = {}
     for name, value in values.items():
         secret = is_secret(table[str(name)]) if str(name) in table else True
         returned[str(name)] = MASKED if secret else value

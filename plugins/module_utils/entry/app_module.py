@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the modules that work on one app share: their common arguments, and the errors that are meant for the user.
+"""What the modules that work on one app share: their common arguments, and the errors for the user.
 
 Imports nothing of Ansible.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
-from typing import Any, Callable
+from collections.abc import Sequence
+from typing import Callable, TypedDict
 
 from ..core.app import App, AppError, progress_path, read_balancer
 from ..core.files import atomic_write
@@ -19,10 +19,12 @@ from ..core.locks import LockHeld
 from ..docker.engine import EngineError
 from ..env import history as env_history
 from ..env import rules as secret_rules
+from ..env.rules import Values, Variable
 from ..probe import run as probe
 from ..releases import haproxy
+from .ansible_no_log import Params
 
-APP_SPEC: dict[str, dict[str, Any]] = {
+APP_SPEC: dict[str, dict[str, object]] = {
     "app": {"type": "str", "required": True},
     "directory": {"type": "path"},
     "variables": {"type": "list", "elements": "dict", "default": []},
@@ -40,32 +42,37 @@ EXPECTED = (
     probe.CheckError,
     OSError,
 )
-"""Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
+"""Errors whose text is for the user; anything else is a defect and keeps its traceback."""
 
 
-def app_of(params: Mapping[str, Any]) -> App:
+def app_of(params: Params) -> App:
     """Return the app that a module's arguments describe, its tables checked."""
-    secret_rules.check_table(params["variables"])
-    probe.check_checks(
-        params["checks"], known=[variable["name"] for variable in params["variables"]], may_be_empty=True
-    )
+    variables = secret_rules.parse_table(params["variables"])
+    checks = probe.parse_checks(params["checks"], known=[one.name for one in variables], may_be_empty=True)
     return App(
         name=params["app"],
         directory=(params["directory"] or "").rstrip("/"),
-        variables=params["variables"],
-        checks=params["checks"],
+        variables=variables,
+        checks=checks,
         balancer=read_balancer(params["balancer"]),
     )
 
 
-def proved(variables: list[dict[str, Any]], values: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """Return the values as they will be written; raise `Unproved` when one does not pass. None stays None."""
+def proved(variables: Sequence[Variable], values: Values | None) -> dict[str, str] | None:
+    """Return the values as they will be written; raise `InvalidValues` when one does not pass. None stays None."""
     if values is None:
         return None
-    findings = secret_rules.prove(variables, values, time.time())
+    findings = secret_rules.validate(variables, values, time.time())
     if findings:
-        raise env_history.Unproved(findings)
+        raise env_history.InvalidValues(findings)
     return secret_rules.texts(variables, values)
+
+
+class Step(TypedDict):
+    """A step of a run, and when it was taken: seconds after its beginning."""
+
+    seconds: float
+    what: str
 
 
 class Steps:
@@ -73,13 +80,13 @@ class Steps:
 
     def __init__(self, app: str, log: Callable[[str], None]) -> None:
         self.app, self.log = app, log
-        self.begun, self.done = time.monotonic(), list[dict[str, Any]]()
+        self.begun, self.done = time.monotonic(), list[Step]()
 
     def say(self, text: str) -> None:
         """Note a step."""
         self.done.append({"seconds": round(time.monotonic() - self.begun, 1), "what": text})
         self.log(f"{self.app}: {text}")
-        # Who cannot be shown what is done is no reason to stop doing it.
+        # Progress that cannot be shown must not stop the work.
         with contextlib.suppress(OSError):
             lines = "".join(json.dumps(step) + "\n" for step in self.done)
             atomic_write(progress_path(self.app), lines.encode(), mode=0o644)

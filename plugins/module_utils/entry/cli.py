@@ -12,8 +12,8 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 from ..compose import start_order
 from ..core.clock import Clock, iso, moment
@@ -25,10 +25,12 @@ from ..env import read as env_file
 from ..health import facts as health_facts
 from ..host import timers
 from ..records import incidents, state
+from ..records.incidents import IncidentRecord, IncidentSummary
 from ..recovery import config as agent_config
 from ..recovery import watcher, watcher_note
 from ..recovery.config import Config, ConfigError
-from ..recovery.run import recover
+from ..recovery.run import Outcome, recover
+from ..recovery.watcher_note import SeenChecks
 from ..releases import haproxy
 from ..releases import store as release_store
 from ..reporting import recovery_report
@@ -40,7 +42,7 @@ BACKUP = ("now", "verify", "list", "settle")
 # A restore that lives goes on for this long at the most.
 SETTLE_SECONDS = 43200.0
 
-# A config that cannot be used is asked for again this often, instead of ending: the timer would only start us anew.
+# A config that cannot be used is read again this often, instead of ending: the timer would only start us again.
 BROKEN_SECONDS = 2.0
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -86,20 +88,20 @@ def _parser() -> argparse.ArgumentParser:
     command("incidents", _incidents, "what happened, newest first").add_argument(
         "--last", type=int, default=10, metavar="N", help="how many (default: 10)"
     )
-    month = command("report", _report, "a month against its goals (the role slo says them, once a month by itself)")
+    month = command("report", _report, "a month against its goals (the role slo sets them, and reports once a month)")
     month.add_argument("--month", default="", metavar="YYYY-MM", help="which (default: the last one that is over)")
     month.add_argument("--keep", action="store_true", help="write it as Markdown and JSON, too")
-    month.add_argument("--send", action="store_true", help="mail it, where people are told by mail")
+    month.add_argument("--send", action="store_true", help="mail it, where notifications go by mail")
     pause = command("pause", _pause, "leave the app alone for a while, for work on it")
     pause.add_argument("--for", dest="duration", required=True, metavar="TIME", help="for how long: 90s, 30m, 2h, 1d")
     pause.add_argument("--reason", required=True, help="why, for those who find it paused")
     command("resume", _resume, "end a pause, and forget the attempts that opened the breaker")
     saved = command(
-        "backup", _backup, "make a backup now; or prove the newest one, list them, take a killed restore back"
+        "backup", _backup, "make a backup now; or verify the newest one, list them, undo an interrupted restore"
     )
     saved.add_argument("what", nargs="?", choices=BACKUP, default=BACKUP[0], help="what to do (default: now)")
     saved.add_argument("--why", choices=("hand", "schedule"), default="hand", help="for its record")
-    saved.add_argument("--wait", action="store_true", help="settle: wait until nobody restores any more")
+    saved.add_argument("--wait", action="store_true", help="settle: wait until no restore goes on")
     brought = command("restore", _restore, "restore the app, or a part of it, from a backup")
     brought.add_argument(
         "--to", default="latest", metavar="BACKUP", help="latest, an id of `selfheal backup list`, a time"
@@ -120,7 +122,7 @@ def _name(given: argparse.Namespace, root: str) -> str:
     known = sorted({*agent_config.apps(root), *_without_config(root)})
     if given.app:
         if given.app not in (*known, *agent_config.kept(root)):
-            have = f"there is: {', '.join(known)}" if known else "there is none: run playbooks/site.yml"
+            have = f"known: {', '.join(known)}" if known else "there are no configs: run playbooks/site.yml"
             raise Refused(f"no app {given.app!r} has a config in {os.path.join(root, agent_config.FOLDER)}; {have}")
         return str(given.app)
     if len(known) != 1:
@@ -145,13 +147,76 @@ def _config(given: argparse.Namespace, root: str) -> Config:
 # --- status, probe, recover, incidents -------------------------------------------------------------------------------
 
 
+class _Paused(TypedDict):
+    """A pause: until when (epoch s), why, and for how many seconds more."""
+
+    until: float
+    reason: str
+    left: int
+
+
+class _Instances(TypedDict):
+    """How many instances HAProxy sends requests to, and how many there should be."""
+
+    serving: int
+    of: int
+
+
+class _WatcherNow(TypedDict):
+    """The watcher; its note is `since_seconds` old. `enabled` is what the config says, `timer` what systemd says."""
+
+    alive: bool
+    since_seconds: float | None
+    pid: int
+    enabled: bool
+    timer: str
+
+
+class _Breaker(TypedDict):
+    """The circuit breaker: how many attempts it counts, of how many that are allowed."""
+
+    open: bool
+    attempts: int
+    of: int
+
+
+class _OpenIncident(TypedDict):
+    """The incident that goes on."""
+
+    id: str
+    cause: str
+    seconds: float
+    next_step: str
+
+
+class _Status(TypedDict):
+    """What `selfheal status --json` prints. A service of `others` is not of the release."""
+
+    app: str
+    healthy: bool
+    checks: str
+    services: list[str]
+    others: list[str]
+    watcher: _WatcherNow
+    instances: _Instances | None
+    cause: str
+    hold: str
+    paused: _Paused | None
+    breaker: _Breaker
+    incident: _OpenIncident | None
+    last_incident: IncidentSummary | None
+    alerts_waiting: int
+    backup: state.BackupAges | None
+    problems: list[str]
+
+
 def _status(given: argparse.Namespace, root: str) -> int:
     clock, name = Clock(), _name(given, root)
     try:
         config, of_config = agent_config.in_force(name, root)
     except ConfigError as problem:
-        told = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
-        print(json.dumps(told, indent=2) if given.json else f"{name}: {problem}")
+        unusable = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
+        print(json.dumps(unusable, indent=2) if given.json else f"{name}: {problem}")
         return WRONG
     memory, damaged = state.load(config.app.state, config.app.spare, repair=False)
     orders = state.read_orders(config.app.state)
@@ -159,38 +224,49 @@ def _status(given: argparse.Namespace, root: str) -> int:
     note = watcher_note.read_note(config, clock)
     ok, checks = _checks(config, note["checks"], clock)
     newest = incidents.latest(config.app.incidents)
-    open_one = facts["incident"]
+    open_one, pause = facts["incident"], facts["paused"]
     services, others = _services(config)
     timer = timers.read([name]).get(name)
     of_timer = timers.problem(name, timer) if config.enabled and timer else ""
-    told = {
+    problems = filter(None, (of_timer, of_config, damaged, orders["problem"]))
+    status: _Status = {
         "app": config.app.name,
         "healthy": ok and open_one is None and not services,
         "checks": checks,
         "services": services,
         "others": others,
         "watcher": {
-            **{"alive": note["alive"], "since_seconds": note["age"], "pid": note["pid"]},
-            **{"enabled": config.enabled, "timer": timer.state if timer else ""},
+            "alive": note["alive"],
+            "since_seconds": note["age"],
+            "pid": note["pid"],
+            "enabled": config.enabled,
+            "timer": timer.state if timer else "",
         },
         "instances": _instances(config),
         "cause": open_one["cause"] if open_one else "",
         "hold": open_one["hold"] if open_one else note["hold"],
-        "paused": {key: facts["paused"][key] for key in ("until", "reason", "left")} if facts["paused"] else None,
+        "paused": {"until": pause["until"], "reason": pause["reason"], "left": pause["left"]} if pause else None,
         "breaker": {"open": facts["breaker_open"], "attempts": facts["attempts"], "of": config.policy.attempts},
-        "incident": {key: open_one[key] for key in ("id", "cause", "seconds", "next_step")} if open_one else None,
-        "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
+        "incident": _open_incident(open_one) if open_one else None,
+        "last_incident": incidents.summary_of(newest) if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
         "backup": state.backups(config.app.backup, clock.now()),
-        "problems": list(
-            dict.fromkeys([*filter(None, (of_timer, of_config, damaged, orders["problem"])), *note["problems"]])
-        ),
+        "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
-    print(json.dumps(told, indent=2) if given.json else _status_text(told))
-    return GOOD if told["healthy"] else SICK
+    print(json.dumps(status, indent=2) if given.json else _status_text(status))
+    return GOOD if status["healthy"] else SICK
 
 
-def _checks(config: Config, seen: Mapping[str, Any] | None, clock: Clock) -> tuple[bool, str]:
+def _open_incident(record: IncidentRecord) -> _OpenIncident:
+    return {
+        "id": record["id"],
+        "cause": record["cause"],
+        "seconds": record["seconds"],
+        "next_step": record["next_step"],
+    }
+
+
+def _checks(config: Config, seen: SeenChecks | None, clock: Clock) -> tuple[bool, str]:
     """Whether the checks passed, and how they went: as the watcher saw it. Without one, the app is asked now."""
     if seen is None:
         values = env_file.read(config.app, clock.now())["values"]
@@ -201,9 +277,9 @@ def _checks(config: Config, seen: Mapping[str, Any] | None, clock: Clock) -> tup
 
 
 def _services(config: Config) -> tuple[list[str], list[str]]:
-    """Which services do not run as they should, whether a check asks them or not; an engine that is down says none.
+    """Which services do not run as they should, whether a check asks them or not; none when the engine is down.
 
-    :returns: a sentence each: of those of the last good release, and of what somebody ran of another profile.
+    :returns: a sentence each: of those of the last good release, and of what was run of another profile.
     """
     try:
         documents = docker_containers.inspected(config.app.name)
@@ -215,7 +291,7 @@ def _services(config: Config) -> tuple[list[str], list[str]]:
     return start_order.troubles(mine), start_order.troubles([item for item in instances if item not in mine])
 
 
-def _instances(config: Config) -> dict[str, int] | None:
+def _instances(config: Config) -> _Instances | None:
     """How many instances HAProxy sends requests to, and how many there should be; None without a balancer."""
     if config.app.balancer is None:
         return None
@@ -226,50 +302,50 @@ def _instances(config: Config) -> dict[str, int] | None:
     return {"serving": serving, "of": config.app.balancer.instances}
 
 
-def _backup_text(told: Mapping[str, Any]) -> list[str]:
-    def ago(seconds: int | None) -> str:
+def _backup_text(ages: state.BackupAges) -> list[str]:
+    def ago(seconds: float | None) -> str:
         return "never" if seconds is None else f"{seconds / 3600:.1f} h ago"
 
-    lines = [f"backup: proved {ago(told['proved'])}, made {ago(told['made'])}"]
-    lines += [f"backup: verified: {line}" for line in told["contents"]]
-    return lines + [f"backup: {problem}" for problem in told["problems"]]
+    lines = [f"backup: verified {ago(ages['proved'])}, made {ago(ages['made'])}"]
+    lines += [f"backup: verified: {line}" for line in ages["contents"]]
+    return lines + [f"backup: {problem}" for problem in ages["problems"]]
 
 
-def _watcher_text(name: str, told: Mapping[str, Any]) -> str:
-    if told["alive"]:
+def _watcher_text(name: str, watcher_now: _WatcherNow) -> str:
+    if watcher_now["alive"]:
         return "alive"
-    if not told["enabled"]:
+    if not watcher_now["enabled"]:
         return "off, as watcher_enabled says"
     return f"NOT alive: systemctl status {timers.unit(name)}"
 
 
-def _status_text(told: Mapping[str, Any]) -> str:
-    lines = [f"{told['app']}: {'healthy' if told['healthy'] else 'NOT healthy'} ({told['checks']})"]
-    lines.append(f"watcher: {_watcher_text(told['app'], told['watcher'])}")
-    lines += told["services"]
-    lines += [f"not of the release: {other}" for other in told["others"]]
-    if told["instances"]:
-        lines.append(f"instances: {told['instances']['serving']} of {told['instances']['of']} serve")
-    if told["paused"]:
-        left = told["paused"]["left"]
-        lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {told['paused']['reason']}")
-    if told["incident"]:
-        lines.append(f"incident {told['incident']['id']}: {told['hold'] or 'being worked on'}")
-        lines += [f"next: {told['incident']['next_step']}"] if told["incident"]["next_step"] else []
-    elif told["hold"] and not told["paused"]:
-        lines.append(f"nothing is done just now: {told['hold']}")
-    breaker = told["breaker"]
+def _status_text(status: _Status) -> str:
+    lines = [f"{status['app']}: {'healthy' if status['healthy'] else 'NOT healthy'} ({status['checks']})"]
+    lines.append(f"watcher: {_watcher_text(status['app'], status['watcher'])}")
+    lines += status["services"]
+    lines += [f"not of the release: {other}" for other in status["others"]]
+    if status["instances"]:
+        lines.append(f"instances: {status['instances']['serving']} of {status['instances']['of']} serve")
+    if status["paused"]:
+        left = status["paused"]["left"]
+        lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {status['paused']['reason']}")
+    if status["incident"]:
+        lines.append(f"incident {status['incident']['id']}: {status['hold'] or 'being worked on'}")
+        lines += [f"next: {status['incident']['next_step']}"] if status["incident"]["next_step"] else []
+    elif status["hold"] and not status["paused"]:
+        lines.append(f"nothing is done just now: {status['hold']}")
+    breaker = status["breaker"]
     word = "OPEN, nothing more is tried until the oldest attempt is out of its window" if breaker["open"] else "closed"
     lines.append(f"breaker: {word} ({breaker['attempts']} of {breaker['of']} attempts)")
-    last = told["last_incident"]
+    last = status["last_incident"]
     if last:
         ended = f"healthy after {last['seconds']:.1f} s" if last["healthy"] else "not over"
         lines.append(f"last incident: {last['id']}, {ended}")
-    if told["backup"]:
-        lines += _backup_text(told["backup"])
-    if told["alerts_waiting"]:
-        lines.append(f"alerts not delivered yet: {told['alerts_waiting']}")
-    return "\n".join(lines + [f"problem: {problem}" for problem in told["problems"]])
+    if status["backup"]:
+        lines += _backup_text(status["backup"])
+    if status["alerts_waiting"]:
+        lines.append(f"alerts not delivered yet: {status['alerts_waiting']}")
+    return "\n".join(lines + [f"problem: {problem}" for problem in status["problems"]])
 
 
 def _probe(given: argparse.Namespace, root: str) -> int:
@@ -299,7 +375,7 @@ def _recover(given: argparse.Namespace, root: str) -> int:
     return GOOD if outcome["healthy"] or given.check else SICK
 
 
-def _verdict(config: Config, outcome: Mapping[str, Any], check: bool) -> str:
+def _verdict(config: Config, outcome: Outcome, check: bool) -> str:
     name, why = config.app.name, f"{outcome['cause']}: {outcome['meaning']}"
     if outcome["healthy"]:
         acted = outcome["remedies"]
@@ -336,12 +412,12 @@ def _report(given: argparse.Namespace, root: str) -> int:
     try:
         config, clock = _config(given, root), Clock()
         by = monthly_report.load(config.app.name, root)
-        told = monthly_report.measure(config, by, given.month, clock.now())
-        print(json.dumps(told, indent=2, ensure_ascii=False) if given.json else slo_report.text(told))
+        report = monthly_report.measure(config, by, given.month, clock.now())
+        print(json.dumps(report, indent=2, ensure_ascii=False) if given.json else slo_report.text(report))
         if given.keep:
-            print(f"kept: {monthly_report.keep(config, told)}", file=sys.stderr)
+            print(f"kept: {monthly_report.keep(config, report)}", file=sys.stderr)
         if given.send:
-            print(monthly_report.send(by, told, clock.now()), file=sys.stderr)
+            print(monthly_report.send(by, report, clock.now()), file=sys.stderr)
     except (slo_queries.SloError, prometheus_client.PrometheusError) as problem:
         raise Refused(str(problem).replace("slo_month", "--month", 1)) from None
     return GOOD
@@ -354,7 +430,7 @@ def _seconds(text: str) -> int:
     found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     seconds = int(found.group(1)) * _UNITS[found.group(2)] if found else 0
     if not 1 <= seconds <= _LONGEST_PAUSE:
-        raise Refused(f"--for: {text!r} is no duration from 1s to 7d: write 90s, 30m, 2h or 1d")
+        raise Refused(f"--for: {text!r} is not a duration from 1s to 7d: write 90s, 30m, 2h or 1d")
     return seconds
 
 
@@ -364,8 +440,8 @@ def _pause(given: argparse.Namespace, root: str) -> int:
     if not reason:
         raise Refused("--reason: say why, for those who find it paused")
     orders = state.read_orders(config.app.state)
-    paused = {"until": now["wall"] + seconds, "reason": reason, "since": now}
-    state.write_orders(config.app.state, {**orders, "paused": paused})
+    paused: state.Pause = {"until": now["wall"] + seconds, "reason": reason, "since": now}
+    state.write_orders(config.app.state, {"paused": paused, "resumed": orders["resumed"]})
     print(f"{config.app.name}: paused until {iso(paused['until'])} ({given.duration}): {reason}")
     return GOOD
 
@@ -383,7 +459,7 @@ def _resume(given: argparse.Namespace, root: str) -> int:
 
 
 def _say(text: str) -> None:
-    # That nobody reads it any more is no reason to stop.
+    # A reader that is gone must not stop the work.
     with contextlib.suppress(OSError):
         print(f"selfheal: {text}", flush=True)
 
@@ -392,11 +468,12 @@ def _backup(given: argparse.Namespace, root: str) -> int:
     from ..backup import config as backup_config
     from ..backup import create as backup_create
     from ..backup import restore
+    from ..backup import verify as backup_verify
 
     config, clock = backup_config.load(_name(given, root), root), Clock()
     try:
         if given.what == "verify":
-            restore.verify(config, _say, clock)
+            backup_verify.verify(config, _say, clock)
         elif given.what == "list":
             for one in backup_create.list_sets(config):
                 print(f"{one.id}  {one.why}")
@@ -407,7 +484,7 @@ def _backup(given: argparse.Namespace, root: str) -> int:
                 if paused or killed:
                     backup_create.trouble(config, clock, "backup", paused or killed)
                 restore.settle(config, _say, clock)
-                backup_create.remember(config, clock)
+                backup_create.remember(config)
                 if paused:
                     raise Refused(paused)
         else:
@@ -461,7 +538,7 @@ def _check_config(given: argparse.Namespace, root: str) -> int:
 
 
 def notify(text: str) -> None:
-    """Tell systemd, when it listens (sd_notify(3))."""
+    """Notify systemd, when it listens (sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -470,7 +547,7 @@ def notify(text: str) -> None:
             channel.connect("\0" + address[1:] if address.startswith("@") else address)
             channel.sendall(text.encode())
         except OSError as error:
-            print(f"selfheal: systemd cannot be told: {error}", file=sys.stderr)
+            print(f"selfheal: systemd cannot be notified: {error}", file=sys.stderr)
 
 
 def _watch(given: argparse.Namespace, root: str) -> int:
@@ -481,7 +558,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
     try:
         config, of_config = agent_config.in_force(name, root)
     except ConfigError as problem:
-        # Ending would have the timer start us once a second; the app is left alone until somebody mends the config.
+        # Ending would have the timer start us once a second; the app is left alone until the config is corrected.
         print(f"selfheal: {problem}", file=sys.stderr, flush=True)
         notify(f"READY=1\nSTATUS={problem}")
         while _stamp(path) == stamp:
@@ -493,7 +570,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
         try:
             with watcher.only_one(config):
                 why = watcher.watch(config, clock, notify, renewed)
-            # A new start would put a config in force that is no good, where the good one is not kept.
+            # A new start would put an invalid config in force, where the good one is not kept.
             if renewed.is_kept or not renewed.problem:
                 break
         except LockHeld as held:
@@ -501,7 +578,7 @@ def _watch(given: argparse.Namespace, root: str) -> int:
             notify(f"READY=1\nWATCHDOG=1\nSTATUS=waiting: {held}")
             clock.sleep(BROKEN_SECONDS)
     if why:
-        print(f"selfheal: {name}: begins anew: {why}", flush=True)
+        print(f"selfheal: {name}: starts again: {why}", flush=True)
     # At once and in the same process: the timer would leave the app alone for a second.
     return os.execv(sys.argv[0], sys.argv)
 
@@ -521,7 +598,7 @@ class _Renewed:
     def _keep(self) -> bool:
         try:
             content = read_small(self.path)
-            # What was written since it was judged may be no good.
+            # What was written since it was checked may be invalid.
             if content is None or _stamp(self.path) != self.stamp:
                 return False
             agent_config.keep(self.name, content, self.root)

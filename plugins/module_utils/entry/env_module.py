@@ -13,7 +13,7 @@ import os
 import pwd
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from ..core.app import App, AppError
 from ..core.fingerprint import fingerprint
@@ -23,6 +23,7 @@ from ..env import history as env_history
 from ..env import rules as secret_rules
 from ..env.rules import Finding, Variable
 from ..env.variables import TABLE
+from .ansible_no_log import Params
 
 # Longer than a recovery that restarts a slow app; a run that waits says what for.
 LOCK_SECONDS = 60.0
@@ -33,49 +34,84 @@ _NO_VALUES = (
 )
 
 EXPECTED = (AppError, LockHeld, dotenv.DotenvError, env_history.EnvError, secret_rules.TableError, OSError)
-"""Errors whose text is meant for the user; anything else is a defect and keeps its traceback."""
+"""Errors whose text is for the user; anything else is a defect and keeps its traceback."""
 
 
-def validate(params: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """Prove ``values``, or the file at ``path``: {findings, proved, fingerprints, unlisted}. Raises EXPECTED."""
-    variables = params["variables"]
-    secret_rules.check_table(variables)
+class Validated(TypedDict):
+    """What `secrets_validate` returns: findings, the names of the values without one, and fingerprints by name."""
+
+    findings: list[Finding]
+    proved: list[str]
+    fingerprints: dict[str, str]
+
+
+class Validation(NamedTuple):
+    """The result, and the names of the values that the table does not list."""
+
+    result: Validated
+    unlisted: list[str]
+
+
+Diff = dict[str, str]
+"""A diff as Ansible shows it: {before, after, before_header, after_header}."""
+
+
+class Written(TypedDict):
+    """What `env_file` returns.
+
+    `version` is what was kept of the new env, `backup` of the old one. `why` says what differed. `diff` holds names and
+    fingerprints, no value.
+    """
+
+    changed: bool
+    version: str
+    backup: str | None
+    fingerprint: str
+    fingerprints: dict[str, str]
+    why: list[str]
+    diff: Diff | list[Diff]
+
+
+def validate(params: Params, now: float) -> Validation:
+    """Validate ``values``, or the file at ``path``. Raises EXPECTED."""
+    variables = secret_rules.parse_table(params["variables"])
     values, findings = (params["values"], []) if params["values"] is not None else _read(params["path"])
     findings = [*findings, *prove(variables, values, now, params["online"], params["timeout"])]
     wrong = {finding["variable"] for finding in findings}
     texts = secret_rules.texts(variables, values)
-    return {
+    result: Validated = {
         "findings": findings,
         "proved": [name for name in texts if name not in wrong],
         "fingerprints": {name: fingerprint(text) for name, text in texts.items()},
-        # A broken line of a file can look like a name, and be a piece of a secret.
-        "unlisted": secret_rules.unlisted(variables, values) if params["values"] is not None else [],
     }
+    # A broken line of a file can look like a name, and be a piece of a secret.
+    unlisted = secret_rules.unlisted(variables, values) if params["values"] is not None else []
+    return Validation(result, unlisted)
 
 
-def message(values: Mapping[str, Any] | None, findings: Sequence[Finding]) -> str:
+def message(values: Mapping[str, object] | None, findings: Sequence[Finding]) -> str:
     """What a run that fails says: a line for each finding and, when no value was given at all, where values belong."""
     lines = secret_rules.describe(findings)
     return lines if values or values is None else f"{lines}\n{_NO_VALUES}"
 
 
 def prove(
-    variables: Sequence[Variable], values: Mapping[str, Any], now: float, online: bool, timeout: float
+    variables: Sequence[Variable], values: Mapping[str, object], now: float, online: bool, timeout: float
 ) -> list[Finding]:
     """The offline rules and, when they find nothing and ``online`` says so, the project itself."""
-    findings = secret_rules.prove(variables, values, now)
+    findings = secret_rules.validate(variables, values, now)
     if online and not findings:
-        findings = supabase_online.prove_online(variables, values, timeout)
+        findings = supabase_online.validate_online(variables, values, timeout)
     return findings
 
 
-def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root: str = "/") -> dict[str, Any]:
-    """Write, with an example beside it, or restore, as ``state`` says; the module's result. Raises EXPECTED."""
-    variables = params["variables"]
-    secret_rules.check_table(variables)
+def put(params: Params, check: bool, clock: Callable[[], float], root: str = "/") -> Written:
+    """Write the env and an example, or restore it, as ``state`` says. Raises EXPECTED."""
+    variables = secret_rules.parse_table(params["variables"])
     if not variables and params["state"] != "restored":
         raise secret_rules.TableError(TABLE, "it is empty", "list the variables that the app needs, with their kinds")
-    owner = {"uid": _id(params, "owner", check), "gid": _id(params, "group", check)}
+    uid, gid = _id(params, "owner", check), _id(params, "group", check)
+    owner = {"uid": uid, "gid": gid}
     app = App(name=params["app"], root=root)
     directory: dict[str, tuple[str, str]] = {}
     if params["keep"] < 1:
@@ -84,22 +120,33 @@ def put(params: Mapping[str, Any], check: bool, clock: Callable[[], float], root
     def prover(values: Mapping[str, str]) -> list[Finding]:
         return prove(variables, values, clock(), params["online"], params["timeout"])
 
-    settings: dict[str, Any] = {**owner, "keep": params["keep"], "dry_run": check, "now": clock()}
+    keep, now = int(params["keep"]), clock()
     what = f"write the env of {app.name}"
     waiting = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, what, app.restoring)
     if params["state"] == "restored":
         with waiting:
             prover_or_none = prover if variables else None
-            change = env_history.restore_env(params["path"], app.history, prove=prover_or_none, **settings)
+            change = env_history.restore_env(
+                params["path"],
+                app.history,
+                now=now,
+                keep=keep,
+                uid=uid,
+                gid=gid,
+                validate=prover_or_none,
+                dry_run=check,
+            )
     else:
         values = params["values"]
         findings = prover(values)  # what is not text is a finding, too, and would be lost in what is written
         if findings:
-            raise env_history.Unproved(findings)
+            raise env_history.InvalidValues(findings)
         with waiting:
             directory = _directory(params, owner, check)
             texts = secret_rules.texts(variables, values)
-            change = env_history.write_env(params["path"], app.history, texts, **settings)
+            change = env_history.write_env(
+                params["path"], app.history, texts, now=now, keep=keep, uid=uid, gid=gid, dry_run=check
+            )
     why = [*directory, *change["why"]]
     diffs = [_diff(params["path"], change["before"], change["after"], why, directory)]
     example = None
@@ -127,10 +174,10 @@ def _read(path: str) -> tuple[dict[str, str], list[Finding]]:
     except FileNotFoundError:
         raise env_history.EnvError(f"{path} does not exist: write it first, with christmas.selfheal.env_file") from None
     except UnicodeDecodeError as error:
-        raise env_history.EnvError(f"{path} is not UTF-8 text (byte {error.start}): write it anew") from None
+        raise env_history.EnvError(f"{path} is not UTF-8 text (byte {error.start}): write it again") from None
     except dotenv.DotenvError as error:
         raise env_history.EnvError(
-            f"{path}: {error}. Correct the line, or write the file anew from the vault"
+            f"{path}: {error}. Correct the line, or write the file again from the vault"
         ) from None
     findings = []
     for lines in repeated.values():
@@ -141,7 +188,7 @@ def _read(path: str) -> tuple[dict[str, str], list[Finding]]:
     return values, findings
 
 
-def _id(params: Mapping[str, Any], key: str, check: bool) -> int:
+def _id(params: Params, key: str, check: bool) -> int:
     """The number of a user or group that is given by name or number; -1: not given."""
     wanted = params[key]
     if wanted is None:
@@ -159,21 +206,21 @@ def _id(params: Mapping[str, Any], key: str, check: bool) -> int:
         ) from None
 
 
-def _directory(params: Mapping[str, Any], owner: Mapping[str, int], check: bool) -> dict[str, tuple[str, str]]:
-    """Bring the directory of the file: {what of it was not as told: (what it was, as told)}."""
+def _directory(params: Params, owner: Mapping[str, int], check: bool) -> dict[str, tuple[str, str]]:
+    """Bring the directory of the file: {what of it differed: (what it was, as configured)}."""
     if params["directory_mode"] is None:
         return {}
     try:
         mode = int(params["directory_mode"], 8)
     except ValueError:
         raise env_history.EnvError(
-            f"directory_mode: {params['directory_mode']!r} is no octal number, such as '0755'"
+            f"directory_mode: {params['directory_mode']!r} is not an octal number, such as '0755'"
         ) from None
     differs = env_history.bring_directory(params["path"], mode, dry_run=check, **owner)
     return {f"directory {name}": sides for name, sides in differs.items()}
 
 
-def _example(path: str, change: env_history.ExampleChange) -> dict[str, str]:
+def _example(path: str, change: env_history.ExampleChange) -> Diff:
     """The text, which holds no value; of mode and owner, that they differ."""
     if "content" not in change["why"]:
         return _diff(path, {}, {}, change["why"])
@@ -186,13 +233,13 @@ def _diff(
     after: Mapping[str, str],
     why: Sequence[str],
     directory: Mapping[str, tuple[str, str]] = MappingProxyType({}),
-) -> dict[str, str]:
+) -> Diff:
     """Names and fingerprints; of mode and owner, that they differ, and of the directory how."""
-    drift = {name: directory.get(name, ("not as told", "as told")) for name in why if name != "content"}
-    old = [f"{name}={mark}" for name, mark in (before or {}).items()]
+    drift = {name: directory.get(name, ("differs", "as configured")) for name in why if name != "content"}
+    old = [f"{name}={digest}" for name, digest in (before or {}).items()]
     old += [f"# {name}: {was}" for name, (was, _) in drift.items() if before is not None or name in directory]
-    new = [f"{name}={mark}" for name, mark in after.items()] + [
-        f"# {name}: {told}" for name, (_, told) in drift.items()
+    new = [f"{name}={digest}" for name, digest in after.items()] + [
+        f"# {name}: {wanted}" for name, (_, wanted) in drift.items()
     ]
     return {**_headers(path), "before": _lines(old), "after": _lines(new)}
 

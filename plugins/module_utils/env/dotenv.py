@@ -4,9 +4,9 @@
 
 Written: single quotes where Compose, python-dotenv, node's dotenv and a shell all read them alike; double quotes, which
 can hold every value for Compose, where they would not. Read: the rules of Compose's own parser (compose-go, package
-``dotenv``), so that what we prove is what the container gets.
+``dotenv``), so that what we validate is what the container gets.
 
-No error holds a value, nor a name that stands in the file: a secret that was broken over two lines makes one look like
+No error holds a value, nor a name from the file: a secret that was broken over two lines makes one look like
 the other.
 """
 
@@ -54,7 +54,7 @@ class _Entry(NamedTuple):
 def encode(values: Mapping[str, str]) -> str:
     """The text of an ``.env`` that gives a container exactly ``values``, one line each, in the mapping's order.
 
-    Raises DotenvError for what no environment can hold: a name that is none, NUL or half a surrogate pair in a value.
+    Raises DotenvError for what no environment can hold: an invalid name, NUL or half a surrogate pair in a value.
     """
     lines = [HEADER]
     for name, value in values.items():
@@ -103,7 +103,7 @@ def _entries(text: str, look_up: Callable[[str], str | None]) -> Iterator[_Entry
         if position >= len(text):
             return
         if "\0" in text[position : position + 1]:
-            raise DotenvError(line, "a NUL byte stands where a name should; the file is damaged")
+            raise DotenvError(line, "there is a NUL byte in the place of a name; the file is damaged")
         begin, (name, position, only_name) = position, _name(text, position, line)
         value = None
         if not only_name:
@@ -130,7 +130,7 @@ def _name(text: str, position: int, line: int) -> tuple[str, int, bool]:
     export = re.compile(r"export[ \t\f\r]+").match(text, position)
     begin = position = export.end() if export else position
     if begin >= len(text):
-        raise DotenvError(line, "there is no name behind `export`")
+        raise DotenvError(line, "a name is missing after `export`")
     while position < len(text) and text[position] not in "=:\n":
         character = text[position]
         if not (character.isalpha() or character.isnumeric() or character in "_.-[]" or character in _LINE_SPACE):
@@ -141,7 +141,7 @@ def _name(text: str, position: int, line: int) -> tuple[str, int, bool]:
         raise DotenvError(line, "a name holds a space; is a quote or `=` missing, here or above?")
     only_name = position >= len(text) or text[position] == "\n"
     if not name and not only_name:
-        raise DotenvError(line, "there is no name in front of the `=`")
+        raise DotenvError(line, "a name is missing before the `=`")
     position += 1
     while not only_name and position < len(text) and text[position] in _LINE_SPACE:
         position += 1
@@ -165,7 +165,7 @@ def _value(text: str, position: int, line: int, look_up: Callable[[str], str | N
 
 def _quoted(text: str, position: int, line: int, look_up: Callable[[str], str | None]) -> tuple[str, int]:
     quote = text[position]
-    # The body runs to the first quote that no backslash stands before; a backslash stands for itself otherwise.
+    # The body runs to the first quote without a backslash before it; otherwise a backslash is itself.
     body = re.compile(rf"(?:\\.|[^\\{quote}])*", re.S).match(text, position + 1)
     end = body.end() if body else len(text)
     if text[end : end + 1] != quote:

@@ -1,15 +1,12 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The env on the host and its history: prove, back up, write atomically, put back.
+"""The env on the host and its history: validate, back up, write atomically, restore.
 
-The history is a directory (0700) with one file (0600) for each content that was in force, and ``index.json``::
-
-    {"versions": [{"id": "20250527T020000Z-1a2b3c4d5e6f", "time": iso8601Z, "file": "<id>.env",
-                   "fingerprint": "sha256:…", "variables": {NAME: "sha256:…"}, "good": bool,
-                   "why": "site|recover|restore|found"}]}
+The history is a directory (0700) with one file (0600) for each content that was in force, and ``index.json``, which
+lists them as ``{"versions": [Version, …]}``.
 
 The newest comes last. A content has one version, however often it comes back: then its ``time`` and ``why`` change and
-it moves to the end, so that a value that flaps does not push the others out. An empty ``<id>.good`` beside a version
+it moves to the end, so that a value that flaps does not push the others out. An empty ``<id>.good`` next to a version
 says what the index says with ``good``, so that a lost index costs no knowledge.
 
 Every step leaves a state that the next run can go on from: the old content is in the history before the new one is in
@@ -44,14 +41,17 @@ _INDEX = "index.json"
 _ID = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{12})")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _ID_TIME = "%Y%m%dT%H%M%SZ"
-# Nobody writes an env for that long; what is older was left by a run that was killed.
+# Writing an env does not take that long; an older one was left by a run that was killed.
 _ABANDONED_SECONDS = 600.0
 
-Prover = Callable[[Mapping[str, str]], Sequence[Finding]]
+Validator = Callable[[Mapping[str, str]], Sequence[Finding]]
 
 
 class Version(TypedDict):
-    """One content that was in force once."""
+    """One content that was in force once: ``<id>.env`` in the history.
+
+    ``time`` is ISO 8601 in UTC, ``variables`` are fingerprints by name, ``why`` is site, recover, restore or found.
+    """
 
     id: str
     time: str
@@ -66,7 +66,7 @@ class Change(TypedDict):
     """What a write did or, with ``dry_run``, would do. Names and fingerprints only.
 
     ``version``: id of the version now in force. ``backup``: id of the version that holds what was in force before
-    (None: there was no file, or its content did not change). ``before`` is None when there was no file. ``why``: what
+    (None: there was no file, or its content did not change). ``before`` is None without a file. ``why``: what
     differed: content, mode, owner, group.
     """
 
@@ -92,7 +92,7 @@ class EnvError(Exception):
     """The env was left as it was; the text says why and what to do."""
 
 
-class Unproved(EnvError):
+class InvalidValues(EnvError):
     """The values did not pass; ``findings`` says what is wrong."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
@@ -107,21 +107,21 @@ def write_env(
     *,
     now: float,
     why: str = "site",
-    prove: Prover | None = None,
+    validate: Validator | None = None,
     uid: int = -1,
     gid: int = -1,
     keep: int = KEEP,
     dry_run: bool = False,
 ) -> Change:
-    """Prove ``values``, keep what is in force, write ``path`` atomically (0600); byte-identical: nothing is written.
+    """Validate ``values``, keep what is in force, write ``path`` atomically (0600); byte-identical: nothing is written.
 
-    ``now``: epoch seconds. ``uid``/``gid`` of -1 keep the owner. ``keep``: how many versions stay, besides the newest
-    good ones. With ``dry_run`` nothing is touched. Raises Unproved, EnvError, OSError (its ``filename`` says where);
-    then the file in force is as it was.
+    ``now``: epoch seconds. ``uid``/``gid`` of -1 keep the owner. ``keep``: how many versions stay, apart from the
+    newest good ones. With ``dry_run`` nothing is touched. Raises InvalidValues, EnvError, OSError (its ``filename``
+    says where); then the file in force is as it was.
     """
-    findings = prove(values) if prove else []
+    findings = validate(values) if validate else []
     if findings:
-        raise Unproved(findings)
+        raise InvalidValues(findings)
     try:
         content = dotenv.encode(values).encode("utf-8")
     except dotenv.DotenvError as error:
@@ -134,7 +134,7 @@ def restore_env(
     history: str,
     *,
     now: float,
-    prove: Prover | None = None,
+    validate: Validator | None = None,
     uid: int = -1,
     gid: int = -1,
     keep: int = KEEP,
@@ -145,8 +145,8 @@ def restore_env(
 
     :arg wanted: the fingerprint of the only version that will do; "" for any.
 
-    A good version that ``prove`` refuses today (a key has expired since) is passed over. Raises EnvError when none is
-    left, OSError as ``write_env``.
+    A good version that ``validate`` refuses today (a key has expired since) is passed over. Raises EnvError when none
+    is left, OSError as ``write_env``.
     """
     in_force = _read(path)
     mark = None if in_force is None else fingerprint(in_force)
@@ -155,7 +155,7 @@ def restore_env(
         if not version["good"] or version["fingerprint"] == mark or wanted not in ("", version["fingerprint"]):
             continue
         content = _read(os.path.join(history, version["file"]))
-        reason = _unusable(version, content, prove)
+        reason = _unusable(version, content, validate)
         if reason or content is None:
             passed_over.append(f"{version['id']} ({reason})")
             continue
@@ -177,13 +177,14 @@ def write_example(path: str, text: str, *, uid: int = -1, gid: int = -1, dry_run
 def bring_directory(
     path: str, mode: int, *, uid: int = -1, gid: int = -1, dry_run: bool = False
 ) -> dict[str, tuple[str, str]]:
-    """Make the directory that ``path`` is in, or correct it: {state, mode, owner or group: (what it was, as told)}.
+    """Create the directory that ``path`` is in, or correct it.
 
+    Return what it was and what it is now, by what differed: state, mode, owner, group.
     Raises EnvError when something else is in its place, OSError.
     """
     directory = os.path.dirname(os.path.abspath(path))
     if os.path.lexists(directory) and not os.path.isdir(directory):
-        raise EnvError(f"{directory} is no directory, nor leads to one: move it away, or put the app elsewhere")
+        raise EnvError(f"{directory} is not a directory, nor a link to one: move it away, or put the app elsewhere")
     if os.path.isdir(directory):
         now = os.stat(directory)
         sides = {
@@ -202,7 +203,7 @@ def bring_directory(
 
 
 def move_aside(path: str) -> str:
-    """Rename what is no file of an env's size, such as a directory; its new path, "" when nothing has to be moved.
+    """Rename what is not a file of an env's size, such as a directory; its new path, "" when nothing has to be moved.
 
     Raises EnvError for what cannot be moved, OSError.
     """
@@ -260,7 +261,7 @@ def just_written(history: str, mark: str, now: float) -> bool:
 
 
 def versions(history: str) -> list[Version]:
-    """All versions, newest last. An index that is damaged or lost is made anew from the version files."""
+    """All versions, newest last. An index that is damaged or lost is rebuilt from the version files."""
     try:
         with open(os.path.join(history, _INDEX), encoding="utf-8") as stream:
             found = json.load(stream)["versions"]
@@ -307,7 +308,7 @@ def _put(
 
 
 def _read(path: str) -> bytes | None:
-    """The bytes of a file, None when it is not there. Raises EnvError for what is no file of an env's size."""
+    """The bytes of a file, None when it is not there. Raises EnvError for what is not a file of an env's size."""
     try:
         return read_small(path)
     except NoFile as problem:
@@ -315,7 +316,7 @@ def _read(path: str) -> bytes | None:
 
 
 def _differences(path: str, old: bytes | None, content: bytes, uid: int, gid: int, mode: int) -> list[str]:
-    """What of content, mode, owner and group is not as told. A symbolic link is replaced by a file."""
+    """Which of content, mode, owner and group differ. A symbolic link is replaced by a file."""
     if old is None:
         return ["content"]
     status = os.lstat(path)
@@ -333,7 +334,7 @@ def _differences(path: str, old: bytes | None, content: bytes, uid: int, gid: in
 def _check_directory(path: str) -> None:
     directory = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(directory):
-        raise EnvError(f"{directory} is no directory: make it before the env is written")
+        raise EnvError(f"{directory} is not a directory: create it before the env is written")
 
 
 def _check_flags(path: str) -> None:
@@ -359,7 +360,7 @@ def _bring(path: str, content: bytes, differs: Sequence[str], uid: int, gid: int
 def _marks(content: bytes) -> dict[str, str]:
     """Name → fingerprint of the value. Of a file that does not parse: nothing.
 
-    A line of a broken secret can look like a name, so a name that is none by custom goes by its fingerprint, too.
+    A line of a broken secret can look like a name, so an unusual name is replaced by its fingerprint, too.
     """
     try:
         values = dotenv.parse(content.decode("utf-8"))
@@ -412,7 +413,9 @@ def _make_directory(history: str) -> None:
         if stat.S_IMODE(os.stat(history).st_mode) != _DIRECTORY_MODE:
             os.chmod(history, _DIRECTORY_MODE)
     except (FileExistsError, NotADirectoryError):
-        raise EnvError(f"{history} cannot be made: a file stands where a directory belongs; move it away") from None
+        raise EnvError(
+            f"{history} cannot be created: there is a file in the place of the directory; move it away"
+        ) from None
 
 
 def _record(history: str, known: list[Version], content: bytes, *, now: float, why: str) -> None:
@@ -512,14 +515,14 @@ def _rebuilt(history: str) -> list[Version]:
     return known
 
 
-def _unusable(version: Version, content: bytes | None, prove: Prover | None) -> str | None:
+def _unusable(version: Version, content: bytes | None, validate: Validator | None) -> str | None:
     """Why a good version cannot be put back today."""
     if content is None or fingerprint(content) != version["fingerprint"]:
         return "its file is damaged or gone"
-    if prove is None:
+    if validate is None:
         return None
     try:
-        findings = prove(dotenv.parse(content.decode("utf-8")))
+        findings = validate(dotenv.parse(content.decode("utf-8")))
     except (dotenv.DotenvError, UnicodeDecodeError):
         return "it does not parse"
     return "; ".join(f"{finding['variable']}: {finding['rule']}" for finding in findings) or None

@@ -4,7 +4,7 @@
 
 PEM is RFC 7468, private keys RFC 5208, 5915 and 8017, certificates RFC 5280. Of DER, as much is read as is needed to
 compare two public keys: the modulus of RSA, the point of an elliptic curve. What cannot be compared (Ed25519, an
-encrypted key, OpenSSH's own format) is no finding. Pure, and never raises on any text.
+encrypted key, OpenSSH's own format) is not a finding. Pure, and never raises on any text.
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ def validate_service_account(variable: Variable, text: str) -> list[Problem]:
         account = json.loads(bare, strict=False)
     except (ValueError, RecursionError):
         whole = bare.rstrip().endswith("}")
-        rule, reason = ("bad_format", "it is no JSON") if whole else ("truncated", "its end is missing")
+        rule, reason = ("bad_format", "it is not JSON") if whole else ("truncated", "its end is missing")
         return [Problem(rule, reason, f"{copy_again(variable)} It is one line of JSON, in single quotes.")]
     absent = [key for key in _ACCOUNT_KEYS if not isinstance(account.get(key), str) or not account[key]]
     if absent:
-        return [Problem("bad_format", f"it lacks {', '.join(absent)}", copy_again(variable))]
+        return [Problem("bad_format", f"{', '.join(absent)} is missing in it", copy_again(variable))]
     if account["type"] != "service_account":
         return [Problem("wrong_kind", "its `type` is not service_account", copy_again(variable))]
     inside = validate_private_key(variable, account["private_key"])
@@ -130,7 +130,9 @@ def _blocks(variable: Variable, text: str) -> tuple[list[Pem], Problem | None]:
         reason = placeholder(text)
         if reason:
             return [], Problem("placeholder", reason, copy_again(variable))
-        return [], Problem("wrong_kind", "it is no PEM file: its first line is -----BEGIN …-----", copy_again(variable))
+        return [], Problem(
+            "wrong_kind", "it is not a PEM file: its first line is -----BEGIN …-----", copy_again(variable)
+        )
     if len(_BEGIN.findall(plain)) > len(_BLOCK.findall(plain)):
         return [], Problem("truncated", "its -----END----- line is missing", copy_again(variable))
     body = _BLOCK.findall(plain)[0][1].strip()

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-# Longer texts are not looked at word by word: nobody writes a placeholder of this length, and the cost grows with it.
+# Longer texts are not looked at word by word: a placeholder is never of this length, and the cost grows with it.
 LONGEST_PLACEHOLDER = 200
 
 # What a random text must reach, in bits a character; a short one cannot have many different characters, so less.
@@ -52,7 +52,7 @@ _ORDERS = re.compile(
     r"|to[-_]?do|fix[-_]?me|fill[-_ ]?(?:me|in|this|it)|enter[-_ ]|put[-_ ]|paste[-_ ]|set[-_ ]?(?:me|this)|dummy"
     r"|example|sample|not[-_ ]?set|do[-_ ]?not[-_ ]?use|tbd)(?:[^a-z]|$)|[-_ ]here$"
 )
-# Of these, the ones that cannot be somebody's default password.
+# Of these, the ones that cannot be a default password.
 _FILL_IN = re.compile(
     r"(?:^|[^a-z])(?:change[-_ .]?(?:me|it|this|that)|replace[-_ .]?(?:me|it|this|with)|your|insert|place[-_ ]?holder"
     r"|to[-_]?do|fix[-_]?me|fill[-_ ]?(?:me|in|this|it)|enter[-_ ]|put[-_ ]|paste[-_ ]|set[-_ ]?(?:me|this)"
@@ -87,7 +87,7 @@ _SHORTEST_WALK = 4
 _WALKED_SHARE = 0.75
 
 _REFERENCES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S), "it is a template that nobody filled in"),
+    (re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S), "it is a template that was not filled in"),
     (re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_.]*(?:[:?+-][^}]*)?\}"), "it is the name of a variable, not its value"),
     (
         re.compile(r"\$\$?[A-Z]+(?:_[A-Z0-9]+)*[0-9]?|\$\([^)]*\)|`[a-z][^`]* [^`]*`"),
@@ -107,12 +107,12 @@ _REFERENCES: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 # Of these, the ones that no app resolves by itself.
 _NAMES_AND_TEMPLATES = 2
-# These may also stand in the middle: narrower, so that no random text holds one by chance.
+# These may also be in the middle: narrower, so that no random text holds one by chance.
 _REFERENCES_INSIDE = (
-    (re.compile(r"\{\{\s*[A-Za-z_][\w.| ]{2,}\}\}"), "a template that nobody filled in stands in it"),
+    (re.compile(r"\{\{\s*[A-Za-z_][\w.| ]{2,}\}\}"), "it holds a template that was not filled in"),
     (
         re.compile(r"\$\{(?:[A-Z_][A-Z0-9_]{2,}|[a-z_][a-z0-9_.]{2,})(?::?[?+-][^}$]{0,200})?\}"),
-        "the name of a variable stands in it",
+        "it holds the name of a variable",
     ),
 )
 
@@ -170,7 +170,7 @@ def encrypted(text: str) -> str | None:
 
 
 def unresolved(text: str, inside: bool = True) -> str | None:
-    """Why ``text`` is a name or template that should have become a value; ``inside``: also when one stands in it."""
+    """Why ``text`` is a name or template that should have become a value; ``inside``: also when it only holds one."""
     for pattern, reason in _REFERENCES:
         if pattern.fullmatch(text):
             return reason
@@ -190,12 +190,12 @@ def obvious(text: str) -> str | None:
         r"|your[-_][a-z_-]+|insert[-_][a-z_-]+",
         bare,
     ):
-        return "it is the text that stands where the real value belongs"
+        return "it is the text in the place of the real value"
     return None
 
 
 def placeholder(text: str, own_words: Iterable[str] = ()) -> str | None:
-    """Why ``text``, which should be a secret, is none. ``own_words``: words of the variable's own name."""
+    """Why ``text``, which should be a secret, is a placeholder. ``own_words``: words of the variable's own name."""
     if not text or len(text) > LONGEST_PLACEHOLDER:
         return None
     if _MASKS.search(text):
@@ -218,13 +218,13 @@ def placeholder(text: str, own_words: Iterable[str] = ()) -> str | None:
 def unfilled(text: str, secret: bool) -> str | None:
     """Why ``text`` was never filled in, when nothing is known of its kind.
 
-    Only shapes that are never a value: a default such as ``postgres`` or ``example`` works, and is no finding.
+    Only shapes that are never a value: a default such as ``postgres`` or ``example`` works, and is not a finding.
     ``secret``: its name says that it is one, so no template and no sentence can be part of it.
     """
     if not text or len(text) > LONGEST_PLACEHOLDER:
         return None
     if _FORGOTTEN.fullmatch(text.strip()) or _YOUR_HOST.search(text):
-        return "it is the text that stands where the real value belongs"
+        return "it is the text in the place of the real value"
     if not secret:
         return None
     if encrypted(text):

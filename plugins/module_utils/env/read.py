@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from ..core.app import App
 from ..core.files import NoFile, explain, read_small
@@ -12,10 +12,20 @@ from ..core.fingerprint import fingerprint
 from . import dotenv
 from . import history as env_history
 from . import rules as secret_rules
+from .rules import Finding
 
 
-def read(app: App, now: float) -> dict[str, Any]:
-    """Read and prove the `.env` on the host: {exists, values, findings, fingerprint}. `values` must not be shown."""
+class EnvState(TypedDict):
+    """The `.env` on the host. `values` must not be shown; `fingerprint` is "" when it cannot be read."""
+
+    exists: bool
+    values: dict[str, str]
+    findings: list[Finding]
+    fingerprint: str
+
+
+def read(app: App, now: float) -> EnvState:
+    """Read the `.env` on the host, and validate it."""
     content: bytes | None = b""
     try:
         content = read_small(app.env)
@@ -37,12 +47,12 @@ def read(app: App, now: float) -> dict[str, Any]:
     except dotenv.DotenvError as error:
         finding = _env_finding("unreadable", f"{app.env}: {error}")
         return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
-    findings = secret_rules.prove(app.variables, values, now)
+    findings = secret_rules.validate(app.variables, values, now)
     if findings and env_history.just_written(app.history, fingerprint(content), now):
         # Its table of variables reaches this host after it, so what is found by an older one does not count yet.
         findings = []
     return {"exists": True, "values": values, "findings": list(findings), "fingerprint": fingerprint(content)}
 
 
-def _env_finding(rule: str, reason: str) -> dict[str, str]:
-    return {"variable": ".env", "rule": rule, "reason": reason, "fix": "write it anew from the vault"}
+def _env_finding(rule: str, reason: str) -> Finding:
+    return {"variable": ".env", "rule": rule, "reason": reason, "fix": "write it again from the vault"}

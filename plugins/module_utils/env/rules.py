@@ -1,49 +1,48 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What can be proved about an env without asking anyone: each value by its kind, then all of them together.
+"""What can be validated of an env without a network: each value by its kind, then all of them together.
 
-The order for one value: what stands around it (quotes, spaces), references and samples, format and checksum, words
+The order for one value: what is around it (quotes, spaces), references and samples, format and checksum, words
 and shapes, entropy last. Pure: no clock, no network, no files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from . import key_files, supabase_keys, token_formats
 from .supabase_keys import Problem
-from .value_rules import blank, misfit, prove_text, unwrap
+from .value_rules import blank, misfit, unwrap, validate_text
 from .variables import (
     SERVER_KINDS,
     TableError,
+    Values,
     Variable,
-    check_entries,
     copy_again,
     example,
     given,
-    is_secret,
     label,
-    required,
+    parse_entries,
     secrets_of,
+    source_hint,
     text_of,
     texts,
-    whence,
 )
 
 __all__ = [
     "Finding",
     "TableError",
+    "Values",
     "Variable",
-    "check_table",
     "describe",
     "example",
-    "is_secret",
-    "prove",
+    "parse_table",
     "read_bare",
     "secrets_of",
     "texts",
     "unlisted",
+    "validate",
 ]
 
 
@@ -57,23 +56,23 @@ class Finding(TypedDict):
 
 
 class _Slot:
-    """One variable and what is known about its value while it is being proved."""
+    """One variable and what is known about its value while it is being validated."""
 
     def __init__(
         self, variable: Variable, text: str | None, around: Sequence[Problem] = (), problems: Sequence[Problem] = ()
     ) -> None:
         self.variable = variable
-        self.text = text  # the value without what stands around it; None: there is none to look at
+        self.text = text  # the value without what is around it; None: there is none to validate
         self.around = list(around)  # quotes, spaces … around the value
         self.problems = list(problems)  # with the value itself
 
     @property
     def name(self) -> str:
-        return str(self.variable["name"])
+        return self.variable.name
 
     @property
     def kind(self) -> str:
-        return str(self.variable["kind"])
+        return self.variable.kind
 
 
 # Two names for one thing are legal for these: frameworks want the same key under a name of their own.
@@ -83,22 +82,25 @@ _KINDS_WITH_ALIASES = SERVER_KINDS | {"supabase_url", "supabase_anon_key", "supa
 _COMPARED_LENGTH = 6
 
 
-def check_table(variables: Sequence[Variable]) -> None:
-    """Raise TableError (entry, key, reason, fix) for the first thing wrong with the table itself."""
-    check_entries(variables)
+def parse_table(entries: object) -> list[Variable]:
+    """Parse the table, and validate its defaults.
+
+    :raises TableError: (entry, key, reason, fix) for the first error in the table itself.
+    """
+    variables = parse_entries(entries)
     for index, variable in enumerate(variables):
-        default = text_of(variable.get("default"))
-        if default is not None:
-            slot = _read_slot(variable, default)
-            slot.problems += prove_text(variable, slot.text or "", 0.0)
+        if variable.default is not None:
+            slot = _read_slot(variable, variable.default)
+            slot.problems += validate_text(variable, slot.text or "", 0.0)
             for problem in (*slot.around, *slot.problems):
-                raise TableError(label(index, variable, "default"), problem.reason, problem.fix.rstrip("."))
+                raise TableError(label(index, variable.name, "default"), problem.reason, problem.fix.rstrip("."))
+    return variables
 
 
-def prove(variables: Sequence[Variable], values: Mapping[str, Any], now: float) -> list[Finding]:
-    """All that is provably wrong with ``values`` at ``now`` (epoch seconds), in table order; empty: proved.
+def validate(variables: Sequence[Variable], values: Values, now: float) -> list[Finding]:
+    """All that is certainly wrong with ``values`` at ``now`` (epoch seconds), in table order; empty: they are valid.
 
-    Never raises for a value, whatever it is (for a table that ``check_table`` accepts). Values are text; a whole number
+    Never raises for a value, whatever it is. Values are text; a whole number
     will do where the kind is not secret. Names that the table does not list are ignored here: see ``unlisted``.
     """
     slots = [_read_slot(variable, given(variable, values)) for variable in variables]
@@ -106,7 +108,7 @@ def prove(variables: Sequence[Variable], values: Mapping[str, Any], now: float) 
         if slot.text is None:
             slot.problems = slot.problems or _absent(slot.variable, values)
         else:
-            slot.problems += prove_text(slot.variable, slot.text, now)
+            slot.problems += validate_text(slot.variable, slot.text, now)
     _find_swapped(slots, now)
     _find_pasted(slots)
     _find_duplicates(slots)
@@ -121,13 +123,13 @@ def prove(variables: Sequence[Variable], values: Mapping[str, Any], now: float) 
     ]
 
 
-def unlisted(variables: Sequence[Variable], values: Mapping[str, Any]) -> list[str]:
-    """The names that have a value and no entry in the table, sorted: nothing proves them, and nothing writes them."""
-    return sorted({str(name) for name in values} - {str(variable["name"]) for variable in variables})
+def unlisted(variables: Sequence[Variable], values: Values) -> list[str]:
+    """The names that have a value and no entry in the table, sorted: they are neither validated nor written."""
+    return sorted({str(name) for name in values} - {variable.name for variable in variables})
 
 
-def read_bare(variable: Variable, values: Mapping[str, Any]) -> str | None:
-    """The value of one variable without what stands around it; None when there is none to look at."""
+def read_bare(variable: Variable, values: Values) -> str | None:
+    """The value of one variable without what is around it; None when there is none to validate."""
     return _read_slot(variable, given(variable, values)).text
 
 
@@ -140,11 +142,11 @@ def describe(findings: Iterable[Finding]) -> str:
 
 
 def _read_slot(variable: Variable, value: object) -> _Slot:
-    """Take the value out of what stands around it."""
+    """Take the value out of what is around it."""
     if value is None:
         return _Slot(variable, None)
     text = text_of(value)
-    if text is None or (not isinstance(value, str) and is_secret(variable)):
+    if text is None or (not isinstance(value, str) and variable.secret):
         return _Slot(variable, None, problems=[_not_text(value)])
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         return _Slot(
@@ -160,8 +162,8 @@ def _read_slot(variable: Variable, value: object) -> _Slot:
         )
     bare, around = unwrap(variable, text)
     if not bare or blank(bare):
-        # An optional one may be empty; a required one is told so, and that is all there is to say.
-        return _Slot(variable, None, [] if required(variable) or not text.strip() else around)
+        # An optional one may be empty; of a required one, that is all there is to report.
+        return _Slot(variable, None, [] if variable.required or not text.strip() else around)
     return _Slot(variable, bare, around)
 
 
@@ -177,14 +179,14 @@ def _not_text(value: object) -> Problem:
     return Problem("not_text", f"YAML reads it as {what}, and {why}", "Quote it in the vault.")
 
 
-def _absent(variable: Variable, values: Mapping[str, Any]) -> list[Problem]:
+def _absent(variable: Variable, values: Values) -> list[Problem]:
     """What is wrong with there being no value."""
-    if not required(variable):
+    if not variable.required:
         return []
     if given(variable, values) is None:
-        hint = _typo_hint(str(variable["name"]), [str(other) for other in values])
-        return [Problem("missing", "it has no value", f"Put it in the vault.{whence(variable)}{hint}")]
-    return [Problem("empty", "its value is empty", f"Put the value in.{whence(variable)}")]
+        hint = _typo_hint(variable.name, [str(other) for other in values])
+        return [Problem("missing", "it has no value", f"Put it in the vault.{source_hint(variable)}{hint}")]
+    return [Problem("empty", "its value is empty", f"Put the value in.{source_hint(variable)}")]
 
 
 def _typo_hint(name: str, others: Sequence[str]) -> str:
@@ -204,8 +206,8 @@ def _find_swapped(slots: Sequence[_Slot], now: float) -> None:
         for other in wrong[at + 1 :]:
             if one.kind == other.kind or "swapped" in {p.rule for p in (*one.problems, *other.problems)}:
                 continue
-            after_one = prove_text(one.variable, other.text or "", now)
-            after_other = prove_text(other.variable, one.text or "", now)
+            after_one = validate_text(one.variable, other.text or "", now)
+            after_other = validate_text(other.variable, one.text or "", now)
             if not _settled(after_one) or not _settled(after_other):
                 continue
             for slot, partner, after in ((one, other, after_one), (other, one, after_other)):
@@ -237,7 +239,7 @@ def _find_duplicates(slots: Sequence[_Slot]) -> None:
     """Two secrets that are one; and ``same_as``, which says that they should be."""
     by_name = {slot.name: slot for slot in slots}
     for at, slot in enumerate(slots):
-        other = by_name.get(str(slot.variable.get("same_as")))
+        other = by_name.get(slot.variable.same_as)
         if other is not None:
             if slot.text is not None and other.text is not None and slot.text != other.text:
                 slot.problems.append(
@@ -249,7 +251,7 @@ def _find_duplicates(slots: Sequence[_Slot]) -> None:
         twin = next((other for other in slots[:at] if _is_twin(slot, other)), None)
         if twin is not None:
             # Of a secret and a variable that everybody may see, it is the secret that must change.
-            bad, known = (slot, twin) if is_secret(slot.variable) else (twin, slot)
+            bad, known = (slot, twin) if slot.variable.secret else (twin, slot)
             bad.problems.append(
                 Problem(
                     "duplicate",
@@ -263,12 +265,12 @@ def _is_twin(slot: _Slot, other: _Slot) -> bool:
     """Whether two slots hold one value, at least one of them is a secret, and nothing says that this is right."""
     if slot.text is None or len(slot.text) < _COMPARED_LENGTH or other.text != slot.text:
         return False
-    if slot.problems or other.problems or other.variable.get("same_as") == slot.name:
+    if slot.problems or other.problems or other.variable.same_as == slot.name:
         return False
     if slot.kind == other.kind and slot.kind in _KINDS_WITH_ALIASES:
         return False
-    # An address without a password in it is no secret, whatever its kind says in general.
-    secrets = [each for each in (slot, other) if is_secret(each.variable)]
+    # An address without a password in it is not secret, whatever its kind says in general.
+    secrets = [each for each in (slot, other) if each.variable.secret]
     return any(each.kind not in SERVER_KINDS for each in secrets)
 
 
@@ -362,9 +364,7 @@ def _compare_keys(slots: Sequence[_Slot]) -> None:
 
 def _find_unsigned(slots: Sequence[_Slot]) -> None:
     """Legacy keys that are not signed with the secret that the table says signs them."""
-    secrets = [
-        slot for slot in slots if slot.variable.get("signs_keys") and slot.text is not None and not slot.problems
-    ]
+    secrets = [slot for slot in slots if slot.variable.signs_keys and slot.text is not None and not slot.problems]
     for slot in slots:
         if slot.kind not in ("supabase_anon_key", "supabase_service_key") or slot.problems or not secrets:
             continue
@@ -385,7 +385,7 @@ def _find_other_pair(slots: Sequence[_Slot]) -> None:
     """A certificate that belongs to another private key than the table says."""
     by_name = {slot.name: slot for slot in slots}
     for slot in slots:
-        key = by_name.get(str(slot.variable.get("private_key")))
+        key = by_name.get(slot.variable.private_key)
         if key is None or slot.problems or key.problems or slot.text is None or key.text is None:
             continue
         if key_files.belongs(slot.text, key.text) is False:

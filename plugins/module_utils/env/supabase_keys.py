@@ -42,6 +42,10 @@ _TOKEN_PARTS = 3
 _HEADLESS_TOKEN = re.compile(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{43,}")
 
 
+Claims = dict[str, Any]
+"""The JSON object in one part of a token: anything that its issuer put there (RFC 7519)."""
+
+
 class Problem(NamedTuple):
     """Rule, reason and fix of a finding whose variable is known to the caller."""
 
@@ -55,7 +59,7 @@ class Key(NamedTuple):
 
     generation: str  # "legacy" | "new"
     role: str  # "anon" | "service" | whatever else a token claims
-    ref: str | None  # project of a legacy key; None: self-hosted, or a new key, which only proves a guess
+    ref: str | None  # project of a legacy key; None: self-hosted, or a new key, which only confirms a guess
 
 
 class Address(NamedTuple):
@@ -112,7 +116,7 @@ def signed_by(text: str, secret: str) -> bool | None:
 
 
 def split_url(text: str) -> SplitResult | None:
-    """The parts of ``text``, or None when it is no URL with a host and a usable port."""
+    """The parts of ``text``, or None when it is not a URL with a host and a usable port."""
     try:
         parts = urlsplit(text)
         if not parts.hostname or (parts.port is not None and parts.port == 0):
@@ -259,7 +263,7 @@ def _read_legacy(text: str, now: float) -> tuple[Key | None, list[Problem]]:
     return _read_claims(claims, now)
 
 
-def _decode(part: str) -> dict[str, Any] | None:
+def _decode(part: str) -> Claims | None:
     """The JSON object in one part of a token; None when a character is wrong anywhere in it."""
     try:
         raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
@@ -271,7 +275,7 @@ def _decode(part: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _signature_problem(header: dict[str, Any], signature: str) -> Problem | None:
+def _signature_problem(header: Claims, signature: str) -> Problem | None:
     algorithm = header.get("alg")
     if algorithm in ("RS256", "PS256"):
         wanted = max(len(signature), _RSA_SIGNATURE_LENGTH)
@@ -297,7 +301,7 @@ def _signature_problem(header: dict[str, Any], signature: str) -> Problem | None
     return None
 
 
-def _read_claims(claims: dict[str, Any], now: float) -> tuple[Key | None, list[Problem]]:
+def _read_claims(claims: Claims, now: float) -> tuple[Key | None, list[Problem]]:
     if claims.get("iss") == "supabase-demo":
         return None, [_SAMPLE]
     role = claims.get("role")
@@ -310,7 +314,7 @@ def _read_claims(claims: dict[str, Any], now: float) -> tuple[Key | None, list[P
     return Key("legacy", "service" if role == "service_role" else role, ref), _date_problems(claims, now)
 
 
-def _date_problems(claims: dict[str, Any], now: float) -> list[Problem]:
+def _date_problems(claims: Claims, now: float) -> list[Problem]:
     begins, ends = claims.get("nbf", claims.get("iat")), claims.get("exp")
     for moment in (begins, ends):
         if moment is not None and not _is_moment(moment):

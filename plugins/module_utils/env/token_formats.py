@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from .placeholders import is_sample, low_entropy, placeholder
 from .supabase_keys import Problem
-from .variables import Variable, copy_again, own_words, whence
+from .variables import Variable, copy_again, own_words, source_hint
 
 
 class Format(NamedTuple):
@@ -92,7 +92,7 @@ _SAMPLES_OF_WORDS = ("sk", "pk", "rk", "live", "test", "sg", "xoxb", "xapp", "se
 
 def validate_format(variable: Variable, text: str) -> list[Problem]:
     """What is wrong with ``text`` as a value of this kind; never raises."""
-    kind = str(variable["kind"])
+    kind = variable.kind
     shape = FORMATS[kind]
     if is_sample(text):
         return [Problem("sample", "it is the example of the vendor's documentation", copy_again(variable))]
@@ -100,7 +100,7 @@ def validate_format(variable: Variable, text: str) -> list[Problem]:
     tail = text[begins.end() :] if begins else text
     reason = _gap(variable, text, tail)
     if reason:
-        return [Problem("placeholder", reason, f"Put the real value in the vault.{whence(variable)}")]
+        return [Problem("placeholder", reason, f"Put the real value in the vault.{source_hint(variable)}")]
     if begins is None:
         return [_other(variable, shape, text)]
     if re.fullmatch(shape.begins + shape.tail, text):
@@ -124,7 +124,7 @@ def _gap(variable: Variable, text: str, tail: str) -> str | None:
 
 
 def _other(variable: Variable, shape: Format, text: str) -> Problem:
-    noun = next((noun for pattern, noun, kind in _KNOWN if kind != variable["kind"] and pattern.match(text)), None)
+    noun = next((noun for pattern, noun, kind in _KNOWN if kind != variable.kind and pattern.match(text)), None)
     what = f"it is {noun}" if noun else f"it is not {shape.noun}: one looks like {shape.form}"
     return Problem("wrong_kind", what, copy_again(variable))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _OPENINGS = re.compile(r"\{\{|\{%|\{#")
 _EXPRESSION = re.compile(r"\{\{(.*?)\}\}", re.S)
@@ -33,7 +33,7 @@ class Unsafe(NamedTuple):
     name: str
 
 
-def find(names: Iterable[str], variables: Mapping[str, Any], is_template: Callable[[str], bool]) -> list[Unsafe]:
+def find(names: Iterable[str], variables: Mapping[str, object], is_template: Callable[[str], bool]) -> list[Unsafe]:
     """Look at the values under each mapping of ``names``, and at the variables that their templates name.
 
     :arg variables: all variables of a host, raw.
@@ -61,7 +61,7 @@ def describe(found: Iterable[Unsafe]) -> str:
 
 
 def _follow(
-    where: str, value: Any, variables: Mapping[str, Any], is_template: Callable[[str], bool], depth: int
+    where: str, value: object, variables: Mapping[str, object], is_template: Callable[[str], bool], depth: int
 ) -> Iterator[str]:
     if not isinstance(value, str) or depth > _DEEPEST or not is_template(value):
         return
@@ -76,8 +76,8 @@ def _follow(
             yield from _follow(word, variables[word], variables, is_template, depth + 1)
 
 
-def _is_on_purpose(text: str, variables: Mapping[str, Any]) -> bool:
-    """Whether all of its templates look like ones that somebody wrote on purpose."""
+def _is_on_purpose(text: str, variables: Mapping[str, object]) -> bool:
+    """Whether all of its templates look as if they were written on purpose."""
     if _OPENINGS.search(_STATEMENT.sub("", _EXPRESSION.sub("", text))):
         return False  # one that does not end, or a comment
     alone = _EXPRESSION.fullmatch(text.strip())

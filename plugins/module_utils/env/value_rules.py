@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One value by itself: what stands around it, and whether it is of its variable's kind.
+"""One value by itself: what is around it, and whether it is of its variable's kind.
 
 The order: references and samples, format and checksum, words and shapes, entropy last. Pure; never raises on any text.
 """
@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote
 from . import key_files, supabase_keys, token_formats
 from .placeholders import encrypted, is_sample, low_entropy, obvious, placeholder, unresolved
 from .supabase_keys import Key, Problem
-from .variables import HIGHEST_PORT, SERVER_KINDS, Variable, copy_again, is_secret, own_words, whence
+from .variables import HIGHEST_PORT, SERVER_KINDS, Variable, copy_again, own_words, source_hint
 
 # The value is not of the slot's kind at all: it may belong into another one.
 _MISFITS = frozenset(
@@ -71,7 +71,7 @@ _STRICT_KINDS = frozenset(
 
 _BOOLEANS = ("true", "false", "1", "0", "yes", "no", "on", "off")
 
-_AS_IT_IS = "Put the value in alone, without what stands around it."
+_AS_IT_IS = "Put the value in alone, without what is around it."
 
 
 def misfit(problems: Iterable[Problem]) -> bool:
@@ -86,8 +86,8 @@ def blank(text: str) -> bool:
 
 def unwrap(variable: Variable, text: str) -> tuple[str, list[Problem]]:
     """``text`` without quotes, spaces, line ends, invisible characters, ``NAME=`` and ``Bearer`` around it."""
-    kind = variable["kind"]
-    if kind in ("text", "pattern") and not is_secret(variable):
+    kind = variable.kind
+    if kind in ("text", "pattern") and not variable.secret:
         return text, []
     found: dict[str, Problem] = {}
     before = None
@@ -101,29 +101,29 @@ def unwrap(variable: Variable, text: str) -> tuple[str, list[Problem]]:
 
 def _peel(variable: Variable, text: str, found: dict[str, Problem]) -> str:
     """Take one layer off ``text`` and note it in ``found`` (rule → problem)."""
-    strict = variable["kind"] in _STRICT_KINDS
+    strict = variable.kind in _STRICT_KINDS
     ends = text[:1] + text[-1:]
     if not text:
         return text
     if any(end in _INVISIBLE for end in ends):
-        found["hidden_character"] = Problem("hidden_character", "an invisible character stands around it", _AS_IT_IS)
+        found["hidden_character"] = Problem("hidden_character", "there is an invisible character around it", _AS_IT_IS)
         return text.strip(_INVISIBLE)
     if any(end in "\r\n" for end in ends):
         bare = text.strip("\r\n")
         if not _is_pem(bare):  # a PEM file ends with a line end
-            found["line_break"] = Problem("line_break", "a line end stands around it", _AS_IT_IS)
+            found["line_break"] = Problem("line_break", "there is a line end around it", _AS_IT_IS)
         return bare
     if any(end.isspace() for end in ends):
-        found["whitespace"] = Problem("whitespace", "a space stands around it", _AS_IT_IS)
+        found["whitespace"] = Problem("whitespace", "there is a space around it", _AS_IT_IS)
         return text.strip()
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1] and not _is_command(text):
-        found["quoted"] = Problem("quoted", "quotes stand around it, and they are part of the value", _AS_IT_IS)
+        found["quoted"] = Problem("quoted", "there are quotes around it, which are part of the value", _AS_IT_IS)
         return text[1:-1]
     if strict and any(end in _QUOTE_MARKS for end in ends) and not _is_command(text):
-        found["quoted"] = Problem("quoted", "a quote stands beside it, and it is part of the value", _AS_IT_IS)
+        found["quoted"] = Problem("quoted", "there is a quote at its end, which is part of the value", _AS_IT_IS)
         return text.strip(_QUOTE_MARKS)
     if strict and text[-1] in ",;":
-        found["punctuation"] = Problem("punctuation", "a comma or semicolon stands behind it", _AS_IT_IS)
+        found["punctuation"] = Problem("punctuation", "there is a comma or semicolon after it", _AS_IT_IS)
         return text[:-1]
     return _peel_prefix(variable, text, found)
 
@@ -134,16 +134,16 @@ def _is_command(text: str) -> bool:
 
 
 def _peel_prefix(variable: Variable, text: str, found: dict[str, Problem]) -> str:
-    name = re.escape(str(variable["name"]))
+    name = re.escape(variable.name)
     line = re.match(rf"(?:export\s+)?{name}\s*[=:]\s*", text)
     if line:
-        found["assignment"] = Problem("assignment", "the variable's name stands in front of it", _AS_IT_IS)
+        found["assignment"] = Problem("assignment", "the variable's name is in front of it", _AS_IT_IS)
         return text[line.end() :]
     header = re.match(
         r"(?:(?:authorization|apikey|x-api-key)\s*:\s*)?(?:bearer|basic)\s+|(?:authorization|apikey)\s*:\s*", text, re.I
     )
-    if header and variable["kind"] not in ("text", "pattern"):
-        found["prefixed"] = Problem("prefixed", "a word of an HTTP header stands in front of it", _AS_IT_IS)
+    if header and variable.kind not in ("text", "pattern"):
+        found["prefixed"] = Problem("prefixed", "a word of an HTTP header is in front of it", _AS_IT_IS)
         return text[header.end() :]
     return text
 
@@ -151,11 +151,11 @@ def _peel_prefix(variable: Variable, text: str, found: dict[str, Problem]) -> st
 def _join(text: str, found: dict[str, Problem]) -> str:
     """A key that was broken over lines, or has invisible characters inside, in one piece."""
     if re.search(r"[\r\n]", text):
-        found["line_break"] = Problem("line_break", "a line end stands in it", "Put the key on one line.")
+        found["line_break"] = Problem("line_break", "there is a line end in it", "Put the key on one line.")
     elif re.search(r"\s", text):
-        found["whitespace"] = Problem("whitespace", "a space stands in it", "Put the key in without spaces.")
+        found["whitespace"] = Problem("whitespace", "there is a space in it", "Put the key in without spaces.")
     if any(character in _INVISIBLE for character in text):
-        found["hidden_character"] = Problem("hidden_character", "an invisible character stands in it", _AS_IT_IS)
+        found["hidden_character"] = Problem("hidden_character", "there is an invisible character in it", _AS_IT_IS)
     joined = "".join(character for character in text if not character.isspace() and character not in _INVISIBLE)
     # Words with spaces between them are a placeholder or a sentence, not a broken key.
     if " " in text and not re.match(r"ey|sb_", joined):
@@ -168,12 +168,12 @@ def _is_pem(text: str) -> bool:
     return text.lstrip().startswith("-----BEGIN ")
 
 
-def prove_text(variable: Variable, text: str, now: float) -> list[Problem]:
+def validate_text(variable: Variable, text: str, now: float) -> list[Problem]:
     """What is wrong with ``text`` as a value of this variable, by itself."""
-    if text in variable.get("choices", ()):
+    if text in variable.choices:
         return []
     # A text for people may hold a template on purpose; if it is nothing else, it was forgotten.
-    free = variable["kind"] == "text" and not is_secret(variable)
+    free = variable.kind == "text" and not variable.secret
     for rule, reason in (
         ("encrypted", encrypted(text)),
         ("unresolved", unresolved(text, inside=not free)),
@@ -185,10 +185,10 @@ def prove_text(variable: Variable, text: str, now: float) -> list[Problem]:
                 if rule == "encrypted"
                 else "Put the value itself in"
             )
-            return [Problem(rule, reason, f"{fix}.{whence(variable)}")]
-    if text == variable["name"]:
+            return [Problem(rule, reason, f"{fix}.{source_hint(variable)}")]
+    if text == variable.name:
         return [Problem("placeholder", "it is the variable's own name", copy_again(variable))]
-    if is_secret(variable) and is_sample(text):
+    if variable.secret and is_sample(text):
         return [
             Problem(
                 "sample",
@@ -196,11 +196,11 @@ def prove_text(variable: Variable, text: str, now: float) -> list[Problem]:
                 "Make one of your own.",
             )
         ]
-    if variable["kind"] in _STRICT_KINDS and variable["kind"] != "enum":
+    if variable.kind in _STRICT_KINDS and variable.kind != "enum":
         problem = _stray_character(variable, text)
         if problem:
             return [problem]
-    return _PROVERS[variable["kind"]](variable, text, now)
+    return _VALIDATORS[variable.kind](variable, text, now)
 
 
 def _stray_character(variable: Variable, text: str) -> Problem | None:
@@ -208,7 +208,7 @@ def _stray_character(variable: Variable, text: str) -> Problem | None:
     for position, character in enumerate(text, 1):
         if character in _INVISIBLE:
             return Problem(
-                "hidden_character", f"an invisible character stands at position {position}", copy_again(variable)
+                "hidden_character", f"there is an invisible character at position {position}", copy_again(variable)
             )
         if ord(character) > 0x7F and not _wordy(variable, text):
             what = (
@@ -216,35 +216,35 @@ def _stray_character(variable: Variable, text: str) -> Problem | None:
                 if unicodedata.category(character)[0] == "L"
                 else "a character of another alphabet"
             )
-            return Problem("bad_character", f"{what} stands at position {position}", copy_again(variable))
+            return Problem("bad_character", f"there is {what} at position {position}", copy_again(variable))
     return None
 
 
 def _wordy(variable: Variable, text: str) -> bool:
     """Whether a placeholder rule says it better, or the kind allows other alphabets (host names, passwords)."""
-    return variable["kind"] in ("url", "email", *SERVER_KINDS) or placeholder(text, own_words(variable)) is not None
+    return variable.kind in ("url", "email", *SERVER_KINDS) or placeholder(text, own_words(variable)) is not None
 
 
 def _placeholder_problem(variable: Variable, text: str) -> Problem | None:
     reason = placeholder(text, own_words(variable))
     if reason:
-        return Problem("placeholder", reason, f"Put the real value in the vault.{whence(variable)}")
+        return Problem("placeholder", reason, f"Put the real value in the vault.{source_hint(variable)}")
     return None
 
 
-def _prove_key(variable: Variable, text: str, now: float) -> list[Problem]:
+def _validate_key(variable: Variable, text: str, now: float) -> list[Problem]:
     key, problems = supabase_keys.read_key(text, now)
-    wanted = "service" if variable["kind"] == "supabase_service_key" else "anon"
+    wanted = "service" if variable.kind == "supabase_service_key" else "anon"
     if key is None and not problems:
         problem = _placeholder_problem(variable, text)
-        return [problem or Problem("wrong_kind", f"it is no Supabase key: {_resembles(text)}", copy_again(variable))]
+        return [problem or Problem("wrong_kind", f"it is not a Supabase key: {_resembles(text)}", copy_again(variable))]
     if key is not None and key.role != wanted:
         return [_wrong_role(variable, key), *problems]
-    return [problem._replace(fix=f"{problem.fix}{whence(variable)}") for problem in problems]
+    return [problem._replace(fix=f"{problem.fix}{source_hint(variable)}") for problem in problems]
 
 
 def _wrong_role(variable: Variable, key: Key) -> Problem:
-    if variable["kind"] == "supabase_anon_key" and key.role == "service":
+    if variable.kind == "supabase_anon_key" and key.role == "service":
         reason = "it is the service key, which may do everything, in the place of the public one"
     elif key.role == "anon":
         reason = "it is the public (anon) key in the place of the service key"
@@ -261,7 +261,7 @@ def _resembles(text: str) -> str:
     return "such a key begins with sb_publishable_, sb_secret_ or eyJ"
 
 
-def _prove_supabase_url(variable: Variable, text: str, now: float) -> list[Problem]:
+def _validate_supabase_url(variable: Variable, text: str, now: float) -> list[Problem]:
     if re.match(r"sb[a-z]?_|eyJ", text):
         return [Problem("wrong_kind", "it is a key, not an address", copy_again(variable))]
     problems = supabase_keys.read_address(text)[1]
@@ -289,7 +289,7 @@ def _reserved_host(variable: Variable, text: str) -> list[Problem]:
     return []
 
 
-def _prove_url(variable: Variable, text: str, now: float) -> list[Problem]:
+def _validate_url(variable: Variable, text: str, now: float) -> list[Problem]:
     parts = supabase_keys.split_url(text)
     if _has_named_gap(variable, text):
         return [Problem("placeholder", "a part of it is still to be filled in", copy_again(variable))]
@@ -298,11 +298,11 @@ def _prove_url(variable: Variable, text: str, now: float) -> list[Problem]:
         return [
             problem or Problem("bad_url", "it is not an address with scheme and host", "Write it as https://host/path.")
         ]
-    if parts.password and not is_secret(variable):
+    if parts.password and not variable.secret:
         return [
             Problem(
                 "exposed",
-                "it holds a password, and the table calls this variable no secret",
+                "it holds a password, and the table does not call this variable secret",
                 "Say `secret: true` in its entry.",
             )
         ]
@@ -315,55 +315,57 @@ def _has_named_gap(variable: Variable, text: str) -> bool:
     if re.search(r"<[A-Za-z][A-Za-z _-]*>", text) or re.search(r"[\[{][A-Za-z][A-Za-z _-]*[\]}]", host):
         return True
     gap = r"(?:^|[/=:.?&-])(?:your[-_]|x{4,}|change[-_]?me|replace[-_]?me)"
-    return is_secret(variable) and re.search(gap, text, re.I) is not None
+    return variable.secret and re.search(gap, text, re.I) is not None
 
 
-def _prove_postgres_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
+def _validate_postgres_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
     if re.search(r"(?:^|\s)(?:host|hostaddr|dbname|service)\s*=", text) and "://" not in text:
         return []  # libpq's keyword form; a local one may hold next to nothing
     bare = text[len("jdbc:") :] if text.startswith("jdbc:") else text
-    return _prove_server_address(
+    return _validate_server_address(
         variable, bare, r"postgres(?:ql)?(?:\+[a-z0-9_]+)?", "postgresql://user:password@host:5432/db"
     )
 
 
-def _prove_redis_url(variable: Variable, text: str, now: float) -> list[Problem]:
+def _validate_redis_url(variable: Variable, text: str, now: float) -> list[Problem]:
     if re.fullmatch(r"(?:redis\+)?(?:unix|socket)://\S+", text):
         return []
-    return _prove_server_address(variable, text, r"(?:rediss?|valkeys?)(?:\+[a-z]+)?", "redis://:password@host:6379/0")
+    return _validate_server_address(
+        variable, text, r"(?:rediss?|valkeys?)(?:\+[a-z]+)?", "redis://:password@host:6379/0"
+    )
 
 
 def _validate_mysql_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
     bare = text[len("jdbc:") :] if text.startswith("jdbc:") else text
-    return _prove_server_address(
+    return _validate_server_address(
         variable, bare, r"(?:mysql2?|mysqlx|mariadb)(?:\+[a-z0-9_]+)?", "mysql://user:password@host:3306/db"
     )
 
 
 def _validate_mongodb_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
-    return _prove_server_address(variable, text, r"mongodb(?:\+srv)?", "mongodb://user:password@host:27017/db")
+    return _validate_server_address(variable, text, r"mongodb(?:\+srv)?", "mongodb://user:password@host:27017/db")
 
 
 def _validate_amqp_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
-    return _prove_server_address(variable, text, r"amqps?", "amqp://user:password@host:5672/vhost")
+    return _validate_server_address(variable, text, r"amqps?", "amqp://user:password@host:5672/vhost")
 
 
 def _validate_smtp_dsn(variable: Variable, text: str, now: float) -> list[Problem]:
-    return _prove_server_address(variable, text, r"smtps?(?:\+[a-z]+)?", "smtp://user:password@host:587")
+    return _validate_server_address(variable, text, r"smtps?(?:\+[a-z]+)?", "smtp://user:password@host:587")
 
 
-def _prove_server_address(variable: Variable, text: str, scheme: str, form: str) -> list[Problem]:
+def _validate_server_address(variable: Variable, text: str, scheme: str, form: str) -> list[Problem]:
     """An address with a password in it: scheme, brackets, characters that should have been quoted, the password."""
-    again = f"Write it as {form}.{whence(variable)}"
+    again = f"Write it as {form}.{source_hint(variable)}"
     if re.search(r"\[[A-Za-z][A-Za-z0-9 _-]*\]|<[A-Za-z][A-Za-z0-9 _-]*>", text):
-        return [Problem("placeholder", "a name in brackets stands in it, where the password should be", again)]
+        return [Problem("placeholder", "it holds a name in brackets, where the password should be", again)]
     begins = re.match(rf"{scheme}://", text)
     if not begins:
         problem = _placeholder_problem(variable, text)
         return [problem or Problem("wrong_kind", f"it does not begin like {form.split('//')[0]}//", again)]
     if re.search(r"\s", text):
         return [Problem("bad_url", "it has a space in it", "Write special characters of the password as %XX.")]
-    # Several hosts may stand there; the first will do to look at the rest.
+    # There may be several hosts; the first will do to look at the rest.
     parts = supabase_keys.split_url(re.sub(r"(//(?:[^@/?#]*@)?[^@/?#,]*),[^@/?#]*", r"\1", text, count=1))
     rest = text[begins.end() :]
     if parts is None:
@@ -378,7 +380,7 @@ def _prove_server_address(variable: Variable, text: str, scheme: str, form: str)
 
 def _unquoted_password(again: str, rest: str) -> Problem:
     if "@" not in rest:
-        return Problem("bad_url", "its host or port is none", again)
+        return Problem("bad_url", "its host or port is invalid", again)
     return Problem(
         "bad_url",
         "its password holds a character that means something in an address (@ / # ? :)",
@@ -400,17 +402,17 @@ def _password_problems(variable: Variable, host: str, password: str, again: str)
     plain = unquote(password)
     reason = encrypted(plain) or unresolved(plain) or placeholder(plain, _DEFAULT_PASSWORDS)
     if reason:
-        return [Problem("placeholder", f"its password is none: {reason}", again)]
+        return [Problem("placeholder", f"its password is a placeholder: {reason}", again)]
     if is_sample(plain):
         return [Problem("sample", "its password is the example of some documentation", again)]
     return _reserved_host(variable, f"https://{host}")
 
 
-def _prove_jwt_secret(variable: Variable, text: str, now: float) -> list[Problem]:
+def _validate_jwt_secret(variable: Variable, text: str, now: float) -> list[Problem]:
     what = _public_or_other(text)
     if what:
         return [Problem("wrong_kind", f"it is {what}, not a secret to sign with", copy_again(variable))]
-    return _prove_secret(variable, text)
+    return _validate_secret(variable, text)
 
 
 def _public_or_other(text: str) -> str | None:
@@ -451,11 +453,11 @@ def _validate_django(variable: Variable, text: str, now: float) -> list[Problem]
     """As Django's own check security.W009, and the prefix that startproject gives a key for development."""
     if text.startswith("django-insecure-"):
         reason = "it begins with django-insecure-: startproject made it for development"
-        return [Problem("placeholder", reason, f"Make one of your own.{whence(variable)}")]
-    return _prove_secret(variable, text)
+        return [Problem("placeholder", reason, f"Make one of your own.{source_hint(variable)}")]
+    return _validate_secret(variable, text)
 
 
-def _prove_token(variable: Variable, text: str, now: float) -> list[Problem]:
+def _validate_token(variable: Variable, text: str, now: float) -> list[Problem]:
     if _is_pem(text):
         # On one line, its line ends are written as \n: that is how most frameworks expect it in an env.
         whole = re.search(r"-----END [A-Z0-9 ]+-----\s*$", text.replace("\\r", "").replace("\\n", "\n"))
@@ -466,25 +468,25 @@ def _prove_token(variable: Variable, text: str, now: float) -> list[Problem]:
         return [
             Problem(
                 "line_break",
-                "a line end stands in it",
+                "there is a line end in it",
                 "Put it on one line; a secret of several lines has kind text and `secret: true`.",
             )
         ]
-    return _prove_secret(variable, text)
+    return _validate_secret(variable, text)
 
 
-def _prove_text_kind(variable: Variable, text: str, now: float) -> list[Problem]:
-    if is_secret(variable):
-        return _prove_secret(variable, text)
+def _validate_text_kind(variable: Variable, text: str, now: float) -> list[Problem]:
+    if variable.secret:
+        return _validate_secret(variable, text)
     return _length_problems(variable, text)
 
 
-def _prove_secret(variable: Variable, text: str) -> list[Problem]:
-    """A value that must be random: what stands inside, words and shapes, length, entropy."""
+def _validate_secret(variable: Variable, text: str) -> list[Problem]:
+    """A value that must be random: what is inside, words and shapes, length, entropy."""
     hidden = next((at for at, sign in enumerate(text, 1) if sign in _INVISIBLE and not _joins_signs(text, at - 1)), 0)
     if hidden:
         return [
-            Problem("hidden_character", f"an invisible character stands at position {hidden}", copy_again(variable))
+            Problem("hidden_character", f"there is an invisible character at position {hidden}", copy_again(variable))
         ]
     problem = _placeholder_problem(variable, text)
     if problem:
@@ -503,29 +505,31 @@ def _joins_signs(text: str, at: int) -> bool:
 
 
 def _length_problems(variable: Variable, text: str) -> list[Problem]:
-    wanted = variable.get("min_length", _MIN_LENGTH[variable["kind"]])
+    wanted = _MIN_LENGTH[variable.kind] if variable.min_length is None else variable.min_length
     if len(text) >= wanted:
         return []
-    fix = "Make a longer one: openssl rand -hex 32." if is_secret(variable) else copy_again(variable)
+    fix = "Make a longer one: openssl rand -hex 32." if variable.secret else copy_again(variable)
     return [Problem("too_short", f"it has {len(text)} of at least {wanted} characters", fix)]
 
 
-def _prove_integer(variable: Variable, text: str, now: float) -> list[Problem]:
-    port = variable["kind"] == "port"
+def _validate_integer(variable: Variable, text: str, now: float) -> list[Problem]:
+    port = variable.kind == "port"
     what = "a port" if port else "a whole number"
-    # No leading zeros or plus signs: readers differ on them. More than 20 digits is no number that an app reads.
+    # No leading zeros or plus signs: readers differ on them. An app does not read a number of more than 20 digits.
     if not re.fullmatch(r"0|[1-9][0-9]{0,19}" if port else r"0|-?[1-9][0-9]{0,19}", text):
         return [Problem("not_a_number", f"it is not {what}", "Write digits only, as in 8000.")]
-    lowest = variable.get("min", 1 if port else None)
-    highest = variable.get("max", HIGHEST_PORT if port else None)
+    lowest, highest = variable.min, variable.max
+    if port:
+        lowest = 1 if lowest is None else lowest
+        highest = HIGHEST_PORT if highest is None else highest
     if (lowest is not None and int(text) < lowest) or (highest is not None and int(text) > highest):
         limits = " ".join(f"{word} {limit}" for word, limit in (("from", lowest), ("to", highest)) if limit is not None)
         return [Problem("out_of_range", f"{what} here goes {limits}", "Choose one in that range.")]
     return []
 
 
-def _prove_enum(variable: Variable, text: str, now: float) -> list[Problem]:
-    choices = variable["choices"]
+def _validate_enum(variable: Variable, text: str, now: float) -> list[Problem]:
+    choices = variable.choices
     if text in choices:
         return []
     reason = "it is not one of the choices"
@@ -534,23 +538,23 @@ def _prove_enum(variable: Variable, text: str, now: float) -> list[Problem]:
     return [Problem("not_a_choice", reason, f"Write one of: {', '.join(choices)}.")]
 
 
-def _prove_boolean(variable: Variable, text: str, now: float) -> list[Problem]:
+def _validate_boolean(variable: Variable, text: str, now: float) -> list[Problem]:
     if text.lower() in _BOOLEANS:
         return []
     return [Problem("not_a_choice", "it is neither true nor false", "Write true or false, in quotes.")]
 
 
-def _prove_pattern(variable: Variable, text: str, now: float) -> list[Problem]:
-    if is_secret(variable):
+def _validate_pattern(variable: Variable, text: str, now: float) -> list[Problem]:
+    if variable.secret:
         problem = _placeholder_problem(variable, text)
         if problem:
             return [problem]
-    if re.fullmatch(variable["pattern"], text):
+    if re.fullmatch(variable.pattern, text):
         return []
-    return [Problem("no_match", f"it does not match {variable['pattern']}", copy_again(variable))]
+    return [Problem("no_match", f"it does not match {variable.pattern}", copy_again(variable))]
 
 
-def _prove_email(variable: Variable, text: str, now: float) -> list[Problem]:
+def _validate_email(variable: Variable, text: str, now: float) -> list[Problem]:
     if not re.fullmatch(r"[^\s@<>\"(),:;\\]+@[^\s@.<>]+(?:\.[^\s@.<>]+)*", text):
         problem = None if "@" in text else _placeholder_problem(variable, text)
         return [problem or Problem("bad_email", "it is not an e-mail address", "Write it as name@host.")]
@@ -559,22 +563,22 @@ def _prove_email(variable: Variable, text: str, now: float) -> list[Problem]:
     return []
 
 
-_PROVERS: dict[str, Callable[[Variable, str, float], list[Problem]]] = {
-    "supabase_url": _prove_supabase_url,
-    "supabase_anon_key": _prove_key,
-    "supabase_service_key": _prove_key,
-    "jwt_secret": _prove_jwt_secret,
-    "port": _prove_integer,
-    "url": _prove_url,
-    "postgres_dsn": _prove_postgres_dsn,
-    "redis_url": _prove_redis_url,
-    "token": _prove_token,
-    "enum": _prove_enum,
-    "integer": _prove_integer,
-    "pattern": _prove_pattern,
-    "text": _prove_text_kind,
-    "email": _prove_email,
-    "boolean": _prove_boolean,
+_VALIDATORS: dict[str, Callable[[Variable, str, float], list[Problem]]] = {
+    "supabase_url": _validate_supabase_url,
+    "supabase_anon_key": _validate_key,
+    "supabase_service_key": _validate_key,
+    "jwt_secret": _validate_jwt_secret,
+    "port": _validate_integer,
+    "url": _validate_url,
+    "postgres_dsn": _validate_postgres_dsn,
+    "redis_url": _validate_redis_url,
+    "token": _validate_token,
+    "enum": _validate_enum,
+    "integer": _validate_integer,
+    "pattern": _validate_pattern,
+    "text": _validate_text_kind,
+    "email": _validate_email,
+    "boolean": _validate_boolean,
     "mysql_dsn": _validate_mysql_dsn,
     "mongodb_dsn": _validate_mongodb_dsn,
     "amqp_dsn": _validate_amqp_dsn,
@@ -583,6 +587,6 @@ _PROVERS: dict[str, Callable[[Variable, str, float], list[Problem]]] = {
     "private_key": _validate_private_key,
     "certificate": key_files.validate_certificate,
     "django_secret_key": _validate_django,
-    "rails_secret_key_base": _prove_jwt_secret,
+    "rails_secret_key_base": _validate_jwt_secret,
     **dict.fromkeys(token_formats.FORMATS, _validate_format),
 }

@@ -1,22 +1,44 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The table of an app's variables: what an entry may say, and ``.env.example`` made from it.
-
-An entry: ``{name, kind, required=true, source="", secret=<by kind>, default, pattern, choices, min, max, min_length,
-same_as, signs_keys, private_key}``. ``same_as`` names the variable that holds the same value on purpose; ``signs_keys``
-says of a ``jwt_secret`` that it is Supabase's own, so that the legacy keys must be signed with it; ``private_key``
-names the variable with the private key of a ``certificate``.
-"""
+"""The table of an app's variables: what an entry may say, and ``.env.example`` made from it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict, cast
 
-Variable = Mapping[str, Any]
+from ..core.variable import Variable
 
-# How the inventory calls the table; errors name it, because that is where it is mended.
+__all__ = ["KINDS", "TableError", "Values", "Variable", "VariableEntry", "is_secret", "parse_entries"]
+
+Values = Mapping[str, object]
+"""The values of an env by name, as the vault or a file holds them: each may be any value of YAML."""
+
+
+class _RequiredKeys(TypedDict):
+    name: str
+    kind: str
+
+
+class VariableEntry(_RequiredKeys, total=False):
+    """One entry of the table, as the inventory has it. `core.variable.Variable` says what the keys mean."""
+
+    required: bool
+    source: str
+    secret: bool
+    default: str | int | None
+    pattern: str
+    choices: list[str]
+    min: int
+    max: int
+    min_length: int
+    same_as: str
+    signs_keys: bool
+    private_key: str
+
+
+# How the inventory calls the table; errors name it, because that is where it is corrected.
 TABLE = "app_env_variables"
 
 # Kind → what such a value is, and where it comes from when the entry does not say.
@@ -60,7 +82,7 @@ KINDS = {
     "rails_master_key": "config/master.key of the Rails app",
     "laravel_app_key": "made once: php artisan key:generate --show",
 }
-# Kinds that are an address with a password in it; without one, it is no secret.
+# Kinds that are an address with a password in it; without one, it is not secret.
 SERVER_KINDS = frozenset({"postgres_dsn", "redis_url", "mysql_dsn", "mongodb_dsn", "amqp_dsn", "smtp_dsn"})
 _PLAIN_KINDS = frozenset(
     {"supabase_url", "port", "url", "enum", "integer", "boolean", "pattern", "text", "email", "certificate"}
@@ -123,59 +145,77 @@ class TableError(Exception):
         self.key, self.reason, self.fix = key, reason, fix
 
 
-def check_entries(variables: Sequence[Variable]) -> None:
-    """Raise TableError for the first thing wrong with the table itself; defaults are ``secret_rules``' to prove."""
-    if isinstance(variables, (str, bytes, Mapping)) or not isinstance(variables, Sequence):
+def parse_entries(table: object) -> list[Variable]:
+    """Parse the table. ``rules.parse_table`` also validates the defaults.
+
+    :raises TableError: for the first error in the table.
+    """
+    if isinstance(table, (str, bytes, Mapping)) or not isinstance(table, Sequence):
         raise TableError(TABLE, "it is not a list", "write a list of entries, each with name and kind")
-    names: dict[str, int] = {}
-    for index, variable in enumerate(variables):
-        _check_entry(index, variable)
-        name = variable["name"]
-        if name in names:
-            raise TableError(label(index, variable, "name"), f"entry {names[name]} has the same name", "remove one")
-        names[name] = index
-    for index, variable in enumerate(variables):
-        for key in ("same_as", "private_key"):
-            other = variable.get(key)
-            if other is not None and (other not in names or other == variable["name"]):
+    entries: list[VariableEntry] = []
+    found: dict[str, int] = {}
+    for index, given_entry in enumerate(table):
+        entry = _checked(index, given_entry)
+        name = entry["name"]
+        if name in found:
+            raise TableError(label(index, name, "name"), f"entry {found[name]} has the same name", "remove one")
+        found[name] = index
+        entries.append(entry)
+    for index, entry in enumerate(entries):
+        others = {"same_as": entry.get("same_as"), "private_key": entry.get("private_key")}
+        for key, other in others.items():
+            if other is not None and (other not in found or other == entry["name"]):
                 raise TableError(
-                    label(index, variable, key),
+                    label(index, entry["name"], key),
                     "no other variable of the table has this name",
-                    f"name one of: {', '.join(sorted(set(names) - {variable['name']})) or 'none'}",
+                    f"name one of: {', '.join(sorted(set(found) - {entry['name']})) or 'none'}",
                 )
+    return [_parsed(entry) for entry in entries]
 
 
-def is_secret(variable: Variable) -> bool:
+def _parsed(entry: VariableEntry) -> Variable:
+    return Variable(
+        name=str(entry["name"]),
+        kind=str(entry["kind"]),
+        secret=is_secret(entry),
+        required=entry.get("required", True),
+        source=entry.get("source", ""),
+        default=text_of(entry.get("default")),
+        pattern=entry.get("pattern", ""),
+        choices=tuple(entry.get("choices", ())),
+        min=entry.get("min"),
+        max=entry.get("max"),
+        min_length=entry.get("min_length"),
+        same_as=entry.get("same_as", ""),
+        signs_keys=entry.get("signs_keys", False),
+        private_key=entry.get("private_key", ""),
+    )
+
+
+def is_secret(entry: VariableEntry) -> bool:
     """Whether the value must never be shown: what the entry says, else what its kind says."""
-    return bool(variable.get("secret", str(variable.get("kind")) not in _PLAIN_KINDS))
-
-
-def required(variable: Variable) -> bool:
-    """Whether the app cannot do without."""
-    return bool(variable.get("required", True))
+    return bool(entry.get("secret", str(entry.get("kind")) not in _PLAIN_KINDS))
 
 
 def source(variable: Variable) -> str:
     """Where the value comes from, in one line."""
-    return (
-        str(variable.get("source") or KINDS.get(str(variable.get("kind")), "wherever it was made")).strip().rstrip(".")
-    )
+    return (variable.source or KINDS[variable.kind]).strip().rstrip(".")
 
 
-def whence(variable: Variable) -> str:
+def source_hint(variable: Variable) -> str:
     """`` Source: …`` to end a fix with; nothing where the kind says no more than the finding does."""
-    told = variable.get("source") or str(variable.get("kind")) not in _KINDS_WITHOUT_A_PLACE
-    return f" Source: {source(variable)}." if told else ""
+    is_known = variable.source or variable.kind not in _KINDS_WITHOUT_A_PLACE
+    return f" Source: {source(variable)}." if is_known else ""
 
 
 def copy_again(variable: Variable) -> str:
     """The fix for a value that was taken from the wrong place, or not whole."""
-    return f"Copy it again.{whence(variable)}"
+    return f"Copy it again.{source_hint(variable)}"
 
 
 def own_words(variable: Variable) -> tuple[str, ...]:
     """The words that the variable's name is made of."""
-    return tuple(word for word in re.split(r"[^a-z]+", str(variable["name"]).lower()) if len(word) > 1)
+    return tuple(word for word in re.split(r"[^a-z]+", variable.name.lower()) if len(word) > 1)
 
 
 def text_of(value: object) -> str | None:
@@ -185,122 +225,122 @@ def text_of(value: object) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def texts(variables: Sequence[Variable], values: Mapping[str, Any]) -> dict[str, str]:
+def texts(variables: Sequence[Variable], values: Values) -> dict[str, str]:
     """The env as it will be written: every listed variable that has a value or a default, as text, in table order."""
     found = {}
     for variable in variables:
         text = text_of(given(variable, values))
         if text is not None:
-            found[str(variable["name"])] = text
+            found[variable.name] = text
     return found
 
 
-def given(variable: Variable, values: Mapping[str, Any]) -> Any:
+def given(variable: Variable, values: Values) -> object:
     """The value of ``variable``, or its default; None when there is neither. YAML's null counts as not given."""
-    value = values.get(variable["name"])
-    return variable.get("default") if value is None else value
+    value = values.get(variable.name)
+    return variable.default if value is None else value
 
 
-def secrets_of(variables: Sequence[Variable], values: Mapping[str, Any]) -> dict[str, str]:
+def secrets_of(variables: Sequence[Variable], values: Values) -> dict[str, str]:
     """Name → value of the secret variables that have one: what ``redact`` takes."""
-    secret = {variable["name"] for variable in variables if is_secret(variable)}
+    secret = {variable.name for variable in variables if variable.secret}
     return {name: text for name, text in texts(variables, values).items() if name in secret}
 
 
 def example(variables: Sequence[Variable]) -> str:
-    """The text of ``.env.example``: for each variable one line on what it is and whence, and the bare name."""
+    """The text of ``.env.example``: for each variable one line on what it is and where from, and the bare name."""
     lines = ["# Every variable of the app's .env, without the values. Made from the variable table of the inventory."]
     for variable in variables:
-        marks = [str(variable["kind"])]
-        marks += [] if required(variable) else ["optional"]
-        marks += ["secret"] if is_secret(variable) else []
-        marks += [f"default {variable['default']}"] if variable.get("default") is not None else []
-        marks += [f"one of {', '.join(variable['choices'])}"] if variable.get("choices") else []
-        lines += ["", f"# {', '.join(marks)}: {' '.join(source(variable).split())}", f"{variable['name']}="]
+        notes = [variable.kind]
+        notes += [] if variable.required else ["optional"]
+        notes += ["secret"] if variable.secret else []
+        notes += [f"default {variable.default}"] if variable.default is not None else []
+        notes += [f"one of {', '.join(variable.choices)}"] if variable.choices else []
+        lines += ["", f"# {', '.join(notes)}: {' '.join(source(variable).split())}", f"{variable.name}="]
     return "\n".join(lines) + "\n"
 
 
-def label(index: int, variable: object, key: str) -> str:
-    """How an error names one key of one entry."""
-    name = variable.get("name") if isinstance(variable, Mapping) else None
+def label(index: int, name: object, key: str) -> str:
+    """How an error names one key of one entry; an entry without a name is named by its place alone."""
     return f"{TABLE}[{index}]" + (f" ({name})" if isinstance(name, str) else "") + f": {key}"
 
 
-def _check_entry(index: int, variable: object) -> None:
-    if not isinstance(variable, Mapping):
+def _checked(index: int, entry: object) -> VariableEntry:
+    """The entry, when it is one. Raises TableError."""
+    if not isinstance(entry, Mapping):
         raise TableError(f"{TABLE}[{index}]", "it is not a mapping", "write `- name: …` and, below it, `kind: …`")
-    name = variable.get("name")
+    name = entry.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         what = "is missing" if name is None else "is not a name for an environment variable"
         raise TableError(
-            label(index, variable, "name"), f"it {what}", "use letters, digits and underscores, as in JWT_SECRET"
+            label(index, name, "name"), f"it {what}", "use letters, digits and underscores, as in JWT_SECRET"
         )
-    for key in variable:
+    for key in entry:
         if key not in _ENTRY_KEYS:
-            raise TableError(label(index, variable, str(key)), "no such key", _did_you_mean(str(key), _ENTRY_KEYS))
-    kind = variable.get("kind")
+            raise TableError(label(index, name, str(key)), "no such key", _did_you_mean(str(key), _ENTRY_KEYS))
+    kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         what = "it is missing" if kind is None else "no such kind"
-        raise TableError(label(index, variable, "kind"), what, _did_you_mean(str(kind), tuple(KINDS)))
-    for key, value in variable.items():
-        _check_key(index, variable, key, value)
-    _check_kind(index, variable)
+        raise TableError(label(index, name, "kind"), what, _did_you_mean(str(kind), tuple(KINDS)))
+    for key, value in entry.items():
+        _check_key(label(index, name, key), kind, key, value)
+    checked = cast(VariableEntry, entry)
+    _check_kind(index, checked)
+    return checked
 
 
-def _check_key(index: int, variable: Variable, key: str, value: object) -> None:
+def _check_key(where: str, kind: str, key: str, value: object) -> None:
     kinds = _ONLY_FOR.get(key)
-    if kinds and variable["kind"] not in kinds:
-        raise TableError(
-            label(index, variable, key),
-            f"it means nothing to kind {variable['kind']}",
-            f"remove it, or use kind {' or '.join(kinds)}",
-        )
+    if kinds and kind not in kinds:
+        raise TableError(where, f"it means nothing to kind {kind}", f"remove it, or use kind {' or '.join(kinds)}")
     wanted = _TYPES.get(key)
     if wanted and (not isinstance(value, wanted[0]) or (wanted[0] is int and isinstance(value, bool))):
-        raise TableError(label(index, variable, key), f"it is not {wanted[1]}", f"write {wanted[1]}")
+        raise TableError(where, f"it is not {wanted[1]}", f"write {wanted[1]}")
     if key == "source" and "\n" in str(value).strip():
-        raise TableError(label(index, variable, key), "it has more than one line", "say it in one line")
+        raise TableError(where, "it has more than one line", "say it in one line")
 
 
-def _check_kind(index: int, variable: Variable) -> None:
-    kind = variable["kind"]
+def _check_kind(index: int, entry: VariableEntry) -> None:
+    """What spans several keys of an entry."""
+    name, kind = entry["name"], entry["kind"]
     if kind == "pattern":
-        _check_pattern(index, variable)
-    if kind == "enum" and not (variable.get("choices") and all(isinstance(x, str) and x for x in variable["choices"])):
+        _check_pattern(label(index, name, "pattern"), entry.get("pattern", ""))
+    choices = entry.get("choices", [])
+    if kind == "enum" and not (choices and all(isinstance(choice, str) and choice for choice in choices)):
         raise TableError(
-            label(index, variable, "choices"),
+            label(index, name, "choices"),
             "kind enum needs a list of texts",
             'write choices: ["development", "production"], quoted',
         )
-    lowest, highest = variable.get("min"), variable.get("max")
+    lowest, highest = entry.get("min"), entry.get("max")
     if lowest is not None and highest is not None and lowest > highest:
-        raise TableError(label(index, variable, "min"), f"{lowest} is above max, {highest}", "swap them")
-    for key in ("min", "max"):
-        if kind == "port" and not 1 <= variable.get(key, 1) <= HIGHEST_PORT:
-            raise TableError(label(index, variable, key), "it is no port", f"choose from 1 to {HIGHEST_PORT}")
-    if variable.get("min_length", 0) < 0:
-        raise TableError(label(index, variable, "min_length"), "it is below zero", "write 0 or more")
-    default = variable.get("default")
-    if default is not None and is_secret(variable):
-        raise TableError(
-            label(index, variable, "default"),
-            "a secret has no default: it would stand in the inventory",
-            "remove it and put the value in the vault",
-        )
-    if default is not None and text_of(default) is None:
-        raise TableError(label(index, variable, "default"), "it is neither text nor a whole number", "quote it")
+        raise TableError(label(index, name, "min"), f"{lowest} is above max, {highest}", "swap them")
+    for key, limit in (("min", lowest), ("max", highest)):
+        if kind == "port" and limit is not None and not 1 <= limit <= HIGHEST_PORT:
+            raise TableError(label(index, name, key), "it is not a port", f"choose from 1 to {HIGHEST_PORT}")
+    if entry.get("min_length", 0) < 0:
+        raise TableError(label(index, name, "min_length"), "it is below zero", "write 0 or more")
+    _check_default(label(index, name, "default"), entry)
 
 
-def _check_pattern(index: int, variable: Variable) -> None:
-    pattern = variable.get("pattern")
+def _check_default(where: str, entry: VariableEntry) -> None:
+    default = entry.get("default")
+    if default is None:
+        return
+    if is_secret(entry):
+        reason = "a secret has no default: the inventory would hold it"
+        raise TableError(where, reason, "remove it and put the value in the vault")
+    if text_of(default) is None:
+        raise TableError(where, "it is neither text nor a whole number", "quote it")
+
+
+def _check_pattern(where: str, pattern: str) -> None:
     if not pattern:
-        raise TableError(label(index, variable, "pattern"), "kind pattern needs one", "write the regular expression")
+        raise TableError(where, "kind pattern needs one", "write the regular expression")
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise TableError(
-            label(index, variable, "pattern"), f"it is no regular expression ({error})", "mend it"
-        ) from error
+        raise TableError(where, f"it is not a regular expression ({error})", "correct it") from error
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ _RECOVERS = re.compile(
     r"|WiredTiger.{0,200}recovery log replay (?:is|has been) running|Starting WiredTiger recovery",
     re.IGNORECASE,
 )
-# What PostgreSQL tells a client meanwhile. One that came just before may be told a moment after it is ready.
+# What PostgreSQL answers a client meanwhile. The answer to an earlier one may be logged just after it is ready.
 _REFUSES = re.compile(
     r"the database system is (?:starting up|in recovery mode|not yet accepting connections)", re.IGNORECASE
 )

@@ -1,24 +1,23 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Facts and probe results → one cause. Pure: no clock, no I/O.
-
-`facts` is what `observe.read` returns: {engine, disk, frozen, env, config_error, services, instances, needs, stateful,
-proxies, oom, images_missing, ports, upstream, network, network_error, flushed, dropped, unanswered, recovering,
-no_room, load, probe, passed, at, since, balancer, balanced, one, few}.
-"""
+"""Facts and probe results → one cause. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Callable, NamedTuple
 
 from ..compose.app_model import AppModel
+from ..host.oom_log import OomKill
+from ..host.procfs import Holder
+from ..probe.run import CheckResult
+from .fact_types import Facts, Instance, Load
 
 HEALTHY = "healthy"
 # Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
 DISK_FULL_BYTES = 16 * 1024 * 1024
-# From here on a slow answer is the host's doing: the share of the processors' time, and of the time in which somebody
+# From here on a slow answer is the host's doing: the share of the processors' time, and of the time in which a task
 # waited for them (PSI "some", percent over ten seconds).
 BUSY_SHARE, BUSY_PRESSURE = 0.9, 60.0
 # Docker's restart policy forgets its back-off for a container that ran for this long (its documentation).
@@ -65,11 +64,11 @@ MEANING = {
     "erroring": "the app answers with errors",
     "unknown": "the checks fail and no fact says why",
 }
-"""The closed list of causes, each with what it means, in the order in which they are told apart."""
+"""The closed list of causes, each with its meaning, in the order in which they are looked for."""
 
 
 class Diagnosis(NamedTuple):
-    """One cause (a key of MEANING, or HEALTHY) and the facts that prove it, each a sentence for a person.
+    """One cause (a key of MEANING, or HEALTHY) and its evidence: facts, each a sentence for a person.
 
     `services` are those that a remedy should touch; () for all. `passed`: it is over already, there is nothing to do.
     """
@@ -85,15 +84,14 @@ class Diagnosis(NamedTuple):
         return self.cause == HEALTHY
 
 
-Facts = Mapping[str, Any]
 Rule = Callable[[Facts], list[str]]
 
 
 def _engine(kinds: tuple[str, ...]) -> Rule:
     def found(facts: Facts) -> list[str]:
         engine = facts["engine"]
-        told = not engine["answers"] and engine["kind"] in kinds
-        return [f"the engine does not answer: {engine['reason']}"] if told else []
+        is_this = not engine["answers"] and engine["kind"] in kinds
+        return [f"the engine does not answer: {engine['reason']}"] if is_this else []
 
     return found
 
@@ -137,7 +135,7 @@ def _port(facts: Facts) -> list[str]:
     ]
 
 
-def held_by(holder: Facts) -> str:
+def held_by(holder: Holder) -> str:
     """Name who holds a port: a container, or a process with its pid."""
     return str(holder.get("container") or f"{holder['process']} (pid {holder['pid']})")
 
@@ -164,8 +162,8 @@ def sick(facts: Facts) -> dict[str, str]:
     return found
 
 
-def _has_to_run(facts: Facts, item: Facts) -> bool:
-    """A job that failed is no service that stopped. Without a model, each container counts once users notice.
+def _has_to_run(facts: Facts, item: Instance) -> bool:
+    """Whether a container has to run: a job that failed does not. Without a model, each counts once users notice.
 
     HAProxy does without an instance that is sick; which one that is, `one` says, and no other may be touched.
     """
@@ -175,7 +173,7 @@ def _has_to_run(facts: Facts, item: Facts) -> bool:
     return item["service"] in facts["services"] if facts["services"] else not serves
 
 
-def _unwell(facts: Facts, item: Facts) -> str:
+def _unwell(facts: Facts, item: Instance) -> str:
     if item["state"] != "running":
         # For a moment, that is how the engine's restart policy looks. While users are served there is time for it.
         is_brief = facts["probe"]["ok"] and item["state"] == "restarting" and not _loops(item)
@@ -238,7 +236,7 @@ def _memory(facts: Facts) -> list[str]:
     ]
 
 
-def _kills(facts: Facts, counts: Callable[[Facts], bool]) -> list[str]:
+def _kills(facts: Facts, counts: Callable[[OomKill], bool]) -> list[str]:
     return [
         f"{item['container']} was killed at its limit of {item['limit_bytes'] >> 20} MiB, "
         + (f"its peak was {item['peak_bytes'] >> 20} MiB" if item["peak_bytes"] else "its peak is not known")
@@ -248,19 +246,22 @@ def _kills(facts: Facts, counts: Callable[[Facts], bool]) -> list[str]:
 
 
 def _memory_passed(facts: Facts) -> list[str]:
-    return _kills(facts, lambda item: item["seconds"] <= facts["passed"])
+    passed = facts["passed"]
+    return _kills(facts, lambda item: passed is not None and item["seconds"] <= passed)
 
 
 def _restarted(facts: Facts) -> list[str]:
     """Containers that died since, and that the engine's restart policy has started again."""
+    restarted = [item for item in facts["instances"] if item["state"] == "running" and item["restarts"]]
     return [
         f"{item['name']} ended at {item['finished']}, and its restart policy has started it again"
-        for item in facts["instances"]
-        if item["state"] == "running"
-        and item["restarts"]
-        and item["started_seconds"] is not None
-        and item["started_seconds"] <= facts["passed"]
+        for item in restarted
+        if _is_within(item["started_seconds"], facts["passed"])
     ]
+
+
+def _is_within(seconds: float | None, limit: float | None) -> bool:
+    return seconds is not None and limit is not None and seconds <= limit
 
 
 def _holders(facts: Facts) -> set[str]:
@@ -275,7 +276,7 @@ def behind(facts: Facts) -> frozenset[str]:
 
 
 def _crash_loop(facts: Facts) -> list[str]:
-    """Restarted twice or more, and its last life was short: who has worked for a while has crashed, however often."""
+    """Restarted twice or more, and its last life was short: one that worked for a while has crashed."""
     # An app that lives for a second between two restarts is found "running" most of the time.
     # The way to a container that is just being started leads nowhere: connections time out. One that hangs takes them.
     dying = _failed_with(facts, ("refused", "reset")) or any(
@@ -291,32 +292,32 @@ def _crash_loop(facts: Facts) -> list[str]:
     ]
 
 
-def _is_well(item: Facts) -> bool:
+def _is_well(item: Instance) -> bool:
     """Whether its own health check has passed in this life."""
-    return bool(item["state"] == "running" and item["health"] == "healthy")
+    return item["state"] == "running" and item["health"] == "healthy"
 
 
-def _last_code(item: Facts) -> str:
+def _last_code(item: Instance) -> str:
     """The engine says 0 of a container that runs again, whatever it ended with."""
     return f", last exit code {item['exit_code']}" if item["state"] != "running" or item["exit_code"] else ""
 
 
-def _loops(item: Facts) -> bool:
+def _loops(item: Instance) -> bool:
     """Whether a container dies young, again: its count of restarts alone goes back to its making."""
     if item["state"] == "exited" and item.get("restart_policy") in ("always", "unless-stopped"):
-        # Docker would have started it again: somebody has stopped it.
+        # Docker would have started it again, so a person has stopped it.
         return False
     started, finished = item["started_seconds"], item["finished_seconds"]
     if started is None and item["state"] == "running":
         # The clock was set back since: what runs may have done so for long.
         return False
-    over = item["state"] != "running" and finished is not None
-    lived = started - (finished if over else 0.0) if started is not None else 0.0
-    return bool(item["restarts"] >= 2 and lived < _SHORT_LIFE_SECONDS)
+    ended = finished if finished is not None and item["state"] != "running" else 0.0
+    lived = started - ended if started is not None else 0.0
+    return item["restarts"] >= 2 and lived < _SHORT_LIFE_SECONDS
 
 
 def _crashed(facts: Facts) -> list[str]:
-    """A paused container counts: it is not running, and starting it anew is what helps."""
+    """A paused container counts: it is not running, and starting it again helps."""
     return [
         f"{item['name']} is {item['state']}, exit code {item['exit_code']}"
         + (f": {item['error']}" if item["error"] else "")
@@ -344,8 +345,8 @@ def _unhealthy(facts: Facts) -> list[str]:
     ]
 
 
-def _last_words(item: Facts) -> str:
-    """What its own health check said last."""
+def _last_words(item: Instance) -> str:
+    """The last line of its own health check."""
     lines = [line for entry in item["health_log"] for line in str(entry["output"]).strip().splitlines()]
     return f": {lines[-1]}" if lines else ""
 
@@ -362,17 +363,22 @@ def is_rate_limited(facts: Facts) -> bool:
 
 def _maintenance(facts: Facts) -> list[str]:
     failed = _failed(facts)
-    told = [item for item in failed if item.get("status") == UNAVAILABLE and item.get("retry_after") is not None]
-    if not told or len(told) < len(failed):
+    asking = [(item, float(asked)) for item in failed if (asked := _asked_patience(item)) is not None]
+    if not asking or len(asking) < len(failed):
         return []
-    asked = min(max(float(item["retry_after"]) for item in told), LONGEST_PATIENCE_SECONDS)
+    patience = min(max(asked for _, asked in asking), LONGEST_PATIENCE_SECONDS)
     # Until it should have been back, and a check more.
-    if facts["since"] > asked + SILENT_SECONDS:
+    if facts["since"] > patience + SILENT_SECONDS:
         return []
-    return [f"`{item['name']}`: {item['reason']}; it asks for {item['retry_after']:.0f} s" for item in told]
+    return [f"`{item['name']}`: {item['reason']}; it asks for {asked:.0f} s" for item, asked in asking]
 
 
-def _failed(facts: Facts) -> list[Facts]:
+def _asked_patience(item: CheckResult) -> float | None:
+    """For how many seconds an answer asks for patience; None when it does not."""
+    return item.get("retry_after") if item.get("status") == UNAVAILABLE else None
+
+
+def _failed(facts: Facts) -> list[CheckResult]:
     return [item for item in facts["probe"]["results"] if not item["ok"] and item["kind"] != "skipped"]
 
 
@@ -387,7 +393,7 @@ def _upstream(facts: Facts) -> list[str]:
     # A name that does not resolve says nothing of the app, and no restart makes it resolve.
     if failed and all(item["kind"] == "dns" for item in failed):
         return [f"`{item['name']}`: {item['reason']}" for item in failed]
-    # Whoever waits for an upstream looks hung; whoever cannot be reached at all has a trouble of its own.
+    # An app that waits for an upstream looks hung; one that cannot be reached has a problem of its own.
     own = _failed_with(facts, ("refused", "reset", "unreachable"))
     waits = [*facts["upstream"], *facts["unanswered"]]
     return [] if own else [f"{item['name']}: {item['reason']}" for item in waits]
@@ -411,7 +417,7 @@ def _network(facts: Facts) -> list[str]:
     return list(facts["network"])
 
 
-def is_busy(load: Facts) -> bool:
+def is_busy(load: Load) -> bool:
     """Whether the host has more to do than its processors can."""
     return bool(load["cpu_busy"] >= BUSY_SHARE or load["cpu_pressure"] >= BUSY_PRESSURE)
 
@@ -421,9 +427,9 @@ def _overloaded(facts: Facts) -> list[str]:
     slow = [item for item in failed if item["kind"] in ("timeout", "latency")]
     if not slow or len(slow) < len(failed):
         return []
-    told = [f"`{item['name']}`: {item['reason']}" for item in slow]
+    slow_checks = [f"`{item['name']}`: {item['reason']}" for item in slow]
     if all(item["kind"] == "latency" for item in slow):
-        return told
+        return slow_checks
     load = facts["load"]
     answered = load["answered_seconds"]
     if answered is None or answered > SILENT_SECONDS:
@@ -432,7 +438,7 @@ def _overloaded(facts: Facts) -> list[str]:
     if not is_busy(load) or load["idle"] or facts["one"]:
         return []
     busy = f"the processors are {load['cpu_busy']:.0%} busy, pressure {load['cpu_pressure']:.0f} %"
-    return [*told, f"{busy}; the last good answer was {answered:.0f} s ago"]
+    return [*slow_checks, f"{busy}; the last good answer was {answered:.0f} s ago"]
 
 
 def _probed(kinds: tuple[str, ...]) -> Rule:
@@ -541,12 +547,14 @@ def _about(facts: Facts, services: Collection[str]) -> Facts:
 
 def _without_health(facts: Facts, services: Collection[str]) -> Facts:
     """The facts as they are when what the health checks of some services say is left out."""
-    instances = [{**item, "health": "none"} if item["service"] in services else item for item in facts["instances"]]
+    instances: list[Instance] = [
+        {**item, "health": "none"} if item["service"] in services else item for item in facts["instances"]
+    ]
     return {**facts, "instances": instances}
 
 
 def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str]) -> tuple[str, ...]:
-    """The services that a remedy should touch: a database must not be restarted because the app beside it hangs."""
+    """The services that a remedy should touch: a database must not be restarted because the app that needs it hangs."""
     there = facts["instances"]
     bad: Collection[str] = ()
     if cause in _DOWN:
@@ -569,7 +577,7 @@ def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str
 
 
 def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
-    """Whom to suspect of a bad answer, once those were restarted in vain that were suspected before.
+    """The services to suspect of a bad answer, once those that were suspected before were restarted in vain.
 
     What holds the port comes first. A proxy, and what says that another does not answer it, is suspected after what it
     needs, unless it takes no connections itself; what holds data last, and alone.

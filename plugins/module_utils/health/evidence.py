@@ -7,16 +7,18 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from ..core.app import App
 from ..core.clock import Clock
 from ..core.redact import redact
 from ..docker import engine
 from ..docker import project as docker_project
+from ..docker.containers import Container
 from ..env import rules as secret_rules
+from ..env.read import EnvState
 from ..host import procfs
 from ..releases import store as release_store
+from .fact_types import Facts
 
 LOG_LINES = 200
 # All evidence together is kept within this, so that keeping it never delays the cure by more.
@@ -24,25 +26,30 @@ EVIDENCE_SECONDS = 0.8
 Take = tuple[str, Callable[[float], str]]
 
 
-def secrets(app: App, facts: Mapping[str, Any], given: Mapping[str, str] | None) -> dict[str, str]:
+def secrets(app: App, facts: Facts, given: Mapping[str, str] | None) -> dict[str, str]:
     """All values to hide, by name: the vault's, the file's, and those that containers run with, which may be older."""
+    return known_secrets(app, facts["env"], facts["environments"], given)
+
+
+def known_secrets(
+    app: App, env: EnvState, environments: Sequence[Mapping[str, str]], given: Mapping[str, str] | None
+) -> dict[str, str]:
+    """The same, of an env and of the environments of containers."""
     found = {}
-    for number, values in enumerate(facts["environments"], start=1):
+    for number, values in enumerate(environments, start=1):
         found.update({f"{name} ({number})": v for name, v in secret_rules.secrets_of(app.variables, values).items()})
-    found.update(
-        {f"{name} (env)": v for name, v in secret_rules.secrets_of(app.variables, facts["env"]["values"]).items()}
-    )
+    found.update({f"{name} (env)": v for name, v in secret_rules.secrets_of(app.variables, env["values"]).items()})
     return {**found, **secret_rules.secrets_of(app.variables, given or {})}
 
 
-def shown(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(facts: Facts) -> dict[str, object]:
     """The facts without the values that they hold."""
     kept = {key: value for key, value in facts.items() if key != "environments"}
     return {**kept, "env": {key: value for key, value in facts["env"].items() if key != "values"}}
 
 
 def gather(
-    app: App, facts: Mapping[str, Any], hidden: Mapping[str, str], clock: Clock, services: Collection[str] = ()
+    app: App, facts: Facts, hidden: Mapping[str, str], clock: Clock, services: Collection[str] = ()
 ) -> dict[str, str]:
     """What a remedy would wipe away, as file name → redacted text, gathered within EVIDENCE_SECONDS.
 
@@ -56,22 +63,20 @@ def gather(
         *_of_containers(app, touched),
         ("fingerprints.json", lambda _: json.dumps(_fingerprints(app, facts), indent=2)),
     ]
-    return _gather(takes, {"facts.json": json.dumps(shown(facts), indent=2)}, hidden, clock)
+    return _gather(takes, {"facts.json": json.dumps(_shown(facts), indent=2)}, hidden, clock)
 
 
-def of_containers(
-    app: App, instances: Sequence[Mapping[str, Any]], hidden: Mapping[str, str], clock: Clock
-) -> dict[str, str]:
+def of_containers(app: App, instances: Sequence[Container], hidden: Mapping[str, str], clock: Clock) -> dict[str, str]:
     """The same of some containers alone."""
     return _gather(_of_containers(app, instances), {}, hidden, clock)
 
 
-def names_of(item: Mapping[str, Any]) -> tuple[str, str, str]:
+def names_of(item: Container) -> tuple[str, str, str]:
     """The names of the files with a container's log, its processes, and what the engine said of it."""
     return f"log-{item['name']}.txt", f"top-{item['name']}.txt", f"inspect-{item['name']}.json"
 
 
-def _of_containers(app: App, instances: Sequence[Mapping[str, Any]]) -> Iterator[Take]:
+def _of_containers(app: App, instances: Sequence[Container]) -> Iterator[Take]:
     project = docker_project.Project(app.name, app.directory)
     for item in instances:
         log, top, inspect = names_of(item)
@@ -100,7 +105,7 @@ def _gather(takes: Iterable[Take], files: Mapping[str, str], hidden: Mapping[str
     return {name: redact(text, hidden).rstrip("\n") + "\n" for name, text in found.items()}
 
 
-def _host_text(facts: Mapping[str, Any]) -> str:
+def _host_text(facts: Facts) -> str:
     """Disk, memory, load and what the kernel said of memory, for a person."""
     memory = procfs.memory()
     lines = [
@@ -114,14 +119,15 @@ def _host_text(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _fingerprints(app: App, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _fingerprints(app: App, facts: Facts) -> dict[str, object]:
     """The files in force that differ from those of the last good release, with both fingerprints."""
     good = release_store.last_good(app.directory)
     there = release_store.files(app.directory)
     # A project may mount thousands of files: those that are as recorded would hide the one that is not.
     names = release_store.differing(there, good["files"]) if good else list(there)
-    kept = {key: good[key] for key in ("id", "env", "images")} if good else None
-    if kept is not None and good is not None:
+    kept: dict[str, object] | None = None
+    if good:
+        kept = {"id": good["id"], "env": good["env"], "images": good["images"]}
         kept["files"] = {name: good["files"].get(name, "") for name in names}
     in_force = {"files": {name: there.get(name, "") for name in names}, "env": facts["env"]["fingerprint"]}
     images = {item["service"]: item["digest"] for item in facts["instances"]}
@@ -129,9 +135,9 @@ def _fingerprints(app: App, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"in_force": {**in_force, "images": images}, "last_good": kept, "other_values_than_the_env": stale}
 
 
-def _stale(app: App, facts: Mapping[str, Any]) -> dict[str, list[str]]:
+def _stale(app: App, facts: Facts) -> dict[str, list[str]]:
     """By container: the variables of the table of which it runs with another value than the env has now."""
-    names = [str(variable["name"]) for variable in app.variables]
+    names = [variable.name for variable in app.variables]
     values = facts["env"]["values"]
     found = {}
     for item, running in zip(facts["instances"], facts["environments"]):

@@ -1,6 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read: everything that a diagnosis needs, and everything that a restart would wipe away. Changes nothing."""
+"""Read: everything that a diagnosis needs, and everything that a restart would wipe away. Changes nothing.
+
+Each stage takes facts, and returns what it found or new facts: what was read is never rewritten.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 from ..compose import app_model, neighbours, start_order
 from ..core.app import App
@@ -20,17 +23,36 @@ from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker import network as docker_network
 from ..docker import project as docker_project
+from ..docker.containers import Container, Document
+from ..docker.engine import EngineState
+from ..docker.images import MissingImage
+from ..docker.model import Model
 from ..env import read as env_file
 from ..env import rules as secret_rules
 from ..env import supabase_online
+from ..env.read import EnvState
+from ..env.rules import Finding
 from ..host import firewall, oom_log, procfs
+from ..host.procfs import Holder
 from ..probe import run as probe
 from ..probe import web
+from ..probe.run import Down, ProbeResult
 from ..probe.web import Answer, Fault, Request
 from ..releases import haproxy
 from . import database_log, evidence
 from .diagnosis import behind, diagnose, has_no_disk, is_busy, is_rate_limited, sick
 from .disk_log import no_room
+from .fact_types import (
+    ContainerFacts,
+    Facts,
+    FirewallFacts,
+    HeldPort,
+    Instance,
+    Load,
+    LogLine,
+    ModelFacts,
+    SeenLoad,
+)
 
 _LAST_LINES = 30
 _LATELY_SECONDS = 600.0
@@ -49,48 +71,87 @@ _PUBLISHES = ("docker-proxy", "dockerd")
 DISAGREES_SECONDS = 60.0
 
 
+_NO_LOAD: SeenLoad = {}
+
+
 class Seen(NamedTuple):
     """What a watcher has seen already, so that it need not be asked again while users wait.
 
-    `probe`: the result that made it look closer; `load` as in `facts`; `good`: when the probe passed last (epoch s);
+    `probe`: the result that made it look closer; `good`: when the probe passed last (epoch s);
     `passed`: how many seconds ago, at most, something began that is over already, None without such a thing;
     `lacks`: for how many seconds HAProxy has kept an instance out, None when that was not watched;
     `services`: whether a service that no check asks may not be as it should, so that the engine has to be asked;
     `before`: the facts of a moment ago, whose compose files are still those: Compose need not read them again.
     """
 
-    probe: Mapping[str, Any] | None = None
-    load: Mapping[str, Any] = {}
+    probe: ProbeResult | None = None
+    load: SeenLoad = _NO_LOAD
     good: float | None = None
     passed: float | None = None
     lacks: float | None = None
     services: bool = True
-    before: Mapping[str, Any] | None = None
+    before: Facts | None = None
 
 
-def ask(app: App, values: Mapping[str, str], seconds: float, clock: Clock) -> dict[str, Any]:
-    """Run the journey until it passes, for at most `seconds` (0: once)."""
-    found: dict[str, Any] = probe.run_checks(app.checks, values, seconds, clock.monotonic, clock.sleep)
-    return found
+def ask(app: App, values: Mapping[str, str], seconds: float, clock: Clock) -> ProbeResult:
+    """Run the checks until they pass, for at most `seconds` (0: once)."""
+    return probe.run_checks(app.checks, values, seconds, clock.monotonic, clock.sleep)
 
 
-def read(
-    app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock, seen: Seen | None = None
-) -> dict[str, Any]:
+def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock, seen: Seen | None = None) -> Facts:
     """Read the facts that `diagnose` needs. Where a watcher saw that all is well, no docker command is run.
 
-    :arg given: the proved values from the vault, None when there are none.
+    :arg given: the validated values from the vault, None when there are none.
     :arg confirm: for how many seconds a failing probe may be asked again before it counts.
     :arg seen: what a watcher knows already; with its probe result, nothing is asked twice.
     """
     seen = seen or Seen()
     env = env_file.read(app, clock.now())
     known = {**env["values"], **(given or {})}
-    facts: dict[str, Any] = {
-        "engine": engine_by_its_process(),
-        "disk": procfs.disk(places(app)),
-        # File systems that the kernel made read-only: [{path, device}].
-        "frozen": procfs.frozen(places(app)),
+    facts = _without_the_engine(app, env, known, seen, clock)
+    missing = 0
+    if app.balancer:
+        missing, problem = _missing_instances(app)
+        facts = {**facts, "balancer": problem}
+    is_served = facts["probe"]["ok"]
+    if is_served and seen.passed is None and not missing and not seen.services:
+        return facts
+    if facts["balancer"] and seen.probe and not seen.probe["ok"]:
+        # Users wait for HAProxy; what else may be wrong is seen once it answers.
+        return facts
+    at = clock.now()
+    alone = _ask_slots(app, env["values"], clock) if app.balancer and (missing or not is_served) else None
+    said = read_engine(app, env, at, is_served, seen.before if is_served else None)
+    facts = _with_the_engine({**facts, "at": at}, said)
+    if alone and facts["engine"]["answers"]:
+        facts = {**facts, "instances": _publish_balanced(app, facts["instances"])}
+        if is_served or not (has_no_disk(facts) or _waits_for_others(app, facts)):
+            facts = _look_at_instances(app, facts, alone, clock, seen.lacks)
+        if facts["one"]:
+            return facts
+    facts = _read_causes(app, facts, known, confirm if seen.probe is None else None, clock)
+    if given is not None and not has_no_disk(facts) and _is_at_fault(facts):
+        facts = {**facts, "env": {**facts["env"], "findings": _differences(app, env["values"], given)}}
+    return facts
+
+
+def _without_the_engine(app: App, env: EnvState, known: Mapping[str, str], seen: Seen, clock: Clock) -> Facts:
+    """The facts that cost no question to the engine. The others are as if nothing was wrong."""
+    engine_state = engine_by_its_process()
+    disk, frozen = procfs.disk(places(app)), procfs.frozen(places(app))
+    pressure = procfs.pressure()
+    load: Load = {
+        "cpu_busy": 0.0,
+        "answered_seconds": None,
+        "idle": False,
+        "cpu_pressure": pressure["cpu"],
+        "memory_pressure": pressure["memory"],
+        "io_pressure": pressure["io"],
+    }
+    return {
+        "engine": engine_state,
+        "disk": disk,
+        "frozen": frozen,
         "env": env,
         "config_error": "",
         "services": [],
@@ -104,93 +165,67 @@ def read(
         "ports": [],
         "upstream": [],
         "network": [],
-        # What the host's firewall does to the app: the engine's rules are gone, or a rule drops its packets.
         "flushed": "",
         "dropped": [],
-        # Databases that run, and say that they take no connections yet: [{service, name, line}].
         "recovering": [],
         "no_room": [],
-        # For how many seconds the app has been sick.
         "since": 0.0,
-        # Upstreams that answer this host, and do not answer the app.
         "unanswered": [],
-        # What the engine said of a network when a remedy failed.
         "network_error": "",
-        "load": {"cpu_busy": 0.0, "answered_seconds": None, "idle": False, **_pressure(), **seen.load},
+        "load": {**load, **seen.load},
         "probe": seen.probe or ask(app, known, 0.0, clock),
         "passed": seen.passed,
         "few": "",
-        # What HAProxy says of instances that pass their own check and that it sends nothing to.
         "kept_out": "",
-        # When the engine was asked (epoch s): what is so many seconds old was so then.
         "at": clock.now(),
         "balancer": "",
-        # The service whose instances are behind HAProxy.
         "balanced": app.balancer.service if app.balancer else "",
-        # The one instance that this is about, while others serve; "" when it is about the app.
         "one": "",
     }
-    lacking = _lacking(app, facts) if app.balancer else 0
-    if facts["probe"]["ok"] and seen.passed is None and not lacking and not seen.services:
-        return facts
-    if facts["balancer"] and seen.probe and not seen.probe["ok"]:
-        # Users wait for HAProxy; what else may be wrong is seen once it answers.
-        return facts
-    facts["at"] = clock.now()
-    alone = _ask_slots(app, env["values"], clock) if app.balancer and (lacking or not facts["probe"]["ok"]) else None
-    read_engine(app, facts, facts["at"], seen.before if facts["probe"]["ok"] else None)
-    if alone and facts["engine"]["answers"]:
-        _publish_balanced(app, facts)
-        if facts["probe"]["ok"] or not (has_no_disk(facts) or _waits_for_others(app, facts)):
-            _look_at_instances(app, facts, alone, clock, seen.lacks)
-        if facts["one"]:
-            return facts
-    _read_causes(app, facts, known, confirm if seen.probe is None else None, clock)
-    if given is not None and not has_no_disk(facts) and _is_at_fault(facts):
-        env["findings"] = _differences(app, env["values"], given)
-    return facts
 
 
-def _read_causes(
-    app: App, facts: dict[str, Any], known: Mapping[str, str], confirm: float | None, clock: Clock
-) -> None:
-    """Add to `facts` what may be the cause, the more telling first.
+def _read_causes(app: App, facts: Facts, known: Mapping[str, str], confirm: float | None, clock: Clock) -> Facts:
+    """The facts with what may be the cause, the more telling first.
 
     :arg confirm: for how many seconds a failing probe may be asked again before it counts; None for not at all.
     """
     if not facts["probe"]["ok"] and facts["probe"].get("brief") and not _leads_to_stopped(facts):
         # Little time was given for the sake of a service that is stopped, and the check does not lead there.
-        facts["probe"] = ask(app, known, 0.0, clock)
+        facts = {**facts, "probe": ask(app, known, 0.0, clock)}
     if facts["engine"]["answers"]:
-        facts["no_room"] = _no_room(app, facts)
+        facts = {**facts, "no_room": _no_room(app, facts)}
     if has_no_disk(facts):
-        return
+        return facts
     if not facts["probe"]["ok"] and facts["engine"]["answers"]:
-        facts["recovering"] = _recovering(app, facts)
+        facts = {**facts, "recovering": _recovering(app, facts)}
     expected = [item for item in facts["instances"] if not facts["services"] or item["service"] in facts["services"]]
     running = bool(expected) and all(item["state"] == "running" for item in expected)
     if not running or facts["env"]["findings"] or facts["probe"]["ok"]:
-        return
+        return facts
     # An app that is asked too often is not asked once more.
     if confirm is not None and not is_rate_limited(facts):
-        facts["probe"] = ask(app, known, confirm, clock)
+        facts = {**facts, "probe": ask(app, known, confirm, clock)}
     # A process that is stopped answers no request, whatever else is wrong.
     if not facts["probe"]["ok"] and not any(item["stopped"] for item in expected):
-        _read_surroundings(app, facts, clock)
+        facts = _read_surroundings(app, facts, clock)
+    return facts
 
 
-def _is_at_fault(facts: Mapping[str, Any]) -> bool:
+def _is_at_fault(facts: Facts) -> bool:
     """Whether the app itself fails, with an env that passes its rules."""
     return not facts["probe"]["ok"] and not facts["env"]["findings"] and diagnose(facts).cause != "upstream_down"
 
 
-def _read_surroundings(app: App, facts: dict[str, Any], clock: Clock) -> None:
+def _read_surroundings(app: App, facts: Facts, clock: Clock) -> Facts:
     """Why an app fails whose containers all run: what it depends on, its network, the firewall, a busy host."""
-    _read_upstream(app, facts, clock)
-    facts["network"] = docker_network.broken_network(facts["instances"])
-    _read_firewall(app, facts)
+    said = _read_upstream(app, facts, clock)
+    env: EnvState = {**facts["env"], "findings": [*facts["env"]["findings"], *said.findings]}
+    facts = {**facts, "env": env, "upstream": said.down}
+    facts = {**facts, "network": docker_network.broken_network(facts["instances"])}
+    facts = {**facts, **_read_firewall(app, facts)}
     if is_busy(facts["load"]):
-        _read_slowness(app, facts, clock)
+        facts = {**facts, "load": _read_slowness(app, facts, clock)}
+    return facts
 
 
 def places(app: App) -> list[str]:
@@ -198,37 +233,35 @@ def places(app: App) -> list[str]:
     return [app.directory, app.state, engine.data_root()]
 
 
-def _lacking(app: App, facts: dict[str, Any]) -> int:
-    """How many instances HAProxy misses; when it does not answer, `facts["balancer"]` says why."""
+def _missing_instances(app: App) -> tuple[int, str]:
+    """How many instances HAProxy misses; and, when it does not answer, why."""
     assert app.balancer is not None
     if haproxy.is_stopped(app):
         # Each question to it would wait for its whole time.
-        facts["balancer"] = "haproxy's processes are stopped, as by kill -STOP"
-        return 0
+        return 0, "haproxy's processes are stopped, as by kill -STOP"
     try:
-        return max(0, app.balancer.instances - haproxy.serving(app))
+        return max(0, app.balancer.instances - haproxy.serving(app)), ""
     except haproxy.BalancerError as error:
-        facts["balancer"] = haproxy.start_error() or str(error)
-        return 0
+        return 0, haproxy.start_error() or str(error)
 
 
-def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[int], Mapping[str, Any]]:
+def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[int], ProbeResult]:
     """Begin to ask every slot at once, through its own port; return what waits for the result of a port."""
     assert app.balancer is not None
-    found: dict[int, Mapping[str, Any]] = {}
+    found: dict[int, ProbeResult] = {}
 
     def run(port: int) -> None:
-        ask_it = haproxy.aside(app.balancer, port) if app.balancer and port else _nobody
+        ask_it = haproxy.aside(app.balancer, port) if app.balancer and port else _refused
         found[port] = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
-    # Port 0 stands for a container that publishes none.
+    # Port 0 is for a container that publishes none.
     threads = {port: threading.Thread(target=run, args=(port,), daemon=True) for port in (0, *app.balancer.slots)}
     # On a host that has no room for a thread they are asked one after the other, as they are waited for.
     with contextlib.suppress(RuntimeError):
         for thread in threads.values():
             thread.start()
 
-    def wait(port: int) -> Mapping[str, Any]:
+    def wait(port: int) -> ProbeResult:
         if threads[port].ident is not None:
             threads[port].join()
         if port not in found:
@@ -238,21 +271,24 @@ def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[i
     return wait
 
 
-def _publish_balanced(app: App, facts: dict[str, Any]) -> None:
-    """Give the instances the balancer's ports: a request that goes there is answered by one of them."""
+def _publish_balanced(app: App, instances: Sequence[Instance]) -> list[Instance]:
+    """The instances with the balancer's ports: a request that goes there is answered by one of them."""
     assert app.balancer is not None
-    for item in facts["instances"]:
-        if item["service"] == app.balancer.service:
-            item["ports"] = sorted({*item["ports"], *app.balancer.ports})
+    service, ports = app.balancer.service, app.balancer.ports
+    found: list[Instance] = []
+    for item in instances:
+        published = sorted({*item["ports"], *ports}) if item["service"] == service else item["ports"]
+        found.append({**item, "ports": published})
+    return found
 
 
-def _leads_to_stopped(facts: Mapping[str, Any]) -> bool:
+def _leads_to_stopped(facts: Facts) -> bool:
     """Whether the failing checks lead to a service that is stopped."""
     reach = behind(facts)
     return any(item["stopped"] for item in facts["instances"] if item["service"] in reach)
 
 
-def _waits_for_others(app: App, facts: Mapping[str, Any]) -> bool:
+def _waits_for_others(app: App, facts: Facts) -> bool:
     """Whether the instances run, and a service that they need does not: then all of them fail, and it is not theirs.
 
     A health check that says unhealthy may be one that never passes.
@@ -264,13 +300,9 @@ def _waits_for_others(app: App, facts: Mapping[str, Any]) -> bool:
 
 
 def _look_at_instances(
-    app: App,
-    facts: dict[str, Any],
-    alone: Callable[[int], Mapping[str, Any]],
-    clock: Clock,
-    lacks: float | None,
-) -> None:
-    """Find out whether one instance is at fault, all, or what stands before them.
+    app: App, facts: Facts, alone: Callable[[int], ProbeResult], clock: Clock, lacks: float | None
+) -> Facts:
+    """Find out whether the fault is with one instance, with all, or with what is in front of them.
 
     While some serve, the facts become those of the first that does not: it is healed alone, as if it were the app.
 
@@ -278,61 +310,90 @@ def _look_at_instances(
     """
     assert app.balancer is not None
     mine = [item for item in facts["instances"] if item["service"] == app.balancer.service]
-    wanted, failing = app.balancer.instances, []
+    wanted, failing = app.balancer.instances, list[tuple[Instance, ProbeResult]]()
     for item in mine:
-        port = next((one for one in item["ports"] if one in app.balancer.slots), 0)
-        asked = alone(port)
-        if port and _is_late(asked) and is_busy(facts["load"]) and not item["stopped"]:
-            # That another one answers in time is chance, where they wait for a processor.
-            asked = _ask_patiently(app, facts, port, clock)
+        asked = _ask_alone(app, facts, item, alone, clock)
         if not asked["ok"]:
             failing.append((item, asked))
     serving = len(mine) - len(failing)
     if failing and serving:
-        item, asked = failing[0]
-        facts.update(one=item["id"], instances=[item], services=[item["service"]], probe=asked, ports=[])
-        facts["images_missing"] = []
-    elif failing and facts["balancer"] == "":
-        # HAProxy answers for them with an error of its own; what they say themselves tells more.
-        facts["probe"] = failing[0][1]
-    elif serving < wanted and serving and facts["services"]:
-        told = f"service {app.balancer.service} has {serving} of {wanted} instances"
-        facts.update(one=app.balancer.service, few=told)
-    elif serving and not facts["balancer"] and _through(app, facts):
-        past = _past_the_balancer(app, facts, mine, clock)
-        if past["ok"]:
-            # One that answers with an error of its own may not have seen yet that they are back.
-            answers = any(item["status"] is not None for item in facts["probe"]["results"])
-            wait = haproxy.AGREE_SECONDS if answers else 0.0
-            facts["probe"] = ask(app, facts["env"]["values"], wait, clock)
-            if not facts["probe"]["ok"]:
-                facts["balancer"] = "HAProxy answers badly, and every instance passes through its own port"
-        else:
-            # What fails alike without HAProxy is not its fault.
-            facts["probe"] = past
-    elif serving and not failing and not facts["balancer"] and (lacks is None or lacks >= DISAGREES_SECONDS):
+        return _of_one_instance(facts, *failing[0])
+    if failing and not facts["balancer"]:
+        # HAProxy answers for them with an error of its own; their own answers say more.
+        return {**facts, "probe": failing[0][1]}
+    if serving < wanted and serving and facts["services"]:
+        few = f"service {app.balancer.service} has {serving} of {wanted} instances"
+        return {**facts, "one": app.balancer.service, "few": few}
+    if not serving or facts["balancer"]:
+        return facts
+    if _through(app, facts):
+        return _compare_with_the_balancer(app, facts, mine, clock)
+    if lacks is None or lacks >= DISAGREES_SECONDS:
         wait = haproxy.AGREE_SECONDS if lacks is None else 0.0
-        facts["kept_out"] = _kept_out(app, mine, clock, wait)
+        return {**facts, "kept_out": _kept_out(app, mine, clock, wait)}
+    return facts
 
 
-def _is_late(asked: Mapping[str, Any]) -> bool:
+def _ask_alone(
+    app: App, facts: Facts, item: Instance, alone: Callable[[int], ProbeResult], clock: Clock
+) -> ProbeResult:
+    """What an instance answers by itself."""
+    assert app.balancer is not None
+    port = next((one for one in item["ports"] if one in app.balancer.slots), 0)
+    asked = alone(port)
+    if port and _is_late(asked) and is_busy(facts["load"]) and not item["stopped"]:
+        # That another one answers in time is chance, where they wait for a processor.
+        return _ask_patiently(app, facts["env"]["values"], port, clock)
+    return asked
+
+
+def _of_one_instance(facts: Facts, item: Instance, asked: ProbeResult) -> Facts:
+    """The facts of one instance alone, as if it were the app."""
+    return {
+        **facts,
+        "one": item["id"],
+        "instances": [item],
+        "services": [item["service"]],
+        "probe": asked,
+        "ports": [],
+        "images_missing": [],
+    }
+
+
+def _compare_with_the_balancer(app: App, facts: Facts, instances: Sequence[Instance], clock: Clock) -> Facts:
+    """Checks fail at HAProxy, and the instances pass their own: ask past it, then say whose fault it is."""
+    values = facts["env"]["values"]
+    past = _past_the_balancer(app, values, instances, clock)
+    if not past["ok"]:
+        # What fails alike without HAProxy is not its fault.
+        return {**facts, "probe": past}
+    # One that answers with an error of its own may not have seen yet that they are back.
+    answers = any(item["status"] is not None for item in facts["probe"]["results"])
+    again = ask(app, values, haproxy.AGREE_SECONDS if answers else 0.0, clock)
+    if again["ok"]:
+        return {**facts, "probe": again}
+    return {
+        **facts,
+        "probe": again,
+        "balancer": "HAProxy answers badly, and every instance passes through its own port",
+    }
+
+
+def _is_late(asked: ProbeResult) -> bool:
     """Whether nothing is wrong with an answer but that it did not come in time."""
     failed = [item for item in asked["results"] if not item["ok"] and item["kind"] != "skipped"]
     return not asked["ok"] and bool(failed) and all(item["kind"] == "timeout" for item in failed)
 
 
-def _ask_patiently(app: App, facts: Mapping[str, Any], port: int, clock: Clock) -> Mapping[str, Any]:
+def _ask_patiently(app: App, values: Mapping[str, str], port: int, clock: Clock) -> ProbeResult:
     """Ask one instance once more, as long as a busy host may need."""
     assert app.balancer is not None
-    patient = [{**check, "timeout": PATIENCE_SECONDS[0]} for check in app.quick]
+    patient = [check._replace(timeout=PATIENCE_SECONDS[0]) for check in app.quick]
     ask_it = haproxy.aside(app.balancer, port)
-    found: Mapping[str, Any] = probe.run_checks(
-        patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep, ask=ask_it
-    )
-    return found
+    return probe.run_checks(patient, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
 
-def _kept_out(app: App, instances: Sequence[Mapping[str, Any]], clock: Clock, seconds: float) -> str:
+def _kept_out(app: App, instances: Sequence[Instance], clock: Clock, seconds: float) -> str:
     """What HAProxy sees of instances that it keeps out though they pass; it gets time to find them again itself."""
     ports = {port for item in instances for port in item["ports"]}
     try:
@@ -341,111 +402,164 @@ def _kept_out(app: App, instances: Sequence[Mapping[str, Any]], clock: Clock, se
         return ""
 
 
-def _past_the_balancer(
-    app: App, facts: Mapping[str, Any], instances: Sequence[Mapping[str, Any]], clock: Clock
-) -> dict[str, Any]:
+def _past_the_balancer(app: App, values: Mapping[str, str], instances: Sequence[Instance], clock: Clock) -> ProbeResult:
     """Run all checks at one instance, through its own port."""
     assert app.balancer is not None
     ports = [port for item in instances for port in item["ports"] if port in app.balancer.slots]
-    ask_it = haproxy.aside(app.balancer, ports[0]) if ports else _nobody
-    values = facts["env"]["values"]
-    found: dict[str, Any] = probe.run_checks(app.checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
-    return found
+    ask_it = haproxy.aside(app.balancer, ports[0]) if ports else _refused
+    return probe.run_checks(app.checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
 
-def _through(app: App, facts: Mapping[str, Any]) -> bool:
+def _through(app: App, facts: Facts) -> bool:
     """Whether what fails was asked at the balancer."""
     ports = app.balancer.ports if app.balancer else ()
     return any(not item["ok"] and item["port"] in ports for item in facts["probe"]["results"])
 
 
-def _nobody(_request: Request, _now: Callable[[], float]) -> Answer:
+def _refused(_request: Request, _now: Callable[[], float]) -> Answer:
     raise Fault("refused", "the instance does not run, so nothing listens at its port")
 
 
-def _pressure() -> dict[str, float]:
-    found = procfs.pressure()
-    return {f"{name}_pressure": found[name] for name in ("cpu", "memory", "io")}
-
-
-def engine_by_its_process() -> dict[str, Any]:
+def engine_by_its_process() -> EngineState:
     """What can be said of the engine without asking it: whether its process lives."""
     process = procfs.engine_process()
     if process["known"] and not process["alive"]:
-        return {"answers": False, "kind": "down", "reason": "its process is gone"}
+        return {"answers": False, "kind": "down", "reason": "its process is gone", "version": ""}
     if process["stopped"]:
-        return {"answers": False, "kind": "hung", "reason": "its process is stopped, as by kill -STOP"}
-    return {"answers": True, "kind": "", "reason": ""}
+        reason = "its process is stopped, as by kill -STOP"
+        return {"answers": False, "kind": "hung", "reason": reason, "version": ""}
+    return {"answers": True, "kind": "", "reason": "", "version": ""}
 
 
-def _engine_now() -> dict[str, Any]:
+def _engine_now() -> EngineState:
     """Whether the engine answers, as `engine.state` says it. One that systemd is stopping or starting does not hang."""
     by_process = engine_by_its_process()
     # A process that is stopped would be waited for in vain.
     if by_process["kind"] == "hung":
-        return {**by_process, "version": ""}
+        return by_process
     found = engine.state()
     if found["kind"] == "hung" and (unit := engine.unit_state()) in ("activating", "deactivating"):
         return {**found, "kind": "down", "reason": f"its systemd unit is {unit}"}
     return found
 
 
-def read_engine(app: App, facts: dict[str, Any], now: float, before: Mapping[str, Any] | None = None) -> None:
-    """Add what the engine says of the app to `facts`.
+class EngineSays(NamedTuple):
+    """What the engine says of an app. None, or empty, is what could not be read."""
 
+    engine: EngineState
+    containers: ContainerFacts | None = None
+    model: ModelFacts | None = None
+    config_error: str = ""
+    ports: Sequence[HeldPort] = ()
+    images_missing: Sequence[MissingImage] = ()
+
+
+def _with_the_engine(facts: Facts, said: EngineSays) -> Facts:
+    """The facts with what the engine says. What it does not say stays as it is."""
+    facts = {
+        **facts,
+        "engine": said.engine,
+        "config_error": said.config_error,
+        "ports": list(said.ports),
+        "images_missing": list(said.images_missing),
+    }
+    if said.containers is not None:
+        facts = {**facts, **said.containers}
+    if said.model is not None:
+        facts = {**facts, **said.model}
+    return facts
+
+
+def read_engine(
+    app: App, env: EnvState, now: float, is_served: bool = False, before: Facts | None = None
+) -> EngineSays:
+    """Ask the engine about the app.
+
+    :arg is_served: whether the checks pass.
     :arg before: the facts of a moment ago: while nothing is missing, what they say of the compose files will do.
     """
-    facts["engine"] = _engine_now()
-    if not facts["engine"]["answers"]:
-        return
+    state = _engine_now()
+    if not state["answers"]:
+        return EngineSays(state)
     project = docker_project.Project(app.name, app.directory)
     try:
         documents = project.documents()
     except engine.EngineError as error:
-        if facts["probe"]["ok"]:
-            # It has just said its version, and users are served: it is asked again next time.
-            return
-        asked = _engine_now()
-        facts["engine"] = (
-            {**asked, "answers": False, "kind": error.kind, "reason": str(error)} if asked["answers"] else asked
-        )
-        return
-    facts["instances"] = [_by_its_process(docker_containers.instance(document, now)) for document in documents]
-    facts["environments"] = [docker_containers.environment(document) for document in documents]
-    facts["oom"] = oom_log.oom_kills(oom_log.read(), facts["instances"], time.clock_gettime(time.CLOCK_BOOTTIME))
-    written = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
-    written = [*places(app), *procfs.on_disk(written)]
-    facts["disk"], facts["frozen"] = procfs.disk(written), procfs.frozen(written)
-    there = {item["service"] for item in facts["instances"]}
+        # It has just said its version. While users are served, it is asked again next time.
+        return EngineSays(state if is_served else _engine_after(error))
+    containers = _read_containers(app, documents, now)
+    there = {item["service"] for item in containers["instances"]}
     if before and before["services"] and not before["one"] and not set(before["services"]) - there:
-        facts.update({name: before[name] for name in ("services", "needs", "stateful", "proxies")})
-        return
+        return EngineSays(state, containers, _model_of(before))
     try:
         model = project.config()
     except engine.EngineError as error:
         if not engine.compose_version():
             reason = "the Docker Compose plugin is missing: install docker-compose (Debian) or docker-compose-plugin"
-            facts["engine"] = {**facts["engine"], "answers": False, "kind": "missing", "reason": reason}
-            return
+            return EngineSays({**state, "answers": False, "kind": "missing", "reason": reason}, containers)
         # Compose refuses the whole project for an env_file that is missing or does not parse, and quotes the line; then
         # the env is what is wrong, and the line may be a secret.
-        readable = bool(facts["env"]["values"]) or not app.variables
-        facts["config_error"] = redact(str(error), evidence.secrets(app, facts, None)) if readable else ""
-        return
-    facts["services"] = sorted(start_order.expected(model))
-    known = app_model.read(model, _configuration(model))
-    facts["needs"] = {name: sorted(needed) for name, needed in known.needs.items()}
-    facts["stateful"], facts["proxies"] = sorted(known.stateful), sorted(known.proxies)
-    running = {"services": {name: model["services"][name] for name in facts["services"]}}
-    facts["ports"] = [
-        {**port, "holders": holders(port["port"])} for port in docker_network.unheld_ports(running, facts["instances"])
+        readable = bool(env["values"]) or not app.variables
+        hidden = evidence.known_secrets(app, env, containers["environments"], None)
+        return EngineSays(state, containers, config_error=redact(str(error), hidden) if readable else "")
+    known = _read_model(model)
+    running = {"services": {name: model["services"][name] for name in known["services"]}}
+    unheld = docker_network.unheld_ports(running, containers["instances"])
+    ports: list[HeldPort] = [{**port, "holders": holders(port["port"])} for port in unheld]
+    images_missing = project.images_missing(running) if set(known["services"]) - there else []
+    return EngineSays(state, containers, known, ports=ports, images_missing=images_missing)
+
+
+def _engine_after(error: engine.EngineError) -> EngineState:
+    """How the engine is after it answered, and then failed to."""
+    asked = _engine_now()
+    if not asked["answers"]:
+        return asked
+    return {**asked, "answers": False, "kind": error.kind, "reason": str(error)}
+
+
+def _read_containers(app: App, documents: Sequence[Document], now: float) -> ContainerFacts:
+    """What the containers are, and the file systems that they write to."""
+    instances = [_by_its_process(docker_containers.instance(document, now)) for document in documents]
+    environments = [docker_containers.environment(document) for document in documents]
+    limited = [
+        oom_log.Limited(one["id"], one["name"], one["limits"]["memory_bytes"], one["finished_seconds"])
+        for one in instances
     ]
-    if set(facts["services"]) - there:
-        facts["images_missing"] = project.images_missing(running)
+    oom = oom_log.oom_kills(oom_log.read(), limited, time.clock_gettime(time.CLOCK_BOOTTIME))
+    mounted = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
+    written = [*places(app), *procfs.on_disk(mounted)]
+    return {
+        "instances": instances,
+        "environments": environments,
+        "oom": oom,
+        "disk": procfs.disk(written),
+        "frozen": procfs.frozen(written),
+    }
 
 
-def _by_its_process(item: dict[str, Any]) -> dict[str, Any]:
-    """An instance with what its main process tells: whether it is stopped, and its age, however the clock was set."""
+def _read_model(model: Model) -> ModelFacts:
+    """What the merged compose files say of the app."""
+    known = app_model.read(model, _configuration(model))
+    return {
+        "services": sorted(start_order.expected(model)),
+        "needs": {name: sorted(needed) for name, needed in known.needs.items()},
+        "stateful": sorted(known.stateful),
+        "proxies": sorted(known.proxies),
+    }
+
+
+def _model_of(facts: Facts) -> ModelFacts:
+    return {
+        "services": facts["services"],
+        "needs": facts["needs"],
+        "stateful": facts["stateful"],
+        "proxies": facts["proxies"],
+    }
+
+
+def _by_its_process(item: Container) -> Instance:
+    """An instance with what its main process shows: whether it is stopped, and its age, however the clock was set."""
     if item["state"] != "running":
         return {**item, "stopped": False}
     age = procfs.age(item["pid"])
@@ -456,8 +570,8 @@ def _by_its_process(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def holders(port: int) -> list[dict[str, Any]]:
-    """Name who holds a TCP port: [{container}] for what a container publishes, [{pid, process}] for any other."""
+def holders(port: int) -> list[Holder]:
+    """Name who holds a TCP port: the container that publishes it, else the processes that listen on it."""
     found = procfs.listeners(port)
     if not any(one["process"] in _PUBLISHES for one in found):
         return found
@@ -470,14 +584,14 @@ def holders(port: int) -> list[dict[str, Any]]:
     return [{"container": container}, *[one for one in found if one["process"] not in _PUBLISHES]]
 
 
-def _configuration(model: Mapping[str, Any]) -> dict[str, str]:
+def _configuration(model: Model) -> dict[str, str]:
     """{service: what the files and folders say that are mounted into it read-only, as far as they are small texts}."""
     files = {name: str(one.get("file") or "") for name, one in (model.get("configs") or {}).items()}
     found = {}
     for service, spec in (model.get("services") or {}).items():
         paths = [str(m["source"]) for m in spec.get("volumes") or [] if m.get("type") == "bind" and m.get("read_only")]
         paths += [files.get(str(one.get("source")), "") for one in spec.get("configs") or []]
-        # A dead network file system would be waited for, and files of /proc are no configuration.
+        # A dead network file system would be waited for, and files of /proc are not configuration.
         found[service] = "\n".join(text for path in procfs.on_disk(paths) for text in _texts(path))
     return found
 
@@ -491,47 +605,59 @@ def _texts(path: str) -> list[str]:
     return [content.decode("utf-8", "replace") for content in contents if content]
 
 
-# What a busy host may look like. Any other cause is told by facts of its own, whatever patience would find.
+# What a busy host may look like. Any other cause has facts of its own, whatever patience would find.
 _MAY_BE_SLOW = ("overloaded", "hung", "unhealthy")
 
 
-def _read_slowness(app: App, facts: dict[str, Any], clock: Clock) -> None:
+def _read_slowness(app: App, facts: Facts, clock: Clock) -> Load:
     """On a busy host, find out whether a late answer comes after all, and whether the app works at it."""
+    load = facts["load"]
     if diagnose(facts).cause not in _MAY_BE_SLOW:
-        return
+        return load
     late = {item["name"] for item in facts["probe"]["results"] if item["kind"] == "timeout"}
-    asked = [check for check in app.checks if check["name"] in late][:1]
+    asked = [check for check in app.checks if check.name in late][:1]
     for patience in PATIENCE_SECONDS if asked else ():
-        patient = [{**check, "timeout": patience} for check in asked]
+        patient = [check._replace(timeout=patience) for check in asked]
         answer = probe.run_checks(patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep)
         if any(item["status"] is not None for item in answer["results"]):
-            facts["load"]["answered_seconds"] = 0.0
-            return
-        facts["load"]["idle"] = procfs.idle([item["pid"] for item in facts["instances"]], clock.sleep)
-        if facts["load"]["idle"]:
-            return
+            return {**load, "answered_seconds": 0.0}
+        load = {**load, "idle": procfs.idle([item["pid"] for item in facts["instances"]], clock.sleep)}
+        if load["idle"]:
+            return load
+    return load
 
 
-def _read_upstream(app: App, facts: dict[str, Any], clock: Clock) -> None:
+class UpstreamSays(NamedTuple):
+    """The dependencies that do not answer, and what is wrong with the env by what they answer."""
+
+    down: list[Down]
+    findings: list[Finding]
+
+
+def _read_upstream(app: App, facts: Facts, clock: Clock) -> UpstreamSays:
     """Ask what the app depends on: its Supabase project, the declared upstreams; else believe what /health says."""
     values = facts["env"]["values"]
-    for finding in supabase_online.prove_online(app.variables, values, UPSTREAM_SECONDS):
+    down: list[Down] = []
+    findings: list[Finding] = []
+    for finding in supabase_online.validate_online(app.variables, values, UPSTREAM_SECONDS):
         if finding["rule"] == "unreachable":
-            facts["upstream"].append({"name": finding["variable"], "reason": finding["reason"]})
+            down.append({"name": finding["variable"], "reason": finding["reason"]})
         else:
-            facts["env"]["findings"].append(finding)
+            findings.append(finding)
     if app.upstreams:
         asked = probe.run_checks(app.upstreams, values, 0.0, clock.monotonic, clock.sleep)
         failed = [item for item in asked["results"] if not item["ok"]]
-        facts["upstream"] += [{"name": item["name"], "reason": item["reason"]} for item in failed]
+        down += [{"name": item["name"], "reason": item["reason"]} for item in failed]
     elif not supabase_online.asks(app.variables, values):
-        # Nobody here can ask the dependency itself, so what the app says of it has to do.
-        facts["upstream"] += [down for item in facts["probe"]["results"] for down in item.get("down", [])]
+        # The dependency itself cannot be asked from here, so what the app says of it has to do.
+        down += [one for item in facts["probe"]["results"] for one in item.get("down", [])]
+    return UpstreamSays(down, findings)
 
 
-def _recovering(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
+def _recovering(app: App, facts: Facts) -> list[LogLine]:
+    """The databases that run, and say that they take no connections yet."""
     project = docker_project.Project(app.name, app.directory)
-    found = []
+    found: list[LogLine] = []
     for item in facts["instances"]:
         if item["service"] in facts["stateful"] and item["state"] == "running" and not item["stopped"]:
             line = database_log.recovering(project.logs(item["id"], evidence.LOG_LINES, 1.0))
@@ -540,10 +666,10 @@ def _recovering(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
     return found
 
 
-def _no_room(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
+def _no_room(app: App, facts: Facts) -> list[LogLine]:
     """What a service that ended by itself said of a disk without room: a quota, or a disk that is not this host's."""
     project = docker_project.Project(app.name, app.directory)
-    found = []
+    found: list[LogLine] = []
     for item in facts["instances"]:
         ended = item["finished_seconds"]
         has_to_run = not facts["services"] or item["service"] in facts["services"]
@@ -557,25 +683,21 @@ def _no_room(app: App, facts: Mapping[str, Any]) -> list[dict[str, str]]:
     return found
 
 
-def _read_firewall(app: App, facts: dict[str, Any]) -> None:
+def _read_firewall(app: App, facts: Facts) -> FirewallFacts:
     """Find out whose packets get no answer, and whether a rule of this host is why."""
     silent = _unanswered(app, facts)
     ports = {item["port"] for item in facts["probe"]["results"] if item["kind"] in _ON_THE_WAY}
     if not silent and not ports:
-        return
+        return {"flushed": "", "dropped": [], "unanswered": []}
     rules = firewall.parse(firewall.read())
-    if firewall.is_the_engines():
-        facts["flushed"] = firewall.flushed(rules)
+    flushed = firewall.flushed(rules) if firewall.is_the_engines() else ""
     asked = [packet for item in facts["instances"] for packet in _packets(item, ports)]
-    passing = [firewall.Packet(source, address, port) for _, source, _, address, port in silent]
-    facts["dropped"] = [*firewall.local(rules, asked), *firewall.passing(rules, passing)]
-    facts["unanswered"] = [
-        {"name": upstream, "reason": f"{address}:{port} answers this host, and not {name}: packets are lost on the way"}
-        for name, _, upstream, address, port in silent
-    ]
+    passing = [firewall.Packet(one.source, one.address, one.port) for one in silent]
+    dropped = [*firewall.local(rules, asked), *firewall.passing(rules, passing)]
+    return {"flushed": flushed, "dropped": dropped, "unanswered": [one.as_down() for one in silent]}
 
 
-def _packets(item: Mapping[str, Any], ports: Collection[int]) -> list[firewall.Packet]:
+def _packets(item: Instance, ports: Collection[int]) -> list[firewall.Packet]:
     """What a check sends to a container: to its published port, which the engine may rewrite on the way."""
     own = next(filter(None, item["networks"].values()), "")
     found = []
@@ -591,8 +713,23 @@ def _packets(item: Mapping[str, Any], ports: Collection[int]) -> list[firewall.P
 _ON_THE_WAY = ("timeout", "unreachable", "refused")
 
 
-def _unanswered(app: App, facts: Mapping[str, Any]) -> list[tuple[str, str, str, str, int]]:
-    """[(container, its address, upstream, its address and port)] of upstreams that a container waits for in vain."""
+class _Unanswered(NamedTuple):
+    """A container that waits for an upstream in vain; `source` is its own address."""
+
+    container: str
+    source: str
+    upstream: str
+    address: str
+    port: int
+
+    def as_down(self) -> Down:
+        where = f"{self.address}:{self.port}"
+        reason = f"{where} answers this host, and not {self.container}: packets are lost on the way"
+        return {"name": self.upstream, "reason": reason}
+
+
+def _unanswered(app: App, facts: Facts) -> list[_Unanswered]:
+    """The upstreams that a container waits for in vain."""
     waits = {
         (item["name"], next(filter(None, item["networks"].values()), ""), *other)
         for item in facts["instances"]
@@ -602,12 +739,15 @@ def _unanswered(app: App, facts: Mapping[str, Any]) -> list[tuple[str, str, str,
     if not waits or facts["upstream"]:
         return []
     project = supabase_online.project(app.variables, facts["env"]["values"])
-    urls = [*([project] if project else []), *((str(one["name"]), str(one.get("url", ""))) for one in app.upstreams)]
+    urls = [*([project] if project else []), *((one.name, one.url) for one in app.upstreams)]
     known = {address: name for name, url in urls for address in web.addresses(url)}
-    return sorted((name, source, known[to, port], to, port) for name, source, to, port in waits if (to, port) in known)
+    return sorted(
+        _Unanswered(name, source, known[to, port], to, port) for name, source, to, port in waits if (to, port) in known
+    )
 
 
-def _differences(app: App, values: Mapping[str, str], given: Mapping[str, str]) -> list[dict[str, str]]:
+def _differences(app: App, values: Mapping[str, str], given: Mapping[str, str]) -> list[Finding]:
+    """The variables whose value in the env is not that of the vault."""
     wanted = secret_rules.texts(app.variables, given)
     return [
         {
@@ -621,8 +761,8 @@ def _differences(app: App, values: Mapping[str, str], given: Mapping[str, str]) 
     ]
 
 
-def env_stamp(app: App) -> Sequence[Any]:
-    """What changes when somebody writes the env: cheap enough to be asked every second."""
+def env_stamp(app: App) -> tuple[int, ...]:
+    """What changes when the env is written: cheap enough to be asked every second."""
     try:
         found = os.stat(app.env)
     except OSError:

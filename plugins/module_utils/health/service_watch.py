@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, TypedDict
 
 from ..core.app import App
 from ..docker import containers as docker_containers
 from ..docker import engine
+from ..docker.containers import Document
 from ..host import procfs
 from ..releases import store as release_store
 
@@ -186,7 +187,15 @@ class ServiceWatch:
         return frozenset(good["images"]) - set(map(str, jobs)) - mine
 
 
-def to_json(known: Known | None) -> dict[str, Any] | None:
+class KnownJson(TypedDict):
+    """`Known` as JSON has it; a container is a list of its fields."""
+
+    at: float
+    containers: list[list[object]]
+    expected: list[str]
+
+
+def to_json(known: Known | None) -> KnownJson | None:
     """What is known, as JSON has it."""
     if known is None:
         return None
@@ -207,7 +216,7 @@ def from_json(found: Any) -> Known | None:
         return None
 
 
-def containers(documents: Iterable[Mapping[str, Any]]) -> list[Container]:
+def containers(documents: Iterable[Document]) -> list[Container]:
     """Read `docker inspect` documents."""
     found = []
     for document in documents:
@@ -233,7 +242,7 @@ def _restarts(found: Iterable[Container]) -> set[tuple[str, int]]:
     return {(one.service, one.restarts) for one in found if one.restarts}
 
 
-def _loops(document: Mapping[str, Any]) -> bool:
+def _loops(document: Document) -> bool:
     state = document["State"]
     if state["Status"] != "restarting" or int(document.get("RestartCount") or 0) < _RESTARTS:
         return False

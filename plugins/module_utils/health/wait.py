@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from ..core.app import App
 from ..core.clock import Clock
 from ..docker import engine
 from ..docker import project as docker_project
 from ..env import read as env_file
+from ..probe.run import ProbeResult
 from . import facts as health_facts
 
 
@@ -22,7 +22,7 @@ def _restarts(project: docker_project.Project) -> dict[str, int]:
         return {}
 
 
-def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> dict[str, Any]:
+def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> ProbeResult:
     """Wait until the probe passes, a container gives up, or the time is over; return the last probe's result."""
     until = clock.monotonic() + seconds
     project = docker_project.Project(app.name, app.directory)
@@ -50,7 +50,7 @@ def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clo
 
 
 def _services(project: docker_project.Project) -> Collection[str]:
-    """The services of the app: what somebody ran of another profile may have ended as it likes. () when unknown."""
+    """The services of the app. What a person ran of another profile may have ended. () when unknown."""
     try:
         return set(project.config().get("services") or {})
     except engine.EngineError:

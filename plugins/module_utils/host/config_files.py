@@ -8,8 +8,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from ..core.files import atomic_write
 
@@ -17,24 +16,41 @@ Run = Callable[[Sequence[str]], "tuple[int, str]"]
 """Runs a command: (exit code, what it said); raises FileNotFoundError when it is not installed."""
 
 
+class WantedFile(TypedDict):
+    """A file as the host is to have it; `mode` is octal text, `state` is present or absent."""
+
+    path: str
+    content: str | None
+    mode: str
+    state: str
+
+
+class Diff(TypedDict):
+    """A change as Ansible shows it."""
+
+    before_header: str
+    after_header: str
+    before: str
+    after: str
+
+
 class HostFilesError(Exception):
-    """A file cannot be had as it is wanted; the message names it. `missing` is a command that is not installed."""
+    """A file cannot be written as wanted; the message names it. `missing` is a command that is not installed."""
 
     def __init__(self, message: str, missing: str = "") -> None:
         super().__init__(message)
         self.missing = missing
 
 
-@dataclass(frozen=True)
-class Change:
-    """One file that differs. None stands for a file that is not there."""
+class Change(NamedTuple):
+    """One file that differs. None is a file that does not exist."""
 
     path: str
     before: str | None
     after: str | None
     mode: int
 
-    def diff(self) -> dict[str, str]:
+    def diff(self) -> Diff:
         """Return the change as Ansible shows it."""
         return {
             "before_header": self.path,
@@ -44,11 +60,10 @@ class Change:
         }
 
 
-def plan(wanted: Sequence[Mapping[str, Any]]) -> list[Change]:
+def plan(wanted: Sequence[WantedFile]) -> list[Change]:
     """Return what differs from `wanted`, in its order.
 
-    :arg wanted: [{path, content, mode (octal text), state (present|absent)}].
-    :raises HostFilesError: a path is not absolute, a mode is no octal number, or a directory is in the way.
+    :raises HostFilesError: a path is not absolute, a mode is not an octal number, or a directory is in the way.
     """
     changes = []
     for item in wanted:
@@ -58,7 +73,7 @@ def plan(wanted: Sequence[Mapping[str, Any]]) -> list[Change]:
         try:
             mode = int(str(item["mode"]), 8)
         except ValueError:
-            raise HostFilesError(f"{path}: mode {item['mode']!r} is no octal number, such as 0644") from None
+            raise HostFilesError(f"{path}: mode {item['mode']!r} is not an octal number, such as 0644") from None
         after = None if item["state"] == "absent" else str(item["content"] or "")
         before, found = _read(path)
         if before != after or (after is not None and found != mode):
@@ -77,9 +92,9 @@ def _read(path: str) -> tuple[str | None, int]:
 
 
 def validate(changes: Sequence[Change], validators: Mapping[str, Sequence[str]], run: Run) -> None:
-    """Have each changed file judged by its own tool, as a copy beside nothing else.
+    """Have each changed file validated by its own tool, as a copy in a folder of its own.
 
-    :arg validators: path → command, in which `%s` stands for the file.
+    :arg validators: path → command, in which `%s` is the file.
     :raises HostFilesError: a tool does not take its file, or is not installed.
     """
     for change in changes:
@@ -93,11 +108,11 @@ def validate(changes: Sequence[Change], validators: Mapping[str, Sequence[str]],
                 code, said = run([copy if word == "%s" else word for word in command])
             except FileNotFoundError:
                 raise HostFilesError(
-                    f"{command[0]} is not installed, and {change.path} is for it", command[0]
+                    f"{command[0]}, which validates {change.path}, is not installed", command[0]
                 ) from None
         if code:
             reason = " ".join(said.replace(copy, change.path).split())[-400:]
-            raise HostFilesError(f"{change.path}: {command[0]} does not take it: {reason or f'exit code {code}'}")
+            raise HostFilesError(f"{change.path}: {command[0]} rejects it: {reason or f'exit code {code}'}")
 
 
 def apply(changes: Sequence[Change]) -> None:

@@ -43,6 +43,10 @@ PACKAGES = {
 _COPIED_PROJECTS = "/var/lib/selfheal/*/incoming/project"
 
 
+Options = dict[str, Any]
+"""The options in /etc/docker/daemon.json: the engine's own format (dockerd reference, "daemon configuration file")."""
+
+
 class Engine(NamedTuple):
     """What `docker info` says; empty where there is no answer."""
 
@@ -64,7 +68,7 @@ class Configuration(NamedTuple):
     """The engine's configuration: its text, and what that says; None when it is not a JSON object or cannot be read."""
 
     text: str
-    options: dict[str, Any] | None
+    options: Options | None
 
 
 class DockerFacts(NamedTuple):
@@ -81,7 +85,7 @@ class DockerFacts(NamedTuple):
     foreign: str
     has_unit: bool
     runs_at_boot: bool
-    configuration: dict[str, Any] | None
+    configuration: Options | None
     configuration_text: str
 
 

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Who holds an app's lock, whether they get on with their work, and how the lock is taken from one who is stuck."""
+"""Which process holds an app's lock, whether it makes progress, and taking the lock from one that is stuck."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def _holds(pid: str, descriptor: str, wanted: os.stat_result) -> bool:
 
 
 def progress(path: str) -> tuple[int, int] | None:
-    """Return numbers that stay alike while those who hold the lock do nothing: its file's time, their switches.
+    """Return numbers that stay the same while the holders do nothing: the file's time, their context switches.
 
-    None when nobody holds it.
+    None when no process holds it.
     """
     found = holders(path)
     try:
@@ -78,4 +78,4 @@ def free(path: str) -> str:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         told.append(f"the lock was taken from {', '.join(others)}")
-    return "; ".join(told) or "nobody was found who holds it"
+    return "; ".join(told) or "no process holds it any more"

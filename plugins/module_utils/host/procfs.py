@@ -8,15 +8,25 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 
-def disk(paths: Iterable[str]) -> list[dict[str, Any]]:
-    """Say how full the file systems under `paths` are: [{path, total_bytes, free_bytes, used_percent, inodes_percent}].
+class Disk(TypedDict):
+    """How full a file system is; `path` is the one that was asked about, or its nearest parent that exists."""
+
+    path: str
+    total_bytes: int
+    free_bytes: int
+    used_percent: float
+    inodes_percent: float
+
+
+def disk(paths: Iterable[str]) -> list[Disk]:
+    """Say how full the file systems under `paths` are.
 
     A path that does not exist yet stands for its nearest parent; a file system is listed once.
     """
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, Disk] = {}
     for path in paths:
         while not os.path.exists(path) and path != os.path.dirname(path):
             path = os.path.dirname(path)
@@ -40,7 +50,7 @@ _DISKS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "over
 
 
 def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str]:
-    """Those of the paths that are on a disk of this host, told without touching one."""
+    """Return those of the paths that are on a disk of this host, without touching one."""
     try:
         with open(mounts, encoding="utf-8", errors="replace") as stream:
             fields = [line.split() for line in stream]
@@ -58,8 +68,15 @@ def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str
 _FROZEN = frozenset({"ro", "emergency_ro"})
 
 
-def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[dict[str, str]]:
-    """Return [{path: where it is mounted, device}] of the file systems under `paths` that the kernel made read-only.
+class FrozenDisk(TypedDict):
+    """A file system that the kernel made read-only; `path` is where it is mounted."""
+
+    path: str
+    device: str
+
+
+def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[FrozenDisk]:
+    """Return the file systems under `paths` that the kernel made read-only.
 
     That is what it does after an error (errors=remount-ro): the file system is read-only, and the mount is not. A
     person who mounts one read-only makes both so.
@@ -96,8 +113,15 @@ def _mounted_at(path: str, mounts: Collection[str]) -> str:
     return path
 
 
-def memory() -> dict[str, int]:
-    """Return {total_bytes, available_bytes} of the host."""
+class Memory(TypedDict):
+    """The memory of the host, and how much of it is available."""
+
+    total_bytes: int
+    available_bytes: int
+
+
+def memory() -> Memory:
+    """Return how much memory the host has."""
     values: dict[str, int] = {}
     with open("/proc/meminfo", encoding="ascii") as stream:
         for line in stream:
@@ -107,16 +131,30 @@ def memory() -> dict[str, int]:
     return {"total_bytes": values.get("MemTotal", 0), "available_bytes": values.get("MemAvailable", 0)}
 
 
-def pressure(folder: str = "/proc/pressure") -> dict[str, float]:
-    """Return {cpu, memory, io}: percent of the last ten seconds in which somebody waited for it (PSI, "some avg10").
+class Pressure(TypedDict):
+    """Percent of the last ten seconds in which a task waited for each resource (PSI, "some avg10")."""
 
-    0.0 where the kernel keeps no count. Source: Documentation/accounting/psi.rst of the kernel.
+    cpu: float
+    memory: float
+    io: float
+
+
+def pressure(folder: str = "/proc/pressure") -> Pressure:
+    """Read the pressure on the host; 0.0 where the kernel keeps no count.
+
+    Source: Documentation/accounting/psi.rst of the kernel.
     """
-    found = dict.fromkeys(("cpu", "memory", "io"), 0.0)
-    for name in found:
-        with contextlib.suppress(OSError, ValueError, IndexError), open(f"{folder}/{name}", encoding="ascii") as stream:
-            found[name] = float(stream.readline().split("avg10=")[1].split()[0])
-    return found
+    return {
+        "cpu": _pressure(f"{folder}/cpu"),
+        "memory": _pressure(f"{folder}/memory"),
+        "io": _pressure(f"{folder}/io"),
+    }
+
+
+def _pressure(path: str) -> float:
+    with contextlib.suppress(OSError, ValueError, IndexError), open(path, encoding="ascii") as stream:
+        return float(stream.readline().split("avg10=")[1].split()[0])
+    return 0.0
 
 
 class CpuTime(NamedTuple):
@@ -132,9 +170,9 @@ class CpuTime(NamedTuple):
     at: float = 0.0
 
 
-# How busy the processors are is told from this many of their ticks at least.
+# At least this many ticks of the processors say how busy they are.
 SHORTEST_TICKS = 50
-# Of the quota, as nearly everybody leaves it (sched-bwc.rst of the kernel).
+# Of the quota, as nearly every host has it (sched-bwc.rst of the kernel).
 _PERIOD_SECONDS = 0.1
 
 
@@ -153,7 +191,7 @@ def cpu_time(root: str = "/") -> CpuTime:
         name = os.path.join(root, path)
         with contextlib.suppress(OSError, ValueError, IndexError), open(name, encoding="ascii") as stream:
             used_up += sum(int(line.split()[1]) for line in stream if line.startswith("nr_throttled "))
-    # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk is no work.
+    # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk is not work.
     return CpuTime(sum(ticks) - ticks[3] - ticks[4], sum(ticks), used_up, time.monotonic())
 
 
@@ -180,7 +218,8 @@ def oom_kills(path: str = "/proc/vmstat") -> int:
 def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bool:
     """Say whether these processes and their children hardly ran, nor wanted to, for a third of a second.
 
-    Whoever is short of processors waits for one (state R); who hangs waits for something else, or is stopped (proc(5)).
+    A process that is short of processors waits for one (state R); one that hangs waits for something else, or is
+    stopped (proc(5)).
     """
     them = {pid for pid in pids if pid > 0}
     first, _ = _work(them)
@@ -192,7 +231,7 @@ def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bo
     return 2 * waited < _IDLE_SAMPLES and ticks - first <= _IDLE_TICKS
 
 
-# Accepting a connection now and then is no work.
+# Accepting a connection now and then is not work.
 _IDLE_SAMPLES, _IDLE_TICKS = 12, 3
 
 
@@ -266,7 +305,7 @@ def _children(pid: int) -> list[int]:
 
 
 def age(pid: int) -> float | None:
-    """For how many seconds a process has run, by a clock that nobody sets; None without one."""
+    """For how many seconds a process has run, by a clock that is never set; None without one."""
     if pid <= 0:
         return None
     try:
@@ -288,7 +327,7 @@ def newest_child(pid: int) -> int:
 
 
 def pid_in(path: str, name: str) -> int:
-    """Return the pid that a file holds; 0 when there is none, or that process is not called `name` (any more)."""
+    """Return the pid that a file holds; 0 without one, or when that process is not called `name` (any more)."""
     try:
         with open(path, encoding="ascii") as stream:
             pid = int(stream.read().strip())
@@ -299,17 +338,23 @@ def pid_in(path: str, name: str) -> int:
 
 
 def _stat(path: str) -> list[str]:
-    """The fields of a process that stand behind its name, the state first."""
+    """The fields of a process after its name, the state first."""
     with open(path, encoding="utf-8", errors="replace") as stream:
         return stream.read().rpartition(")")[2].split()
 
 
-def engine_process(path: str = "/run/docker.pid") -> dict[str, Any]:
-    """Say whether dockerd's process lives, without asking it: {known, alive, stopped, pid}.
+class EngineProcess(TypedDict):
+    """What is known of dockerd's process. `stopped` as by SIGSTOP: it accepts questions, and answers none."""
 
-    Not known where it keeps no pid file. `stopped` as by SIGSTOP: it accepts questions, and answers none.
-    """
-    found: dict[str, Any] = {"known": False, "alive": False, "stopped": False, "pid": 0}
+    known: bool
+    alive: bool
+    stopped: bool
+    pid: int
+
+
+def engine_process(path: str = "/run/docker.pid") -> EngineProcess:
+    """Say whether dockerd's process lives, without asking it. Not known where it keeps no pid file."""
+    found: EngineProcess = {"known": False, "alive": False, "stopped": False, "pid": 0}
     try:
         with open(path, encoding="ascii") as stream:
             pid = int(stream.read().strip())
@@ -318,7 +363,7 @@ def engine_process(path: str = "/run/docker.pid") -> dict[str, Any]:
         return {**found, "known": os.path.exists("/run/docker")}
     except (OSError, ValueError):
         return found
-    found.update(known=True, pid=pid)
+    found["known"], found["pid"] = True, pid
     with contextlib.suppress(OSError, IndexError):
         with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
             found["alive"] = stream.read().strip() == "dockerd"
@@ -354,8 +399,16 @@ def _listening_inodes(port: int) -> Iterator[str]:
                     yield fields[9]
 
 
-def listeners(port: int) -> list[dict[str, Any]]:
-    """Name the processes that listen on a TCP port: [{pid, process}]; pid 0 and "unknown" when it cannot be told."""
+class Holder(TypedDict, total=False):
+    """What holds a port: a process of this host, or a container."""
+
+    pid: int
+    process: str
+    container: str
+
+
+def listeners(port: int) -> list[Holder]:
+    """Name the processes that listen on a TCP port; pid 0 and "unknown" when it cannot be read."""
     inodes = set(_listening_inodes(port))
     if not inodes:
         return []

@@ -37,15 +37,17 @@ def read(names: Iterable[str]) -> dict[str, Timer]:
     asked = commands.run(["systemctl", "show", f"--property={_PROPERTIES}", *units], 10.0)
     found = {}
     for block in asked.out.split("\n\n") if asked.code == 0 else []:
-        told = dict(line.partition("=")[::2] for line in block.splitlines())
-        name = units.get(told.get("Id", ""))
+        properties = dict(line.partition("=")[::2] for line in block.splitlines())
+        name = units.get(properties.get("Id", ""))
         if name:
-            found[name] = Timer(told.get("ActiveState", ""), told.get("InactiveEnterTimestampMonotonic", "0"))
+            found[name] = Timer(
+                properties.get("ActiveState", ""), properties.get("InactiveEnterTimestampMonotonic", "0")
+            )
     return found
 
 
 def problem(name: str, timer: Timer) -> str:
-    """What is wrong with the timer of an app, and what mends it; "" when it runs."""
+    """What is wrong with the timer of an app, and what corrects it; "" when it runs."""
     if not timer.is_stopped:
         return ""
     return (

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the apps' containers use, for Prometheus: read when it asks, for this host alone.
 
-Also the way to caches and pools for other exporters, and a word to Alertmanager when Prometheus has stopped asking.
+Also the way to caches and pools for other exporters, and an alert when Prometheus has stopped asking.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from . import socket_proxy
 # Prometheus waits for 9 s.
 ENGINE_SECONDS = 5.0
 LIFE_SECONDS = 3600.0
-# Prometheus asks every ten seconds. Who cannot ask cannot tell either, so after this long somebody else does.
+# Prometheus asks every ten seconds. When it has stopped for so long, it cannot report that itself.
 SILENT_SECONDS = 90.0
 TICK_SECONDS = 10.0
 
-# What stands behind an app: its port, and the name of its socket in the app's folder. PostgreSQL's clients look for it.
+# What is behind an app: its port, and the name of its socket in the app's folder. PostgreSQL's clients look for it.
 RELAYED = {
     backing_services.CACHE: (backing_services.CACHE_PORT, "cache"),
     backing_services.POOL: (backing_services.POOL_PORT, f".s.PGSQL.{backing_services.POOL_PORT}"),
@@ -50,7 +50,7 @@ def page(now: float) -> str:
 
 
 def place(app: str, service: str) -> tuple[str, int] | None:
-    """Return where a service of an app is now; None when it is nowhere, or the engine does not answer."""
+    """Return where a service of an app is now; None when it does not run, or the engine does not answer."""
     with contextlib.suppress(engine.EngineError):
         for document in docker_containers.inspected(app, ENGINE_SECONDS):
             one = docker_containers.instance(document, 0.0)
@@ -69,7 +69,7 @@ def offer(folder: str, known: set[str]) -> None:
 
 
 def tell(now: float, root: str = "/") -> bool:
-    """Tell Alertmanager that nobody asks; false when there is none, or it cannot be told now."""
+    """Notify Alertmanager that Prometheus has stopped asking; false without one, or when it cannot be reached now."""
     for app in agent_config.apps(root):
         with contextlib.suppress(agent_config.ConfigError, web.Fault):
             config = agent_config.load(agent_config.path_of(app, root), root)
@@ -111,13 +111,13 @@ def main() -> int:
     """Serve on the port that is the one argument, for an hour; then it is started again, with the library as it is."""
     # systemd's RuntimeDirectory.
     folder, known = os.environ["RUNTIME_DIRECTORY"], set[str]()
-    begun = told = _Handler.asked = time.monotonic()
+    begun = notified = _Handler.asked = time.monotonic()
     with HTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler) as server:
         server.timeout = TICK_SECONDS
         while (now := time.monotonic()) < begun + LIFE_SECONDS:
             offer(folder, known)
             server.handle_request()
-            if now > max(_Handler.asked + SILENT_SECONDS, told + alert_outbox.REPEAT_SECONDS):
-                told = now
+            if now > max(_Handler.asked + SILENT_SECONDS, notified + alert_outbox.REPEAT_SECONDS):
+                notified = now
                 tell(time.time())
     return 0

@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..core.files import atomic_write
 from ..probe import prometheus_client, web
@@ -21,10 +21,11 @@ from ..recovery import config as agent_config
 from ..recovery.config import Config
 from ..reporting import slo_queries, slo_report
 from ..reporting.slo_queries import SloError
+from ..reporting.slo_report import About, Report
 from ..status_page import figures as page_figures
 
 FOLDER = "etc/selfheal/slo"
-# For how long Alertmanager may take it for news.
+# For how long Alertmanager keeps it firing.
 HOLD_SECONDS = 300.0
 
 
@@ -36,21 +37,23 @@ class Settings(NamedTuple):
     alertmanager: str = ""
 
 
-def settings(given: Mapping[str, Any], where: str) -> Settings:
+def settings(given: Mapping[str, object], where: str) -> Settings:
     """Check what was given; `where` names it in an error. Raises SloError."""
     for key in given:
         if key not in Settings._fields:
-            raise SloError(f"{where}: `{key}` is no key of it. Fix: have playbooks/site.yml write it anew")
+            raise SloError(f"{where}: unknown key `{key}`. Fix: have playbooks/site.yml write it again")
     wanted = given.get("goals")
     if not isinstance(wanted, Mapping):
-        raise SloError(f"{where}: `goals` is {wanted!r}, no goals. Fix: write a number for each of {_names()}, or {{}}")
+        raise SloError(
+            f"{where}: `goals` is {wanted!r}, not a mapping. Fix: write a number for each of {_names()}, or {{}}"
+        )
     port = given.get("prometheus")
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
-        raise SloError(f"{where}: `prometheus` is {port!r}, no port. Fix: write 9090, or where it listens")
+        raise SloError(f"{where}: `prometheus` is {port!r}, not a port. Fix: write 9090, or where it listens")
     address = str(given.get("alertmanager") or "")
     if address and web.address(address) is None:
         raise SloError(
-            f"{where}: `alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing"
+            f"{where}: `alertmanager` is {address!r}, not an http(s) URL. Fix: write http://127.0.0.1:9093, or nothing"
         )
     return Settings(_goals(wanted, where), port, address.rstrip("/"))
 
@@ -59,16 +62,18 @@ def _names() -> str:
     return ", ".join(slo_report.GOALS)
 
 
-def _goals(wanted: Mapping[str, Any], where: str) -> dict[str, float]:
+def _goals(wanted: Mapping[str, object], where: str) -> dict[str, float]:
     for name, number in wanted.items():
         if name not in slo_report.GOALS:
-            raise SloError(f"{where}: `goals` has {name}, which is no goal. Fix: write {_names()}")
+            raise SloError(f"{where}: unknown goal `goals.{name}`. Fix: write {_names()}")
         _, smallest, largest = slo_report.GOALS[name]
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not smallest <= number <= largest:
             raise SloError(
                 f"{where}: `goals.{name}` is {number!r}. Fix: write a number from {smallest:g} to {largest:g}"
             )
-    return {name: float(wanted.get(name, default)) for name, (default, _, _) in slo_report.GOALS.items()}
+    defaults = {name: float(default) for name, (default, _, _) in slo_report.GOALS.items()}
+    given = {name: float(number) for name, number in wanted.items() if isinstance(number, (int, float))}
+    return {**defaults, **given}
 
 
 def load(name: str, root: str = "/") -> Settings:
@@ -81,7 +86,7 @@ def load(name: str, root: str = "/") -> Settings:
     except agent_config.ConfigError as error:
         raise SloError(str(error)) from None
     if not isinstance(found, Mapping):
-        raise SloError(f"{path} is no JSON object: have playbooks/site.yml write it anew")
+        raise SloError(f"{path} is not a JSON object: have playbooks/site.yml write it again")
     return settings(found, path)
 
 
@@ -96,7 +101,7 @@ def config(name: str, root: str = "/") -> Config:
     return agent_config.load(agent_config.path_of(name, root), root)
 
 
-def measure(config: Config, by: Settings, wanted: str, now: float, language: str = "") -> dict[str, Any]:
+def measure(config: Config, by: Settings, wanted: str, now: float, language: str = "") -> Report:
     """Return the report of a month ("2025-05", or "" for the last one that is over); `now` is epoch seconds.
 
     :raises SloError: there is no such month.
@@ -124,11 +129,11 @@ def measure(config: Config, by: Settings, wanted: str, now: float, language: str
         # What is older is still there, so nothing of the month was forgotten.
         or (oldest is not None and oldest < month.start)
     )
-    about = {"app": config.app.name, "host": config.app.host, "language": language or config.app.language}
+    about: About = {"app": config.app.name, "host": config.app.host, "language": language or config.app.language}
     return slo_report.build(about, month, by.goals, days, figures, reversed(records), remembered)
 
 
-def keep(config: Config, report: Mapping[str, Any]) -> str:
+def keep(config: Config, report: Report) -> str:
     """Write the report as Markdown and as JSON; return the path of the Markdown. What is the same is written again."""
     os.makedirs(config.app.reports, mode=0o700, exist_ok=True)
     path = os.path.join(config.app.reports, f"slo-{report['month']}")
@@ -137,10 +142,10 @@ def keep(config: Config, report: Mapping[str, Any]) -> str:
     return f"{path}.md"
 
 
-def send(by: Settings, report: Mapping[str, Any], now: float) -> str:
+def send(by: Settings, report: Report, now: float) -> str:
     """Hand the report to Alertmanager, which mails it, and say so. Raises SloError when it is not taken."""
     if not by.alertmanager:
-        return "not sent: nobody is told by mail"
+        return "not sent: no notification goes by mail"
     body = json.dumps([slo_report.alert(report, now, HOLD_SECONDS)]).encode()
     request = web.Request(
         f"{by.alertmanager}/api/v2/alerts", "POST", (("Content-Type", "application/json"),), body, timeout=10.0

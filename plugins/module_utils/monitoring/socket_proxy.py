@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A way from a Unix socket of the host into a container that has no published port.
 
-A container's address is another one after each deploy, and exporters are told theirs once, so they are told a socket.
+A container's address is another one after each deploy, and exporters get theirs once: they get a socket.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _accept(listener: socket.socket, find: Find) -> None:
 
 
 def _carry(near: socket.socket, find: Find) -> None:
-    """Carry one connection; that it cannot be carried is told by closing it."""
+    """Carry one connection; close it when it cannot be carried."""
     with near, contextlib.suppress(OSError):
         near.settimeout(CONNECT_SECONDS)
         if (there := find()) is not None:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read `selfheal_checks`: a list of HTTP checks as people write it → the same, complete; or an error with its fix.
+"""Parse `selfheal_checks`: a list of HTTP checks as people write it → checks to send, or an error with its fix.
 
 Each check is one request with expectations; checks hand values on by name (log in, then read data). The keys are
 described in the documentation of the module `health_probe`.
@@ -11,10 +11,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from ..core.check import Capture, Check, Expectation, Form
 from .web import CONTROL, address
+
+__all__ = ["Capture", "Check", "CheckError", "Expectation", "Form", "parse_checks"]
 
 PROVES = ("health", "api", "frontend")
 # `$${` is a literal `${`; group 1 is the name, possibly a bad one, possibly without its brace at the end.
@@ -25,26 +28,13 @@ STEP = re.compile(r"""\.([^.\[\]'"\s]+)|\[(\d+)\]|\['([^']*)'\]|\["([^"]*)"\]"""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2: method and header names
 _KEYS = (
-    *(
-        "name",
-        "url",
-        "method",
-        "headers",
-        "json",
-        "form",
-        "body",
-        "timeout",
-        "status",
-        "json_path",
-        "contains",
-        "header",
-    ),
-    *("max_latency", "tls_days_left", "capture", "proves", "verify_tls"),
+    *("name", "url", "method", "headers", "json", "form", "body", "timeout", "status", "json_path", "contains"),
+    *("header", "max_latency", "tls_days_left", "capture", "proves", "verify_tls"),
 )
 _BODIES = ("json", "form", "body")
 _USERS = "url, headers, json, form or body"
 SOURCES = ("json", "cookie", "header", "body")
-_LONGEST_TIMEOUT = 3600.0
+DEFAULT_TIMEOUT, _LONGEST_TIMEOUT = 5.0, 3600.0
 
 
 class CheckError(ValueError):
@@ -56,98 +46,67 @@ class CheckError(ValueError):
         self.name, self.key, self.reason, self.fix = name, key, reason, fix
 
 
-class Expectation(NamedTuple):
-    """What one value must be: `how` is equals, matches (`want` is a pattern) or exists (`want` is a bool)."""
+def parse_checks(
+    checks: object,
+    known: Iterable[str] | None = None,
+    may_be_empty: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> list[Check]:
+    """Parse a list of checks as people write them.
 
-    how: str
-    want: Any
-
-
-class Capture(NamedTuple):
-    """A value that later checks use as ${name}.
-
-    `where` is a path for json, a name for cookie and header, for body a pattern whose group is the value.
-    """
-
-    name: str
-    source: str
-    where: str
-
-
-class Form(NamedTuple):
-    """A body as a form of a page sends it: pairs of a field and its text."""
-
-    fields: tuple[tuple[str, str], ...]
-
-
-class Check(NamedTuple):
-    """One check, complete. Times are seconds; `needs` are the names whose values it uses.
-
-    `body` is None, the text to send, a form, or a 1-tuple holding what is sent as JSON.
-    """
-
-    name: str
-    url: str
-    method: str
-    headers: tuple[tuple[str, str], ...]
-    body: Any
-    timeout: float
-    status: tuple[int, ...]
-    json_path: tuple[tuple[str, Expectation], ...]
-    contains: str
-    header: tuple[tuple[str, Expectation], ...]
-    max_latency: float
-    tls_days_left: int | None
-    capture: tuple[Capture, ...]
-    proves: str
-    verify_tls: bool
-    needs: frozenset[str]
-
-
-def check_checks(checks: Any, known: Iterable[str] | None = None, may_be_empty: bool = False) -> list[Check]:
-    """Read a list of checks as people write them, and return them complete.
-
-    :arg may_be_empty: whether an app that answers no request, and whose services alone say how it is, will do.
     :arg known: the names of the env's variables, when they are known: a check that uses another name is an error then.
+    :arg may_be_empty: accept no check at all, for an app that only its services' states describe.
+    :arg timeout: of a check that has none of its own (s).
     :raises CheckError: for the first thing that is wrong, naming the check, its key and the fix.
     """
     if not isinstance(checks, (list, tuple)):
         raise CheckError("", "selfheal_checks", f"is {kind(checks)}, not a list", "write a list of {name: …, url: …}")
     if not checks and not may_be_empty:
         fix = "add a check, e.g. {name: health, url: 'http://127.0.0.1:8000/health', proves: health}"
-        raise CheckError("", "selfheal_checks", "is empty, so nothing would be proved", fix)
-    journey = [_read(item, number) for number, item in enumerate(checks, start=1)]
-    sources: dict[str, int] = {}
+        raise CheckError("", "selfheal_checks", "is empty, so nothing would be checked", fix)
+    parsed = [_parse(item, number, timeout) for number, item in enumerate(checks, start=1)]
+    _require_unique(parsed)
+    _require_defined(parsed, known)
+    return parsed
+
+
+def _require_unique(checks: Sequence[Check]) -> None:
+    """Raise CheckError when two checks have one name."""
     seen: set[str] = set()
-    for number, check in enumerate(journey):
+    for check in checks:
         if check.name in seen:
             raise CheckError(f"`{check.name}`", "name", "is used twice", "give each check a name of its own")
         seen.add(check.name)
+
+
+def _require_defined(checks: Sequence[Check], known: Iterable[str] | None) -> None:
+    """Raise CheckError when a check uses a name that neither an earlier check captures nor, if known, the env has."""
+    captured_by: dict[str, int] = {}
+    for number, check in enumerate(checks):
         for capture in check.capture:
-            sources.setdefault(capture.name, number)
-    names = None if known is None else {*known, *sources}
-    for number, check in enumerate(journey):
+            captured_by.setdefault(capture.name, number)
+    names = None if known is None else {*known, *captured_by}
+    for number, check in enumerate(checks):
         for name in sorted(check.needs):
-            if sources.get(name, -1) >= number:
-                source = journey[sources[name]].name
+            if captured_by.get(name, -1) >= number:
+                source = checks[captured_by[name]].name
                 reason = f"uses ${{{name}}}, which is captured later or here, by `{source}`"
                 raise CheckError(f"`{check.name}`", _USERS, reason, "put the check that captures it before this one")
             if names is not None and name not in names:
                 fix = f"add {name} to the env's variables, capture it in an earlier check, or write $${{ for ${{"
                 raise CheckError(f"`{check.name}`", _USERS, f"uses ${{{name}}}, which nothing defines", fix)
-    return journey
 
 
-def _read(item: Any, number: int) -> Check:
+def _parse(item: object, number: int, timeout: float) -> Check:
     if not isinstance(item, Mapping):
         raise CheckError(str(number), "selfheal_checks", f"holds {kind(item)} here", "write {name: …, url: …}")
     name = item.get("name")
     if not isinstance(name, str) or not name.strip() or CONTROL.search(name):
-        raise CheckError(str(number), "name", "is missing or no text", "give it a short name of its own, e.g. login")
+        raise CheckError(str(number), "name", "is missing or not a text", "give it a short name of its own, e.g. login")
     read = _Reader(name, item)
     for key in read.item:
         if key not in _KEYS:
-            raise read.wrong(str(key), "is no key of a check", f"use one of {', '.join(_KEYS)}")
+            raise read.wrong(str(key), "is not a key of a check", f"use one of {', '.join(_KEYS)}")
     proves = read.text("proves", "api", f"write one of {', '.join(PROVES)}")
     if proves not in PROVES:
         raise read.wrong("proves", f"is {proves!r}", f"write one of {', '.join(PROVES)}")
@@ -160,7 +119,7 @@ def _read(item: Any, number: int) -> Check:
         method=read.method(),
         headers=headers,
         body=body,
-        timeout=read.timeout(),
+        timeout=read.timeout(timeout),
         status=read.status(),
         json_path=read.json_path(),
         contains=read.text("contains", "", "write the text that the body must contain"),
@@ -194,7 +153,7 @@ class _Reader:
         return value
 
     def number(self, key: str, default: float, fix: str) -> float:
-        """A number that is not negative; texts that hold one are taken too, templates make them."""
+        """A number that is not negative; texts that hold one are accepted too, templates make them."""
         return self.as_number(key, self.item.get(key, default), fix)
 
     def as_number(self, key: str, value: Any, fix: str) -> float:
@@ -204,7 +163,7 @@ class _Reader:
         except (TypeError, ValueError):
             raise self.wrong(key, f"is {kind(value)}, not a number", fix) from None
         if math.isnan(number) or number < 0:
-            raise self.wrong(key, "is no number above 0", fix)
+            raise self.wrong(key, "is not a number above 0", fix)
         return number
 
     def mapping(self, key: str, fix: str) -> dict[Any, Any]:
@@ -248,7 +207,7 @@ class _Reader:
         """The HTTP method, in capitals."""
         method = self.text("method", "GET", "write e.g. POST").upper()
         if not _TOKEN.fullmatch(method):
-            raise self.wrong("method", "is no HTTP method", "write e.g. GET or POST")
+            raise self.wrong("method", "is not an HTTP method", "write e.g. GET or POST")
         return method
 
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -261,7 +220,7 @@ class _Reader:
     def header_name(self, key: str, name: Any) -> str:
         """`name`, when it can name a header."""
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise self.wrong(key, f"holds {name!r}, which is no header name", "use letters, digits and -")
+            raise self.wrong(key, f"holds {name!r}, which is not a header name", "use letters, digits and -")
         return name
 
     def header_value(self, key: str, name: str, value: Any) -> str:
@@ -276,7 +235,7 @@ class _Reader:
         """What is sent: None, a text, a form, or a 1-tuple of what is sent as JSON."""
         given = [key for key in _BODIES if key in self.item]
         if len(given) > 1:
-            raise self.wrong(given[-1], f"is given besides `{given[0]}`", "keep one of the two")
+            raise self.wrong(given[-1], f"is given in addition to `{given[0]}`", "keep one of the two")
         if "form" in self.item:
             return self.form()
         if "json" in self.item:
@@ -302,10 +261,10 @@ class _Reader:
             fields.append((str(name), str(value)))
         return Form(tuple(fields))
 
-    def timeout(self) -> float:
+    def timeout(self, default: float) -> float:
         """Seconds for the whole request."""
         fix = "write the seconds that the whole request may take, e.g. 5"
-        timeout = self.number("timeout", 5.0, fix)
+        timeout = self.number("timeout", default, fix)
         if not 0 < timeout <= _LONGEST_TIMEOUT:
             raise self.wrong("timeout", f"is not between 0 and {_LONGEST_TIMEOUT:.0f} s", fix)
         return timeout
@@ -318,13 +277,13 @@ class _Reader:
             self.as_number("status", item, fix) for item in (given if isinstance(given, (list, tuple)) else [given])
         ]
         if not numbers or any(not 100 <= number <= 599 or number != int(number) for number in numbers):
-            raise self.wrong("status", "is no HTTP status", fix)
+            raise self.wrong("status", "is not an HTTP status", fix)
         return tuple(int(number) for number in numbers)
 
     def path(self, key: str, path: Any) -> str:
         """`path`, when it is one."""
         if not isinstance(path, str) or not path.startswith("$") or STEP.sub("", path[1:]):
-            raise self.wrong(key, f"holds {path!r}, which is no path", "write e.g. $.items[0].id or $['a key']")
+            raise self.wrong(key, f"holds {path!r}, which is not a path", "write e.g. $.items[0].id or $['a key']")
         return path
 
     def expectation(self, key: str, label: str, value: Any) -> Expectation:
@@ -341,7 +300,7 @@ class _Reader:
             try:
                 re.compile(want)
             except (re.error, TypeError, RecursionError):
-                raise self.wrong(key, f"gives `matches` of `{label}` what is no regular expression", fix) from None
+                raise self.wrong(key, f"gives `matches` of `{label}` an invalid regular expression", fix) from None
         return Expectation(how, want)
 
     def json_path(self) -> tuple[tuple[str, Expectation], ...]:
@@ -366,7 +325,7 @@ class _Reader:
         captures = []
         for name, given in self.mapping("capture", fix).items():
             if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise self.wrong("capture", f"holds {name!r}, which is no name", fix)
+                raise self.wrong("capture", f"holds {name!r}, which is not a name", fix)
             captures.append(self.captured(name, given if isinstance(given, Mapping) else {"json": given}))
         return tuple(captures)
 
@@ -391,11 +350,13 @@ class _Reader:
             groups = 0
         if groups != 1:
             fix = 'write one with one group, e.g. \'name="csrf" value="([^"]+)"\''
-            raise self.wrong("capture", f"takes `{name}` from what is no regular expression with one group", fix)
+            raise self.wrong(
+                "capture", f"takes `{name}` from something else than a regular expression with one group", fix
+            )
         return str(where)
 
     def tls_days_left(self, url: str) -> int | None:
-        """The days that the certificate must be valid for, None when nobody asks."""
+        """The days that the certificate must be valid for, None when the check does not say."""
         if "tls_days_left" not in self.item:
             return None
         if url.startswith("http:"):
@@ -415,7 +376,7 @@ class _Reader:
         return verify
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     """Every text within a value, not counting the keys of mappings and the fields of a form."""
     if isinstance(value, str):
         yield value
@@ -429,7 +390,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def kind(value: Any) -> str:
+def kind(value: object) -> str:
     """What a value is, for an error message: never its content, which may be a secret."""
     if isinstance(value, bool):
         return "true or false"

@@ -12,12 +12,12 @@ import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from .check_spec import Check, check_checks
+from ..core.check import Check
 from .run import expand, judge
-from .web import Fault, address, fetch
+from .web import Answer, Fault, address, fetch
 
 RATE = 10.0
 TIMEOUT = 2.0
@@ -38,24 +38,23 @@ Ask = Callable[[], str]
 
 
 def asker(
-    checks: Sequence[Mapping[str, Any]], values: Mapping[str, str], timeout: float = TIMEOUT, outside: str = ""
+    checks: Sequence[Check], values: Mapping[str, str], timeout: float = TIMEOUT, outside: str = ""
 ) -> tuple[Ask, str]:
     """Choose the check that the prober repeats, and return (how to ask it, its URL).
 
-    The first check that proves health and needs nothing but `values`; else the first such check at all.
+    The first check with `proves: health` that needs nothing but `values`; else the first such check at all.
 
-    :arg values: what the check's `${NAME}` stand for; nothing secret is needed for asking how an app is.
+    :arg values: the values of the check's `${NAME}`; none of them needs to be secret.
     :arg outside: the host's address for this machine, when that is another one: a check runs on the host, and its
         127.0.0.1 is the host's own.
-    :raises ValueError: the checks are written wrongly, or all of them need other values.
+    :raises ValueError: all checks need other values.
     :raises web.Fault: with the values put in, the check cannot be sent.
     """
-    journey = check_checks(checks)
-    usable = [check for check in journey if check.needs <= set(values)]
+    usable = [check for check in checks if check.needs <= set(values)]
     chosen = next((check for check in usable if check.proves == "health"), usable[0] if usable else None)
     if chosen is None:
         raise ValueError(
-            "selfheal_checks: no check can be asked from outside with the values that are no secret "
+            "selfheal_checks: no check can be asked from outside with the values that are not secret "
             "(app_env_plain); give the address with drill_url"
         )
     request = expand(chosen, values)._replace(timeout=timeout)
@@ -82,7 +81,7 @@ def _is_own(host: str) -> bool:
     return parsed.is_loopback or parsed.is_unspecified
 
 
-def _asking(check: Check, send: Callable[[], Any]) -> Ask:
+def _asking(check: Check, send: Callable[[], Answer]) -> Ask:
     def ask() -> str:
         try:
             judge(check, send(), time.time(), {})
@@ -96,7 +95,7 @@ def _asking(check: Check, send: Callable[[], Any]) -> Ask:
 class Prober:
     """Asks at a steady rate, in the background, from `start` to `stop`; a context manager.
 
-    :arg ask: asks once, within its own timeout; returns why the answer is no good, "" when it is.
+    :arg ask: asks once, within its own timeout; returns what is wrong with the answer, "" when it is good.
     """
 
     def __init__(self, ask: Ask, rate: float = RATE) -> None:
@@ -127,7 +126,7 @@ class Prober:
             return sorted(sample for sample in self._samples if since <= sample.sent < end)
 
     def wait_healthy(self, since: float, seconds: float, poll: float = 0.05) -> float | None:
-        """Wait until `IN_A_ROW` requests sent after `since` were answered well; return when the first answer was there.
+        """Wait until `IN_A_ROW` requests sent after `since` were answered well; return when the first answer arrived.
 
         None when that does not happen within `seconds`.
         """

@@ -72,7 +72,7 @@ _NODE_HEADERS = "headers: Object.fromEntries(process.argv.slice(2).map(h => h.sp
 
 
 def container_command(port: int, path: str, asked: HealthRequest | None) -> tuple[str, ...]:
-    """The shell lines with which a container asks itself, on its own port, as they stand in a compose file.
+    """The shell lines with which a container asks itself, on its own port, as a compose file has them.
 
     :arg asked: the health check that leads here; None asks for the path alone. Its target counts, if it is there.
     """

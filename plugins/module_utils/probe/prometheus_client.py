@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the Prometheus of this host says to a query."""
+"""Query the Prometheus of this host."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class PrometheusError(Exception):
 
 
 def ask(port: int, path: str) -> Any:
-    """Return the `data` of an answer of its API; `path` is what stands behind /api/v1/.
+    """Return the `data` of an answer of its API; `path` is what follows /api/v1/.
 
-    :raises PrometheusError: there is no good answer.
+    :raises PrometheusError: it does not answer, or refuses.
     """
     try:
         answer = web.fetch(web.Request(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=QUERY_SECONDS))
     except web.Fault as fault:
         raise PrometheusError(
-            f"Prometheus gives no answer: {fault}. Is monitoring_enabled true for this host, and has site.yml run"
+            f"Prometheus does not answer: {fault}. Is monitoring_enabled true for this host, and has site.yml run"
             " since? On the host: systemctl status prometheus"
         ) from None
     try:
-        told = json.loads(answer.body)
-        if told["status"] == "success":
-            return told["data"]
-        why = str(told["error"])
+        document = json.loads(answer.body)
+        if document["status"] == "success":
+            return document["data"]
+        why = str(document["error"])
     except (ValueError, KeyError, TypeError):
         why = f"status {answer.status}"
     raise PrometheusError(f"Prometheus on port {port} refuses a query: {why}. On the host: journalctl -u prometheus")

@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Ask an app over HTTP whether it works: run the journey, judge the answers, say what was seen.
+"""Ask an app over HTTP whether it works: run the checks, judge the answers, report what was seen.
 
-The checks are read by `checks.py`, one request is sent by `web.py`.
+`check_spec.py` parses the checks, `web.py` sends one request.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import math
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlencode
 
+from ..core.check import Capture, Check, Expectation, Form
 from ..core.redact import redact
-from .check_spec import REFERENCE, STEP, Capture, Check, CheckError, Expectation, Form, check_checks
+from .check_spec import REFERENCE, STEP, CheckError, parse_checks
 from .health_request import HealthRequest, through_balancer, with_host
 from .web import BODY_LIMIT, CONTROL, Answer, Fault, Request, address, duration, fetch
 
-__all__ = ["KINDS", "Check", "CheckError", "check_checks", "run_checks"]
+__all__ = ["KINDS", "Check", "CheckError", "parse_checks", "run_checks"]
 
-# Every `kind` that a failed check may have. `skipped` was never sent; `answer` is an answer that is no HTTP.
+# Every `kind` that a failed check may have. `skipped` was never sent; `answer` is an answer that is not HTTP.
 KINDS = (
     *("refused", "unreachable", "timeout", "reset", "dns", "tls", "answer"),
     *("status", "header", "body", "latency", "skipped"),
@@ -34,15 +35,74 @@ _LONGEST_CAPTURE = 16384
 _DEPENDENCIES = ("dependencies", "components", "checks", "entries")
 _UP = ("up", "ok", "pass", "passed", "healthy", "warn")
 _DAY = 86400.0
-# Secrets that nobody told us about (a fresh token in an answer) have a shape, or stand under a telling name.
+# Secrets that are not in the env (a fresh token in an answer) have a shape, or are under a telling name.
 _TOKEN_SHAPED = re.compile(r"eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?|sb_(?:secret|publishable)_[\w-]+")
 _TELLING_NAME = re.compile(r"token|secret|passw|key|auth|cookie|session|credential|jwt", re.IGNORECASE)
+
+
+class Down(TypedDict):
+    """Something that an answer says the app cannot reach."""
+
+    name: str
+    reason: str
+
+
+class CheckResult(TypedDict):
+    """How one check went. `kind` is None when it passed, `status` without an answer; `port` is 0 when nothing was sent.
+
+    `down` lists what a failing answer says of the app's dependencies; `retry_after` is for how many seconds it asks for
+    patience, None when it does not.
+    """
+
+    name: str
+    ok: bool
+    proves: str
+    kind: str | None
+    status: int | None
+    seconds: float
+    reason: str
+    attempts: int
+    port: int
+    down: list[Down]
+    retry_after: float | None
+
+
+class Latency(TypedDict):
+    """Seconds of all answered requests; None when nothing answered."""
+
+    min: float | None
+    median: float | None
+    p95: float | None
+
+
+class HowAsked(TypedDict, total=False):
+    """How a watcher asked. `confirmed`: more than once. `brief`: with little time, as a service is stopped."""
+
+    confirmed: bool
+    brief: bool
+
+
+class ProbeResult(HowAsked):
+    """How all checks went; no value of the env and no captured value stands in any text."""
+
+    ok: bool
+    passed: int
+    total: int
+    summary: str
+    seconds: float
+    latency: Latency
+    results: list[CheckResult]
+
+
+class NotAsked(TypedDict):
+    """{}, in the place of a probe's result: the app was not asked."""
+
 
 Ask = Callable[[Request, Callable[[], float]], Answer]
 
 
 def run_checks(
-    checks: Sequence[Mapping[str, Any]],
+    checks: Sequence[Check],
     values: Mapping[str, str],
     deadline: float = 0.0,
     now: Callable[[], float] = time.monotonic,
@@ -50,37 +110,28 @@ def run_checks(
     *,
     wall: Callable[[], float] = time.time,
     ask: Ask = fetch,
-) -> dict[str, Any]:
-    """Run the journey until every check passes or ``deadline`` (seconds; 0: one attempt) is over.
+) -> ProbeResult:
+    """Run the checks until every check passes or ``deadline`` (seconds; 0: one attempt) is over.
 
     No attempt begins after the deadline, and one that has begun ends within the sum of its checks' timeouts. A retry
     begins at the first check that failed, or at the one that captured a value which the failed one used: a token from
     before a restart may be void.
 
     :arg values: the app's env. A check that names a value it does not hold is ``skipped`` and not ok.
-    :returns: ``{ok, passed, total, summary, seconds, latency: {min, median, p95}, results: [{name, ok, proves, kind,
-        status, seconds, reason, attempts, port, down, retry_after}]}``; seconds throughout, ``kind`` and ``status``
-        None when there is none. ``port`` is the one asked (0 when nothing was sent); ``down`` lists what a failing
-        answer says of the app's dependencies, as {name, reason}; ``retry_after`` is for how many seconds it asks for
-        patience, None when it does not.
-        The latencies are those of all answered requests, None when nothing answered. No value of ``values`` and no
-        captured value stands in any text.
-    :raises CheckError: when a check is written wrongly; nothing was sent then.
     """
-    journey = check_checks(checks, may_be_empty=True)
     begun, pause, first = now(), _FIRST_PAUSE, 0
     captured: dict[str, str] = {}
-    results: list[dict[str, Any]] = []
+    results: list[CheckResult] = []
     latencies: list[float] = []
-    attempts = [0] * len(journey)
+    attempts = [0] * len(checks)
     while True:
         del results[first:]
-        for check in journey[first:]:
+        for check in checks[first:]:
             for capture in check.capture:
                 captured.pop(capture.name, None)
-        for check in journey[first:]:
+        for check in checks[first:]:
             attempts[len(results)] += 1
-            results.append(_attempt(check, journey, values, captured, ask, now, wall))
+            results.append(_attempt(check, checks, values, captured, ask, now, wall))
             if results[-1]["status"] is not None:
                 latencies.append(results[-1]["seconds"])
         failed = next((index for index, result in enumerate(results) if not result["ok"]), None)
@@ -89,78 +140,89 @@ def run_checks(
             break
         sleep(min(pause, left))
         pause = min(2 * pause, _LONGEST_PAUSE)
-        first = _restart(journey, failed)
+        first = _restart(checks, failed)
     for result, count in zip(results, attempts):
         result["attempts"] = count
     return _report(results, latencies, now() - begun)
 
 
-def _restart(journey: Sequence[Check], failed: int) -> int:
+def _restart(checks: Sequence[Check], failed: int) -> int:
     """The check to go back to when ``failed`` did not pass: the first whose captures it used, or it itself."""
     first = failed
     for index in range(failed - 1, -1, -1):
-        if journey[first].needs.intersection(capture.name for capture in journey[index].capture):
+        if checks[first].needs.intersection(capture.name for capture in checks[index].capture):
             first = index
     return first
 
 
 def _attempt(
     check: Check,
-    journey: Sequence[Check],
+    checks: Sequence[Check],
     values: Mapping[str, str],
     captured: dict[str, str],
     ask: Ask,
     now: Callable[[], float],
     wall: Callable[[], float],
-) -> dict[str, Any]:
+) -> CheckResult:
     """Send one check once and judge the answer; captured values are added to ``captured``."""
-    result: dict[str, Any] = {"name": check.name, "ok": False, "proves": check.proves, "kind": None, "status": None}
-    result.update(seconds=0.0, reason="", attempts=0, port=0, down=[], retry_after=None)
+    result: CheckResult = {
+        "name": check.name,
+        "ok": False,
+        "proves": check.proves,
+        "kind": None,
+        "status": None,
+        "seconds": 0.0,
+        "reason": "",
+        "attempts": 0,
+        "port": 0,
+        "down": [],
+        "retry_after": None,
+    }
     begun = now()
     secrets = {**values, **captured}
     answer = None
     try:
-        request = expand(check, _lookup(check, journey, values, captured))
+        request = expand(check, _lookup(check, checks, values, captured))
         where = address(request.url)
         result["port"] = where.port if where else 0
         answer = ask(request, now)
-        result.update(status=answer.status, seconds=round(answer.seconds, 4))
+        result["status"], result["seconds"] = answer.status, round(answer.seconds, 4)
         captured.update(judge(check, answer, wall(), secrets))
         seen = f"got {answer.status} in {duration(answer.seconds)}"
         # A slow login still gives its token: what comes after it is to be judged by itself.
         if answer.seconds > check.max_latency:
             raise Fault("latency", f"{seen}: expected {duration(check.max_latency)} or less")
-        result.update(ok=True, reason=seen)
+        result["ok"], result["reason"] = True, seen
     except Fault as fault:
         if answer is None:
             result["seconds"] = round(now() - begun, 4)
         else:
             result["down"] = dependencies_down(answer.body, secrets)
             result["retry_after"] = retry_after(answer, wall())
-        result.update(kind=fault.kind, reason=str(fault))
+        result["kind"], result["reason"] = fault.kind, str(fault)
     return result
 
 
 def retry_after(answer: Answer, today: float) -> float | None:
     """Seconds that an answer asks to wait for (RFC 9110, Retry-After: seconds or a date); None when it does not."""
-    told = next((value.strip() for name, value in answer.headers if name.lower() == "retry-after"), "")
-    if told.isdigit():
-        return float(told[:9])
+    header = next((value.strip() for name, value in answer.headers if name.lower() == "retry-after"), "")
+    if header.isdigit():
+        return float(header[:9])
     from email.utils import parsedate_to_datetime  # not needed by a watcher, whose memory it would take
 
     try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - today) if told else None
+        return max(0.0, parsedate_to_datetime(header).timestamp() - today) if header else None
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
 
 def _lookup(
-    check: Check, journey: Sequence[Check], values: Mapping[str, str], captured: Mapping[str, str]
+    check: Check, checks: Sequence[Check], values: Mapping[str, str], captured: Mapping[str, str]
 ) -> dict[str, str]:
     """The values that the check needs, by name. Raises Fault (skipped) when one is missing."""
     found = {}
     for name in sorted(check.needs):
-        source = next((item.name for item in journey if name in (capture.name for capture in item.capture)), None)
+        source = next((item.name for item in checks if name in (capture.name for capture in item.capture)), None)
         if name in captured:
             found[name] = captured[name]
         elif source is not None:
@@ -172,22 +234,22 @@ def _lookup(
     return found
 
 
-def _report(results: list[dict[str, Any]], latencies: list[float], seconds: float) -> dict[str, Any]:
+def _report(results: list[CheckResult], latencies: list[float], seconds: float) -> ProbeResult:
     total, passed = len(results), sum(result["ok"] for result in results)
     attempts = max((result["attempts"] for result in results), default=0)
     often = f" after {attempts} attempts" if attempts > 1 else ""
     summary = f"{passed} of {total} checks passed{often}"
     if not total:
-        summary = "no check asks it, so its services alone tell"
+        summary = "no check asks it, so the states of its services decide"
     elif passed == total:
         summary += f" in {seconds:.2f} s"
     else:
         failed = [result for result in results if not result["ok"]]
         # What was skipped follows from another failure, unless nothing else failed.
-        told = [result for result in failed if result["kind"] != "skipped"] or failed
-        summary += "; " + "; ".join(f"`{result['name']}` {result['reason']}" for result in told[:_FAILURES_SHOWN])
-        if len(told) > _FAILURES_SHOWN:
-            summary += f"; and {len(told) - _FAILURES_SHOWN} more"
+        shown = [result for result in failed if result["kind"] != "skipped"] or failed
+        summary += "; " + "; ".join(f"`{result['name']}` {result['reason']}" for result in shown[:_FAILURES_SHOWN])
+        if len(shown) > _FAILURES_SHOWN:
+            summary += f"; and {len(shown) - _FAILURES_SHOWN} more"
     return {
         "ok": passed == total,
         "passed": passed,
@@ -213,7 +275,7 @@ def expand(check: Check, known: Mapping[str, str]) -> Request:
     """Put ``known`` values in place of names. Raises Fault (skipped) when the result cannot be sent."""
     url = _replace(check.url, known)
     if address(url) is None:
-        raise Fault("skipped", f"skipped: with its values put in, {check.url} is no http(s) URL")
+        raise Fault("skipped", f"skipped: with its values put in, {check.url} is not an http(s) URL")
     headers = []
     for name, template in check.headers:
         value = _replace(template, known)
@@ -239,36 +301,35 @@ def _default_type(headers: list[tuple[str, str]], form: str) -> None:
         headers.append(("Content-Type", form))
 
 
-def health_request(check: Mapping[str, Any], values: Mapping[str, str], balanced: bool) -> HealthRequest | None:
+def health_request(check: Check, values: Mapping[str, str], balanced: bool) -> HealthRequest | None:
     """The request of a check, as HAProxy and a healthcheck can send it; None for one with a body.
 
-    :arg values: what the names in the check stand for.
-    :arg balanced: whether the load balancer stands before the app, and adds its headers.
-    :raises CheckError: the check is invalid, or names a value that is not given.
+    :arg values: the values of the names in the check.
+    :arg balanced: whether the load balancer is in front of the app, and adds its headers.
+    :raises CheckError: the check names a value that is not given, or cannot be sent with it.
     """
-    read = check_checks([check])[0]
-    if read.body is not None:
+    if check.body is not None:
         return None
-    missing = sorted(name for name in read.needs if name not in values)
+    missing = sorted(name for name in check.needs if name not in values)
     if missing:
         reason = f"uses ${{{missing[0]}}}, which is not known here"
         raise CheckError(
-            f"`{read.name}`",
+            f"`{check.name}`",
             "url or headers",
             reason,
-            f"give {missing[0]} in app_env_plain if it is no secret; "
+            f"give {missing[0]} in app_env_plain if it is not secret; "
             "else give `proves: health` to a check that needs no secret",
         )
     try:
-        request = expand(read, values)
+        request = expand(check, values)
     except Fault as fault:
-        raise CheckError(f"`{read.name}`", "url or headers", str(fault), "correct it") from None
+        raise CheckError(f"`{check.name}`", "url or headers", str(fault), "correct it") from None
     where = address(request.url)
     assert where is not None
     shape = through_balancer if balanced else with_host
     headers = shape(where.scheme, where.host, where.port, request.headers)
     tls = where.scheme == "https" and not balanced
-    return HealthRequest(request.method, where.target, headers, read.status, where.port, tls)
+    return HealthRequest(request.method, where.target, headers, check.status, where.port, tls)
 
 
 def _replace(text: str, known: Mapping[str, str]) -> str:
@@ -286,7 +347,7 @@ def _replace_deep(value: Any, known: Mapping[str, str]) -> Any:
 
 
 class _Missing:
-    """What stands for a value that is not there (None is a value in JSON)."""
+    """The absence of a value (None is a value in JSON)."""
 
 
 _MISSING = _Missing()
@@ -307,7 +368,7 @@ def judge(check: Check, answer: Answer, today: float, secrets: Mapping[str, str]
         raise Fault("status", f"{seen}: expected {expected}" + (f"; it said: {said}" if said else ""))
     if check.tls_days_left is not None:
         if answer.expires is None:
-            raise Fault("tls", f"{seen}, but without TLS, so there is no certificate to look at")
+            raise Fault("tls", f"{seen}, but without TLS, so there is no certificate to check")
         days = (answer.expires - today) / _DAY
         if days < check.tls_days_left:
             left = f"{days:.1f} days left" if days > 0 else "expired"
@@ -366,7 +427,7 @@ def _take(capture: Capture, answer: Answer, document: Any, seen: str) -> str:
 
 
 def _captured(capture: Capture, answer: Answer, document: Any) -> Any:
-    """The value that is captured, `_MISSING` when there is none."""
+    """The value that is captured, `_MISSING` without one."""
     if capture.source == "json":
         return _dig(document, capture.where)
     if capture.source == "body":
@@ -393,8 +454,8 @@ def _cookie(name: str, answer: Answer) -> Any:
     return found
 
 
-def dependencies_down(body: bytes, secrets: Mapping[str, str]) -> list[dict[str, str]]:
-    """What a health answer says is down: [{name, reason}].
+def dependencies_down(body: bytes, secrets: Mapping[str, str]) -> list[Down]:
+    """What a health answer says is down.
 
     Read are the two common shapes: {"dependencies"|"components"|"checks"|"entries": {NAME: {"status": "down", …}}}
     (Spring Boot's actuator calls them components, ASP.NET Core entries), a status being up, ok, pass, healthy or not.
@@ -403,7 +464,7 @@ def dependencies_down(body: bytes, secrets: Mapping[str, str]) -> list[dict[str,
         document = json.loads(body)
     except (ValueError, RecursionError):
         return []
-    found = []
+    found: list[Down] = []
     for key in _DEPENDENCIES if isinstance(document, dict) else ():
         named = document.get(key)
         for name, state in named.items() if isinstance(named, dict) else ():
@@ -447,7 +508,7 @@ def _same(found: Any, want: Any) -> bool:
 
 
 def _dig(document: Any, path: str) -> Any:
-    """The value at a path like ``$.items[0]['a key']``, ``_MISSING`` when there is none."""
+    """The value at a path like ``$.items[0]['a key']``, ``_MISSING`` without one."""
     for name, index, single, double in STEP.findall(path[1:]):
         if index:
             if not isinstance(document, list) or int(index) >= len(document):

@@ -76,7 +76,7 @@ class Fault(Exception):
 
 
 def address(url: str) -> Address | None:
-    """Split a URL; None when it is no http(s) URL. A user name or password in it is not taken: it would end in logs."""
+    """Split a URL; None for another than http(s). One with a user name or password is refused: it would end in logs."""
     if CONTROL.search(url):
         return None
     try:
@@ -99,7 +99,7 @@ def duration(seconds: float) -> str:
 
 
 class _Clock:
-    """The time that one request has left. Each wait asks it anew."""
+    """The time that one request has left. Each wait asks for it again."""
 
     def __init__(self, now: Callable[[], float], seconds: float) -> None:
         self.now, self.begun, self.seconds = now, now(), seconds
@@ -133,7 +133,7 @@ class _Raw(io.RawIOBase):
         count = self.connection.recv_into(buffer)
         self.room -= count
         if self.room < 0:
-            raise Fault("answer", "sends more than any answer may hold")
+            raise Fault("answer", "sends more than an answer may hold")
         return count
 
 
@@ -159,8 +159,8 @@ class _Stream:
 def fetch(request: Request, now: Callable[[], float] = time.monotonic) -> Answer:
     """Send one request, and return the whole answer.
 
-    :raises Fault: refused, unreachable, timeout, reset, dns, tls, or answer (what came is no HTTP).
-    :raises ValueError: the URL is no http(s) URL.
+    :raises Fault: refused, unreachable, timeout, reset, dns, tls, or answer (what came is not HTTP).
+    :raises ValueError: the URL is not an http(s) URL.
     """
     where = address(request.url)
     if where is None:
@@ -179,7 +179,7 @@ def _fault(error: Exception, where: Address, clock: _Clock) -> Fault:
     """What went wrong, in words."""
     if hasattr(error, "verify_message"):
         return Fault("tls", f"the certificate of {where} is not valid: {error.verify_message}")
-    # ssl.SSLError is an OSError; so that it can be named without ssl, it is told by where it comes from.
+    # ssl.SSLError is an OSError; its module's name identifies it, so that ssl need not be loaded.
     if type(error).__module__ == "ssl":
         reason = str(getattr(error, "reason", "") or "protocol error").replace("_", " ").lower()
         return Fault("tls", f"no TLS with {where}: {reason}")
@@ -189,7 +189,7 @@ def _fault(error: Exception, where: Address, clock: _Clock) -> Fault:
         return Fault("reset", f"connection closed by {where} before the answer was complete")
     if isinstance(error, OSError):
         return Fault("unreachable", f"cannot reach {where}: {error.strerror or error}")
-    return Fault("answer", f"what {where} sends is no HTTP ({type(error).__name__})")
+    return Fault("answer", f"what {where} sends is not HTTP ({type(error).__name__})")
 
 
 def _exchange(
@@ -218,7 +218,7 @@ def _exchange(
 
 
 def _text(value: str) -> str:
-    """A header's value as it was meant: http.client reads bytes as Latin-1, and today's servers send UTF-8."""
+    """A header's value as it was sent: http.client reads bytes as Latin-1, and today's servers send UTF-8."""
     try:
         return value.encode("latin-1").decode("utf-8")
     except UnicodeError:
@@ -294,8 +294,8 @@ def _context(verify: bool) -> Any:
 def _resolve(host: str, port: int, clock: _Clock) -> list[tuple[int, Any]]:
     """The addresses of a host as (family, socket address).
 
-    The system's resolver cannot be told to hurry, so a name (not a literal address) is looked up in a thread of its
-    own, which is left behind when the time is over.
+    The system's resolver has no timeout, so a name (not a literal address) is looked up in a thread of its
+    own, which is abandoned when the time is over.
     """
     clock.waiting = f"name lookup of {host} gave no answer"
     box: list[Any] = []
@@ -321,7 +321,7 @@ def _resolve(host: str, port: int, clock: _Clock) -> list[tuple[int, Any]]:
 
 
 def addresses(url: str, seconds: float = 1.0) -> list[tuple[str, int]]:
-    """The IPv4 (address, port) that a URL leads to; [] when it cannot be told in time."""
+    """The IPv4 (address, port) that a URL leads to; [] when it is not known in time."""
     where = address(url)
     if where is None:
         return []

@@ -1,16 +1,15 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Staging's side of a promotion: what runs here, whether it may go on, and what goes on of it. Changes nothing.
+"""Staging's side of a promotion: whether its release may go to production, and what goes there. Changes nothing.
 
-It goes by what this host knows: the agent's config, the recorded releases, the incidents. Of the env nothing is told.
+It reads what this host knows: the agent's config, the recorded releases, the incidents. The env is not exported.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from ..core.app import App
 from ..core.clock import Clock, age, moment
@@ -18,6 +17,7 @@ from ..core.locks import is_locked
 from ..docker import images as docker_images
 from ..docker import project as docker_project
 from ..docker import project_layout
+from ..docker.containers import Document
 from ..env import read as env_file
 from ..health import facts as health_facts
 from ..host import command as commands
@@ -27,47 +27,64 @@ from ..recovery import watcher_note
 from ..recovery.config import Config, ConfigError
 from ..recovery.run import CONFIRM_SECONDS
 from ..releases import store as release_store
+from ..releases.store import Release
 from . import rules as promotion_rules
+from .image_archive import Image
+from .rules import PastIncident, PauseSeen, StagingFacts
 
 _UNIT_SECONDS = 5.0
 
 
 class PromotionRefused(Exception):
-    """The release does not go on; `refusals` are the reasons."""
+    """The release must not go to production; `refusals` are the reasons."""
 
     def __init__(self, message: str, refusals: list[promotion_rules.Refusal]) -> None:
         super().__init__(message)
         self.refusals = refusals
 
 
-def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -> dict[str, Any]:
-    """Return the release of an app that may go on: {host, release, serving, folder, images, pins}.
+class Offer(TypedDict):
+    """A release that may go to production: its id, its host, and how long it has served, in words.
 
-    `folder` holds its files on this host; `images` are [{service, id, bytes, platform}]; `pins` say
-    what their names are for good in a registry.
+    `folder` holds its files on that host; `pins` are digests by image name.
+    """
+
+    host: str
+    release: str
+    serving: str
+    folder: str
+    images: list[Image]
+    pins: dict[str, str]
+
+
+def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -> Offer:
+    """Return the release of an app that may go to production.
 
     :arg soak: for how long it has to have run healthy, in seconds.
     :raises PromotionRefused: it has not, or it is not what runs.
-    :raises ConfigError: the app is not watched here, or `soak` is no time.
+    :raises ConfigError: the app is not watched here, or `soak` is not a time.
     """
     if not soak >= 0:
-        raise ConfigError("promote_soak_minutes is no number of minutes from 0 on. Fix: write 60, say")
+        raise ConfigError("promote_soak_minutes: expected a number of minutes, 0 or more. Fix: write 60, for example")
     clock = clock or Clock()
     config = _config(name, root)
     facts = read_facts(config, clock)
     found = promotion_rules.refusals(facts, soak)
     good = facts["release"]
-    if found:
+    if found or good is None:
         what = f"release {good['id']} does not go to production" if good else "nothing can go to production"
         lines = [f"{name} on {config.app.host}: {what}:", *[f"- {one}" for one in found]]
         raise PromotionRefused("\n".join([*lines, "Nothing was changed, here or in production."]), found)
     sizes = docker_images.image_facts(good["images"].values())
+    images: list[Image] = [
+        {"service": service, "id": image, **sizes[image]} for service, image in sorted(good["images"].items())
+    ]
     return {
         "host": config.app.host,
         "release": good["id"],
         "serving": promotion_rules.minutes(facts["serving"]),
         "folder": release_store.files_of(config.app.directory, str(good["id"])),
-        "images": [{"service": one, "id": image, **sizes[image]} for one, image in sorted(good["images"].items())],
+        "images": images,
         "pins": good.get("pins", {}),
     }
 
@@ -83,19 +100,18 @@ def _config(name: str, root: str) -> Config:
     return agent_config.load(path, root)
 
 
-def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
-    """What `promotion.refusals` decides by."""
+def read_facts(config: Config, clock: Clock) -> StagingFacts:
+    """What `rules.refusals` decides by."""
     app, now = config.app, clock.now()
     good = release_store.last_good(app.directory)
     env = env_file.read(app, now)
-    facts: dict[str, Any] = {"env": env, "instances": [], "environments": [], "oom": [], "services": []}
-    health_facts.read_engine(app, facts, now)
-    answers = facts["engine"]["answers"]
+    said = health_facts.read_engine(app, env, now)
+    answers = said.engine["answers"]
     images = good["images"] if good else {}
     there = docker_images.image_facts(images.values()) if answers else set(images.values())
     return {
         "app": app.name,
-        "engine": "" if answers else facts["engine"]["reason"],
+        "engine": "" if answers else said.engine["reason"],
         "busy": f"a deploy or a recovery holds {app.lock}" if is_locked(app.lock) else "",
         "release": good,
         "serving": _serving(app, now),
@@ -107,12 +123,12 @@ def read_facts(config: Config, clock: Clock) -> dict[str, Any]:
         "paused": _paused(app, clock),
         "probe": health_facts.ask(app, env["values"], CONFIRM_SECONDS, clock),
         "env": env["findings"],
-        "instances": facts["instances"],
+        "instances": [*said.containers["instances"]] if said.containers else [],
     }
 
 
 def _serving(app: App, now: float) -> float:
-    """Seconds since the release became the last good one: by a deploy, or because it was gone back to."""
+    """Seconds since the release became the last good one: by a deploy, or by a rollback to it."""
     try:
         return max(
             0.0, now - os.lstat(os.path.join(release_store.folder(app.directory), release_store.LAST_GOOD)).st_mtime
@@ -121,20 +137,22 @@ def _serving(app: App, now: float) -> float:
         return 0.0
 
 
-def _incidents(app: App, now: float) -> list[dict[str, Any]]:
-    """The incidents, newest first. One that nobody ended was over, as far as is known, when it was last written."""
+def _incidents(app: App, now: float) -> list[PastIncident]:
+    """The incidents, newest first. One without an end is taken as over when it was last written."""
     memory, _problem = state.load(app.state, app.spare, repair=False)
     current = memory["incident"]
     known = [one for one in incidents.every(app.incidents) if not current or one["id"] != current["id"]]
-    found = [{"id": current["id"], "cause": current["cause"], "open": True, "ago": 0.0}] if current else []
+    found: list[PastIncident] = []
+    if current:
+        found.append({"id": current["id"], "cause": current["cause"], "open": True, "ago": 0.0})
     for one in known:
         over = _epoch(one.get("ended")) or _epoch(one.get("seen")) + float(one["seconds"])
         found.append({"id": one["id"], "cause": one["cause"], "open": False, "ago": max(0.0, now - over)})
     return found
 
 
-def _epoch(text: Any) -> float:
-    """Epoch seconds of what `incident.iso` wrote; 0.0 for anything else."""
+def _epoch(text: object) -> float:
+    """Epoch seconds of what `clock.iso` wrote; 0.0 for anything else."""
     try:
         return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
     except ValueError:
@@ -151,25 +169,26 @@ def _watched(app: App, clock: Clock) -> float:
     return max(0.0, clock.monotonic() - int(since) / 1e6) if asked.code == 0 and since.isdigit() and int(since) else 0.0
 
 
-def _paused(app: App, clock: Clock) -> dict[str, Any] | None:
-    """The pause that goes on, or how long ago one ended, or a person said `selfheal resume`."""
+def _paused(app: App, clock: Clock) -> PauseSeen | None:
+    """The pause in force, or how long ago one ended, or a person ran `selfheal resume`."""
     orders, now = state.read_orders(app.state), moment(clock.now(), clock.monotonic())
-    if orders["paused"]:
-        left, lasted = state.pause_left(orders, now), age(orders["paused"]["since"], now)
-        length = float(orders["paused"]["until"]) - float(orders["paused"]["since"]["wall"])
-        return {"left": left, "reason": orders["paused"]["reason"], "ago": max(0.0, lasted - length)}
+    pause = orders["paused"]
+    if pause:
+        left, lasted = state.pause_left(orders, now), age(pause["since"], now)
+        length = float(pause["until"]) - float(pause["since"]["wall"])
+        return {"left": left, "reason": pause["reason"], "ago": max(0.0, lasted - length)}
     return {"left": 0.0, "reason": "", "ago": age(orders["resumed"], now)} if orders["resumed"] else None
 
 
-def _mounted(app: App, good: Mapping[str, Any] | None) -> list[str]:
+def _mounted(app: App, good: Release | None) -> list[str]:
     """The files of the project, not folders, that containers mount, and that do not go with the release."""
     mounts = [
         mount for document in docker_project.Project(app.name, app.directory).documents() for mount in _binds(document)
     ]
     inside = {path for path in mounts if path.startswith(app.directory + os.sep) and os.path.isfile(path)}
-    known = {*(good or {}).get("files", {}), *project_layout.read(app.directory).data}
+    known = {*(good["files"] if good else ()), *project_layout.read(app.directory).data}
     return sorted({os.path.relpath(path, app.directory) for path in inside} - known)
 
 
-def _binds(document: Mapping[str, Any]) -> list[str]:
+def _binds(document: Document) -> list[str]:
     return [str(mount["Source"]) for mount in document.get("Mounts") or [] if mount.get("Type") == "bind"]

@@ -1,21 +1,26 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""May a release go on from staging to production? Pure: facts in, the reasons that refuse it out, all at once."""
+"""Whether a release may go from staging to production. Pure: facts in, every reason against it out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
+
+from ..docker.containers import Container
+from ..env.rules import Finding
+from ..probe.run import ProbeResult
+from ..releases.store import Release
 
 ROOM_LEFT = 256 * 1024 * 1024
-"""What has to stay free on a file system that images are written to, in bytes."""
+"""Bytes that have to stay free on a file system that images are written to."""
 # So many incidents are named, the newest; of the others their number.
 _SHOWN = 5
 
 
 class Refusal(NamedTuple):
-    """One reason why a release does not go to production, and what to do about it."""
+    """One reason why a release must not go to production, and what to do about it."""
 
     reason: str
     fix: str
@@ -24,19 +29,69 @@ class Refusal(NamedTuple):
         return f"{self.reason}. Do: {self.fix}"
 
 
-def refusals(facts: Mapping[str, Any], soak: float) -> list[Refusal]:
+class PastIncident(TypedDict):
+    """An incident of staging, and how long it has been over (s)."""
+
+    id: str
+    cause: str
+    open: bool
+    ago: float
+
+
+class WatcherSeen(TypedDict):
+    """Whether the watcher of staging runs, and how long it has been kept running (s)."""
+
+    alive: bool
+    since: float
+
+
+class PauseSeen(TypedDict):
+    """How long a pause still lasts (s, 0 for one that is over), and how long ago it ended (s)."""
+
+    left: float
+    reason: str
+    ago: float
+
+
+class StagingFacts(TypedDict):
+    """What a staging host knows of the release that may go to production.
+
+    `engine` says why the engine does not answer, `busy` who deploys or recovers there; both are "" when all is well.
+    `serving` is how long ago the release became the last good one (s). `missing` are its services whose image is gone,
+    `changed` its files that are not as recorded, `mounted` the files that its containers mount and that do not go with
+    it.
+    """
+
+    app: str
+    engine: str
+    busy: str
+    release: Release | None
+    serving: float
+    missing: list[str]
+    changed: list[str]
+    mounted: list[str]
+    incidents: list[PastIncident]
+    watcher: WatcherSeen
+    paused: PauseSeen | None
+    probe: ProbeResult
+    env: list[Finding]
+    instances: list[Container]
+
+
+class Room(TypedDict):
+    """A file system, by its device's number, and what is free on it."""
+
+    device: int
+    free_bytes: int
+
+
+def refusals(facts: StagingFacts, soak: float) -> list[Refusal]:
     """Every reason that refuses the promotion, [] when it may go.
 
-    :arg facts: of the staging host (`staging.read_facts`): {app, engine: why it does not answer or "", busy: who
-        deploys or recovers there or "", release: {id, images, names} or None, serving (s since it became the last good
-        one), missing: [its images that are gone], changed: [its files that are not what they were], mounted:
-        [files that its containers mount, and that do not go with it], incidents: [{id, cause, open, ago (s since it was
-        over)}],
-        watcher: {alive, since (s for which it has been kept running)}, paused: {left (s), reason, ago (s since it
-        ended)} or None, probe: {ok, summary}, env: findings, instances: [facts of `engine.instance`]}.
     :arg soak: for how long the release has to have run healthy, in seconds.
     """
-    if facts["release"] is None:
+    release = facts["release"]
+    if release is None:
         fix = "deploy there first, with playbooks/deploy.yml -i inventory/staging"
         return [Refusal("no release has passed its gate there yet", fix)]
     return [
@@ -44,17 +99,17 @@ def refusals(facts: Mapping[str, Any], soak: float) -> list[Refusal]:
         *_too_young(facts, soak),
         *_incidents(facts, soak),
         *_unwatched(facts, soak),
-        *_not_as_recorded(facts),
+        *_not_as_recorded(facts, release),
         *_unhealthy(facts),
     ]
 
 
-def _busy(facts: Mapping[str, Any]) -> Iterator[Refusal]:
+def _busy(facts: StagingFacts) -> Iterator[Refusal]:
     if facts["busy"]:
-        yield Refusal(f"something goes on there just now: {facts['busy']}", "run promote.yml again when it has ended")
+        yield Refusal(f"the app is busy there: {facts['busy']}", "run promote.yml again when it has ended")
 
 
-def _too_young(facts: Mapping[str, Any], soak: float) -> Iterator[Refusal]:
+def _too_young(facts: StagingFacts, soak: float) -> Iterator[Refusal]:
     serving = float(facts["serving"])
     if serving < soak:
         yield Refusal(
@@ -63,7 +118,7 @@ def _too_young(facts: Mapping[str, Any], soak: float) -> Iterator[Refusal]:
         )
 
 
-def _incidents(facts: Mapping[str, Any], soak: float) -> Iterator[Refusal]:
+def _incidents(facts: StagingFacts, soak: float) -> Iterator[Refusal]:
     folder = f"/var/lib/selfheal/{facts['app']}/incidents"
     found = [one for one in facts["incidents"] if one["open"] or one["ago"] < soak]
     for one in found[:_SHOWN]:
@@ -75,14 +130,14 @@ def _incidents(facts: Mapping[str, Any], soak: float) -> Iterator[Refusal]:
         yield Refusal(f"{len(found) - _SHOWN} more incidents before those", "selfheal incidents there lists them")
 
 
-def _unwatched(facts: Mapping[str, Any], soak: float) -> Iterator[Refusal]:
+def _unwatched(facts: StagingFacts, soak: float) -> Iterator[Refusal]:
     watcher, paused, unit = facts["watcher"], facts["paused"], f"selfheal@{facts['app']}"
     if not watcher["alive"]:
         fix = f"systemctl status {unit}.timer {unit}.service there; playbooks/site.yml sets it up"
-        yield Refusal("the watcher does not run, so nobody has seen how it was", fix)
+        yield Refusal("the watcher does not run, so the app was not watched", fix)
     elif watcher["since"] < soak:
         fix = f"wait {minutes(soak - watcher['since'])}"
-        yield Refusal(f"the watcher has been there for {minutes(watcher['since'])} only", fix)
+        yield Refusal(f"the watcher has run for {minutes(watcher['since'])} only", fix)
     if paused and paused["left"] > 0:
         fix = f"selfheal resume there, then wait {minutes(soak)}"
         yield Refusal(f"healing is paused there: {paused['reason']}", fix)
@@ -93,10 +148,10 @@ def _unwatched(facts: Mapping[str, Any], soak: float) -> Iterator[Refusal]:
         )
 
 
-def _not_as_recorded(facts: Mapping[str, Any]) -> Iterator[Refusal]:
-    good, again = facts["release"], "deploy it there again, with playbooks/deploy.yml"
+def _not_as_recorded(facts: StagingFacts, good: Release) -> Iterator[Refusal]:
+    again = "deploy it there again, with playbooks/deploy.yml"
     for name in facts["changed"]:
-        yield Refusal(f"{name} is not that of the release any more", again)
+        yield Refusal(f"{name} differs from the release", again)
     for service in facts["missing"]:
         yield Refusal(f"the image of service {service} is gone from that host", again)
     if facts["engine"]:
@@ -109,13 +164,13 @@ def _not_as_recorded(facts: Mapping[str, Any]) -> Iterator[Refusal]:
         if other:
             yield Refusal(f"{', '.join(other)} runs another image than the release", again)
         if idle:
-            # While the app passes its checks there is nothing for a recovery to do.
+            # A recovery does nothing while the app passes its checks.
             yield Refusal(", ".join(idle), again)
         if not mine and service not in good.get("jobs", ()):
             yield Refusal(f"service {service} has no container", again)
-    strange = sorted({item["name"] for item in facts["instances"] if item["service"] not in good["images"]})
-    if strange:
-        yield Refusal(f"{', '.join(strange)} is no part of the release", again)
+    unmanaged = sorted({item["name"] for item in facts["instances"] if item["service"] not in good["images"]})
+    if unmanaged:
+        yield Refusal(f"{', '.join(unmanaged)} is not part of the release", again)
     if facts["mounted"]:
         yield Refusal(
             f"it mounts files that are on this host alone: {', '.join(facts['mounted'])}",
@@ -123,11 +178,11 @@ def _not_as_recorded(facts: Mapping[str, Any]) -> Iterator[Refusal]:
         )
 
 
-def _idle(item: Mapping[str, Any]) -> bool:
+def _idle(item: Container) -> bool:
     return item["state"] != "running" and not item["job_done"]
 
 
-def _unhealthy(facts: Mapping[str, Any]) -> Iterator[Refusal]:
+def _unhealthy(facts: StagingFacts) -> Iterator[Refusal]:
     for finding in facts["env"]:
         yield Refusal(f"the env there: {finding['variable']}: {finding['reason']}", finding["fix"])
     if not facts["probe"]["ok"]:
@@ -135,16 +190,16 @@ def _unhealthy(facts: Mapping[str, Any]) -> Iterator[Refusal]:
         yield Refusal(f"it does not pass its checks now: {facts['probe']['summary']}", fix)
 
 
-def lacking_room(wanted: Sequence[tuple[str, int]], disks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def missing_room(wanted: Sequence[tuple[str, int]], disks: Mapping[str, Room]) -> list[str]:
     """Say on which file systems there is not enough room.
 
     :arg wanted: (path, bytes that are going to be written there); paths of one file system add up.
-    :arg disks: path → {device, free_bytes}.
+    :arg disks: by path.
     """
-    sums: dict[Any, int] = {}
+    sums: dict[int, int] = {}
     for path, size in wanted:
         sums[disks[path]["device"]] = sums.get(disks[path]["device"], 0) + size
-    found: dict[Any, str] = {}
+    found: dict[int, str] = {}
     for path, _size in wanted:
         disk = disks[path]
         needed = sums[disk["device"]] + ROOM_LEFT

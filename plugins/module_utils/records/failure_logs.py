@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the containers of a release that failed have said: its last lines for the message, all of it in a file."""
+"""The logs of the containers of a release that failed: the last lines for the message, all of them in a file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..core.files import atomic_write
 from ..core.redact import redact
+from ..docker.containers import Container
+from ..probe.run import CheckResult
 
 SHOWN_LINES, LINE_LENGTH = 15, 300
 # Of a log that never ends, the last so many lines are kept.
@@ -29,22 +31,22 @@ class Log(NamedTuple):
     text: str
 
 
-def failed(instances: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> list[str]:
+def failed(instances: Sequence[Container], results: Sequence[CheckResult]) -> list[str]:
     """Return the ids of the containers whose logs may say why a release failed.
 
-    Those that ended, restart or are unhealthy; when there is no such one, those that the failing checks asked.
+    Those that ended, restart or are unhealthy; without any, those that the failing checks asked.
     """
-    bad = [str(item["id"]) for item in instances if _is_bad(item)]
+    bad = [item["id"] for item in instances if _is_bad(item)]
     if bad:
         return bad
-    ports = {item.get("port") for item in results if not item["ok"]} - {None}
-    return [str(item["id"]) for item in instances if ports & set(item["ports"])]
+    ports = {item.get("port") for item in results if not item["ok"]}
+    return [item["id"] for item in instances if ports & set(item["ports"])]
 
 
-def _is_bad(item: Mapping[str, Any]) -> bool:
+def _is_bad(item: Container) -> bool:
     if item["state"] in ("exited", "dead"):
-        return not bool(item["job_done"])
-    return bool(item["state"] == "restarting" or item["restarts"] or item["health"] == "unhealthy")
+        return not item["job_done"]
+    return item["state"] == "restarting" or bool(item["restarts"]) or item["health"] == "unhealthy"
 
 
 def keep(folder: str, stamp: str, logs: Sequence[Log], secrets: Mapping[str, str]) -> str:
@@ -64,15 +66,15 @@ def keep(folder: str, stamp: str, logs: Sequence[Log], secrets: Mapping[str, str
 
 
 def _shown(lines: Sequence[str]) -> list[str]:
-    """The last lines; where the last error stands above them, before its own details, that line as well."""
+    """The last lines. Where the last error is above them, before its own details, that line as well."""
     above, last = lines[:-SHOWN_LINES], list(lines[-SHOWN_LINES:])
-    told = next((line for line in reversed(above) if _ERROR.search(line)), "")
-    is_repeated = any(line.partition(" ")[2] == told.partition(" ")[2] for line in last)
-    return last if not told or is_repeated else [told, "…", *last]
+    error = next((line for line in reversed(above) if _ERROR.search(line)), "")
+    is_repeated = any(line.partition(" ")[2] == error.partition(" ")[2] for line in last)
+    return last if not error or is_repeated else [error, "…", *last]
 
 
 def _write(path: str, text: str) -> bool:
-    """A full disk is no reason not to say why the release failed."""
+    """Write a log; a full disk must not keep the message from saying why the release failed."""
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         atomic_write(path, (text + "\n").encode())

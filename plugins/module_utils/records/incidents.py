@@ -1,13 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Incidents: a timeline and evidence, kept as JSON and Markdown under the app's state directory.
-
-A record is {id, app, host, cause, meaning, evidence: [str], seen, confirmed, ended (ISO 8601, "" while it is open),
-healthy, escalated, by_hand (whether a person applied a remedy), seconds (from first seen to healthy, or so far),
-remedies: [{name, done, result, seconds}], timeline: [{time, seconds, what}], hold (why nothing more is done),
-next_step, files: [names of evidence files], told (whether people were), held (whether the last decision was to leave
-the app alone), number (1 for the first one: their order, which a clock that is set does not change)}.
-"""
+"""Incidents: a timeline and evidence, kept as JSON and Markdown under the app's state directory."""
 
 from __future__ import annotations
 
@@ -16,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TypedDict
 
 from ..core.clock import stamp
 from ..core.files import atomic_write
@@ -25,6 +18,82 @@ ID = re.compile(r"\d{8}T\d{6}Z-[a-z_]+(?:-\d+)?")
 """What `new_id` gives; it names a folder."""
 KEPT, LONGEST = 20, 500
 """How many incidents `forget` leaves in any case, and how many at most."""
+
+
+class RemedyRecord(TypedDict, total=False):
+    """A remedy of an incident: whether it was carried out, what came of it, and how long it took (s).
+
+    `services` are those that it was about; none for the whole app. `unasked`: users were served meanwhile.
+    """
+
+    name: str
+    done: bool
+    result: str
+    seconds: float
+    services: list[str]
+    unasked: bool
+
+
+class TimelineEntry(TypedDict):
+    """What happened, when (ISO 8601), and how long after the incident was first seen (s)."""
+
+    time: str
+    seconds: float
+    what: str
+
+
+class IncidentRecord(TypedDict, total=False):
+    """One incident, from the first confirmed failure until the checks pass again. Times are ISO 8601.
+
+    `ended` is "" while it is open. `seconds` are those from first seen to healthy, or so far. `by_hand`: a person
+    applied a remedy. `hold` says why nothing more is done. `files` name the evidence. `told`: people were notified.
+    `held`: the last decision was to leave the app alone. `number` counts from 1: their order, which a clock that is set
+    does not change. `opened_as` is the cause that it looked like first. `unasked`: all checks passed when it began.
+    """
+
+    id: str
+    app: str
+    host: str
+    number: int
+    cause: str
+    opened_as: str
+    meaning: str
+    services: list[str]
+    evidence: list[str]
+    seen: str
+    confirmed: str
+    ended: str
+    healthy: bool
+    escalated: bool
+    by_hand: bool
+    seconds: float
+    remedies: list[RemedyRecord]
+    timeline: list[TimelineEntry]
+    hold: str
+    next_step: str
+    files: list[str]
+    told: bool
+    held: bool
+    unasked: bool
+
+
+class IncidentSummary(TypedDict):
+    """An incident, and how it ended."""
+
+    id: str
+    cause: str
+    healthy: bool
+    seconds: float
+
+
+def summary_of(incident: IncidentRecord) -> IncidentSummary:
+    """Return what a list of incidents says of one."""
+    return {
+        "id": incident["id"],
+        "cause": incident["cause"],
+        "healthy": incident["healthy"],
+        "seconds": incident["seconds"],
+    }
 
 
 def new_id(folder: str, seen: float, cause: str) -> str:
@@ -42,7 +111,7 @@ def next_number(folder: str) -> int:
     return max((_number(folder, name) for name in _listed(folder)), default=0) + 1
 
 
-def markdown(incident: Mapping[str, Any]) -> str:
+def markdown(incident: IncidentRecord) -> str:
     """Return an incident as a page that a person reads the morning after."""
     ended = f"healthy again after {incident['seconds']:.1f} s" if incident["healthy"] else "not healthy yet"
     lines = [
@@ -50,7 +119,7 @@ def markdown(incident: Mapping[str, Any]) -> str:
         "",
         f"{incident['meaning'][:1].upper()}{incident['meaning'][1:]}. First seen {incident['seen']}, {ended}.",
         "",
-        "## What proves the cause",
+        "## Evidence of the cause",
         "",
         *[f"- {item}" for item in incident["evidence"]],
     ]
@@ -58,7 +127,7 @@ def markdown(incident: Mapping[str, Any]) -> str:
         lines += ["", "## What was done", ""]
         lines += [f"1. {one['name']} ({one['seconds']:.2f} s): {_cell(one['result'])}" for one in incident["remedies"]]
     if incident["hold"]:
-        lines += ["", "## Why no more is done", "", incident["hold"]]
+        lines += ["", "## Why nothing more is done", "", incident["hold"]]
     if incident["next_step"]:
         lines += ["", "## Next", "", incident["next_step"]]
     lines += ["", "## Timeline", "", "| time | seconds | what |", "|---|---:|---|"]
@@ -72,7 +141,7 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def write(folder: str, incident: Mapping[str, Any], attachments: Mapping[str, str]) -> str:
+def write(folder: str, incident: IncidentRecord, attachments: Mapping[str, str]) -> str:
     """Write `incident.json`, `incident.md` and the evidence files; return the incident's own folder.
 
     :arg attachments: file name → text, already redacted.
@@ -100,7 +169,7 @@ def _number(folder: str, name: str) -> int:
     return number if isinstance(number, int) else 0
 
 
-def _read(folder: str, name: str) -> dict[str, Any] | None:
+def _read(folder: str, name: str) -> IncidentRecord | None:
     """One record, None when it cannot be read."""
     try:
         with open(os.path.join(folder, name, "incident.json"), encoding="utf-8") as stream:
@@ -111,7 +180,7 @@ def _read(folder: str, name: str) -> dict[str, Any] | None:
     return found if sound else None
 
 
-def every(folder: str) -> Iterator[dict[str, Any]]:
+def every(folder: str) -> Iterator[IncidentRecord]:
     """Yield the incidents that can be read, newest first."""
     # One at a time: together they may be large.
     for name in _names(folder):
@@ -120,7 +189,7 @@ def every(folder: str) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def latest(folder: str) -> dict[str, Any] | None:
+def latest(folder: str) -> IncidentRecord | None:
     """Return the newest incident that can be read, or None."""
     return next(every(folder), None)
 
@@ -128,8 +197,8 @@ def latest(folder: str) -> dict[str, Any] | None:
 def forget(folder: str, older_than: float, now: float) -> None:
     """Delete incidents whose folder was last written more than `older_than` seconds before `now` (epoch s).
 
-    The newest KEPT stay in any case (a clock may jump), more than LONGEST in none; what is no incident stays. One that
-    was written at a time to come is as old as the next newer one.
+    The newest KEPT stay in any case (a clock may jump), and never more than LONGEST; other folders stay. One that was
+    written at a time to come is as old as the next newer one.
     """
     import shutil  # not needed by a watcher, whose memory it would take
 

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a watcher that was killed has to know to go on: the open incident, the attempts, what people ordered.
 
-Two files under the app's state directory, each replaced atomically and each with one writer: `state.json` is written by
-whoever holds the app's lock (a recovery), or by the watcher between recoveries; `orders.json` by a person's
-`selfheal pause` and `selfheal resume`, which must not wait for a recovery that goes on.
+Two files under the app's state directory, each replaced atomically and each with one writer. `state.json` is written by
+the holder of the app's lock (a recovery), or by the watcher between recoveries. `orders.json` is written by `selfheal
+pause` and `selfheal resume`, which must not wait for a recovery that goes on.
 """
 
 from __future__ import annotations
@@ -12,22 +12,45 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
-from ..core.clock import age, moment
+from ..core.clock import Moment, age, moment
 from ..core.files import atomic_write
 from . import incidents
+from .incidents import IncidentRecord
 
 STATE, ORDERS = "state.json", "orders.json"
 
 
-def empty() -> dict[str, Any]:
-    """The state of an app that nothing has happened to.
+class Attempt(TypedDict, total=False):
+    """A remedy that was tried. `refused`: it failed at once, before it changed anything.
 
-    {incident: the open one's record or None, seen: moment when it was first seen or None, attempts: [{remedy, incident,
-    at: moment}], clean: moment since when the app is healthy or None, outbox: [alerts to deliver], counts: {name: int}}
+    `unasked`: users were served meanwhile.
     """
+
+    remedy: str
+    incident: str
+    at: Moment
+    refused: bool
+    unasked: bool
+
+
+class State(TypedDict):
+    """What a watcher has to know to go on: the open incident, when it was first seen, since when the app is healthy.
+
+    `outbox` holds the alerts to deliver, as `reporting.alert_outbox` put them there. It checks them when it reads them.
+    """
+
+    incident: IncidentRecord | None
+    seen: Moment | None
+    attempts: list[Attempt]
+    clean: Moment | None
+    outbox: list[Any]
+    counts: dict[str, int]
+
+
+def empty() -> State:
+    """The state of an app that nothing has happened to."""
     return {"incident": None, "seen": None, "attempts": [], "clean": None, "outbox": [], "counts": {}}
 
 
@@ -39,11 +62,11 @@ _RECORD: tuple[tuple[str, type], ...] = (
 )
 
 
-def load(folder: str, spare: str = "", repair: bool = True) -> tuple[dict[str, Any], str]:
+def load(folder: str, spare: str = "", repair: bool = True) -> tuple[State, str]:
     """Read the state: (state, what was wrong with it or ""). What `save` had to keep in `spare` is newer.
 
-    A state that cannot be read is begun anew, and moved aside as `state.json.damaged` unless `repair` is False: a
-    broken memory is no reason to leave an app alone, nor to touch one.
+    A state that cannot be read counts as empty, and is moved aside as `state.json.damaged` unless `repair` is False:
+    the app must be watched all the same.
     """
     path = os.path.join(folder, STATE)
     with contextlib.suppress(*_DAMAGE):
@@ -54,12 +77,12 @@ def load(folder: str, spare: str = "", repair: bool = True) -> tuple[dict[str, A
         return empty(), ""
     except _DAMAGE as error:
         problem = f"{path} could not be read ({type(error).__name__})"
-        # That it could not be read just now says nothing of what is in it.
+        # That it could not be read just now does not mean that it is damaged.
         if not repair or (isinstance(error, OSError) and not isinstance(error, IsADirectoryError)):
             return empty(), problem
         with contextlib.suppress(OSError):
             os.replace(path, f"{path}.damaged")
-        return empty(), f"{problem}; it was moved aside and begun anew"
+        return empty(), f"{problem}; it was moved aside, and an empty state is used"
 
 
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -70,19 +93,26 @@ def _read(path: str) -> Any:
         return json.load(stream)
 
 
-def _checked(found: Any) -> dict[str, Any]:
+def _checked(found: Any) -> State:
     """The state, when all that others rely on is there. Raises what a wrong shape raises."""
-    state = {key: found[key] for key in empty()}
+    state: State = {
+        "incident": found["incident"],
+        "seen": found["seen"],
+        "attempts": found["attempts"],
+        "clean": found["clean"],
+        "outbox": found["outbox"],
+        "counts": found["counts"],
+    }
     for attempt in state["attempts"]:
         str(attempt["remedy"]), str(attempt["incident"]), age(attempt["at"], moment())
     if state["incident"] is not None:
         _check_record(state["incident"])
-        age(state["seen"], moment())
+        age(found["seen"], moment())
     if state["clean"] is not None:
         age(state["clean"], moment())
     lists: tuple[tuple[str, type], ...] = (("outbox", list), ("counts", dict))
     for key, kind in lists:
-        if not isinstance(state[key], kind):
+        if not isinstance(found[key], kind):
             raise TypeError(key)
     for count in state["counts"].values():
         float(count)
@@ -104,7 +134,7 @@ def _check_record(record: Any) -> None:
         str(one["time"]), str(one["what"]), float(one["seconds"])
 
 
-def save(folder: str, state: Mapping[str, Any], spare: str = "") -> tuple[bool, str]:
+def save(folder: str, state: State, spare: str = "") -> tuple[bool, str]:
     """Write the state: (whether it will be remembered, why it could not be written or "").
 
     A full disk must not stop a recovery, nor make it forget how often it has tried: `spare` is in memory.
@@ -125,12 +155,29 @@ def save(folder: str, state: Mapping[str, Any], spare: str = "") -> tuple[bool, 
     return True, ""
 
 
-def read_orders(folder: str) -> dict[str, Any]:
-    """What people ordered.
+class Pause(TypedDict):
+    """A person's order to leave the app alone, until then (epoch s)."""
 
-    {paused: {until: epoch s, reason, since: moment} or None, resumed: moment or None, problem: why it could not be
-    read, or ""}. A person's next order replaces a damaged file.
-    """
+    until: float
+    reason: str
+    since: Moment
+
+
+class Ordered(TypedDict):
+    """What people ordered: a pause, and when they last ended one."""
+
+    paused: Pause | None
+    resumed: Moment | None
+
+
+class Orders(Ordered):
+    """The same as read from the disk; `problem` says why it could not be read, or is ""."""
+
+    problem: str
+
+
+def read_orders(folder: str) -> Orders:
+    """What people ordered. A person's next order replaces a damaged file."""
     path = os.path.join(folder, ORDERS)
     try:
         found = _read(path)
@@ -147,57 +194,90 @@ def read_orders(folder: str) -> dict[str, Any]:
         return {"paused": None, "resumed": None, "problem": problem}
 
 
-def write_orders(folder: str, orders: Mapping[str, Any]) -> None:
-    """Write what a person orders (`paused` and `resumed` of `read_orders`). Raises OSError."""
+def write_orders(folder: str, orders: Ordered) -> None:
+    """Write what a person orders. Raises OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     kept = {"paused": orders["paused"], "resumed": orders["resumed"]}
     atomic_write(os.path.join(folder, ORDERS), (json.dumps(kept) + "\n").encode())
 
 
-def pause_left(orders: Mapping[str, Any], now: Mapping[str, Any]) -> float:
-    """Seconds that a pause still lasts at a moment, 0.0 when there is none; a clock that is set changes nothing."""
+def pause_left(orders: Ordered, now: Moment) -> float:
+    """Seconds that a pause still lasts at a moment, 0.0 without one; a clock that is set changes nothing."""
     paused = orders["paused"]
     if not paused:
         return 0.0
     return max(0.0, float(paused["until"]) - float(paused["since"]["wall"]) - age(paused["since"], now))
 
 
-def read_backup(path: str) -> dict[str, Any]:
-    """What is remembered of an app's backups.
+class BackupDone(TypedDict, total=False):
+    """A backup or a verification that succeeded: the set's id, when (epoch s), and how long it took.
 
-    {last_success, last_verified: {set, at, seconds, ...} or None, problems: {what: {text, since}}}. A damaged file
-    counts as empty.
+    Of a backup `repository` is its URL, `bytes` what it holds, and `added` what was new in the repository. Of a
+    verification `contents` says what was verified, and how.
     """
-    found: dict[str, Any] = {"last_success": None, "last_verified": None, "problems": {}}
+
+    set: str
+    at: float
+    seconds: float
+    repository: str
+    bytes: int
+    added: int
+    contents: list[str]
+
+
+class BackupProblem(TypedDict):
+    """What is wrong with the backups, since then (epoch s)."""
+
+    text: str
+    since: float
+
+
+class BackupMemory(TypedDict):
+    """What is remembered of an app's backups; `problems` by what failed: backup, verify."""
+
+    last_success: BackupDone | None
+    last_verified: BackupDone | None
+    problems: dict[str, BackupProblem]
+
+
+def read_backup(path: str) -> BackupMemory:
+    """What is remembered of an app's backups. A damaged file counts as empty."""
+    found: BackupMemory = {"last_success": None, "last_verified": None, "problems": {}}
     with contextlib.suppress(*_DAMAGE):
-        told = _read(path)
+        kept = _read(path)
         for key in ("last_success", "last_verified"):
-            if told.get(key) is not None:
-                float(told[key]["at"]), str(told[key]["set"])
-                found[key] = told[key]
+            if kept.get(key) is not None:
+                float(kept[key]["at"]), str(kept[key]["set"])
+                found[key] = kept[key]
         found["problems"] = {
             str(what): {"text": str(one["text"]), "since": float(one["since"])}
-            for what, one in (told.get("problems") or {}).items()
+            for what, one in (kept.get("problems") or {}).items()
         }
     return found
 
 
-def backups(path: str, now: float) -> dict[str, Any] | None:
-    """How old the last backup and the last verified one are; None for an app that is not backed up.
+class BackupAges(TypedDict):
+    """How long ago the last backup was made and one was verified (s), what was verified and how, and what is wrong."""
 
-    {made, proved: seconds or None, contents: what was verified and how, problems: [texts]}.
-    """
+    made: float | None
+    proved: float | None
+    contents: list[str]
+    problems: list[str]
+
+
+def backups(path: str, now: float) -> BackupAges | None:
+    """How old the last backup and the last verified one are; None for an app that is not backed up."""
     if not os.path.exists(path):
         return None
     record = read_backup(path)
-    made, proved = (
+    made, verified = (
         None if one is None else round(max(0.0, now - float(one["at"])))
         for one in (record["last_success"], record["last_verified"])
     )
     contents = list((record["last_verified"] or {}).get("contents") or [])
     return {
         "made": made,
-        "proved": proved,
+        "proved": verified,
         "contents": contents,
         "problems": [one["text"] for one in record["problems"].values()],
     }

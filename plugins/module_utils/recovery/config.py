@@ -12,9 +12,9 @@ import json
 import os
 import socket
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from ..core.app import App, AppError, read_balancer
+from ..core.app import App, AppError, Balancer, BalancerSettings, read_balancer
 from ..core.files import atomic_write, explain, readable
 from ..env import rules as secret_rules
 from ..probe import check_spec, web
@@ -64,11 +64,11 @@ class Config(NamedTuple):
     @property
     def silence(self) -> float:
         """How long the watcher may go without a sign of life, in seconds: all checks may run out of their time."""
-        return 30.0 + self.interval + sum(float(check["timeout"]) for check in self.app.checks)
+        return 30.0 + self.interval + sum(check.timeout for check in self.app.checks)
 
 
 def path_of(name: str, root: str = "/") -> str:
-    """Where the config of an app lies."""
+    """The path of an app's config."""
     return os.path.join(root, FOLDER, f"{name}.json")
 
 
@@ -138,7 +138,7 @@ def apps(root: str = "/", folder: str = FOLDER) -> list[str]:
 
 
 def read(path: str, missing: str = "playbooks/site.yml writes it") -> Any:
-    """The JSON of a config, unchecked. `missing` says what to do when there is none. Raises ConfigError."""
+    """The JSON of a config, unchecked. `missing` says what to do without one. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8") as stream:
             return json.load(stream)
@@ -147,13 +147,13 @@ def read(path: str, missing: str = "playbooks/site.yml writes it") -> Any:
     except OSError as error:
         raise ConfigError(explain(error)) from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no JSON ({error}): have playbooks/site.yml write it anew") from None
+        raise ConfigError(f"{path} is not valid JSON ({error}): have playbooks/site.yml write it again") from None
 
 
 def load(path: str, root: str = "/") -> Config:
     """Read and check a config.
 
-    :raises ConfigError: it is missing, does not parse, or holds what makes no sense.
+    :raises ConfigError: it is missing, does not parse, or is not valid.
     """
     found = read(path)
     try:
@@ -163,29 +163,33 @@ def load(path: str, root: str = "/") -> Config:
 
 
 class Wrong(Exception):
-    """What is wrong in a config, and the fix; whoever reads the file adds its path."""
+    """What is wrong in a config, and the fix; the reader of the file adds its path."""
 
 
 def check_keys(found: Any, keys: Collection[str]) -> None:
-    """Raise Wrong unless it is an object that has none but these keys."""
+    """Raise Wrong unless it is an object with no other keys than these."""
     if not isinstance(found, Mapping):
-        raise Wrong("is no JSON object. Fix: have playbooks/site.yml write it anew")
+        raise Wrong("is not a JSON object. Fix: have playbooks/site.yml write it again")
     for key in found:
         if key not in keys:
-            raise Wrong(f"`{key}` is no key of it. Fix: remove it, or update the agent with playbooks/site.yml")
+            raise Wrong(f"unknown key `{key}`. Fix: remove it, or update the agent with playbooks/site.yml")
 
 
-def number(found: Mapping[str, Any], key: str, limits: tuple[float, float, float], name: str = "") -> float:
+def number(found: Mapping[str, object], key: str, limits: tuple[float, float, float], name: str = "") -> float:
     """The number under a key; it is whole where its default is.
 
     :arg limits: (default, smallest, largest).
     :arg name: what the user calls it, where that is not the key.
-    :raises Wrong: it is none, or out of its limits.
+    :raises Wrong: it is not a number, or out of its limits.
     """
     default, smallest, largest = limits
     value = found.get(key, default)
-    kinds, called = (int, "a whole number") if isinstance(default, int) else ((int, float), "a number")
-    if isinstance(value, bool) or not isinstance(value, kinds) or not smallest <= value <= largest:
+    is_whole = isinstance(default, int)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and is_whole:
+        is_number = isinstance(value, int)
+    if not is_number or not isinstance(value, (int, float)) or not smallest <= value <= largest:
+        called = "a whole number" if is_whole else "a number"
         raise Wrong(f"`{name or key}` is {value!r}. Fix: write {called} from {smallest:.12g} to {largest:.12g}")
     return value
 
@@ -194,22 +198,22 @@ def _checked(found: Any, root: str) -> Config:
     check_keys(found, _KEYS)
     for key, kind in (("app", str), ("checks", list), ("variables", list)):
         if not isinstance(found.get(key), kind):
-            raise Wrong(f"`{key}` is missing or of the wrong type. Fix: have playbooks/site.yml write it anew")
-    secret_rules.check_table(found["variables"])
-    names = [variable["name"] for variable in found["variables"]]
+            raise Wrong(f"`{key}` is missing or of the wrong type. Fix: have playbooks/site.yml write it again")
+    variables = secret_rules.parse_table(found["variables"])
+    names = [variable.name for variable in variables]
     seconds = {key: number(found, key, limits) for key, limits in _SECONDS.items()}
     enabled, language = _enabled(found), _language(found)
-    upstreams = found.get("upstreams") or []
-    if upstreams:
-        check_spec.check_checks(upstreams, known=names)
-    check_spec.check_checks(found["checks"], known=names, may_be_empty=True)
+    # The agent's own timeout holds for a check that has none.
+    timeout = seconds["response_seconds"]
+    upstreams = check_spec.parse_checks(found.get("upstreams") or [], names, may_be_empty=True, timeout=timeout)
+    checks = check_spec.parse_checks(found["checks"], names, may_be_empty=True, timeout=timeout)
     address = _alertmanager(found)
     app = App(
         name=found["app"],
         directory=str(found.get("directory") or "").rstrip("/"),
-        variables=found["variables"],
-        checks=_timely(found["checks"], seconds["response_seconds"]),
-        upstreams=_timely(upstreams, seconds["response_seconds"]),
+        variables=variables,
+        checks=checks,
+        upstreams=upstreams,
         root=root,
         language=language,
         host=str(found.get("host") or ""),
@@ -226,34 +230,29 @@ def _checked(found: Any, root: str) -> Config:
     )
 
 
-def _enabled(found: Mapping[str, Any]) -> bool:
+def _enabled(found: Mapping[str, object]) -> bool:
     enabled = found.get("enabled", True)
     if not isinstance(enabled, bool):
         raise Wrong(f"`enabled` is {enabled!r}. Fix: write true or false")
     return enabled
 
 
-def _language(found: Mapping[str, Any]) -> str:
+def _language(found: Mapping[str, object]) -> str:
     language = found.get("language", "en")
     if language not in ("en", "ko"):
         raise Wrong(f"`language` is {language!r}. Fix: write en or ko")
     return str(language)
 
 
-def _alertmanager(found: Mapping[str, Any]) -> str:
+def _alertmanager(found: Mapping[str, object]) -> str:
     address = str(found.get("alertmanager") or "")
     if address and web.address(address) is None:
-        raise Wrong(f"`alertmanager` is {address!r}, no http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
+        raise Wrong(f"`alertmanager` is {address!r}, not an http(s) URL. Fix: write http://127.0.0.1:9093, or nothing")
     return address.rstrip("/")
 
 
-def _balancer(found: Mapping[str, Any]) -> Any:
+def _balancer(found: Mapping[str, object]) -> Balancer | None:
     given = found.get("balancer") or {}
     if not isinstance(given, Mapping):
-        raise Wrong("`balancer` is no JSON object. Fix: have playbooks/site.yml write it anew")
-    return read_balancer(given)
-
-
-def _timely(written: list[Any], seconds: float) -> list[Any]:
-    """The checks with the agent's timeout where none is written."""
-    return [{"timeout": seconds, **check} for check in written]
+        raise Wrong("`balancer` is not a JSON object. Fix: have playbooks/site.yml write it again")
+    return read_balancer(cast(BalancerSettings, given))

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..records.incidents import RemedyRecord
+
 RESTART = "restart"
 UP = "up"
 RECREATE = "recreate"
@@ -20,7 +22,7 @@ RESTART_ENGINE = "restart_engine"
 REBUILD_NETWORK = "rebuild_network"
 RESTART_BALANCER = "restart_balancer"
 
-# They only put files back: in force once the containers are made anew with them.
+# They only put files back, which are in force once the containers are recreated with them.
 FILES = frozenset({PROVED_ENV, LAST_GOOD_ENV, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE})
 TOUCHING = frozenset(
     {RESTART, UP, RECREATE, FREE_SPACE, START_ENGINE, RESTART_ENGINE, REBUILD_NETWORK, RESTART_BALANCER}
@@ -57,10 +59,10 @@ LADDERS: dict[str, tuple[str, ...]] = {
 
 # A restart cannot help, and would take away what still works.
 HOLD = {
-    "upstream_down": "the app is not at fault; it is asked on, and a restart would not help",
-    "rate_limited": "the app is not at fault; it is asked less often for a while",
-    "maintenance": "the app says that it will be back; it is asked on",
-    "database_recovering": "a restart would have the database start over; it is asked on",
+    "upstream_down": "the app is not at fault; it is still checked, and a restart would not help",
+    "rate_limited": "the app is not at fault; it is checked less often for a while",
+    "maintenance": "the app says that it will be back; it is still checked",
+    "database_recovering": "a restart would have the database start over; it is still checked",
     "overloaded": "the app answers, slowly; a restart would throw away the work that it is doing",
 }
 # While a container starts, it is looked at this often: what seemed to start may turn out to crash again and again.
@@ -75,13 +77,13 @@ NEXT_STEP = {
     "disk_full": "Free space (df -h; docker system df), without deleting volumes.",
     "disk_read_only": "Read what the kernel says of the disk (dmesg), save what the backups do not hold, and check the "
     "file system (fsck) before it is written to again.",
-    "env_invalid": "Correct the named variables in the vault, and prove them with playbooks/validate.yml.",
-    "config_damaged": "Have playbooks/site.yml write the compose files anew: it validates them first.",
+    "env_invalid": "Correct the named variables in the vault, and validate them with playbooks/validate.yml.",
+    "config_damaged": "Have playbooks/site.yml write the compose files again: it validates them first.",
     "balancer_down": "Read why HAProxy does not start (journalctl -u haproxy -n 20), and run playbooks/site.yml.",
     "balancer_disagrees": "Run playbooks/site.yml: it makes HAProxy ask what the health check of selfheal_checks asks. "
     "A slot in MAINT was taken out by hand: systemctl reload haproxy brings it back.",
     "port_taken": "Stop the process or container that holds the port, or publish the app on another one.",
-    "image_missing": "Deploy anew with playbooks/site.yml, which builds or pulls the image, or with "
+    "image_missing": "Deploy again with playbooks/site.yml, which builds or pulls the image, or with "
     "playbooks/promote.yml, which brings it from staging.",
     "upstream_down": "Do not restart the app: it is not at fault. Look at the service that is named.",
     "maintenance": "Wait for the time that the app names. If it is not back by then, end its maintenance.",
@@ -164,10 +166,10 @@ _LIMITS = {
 def check_policy(given: Any) -> Policy:
     """Read a policy as people write it, defaults put in. Raises PolicyError."""
     if not isinstance(given, Mapping):
-        raise PolicyError("policy: is no table. Fix: write {attempts: 5, window: 1800, …}")
+        raise PolicyError("policy: expected a mapping. Fix: write {attempts: 5, window: 1800, …}")
     for key, value in given.items():
         if key not in _LIMITS:
-            raise PolicyError(f"policy: `{key}` is no key of it. Fix: use one of {', '.join(_LIMITS)}")
+            raise PolicyError(f"policy: unknown key `{key}`. Fix: use one of {', '.join(_LIMITS)}")
         least, most = _LIMITS[key]
         whole = key != "attempts" or isinstance(value, int)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most or not whole:
@@ -201,11 +203,8 @@ def decide(cause: str, situation: Situation, available: Collection[str], policy:
     return _climb(cause, situation, available, policy)
 
 
-def tried(remedies: Sequence[Mapping[str, Any]], services: Collection[str]) -> list[str]:
-    """The names of the remedies of an incident, oldest first, that count as tried where `services` are at fault.
-
-    :arg remedies: [{name, services}]; no services for a remedy that is about the whole app.
-    """
+def tried(remedies: Sequence[RemedyRecord], services: Collection[str]) -> list[str]:
+    """The names of the remedies of an incident, oldest first, that count as tried where `services` are at fault."""
     touched: dict[str, set[str]] = {}
     for one in remedies:
         if one.get("services"):
@@ -229,7 +228,7 @@ def _climb(cause: str, situation: Situation, available: Collection[str], policy:
         if not situation.escalated:
             return _escalate(cause, situation)
         if situation.unasked:
-            return Decision("hold", why="a person was told, and users are served; it is watched on")
+            return Decision("hold", why="a person was notified, and users are served; it is still watched")
         # A person knows. Until then the whole ladder is climbed again now and then: what could not be may be by now.
         last = {name: at for at, name in enumerate(situation.tried)}
         # The one that was tried longest ago.
@@ -237,7 +236,7 @@ def _climb(cause: str, situation: Situation, available: Collection[str], policy:
             (name for name in LADDERS[cause] if name in available), key=lambda n: last.get(n, -1), default=None
         )
         if remedy is None:
-            return Decision("hold", why="no remedy here can help; it is asked on")
+            return Decision("hold", why="no remedy here can help; it is still checked")
         # Files that were put back in vain count here, too: without a pause they would be put back for ever.
         paced, rounds = every, max(1, len(_own(situation, every)))
     if remedy in TOUCHING and len(counted) >= policy.attempts:
@@ -245,7 +244,7 @@ def _climb(cause: str, situation: Situation, available: Collection[str], policy:
             return _escalate(cause, situation, f"{len(counted)} attempts in {policy.window / 60:.0f} min did not last")
         left = policy.window - max(attempt.age for attempt in counted)
         return Decision(
-            "hold", seconds=left, why=f"the breaker is open for another {left / 60:.0f} min; it is asked on"
+            "hold", seconds=left, why=f"the breaker is open for another {left / 60:.0f} min; it is still checked"
         )
     left = _back_off(rounds, policy) - min((attempt.age for attempt in paced), default=float("inf"))
     if rounds and left > 0:
@@ -258,7 +257,7 @@ def _own(situation: Situation, recent: Sequence[Attempt]) -> list[Attempt]:
 
 
 def _alike(one: str, other: str | None) -> bool:
-    """Whether a remedy waits for what another did lately: room that was made is no reason not to start a container."""
+    """Whether a remedy waits for what another did lately: a container may be started as soon as there is room."""
     apart = (FREE_SPACE, START_ENGINE)
     return one == other if one in apart or other in apart else True
 
@@ -270,7 +269,7 @@ def _back_off(rounds: int, policy: Policy) -> float:
 
 def _escalate(cause: str, situation: Situation, why: str = "") -> Decision:
     if situation.escalated:
-        return Decision("hold", why="a person was told; it is asked on")
+        return Decision("hold", why="a person was notified; it is still checked")
     tried = set(situation.tried) & set(LADDERS.get(cause, ()))
     why = why or ("every remedy for this cause was tried" if tried else "no remedy here can cure this")
     return Decision("escalate", why=why)
@@ -279,7 +278,7 @@ def _escalate(cause: str, situation: Situation, why: str = "") -> Decision:
 def _next(cause: str, tried: Sequence[str], available: Collection[str]) -> str | None:
     """The mildest remedy for `cause` that is available and was not tried yet.
 
-    Files that were put back are only in force once the containers are made anew with them: that is next, and whatever
+    Files that were put back are only in force once the containers are recreated with them: that is next, and all that
     makes containers counts as not tried yet. What ended again and again for want of room is started once there is some.
     """
     if cause == "crash_loop" and list(tried[-1:]) == [FREE_SPACE] and UP in available:
@@ -294,7 +293,7 @@ def _next(cause: str, tried: Sequence[str], available: Collection[str]) -> str |
     return next((name for name in LADDERS.get(cause, ()) if name in available and name not in spent), None)
 
 
-# Causes that another file may cure by itself, or that making containers anew does not touch.
+# Causes that another file may cure by itself, or that recreating containers does not touch.
 _FILES_ALONE = frozenset(
     {"env_invalid", "config_damaged", "engine_down", "engine_hung", "engine_incomplete", "disk_full", "disk_read_only"}
 )

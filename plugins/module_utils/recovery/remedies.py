@@ -10,7 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable
+from typing import Callable
 
 from ..compose import bring_up, start_order
 from ..core.app import App
@@ -18,6 +18,7 @@ from ..core.fingerprint import fingerprint
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker import images as docker_images
+from ..docker.containers import Container
 from ..docker.project import Project
 from ..env import history as env_history
 from ..env import rules as secret_rules
@@ -26,6 +27,7 @@ from ..host import procfs
 from ..host.command import Result
 from ..releases import haproxy
 from ..releases import store as release_store
+from ..releases.store import Release
 from . import ladder
 
 # free_space stops when this much is free on each file system that was full.
@@ -36,8 +38,8 @@ _CONTINUED_SECONDS = 3.0
 _YOUNG_SECONDS = 10.0
 # How long services may wait for each other where `docker compose up` does not do it, as long as that would.
 JOBS_SECONDS = 120.0
-# What logrotate leaves beside a log: app.log.1, app.log.2.gz, app.log-20250527.gz, app-20250527.log (logrotate(8)). The
-# log itself must be there: mysql-bin.000001 and dump-20250527.sql are nobody's old log.
+# What logrotate leaves next to a log: app.log.1, app.log.2.gz, app.log-20250527.gz, app-20250527.log (logrotate(8)).
+# The log itself must be there: mysql-bin.000001 and dump-20250527.sql are not old logs.
 _ROTATED = re.compile(r"(.+?)(?:\.[1-9]\d{0,2}|-\d{8}(?:-\d{1,10})?)(\.log)?(?:\.(?:gz|xz|zst|bz2))?")
 
 
@@ -57,38 +59,36 @@ def _remove(project: Project, containers: Sequence[str], grace: float | None) ->
         raise RemedyError(f"docker rm: {removed.reason}")
 
 
-def _start(project: Project, build: bool, anew: bool) -> str:
-    """Create and start what is missing, or everything `anew`, and say which images it was made of.
+def _start(project: Project, build: bool, recreate: bool) -> str:
+    """Create and start what is missing, or recreate everything, and say which images it was made of.
 
-    What the app was last healthy with is not left behind for a source that never passed a gate, and needs no build; and
-    a build that fails (its registry is down, too) must not stop a recovery.
+    The images that the app was last healthy with are used rather than a source that never passed a gate, and need no
+    build. A build that fails (its registry may be down, too) must not stop a recovery.
     """
     good = release_store.last_good(project.directory)
-    # What was not built here has no source here: one that lies about is another release's.
+    # What was not built here has no source here: one that is here is another release's.
     build = build and (good is None or bool(good["contexts"]))
     if good is not None and project.put_back_images(good).code == 0:
-        _up(project, good, anew)
+        _up(project, good, recreate)
         if not good["contexts"] or good["source"] == release_store.source_fingerprint(
             good["contexts"], project.directory
         ):
             return ""
         return f" from the images of release {good['id']}, as the source has changed since and passed no gate"
-    started = project.up(build=build, anew=anew)
+    started = project.up(build=build, recreate=recreate)
     if started.code == 0:
         return ""
-    _succeed(project.up(anew=anew) if build else started, "docker compose up:")
+    _succeed(project.up(recreate=recreate) if build else started, "docker compose up:")
     return f" from the images that are there, as the build failed: {started.reason}"
 
 
-def _up(
-    project: Project, good: Mapping[str, object], anew: bool = False, scale: Mapping[str, int] | None = None
-) -> None:
+def _up(project: Project, good: Release, recreate: bool = False, scale: Mapping[str, int] | None = None) -> None:
     """Create and start what is missing, without the jobs of the last good release: they have ended."""
     ended = good.get("jobs")
     if not isinstance(ended, list) or not ended:
-        _succeed(project.up(anew=anew, scale=scale), "docker compose up:")
+        _succeed(project.up(recreate=recreate, scale=scale), "docker compose up:")
         return
-    _succeed(project.up(anew=anew, scale=scale, start=False), "docker compose up:")
+    _succeed(project.up(recreate=recreate, scale=scale, start=False), "docker compose up:")
     until = time.monotonic() + JOBS_SECONDS
     pace = bring_up.Pace(until, JOBS_SECONDS, time.monotonic, time.sleep, lambda: None, lambda _text: None)
     instances = project.containers()
@@ -114,21 +114,21 @@ def up(app: App, build: bool) -> str:
         # What runs stays as it is: which release instances are made of is the deploy's to change.
         good, lost = _good_images(project)
         _up(project, good, scale={app.balancer.service: app.balancer.instances})
-        told = f"started what was missing or stopped{lost}"
+        done = f"started what was missing or stopped{lost}"
     else:
-        told = f"started what was missing or stopped{_start(project, build, anew=False)}"
+        done = f"started what was missing or stopped{_start(project, build, recreate=False)}"
     waiting = [item["id"] for item in project.containers() if item["state"] == "restarting"]
     if waiting:
         _succeed(project.restart(waiting), "docker restart:")
-    return told
+    return done
 
 
-def _good_images(project: Project) -> tuple[Mapping[str, object], str]:
+def _good_images(project: Project) -> tuple[Release, str]:
     """What is recreated is made of what has passed a gate: a build since may have moved the images' names.
 
-    An image that is gone is no reason to leave an instance down: then what has its name now has to do.
+    An image that is gone must not keep an instance down: then what has its name now has to do.
 
-    :returns: the last good release, {} when there is none; and what to say of images that are gone, "" for none.
+    :returns: the last good release, {} without one; and what to say of images that are gone, "" for none.
     """
     good = release_store.last_good(project.directory)
     if good is None:
@@ -179,7 +179,7 @@ def restart_balancer(app: App) -> str:
 def restart_one(app: App, identity: str) -> str:
     """Kill and start one container, and leave the others alone."""
     _succeed(Project(app.name, app.directory).restart([identity]), "docker restart:")
-    return "killed and started the one that is sick"
+    return "restarted the unhealthy instance"
 
 
 def recreate_one(app: App, identity: str) -> str:
@@ -187,11 +187,11 @@ def recreate_one(app: App, identity: str) -> str:
     assert app.balancer is not None
     project = Project(app.name, app.directory)
     _good, lost = _good_images(project)
-    # Where one is missing there is none to remove; whatever else has that name on this host is not ours.
+    # A missing one need not be removed, and another container with that name is not ours.
     _remove(project, [item["id"] for item in project.containers() if item["id"] == identity], 0.0)
     started = project.up(services=[app.balancer.service], scale={app.balancer.service: app.balancer.instances})
     _succeed(started, "docker compose up:")
-    return f"removed the one that is sick, and made another{lost}"
+    return f"recreated the unhealthy instance{lost}"
 
 
 def restart(app: App, services: Sequence[str], stateful: Collection[str] = ()) -> str:
@@ -205,32 +205,32 @@ def restart(app: App, services: Sequence[str], stateful: Collection[str] = ()) -
     if not services:
         wanted = [item for item in running if item["ports"]] or running
     if not wanted:
-        raise RemedyError(f"no container of {' and '.join(services) or 'the app'} runs, so there is none to restart")
+        raise RemedyError(f"no container of {' and '.join(services) or 'the app'} runs, so nothing can be restarted")
     return _restart(project, wanted, stateful)
 
 
-def _dies_young(item: Mapping[str, Any]) -> bool:
+def _dies_young(item: Container) -> bool:
     """Whether a container ends by itself again and again: a signal may come before anything in it handles one."""
     age = item["started_seconds"]
     young = item["restarts"] >= 2 and age is not None and age < _YOUNG_SECONDS
     return item["state"] == "restarting" or (young and item["health"] != "healthy")
 
 
-def _restart(project: Project, wanted: Sequence[Mapping[str, Any]], stateful: Collection[str]) -> str:
+def _restart(project: Project, wanted: Sequence[Container], stateful: Collection[str]) -> str:
     gently = [item for item in wanted if item["service"] in stateful and not _dies_young(item)]
     at_once = [item for item in wanted if item not in gently]
-    told = []
+    done = []
     if at_once:
         _succeed(project.restart([item["id"] for item in at_once]), "docker restart:")
-        told.append(f"killed and started {', '.join(item['name'] for item in at_once)}")
+        done.append(f"killed and started {', '.join(item['name'] for item in at_once)}")
     if gently:
         _succeed(project.restart_gently([item["id"] for item in gently]), "docker restart:")
-        told.append(f"stopped and started {', '.join(item['name'] for item in gently)}")
-    return "; ".join(told)
+        done.append(f"stopped and started {', '.join(item['name'] for item in gently)}")
+    return "; ".join(done)
 
 
 def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Collection[str] = ()) -> str:
-    """Stop the containers and make them anew; volumes, networks and images stay."""
+    """Recreate the containers; volumes, networks and images stay."""
     project = Project(app.name, app.directory)
     if services:
         kept = _restart_with_data(project, services, stateful)
@@ -245,8 +245,8 @@ def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Coll
             if wanted:
                 _remove(project, wanted, grace)
         return f"{', '.join(services)} removed; {up(app, build)}"
-    made = _start(project, build, anew=True)
-    return f"containers stopped and made anew{made}"
+    made = _start(project, build, recreate=True)
+    return f"containers recreated{made}"
 
 
 def _restart_with_data(project: Project, services: Sequence[str], stateful: Collection[str]) -> str:
@@ -260,17 +260,17 @@ def _restart_with_data(project: Project, services: Sequence[str], stateful: Coll
 
 
 def rebuild_network(app: App, build: bool) -> str:
-    """Take containers and networks down and make both anew; volumes and images stay."""
+    """Recreate containers and networks; volumes and images stay."""
     project = Project(app.name, app.directory)
     held = sorted({item["name"] for item in project.containers() if docker_containers.unnamed_data(item)})
     if held:
         raise RemedyError(f"{', '.join(held)}: taken down, it would lose its data, which is in a volume without a name")
     _succeed(project.down(), "docker compose down:")
-    return f"containers and networks taken down and made anew{_start(project, build, anew=False)}"
+    return f"containers and networks recreated{_start(project, build, recreate=False)}"
 
 
 def proved_env(app: App, values: Mapping[str, str], now: float) -> str:
-    """Put the proved values in place, keeping the env that was there."""
+    """Write the validated values from the vault, keeping the env that was there."""
     texts = secret_rules.texts(app.variables, values)
     return _write_env(app, "env", lambda: env_history.write_env(app.env, app.history, texts, now=now, why="recover"))
 
@@ -278,27 +278,29 @@ def proved_env(app: App, values: Mapping[str, str], now: float) -> str:
 def last_good_env(app: App, now: float) -> str:
     """Put the newest env back that an app was healthy with."""
 
-    def prove(values: Mapping[str, str]) -> Sequence[secret_rules.Finding]:
-        return secret_rules.prove(app.variables, values, now)
+    def validate(values: Mapping[str, str]) -> Sequence[secret_rules.Finding]:
+        return secret_rules.validate(app.variables, values, now)
 
-    return _write_env(app, "last good env", lambda: env_history.restore_env(app.env, app.history, now=now, prove=prove))
+    return _write_env(
+        app, "last good env", lambda: env_history.restore_env(app.env, app.history, now=now, validate=validate)
+    )
 
 
 def _write_env(app: App, what: str, write: Callable[[], env_history.Change]) -> str:
-    """Write the env. What stands in its place and is no file is moved aside, and back when nothing could be written."""
+    """Write the env. What is in its place and is not a file is moved aside, and back when nothing could be written."""
     aside = env_history.move_aside(app.env)
     try:
-        told = _told(write(), what)
+        done = _describe(write(), what)
     except (env_history.EnvError, OSError):
         if aside:
             os.rename(aside, app.env)
         raise
-    return f"{told}, what was there and is no env is kept as {aside}" if aside else told
+    return f"{done}, what was in its place is kept as {aside}" if aside else done
 
 
-def _told(change: env_history.Change, what: str) -> str:
+def _describe(change: env_history.Change, what: str) -> str:
     before = change["before"] or {}
-    names = sorted(name for name, mark in change["after"].items() if before.get(name) != mark)
+    names = sorted(name for name, digest in change["after"].items() if before.get(name) != digest)
     kept = f", the env that was there is kept as {change['backup']}" if change["backup"] else ""
     return f"{what} written ({', '.join(names) or 'same values'}){kept}"
 
@@ -319,13 +321,13 @@ def last_good_release(app: App, now: float) -> str:
     if good is None:
         raise RemedyError("there is no last good release")
     # Put back already: setting aside once more would write the good files over what was kept.
-    told = [last_good_compose(app)] if release_store.changed(app.directory, good) else []
+    done = [last_good_compose(app)] if release_store.changed(app.directory, good) else []
     _succeed(Project(app.name, app.directory).put_back_images(good), "docker tag:")
-    told.append("its images have their names again")
+    done.append("its images have their names again")
     with contextlib.suppress(env_history.EnvError):
         if env_history.last_good(app.history) and not _env_is_good(app):
-            told.append(last_good_env(app, now))
-    return "; ".join(told)
+            done.append(last_good_env(app, now))
+    return "; ".join(done)
 
 
 def _env_is_good(app: App) -> bool:

@@ -3,7 +3,7 @@
 """Read → diagnose → decide → act → record: one recovery, now. The only file that knows all the layers.
 
 A playbook calls it for a person, the watcher by itself; only then policy, pauses and the breaker count. It may be
-killed at any point: what was begun stands in the state before it is begun, and the next call goes on from there.
+killed at any point: a remedy is in the state before it is begun, and the next call goes on from there.
 """
 
 from __future__ import annotations
@@ -12,26 +12,30 @@ import contextlib
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple, TypedDict, TypeVar
 
 from ..core import clock as core_clock
 from ..core.app import App
-from ..core.clock import Clock, age, iso
+from ..core.clock import Clock, Moment, age, iso
 from ..core.files import atomic_write, explain, flagged, readable
 from ..core.locks import LOCK_SECONDS, hold_lock
 from ..core.redact import redact
 from ..deploy import rolling
 from ..docker import containers as docker_containers
 from ..docker import engine
+from ..docker.containers import Container
 from ..env import history as env_history
 from ..env import read as env_file
 from ..health import evidence, service_watch
 from ..health import facts as health_facts
 from ..health.diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose, is_busy
+from ..health.fact_types import Facts, Instance, SeenLoad
 from ..health.facts import Seen
 from ..health.wait import wait_healthy
 from ..host import procfs
+from ..probe.run import ProbeResult
 from ..records import incidents, state
+from ..records.incidents import IncidentRecord, RemedyRecord, TimelineEntry
 from ..releases import haproxy
 from ..releases import store as release_store
 from ..reporting import alert_messages, alert_outbox
@@ -39,7 +43,7 @@ from . import ladder, remedies
 from .ladder import Attempt, Decision, Policy, Situation, decide
 
 STEPS = ("env_backup", "variables", "containers", "health", "api", "frontend")
-# A single bad answer is no incident: a second one within this time is asked for before anything is touched.
+# A single bad answer is not an incident: a second one within this time is asked for before anything is touched.
 CONFIRM_SECONDS = 1.0
 # How many remedies, and lines of the timeline, an incident's record holds.
 LONGEST = 400
@@ -63,7 +67,7 @@ _EXPLAINED = frozenset({"container_missing", "crash_loop", "crashed"})
 _FLAPS, _LASTS_SECONDS = 3, 30.0
 # A remedy that is refused at once has changed nothing, and says nothing of what the next one would do.
 _REFUSED_SECONDS = 2.0
-# What a container that was just made anew may take in any case, whatever its image says of a start period.
+# What a container that was just recreated may take in any case, whatever its image says of a start period.
 _SHORTEST_START = 3.0
 # For so long after a remedy a health check is waited for that runs now and then.
 _LONGEST_CHECK = 60.0
@@ -72,19 +76,76 @@ _SLOW_START, _LONGEST_MORE = 10.0, 120.0
 
 
 class Watch(NamedTuple):
-    """What is different when nobody asked: `settle` is how long a remedy may take to show, in seconds.
+    """What the watcher gives to a recovery: `settle` is how long a remedy may take to show, in seconds.
 
-    `held`: who holds the app's lock, for too long: then the incident is opened, and nothing else is done;
-    `freed`: what was done about one who was stuck with it.
+    `held`: who holds the app's lock, for too long: then the incident is opened, and nothing else is done.
+    `freed`: what was done about a process that was stuck with it.
     """
 
     policy: Policy
     seen: Seen
-    failed: Mapping[str, Any]
+    failed: Moment
     settle: float = 20.0
     keep_days: float = 100.0
     held: str = ""
     freed: str = ""
+
+
+class _Names(TypedDict, total=False):
+    names: list[str]
+
+
+class ChecklistLine(_Names):
+    """One step of the report's checklist. `done` is None when it does not apply to this app.
+
+    `names`, of the step `variables`: those of the variables that were wrong, or that were written.
+    """
+
+    step: str
+    done: bool | None
+    detail: str
+    seconds: float
+
+
+class IncidentFolder(TypedDict):
+    """An incident: its id, its folder on the host, and how long it took so far (s)."""
+
+    id: str
+    path: str
+    seconds: float
+
+
+class DecisionRecord(TypedDict):
+    """The last decision; see `ladder.Decision`."""
+
+    kind: str
+    remedy: str
+    seconds: float
+    why: str
+
+
+class Outcome(TypedDict):
+    """How a recovery went; no value of a secret is in it.
+
+    `cause` is what was wrong at first, `cause_left` what is wrong now; `healthy` for nothing. `checks` are those that
+    were run last. `next_step` is what is left to a person; "" for nothing. `problems` kept it from its work.
+    """
+
+    changed: bool
+    healthy: bool
+    cause: str
+    cause_left: str
+    meaning: str
+    evidence: list[str]
+    remedies: list[RemedyRecord]
+    checklist: list[ChecklistLine]
+    timeline: list[TimelineEntry]
+    checks: ProbeResult
+    next_step: str
+    incident: IncidentFolder | None
+    decision: DecisionRecord
+    problems: list[str]
+    seconds: float
 
 
 def recover(
@@ -95,15 +156,13 @@ def recover(
     check: bool = False,
     clock: Clock | None = None,
     watch: Watch | None = None,
-) -> dict[str, Any]:
+) -> Outcome:
     """Bring the app back, once: read the state, and climb the ladder of its cause until the probe passes.
 
-    :arg values: proved values from the vault; without them only the last good env can be put back.
+    :arg values: validated values from the vault; without them only the last good env can be put back.
     :arg deadline: seconds to wait for the probe after the containers were started, altogether.
     :arg check: say what would be done, and do nothing.
     :arg watch: given by the watcher; without it a person asked, and neither pause nor breaker hold anything back.
-    :returns: {changed, healthy, cause, meaning, evidence, remedies, checklist, timeline, checks, next_step, incident,
-        decision, problems, seconds}; no value of a secret is in it.
     :raises LockHeld: another deploy or recovery of this app goes on.
     """
     clock = clock or Clock()
@@ -111,7 +170,7 @@ def recover(
         return _plan(app, values, clock)
     run = _Recovery(app, values, build, deadline, clock, watch)
     if watch and watch.held:
-        return run.tell()
+        return run.report_held()
     with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.restoring):
         return run.run()
 
@@ -130,43 +189,50 @@ class _Recovery:
     ) -> None:
         self.app, self.values, self.build, self.deadline = app, values, build, deadline
         self.clock, self.watch = clock, watch
-        self.memory: dict[str, Any] = state.empty()
-        self.facts: dict[str, Any] = {}
+        self.memory: state.State = state.empty()
+        self.facts: Facts
         self.hidden: dict[str, str] = {}
-        self.remedies: list[dict[str, Any]] = []
-        self.timeline: list[dict[str, Any]] = []
+        self.remedies: list[RemedyRecord] = []
+        self.timeline: list[TimelineEntry] = []
         self.problems: list[str] = []
         self.seconds = dict.fromkeys(STEPS, 0.0)
         self.begun, self.waited = clock.monotonic(), 0.0
         good = watch.seen.good if watch else None
-        # When the app answered well last, by the clock that nobody sets.
+        # When the app answered well last, by the monotonic clock.
         self.good = None if good is None else self.begun - (clock.now() - good)
         self.cpu = procfs.cpu_time()
         self.decision = Decision("wait")
         self.remembers = True
-        self.took_back = False
+        self.rolled_back = False
         self.network_error = ""
         self.before: bytes | None = None
-        # Whether something that is no env stands in its place: a remedy moves it aside.
+        # Whether something that is not an env is in its place: a remedy moves it aside.
         self.odd = False
-        self.ended: dict[str, Any] | None = None
+        self.ended: IncidentRecord | None = None
         # The containers whose evidence this call has asked for, by name.
         self.asked: set[str] = set()
 
+    @property
+    def _record(self) -> IncidentRecord:
+        """The record of the open incident."""
+        record = self.memory["incident"]
+        assert record is not None
+        return record
+
     # --- the story ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Outcome:
         """Read, diagnose, decide, act, record."""
         self.memory, problem = state.load(self.app.state, self.app.spare)
         self._trouble(problem)
         self._finish_rollout()
-        seen = self._not_told_before(self.watch.seen) if self.watch else None
+        seen = self._since_last_incident(self.watch.seen) if self.watch else None
         self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
         first = found = self._diagnose()
         self.hidden = evidence.secrets(self.app, self.facts, self.values)
         self.before = readable(self.app.env)
         self.odd = self.before is None and self.facts["env"]["exists"]
-        kept = self._remember_env() or self.took_back
+        kept = self._remember_env() or self.rolled_back
         if found.healthy:
             self._close_incident()
             return self.outcome(first, found, changed=kept, next_step="")
@@ -176,14 +242,16 @@ class _Recovery:
         if found.passed:
             self._close_incident()
             return self.outcome(first, Diagnosis(HEALTHY), changed=True, next_step="")
-        if self.watch and self.memory["incident"].get("held") and found.cause not in ladder.HOLD:
+        if self.watch and self._record.get("held") and found.cause not in ladder.HOLD:
             # An upstream that has just come back finds requests that still wait for it, and a probe that did.
-            self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why="what held it is over; it gets a moment")
+            self.decision = Decision(
+                "wait", seconds=ladder.LOOK_SECONDS, why="the cause of the hold is over; waiting for requests in flight"
+            )
             return self._end(first, found)
-        record = self.memory["incident"]
+        record = self._record
         if record.get("unasked") and not self.facts["probe"]["ok"]:
-            # Now users are not served: what was said, and given up, of a service that none asks does not count.
-            record.update(unasked=False, escalated=False)
+            # Now users are not served: what was given up of a service that no check asks does not count.
+            record["unasked"] = record["escalated"] = False
         while not found.healthy:
             waits = self._waits(found)
             if waits:
@@ -200,7 +268,7 @@ class _Recovery:
             found = self._read_again(name, done, found.services)
         return self._end(first, found)
 
-    def tell(self) -> dict[str, Any]:
+    def report_held(self) -> Outcome:
         """Open the incident while another holds the lock, and do nothing. Only a recovery writes the state as well."""
         assert self.watch is not None
         self.memory, problem = state.load(self.app.state, self.app.spare)
@@ -214,7 +282,7 @@ class _Recovery:
         self.decision = Decision("hold", why=self.watch.held)
         return self._end(found, found)
 
-    def _end(self, first: Diagnosis, found: Diagnosis) -> dict[str, Any]:
+    def _end(self, first: Diagnosis, found: Diagnosis) -> Outcome:
         step = ""
         if found.healthy:
             # Only containers made with the file say something about it.
@@ -235,17 +303,17 @@ class _Recovery:
         return self.outcome(first, found, changed=True, next_step=step)
 
     def _finish_rollout(self) -> None:
-        """A deploy was killed: whoever comes next lets the last good release serve alone."""
+        """After a deploy that was killed, let the last good release serve alone."""
         try:
             if rolling.clean_up(
                 self.app, self.clock, lambda text: print(f"selfheal: {self.app.name}: {text}", flush=True)
             ):
                 self._count("rollouts taken back")
-                self.took_back = True
+                self.rolled_back = True
         except (haproxy.BalancerError, engine.EngineError, env_history.EnvError, OSError) as error:
-            self._trouble(f"a deploy was killed, and could not be taken back: {error}")
+            self._trouble(f"a deploy was killed, and could not be rolled back: {error}")
 
-    def _not_told_before(self, seen: Seen) -> Seen:
+    def _since_last_incident(self, seen: Seen) -> Seen:
         """What died before the last incident was over belongs to that one."""
         if seen.passed is None or self.memory["clean"] is None:
             return seen
@@ -282,13 +350,13 @@ class _Recovery:
             # Nothing but the file has changed: asking the engine again would only take time.
             self.facts = {**self.facts, "env": env_file.read(self.app, self.clock.now())}
         else:
-            load = self._load() if self.watch else {}
+            load: SeenLoad = self._load() if self.watch else {}
             before = None if name in ladder.FILES else self.facts
             # HAProxy has had its time: what it keeps out for longer is looked at by itself.
             lacks = 0.0 if self.watch else None
             seen = Seen(probe, load, lacks=lacks, before=before)
             self.facts = health_facts.read(self.app, self.values, 0.0, self.clock, seen)
-        self.facts["network_error"] = self.network_error
+        self.facts = {**self.facts, "network_error": self.network_error}
         self._hide_more()
         found = self._diagnose()
         self._note(f"healthy: {self.facts['probe']['summary']}" if found.healthy else self._guess(found))
@@ -302,7 +370,7 @@ class _Recovery:
             if value not in known:
                 self.hidden[f"{name}, put back ({len(self.hidden)})"] = value
 
-    def _load(self) -> Mapping[str, Any]:
+    def _load(self) -> SeenLoad:
         """What the watcher saw of the host's load, with how busy the processors were since this recovery began."""
         assert self.watch is not None
         cpu = procfs.cpu_time()
@@ -330,14 +398,14 @@ class _Recovery:
                     return
             self.clock.sleep(0.2)
 
-    def _tried(self) -> Sequence[Mapping[str, Any]]:
+    def _tried(self) -> Sequence[RemedyRecord]:
         """The remedies of this incident so far. What was begun and not ended was killed: it may be begun once more."""
         record = self.memory["incident"]
         if self.watch is None or record is None:
             return self.remedies
         return [one for one in record["remedies"] if one["result"] != BEGUN]
 
-    def _tried_for_this(self) -> list[Mapping[str, Any]]:
+    def _tried_for_this(self) -> list[RemedyRecord]:
         """The remedies so far that were for what is wrong now: not those while users were served, once they are not."""
         is_served = self.facts["probe"]["ok"]
         return [one for one in self._tried() if is_served or not one.get("unasked")]
@@ -377,22 +445,20 @@ class _Recovery:
         tried = any(one["name"] in _WRITES_ENV for one in self._tried())
         return flagged(self.app.env) if tried else ""
 
-    def _may_be_written_now(self, remedy: Mapping[str, Any]) -> bool:
+    def _may_be_written_now(self, remedy: RemedyRecord) -> bool:
         """Whether a remedy failed for a flag of the env that is gone: then it is as if it had not been tried."""
         return not remedy["done"] and "chattr -" in str(remedy["result"]) and not flagged(self.app.env)
 
     def _diagnose(self) -> Diagnosis:
-        self.facts["since"] = self._elapsed() if self.memory["seen"] else 0.0
+        self.facts = {**self.facts, "since": self._elapsed()}
         found = diagnose(self.facts, self._restarted_in_vain(), self._touched(), self._healed_in_vain())
         if found.healthy and self.watch:
             touched = self._touched()
             mine = [item for item in self.facts["instances"] if item["service"] in touched]
             pending = [item for item in mine if item["state"] == "running" and item["health"] == "starting"]
             if pending:
-                told = [
-                    f"{item['name']} was started again, and has not passed its health check yet" for item in pending
-                ]
-                return Diagnosis("unhealthy", told, tuple(sorted({item["service"] for item in pending})))
+                why = [f"{item['name']} was started again, and has not passed its health check yet" for item in pending]
+                return Diagnosis("unhealthy", why, tuple(sorted({item["service"] for item in pending})))
         return found
 
     def _touched(self) -> frozenset[str]:
@@ -427,9 +493,9 @@ class _Recovery:
             return "its health check has not passed yet"
         return "its health check has not run since" if all(self._was_before_remedy(item) for item in mine) else ""
 
-    def _was_before_remedy(self, item: Mapping[str, Any]) -> bool:
+    def _was_before_remedy(self, item: Container) -> bool:
         """Whether a health check that fails began before the last remedy had ended, as while a container was paused."""
-        record = self.memory["incident"]
+        record = self._record
         mine = [one for one in self.memory["attempts"] if one["incident"] == record["id"]]
         begun = [one["at"] for one in mine if one["remedy"] in ladder.TOUCHING]
         # How long one took that was killed is not known: 0.0.
@@ -441,9 +507,9 @@ class _Recovery:
         return ended < _LONGEST_CHECK and began is not None and began > ended
 
     def _situation(self, found: Diagnosis) -> Situation:
-        record = self.memory["incident"]
+        record = self._record
         now = self._moment()
-        orders: dict[str, Any] = {"paused": None, "resumed": None}
+        orders: state.Ordered = {"paused": None, "resumed": None}
         if self.watch:
             orders = state.read_orders(self.app.state)
         forgiven = age(orders["resumed"], now) if orders["resumed"] else float("inf")
@@ -476,7 +542,7 @@ class _Recovery:
         """Why nothing may be done just now, or ""."""
         if not self.remembers:
             return "nothing can be written here, so what is tried could not be counted"
-        # A person who works on it knows better, and two would undo each other's work.
+        # A person works on it: two would undo each other's work.
         return engine.changed_by_hand(self.app.name, self.app.directory) if self.watch else ""
 
     def _starting(self, found: Diagnosis) -> float:
@@ -488,7 +554,7 @@ class _Recovery:
         mine = [item for item in self.facts["instances"] if not found.services or item["service"] in found.services]
         return max((self._seconds_to_start(item) for item in mine), default=0.0)
 
-    def _seconds_to_start(self, item: Mapping[str, Any]) -> float:
+    def _seconds_to_start(self, item: Container) -> float:
         """What is left to a container of the time that its start may take.
 
         That is twice what it took at the deploy, and what its health check gives it, until that passes; on a busy host
@@ -515,13 +581,19 @@ class _Recovery:
 
     def _apply(self, name: str, act: Callable[[], str], services: Sequence[str]) -> bool:
         """Apply one remedy, timed and noted; say whether it could be applied."""
-        entry: dict[str, Any] = {"name": name, "done": False, "result": BEGUN, "seconds": 0.0}
-        entry["services"] = list(services) if name in ladder.OF_SERVICES else []
+        entry: RemedyRecord = {
+            "name": name,
+            "done": False,
+            "result": BEGUN,
+            "seconds": 0.0,
+            "services": list(services) if name in ladder.OF_SERVICES else [],
+        }
         self.remedies.append(entry)
-        _bounded(self.memory["incident"]["remedies"]).append(entry)
+        record = self._record
+        _bounded(record["remedies"]).append(entry)
         if self.watch is None:
-            self.memory["incident"]["by_hand"] = True
-        attempt = {"remedy": name, "incident": self.memory["incident"]["id"], "at": self._moment()}
+            record["by_hand"] = True
+        attempt: state.Attempt = {"remedy": name, "incident": record["id"], "at": self._moment()}
         if self.facts["probe"]["ok"]:
             attempt["unasked"] = entry["unasked"] = True
         self.memory["attempts"].append(attempt)
@@ -532,7 +604,7 @@ class _Recovery:
             return False
         begun = self.clock.monotonic()
         try:
-            told, done = act(), True
+            result, done = act(), True
         except (
             remedies.RemedyError,
             engine.EngineError,
@@ -540,18 +612,18 @@ class _Recovery:
             env_history.EnvError,
             OSError,
         ) as error:
-            told, done = explain(error) if isinstance(error, OSError) else str(error), False
+            result, done = explain(error) if isinstance(error, OSError) else str(error), False
         except Exception as error:
-            # A record of a release that somebody damaged, say: a remedy that fails is not the end of the recovery.
-            told, done = f"it could not be applied ({type(error).__name__}: {error})", False
+            # The record of a release may be damaged, say: a remedy that fails must not end the recovery.
+            result, done = f"it could not be applied ({type(error).__name__}: {error})", False
         seconds = round(self.clock.monotonic() - begun, 3)
         self.seconds["variables" if name in _ENV_REMEDIES else "containers"] += seconds
         if not done and seconds < _REFUSED_SECONDS:
             attempt["refused"] = True
-        self.network_error = redact(told, self.hidden) if not done and LOST_NETWORK.search(told) else ""
-        entry.update(done=done, result=redact(told, self.hidden), seconds=seconds)
+        self.network_error = redact(result, self.hidden) if not done and LOST_NETWORK.search(result) else ""
+        entry["done"], entry["result"], entry["seconds"] = done, redact(result, self.hidden), seconds
         self._count(f"remedy {name} {'done' if done else 'failed'}")
-        self._note(f"{name}: {told}")
+        self._note(f"{name}: {result}")
         self._save()
         return done
 
@@ -561,7 +633,7 @@ class _Recovery:
         try:
             kept = env_history.remember(self.app.env, self.app.history, now=self.clock.now())
         except (env_history.EnvError, OSError) as error:
-            # A full disk is a cause to deal with, not a reason to give up before it is named.
+            # A full disk is a cause to deal with: the recovery goes on, and names it.
             self._trouble(f"the env could not be kept: {error}")
         self.seconds["env_backup"] = round(self.clock.monotonic() - begun, 3)
         return kept
@@ -574,12 +646,12 @@ class _Recovery:
         return any(name in _MAKES_CONTAINERS for name in names[written + 1 :])
 
     def _mark_good(self) -> None:
-        # The app is healthy: that the mark finds no room on the disk must not turn this into a failure.
+        # The app is healthy: a full disk must not turn this into a failure.
         with contextlib.suppress(OSError):
             env_history.mark_good(self.app.history, self.facts["env"]["fingerprint"])
 
     def _renew_images(self) -> None:
-        """After containers were made, and pass: a release whose images are gone is made of theirs from now on."""
+        """After containers were made, and pass: a release whose images are gone gets theirs."""
         if not any(one["done"] and one["name"] in _MAKES_CONTAINERS for one in self.remedies):
             return
         try:
@@ -599,7 +671,7 @@ class _Recovery:
             self._note("the new env stays: the containers were made with it")
             return
         if self.odd:
-            self._note("the new env stays: what was there is no env")
+            self._note("the new env stays: what was there is not an env")
             return
         if before is None:
             os.unlink(self.app.env)
@@ -609,17 +681,22 @@ class _Recovery:
 
     # --- record ------------------------------------------------------------------------------------------------------
 
-    def _moment(self) -> dict[str, Any]:
+    def _moment(self) -> Moment:
         return core_clock.moment(self.clock.now(), self.clock.monotonic())
 
     def _elapsed(self) -> float:
-        """Seconds since the fault was first seen, which may have been in another process."""
-        return round(age(self.memory["seen"], self._moment()), 3)
+        """Seconds since the fault was first seen, which may have been in another process; 0.0 without one."""
+        seen = self.memory["seen"]
+        return round(age(seen, self._moment()), 3) if seen else 0.0
 
     def _note(self, what: str) -> None:
-        entry = {"time": iso(self.clock.now()), "seconds": self._elapsed(), "what": redact(what, self.hidden)}
+        entry: TimelineEntry = {
+            "time": iso(self.clock.now()),
+            "seconds": self._elapsed(),
+            "what": redact(what, self.hidden),
+        }
         self.timeline.append(entry)
-        _bounded(self.memory["incident"]["timeline"]).append(entry)
+        _bounded(self._record["timeline"]).append(entry)
 
     def _trouble(self, problem: str) -> None:
         if problem and problem not in self.problems:
@@ -628,7 +705,7 @@ class _Recovery:
     def _count(self, what: str) -> None:
         self.memory["counts"][what] = self.memory["counts"].get(what, 0) + 1
 
-    def _tell(self, alert: alert_messages.Alert) -> None:
+    def _notify(self, alert: alert_messages.Alert) -> None:
         before = self.memory["outbox"]
         self.memory["outbox"] = alert_outbox.add(before, alert, self.clock.now())
         for _ in range(alert_outbox.dropped(before, self.memory["outbox"])):
@@ -642,13 +719,13 @@ class _Recovery:
         """Open an incident, or go on with the one that is open; keep the evidence before anything is touched."""
         record = self.memory["incident"]
         if record is None:
-            often = self._told_lately(found.cause, 1 if found.passed else _FLAPS)
+            often = self._was_notified_lately(found.cause, 1 if found.passed else _FLAPS)
             self._begin(found)
-            record = self.memory["incident"]
+            record = self._record
             record["told"] = not often
             self._note(self._guess(found))
             if not often:
-                self._tell(alert_messages.opened(record, self.app.language))
+                self._notify(alert_messages.opened(record, self.app.language))
             self._save()
         elif record["cause"] != found.cause:
             self._note(self._guess(found))
@@ -663,7 +740,7 @@ class _Recovery:
 
     def _keep_of(self, services: Collection[str]) -> None:
         """Keep the evidence of those containers of some services (all: ()) of which nothing is kept yet."""
-        record = self.ended or self.memory["incident"]
+        record = self.ended or self._record
         rest = [item for item in self._instances_of(services) if item["name"] not in self.asked]
         # What was kept before a remedy is not written over by what is so after it.
         rest = [item for item in rest if not set(evidence.names_of(item)) & set(record["files"])]
@@ -671,7 +748,7 @@ class _Recovery:
             return
         self.asked.update(item["name"] for item in rest)
         attachments = evidence.of_containers(self.app, rest, self.hidden, self.clock)
-        # What was missing before a remedy stays told.
+        # The list of what was missing before a remedy stays.
         attachments.pop("evidence.txt", None)
         record["files"] = sorted({*record["files"], *attachments})
         with contextlib.suppress(OSError):
@@ -679,13 +756,13 @@ class _Recovery:
         if not self.ended:
             self._save()
 
-    def _instances_of(self, services: Collection[str]) -> list[Mapping[str, Any]]:
+    def _instances_of(self, services: Collection[str]) -> list[Instance]:
         """The containers of some services; () for all."""
         return [item for item in self.facts["instances"] if not services or item["service"] in services]
 
     def _rename(self, found: Diagnosis) -> None:
         """Give the incident the cause that it turned out to have; the guesses before it are in the timeline."""
-        record = self.memory["incident"]
+        record = self._record
         if found.cause in _EXPLAINS and record["cause"] in _EXPLAINED:
             record.setdefault("opened_as", record["cause"])
             record.update(self._named(found))
@@ -704,12 +781,13 @@ class _Recovery:
             record["services"] = named["services"]
 
     def _guess(self, found: Diagnosis) -> str:
-        """A cause, whose it is, and what proves it, for the timeline."""
+        """A cause, the services, and the evidence, for the timeline."""
         services = self._named(found)["services"]
         whose = f" of {', '.join(services)}" if services else ""
         return f"cause: {found.cause}{whose}: {'; '.join(found.evidence)}"
 
-    def _named(self, found: Diagnosis) -> dict[str, Any]:
+    def _named(self, found: Diagnosis) -> IncidentRecord:
+        """The keys of a record that say what is wrong."""
         return {
             "cause": found.cause,
             "meaning": MEANING[found.cause],
@@ -718,16 +796,16 @@ class _Recovery:
             "evidence": [redact(item, self.hidden) for item in found.evidence],
         }
 
-    def _told_lately(self, cause: str, least: int = 1) -> bool:
-        """Whether people heard of this cause not long ago, and it came at least so often since then.
+    def _was_notified_lately(self, cause: str, least: int = 1) -> bool:
+        """Whether people were notified of this cause not long ago, and it came at least so often since then.
 
-        What passes by itself, and what comes again and again, is told now and then.
+        Of what passes by itself, and of what comes again and again, people are notified now and then.
         """
         if self.watch is None:
             return False
-        now, often, told = self.clock.now(), 0, False
+        now, often, notified = self.clock.now(), 0, False
         resumed = state.read_orders(self.app.state)["resumed"]
-        # Who orders it to go on has seen to what was.
+        # The person who ordered it to go on has dealt with what was before.
         forgiven = age(resumed, self._moment()) if resumed else self.watch.policy.clean
         since, until = iso(now - min(forgiven, self.watch.policy.clean)), iso(now)
         for one in incidents.every(self.app.incidents):
@@ -735,21 +813,22 @@ class _Recovery:
             if not since <= str(one.get("ended", "")) <= until:
                 return False
             if cause in (one["cause"], one.get("opened_as")):
-                often, told = often + 1, told or bool(one.get("told"))
-            if told and often >= least:
+                often, notified = often + 1, notified or bool(one.get("told"))
+            if notified and often >= least:
                 return True
         return False
 
     def _begin(self, found: Diagnosis) -> None:
         now, moment = self.clock.now(), self._moment()
-        self.memory["seen"] = dict(self.watch.failed) if self.watch else moment
+        first = self.watch.failed if self.watch else moment
+        self.memory["seen"] = {**first}
         clean = self.memory["clean"]
         if self.watch and clean is not None and age(clean, moment) >= self.watch.policy.clean:
             self.memory["attempts"] = []
         self.memory["clean"] = None
         longest = 2 * self.watch.policy.window if self.watch else 86400.0
         self.memory["attempts"] = [one for one in self.memory["attempts"] if age(one["at"], moment) < longest]
-        seen = now - age(self.memory["seen"], moment)
+        seen = now - age(first, moment)
         self.memory["incident"] = {
             "id": incidents.new_id(self.app.incidents, seen, found.cause),
             "number": incidents.next_number(self.app.incidents),
@@ -775,7 +854,7 @@ class _Recovery:
     def _write(self, attachments: Mapping[str, str]) -> None:
         # A disk that is full must not stop the recovery: the incident is then written at its end, if that works.
         try:
-            incidents.write(self.app.incidents, self.memory["incident"], attachments)
+            incidents.write(self.app.incidents, self._record, attachments)
         except OSError as error:
             self._trouble(f"the incident could not be written: {error.strerror or error}")
 
@@ -785,12 +864,13 @@ class _Recovery:
             return
         if not self.remedies:
             self._note(f"healthy: {self.facts['probe']['summary']}")
-        record.update(healthy=True, ended=iso(self.clock.now()), seconds=self._elapsed())
-        record.update(hold="", next_step="")
-        self._tell_late(record)
+        record.update({"healthy": True, "ended": iso(self.clock.now()), "seconds": self._elapsed()})
+        record.update({"hold": "", "next_step": ""})
+        self._notify_late(record)
         self._write({})
-        self.memory.update(incident=None, seen=None, clean=self._moment())
-        self._tell(alert_messages.resolved(record, self.app.language))
+        self.memory["incident"] = self.memory["seen"] = None
+        self.memory["clean"] = self._moment()
+        self._notify(alert_messages.resolved(record, self.app.language))
         self._count("recovered")
         self.memory["counts"]["last recovery ms"] = round(record["seconds"] * 1000)
         if self.watch:
@@ -799,37 +879,42 @@ class _Recovery:
         self.ended = record
 
     def _leave_open(self, found: Diagnosis, step: str) -> None:
-        """Say in the record why nothing more is done, and tell people when it is theirs now."""
-        record = self.memory["incident"]
+        """Say in the record why nothing more is done, and notify people when a person is needed."""
+        record = self._record
         why = redact(self.decision.why, self.hidden)
-        # How long it still waits is another number each time; the timeline of a long night is told once.
+        # How long it still waits is another number each time; the timeline gets one line.
         if _NUMBER.sub("", record["hold"]) != _NUMBER.sub("", why):
             self._note(f"{self.decision.kind}: {why}")
         held = self.decision.kind == "hold" and found.cause in ladder.HOLD
-        record.update(seconds=self._elapsed(), hold=why, next_step=step, held=held)
-        is_late = self._tell_late(record)
+        record.update({"seconds": self._elapsed(), "hold": why, "next_step": step, "held": held})
+        is_late = self._notify_late(record)
         is_new = self.decision.kind == "escalate" and not record["escalated"]
         if is_new:
             record["escalated"] = True
             self._count("escalated")
         if record["escalated"] and (is_new or is_late) and record.get("told", True):
-            self._tell(alert_messages.escalated(record, self.app.language))
+            self._notify(alert_messages.escalated(record, self.app.language))
         self._write({})
         self._save()
 
-    def _tell_late(self, record: dict[str, Any]) -> bool:
-        """Tell people of an incident that they were spared, once it has lasted; say whether it was that now."""
+    def _notify_late(self, record: IncidentRecord) -> bool:
+        """Notify people of an incident that was not reported at once, when it lasts; say whether that was now."""
         if record.get("told", True) or record["seconds"] < _LASTS_SECONDS:
             return False
         record["told"] = True
-        self._tell(alert_messages.opened(record, self.app.language))
+        self._notify(alert_messages.opened(record, self.app.language))
         return True
 
     # --- what comes back ---------------------------------------------------------------------------------------------
 
-    def outcome(self, first: Diagnosis, last: Diagnosis, changed: bool, next_step: str) -> dict[str, Any]:
+    def outcome(self, first: Diagnosis, last: Diagnosis, changed: bool, next_step: str) -> Outcome:
         """What `recover` returns."""
         record = self.ended or self.memory["incident"]
+        incident: IncidentFolder | None = None
+        if record:
+            path = os.path.join(self.app.incidents, record["id"])
+            incident = {"id": record["id"], "path": path, "seconds": record["seconds"]}
+        decision = self.decision
         return {
             "changed": changed,
             "healthy": last.healthy,
@@ -842,37 +927,35 @@ class _Recovery:
             "timeline": self.timeline,
             "checks": self.facts["probe"],
             "next_step": next_step,
-            "incident": {
-                "id": record["id"],
-                "path": os.path.join(self.app.incidents, record["id"]),
-                "seconds": record["seconds"],
-            }
-            if record
-            else None,
-            "decision": self.decision._asdict(),
+            "incident": incident,
+            "decision": {
+                "kind": decision.kind,
+                "remedy": decision.remedy,
+                "seconds": decision.seconds,
+                "why": decision.why,
+            },
             "problems": self.problems,
             "seconds": round(self.clock.monotonic() - self.begun, 3),
         }
 
-    def _checklist(self, last: Diagnosis) -> list[dict[str, Any]]:
-        """The report's checklist, in its order: {step, done, seconds, detail}."""
+    def _checklist(self, last: Diagnosis) -> list[ChecklistLine]:
+        """The report's checklist, in its order."""
         lines = [self._env_backup_line(), self._variables_line(), self._containers_line(last.healthy)]
-        lines += [self._checks_line(proves) for proves in ("health", "api", "frontend")]
-        return [{**line, "seconds": round(self.seconds[str(line["step"])], 3)} for line in lines]
+        return lines + [self._checks_line(proves) for proves in ("health", "api", "frontend")]
 
-    def _variables_line(self) -> dict[str, Any]:
+    def _line(self, step: str, done: bool | None, detail: str) -> ChecklistLine:
+        return {"step": step, "done": done, "detail": detail, "seconds": round(self.seconds[step], 3)}
+
+    def _variables_line(self) -> ChecklistLine:
         found = self.facts["env"]["findings"]
         findings = [f"{item['variable']}: {item['rule']}" for item in found]
         written = [item["result"] for item in self.remedies if item["name"] in _ENV_REMEDIES]
         names = [item["variable"] for item in found]
-        return {
-            "step": "variables",
-            "done": not findings if self.app.variables or findings else None,
-            "detail": "; ".join(findings or written or [self._nothing_to_write]),
-            "names": names or env_history.differing(self.before, readable(self.app.env)),
-        }
+        done = not findings if self.app.variables or findings else None
+        line = self._line("variables", done, "; ".join(findings or written or [self._nothing_to_write]))
+        return {**line, "names": names or env_history.differing(self.before, readable(self.app.env))}
 
-    def _containers_line(self, healthy: bool) -> dict[str, Any]:
+    def _containers_line(self, healthy: bool) -> ChecklistLine:
         instances = self.facts["instances"]
         restarted = "; ".join(item["result"] for item in self.remedies if item["name"] in ladder.TOUCHING)
         down = [item["name"] for item in instances if item["state"] != "running" and not item["job_done"]]
@@ -882,9 +965,9 @@ class _Recovery:
             detail = ", ".join(down) + " not running"
         else:
             detail = "running, not restarted" if healthy else "not running"
-        return {"step": "containers", "done": healthy or (bool(instances) and not down), "detail": detail}
+        return self._line("containers", healthy or (bool(instances) and not down), detail)
 
-    def _checks_line(self, proves: str) -> dict[str, Any]:
+    def _checks_line(self, proves: str) -> ChecklistLine:
         mine = [item for item in self.facts["probe"]["results"] if item["proves"] == proves]
         failed = [f"`{item['name']}`: {item['reason']}" for item in mine if not item["ok"]]
         self.seconds[proves] += round(sum(item["seconds"] for item in mine), 3)
@@ -893,16 +976,16 @@ class _Recovery:
         elif mine:
             detail = f"{len(mine)} of {len(mine)} checks passed"
         else:
-            detail = "not checked: no check in selfheal_checks proves this"
-        return {"step": proves, "done": not failed if mine else None, "detail": redact(detail, self.hidden)}
+            detail = "not checked: selfheal_checks has no check for this"
+        return self._line(proves, not failed if mine else None, redact(detail, self.hidden))
 
-    def _env_backup_line(self) -> dict[str, Any]:
+    def _env_backup_line(self) -> ChecklistLine:
         kept = env_history.versions(self.app.history)
         if kept:
-            return {"step": "env_backup", "done": True, "detail": f"{len(kept)} versions kept, newest {kept[-1]['id']}"}
+            return self._line("env_backup", True, f"{len(kept)} versions kept, newest {kept[-1]['id']}")
         if not self.app.variables:
-            return {"step": "env_backup", "done": None, "detail": "no variables, so no env to keep"}
-        return {"step": "env_backup", "done": False, "detail": "no env to keep"}
+            return self._line("env_backup", None, "no variables, so no env to keep")
+        return self._line("env_backup", False, "no env to keep")
 
     @property
     def _nothing_to_write(self) -> str:
@@ -911,7 +994,7 @@ class _Recovery:
         return "the values in force are validated, nothing to write"
 
 
-def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str, Any]:
+def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> Outcome:
     run = _Recovery(app, values, True, 0.0, clock)
     run.facts = health_facts.read(app, values, CONFIRM_SECONDS, clock)
     found = diagnose(run.facts)
@@ -921,14 +1004,17 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> dict[str,
         available = list(remedies.table(app, True, values, found.services, run.facts["one"]))
         run.decision = decide(found.cause, Situation("", [], []), available, None)
         planned = [run.decision.remedy] if run.decision.kind == "act" else []
-    # Files alone bring nothing back: the containers are made anew with them.
+    # Files alone bring nothing back: the containers are recreated with them.
     if planned and planned[0] not in ladder.TOUCHING and not run.facts["probe"]["ok"]:
         planned.append(ladder.RECREATE)
     run.remedies = [{"name": name, "done": False, "result": "would be applied", "seconds": 0.0} for name in planned]
     return run.outcome(found, found, changed=bool(planned), next_step="")
 
 
-def _bounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+_Entry = TypeVar("_Entry")
+
+
+def _bounded(entries: list[_Entry]) -> list[_Entry]:
     """An incident may last for days: of what it has gathered, the oldest half of LONGEST and the newest are kept."""
     del entries[LONGEST // 2 : len(entries) - LONGEST // 2 + 1]
     return entries

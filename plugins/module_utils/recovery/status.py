@@ -1,27 +1,78 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The state of an app as facts, for a table or a report; changes nothing."""
+"""The state of an app as facts, for a table or a report. Changes nothing."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TypedDict, cast
 
 from ..core.app import App
 from ..core.clock import Clock
 from ..core.redact import redact
 from ..docker import engine
+from ..docker.engine import EngineState
+from ..env.rules import Finding
 from ..health import evidence
 from ..health import facts as health_facts
 from ..health.diagnosis import HEALTHY, diagnose
+from ..health.fact_types import HeldPort, Instance
 from ..host import procfs
+from ..host.procfs import Disk, Memory
+from ..probe.run import ProbeResult
 from ..records import incidents, state
+from ..records.incidents import IncidentSummary
+from ..records.state import BackupAges
 from ..releases import store as release_store
+from ..releases.store import PromotedFrom
 from . import run as recovery
 
 
-def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
-    """Return the state of the app as facts, for a table or a report; changes nothing, never fails for a sick app."""
+class EngineVersions(EngineState):
+    """The engine, with the version of Compose; "" when it is not known."""
+
+    compose: str
+
+
+class ReleaseSummary(TypedDict):
+    """A recorded release: when and by whom it was deployed, and its images' ids by service."""
+
+    id: str
+    time: str
+    by: str
+    images: dict[str, str]
+
+
+class AppStatus(TypedDict):
+    """The state of an app, as the module `app_info` returns it.
+
+    `cause` is "" when nothing is wrong; `promoted_from` is {} for a release that was not promoted.
+    """
+
+    app: str
+    healthy: bool
+    cause: str
+    summary: str
+    instances: list[Instance]
+    ports: list[HeldPort]
+    engine: EngineVersions
+    release: str
+    releases: list[ReleaseSummary]
+    promoted_from: PromotedFrom
+    env_fingerprint: str
+    env_findings: list[Finding]
+    last_incident: IncidentSummary | None
+    checks: ProbeResult
+    backup: BackupAges | None
+    disk: list[Disk]
+    memory: Memory
+
+
+_NOT_PROMOTED = cast(PromotedFrom, {})
+
+
+def inform(app: App, clock: Clock | None = None) -> AppStatus:
+    """Return the state of the app as facts. Changes nothing, and does not fail for a sick app."""
     clock = clock or Clock()
     facts = health_facts.read(app, None, recovery.CONFIRM_SECONDS, clock)
     found = diagnose(facts)
@@ -33,7 +84,7 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
         "healthy": found.healthy,
         "cause": "" if found.cause == HEALTHY else found.cause,
         "summary": redact("; ".join(found.evidence), hidden),
-        "instances": json.loads(redact(json.dumps(facts["instances"]), hidden)),
+        "instances": cast("list[Instance]", json.loads(redact(json.dumps(facts["instances"]), hidden))),
         "ports": facts["ports"],
         "engine": {**facts["engine"], "compose": engine.compose_version() if facts["engine"]["answers"] else ""},
         "release": good["id"] if good else "",
@@ -41,10 +92,10 @@ def inform(app: App, clock: Clock | None = None) -> dict[str, Any]:
             {"id": one["id"], "time": one.get("time", ""), "by": one.get("by", ""), "images": one["images"]}
             for one in release_store.known(app.directory)
         ],
-        "promoted_from": (good or {}).get("promoted_from", {}),
+        "promoted_from": good.get("promoted_from", _NOT_PROMOTED) if good else _NOT_PROMOTED,
         "env_fingerprint": facts["env"]["fingerprint"],
         "env_findings": facts["env"]["findings"],
-        "last_incident": {key: newest[key] for key in ("id", "cause", "healthy", "seconds")} if newest else None,
+        "last_incident": incidents.summary_of(newest) if newest else None,
         "checks": facts["probe"],
         "backup": state.backups(app.backup, clock.now()),
         "disk": procfs.disk(["/", app.directory, engine.data_root()]),

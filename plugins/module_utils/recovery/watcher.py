@@ -12,10 +12,11 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Callable, NamedTuple
 
-from ..core.clock import Clock, age, moment
+from ..core.check import Check
+from ..core.clock import Clock, Moment, age, moment
 from ..core.files import atomic_write
 from ..core.locks import LockHeld, hold_lock, is_locked
 from ..deploy import rolling
@@ -23,29 +24,34 @@ from ..env import read as env_file
 from ..health import facts as health_facts
 from ..health import service_watch
 from ..health.diagnosis import DISK_FULL_BYTES
+from ..health.fact_types import SeenLoad
 from ..health.facts import Seen
 from ..health.service_watch import ServiceWatch
 from ..host import lock_holder, procfs, timers
 from ..probe import run as probe
 from ..probe import web
+from ..probe.run import CheckResult, ProbeResult
 from ..records import state
+from ..records.incidents import IncidentRecord
 from ..releases import haproxy
 from ..reporting import alert_messages, alert_outbox, metrics
 from . import config as agent_config
 from . import watcher_note
 from .config import Config
-from .run import BEGUN, Watch, recover
+from .run import BEGUN, IncidentFolder, Watch, recover
+from .watcher_note import Note, NotedChecks
 
 # It ends by itself after a quarter of an hour, so that whatever a long life gathers is gone with it: some 100 kB in ten
 # minutes. A beginning costs a third of a second of a core.
 LIFE_SECONDS = 900.0
 # After a kill in the middle of a remedy: whether it has helped is answered at once, or the remedy is begun again.
 RESUME_SECONDS = 0.5
-# So long after a death the first answer is missed at the latest.
+# So long after a death the first answer is missed, at the latest.
 DEATH_SECONDS = 2.0
-# Who ran out of memory on this machine is asked for once in so long: when it was not this app, it is another's loop.
+# What ran out of memory on this machine is looked up this often: it may be another app that loops.
 OTHERS_SECONDS = 5.0
-# One bad answer is nothing: with 1 % of them at random, three in a row come once in eleven days of asking each second.
+# One bad answer does not count. With 1 % of them at random, three in a row come once in eleven days of asking each
+# second.
 CONFIRM_ANSWERS, CONFIRM_PAUSE = 3, 0.25
 # A file that is being written is not judged: it has to look the same, and wrong, twice.
 FILE_SECONDS = 1.0
@@ -57,7 +63,7 @@ LACKS_SECONDS = 0.9
 UNHEARD_SECONDS = 30.0
 # How often what may die young again and again is looked at: its waits of less than a second are to be caught.
 LOOK_SECONDS = 0.2
-PROVE_SECONDS = 600.0
+VALIDATE_SECONDS = 600.0
 # Whether the timers run is asked for this often, and soon again where one does not: it may be being restarted.
 TIMERS_SECONDS, TIMERS_AGAIN = 120.0, 10.0
 # While nothing can be done, the cause is asked for again: another one may have come.
@@ -79,7 +85,7 @@ class Ended(Exception):
 
 
 class Held(NamedTuple):
-    """Another holds the app's lock `since` (monotonic s): what tells its `progress`, and when that `moved` last."""
+    """Another process holds the lock `since` (monotonic s): a measure of its `progress`, and when that `moved` last."""
 
     since: float
     progress: tuple[int, int]
@@ -92,11 +98,11 @@ class Watcher:
     def __init__(self, config: Config, clock: Clock, notify: Notify) -> None:
         self.config, self.app, self.clock, self.notify = config, config.app, clock, notify
         self.env = env_file.read(self.app, clock.now())
-        self.stamp: Any = health_facts.env_stamp(self.app)
-        self.proved = clock.monotonic()
+        self.stamp: tuple[int, ...] | None = health_facts.env_stamp(self.app)
+        self.validated = clock.monotonic()
         self.odd: tuple[str, float] | None = None
-        self.failed: dict[str, Any] | None = None
-        # The clock on the wall is this far ahead of the one that nobody sets.
+        self.failed: Moment | None = None
+        # The wall clock is this far ahead of the monotonic one.
         self.ahead = clock.now() - clock.monotonic()
         self.good: float | None = watcher_note.last_good(
             self.app.root, self.app.name, moment(clock.now(), clock.monotonic())
@@ -109,11 +115,11 @@ class Watcher:
         self.next_host = self.next_metrics = self.next_recovery = self.next_alerts = self.next_look = 0.0
         # An app that limits how often it is asked is left alone until then.
         self.next_ask = 0.0
-        self.next_journey = self.proved + config.journey_seconds
+        self.next_checks = self.validated + config.journey_seconds
         self.host_says = ""
-        self.next_timers = self.proved + TIMERS_SECONDS
+        self.next_timers = self.validated + TIMERS_SECONDS
         self.stopped: dict[str, timers.Timer] = {}
-        # What is told of timers; None as long as nobody has looked: then what was told before stays.
+        # The alerts about timers; None until they were looked at: then earlier alerts stay.
         self.timer_alerts: list[alert_messages.Alert] | None = None
         self.lacks: float | None = None
         self.held: Held | None = None
@@ -124,23 +130,26 @@ class Watcher:
         self.hold = ""
         self.cause = ""
         # How the checks went that were asked last, and whether they passed when that was noted.
-        self.checks: dict[str, Any] | None = None
+        self.checks: NotedChecks | None = None
         self.noted: bool | None = None
-        self.counts = {"probes": 0, "failed probes": 0}
+        # Since this watcher began.
+        self.probes = self.failed_probes = 0
         self.probe_seconds = 0.0
         memory, damage = state.load(self.app.state, self.app.spare)
         self.trouble("state", damage)
         if alert_outbox.holds(memory["outbox"], alert_messages.TIMER):
             # It may be over.
-            self.next_timers = self.proved
-        self.incident: dict[str, Any] | None = memory["incident"]
+            self.next_timers = self.validated
+        record = memory["incident"]
+        self.incident: IncidentRecord | IncidentFolder | None = record
         # A watcher was killed in the middle of a remedy.
-        self.resumes = any(one["result"] == BEGUN for one in (self.incident or {"remedies": []})["remedies"][-1:])
-        self.quick: list[Any] = self.app.quick
-        before = watcher_note.last(self.app.root, self.app.name).get("services")
-        self.services = ServiceWatch(self.app, clock.now, service_watch.from_json(before))
+        self.resumes = record is not None and any(one["result"] == BEGUN for one in record["remedies"][-1:])
+        self.quick = self.app.quick
+        before = watcher_note.last(self.app.root, self.app.name)
+        known = service_watch.from_json(before.get("services") if before else None)
+        self.services = ServiceWatch(self.app, clock.now, known)
         self.wrong: dict[str, str] = {}
-        # The checks that fail for users: an instance that is healed while others serve is none of them.
+        # The checks that fail for users. An instance that is healed while others serve does not count.
         self.failing: set[str] = set()
         self.published: bool | None = None
 
@@ -162,7 +171,7 @@ class Watcher:
         if found is None:
             self._when_well(now, paused, rested)
         elif paused:
-            self._tell("paused", "")
+            self._report("paused", "")
         elif rested or (self.incident is None and not self.problems.get("turn")):
             self._when_suspect(now, found)
         if found is not None and found["ok"]:
@@ -187,14 +196,14 @@ class Watcher:
     def _when_well(self, now: float, paused: bool, rested: bool) -> None:
         """What a turn does when all is well: end an incident, or look for what began and is over already."""
         if self.incident is None:
-            self._tell("", "")
+            self._report("", "")
             if self.passed and not paused and rested:
                 self._look_back(now)
         elif rested:
             self._recover(None)
         self.failed = self.held = None
 
-    def _when_suspect(self, now: float, found: Mapping[str, Any]) -> None:
+    def _when_suspect(self, now: float, found: ProbeResult) -> None:
         """What a turn does when something may be wrong: confirm it, then recover."""
         confirmed = self._confirm(found)
         if confirmed is not None:
@@ -222,7 +231,7 @@ class Watcher:
             self._leave_note()
         self.notify("WATCHDOG=1")
 
-    def _suspect(self, now: float, paused: bool) -> Mapping[str, Any] | None:
+    def _suspect(self, now: float, paused: bool) -> ProbeResult | None:
         """A probe result that gives reason to look closer, None when all is well."""
         self.wrong = self.services.wrong(now)
         odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now) or bool(self.wrong)
@@ -236,15 +245,15 @@ class Watcher:
             result = self._ask_briefly(by_service=service_stopped)
         else:
             result = self._ask(self.quick)
-        # The whole journey only after its first step: of an app that hangs, each further check would cost its timeout.
-        if result["ok"] and now >= self.next_journey and self.incident is None:
+        # All checks only after the first one: of an app that hangs, each further check would cost its timeout.
+        if result["ok"] and now >= self.next_checks and self.incident is None:
             result = self._ask(list(self.app.checks))
         self._keep(result)
         if result["ok"]:
             self.good = self.clock.now()
             self._note_checks(result["results"])
-            if now >= self.next_journey:
-                self.next_journey = now + self.config.journey_seconds
+            if now >= self.next_checks:
+                self.next_checks = now + self.config.journey_seconds
             return result if odd else None
         if self._no_instance_serves():
             # HAProxy has found the same by itself, at each instance and more than once.
@@ -253,44 +262,44 @@ class Watcher:
             self.failed = moment(self.clock.now(), now)
             # Should this watcher be killed now, the next one knows that the app was well until now.
             self._leave_note()
-        # Nobody there, for a moment: that is how a process looks that died and was started again.
+        # A port that is closed for a moment is how a process looks that died and was started again.
         self.passed = self.passed or any(item["kind"] in ("refused", "reset") for item in result["results"])
         return result
 
-    def _keep(self, result: Mapping[str, Any]) -> None:
+    def _keep(self, result: ProbeResult) -> None:
         """Keep how the checks went, for `selfheal status`: no more of an answer than whether it passed."""
         passed = [one["ok"] for one in result["results"]]
         at = moment(self.clock.now(), self.clock.monotonic())
         self.checks = {"ok": bool(result["ok"]), "passed": sum(passed), "total": len(passed), "at": at}
 
-    def _ask_briefly(self, by_service: bool) -> dict[str, Any]:
+    def _ask_briefly(self, by_service: bool) -> ProbeResult:
         """Ask once, with little time: what is wrong was confirmed already, by /proc or by a watcher before this one.
 
         :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
         """
         self.resumes = False
-        found = self._run([{**check, "timeout": RESUME_SECONDS} for check in self.quick])
+        found = self._run([check._replace(timeout=RESUME_SECONDS) for check in self.quick])
         return {**found, "confirmed": True, "brief": by_service}
 
-    def _ask(self, checks: list[Any]) -> dict[str, Any]:
-        """Ask once; when the answer is late, ask a second time beside it: both have to stay without one."""
-        box: list[dict[str, Any]] = []
+    def _ask(self, checks: list[Check]) -> ProbeResult:
+        """Ask once; when the answer is late, ask a second time in parallel: both have to stay without one."""
+        box: list[ProbeResult] = []
 
-        def ask_beside() -> None:
+        def ask_again() -> None:
             box.append(self._run(self.quick))
 
-        beside = threading.Timer(self.config.response_seconds / 8, ask_beside)
-        beside.daemon = True
-        # A host that has no room for a thread is no reason to ask nothing.
+        second = threading.Timer(self.config.response_seconds / 8, ask_again)
+        second.daemon = True
+        # A host that has no room for a thread is asked once.
         with contextlib.suppress(RuntimeError):
-            beside.start()
+            second.start()
         first = self._run(checks)
-        beside.cancel()
+        second.cancel()
         late = not first["ok"] and any(item["kind"] == "timeout" for item in first["results"])
-        if late and beside.is_alive():
-            beside.join(self.config.response_seconds * 2)
-        self.counts["probes"] += 1
-        self.counts["failed probes"] += not first["ok"]
+        if late and second.is_alive():
+            second.join(self.config.response_seconds * 2)
+        self.probes += 1
+        self.failed_probes += not first["ok"]
         self.probe_seconds = first["seconds"]
         if any(item["status"] is not None for item in first["results"]):
             self.answered = self.clock.monotonic()
@@ -299,24 +308,21 @@ class Watcher:
                 return {**first, "confirmed": True}
             self.answered = self.clock.monotonic()
             failed = {item["name"] for item in first["results"] if not item["ok"] and item["kind"] != "skipped"}
-            # Beside it only the first step is asked: that says nothing of a later one that is late.
-            if failed <= {check["name"] for check in self.quick}:
+            # The second time only the quick check is asked: that says nothing of a later one that is late.
+            if failed <= {check.name for check in self.quick}:
                 return box[0]
         return first
 
-    def _run(self, checks: list[Any]) -> dict[str, Any]:
+    def _run(self, checks: list[Check]) -> ProbeResult:
         self.notify("WATCHDOG=1")
-        found: dict[str, Any] = probe.run_checks(
-            checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep
-        )
-        return found
+        return probe.run_checks(checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep)
 
-    def _confirm(self, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def _confirm(self, found: ProbeResult) -> ProbeResult | None:
         """Ask again before anything is touched; None when it was a single bad answer."""
         if found["ok"] or found.get("confirmed"):
             return found
         failing = {item["name"] for item in found["results"] if not item["ok"]}
-        again = list(self.app.checks) if failing - {check["name"] for check in self.quick} else self.quick
+        again = list(self.app.checks) if failing - {check.name for check in self.quick} else self.quick
         for _ in range(CONFIRM_ANSWERS - 1):
             self.clock.sleep(CONFIRM_PAUSE)
             found = self._ask(again)
@@ -330,10 +336,10 @@ class Watcher:
     # --- what can be wrong while the app answers ---------------------------------------------------------------------
 
     def _odd_files(self, now: float) -> bool:
-        """Whether the env was damaged, or has become invalid (a key expires); told after it looked so twice."""
+        """Whether the env was damaged, or has become invalid (a key expires); reported after it looked so twice."""
         stamp = health_facts.env_stamp(self.app)
-        if stamp != self.stamp or now - self.proved >= PROVE_SECONDS or self.odd is not None:
-            self.stamp, self.proved = stamp, now
+        if stamp != self.stamp or now - self.validated >= VALIDATE_SECONDS or self.odd is not None:
+            self.stamp, self.validated = stamp, now
             self.env = env_file.read(self.app, self.clock.now())
             if not self.env["findings"]:
                 self.odd = None
@@ -391,7 +397,7 @@ class Watcher:
         return False
 
     def _look_at_timers(self, now: float) -> None:
-        """Whether a timer was stopped that starts a watcher of this host; told after it looked so twice."""
+        """Whether a timer was stopped that starts a watcher of this host; reported after it looked so twice."""
         if now < self.next_timers:
             return
         self.next_timers = now + TIMERS_SECONDS
@@ -405,7 +411,7 @@ class Watcher:
             self.next_timers = now + TIMERS_AGAIN
         self.stopped = stopped
         alive = [name for name in hosts if is_locked(lock_path(self.app.root, name))]
-        mine = to_tell(self.app.name, lasting, alive)
+        mine = to_report(self.app.name, lasting, alive)
         self.trouble("timers", "; ".join(timers.problem(name, lasting[name]) for name in mine))
         language = self.app.language
         self.timer_alerts = [
@@ -413,7 +419,7 @@ class Watcher:
         ]
 
     def _measure(self) -> None:
-        """How busy the processors were since the last turn, and whether the kernel killed somebody meanwhile."""
+        """How busy the processors were since the last turn, and whether the kernel killed a process meanwhile."""
         cpu, kills = procfs.cpu_time(), procfs.oom_kills()
         # Over less than that it is the watcher's own beginning that is measured.
         if cpu.every - self.cpu.every >= procfs.SHORTEST_TICKS:
@@ -425,7 +431,7 @@ class Watcher:
         self.kills = kills
 
     def _look_back(self, now: float) -> None:
-        """Somebody died, and the app answers: the engine's restart policy was faster. That is told, too."""
+        """A process died, and the app answers: the engine's restart policy was faster. That is reported, too."""
         result = self._ask(self.quick)
         self._keep(result)
         if result["ok"]:
@@ -440,14 +446,14 @@ class Watcher:
 
     # --- what is done about it ---------------------------------------------------------------------------------------
 
-    def _recover(self, found: Mapping[str, Any] | None, passed: float | None = None) -> None:
+    def _recover(self, found: ProbeResult | None, passed: float | None = None) -> None:
         """One turn of a recovery: `selfheal recover`, with what was seen here.
 
         :arg passed: how many seconds ago, at most, something began that is over already.
         """
         now = self.clock.monotonic()
         self._follow_clock(now)
-        load = {
+        load: SeenLoad = {
             "cpu_busy": round(self.busy, 3),
             "answered_seconds": None if self.answered is None else round(now - self.answered, 1),
         }
@@ -471,7 +477,7 @@ class Watcher:
             self.held, self.freed = None, ""
         except LockHeld as held:
             # A deploy or a person's recovery goes on, and knows better, unless it is stuck.
-            self._tell(f"waiting: {held}", self.cause)
+            self._report(f"waiting: {held}", self.cause)
             self.next_recovery = now + self.config.interval
             self._wait_for_holder(watch, str(held), found is not None and not found["ok"])
             return
@@ -486,10 +492,10 @@ class Watcher:
             self.failed, self.next_recovery = None, 0.0
             self.failing.clear()
             self.pass_alone = self.lacks is not None
-            # Who watches next has to know that what was just started has answered.
+            # The next watcher has to know that what was just started has answered.
             self.good = self.clock.now()
             # Also what it waited for, another run's lock, is over.
-            self._tell("", "")
+            self._report("", "")
             self._keep(outcome["checks"])
             self._leave_note()
             if outcome["incident"] is not None:
@@ -497,21 +503,21 @@ class Watcher:
                 raise Ended(f"{outcome['incident']['id']} is over after {outcome['incident']['seconds']:.1f} s")
             self.services.excuse(self.wrong, now)
             return
-        quick = {check["name"] for check in self.quick}
+        quick = {check.name for check in self.quick}
         # What was asked first may have been asked of one instance, past the load balancer.
         self._note_checks([one for one in outcome["checks"]["results"] if one["name"] not in quick])
         if outcome["cause_left"] == "rate_limited":
-            asked = [float(one.get("retry_after") or 0.0) for one in outcome["checks"]["results"] if not one["ok"]]
+            asked = [one.get("retry_after") or 0.0 for one in outcome["checks"]["results"] if not one["ok"]]
             wait = min(max(RATE_LIMITED_SECONDS, *asked, 0.0), RATE_LIMITED_LONGEST)
             self.next_recovery = self.next_ask = self.clock.monotonic() + wait
-            self._tell(f"hold: {decision['why']}", outcome["cause_left"])
+            self._report(f"hold: {decision['why']}", outcome["cause_left"])
             return
         wait = min(decision["seconds"] or HOLD_SECONDS, HOLD_SECONDS) if decision["kind"] == "wait" else HOLD_SECONDS
         self.next_recovery = self.clock.monotonic() + wait
-        self._tell(f"{decision['kind']}: {decision['why']}", outcome["cause_left"])
+        self._report(f"{decision['kind']}: {decision['why']}", outcome["cause_left"])
 
     def _wait_for_holder(self, watch: Watch, who: str, down: bool) -> None:
-        """Of an app that is down: take the lock from one who is stuck, and tell people of one who takes long."""
+        """Of an app that is down: take the lock from a process that is stuck, and report one that takes long."""
         now, progress = self.clock.monotonic(), lock_holder.progress(self.app.lock) if down else None
         before = self.held
         if before is None or progress is None:
@@ -528,11 +534,11 @@ class Watcher:
             self.incident = None if outcome["healthy"] else outcome["incident"]
 
     def _forget_views(self) -> None:
-        """After a recovery everything is looked at anew."""
+        """After a recovery everything is looked at again."""
         self.next_host = 0.0
         self.stamp, self.odd = None, None
 
-    def _tell(self, hold: str, cause: str) -> None:
+    def _report(self, hold: str, cause: str) -> None:
         """Say why nothing is done, in the journal and to systemd, once."""
         if hold != self.hold:
             print(f"selfheal: {self.app.name}: {cause + ': ' if cause else ''}{hold or 'watching'}", flush=True)
@@ -540,7 +546,7 @@ class Watcher:
         self.hold, self.cause = hold, cause
 
     def trouble(self, what: str, problem: str) -> None:
-        """Note what keeps the watcher from its work, by subject ("" when it is mended), and tell it once."""
+        """Note what keeps the watcher from its work, by subject ("" when it is over), and print it once."""
         if problem and problem != self.problems.get(what):
             print(f"selfheal: {self.app.name}: {problem}", flush=True)
         self.problems[what] = problem
@@ -549,13 +555,12 @@ class Watcher:
         return [problem for problem in self.problems.values() if problem]
 
     def stumbled(self, error: Exception) -> None:
-        """Note what went wrong in a turn: whatever it is, an app that nobody watches is worse."""
+        """Note what went wrong in a turn, and go on: an app without a watcher is worse."""
         at = error.__traceback__
         while at and at.tb_next:
             at = at.tb_next
         where = f"{os.path.basename(at.tb_frame.f_code.co_filename)}, line {at.tb_lineno}" if at else "the watcher"
-        told = f"{type(error).__name__} in {where}"
-        self.trouble("turn", f"a turn failed ({told}); it is tried again")
+        self.trouble("turn", f"a turn failed ({type(error).__name__} in {where}); it is tried again")
         self.next_recovery = self.clock.monotonic() + HOLD_SECONDS
         self._leave_note()
         self.notify("WATCHDOG=1")
@@ -582,31 +587,30 @@ class Watcher:
             if outbox != memory["outbox"]:
                 state.save(self.app.state, {**memory, "outbox": outbox}, self.app.spare)
 
-    def _standing(self, outbox: list[Any], wall: float) -> list[Any]:
+    def _standing(self, outbox: Sequence[Any], wall: float) -> alert_outbox.Outbox:
         """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts, bad backups."""
-        outbox = alert_outbox.add(outbox, alert_messages.watchdog(self.app.name, self.app.host), wall)
+        waiting = alert_outbox.add(outbox, alert_messages.watchdog(self.app.name, self.app.host), wall)
         orders, now = state.read_orders(self.app.state), moment(wall, self.clock.monotonic())
-        paused = orders["paused"]
-        lasting = alert_messages.lasting_pause(self.app.name, self.app.host, paused or {}, self.app.language)
-        lasts = bool(paused) and state.pause_left(orders, now) > 0
-        due = lasts and age(paused["since"], now) >= self.config.pause_alert_seconds
-        if not due or all(one["alert"]["labels"] != lasting["labels"] for one in outbox):
-            outbox = alert_outbox.end(outbox, lasting, wall)
-        outbox = alert_outbox.add(outbox, lasting, wall) if due else outbox
+        paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
+        lasting = alert_messages.lasting_pause(self.app.name, self.app.host, orders["paused"], self.app.language)
+        due = paused is not None and age(paused["since"], now) >= self.config.pause_alert_seconds
+        if not due or all(one["alert"]["labels"] != lasting["labels"] for one in waiting):
+            waiting = alert_outbox.end(waiting, lasting, wall)
+        waiting = alert_outbox.add(waiting, lasting, wall) if due else waiting
         problems = state.read_backup(self.app.backup)["problems"]
         for what in alert_messages.BACKUP:
-            problem = problems.get(what, {})
+            problem = problems.get(what)
             alert = alert_messages.bad_backup(self.app.name, self.app.host, what, problem, self.app.language)
-            if not problem or all(one["alert"]["labels"] != alert["labels"] for one in outbox):
-                outbox = alert_outbox.end(outbox, alert, wall)
-            outbox = alert_outbox.add(outbox, alert, wall) if problem else outbox
+            if not problem or all(one["alert"]["labels"] != alert["labels"] for one in waiting):
+                waiting = alert_outbox.end(waiting, alert, wall)
+            waiting = alert_outbox.add(waiting, alert, wall) if problem else waiting
         return (
-            outbox
+            waiting
             if self.timer_alerts is None
-            else alert_outbox.only(outbox, alert_messages.TIMER, self.timer_alerts, wall)
+            else alert_outbox.only(waiting, alert_messages.TIMER, self.timer_alerts, wall)
         )
 
-    def _post(self, sent: list[Any]) -> bool:
+    def _post(self, sent: Sequence[alert_messages.Alert]) -> bool:
         request = web.Request(
             f"{self.config.alertmanager}/api/v2/alerts",
             method="POST",
@@ -620,7 +624,7 @@ class Watcher:
             if answer.status != 200:
                 problem = f"Alertmanager answers {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}"
         except web.Fault as fault:
-            problem = f"Alertmanager cannot be told: {fault}"
+            problem = f"Alertmanager cannot be reached: {fault}"
         self.trouble("alerts", problem)
         return not problem
 
@@ -630,26 +634,33 @@ class Watcher:
         self.trouble("state", problem or self.problems["state"])
         # A person's recovery may have left one open, or a turn that failed.
         self.incident = self.incident or memory["incident"]
-        facts = watcher_note.status_facts(self.config, memory, self.clock)
-        facts.update(
-            healthy=self.incident is None and self.failed is None,
-            served=self._serves,
-            probe_seconds=self.probe_seconds,
-            problems=len(self._troubles()),
-            **{name.replace(" ", "_"): count for name, count in self.counts.items()},
-        )
+        known = watcher_note.status_facts(self.config, memory, self.clock)
+        facts: metrics.WatcherFacts = {
+            "incident": known["incident"],
+            "breaker_open": known["breaker_open"],
+            "paused": known["paused"],
+            "alerts_waiting": known["alerts_waiting"],
+            "counts": known["counts"],
+            "now": known["now"],
+            "healthy": self.incident is None and self.failed is None,
+            "served": self._serves,
+            "probe_seconds": self.probe_seconds,
+            "problems": len(self._troubles()),
+            "probes": self.probes,
+            "failed_probes": self.failed_probes,
+        }
         self.published = self._serves
         if self.config.metrics_directory:
-            told = ""
+            problem = ""
             try:
                 path = os.path.join(self.config.metrics_directory, f"selfheal-{self.app.name}.prom")
                 atomic_write(path, metrics.render(self.app.name, facts).encode(), mode=0o644)
             except OSError as error:
-                told = f"the metrics cannot be written: {error}"
-            self.trouble("metrics", told)
+                problem = f"the metrics cannot be written: {error}"
+            self.trouble("metrics", problem)
         self._leave_note()
 
-    def _note_checks(self, results: Iterable[Mapping[str, Any]]) -> None:
+    def _note_checks(self, results: Iterable[CheckResult]) -> None:
         """Remember which checks fail."""
         for one in results:
             change = self.failing.discard if one["ok"] else self.failing.add
@@ -669,7 +680,7 @@ class Watcher:
 
     def _leave_note(self) -> None:
         """Say for `selfheal status`, and for the next watcher, how it is."""
-        note = {
+        note: Note = {
             "at": moment(self.clock.now(), self.clock.monotonic()),
             "pid": os.getpid(),
             "healthy": self.incident is None and self.failed is None,
@@ -687,10 +698,10 @@ class Watcher:
             )
 
 
-def to_tell(own: str, stopped: Collection[str], alive: Collection[str]) -> list[str]:
-    """The apps of whose stopped timers the watcher of `own` tells: each is told once, by its own watcher if it lives.
+def to_report(own: str, stopped: Collection[str], alive: Collection[str]) -> list[str]:
+    """The apps whose stopped timers the watcher of `own` reports: each once, by its own watcher if that lives.
 
-    :arg alive: the apps whose watchers live. The first of them tells of those that nobody watches.
+    :arg alive: the apps whose watchers live. The first of them reports those without a watcher.
     """
     first = min({own, *alive}) == own
     return sorted(name for name in stopped if name == own or (first and name not in alive))
@@ -711,8 +722,8 @@ def only_one(config: Config) -> Iterator[None]:
 def watch(config: Config, clock: Clock, notify: Notify, changed: Changed, life: float = LIFE_SECONDS) -> str:
     """Watch until the life is over (""), the config changes, or an incident is over; say which.
 
-    A new config that is no good changes nothing: (False, why) of `changed` is told, and the old one stays in force.
-    After an incident it ends, too: what a recovery had to load is not kept in memory by a thing that waits.
+    A new config that is not valid changes nothing: `changed` says (False, why), and the old one stays in force. After
+    an incident it ends, too: a watcher that waits need not keep in memory what a recovery had to load.
     """
     watcher = Watcher(config, clock, notify)
     begun = clock.monotonic()

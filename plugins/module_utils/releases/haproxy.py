@@ -5,7 +5,7 @@
 The one file that knows it. What it says of an instance is read for a few hundred bytes over a unix socket: no container
 is asked. Commands and columns: HAProxy 3.0, Management Guide, 9.1 and 9.3.
 
-Its files are kept as they were when they last passed its own check, and put back when it does not start with others.
+Its files are kept as they were when they last passed its own check, and restored when it does not start with others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 from ..core.app import App, Balancer
 from ..core.files import atomic_write, free_name, readable
@@ -36,8 +36,8 @@ CONFIG = "/etc/haproxy/selfheal/{app}.cfg"
 # What is global: the distribution's, and perhaps edited by the host's owner.
 GLOBAL = "/etc/haproxy/haproxy.cfg"
 _SECONDS = 2.0
-# So many files at most are mended in one go.
-_MENDS = 5
+# At most this many files are repaired in one go.
+_REPAIRS = 5
 # In such a file a secret may be, which is not to be at a second place. The app's own part holds none.
 _SECRET = re.compile(rb"(?i)password|authorization|stats\s+auth")
 
@@ -92,9 +92,9 @@ def slots(app: App) -> list[Slot]:
     """
     backend = _names(app)[0]
     # A backend's name may be its frontend's, too: all servers are asked for (4).
-    told = _say(app, "show stat -1 4 -1").lstrip("# ")
+    table = _say(app, "show stat -1 4 -1").lstrip("# ")
     found = []
-    for row in csv.DictReader(told.splitlines()):
+    for row in csv.DictReader(table.splitlines()):
         if row.get("pxname") != backend or not row["svname"].startswith("slot"):
             continue
         port = int(row["addr"].rpartition(":")[2] or 0)
@@ -117,7 +117,7 @@ def serving(app: App) -> int:
     return sum(slot.up for slot in slots(app))
 
 
-def set_state(app: App, ports: Any, state: str) -> None:
+def set_state(app: App, ports: Collection[int], state: str) -> None:
     """Say of the slots at `ports` that they are ready, or in maintenance: no new requests, those in flight go on.
 
     Raises BalancerError when HAProxy refuses.
@@ -165,8 +165,8 @@ def start_error() -> str:
     """HAProxy's own error where it does not start, as its journal has it; "" where it runs, or ended without one."""
     if commands.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0:
         return ""
-    told = _journal_error()
-    return f"HAProxy does not start: {told}" if told else ""
+    error = _journal_error()
+    return f"HAProxy does not start: {error}" if error else ""
 
 
 def _journal_error(since: float = 0.0) -> str:
@@ -176,9 +176,9 @@ def _journal_error(since: float = 0.0) -> str:
     for pause in (0.0, 0.2):
         time.sleep(pause)
         asked = commands.run(["journalctl", "--unit", UNIT, "--lines", "60", "--output", "cat", *after], 5.0)
-        told = first_error(asked.out.splitlines())
-        if told:
-            return told
+        error = first_error(asked.out.splitlines())
+        if error:
+            return error
     return ""
 
 
@@ -199,7 +199,7 @@ def first_error(journal: Sequence[str]) -> str:
             errors = []
         elif found and not _NO_ERROR.search(line):
             errors.append((found[1], found[2].strip()))
-    return next((told for pid, told in errors if pid == errors[-1][0]), "")
+    return next((text for pid, text in errors if pid == errors[-1][0]), "")
 
 
 def start(app: App) -> None:
@@ -216,20 +216,20 @@ def start(app: App) -> None:
 
 
 def leave(app: App) -> None:
-    """Give the app's public ports back: HAProxy goes on without its part, until the role writes it anew.
+    """Give the app's public ports back: HAProxy goes on without its part, until the role writes it again.
 
     Raises OSError when the part cannot be removed.
     """
     path = os.path.join(app.root, CONFIG.format(app=app.name).lstrip("/"))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-        # With nobody to serve it would not start.
+        # Without a part of any app it would not start.
         others = any(name.endswith(".cfg") for name in os.listdir(os.path.dirname(path)))
         commands.run(["systemctl", "reload-or-restart" if others else "stop", UNIT], 30.0)
 
 
 def restart(app: App) -> list[str]:
-    """Kill HAProxy, which may be beyond asking, and start it; files that it does not start with are mended.
+    """Kill HAProxy, which may not answer any more, and start it; files that it does not start with are repaired.
 
     Whether it takes its files is seen by starting it, not by `haproxy -c`: below the watcher's MemoryDenyWriteExecute=
     that fails for each regular expression (PCRE2's JIT compiler gets no memory).
@@ -244,10 +244,10 @@ def restart(app: App) -> list[str]:
         why = _try_to_start(app)
         if not why:
             return done
-        mended = _mend(app, why) if len(done) < _MENDS else ""
-        if not mended:
+        repaired = _repair(app, why) if len(done) < _REPAIRS else ""
+        if not repaired:
             raise BalancerError("; ".join([*done, why]))
-        done.append(mended)
+        done.append(repaired)
 
 
 def _try_to_start(app: App) -> str:
@@ -259,11 +259,11 @@ def _try_to_start(app: App) -> str:
         return str(error)
 
 
-# --- its files, as they were good last -------------------------------------------------------------------------------
+# --- the last good copies of its files -------------------------------------------------------------------------------
 
 
 class _File(NamedTuple):
-    """A file that HAProxy reads, and where it is kept as it was good last."""
+    """A file that HAProxy reads, and where its last good copy is kept."""
 
     path: str
     copy: str
@@ -283,7 +283,7 @@ def _own(app: App) -> list[_File]:
 
 
 def _others(app: App) -> list[_File]:
-    """The parts of others: of other apps of this host, of the status page, and what somebody has put there."""
+    """The other parts: of other apps of this host, of the status page, and what a person has put there."""
     folder = os.path.dirname(_part(app))
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     return [
@@ -309,11 +309,11 @@ def keep(app: App) -> None:
         atomic_write(copy, content)
 
 
-def _mend(app: App, why: str) -> str:
-    """Put one damaged file back, and say so; "" when there is none.
+def _repair(app: App, why: str) -> str:
+    """Put one damaged file back, and say so; "" without one.
 
     What HAProxy's error names comes first. A file of others is touched only when it is named; when no copy of it is
-    kept, it is set aside: without it HAProxy may start. A port that is taken makes no file a bad one.
+    kept, it is set aside: without it HAProxy may start. A port that is taken does not make a file a bad one.
     """
     own, others = _own(app), _others(app)
     is_bind = "cannot bind" in why
@@ -324,14 +324,14 @@ def _mend(app: App, why: str) -> str:
             aside = _set_aside(file.path)
             atomic_write(file.path, good, mode=0o644)
             kept = f"the damaged one is kept as {aside}" if aside else "it was missing"
-            return f"{file.path} is put back as it was good last, {kept}"
+            return f"{file.path} is restored from the last good copy, {kept}"
         if good is None and file in others and not is_bind:
-            return f"{file.path}, with which HAProxy does not start, is set aside as {_set_aside(file.path)}"
+            return f"{file.path}, which keeps HAProxy from starting, is set aside as {_set_aside(file.path)}"
     return ""
 
 
 def _set_aside(path: str) -> str:
-    """Give a file a name under which HAProxy does not read it, and return that; "" where there is no file."""
+    """Give a file a name under which HAProxy does not read it, and return that; "" without a file."""
     aside = free_name(path, "damaged")
     try:
         os.replace(path, aside)
@@ -359,7 +359,7 @@ def aside(balancer: Balancer, port: int) -> Callable[[Request, Callable[[], floa
     def ask(request: Request, now: Callable[[], float]) -> Answer:
         where = web.address(request.url)
         if where is not None and where.port in balancer.ports and _is_here(where.host):
-            # As HAProxy says it: an app may answer otherwise to who comes through it.
+            # With HAProxy's headers: an app may answer differently to requests that come through it.
             headers = health_request.through_balancer(where.scheme, where.host, where.port, request.headers)
             request = request._replace(url=f"http://127.0.0.1:{port}{where.target}", headers=headers)
         return web.fetch(request, now)

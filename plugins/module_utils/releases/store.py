@@ -14,16 +14,18 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypedDict
 
 from ..compose import project_files
 from ..core.files import NoFile, atomic_write, read_small
 from ..core.fingerprint import fingerprint
 from ..docker import project_layout
+from ..docker.images import ReleaseImages
+from ..docker.model import Model
 from ..docker.project_layout import HARDENED_FILE
 
 LAST_GOOD = project_layout.LAST_GOOD
-# What was there before the first release. It is no release, as it has passed no gate.
+# What was there before the first release. It is not a release, as it has not passed a gate.
 BEFORE = "before"
 KEPT = 10
 # More files than this are written to the disk at once.
@@ -51,7 +53,7 @@ def _file_fingerprint(path: str) -> str:
     return "" if content is None else fingerprint(content)
 
 
-def contexts(model: Mapping[str, Any]) -> dict[str, str]:
+def contexts(model: Model) -> dict[str, str]:
     """Return {service: folder that its image is built from} of a merged model."""
     built = {name: (spec.get("build") or {}).get("context", "") for name, spec in (model.get("services") or {}).items()}
     return {name: folder for name, folder in sorted(built.items()) if os.path.isdir(folder)}
@@ -93,7 +95,7 @@ def _not_source(directory: str) -> set[str]:
 
 
 def files(directory: str) -> dict[str, str]:
-    """Return {name: mark} of the files in `directory` that make a release; "" for one that is not there.
+    """Return {name: mark} of the files in `directory` that make a release; "" for one that does not exist.
 
     A single file that a service writes to counts as it was copied: what became of it is data.
     """
@@ -103,7 +105,7 @@ def files(directory: str) -> dict[str, str]:
     return {**marks, HARDENED_FILE: project_files.mark(os.path.join(directory, HARDENED_FILE))}
 
 
-def changed(directory: str, good: Mapping[str, Any]) -> list[str]:
+def changed(directory: str, good: Release) -> list[str]:
     """Return the names of the files in `directory` that are not those of a release."""
     return differing(files(directory), good["files"])
 
@@ -113,14 +115,55 @@ def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     return [name for name in {**one, **other} if one.get(name, "") != other.get(name, "")]
 
 
-def describe(directory: str, env_path: str, hashes: Mapping[str, str], source: str) -> dict[str, Any]:
+class Identity(TypedDict):
+    """What tells two releases apart: marks of files by name, hashes of services, the env and the build context."""
+
+    files: dict[str, str]
+    env: str
+    services: dict[str, str]
+    source: str
+    fingerprint: str
+
+
+class PromotedFrom(TypedDict):
+    """The host and release of staging that a release was promoted from."""
+
+    host: str
+    release: str
+
+
+class Release(ReleaseImages, total=False):
+    """One deployed set, as `releases/<id>/release.json` keeps it.
+
+    By service: `labels` are Compose's hashes of the containers, `starts` how long each took to start at most (s),
+    `contexts` build contexts. `left`: it was rolled back from; `by`: who deployed it.
+    """
+
+    id: str
+    app: str
+    time: str
+    files: dict[str, str]
+    env: str
+    services: dict[str, str]
+    source: str
+    fingerprint: str
+    labels: dict[str, str]
+    starts: dict[str, float]
+    contexts: dict[str, str]
+    jobs: list[str]
+    left: bool
+    by: str
+    promoted_from: PromotedFrom
+
+
+def describe(directory: str, env_path: str, hashes: Mapping[str, str], source: str) -> Identity:
     """Return what identifies the release that the files in `directory` make, before it is deployed."""
-    known = {"files": files(directory), "env": _file_fingerprint(env_path)}
-    identity = {**known, "services": dict(hashes), "source": source}
-    return {**identity, "fingerprint": fingerprint(json.dumps(identity, sort_keys=True))}
+    marks, env, services = files(directory), _file_fingerprint(env_path), dict(hashes)
+    identity = json.dumps({"files": marks, "env": env, "services": services, "source": source}, sort_keys=True)
+    return {"files": marks, "env": env, "services": services, "source": source, "fingerprint": fingerprint(identity)}
 
 
-def record(directory: str, release: Mapping[str, Any]) -> str:
+def record(directory: str, release: Release) -> str:
     """Keep the files in `directory` that `release` names, and itself, under `releases/<id>/`; return that folder."""
     target = os.path.join(folder(directory), str(release["id"]))
     os.makedirs(target, mode=0o750, exist_ok=True)
@@ -132,7 +175,7 @@ def record(directory: str, release: Mapping[str, Any]) -> str:
     for name, mark in release["files"].items():
         path, copy = os.path.join(directory, name), os.path.join(kept, name)
         if name in data and project_files.mark(path) != mark:
-            # A service has written to it: what is there is no release's.
+            # A service has written to it: it is not the release's any more.
             marks[name] = mark
             continue
         _keep(path, copy, _twin(directory, before, name, mark), one_by_one)
@@ -145,8 +188,8 @@ def record(directory: str, release: Mapping[str, Any]) -> str:
     return target
 
 
-def _twin(directory: str, before: Mapping[str, Any] | None, name: str, mark: str) -> str:
-    """The copy of the same file in the release before, "" when there is none."""
+def _twin(directory: str, before: Release | None, name: str, mark: str) -> str:
+    """The copy of the same file in the release before, "" without one."""
     if before is None or not mark or before["files"].get(name) != mark:
         return ""
     return os.path.join(files_of(directory, str(before["id"])), name)
@@ -167,11 +210,11 @@ def _keep(path: str, copy: str, twin: str, sync: bool) -> None:
 def mark_last_good(directory: str, release_id: str) -> list[str]:
     """Point `last-good` at a release, atomically, and forget the oldest releases beyond the newest 10; their ids."""
     link = os.path.join(folder(directory), LAST_GOOD)
-    beside = f"{link}.new"
-    if os.path.lexists(beside):
-        os.unlink(beside)
-    os.symlink(release_id, beside)
-    os.replace(beside, link)
+    temporary = f"{link}.new"
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    os.symlink(release_id, temporary)
+    os.replace(temporary, link)
     import shutil  # not needed by a watcher, whose memory it would take
 
     shutil.rmtree(os.path.join(folder(directory), BEFORE), ignore_errors=True)
@@ -182,29 +225,29 @@ def mark_last_good(directory: str, release_id: str) -> list[str]:
     return gone
 
 
-def leave(directory: str, release_: Mapping[str, Any]) -> None:
+def leave(directory: str, release_: Release) -> None:
     """Note in a release's record that it was rolled back from: the next rollback does not go there."""
     _rewrite(directory, {**release_, "left": True})
 
 
-def replace_images(directory: str, release_: Mapping[str, Any], images: Mapping[str, str]) -> None:
+def replace_images(directory: str, release_: Release, images: Mapping[str, str]) -> None:
     """Note in a release's record of which images its services are now, {service: image id}: those before are gone."""
     others = {release_["names"][service] for service in images}
     pins = {name: digest for name, digest in (release_.get("pins") or {}).items() if name not in others}
     _rewrite(directory, {**release_, "images": {**release_["images"], **images}, "pins": pins})
 
 
-def _rewrite(directory: str, release_: Mapping[str, Any]) -> None:
+def _rewrite(directory: str, release_: Release) -> None:
     text = json.dumps(release_, indent=2, sort_keys=True) + "\n"
     atomic_write(os.path.join(folder(directory), str(release_["id"]), "release.json"), text.encode(), mode=0o640)
 
 
-def last_good(directory: str) -> dict[str, Any] | None:
-    """Return the release that `last-good` names, or None when there is none that can be read."""
+def last_good(directory: str) -> Release | None:
+    """Return the release that `last-good` names, or None when none can be read."""
     return _read(directory, LAST_GOOD)
 
 
-def known(directory: str) -> list[dict[str, Any]]:
+def known(directory: str) -> list[Release]:
     """Return the releases that are recorded and can be read, oldest first. Each of them has passed its gate."""
     try:
         names = _ids(directory)
@@ -218,7 +261,7 @@ def _ids(directory: str) -> list[str]:
     return sorted(name for name in names if not name.startswith(LAST_GOOD) and name not in ("replaced", BEFORE))
 
 
-def _read(directory: str, name: str) -> dict[str, Any] | None:
+def _read(directory: str, name: str) -> Release | None:
     try:
         with open(os.path.join(folder(directory), name, "release.json"), encoding="utf-8") as stream:
             found = json.load(stream)
@@ -227,7 +270,10 @@ def _read(directory: str, name: str) -> dict[str, Any] | None:
     wanted = {"id": str, "files": dict, "services": dict, "images": dict, "names": dict, "contexts": dict}
     wanted |= {"env": str, "source": str}
     sound = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in wanted.items())
-    return found if sound and set(found["images"]) <= set(found["names"]) else None
+    if not sound or not set(found["images"]) <= set(found["names"]):
+        return None
+    release: Release = found
+    return release
 
 
 def remember_before(directory: str, names: Iterable[str]) -> None:
@@ -238,14 +284,23 @@ def remember_before(directory: str, names: Iterable[str]) -> None:
     marks = {name: project_files.mark(os.path.join(directory, name)) for name in (*names, HARDENED_FILE)}
     if not any(marks.values()):
         return
-    nothing: dict[str, Any] = {"services": {}, "images": {}, "names": {}, "contexts": {}, "env": "", "source": ""}
-    record(directory, {**nothing, "id": BEFORE, "files": marks})
+    before: Release = {
+        "id": BEFORE,
+        "files": marks,
+        "services": {},
+        "images": {},
+        "names": {},
+        "contexts": {},
+        "env": "",
+        "source": "",
+    }
+    record(directory, before)
 
 
-def set_aside_files(directory: str, good: Mapping[str, Any]) -> list[str]:
+def set_aside_files(directory: str, good: Release) -> list[str]:
     """Copy the files that are not those of a release; return the copies' names.
 
-    A compose file's is `<name>.replaced`. Those of other files lie below `releases/replaced`, as a service may use
+    A compose file's is `<name>.replaced`. Those of other files are below `releases/replaced`, as a service may use
     every file in a folder of its configuration.
     """
     kept = []
@@ -262,7 +317,8 @@ def set_aside_files(directory: str, good: Mapping[str, Any]) -> list[str]:
 def put_back_files(directory: str, release_id: str) -> list[str]:
     """Put the files of a recorded release back in place; return the names of those that were others.
 
-    Files of another release that this one lacks are removed, unless they were changed since, and so may be anybody's.
+    Files of another release that are not in this one are removed, unless they were changed since: then they may be the
+    user's.
     """
     good = _read(directory, release_id)
     if good is None:

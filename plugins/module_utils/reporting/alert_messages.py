@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from ..core.clock import iso
+from ..records.incidents import IncidentRecord
+from ..records.state import BackupProblem, Pause
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
 UNMEASURED, TIMER = "MeasuringStopped", "SelfhealTimerStopped"
@@ -17,9 +18,25 @@ BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
 SUMMARY_LENGTH = 110
 EVIDENCE_LINES = 3
 EVIDENCE_LENGTH = 140
-Alert = dict[str, Any]
-# Longer than an exporter that has just been started waits before it tells again.
+# Longer than an exporter that has just been started waits before it posts again.
 UNMEASURED_HOLD_SECONDS = 180.0
+
+
+class _Times(TypedDict, total=False):
+    startsAt: str
+    endsAt: str
+
+
+class Alert(_Times):
+    """An alert as Alertmanager takes it (its API v2, postableAlerts).
+
+    One with `endsAt` ends it. The annotation `over` has the words for its end.
+    """
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
 # --- words -----------------------------------------------------------------------------------------------------------
 
 _CAUSES = {
@@ -83,12 +100,12 @@ _CAUSES = {
 _UNMEASURED = {
     "en": (
         "nothing is measured any more",
-        "Prometheus does not ask any more: it has ended, or hangs. No threshold is told.",
+        "Prometheus does not ask any more: it has ended, or hangs. No threshold alerts are sent.",
         "over: ",
     ),
     "ko": ("더 이상 측정되지 않음", "Prometheus가 종료되었거나 멈춤. 임계값 알림이 오지 않음.", "해소: "),
 }
-_SOMEBODY = {
+_UNNAMED = {
     "en": {"upstream_down": "service", "port_taken": "another process"},
     "ko": {"upstream_down": "", "port_taken": "다른 프로세스"},
 }
@@ -200,11 +217,11 @@ _WORDS = {
         "pause_over": "the pause is over, the host heals again",
         "no_reason": "none given",
         "backup": "the last backup failed",
-        "verify": "the newest backup could not be proved",
+        "verify": "the newest backup could not be verified",
         "backup_next": "Next: mend it, then `selfheal backup` on the host.",
         "verify_next": "Next: mend it, then `selfheal backup verify`. Until then do not rely on a restore.",
         "backup_over": "it is backed up again",
-        "verify_over": "a backup was proved again",
+        "verify_over": "a backup was verified again",
         "timer": "the timer of its watcher was stopped",
         "timer_meaning": "Nothing starts the watcher again when it is stopped, and then nothing heals the app.",
         "timer_next": "Next: `systemctl enable --now selfheal@{app}.timer` on the host.",
@@ -242,7 +259,7 @@ _WORDS = {
     },
 }
 _UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
-# How the evidence of a diagnosis names whom it is about.
+# How the evidence of a diagnosis names the upstream or process.
 _NAMES = {
     "upstream_down": re.compile(r"(?:upstream )?`?([^`:\s]{1,40})`?: "),
     "port_taken": re.compile(r"held by (?:the (container \S{1,80})|(.{1,40}? \(pid \d+\)))"),
@@ -253,8 +270,8 @@ def _language(language: str) -> str:
     return language if language in _WORDS else "en"
 
 
-def phrase(record: Mapping[str, Any], language: str) -> str:
-    """What is wrong, in a few words, with the upstream or the process named."""
+def phrase(record: IncidentRecord, language: str) -> str:
+    """What is wrong, in a few words, with the name of the upstream or process."""
     cause = str(record["cause"])
     words = _CAUSES[language].get(cause, str(record.get("meaning") or cause))
     services = ", ".join(str(name) for name in record.get("services") or [])
@@ -263,7 +280,7 @@ def phrase(record: Mapping[str, Any], language: str) -> str:
     found = [match for line in record["evidence"] if (match := _NAMES[cause].search(line))]
     names = [match[match.lastindex or 0] for match in found]
     # An upstream that the inventory names says more than the variable of the env that holds its address.
-    who = next((name for name in names if not name.isupper()), names[0] if names else _SOMEBODY[language][cause])
+    who = next((name for name in names if not name.isupper()), names[0] if names else _UNNAMED[language][cause])
     return " ".join(words.format(who=who).split())
 
 
@@ -276,18 +293,18 @@ def _summary(app: str, host: str, what: str) -> str:
     return _cut(f"{app} @ {host}: {what}", SUMMARY_LENGTH)
 
 
-def _evidence(record: Mapping[str, Any]) -> list[str]:
+def _evidence(record: IncidentRecord) -> list[str]:
     return [f"• {_cut(str(line), EVIDENCE_LENGTH)}" for line in record["evidence"][:EVIDENCE_LINES]]
 
 
-def next_step(record: Mapping[str, Any], language: str) -> str:
-    """What a person does now: what ends the incident once it is theirs, and before that a first step, or nothing."""
+def next_step(record: IncidentRecord, language: str) -> str:
+    """What a person does now: what ends an escalated incident; before that a first step, or nothing."""
     if record.get("escalated") or record.get("held"):
         return _next_step(record, language)
     return _FIRST_STEP[language].get(str(record["cause"]), _WORDS[language]["nothing_yet"])
 
 
-def _next_step(record: Mapping[str, Any], language: str) -> str:
+def _next_step(record: IncidentRecord, language: str) -> str:
     cause = str(record["cause"])
     first = _FIRST_STEP[language].get(cause)
     if first or language == "en":
@@ -295,18 +312,18 @@ def _next_step(record: Mapping[str, Any], language: str) -> str:
     return _NEXT_STEP_KO.get(cause, _NEXT_STEP_KO[""])
 
 
-def tried(record: Mapping[str, Any], language: str) -> str:
+def tried(record: IncidentRecord, language: str) -> str:
     """The remedies in their order, each once, with what failed marked."""
     words = _WORDS[language]
-    told = [
+    names = [
         _REMEDIES[language].get(one["name"], str(one["name"])) + ("" if one["done"] else f" ({words['failed']})")
         for one in record["remedies"]
     ]
-    return ", ".join(dict.fromkeys(told))
+    return ", ".join(dict.fromkeys(names))
 
 
 def _took(seconds: float, language: str) -> str:
-    """A duration as people say it: 4.2 s, 12 min 5 s, 3 h 4 min."""
+    """A duration for people: 4.2 s, 12 min 5 s, 3 h 4 min."""
     hour, minute, second = _UNITS[language]
     if seconds < 60:
         return f"{seconds:.1f}{second}"
@@ -324,7 +341,7 @@ def _alert(name: str, severity: str, app: str, host: str, cause: str, incident: 
     return {"labels": labels, "annotations": {"summary": "", "description": ""}}
 
 
-def _of(record: Mapping[str, Any], name: str, severity: str) -> Alert:
+def _of(record: IncidentRecord, name: str, severity: str) -> Alert:
     """An alert about an incident's record."""
     # Its labels stay those of its opening, or it would not end.
     cause = str(record.get("opened_as") or record["cause"])
@@ -332,8 +349,8 @@ def _of(record: Mapping[str, Any], name: str, severity: str) -> Alert:
     return {**alert, "startsAt": str(record["seen"])}
 
 
-def opened(record: Mapping[str, Any], language: str) -> Alert:
-    """Something is wrong, and this is being done: a warning. `record` as in `incident`, redacted."""
+def opened(record: IncidentRecord, language: str) -> Alert:
+    """Something is wrong, and this is being done: a warning. The record is redacted."""
     tongue = _language(language)
     cause = str(record["cause"])
     app, host, words = record["app"], record["host"], _WORDS[tongue]
@@ -349,8 +366,8 @@ def opened(record: Mapping[str, Any], language: str) -> Alert:
     }
 
 
-def escalated(record: Mapping[str, Any], language: str) -> Alert:
-    """The host has come to its end with an incident: critical. It ends when the incident does."""
+def escalated(record: IncidentRecord, language: str) -> Alert:
+    """The host can do no more about an incident: critical. It ends when the incident does."""
     tongue = _language(language)
     app, host, words = record["app"], record["host"], _WORDS[tongue]
     attempted, why = tried(record, tongue), str(record["hold"])
@@ -370,13 +387,13 @@ def escalated(record: Mapping[str, Any], language: str) -> Alert:
     }
 
 
-def resolved(record: Mapping[str, Any], language: str) -> Alert:
+def resolved(record: IncidentRecord, language: str) -> Alert:
     """An incident is over: how, and how long it took. Added to an outbox it ends all alerts of the incident."""
     tongue = _language(language)
     app, host, words = record["app"], record["host"], _WORDS[tongue]
     took = _took(float(record["seconds"]), tongue)
     what, attempted = phrase(record, tongue), tried(record, tongue)
-    seen, ended = (str(record[key])[11:19] for key in ("seen", "ended"))
+    seen, ended = str(record["seen"])[11:19], str(record["ended"])[11:19]
     lines = [
         f"{words['cured']}: {attempted}" if attempted else words["by_itself"],
         f"{words['was']}: {what}",
@@ -392,15 +409,15 @@ def resolved(record: Mapping[str, Any], language: str) -> Alert:
     }
 
 
-def lasting_pause(app: str, host: str, pause: Mapping[str, Any], language: str) -> Alert:
-    """Somebody ordered a pause long ago, and nothing is healed meanwhile: a warning.
+def lasting_pause(app: str, host: str, pause: Pause | None, language: str) -> Alert:
+    """A person ordered a pause long ago, and nothing is healed meanwhile: a warning.
 
-    :arg pause: {until: epoch seconds, reason, since: moment}; empty will do for the alert that `end` takes.
+    :arg pause: None will do for the alert that `end` takes.
     """
     words = _WORDS[_language(language)]
     until = iso(float(pause["until"]))[:16].replace("T", " ") if pause else ""
-    reason = str(pause.get("reason") or words["no_reason"])
-    # Each pause is an alert of its own: Alertmanager would take a second one for the first, told already.
+    reason = str((pause["reason"] if pause else "") or words["no_reason"])
+    # Each pause is an alert of its own: Alertmanager would take a second one for the first, which it has sent.
     number = f"-{float(pause['until']):.0f}" if pause else ""
     alert = _alert(PAUSED, "warning", app, host, "paused", f"pause{number}")
     alert["annotations"] = {
@@ -411,24 +428,25 @@ def lasting_pause(app: str, host: str, pause: Mapping[str, Any], language: str) 
     return alert
 
 
-def bad_backup(app: str, host: str, what: str, problem: Mapping[str, Any], language: str) -> Alert:
-    """A backup failed (`what` is backup), or could not be proved (verify).
+def bad_backup(app: str, host: str, what: str, problem: BackupProblem | None, language: str) -> Alert:
+    """A backup failed (`what` is backup), or could not be verified (verify).
 
-    :arg problem: {text, since: epoch seconds}; empty will do for the alert that `end` takes.
+    :arg problem: None will do for the alert that `end` takes.
     """
     words = _WORDS[_language(language)]
     number = f"-{float(problem['since']):.0f}" if problem else ""
+    text = problem["text"] if problem else ""
     alert = _alert(BACKUP[what], "warning", app, host, what, f"{what}{number}")
     alert["annotations"] = {
         "summary": _summary(app, host, words[what]),
-        "description": f"{_cut(str(problem.get('text', '')), 2 * EVIDENCE_LENGTH)}\n{words[what + '_next']}",
+        "description": f"{_cut(text, 2 * EVIDENCE_LENGTH)}\n{words[what + '_next']}",
         "over": _summary(app, host, words[what + "_over"]),
     }
     return alert
 
 
 def stopped_timer(app: str, host: str, since: str, language: str) -> Alert:
-    """The timer that starts the watcher of an app was stopped: a warning, told by whichever watcher sees it.
+    """The timer that starts the watcher of an app was stopped: a warning, posted by each watcher that sees it.
 
     :arg since: tells one stop from the next, and is the same for every watcher.
     """
@@ -450,7 +468,7 @@ def watchdog(app: str, host: str) -> Alert:
 
 
 def unmeasured(host: str, language: str, now: float) -> Alert:
-    """Nobody asks what is measured. Prometheus, while it lives, tells it by the same labels. This one ends."""
+    """Prometheus does not scrape any more. While it runs it posts the same alert itself. This one ends by itself."""
     said, meaning, over = _UNMEASURED[language]
     return {
         "labels": {"alertname": UNMEASURED, "host": host, "scope": "host", "severity": "critical"},

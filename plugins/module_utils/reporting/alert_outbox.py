@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from ..core.clock import iso
 from . import alert_messages
@@ -18,23 +18,46 @@ REPEAT_SECONDS = 60.0
 HOLD_SECONDS = 300.0
 # The dead-man's signal ends sooner: two posts were missed.
 WATCHDOG_HOLD_SECONDS = 150.0
-# The distance between the posts of two phases of an incident. Alertmanager tells a new alert at once (group_wait 0s).
+# The time between the posts of two phases of an incident. Alertmanager sends a new alert at once (group_wait 0s).
 APART_SECONDS = 3.0
-# Every app's own. A night of flapping makes a few dozen; more than this, and the oldest that are over are given up.
+# For each app. A night of flapping makes a few dozen; beyond this, the oldest that are over are dropped.
 BOUND = 200
-Outbox = list[dict[str, Any]]
 
 
 # --- the outbox ------------------------------------------------------------------------------------------------------
-# An entry is {key: the labels as text, alert: as it fires, end: {endsAt, annotations} or None, told_at: when a post of
-# it was taken first, posted_at: when last (epoch seconds or None), renewed: whether that was after its end was known}.
 
 
-def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
-    """Take an alert in. One that is there already gets the new words; one with an end ends all of its incident.
+class End(TypedDict):
+    """The end of an alert, and its words."""
 
-    What is over stays until Alertmanager has heard of both, the beginning and the end. An end of what is not there is
-    passed over. The outbox is bounded: see `dropped`.
+    endsAt: str
+    annotations: dict[str, str]
+
+
+class Entry(TypedDict):
+    """An alert of the outbox: `key` is its labels as text, `alert` is as it fires.
+
+    `told_at` is when Alertmanager first took it, `posted_at` when it did last (epoch s). `renewed`: that was after its
+    end was known.
+    """
+
+    key: str
+    alert: Alert
+    end: End | None
+    told_at: float | None
+    posted_at: float | None
+    renewed: bool
+
+
+Outbox = list[Entry]
+"""What waits for Alertmanager, oldest first. Functions take any sequence: it comes from a file that may be damaged."""
+
+
+def add(outbox: Sequence[object], alert: Alert, now: float) -> Outbox:
+    """Add an alert. One that is there already gets the new texts; one with an end ends all alerts of its incident.
+
+    An alert that is over stays until Alertmanager has taken its beginning and its end. The end of an unknown alert is
+    ignored. The outbox is bounded: see `dropped`.
     """
     entries = _sound(outbox)
     if "endsAt" in alert:
@@ -42,7 +65,7 @@ def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
         annotations = dict(alert["annotations"])
         return [_ended(one, now, annotations) if _incident(one["alert"]) == incident else one for one in entries]
     key = _key(alert)
-    fresh = {"labels": dict(alert["labels"]), "annotations": dict(alert["annotations"])}
+    fresh: Alert = {"labels": dict(alert["labels"]), "annotations": dict(alert["annotations"])}
     if "startsAt" in alert:
         fresh["startsAt"] = alert["startsAt"]
     for index, one in enumerate(entries):
@@ -53,10 +76,10 @@ def add(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
     return _bounded(entries, _incident(alert))
 
 
-def end(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
+def end(outbox: Sequence[object], alert: Alert, now: float) -> Outbox:
     """End the alerts of a name, an app and a host, which have no incident, if any are there; each says its `over`."""
 
-    def about(one: Mapping[str, Any]) -> tuple[str, ...]:
+    def about(one: Alert) -> tuple[str, ...]:
         return tuple(str(one["labels"][name]) for name in ("alertname", "app", "host"))
 
     return [
@@ -65,8 +88,8 @@ def end(outbox: Sequence[Any], alert: Mapping[str, Any], now: float) -> Outbox:
     ]
 
 
-def only(outbox: Sequence[Any], name: str, wanted: Iterable[Mapping[str, Any]], now: float) -> Outbox:
-    """Let these alerts of a name fire, and end all others of that name."""
+def only(outbox: Sequence[object], name: str, wanted: Iterable[Alert], now: float) -> Outbox:
+    """Have these alerts of a name fire, and end all others of that name."""
     alerts = list(wanted)
     keys = {_key(alert) for alert in alerts}
     entries = _sound(outbox)
@@ -78,10 +101,10 @@ def only(outbox: Sequence[Any], name: str, wanted: Iterable[Mapping[str, Any]], 
     return entries
 
 
-def due(outbox: Sequence[Any], now: float) -> list[Alert]:
+def due(outbox: Sequence[object], now: float) -> list[Alert]:
     """What has to be posted now, as one JSON array, in this order. `now` is epoch seconds."""
     entries = _sound(outbox)
-    incidents: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    incidents: dict[tuple[str, ...], Outbox] = {}
     for one in entries:
         incidents.setdefault(_incident(one["alert"]), []).append(one)
     posts = []
@@ -89,34 +112,34 @@ def due(outbox: Sequence[Any], now: float) -> list[Alert]:
         together = incidents[_incident(one["alert"])]
         if _fires(one, now):
             before = together[: together.index(one)]
-            if one["told_at"] is not None or all(_was_told(other, now) for other in before):
+            if one["told_at"] is not None or all(_was_taken(other, now) for other in before):
                 posts.append(_firing(one, now))
         elif one["end"] and all(_may_end(other, now) for other in together):
             posts.append(_post(one, one["end"]["annotations"], min(one["end"]["endsAt"], iso(now)), now))
     return posts
 
 
-def posted(outbox: Sequence[Any], sent: Iterable[Mapping[str, Any]], now: float) -> Outbox:
-    """Alertmanager has taken what `due` gave for the same `now`: note it, and forget what is over."""
+def posted(outbox: Sequence[object], sent: Iterable[Alert], now: float) -> Outbox:
+    """Record that Alertmanager has taken what `due` returned for the same `now`; remove what is over."""
     taken = {_key(alert): str(alert["endsAt"]) <= iso(now) for alert in sent}
-    entries = []
+    entries: Outbox = []
     for one in _sound(outbox):
         over = taken.get(one["key"])
         if over is None or (over and not one["end"]):
             entries.append(one)
         elif not over:
-            told = now if one["told_at"] is None else one["told_at"]
-            entries.append({**one, "told_at": told, "posted_at": now, "renewed": bool(one["end"])})
+            first = now if one["told_at"] is None else one["told_at"]
+            entries.append({**one, "told_at": first, "posted_at": now, "renewed": bool(one["end"])})
     return entries
 
 
-def holds(outbox: Sequence[Any], name: str) -> bool:
+def holds(outbox: Sequence[object], name: str) -> bool:
     """Whether an alert of a name is there."""
     return any(one["alert"]["labels"]["alertname"] == name for one in _sound(outbox))
 
 
-def waiting(outbox: Sequence[Any]) -> int:
-    """How many alerts people have not heard of: their beginning or their end was not taken yet."""
+def waiting(outbox: Sequence[object]) -> int:
+    """How many alerts Alertmanager has not taken yet: their beginning or their end."""
     return sum(
         1
         for one in _sound(outbox)
@@ -124,22 +147,22 @@ def waiting(outbox: Sequence[Any]) -> int:
     )
 
 
-def dropped(before: Sequence[Any], after: Sequence[Any]) -> int:
-    """How many alerts `add` gave up, when it made `after` of `before`, because too many wait."""
+def dropped(before: Sequence[object], after: Sequence[object]) -> int:
+    """How many alerts `add` dropped between `before` and `after`, because too many wait."""
     kept = {_incident(one["alert"]) for one in _sound(after)}
     return sum(1 for one in _sound(before) if _incident(one["alert"]) not in kept)
 
 
-def _key(alert: Mapping[str, Any]) -> str:
+def _key(alert: Alert) -> str:
     return json.dumps(alert["labels"], sort_keys=True)
 
 
-def _incident(alert: Mapping[str, Any]) -> tuple[str, ...]:
+def _incident(alert: Alert) -> tuple[str, ...]:
     return tuple(str(alert["labels"][name]) for name in ("app", "host", "incident"))
 
 
 def _sound(outbox: Sequence[Any]) -> Outbox:
-    """The entries that have their shape: a state file that somebody edited must not stop the others."""
+    """The valid entries: an edited state file must not stop the others."""
     found = []
     for one in outbox:
         try:
@@ -155,17 +178,17 @@ def _sound(outbox: Sequence[Any]) -> Outbox:
     return found
 
 
-def _ended(one: dict[str, Any], now: float, annotations: dict[str, Any]) -> dict[str, Any]:
+def _ended(one: Entry, now: float, annotations: dict[str, str]) -> Entry:
     return one if one["end"] else {**one, "end": {"endsAt": iso(now), "annotations": annotations}, "renewed": False}
 
 
 def _bounded(entries: Outbox, newest: tuple[str, ...]) -> Outbox:
-    """Give up whole incidents until the bound is kept: the oldest that are over, then the oldest, never the newest."""
+    """Drop whole incidents until the bound is kept: the oldest that are over, then the oldest, never the newest."""
     while len(entries) > BOUND:
         others = [one for one in entries if _incident(one["alert"]) != newest] or entries
         oldest = next((one for one in others if one["end"]), others[0])
-        given_up = _incident(oldest["alert"])
-        entries = [one for one in entries if _incident(one["alert"]) != given_up]
+        gone = _incident(oldest["alert"])
+        entries = [one for one in entries if _incident(one["alert"]) != gone]
     return entries
 
 
@@ -174,28 +197,28 @@ def _since(then: float | None, now: float) -> float | None:
     return None if then is None or then > now else now - then
 
 
-def _fires(one: Mapping[str, Any], now: float) -> bool:
+def _fires(one: Entry, now: float) -> bool:
     """Whether its beginning has to be posted (again)."""
     age = _since(one["posted_at"], now)
     return age is None or (age >= REPEAT_SECONDS and not (one["end"] and one["renewed"]))
 
 
-def _was_told(one: Mapping[str, Any], now: float) -> bool:
+def _was_taken(one: Entry, now: float) -> bool:
     return one["told_at"] is not None and not 0 <= now - one["told_at"] < APART_SECONDS
 
 
-def _may_end(one: Mapping[str, Any], now: float) -> bool:
+def _may_end(one: Entry, now: float) -> bool:
     age = _since(one["posted_at"], now)
     return age is not None and age >= APART_SECONDS and not _fires(one, now)
 
 
-def _firing(one: Mapping[str, Any], now: float) -> Alert:
+def _firing(one: Entry, now: float) -> Alert:
     name = one["alert"]["labels"]["alertname"]
     hold = WATCHDOG_HOLD_SECONDS if name == alert_messages.WATCHDOG else HOLD_SECONDS
     return _post(one, one["alert"]["annotations"], iso(now + hold), now)
 
 
-def _post(one: Mapping[str, Any], annotations: Mapping[str, Any], ends: str, now: float) -> Alert:
+def _post(one: Entry, annotations: Mapping[str, str], ends: str, now: float) -> Alert:
     """As it is posted. Alertmanager refuses all of a post for one alert that starts after its end."""
     starts = str(one["alert"].get("startsAt", ""))
     starts = starts if _is_time(starts) and starts < ends else min(iso(now), ends)

@@ -7,20 +7,54 @@ The format: prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypedDict
+
+from ..docker.cgroup import ContainerUsage
+from ..records.incidents import IncidentRecord
+from ..records.state import BackupDone, BackupMemory
 
 Sample = tuple[Mapping[str, str], float]
 
 
-def render(app: str, facts: Mapping[str, Any]) -> str:
-    """Return the metrics of one app.
+class WatcherFacts(TypedDict):
+    """What the watcher of an app knows. `incident` is the open one; `paused` says whether a pause goes on.
 
-    :arg facts: {healthy: bool, served: bool, probe_seconds: float or None, probes: int, failed_probes: int,
-        incident: the open record or None, breaker_open: bool, paused: anything or None, now: epoch seconds of this
-        turn, problems: int, alerts_waiting: int, counts: {"incident CAUSE", "remedy NAME done", "remedy NAME failed",
-        "last recovery ms", "alerts dropped": int}}. A count that is not there yet is 0.
+    `now` is when this turn of the watcher began (epoch s). `counts` are by "incident CAUSE", "remedy NAME done",
+    "remedy NAME failed", "last recovery ms" and "alerts dropped"; one that is missing is 0.
     """
+
+    healthy: bool
+    served: bool
+    probe_seconds: float | None
+    probes: int
+    failed_probes: int
+    incident: IncidentRecord | None
+    breaker_open: bool
+    paused: object
+    now: float
+    problems: int
+    alerts_waiting: int
+    counts: Mapping[str, int]
+
+
+class CheckedHost(TypedDict):
+    """When an app's host was compared last (epoch s)."""
+
+    app: str
+    time: float
+
+
+class Drift(TypedDict):
+    """One difference of a host, and what was decided about it: how it is counted."""
+
+    host: str
+    severity: str
+    decision: str
+
+
+def render(app: str, facts: WatcherFacts) -> str:
+    """Return the metrics of one app."""
     lines: list[str] = []
     for name, kind, about, samples in _families(facts):
         lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
@@ -28,8 +62,8 @@ def render(app: str, facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_containers(apps: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
-    """Return the metrics of containers by app, each as `containers.read` has it."""
+def render_containers(apps: Mapping[str, Iterable[ContainerUsage]]) -> str:
+    """Return the metrics of containers by app."""
     lines: list[str] = []
     for name, kind, about in _CONTAINER:
         samples: list[str] = []
@@ -43,48 +77,52 @@ def render_containers(apps: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_drift(report: Mapping[str, Any]) -> str:
+def render_drift(checked: Mapping[str, CheckedHost], compared: Iterable[str], findings: Sequence[Drift]) -> str:
     """Return the metrics of a drift check: for each host that was compared, when, and how many drifts it has.
 
-    What is ignored on purpose is not counted, nor what was corrected. `target` is the host that was compared: `host`
-    is, in Prometheus, the one that tells. The time of a host that could not be compared does not go on, for
-    DriftNotChecked to tell; where none is known yet, because no check has come so far, it tells of all of them.
+    What is ignored on purpose is not counted, nor what was corrected. `target` is the host that was compared; `host`,
+    in Prometheus, is the one that exports the metric. The time of a host that could not be compared stays, so that
+    DriftNotChecked fires. Without any time, because no check has come so far, that alert is about every host.
+
+    :arg compared: the hosts that this check compared.
     """
-    known = report["checked"] or {"every host": {"app": "", "time": 0}}
-    checked = [
+    known: Mapping[str, CheckedHost] = checked or {"every host": {"app": "", "time": 0}}
+    times = [
         f"{{{_labels({'app': one['app'], 'target': host})}}} {_number(one['time'])}"
         for host, one in sorted(known.items())
     ]
     found = []
-    for host in report["compared"]:
+    for host in compared:
         for severity in ("security", "availability", "cosmetic"):
             count = sum(
                 one["host"] == host and one["severity"] == severity and one["decision"] not in ("ignored", "corrected")
-                for one in report["findings"]
+                for one in findings
             )
             labels = _labels({"app": known[host]["app"], "target": host, "severity": severity})
             found.append(f"selfheal_drift_found{{{labels}}} {count}")
     name = "selfheal_drift_last_check_timestamp_seconds"
     lines = [f"# HELP {name} When the host was compared last.", f"# TYPE {name} gauge"]
-    lines += [f"{name}{one}" for one in checked]
+    lines += [f"{name}{one}" for one in times]
     lines += ["# HELP selfheal_drift_found Drifts that are there.", "# TYPE selfheal_drift_found gauge", *found]
     return "\n".join(lines) + "\n"
 
 
-def render_backup(app: str, record: Mapping[str, Any]) -> str:
-    """Return the metrics of an app's backups, of what is remembered of them (`state.read_backup`)."""
-    made, proved = record["last_success"] or {}, record["last_verified"] or {}
+def render_backup(app: str, record: BackupMemory) -> str:
+    """Return the metrics of an app's backups, of what is remembered of them."""
+    nothing: BackupDone = {}
+    made, verified = record["last_success"] or nothing, record["last_verified"] or nothing
     lines: list[str] = []
-    for name, about, value in (
+    figures: tuple[tuple[str, str, float | None], ...] = (
         ("last_success_timestamp_seconds", "When the last backup was made.", made.get("at")),
-        ("last_verified_timestamp_seconds", "When a backup was proved last, by restoring it.", proved.get("at")),
+        ("last_verified_timestamp_seconds", "When a backup was verified last, by restoring it.", verified.get("at")),
         ("size_bytes", "What the last backup holds.", made.get("bytes")),
         ("added_bytes", "What the last backup added to the repository.", made.get("added")),
         ("duration_seconds", "How long the last backup took.", made.get("seconds")),
-        ("verify_duration_seconds", "How long the last proof took.", proved.get("seconds")),
+        ("verify_duration_seconds", "How long the last verification took.", verified.get("seconds")),
         ("problems", "What is wrong with the backups.", len(record["problems"])),
-    ):
-        # Never made, or never proved, is as long ago as can be.
+    )
+    for name, about, value in figures:
+        # Never made, or never verified, counts as 1970.
         known = 0 if value is None and name.endswith("timestamp_seconds") else value
         if known is not None:
             full = f"selfheal_backup_{name}"
@@ -109,7 +147,7 @@ _CONTAINER = (
 )
 
 
-def _container_value(name: str, one: Mapping[str, Any]) -> float | None:
+def _container_value(name: str, one: ContainerUsage) -> float | None:
     """One sample of a container; None when there is none."""
     usage = one["usage"]
     values: dict[str, float | None] = {
@@ -126,7 +164,7 @@ def _container_value(name: str, one: Mapping[str, Any]) -> float | None:
     return values[name]
 
 
-def _families(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str, list[Sample]]]:
+def _families(facts: WatcherFacts) -> Iterator[tuple[str, str, str, list[Sample]]]:
     """Name, type, help and samples of each metric. One that has no sample is left out."""
     counts, record = facts["counts"], facts["incident"]
     open_samples: list[Sample] = [({"cause": record["cause"]}, 1)] if record else [({"cause": "none"}, 0)]

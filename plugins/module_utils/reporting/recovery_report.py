@@ -7,10 +7,12 @@ Pure: no clock, no I/O. Everything it is given is redacted already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
 
 from ..env.rules import Finding, describe
+from ..probe.run import NotAsked, ProbeResult
+from ..records.incidents import RemedyRecord, TimelineEntry
 
 STEPS = ("ssh", "env_backup", "variables", "containers", "health", "api", "frontend")
 """The seven lines of the incident report's checklist, in its order."""
@@ -37,7 +39,7 @@ TITLES: dict[str, dict[str, str]] = {
     },
 }
 
-# Of the variables that were wrong, or were written: their names stand in the line.
+# The line of the variables names those that were wrong, or were written.
 _UPDATED = {"en": "{} updated", "ko": "{} 업데이트"}
 _NAMES_SHOWN = 3
 
@@ -48,111 +50,196 @@ _LAST_GOOD = (
 )
 
 
-# Done, not done, and not checked: no check is given that would prove it.
+# Done, not done, and not checked, for want of a check.
 MARKS = {True: "x", False: " ", None: "-"}
 
 
-def build(
-    about: Mapping[str, Any],
-    clock: Mapping[str, float],
-    ssh: Mapping[str, str],
-    findings: Sequence[Finding],
-    recovery: Mapping[str, Any],
-    problem: str,
-) -> dict[str, Any]:
+class About(TypedDict):
+    """Which recovery it is, and of what; `language` is en or ko."""
+
+    id: str
+    app: str
+    host: str
+    address: str
+    check_mode: bool
+    language: str
+
+
+class _Reached(TypedDict, total=False):
+    reached: float
+    proved: float
+
+
+class Times(_Reached):
+    """Seconds of one clock; one that is missing was not reached. `proved`: the values were validated."""
+
+    started: float
+    ended: float
+
+
+class Ssh(TypedDict):
+    """How the host was reached; `problem` is "" when it was."""
+
+    problem: str
+    detail: str
+    next_step: str
+
+
+class _Names(TypedDict, total=False):
+    names: Sequence[str]
+
+
+class StepOutcome(_Names):
+    """What a recovery says of one step; `done` is None for one that was not checked.
+
+    `names` are the variables that were wrong, or were written.
+    """
+
+    step: str
+    done: bool | None
+    seconds: float
+    detail: str
+
+
+class KeptIncident(TypedDict, total=False):
+    """The incident of a recovery: its folder on the host, and its seconds so far."""
+
+    id: str
+    path: str
+    seconds: float
+
+
+class Outcome(TypedDict, total=False):
+    """What a recovery returned; empty when it was not run, or had no outcome."""
+
+    healthy: bool
+    changed: bool
+    cause: str
+    meaning: str
+    evidence: list[str]
+    remedies: list[RemedyRecord]
+    checklist: list[StepOutcome]
+    timeline: list[TimelineEntry]
+    checks: ProbeResult
+    next_step: str
+    incident: KeptIncident | None
+
+
+class Line(TypedDict):
+    """A line of the checklist; `done` is None for a step that was not checked."""
+
+    number: int
+    step: str
+    title: str
+    done: bool | None
+    seconds: float
+    detail: str
+
+
+class Report(About):
+    """The report of a recovery, as its JSON file holds it. `incident` is {} where there is none."""
+
+    healthy: bool
+    changed: bool
+    seconds: float
+    cause: str
+    meaning: str
+    evidence: list[str]
+    remedies: list[RemedyRecord]
+    checklist: list[Line]
+    failed_step: str
+    next_step: str
+    problem: str
+    checks: ProbeResult | NotAsked
+    timeline: list[TimelineEntry]
+    incident: KeptIncident
+    verdict: str
+
+
+class _Step(NamedTuple):
+    """A step that was reached."""
+
+    done: bool | None
+    seconds: float
+    detail: str
+    names: Sequence[str] = ()
+
+
+def build(about: About, clock: Times, ssh: Ssh, findings: Sequence[Finding], recovery: Outcome, problem: str) -> Report:
     """Put the report together.
 
-    :arg about: {id, app, host, address, check_mode, language}.
-    :arg clock: seconds of one clock: {started, reached, proved, ended}; without one it did not come to that.
-    :arg ssh: {problem, detail, next_step}; `problem` is empty when the host was reached.
-    :arg findings: what is wrong with the values from the vault, as `secret_rules.prove` tells it.
-    :arg recovery: what `recovery.recover` returned; empty when it was not run or gave no outcome.
+    :arg findings: what is wrong with the values from the vault.
     :arg problem: why there is no outcome.
-    :returns: about + {healthy, changed, seconds, cause, meaning, evidence, remedies, checklist, failed_step, next_step,
-        problem, checks, timeline, incident, verdict}; checklist is [{number, step, title, done, seconds, detail}].
     """
-    told = describe(findings).splitlines()
-    problem = ssh["problem"] or problem or " ".join(told)
+    described = describe(findings).splitlines()
+    problem = ssh["problem"] or problem or " ".join(described)
     healthy = bool(recovery.get("healthy"))
     lines = _checklist(about, clock, ssh, findings, recovery, problem)
     failed = [line for line in lines if line["done"] is False]
-    # What went wrong was told of its step; the steps after it were only not reached.
+    # The step that went wrong says so; the steps after it were only not reached.
     failed = [line for line in failed if line["detail"] != NOT_REACHED] or failed
-    built = {
+    nothing: NotAsked = {}
+    no_incident: KeptIncident = {}
+    built: Report = {
         **about,
         "healthy": healthy,
         "changed": bool(recovery.get("changed")),
         "seconds": round(clock["ended"] - clock["started"], 2),
         "cause": recovery.get("cause") or ("unreachable" if ssh["problem"] else "not diagnosed"),
         "meaning": recovery.get("meaning") or "",
-        "evidence": list(recovery.get("evidence") or told or ([problem] if problem else [])),
+        "evidence": list(recovery.get("evidence") or described or ([problem] if problem else [])),
         "remedies": list(recovery.get("remedies") or []),
         "checklist": lines,
         "failed_step": "" if healthy or not failed else _failed_step(failed[0]),
         "next_step": "" if healthy else _next_step(ssh, findings, "proved" in clock, recovery),
         "problem": problem,
-        "checks": dict(recovery.get("checks") or {}),
+        "checks": recovery.get("checks") or nothing,
         "timeline": list(recovery.get("timeline") or []),
-        "incident": dict(recovery.get("incident") or {}),
+        "incident": recovery.get("incident") or no_incident,
+        "verdict": "",
     }
     return {**built, "verdict": _verdict(built)}
 
 
 def _checklist(
-    about: Mapping[str, Any],
-    clock: Mapping[str, float],
-    ssh: Mapping[str, str],
-    findings: Sequence[Finding],
-    recovery: Mapping[str, Any],
-    problem: str,
-) -> list[dict[str, Any]]:
+    about: About, clock: Times, ssh: Ssh, findings: Sequence[Finding], recovery: Outcome, problem: str
+) -> list[Line]:
     """The lines of the checklist, all of them, in their order."""
     known = _known_lines(clock, ssh, findings, recovery, problem)
     language = str(about.get("language")) if about.get("language") in TITLES else "en"
-    nothing: dict[str, Any] = {"done": False, "seconds": 0.0, "detail": NOT_REACHED}
-    lines = [(step, known.get(step, nothing)) for step in STEPS]
+    lines = [(step, known.get(step, _Step(False, 0.0, NOT_REACHED))) for step in STEPS]
     return [
         {
             "number": number,
             "step": step,
-            "title": _title(language, step, line.get("names") or ()),
-            "done": line["done"],
-            "seconds": round(line["seconds"], 2),
-            "detail": _one_line(line["detail"]),
+            "title": _title(language, step, line.names),
+            "done": line.done,
+            "seconds": round(line.seconds, 2),
+            "detail": _one_line(line.detail),
         }
         for number, (step, line) in enumerate(lines, start=1)
     ]
 
 
 def _known_lines(
-    clock: Mapping[str, float],
-    ssh: Mapping[str, str],
-    findings: Sequence[Finding],
-    recovery: Mapping[str, Any],
-    problem: str,
-) -> dict[str, dict[str, Any]]:
-    """The lines of the steps that were reached, {step: {done, seconds, detail, names}}."""
+    clock: Times, ssh: Ssh, findings: Sequence[Finding], recovery: Outcome, problem: str
+) -> dict[str, _Step]:
+    """The steps that were reached, by name."""
     reached = clock.get("reached", clock["ended"])
-    proving = clock.get("proved", clock["ended"]) - reached
-    known: dict[str, dict[str, Any]] = {
-        "ssh": {
-            "done": not ssh["problem"],
-            "seconds": reached - clock["started"],
-            "detail": ssh["problem"] or ssh["detail"],
-        }
-    }
+    validation = clock.get("proved", clock["ended"]) - reached
+    known = {"ssh": _Step(not ssh["problem"], reached - clock["started"], ssh["problem"] or ssh["detail"])}
     for line in recovery.get("checklist") or []:
-        extra = proving if line["step"] == "variables" else 0.0
-        known[line["step"]] = {**line, "seconds": line["seconds"] + extra}
+        extra = validation if line["step"] == "variables" else 0.0
+        known[line["step"]] = _Step(line["done"], line["seconds"] + extra, line["detail"], line.get("names") or ())
     if not ssh["problem"] and len(known) == 1:
         step = "variables" if findings or "proved" not in clock else "env_backup"
         names = [finding["variable"] for finding in findings]
-        known[step] = {"done": False, "seconds": proving, "detail": problem, "names": names}
+        known[step] = _Step(False, validation, problem, names)
     return known
 
 
 def _title(language: str, step: str, names: Sequence[str]) -> str:
-    """The title of a line; that of the variables names those that were wrong, or were written."""
+    """The title of a line; that of the variables has their names."""
     mine = list(dict.fromkeys(names))
     if step != "variables" or not mine:
         return TITLES[language][step]
@@ -161,22 +248,22 @@ def _title(language: str, step: str, names: Sequence[str]) -> str:
     return _UPDATED[language].format(", ".join(mine[:_NAMES_SHOWN]) + more)
 
 
-def _failed_step(line: Mapping[str, Any]) -> str:
+def _failed_step(line: Line) -> str:
     return f"{line['number']} of {len(STEPS)}, {line['title']}: {line['detail']}".rstrip(". ")
 
 
-def _next_step(ssh: Mapping[str, str], findings: Sequence[Finding], proved: bool, recovery: Mapping[str, Any]) -> str:
+def _next_step(ssh: Ssh, findings: Sequence[Finding], validated: bool, recovery: Outcome) -> str:
     if ssh["problem"]:
         return ssh["next_step"]
     if findings:
         names = ", ".join(dict.fromkeys(item["variable"] for item in findings))
         return f"Correct {names} in the vault (ansible-vault edit), then {_AGAIN}. {_LAST_GOOD}"
-    if not proved:
-        return f"Put that right, then {_AGAIN}. {_LAST_GOOD}"
-    return recovery.get("next_step") or f"Put that right, then {_AGAIN}."
+    if not validated:
+        return f"Correct that, then {_AGAIN}. {_LAST_GOOD}"
+    return recovery.get("next_step") or f"Correct that, then {_AGAIN}."
 
 
-def _verdict(built: Mapping[str, Any]) -> str:
+def _verdict(built: Report) -> str:
     """The last line of a run that failed: which step, why, and what to do."""
     if built["healthy"]:
         return ""
@@ -193,7 +280,7 @@ def _one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _headline(report: Mapping[str, Any]) -> str:
+def _headline(report: Report) -> str:
     name, took = f"{report['app']} on {report['host']}", f"{report['seconds']:.1f} s"
     why = ": ".join(part for part in (report["cause"], report["meaning"]) if part)
     if report["healthy"]:
@@ -204,7 +291,7 @@ def _headline(report: Mapping[str, Any]) -> str:
     return f"{name}: NOT recovered after {took} ({why})"
 
 
-def screen(report: Mapping[str, Any], where: str) -> str:
+def screen(report: Report, where: str) -> str:
     """Return what a person reads on the screen; `where` is the path of the Markdown file, "" when none was written."""
     lines = [_headline(report)]
     for line in report["checklist"]:
@@ -216,7 +303,7 @@ def screen(report: Mapping[str, Any], where: str) -> str:
     return "\n".join(lines + ([f"Report: {where}"] if where else []))
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def markdown(report: Report) -> str:
     """Return the report as a page."""
     lines = [f"# {_headline(report)}", ""]
     lines += [f"{report['id'].split('-')[0]}, host {report['host']} ({report['address']})", "", "## Checklist", ""]

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the SLO is asked of Prometheus, and what a month, a day's bar and an unattended recovery are. Pure.
+"""The SLO's queries to Prometheus, and what a month, a day's bar and an unattended recovery are. Pure.
 
 The role `monitoring` records a sample a minute: `app:state:now` (0 down, 0.5 degraded, 1 up) and `app:errors:minute`
-(the share that failed). A minute that nobody looked at has none, and is counted as nothing else. Days and months are
+(the share that failed). A minute that was not measured has none, and is counted as nothing else. Days and months are
 UTC's.
 """
 
@@ -12,19 +12,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypedDict
 from urllib.parse import urlencode
+
+from ..records.incidents import IncidentRecord
 
 DAY, MINUTE = 86400, 60
 STATES = {"down": 0.0, "degraded": 0.5, "up": 1.0}
 """What a minute may have been, and the value of `app:state:now`."""
-NONE = "none"
-"""A day, or a part of it, that nobody looked at."""
+NONE: Final = "none"
+"""A day, or a part of it, that was not measured."""
 DEGRADED_SECONDS = 5 * MINUTE
 """A day that was degraded for less is still called up: a minute in which one check of twelve failed names no day."""
 BUDGET_DAYS = 30
 
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+
+
+Matrix = Mapping[str, Any]
+"""What Prometheus answers to a range query: the `data` of its HTTP API's query_range, {resultType, result}."""
+
+
+class Bar(TypedDict):
+    """A day ("2025-05-27"), the worst that has to be shown of it, and for how many seconds it was so."""
+
+    day: str
+    state: str
+    down: float
+    degraded: float
+    up: float
+    none: float
 
 
 class SloError(Exception):
@@ -44,7 +61,7 @@ class Month(NamedTuple):
 def month(text: str, now: float) -> Month:
     """The month that is called "2025-05"; "" is the last one that is over.
 
-    :raises SloError: there is no such month, or it has not begun.
+    :raises SloError: the month does not exist, or has not begun.
     """
     today = datetime.fromtimestamp(now, timezone.utc)
     if not text:
@@ -52,7 +69,7 @@ def month(text: str, now: float) -> Month:
     else:
         found = _MONTH.fullmatch(text)
         if not found or not 1970 <= int(found[1]) < 9999:
-            raise SloError(f"slo_month: {text!r} is no month. Write year and month, as 2025-05")
+            raise SloError(f"slo_month: {text!r} is not a month. Write year and month, as 2025-05")
         year, number = int(found[1]), int(found[2])
     start = _midnight(year, number)
     after = _midnight(year + number // 12, number % 12 + 1)
@@ -104,7 +121,7 @@ def day_paths(labels: str, start: float, days: int) -> dict[str, str]:
     }
 
 
-def counted(data: Mapping[str, Any]) -> dict[int, float]:
+def counted(data: Matrix) -> dict[int, float]:
     """What Prometheus says to a path of `day_paths`, by the midnight (epoch s) at which the day began."""
     return {round(float(at)) - DAY: float(value) for one in data["result"][:1] for at, value in one["values"]}
 
@@ -127,11 +144,11 @@ def minutes(by_name: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, f
 # --- a day's bar -----------------------------------------------------------------------------------------------------
 
 
-def bars(start: float, days: int, counts: Mapping[str, Mapping[int, float]], now: float) -> list[dict[str, Any]]:
-    """A bar for each day, oldest first: {day: "2025-05-27", state, down, degraded, up, none: seconds of each}.
+def bars(start: float, days: int, counts: Mapping[str, Mapping[int, float]], now: float) -> list[Bar]:
+    """A bar for each day, oldest first.
 
     `state` is the worst that has to be shown: down if a minute was, degraded if more than five were, up, or none if
-    nobody looked. What is still to come of today is in none of the four.
+    nothing was measured. The rest of today is in none of the four.
 
     :arg start: the midnight at which the first day begins (epoch s).
     :arg counts: how many of each day's minutes were so, as `minutes` has them.
@@ -151,18 +168,26 @@ def bars(start: float, days: int, counts: Mapping[str, Mapping[int, float]], now
         name = datetime.fromtimestamp(begun, timezone.utc).strftime("%Y-%m-%d")
         # The minute that goes on has its sample already, or has none yet.
         unseen = lasts - looked
-        found.append({"day": name, "state": state, **seconds, NONE: unseen if unseen >= MINUTE else 0.0})
+        found.append(
+            Bar(
+                day=name,
+                state=state,
+                down=seconds["down"],
+                degraded=seconds["degraded"],
+                up=seconds["up"],
+                none=unseen if unseen >= MINUTE else 0.0,
+            )
+        )
     return found
 
 
-def uptime(of_days: Iterable[Mapping[str, Any]]) -> float | None:
-    """The share of the time somebody looked for which the app was not down; None when nobody did."""
-    seconds = dict.fromkeys(STATES, 0.0)
+def uptime(of_days: Iterable[Bar]) -> float | None:
+    """The share of the measured time for which the app was not down; None when nothing was measured."""
+    down = looked = 0.0
     for one in of_days:
-        for state in STATES:
-            seconds[state] += one[state]
-    looked = sum(seconds.values())
-    return 1 - seconds["down"] / looked if looked else None
+        down += one["down"]
+        looked += one["down"] + one["degraded"] + one["up"]
+    return 1 - down / looked if looked else None
 
 
 def budget_minutes(days: float, slo_percent: float) -> float:
@@ -173,7 +198,7 @@ def budget_minutes(days: float, slo_percent: float) -> float:
 # --- incidents -------------------------------------------------------------------------------------------------------
 
 
-def unattended(record: Mapping[str, Any]) -> bool | None:
+def unattended(record: IncidentRecord) -> bool | None:
     """Whether an incident ended without a person: none was called, and none applied a remedy. None while it is open."""
     if not record.get("healthy"):
         return None if not record.get("escalated") else False

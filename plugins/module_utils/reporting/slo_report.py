@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The report of a month: the incident report's success metrics against their goals, as facts and as Markdown.
 
-Pure: no clock, no I/O. What cannot be known is said, and never guessed.
+Pure: no clock, no I/O. It says what cannot be known, and guesses nothing.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from ..core.clock import iso, stamp
+from ..records.incidents import IncidentRecord
 from . import slo_queries
+from .alert_messages import Alert
+from .slo_queries import Bar
 
 ALERT = "SelfhealReport"
 MET, AS_SEEN, MISSED, UNKNOWN, UNMEASURED = "met", "met as far as seen", "missed", "not known", "not measured"
-"""What is said of a goal. `AS_SEEN`: nobody looked for a day or more, and what was seen meets it."""
+"""Verdicts. `AS_SEEN`: nothing was measured for a day or more, and what was measured meets the goal."""
 
 GOALS: dict[str, tuple[float, float, float]] = {
     # name: (default, smallest, largest)
@@ -53,13 +56,13 @@ _WORDS: dict[str, dict[str, str]] = {
         "at_most": "≤ {value}",
         "a_month": "{count} a month",
         "times": "{count}",
-        "no_data": "nobody looked",
+        "no_data": "not measured",
         "no_incident": "no incident",
         "forgotten": "incidents of that time are not kept any more",
         "on_average": "{mean} on average, {longest} at most",
         "of": "{percent} ({count} of {of})",
         "still_open": "{count} not over",
-        "unseen": "nobody looked for {time}",
+        "unseen": "not measured for {time}",
         "no_loss": "no remedy deletes data, and nothing here counts what is lost",
         "no_complaints": "nothing here hears of them",
         "no_security": "nothing here looks for them",
@@ -72,8 +75,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "budget_over": "The error budget of {percent} is {allowed} of the month; {used} were used, {left} too much.",
         "budget_unknown": "The error budget of {percent} is {allowed} of the month; what was used is not known.",
         "days": "Days",
-        "legend": "█ up, ▅ degraded, ▂ down, · nobody looked",
-        "day_head": "| day | down | degraded | nobody looked |",
+        "legend": "█ up, ▅ degraded, ▂ down, · not measured",
+        "day_head": "| day | down | degraded | not measured |",
         "incident_list": "Incidents",
         "incident_head": "| incident | cause | recovery | remedies | unattended |",
         "yes": "yes",
@@ -143,26 +146,92 @@ _WORDS: dict[str, dict[str, str]] = {
 LANGUAGES = tuple(_WORDS)
 
 
+class About(TypedDict):
+    """Whose report it is, and its language (en, ko)."""
+
+    app: str
+    host: str
+    language: str
+
+
+class _More(TypedDict, total=False):
+    longest: float | None
+    count: int
+    of: int
+    open: int
+
+
+class Metric(_More):
+    """A figure of the month, its goal, and whether it is met. `value` is None where nothing is known.
+
+    Of recoveries `longest` is the longest one (s); `count` and `of` say how many of them were unattended; of incidents
+    `open` is how many are not over.
+    """
+
+    name: str
+    goal: float
+    value: float | None
+    verdict: str
+
+
+class Budget(TypedDict):
+    """The error budget of the month, in minutes; None where nothing is known."""
+
+    allowed: float
+    used: float | None
+    left: float | None
+
+
+class IncidentRow(TypedDict):
+    """An incident of the month; `unattended` is None while it is open."""
+
+    id: str
+    cause: str
+    seconds: float
+    over: bool
+    remedies: list[str]
+    unattended: bool | None
+
+
+# `from` is a keyword of Python.
+_Span = TypedDict("_Span", {"from": str, "to": str})
+
+
+class Report(About, _Span):
+    """The report of a month ("2025-05"), from its first second `to` its last one, or to now while it goes on.
+
+    `goals` are by the names of `GOALS`. `unseen_seconds`: nothing was measured for so long. `remembered`: all incidents
+    of the month are still kept.
+    """
+
+    month: str
+    over: bool
+    goals: dict[str, float]
+    metrics: list[Metric]
+    budget: Budget
+    days: list[Bar]
+    unseen_seconds: int
+    remembered: bool
+    incidents: list[IncidentRow]
+
+
 def build(
-    about: Mapping[str, Any],
+    about: About,
     month: slo_queries.Month,
     goals: Mapping[str, float],
-    days: Sequence[Mapping[str, Any]],
+    days: Sequence[Bar],
     figures: Mapping[str, float | None],
-    incidents: Iterable[Mapping[str, Any]],
+    incidents: Iterable[IncidentRecord],
     remembered: bool,
-) -> dict[str, Any]:
+) -> Report:
     """Put the report together.
 
-    :arg about: {app, host, language}.
     :arg goals: a number for each name of `GOALS`.
     :arg days: the bars of the month's days, as `slo.bars` has them.
     :arg figures: what `slo.month_queries` gave, None where it gave nothing.
     :arg incidents: records; those that were not first seen in this month are passed over.
     :arg remembered: whether all incidents of the month are kept still.
-    :returns: about + {month, from, to, over, goals, metrics: [{name, goal, value, verdict}], budget: {allowed, used,
-        left: minutes}, days, unseen_seconds, remembered, incidents: [{id, cause, seconds, over, remedies,
-        unattended}]}. Values are numbers in the goals' units, None where nothing is known.
+    :returns: the report; its values are in the goals' units.
     """
     mine = [_row(one) for one in incidents if stamp(month.start) <= str(one["id"])[:16] < stamp(month.end)]
     unseen = sum(one[slo_queries.NONE] for one in days)
@@ -187,14 +256,14 @@ def build(
             "used": None if used is None else round(used, 2),
             "left": None if used is None else round(allowed - used, 2),
         },
-        "days": [dict(one) for one in days],
+        "days": list(days),
         "unseen_seconds": round(unseen),
         "remembered": remembered,
         "incidents": mine,
     }
 
 
-def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+def _row(record: IncidentRecord) -> IncidentRow:
     return {
         "id": str(record["id"]),
         "cause": str(record["cause"]),
@@ -205,8 +274,8 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _metric(name: str, goal: float, measured: float | None, verdict: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "goal": goal, "value": measured, "verdict": verdict, **more}
+def _metric(name: str, goal: float, measured: float | None, verdict: str) -> Metric:
+    return {"name": name, "goal": goal, "value": measured, "verdict": verdict}
 
 
 class _Judge:
@@ -216,26 +285,26 @@ class _Judge:
         self.unseen, self.mostly_unseen, self.remembered = unseen, unseen > lasted / 2, remembered
 
     def seen(self, met: bool) -> str:
-        """Of what was not seen for the most part nothing is said; of a part that was not, only that it may be worse."""
+        """The verdict on what was measured: not known when that is less than half of the month."""
         if self.mostly_unseen:
             return UNKNOWN
         return MISSED if not met else AS_SEEN if self.unseen >= slo_queries.DAY else MET
 
     def kept(self, met: bool) -> str:
-        """What the incident files say, as far as they are kept."""
+        """The verdict on what the incident files say, as far as they are kept."""
         return self.seen(met) if self.remembered else UNKNOWN
 
 
 def _from_prometheus(
-    goals: Mapping[str, float], days: Sequence[Mapping[str, Any]], response: float | None, judge: _Judge, lasted: float
-) -> list[dict[str, Any]]:
+    goals: Mapping[str, float], days: Sequence[Bar], response: float | None, judge: _Judge, lasted: float
+) -> list[Metric]:
     up, down = slo_queries.uptime(days), sum(one["down"] for one in days)
     percent = None if up is None else up * 100
     milliseconds = None if response is None else response * 1000
     goal = goals["uptime_percent"]
     verdict = UNKNOWN if percent is None else judge.seen(percent >= goal - _HAIR)
     if down > lasted * (100 + _HAIR - goal) / 100:
-        # However well it was while nobody looked.
+        # Whatever it was while nothing was measured.
         verdict = MISSED
     met = milliseconds is not None and milliseconds <= goals["response_ms"]
     return [
@@ -244,9 +313,7 @@ def _from_prometheus(
     ]
 
 
-def _from_incidents(
-    goals: Mapping[str, float], mine: Sequence[Mapping[str, Any]], judge: _Judge
-) -> list[dict[str, Any]]:
+def _from_incidents(goals: Mapping[str, float], mine: Sequence[IncidentRow], judge: _Judge) -> list[Metric]:
     """What the incident files say. With no incident there was nothing to recover, and no goal is missed."""
     took = [one["seconds"] for one in mine if one["over"]]
     judged = [one["unattended"] for one in mine if one["unattended"] is not None]
@@ -259,19 +326,15 @@ def _from_incidents(
 
     quick = mean is not None and mean <= goals["recovery_seconds"]
     alone = share is not None and share >= goals["unattended_percent"] - _HAIR
+    # Incidents that were not seen, or are not kept any more, could only add to the number.
+    few = MISSED if count > goals["incidents"] else judge.kept(True)
+    recovery = _metric("recovery", goals["recovery_seconds"], mean, verdict(mean, quick))
+    unattended = _metric("unattended", goals["unattended_percent"], share, verdict(share, alone))
+    number = _metric("incidents", goals["incidents"], float(count), few)
     return [
-        _metric("recovery", goals["recovery_seconds"], mean, verdict(mean, quick), longest=max(took, default=None)),
-        _metric(
-            "unattended", goals["unattended_percent"], share, verdict(share, alone), count=sum(judged), of=len(judged)
-        ),
-        _metric(
-            "incidents",
-            goals["incidents"],
-            float(count),
-            # Those that nobody saw, or that are not kept any more, would only make it more.
-            MISSED if count > goals["incidents"] else judge.kept(True),
-            open=sum(not one["over"] for one in mine),
-        ),
+        {**recovery, "longest": max(took, default=None)},
+        {**unattended, "count": sum(judged), "of": len(judged)},
+        {**number, "open": sum(not one["over"] for one in mine)},
     ]
 
 
@@ -291,11 +354,11 @@ def _short(number: float) -> str:
 
 
 def _percent(number: float) -> str:
-    """Cut off, not rounded: 99.8999 meets no 99.9, and must not look as if."""
+    """Cut off, not rounded: 99.8999 does not meet 99.9, and must not look as if it did."""
     return f"{math.floor(number * 1000 + 1e-6) / 1000:g} %"
 
 
-def _goal(words: Mapping[str, str], metric: Mapping[str, Any]) -> str:
+def _goal(words: Mapping[str, str], metric: Metric) -> str:
     name, goal = metric["name"], metric["goal"]
     if name in ("uptime", "unattended"):
         return words["at_least"].format(value=_percent(goal))
@@ -308,7 +371,7 @@ def _goal(words: Mapping[str, str], metric: Mapping[str, Any]) -> str:
     return words["times"].format(count=0)
 
 
-def _measured(words: Mapping[str, str], report: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+def _measured(words: Mapping[str, str], report: Report, metric: Metric) -> str:
     name, number = metric["name"], metric["value"]
     if name == "data_loss":
         return words["no_loss"]
@@ -327,22 +390,24 @@ def _measured(words: Mapping[str, str], report: Mapping[str, Any], metric: Mappi
     if number is None:
         return words["not_over"]
     if name == "recovery":
-        return words["on_average"].format(mean=_time(words, number), longest=_time(words, metric["longest"]))
+        # There is a mean, so there is a longest one.
+        longest = metric["longest"] or 0.0
+        return words["on_average"].format(mean=_time(words, number), longest=_time(words, longest))
     if name == "unattended":
         return words["of"].format(percent=_percent(number), count=metric["count"], of=metric["of"])
     shown = words["times"].format(count=f"{number:g}")
     return f"{shown}; {words['still_open'].format(count=metric['open'])}" if metric["open"] else shown
 
 
-def _seen(report: Mapping[str, Any]) -> bool:
+def _seen(report: Report) -> bool:
     return any(one["state"] != slo_queries.NONE for one in report["days"])
 
 
-def _title(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
-    return words["title"].format(**{name: report[name] for name in ("app", "host", "month")})
+def _title(words: Mapping[str, str], report: Report) -> str:
+    return words["title"].format(app=report["app"], host=report["host"], month=report["month"])
 
 
-def _span(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
+def _span(words: Mapping[str, str], report: Report) -> str:
     days = {
         "from_day": report["from"][:10],
         "to_day": report["days"][-1]["day"] if report["over"] else report["to"][:10],
@@ -350,26 +415,26 @@ def _span(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
     return words["whole" if report["over"] else "so_far"].format(**days)
 
 
-def _budget(words: Mapping[str, str], report: Mapping[str, Any]) -> str:
+def _budget(words: Mapping[str, str], report: Report) -> str:
     budget, percent = report["budget"], _percent(report["goals"]["uptime_percent"])
     allowed = _time(words, budget["allowed"] * 60)
-    if budget["used"] is None:
+    if budget["used"] is None or budget["left"] is None:
         return words["budget_unknown"].format(percent=percent, allowed=allowed)
     used, left = _time(words, budget["used"] * 60), _time(words, abs(budget["left"]) * 60)
     kind = "budget" if budget["left"] >= 0 else "budget_over"
     return words[kind].format(percent=percent, allowed=allowed, used=used, left=left)
 
 
-def headline(report: Mapping[str, Any]) -> str:
-    """How many goals were met, in a line. What is not measured is no goal here."""
+def headline(report: Report) -> str:
+    """How many goals were met, in a line. Goals that are not measured are left out."""
     words = _WORDS[report["language"]]
     judged = [one["verdict"] for one in report["metrics"] if one["verdict"] != UNMEASURED]
     unknown = judged.count(UNKNOWN)
-    told = words["met_of"].format(met=judged.count(MET) + judged.count(AS_SEEN), of=len(judged))
-    return told + (words["not_known"].format(count=unknown) if unknown else "")
+    line = words["met_of"].format(met=judged.count(MET) + judged.count(AS_SEEN), of=len(judged))
+    return line + (words["not_known"].format(count=unknown) if unknown else "")
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def markdown(report: Report) -> str:
     """Return the report as a page."""
     words = _WORDS[report["language"]]
     lines = [f"# {_title(words, report)}", "", f"{_span(words, report)} **{headline(report)}.**", ""]
@@ -398,8 +463,8 @@ def _table(words: Mapping[str, str], head: str, rows: Sequence[str]) -> list[str
     )
 
 
-def _day_rows(words: Mapping[str, str], days: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A row for each day that was not well; days in a row that nobody looked at are one."""
+def _day_rows(words: Mapping[str, str], days: Sequence[Bar]) -> list[str]:
+    """A row for each day that was not up; days in a row that were not measured are one."""
     rows = []
     for unseen, group in itertools.groupby(days, lambda one: one["state"] == slo_queries.NONE):
         of_group = list(group)
@@ -409,12 +474,13 @@ def _day_rows(words: Mapping[str, str], days: Sequence[Mapping[str, Any]]) -> li
             rows.append(f"| {first if first == last else f'{first} … {last}'} |  |  | {gap} |")
             continue
         for one in of_group:
-            times = [_time(words, one[name]) if one[name] else "" for name in ("down", "degraded", slo_queries.NONE)]
+            parts = (one["down"], one["degraded"], one["none"])
+            times = [_time(words, seconds) if seconds else "" for seconds in parts]
             rows += [f"| {one['day']} | {' | '.join(times)} |"] if any(times) else []
     return rows
 
 
-def _incident_rows(words: Mapping[str, str], incidents: Sequence[Mapping[str, Any]]) -> list[str]:
+def _incident_rows(words: Mapping[str, str], incidents: Sequence[IncidentRow]) -> list[str]:
     rows = []
     for one in incidents:
         took = _time(words, one["seconds"]) if one["over"] else words["not_over"]
@@ -425,7 +491,7 @@ def _incident_rows(words: Mapping[str, str], incidents: Sequence[Mapping[str, An
     return rows
 
 
-def text(report: Mapping[str, Any]) -> str:
+def text(report: Report) -> str:
     """Return the report for a screen and for a mail: the title, a line for each metric, the budget."""
     words = _WORDS[report["language"]]
     lines = [f"{_title(words, report)}: {headline(report)}", _span(words, report)]
@@ -436,8 +502,8 @@ def text(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, _budget(words, report)])
 
 
-def alert(report: Mapping[str, Any], now: float, seconds: float) -> dict[str, Any]:
-    """The report as Alertmanager takes it: it begins now (epoch s) and ends by itself. Only email is told of it."""
+def alert(report: Report, now: float, seconds: float) -> Alert:
+    """The report as Alertmanager takes it: it begins now (epoch s) and ends by itself. It is sent by email only."""
     title, _, body = text(report).partition("\n")
     return {
         "labels": {
@@ -445,7 +511,7 @@ def alert(report: Mapping[str, Any], now: float, seconds: float) -> dict[str, An
             "severity": "info",
             "app": report["app"],
             "host": report["host"],
-            # Alertmanager is silent about what it has told in the last hours: each time it is sent it is another.
+            # Alertmanager does not repeat an alert within hours: each report that is sent is one of its own.
             "incident": f"report-{report['month']}-{stamp(now)}",
         },
         "annotations": {"summary": title, "description": body},

@@ -12,24 +12,38 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone, tzinfo
 from html import escape
-from typing import Any
+from typing import TypedDict
 from urllib.parse import urlencode
 
+from ..records.incidents import IncidentRecord
 from ..reporting import alert_messages, slo_queries
-from .figures import DEGRADED, DISK_PERCENT, DOWN, MONTH_DAYS, PAUSED, UNKNOWN, UP, parse
-from .queries import DAYS
+from ..reporting.slo_queries import Bar
+from .figures import (
+    DEGRADED,
+    DISK_PERCENT,
+    DOWN,
+    MONTH_DAYS,
+    PAUSED,
+    UNKNOWN,
+    UP,
+    Figures,
+    FiringAlert,
+    InstanceNow,
+    parse,
+)
+from .queries import DAYS, About
 from .words import ALERTS, WORDS
 
 LANGUAGES = ("en", "ko")
 _NAMES = {"en": "English", "ko": "한국어"}
 
 NOTHING = WORDS["en"]["none"]
-"""What stands where nothing is known."""
+"""What is shown where nothing is known."""
 _UNITS = {"en": ("d", "h", "min", "s"), "ko": ("일", "시간", "분", "초")}
-# By state, so that it is told without colour as well.
+# By state: it must be visible without colour as well.
 _MARKS = {UP: "✓", DEGRADED: "!", DOWN: "✕", UNKNOWN: "?", PAUSED: "‖"}
 _BAR = 32
-# How many incidents stand in the open; the others are one click away.
+# How many incidents are shown at once; the others are one click away.
 _FEW = 3
 REFRESH_SECONDS = 30
 
@@ -86,7 +100,7 @@ def moment(at: float, zone: tzinfo) -> str:
 
 
 def render(
-    figures: Mapping[str, Any],
+    figures: Figures,
     choice: Sequence[tuple[str, str]],
     chosen: str,
     language: str,
@@ -94,7 +108,6 @@ def render(
 ) -> str:
     """Return the page.
 
-    :arg figures: as `page_figures.build` has them.
     :arg choice: the apps there are, as (key, name); `chosen` is one of the keys.
     """
     say = _Words(language, zone, float(figures["now"]))
@@ -151,13 +164,11 @@ class _Words:
         return f'<time title="{moment(at, self.zone)}">{text}</time>'
 
 
-def _frame(
-    body: str, title: str, figures: Mapping[str, Any], choice: Sequence[tuple[str, str]], chosen: str, say: _Words
-) -> str:
+def _frame(body: str, title: str, about: About, choice: Sequence[tuple[str, str]], chosen: str, say: _Words) -> str:
     links = [_link({"app": chosen, "lang": tongue}, _NAMES[tongue], tongue == say.language) for tongue in LANGUAGES]
     apps = [_link({"app": key, "lang": say.language}, name, key == chosen) for key, name in choice]
     chooser = f'<nav class="apps" aria-label="{say("apps")}">{"".join(apps)}</nav>' if len(choice) > 1 else ""
-    name = f"<b>{escape(figures['app'])}</b>" if figures["app"] else f"<b>{say('title')}</b>"
+    name = f"<b>{escape(about['app'])}</b>" if about["app"] else f"<b>{say('title')}</b>"
     return (
         f'<!DOCTYPE html>\n<html lang="{say.language}"><head><meta charset="utf-8">'
         f"<title>{escape(title)}</title>"
@@ -165,7 +176,7 @@ def _frame(
         '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'
         '<link rel="icon" href="icon.svg" type="image/svg+xml"><link rel="stylesheet" href="page.css">'
         '<script src="dygraph.js" defer></script><script src="page.js" defer></script></head><body>'
-        f'<header><p class="name">{name} <span>{escape(figures["host"])}</span></p>{chooser}'
+        f'<header><p class="name">{name} <span>{escape(about["host"])}</span></p>{chooser}'
         f'<nav class="languages" aria-label="{say("language")}">{"".join(links)}</nav></header>'
         f"{body}"
         f'<footer id="asked">{say("asked", when=_with_zone(say))}</footer></body></html>\n'
@@ -182,15 +193,15 @@ def _link(query: Mapping[str, str], text: str, current: bool) -> str:
     return f'<a href="./?{escape(asked)}"{here}>{escape(text)}</a>'
 
 
-def _block(data: Mapping[str, Any]) -> str:
-    """Data for the charts. What could end the block cannot stand in it."""
+def _block(data: Mapping[str, object]) -> str:
+    """Data for the charts. What could end the block is escaped."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    for mark in "<>&":
-        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return f'<script type="application/json" id="data">{text}</script>'
 
 
-def _headline(figures: Mapping[str, Any], say: _Words) -> str:
+def _headline(figures: Figures, say: _Words) -> str:
     state = figures["state"]
     found = figures["open"]
     about = [
@@ -212,7 +223,7 @@ def _headline(figures: Mapping[str, Any], say: _Words) -> str:
     )
 
 
-def _what_to_do(record: Mapping[str, Any], paused: bool, say: _Words) -> list[str]:
+def _what_to_do(record: IncidentRecord, paused: bool, say: _Words) -> list[str]:
     """Which services are at fault, where an app has several, and what a person does next."""
     names = ", ".join(str(name) for name in record.get("services") or [])
     step = alert_messages.next_step(record, say.language)
@@ -224,7 +235,7 @@ def _what_to_do(record: Mapping[str, Any], paused: bool, say: _Words) -> list[st
     return lines
 
 
-def _cause(record: Mapping[str, Any], say: _Words) -> str:
+def _cause(record: IncidentRecord, say: _Words) -> str:
     """What was wrong, after the services at fault, which are written as they are called."""
     text = alert_messages.phrase(record, say.language)
     return escape(text) if record.get("services") else _sentence(text)
@@ -234,16 +245,16 @@ def _sentence(text: str) -> str:
     return escape(text[:1].upper() + text[1:])
 
 
-def _uptime(figures: Mapping[str, Any], say: _Words) -> str:
+def _uptime(figures: Figures, say: _Words) -> str:
     days, since = figures["days"], figures["measured_since"]
     spans = {span: (_span(span, figures, say), percent(share, 2)) for span, share in figures["uptime"].items()}
-    told = [
+    parts = [
         f'<span class="figure" data-figure="uptime_{span}">{share}</span> <small>{of}</small>'
         for span, (of, share) in spans.items()
     ]
     if since and len(days) < DAYS:
-        told.append(f'<small data-figure="measured">{say("measured", since=_since(since, say))}</small>')
-    shown = " · ".join(told)
+        parts.append(f'<small data-figure="measured">{say("measured", since=_since(since, say))}</small>')
+    shown = " · ".join(parts)
     bars = "".join(_bar(day, say) for day in days)
     label = escape(f"{say('uptime')}: " + ", ".join(f"{of} {share}" for of, share in spans.values()))
     begins = "".join(
@@ -257,7 +268,7 @@ def _uptime(figures: Mapping[str, Any], say: _Words) -> str:
     )
 
 
-def _span(span: str, figures: Mapping[str, Any], say: _Words) -> str:
+def _span(span: str, figures: Figures, say: _Words) -> str:
     """What an uptime is of: the last 24 hours, so many days, or all that was measured."""
     since = figures["measured_since"]
     if span == "day":
@@ -275,8 +286,8 @@ def _since(at: float, say: _Words) -> str:
     return moment(at, say.zone) if say.now - at < slo_queries.DAY else moment(at, timezone.utc)[:10]
 
 
-def _begin(days: Sequence[Mapping[str, Any]], most: int, say: _Words) -> str:
-    """What stands below the first bar."""
+def _begin(days: Sequence[Bar], most: int, say: _Words) -> str:
+    """The text below the first bar."""
     if len(days) == most:
         return say("days_ago", count=most)
     return str(days[0]["day"]) if len(days) > 1 else ""
@@ -290,19 +301,21 @@ def _legend(say: _Words) -> str:
     )
 
 
-def _bar(day: Mapping[str, Any], say: _Words) -> str:
-    """A day: what was down stands below, what was degraded over it, so high that the least of it can be seen."""
+def _bar(day: Bar, say: _Words) -> str:
+    """A day: what was down is at the bottom, what was degraded above it, high enough to be seen."""
     looked = day["down"] + day["degraded"] + day["up"]
     # A day that is called up was degraded for no more than a moment.
-    bad = [] if day["state"] in (UP, slo_queries.NONE) else [key for key in (DOWN, DEGRADED) if day[key]]
-    told = ", ".join(f"{say(key)} {say('minutes', count=round(day[key] / 60))}" for key in bad)
-    heights = {key: max(5, round(day[key] / looked * _BAR)) for key in bad}
+    is_good = day["state"] in (UP, slo_queries.NONE)
+    seconds_of = {DOWN: day["down"], DEGRADED: day["degraded"]}
+    bad = {} if is_good else {key: of_it for key, of_it in seconds_of.items() if of_it}
+    minutes = ", ".join(f"{say(key)} {say('minutes', count=round(of_it / 60))}" for key, of_it in bad.items())
+    heights = {key: max(5, round(of_it / looked * _BAR)) for key, of_it in bad.items()}
     heights[UP if looked else slo_queries.NONE] = max(0, _BAR - sum(heights.values()))
     rects, at = [], _BAR
     for key, height in heights.items():
         at = max(0, at - height)
         rects.append(f'<rect class="{key}" y="{at}" height="{height}"/>')
-    text = told or say("up" if looked else "not_watched")
+    text = minutes or say("up" if looked else "not_watched")
     return f'<span class="{day["state"]}" title="{day["day"]}: {text}"><svg>{"".join(rects)}</svg></span>'
 
 
@@ -320,7 +333,7 @@ def _card(title: str, tiles: Iterable[str], more: str = "") -> str:
     return f'<section class="card"><h2>{title}</h2><dl>{"".join(tiles)}</dl>{more}</section>'
 
 
-def _app(figures: Mapping[str, Any], say: _Words) -> str:
+def _app(figures: Figures, say: _Words) -> str:
     now, limits = figures["app_now"], figures["thresholds"]
     slow, wrong = limits["response_ms"] / 1000, limits["error_percent"] / 100
     tiles = [
@@ -347,7 +360,7 @@ def _app(figures: Mapping[str, Any], say: _Words) -> str:
     return _card(say("now"), tiles)
 
 
-def _promise(figures: Mapping[str, Any], say: _Words) -> str:
+def _promise(figures: Figures, say: _Words) -> str:
     slo = figures["slo"]
     tiles = [
         _tile("budget_left", say("budget_left"), percent(slo["left"], 1), "", _over(0.0, slo["left"] or 0.0)),
@@ -359,7 +372,7 @@ def _promise(figures: Mapping[str, Any], say: _Words) -> str:
     return _card(say("promise"), tiles, f'<p class="note">{say("burn_note")}</p>')
 
 
-def _host(figures: Mapping[str, Any], say: _Words) -> str:
+def _host(figures: Figures, say: _Words) -> str:
     host, limits = figures["host_now"], figures["thresholds"]
     rows = [
         ("memory", host["memory"], limits["memory_percent"] / 100),
@@ -382,7 +395,7 @@ def _gauge(name: str, share: float | None, limit: float, say: _Words) -> str:
     )
 
 
-def _care(figures: Mapping[str, Any], say: _Words) -> str:
+def _care(figures: Figures, say: _Words) -> str:
     release, backup, drift = figures["release"], figures["backup"], figures["drift"]
     deployed = parse(release.get("time")) if release else None
     absent = f'<span class="quiet">{say("not_set_up")}</span>'
@@ -398,13 +411,15 @@ def _care(figures: Mapping[str, Any], say: _Words) -> str:
     if backup["verified"]:
         tiles.append(_tile("verified", say("verified"), say.ago(backup["verified"])))
     found = drift["found"]
-    told = "" if found is None else say("drift_found", count=count(found)) if found else say("drift_none")
+    note = ""
+    if found is not None:
+        note = say("drift_found", count=count(found)) if found else say("drift_none")
     tiles.append(
         _tile(
             "drift",
             say("drift"),
             say.ago(drift["at"]) if drift["at"] else absent,
-            told if drift["at"] else "",
+            note if drift["at"] else "",
             _over(found if drift["at"] else None, 0),
         )
     )
@@ -416,7 +431,7 @@ def _care(figures: Mapping[str, Any], say: _Words) -> str:
     return _card(say("care"), tiles)
 
 
-def _charts(figures: Mapping[str, Any], say: _Words) -> str:
+def _charts(figures: Figures, say: _Words) -> str:
     names = [name for name in _CHARTS if any(figures["charts"][line] for line in _CHARTS[name])]
     if not names:
         return ""
@@ -447,8 +462,15 @@ _SHARES = ("errors", "container_memory", "container_cpu", "host_memory", "host_c
 _FACTORS = {"response": 1000.0, **dict.fromkeys(_SHARES, 100.0)}
 
 
-def _chart_data(figures: Mapping[str, Any], say: _Words) -> dict[str, Any]:
-    """What the page's script draws: {chart: {labels, limits, rows: [[epoch s, value or null, …]]}}."""
+class Chart(TypedDict):
+    """What the page's script draws: a row is epoch seconds, and a value (or None) for each label."""
+
+    labels: list[str]
+    limits: list[float]
+    rows: list[list[float | None]]
+
+
+def _chart_data(figures: Figures, say: _Words) -> dict[str, Chart]:
     limits = figures["thresholds"]
     marks = {
         "response": [limits["response_ms"]],
@@ -456,12 +478,12 @@ def _chart_data(figures: Mapping[str, Any], say: _Words) -> dict[str, Any]:
         "containers": [limits["memory_percent"], limits["cpu_percent"]],
         "host": [limits["memory_percent"], limits["cpu_percent"]],
     }
-    found: dict[str, Any] = {}
+    found: dict[str, Chart] = {}
     for name, parts in _CHARTS.items():
         columns = [dict(figures["charts"][part]) for part in parts]
         times = sorted({at for column in columns for at in column})
         if times:
-            rows = [
+            rows: list[list[float | None]] = [
                 [int(at), *(_rounded(column.get(at), _FACTORS.get(part, 1.0)) for part, column in zip(parts, columns))]
                 for at in times
             ]
@@ -474,7 +496,7 @@ def _rounded(number: float | None, factor: float) -> float | None:
     return None if number is None else float(f"{number * factor:.4g}")
 
 
-def _alerts(found: Sequence[Mapping[str, Any]], say: _Words) -> str:
+def _alerts(found: Sequence[FiringAlert], say: _Words) -> str:
     items = "".join(_alert(one, say) for one in found)
     shown = f'<ul class="alerts">{items}</ul>' if items else f'<p class="note">{say("no_alerts")}</p>'
     aside = f'<span class="aside" data-figure="alerts">{len(found)}</span>'
@@ -482,7 +504,7 @@ def _alerts(found: Sequence[Mapping[str, Any]], say: _Words) -> str:
     return f'<section class="{kind}"><h2>{say("alerts")}{aside}</h2>{shown}</section>'
 
 
-def _alert(one: Mapping[str, Any], say: _Words) -> str:
+def _alert(one: FiringAlert, say: _Words) -> str:
     severity = "critical" if one["severity"] == "critical" else "warning"
     since = f" <small>{say.ago(one['since'])}</small>" if one["since"] else ""
     name = escape(_alert_name(one["name"], say.language))
@@ -501,7 +523,7 @@ def _alert_name(name: str, language: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; on a phone each row stands alone, and each cell says what it is."""
+    """A table; on a phone each row is a card, and each cell says what it is."""
     head = "".join(f'<th scope="col">{one}</th>' for one in heads)
     body = "".join(
         "<tr>" + "".join(f'<td data-head="{name}">{cell}</td>' for name, cell in zip(heads, row)) + "</tr>"
@@ -510,9 +532,9 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _incidents(figures: Mapping[str, Any], say: _Words) -> str:
+def _incidents(figures: Figures, say: _Words) -> str:
     month = figures["month"]
-    told = say(
+    summary = say(
         "month", count=month["count"], mean=say.seconds(month["mean_seconds"]), alone=percent(month["unattended"])
     )
     heads = [say(key) for key in ("when", "cause", "remedy", "took", "person")]
@@ -521,11 +543,11 @@ def _incidents(figures: Mapping[str, Any], say: _Words) -> str:
     if rows[_FEW:]:
         more = say("more", count=len(rows) - _FEW)
         shown += f"<details><summary>{more}</summary>{_table(heads, rows[_FEW:])}</details>"
-    aside = f'<span class="aside" data-figure="month">{told}</span>'
+    aside = f'<span class="aside" data-figure="month">{summary}</span>'
     return f'<section class="card incidents"><h2>{say("incidents")}{aside}</h2>{shown}</section>'
 
 
-def _incident(one: Mapping[str, Any], say: _Words) -> list[str]:
+def _incident(one: IncidentRecord, say: _Words) -> list[str]:
     took = say.seconds(float(one["seconds"])) if one.get("healthy") else f'<b class="down">{say("open")}</b>'
     person = say("called") if one.get("escalated") else say("alone") if slo_queries.unattended(one) else say("none")
     return [
@@ -537,7 +559,7 @@ def _incident(one: Mapping[str, Any], say: _Words) -> list[str]:
     ]
 
 
-def _instances(found: Sequence[Mapping[str, Any]], say: _Words) -> str:
+def _instances(found: Sequence[InstanceNow], say: _Words) -> str:
     heads = [say(key) for key in ("instance", "memory", "cpu", "started")]
     rows = [
         [

@@ -3,14 +3,14 @@
 """What the status page asks Prometheus: a closed list of queries, by name. Pure.
 
 Nothing that a client sends gets into a query: the app and the host of `about` are labels that Prometheus itself, or the
-role, has told before. The API: prometheus.io/docs/prometheus/latest/querying/api.
+role, has named before. The API: prometheus.io/docs/prometheus/latest/querying/api.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlencode
 
 from ..reporting import slo_queries
@@ -35,7 +35,7 @@ NOW: dict[str, str] = {
     # When it was looked at first, and the uptime, of the last 24 hours: the days are whole ones.
     "first": "min(min_over_time(timestamp(app:state:now{%(app)s})[1d:1m]))",
     "uptime_day": "min(1 - avg_over_time((app:state:now{%(app)s} == bool 0)[1d:1m]))",
-    # A watcher from before this metric was there tells of incidents alone.
+    # A watcher from before this metric was there has a metric of incidents alone.
     "healthy": "max(selfheal_users_served{%(app)s} or selfheal_healthy{%(app)s})",
     "incident": "selfheal_incident_open{%(app)s} == 1",
     "paused": "max(selfheal_paused{%(app)s})",
@@ -64,7 +64,7 @@ NOW: dict[str, str] = {
     "certificate": "min(probe_ssl_earliest_cert_expiry{%(app)s})",
     "backup": "max(selfheal_backup_last_success_timestamp_seconds{%(app)s})",
     "backup_verified": "max(selfheal_backup_last_verified_timestamp_seconds{%(app)s})",
-    # A host that compares others tells of each as its target.
+    # A host that compares others names each as its target.
     "drift_checked": (
         "max(selfheal_drift_last_check_timestamp_seconds{%(target)s}"
         ' or selfheal_drift_last_check_timestamp_seconds{%(app)s,target=""})'
@@ -108,11 +108,18 @@ Samples = list[tuple[dict[str, str], float]]
 Line = list[tuple[float, float]]
 
 
+class About(TypedDict):
+    """The app that is asked about, and its host."""
+
+    app: str
+    host: str
+
+
 class AnswerError(Exception):
     """Prometheus says something else than its API has it."""
 
 
-def expression(template: str, about: Mapping[str, str]) -> str:
+def expression(template: str, about: About) -> str:
     """Return the PromQL for the app and the host of `about`."""
     app, host = _label("app", about["app"]), _label("host", about["host"])
     target = f"{app},{_label('target', about['host'])}"
@@ -133,7 +140,7 @@ def instant(promql: str, now: float) -> str:
     return "/api/v1/query?" + urlencode({"query": promql, "time": f"{now:.3f}"})
 
 
-def by_day(about: Mapping[str, str], now: float) -> dict[str, str]:
+def by_day(about: About, now: float) -> dict[str, str]:
     """Return the paths that ask how each of the last days was, by the names that `minutes` knows."""
     labels = f"{_label('app', about['app'])},{_label('host', about['host'])}"
     return {name: f"/api/v1/{path}" for name, path in slo_queries.day_paths(labels, first_day(now), DAYS).items()}
@@ -158,7 +165,7 @@ def by_step(promql: str, now: float, seconds: int = slo_queries.DAY) -> str:
 
 
 def samples(answer: Any) -> Samples:
-    """Read what `instant` brought: [(labels, value)], without what is no number. Raises AnswerError."""
+    """Read what `instant` brought: [(labels, value)], without what is not a number. Raises AnswerError."""
     try:
         found = [(dict(one["metric"]), float(one["value"][1])) for one in _result(answer)]
     except (KeyError, TypeError, ValueError, IndexError):

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The status page's server, for this host alone: systemd starts it when somebody asks, and it ends when nobody does.
+"""The status page's server, for this host alone: systemd starts it on a request, and it ends without any.
 
 A client says which app and which language, and nothing else. Prometheus is asked the queries of `page_queries`.
 """
@@ -21,15 +21,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from ..core.clock import iso
 from ..records import incidents as records_incidents
+from ..records.incidents import IncidentRecord
 from ..releases import store as release_store
 from . import figures as page_figures
 from . import html as page_html
 from . import queries as page_queries
+from .figures import Minutes, ShownApp
+from .queries import About, Line, Samples
 
 FOLDER = "/etc/selfheal-page"
 STATIC: dict[str, tuple[str, str]] = {
@@ -41,7 +44,7 @@ STATIC: dict[str, tuple[str, str]] = {
 }
 IDLE_SECONDS = 60.0
 LIFE_SECONDS = 3600.0
-# Somebody else may have asked a moment ago.
+# Another client may have asked a moment ago.
 FRESH_SECONDS = 5.0
 _PROMETHEUS_SECONDS = 8.0
 
@@ -56,29 +59,43 @@ HEADERS = {
 }
 
 
-class Shown(NamedTuple):
-    """An app that can be shown: `settings` is its part of FOLDER, {} for one that another host has."""
+class _Thresholds(TypedDict, total=False):
+    thresholds: dict[str, float]
+
+
+class PageSettings(_Thresholds):
+    """What the role has written of an app of this host; `prometheus` is its port, `thresholds` are not the defaults."""
 
     app: str
     host: str
-    settings: Mapping[str, Any]
+    directory: str
+    language: str
+    prometheus: int
 
 
-def settings(folder: str = FOLDER) -> list[dict[str, Any]]:
+class Shown(NamedTuple):
+    """An app that can be shown; `settings` is None for one that another host has."""
+
+    app: str
+    host: str
+    settings: PageSettings | None
+
+
+def settings(folder: str = FOLDER) -> list[PageSettings]:
     """Read what the role has written of this host's apps; what cannot be read is left out."""
-    found = []
+    found: list[PageSettings] = []
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         with contextlib.suppress(OSError, ValueError), open(os.path.join(folder, name), encoding="utf-8") as stream:
             one = json.load(stream)
             if isinstance(one, dict) and {"app", "host", "directory", "language", "prometheus"} <= set(one):
-                found.append(one)
+                found.append(cast(PageSettings, one))
     return found
 
 
-def choice(told: Sequence[Mapping[str, str]], own: Sequence[Mapping[str, Any]]) -> dict[str, Shown]:
+def choice(measured: Sequence[Mapping[str, str]], own: Sequence[PageSettings]) -> dict[str, Shown]:
     """Return the apps that there are, by what names them in a link: the app, with its host where that is needed."""
-    pairs: dict[tuple[str, str], Mapping[str, Any]] = {
-        (one["app"], one["host"]): {} for one in told if one.get("app") and one.get("host")
+    pairs: dict[tuple[str, str], PageSettings | None] = {
+        (one["app"], one["host"]): None for one in measured if one.get("app") and one.get("host")
     }
     pairs.update({(one["app"], one["host"]): one for one in own})
     names = [app for app, _ in pairs]
@@ -97,7 +114,7 @@ class Prometheus:
         self.answers = True
 
     def get(self, path: str) -> Any:
-        """Return the answer; None when there is none, and then none is waited for again."""
+        """Return the answer; None without one, and then no other is waited for."""
         if not self.answers or time.monotonic() > self._end:
             return None
         try:
@@ -113,8 +130,15 @@ class Prometheus:
         self._connection.close()
 
 
-def _ask(prometheus: Prometheus, about: Mapping[str, str], now: float) -> tuple[dict[str, Any], ...]:
-    """What Prometheus says: of now, the minutes of the days, the lines. A query that it refuses is left out."""
+class _Answers(NamedTuple):
+    """What Prometheus says of now, the minutes of the days, and the lines. A query that it refuses is left out."""
+
+    now: dict[str, Samples]
+    minutes: Minutes
+    lines: dict[str, Line]
+
+
+def _ask(prometheus: Prometheus, about: About, now: float) -> _Answers:
 
     def queries(templates: Mapping[str, str]) -> dict[str, str]:
         return {name: page_queries.expression(template, about) for name, template in templates.items()}
@@ -126,12 +150,15 @@ def _ask(prometheus: Prometheus, about: Mapping[str, str], now: float) -> tuple[
     # The charts go back as far as there is something to draw.
     seconds = page_figures.window(answers, minutes, now)
     steps = {name: page_queries.by_step(query, now, seconds) for name, query in queries(page_queries.BY_STEP).items()}
-    return answers, minutes, _read(prometheus, page_queries.line, steps)
+    return _Answers(answers, minutes, _read(prometheus, page_queries.line, steps))
 
 
-def _read(prometheus: Prometheus, read: Callable[[Any], Any], paths: Mapping[str, str]) -> dict[str, Any]:
+_Read = TypeVar("_Read")
+
+
+def _read(prometheus: Prometheus, read: Callable[[Any], _Read], paths: Mapping[str, str]) -> dict[str, _Read]:
     """The answers to these paths, by name, each as `read` makes it."""
-    answers: dict[str, Any] = {}
+    answers: dict[str, _Read] = {}
     for name, path in paths.items():
         with contextlib.suppress(page_queries.AnswerError):
             answer = prometheus.get(path)
@@ -140,7 +167,7 @@ def _read(prometheus: Prometheus, read: Callable[[Any], Any], paths: Mapping[str
     return answers
 
 
-def _recent(folder: str, now: float) -> Iterator[dict[str, Any]]:
+def _recent(folder: str, now: float) -> Iterator[IncidentRecord]:
     """The incidents that the page needs, newest first."""
     since = iso(now - page_figures.MONTH_DAYS * 86400)
     for at, one in enumerate(records_incidents.every(folder)):
@@ -172,13 +199,13 @@ class Page:
                 self._kept[asked, language] = (time.monotonic(), status, text)
             return status, text
 
-    def _build(self, own: Sequence[Mapping[str, Any]], asked: str, language: str) -> tuple[int, str]:
+    def _build(self, own: Sequence[PageSettings], asked: str, language: str) -> tuple[int, str]:
         now = time.time()
         zone = datetime.now().astimezone().tzinfo or timezone.utc
         prometheus = Prometheus(int(own[0]["prometheus"]) if own else 9090)
         try:
-            told = prometheus.get(page_queries.instant(page_queries.APPS, now))
-            found = [labels for labels, _ in page_queries.samples(told)] if told is not None else []
+            answer = prometheus.get(page_queries.instant(page_queries.APPS, now))
+            found = [labels for labels, _ in page_queries.samples(answer)] if answer is not None else []
             apps = choice(found, own)
             chosen = asked or next((key for key, one in apps.items() if one.settings), next(iter(apps), ""))
             links = [(key, key) for key in apps]
@@ -186,18 +213,19 @@ class Page:
                 why = "unknown_app" if asked else "no_app"
                 return 404 if asked else 503, page_html.nothing(why, links, language, now, zone)
             shown = apps[chosen]
-            about = {"app": shown.app, "host": shown.host, "thresholds": shown.settings.get("thresholds", {})}
-            answers, minutes, lines = _ask(prometheus, about, now)
+            thresholds = shown.settings.get("thresholds", {}) if shown.settings else {}
+            about: ShownApp = {"app": shown.app, "host": shown.host, "thresholds": thresholds}
+            answers = _ask(prometheus, about, now)
         finally:
             prometheus.close()
-        # Of an app on another host, Prometheus alone tells.
-        incidents: list[dict[str, Any]] = []
-        releases: list[dict[str, Any]] = []
+        # Of an app on another host, only Prometheus knows.
+        incidents: list[IncidentRecord] = []
+        releases: list[release_store.Release] = []
         if shown.settings:
             state = os.path.join(self._root, "var/lib/selfheal", shown.app, "incidents")
             incidents = list(_recent(state, now))
             releases = release_store.known(str(shown.settings["directory"]))
-        figures = page_figures.build(about, answers, lines, minutes, incidents, releases, now)
+        figures = page_figures.build(about, answers.now, answers.lines, answers.minutes, incidents, releases, now)
         return 200, page_html.render(figures, links, chosen, language, zone)
 
 
@@ -268,12 +296,12 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def _is_meant(self) -> bool:
-        """Whether it was asked by a name of this host: another one is a stranger's, that leads a browser here."""
+    def _is_asked_as_this_host(self) -> bool:
+        """Whether it was asked by a name of this host: a foreign name may have led a browser here (DNS rebinding)."""
         return re.sub(r":[0-9]+$", "", self.headers.get("Host", "")) in ("localhost", "127.0.0.1", "[::1]")
 
     def _answer(self) -> tuple[int, str, bytes]:
-        if not self._is_meant():
+        if not self._is_asked_as_this_host():
             return 421, _PLAIN, b"The page is asked for as localhost.\n"
         asked = urlsplit(self.path)
         if asked.path in STATIC:
@@ -291,7 +319,7 @@ class Handler(BaseHTTPRequestHandler):
         return status, _HTML, text.encode("utf-8", "replace")
 
     def version_string(self) -> str:
-        """Nobody needs to know."""
+        """The name alone, without a version."""
         return "selfheal"
 
     def log_message(self, format: str, *args: object) -> None:
@@ -302,12 +330,12 @@ _HTML, _PLAIN = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
 
 def main() -> int:
-    """Serve on the socket that systemd passes, until nobody has asked for a minute."""
+    """Serve on the socket that systemd passes, until a minute without a request."""
     server = Server(socket.socket(fileno=3), Page())
     end = time.monotonic() + LIFE_SECONDS
     while True:
         server.handle_request()
         now = time.monotonic()
-        # Whoever connects now waits in the socket, which is systemd's, and is served by the next one.
+        # A client that connects now waits in the socket, which is systemd's, and is served by the next process.
         if not server.busy and (now - server.last > IDLE_SECONDS or now > end):
             return 0

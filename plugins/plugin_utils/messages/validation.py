@@ -4,16 +4,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypedDict
 
 from ansible.module_utils.common.text.formatters import bytes_to_human, human_to_bytes
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.rules import Finding
+from ansible_collections.christmas.selfheal.plugins.module_utils.host.procfs import Disk, Holder
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages.reach import Reach
 
 FULL_INODES = 95
 # Further lines of a detail begin where its first one does.
 INDENT = " " * 14
+
+
+class Engine(TypedDict):
+    """Whether the Docker engine answers, the versions when it does, else the reason."""
+
+    answers: bool
+    version: str
+    compose: str
+    reason: str
+
+
+class Port(TypedDict):
+    """A port that the app publishes and does not hold yet, with the processes that do."""
+
+    port: int
+    holders: list[Holder]
+
+
+class _State(TypedDict):
+    engine: Engine
+    disk: list[Disk]
+    healthy: bool
+    release: str
+    summary: str
+
+
+class State(_State, total=False):
+    """What is read of the result of app_info; without `ports` where they are not read."""
+
+    ports: list[Port]
+
+
+class Written(TypedDict, total=False):
+    """What is read of the result of compose_files."""
+
+    proved: bool
+    files: list[str]
 
 
 class Found(TypedDict):
@@ -27,14 +66,14 @@ class Found(TypedDict):
     """
 
     secrets: str
-    findings: Sequence[Mapping[str, str]]
+    findings: list[Finding]
     variables: int
     online: bool
     reach: Reach
     engine: str
     project: str
-    written: Mapping[str, Any]
-    state: Mapping[str, Any]
+    written: Written
+    state: State
     free_disk: str
 
 
@@ -115,7 +154,7 @@ def _secrets(found: Found) -> Iterator[Line]:
     yield _line("secrets", True, f"{count} of {count} variables are validated{online}")
 
 
-def _project(written: Mapping[str, Any]) -> Line:
+def _project(written: Written) -> Line:
     detail = "the compose file and the table of services fit the host"
     if not written.get("proved", True):
         detail = (
@@ -127,7 +166,7 @@ def _project(written: Mapping[str, Any]) -> Line:
     return _line("project", True, detail)
 
 
-def _engine(engine: Mapping[str, Any]) -> Line:
+def _engine(engine: Engine) -> Line:
     """Report the engine; one that is not installed yet is no error, since site.yml installs it."""
     if engine["answers"]:
         return _line("engine", True, f"engine {engine['version']}, Compose {engine['compose']}")
@@ -135,14 +174,14 @@ def _engine(engine: Mapping[str, Any]) -> Line:
     return _line("engine", not reason or "not installed" in reason, reason)
 
 
-def _disk(disk: Mapping[str, Any], needed: str) -> Line:
+def _disk(disk: Disk, needed: str) -> Line:
     enough = disk["free_bytes"] >= human_to_bytes(needed)
     free, inodes = bytes_to_human(disk["free_bytes"]), disk["inodes_percent"]
     detail = f"{disk['path']}: {free} free, {needed} asked for; {round(inodes, 1)} % of the inodes used"
     return _line("disk", enough and inodes < FULL_INODES, detail)
 
 
-def _port(port: Mapping[str, Any]) -> Line:
+def _port(port: Port) -> Line:
     holders = port["holders"]
     if not holders:
         return _line("port", True, f"{port['port']} is free")
@@ -150,7 +189,7 @@ def _port(port: Mapping[str, Any]) -> Line:
     return _line("port", False, detail)
 
 
-def _app(state: Mapping[str, Any]) -> Line:
+def _app(state: State) -> Line:
     if state["healthy"]:
         return _line("app", True, state["summary"])
     if not state["release"]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.receivers import COMMON_KEYS, KINDS, Receiver, kind_of
@@ -17,7 +18,7 @@ OPTION = "alerting_receivers"
 
 def errors(variables: Variables) -> Iterator[str]:
     """Report what is wrong with the table of receivers."""
-    receivers = variables.rows(OPTION)
+    receivers = cast("Sequence[Receiver]", variables.rows(OPTION))
     if not receivers:
         yield error(
             OPTION,

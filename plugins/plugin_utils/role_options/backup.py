@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.restic_files import sftp_target
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.rules import error
@@ -49,7 +48,7 @@ def _known_hosts(variables: Variables) -> Iterator[str]:
         )
 
 
-def secrets_errors(secrets: Mapping[str, Any]) -> Iterator[str]:
+def secrets_errors(secrets: Mapping[str, object]) -> Iterator[str]:
     """Report names and values that cannot be variables of a process."""
     for name in secrets:
         if not re.match("[A-Z][A-Z0-9_]*$", str(name)):

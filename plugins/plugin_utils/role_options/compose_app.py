@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.rules import error
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.variables import Variables
@@ -27,7 +26,7 @@ NEEDED = {
 
 def errors(variables: Variables) -> Iterator[str]:
     """Report what the inventory does not have for the cache and the pool."""
-    rows = {row["name"]: row for row in variables.rows("compose_app_variables")}
+    rows = {str(row["name"]): row for row in variables.rows("compose_app_variables")}
     for switch, needed in NEEDED.items():
         if variables.flag(switch):
             for name, kind in needed.items():
@@ -40,7 +39,7 @@ def errors(variables: Variables) -> Iterator[str]:
         )
 
 
-def _variable(name: str, kind: str, switch: str, row: Mapping[str, Any] | None) -> Iterator[str]:
+def _variable(name: str, kind: str, switch: str, row: Mapping[str, object] | None) -> Iterator[str]:
     if row is None:
         fix = f"Add {{name: {name}, kind: {kind}}}, and its value to the vault"
         yield error("app_env_variables", f"{name} is missing, and {switch} needs it", fix)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
@@ -108,7 +107,7 @@ def _hub_itself(hub: str, names: Sequence[str], inventory: Inventory) -> Iterato
         yield problem, "Add an entry for it (see the role alerting)"
 
 
-def _is_on(variables: Mapping[str, Any], name: str) -> bool:
+def _is_on(variables: Mapping[str, object], name: str) -> bool:
     return bool(boolean(variables.get(name, False), strict=False))
 
 
@@ -128,7 +127,7 @@ def _backing(variables: Variables) -> Iterator[str]:
             yield error(option, problem, f"Set {name} in app_env_values, or this variable")
 
 
-def database_errors(database: Mapping[str, Any], host: str) -> Iterator[str]:
+def database_errors(database: Mapping[str, object], host: str) -> Iterator[str]:
     """Report what the exporter of the database does not have, or cannot have."""
     if not database:
         return
@@ -143,7 +142,7 @@ def database_errors(database: Mapping[str, Any], host: str) -> Iterator[str]:
             yield error("monitoring_database", f"{key} is {json.dumps(value)}, which is not valid", fix)
 
 
-def port_errors(ports: Mapping[str, Any]) -> Iterator[str]:
+def port_errors(ports: Mapping[str, object]) -> Iterator[str]:
     """Report what is not a port, and a port that is used twice."""
     numbers = [whole_number(port) for port in ports.values()]
     fix = f"Each of {', '.join(ports)} needs one of its own"

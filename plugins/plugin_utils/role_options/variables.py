@@ -17,7 +17,7 @@ class Inventory(NamedTuple):
 
     host: str
     names: Sequence[str]
-    hosts: Mapping[str, Mapping[str, Any]]
+    hosts: Mapping[str, Mapping[str, object]]
 
 
 class Variables:
@@ -27,7 +27,7 @@ class Variables:
     :arg read: returns the value of a variable that is known, without templates in it.
     """
 
-    def __init__(self, known: Mapping[str, Any], read: Callable[[str], Any], inventory: Inventory) -> None:
+    def __init__(self, known: Mapping[str, object], read: Callable[[str], Any], inventory: Inventory) -> None:
         self._known = known
         self._read = read
         self.inventory = inventory
@@ -56,14 +56,14 @@ class Variables:
         """The value as a switch."""
         return bool(boolean(self.value(name, default), strict=False))
 
-    def table(self, name: str) -> Mapping[str, Any]:
+    def table(self, name: str) -> Mapping[str, object]:
         """The value as a mapping."""
-        found: Mapping[str, Any] = self.value(name) or {}
+        found: Mapping[str, object] = self.value(name) or {}
         return found
 
-    def rows(self, name: str) -> Sequence[Mapping[str, Any]]:
+    def rows(self, name: str) -> Sequence[Mapping[str, object]]:
         """The value as a list of mappings."""
-        found: Sequence[Mapping[str, Any]] = self.value(name) or []
+        found: Sequence[Mapping[str, object]] = self.value(name) or []
         return found
 
     def texts(self, name: str) -> list[str]:

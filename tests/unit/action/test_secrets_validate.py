@@ -107,7 +107,7 @@ def test_names_without_an_entry_give_a_warning(run: Run, monkeypatch: pytest.Mon
     monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: warnings.append(text))
     result = run(values={**VALUES, "SUPABASE_SERVCE_KEY": "hush-hush-hush"})
     assert warnings == [
-        "SUPABASE_SERVCE_KEY has a value, but no entry in the table: nothing proves it, and it is not written."
+        "SUPABASE_SERVCE_KEY has a value, but no entry in the table: nothing validates it, and it is not written."
     ]
     assert "hush" not in json.dumps(result)
 
@@ -191,11 +191,11 @@ def test_the_project_is_asked_only_when_told_and_when_the_rules_find_nothing(
 ) -> None:
     questions = []
 
-    def prove_online(variables: Any, values: Any, timeout: float) -> list[dict[str, str]]:
+    def validate_online(variables: Any, values: Any, timeout: float) -> list[dict[str, str]]:
         questions.append(timeout)
         return [{"variable": "SUPABASE_SERVICE_KEY", "rule": "rejected", "reason": "it was revoked", "fix": "Copy."}]
 
-    monkeypatch.setattr(supabase_online, "prove_online", prove_online)
+    monkeypatch.setattr(supabase_online, "validate_online", validate_online)
     # What has expired depends on today, so the keys that have not must be good beyond it.
     result = run(values=values, online=online, timeout=1.5, report_only=True)
     assert questions == [1.5] * asked

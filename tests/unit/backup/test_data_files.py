@@ -11,14 +11,17 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
-from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, restore, sqlite_files
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, sqlite_files, stage
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import verify as backup_verify
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import volumes as backup_volumes
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup.scratch import Scratch
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup.source import Source
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import app
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -70,7 +73,7 @@ def test_a_dump_fills_a_data_folder(mounts: list[dict[str, Any]], row: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("image", "dumped", "told"),
+    ("image", "dumped", "count"),
     [
         ("postgres:17", False, 1),
         ("registry.example/team/postgis@sha256:0", False, 1),
@@ -78,12 +81,12 @@ def test_a_dump_fills_a_data_folder(mounts: list[dict[str, Any]], row: dict[str,
         ("shop:1", False, 0),
     ],
 )
-def test_a_database_without_a_row_is_told(image: str, dumped: bool, told: int) -> None:
+def test_a_database_without_a_row_is_reported(image: str, dumped: bool, count: int) -> None:
     given = {"services": {"db": {"image": image, "volumes": [NAMED]}}}
     rows = [{"name": "shop", "kind": "postgres", "service": "db"}] if dumped else []
     found = backup_volumes.undumped(given, databases.read_databases(rows))
-    assert len(found) == told
-    assert not told or "Fix: add - {name: db, kind: postgres, service: db} to backup_databases" in found[0]
+    assert len(found) == count
+    assert not count or "Fix: add - {name: db, kind: postgres, service: db} to backup_databases" in found[0]
 
 
 # --- SQLite ----------------------------------------------------------------------------------------------------------
@@ -169,9 +172,9 @@ def test_the_files_of_a_database_are_left_out_and_its_copy_comes_back(
     assert [one for one in belongs.missing if "far is a link to" in one] == belongs.missing != []
     copied, torn = backup_create._copy_sqlite(config, belongs, lambda _text: None, Clock())
     assert torn == []
-    assert [(one.path, one.owner[2]) for one in copied] == [(str(tmp_path / "data/app.db"), 0o640)]
+    assert [(one["path"], one["owner"][2]) for one in copied] == [(str(tmp_path / "data/app.db"), 0o640)]
 
-    scratch = restore.Scratch.__new__(restore.Scratch)
+    scratch = Scratch.__new__(Scratch)
     scratch.directory, scratch.state = str(tmp_path / "staged"), str(tmp_path / "state")
     made = Path(backup_create._sqlite_folder(config))
     monkeypatch.setattr(restic, "put_files", lambda _r, _s, source, target: shutil.copytree(source, target))
@@ -182,26 +185,27 @@ def test_the_files_of_a_database_are_left_out_and_its_copy_comes_back(
             "directory": str(tmp_path),
             "state": str(made.parent),
             "volumes": [{"key": "./data", "name": "", "path": str(tmp_path / "data")}],
-            "sqlite": [one._asdict() for one in copied],
+            "sqlite": copied,
         },
     )
     folders = {"./data": scratch.data("./data")}
-    restore._put_sqlite(source, scratch, backup_sets.What("env"), {}, lambda _text: None)
+    stage._put_sqlite(source, scratch, backup_sets.What("env"), {}, lambda _text: None)
     assert not (tmp_path / "staged").exists()
-    restore._put_sqlite(source, scratch, backup_sets.What("app"), folders, lambda _text: None)
+    stage._put_sqlite(source, scratch, backup_sets.What("app"), folders, lambda _text: None)
     back = tmp_path / "staged/data/app.db"
     assert back.stat().st_mode & 0o7777 == 0o640
-    (asked,) = restore._check_sqlite(source, scratch, folders)
+    (asked,) = backup_verify._check_sqlite(source, scratch, folders)
     assert asked == {"about": f"SQLite {tmp_path}/data/app.db: integrity_check, 2 tables, 100 rows", "problem": ""}
     back.write_bytes(back.read_bytes()[:5000])
-    (asked,) = restore._check_sqlite(source, scratch, folders)
+    (asked,) = backup_verify._check_sqlite(source, scratch, folders)
     assert asked["problem"].startswith(f"SQLite {tmp_path}/data/app.db: ")
 
 
 @pytest.mark.parametrize(("env", "good"), [("sha256:1", True), ("", False)])
 def test_an_app_without_an_env_keeps_none_from_being_replaced(env: str, good: bool) -> None:
-    source = restore.Source.__new__(restore.Source)
-    source.manifest, source.set = {"env": env}, backup_sets.Set("20261125T120000Z", "shop", "web1", "hand", "", {})
+    source = Source.__new__(Source)
+    source.manifest = cast(backup_sets.Manifest, {"env": env})
+    source.set = backup_sets.Set("20261125T120000Z", "shop", "web1", "hand", "", {})
     if good:
         assert source.chosen(backup_sets.What("env")) == []
         return
@@ -209,7 +213,7 @@ def test_an_app_without_an_env_keeps_none_from_being_replaced(env: str, good: bo
         source.chosen(backup_sets.What("env"))
 
 
-def test_what_is_left_out_is_no_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_left_out_is_not_a_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
 
     def kept(_repository: Any, words: list[str], *_given: Any, **_named: Any) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
-from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, restore, scratch_model
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, scratch_model, stage
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup.scratch import Scratch
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -144,7 +145,7 @@ def test_a_dump_of_mysql_that_is_cut_off_is_not_taken(container: Container, last
     assert container.run(read("mysql").load, {}).returncode == 0
 
 
-def test_a_dump_of_mysql_that_fails_is_no_dump(container: Container) -> None:
+def test_a_dump_of_mysql_that_fails_is_not_a_dump(container: Container) -> None:
     container.has("mysql", "echo shop")
     container.has("mysqldump", 'case "$*" in --help) exit 0 ;; esac; echo "Error 2013: lost connection" >&2; exit 3')
     made = container.run(read("mysql").dump, {})
@@ -364,7 +365,7 @@ def test_a_dump_waits_for_the_server_that_stays(
     scratch: Any = SimpleNamespace(pid=lambda _service: 7, container=lambda _service: "1")
     clock = Clock(monotonic=lambda: float(at[0]), sleep=sleep)
     try:
-        restore._await_server(scratch, read("postgres"), {}, said.append, clock)
+        stage._await_server(scratch, read("postgres"), {}, said.append, clock)
     except databases.BackupError as error:
         said.append(str(error))
     assert at[0] == waited
@@ -376,10 +377,9 @@ def test_a_server_that_ended_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = {"id": "1", "service": "database", "state": "exited", "exit_code": 3, "pid": 0}
     monkeypatch.setattr(docker_project.Project, "containers", lambda _project: [gone])
     monkeypatch.setattr(docker_project.Project, "logs", lambda *_given: "starting\nERROR: no space\nbye")
-    monkeypatch.setattr(restore, "_clean", lambda _config, _scratch, text: text)
-    scratch = restore.Scratch.__new__(restore.Scratch)
-    unused: Any = None
-    scratch.project, scratch.config = "shop-verify", unused
+    monkeypatch.setattr(Scratch, "redacted", lambda _scratch, text: text)
+    scratch = Scratch.__new__(Scratch)
+    scratch.project = "shop-verify"
     with pytest.raises(databases.BackupError, match=r"database ended with code 3: ERROR: no space / bye"):
         scratch.pid("database")
 
@@ -402,7 +402,7 @@ def test_a_scratch_database_runs_once_and_alone(spec: dict[str, Any], key: str, 
     assert made["services"]["database"].get(key) == value
 
 
-# --- what is told of a failure ---------------------------------------------------------------------------------------
+# --- what is said of a failure ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_a_scratch_database_runs_once_and_alone(spec: dict[str, Any], key: str, 
         ("", ""),
     ],
 )
-def test_the_first_error_is_told(text: str, wanted: str) -> None:
+def test_the_first_error_is_reported(text: str, wanted: str) -> None:
     assert restic.first_error(text) == wanted
 
 

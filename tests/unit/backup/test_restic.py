@@ -121,7 +121,7 @@ SUMMARY = '{"message_type":"summary","snapshot_id":"abc","total_bytes_processed"
     ],
     ids=["it vanished", "it cannot be read"],
 )
-def test_a_file_that_vanished_is_no_failure_and_one_that_cannot_be_read_is(
+def test_a_file_that_vanished_is_not_a_failure_and_one_that_cannot_be_read_is(
     monkeypatch: pytest.MonkeyPatch, said: str, good: bool
 ) -> None:
     warning = '{"message_type":"exit_error","message":"Warning: at least one source file could not be read"}'
@@ -130,7 +130,7 @@ def test_a_file_that_vanished_is_no_failure_and_one_that_cannot_be_read_is(
         kept = restic.keep_files(REPOSITORY, ["/srv"], [], "web1")
         assert kept == {"snapshot": "abc", "bytes": 7, "added": 3}
         return
-    with pytest.raises(restic.RepositoryError, match="what is to be kept cannot be read: open /srv/x: permission"):
+    with pytest.raises(restic.RepositoryError, match="files cannot be read: open /srv/x: permission"):
         restic.keep_files(REPOSITORY, ["/srv"], [], "web1")
 
 
@@ -188,8 +188,12 @@ def test_a_text_is_given_to_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         pytest.param("echo rows; exit 0", ["cat"], "", id="it is taken"),
         pytest.param("yes warning | head -c 200000 >&2; echo rows", ["cat"], "", id="it warns of much"),
-        pytest.param("echo rows", ["sh", "-c", "echo ERROR: syntax >&2; exit 3"], "is not taken: ERROR", id="refused"),
-        pytest.param("echo rows", ["false"], "shop.dump is not taken: it is not whole", id="refused without a word"),
+        pytest.param(
+            "echo rows", ["sh", "-c", "echo ERROR: syntax >&2; exit 3"], "cannot load shop.dump: ERROR", id="refused"
+        ),
+        pytest.param(
+            "echo rows", ["false"], "cannot load shop.dump: the dump is incomplete", id="refused without a word"
+        ),
         pytest.param("echo rows; echo Fatal: broken >&2; exit 1", ["cat"], "Fatal: broken", id="the dump breaks off"),
         pytest.param("echo rows", ["/nowhere/psql"], "shop.dump could not be loaded: ", id="no such program"),
         pytest.param("echo rows", ["sleep", "60"], "shop.dump could not be loaded: .*timed out", id="it hangs"),

@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,21 +23,24 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.backup import (
     restore,
     retention,
     scratch_model,
+    stage,
 )
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import verify as backup_verify
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import volumes as backup_volumes
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup.scratch import Scratch, remove_containers
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup.source import Source
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import app, files, locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
-
-pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
@@ -97,9 +100,9 @@ def test_what_was_dated_by_a_wrong_clock_pushes_none_out() -> None:
     assert [age for age in kept(ahead + right) if age >= 0] == kept(right)
 
 
-def test_what_was_proved_last_stays_until_another_is() -> None:
+def test_what_was_verified_last_stays_until_another_is() -> None:
     sets = [made(days) for days in range(400, -1, -1)]
-    gone = retention.to_forget(sets, "shop", "web1", retention.Keep(1, 0, 0), NOW, proved=made(300).id)
+    gone = retention.to_forget(sets, "shop", "web1", retention.Keep(1, 0, 0), NOW, verified=made(300).id)
     assert [one for one in sets if one not in gone] == [made(300), made(0)]
 
 
@@ -142,10 +145,10 @@ def test_which_one_is_meant(to: str, age: int) -> None:
 @pytest.mark.parametrize(
     ("to", "says"),
     [
-        (made(0.5).id, "there is no backup"),
+        (made(0.5).id, "no backup"),
         (made(3).id, "is of app other on web1, not of shop on web1. Nothing was touched"),
         ("2020-01-01T00:00:00Z", "The newest: 20261116T120000Z, 20261123T120000Z, 20261124T120000Z. The repository"),
-        ("yesterday", "is no backup and no time. Fix: write latest"),
+        ("yesterday", "is neither a backup nor a time. Fix: write latest"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant(to: str, says: str) -> None:
@@ -153,7 +156,7 @@ def test_what_cannot_be_meant(to: str, says: str) -> None:
         backup_sets.choose(SETS, "shop", "web1", to, NOW)
 
 
-def test_which_one_is_the_latest_cannot_be_told_by_a_wrong_clock() -> None:
+def test_a_wrong_clock_does_not_say_which_one_is_the_latest() -> None:
     with pytest.raises(
         databases.BackupError, match=r"later than now.*before now: 20261123T120000Z\. Fix: set this host"
     ):
@@ -173,7 +176,7 @@ def test_of_a_part_that_was_made_twice_the_newer_one_counts() -> None:
     )
 
 
-def test_what_the_compose_file_does_not_name_is_told() -> None:
+def test_what_the_compose_file_does_not_name_is_reported() -> None:
     mounts_ = [
         {"Type": "volume", "Name": "shop_data", "Destination": "/var/lib/postgresql"},
         {"Type": "volume", "Name": "0" * 64, "Destination": "/var/lib/postgresql/data"},
@@ -223,7 +226,7 @@ def test_what_belongs_to_it() -> None:
     found = backup_volumes.volumes("shop", MODEL, DATABASES, ["cache"])
     # What a service without a dump writes to as well is copied.
     assert [tuple(one) for one in found] == [("data", "shop_data", "database"), ("files", "shop_files", "")]
-    assert backup_volumes.strangers(MODEL, "/opt/shop") == ["/srv/elsewhere"]
+    assert backup_volumes.mounts_outside(MODEL, "/opt/shop") == ["/srv/elsewhere"]
     with pytest.raises(databases.BackupError, match="no volume 'nope'; it has cache, data, files"):
         backup_volumes.volumes("shop", MODEL, DATABASES, ["nope"])
     assert backup_volumes.volumes("shop", MODEL, [DATABASES[0]._replace(volume="files")], []) == [
@@ -254,7 +257,7 @@ DATA, MORE = ({"type": "volume", "source": key} for key in ("data", "more"))
         (mounts(DATA, backend=[MORE]), {"volume": "more"}, [], "does not write to a volume 'more'.*writes to data"),
     ],
 )
-def test_a_dump_that_could_be_loaded_nowhere_is_no_backup(
+def test_a_dump_that_could_be_loaded_nowhere_is_not_a_backup(
     model: dict[str, Any], row: dict[str, str], left_out: list[str], says: str
 ) -> None:
     with pytest.raises(databases.BackupError, match=says):
@@ -270,12 +273,12 @@ def test_a_dump_that_could_be_loaded_nowhere_is_no_backup(
         (mounts(DATA, exporter=[DATA]), {"volume": "data"}),
     ],
 )
-def test_what_a_dump_makes_anew(model: dict[str, Any], row: dict[str, str]) -> None:
+def test_which_volume_a_dump_fills(model: dict[str, Any], row: dict[str, str]) -> None:
     found = backup_volumes.volumes("shop", model, databases.read_databases([{**ROW, **row}]), [])
     assert [(one.key, one.covered) for one in found] == [("data", "database"), ("more", "")]
 
 
-def test_a_scratch_database_reaches_nobody_and_nothing_of_the_app() -> None:
+def test_a_scratch_database_reaches_nothing() -> None:
     scratch = scratch_model.scratch_model(MODEL, ["database"], {"database": "sha256:1"}, {"data": "shop-verify_data"})
     assert list(scratch["services"]) == ["database"]
     assert scratch["services"]["database"] == {
@@ -298,12 +301,12 @@ def test_a_scratch_database_may_take_twice_the_memory() -> None:
 
 
 def test_what_a_set_lacks() -> None:
-    manifest = {
+    manifest: Any = {
         "parts": {"app": 1, "volumes": 2, "database:shop": 3},
         "databases": [{"name": "shop", "service": "database"}],
         "volumes": [{"key": "data", "covered": "database"}, {"key": "other", "covered": "cache"}],
     }
-    assert backup_sets.lacking(manifest, ["manifest", "app", "database:shop"]) == [
+    assert backup_sets.missing_parts(manifest, ["manifest", "app", "database:shop"]) == [
         "part volumes is missing",
         "volume other has neither files nor a dump",
     ]
@@ -312,8 +315,8 @@ def test_what_a_set_lacks() -> None:
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ("shop", "is no list"),
-        (["shop"], "row 1: is no mapping"),
+        ("shop", "expected a list"),
+        (["shop"], "row 1: expected a mapping"),
         ([{**ROW, "name": "a b"}], "row 1: `name` is 'a b'"),
         ([ROW, ROW], "row 2: `name` is 'shop'"),
         (
@@ -321,9 +324,9 @@ def test_what_a_set_lacks() -> None:
             r"\(shop\): `kind` is 'oracle'. Fix: write one of postgres, mysql, mariadb, mongodb",
         ),
         ([{"name": "shop", "kind": "redis"}], "`service` is missing"),
-        ([{**ROW, "pasword": "X"}], "`pasword` is no key of it"),
-        ([{**ROW, "kind": "command", "dump": ["x"]}], "`load` is no list of words"),
-        ([{**ROW, "kind": "command", "dump": "x | y", "load": ["y"]}], "`dump` is no list of words"),
+        ([{**ROW, "pasword": "X"}], "unknown key `pasword`"),
+        ([{**ROW, "kind": "command", "dump": ["x"]}], "`load`: expected a list of words"),
+        ([{**ROW, "kind": "command", "dump": "x | y", "load": ["y"]}], "`dump`: expected a list of words"),
     ],
 )
 def test_a_bad_table_of_databases(rows: Any, says: str) -> None:
@@ -341,10 +344,10 @@ REMOTE = {"name": "shop", "kind": "postgres", "dsn_variable": "DATABASE_URL", "i
         ({"kind": "redis"}, "`dsn_variable` is for kind postgres only"),
         ({"image": ""}, "`image` is ''. Fix: name an image of PostgreSQL, of the server's major version or a newer"),
         ({"image": "--privileged"}, "`image` is '--privileged'"),
-        ({"dsn_variable": ""}, "`dsn_variable` is no name of a variable"),
-        ({"dsn_variable": "postgresql://shop:hunter2@db.example/shop"}, "Fix: write the name.*and the DSN there alone"),
-        ({"schemas": "public"}, r"`schemas` is no list of names. Fix: write \[public\]"),
-        ({"volume": "data"}, "`volume` is no key of a database on another server"),
+        ({"dsn_variable": ""}, "`dsn_variable` is not the name of a variable"),
+        ({"dsn_variable": "postgresql://shop:hunter2@db.example/shop"}, "Fix: write the name.*and the DSN only there"),
+        ({"schemas": "public"}, r"`schemas`: expected a list of names. Fix: write \[public\]"),
+        ({"volume": "data"}, "unknown key `volume` of a database on another server"),
     ],
 )
 def test_a_bad_row_of_a_database_on_another_server(row: dict[str, Any], says: str) -> None:
@@ -403,9 +406,9 @@ def test_a_dsn_is_handed_over_by_the_environment_alone() -> None:
         "postgresql://shop:hunter2[@db/shop",
     ],
 )
-def test_what_is_no_dsn_is_told_and_not_shown(dsn: str) -> None:
+def test_an_invalid_dsn_is_reported_and_not_shown(dsn: str) -> None:
     with pytest.raises(
-        databases.BackupError, match=r"DATABASE_URL of the app's env is no DSN.*Fix: write it as"
+        databases.BackupError, match=r"DATABASE_URL of the app's env is not a DSN.*Fix: write it as"
     ) as raised:
         remote_postgres.environment("DATABASE_URL", dsn)
     assert "hunter2" not in str(raised.value)
@@ -421,12 +424,13 @@ def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_res
         "volumes": [one._asdict() for one in volumes],
         "parts": {"app": 1, "volumes": 1, "database:own": 1, "database:shop": 1},
     }
-    assert backup_sets.lacking(manifest, manifest["parts"]) == []
-    source = restore.Source.__new__(restore.Source)
+    known = cast(backup_sets.Manifest, manifest)
+    assert backup_sets.missing_parts(known, known["parts"]) == []
+    source = Source.__new__(Source)
     config: Any = SimpleNamespace(repository=restic.Repository("/srv", "/password"))
     source.config = config
     source.set = backup_sets.Set("20261125T120000Z", "shop", "web1", "hand", "", {"database:shop": "abc"})
-    source.manifest, source.databases = manifest, tables
+    source.manifest, source.databases = known, tables
     assert [one.name for one in source.dumps(source.chosen(backup_sets.What("app")))] == ["own"]
     says = (
         "(?s)^nothing was touched: database shop is on another server.* as DATABASE_URL has them"
@@ -457,7 +461,7 @@ AGAIN = "Stat(<config/>) returned error, retrying after 1.4s: Stat:"
         (f"{AGAIN} The specified bucket does not exist.", restic.NOT_THERE, "there is no repository at /srv"),
         (
             f"{AGAIN} The request signature we calculated does not match the signature you provided.",
-            *(restic.REFUSED, "refuses who asks: restic check says: .* Fix: the keys in backup_secrets"),
+            *(restic.REFUSED, "refuses access: restic check says: .* Fix: the keys in backup_secrets"),
         ),
         (
             f"{AGAIN} The difference between the request time and the current time is too large.",
@@ -516,7 +520,7 @@ def test_no_secret_is_in_a_command() -> None:
         ({"database": "shop", "ask": "SELECT 1"}, "needs `minimum`, a number, or `equals`"),
         ({"database": "shop", "ask": "SELECT 1", "minimum": "many"}, "`minimum` is 'many'"),
         ({"volume": "files", "minimum": 1}, "needs `path`, or `sums`"),
-        ({"volume": "files", "path": "x", "minimun": 1}, "has keys that it does not know"),
+        ({"volume": "files", "path": "x", "minimun": 1}, "unknown keys"),
     ],
 )
 def test_a_bad_check(row: dict[str, Any], says: str) -> None:
@@ -529,13 +533,13 @@ def test_a_bad_check(row: dict[str, Any], says: str) -> None:
     [
         ({"minimum": 5}, "5\n", ""),
         ({"minimum": 5}, "4\n", "gives 4, and at least 5 is expected"),
-        ({"minimum": 1}, "", "gives '', no number"),
+        ({"minimum": 1}, "", "gives '', which is not a number"),
         ({"equals": "a"}, "a\n", ""),
         ({"equals": "a"}, "b", "gives 'b', not 'a'"),
     ],
 )
-def test_an_answer_is_judged(check: dict[str, Any], answer: str, says: str) -> None:
-    judged = questions.judge({"database": "shop", "ask": "SELECT 1", **check}, answer)
+def test_an_answer_is_judged(check: questions.DataCheck, answer: str, says: str) -> None:
+    judged = questions.judge({**check, "database": "shop", "ask": "SELECT 1"}, answer)
     assert (judged == "") == (says == "")
     assert says in judged
 
@@ -547,7 +551,7 @@ def test_what_may_be_restored(text: str, good: int) -> None:
     if good:
         assert str(backup_sets.read_what(text)) == text
     else:
-        with pytest.raises(databases.BackupError, match="Fix: write app, env"):
+        with pytest.raises(databases.BackupError, match="Fix: use app, env"):
             backup_sets.read_what(text)
 
 
@@ -555,7 +559,7 @@ def test_what_may_be_restored(text: str, good: int) -> None:
     ("sums", "says"),
     [
         ("SUM  file\nSUM *file\n", ""),
-        ("SUM  file\nSUM file\n", "is no line of sha256sum"),
+        ("SUM  file\nSUM file\n", "is not a line of sha256sum"),
         ("SUM  gone\n", "gone: the directory is missing"),
         (f"{'0' * 64}  file\n", "file has another sum"),
         ("", "lists no file"),
@@ -565,7 +569,7 @@ def test_sums_are_compared(tmp_path: Path, sums: str, says: str) -> None:
     (tmp_path / "file").write_text("text", encoding="utf-8")
     path = tmp_path / "SHA256SUMS"
     path.write_text(sums.replace("SUM", hashlib.sha256(b"text").hexdigest()), encoding="utf-8")
-    found = restore._compare_sums(str(path), "volume files: SHA256SUMS")
+    found = backup_verify._compare_sums(str(path), "volume files: SHA256SUMS")
     assert bool(found) == bool(says)
     assert says in found
 
@@ -574,7 +578,7 @@ def test_sums_are_compared(tmp_path: Path, sums: str, says: str) -> None:
     ("url", "says"),
     [
         ("", "backup_repository is empty"),
-        ("backups/shop", "means another place wherever it is read from. Fix: write a path that begins with /"),
+        ("backups/shop", "is relative to the folder it is read from. Fix: write a path that begins with /"),
         ("rest:https://shop:hunter2@store/", "backup_repository holds a password"),
     ],
 )
@@ -597,26 +601,26 @@ def test_a_repository_is_waited_for_and_the_dead_do_not_hold_it(monkeypatch: pyt
     assert said == ["10%", "unlock", "10%", "unlock", "10%"]
 
 
-def test_no_other_app_is_taken_for_what_lies_beside(tmp_path: Path) -> None:
+def test_no_other_app_has_the_name_of_a_scratch_project(tmp_path: Path) -> None:
     for name in ("shop", "shop-verify"):
         path = Path(agent_config.path_of(name, str(tmp_path)))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}", encoding="utf-8")
     path = tmp_path / "shop.json"
     path.write_text(json.dumps({"app": "shop", "repository": "/srv"}), encoding="utf-8")
-    with pytest.raises(agent_config.ConfigError, match="the app shop-verify has the name of what is made"):
+    with pytest.raises(agent_config.ConfigError, match="the app shop-verify has the name of a scratch project"):
         backup_config.load("shop", str(tmp_path), str(path))
 
 
-# --- a pause of writes, and what is told of a failure ----------------------------------------------------------------
+# --- a pause of writes, and what is said of a failure ----------------------------------------------------------------
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
     """Of a backup whose writes two services pause."""
-    variables = [{"name": "TOKEN", "kind": "token"}]
+    variables = [Variable("TOKEN", "token", secret=True)]
     shop = app.App("shop", str(tmp_path), variables, root=str(tmp_path))
-    Path(shop.env).write_text("TOKEN=a-secret-that-nobody-sees\n", encoding="utf-8")
+    Path(shop.env).write_text("TOKEN=a-secret-that-must-not-show\n", encoding="utf-8")
     hooks = [backup_config.Hook(name, ["go-on"]) for name in ("backend", "worker")]
     return SimpleNamespace(app=shop, before=[], after=hooks)
 
@@ -630,7 +634,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def run(argv: list[str], *_given: Any) -> commands.Result:
         found.append(argv[-2])
         bad = argv[-2] == "b1"
-        return commands.Result(int(bad), "", "error: a-secret-that-nobody-sees is no flag" if bad else "")
+        return commands.Result(int(bad), "", "error: a-secret-that-must-not-show is no flag" if bad else "")
 
     monkeypatch.setattr(docker_project.Project, "containers", lambda _project: there)
     monkeypatch.setattr(commands, "run", run)
@@ -650,7 +654,7 @@ def test_writes_go_on_everywhere_whatever_fails(config: Any, ran: list[str], mon
     assert ran == ["b1", "w1", "w2"]
     problem = backup_create.end_pause(config)
     assert problem.startswith("writes may still be paused: the hook `go-on` in backend failed: error: <TOKEN")
-    assert "nobody-sees" not in problem
+    assert "must-not-show" not in problem
     monkeypatch.setattr(commands, "run", lambda *_given: commands.Result(0, "", ""))
     assert backup_create.end_pause(config) == ""
     ran.clear()
@@ -660,26 +664,26 @@ def test_writes_go_on_everywhere_whatever_fails(config: Any, ran: list[str], mon
 
 def test_what_compose_quotes_is_not_repeated(config: Any) -> None:
     def work(_config: Any) -> None:
-        raise engine.EngineError("invalid port: a-secret-that-nobody-sees")
+        raise engine.EngineError("invalid port: a-secret-that-must-not-show")
 
     with pytest.raises(databases.BackupError, match="invalid port: <TOKEN sha256:"):
         backup_create.redacted(work)(config)
 
 
 @pytest.mark.parametrize(
-    ("result", "told"), [("", 0), ("success", 0), ("exit-code", 0), ("signal", 1), ("timeout", 1), ("oom-kill", 1)]
+    ("result", "killed"), [("", 0), ("success", 0), ("exit-code", 0), ("signal", 1), ("timeout", 1), ("oom-kill", 1)]
 )
-def test_a_backup_that_was_killed_is_told(result: str, told: int) -> None:
-    assert bool(backup_create.killed(result)) == bool(told)
+def test_a_killed_backup_is_reported(result: str, killed: int) -> None:
+    assert bool(backup_create.killed(result)) == bool(killed)
 
 
 def test_what_is_mounted_in_the_app_cannot_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "uploads").mkdir()
-    restore._require_no_mounts(str(tmp_path))
-    restore._require_no_mounts(str(tmp_path / "gone"))
+    stage._require_no_mounts(str(tmp_path))
+    stage._require_no_mounts(str(tmp_path / "gone"))
     monkeypatch.setattr(os.path, "ismount", lambda path: str(path).endswith("uploads"))
     with pytest.raises(databases.BackupError, match=r"uploads is a mount.*Nothing was touched"):
-        restore._require_no_mounts(str(tmp_path))
+        stage._require_no_mounts(str(tmp_path))
 
 
 def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -695,19 +699,19 @@ def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pyt
         config = SimpleNamespace(app=app.App("shop"))
         source: Any = SimpleNamespace(config=config, manifest=manifest, dumps=lambda _volumes: DATABASES)
         far = databases.read_databases([{**REMOTE, "name": "far"}])
-        restore._require_room(source, backup_sets.What("app"), [data], far)
+        stage._require_room(source, backup_sets.What("app"), [data], far)
 
     ask(100)
     with pytest.raises(databases.BackupError, match="300 MiB are free, and the backup needs 277 MiB"):
         ask(200)
 
 
-def test_an_env_that_is_no_file_can_be_compared(tmp_path: Path) -> None:
+def test_an_env_that_is_not_a_file_can_be_compared(tmp_path: Path) -> None:
     assert backup_create.env_mark(str(tmp_path / ".env")) == ""
     assert backup_create.env_mark(str(tmp_path)) == "unreadable"
 
 
-# --- what changes places ---------------------------------------------------------------------------------------------
+# --- what is swapped -------------------------------------------------------------------------------------------------
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -717,34 +721,34 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    here, beside = tmp_path / "here", tmp_path / "beside"
-    for folder, text in ((here, "old"), (beside, "new")):
+    here, staged = tmp_path / "here", tmp_path / "staged"
+    for folder, text in ((here, "old"), (staged, "new")):
         (folder / "sub").mkdir(parents=True)
         for name in ("both", "sub/both", f"only-{text}"):
             (folder / name).write_text(text, encoding="utf-8")
-    return here, beside
+    return here, staged
 
 
 @pytest.mark.parametrize("done", range(5))
 def test_moves_that_were_killed_half_way_are_finished_or_taken_back(tmp_path: Path, done: int) -> None:
-    here, beside = folders(tmp_path)
-    before = (tree(here), tree(beside))
-    moves = atomic_swap.plan_entries(str(here), str(beside))
+    here, staged = folders(tmp_path)
+    before = (tree(here), tree(staged))
+    moves = atomic_swap.plan_entries(str(here), str(staged))
     assert len(moves) == 4
     atomic_swap.do(moves[:done])
     atomic_swap.undo(moves)
-    assert (tree(here), tree(beside)) == before
+    assert (tree(here), tree(staged)) == before
     atomic_swap.do(moves[:done])
     atomic_swap.do(moves)
-    assert (tree(here), tree(beside)) == (before[1], before[0])
+    assert (tree(here), tree(staged)) == (before[1], before[0])
     atomic_swap.undo(moves)
     atomic_swap.undo(moves)
-    assert (tree(here), tree(beside)) == before
+    assert (tree(here), tree(staged)) == before
 
 
-def test_what_was_written_anew_since_does_not_keep_the_old_one_away(tmp_path: Path) -> None:
-    here, beside = folders(tmp_path)
-    moves = atomic_swap.plan_entries(str(here), str(beside))
+def test_what_was_written_since_does_not_keep_the_old_one_away(tmp_path: Path) -> None:
+    here, staged = folders(tmp_path)
+    moves = atomic_swap.plan_entries(str(here), str(staged))
     atomic_swap.do(moves)
     for name in ("both", "only-new"):
         files.atomic_write(str(here / name), b"of a gate that was not passed")
@@ -765,7 +769,7 @@ class Stubborn:
 def test_nothing_changes_places_while_a_container_writes() -> None:
     project: Any = Stubborn()
     with pytest.raises(engine.EngineError, match=r"shop-database-1\. Try: docker rm --force"):
-        restore._remove_containers(project)
+        remove_containers(project)
 
 
 class Killed(BaseException):
@@ -814,22 +818,22 @@ class Engine:
 
 
 @pytest.mark.parametrize("fatal", range(1, 14))
-def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
+def test_a_restore_that_is_killed_at_any_step_is_rolled_back_or_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     shop = app.App("shop", str(tmp_path / "opt/shop"), root=str(tmp_path))
     config: Any = SimpleNamespace(app=shop)
-    scratch = restore.Scratch(config, "restore")
-    beside = tmp_path / "beside/_data"
+    scratch = Scratch(config, "restore")
+    staged = tmp_path / "staged/_data"
     old, new = {"x": "old", "y": "old"}, {"x": "new", "y": "new"}
     for folder, text in ((shop.directory, old), (tmp_path / "volume/_data", old), (scratch.directory, new)):
         Path(folder).mkdir(parents=True)
         for name in text:
             (Path(folder) / name).write_text(text[name], encoding="utf-8")
     Path(scratch.state).mkdir(parents=True)
-    beside.mkdir(parents=True)
+    staged.mkdir(parents=True)
     for name in new:
-        (beside / name).write_text("new", encoding="utf-8")
+        (staged / name).write_text("new", encoding="utf-8")
     source: Any = SimpleNamespace(
         config=config,
         set=made(1),
@@ -841,7 +845,7 @@ def test_a_restore_that_is_killed_at_any_step_is_taken_back_or_done(
         source,
         scratch,
         backup_sets.What("app"),
-        {"data": str(beside)},
+        {"data": str(staged)},
         True,
         lambda _text: None,
         Clock(),
@@ -873,7 +877,7 @@ def test_a_file_system_that_can_do_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"last_success": 3}', '{"problems": {"backup": 3}}', '{"problems": [1]}']
 )
-def test_a_damaged_memory_is_begun_anew(tmp_path: Path, text: str) -> None:
+def test_a_damaged_memory_counts_as_empty(tmp_path: Path, text: str) -> None:
     path = tmp_path / "backup.json"
     path.write_text(text, encoding="utf-8")
     assert state.read_backup(str(path))["last_success"] is None
@@ -881,13 +885,13 @@ def test_a_damaged_memory_is_begun_anew(tmp_path: Path, text: str) -> None:
 
 
 def test_what_was_never_done_is_as_old_as_can_be() -> None:
-    told = metrics.render_backup("shop", state.read_backup("/nowhere"))
-    assert 'selfheal_backup_last_success_timestamp_seconds{app="shop"} 0' in told
-    assert 'selfheal_backup_last_verified_timestamp_seconds{app="shop"} 0' in told
-    assert "size_bytes" not in told
+    text = metrics.render_backup("shop", state.read_backup("/nowhere"))
+    assert 'selfheal_backup_last_success_timestamp_seconds{app="shop"} 0' in text
+    assert 'selfheal_backup_last_verified_timestamp_seconds{app="shop"} 0' in text
+    assert "size_bytes" not in text
 
 
-def test_nobody_touches_an_app_whose_restore_was_killed(tmp_path: Path) -> None:
+def test_nothing_touches_an_app_whose_restore_was_killed(tmp_path: Path) -> None:
     lock, marker = tmp_path / "lock", tmp_path / "restore.json"
     with locks.hold_lock(str(lock), 0.0, "deploy shop", str(marker)):
         pass

@@ -12,13 +12,13 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
-from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restic, restore
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restic, restore, stage
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
+from ansible_collections.christmas.selfheal.plugins.module_utils.backup import verify as backup_verify
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.config import Backup
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.databases import BackupError, read_databases
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import locks
@@ -71,7 +71,7 @@ def config(world: World) -> Backup:
     return world.backup(checks=[{"database": "shop", "ask": "SELECT count(*) FROM orders", "minimum": 3}])
 
 
-def back_up(world: World, config: Backup, why: str = "hand") -> dict[str, Any]:
+def back_up(world: World, config: Backup, why: str = "hand") -> backup_create.BackupResult:
     """An hour after what was done before."""
     world.tick(3600.0)
     world.said.clear()
@@ -111,6 +111,7 @@ def test_a_backup_holds_the_dump_the_files_and_last_of_all_what_it_is_made_of(wo
     assert (done["changed"], done["forgotten"], done["not_in_it"]) == (True, [], [])
     assert [one.id for one in backup_create.list_sets(config)] == [done["set"]]
     memory = state.read_backup(config.app.backup)
+    assert memory["last_success"] is not None
     assert (memory["last_success"]["set"], memory["problems"]) == (done["set"], {})
     metrics = (world.root / "metrics/selfheal-shop-backup.prom").read_text(encoding="utf-8")
     assert f'selfheal_backup_size_bytes{{app="shop"}} {done["bytes"]}' in metrics
@@ -176,14 +177,14 @@ def _no_version(world: World) -> None:
         pytest.param(
             _volume_gone, r"volume files \(shop_files\) is not on this host.*backup_volumes_left_out", id="gone"
         ),
-        pytest.param(_volume_elsewhere, "volume files is no folder of this host.*backup_volumes_left_out", id="nfs"),
+        pytest.param(_volume_elsewhere, "volume files is not a folder of this host.*backup_volumes_left_out", id="nfs"),
         pytest.param(_restore_killed, "run `selfheal backup settle --app shop` first", id="a restore was killed"),
         pytest.param(_repository_gone, "not there any more, though a backup was made there.*mounted", id="repository"),
         pytest.param(_repository_full, "the disk is full: restic backup says", id="full"),
-        pytest.param(_no_version, "restic has not said what it backed up", id="another restic"),
+        pytest.param(_no_version, "restic has not printed a summary", id="another restic"),
     ],
 )
-def test_a_backup_that_fails_is_no_backup_and_is_remembered_until_one_succeeds(
+def test_a_backup_that_fails_is_not_a_backup_and_is_remembered_until_one_succeeds(
     world: World, config: Backup, happens: Callable[[World], None], said: str
 ) -> None:
     good = back_up(world, config)["set"]
@@ -325,8 +326,7 @@ def test_a_database_of_another_server_is_dumped_verified_and_left_alone_by_a_res
 
 def verify(world: World, config: Backup) -> list[str]:
     world.tick(60.0)
-    contents: list[str] = restore.verify(config, world.say, world.clock)["contents"]
-    return contents
+    return backup_verify.verify(config, world.say, world.clock)["contents"]
 
 
 def traces(world: World) -> list[str]:
@@ -352,7 +352,9 @@ def test_a_verification_loads_the_newest_backup_next_to_the_app_and_leaves_nothi
         "the images: they are in the repository",
     ]
     assert traces(world) == []
-    assert state.read_backup(config.app.backup)["last_verified"]["set"] == made["set"]
+    verified = state.read_backup(config.app.backup)["last_verified"]
+    assert verified is not None
+    assert verified["set"] == made["set"]
     assert world.running() == {"web": ONE, "database": digest("postgres 17")}
 
 
@@ -392,17 +394,17 @@ def _not_loaded(world: World) -> None:
 @pytest.mark.parametrize(
     ("happens", "said"),
     [
-        pytest.param(_cut_off, "is not what it should be: .*gives 1, and at least 3 is expected", id="a check fails"),
-        pytest.param(_part_gone, "is not whole: part volumes is missing", id="a part is missing"),
-        pytest.param(_images_gone, "is not whole: its images are missing", id="no images"),
+        pytest.param(_cut_off, "does not pass its checks: .*gives 1, and at least 3 is expected", id="a check fails"),
+        pytest.param(_part_gone, "is incomplete: part volumes is missing", id="a part is missing"),
+        pytest.param(_images_gone, "is incomplete: its images are missing", id="no images"),
         pytest.param(_damaged, "the repository is damaged: .*Fix: set another backup_repository", id="damaged"),
-        pytest.param(_folder_gone, "is not whole: it does not have ", id="a folder is missing"),
+        pytest.param(_folder_gone, "is incomplete: it does not have ", id="a folder is missing"),
         pytest.param(_no_start, "a scratch database did not start: dependency failed", id="no start"),
         pytest.param(_ends, "a scratch database did not start: database ended with code 1: .*FATAL", id="it ends"),
-        pytest.param(_not_loaded, "shop.dump is not taken: psql: error: syntax", id="not loaded"),
+        pytest.param(_not_loaded, "cannot load shop.dump: psql: error: syntax", id="not loaded"),
     ],
 )
-def test_a_backup_that_is_no_good_is_a_problem_until_another_is_verified(
+def test_a_bad_backup_is_a_problem_until_another_is_verified(
     world: World, config: Backup, happens: Callable[[World], None], said: str
 ) -> None:
     back_up(world, config)
@@ -421,7 +423,7 @@ def test_a_backup_that_is_no_good_is_a_problem_until_another_is_verified(
 def test_a_server_that_is_not_ready_is_waited_for_and_then_named(
     world: World, config: Backup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "UP_SECONDS", 5.0)
+    monkeypatch.setattr(stage, "UP_SECONDS", 5.0)
     back_up(world, config)
     world.docker.fails[list(DATABASE.ready)[2]] = "psql: error: the database system is starting up"
     with pytest.raises(BackupError, match=r"of service database does not answer for 5 s: .*starting up\. Fix: see"):
@@ -435,7 +437,7 @@ def test_a_server_that_is_not_ready_is_waited_for_and_then_named(
 # --- a restore -------------------------------------------------------------------------------------------------------
 
 
-def restored(world: World, config: Backup, what: str, to: str = "latest") -> dict[str, Any]:
+def restored(world: World, config: Backup, what: str, to: str = "latest") -> restore.RestoreResult:
     world.tick(3600.0)
     return restore.restore(config, to, backup_sets.read_what(what), world.say, world.clock)
 
@@ -547,8 +549,8 @@ def _database_image_gone(world: World) -> None:
         pytest.param(
             _database_image_gone, r"the image of service database, postgres@.*cannot be pulled", id="no image"
         ),
-        pytest.param(_cut_off, "is not what it should be: .*The app was not touched", id="a check fails"),
-        pytest.param(_part_gone, "is not whole: part volumes is missing", id="a part is missing"),
+        pytest.param(_cut_off, "does not pass its checks: .*The app was not touched", id="a check fails"),
+        pytest.param(_part_gone, "is incomplete: part volumes is missing", id="a part is missing"),
         pytest.param(_no_start, "a scratch database did not start: dependency failed", id="no start"),
     ],
 )
@@ -722,7 +724,7 @@ def test_after_a_backup_that_systemd_killed_the_problem_is_known_and_writes_go_o
 ) -> None:
     monkeypatch.setenv("SERVICE_RESULT", "timeout")
     assert command("backup", "settle")[0] == cli.GOOD
-    assert "was killed before it was done (timeout)" in problems(config)["backup"]
+    assert "was killed before it had finished (timeout)" in problems(config)["backup"]
     world.backup(after=[{"service": "web", "command": ["go-on"]}])
     Path(config.app.writes_paused).touch()
     code, _, error = command("backup", "settle")
@@ -738,4 +740,7 @@ def test_the_command_judges_the_config_of_a_backup(world: World, command: Comman
     assert (code, f"{path}: backup_keep has other keys than daily, weekly, monthly" in error) == (cli.SICK, True)
     with contextlib.suppress(ConfigError):
         world.backup(before=[{"service": "web", "command": "pause"}])
-    assert "backup_before, row 1: Fix: write {service: backend" in command("check-backup-config", path)[2]
+    assert (
+        "backup_before, row 1: expected a service and a command. Fix: write {service: backend"
+        in command("check-backup-config", path)[2]
+    )

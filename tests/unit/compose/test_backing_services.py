@@ -8,23 +8,27 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import overlay
-from ansible_collections.christmas.selfheal.plugins.module_utils.compose.backing_services import join, read_backing
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose.backing_services import (
+    BackingSettings,
+    join,
+    read_backing,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.overlay import OverlayError, read_table, render
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import Balancer
 
-BOTH = {"service": "backend", "cache": {"image": "redis:8"}, "pool": {"image": "pool:1"}}
-PERSISTENT = {"service": "backend", "cache": {"image": "redis:8", "persistent": True}}
+BOTH: BackingSettings = {"service": "backend", "cache": {"image": "redis:8"}, "pool": {"image": "pool:1"}}
+PERSISTENT: BackingSettings = {"service": "backend", "cache": {"image": "redis:8", "persistent": True}}
 BACKEND: dict[str, Any] = {"backend": {}}
 
 
 def rendered(
-    given: dict[str, Any], table: dict[str, Any] | None = None, project: dict[str, Any] | None = None
+    given: BackingSettings, table: dict[str, Any] | None = None, project: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The overlay, read back."""
     whole = join(read_backing(given), read_table(table or {}), project or BACKEND)
@@ -39,7 +43,7 @@ def maxmemory(found: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("given", [None, {}, {"service": "backend", "cache": {}, "pool": {}}])
-def test_without_them_the_overlay_is_as_it_was(given: dict[str, Any] | None) -> None:
+def test_without_them_the_overlay_is_as_it_was(given: BackingSettings | None) -> None:
     assert read_backing(given) is None
     table = read_table({"backend": {"port": 8000}})
     assert join(None, table, BACKEND) == (table, BACKEND, {}, [])
@@ -58,7 +62,7 @@ def test_without_them_the_overlay_is_as_it_was(given: dict[str, Any] | None) -> 
 )
 def test_what_makes_no_sense_is_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(OverlayError, match=said):
-        read_backing({**BOTH, **change})
+        read_backing(cast(BackingSettings, {**BOTH, **change}))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ def test_what_makes_no_sense_is_refused(change: dict[str, Any], said: str) -> No
     [
         ({"backend": {}, "cache": {}}, "services.cache: has the name of .* compose_app_cache_enabled"),
         ({"backend": {}, "pool": {}}, "services.pool: has the name of .* compose_app_pool_enabled"),
-        ({"web": {}}, "compose_app_service: backend is no service"),
+        ({"web": {}}, "compose_app_service: backend is not a service"),
         ({"backend": {"network_mode": "host"}}, "services.backend.network_mode: is host"),
     ],
 )
@@ -128,7 +132,7 @@ def test_secrets_come_from_the_env_and_each_has_its_own() -> None:
     ],
 )
 def test_what_the_cache_may_fill_follows_from_its_memory(
-    given: dict[str, Any], row: dict[str, Any], expected: str
+    given: BackingSettings, row: dict[str, Any], expected: str
 ) -> None:
     assert maxmemory(rendered(given, {"cache": row})) == expected
 
@@ -168,7 +172,7 @@ def test_compose_lint_finds_nothing(tmp_path: Path) -> None:
     pytest.importorskip("compose_lint")
     # It wants images by their digest, which is the inventory's to say.
     images = {name: {"image": f"{name}:1@sha256:{'0' * 64}"} for name in ("cache", "pool")}
-    given = {"service": "backend", **images}
+    given = cast(BackingSettings, {"service": "backend", **images})
     whole = join(read_backing(given), read_table({"backend": {"healthcheck": {"test": ["CMD", "true"]}}}), BACKEND)
     (tmp_path / "compose.yaml").write_text("services:\n  backend:\n    build: .\n")
     text = render(whole.table, whole.project, (26, 1, 5), None, whole.lines, whole.volumes).text

@@ -16,23 +16,26 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import merged_values
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.merged_values import EnvFile, Files
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.rules import parse_table
 from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import HEX, NOW, noise
 
 KEY = noise("the key", 40, HEX)
 OTHER = noise("another key", 40, HEX)
-TABLE: list[dict[str, Any]] = [
-    {"name": "API_KEY", "kind": "token"},
-    {"name": "PORT", "kind": "port"},
-    {"name": "SITE_URL", "kind": "url", "required": False},
-    {"name": "SMTP_PASSWORD", "kind": "token", "required": False},
-]
+VARIABLES = parse_table(
+    [
+        {"name": "API_KEY", "kind": "token"},
+        {"name": "PORT", "kind": "port"},
+        {"name": "SITE_URL", "kind": "url", "required": False},
+        {"name": "SMTP_PASSWORD", "kind": "token", "required": False},
+    ]
+)
 ENV = {"API_KEY": KEY, "PORT": "8000"}
 
 
 def judge(
     merged: dict[str, Any], written: dict[str, Any] | None = None, files: Files | None = None, **env: str
 ) -> merged_values.Verdict:
-    return merged_values.judge(TABLE, {**ENV, **env}, merged, written or {}, files or Files(), NOW)
+    return merged_values.judge(VARIABLES, {**ENV, **env}, merged, written or {}, files or Files(), NOW)
 
 
 def web(**environment: Any) -> dict[str, Any]:
@@ -138,7 +141,10 @@ def test_a_plain_value_of_its_own_is_noted() -> None:
 def test_the_place_is_named() -> None:
     env_files = {"/opt/shop/side.env": EnvFile("side.env", {"API_KEY": OTHER}), "/opt/shop/b.env": EnvFile("b.env", {})}
     listed = [{"path": "/opt/shop/side.env", "required": True}, {"path": "/opt/shop/b.env"}]
-    written = {"web": {"env_file": listed}, "job": {"env_file": listed, "environment": [f"API_KEY={KEY}"]}}
+    written: dict[str, Any] = {
+        "web": {"env_file": listed},
+        "job": {"env_file": listed, "environment": [f"API_KEY={KEY}"]},
+    }
     merged = {"web": {"environment": {"API_KEY": OTHER}}, "job": {"environment": {"API_KEY": "later"}}}
     verdict = judge(merged, written, Files(env_files))
     assert [problem.where for problem in verdict.problems] == [
@@ -223,7 +229,7 @@ def test_what_real_compose_merges_is_judged(tmp_path: Path) -> None:
     assert [Path(path).name for path in paths] == [".env", "side.env"]
     files = Files({paths[1]: EnvFile("side.env", dotenv.parse(PROJECT["side.env"]))})
     env = dotenv.parse(PROJECT[".env"])
-    verdict = merged_values.judge(TABLE, env, merged["services"], written["services"], files, NOW)
+    verdict = merged_values.judge(VARIABLES, env, merged["services"], written["services"], files, NOW)
     assert [problem.where for problem in verdict.problems] == [
         "`environment:` of service job: API_KEY",
         "`environment:` of service web: SMTP_PASSWORD",

@@ -139,7 +139,7 @@ def test_behind_the_load_balancer_instances_have_loopback_ports() -> None:
 @pytest.mark.parametrize(
     ("row", "project", "said"),
     [
-        ({"port": 8000}, {"web": {}}, "backend is no service"),
+        ({"port": 8000}, {"web": {}}, "backend is not a service"),
         ({}, {"backend": {}}, "the load balancer needs it"),
         ({"port": 8000}, {"backend": {"ports": [{"target": 9000}]}}, "publishes port 9000 besides 8000"),
     ],
@@ -445,7 +445,7 @@ def test_what_is_left_to_the_users_file(row: dict[str, Any], spec: dict[str, Any
             {"web": {}},
             {"backend": {}, "db": {}},
             "compose_app_services.web",
-            "no service of compose.yaml.*: backend, db",
+            "not a service of compose.yaml.*: backend, db",
         ),
         ({"web": {}}, {}, "compose_app_services.web", "use one of its services: none"),
         (

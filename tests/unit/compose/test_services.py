@@ -26,10 +26,10 @@ WHY = {"because": "why"}
 # id, the table, where the error is, a part of its reason, a part of its fix
 BAD = [
     ("no mapping", ["backend"], NAME, "not a mapping of services", "port: 8000"),
-    ("bad name", {"back end": {}}, f"{NAME}.back end", "no name of a service", "compose.yaml"),
-    ("name is a number", {1: {}}, f"{NAME}.1", "no name of a service", "compose.yaml"),
+    ("bad name", {"back end": {}}, f"{NAME}.back end", "not the name of a service", "compose.yaml"),
+    ("name is a number", {1: {}}, f"{NAME}.1", "not the name of a service", "compose.yaml"),
     ("a text", {"b": "512M"}, f"{NAME}.b", "not a mapping", "{} for defaults"),
-    ("unknown key", {"b": {"mem": "1G"}}, f"{NAME}.b.mem", "no key of a service", "memory"),
+    ("unknown key", {"b": {"mem": "1G"}}, f"{NAME}.b.mem", "not a key of a service", "memory"),
     (
         "loosened without a reason",
         {"b": {"read_only": False}},
@@ -59,7 +59,7 @@ BAD = [
     (
         "path and test",
         {"b": {"port": 1, "health_path": "/h", "healthcheck": {"test": "true"}}},
-        *(f"{NAME}.b.health_path", "besides healthcheck.test", "one of the two"),
+        *(f"{NAME}.b.health_path", "in addition to healthcheck.test", "one of the two"),
     ),
     ("empty test", {"b": {"healthcheck": {"test": []}}}, f"{NAME}.b.healthcheck", "not what", "test: [CMD"),
     ("test without CMD", {"b": {"healthcheck": {"test": ["curl", "x"]}}}, f"{NAME}.b.healthcheck", "not what", "[CMD"),
@@ -101,7 +101,7 @@ BAD = [
         "unknown to loosen",
         {"b": {"loosen": {"root": {"to": 1, **WHY}}}},
         f"{NAME}.b.loosen.root",
-        "no default",
+        "not a default",
         "read_only",
     ),
     (
@@ -182,10 +182,10 @@ BAD = [
         "driver",
     ),
     (
-        "said twice",
+        "given twice",
         {"b": {"pids": 9, "loosen": {"pids": {"to": "none", **WHY}}}},
         f"{NAME}.b.pids",
-        "said twice",
+        "given twice",
         "one of the",
     ),
 ]
@@ -250,7 +250,8 @@ def test_what_is_said() -> None:
     }
     assert loosened["cap_add"] == Loosened(["CHOWN", "SETUID"], "drops to a user")
     assert (loosened["restart"].to, loosened["init"].to) == ("on-failure:3", "false")
-    assert loosened["logging"].to["options"] == {"gelf-address": "udp://127.0.0.1:12201", "n": "3"}
+    options = {"gelf-address": "udp://127.0.0.1:12201", "n": "3"}
+    assert loosened["logging"].to == {"driver": "gelf", "options": options}
 
 
 @pytest.mark.parametrize(

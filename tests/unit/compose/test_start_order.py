@@ -4,22 +4,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import bring_up, start_order
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.start_order import Failure, Plan, Wait, whole
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.containers import Container
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 
 COMPLETED, HEALTHY, STARTED = "service_completed_successfully", "service_healthy", "service_started"
 
 
-def item(service: str, state: str = "created", **facts: Any) -> dict[str, Any]:
+def item(service: str, state: str = "created", **facts: Any) -> Container:
     known = {"exit_code": 0, "health": "none", "restarts": 0, "error": "", "restart_policy": "no", "ports": []}
     ended = state == "exited" and not facts.get("exit_code")
     given = {"job_done": ended and facts.get("restart_policy", "no") == "no", "started_seconds": 60.0}
-    return {**known, **given, "id": service, "name": f"shop-{service}-1", "service": service, "state": state, **facts}
+    whose = {"id": service, "name": f"shop-{service}-1", "service": service, "state": state}
+    return cast(Container, {**known, **given, **whose, **facts})
 
 
 def model(condition: str, **more: Any) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def model(condition: str, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_a_service_starts_when_what_it_depends_on_is_as_it_needs_it(
-    condition: str, needed: dict[str, Any], begun: bool, starts: str, doing: str, failure: str
+    condition: str, needed: Container, begun: bool, starts: str, doing: str, failure: str
 ) -> None:
     found = start_order.turn(whole(model(condition)), [item("web"), needed], {"needed"} if begun else ())
     assert found.start == starts.split()
@@ -120,14 +122,14 @@ def test_restart_true_reaches_through_others() -> None:
         pytest.param(item("job", "exited", exit_code=2), False, "exited with 2", id="failed"),
     ],
 )
-def test_a_job_that_no_service_waits_for_is_awaited_too(job: dict[str, Any], waits: bool, failure: str) -> None:
+def test_a_job_that_no_service_waits_for_is_awaited_too(job: Container, waits: bool, failure: str) -> None:
     plan = whole({"services": {"job": {"deploy": {"mode": "replicated-job"}}, "web": {}}})
     found = start_order.unfinished(plan, [job, item("web", "running")], {"job"})
     assert bool(found.waits) == waits
     assert [one.reason for one in found.failures] == ([failure] if failure else [])
 
 
-def worker(state: str = "running", **facts: Any) -> dict[str, Any]:
+def worker(state: str = "running", **facts: Any) -> Container:
     return item("worker", state, **{"restart_policy": "unless-stopped", **facts})
 
 
@@ -148,7 +150,7 @@ def worker(state: str = "running", **facts: Any) -> dict[str, Any]:
         pytest.param(worker(health="unhealthy"), False, "is unhealthy", id="unhealthy"),
     ],
 )
-def test_a_service_that_no_check_asks_has_to_run_too(container: dict[str, Any], waits: bool, failure: str) -> None:
+def test_a_service_that_no_check_asks_has_to_run_too(container: Container, waits: bool, failure: str) -> None:
     found = start_order.unsettled(whole({"services": {"worker": {}}}), [container], {80}, {"worker": 0})
     assert bool(found.waits) == waits
     assert len(found.failures) == bool(failure)
@@ -158,20 +160,21 @@ def test_a_service_that_no_check_asks_has_to_run_too(container: dict[str, Any], 
 class Project:
     """Containers that live: a start makes a job run for so many seconds, and others run on."""
 
-    def __init__(self, *items: dict[str, Any], lasts: float = 1.0) -> None:
+    def __init__(self, *items: Container, lasts: float = 1.0) -> None:
         self.items, self.lasts, self.now = list(items), lasts, 0.0
         self.started: list[str] = []
+        self.ends: dict[str, float] = {}
 
-    def containers(self) -> list[dict[str, Any]]:
+    def containers(self) -> list[Container]:
         for one in self.items:
-            if one["service"] == "needed" and one["state"] == "running" and self.now >= one["ends"]:
-                one.update(state="exited")
+            if one["service"] == "needed" and one["state"] == "running" and self.now >= self.ends[one["id"]]:
+                one["state"] = "exited"
         return self.items
 
     def start(self, identities: list[str]) -> commands.Result:
         for one in self.items:
             if one["id"] in identities:
-                one.update(state="running", ends=self.now + self.lasts)
+                one["state"], self.ends[one["id"]] = "running", self.now + self.lasts
         self.started += identities
         return commands.Result(0, "", "")
 
@@ -206,7 +209,7 @@ def test_a_worker_that_still_restarts_at_the_end_of_the_watch_is_no_good() -> No
 
 def test_one_that_settles_is_well() -> None:
     class Late(Project):
-        def containers(self) -> list[dict[str, Any]]:
+        def containers(self) -> list[Container]:
             return [worker(restarts=2, started_seconds=self.now - 2.0)]
 
     project: Any = Late()
@@ -230,7 +233,7 @@ def test_one_that_settles_is_well() -> None:
         pytest.param(worker(health="unhealthy"), ["service worker is unhealthy"], id="unhealthy"),
     ],
 )
-def test_a_service_that_does_not_run_is_named(container: dict[str, Any], said: list[str]) -> None:
+def test_a_service_that_does_not_run_is_named(container: Container, said: list[str]) -> None:
     found = start_order.troubles([container])
     assert len(found) == len(said)
     assert all(one.startswith(text) for one, text in zip(found, said))

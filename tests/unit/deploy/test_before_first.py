@@ -11,8 +11,7 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, last_good
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
@@ -134,12 +133,12 @@ def test_what_is_said_of_it_is_true(
     Project.there = [before]
     overwrite(app)
     Project.there = [now]
-    monkeypatch.setattr(deployment, "wait_healthy", lambda *_: {"ok": ok, "summary": "3 of 3"})
-    assert said in deployment._put_first_back(app, 30.0, Clock())
+    monkeypatch.setattr(last_good, "wait_healthy", lambda *_: {"ok": ok, "summary": "3 of 3"})
+    assert said in last_good._put_first_back(app, 30.0, Clock())
 
 
 def test_files_that_are_gone_are_named(app: App) -> None:
     Project.labels = {**Project.labels, f"{LABEL}.config_files": "/srv/old/compose.yaml"}
     overwrite(app)
-    told = deployment._put_first_back(app, 30.0, Clock())
-    assert "could not be put back: its compose file /srv/old/compose.yaml is gone" in told
+    message = last_good._put_first_back(app, 30.0, Clock())
+    assert "could not be put back: its compose file /srv/old/compose.yaml is gone" in message

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The module and its library: both files are written, proved together, or neither."""
+"""The module and its library: both files are written, after Compose has read them together, or neither."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 
 def there(tmp_path: Path) -> dict[str, str]:
-    """What lies in the app's directory."""
+    """The content of the app's directory."""
     directory = tmp_path / "app"
     return {item.name: item.read_text() for item in directory.iterdir()} if directory.exists() else {}
 
@@ -387,13 +387,13 @@ BAD = [
         "table",
         {"services": {"backend": {"mem": 1}}},
         {},
-        "compose_app_services.backend.mem: is no key of a service. Fix: ",
+        "compose_app_services.backend.mem: is not a key of a service. Fix: ",
     ),
     (
         "no such service",
         {"services": {"web": {}}},
         {},
-        "compose_app_services.web: is no service of compose.yaml. Fix: use",
+        "compose_app_services.web: is not a service of compose.yaml. Fix: use",
     ),
     ("empty file", {"compose": " \n"}, {}, "compose.yaml: is empty. Fix: give the app's compose file"),
     ("no services", {"compose": "services: {}\n"}, {}, "compose.yaml: has no services. Fix: "),
@@ -407,7 +407,7 @@ BAD = [
         "does not parse",
         {},
         {"refuse": "yaml: line 3: one value is not allowed"},
-        "compose.yaml: Compose does not take it: compose.yaml: yaml: line 3: one value is not allowed. Fix: try",
+        "compose.yaml: Compose rejects it: compose.yaml: yaml: line 3: one value is not allowed. Fix: try",
     ),
     (
         "do not go together",
@@ -457,7 +457,7 @@ def test_a_damaged_env_is_named_and_not_quoted(run: Run, fake: Engine, tmp_path:
     (tmp_path / "app/.env").write_bytes(content)
     message = run()["msg"]
     assert message.startswith(f"{tmp_path}/app/.env: ")
-    assert message.endswith("Fix: write it anew from the vault")
+    assert message.endswith("Fix: write it again from the vault")
     assert "hush" not in message
     assert len(fake.asked) == 1
 
@@ -531,12 +531,12 @@ def test_a_name_that_would_leave_data_behind_is_refused(
         labels = one["Config"]["Labels"]
         labels[label] = labels[label].replace("APP", str(tmp_path / "app"))
     fake.containers, fake.volumes = there, volumes
-    told = run(compose, services={})
+    result = run(compose, services={})
     if not why:
-        assert not told.get("failed")
+        assert not result.get("failed")
         return
     for text in (why, "old_data", "`selfheal_app: old`", "compose_app_separate_from: [old]", "Nothing was changed"):
-        assert text in told["msg"]
+        assert text in result["msg"]
     assert not (tmp_path / "app/compose.yaml").exists()
     assert not run(compose, services={}, separate_from=["old"]).get("failed")
 
@@ -578,9 +578,9 @@ def test_a_mounted_file_that_does_not_exist_is_refused(run: Run, fake: Engine, t
     with_env(tmp_path)
     source = str(tmp_path / "root/var/lib/selfheal/shop/incoming/project/flags.json")
     mount = {"type": "bind", "source": source, "target": "/srv/flags.json", "read_only": True}
-    told = run(json.dumps({"services": {"backend": {"image": "x", "volumes": [mount]}}}), services={})
-    assert told["failed"]
-    assert "flags.json (backend)" in told["msg"]
+    result = run(json.dumps({"services": {"backend": {"image": "x", "volumes": [mount]}}}), services={})
+    assert result["failed"]
+    assert "flags.json (backend)" in result["msg"]
     assert not (tmp_path / "app/compose.yaml").exists()
 
 

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import differences, last_good, rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine, image_names
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.containers import Container
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
-
-pass  # removed
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Identity, Release
 
 
 def recorded(name: str, source: str) -> dict[str, Any]:
@@ -74,15 +74,16 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     monkeypatch.setattr(release_store, "last_good", lambda _: SERVING)
     monkeypatch.setattr(release_store, "describe", describe)
     monkeypatch.setattr(rolling, "restore_files", lambda *_: None)
-    monkeypatch.setattr(deployment, "read_env", lambda *_: {"findings": [], "values": {}, "fingerprint": "kept"})
+    for module in (deployment, rollback):
+        monkeypatch.setattr(module, "read_env", lambda *_: {"findings": [], "values": {}, "fingerprint": "kept"})
     return App("shop", root=str(tmp_path))
 
 
 @pytest.mark.parametrize("wanted", ["", "2"])
 def test_a_rollback_deploys_the_source_of_its_release(app: App, wanted: str) -> None:
-    """Whatever lies in the build context now: that is the source of the release that is to be left."""
+    """Not what is in the build context now: that is the source of the serving release."""
     with pytest.raises(Deployed, match="source 2"):
-        deployment.roll_back(app, wanted, deployment.AS_IT_IS)
+        rollback.roll_back(app, wanted, deployment.AS_IT_IS)
 
 
 @pytest.mark.parametrize(
@@ -98,22 +99,22 @@ def test_what_cannot_be_gone_back_to_touches_nothing(
 ) -> None:
     monkeypatch.setattr(rolling, "restore_files", lambda *_: pytest.fail("files were touched"))
     with pytest.raises(deployment.DeployError, match=said):
-        deployment.roll_back(app, wanted, deployment.AS_IT_IS)
+        rollback.roll_back(app, wanted, deployment.AS_IT_IS)
 
 
 def test_twice_goes_further_back_and_never_to_what_was_left(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_images, "has_image", lambda _: True)
     monkeypatch.setattr(release_store, "last_good", lambda _: BEFORE)
-    assert deployment.roll_back(app, "", deployment.AS_IT_IS, check=True)["to"] == "1"
+    assert rollback.roll_back(app, "", deployment.AS_IT_IS, check=True)["to"] == "1"
     monkeypatch.setattr(release_store, "last_good", lambda _: SERVING)
     monkeypatch.setattr(release_store, "known", lambda _: [OLDEST, {**BEFORE, "left": True}, SERVING])
-    assert deployment.roll_back(app, "", deployment.AS_IT_IS, check=True)["to"] == "1"
+    assert rollback.roll_back(app, "", deployment.AS_IT_IS, check=True)["to"] == "1"
 
 
 def test_a_dry_run_of_a_rollback_says_where_it_would_go(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rolling, "restore_files", lambda *_: pytest.fail("files were touched"))
-    told = deployment.roll_back(app, "", deployment.AS_IT_IS, check=True)
-    assert (told["changed"], told["to"]) == (True, "2")
+    result = rollback.roll_back(app, "", deployment.AS_IT_IS, check=True)
+    assert (result["changed"], result["to"]) == (True, "2")
 
 
 @pytest.mark.parametrize(("build", "counts"), [(True, True), (False, False)], ids=["built here", "not built here"])
@@ -141,7 +142,7 @@ def test_a_promotion_that_runs_other_images_than_staging_takes_itself_back(
     monkeypatch.setattr(deployment, "_keep_logs", lambda *_: "")
     monkeypatch.setattr(deployment, "_record", lambda *_: pytest.fail("it was recorded"))
     monkeypatch.setattr(deployment, "_hints", lambda *_: [])
-    monkeypatch.setattr(deployment, "_put_back", lambda _app, _good, _ran, seconds, _clock: f"within {seconds:g} s")
+    monkeypatch.setattr(last_good, "_put_back", lambda _app, _good, _ran, seconds, _clock: f"within {seconds:g} s")
     how = deployment.How(build=False, images={"web": "image of staging"}, plan=rolling.Plan(gate=200.0))
     with pytest.raises(deployment.DeployError, match=r"(?s)other images run .*: web.*within 200 s"):
         deployment.deploy(app, how)
@@ -150,7 +151,7 @@ def test_a_promotion_that_runs_other_images_than_staging_takes_itself_back(
 SERVICES: dict[str, Any] = {
     "services": {"web": {"image": "shop:1", "build": "."}, "db": {"image": "ghcr.io/acme/db:2"}}
 }
-GOOD: dict[str, Any] = {
+GOOD: Release = {
     "id": "1",
     "images": {"web": "1", "db": "2"},
     "names": {"web": "shop:1", "db": "ghcr.io/acme/db:2"},
@@ -171,15 +172,15 @@ def test_another_image_under_the_same_name_is_a_difference_unless_it_is_built_he
     there: dict[str, str], build: bool, services: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(docker_images, "image_id", lambda name: there.get(name, ""))
-    found = deployment.moved(SERVICES, GOOD, build)
+    found = differences.moved_images(SERVICES, GOOD, build)
     assert [line.split()[1].rstrip(":") for line in found] == services
 
 
 def test_jobs_and_what_is_scaled_to_zero_are_no_difference() -> None:
     services = dict.fromkeys(("web", "migrate", "batch"), "hash")
-    wanted = {"files": {}, "env": "e", "source": "s", "services": services}
-    good = {**wanted, "id": "1"}
-    found = deployment._differences(wanted, good, [], None, {"web"})
+    wanted: Identity = {"files": {}, "env": "e", "source": "s", "services": services, "fingerprint": "f"}
+    good: Release = {"id": "1", "files": {}, "env": "e", "source": "s", "services": services}
+    found = differences.describe(wanted, good, [], None, {"web"})
     assert found == ["service web has no container"]
 
 
@@ -196,7 +197,7 @@ def test_a_service_whose_profile_is_dropped_is_removed_and_said(
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: there)
     monkeypatch.setattr(docker_project.Project, "remove", lambda _, ids: done.extend(ids), raising=False)
     model: dict[str, Any] = {"services": {name: {} for name in active}}
-    good = {"services": {"web": "", "tool": ""}}
+    good: Release = {"services": {"web": "", "tool": ""}}
     deployment._remove_dropped(docker_project.Project("shop", ""), model, good, deployment.How(say=said.append))
     assert done == removed
     assert ["COMPOSE_PROFILES" in text for text in said] == [True] * len(removed)
@@ -221,12 +222,12 @@ def record(
     monkeypatch.setattr(release_store, "record", lambda _, document: recorded.append(document))
     monkeypatch.setattr(release_store, "mark_last_good", lambda *_: [])
     monkeypatch.setattr(env_history, "mark_good", lambda *_: None)
-    wanted = {"services": {"web": "h"}, "fingerprint": "x" * 8, "env": "e"}
+    wanted: Release = {"services": {"web": "h"}, "fingerprint": "x" * 8, "env": "e"}
     deployment._record(app, docker_project.Project("shop", ""), wanted, Clock(), deployment.How(), seconds=seconds)
     return recorded
 
 
-def test_what_was_run_by_hand_of_another_profile_is_no_part_of_a_release(
+def test_what_was_run_by_hand_of_another_profile_is_not_part_of_a_release(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its container would be missed once it is gone, and its image be kept."""
@@ -247,32 +248,36 @@ def test_a_release_records_how_long_a_service_took_to_start(
     assert [one["starts"] for one in recorded] == [{"web": took}]
 
 
-PINNED = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256:2"}}
+PINNED: Release = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256:2"}}
 
 
 @pytest.mark.parametrize(
-    ("digest", "told", "pin"),
+    ("digest", "given", "pin"),
     [
         ("2", "", "ghcr.io/acme/db@sha256:2"),
         ("3", "ghcr.io/acme/db@sha256:3", "ghcr.io/acme/db@sha256:3"),
         ("3", "", ""),
     ],
-    ids=["kept", "told by staging", "another image"],
+    ids=["kept", "given by staging", "another image"],
 )
 def test_what_came_in_an_archive_is_known_by_its_digest(
-    digest: str, told: str, pin: str, monkeypatch: pytest.MonkeyPatch
+    digest: str, given: str, pin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(docker_images, "pin", lambda _: "")
-    running = [{"service": "db", "image": "ghcr.io/acme/db:2", "digest": digest}]
-    found = deployment._pins(running, PINNED, {"ghcr.io/acme/db:2": told} if told else {})
+    running = [cast(Container, {"service": "db", "image": "ghcr.io/acme/db:2", "digest": digest})]
+    found = deployment._pins(running, PINNED, {"ghcr.io/acme/db:2": given} if given else {})
     assert found.get("ghcr.io/acme/db:2", "") == pin
 
 
 def test_what_one_service_builds_is_not_pulled_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     model = {"services": {**SERVICES["services"], "worker": {"image": "shop:1"}}}
     monkeypatch.setattr(docker_images, "image_id", lambda _: "moved since")
-    good = {**GOOD, "images": {**GOOD["images"], "worker": "1"}, "names": {**GOOD["names"], "worker": "shop:1"}}
-    assert [line.split()[1] for line in deployment.moved(model, good, build=True)] == ["db:"]
+    good: Release = {
+        **GOOD,
+        "images": {**GOOD["images"], "worker": "1"},
+        "names": {**GOOD["names"], "worker": "shop:1"},
+    }
+    assert [line.split()[1] for line in differences.moved_images(model, good, build=True)] == ["db:"]
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,27 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError, Balancer, read_balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import (
+    App,
+    AppError,
+    Balancer,
+    BalancerSettings,
+    read_balancer,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling as deploy_rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
 BALANCER = Balancer("web", 2, 18000, (80,))
 
 
-GOOD = {"images": {"web": "old"}}
+GOOD: Release = {"images": {"web": "old"}}
 SEEN = "DOWN, L7STS 400 Bad Request"
 
 
@@ -36,7 +44,8 @@ class World:
     """Containers and slots. `serving` is written down whenever something changes; it must never become too small."""
 
     def __init__(self, root: Path) -> None:
-        self.app = App("shop", root=str(root), balancer=BALANCER, checks=[{"name": "health", "url": "http://shop/"}])
+        checks = parse_checks([{"name": "health", "url": "http://shop/"}])
+        self.app = App("shop", root=str(root), balancer=BALANCER, checks=checks)
         Path(self.app.state).mkdir(parents=True)
         self.containers: dict[str, dict[str, Any]] = {}
         self.states = dict.fromkeys(BALANCER.slots, haproxy.READY)
@@ -188,11 +197,11 @@ def test_what_is_to_be_kept_is_kept(world: World) -> None:
 
 
 @pytest.mark.parametrize("bad_at", [0.0, 3.0], ids=["it never passes", "it turns bad while it is watched"])
-def test_what_is_no_good_is_taken_back(world: World, bad_at: float) -> None:
+def test_a_bad_release_is_rolled_back(world: World, bad_at: float) -> None:
     world.turns_bad["new"] = bad_at
     assert world.replace() != ""
     world.release = "old"
-    world.rollout().take_back(GOOD)
+    world.rollout().roll_back(GOOD)
     assert (world.releases(), at_rest(world)) == (["old", "old"], True)
     # For the moment between turning bad and being noticed, the other old one serves; the balancer asks it instead.
     assert world.fewest >= 1
@@ -206,7 +215,7 @@ def test_a_release_that_the_load_balancer_keeps_out_fails_with_what_it_saw(world
     assert f"slot 2 is {SEEN}" in failure
     assert world.now < 20.0
     world.release = "old"
-    world.rollout().take_back(GOOD)
+    world.rollout().roll_back(GOOD)
     assert (world.releases(), world.fewest, at_rest(world)) == (["old", "old"], 2, True)
 
 
@@ -217,22 +226,22 @@ def test_nothing_to_replace_and_the_load_balancer_keeps_all_out(world: World) ->
 
 
 @pytest.mark.parametrize("killed", range(1, 26))
-@pytest.mark.parametrize("then", ["taken back", "deployed again"])
-def test_killed_anywhere_somebody_serves_and_the_next_cleans_up(world: World, killed: int, then: str) -> None:
+@pytest.mark.parametrize("then", ["rolled back", "deployed again"])
+def test_killed_anywhere_an_instance_serves_and_the_next_cleans_up(world: World, killed: int, then: str) -> None:
     world.die_at = killed
     with contextlib.suppress(Killed):
         assert world.replace() == ""
     world.die_at = 0
-    if then == "taken back":
+    if then == "rolled back":
         if not deploy_rolling.under_way(world.app):
             return
         world.release = "old"
-        world.rollout().take_back(GOOD)
+        world.rollout().roll_back(GOOD)
         assert world.releases() == ["old", "old"]
     else:
         assert world.replace() == ""
         assert world.releases() == ["new", "new"]
-    assert world.fewest >= 1, "nobody served"
+    assert world.fewest >= 1, "no instance served"
     assert at_rest(world)
 
 
@@ -241,27 +250,27 @@ def test_a_release_from_before_the_balancer_has_its_port_back(world: World) -> N
     world.rollout().begin(None)
     world.containers = {"c9": {"port": 18000, "release": "new"}}
     world.release, world.balanced = "old", False
-    world.rollout().take_back(GOOD)
+    world.rollout().roll_back(GOOD)
     assert world.containers == {"plain": {"port": 80, "release": "old"}}
     assert not Path(world.app.rollout).exists()
 
 
 def test_what_is_more_than_there_should_be_is_let_go(world: World) -> None:
-    """Somebody has healed what was no longer wanted: without a free slot no deploy could ever succeed."""
+    """A surplus instance was healed: without a free slot no deploy could ever succeed."""
     world.start()
     assert world.replace() == ""
     assert (world.releases(), at_rest(world)) == (["new", "new"], True)
 
 
 def test_what_only_seems_to_be_the_old_release_is_replaced(world: World) -> None:
-    """An instance of the new one was made while the deploy was on its way: that it was there first proves nothing."""
+    """An instance of the new release was created while the deploy began: it ran first, and is not an old one."""
     world.start()
     del world.containers["c1"]
     world.die_at = 2
     with pytest.raises(Killed):
         world.replace()
     world.die_at, world.release = 0, "old"
-    world.rollout().take_back(GOOD)
+    world.rollout().roll_back(GOOD)
     assert (world.releases(), at_rest(world)) == (["old", "old"], True)
 
 
@@ -282,18 +291,18 @@ def test_the_marker_stands_before_anything_is_started(world: World) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"service": "web"}, "is not whole"),
-        ({"service": "web", "instances": "two", "first_port": 1, "ports": [80]}, "is not whole"),
+        ({"service": "web"}, "is incomplete"),
+        ({"service": "web", "instances": "two", "first_port": 1, "ports": [80]}, "is incomplete"),
         ({"service": "web", "instances": 0, "first_port": 18000, "ports": [80]}, "at least one instance"),
         (
             {"service": "", "instances": 1, "first_port": 18000, "ports": [80]},
             "needs a service. Fix: write compose_app_service",
         ),
-        ({"service": "web", "instances": 2, "first_port": 65534, "ports": [80]}, "no free range"),
-        ({"service": "web", "instances": 2, "first_port": 79, "ports": [80]}, "no free range"),
+        ({"service": "web", "instances": 2, "first_port": 65534, "ports": [80]}, "not a free range"),
+        ({"service": "web", "instances": 2, "first_port": 79, "ports": [80]}, "not a free range"),
     ],
 )
-def test_nonsense_is_refused(given: dict[str, Any], said: str) -> None:
+def test_nonsense_is_refused(given: BalancerSettings, said: str) -> None:
     with pytest.raises(AppError, match=said):
         read_balancer(given)
 
@@ -308,7 +317,7 @@ def test_one_slot_more_than_instances() -> None:
 def test_what_the_old_instances_need_is_there_until_they_are_gone(
     services: tuple[str, ...], removes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pool that the new release does without is no orphan as long as the instances of the old one run."""
+    """A pool that the new release does without is not an orphan as long as the instances of the old one run."""
     ran: list[list[str]] = []
     monkeypatch.setattr(commands, "run", lambda argv, *_, **__: ran.append(argv) or commands.Result(0, "", ""))
     monkeypatch.setattr(docker_project.Project, "documents", lambda _: [])

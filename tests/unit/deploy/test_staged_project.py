@@ -89,7 +89,7 @@ DATA: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
     ("an empty file", {"data/app.db": ""}, {"data/app.db": "prod"}, []),
     ("the same file", {"data/app.db": "prod"}, {"data/app.db": "prod"}, []),
     ("another file", {"data/app.db": "dev"}, {"data/app.db": "prod"}, ["data/app.db"]),
-    ("a file that the host lacks", {"data/b": "dev"}, {"data/app.db": "prod"}, ["data/b"]),
+    ("a file that the host does not have", {"data/b": "dev"}, {"data/app.db": "prod"}, ["data/b"]),
     ("the host has no folder", {"data/seed.sql": "x"}, {}, []),
 ]
 
@@ -293,7 +293,7 @@ def test_a_bind_source_that_does_not_exist_is_named(host: Host) -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), [("flags.json", "/x"), ("flags", "/srv/flags.json")])
-def test_a_file_that_does_not_exist_is_no_folder(host: Host, source: str, target: str) -> None:
+def test_a_file_that_does_not_exist_is_not_a_folder(host: Host, source: str, target: str) -> None:
     host.parts = host.parts._replace(mounts=(Mount("web", source, target, False),))
     assert [one.name for one in host.judge().absent] == [source]
     host.write(source, "{}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
@@ -20,6 +20,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import pro
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import status as app_status
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 from ansible_collections.christmas.selfheal.tests.unit.world import (
     OTHER_TOKEN,
     TOKEN,
@@ -52,7 +53,7 @@ def balanced(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 PLAN = rolling.Plan(gate=10.0, drain=1.0, watch=2.0)
 
 
-def deploy(world: World, check: bool = False, **how: Any) -> dict[str, Any]:
+def deploy(world: World, check: bool = False, **how: Any) -> deployment.DeployResult:
     """A minute after what was done before."""
     world.tick(60.0)
     world.docker.acts.clear()
@@ -66,12 +67,12 @@ def failed(world: World, **how: Any) -> str:
     return str(raised.value)
 
 
-def roll_back(world: World, wanted: str = "") -> dict[str, Any]:
+def roll_back(world: World, wanted: str = "") -> deployment.DeployResult:
     world.tick(60.0)
-    return deployment.roll_back(world.app, wanted, deployment.How(say=world.say, plan=PLAN), clock=world.clock)
+    return rollback.roll_back(world.app, wanted, deployment.How(say=world.say, plan=PLAN), clock=world.clock)
 
 
-def last_good(world: World) -> dict[str, Any]:
+def last_good(world: World) -> Release:
     found = release_store.last_good(world.app.directory)
     assert found is not None
     return found
@@ -209,7 +210,7 @@ def test_images_of_a_promotion_are_what_runs_and_say_where_they_come_from(world:
 def test_an_image_of_a_promotion_that_did_not_arrive_is_named(world: World) -> None:
     deploy(world)
     said = failed(world, build=False, images={"web": TWO})
-    assert "the images cannot have the names that compose.yaml gives them" in said
+    assert "the images cannot be tagged with their names in compose.yaml" in said
     assert world.running()["web"] == ONE
 
 
@@ -271,7 +272,9 @@ def test_an_engine_that_does_not_answer_is_named_with_the_next_step(
     assert deploy(world, check=True)["differences"] == ["everything: this host has no engine yet"]
 
 
-def test_haproxy_at_the_apps_port_is_told_from_any_other_process(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_haproxy_at_the_apps_port_is_told_apart_from_other_processes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(procfs, "listeners", lambda _port: [{"process": "haproxy", "pid": 7}])
     said = failed(world)
     assert "port 8000, which service web publishes, is held by" in said
@@ -364,7 +367,7 @@ def _waits_in_vain(world: World) -> None:
         pytest.param(_gate, "the release did not pass its gate", id="it answers badly"),
         pytest.param(_build_fails, "docker compose build failed: error: no space left", id="no build"),
         pytest.param(_job_fails, "service migrate exited with 3", id="a job fails"),
-        pytest.param(_worker_ends, "the release is bad all the same: service worker exited with 1", id="no check asks"),
+        pytest.param(_worker_ends, "but a service does not run: service worker exited with 1", id="no check asks"),
         pytest.param(_loops, "the release did not pass its gate", id="it keeps restarting"),
         pytest.param(_ends, "the release did not pass its gate", id="it ends"),
         pytest.param(_refuses, "web cannot be started: Error response from daemon: web: permission", id="no start"),
@@ -453,7 +456,7 @@ def test_after_an_interrupted_deploy_the_last_good_release_serves(world: World) 
 
 
 def ran_before(world: World) -> str:
-    """Somebody has started it with plain Compose; the text of its compose file."""
+    """A person has started it with plain Compose; the text of its compose file."""
     world.docker.run(["docker", "pull", "postgres:17"], 1.0)
     project = docker_project.Project("shop", world.app.directory)
     project.build()

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup, engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.containers import Container
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import metrics
 
 VERSION_1 = {
@@ -56,7 +57,7 @@ def test_what_a_process_has_used(tmp_path: Path, files: dict[str, str], used: di
     assert cgroup.usage(7, *host(tmp_path, files)) == used
 
 
-def instance(**changes: Any) -> dict[str, Any]:
+def instance(**changes: Any) -> Container:
     about = {
         "name": "shop-backend-1",
         "service": "backend",
@@ -66,7 +67,7 @@ def instance(**changes: Any) -> dict[str, Any]:
         "pid": 7,
         "limits": {"cpus": 0.5, "memory_bytes": 2048},
     }
-    return {**about, **changes}
+    return cast(Container, {**about, **changes})
 
 
 def test_a_container_as_prometheus_reads_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,6 +20,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.docker import i
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import network as docker_network
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.containers import Container
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.images import ReleaseImages
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 
 
@@ -328,7 +330,7 @@ def test_a_release_whose_image_is_gone_takes_it_from_its_registry_and_the_others
 ) -> None:
     gone = commands.Result(1, "", "Error response from daemon: No such image: sha256:1")
     done = commands.Result(0, "", "")
-    release = {
+    release: ReleaseImages = {
         "images": {"web": "sha256:1", "db": "sha256:2"},
         "names": {"web": "acme/web:1", "db": "postgres:17"},
         "pins": {"acme/web:1": "acme/web@sha256:9"},
@@ -355,11 +357,11 @@ def test_what_is_paused_goes_on_before_it_is_restarted(monkeypatch: pytest.Monke
 # --- the way from the host to a container ----------------------------------------------------------------------------
 
 
-def at(port: int, published: int, **more: Any) -> dict[str, Any]:
+def at(port: int, published: int, **more: Any) -> Container:
     """A container that listens at the loopback address, as far as this host can tell."""
     target = {"host_ip": "0.0.0.0", "host_port": published, "container_port": port}
     plain = {"name": "shop-web-1", "state": "running", "network_mode": "bridge", "networks": {"a": "127.0.0.1"}}
-    return {**plain, "targets": [target], **more}
+    return cast(Container, {**plain, "targets": [target], **more})
 
 
 def test_a_port_that_the_engine_no_longer_leads_to_its_container_is_named() -> None:

@@ -1,27 +1,30 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whatever is done to the event log afterwards is seen; what a kill leaves of a line is not taken for one."""
+"""Any later change of the event log is detected; an incomplete line of a killed write is not an entry."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import audit_log
 
 
+def event(kind: str, what: str) -> audit_log.Event:
+    return {"time": "2026-06-01T00:00:00Z", "by": "ada", "event": kind, "host": "web1", "what": what}
+
+
 def written(tmp_path: Path) -> Path:
     path = tmp_path / "events.jsonl"
-    audit_log.append(str(path), [{"event": "found", "what": f"number {number}"} for number in range(3)])
-    audit_log.append(str(path), [{"event": "corrected", "what": "라인 4"}])
+    audit_log.append(str(path), [event("found", f"number {number}") for number in range(3)])
+    audit_log.append(str(path), [event("corrected", "라인 4")])
     return path
 
 
-def test_what_is_appended_is_whole(tmp_path: Path) -> None:
+def test_what_is_appended_is_intact(tmp_path: Path) -> None:
     path = written(tmp_path)
     found = audit_log.verify(str(path))
     assert (found.lines, found.problem) == (4, "")
@@ -32,7 +35,7 @@ def test_what_is_appended_is_whole(tmp_path: Path) -> None:
 
 
 def rehashed(lines: list[str]) -> list[str]:
-    """A line that was changed by somebody who knows how the hash is made."""
+    """A line that was changed, with a hash that fits it."""
     entry = json.loads(lines[1])
     del entry["hash"]
     entry["what"] = "nothing"
@@ -41,16 +44,16 @@ def rehashed(lines: list[str]) -> list[str]:
 
 FORGERIES: list[tuple[str, Callable[[list[str]], list[str]], int]] = [
     ("a word is changed", lambda lines: [lines[0], lines[1].replace("number", "Number"), *lines[2:]], 1),
-    ("a line is taken out", lambda lines: [lines[0], *lines[2:]], 1),
-    ("two lines change places", lambda lines: [lines[1], lines[0], *lines[2:]], 0),
-    ("a line is made anew with its hash", rehashed, 2),
+    ("a line is removed", lambda lines: [lines[0], *lines[2:]], 1),
+    ("two lines are swapped", lambda lines: [lines[1], lines[0], *lines[2:]], 0),
+    ("a line is changed with its hash", rehashed, 2),
     ("the first is gone", lambda lines: lines[1:], 0),
     ("there is something else", lambda lines: [*lines, "[]"], 4),
 ]
 
 
 @pytest.mark.parametrize(("forge", "whole"), [case[1:] for case in FORGERIES], ids=[case[0] for case in FORGERIES])
-def test_a_change_is_seen(tmp_path: Path, forge: Callable[[list[str]], list[str]], whole: int) -> None:
+def test_a_change_is_detected(tmp_path: Path, forge: Callable[[list[str]], list[str]], whole: int) -> None:
     path = written(tmp_path)
     path.write_text("\n".join(forge(path.read_text().splitlines())) + "\n")
     found = audit_log.verify(str(path))
@@ -58,31 +61,30 @@ def test_a_change_is_seen(tmp_path: Path, forge: Callable[[list[str]], list[str]
     assert found.lines == whole
 
 
-def test_a_cut_at_the_end_is_seen_now_and_after_the_next_check(tmp_path: Path) -> None:
+def test_a_cut_at_the_end_is_detected_now_and_after_the_next_check(tmp_path: Path) -> None:
     path = written(tmp_path)
     reported = audit_log.verify(str(path)).head
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
     assert audit_log.verify(str(path), reported).problem
     for number in range(2):
-        reported = audit_log.append(str(path), [{"event": "checked", "what": f"later, {number}"}], reported)
+        reported = audit_log.append(str(path), [event("checked", f"later, {number}")], reported)
     found = audit_log.verify(str(path), reported)
-    assert (found.lines, "were taken away" in found.problem) == (2, True)
+    assert (found.lines, "were removed" in found.problem) == (2, True)
 
 
-def test_a_check_that_was_killed_before_it_told_the_head_has_cut_nothing(tmp_path: Path) -> None:
+def test_a_check_that_was_killed_before_its_report_has_cut_nothing(tmp_path: Path) -> None:
     path = written(tmp_path)
     reported = audit_log.verify(str(path)).head
-    audit_log.append(str(path), [{"event": "found", "what": "and then it was killed"}], reported)
+    audit_log.append(str(path), [event("found", "and then it was killed")], reported)
     assert audit_log.verify(str(path), reported).problem == ""
-    audit_log.append(str(path), [{"event": "checked", "what": "the next"}], reported)
+    audit_log.append(str(path), [event("checked", "the next")], reported)
     assert audit_log.verify(str(path), reported).problem == ""
 
 
-def test_a_write_that_was_killed_is_cut_off(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_cut_off(tmp_path: Path) -> None:
     path = written(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines()[-1][:30])
     assert audit_log.verify(str(path)).problem
-    entry: dict[str, Any] = {"event": "checked", "what": "after the kill"}
-    audit_log.append(str(path), [entry])
+    audit_log.append(str(path), [event("checked", "after the kill")])
     assert audit_log.verify(str(path)).lines == 5

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the events of a run, and the host itself, say has drifted.
+"""Findings from the events of a run and from the facts of a host.
 
 The recorded events are those of ansible-runner with both ends of the supported range, for the same changes by hand on
 the same host.
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import findings as drift_findings
+from ansible_collections.christmas.selfheal.tests.unit.drift.factories import facts
 
 RECORDED = Path(__file__).parent / "drift_events"
 HOST = "web1"
@@ -38,14 +39,14 @@ def recorded(version: str) -> drift_findings.Seen:
 
 
 @pytest.mark.parametrize("version", ["2.19", "2.21"])
-def test_recorded_events_name_each_drift(version: str) -> None:
+def test_recorded_events_show_each_drift(version: str) -> None:
     seen = recorded(version)
     assert seen.ended
     assert seen.troubles == []
-    told = drift_findings.settle(
+    found = drift_findings.complete(
         [*seen.findings, *drift_findings.compare(HOST, seen.facts[HOST], {}, None)], seen.facts
     )
-    assert {(one["role"], one["object"], one["what"]) for one in told} == {
+    assert {(one["role"], one["object"], one["what"]) for one in found} == {
         ("log_rotation", "/etc/logrotate.d/selfheal-christmas-backend", "content"),
         ("log_rotation", "/etc/systemd/journald.conf.d/60-selfheal.conf", "content"),
         ("app_env", "/opt/christmas-backend", "mode"),
@@ -55,11 +56,11 @@ def test_recorded_events_name_each_drift(version: str) -> None:
         ("compose_app", "container christmas-backend-backend-1", "memory"),
         ("watcher", "selfheal@christmas-backend.timer", "unit"),
     }
-    journal = next(one for one in told if "journald" in one["object"])
+    journal = next(one for one in found if "journald" in one["object"])
     assert (journal["is"], journal["should"]) == ("SystemMaxUse=9G", "SystemMaxUse=500M")
 
 
-def test_both_ends_of_the_range_say_the_same() -> None:
+def test_both_ends_of_the_range_show_the_same() -> None:
     one, other = recorded("2.19"), recorded("2.21")
     assert one.findings == other.findings
     assert one.facts.keys() == other.facts.keys()
@@ -93,7 +94,7 @@ RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
     (
         "the same text, another mode",
         event({"changed": True, "diff": [{"before": "a\n", "after": "a\n", "after_header": "/etc/x"}]}),
-        [("/etc/x", "mode", "differs", "as the role says")],
+        [("/etc/x", "mode", "differs", "as configured")],
     ),
     (
         "a unit",
@@ -110,7 +111,7 @@ RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
         [("x.timer", "unit", "inactive, disabled", "started, enabled")],
     ),
     (
-        "a unit that was stopped, and would be there again after a boot",
+        "a unit that was stopped, and would start at boot",
         event(
             {
                 "changed": True,
@@ -132,7 +133,7 @@ RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
         [],
     ),
     ("a handler", event({"changed": True, "name": "x"}, task_path="/c/roles/x/handlers/main.yml:3"), []),
-    ("a loop, whose items tell", event({"changed": True, "results": [{"changed": True}]}), []),
+    ("a loop, whose items have events", event({"changed": True, "results": [{"changed": True}]}), []),
     ("no change", event({"changed": False, "diff": [{"before": "a", "after": "b", "after_header": "/etc/x"}]}), []),
     (
         "rsync",
@@ -145,22 +146,22 @@ RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
             resolved_action="ansible.posix.synchronize",
         ),
         [
-            ("/opt/shop/app.py", "content", "another content", "as on the controller"),
+            ("/opt/shop/app.py", "content", "differs", "as on the controller"),
             ("/opt/shop/new.py", "content", "not there", "there"),
-            ("/opt/shop/run.sh", "mode", "another mode", "as on the controller"),
+            ("/opt/shop/run.sh", "mode", "differs", "as on the controller"),
         ],
     ),
     (
         "what shows no difference",
         event({"changed": True, "path": "/etc/x"}),
-        [("/etc/x", "state", "differs", "as the role says")],
+        [("/etc/x", "state", "differs", "as configured")],
     ),
 ]
 
 
-@pytest.mark.parametrize(("told", "expected"), [case[1:] for case in RESULTS], ids=[case[0] for case in RESULTS])
-def test_results(told: dict[str, Any], expected: list[tuple[str, str, str, str]]) -> None:
-    assert found(told) == expected
+@pytest.mark.parametrize(("changed", "expected"), [case[1:] for case in RESULTS], ids=[case[0] for case in RESULTS])
+def test_results(changed: dict[str, Any], expected: list[tuple[str, str, str, str]]) -> None:
+    assert found(changed) == expected
 
 
 def test_a_line_that_gives_a_password_in_words_is_masked() -> None:
@@ -169,7 +170,7 @@ def test_a_line_that_gives_a_password_in_words_is_masked() -> None:
     assert "hunter2" not in str(found(change))
 
 
-def test_what_could_not_be_compared_is_told() -> None:
+def test_what_could_not_be_compared_is_reported() -> None:
     seen = drift_findings.gather(
         [
             event({"msg": "no route to host"}, "runner_on_unreachable", host="web2", role=None),
@@ -185,23 +186,7 @@ def test_what_could_not_be_compared_is_told() -> None:
 # --- facts ---
 
 
-def facts(**about: Any) -> dict[str, Any]:
-    return {
-        **{
-            "app": "shop",
-            "directory": "/opt/shop",
-            "exclude": [],
-            "release": {},
-            "meant": {},
-            "containers": [],
-            "images": {},
-        },
-        **{"project": [], "marks": {}, "files": {}, "logins": []},
-        **about,
-    }
-
-
-MARKS: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
+BASELINES: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
     ("nothing accepted yet", {"group docker": "mallory"}, {}, []),
     ("a member more", {"group docker": "mallory"}, {"group docker": "no member"}, ["group docker"]),
     ("an upgrade", {"package x": "1:2.10-1"}, {"package x": "1:2.9-3"}, []),
@@ -211,22 +196,22 @@ MARKS: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
     ("an older epoch", {"package x": "9"}, {"package x": "1:1"}, ["package x"]),
     ("a new package", {"package x": "1", "package y": "1"}, {"package y": "1"}, []),
     ("a package that is gone", {"package y": "1"}, {"package x": "1", "package y": "1"}, ["package x"]),
-    ("somebody listens", {"listens 99": "nc", "listens 22": "sshd"}, {"listens 22": "sshd"}, ["listens 99"]),
-    ("nobody listens any more", {"listens 22": "sshd"}, {"listens 22": "sshd", "listens 80": "haproxy"}, []),
+    ("a new listener", {"listens 99": "nc", "listens 22": "sshd"}, {"listens 22": "sshd"}, ["listens 99"]),
+    ("a listener that is gone", {"listens 22": "sshd"}, {"listens 22": "sshd", "listens 80": "haproxy"}, []),
     (
-        "what could not be asked this time",
+        "what could not be read this time",
         {"unasked package": "", "group docker": "no member"},
         {"package x": "1", "group docker": "no member"},
         [],
     ),
     (
-        "what could not be asked when it was accepted",
+        "what could not be read when it was accepted",
         {"sshd port": "22", "group docker": "no member"},
         {"unasked sshd": "", "group docker": "no member"},
         [],
     ),
     (
-        "a role's timer, of which the role speaks",
+        "a timer that a role manages",
         {"unit x": "enabled"},
         {"unit x": "enabled", "timer selfheal@a.timer": "active"},
         [],
@@ -245,7 +230,7 @@ MARKS: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
         [],
     ),
     (
-        "a file that none did",
+        "a file that no role brought",
         {"file /etc/sudoers.d/x": "root:root 0644", "unit x": "a"},
         {"unit x": "a"},
         ["/etc/sudoers.d/x"],
@@ -253,33 +238,35 @@ MARKS: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("now", "then", "expected"), [case[1:] for case in MARKS], ids=[case[0] for case in MARKS])
-def test_marks(now: dict[str, str], then: dict[str, str], expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("now", "then", "expected"), [case[1:] for case in BASELINES], ids=[case[0] for case in BASELINES]
+)
+def test_baseline(now: dict[str, str], then: dict[str, str], expected: list[str]) -> None:
     assert [one["object"] for one in drift_findings.compare(HOST, facts(marks=now), then, None)] == expected
 
 
-def test_a_file_beside_the_project_is_added() -> None:
+def test_a_file_that_is_not_of_the_project_is_added() -> None:
     there = facts(project=["app.py", "fix.sh", "__pycache__/app.pyc", "data/x"], exclude=["__pycache__", "/data"])
     assert [one["object"] for one in drift_findings.compare(HOST, there, {}, ["app.py"])] == ["/opt/shop/fix.sh"]
     assert drift_findings.compare(HOST, there, {}, None) == []
 
 
-def test_what_follows_from_a_drift_is_not_told_twice() -> None:
-    def one(role: str, object_: str, what: str) -> dict[str, Any]:
+def test_what_follows_from_a_drift_is_reported_once() -> None:
+    def one(role: str, object_: str, what: str) -> drift_findings.Located:
         return {"host": HOST, "role": role, "object": object_, "what": what, "is": "a", "should": "b"}
 
     deployment = one("compose_app", "deployment", "deployment")
     overlay = one("compose_app", "compose.hardened.yaml", "content")
     unit, same_unit = one("watcher", "x.timer", "unit"), one("host", "x.timer", "unit")
-    settled = drift_findings.settle([deployment, overlay, unit, same_unit], {HOST: facts()})
-    assert [(found["role"], found["object"]) for found in settled] == [
+    completed = drift_findings.complete([deployment, overlay, unit, same_unit], {HOST: facts()})
+    assert [(found["role"], found["object"]) for found in completed] == [
         ("compose_app", "compose.hardened.yaml"),
         ("watcher", "x.timer"),
     ]
-    assert [found["object"] for found in drift_findings.settle([deployment], {})] == ["deployment"]
+    assert [found["object"] for found in drift_findings.complete([deployment], {})] == ["deployment"]
 
 
-def test_who_was_logged_in() -> None:
+def test_sessions_at_the_time_of_a_change() -> None:
     there = facts(
         files={"/etc/x": {"mode": "0666", "owner": "root:root", "changed": 150.0}},
         logins=[
@@ -288,8 +275,8 @@ def test_who_was_logged_in() -> None:
         ],
     )
     change = event({"changed": True, "diff": [{"before": "a", "after": "a", "after_header": "/etc/x"}]})
-    (told,) = drift_findings.settle(drift_findings.gather([change]).findings, {HOST: there})
-    assert (told["is"], told["changed_by"], told["severity"]) == ("0666", ["intern from 192.0.2.7"], "security")
+    (found,) = drift_findings.complete(drift_findings.gather([change]).findings, {HOST: there})
+    assert (found["is"], found["changed_by"], found["severity"]) == ("0666", ["intern from 192.0.2.7"], "security")
 
 
 @pytest.mark.parametrize(
@@ -310,14 +297,14 @@ def test_what_may_be_a_secret_is_masked(text: str, kept: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "was", "told", "found"),
+    ("name", "was", "wanted", "found"),
     [
         ("mode", "0777", "0755", ("mode", "0777", "0755")),
         ("state", "absent", "directory", ("state", drift_findings.GONE, "directory")),
     ],
 )
-def test_the_directory_of_an_env_is_said_as_it_is(name: str, was: str, told: str, found: tuple[str, str, str]) -> None:
-    sides = {"before": f"# directory {name}: {was}\n", "after": f"A=sha256:1\n# directory {name}: {told}\n"}
+def test_the_directory_of_an_env_is_compared(name: str, was: str, wanted: str, found: tuple[str, str, str]) -> None:
+    sides = {"before": f"# directory {name}: {was}\n", "after": f"A=sha256:1\n# directory {name}: {wanted}\n"}
     unchanged = {**sides, "before": f"A=sha256:1\n{sides['before']}", "after_header": "/opt/shop/.env"}
     (one,) = drift_findings._env({"why": [f"directory {name}"], "diff": unchanged})
     assert one["object"] == "/opt/shop"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a host says of itself, and what it says when one of its commands does not answer."""
+"""The facts of a host, also when one of its commands fails."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.docker import c
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import host_facts as drift_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 from ansible_collections.christmas.selfheal.tests.unit.world import TOKEN, Container, World, digest, simulated
 
 PRINTED = {
@@ -27,7 +28,7 @@ PRINTED = {
 }
 
 
-def marks(monkeypatch: pytest.MonkeyPatch, broken: str, code: int) -> tuple[dict[str, str], list[str]]:
+def entries(monkeypatch: pytest.MonkeyPatch, broken: str, code: int) -> tuple[dict[str, str], list[str]]:
     def run(argv: Sequence[str], _timeout: float) -> commands.Result:
         if argv[0] == broken:
             return commands.Result(code, "", "it hangs")
@@ -36,27 +37,27 @@ def marks(monkeypatch: pytest.MonkeyPatch, broken: str, code: int) -> tuple[dict
     monkeypatch.setattr(commands, "run", run)
     monkeypatch.setattr(drift_facts, "FOLDERS", ())
     problems: list[str] = []
-    return dict(drift_facts._marks(set(), [], problems)), problems
+    return dict(drift_facts._entries(set(), [], problems)), problems
 
 
 @pytest.mark.parametrize(
-    ("broken", "mark", "unasked", "told"),
+    ("broken", "entry", "unasked", "problem_count"),
     [
         ("dpkg-query", "package haproxy", "unasked package", 1),
         ("ss", "listens 80", "unasked listens", 1),
-        # It may be that it never answers there.
+        # On some hosts it never answers.
         ("sshd", "sshd port", "unasked sshd", 0),
     ],
 )
-def test_what_cannot_be_asked_is_not_taken_for_gone(
-    monkeypatch: pytest.MonkeyPatch, broken: str, mark: str, unasked: str, told: int
+def test_what_cannot_be_read_is_not_taken_for_gone(
+    monkeypatch: pytest.MonkeyPatch, broken: str, entry: str, unasked: str, problem_count: int
 ) -> None:
-    found, problems = marks(monkeypatch, "nothing", 1)
-    assert mark in found
+    found, problems = entries(monkeypatch, "nothing", 1)
+    assert entry in found
     assert (unasked in found, problems) == (False, [])
-    found, problems = marks(monkeypatch, broken, 1)
-    assert mark not in found
-    assert (unasked in found, len(problems)) == (True, told)
+    found, problems = entries(monkeypatch, broken, 1)
+    assert entry not in found
+    assert (unasked in found, len(problems)) == (True, problem_count)
 
 
 def test_a_port_that_a_role_opens_is_the_role_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,22 +72,22 @@ def test_a_port_that_a_role_opens_is_the_role_s(monkeypatch: pytest.MonkeyPatch)
     assert dict(drift_facts._listening([], {"80", "443"})) == {"listens 81": "haproxy"}
 
 
-def test_what_is_not_installed_has_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, problems = marks(monkeypatch, "dpkg-query", 127)
+def test_a_command_that_is_not_installed_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, problems = entries(monkeypatch, "dpkg-query", 127)
     assert "unasked package" not in found
     assert problems == []
 
 
 def test_a_job_is_not_expected_to_have_a_container() -> None:
-    good = {"env": "", "images": {"web": "1", "migrate": "2"}, "jobs": ["migrate"]}
-    found = drift_facts._meant(App("shop"), good, {"services": {"web": {}, "migrate": {}}})
+    good: Release = {"env": "", "images": {"web": "1", "migrate": "2"}, "jobs": ["migrate"]}
+    found = drift_facts._desired(App("shop"), good, {"services": {"web": {}, "migrate": {}}})
     assert {name: one["wanted"] for name, one in found.items()} == {"web": True, "migrate": False}
 
 
 # --- the whole host --------------------------------------------------------------------------------------------------
 
 
-def entry(message: str, at: int) -> str:
+def journal(message: str, at: int) -> str:
     return json.dumps({"MESSAGE": message, "_PID": "7", "__REALTIME_TIMESTAMP": str(at * 1_000_000)})
 
 
@@ -97,10 +98,10 @@ HOST = {
     "iptables -w 5 -S FORWARD": "-P FORWARD DROP\n-A FORWARD -j DOCKER\n",
     "journalctl": "\n".join(
         [
-            entry("Accepted publickey for ada from 192.0.2.7 port 50022 ssh2", 1000),
+            journal("Accepted publickey for ada from 192.0.2.7 port 50022 ssh2", 1000),
             "no JSON",
-            entry("pam_unix(sshd:session): session closed for user ada", 1060),
-            entry("Accepted password for bob from 192.0.2.8 port 50023 ssh2", 2000),
+            journal("pam_unix(sshd:session): session closed for user ada", 1060),
+            journal("Accepted password for bob from 192.0.2.8 port 50023 ssh2", 2000),
         ]
     ),
 }
@@ -119,7 +120,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield it
 
 
-def test_containers_are_as_their_release_says_and_those_of_others_are_marks(world: World) -> None:
+def test_containers_of_the_app_have_their_settings_and_others_are_in_the_baseline(world: World) -> None:
     found = drift_facts.read(world.app, "/src/shop")
     ours = {one["service"]: one for one in found["containers"] if one["ours"]}
     assert {name: one["settings"] for name, one in ours.items()} == {
@@ -134,16 +135,16 @@ def test_containers_are_as_their_release_says_and_those_of_others_are_marks(worl
     assert TOKEN not in json.dumps(found)
 
 
-def test_marks_are_what_the_hosts_own_programs_say(world: World) -> None:
-    marks_ = drift_facts.read(world.app)["marks"]
-    assert {name: text for name, text in marks_.items() if name.startswith(("unit", "timer", "firewall"))} == {
+def test_the_baseline_has_what_the_hosts_programs_print(world: World) -> None:
+    entries_ = drift_facts.read(world.app)["marks"]
+    assert {name: text for name, text in entries_.items() if name.startswith(("unit", "timer", "firewall"))} == {
         "unit docker.service": "enabled",
         "timer selfheal@shop.timer": "active",
         "firewall -P INPUT DROP": "set",
         "firewall -A INPUT -p tcp --dport 80 -j ACCEPT": "set",
         "firewall -P FORWARD DROP": "set",
     }
-    assert f"file {world.root}/etc/selfheal/shop.json" in marks_
+    assert f"file {world.root}/etc/selfheal/shop.json" in entries_
 
 
 def test_a_session_has_a_user_an_address_and_an_end(world: World) -> None:
@@ -153,7 +154,7 @@ def test_a_session_has_a_user_an_address_and_an_end(world: World) -> None:
     ]
 
 
-def test_files_of_the_project_are_told_from_our_own(world: World) -> None:
+def test_files_of_the_project_are_distinguished_from_our_own(world: World) -> None:
     (world.root / "opt/shop/notes.txt").write_text("x", encoding="utf-8")
     (world.root / "opt/shop/old.yaml.replaced").write_text("x", encoding="utf-8")
     found = drift_facts.read(world.app)

@@ -1,45 +1,48 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What people, programs and Prometheus are told of a drift check."""
+"""The report of a drift check for people, programs and Prometheus."""
 
 from __future__ import annotations
 
 import html.parser
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.findings import Finding, Trouble
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.report import Report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.store import CheckedHost
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import metrics
+from ansible_collections.christmas.selfheal.tests.unit.drift.factories import finding
 
 
-def finding(**about: Any) -> dict[str, Any]:
-    return {
-        **{"id": "1", "host": "web1", "role": "watcher", "object": "/etc/x", "what": "content", "severity": "security"},
-        **{"is": "a | b", "should": "<script>", "decision": "report", "because": "", "first_seen": 3600.0},
-        **{"changed_at": 60.0, "changed_by": ["intern from 192.0.2.7"]},
-        **about,
+def report(*findings: Finding, **about: Any) -> Report:
+    plain: Report = {
+        "id": "x-drift",
+        "time": 7200.0,
+        "seconds": 9.6,
+        "hosts": ["web1"],
+        "compared": ["web1"],
+        "checked": {"web1": checked("shop", 7200.0), "web2": checked("", 0.0)},
+        "findings": list(findings),
+        "troubles": [],
+        "gone": [],
+        "corrections": [],
+        "accepted": [],
+        "notes": [],
+        "head": "0" * 64,
+        "exit": 0,
     }
+    return cast("Report", {**plain, **about})
 
 
-def report(*findings: dict[str, Any], **about: Any) -> dict[str, Any]:
-    return {
-        **{
-            "id": "x-drift",
-            "time": 7200.0,
-            "seconds": 9.6,
-            "hosts": ["web1"],
-            "compared": ["web1"],
-            "findings": list(findings),
-        },
-        **{"troubles": [], "gone": [], "corrections": [], "accepted": [], "notes": [], "head": "0" * 64, "exit": 0},
-        **{"checked": {"web1": {"app": "shop", "time": 7200.0}, "web2": {"app": "", "time": 0.0}}},
-        **about,
-    }
+def checked(app: str, time: float) -> CheckedHost:
+    return {"app": app, "time": time, "as_meant_at": time, "release": ""}
 
 
-TROUBLE = {"host": "web2", "role": "", "what": "cannot be reached"}
+TROUBLE: Trouble = {"host": "web2", "role": "", "what": "cannot be reached"}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ TROUBLE = {"host": "web2", "role": "", "what": "cannot be reached"}
         (["report"], [TROUBLE], 4),
     ],
 )
-def test_exit_code(decisions: list[str], troubles: list[dict[str, str]], code: int) -> None:
+def test_exit_code(decisions: list[str], troubles: list[Trouble], code: int) -> None:
     assert drift_report.exit_code([finding(decision=decision) for decision in decisions], troubles) == code
 
 
@@ -69,11 +72,11 @@ def test_the_table() -> None:
 
 def test_what_could_not_be_compared_is_not_called_no_drift() -> None:
     assert drift_report.headline(report()) == "1 host checked in 9.6 s: no drift"
-    told = drift_report.headline(report(troubles=[TROUBLE]))
-    assert told == "1 host checked in 9.6 s: it could not tell, 1 could not be compared"
+    headline = drift_report.headline(report(troubles=[TROUBLE]))
+    assert headline == "1 host checked in 9.6 s: it could not tell, 1 could not be compared"
 
 
-def test_the_page_is_whole_and_says_what_it_is_told() -> None:
+def test_the_page_is_self_contained_and_escaped() -> None:
     class Reader(html.parser.HTMLParser):
         def __init__(self) -> None:
             super().__init__()
@@ -92,17 +95,19 @@ def test_the_page_is_whole_and_says_what_it_is_told() -> None:
     assert r"| !\[x](http://192.0.2.1/x) (content) | a \| b | \<script> |" in written
 
 
+def rendered(one: Report) -> str:
+    return metrics.render_drift(one["checked"], one["compared"], one["findings"])
+
+
 def test_metrics() -> None:
-    told = metrics.render_drift(
-        report(finding(), finding(decision="ignored"), finding(severity="cosmetic"))
-    ).splitlines()
-    assert 'selfheal_drift_last_check_timestamp_seconds{app="shop",target="web1"} 7200' in told
-    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="web2"} 0' in told
-    assert 'selfheal_drift_found{app="shop",target="web1",severity="security"} 1' in told
-    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 0' in told
-    assert not [line for line in told if line.startswith("selfheal_drift_found") and "web2" in line]
+    lines = rendered(report(finding(), finding(decision="ignored"), finding(severity="cosmetic"))).splitlines()
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="shop",target="web1"} 7200' in lines
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="web2"} 0' in lines
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="security"} 1' in lines
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 0' in lines
+    assert not [line for line in lines if line.startswith("selfheal_drift_found") and "web2" in line]
 
 
-def test_a_controller_that_never_came_as_far_as_a_host_is_told_too() -> None:
-    told = metrics.render_drift(report(checked={}, compared=[])).splitlines()
-    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="every host"} 0' in told
+def test_a_controller_that_has_compared_no_host_has_a_metric() -> None:
+    lines = rendered(report(checked={}, compared=[])).splitlines()
+    assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="every host"} 0' in lines

@@ -5,18 +5,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.findings import Finding
+from ansible_collections.christmas.selfheal.tests.unit.drift import factories
 
 HOUR = 3600.0
 
 
-def finding(id_: str, host: str = "web1") -> dict[str, Any]:
-    about = {"id": id_, "host": host, "role": "watcher", "object": "/etc/x", "what": "content"}
-    return {**about, "as_meant_at": 0.0}
+def finding(id_: str) -> Finding:
+    return factories.finding(id=id_)
 
 
 def test_first_seen_stays_until_it_goes_away() -> None:
@@ -45,7 +45,7 @@ def test_old_corrections_do_not_count() -> None:
     assert drift_store.corrected(state, 51 * 86400.0) == {"a": 1}
 
 
-def test_a_host_is_accepted_once_or_when_somebody_says_so() -> None:
+def test_a_host_is_accepted_once_or_on_request() -> None:
     state = drift_store.empty()
     assert drift_store.accept(state, {"web1": {"group docker": "no member"}}, all_=False) == ["web1"]
     assert drift_store.accept(state, {"web1": {"group docker": "mallory"}}, all_=False) == []

@@ -1,18 +1,16 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A drill's figures are worth as much as its clock, its judge and its catalogue."""
+"""The catalogue of faults, the figures of a drill, its judgement and its report; and the prober."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
@@ -21,7 +19,15 @@ import yaml
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import fault as drill_fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import judge as drill_judge
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import report as drill_report
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills import run as drill_run
+from ansible_collections.christmas.selfheal.plugins.module_utils.drills.options import Options
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import parse_entries
+from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import IncidentRecord
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import fault_catalogue
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles/drill/faults"
 CATALOGUE = sorted(path.stem for path in FOLDER.glob("*.yml"))
@@ -67,26 +73,26 @@ def test_every_fault_that_has_a_goal_is_a_drill() -> None:
     ("change", "said"),
     [
         pytest.param({"inject": None}, "inject is missing", id="no command"),
-        pytest.param({"injct": []}, "injct is not known", id="typing error"),
+        pytest.param({"injct": []}, "injct is an unknown key", id="typing error"),
         pytest.param({"title": "Hang"}, "title has no English text", id="title"),
         pytest.param({"expect": "fine"}, "expect is 'fine'", id="expect"),
         pytest.param({"where": "moon"}, "where is 'moon'", id="where"),
         pytest.param({"needs": ["luck"]}, "needs has 'luck'", id="needs"),
-        pytest.param({"goal": {"median": 5}}, "goal lacks a number", id="goal"),
-        pytest.param({"timeout": "long"}, "timeout is no number", id="timeout"),
-        pytest.param({"inject": ["kill -9"]}, "is no list of texts", id="a shell line"),
-        pytest.param({"inject": [["kill", -9]]}, "is no list of texts", id="a number"),
-        pytest.param({"undo": [["kill", "{pdi}"]]}, "{pdi} stands for nothing", id="placeholder"),
+        pytest.param({"goal": {"median": 5}}, "goal misses a number", id="goal"),
+        pytest.param({"timeout": "long"}, "timeout is not a number", id="timeout"),
+        pytest.param({"inject": ["kill -9"]}, "is not a list of strings", id="a shell line"),
+        pytest.param({"inject": [["kill", -9]]}, "is not a list of strings", id="a number"),
+        pytest.param({"undo": [["kill", "{pdi}"]]}, "{pdi} is an unknown placeholder", id="placeholder"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_key(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(drill_fault.DrillError, match=r"^faults/hang\.yml: ") as told:
+    with pytest.raises(drill_fault.DrillError, match=r"^faults/hang\.yml: ") as raised:
         fault(**change)
-    assert said in str(told.value)
+    assert said in str(raised.value)
 
 
 def test_fill() -> None:
-    values = {"compose": ["docker", "compose"], "pid": 7, "app": "shop"}
+    values: drill_fault.Values = {"compose": ["docker", "compose"], "pid": 7, "app": "shop"}
     assert drill_fault.fill(["{compose}", "up", "{app}-{pid}", "{else}"], values) == [
         *("docker", "compose", "up", "shop-7", "{else}")
     ]
@@ -109,7 +115,7 @@ def test_choose() -> None:
 
 
 def test_every_service_is_broken_in_every_way() -> None:
-    found = drill_fault.of_services("shop", {"web": 2, "db": 1}, {"db": 20.0})
+    found = drill_fault.service_faults("shop", {"web": 2, "db": 1}, {"db": 20.0})
     assert len(found) == 10
     catalogue = {"a": fault(fast=True), **found}
     assert drill_fault.choose(catalogue, ["services"], set())[0] == list(found.values())
@@ -121,7 +127,7 @@ def test_every_service_is_broken_in_every_way() -> None:
     assert "-ge 2 ]" in found["web.removed"].until[-1]
     assert (found["db.stopped"].goal["median"], found["web.stopped"].goal["median"]) == (26.0, 6.0)
     # A service may be called like a part of the host.
-    assert not set(drill_fault.of_services("shop", {"engine": 1}, {})) & set(CATALOGUE)
+    assert not set(drill_fault.service_faults("shop", {"engine": 1}, {})) & set(CATALOGUE)
     # Nothing in them is taken for a placeholder.
     for one in found.values():
         for command in one.commands():
@@ -144,10 +150,10 @@ def test_statistics(seconds: list[float], median: float, p95: float) -> None:
     assert (drill_judge.median(seconds), drill_judge.p95(seconds)) == (median, p95)
 
 
-def answers(text: str, start: float = 100.0, step: float = 0.1) -> list[tuple[float, float, bool, str]]:
+def answers(text: str, start: float = 100.0, step: float = 0.1) -> list[Sample]:
     """A sample a letter: "." is a good answer, "x" is a failed one."""
     return [
-        (start + step * number, start + step * number + 0.01, letter == ".", "" if letter == "." else "refused")
+        Sample(start + step * number, start + step * number + 0.01, letter == ".", "" if letter == "." else "refused")
         for number, letter in enumerate(text)
     ]
 
@@ -166,18 +172,18 @@ def test_injected_at(text: str, ended: float, expected: float) -> None:
 
 
 def test_a_request_that_waited_through_the_fault_is_not_the_last_good_one() -> None:
-    waited = [(sent, sent + (1.0 if sent > 100.25 else 0.01), ok, why) for sent, _, ok, why in answers("......")]
+    waited = [Sample(sent, sent + (1.0 if sent > 100.25 else 0.01), ok, why) for sent, _, ok, why in answers("......")]
     assert drill_judge.injected_at(100.0, 100.6, waited) == pytest.approx(100.2)
 
 
 def test_segments() -> None:
     samples = answers("..xxx..")
-    samples[5] = (samples[5][0], samples[5][0] + 1.0, True, "")
+    samples[5] = Sample(samples[5].sent, samples[5].sent + 1.0, True, "")
     found = drill_judge.segments(samples, 100.2)
     assert found == [(-0.2, 0.0, "good"), (0.0, 0.3, "failed"), (0.3, 0.4, "late"), (0.4, 0.4, "good")]
 
 
-RECORD = {
+RECORD: IncidentRecord = {
     "id": "20251123T000000Z-hung",
     "cause": "hung",
     "confirmed": "1970-01-01T00:01:43.000Z",
@@ -185,22 +191,22 @@ RECORD = {
     "evidence": ["no answer within 2 s"],
     "remedies": [{"name": "restart", "done": True, "result": "", "seconds": 0.5}],
 }
-SEEN: dict[str, Any] = {
-    "round": 1,
-    "injected": 100.0,
-    "since": 100.0,
-    "recovered": 104.0,
-    "well": True,
-    "ahead": 1.0,
-    "samples": answers("." + "x" * 39 + "." * 20),
-    "incidents": [RECORD],
-    "held": {},
-    "files": ["log-shop-1.txt"],
-    "restarted": [],
-    "afterwards": "",
-    "balanced": False,
-    "whole": None,
-}
+SEEN = drill_judge.Seen(
+    round=1,
+    injected=100.0,
+    since=100.0,
+    recovered=104.0,
+    well=True,
+    ahead=1.0,
+    samples=answers("." + "x" * 39 + "." * 20),
+    incidents=[RECORD],
+    held={},
+    files=["log-shop-1.txt"],
+    restarted=[],
+    afterwards="",
+    balanced=False,
+    whole=None,
+)
 
 
 def test_judge() -> None:
@@ -212,19 +218,19 @@ def test_judge() -> None:
 
 
 def test_a_recovery_may_count_from_later_than_the_fault() -> None:
-    run = drill_judge.judge(fault(), {**SEEN, "since": 103.0})
+    run = drill_judge.judge(fault(), SEEN._replace(since=103.0))
     assert (run["mttr"], run["failed"], run["noticed"]) == (1.0, 39, 2.0)
 
 
 HELD = {"expect": "held", "goal": {}}
-QUIET = {**RECORD, "remedies": []}
+QUIET: IncidentRecord = {**RECORD, "remedies": []}
 
 
 @pytest.mark.parametrize(
     ("change", "seen", "said"),
     [
         pytest.param({}, {"recovered": None}, ["not recovered within 60 s"], id="not recovered"),
-        pytest.param({}, {"well": False}, ["the app does not answer since"], id="down for good"),
+        pytest.param({}, {"well": False}, ["the app has not answered since"], id="down for good"),
         pytest.param({}, {"incidents": [], "files": []}, ["the host opened no incident"], id="no incident"),
         pytest.param({"incident": False}, {"incidents": [], "files": []}, [], id="over before it was noticed"),
         pytest.param({"causes": ["crashed"]}, {}, ["cause hung, expected crashed"], id="another cause"),
@@ -270,7 +276,7 @@ QUIET = {**RECORD, "remedies": []}
         pytest.param(
             {**HELD, "expect": "escalated"},
             {"recovered": None, "held": {**QUIET, "escalated": False}},
-            ["no person was called"],
+            ["no person was notified"],
             id="not escalated",
         ),
         # What cures the rest once the port is free is the incident's, but it came after what had to be held.
@@ -283,12 +289,12 @@ QUIET = {**RECORD, "remedies": []}
     ],
 )
 def test_problems(change: dict[str, Any], seen: dict[str, Any], said: list[str]) -> None:
-    assert drill_judge.judge(fault(**change), {**SEEN, **seen})["problems"] == said
+    assert drill_judge.judge(fault(**change), SEEN._replace(**seen))["problems"] == said
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
 
-ABOUT = {
+ABOUT: drill_report.About = {
     "id": "20251123T000000Z-drill-lab1",
     "app": "shop",
     "host": "lab1",
@@ -299,8 +305,8 @@ ABOUT = {
 }
 
 
-def runs(*seconds: float) -> list[dict[str, Any]]:
-    return [drill_judge.judge(fault(), {**SEEN, "recovered": 100.0 + one}) for one in seconds]
+def runs(*seconds: float) -> list[drill_judge.Run]:
+    return [drill_judge.judge(fault(), SEEN._replace(recovered=100.0 + one)) for one in seconds]
 
 
 @pytest.mark.parametrize(
@@ -372,7 +378,7 @@ def server() -> Iterator[tuple[dict[str, int], str]]:
 @pytest.mark.parametrize("status", [500, 0], ids=["errors", "hangs"])
 def test_an_outage_is_measured(status: int) -> None:
     with server() as (state, url):
-        ask, asked = continuous.asker([{"name": "health", "url": url}], {}, timeout=0.3)
+        ask, asked = continuous.asker(parse_checks([{"name": "health", "url": url}]), {}, timeout=0.3)
         assert asked == url
         with continuous.Prober(ask, rate=50) as watching:
             assert watching.wait_healthy(watching.now(), 20) is not None
@@ -395,7 +401,7 @@ def test_an_outage_is_measured(status: int) -> None:
 def test_requests_overlap_while_nothing_answers() -> None:
     with server() as (state, url):
         state["status"] = 0
-        ask, _ = continuous.asker([{"name": "health", "url": url}], {}, timeout=1.0)
+        ask, _ = continuous.asker(parse_checks([{"name": "health", "url": url}]), {}, timeout=1.0)
         with continuous.Prober(ask, rate=50) as watching:
             begun = watching.now()
             deadline = time.monotonic() + 20
@@ -411,26 +417,25 @@ def test_requests_overlap_while_nothing_answers() -> None:
     [
         pytest.param("x" * 5 + "." * 10, 100.51, id="ten in a row"),
         pytest.param("x" * 5 + "." * 9, None, id="nine"),
-        pytest.param("." * 9 + "x" + "." * 10, 101.01, id="the row begins anew"),
+        pytest.param("." * 9 + "x" + "." * 10, 101.01, id="the row begins again"),
     ],
 )
 def test_first_of_row(text: str, expected: float | None) -> None:
-    found = continuous.first_of_row([continuous.Sample(*sample) for sample in answers(text)])
+    found = continuous.first_of_row(answers(text))
     assert found == (None if expected is None else pytest.approx(expected))
 
 
 def test_an_answer_that_came_late_is_not_the_first() -> None:
     """A packet to a container that was just starting is sent again a second later, and is answered then."""
-    late, *others = (continuous.Sample(*sample) for sample in answers("." * 10))
+    late, *others = answers("." * 10)
     assert continuous.first_of_row([late._replace(ended=101.2), *others]) == pytest.approx(100.11)
 
 
 def test_what_is_asked_needs_no_secret() -> None:
-    checks: list[dict[str, Any]] = [
-        {"name": "login", "url": "http://${HOST}/login", "headers": {"apikey": "${KEY}"}, "proves": "health"},
-        {"name": "page", "url": "http://${HOST}/", "proves": "frontend"},
-        {"name": "health", "url": "http://${HOST}/health", "proves": "health"},
-    ]
+    login = {"name": "login", "url": "http://${HOST}/login", "headers": {"apikey": "${KEY}"}, "proves": "health"}
+    page = {"name": "page", "url": "http://${HOST}/", "proves": "frontend"}
+    health = {"name": "health", "url": "http://${HOST}/health", "proves": "health"}
+    checks = parse_checks([login, page, health])
     assert continuous.asker(checks, {"HOST": "192.0.2.1"})[1] == "http://192.0.2.1/health"
     assert continuous.asker(checks[:2], {"HOST": "192.0.2.1"})[1] == "http://192.0.2.1/"
     with pytest.raises(ValueError, match="drill_url"):
@@ -450,62 +455,39 @@ OUTSIDE = [
 
 @pytest.mark.parametrize(("url", "outside", "asked"), [case[1:] for case in OUTSIDE], ids=[case[0] for case in OUTSIDE])
 def test_the_host_is_asked_from_outside(url: str, outside: str, asked: str) -> None:
-    assert continuous.asker([{"name": "health", "url": url}], {}, outside=outside)[1] == asked
+    assert continuous.asker(parse_checks([{"name": "health", "url": url}]), {}, outside=outside)[1] == asked
 
 
 # --- what a drill does not do ----------------------------------------------------------------------------------------
 
 
 class Untouched:
-    """A connection that nobody may use."""
+    """A host that must not be touched."""
 
-    def __getattr__(self, name: str) -> Any:
-        pytest.fail(f"the host was touched: {name}")
+    is_remote = True
 
+    def execute(self, text: str) -> Result:
+        pytest.fail(f"the host was touched: {text}")
 
-VARIABLES = [
-    {"name": "PORT", "kind": "port"},
-    {"name": "BOT_TOKEN", "kind": "token", "required": False},
-    {"name": "STRIPE_KEY", "kind": "stripe_key"},
-    {"name": "JWT_SECRET", "kind": "jwt_secret"},
-]
+    def reconnect(self) -> None:
+        pytest.fail("the host was touched")
 
 
-def drill(check_mode: bool = False, **given: Any) -> dict[str, Any]:
-    """Run the action as Ansible does, for a host that must not be touched."""
-    described = {
-        "app": "shop",
-        "directory": "/opt/shop",
-        "catalogue": str(FOLDER),
-        "url": "http://192.0.2.1/health",
-        "address": "192.0.2.1",
-        "reports": "/nonexistent",
-        "variables": VARIABLES,
-        **given,
-    }
-    task = SimpleNamespace(args=described, check_mode=check_mode, async_val=0, action="drill", collections=[])
-    # Not before it is needed: what Ansible loads for a controller changes how modules of this process tell warnings.
-    drill_action = importlib.import_module("ansible_collections.christmas.selfheal.plugins.action.drill")
-    action = drill_action.ActionModule(task, Untouched(), None, None, None, None)
-    return dict(action._drill(action.validate_argument_spec(argument_spec=drill_action.SPEC)[1], "web1"))
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
+VARIABLES = parse_entries(
     [
-        pytest.param(
-            0, "healthy on web1, so this address cannot be reached from here. Name the one", id="only outside"
-        ),
-        pytest.param(1, "not healthy on web1 either: run recover.yml first", id="on the host, too"),
-    ],
+        {"name": "PORT", "kind": "port"},
+        {"name": "BOT_TOKEN", "kind": "token", "required": False},
+        {"name": "STRIPE_KEY", "kind": "stripe_key"},
+        {"name": "JWT_SECRET", "kind": "jwt_secret"},
+    ]
 )
-def test_an_app_that_does_not_answer_is_asked_on_its_host(code: int, said: str) -> None:
-    """A check asks the host's own 127.0.0.1, and may be right there alone."""
-    asked = []
-    host = SimpleNamespace(run=lambda argv: asked.append(argv[1:]) or (code, "", ""))
-    drill_action = importlib.import_module("ansible_collections.christmas.selfheal.plugins.action.drill")
-    assert said in drill_action.Drills(host, {"app": "shop"}, "web1", print).instead()
-    assert asked == [["probe", "--app", "shop"]]
+
+
+def drill(check_mode: bool = False, **given: Any) -> drill_run.Outcome:
+    """Ask for drills on a host that must not be touched."""
+    plain = Options("web1", "shop", "/opt/shop", variables=VARIABLES, url="http://192.0.2.1/health")
+    options = plain._replace(address="192.0.2.1", reports="/nonexistent", **given)
+    return drill_run.drill(options, fault_catalogue.read(str(FOLDER)), Untouched(), check_mode, print)
 
 
 def test_without_a_name_the_catalogue_is_listed() -> None:
@@ -523,11 +505,11 @@ def test_an_unknown_name_is_refused_before_anything_is_asked(names: list[str], c
         drill(check_mode=check_mode, faults=names, confirm="shop")
 
 
-def test_the_name_of_a_fault_of_a_service_is_for_the_host_to_judge() -> None:
+def test_only_the_host_knows_the_services_of_a_name() -> None:
     drill_fault.check_names({}, ["all", "fast", "services", "db.stopped", "my.app.killed"])
 
 
-def test_a_dry_run_says_what_would_be_done() -> None:
+def test_a_dry_run_shows_what_would_be_done() -> None:
     shown = drill(check_mode=True, faults=["hang", "env_deleted"])
     assert "rm -f /opt/shop/.env" in shown["text"]
     assert "xargs kill" in shown["text"]
@@ -547,8 +529,8 @@ def test_the_placeholder_is_put_into_a_secret_of_the_app() -> None:
 
 
 @pytest.mark.parametrize("confirm", ["", "another"])
-def test_outside_the_lab_it_wants_to_be_sure(confirm: str) -> None:
-    with pytest.raises(drill_fault.DrillError, match=r"web1 \(192\.0\.2\.1\) is no lab host.*drill_confirm=shop"):
+def test_outside_the_lab_it_needs_the_name_of_the_app(confirm: str) -> None:
+    with pytest.raises(drill_fault.DrillError, match=r"web1 \(192\.0\.2\.1\) is not a lab host.*drill_confirm=shop"):
         drill(faults=["hang"], confirm=confirm)
 
 
@@ -559,15 +541,17 @@ def test_what_would_break_more_than_the_app_is_for_lab_hosts_only(name: str) -> 
 
 
 def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
-    broken = drill_fault.of_services("shop", {"db": 1}, {})["db.stopped"]
-    record = {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
-    run = drill_judge.judge(broken, {**SEEN, "incidents": [record]})
+    broken = drill_fault.service_faults("shop", {"db": 1}, {})["db.stopped"]
+    record = cast(
+        "IncidentRecord", {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
+    )
+    run = drill_judge.judge(broken, SEEN._replace(incidents=[record]))
     assert run["problems"] == ["the incident names web"]
-    good = drill_judge.judge(broken, {**SEEN, "incidents": [{**record, "services": ["db"]}]})
+    good = drill_judge.judge(broken, SEEN._replace(incidents=[{**record, "services": ["db"]}]))
     assert good["problems"] == []
     report = drill_report.build(ABOUT, [broken], [{**good, "failed": 0}])
-    told = "No check would have noticed, and the watcher did: db.stopped"
-    assert told in drill_report.screen(report, "there")
-    assert told in drill_report.markdown(report, "picture.svg")
-    # What the restart policy has cured by the time that the watcher asks was noticed all the same.
+    sentence = "No check would have noticed, and the watcher did: db.stopped"
+    assert sentence in drill_report.screen(report, "there")
+    assert sentence in drill_report.markdown(report, "picture.svg")
+    # Failed requests were noticed, even when the restart policy was faster than the watcher.
     assert "No check" not in drill_report.screen(drill_report.build(ABOUT, [broken], [{**good, "failed": 2}]), "there")

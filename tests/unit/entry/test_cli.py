@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import pytest
 
@@ -69,11 +69,12 @@ def folder(root: Path) -> str:
 
 
 def write_incident(root: Path, identity: str, **more: Any) -> None:
-    record = {
+    record: dict[str, Any] = {
         **{"id": identity, "app": "shop", "cause": "hung", "meaning": "it hangs", "seen": "", "seconds": 2.5},
         **{"healthy": True, "evidence": [], "remedies": [], "hold": "", "next_step": "", "timeline": [], "files": []},
     }
-    incidents.write(os.path.join(folder(root), "incidents"), {**record, **more}, {})
+    record = {**record, **more}
+    incidents.write(os.path.join(folder(root), "incidents"), cast(incidents.IncidentRecord, record), {})
 
 
 def test_a_healthy_app(run: Run) -> None:
@@ -198,14 +199,14 @@ def test_a_broken_config(run: Run, tmp_path: Path) -> None:
     path.write_text("{", encoding="utf-8")
     code, text, _ = run("status")
     assert code == cli.WRONG
-    assert "is no JSON" in text
+    assert "is not valid JSON" in text
     told = json.loads(run("status", "--json")[1])
     assert (told["app"], told["healthy"]) == ("shop", False)
-    assert "is no JSON" in told["problems"][0]
+    assert "is not valid JSON" in told["problems"][0]
     for words in (["probe"], ["recover"], ["incidents"], ["resume"], ["pause", "--for", "1h", "--reason", "x"]):
         code, _, error = run(*words)
         assert code == cli.WRONG
-        assert "is no JSON" in error
+        assert "is not valid JSON" in error
     assert not os.path.exists(folder(tmp_path))
 
 
@@ -225,7 +226,7 @@ def test_which_app(run: Run, tmp_path: Path) -> None:
     assert run("status", "--app", "blog")[1].startswith("blog: healthy")
     code, _, error = run("status", "--app", "forum")
     assert code == cli.WRONG
-    assert "there is: blog, shop" in error
+    assert "known: blog, shop" in error
     configure(tmp_path, "blog", app="forum")
     assert "`app` is 'forum'" in run("probe", "--app", "blog")[2]
 
@@ -384,7 +385,7 @@ def test_a_damaged_config_never_replaces_the_good_one(life: Life) -> None:
     life.live()
     life.live()
     assert life.copy.read_text(encoding="utf-8") == good
-    assert ["is no JSON" in problem for problem in life.problems] == [False, True, True]
+    assert ["is not valid JSON" in problem for problem in life.problems] == [False, True, True]
 
 
 def test_an_app_that_was_taken_out_is_not_watched_any_more(
@@ -400,7 +401,7 @@ def test_an_app_that_was_taken_out_is_not_watched_any_more(
     life.during = take_out
     life.live()
     assert life.problems == ["", ""]
-    assert "begins anew: the config has changed" in capsys.readouterr().out
+    assert "starts again: the config has changed" in capsys.readouterr().out
     # The next one waits for a config, and asks nothing.
     monkeypatch.setattr(Clock, "sleep", lambda *_: configure(life.root), raising=False)
     monkeypatch.setattr(cli, "BROKEN_SECONDS", 0.0)

@@ -207,9 +207,9 @@ def test_values_that_do_not_pass_are_not_written(host: Host) -> None:
     host.write(OLD)
     before = host.files()
     with pytest.raises(
-        env_history.Unproved, match=r"^KEY: expired: it expired on 2024-06-01\. Fix: Make a new one\.$"
+        env_history.InvalidValues, match=r"^KEY: expired: it expired on 2024-06-01\. Fix: Make a new one\.$"
     ) as caught:
-        host.write(NEW, prove=refuse)
+        host.write(NEW, validate=refuse)
     assert caught.value.findings == refuse({})
     assert host.files() == before
 
@@ -218,7 +218,7 @@ def test_values_that_do_not_pass_are_not_written(host: Host) -> None:
     ("obstacle", "part"),
     [
         ("directory", "is not a file"),
-        ("no directory", "make it before"),
+        ("no directory", "create it before"),
         ("large", "far more than a file of its kind"),
         ("file", "a file"),
     ],
@@ -370,7 +370,7 @@ def test_a_good_version_that_would_not_pass_today_is_passed_over(host: Host) -> 
     for values in (OTHER, OLD, NEW):
         host.write(values)
         host.good(values)
-    host.restore(prove=lambda values: refuse(values) if values == OLD else [])
+    host.restore(validate=lambda values: refuse(values) if values == OLD else [])
     assert host.values() == OTHER
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import key_files
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.env.placeholders import is_sample
-from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import KINDS
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import KINDS, Variable, is_secret
 from ansible_collections.christmas.selfheal.tests.unit.corpus import good, wrong
 from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import (
     ALNUM,
@@ -48,15 +48,19 @@ def rules(findings: list[secret_rules.Finding]) -> dict[str, list[str]]:
     return found
 
 
-def table(**entries: dict[str, Any]) -> list[dict[str, Any]]:
+def table(**entries: dict[str, Any]) -> list[Variable]:
     """The corpus's table with keys added to entries; None takes one away."""
     merged = [{**entry, **entries.get(entry["name"], {})} for entry in TABLE]
-    return [{key: value for key, value in entry.items() if value is not None} for entry in merged]
+    kept = [{key: value for key, value in entry.items() if value is not None} for entry in merged]
+    return secret_rules.parse_table(kept)
+
+
+VARIABLES = table()
 
 
 @pytest.mark.parametrize(("values", "expected"), [row[1:] for row in wrong.ROWS], ids=[row[0] for row in wrong.ROWS])
 def test_wrong_values_are_refused_with_the_right_reason(values: dict[str, Any], expected: dict[str, list[str]]) -> None:
-    findings = secret_rules.prove(TABLE, {**GOOD, **values}, NOW)
+    findings = secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW)
     assert {name: sorted(found) for name, found in rules(findings).items()} == {
         name: sorted(found) for name, found in expected.items()
     }
@@ -65,9 +69,7 @@ def test_wrong_values_are_refused_with_the_right_reason(values: dict[str, Any], 
 
 @pytest.mark.parametrize(("values", "entries"), [row[1:] for row in good.ROWS], ids=[row[0] for row in good.ROWS])
 def test_good_values_pass(values: dict[str, Any], entries: dict[str, dict[str, Any]]) -> None:
-    variables = table(**entries)
-    secret_rules.check_table(variables)
-    assert secret_rules.prove(variables, {**GOOD, **values}, NOW) == []
+    assert secret_rules.validate(table(**entries), {**GOOD, **values}, NOW) == []
 
 
 def test_the_corpus_is_large_enough_and_no_row_stands_twice() -> None:
@@ -87,13 +89,13 @@ def said(findings: list[secret_rules.Finding]) -> str:
 MESSAGES = " ".join(
     said([finding])
     for _row, values, _expected in wrong.ROWS
-    for finding in secret_rules.prove(TABLE, {**GOOD, **{name: noise("w", 9) for name in values}}, NOW)
+    for finding in secret_rules.validate(VARIABLES, {**GOOD, **{name: noise("w", 9) for name in values}}, NOW)
 )
 
 
 @pytest.mark.parametrize("values", [row[1] for row in wrong.ROWS], ids=[row[0] for row in wrong.ROWS])
 def test_no_finding_holds_the_value(values: dict[str, Any]) -> None:
-    found = said(secret_rules.prove(TABLE, {**GOOD, **values}, NOW))
+    found = said(secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW))
     for value in {**GOOD, **values}.values():
         text = str(value).strip()
         if len(text) >= 6 and text not in json.dumps(TABLE) and text not in MESSAGES:
@@ -102,20 +104,20 @@ def test_no_finding_holds_the_value(values: dict[str, Any]) -> None:
 
 def test_a_missing_variable_says_where_it_comes_from_and_what_may_be_a_typo() -> None:
     values = {name: value for name, value in GOOD.items() if name != "SUPABASE_SERVICE_KEY"}
-    (finding,) = secret_rules.prove(TABLE, {**values, "SUPABASE_SERVCE_KEY": "x"}, NOW)
+    (finding,) = secret_rules.validate(VARIABLES, {**values, "SUPABASE_SERVCE_KEY": "x"}, NOW)
     assert finding["rule"] == "missing"
     assert "Project Settings, API Keys" in finding["fix"]
     assert "SUPABASE_SERVCE_KEY: a typo?" in finding["fix"]
 
 
 def test_an_expired_key_says_when() -> None:
-    (finding,) = secret_rules.prove(TABLE, {**GOOD, "SUPABASE_SERVICE_KEY": legacy(exp=1717200000)}, NOW)
+    (finding,) = secret_rules.validate(VARIABLES, {**GOOD, "SUPABASE_SERVICE_KEY": legacy(exp=1717200000)}, NOW)
     assert finding["reason"] == "it expired on 2024-06-01"
 
 
 def test_swapped_keys_name_each_other() -> None:
     values = {"SUPABASE_ANON_KEY": GOOD["SUPABASE_SERVICE_KEY"], "SUPABASE_SERVICE_KEY": GOOD["SUPABASE_ANON_KEY"]}
-    found = secret_rules.describe(secret_rules.prove(TABLE, {**GOOD, **values}, NOW)).splitlines()
+    found = secret_rules.describe(secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW)).splitlines()
     said = "are swapped: each holds the other's value. Fix: Exchange them."
     assert found == [
         f"SUPABASE_ANON_KEY: swapped: it and SUPABASE_SERVICE_KEY {said}",
@@ -125,21 +127,21 @@ def test_swapped_keys_name_each_other() -> None:
 
 def test_a_wrong_project_is_named() -> None:
     values = {"SUPABASE_SERVICE_KEY": legacy(ref=OTHER_REF)}
-    (finding,) = secret_rules.prove(TABLE, {**GOOD, **values}, NOW)
+    (finding,) = secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW)
     assert f"it belongs to project {OTHER_REF}, SUPABASE_URL to " in finding["reason"]
 
 
 def test_signatures_are_checked_only_when_the_table_says_so() -> None:
     own = {**GOOD, "SUPABASE_URL": "http://10.0.0.5:8000"}
     told = table(JWT_SECRET={"signs_keys": True})
-    assert secret_rules.prove(TABLE, own, NOW) == []
-    assert rules(secret_rules.prove(told, own, NOW)) == {
+    assert secret_rules.validate(VARIABLES, own, NOW) == []
+    assert rules(secret_rules.validate(told, own, NOW)) == {
         "SUPABASE_ANON_KEY": ["bad_signature"],
         "SUPABASE_SERVICE_KEY": ["bad_signature"],
     }
-    assert secret_rules.prove(told, {**own, "JWT_SECRET": SIGNING_SECRET}, NOW) == []
+    assert secret_rules.validate(told, {**own, "JWT_SECRET": SIGNING_SECRET}, NOW) == []
     new = {"SUPABASE_ANON_KEY": new_key("publishable"), "SUPABASE_SERVICE_KEY": new_key("secret")}
-    assert secret_rules.prove(told, {**own, **new}, NOW) == []
+    assert secret_rules.validate(told, {**own, **new}, NOW) == []
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
@@ -155,30 +157,31 @@ def test_a_key_signed_by_a_key_pair_is_not_judged_by_the_hmac_secret(algorithm: 
         return f"{head}.{claims}.{b64(random.Random(role).randbytes(lengths[algorithm] * 3 // 4))}"
 
     keys = {"SUPABASE_ANON_KEY": key("anon"), "SUPABASE_SERVICE_KEY": key("service_role")}
-    assert secret_rules.prove(told, {**GOOD, **keys}, NOW) == []
+    assert secret_rules.validate(told, {**GOOD, **keys}, NOW) == []
 
 
 def test_what_the_table_calls_the_same_must_be() -> None:
     told = table(BOT_TOKEN={"same_as": "PAYMENT_TOKEN"})
     values = {"PAYMENT_TOKEN": noise("p", 30), "BOT_TOKEN": noise("q", 30)}
-    assert rules(secret_rules.prove(told, {**GOOD, **values}, NOW)) == {"BOT_TOKEN": ["differs"]}
+    assert rules(secret_rules.validate(told, {**GOOD, **values}, NOW)) == {"BOT_TOKEN": ["differs"]}
 
 
 def test_a_password_in_a_variable_that_is_no_secret() -> None:
-    (finding,) = secret_rules.prove(TABLE, {**GOOD, "FRONTEND_URL": "https://user:Wq7kdfPz2@shop.de"}, NOW)
+    (finding,) = secret_rules.validate(VARIABLES, {**GOOD, "FRONTEND_URL": "https://user:Wq7kdfPz2@shop.de"}, NOW)
     assert "`secret: true`" in finding["fix"]
 
 
 def test_names_that_the_table_does_not_list() -> None:
-    assert secret_rules.unlisted(TABLE, {**GOOD, "B": "1", "A": "2"}) == ["A", "B"]
+    assert secret_rules.unlisted(VARIABLES, {**GOOD, "B": "1", "A": "2"}) == ["A", "B"]
 
 
 def test_texts_are_what_is_written_in_the_order_of_the_table() -> None:
-    variables: list[dict[str, Any]] = [
+    entries = [
         {"name": "PORT", "kind": "port", "default": 8000},
         {"name": "A", "kind": "text", "required": False},
         {"name": "B", "kind": "text"},
     ]
+    variables = secret_rules.parse_table(entries)
     assert list(secret_rules.texts(variables, {"B": "x", "PORT": None, "C": "y"}).items()) == [
         ("PORT", "8000"),
         ("B", "x"),
@@ -188,13 +191,13 @@ def test_texts_are_what_is_written_in_the_order_of_the_table() -> None:
 
 def test_secrets_are_those_of_the_kind_unless_the_entry_says_otherwise() -> None:
     values = {**GOOD, "SMTP_PASSWORD": "Wq7#kd!fPz2", "APP_TITLE": "Shop"}
-    assert set(secret_rules.secrets_of(TABLE, values)) == {
+    assert set(secret_rules.secrets_of(VARIABLES, values)) == {
         "SUPABASE_ANON_KEY",
         "SUPABASE_SERVICE_KEY",
         "JWT_SECRET",
         "SMTP_PASSWORD",
     }
-    assert not secret_rules.is_secret({"name": "A", "kind": "token", "secret": False})
+    assert not is_secret({"name": "A", "kind": "token", "secret": False})
 
 
 def test_the_samples_are_known_by_hash() -> None:
@@ -223,7 +226,7 @@ def test_random_keys_of_every_shape_pass(seed: int) -> None:
         "RAILS_MASTER_KEY": noise(f"{seed} j", 32, HEX),
         "APP_KEY": "base64:" + base64.b64encode(random.Random(-seed - 1).randbytes(32)).decode(),
     }
-    assert secret_rules.prove(TABLE, {**GOOD, **values}, NOW) == []
+    assert secret_rules.validate(VARIABLES, {**GOOD, **values}, NOW) == []
 
 
 ALGORITHMS = {
@@ -245,12 +248,12 @@ def test_keys_and_certificates_of_openssl(algorithm: str, tmp_path: Path) -> Non
     openssl("req", "-new", "-x509", "-key", "key", "-out", "certificate", "-days", "3", "-subj", "/CN=shop.test")
     key, other, certificate = ((tmp_path / name).read_text() for name in ("key", "other", "certificate"))
     now = time.time()
-    variables = [entry for entry in TABLE if entry["name"].startswith("TLS_")]
-    assert secret_rules.prove(variables, {"TLS_KEY": key, "TLS_CERTIFICATE": certificate}, now) == []
+    variables = [variable for variable in VARIABLES if variable.name.startswith("TLS_")]
+    assert secret_rules.validate(variables, {"TLS_KEY": key, "TLS_CERTIFICATE": certificate}, now) == []
     assert key_files.belongs(certificate, key) is (None if algorithm == "Ed25519" else True)
-    found = rules(secret_rules.prove(variables, {"TLS_KEY": other, "TLS_CERTIFICATE": certificate}, now))
+    found = rules(secret_rules.validate(variables, {"TLS_KEY": other, "TLS_CERTIFICATE": certificate}, now))
     assert found == ({} if algorithm == "Ed25519" else {"TLS_CERTIFICATE": ["mismatched"]})
-    assert rules(secret_rules.prove(variables, {"TLS_CERTIFICATE": certificate}, now + 4 * 86400)) == {
+    assert rules(secret_rules.validate(variables, {"TLS_CERTIFICATE": certificate}, now + 4 * 86400)) == {
         "TLS_CERTIFICATE": ["expired"]
     }
 
@@ -308,7 +311,7 @@ _STRUCTURED = st.lists(
 @settings(max_examples=400, deadline=None)
 @given(name=st.sampled_from([entry["name"] for entry in TABLE]), value=st.one_of(_STRUCTURED, st.text()))
 def test_no_text_makes_it_raise_and_none_is_shown(name: str, value: str) -> None:
-    findings = secret_rules.prove(TABLE, {**GOOD, name: value}, NOW)
+    findings = secret_rules.validate(VARIABLES, {**GOOD, name: value}, NOW)
     shown = said(findings)
     if len(value) >= 6 and value not in json.dumps(TABLE) and value not in MESSAGES:
         assert value not in shown
@@ -330,26 +333,28 @@ def test_no_text_makes_it_raise_and_none_is_shown(name: str, value: str) -> None
     )
 )
 def test_no_env_makes_it_raise(values: dict[str, Any]) -> None:
-    for finding in secret_rules.prove(TABLE, values, NOW):
+    for finding in secret_rules.validate(VARIABLES, values, NOW):
         assert set(finding) == {"variable", "rule", "reason", "fix"}
-    assert secret_rules.texts(TABLE, values).keys() <= values.keys()
+    assert secret_rules.texts(VARIABLES, values).keys() <= values.keys()
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**64), st.integers(22, 64))
 def test_random_secrets_pass(seed: int, length: int) -> None:
     text = noise(str(seed), length)
-    assert secret_rules.prove([{"name": "BOT_TOKEN", "kind": "token"}], {"BOT_TOKEN": text}, NOW) == []
+    variables = secret_rules.parse_table([{"name": "BOT_TOKEN", "kind": "token"}])
+    assert secret_rules.validate(variables, {"BOT_TOKEN": text}, NOW) == []
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=20), st.integers(0, 10**9))
 def test_new_keys_of_any_project_pass_there_and_nowhere_else(ref: str, seed: int) -> None:
-    variables = [{"name": "URL", "kind": "supabase_url"}, {"name": "KEY", "kind": "supabase_service_key"}]
+    entries = [{"name": "URL", "kind": "supabase_url"}, {"name": "KEY", "kind": "supabase_service_key"}]
+    variables = secret_rules.parse_table(entries)
     key = new_key("secret", ref, str(seed))
-    here = secret_rules.prove(variables, {"URL": f"https://{ref}.supabase.co", "KEY": key}, NOW)
+    here = secret_rules.validate(variables, {"URL": f"https://{ref}.supabase.co", "KEY": key}, NOW)
     assert [finding for finding in here if finding["variable"] == "KEY"] == []
-    there = secret_rules.prove(variables, {"URL": f"https://{OTHER_REF}.supabase.co", "KEY": key}, NOW)
+    there = secret_rules.validate(variables, {"URL": f"https://{OTHER_REF}.supabase.co", "KEY": key}, NOW)
     assert ref == OTHER_REF or rules(there) == {"KEY": ["bad_checksum"]}
 
 
@@ -496,11 +501,11 @@ BAD_TABLES = [
 
 
 @pytest.mark.parametrize(
-    ("variables", "key", "part"), [row[1:] for row in BAD_TABLES], ids=[row[0] for row in BAD_TABLES]
+    ("entries", "key", "part"), [row[1:] for row in BAD_TABLES], ids=[row[0] for row in BAD_TABLES]
 )
-def test_a_bad_table_names_entry_key_and_fix(variables: Any, key: str, part: str) -> None:
+def test_a_bad_table_names_entry_key_and_fix(entries: Any, key: str, part: str) -> None:
     with pytest.raises(secret_rules.TableError) as caught:
-        secret_rules.check_table(variables)
+        secret_rules.parse_table(entries)
     assert caught.value.key == key
     assert part in str(caught.value)
     assert str(caught.value).startswith(f"{key}: ")
@@ -508,17 +513,17 @@ def test_a_bad_table_names_entry_key_and_fix(variables: Any, key: str, part: str
 
 
 def test_the_corpus_has_a_good_table() -> None:
-    secret_rules.check_table(TABLE)
-    secret_rules.check_table([{"name": "A", "kind": "text", "default": ""}])
+    assert [one.name for one in secret_rules.parse_table(TABLE)] == [entry["name"] for entry in TABLE]
+    assert secret_rules.parse_table([{"name": "A", "kind": "text", "default": ""}])[0].default == ""
 
 
 def test_the_example_has_a_comment_for_each_variable_and_no_value() -> None:
-    variables: list[dict[str, Any]] = [
+    entries = [
         {"name": "PORT", "kind": "port", "default": 8000, "source": "the container's port.\n"},
         {"name": "LOG_LEVEL", "kind": "enum", "choices": ["info", "debug"], "required": False},
         {"name": "JWT_SECRET", "kind": "jwt_secret"},
     ]
-    assert secret_rules.example(variables).split("\n\n", 1)[1] == (
+    assert secret_rules.example(secret_rules.parse_table(entries)).split("\n\n", 1)[1] == (
         "# port, default 8000: the container's port\nPORT=\n\n"
         "# enum, optional, one of info, debug: one of the choices\nLOG_LEVEL=\n\n"
         "# jwt_secret, secret: made once with openssl rand -hex 32, the same for every instance of the app\n"

@@ -12,10 +12,12 @@ from typing import Any, ClassVar
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import supabase_online
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import web
 from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import GOOD, TABLE, new_key, noise
 
+VARIABLES = secret_rules.parse_table(TABLE)
 SETTINGS, REST = "/auth/v1/settings", "/rest/v1/"
 
 
@@ -36,7 +38,7 @@ class Project:
 
 
 def ask(project: Project, **values: Any) -> list[dict[str, Any]]:
-    return [dict(finding) for finding in supabase_online.prove_online(TABLE, {**GOOD, **values}, 3.0, project)]
+    return [dict(finding) for finding in supabase_online.validate_online(VARIABLES, {**GOOD, **values}, 3.0, project)]
 
 
 def test_it_asks_each_key_where_it_must_work_and_never_as_bearer() -> None:
@@ -103,8 +105,8 @@ def test_only_what_can_be_asked_is_asked(row: str, values: dict[str, Any], quest
 
 def test_with_two_projects_nobody_knows_which_key_belongs_to_which() -> None:
     project = Project()
-    table = [*TABLE, {"name": "OTHER_URL", "kind": "supabase_url"}]
-    assert supabase_online.prove_online(table, {**GOOD, "OTHER_URL": "http://10.0.0.5:8000"}, 3.0, project) == []
+    variables = secret_rules.parse_table([*TABLE, {"name": "OTHER_URL", "kind": "supabase_url"}])
+    assert supabase_online.validate_online(variables, {**GOOD, "OTHER_URL": "http://10.0.0.5:8000"}, 3.0, project) == []
     assert project.asked == []
 
 
@@ -147,4 +149,4 @@ def address() -> Iterator[str]:
 def test_over_a_real_connection(address: str, service: str, anon: str, rules: list[str]) -> None:
     keys = {**Standin.keys, "other": noise("other", 40)}
     values = {"SUPABASE_URL": address, "SUPABASE_SERVICE_KEY": keys[service], "SUPABASE_ANON_KEY": keys[anon]}
-    assert [finding["rule"] for finding in supabase_online.prove_online(TABLE, values, 5.0)] == rules
+    assert [finding["rule"] for finding in supabase_online.validate_online(VARIABLES, values, 5.0)] == rules

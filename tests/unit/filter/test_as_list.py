@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.receivers import Receiver
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options import alerting
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -40,8 +41,8 @@ def test_what_people_write(given: object, expected: list[object]) -> None:
 # Handed on whole: the option of a module turns a text into a list by itself, the library judges it.
 WHOLE = {
     ("backup", "schemas"): "backup_config refuses a text",
-    ("backup", "dump"): "backup_config refuses a text, a command is no list of words with commas",
-    ("backup", "load"): "backup_config refuses a text, a command is no list of words with commas",
+    ("backup", "dump"): "backup_config refuses a text, a command is not a list of words with commas",
+    ("backup", "load"): "backup_config refuses a text, a command is not a list of words with commas",
     ("drill", "drill_faults"): "an option of the module drill",
 }
 
@@ -84,12 +85,12 @@ def test_a_template_reads_it_as_a_list(role: str, name: str) -> None:
     assert wrong == [], f"write {name} | {FILTER}"
 
 
-MAIL = {"kind": "email", "from": "selfheal@lab.internal", "smarthost": "mail.lab.internal:587"}
+MAIL: Receiver = {"kind": "email", "from": "selfheal@lab.internal", "smarthost": "mail.lab.internal:587"}
 
 
 def test_one_address_is_one_address(tmp_path: Path, run_tasks: Callable[[Path, list[dict[str, Any]]], None]) -> None:
     """The template of a real role, once with lists and once with what Ansible takes for the same."""
-    rows: dict[str, dict[str, Any]] = {
+    rows: dict[str, Receiver] = {
         "lists": {**MAIL, "to": ["ops@lab.internal"], "severities": ["critical"]},
         "texts": {**MAIL, "to": "ops@lab.internal", "severities": "critical"},
     }

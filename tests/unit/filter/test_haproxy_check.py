@@ -87,7 +87,7 @@ def test_the_gate_asks_an_instance_the_same(
 
     monkeypatch.setattr(web, "fetch", fetch)
     ask = haproxy.aside(Balancer("web", 2, 18000, (8000, 80, 443)), 18001)
-    probe.run_checks([check(**health)], {"PORT": "8000"}, ask=ask)
+    probe.run_checks(probe.parse_checks([check(**health)]), {"PORT": "8000"}, ask=ask)
     method, target, headers = read(haproxy_check([check(**health)], PLAIN)["send"])
     assert (sent[0].method, sent[0].url) == (method, f"http://127.0.0.1:18001{target}")
     assert dict(sent[0].headers) == {name: value.replace("%%", "%") for name, value in headers.items()}

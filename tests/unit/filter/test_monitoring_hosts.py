@@ -68,7 +68,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
     inventory = {"all": {"hosts": HOSTS, "vars": shared}}
     (folder / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
     (folder / "play.yml").write_text(PLAY.replace("ROLE", str(MONITORING)), encoding="utf-8")
-    # A play looks beside itself for what the role's variables are made of.
+    # A play finds the files of the role's variables in its own folder.
     (folder / "templates").symlink_to(MONITORING / "templates")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     ended = subprocess.run(

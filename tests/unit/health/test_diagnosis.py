@@ -5,86 +5,102 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_types import Facts, Instance
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import CheckResult, ProbeResult
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
 
 FINDING = {"variable": "SUPABASE_SERVICE_KEY", "rule": "placeholder", "reason": "a placeholder", "fix": "paste it"}
 
 
-def result(name: str, kind: str, proves: str = "api", ok: bool = False) -> dict[str, Any]:
-    return {
-        "name": name,
-        "ok": ok,
-        "kind": kind,
-        "proves": proves,
-        "reason": f"{kind} it was",
-        "seconds": 0.1,
-        "port": 8000,
-    }
+def result(name: str, kind: str, proves: str = "api", ok: bool = False) -> CheckResult:
+    return cast(
+        CheckResult,
+        {
+            "name": name,
+            "ok": ok,
+            "kind": kind,
+            "proves": proves,
+            "reason": f"{kind} it was",
+            "seconds": 0.1,
+            "port": 8000,
+        },
+    )
 
 
-def container(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "shop-backend-1",
-        "service": "backend",
-        "state": "running",
-        "exit_code": 0,
-        "error": "",
-        "restarts": 0,
-        "finished": "2025-05-27T02:00:00Z",
-        "started_seconds": 3600.0,
-        "finished_seconds": None,
-        "oom_killed": False,
-        "job_done": False,
-        "stopped": False,
-        "health": "none",
-        "health_log": [],
-        "ports": [8000],
-        "limits": {"memory_bytes": 512 * 1048576},
-        **changes,
-    }
+def container(**changes: Any) -> Instance:
+    return cast(
+        Instance,
+        {
+            "name": "shop-backend-1",
+            "service": "backend",
+            "state": "running",
+            "exit_code": 0,
+            "error": "",
+            "restarts": 0,
+            "finished": "2025-05-27T02:00:00Z",
+            "started_seconds": 3600.0,
+            "finished_seconds": None,
+            "oom_killed": False,
+            "job_done": False,
+            "stopped": False,
+            "health": "none",
+            "health_log": [],
+            "ports": [8000],
+            "limits": {"memory_bytes": 512 * 1048576},
+            **changes,
+        },
+    )
 
 
-def facts(*results: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    return {
-        "engine": {"answers": True, "kind": "", "reason": ""},
-        "disk": [{"path": "/", "free_bytes": 1 << 30, "inodes_percent": 10.0}],
-        "env": {"findings": []},
-        "config_error": "",
-        "services": ["backend"],
-        "frozen": [],
-        "needs": {},
-        "stateful": [],
-        "proxies": [],
-        "instances": [container()],
-        "oom": [],
-        "images_missing": [],
-        "network": [],
-        "flushed": "",
-        "dropped": [],
-        "unanswered": [],
-        "recovering": [],
-        "no_room": [],
-        "since": 0.0,
-        "network_error": "",
-        "load": {"cpu_busy": 0.2, "cpu_pressure": 0.0, "answered_seconds": 1.0, "idle": False},
-        "ports": [{"port": 8000, "holders": []}],
-        "upstream": [],
-        "passed": None,
-        "balancer": "",
-        "one": "",
-        "balanced": "",
-        "few": "",
-        "kept_out": "",
-        "probe": {"ok": bool(results) and all(r["ok"] for r in results), "summary": "n of m", "results": list(results)},
-        **changes,
-    }
+def probe(*results: CheckResult) -> ProbeResult:
+    ok = bool(results) and all(one["ok"] for one in results)
+    return cast(ProbeResult, {"ok": ok, "summary": "n of m", "results": list(results)})
+
+
+def facts(*results: CheckResult, **changes: Any) -> Facts:
+    return cast(
+        Facts,
+        {
+            "engine": {"answers": True, "kind": "", "reason": ""},
+            "disk": [{"path": "/", "free_bytes": 1 << 30, "inodes_percent": 10.0}],
+            "env": {"findings": []},
+            "config_error": "",
+            "services": ["backend"],
+            "frozen": [],
+            "needs": {},
+            "stateful": [],
+            "proxies": [],
+            "instances": [container()],
+            "oom": [],
+            "images_missing": [],
+            "network": [],
+            "flushed": "",
+            "dropped": [],
+            "unanswered": [],
+            "recovering": [],
+            "no_room": [],
+            "since": 0.0,
+            "network_error": "",
+            "load": {"cpu_busy": 0.2, "cpu_pressure": 0.0, "answered_seconds": 1.0, "idle": False},
+            "ports": [{"port": 8000, "holders": []}],
+            "upstream": [],
+            "passed": None,
+            "balancer": "",
+            "one": "",
+            "balanced": "",
+            "few": "",
+            "kept_out": "",
+            "probe": probe(*results),
+            **changes,
+        },
+    )
 
 
 SHORT = {"started_seconds": 2.0, "finished_seconds": 1.0}
@@ -330,7 +346,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("given_facts", "cause", "told"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_cause(given_facts: dict[str, Any], cause: str, told: str) -> None:
+def test_cause(given_facts: Facts, cause: str, told: str) -> None:
     found = diagnosis.diagnose(given_facts)
     assert found.cause == cause
     assert told in "; ".join(found.evidence)
@@ -387,7 +403,7 @@ any_facts = st.lists(results, max_size=3).flatmap(
 
 
 @given(any_facts)
-def test_any_facts_give_one_cause_with_a_way_on(given_facts: dict[str, Any]) -> None:
+def test_any_facts_give_one_cause_with_a_way_on(given_facts: Facts) -> None:
     found = diagnosis.diagnose(given_facts)
     assert found.cause in {diagnosis.HEALTHY, *diagnosis.MEANING}
     assert found.evidence, "a cause that nothing proves"
@@ -427,11 +443,11 @@ def test_only_the_culprit_is_touched() -> None:
     assert diagnosis.diagnose(facts(LATE, instances=dead, services=["backend", "db"])).services == ("db",)
 
 
-def asked(port: int, kind: str = "timeout", status: int | None = None) -> dict[str, Any]:
+def asked(port: int, kind: str = "timeout", status: int | None = None) -> CheckResult:
     return {**result("health", kind, "health"), "port": port, "status": status}
 
 
-def parts(**changes: Any) -> list[dict[str, Any]]:
+def parts(**changes: Any) -> list[Instance]:
     """A proxy, an app behind it, its database and cache, and a worker; a service's changes by its name."""
     ports = {"web": [80], "app": [], "db": [], "cache": [], "worker": []}
     return [
@@ -485,7 +501,7 @@ LOOPS = {"state": "restarting", "restarts": 7, "exit_code": 1, "started_seconds"
     ],
 )
 def test_the_service_at_the_root_is_named(
-    answer: dict[str, Any], changes: dict[str, Any], cause: str, services: tuple[str, ...]
+    answer: CheckResult, changes: dict[str, Any], cause: str, services: tuple[str, ...]
 ) -> None:
     found = diagnosis.diagnose(facts(answer, instances=parts(**changes), **MODEL))
     assert (found.cause, found.services) == (cause, services)
@@ -575,7 +591,7 @@ def test_a_database_that_nothing_asked_needs_is_no_excuse() -> None:
 def test_an_app_that_asks_for_patience_gets_it(
     answers: list[tuple[int, float | None]], since: float, cause: str
 ) -> None:
-    results = [
+    results: list[CheckResult] = [
         {**result(f"check {number}", "status"), "status": status, "retry_after": seconds}
         for number, (status, seconds) in enumerate(answers)
     ]

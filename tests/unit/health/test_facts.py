@@ -9,12 +9,13 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import network as docker_network
@@ -24,8 +25,17 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.env import read
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import evidence as health_evidence
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.diagnosis import diagnose
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_types import (
+    ContainerFacts,
+    Facts,
+    Instance,
+    ModelFacts,
+    SeenLoad,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import firewall, procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import CheckResult, ProbeResult
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 
@@ -38,7 +48,7 @@ NOW = 1_750_000_000.0
 
 @pytest.fixture
 def app(tmp_path: Path) -> App:
-    found = App("shop", variables=[{"name": "KEY", "kind": "token"}], root=str(tmp_path))
+    found = App("shop", variables=[Variable("KEY", "token", secret=True)], root=str(tmp_path))
     Path(found.directory).mkdir(parents=True)
     return found
 
@@ -98,17 +108,10 @@ def test_an_app_without_variables_needs_no_env(tmp_path: Path) -> None:
     assert found == {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
 
 
-def facts(app: App, **more: Any) -> dict[str, Any]:
+def facts(app: App, **more: Any) -> Facts:
     instance = {"id": "1", "name": "shop-web-1", "service": "web", "state": "running", "digest": "sha256:1"}
-    return {
-        "disk": [],
-        "load": {"cpu_busy": 0.1},
-        "oom": [],
-        "instances": [instance],
-        "environments": [{"KEY": OLDER}],
-        "env": env_file.read(app, NOW),
-        **more,
-    }
+    known = {"instances": [instance], "environments": [{"KEY": OLDER}], "env": env_file.read(app, NOW)}
+    return cast(Facts, {"disk": [], "load": {"cpu_busy": 0.1}, "oom": [], **known, **more})
 
 
 PROXY, OTHER = {"pid": 7, "process": "docker-proxy"}, {"pid": 42, "process": "nginx"}
@@ -150,6 +153,10 @@ def test_without_the_engine_the_process_that_holds_a_port_is_named(monkeypatch: 
     assert health_facts.holders(8000) == [PROXY]
 
 
+def probe_result(*results: Mapping[str, Any], ok: bool = True, summary: str = "") -> ProbeResult:
+    return cast(ProbeResult, {"ok": ok, "summary": summary, "results": list(results)})
+
+
 SEEN = "DOWN, L7STS 400 Bad Request"
 
 
@@ -170,12 +177,12 @@ def test_healthy_instances_that_haproxy_keeps_out(
     balanced = App("shop", str(tmp_path), root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
     slots = [haproxy.Slot(18000 + at, at < up, 0, "UP" if at < up else SEEN) for at in range(2)]
     monkeypatch.setattr(haproxy, "slots", lambda _app: slots)
-    asked = {"ok": True, "summary": "", "results": []}
+    asked = probe_result()
     monkeypatch.setattr(probe, "run_checks", lambda *_, **__: {**asked, "ok": ok})
     instances = [{"id": str(at), "service": "web", "ports": [18000 + at]} for at in range(2)]
     found = facts(balanced, instances=instances, services=["web"], balancer="", probe=asked, kept_out="")
     clock = Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
-    health_facts._look_at_instances(balanced, found, lambda _: {**asked, "ok": ok}, clock, lacks)
+    found = health_facts._look_at_instances(balanced, found, lambda _: {**asked, "ok": ok}, clock, lacks)
     assert found["kept_out"] == said
 
 
@@ -209,7 +216,7 @@ def test_why_haproxy_does_not_answer(
     monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
     monkeypatch.setattr(procfs, "disk", lambda _: [])
     env_history.write_env(app.env, app.history, {"KEY": KEY}, now=NOW)
-    asked = {"ok": False, "summary": "0 of 1 checks passed", "results": [REFUSED]}
+    asked = probe_result(REFUSED, ok=False, summary="0 of 1 checks passed")
     clock = Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
     found = diagnose(health_facts.read(app, None, 0.0, clock, health_facts.Seen(asked)))
     assert (found.cause, found.evidence) == ("balancer_down", [evidence])
@@ -303,9 +310,8 @@ def test_an_engine_that_systemd_stops_or_starts_does_not_hang(
     state = {"answers": False, "kind": "hung", "reason": "no answer within 5 s", "version": ""}
     monkeypatch.setattr(engine, "state", lambda: dict(state))
     monkeypatch.setattr(engine, "unit_state", lambda: unit)
-    found: dict[str, Any] = {}
-    health_facts.read_engine(app, found, NOW)
-    assert (found["engine"]["kind"], found["engine"]["reason"]) == told
+    found = health_facts.read_engine(app, env_file.read(app, NOW), NOW)
+    assert (found.engine["kind"], found.engine["reason"]) == told
 
 
 @pytest.mark.parametrize(("still", "kind"), [(True, "hung"), (False, "down")])
@@ -321,9 +327,8 @@ def test_an_engine_that_ends_between_two_questions_is_down(
         raise engine.EngineError("docker inspect: no answer")
 
     monkeypatch.setattr(docker_project.Project, "documents", documents)
-    found: dict[str, Any] = {"probe": {"ok": False}}
-    health_facts.read_engine(app, found, NOW)
-    assert (found["engine"]["answers"], found["engine"]["kind"]) == (False, kind)
+    found = health_facts.read_engine(app, env_file.read(app, NOW), NOW)
+    assert (found.engine["answers"], found.engine["kind"]) == (False, kind)
 
 
 def test_finished_jobs_and_what_is_scaled_to_zero_are_not_missed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,10 +337,14 @@ def test_finished_jobs_and_what_is_scaled_to_zero_are_not_missed(app: App, monke
     monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
     monkeypatch.setattr(docker_project.Project, "documents", lambda _: [])
     monkeypatch.setattr(docker_project.Project, "config", lambda _: {"services": services})
-    monkeypatch.setattr(docker_project.Project, "images_missing", lambda _, model: sorted(model["services"]))
-    found = {"instances": [], "env": {"exists": True, "values": {}}}
-    health_facts.read_engine(app, found, NOW)
-    assert (found["services"], found["images_missing"]) == (["web"], ["web"])
+    monkeypatch.setattr(
+        docker_project.Project,
+        "images_missing",
+        lambda _, model: [{"service": name} for name in sorted(model["services"])],
+    )
+    found = health_facts.read_engine(app, env_file.read(app, NOW), NOW)
+    assert found.model
+    assert (found.model["services"], found.images_missing) == (["web"], [{"service": "web"}])
 
 
 def test_configuration_is_read_of_disks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,26 +361,22 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bool], told: str
 ) -> None:
     """Killed at once, it would end the requests that it has just begun to serve."""
-    app = App("shop", root=str(tmp_path), checks=[{"name": "health"}], balancer=Balancer("web", 1, 18000, (80,)))
+    checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/"}])
+    app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 1, 18000, (80,)))
     now = [0.0]
 
-    def run_checks(_checks: Any, _values: Any, seconds: float, *_: Any, ask: Any = None, **__: Any) -> dict[str, Any]:
+    def run_checks(_checks: Any, _values: Any, seconds: float, *_: Any, ask: Any = None, **__: Any) -> ProbeResult:
         ok = ask is not None or answers.pop(0)
         until = now[0] + seconds
         while not ok and now[0] < until:
             now[0] += 1.0
             ok = answers.pop(0)
-        return {"ok": ok, "results": [{"ok": ok, "port": 80, "status": 200 if ok else 503}], "summary": ""}
+        return probe_result({"ok": ok, "port": 80, "status": 200 if ok else 503}, ok=ok)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
-    found = {
-        "instances": [{"service": "web", "ports": [18000], "id": "1"}],
-        "services": ["web"],
-        "balancer": "",
-        "env": {"values": {}},
-        "probe": run_checks([], {}, 0.0),
-    }
-    health_facts._look_at_instances(app, found, lambda _: run_checks([], {}, 0.0, ask=True), Clock(), None)
+    instances = [{"service": "web", "ports": [18000], "id": "1"}]
+    found = facts(app, instances=instances, services=["web"], balancer="", probe=run_checks([], {}, 0.0))
+    found = health_facts._look_at_instances(app, found, lambda _: run_checks([], {}, 0.0, ask=True), Clock(), None)
     assert told in str(found["balancer"])
     assert bool(told) is bool(found["balancer"])
 
@@ -380,21 +385,21 @@ def test_packets_that_are_lost_on_the_way_to_an_upstream_are_no_rule_that_drops_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rule that takes every other packet is no certain one; that segments wait for an answer is a fact."""
-    app = App("shop", root=str(tmp_path), upstreams=[{"name": "api", "url": "http://10.1.2.3:443/"}])
+    app = App("shop", root=str(tmp_path), upstreams=parse_checks([{"name": "api", "url": "http://10.1.2.3:443/"}]))
     item = of_diagnosis.container(pid=7, networks={"shop": "172.18.0.2"}, targets=[])
     facts = of_diagnosis.facts(of_diagnosis.LATE, instances=[item], env={"findings": [], "values": {}})
     lossy = "-A DOCKER-USER -d 10.1.2.3/32 -p tcp -m statistic --mode random --probability 0.5 -j DROP\n"
     monkeypatch.setattr(procfs, "unanswered", lambda _: [("10.1.2.3", 443), ("10.9.9.9", 80)])
     monkeypatch.setattr(firewall, "read", lambda: of_firewall.DOCKERS.format(raw="", filter=lossy))
     monkeypatch.setattr(firewall, "is_the_engines", lambda: True)
-    health_facts._read_firewall(app, facts)
+    facts = {**facts, **health_facts._read_firewall(app, facts)}
     assert (facts["flushed"], facts["dropped"]) == ("", [])
     reason = "10.1.2.3:443 answers this host, and not shop-backend-1: packets are lost on the way"
     assert facts["unanswered"] == [{"name": "api", "reason": reason}]
     assert diagnose(facts)[:2] == ("upstream_down", [f"api: {reason}"])
 
 
-LATE = {**of_diagnosis.result("health", "timeout", "health"), "port": 80, "status": None}
+LATE: CheckResult = {**of_diagnosis.result("health", "timeout", "health"), "port": 80, "status": None}
 BUSY_LOAD = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 60.0, "idle": False}
 
 
@@ -408,16 +413,16 @@ def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
     """On a slow host an answer that does not come costs five seconds."""
     waits: list[float] = []
 
-    def run_checks(checks: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        waits.append(checks[0]["timeout"])
-        return {"ok": False, "summary": "", "results": [{**LATE, "status": None}]}
+    def run_checks(checks: Any, *_: Any, **__: Any) -> ProbeResult:
+        waits.append(checks[0].timeout)
+        return probe_result(LATE, ok=False)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
     monkeypatch.setattr(procfs, "idle", lambda *_: False)
-    app.checks = [{"name": "health", "url": "http://127.0.0.1:80/"}]
-    result = {"ok": False, "summary": "late", "results": [LATE]}
-    found = of_diagnosis.facts(instances=[of_diagnosis.container(service="web", ports=[80], pid=0)], services=services)
-    found.update(probe=result, load=dict(BUSY_LOAD), env={"findings": [], "values": {}})
+    app.checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/"}])
+    instances = [of_diagnosis.container(service="web", ports=[80], pid=0)]
+    env: dict[str, Any] = {"findings": [], "values": {}}
+    found = of_diagnosis.facts(LATE, instances=instances, services=services, load=BUSY_LOAD, env=env)
     health_facts._read_slowness(app, found, Clock())
     assert bool(waits) is asked
 
@@ -430,34 +435,36 @@ def test_the_age_of_what_runs_is_that_of_its_process(
 ) -> None:
     """A clock that was set a day forward makes all containers a day older."""
     monkeypatch.setattr(procfs, "age", lambda _: age)
-    item = {"state": "running", "pid": 7, "started_seconds": 86412.0}
-    assert health_facts._by_its_process(item)["started_seconds"] == seconds
-    assert health_facts._by_its_process({**item, "state": "exited"})["started_seconds"] == 86412.0
+    running = of_diagnosis.container(pid=7, started_seconds=86412.0)
+    ended = of_diagnosis.container(pid=7, started_seconds=86412.0, state="exited")
+    assert health_facts._by_its_process(running)["started_seconds"] == seconds
+    assert health_facts._by_its_process(ended)["started_seconds"] == 86412.0
 
 
 class Balanced:
     """An app of two proxies behind HAProxy, the app that they need, and a worker; who has to be asked takes part."""
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **states: str) -> None:
-        checks = [{"name": "health", "timeout": 2.0}]
+        checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/", "timeout": 2.0}])
         self.app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 2, 18000, (80,)))
         self.states, self.asked = states, list[Any]()
         self.answers = dict.fromkeys((18000, 18001), False)
         self.passes = False
-        monkeypatch.setattr(health_facts, "_lacking", lambda *_: 0)
+        monkeypatch.setattr(health_facts, "_missing_instances", lambda *_: (0, ""))
         monkeypatch.setattr(health_facts, "read_engine", self.read_engine)
         monkeypatch.setattr(haproxy, "aside", lambda _, port: port)
         monkeypatch.setattr(probe, "run_checks", self.run_checks)
-        for name in ("_recovering", "_read_upstream", "_read_firewall"):
-            monkeypatch.setattr(health_facts, name, lambda *_: [])
+        monkeypatch.setattr(health_facts, "_recovering", lambda *_: [])
+        monkeypatch.setattr(health_facts, "_read_upstream", lambda *_: health_facts.UpstreamSays([], []))
+        monkeypatch.setattr(health_facts, "_read_firewall", lambda *_: {})
         monkeypatch.setattr(docker_network, "broken_network", lambda _: [])
         monkeypatch.setattr(procfs, "disk", lambda _: [])
         monkeypatch.setattr(health_facts, "is_busy", lambda _: False)
 
-    def instance(self, service: str, port: int, number: int = 1) -> dict[str, Any]:
+    def instance(self, service: str, port: int, number: int = 1) -> Instance:
         state = self.states.get(service, "running")
         running = state in ("running", "stopped")
-        return {
+        item = {
             **INSTANCE,
             "service": service,
             "name": f"shop-{service}-{number}",
@@ -466,32 +473,36 @@ class Balanced:
             "state": "running" if running else state,
             "stopped": state == "stopped",
         }
+        return cast(Instance, item)
 
-    def read_engine(self, _app: App, found: dict[str, Any], *_: Any) -> None:
+    def read_engine(self, *_: Any) -> health_facts.EngineSays:
         ports = self.app.balancer.slots[:2] if self.app.balancer else [80]
         instances = [self.instance("web", port, at + 1) for at, port in enumerate(ports)]
         instances += [self.instance("app", 0), self.instance("worker", 0)]
-        needs = {"web": ["app"], "app": [], "worker": []}
-        services = ["app", "web", "worker"]
         instances = [item for item in instances if item["state"] != "gone"]
-        found.update(engine={"answers": True, "kind": "", "reason": ""}, instances=instances, needs=needs)
-        found.update(services=services, proxies=["web"])
+        model: ModelFacts = {
+            "services": ["app", "web", "worker"],
+            "needs": {"web": ["app"], "app": [], "worker": []},
+            "stateful": [],
+            "proxies": ["web"],
+        }
+        answers: engine.EngineState = {"answers": True, "kind": "", "reason": "", "version": ""}
+        return health_facts.EngineSays(answers, cast(ContainerFacts, {"instances": instances}), model)
 
-    def run_checks(self, checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
-        self.asked.append(ask if ask is not None else checks[0]["timeout"])
+    def run_checks(self, checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
+        self.asked.append(ask if ask is not None else checks[0].timeout)
         ok = self.answers.get(ask, False) if ask is not None else self.passes
         return self.result(ok)
 
     @staticmethod
-    def result(ok: bool) -> dict[str, Any]:
-        one = {"name": "health", "ok": ok, "kind": None if ok else "timeout", "reason": "no answer", "status": None}
-        return {"ok": ok, "summary": "", "results": [{**one, "port": 80, "proves": "health", "down": []}]}
+    def result(ok: bool, kind: str = "timeout", status: int | None = None) -> ProbeResult:
+        one = {"name": "health", "ok": ok, "kind": None if ok else kind, "reason": "no answer", "status": status}
+        return probe_result({**one, "port": 80, "proves": "health", "down": []}, ok=ok)
 
-    def read(self, load: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    def read(self, load: SeenLoad | None = None, brief: bool = False) -> Facts:
         clock = Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
-        return health_facts.read(
-            self.app, None, 0.0, clock, health_facts.Seen({**self.result(False), **more}, load or {})
-        )
+        asked: ProbeResult = {**self.result(False), "brief": brief}
+        return health_facts.read(self.app, None, 0.0, clock, health_facts.Seen(asked, load or {}))
 
 
 @pytest.mark.parametrize(("status", "asked"), [(429, 1), (500, 2)])
@@ -501,11 +512,9 @@ def test_an_app_that_limits_its_checks_is_asked_once(
     """Five logins a minute may be all that it allows."""
     deadlines: list[float] = []
 
-    def ask(_app: App, _env: Any, deadline: float, *_: Any) -> dict[str, Any]:
+    def ask(_app: App, _env: Any, deadline: float, *_: Any) -> ProbeResult:
         deadlines.append(deadline)
-        result = Balanced.result(False)
-        result["results"][0].update(kind="status", status=status)
-        return result
+        return Balanced.result(False, "status", status)
 
     it = Balanced(tmp_path, monkeypatch)
     it.app.balancer = None
@@ -534,12 +543,12 @@ def test_what_a_service_said_of_its_disk_before_it_ended(
     log = "2026-01-02T03:04:05.1Z could not write: No space left on device"
     monkeypatch.setattr(docker_project.Project, "logs", lambda *_: log)
     item = {**INSTANCE, "service": "db", "name": "shop-db-1", "id": "1", "state": state, "exit_code": code}
-    item.update(finished=ended, finished_seconds=5.0)
-    found = health_facts._no_room(app, {"instances": [{**item, **more}], "services": ["db"]})
+    item = {**item, "finished": ended, "finished_seconds": 5.0, **more}
+    found = health_facts._no_room(app, facts(app, instances=[item], services=["db"]))
     assert [one["service"] for one in found] == told
 
 
-INSTANCE = {
+INSTANCE: dict[str, Any] = {
     "job_done": False,
     "health": "",
     "restarts": 0,
@@ -561,8 +570,8 @@ def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     together = threading.Barrier(len(slots), timeout=20.0)
     monkeypatch.setattr(haproxy, "aside", lambda _, port: lambda *_: port)
 
-    def run_checks(*_: Any, ask: Any = None) -> dict[str, Any]:
-        if ask is not None and ask is not health_facts._nobody:
+    def run_checks(*_: Any, ask: Any = None) -> ProbeResult:
+        if ask is not None and ask is not health_facts._refused:
             together.wait()
         return it.result(False)
 
@@ -607,8 +616,8 @@ def test_an_instance_that_is_late_on_a_busy_host_is_not_the_one_at_fault(
     """Of two that wait for a processor, one answers in time by chance."""
     it = Balanced(tmp_path, monkeypatch)
 
-    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
-        return it.result(ask == 18001 or (late and checks[0]["timeout"] > 2.0) or ask is None)
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
+        return it.result(ask == 18001 or (late and checks[0].timeout > 2.0) or ask is None)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
     monkeypatch.setattr(health_facts, "is_busy", lambda _: busy)
@@ -634,9 +643,10 @@ def test_a_service_behind_the_instances_is_named_though_their_health_check_does_
     """Each instance says that it is healthy, and users get errors: neither HAProxy nor an instance is at fault."""
     it = Balanced(tmp_path, monkeypatch, **{service: state})
     health = {"name": "health", "url": "http://127.0.0.1:80/health", "proves": "health", "timeout": 2.0}
-    it.app.checks = [health, {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}]
+    login = {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}
+    it.app.checks = parse_checks([health, login])
 
-    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
         return it.result(ask is not None and len(checks) == 1)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
@@ -691,16 +701,14 @@ def test_on_a_busy_host_an_app_that_works_gets_patience(
     it = Balanced(tmp_path, monkeypatch)
     it.app.balancer, patience = None, []
 
-    def run_checks(checks: Any, *_: Any, ask: Any = None) -> dict[str, Any]:
-        patience.append(checks[0]["timeout"])
-        found = it.result(False)
-        found["results"][0]["status"] = 200 if patience[-1] >= answers_within else None
-        return found
+    def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
+        patience.append(checks[0].timeout)
+        return it.result(False, status=200 if patience[-1] >= answers_within else None)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
     monkeypatch.setattr(health_facts, "is_busy", lambda _: True)
     monkeypatch.setattr(procfs, "idle", lambda *_: idle.pop(0))
-    load = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 40.0}
+    load: SeenLoad = {"cpu_busy": 1.0, "answered_seconds": 40.0}
     facts = it.read(load=load)
     assert (patience, idle) == (asked, [])
     assert diagnose(facts).cause == cause

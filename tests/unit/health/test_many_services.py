@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_types import Facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import CheckResult
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import RemedyRecord
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
 
 from .test_diagnosis import container, facts, result
@@ -67,7 +70,7 @@ def an_app(chance: random.Random, cycles: bool = False) -> AnApp:
 
 def seen(
     app: AnApp, faults: dict[str, str], chance: random.Random, liars: frozenset[str] = frozenset(), suffer: float = 0.3
-) -> dict[str, Any]:
+) -> Facts:
     """The facts of an app with faults. What needs something that is down may crash, too, or be unhealthy.
 
     :arg liars: services whose health checks never pass.
@@ -94,7 +97,7 @@ def seen(
     )
 
 
-def answer(app: AnApp, faults: dict[str, str]) -> dict[str, Any]:
+def answer(app: AnApp, faults: dict[str, str]) -> CheckResult:
     """What the check gets: a fault of the front itself, or of what it needs, is seen; another is not."""
     fault = faults.get(app.front)
     if fault in (*DOWN, "paused"):
@@ -117,7 +120,7 @@ def roots(app: AnApp, faults: dict[str, str]) -> set[str]:
     return own | {name for name in app.needs for root in own if root in needed[name] and name in needed[root]}
 
 
-def ill(found: dict[str, Any]) -> set[str]:
+def ill(found: Facts) -> set[str]:
     """The services of which some fact is not good."""
     there = {item["service"] for item in found["instances"]}
     bad = {
@@ -152,7 +155,7 @@ class Remedy(NamedTuple):
 
     name: str
     services: tuple[str, ...]
-    facts: dict[str, Any]
+    facts: Facts
     before: frozenset[str]
 
 
@@ -183,7 +186,7 @@ def recover(
     :arg later: faults that come during the first remedy.
     """
     left, age = dict(faults), 0.0
-    done: list[dict[str, Any]] = []
+    done: list[RemedyRecord] = []
     remedies: list[Remedy] = []
     attempts: list[ladder.Attempt] = []
     for _ in range(60):

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import config_files
-from ansible_collections.christmas.selfheal.plugins.module_utils.host.config_files import HostFilesError
+from ansible_collections.christmas.selfheal.plugins.module_utils.host.config_files import HostFilesError, WantedFile
 
 
-def file(path: Path, content: str | None = "a\n", **more: Any) -> dict[str, Any]:
-    return {"path": str(path), "content": content, "mode": "0644", "state": "present", **more}
+def file(path: Path, content: str | None = "a\n", **more: Any) -> WantedFile:
+    plain = {"path": str(path), "content": content, "mode": "0644", "state": "present"}
+    return cast(WantedFile, {**plain, **more})
 
 
 def put(path: Path, content: str = "a\n", mode: int = 0o644) -> Path:
@@ -55,12 +56,12 @@ def test_plan_and_apply(tmp_path: Path, there: tuple[str, int] | None, wanted: d
     ("item", "message"),
     [
         (file(Path("etc/x")), "etc/x: must be an absolute path"),
-        (file(Path("/etc/x"), mode="rw"), "/etc/x: mode 'rw' is no octal number, such as 0644"),
+        (file(Path("/etc/x"), mode="rw"), "/etc/x: mode 'rw' is not an octal number, such as 0644"),
         (file(Path("/etc")), "/etc: is a directory"),
     ],
     ids=["relative", "mode", "directory"],
 )
-def test_plan_refuses(item: dict[str, Any], message: str) -> None:
+def test_plan_refuses(item: WantedFile, message: str) -> None:
     with pytest.raises(HostFilesError) as caught:
         config_files.plan([item])
     assert str(caught.value) == message
@@ -79,7 +80,7 @@ def test_every_file_is_validated_before_one_is_written(tmp_path: Path) -> None:
     with pytest.raises(HostFilesError) as caught:
         config_files.validate(changes, {str(good): command, str(bad): command}, run)
     assert seen == ["good", "bad"]
-    assert str(caught.value) == f"{bad}: check does not take it: error in {bad}: line 1"
+    assert str(caught.value) == f"{bad}: check rejects it: error in {bad}: line 1"
     assert not good.exists()
 
 

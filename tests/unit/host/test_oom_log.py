@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import oom_log
@@ -26,28 +24,30 @@ def log(at: float, path: str) -> str:
     )
 
 
-def instance(**changes: Any) -> dict[str, Any]:
-    return {"id": OURS, "name": "shop-backend-1", "finished_seconds": None, "limits": {"memory_bytes": 1}, **changes}
+def container(ended_seconds: float | None) -> oom_log.Limited:
+    return oom_log.Limited(OURS, "shop-backend-1", limit_bytes=1, ended_seconds=ended_seconds)
 
 
 CASES = [
-    ("ours", log(4990.0, f"/docker/{OURS}"), {}, ["shop-backend-1"]),
-    ("of systemd's cgroup driver", log(4990.0, f"/system.slice/docker-{OURS}.scope"), {}, ["shop-backend-1"]),
-    ("of a nested engine", log(4990.0, f"/docker/{OUTER}/docker/{OURS}"), {}, ["shop-backend-1"]),
-    ("somebody else's", log(4990.0, f"/docker/{OTHER}"), {}, []),
-    ("long ago", log(4900.0, f"/docker/{OURS}"), {}, []),
-    ("it ended by the kill", log(4990.0, f"/docker/{OURS}"), {"finished_seconds": 9.8}, ["shop-backend-1"]),
-    ("it ended again, of something else", log(4990.0, f"/docker/{OURS}"), {"finished_seconds": 1.0}, []),
-    ("nothing", "[ 4990.000000] eth0: link is up\nno time stamp", {}, []),
+    ("ours", log(4990.0, f"/docker/{OURS}"), None, ["shop-backend-1"]),
+    ("of systemd's cgroup driver", log(4990.0, f"/system.slice/docker-{OURS}.scope"), None, ["shop-backend-1"]),
+    ("of a nested engine", log(4990.0, f"/docker/{OUTER}/docker/{OURS}"), None, ["shop-backend-1"]),
+    ("somebody else's", log(4990.0, f"/docker/{OTHER}"), None, []),
+    ("long ago", log(4900.0, f"/docker/{OURS}"), None, []),
+    ("it ended by the kill", log(4990.0, f"/docker/{OURS}"), 9.8, ["shop-backend-1"]),
+    ("it ended again, of something else", log(4990.0, f"/docker/{OURS}"), 1.0, []),
+    ("nothing", "[ 4990.000000] eth0: link is up\nno time stamp", None, []),
 ]
 
 
-@pytest.mark.parametrize(("text", "changes", "killed"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_kills(text: str, changes: dict[str, Any], killed: list[str]) -> None:
-    assert [item["container"] for item in oom_log.oom_kills(text, [instance(**changes)], UPTIME)] == killed
+@pytest.mark.parametrize(
+    ("text", "ended_seconds", "killed"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_kills(text: str, ended_seconds: float | None, killed: list[str]) -> None:
+    assert [item["container"] for item in oom_log.oom_kills(text, [container(ended_seconds)], UPTIME)] == killed
 
 
 def test_a_kill_is_told_with_limit_and_peak() -> None:
-    (found,) = oom_log.oom_kills(log(4990.0, f"/docker/{OURS}"), [instance()], UPTIME)
+    (found,) = oom_log.oom_kills(log(4990.0, f"/docker/{OURS}"), [container(None)], UPTIME)
     assert (found["limit_bytes"], found["peak_bytes"], found["seconds"]) == (512 << 20, 512 << 20, 10.0)
     assert "killed python3 (pid 4711)" in found["line"]

@@ -92,6 +92,8 @@ PURE = [
     "backup.sets",
     "backup.volumes",
     "drills.judge",
+    "drills.placeholders",
+    "drift.decisions",
     "drift.findings",
     "drift.policy",
     "status_page.figures",
@@ -170,6 +172,35 @@ def test_no_file_of_a_package_imports_itself_through_others() -> None:
     """Python loads such a circle from one end and fails from the other."""
     graph = {name: [one.removeprefix("library:") for one in imports(library_file(name))] for name in LIBRARY}
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def signatures(path: str) -> Iterator[tuple[str, str]]:
+    """(Name, annotation) of each argument and result of a file's public functions and methods."""
+    scopes: list[tuple[str, list[ast.stmt]]] = [("", ast.parse(read(path)).body)]
+    for prefix, body in scopes:
+        for node in body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                scopes.append((f"{node.name}.", node.body))
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_"):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                annotations = [one.annotation for one in given] + [node.returns]
+                yield from ((prefix + node.name, ast.unparse(one)) for one in annotations if one)
+
+
+ANONYMOUS = re.compile(r"(dict|Mapping)\[str, Any\]")
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_what_crosses_a_public_signature_has_a_name(name: str) -> None:
+    """A TypedDict or NamedTuple says what is in it; what others define is an alias, such as docker's Document."""
+    assert [one for one in signatures(library_file(name)) if ANONYMOUS.search(one[1])] == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("plugins/plugin_utils/**/*.py"))
+)
+def test_what_crosses_a_public_signature_on_the_controller_has_a_name(path: str) -> None:
+    assert [one for one in signatures(path) if ANONYMOUS.search(one[1])] == []
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -109,8 +109,8 @@ def test_the_diff_holds_names_and_fingerprints(run: Run, host: Host) -> None:
     assert diff["before_header"] == diff["after_header"] == str(host.env)
     host.env.chmod(0o640)
     diff = run(_ansible_diff=True)["diff"]
-    assert "# mode: not as told" in diff["before"]
-    assert "# mode: as told" in diff["after"]
+    assert "# mode: differs" in diff["before"]
+    assert "# mode: as configured" in diff["after"]
 
 
 def test_values_that_do_not_pass_change_nothing(run: Run, host: Host) -> None:
@@ -168,7 +168,7 @@ def test_example(run: Run, host: Host, check_mode: bool) -> None:
         assert not run(example=str(path))["changed"]
         path.chmod(0o600)
         again = run(example=str(path), _ansible_diff=True)
-        assert (again["changed"], again["why"], again["diff"][1]["before"]) == (True, [], "# mode: not as told\n")
+        assert (again["changed"], again["why"], again["diff"][1]["before"]) == (True, [], "# mode: differs\n")
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
@@ -193,18 +193,18 @@ def test_the_directory_comes_with_the_env(run: Run, host: Host, check_mode: bool
 def test_a_file_where_the_directory_should_be_stays(run: Run, host: Host) -> None:
     host.env.parent.rmdir()
     host.env.parent.write_text("mine")
-    assert "is no directory, nor leads to one: move it away" in run(directory_mode="0755")["msg"]
+    assert "is not a directory, nor a link to one: move it away" in run(directory_mode="0755")["msg"]
     assert host.env.parent.read_text() == "mine"
     host.env.parent.unlink()
     host.env.parent.symlink_to("nowhere")
     for check_mode in (True, False):
-        assert "nor leads to one" in run(directory_mode="0755", _ansible_check_mode=check_mode)["msg"]
+        assert "nor a link to one" in run(directory_mode="0755", _ansible_check_mode=check_mode)["msg"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"directory_mode": "rwx"}, "directory_mode: 'rwx' is no octal number, such as '0755'"),
+        ({"directory_mode": "rwx"}, "directory_mode: 'rwx' is not an octal number, such as '0755'"),
         ({"values": None}, "state is present but all of the following are missing: values"),
         ({"app": None}, "missing required arguments: app"),
         ({"app": "My Shop"}, "cannot name a compose project"),
@@ -213,7 +213,7 @@ def test_a_file_where_the_directory_should_be_stays(run: Run, host: Host) -> Non
         ({"owner": "nobody-here"}, "owner: this host has no user nobody-here; make it first"),
         ({"group": "nobody-here"}, "group: this host has no group nobody-here"),
         ({"keep": 0}, "keep: 0 would keep no version"),
-        ({"path": "/nowhere/.env"}, "/nowhere is no directory: make it before the env is written"),
+        ({"path": "/nowhere/.env"}, "/nowhere is not a directory: create it before the env is written"),
         ({"state": "restored", "values": None}, "holds no version"),
     ],
 )
@@ -251,7 +251,7 @@ def test_a_project_that_refuses_the_key_keeps_it_from_being_written(
     run: Run, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finding = {"variable": "SUPABASE_SERVICE_KEY", "rule": "rejected", "reason": "it was revoked", "fix": "Copy it."}
-    monkeypatch.setattr(supabase_online, "prove_online", lambda *_arguments: [finding])
+    monkeypatch.setattr(supabase_online, "validate_online", lambda *_arguments: [finding])
     assert run(online=True)["findings"] == [finding]
     assert not host.env.exists()
     assert run()["changed"]

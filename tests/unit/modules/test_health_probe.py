@@ -103,7 +103,7 @@ BAD = [
     (
         "unknown key",
         {"checks": [{**CHECK, "expect": 1}]},
-        "selfheal_checks: check `key`: `expect` is no key of a check. Fix: use",
+        "selfheal_checks: check `key`: `expect` is not a key of a check. Fix: use",
     ),
     ("unknown name", {"checks": [CHECK], "values": {"PORT": 1}}, "uses ${KEY}, which nothing defines. Fix: add KEY to"),
     (

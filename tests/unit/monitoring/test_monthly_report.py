@@ -46,18 +46,18 @@ def test_settings(root: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "slo/shop.json is no JSON"),
-        ([], "slo/shop.json is no JSON object"),
-        ({**GOOD, "month": 5}, "`month` is no key of it"),
-        ({**GOOD, "goals": [1]}, r"`goals` is \[1\], no goals"),
-        ({**GOOD, "goals": {"uptime": 99}}, "`goals` has uptime, which is no goal. Fix: write uptime_percent, "),
+        ("{", "slo/shop.json is not valid JSON"),
+        ([], "slo/shop.json is not a JSON object"),
+        ({**GOOD, "month": 5}, "unknown key `month`"),
+        ({**GOOD, "goals": [1]}, r"`goals` is \[1\], not a mapping"),
+        ({**GOOD, "goals": {"uptime": 99}}, "unknown goal `goals.uptime`. Fix: write uptime_percent, "),
         ({**GOOD, "goals": {"incidents": "1"}}, r"`goals.incidents` is '1'. Fix: write a number from 0 to 1000"),
         (
             {**GOOD, "goals": {"uptime_percent": 999}},
             r"`goals.uptime_percent` is 999. Fix: write a number from 50 to 100",
         ),
-        ({**GOOD, "prometheus": "9090"}, "`prometheus` is '9090', no port"),
-        ({**GOOD, "alertmanager": "localhost:9093"}, r"`alertmanager` is 'localhost:9093', no http\(s\) URL"),
+        ({**GOOD, "prometheus": "9090"}, "`prometheus` is '9090', not a port"),
+        ({**GOOD, "alertmanager": "localhost:9093"}, r"`alertmanager` is 'localhost:9093', not an http\(s\) URL"),
     ],
 )
 def test_bad_settings(root: Path, content: Any, words: str) -> None:
@@ -84,9 +84,9 @@ def test_an_app_that_is_not_there(root: Path) -> None:
 @pytest.mark.parametrize(
     ("month", "words"),
     [
-        ("May", "selfheal: --month: 'May' is no month. Write year and month, as 2025-05"),
+        ("May", "selfheal: --month: 'May' is not a month. Write year and month, as 2025-05"),
         ("9000-01", "selfheal: --month: 9000-01 has not begun. Write this month, "),
-        ("", "selfheal: Prometheus gives no answer: connection refused by 127.0.0.1:"),
+        ("", "selfheal: Prometheus does not answer: connection refused by 127.0.0.1:"),
     ],
 )
 def test_no_report(root: Path, capsys: pytest.CaptureFixture[str], month: str, words: str) -> None:

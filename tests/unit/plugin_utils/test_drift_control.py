@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A check on the controller, of runs whose events are made up: what it takes for compared, and what it corrects."""
+"""A check on the controller, with made-up events of its runs: what counts as compared, and what is corrected."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import findings as drift_findings
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import store as drift_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.findings import Event
+from ansible_collections.christmas.selfheal.plugins.module_utils.drift.report import Report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import drift_command, drift_control
+from ansible_collections.christmas.selfheal.tests.unit.drift import factories
 
 pytest.importorskip("ansible_runner")
-Event = dict[str, Any]
 CORRECT = [{"role": "*", "do": "correct"}]
 
 
@@ -26,22 +28,8 @@ def event(host: str, result: dict[str, Any], kind: str = "runner_on_ok", **about
 
 
 def facts(host: str, **about: Any) -> Event:
-    told: dict[str, Any] = {
-        **{"app": "shop", "directory": "/opt/shop", "source": "", "exclude": [], "release": {}, "meant": {}},
-        **{
-            "containers": [],
-            "images": {},
-            "project": [],
-            "marks": {},
-            "files": {},
-            "folders": {},
-            "logins": [],
-            "now": 1000.0,
-        },
-        **{"incident": "", "busy": False, "problems": [], "policy": CORRECT, "windows": []},
-        **about,
-    }
-    return event(host, {"drift": told}, resolved_action="christmas.selfheal.drift_facts")
+    reported = factories.facts(**{"policy": CORRECT, **about})
+    return event(host, {"drift": reported}, resolved_action="christmas.selfheal.drift_facts")
 
 
 def differs(host: str, path: str = "/etc/x", role: str = "watcher") -> Event:
@@ -60,7 +48,7 @@ ENDED: Event = {"event": "playbook_on_stats", "event_data": {}}
 
 
 class World:
-    """Runs of playbooks that end as they are told: a list of events for each, in turn."""
+    """Runs of playbooks with given events: a list for each, in turn."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -73,7 +61,7 @@ class World:
         self.ran.append("facts" if facts_alone else playbook)
         return drift_control.Ran(self.runs.pop(0), "successful", [])
 
-    def check(self, *runs: list[Event], **about: Any) -> dict[str, Any]:
+    def check(self, *runs: list[Event], **about: Any) -> Report:
         self.runs, self.ran = list(runs), []
         reports = str(self.folder / "reports")
         how = drift_control.How([], [], str(self.folder), reports, str(self.folder), **about)
@@ -87,11 +75,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(tmp_path, monkeypatch)
 
 
-def decisions(report: dict[str, Any]) -> list[tuple[str, str]]:
+def decisions(report: Report) -> list[tuple[str, str]]:
     return [(one["host"], one["decision"]) for one in report["findings"]]
 
 
-def told(report: dict[str, Any]) -> list[tuple[str, str]]:
+def troubles(report: Report) -> list[tuple[str, str]]:
     return [(one["host"], one["what"].partition(":")[0]) for one in report["troubles"]]
 
 
@@ -100,9 +88,24 @@ def test_a_host_without_drift(world: World) -> None:
     assert (report["exit"], report["compared"], report["troubles"]) == (0, ["web1"], [])
 
 
+@pytest.mark.parametrize(
+    ("code", "ended"),
+    [(0, {"failed": False}), (2, {"failed": True}), (4, {"unreachable": True})],
+)
+def test_the_task_ends_as_the_check_does(world: World, code: int, ended: dict[str, bool]) -> None:
+    report = world.check([facts("web1"), through("web1"), ENDED])
+    report["exit"] = code
+    assert drift_control.ending(report) == {
+        "path": report["path"],
+        "msg": drift_report.headline(report),
+        "changed": False,
+        **ended,
+    }
+
+
 PARTS: list[tuple[str, list[list[Event]], list[tuple[str, str]]]] = [
     ("the run broke off", [[facts("web1"), through("web1")]], [("", "the run broke off (successful)")]),
-    ("there is no host", [[ENDED]], [("", "the run is for no host")]),
+    ("there is no host", [[ENDED]], [("", "the run selects no host")]),
     (
         "another host ended it",
         [
@@ -112,9 +115,9 @@ PARTS: list[tuple[str, list[list[Event]], list[tuple[str, str]]]] = [
         [("web2", "a task"), ("web1", "was compared in part only")],
     ),
     (
-        "the host cannot be asked",
-        [[facts("web1", problems=["docker cannot be asked: it hangs"]), through("web1"), ENDED]],
-        [("web1", "docker cannot be asked")],
+        "a command on the host fails",
+        [[facts("web1", problems=["docker failed: it hangs"]), through("web1"), ENDED]],
+        [("web1", "docker failed")],
     ),
 ]
 
@@ -124,11 +127,11 @@ def test_what_was_compared_in_part_is_never_no_drift(
     world: World, runs: list[list[Event]], expected: list[tuple[str, str]]
 ) -> None:
     report = world.check(*runs)
-    assert told(report) == expected
+    assert troubles(report) == expected
     assert (report["exit"], report["compared"]) == (4, [])
 
 
-def test_a_name_that_no_terminal_and_no_file_takes_is_shown(world: World) -> None:
+def test_control_characters_in_a_name_are_escaped(world: World) -> None:
     report = world.check([facts("web1"), differs("web1", "/opt/\x1b[2J\udcff\n/x"), through("web1"), ENDED])
     (one,) = report["findings"]
     assert one["object"] == r"/opt/\x1b[2J\udcff /x"
@@ -154,20 +157,20 @@ def test_a_host_that_left_the_inventory_is_not_waited_for(world: World) -> None:
     assert set(world.check([facts("web1"), through("web1"), ENDED])["checked"]) == {"web1"}
 
 
-def test_where_nobody_reads_the_metrics_the_hosts_get_them(world: World) -> None:
+def test_without_a_prometheus_here_the_hosts_get_the_metrics(world: World) -> None:
     (world.folder / "metrics").mkdir()
     about = {"tell": True, "metrics": str(world.folder / "metrics")}
     refused = event("web1", {"msg": "there is no such folder"}, "runner_on_failed")
     report = world.check(whole(differs("web1")), [refused, ENDED], **about)
     assert world.ran == ["drift_check.yml", "drift_tell.yml"]
-    told = (world.folder / "metrics" / "web1.prom").read_text(encoding="utf-8")
-    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 1' in told
-    assert ["its monitoring was not told" in note for note in report["notes"]] == [False, True]
+    written = (world.folder / "metrics" / "web1.prom").read_text(encoding="utf-8")
+    assert 'selfheal_drift_found{app="shop",target="web1",severity="availability"} 1' in written
+    assert ["its metrics were not copied" in note for note in report["notes"]] == [False, True]
     world.check([event("web1", {"msg": "no route"}, "runner_on_unreachable"), ENDED], **about)
     assert world.ran == ["drift_check.yml"]
 
 
-def test_without_the_credentials_of_the_service_nothing_is_begun(
+def test_without_the_credentials_of_the_service_no_check_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
@@ -188,7 +191,7 @@ def whole(*events: Event, hosts: Sequence[str] = ("web1",), **about: Any) -> lis
 
 CORRECTIONS: list[tuple[str, list[list[Event]], list[str], tuple[str, str, bool | None]]] = [
     (
-        "it is put right",
+        "it is corrected",
         [whole(), [differs("web1"), ENDED], whole()],
         ["facts", "site.yml", "drift_check.yml"],
         ("corrected", "", True),
@@ -206,7 +209,7 @@ CORRECTIONS: list[tuple[str, list[list[Event]], list[str], tuple[str, str, bool 
         ("failed", "it does not start", False),
     ),
     (
-        "nobody can say whether it is gone",
+        "it is unknown whether it is gone",
         [whole(), [ENDED], [facts("web1"), ENDED]],
         ["facts", "site.yml", "drift_check.yml"],
         ("failed", "could not be compared afterwards", False),
@@ -217,7 +220,7 @@ CORRECTIONS: list[tuple[str, list[list[Event]], list[str], tuple[str, str, bool 
         ["facts"],
         ("waits", "crash", None),
     ),
-    ("the host went away meanwhile", [[ENDED]], ["facts"], ("waits", "cannot be asked", None)),
+    ("the host went away meanwhile", [[ENDED]], ["facts"], ("waits", "it is unknown", None)),
 ]
 
 
@@ -237,7 +240,7 @@ def test_corrections(
 
 
 def test_a_change_of_the_inventory_is_pending_and_no_drift_by_hand(world: World) -> None:
-    """/etc/x and the folder of /etc/y/z were not touched since they were as meant; /etc/w was, and /etc/x later."""
+    """/etc/x and the folder of /etc/y/z were not touched since they were as desired; /etc/w was, and /etc/x later."""
 
     def now(second: float, x: float) -> dict[str, Any]:
         files = {
@@ -250,7 +253,7 @@ def test_a_change_of_the_inventory_is_pending_and_no_drift_by_hand(world: World)
     there = [differs("web1", "/etc/x"), event("web1", missing, role="slo"), differs("web1", "/etc/w", "alerting")]
     there.append(differs("web1", "unit", "backup"))
     first = world.check(whole(*there, **now(900.0, 500.0)))
-    assert {one["decision"] for one in first["findings"]} == {"correct"}, "nothing is known of how it was"
+    assert {one["decision"] for one in first["findings"]} == {"correct"}, "no earlier check is known"
     world.check(whole(**now(1000.0, 500.0)))
     for second in (2000.0, 3000.0):
         report = world.check(whole(*there, **now(second, 500.0)))
@@ -261,12 +264,12 @@ def test_a_change_of_the_inventory_is_pending_and_no_drift_by_hand(world: World)
     assert {one["object"] for one in touched["findings"] if one["decision"] == "pending"} == {"/etc/y/z"}
 
 
-def test_what_somebody_else_has_deployed_is_not_put_back(world: World) -> None:
+def test_a_release_from_elsewhere_is_not_corrected(world: World) -> None:
     """A key was changed, or a release rolled back, from another machine: the inventory here is the older one."""
 
     def env(release: str) -> list[Event]:
-        told = {"changed": True, "path": "/opt/shop/.env"}
-        others = [event("web1", told, role="app_env"), differs("web1")] if release != "first" else []
+        env_changed = {"changed": True, "path": "/opt/shop/.env"}
+        others = [event("web1", env_changed, role="app_env"), differs("web1")] if release != "first" else []
         return whole(*others, release={"id": release, "images": {}})
 
     world.check(env("first"))
@@ -274,7 +277,7 @@ def test_what_somebody_else_has_deployed_is_not_put_back(world: World) -> None:
         report = world.check(env("second"), whole(), [ENDED], env("second"), correct=True)
         decided = {one["role"]: one["decision"] for one in report["findings"]}
         assert decided == {"app_env": "report", "watcher": "failed"}
-        assert "brought release second" in report["findings"][0]["because"]
+        assert "release second was deployed" in report["findings"][0]["because"]
     world.check(whole(release={"id": "second", "images": {}}))
     report = world.check(env("second"))
     assert {one["decision"] for one in report["findings"] if one["role"] == "app_env"} == {"correct"}
@@ -297,7 +300,7 @@ def test_a_failure_ends_the_corrections_of_all_hosts(world: World) -> None:
     assert decisions(report) == [("web1", "failed"), ("web2", "waits")]
 
 
-def test_a_correction_that_fails_is_not_tried_for_ever(world: World) -> None:
+def test_a_failing_correction_is_tried_three_times(world: World) -> None:
     there = whole(differs("web1"))
     for _ in range(3):
         assert decisions(world.check(there, whole(), [ENDED], there, correct=True)) == [("web1", "failed")]

@@ -132,7 +132,7 @@ BAD: list[tuple[str, dict[str, str], list[str], str]] = [
     ("no compose file", {"app.py": ""}, [], r"holds no compose file \(compose\.yaml, .*compose_app_files"),
     ("a name that is wrong", {"compose.yaml": ONE}, ["x.yaml"], "compose_app_files names x.yaml, which does not exist"),
     ("a file outside", {"compose.yaml": ONE}, ["../x.yaml"], "compose_app_files: ../x.yaml is outside"),
-    ("not YAML", {"compose.yaml": "services: [\n"}, [], "compose.yaml on this machine is no compose file: .*line 2"),
+    ("not YAML", {"compose.yaml": "services: [\n"}, [], "compose.yaml on this machine is not a compose file: .*line 2"),
     ("a text", {"compose.yaml": "hello\n"}, [], "it has no services"),
     ("empty", {"compose.yaml": "\n"}, [], "compose.yaml on this machine is empty"),
     (

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import receivers
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.receivers import Receiver
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options import alerting
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -27,11 +28,11 @@ TOKEN, BOT, HOOK = (
 )
 FOLDER = "/etc/prometheus/alertmanager-secrets"
 
-TELEGRAM = {"kind": "telegram", "chat_id": -1001, "token": TOKEN}
-SLACK = {"kind": "slack", "token": BOT, "channel": "#alerts"}
+TELEGRAM: Receiver = {"kind": "telegram", "chat_id": -1001, "token": TOKEN}
+SLACK: Receiver = {"kind": "slack", "token": BOT, "channel": "#alerts"}
 
 # The entry; what is said of it; the secret that is validated; keys of the first receiver that Alertmanager is given.
-CASES: dict[str, tuple[dict[str, Any], str, str, dict[str, Any]]] = {
+CASES: dict[str, tuple[Receiver, str, str, dict[str, Any]]] = {
     "a group of Telegram": (TELEGRAM, "", TOKEN, {"chat_id": -1001, "message_thread_id": None}),
     "a topic": ({**TELEGRAM, "message_thread_id": 77}, "", TOKEN, {"message_thread_id": 77}),
     "a topic, as a text": ({**TELEGRAM, "message_thread_id": "77"}, "", TOKEN, {"message_thread_id": 77}),
@@ -166,8 +167,8 @@ ROUTES: list[tuple[dict[str, Any], tuple[str, bool, list[tuple[str, bool]]]]] = 
 
 
 @pytest.mark.parametrize(("entry", "expected"), ROUTES)
-def test_who_is_notified_of_what(entry: dict[str, Any], expected: tuple[str, bool, list[tuple[str, bool]]]) -> None:
-    first, second = receivers.routes([TELEGRAM, {**SLACK, **entry}])
+def test_who_is_notified_of_what(entry: receivers.Receiver, expected: tuple[str, bool, list[tuple[str, bool]]]) -> None:
+    first, second = receivers.routes([TELEGRAM, cast("receivers.Receiver", {**SLACK, **entry})])
     assert first["name"] == "telegram-1"
     told = [(one["name"], one["resolved"]) for one in second["receivers"]]
     assert (second["severity"], second["critical"], told) == expected

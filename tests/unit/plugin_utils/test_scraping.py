@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.filter.scrape_targets import scrape_targets
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import scraping
 
 PORTS = {"node": 9100, "blackbox": "9115", "containers": 9417, "cache": 9121, "pool": "9127", "database": 9187}
-SCRAPED: dict[str, Any] = {
+SCRAPED: scraping.Scraped = {
     "host": "shop-1",
     "app": "shop",
     "at": "127.0.0.1",
@@ -29,7 +28,8 @@ CACHE, POOL, DATABASE = EXPORTERS
 def targets(checks: list[dict[str, Any]], **changed: Any) -> dict[str, Any]:
     """The targets by job."""
     given = {"PORT": 8000, "TLS": True}
-    files = scrape_targets({**SCRAPED, **changed}, checks, given, EXPORTERS, "/etc/prometheus/selfheal")
+    scraped = cast("scraping.Scraped", {**SCRAPED, **changed})
+    files = scraping.target_files(scraped, checks, given, EXPORTERS, "/etc/prometheus/selfheal")
     host = changed.get("host", "shop-1")
     prefix = f"/etc/prometheus/selfheal/{host}."
     assert all(one["path"].startswith(prefix) and one["content"].endswith("]\n") for one in files)
@@ -59,7 +59,7 @@ def test_what_is_not_there_has_an_empty_file() -> None:
 
 
 def test_a_file_is_what_ansible_writes_as_nice_json() -> None:
-    files = scrape_targets({**SCRAPED, "host": "가게"}, [], {}, EXPORTERS, "/etc")
+    files = scraping.target_files({**SCRAPED, "host": "가게"}, [], {}, EXPORTERS, "/etc")
     assert files[0] == {
         "path": "/etc/가게.node.json",
         "content": """[

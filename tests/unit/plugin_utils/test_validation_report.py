@@ -11,19 +11,22 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages.validation import (
     Found,
     Line,
+    State,
     validation_lines,
     validation_report,
 )
 
-STATE: dict[str, Any] = {
+STATE: State = {
     "engine": {"answers": True, "version": "26.1.5", "compose": "2.26.1", "reason": ""},
-    "disk": [{"path": "/", "free_bytes": 5 * 1024**3, "inodes_percent": 12.345}],
+    "disk": [
+        {"path": "/", "total_bytes": 10**10, "free_bytes": 5 * 1024**3, "used_percent": 50.0, "inodes_percent": 12.345}
+    ],
     "ports": [{"port": 8000, "holders": []}],
     "healthy": True,
     "release": "r1",
     "summary": "2 of 2 checks passed",
 }
-FOUND: dict[str, Any] = {
+FOUND: Found = {
     "secrets": "",
     "findings": [],
     "variables": 3,
@@ -40,7 +43,7 @@ FINDING = {"variable": "KEY", "rule": "placeholder", "reason": "it is a placehol
 
 
 def lines(**changed: Any) -> list[Line]:
-    return validation_lines(cast(Found, {**FOUND, **changed}))
+    return validation_lines(cast("Found", {**FOUND, **changed}))
 
 
 def state(**changed: Any) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def test_without_ports_nothing_is_said_of_them() -> None:
 
 
 def test_the_report_of_a_host_that_is_well() -> None:
-    report = validation_report(cast(Found, FOUND), "shop", "web1")
+    report = validation_report(FOUND, "shop", "web1")
     assert report["failure"] == ""
     assert report["text"].splitlines() == [
         "shop on web1",

@@ -15,7 +15,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.probe import ch
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import (
     CheckError,
     Expectation,
-    check_checks,
+    parse_checks,
 )
 
 URL = "http://127.0.0.1:8000/health"
@@ -33,9 +33,9 @@ BAD = [
     ("a text among the checks", ["http://x/"], "1", "selfheal_checks", "a text", "{name"),
     ("no name", [{"url": URL}], "1", "name", "missing", "login"),
     ("blank name in the second", [check(), {"name": " ", "url": URL}], "2", "name", "missing", "login"),
-    ("name of two lines", [check(name="a\nb")], "1", "name", "no text", "login"),
+    ("name of two lines", [check(name="a\nb")], "1", "name", "not a text", "login"),
     ("name twice", [check(), check()], "`health`", "name", "twice", "its own"),
-    ("unknown key", [check(expect=200)], "`health`", "expect", "no key", "status"),
+    ("unknown key", [check(expect=200)], "`health`", "expect", "not a key", "status"),
     ("no url", [{"name": "health"}], "`health`", "url", "missing", "http://127.0.0.1:8000/health"),
     ("url is a number", [check(url=8000)], "`health`", "url", "a number", "http://"),
     ("url without scheme", [check(url="localhost:8000/health")], "`health`", "url", "http(s)", "http://"),
@@ -47,15 +47,15 @@ BAD = [
     ("url with a fragment", [check(url="http://x/#top")], "`health`", "url", "#", "%23"),
     ("bad name in url", [check(url="http://x/${1A}")], "`health`", "url", "names no value", "${NAME}"),
     ("unclosed name in url", [check(url="http://x/${A")], "`health`", "url", "names no value", "$${"),
-    ("bad method", [check(method="GET /")], "`health`", "method", "no HTTP method", "POST"),
+    ("bad method", [check(method="GET /")], "`health`", "method", "not an HTTP method", "POST"),
     ("method is a list", [check(method=["GET"])], "`health`", "method", "a list", "POST"),
     ("headers are a list", [check(headers=["A: b"])], "`health`", "headers", "a list", "{Name: value}"),
-    ("bad header name", [check(headers={"A b": "c"})], "`health`", "headers", "no header name", "letters"),
+    ("bad header name", [check(headers={"A b": "c"})], "`health`", "headers", "not a header name", "letters"),
     ("header is a list", [check(headers={"A": ["c"]})], "`health`", "headers", "a list", "{Name: value}"),
     ("header is a bool", [check(headers={"A": True})], "`health`", "headers", "true or false", "{Name: value}"),
     ("header of two lines", [check(headers={"A": "b\r\nX: y"})], "`health`", "headers", "line break", "one line"),
     ("bad name in a header", [check(headers={"A": "${ }"})], "`health`", "headers", "names no value", "${NAME}"),
-    ("body and json", [check(json={}, body="x")], "`health`", "body", "besides `json`", "one of the two"),
+    ("body and json", [check(json={}, body="x")], "`health`", "body", "in addition to `json`", "one of the two"),
     ("body is a mapping", [check(body={"a": 1})], "`health`", "body", "a mapping", "text"),
     ("json that is none", [check(json={"a": {1, 2}})], "`health`", "json", "JSON", "lists"),
     ("json with NaN", [check(json=[math.nan])], "`health`", "json", "JSON", "numbers"),
@@ -64,15 +64,15 @@ BAD = [
     ("timeout below 0", [check(timeout=-1)], "`health`", "timeout", "above 0", "e.g. 5"),
     ("timeout without end", [check(timeout=math.inf)], "`health`", "timeout", "between", "e.g. 5"),
     ("timeout is a word", [check(timeout="5s")], "`health`", "timeout", "a text, not a number", "e.g. 5"),
-    ("timeout is a bool", [check(timeout=True)], "`health`", "timeout", "no number", "e.g. 5"),
-    ("status 99", [check(status=99)], "`health`", "status", "no HTTP status", "[200, 204]"),
-    ("status 200.5", [check(status=200.5)], "`health`", "status", "no HTTP status", "[200, 204]"),
+    ("timeout is a bool", [check(timeout=True)], "`health`", "timeout", "not a number", "e.g. 5"),
+    ("status 99", [check(status=99)], "`health`", "status", "not an HTTP status", "[200, 204]"),
+    ("status 200.5", [check(status=200.5)], "`health`", "status", "not an HTTP status", "[200, 204]"),
     ("status is a word", [check(status="2xx")], "`health`", "status", "a text", "[200, 204]"),
-    ("no status", [check(status=[])], "`health`", "status", "no HTTP status", "[200, 204]"),
+    ("no status", [check(status=[])], "`health`", "status", "not an HTTP status", "[200, 204]"),
     ("json_path is a list", [check(json_path=["$.a"])], "`health`", "json_path", "a list", "$.status"),
-    ("path without $", [check(json_path={"status": "ok"})], "`health`", "json_path", "no path", "$.items[0].id"),
-    ("path with a filter", [check(json_path={"$..a": 1})], "`health`", "json_path", "no path", "$.items[0].id"),
-    ("path with a star", [check(json_path={"$.a[*]": 1})], "`health`", "json_path", "no path", "$.items[0].id"),
+    ("path without $", [check(json_path={"status": "ok"})], "`health`", "json_path", "not a path", "$.items[0].id"),
+    ("path with a filter", [check(json_path={"$..a": 1})], "`health`", "json_path", "not a path", "$.items[0].id"),
+    ("path with a star", [check(json_path={"$.a[*]": 1})], "`health`", "json_path", "not a path", "$.items[0].id"),
     ("unknown comparison", [check(json_path={"$.a": {"gt": 1}})], "`health`", "json_path", "none of equals", "{exists"),
     (
         "two comparisons",
@@ -86,13 +86,20 @@ BAD = [
     ("bad pattern", [check(json_path={"$.a": {"matches": "("}})], "`health`", "json_path", "regular", "{matches"),
     ("pattern is a number", [check(header={"A": {"matches": 1}})], "`health`", "header", "regular", "{matches"),
     ("expected header is a list", [check(header={"A": ["b"]})], "`health`", "header", "a list", "{Name: value}"),
-    ("bad name of an expected header", [check(header={"A:": "b"})], "`health`", "header", "no header name", "letters"),
+    (
+        "bad name of an expected header",
+        [check(header={"A:": "b"})],
+        "`health`",
+        "header",
+        "not a header name",
+        "letters",
+    ),
     ("contains is a list", [check(contains=["a"])], "`health`", "contains", "a list", "text"),
     ("max_latency is a word", [check(max_latency="fast")], "`health`", "max_latency", "a text", "0.5"),
     ("days of plain http", [check(tls_days_left=14)], "`health`", "tls_days_left", "no certificate", "https://"),
     ("days is a list", [check(url="https://x/", tls_days_left=[1])], "`health`", "tls_days_left", "a list", "14"),
     ("capture is a text", [check(capture="$.a")], "`health`", "capture", "a text", "{token: $.access_token}"),
-    ("bad name captured", [check(capture={"my token": "$.a"})], "`health`", "capture", "no name", "{token"),
+    ("bad name captured", [check(capture={"my token": "$.a"})], "`health`", "capture", "not a name", "{token"),
     (
         "captured from nowhere",
         [check(capture={"a": {"jar": "sid"}})],
@@ -114,17 +121,17 @@ BAD = [
         [check(capture={"a": {"cookie": "a b"}})],
         "`health`",
         "capture",
-        "no header name",
+        "not a header name",
         "letters",
     ),
     ("a pattern without a group", [check(capture={"a": {"body": "csrf"}})], "`health`", "capture", "one group", "csrf"),
     ("no pattern", [check(capture={"a": {"body": "("}})], "`health`", "capture", "one group", "csrf"),
-    ("an invalid path of JSON", [check(capture={"a": {"json": "t"}})], "`health`", "capture", "no path", "$.items"),
+    ("an invalid path of JSON", [check(capture={"a": {"json": "t"}})], "`health`", "capture", "not a path", "$.items"),
     ("form is a text", [check(form="a=b")], "`health`", "form", "a text", "{field: value}"),
     ("a field of many", [check(form={"a": ["b"]})], "`health`", "form", "a list", "{field: value}"),
-    ("a form and JSON", [check(form={"a": "b"}, json={})], "`health`", "form", "besides `json`", "keep one"),
+    ("a form and JSON", [check(form={"a": "b"}, json={})], "`health`", "form", "in addition to `json`", "keep one"),
     ("a bad name in a form", [check(form={"a": "${no pe}"})], "`health`", "form", "names no value", "${NAME}"),
-    ("bad path captured", [check(capture={"token": "access_token"})], "`health`", "capture", "no path", "$.items"),
+    ("bad path captured", [check(capture={"token": "access_token"})], "`health`", "capture", "not a path", "$.items"),
     ("proves something else", [check(proves="db")], "`health`", "proves", "'db'", "health, api, frontend"),
     ("verify_tls is a text", [check(verify_tls="no")], "`health`", "verify_tls", "a text", "self-signed"),
     (
@@ -151,7 +158,7 @@ BAD = [
 )
 def test_a_bad_check_is_refused(given_checks: Any, name: str, key: str, reason: str, fix: str) -> None:
     with pytest.raises(CheckError) as caught:
-        check_checks(given_checks)
+        parse_checks(given_checks)
     error = caught.value
     assert (error.name, error.key) == (name, key)
     assert reason in error.reason
@@ -163,7 +170,7 @@ def test_a_bad_check_is_refused(given_checks: Any, name: str, key: str, reason: 
 def test_an_error_never_shows_a_value() -> None:
     for bad in ({"timeout": "s3cr3t"}, {"verify_tls": "s3cr3t"}, {"headers": {"A": "s3cr3t\n"}}, {"status": "s3cr3t"}):
         with pytest.raises(CheckError) as caught:
-            check_checks([check(**bad)])
+            parse_checks([check(**bad)])
         assert "s3cr3t" not in str(caught.value)
 
 
@@ -183,16 +190,16 @@ def test_an_error_never_shows_a_value() -> None:
 )
 def test_names_are_checked_when_they_are_known(given_checks: Any, known: Any, accepted: bool) -> None:
     if accepted:
-        check_checks(given_checks, known)
+        parse_checks(given_checks, known)
         return
     with pytest.raises(
         CheckError, match=r"check `health`: .* uses \$\{PROT\}, which nothing defines. Fix: add PROT to"
     ):
-        check_checks(given_checks, known)
+        parse_checks(given_checks, known)
 
 
 def test_defaults() -> None:
-    (read,) = check_checks([check()])
+    (read,) = parse_checks([check()])
     assert read == (
         *("health", URL, "GET", (), None, 5.0, (200,), (), "", (), math.inf, None, (), "api", True),
         frozenset(),
@@ -200,7 +207,7 @@ def test_defaults() -> None:
 
 
 def test_everything_at_once() -> None:
-    login, data = check_checks(
+    login, data = parse_checks(
         [
             {
                 "name": "login",
@@ -252,7 +259,7 @@ KEYS = st.sampled_from(check_spec._KEYS)
 def test_anything_is_either_read_or_refused(anything: Any) -> None:
     """Whatever stands in the inventory: no other exception than CheckError, which names key and fix."""
     try:
-        check_checks(anything)
+        parse_checks(anything)
     except CheckError as error:
         assert error.key and error.reason and error.fix
 
@@ -260,10 +267,10 @@ def test_anything_is_either_read_or_refused(anything: Any) -> None:
 @given(KEYS, JSON)
 def test_any_value_of_any_key_is_either_read_or_refused(key: str, value: Any) -> None:
     try:
-        check_checks([{"name": "health", "url": URL, key: value}])
+        parse_checks([{"name": "health", "url": URL, key: value}])
     except CheckError as error:
         assert error.key and error.fix
 
 
 def test_an_app_that_answers_no_request_has_no_check() -> None:
-    assert check_spec.check_checks([], may_be_empty=True) == []
+    assert check_spec.parse_checks([], may_be_empty=True) == []

@@ -234,9 +234,9 @@ FAULTS = [
         True,
     ),
     ("100 for ever", b"HTTP/1.1 100 Continue\r\n\r\n", "timeout", "no answer", True),
-    ("not HTTP", b"SSH-2.0-OpenSSH_9.9\r\n", "answer", "no HTTP (BadStatusLine)", False),
-    ("headers without end", b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200, "answer", "no HTTP", False),
-    ("a line without end", b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70000, "answer", "no HTTP (LineTooLong)", False),
+    ("not HTTP", b"SSH-2.0-OpenSSH_9.9\r\n", "answer", "not HTTP (BadStatusLine)", False),
+    ("headers without end", b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200, "answer", "not HTTP", False),
+    ("a line without end", b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70000, "answer", "not HTTP (LineTooLong)", False),
     (
         "body cut short",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",

@@ -7,14 +7,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, boot, iso, stamp
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, Moment, boot, iso, stamp
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_types import ContainerFacts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.promotion import export as promotion_export
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
@@ -27,8 +28,8 @@ IMAGE = "sha256:" + "1" * 64
 CLOCK = Clock(now=lambda: NOW, monotonic=lambda: 7200.0, sleep=lambda _: None)
 
 
-def before(seconds: float) -> dict[str, Any]:
-    """That many seconds before now, as `state.moment` has it."""
+def before(seconds: float) -> Moment:
+    """That many seconds before now."""
     return {"wall": NOW - seconds, "monotonic": 7200.0 - seconds, "boot": boot()}
 
 
@@ -47,9 +48,17 @@ class Staging:
         (directory / "compose.yaml").write_bytes("services: {}\r\n# 크리스마스\n".encode())
         (directory / ".env").write_text("SECRET='of staging'\n")
         self.mounts = [{"Type": "bind", "Source": str(directory / ".")}, {"Type": "volume", "Source": "/x"}]
-        known = {"id": "r1", "images": {"web": IMAGE}, "names": {"web": "shop"}, "services": {}, "contexts": {}}
+        known: release_store.Release = {"id": "r1", "images": {"web": IMAGE}, "names": {"web": "shop"}}
         release_store.record(
-            self.app.directory, {**known, "env": "", "source": "", "files": release_store.files(self.app.directory)}
+            self.app.directory,
+            {
+                **known,
+                "services": {},
+                "contexts": {},
+                "env": "",
+                "source": "",
+                "files": release_store.files(self.app.directory),
+            },
         )
         release_store.mark_last_good(self.app.directory, "r1")
         link = Path(release_store.folder(self.app.directory)) / release_store.LAST_GOOD
@@ -78,9 +87,10 @@ class Staging:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Staging:
     it = Staging(tmp_path)
 
-    def read_engine(_app: App, facts: dict[str, Any], _now: float) -> None:
-        facts["engine"] = {"answers": True, "kind": "", "reason": ""}
-        facts["instances"] = [{"name": "web", "service": "web", "digest": IMAGE, "state": "running", "job_done": False}]
+    def read_engine(*_: Any) -> health_facts.EngineSays:
+        instance = {"name": "web", "service": "web", "digest": IMAGE, "state": "running", "job_done": False}
+        containers = cast(ContainerFacts, {"instances": [instance]})
+        return health_facts.EngineSays({"answers": True, "kind": "", "reason": "", "version": ""}, containers)
 
     monkeypatch.setattr(health_facts, "read_engine", read_engine)
     monkeypatch.setattr(health_facts, "ask", lambda *_: {"ok": True, "summary": ""})
@@ -113,7 +123,7 @@ def test_what_has_served_since_is_counted_from_the_rollback_that_brought_it_back
     ("more", "ago"),
     [
         ({"ended": iso(NOW - 300)}, "5.0 min ago"),
-        # One that nobody ended, because the watcher was killed: it was seen ten minutes ago, and went on for one.
+        # One without an end, because the watcher was killed: it was seen ten minutes ago, and went on for one.
         ({"ended": "", "healthy": False}, "9.0 min ago"),
     ],
     ids=["ended", "never ended"],
@@ -125,16 +135,18 @@ def test_an_incident_counts_from_its_end(host: Staging, more: dict[str, Any], ag
 
 
 @pytest.mark.parametrize(
-    ("orders", "said"),
+    ("paused", "resumed", "said"),
     [
-        ({"paused": {"until": NOW + 60, "reason": "disk", "since": before(60)}}, "paused there: disk"),
-        ({"paused": {"until": NOW - 60, "reason": "x", "since": before(120)}}, "1.0 min ago"),
-        ({"resumed": before(120)}, "2.0 min ago"),
+        ({"until": NOW + 60, "reason": "disk", "since": before(60)}, None, "paused there: disk"),
+        ({"until": NOW - 60, "reason": "x", "since": before(120)}, None, "1.0 min ago"),
+        (None, before(120), "2.0 min ago"),
     ],
     ids=["is paused", "its pause ran out", "a person ended it"],
 )
-def test_a_pause_counts_while_it_lasts_and_after(host: Staging, orders: dict[str, Any], said: str) -> None:
-    state.write_orders(host.app.state, {"paused": None, "resumed": None, **orders})
+def test_a_pause_counts_while_it_lasts_and_after(
+    host: Staging, paused: state.Pause | None, resumed: Moment | None, said: str
+) -> None:
+    state.write_orders(host.app.state, {"paused": paused, "resumed": resumed})
     assert said in refused(host)
 
 
@@ -150,7 +162,7 @@ def test_another_app_is_named(host: Staging) -> None:
         promotion_export.offer("store", 0.0, str(host.root), CLOCK)
 
 
-def test_a_config_that_is_no_good_is_told(host: Staging) -> None:
+def test_an_invalid_config_is_reported(host: Staging) -> None:
     Path(agent_config.path_of("shop", str(host.root))).write_text("{")
-    with pytest.raises(ConfigError, match="is no JSON"):
+    with pytest.raises(ConfigError, match="is not valid JSON"):
         promotion_export.offer("shop", 0.0, str(host.root), CLOCK)

@@ -15,8 +15,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import pro
 from ansible_collections.christmas.selfheal.plugins.module_utils.promotion import image_archive
 
 MIB = 1 << 20
-WEB = {"service": "web", "id": "sha256:1", "bytes": 100 * MIB, "platform": "linux/amd64"}
-DB = {"service": "db", "id": "sha256:2", "bytes": 200 * MIB, "platform": "linux/amd64"}
+WEB: image_archive.Image = {"service": "web", "id": "sha256:1", "bytes": 100 * MIB, "platform": "linux/amd64"}
+DB: image_archive.Image = {"service": "db", "id": "sha256:2", "bytes": 200 * MIB, "platform": "linux/amd64"}
 PATH = "/var/lib/selfheal/shop/promotion/images.tar"
 
 
@@ -38,7 +38,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Engine:
     return it
 
 
-def test_only_what_is_lacking_is_sent_and_each_image_once(fake: Engine) -> None:
+def test_only_missing_images_are_sent_and_each_image_once(fake: Engine) -> None:
     found = image_archive.compare([WEB, DB, {**DB, "service": "replica"}], PATH)
     assert ([one["id"] for one in found["missing"]], found["bytes"]) == (["sha256:2"], 200 * MIB)
 
@@ -55,10 +55,10 @@ def test_no_room_is_asked_for_when_nothing_is_sent(fake: Engine) -> None:
         ({"free": 500 * MIB}, [DB], "too little room for the images: .*500 MiB free"),
         ({}, [{**DB, "platform": "linux/arm64"}], r"this host is linux/amd64.*db \(linux/arm64\)"),
     ],
-    ids=["no engine", "no room", "another kind of machine"],
+    ids=["no engine", "no room", "another platform"],
 )
-def test_what_cannot_be_taken_is_told_before_anything_is_sent(
-    fake: Engine, change: dict[str, Any], images: list[dict[str, Any]], said: str
+def test_what_cannot_be_taken_is_reported_before_anything_is_sent(
+    fake: Engine, change: dict[str, Any], images: list[image_archive.Image], said: str
 ) -> None:
     for name, value in change.items():
         setattr(fake, name, value)
@@ -66,9 +66,9 @@ def test_what_cannot_be_taken_is_told_before_anything_is_sent(
         image_archive.compare(images, PATH)
 
 
-def test_what_comes_out_of_the_archive_as_something_else_is_told(fake: Engine, tmp_path: Path) -> None:
+def test_what_comes_out_of_the_archive_as_something_else_is_reported(fake: Engine, tmp_path: Path) -> None:
     archive = tmp_path / "images.tar"
     archive.write_bytes(b"x")
     assert image_archive.load([WEB], str(archive)) == {"bytes": 1}
-    with pytest.raises(image_archive.ArchiveError, match="has other ids than on staging: db"):
+    with pytest.raises(image_archive.ArchiveError, match="the loaded images have other ids than on staging: db"):
         image_archive.load([WEB, DB], str(archive))

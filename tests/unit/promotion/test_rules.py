@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -33,7 +33,8 @@ GOOD: dict[str, Any] = {
 
 
 def said(**facts: Any) -> list[str]:
-    return [str(one) for one in promotion_rules.refusals({**GOOD, **facts}, SOAK)]
+    given = cast(promotion_rules.StagingFacts, {**GOOD, **facts})
+    return [str(one) for one in promotion_rules.refusals(given, SOAK)]
 
 
 def incident(name: str, ago: float, is_open: bool = False) -> dict[str, Any]:
@@ -53,7 +54,9 @@ def test_a_job_whose_container_was_pruned_is_not_missed() -> None:
     ("facts", "reason", "fix"),
     [
         pytest.param({"release": None}, "no release has passed its gate there yet", "deploy there first", id="nothing"),
-        pytest.param({"busy": "a deploy holds it"}, "something goes on", "when it has ended", id="a deploy goes on"),
+        pytest.param(
+            {"busy": "a deploy holds it"}, "the app is busy there", "when it has ended", id="a deploy goes on"
+        ),
         pytest.param({"serving": 1800.0}, "served for 30.0 min, and 60.0 min", "wait 30.0 min more", id="too young"),
         pytest.param(
             {"incidents": [incident("erroring", 600.0)]},
@@ -68,10 +71,10 @@ def test_a_job_whose_container_was_pruned_is_not_missed() -> None:
             id="an open incident",
         ),
         pytest.param(
-            {"watcher": {"alive": False, "since": 0.0}}, "nobody has seen", "selfheal@shop.timer", id="not watched"
+            {"watcher": {"alive": False, "since": 0.0}}, "was not watched", "selfheal@shop.timer", id="not watched"
         ),
         pytest.param(
-            {"watcher": {"alive": True, "since": 60.0}}, "has been there for 1.0 min only", "wait 59.0", id="since now"
+            {"watcher": {"alive": True, "since": 60.0}}, "has run for 1.0 min only", "wait 59.0", id="since now"
         ),
         pytest.param(
             {"paused": {"left": 9.0, "reason": "disk", "ago": 0.0}},
@@ -91,12 +94,15 @@ def test_a_job_whose_container_was_pruned_is_not_missed() -> None:
         pytest.param({"instances": [JOB]}, "service web has no container", "again", id="no container"),
         pytest.param({"instances": [{**WEB, "state": "exited"}, JOB]}, "is exited", "deploy.yml", id="stopped"),
         pytest.param(
-            {"instances": [WEB, JOB, {**WEB, "name": "shop-x-1", "service": "x"}]}, "shop-x-1 is no", "", id="stranger"
+            {"instances": [WEB, JOB, {**WEB, "name": "shop-x-1", "service": "x"}]},
+            "shop-x-1 is not part",
+            "",
+            id="unmanaged",
         ),
         pytest.param(
             {"engine": "no answer", "instances": []}, "engine there does not answer", "systemctl", id="no engine"
         ),
-        pytest.param({"changed": ["compose.yaml"]}, "compose.yaml is not that of the release", "again", id="edited"),
+        pytest.param({"changed": ["compose.yaml"]}, "compose.yaml differs from the release", "again", id="edited"),
         pytest.param({"missing": ["web"]}, "the image of service web is gone", "again", id="image gone"),
         pytest.param(
             {"mounted": ["nginx.conf"]},
@@ -114,8 +120,8 @@ def test_a_job_whose_container_was_pruned_is_not_missed() -> None:
 )
 def test_what_refuses_it_is_named_with_what_to_do(facts: dict[str, Any], reason: str, fix: str) -> None:
     (found,) = said(**facts)
-    told, _, todo = found.partition(". Do: ")
-    assert reason in told
+    reason_, _, todo = found.partition(". Do: ")
+    assert reason in reason_
     assert fix in todo
 
 
@@ -128,8 +134,8 @@ def test_every_reason_is_told_at_once_and_many_incidents_by_their_number() -> No
     assert [line.split()[0] for line in found] == ["it", *["incident"] * 5, "2", "it"]
 
 
-DISK = {"device": 1, "free_bytes": 1000 << 20}
-SMALL = {"device": 2, "free_bytes": 100 << 20}
+DISK: promotion_rules.Room = {"device": 1, "free_bytes": 1000 << 20}
+SMALL: promotion_rules.Room = {"device": 2, "free_bytes": 100 << 20}
 
 
 @pytest.mark.parametrize(
@@ -143,4 +149,4 @@ SMALL = {"device": 2, "free_bytes": 100 << 20}
     ids=["fits", "does not", "two on one file system", "the small one"],
 )
 def test_room_for_the_images(wanted: list[tuple[str, int]], short: list[str]) -> None:
-    assert promotion_rules.lacking_room(wanted, {"/a": DISK, "/b": DISK, "/c": SMALL}) == short
+    assert promotion_rules.missing_room(wanted, {"/a": DISK, "/b": DISK, "/c": SMALL}) == short

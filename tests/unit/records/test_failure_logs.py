@@ -5,19 +5,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.containers import Container
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import CheckResult
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import failure_logs
 from ansible_collections.christmas.selfheal.plugins.module_utils.records.failure_logs import Log
 
 SECRET = "k7Qz-9fPw2Lm"
 
 
-def item(name: str, **facts: Any) -> dict[str, Any]:
+def item(name: str, **facts: Any) -> Container:
     known = {"state": "running", "job_done": False, "restarts": 0, "health": "none", "ports": []}
-    return {"id": name, **known, **facts}
+    return cast(Container, {"id": name, **known, **facts})
 
 
 @pytest.mark.parametrize(
@@ -32,8 +34,9 @@ def item(name: str, **facts: Any) -> dict[str, Any]:
         pytest.param([item("db")], [], id="none"),
     ],
 )
-def test_whose_log_tells(instances: list[Any], chosen: list[str]) -> None:
-    assert failure_logs.failed(instances, [{"ok": False, "port": 80}, {"ok": True, "port": 81}]) == chosen
+def test_whose_log_tells(instances: list[Container], chosen: list[str]) -> None:
+    results = cast("list[CheckResult]", [{"ok": False, "port": 80}, {"ok": True, "port": 81}])
+    assert failure_logs.failed(instances, results) == chosen
 
 
 def test_the_last_lines_are_told_and_all_of_them_kept(tmp_path: Path) -> None:

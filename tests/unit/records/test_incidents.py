@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents
 
@@ -22,11 +22,12 @@ class Clocked:
 
     def write(self, at: float, **more: Any) -> str:
         name = incidents.new_id(self.folder, at, "hung")
-        record = {
+        record: dict[str, Any] = {
             **{"id": name, "app": "shop", "cause": "hung", "meaning": "it hangs", "seen": "", "seconds": 2.5},
             **{"healthy": True, "evidence": [], "remedies": [], "hold": "", "next_step": "", "timeline": []},
         }
-        path = incidents.write(self.folder, {**record, "files": [], **more}, {})
+        record = {**record, "files": [], **more}
+        path = incidents.write(self.folder, cast(incidents.IncidentRecord, record), {})
         os.utime(path, (at, at))
         return name
 

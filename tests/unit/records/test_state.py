@@ -12,11 +12,11 @@ from unittest.mock import ANY
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import clock
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import age
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Moment, age
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
 
 
-def moment(wall: float, monotonic: float, boot: str = "b1") -> dict[str, Any]:
+def moment(wall: float, monotonic: float, boot: str = "b1") -> Moment:
     return {"wall": wall, "monotonic": monotonic, "boot": boot}
 
 
@@ -31,23 +31,23 @@ def moment(wall: float, monotonic: float, boot: str = "b1") -> dict[str, Any]:
         pytest.param(moment(1000, 50, ""), moment(1030, 60, ""), 30, id="a kernel without boot ids"),
     ],
 )
-def test_age(then: dict[str, Any], now: dict[str, Any], seconds: float) -> None:
+def test_age(then: Moment, now: Moment, seconds: float) -> None:
     assert age(then, now) == seconds
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
-    attempts = [{"remedy": "restart", "incident": "i1", "at": clock.moment()}]
-    wanted = {**state.empty(), "attempts": attempts, "counts": {"recovered": 2}}
+    attempts: list[state.Attempt] = [{"remedy": "restart", "incident": "i1", "at": clock.moment()}]
+    wanted: state.State = {**state.empty(), "attempts": attempts, "counts": {"recovered": 2}}
     assert state.save(str(tmp_path / "new"), wanted) == (True, "")
     assert state.load(str(tmp_path / "new")) == (wanted, "")
 
 
-RECORD = {
+RECORD: dict[str, Any] = {
     **dict.fromkeys(("app", "host", "cause", "meaning", "seen", "confirmed", "ended", "hold", "next_step"), ""),
     **{"id": "20250527T020000Z-hung", "healthy": False, "escalated": False, "seconds": 0.0},
     **{"evidence": [], "remedies": [], "timeline": [], "files": []},
 }
-OPEN = {**state.empty(), "incident": RECORD, "seen": moment(1000, 50)}
+OPEN: dict[str, Any] = {**state.empty(), "incident": RECORD, "seen": moment(1000, 50)}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_damaged_state_is_moved_aside_and_told(tmp_path: Path, text: str) -> N
 def test_no_room_for_the_state_is_told_and_it_is_remembered_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     folder, spare = str(tmp_path / "file" / "below"), str(tmp_path / "spare.json")
-    wanted = {**state.empty(), "counts": {"recovered": 2}}
+    wanted: state.State = {**state.empty(), "counts": {"recovered": 2}}
     assert state.save(folder, wanted)[0] is False
     remembered, problem = state.save(folder, wanted, spare)
     assert (remembered, "cannot be written" in problem) == (True, True)
@@ -90,7 +90,7 @@ def test_no_room_for_the_state_is_told_and_it_is_remembered_elsewhere(tmp_path: 
 
 
 def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
-    paused = {"until": 100.0, "reason": "a new disk", "since": moment(70, 5)}
+    paused: state.Pause = {"until": 100.0, "reason": "a new disk", "since": moment(70, 5)}
     state.write_orders(str(tmp_path), {"paused": paused, "resumed": None})
     orders = state.read_orders(str(tmp_path))
     left = [state.pause_left(orders, now) for now in (moment(90, 25), moment(100, 35), moment(4000, 25))]

@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.check import Check
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
@@ -29,6 +30,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.records import 
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder, remedies, watcher
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
 DAY = 86400.0
 POLICY = ladder.Policy()
@@ -130,12 +132,12 @@ class World:
             return "refused"
         return "status" if self.now - one.started < one.replays else ""
 
-    def run_checks(self, checks: list[Any], _values: Any, seconds: float, *_: Any, **__: Any) -> dict[str, Any]:
+    def run_checks(self, checks: list[Check], _values: Any, seconds: float, *_: Any, **__: Any) -> dict[str, Any]:
         until = self.now + seconds
         while True:
             kind, status = self.answer()
             if kind == "timeout":
-                self.sleep(float(checks[0]["timeout"]))
+                self.sleep(checks[0].timeout)
             if not kind or self.now >= until:
                 break
             self.sleep(0.25)
@@ -143,10 +145,10 @@ class World:
         result = {**told, "status": status, "seconds": 0.01, "port": 80}
         return {"ok": not kind, "seconds": 0.01, "results": [result], "summary": kind or "1 of 1 checks passed"}
 
-    def documents(self) -> list[dict[str, Any]]:
+    def documents(self) -> list[docker_containers.Document]:
         return [self.document(one) for one in self.services.values() if one.state != "gone"]
 
-    def document(self, one: Service) -> dict[str, Any]:
+    def document(self, one: Service) -> docker_containers.Document:
         is_front = self.published and one.name == self.front
         health = one.health_now(self.now)
         return {
@@ -197,7 +199,7 @@ class World:
         """The services that were started again, in turn; together where that was one command."""
         return [" ".join(names) for _at, _how, names in self.touched]
 
-    def incidents(self) -> list[dict[str, Any]]:
+    def incidents(self) -> list[records_incidents.IncidentRecord]:
         """Oldest first."""
         return list(records_incidents.every(self.config.app.incidents))[::-1]
 
@@ -245,10 +247,10 @@ class Project(docker_project.Project):
     def go_on(self, _containers: Sequence[str]) -> None:
         """None of them is stopped."""
 
-    def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+    def documents(self, timeout: float = 10.0) -> list[docker_containers.Document]:
         return self.world.documents()
 
-    def containers(self) -> list[dict[str, Any]]:
+    def containers(self) -> list[docker_containers.Container]:
         return [docker_containers.instance(one, self.world.clock.now()) for one in self.world.documents()]
 
     def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
@@ -259,7 +261,7 @@ class Project(docker_project.Project):
         is_back = self.world.now - one.started >= one.replays
         return "redo in progress" if one.replays and not is_back else "ready to accept connections"
 
-    def images_missing(self, model: Any, timeout: float = 5.0) -> list[dict[str, str]]:
+    def images_missing(self, model: Any, timeout: float = 5.0) -> list[docker_images.MissingImage]:
         return []
 
     def top(self, container: str, timeout: float = 5.0) -> str:
@@ -282,8 +284,8 @@ class Project(docker_project.Project):
     def unpause(self, containers: Sequence[str]) -> None:
         self.world.start("unpause", containers)
 
-    def up(self, build: bool = False, anew: bool = False, *_: Any, **__: Any) -> commands.Result:
-        down = [one.name for one in self.world.all() if anew or one.state != "running"]
+    def up(self, build: bool = False, recreate: bool = False, *_: Any, **__: Any) -> commands.Result:
+        down = [one.name for one in self.world.all() if recreate or one.state != "running"]
         return self.world.start("up", down, 2.0)
 
     def put_back_images(self, release: Any, timeout: float = 120.0) -> commands.Result:
@@ -319,7 +321,7 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
         monkeypatch.setattr(owner, name, said)
     monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: dict(good))
     monkeypatch.setattr(health_facts, "holders", lambda _: [])
-    monkeypatch.setattr(health_facts, "_read_firewall", lambda *_: None)
+    monkeypatch.setattr(health_facts, "_read_firewall", lambda *_: {})
     monkeypatch.setattr(oom_log, "read", lambda: "")
     monkeypatch.setattr(procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
     monkeypatch.setattr(procfs, "disk", lambda _: [])
@@ -378,11 +380,11 @@ def learn(world: World, **seconds: float) -> None:
     """The last good release, with the time that its services took to start."""
     directory = world.config.app.directory
     names = dict.fromkeys(world.services, "shop")
-    nothing: dict[str, Any] = {"services": {}, "contexts": {}, "env": "", "source": ""}
-    nothing["files"] = release_store.files(directory)
+    files = release_store.files(directory)
+    nothing: Release = {"files": files, "services": {}, "contexts": {}, "env": "", "source": ""}
     images = dict.fromkeys(world.services, "sha256:1")
     release_store.record(
-        directory, {"id": "1", "images": images, "names": names, "jobs": [], "starts": seconds, **nothing}
+        directory, {**nothing, "id": "1", "images": images, "names": names, "jobs": [], "starts": seconds}
     )
     release_store.mark_last_good(directory, "1")
 
@@ -713,7 +715,7 @@ def test_a_clock_that_steps_by_a_day_opens_no_breaker_and_closes_none(make: Make
 def test_a_clock_that_steps_ends_no_pause(make: Make, ahead: float) -> None:
     world = make(*shop())
     since = moment(world.clock.now(), world.now)
-    paused = {"until": world.clock.now() + 300.0, "reason": "a new disk", "since": since}
+    paused: state.Pause = {"until": world.clock.now() + 300.0, "reason": "a new disk", "since": since}
     state.write_orders(world.config.app.state, {"paused": paused, "resumed": None})
     world.at(100.0, step(world, ahead))
     hang(world, "app")()

@@ -41,16 +41,16 @@ def test_what_is_not_written_has_a_default(tmp_path: Path) -> None:
 def test_a_checks_own_timeout_counts(tmp_path: Path) -> None:
     checks = [CONFIG["checks"][0], {"name": "slow", "url": "http://127.0.0.1:1/", "timeout": 9}]
     config = load(written(tmp_path, {**CONFIG, "response_seconds": 3, "checks": checks}), str(tmp_path))
-    assert [check["timeout"] for check in config.app.checks] == [3.0, 9]
+    assert [check.timeout for check in config.app.checks] == [3.0, 9]
 
 
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        pytest.param("", "is no JSON", id="empty"),
-        pytest.param('{"app": "sh', "is no JSON", id="cut short"),
-        pytest.param("[" * 100000, "is no JSON", id="nested too deep"),
-        pytest.param("[]", "no JSON object", id="a list"),
+        pytest.param("", "is not valid JSON", id="empty"),
+        pytest.param('{"app": "sh', "is not valid JSON", id="cut short"),
+        pytest.param("[" * 100000, "is not valid JSON", id="nested too deep"),
+        pytest.param("[]", "not a JSON object", id="a list"),
         pytest.param({}, "`app`", id="nothing in it"),
         pytest.param({**CONFIG, "app": "My Shop"}, "My Shop", id="no name of a project"),
         pytest.param({**CONFIG, "checks": "health"}, "`checks`", id="checks that are no list"),
@@ -92,7 +92,7 @@ def test_one_that_is_not_there_is_told_with_the_fix(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        pytest.param({"upload": 1}, "`upload` is no key of it", id="a typing error"),
+        pytest.param({"upload": 1}, "unknown key `upload`", id="a typing error"),
         pytest.param({"upload_kib": 1.5}, "`backup_upload_kib` is 1.5. Fix: write a whole number", id="half a byte"),
         pytest.param({"kept_days": 366}, "`backup_kept_days` is 366. Fix: write a whole", id="out of its range"),
         pytest.param({"keep": {"daily": "7"}}, "`backup_daily` is '7'. Fix: write a whole number", id="text"),
@@ -130,7 +130,7 @@ def test_a_good_config_is_in_force_itself(tmp_path: Path) -> None:
     ("damage", "named"),
     [
         (lambda path: path.unlink(), "does not exist: playbooks/site.yml writes it"),
-        (lambda path: path.write_text("{"), "is no JSON"),
+        (lambda path: path.write_text("{"), "is not valid JSON"),
         (lambda path: path.write_text(json.dumps({**CONFIG, "interval": 0})), "`interval`"),
         (lambda path: path.write_text(json.dumps({**CONFIG, "app": "blog"})), "`app` is 'blog'"),
     ],

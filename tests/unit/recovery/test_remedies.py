@@ -21,6 +21,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import pro
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import remedies
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
 MIB = 1 << 20
 
@@ -173,7 +174,7 @@ def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tm
     directory = Path(app.directory)
     directory.mkdir(parents=True)
     (directory / "compose.yaml").write_text("good", encoding="utf-8")
-    known = {"id": "r1", "images": {}, "names": {}, "services": {}, "contexts": {}, "env": "", "source": ""}
+    known: Release = {"id": "r1", "images": {}, "names": {}, "services": {}, "contexts": {}, "env": "", "source": ""}
     release_store.record(app.directory, {**known, "files": release_store.files(app.directory)})
     release_store.mark_last_good(app.directory, "r1")
     (directory / "compose.yaml").write_text("mine, edited at 01:00", encoding="utf-8")
@@ -197,7 +198,10 @@ TWO = [instance("web"), instance("cache")]
 
 @pytest.mark.parametrize(
     ("balancer", "given"),
-    [(None, {"build": False, "anew": False}), (Balancer("web", 2, 18000, (80,)), {"anew": False, "scale": {"web": 2}})],
+    [
+        (None, {"build": False, "recreate": False}),
+        (Balancer("web", 2, 18000, (80,)), {"recreate": False, "scale": {"web": 2}}),
+    ],
     ids=["alone", "behind HAProxy, whose instances stay"],
 )
 def test_one_service_is_made_anew_as_a_deploy_makes_it(
@@ -344,8 +348,9 @@ class Images:
         self.tag_fails = ""
         self.pulled: list[str] = []
         self.items = [{**instance("web"), "digest": NEW}, {**instance("cache"), "digest": CACHE}]
-        good = {"id": "r1", "images": {"web": OLD, "cache": CACHE}, "names": {"web": "shop-web", "cache": "redis"}}
-        rest = {
+        images, names = {"web": OLD, "cache": CACHE}, {"web": "shop-web", "cache": "redis"}
+        good: Release = {"id": "r1", "images": images, "names": names}
+        rest: Release = {
             "services": {},
             "contexts": {},
             "files": {},
@@ -377,7 +382,7 @@ class Images:
         self.items.append({**instance("web"), "id": "web-2", "digest": self.names["shop-web"]})
         return commands.Result(0, "", "")
 
-    def good(self) -> dict[str, Any]:
+    def good(self) -> release_store.Release:
         found = release_store.last_good(self.app.directory)
         assert found is not None
         return found

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,26 +14,34 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core import fil
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.containers import Container
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import wait
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.diagnosis import HEALTHY, Diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_types import Facts, Instance
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.wait import wait_healthy
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import oom_log, procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import ProbeResult
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import remedies
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.ladder import Policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
-VARIABLES = [{"name": "KEY", "kind": "token"}]
-CHECKS = [{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}]
+VARIABLES = [Variable("KEY", "token", secret=True)]
+CHECKS = parse_checks([{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}])
 # The fixture's engine is well, whatever runs on this machine.
 BY_ITS_PROCESS = health_facts.engine_by_its_process
 GOOD, OTHER, LEAKED = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R", "Xa2sDf5gHj8kLz4xCv7B"
@@ -96,7 +104,7 @@ class Project(docker_project.Project):
 
     world: World
 
-    def documents(self, timeout: float = 10.0) -> list[dict[str, Any]]:
+    def documents(self, timeout: float = 10.0) -> list[docker_containers.Document]:
         if self.world.failing_lists:
             self.world.failing_lists -= 1
             raise engine.EngineError("docker ps failed")
@@ -129,7 +137,7 @@ class Project(docker_project.Project):
     def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
         return f"refusing {(self.world.container or {}).get('KEY')}"
 
-    def images_missing(self, model: Any, timeout: float = 5.0) -> list[dict[str, str]]:
+    def images_missing(self, model: Any, timeout: float = 5.0) -> list[docker_images.MissingImage]:
         return []
 
     def top(self, container: str, timeout: float = 5.0) -> str:
@@ -173,12 +181,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return it
 
 
-def recover(world: World, values: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+def recover(world: World, values: dict[str, str] | None = None, **more: Any) -> recovery.Outcome:
     return recovery.recover(world.app, values, clock=world.clock, **more)
 
 
-def names(outcome: dict[str, Any]) -> list[str]:
+def names(outcome: recovery.Outcome) -> list[str]:
     return [item["name"] for item in outcome["remedies"]]
+
+
+def incident(outcome: recovery.Outcome) -> recovery.IncidentFolder:
+    assert outcome["incident"] is not None
+    return outcome["incident"]
 
 
 def good_keys(world: World) -> list[str]:
@@ -240,7 +253,7 @@ def test_a_flag_on_the_env_is_named_and_tried_once(
     flags = 0x10
     monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.env else 0)
 
-    def look() -> dict[str, Any]:
+    def look() -> recovery.Outcome:
         world.now += 400.0
         failed = moment(clock.now(), clock.monotonic())
         watch = None if values else recovery.Watch(Policy(), health_facts.Seen(), failed)
@@ -270,7 +283,7 @@ def test_once_a_flag_is_gone_the_env_is_written_also_while_users_are_served(
     flags = 0x10
     monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.env else 0)
 
-    def look() -> dict[str, Any]:
+    def look() -> recovery.Outcome:
         world.now += 20.0
         return recover(world, watch=recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now)))
 
@@ -360,7 +373,7 @@ def test_when_an_upstream_is_back_the_app_gets_a_moment(world: World) -> None:
     world.deploy(GOOD)
     clock = world.clock
 
-    def look() -> dict[str, Any]:
+    def look() -> recovery.Outcome:
         failed = moment(clock.now(), clock.monotonic())
         watch = recovery.Watch(Policy(), health_facts.Seen(), failed)
         return recovery.recover(world.app, clock=clock, watch=watch)
@@ -380,7 +393,7 @@ def test_what_died_before_an_incident_was_over_opens_no_second_one(
     clock = world.clock
     died = clock.now()
 
-    def look(answer: dict[str, Any] | None) -> dict[str, Any]:
+    def look(answer: ProbeResult | None) -> recovery.Outcome:
         passed = None if answer is None else 3.0
         failed = moment(clock.now(), clock.monotonic())
         watch = recovery.Watch(Policy(), health_facts.Seen(answer, passed=passed), failed)
@@ -394,7 +407,7 @@ def test_what_died_before_an_incident_was_over_opens_no_second_one(
     world.container = None
     assert look(None)["healthy"]
     world.now += 0.5
-    answer = {"ok": True, "summary": "", "results": []}
+    answer = WELL
     assert look(answer)["incident"] is None
     world.now += 60.0
     died = clock.now() - 1.0
@@ -405,13 +418,13 @@ def test_what_was_told_at_a_time_to_come_was_not_told_lately(world: World) -> No
     """The clock stood in another year for a while, and was set back."""
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
-    run.facts = {"probe": WELL, "services": []}
+    run.facts = known(probe=WELL, services=[])
     told = []
     for ended in (world.now - 60.0, world.now + 1e8):
         run._begin(Diagnosis("crashed", ["so"], passed=True))
-        run.memory["incident"].update(told=True, ended=iso(ended))
+        run._record.update({"told": True, "ended": iso(ended)})
         run._write({})
-        told.append(run._told_lately("crashed"))
+        told.append(run._was_notified_lately("crashed"))
     assert told == [True, False]
     assert [one["number"] for one in incidents.every(world.app.incidents)] == [2, 1]
 
@@ -454,10 +467,10 @@ def test_an_incident_is_named_after_what_keeps_a_container_down(
 ) -> None:
     """On a slow host the container had ended before the other process was there that has its port now."""
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
-    run.facts = {"probe": {"ok": False}, "services": []}
+    run.facts = known(probe={"ok": False}, services=[])
     run._begin(Diagnosis(first, ["so"]))
     run._rename(Diagnosis(then, ["since"]))
-    assert run.memory["incident"]["cause"] == cause
+    assert run._record["cause"] == cause
 
 
 @pytest.mark.parametrize(
@@ -474,10 +487,10 @@ def test_an_incident_that_was_named_after_how_it_looked_gets_the_name_of_what_it
 ) -> None:
     """On a slow host an env that was replaced looked like an overload, and a kill for want of memory like a hang."""
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
-    run.facts = {"probe": {"ok": False}, "services": []}
+    run.facts = known(probe={"ok": False}, services=[])
     run._begin(Diagnosis(first, ["so"]))
     run._rename(Diagnosis(then, ["since"]))
-    record = run.memory["incident"]
+    record = run._record
     assert (record["cause"], record["evidence"], record["opened_as"]) == (then, ["since"], first)
 
 
@@ -492,7 +505,7 @@ def test_people_hear_of_an_app_that_is_down_while_another_holds_its_lock(world: 
     waiting = state.load(world.app.state)[0]
     assert [one["alert"]["labels"]["cause"] for one in waiting["outbox"]] == ["container_missing"]
     ended = recover(world, watch=watch._replace(held="", freed="pid 7 was killed"))
-    assert (ended["healthy"], ended["incident"]["id"]) == (True, told["incident"]["id"])
+    assert (ended["healthy"], incident(ended)["id"]) == (True, incident(told)["id"])
     assert "pid 7 was killed" in [entry["what"] for entry in ended["timeline"]]
 
 
@@ -508,7 +521,7 @@ def test_no_container_is_touched_for_what_the_firewall_does(
 ) -> None:
     world.deploy(GOOD)
     world.hangs = True
-    monkeypatch.setattr(health_facts, "_read_firewall", lambda _app, found: found.update(facts))
+    monkeypatch.setattr(health_facts, "_read_firewall", lambda *_: facts)
 
     def restart_engine() -> str:
         world.hangs = False
@@ -641,15 +654,15 @@ def test_a_hung_engine_is_restarted_under_an_app_that_serves_when_containers_out
 def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
     world: World, learned: float | None, health: str, left: float
 ) -> None:
-    nothing: dict[str, Any] = {"files": {}, "services": {}, "images": {}, "names": {}, "contexts": {}}
+    nothing: Release = {"files": {}, "services": {}, "images": {}, "names": {}, "contexts": {}}
     starts = {} if learned is None else {"web": learned}
-    release_store.record(world.app.directory, {"id": "1", "env": "", "source": "", "starts": starts, **nothing})
+    release_store.record(world.app.directory, {**nothing, "id": "1", "env": "", "source": "", "starts": starts})
     release_store.mark_last_good(world.app.directory, "1")
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
-    item = {"service": "web", "state": "running", "started_seconds": 30.0, "start_period": 40.0, "health": health}
+    item = {**WEB, "started_seconds": 30.0, "health": health}
     run.memory["incident"] = {"remedies": []}
-    run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
+    run.facts = known(instances=[item], at=world.now, load={"cpu_busy": 0.1, "cpu_pressure": 0.0})
     assert run._starting(Diagnosis("hung", ["late"], ("web",))) == left
 
 
@@ -668,9 +681,9 @@ def test_a_start_with_a_file_that_was_replaced_since_is_not_waited_for(
     """The next remedy recreates the container with the good file: its start period would only keep users waiting."""
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
-    item = {"service": "web", "state": "running", "started_seconds": 1.0, "start_period": 40.0, "health": "starting"}
+    item = {**WEB, "started_seconds": 1.0}
     run.memory["incident"] = {"remedies": [{"name": name, "result": "done"} for name in tried]}
-    run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}}
+    run.facts = known(instances=[item], at=world.now, load={"cpu_busy": 0.1, "cpu_pressure": 0.0})
     assert run._starting(Diagnosis("erroring", ["x"], ("web",))) == left
 
 
@@ -692,7 +705,7 @@ def test_what_a_health_check_said_before_a_remedy_does_not_count(
     run.memory["attempts"] = [{"incident": "1", "remedy": "up", "at": at}] if at else []
     log = [{"begun": iso(now - began), "output": ""}]
     item = {"service": "web", "health": "unhealthy", "health_log": log}
-    run.facts = {"instances": [item], "probe": {"ok": True}}
+    run.facts = known(instances=[item], probe={"ok": True})
     assert bool(run._waits(Diagnosis("unhealthy", ["late"], ("web",)))) == waits
 
 
@@ -708,7 +721,7 @@ def test_what_a_health_check_said_before_a_remedy_does_not_count(
     ids=["the watcher was killed in it", "files were put back since"],
 )
 def test_a_remedy_before_which_a_health_check_ran_is_the_last_that_touched_something(
-    remedies: list[dict[str, Any]], world: World
+    remedies: list[incidents.RemedyRecord], world: World
 ) -> None:
     now = world.now
     clock = Clock(now=lambda: now, monotonic=lambda: now)
@@ -718,9 +731,9 @@ def test_a_remedy_before_which_a_health_check_ran_is_the_last_that_touched_somet
     run.memory["attempts"] = [
         {"incident": "1", "remedy": one["name"], "at": moment(now - 2.5, now - 2.5)} for one in remedies
     ]
-    item = {"health_log": [{"begun": iso(now - 5.0)}]}
-    assert run._was_before_remedy(item)
-    assert not run._was_before_remedy({"health_log": [{"begun": iso(now - 1.5)}]})
+    before, after = ({"health_log": [{"begun": iso(now - ago)}]} for ago in (5.0, 1.5))
+    assert run._was_before_remedy(cast(Container, before))
+    assert not run._was_before_remedy(cast(Container, after))
 
 
 @pytest.mark.parametrize(
@@ -740,11 +753,10 @@ def test_a_start_on_a_busy_host_gets_longer(
     """Killed while it starts, it would start again from nothing, for ever."""
     monkeypatch.setattr(procfs, "idle", lambda *_: idle)
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
-    item = {"service": "web", "state": "running", "started_seconds": since, "start_period": 40.0, "pid": 1}
-    item["health"] = "starting"
+    item = {**WEB, "started_seconds": since, "pid": 1}
     run.watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run.memory["incident"] = {"remedies": []}
-    run.facts = {"instances": [item], "at": world.now, "load": {"cpu_busy": busy, "cpu_pressure": 0.0}}
+    run.facts = known(instances=[item], at=world.now, load={"cpu_busy": busy, "cpu_pressure": 0.0})
     assert run._starting(Diagnosis("hung", ["late"], ("web",))) == pytest.approx(max(left, 0.0))
 
 
@@ -753,13 +765,20 @@ def test_what_was_restarted_is_an_incident_until_its_health_check_passes(world: 
     world.deploy(GOOD)
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
-    done = {"name": "restart", "services": ["web"], "result": "killed and started web", "done": True, "seconds": 0.1}
+    done: incidents.RemedyRecord = {
+        "name": "restart",
+        "services": ["web"],
+        "result": "killed and started web",
+        "done": True,
+        "seconds": 0.1,
+    }
     run.memory["incident"] = {"remedies": [done]}
     run.facts = health_facts.read(world.app, None, 0.0, world.clock, health_facts.Seen(WELL, services=False))
     web = {"service": "web", "name": "shop-web-1", "state": "running", "health": "starting", "job_done": False}
     ages = {"restarts": 0, "started_seconds": 9.0, "finished_seconds": None, "start_period": 0.0}
     rest = {"stopped": False, "ports": [], "exit_code": 0, "error": "", "oom_killed": False}
-    run.facts.update(instances=[{**web, **ages, **rest}], services=["web"])
+    instance = cast(Instance, {**web, **ages, **rest})
+    run.facts = {**run.facts, "instances": [instance], "services": ["web"]}
     found = run._diagnose()
     assert (found.cause, found.services) == ("unhealthy", ("web",))
     assert "has not passed yet" in run._waits(found)
@@ -794,7 +813,13 @@ def test_an_engine_that_says_nothing_of_images_keeps_no_incident_open(
     assert outcome["problems"] == ["the images of the last good release were not looked at: no answer"]
 
 
-WELL = {"ok": True, "summary": "", "results": []}
+WELL = cast(ProbeResult, {"ok": True, "summary": "", "results": []})
+# A container that starts, which its health check gives 40 s.
+WEB: dict[str, Any] = {"service": "web", "state": "running", "start_period": 40.0, "health": "starting"}
+
+
+def known(**facts: Any) -> Facts:
+    return cast(Facts, facts)
 
 
 def test_an_env_that_no_container_runs_with_is_not_called_good(world: World) -> None:
@@ -830,7 +855,7 @@ def test_after_a_failure_the_env_is_as_it_was(world: World) -> None:
     assert not outcome["healthy"]
     assert world.read() == "KEY=your-key-here\n"
     assert outcome["next_step"]
-    assert outcome["incident"]["id"]
+    assert incident(outcome)["id"]
 
 
 def test_a_build_that_fails_does_not_stop_the_recovery(world: World) -> None:
@@ -870,16 +895,16 @@ def test_evidence_hides_the_key_that_a_remedy_has_put_back(world: World, monkeyp
     world.container = {"KEY": OTHER}
     real = health_facts.read
 
-    def read(*words: Any) -> dict[str, Any]:
+    def read(*words: Any) -> Facts:
         found = real(*words)
-        if found["probe"]["ok"]:
-            more = [{**one, "name": "shop-db-1", "service": "db"} for one in found["instances"]]
-            found.update(instances=[*found["instances"], *more], environments=2 * found["environments"])
-        return found
+        if not found["probe"]["ok"]:
+            return found
+        more: list[Instance] = [{**one, "name": "shop-db-1", "service": "db"} for one in found["instances"]]
+        return {**found, "instances": [*found["instances"], *more], "environments": 2 * found["environments"]}
 
     monkeypatch.setattr(health_facts, "read", read)
     outcome = recover(world)
-    kept = {path.name: path.read_text() for path in Path(outcome["incident"]["path"]).iterdir()}
+    kept = {path.name: path.read_text() for path in Path(incident(outcome)["path"]).iterdir()}
     assert (outcome["healthy"], "last_good_env" in names(outcome)) == (True, True)
     assert "refusing <KEY" in kept["log-shop-db-1.txt"]
     assert not any(key in text for text in kept.values() for key in (GOOD, OTHER))
@@ -891,20 +916,21 @@ def test_the_evidence_of_the_others_follows_once_users_are_served(
     world.deploy(GOOD)
     world.hangs = True
     real = health_facts.read
-    other = {"id": "db", "name": "shop-db-1", "service": "db", "state": "running", "job_done": False}
 
-    def read(*words: Any) -> dict[str, Any]:
+    def read(*words: Any) -> Facts:
         found = real(*words)
-        if found["probe"]["ok"]:
-            found["instances"] = [*found["instances"], {**found["instances"][0], **other}]
-        return found
+        if not found["probe"]["ok"]:
+            return found
+        web = found["instances"][0]
+        other: Instance = {**web, "id": "db", "name": "shop-db-1", "service": "db", "state": "running"}
+        return {**found, "instances": [web, {**other, "job_done": False}]}
 
     monkeypatch.setattr(health_facts, "read", read)
     outcome = recover(world)
-    record = json.loads(Path(outcome["incident"]["path"], "incident.json").read_text(encoding="utf-8"))
+    record = json.loads(Path(incident(outcome)["path"], "incident.json").read_text(encoding="utf-8"))
     assert outcome["healthy"]
     assert {"log-shop-db-1.txt", "inspect-shop-web-1.json"} <= set(record["files"])
-    assert Path(outcome["incident"]["path"], "log-shop-db-1.txt").exists()
+    assert Path(incident(outcome)["path"], "log-shop-db-1.txt").exists()
 
 
 def test_what_was_kept_before_a_remedy_is_not_written_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -920,7 +946,7 @@ def test_what_was_kept_before_a_remedy_is_not_written_over(world: World, monkeyp
     monkeypatch.setattr(docker_project.Project, "logs", lambda *_: f"after {len(world.acts)} remedies")
     monkeypatch.setattr(docker_project.Project, "inspect", inspect)
     outcome = recover(world)
-    folder = Path(outcome["incident"]["path"])
+    folder = Path(incident(outcome)["path"])
     assert (outcome["healthy"], world.acts) == (True, ["restart"])
     assert (folder / "log-shop-web-1.txt").read_text(encoding="utf-8") == "after 0 remedies\n"
     assert not (folder / "inspect-shop-web-1.json").exists()

@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import clock as core_clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.check import Check
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld, hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
@@ -20,7 +21,9 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.health.service_
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import lock_holder, procfs, timers
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import IncidentRecord
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher, watcher_note
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.watcher import Watcher
@@ -34,11 +37,14 @@ HEALTH = {"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}
 DATA = {"name": "data", "url": "http://127.0.0.1:1/data"}
 
 
-def answer(kind: str, checks: list[Any]) -> dict[str, Any]:
+HEALTH_ALONE, BOTH = parse_checks([HEALTH]), parse_checks([HEALTH, DATA])
+
+
+def answer(kind: str, checks: list[Check]) -> dict[str, Any]:
     """What a probe says: "" is a good answer, `data` one in which only the second check fails."""
     failing = "data" if kind == "data" else "health" if kind else ""
     results = [
-        {"name": check["name"], "ok": check["name"] != failing, "kind": kind or None, "status": None if kind else 200}
+        {"name": check.name, "ok": check.name != failing, "kind": kind or None, "status": None if kind else 200}
         for check in checks
     ]
     return {"ok": all(one["ok"] for one in results), "seconds": 0.01, "results": results, "summary": kind or "good"}
@@ -51,7 +57,7 @@ class World:
         self.root, self.now = str(root), 1_750_000_000.0
         self.answers: list[str] = []
         self.always = ""
-        self.asked: list[list[Any]] = []
+        self.asked: list[list[Check]] = []
         self.recoveries: list[Any] = []
         self.outcome: dict[str, Any] | Exception = self.healthy()
         self.told: list[str] = []
@@ -65,7 +71,7 @@ class World:
 
     @staticmethod
     def healthy() -> dict[str, Any]:
-        done = {"problems": [], "cause_left": "healthy", "decision": {}, "checks": answer("", [HEALTH])}
+        done = {"problems": [], "cause_left": "healthy", "decision": {}, "checks": answer("", HEALTH_ALONE)}
         return {"healthy": True, "incident": None, **done}
 
     @staticmethod
@@ -104,7 +110,7 @@ class World:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return text.partition('selfheal_users_served{app="shop"} ')[2][:1]
 
-    def run_checks(self, checks: list[Any], *_: Any) -> dict[str, Any]:
+    def run_checks(self, checks: list[Check], *_: Any) -> dict[str, Any]:
         self.asked.append(checks)
         return answer(self.answers.pop(0) if self.answers else self.always, checks)
 
@@ -132,15 +138,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def test_a_healthy_app_is_asked_and_nothing_else_is_done(world: World) -> None:
     world.turns(world.watcher(), 60)
     assert world.recoveries == []
-    assert sum(checks == [HEALTH] for checks in map(_plain, world.asked)) >= 60
+    assert sum([check.name for check in checks] == ["health"] for checks in world.asked) >= 60
     # The whole journey, every 15 s.
     assert sum(len(checks) == 2 for checks in world.asked) == 3
     # A sign of life with each turn, at least.
     assert world.told.count("WATCHDOG=1") >= 60
-
-
-def _plain(checks: list[Any]) -> list[Any]:
-    return [{key: value for key, value in check.items() if key != "timeout"} for check in checks]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_a_later_step_that_hangs_is_not_excused_by_the_first(world: World, monke
     monkeypatch.setattr(threading, "Timer", AtOnce)
     late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
 
-    def run_checks(checks: list[Any], *_: Any) -> dict[str, Any]:
+    def run_checks(checks: list[Check], *_: Any) -> dict[str, Any]:
         good = answer("", checks)
         if len(checks) == 1:
             return good
@@ -357,7 +359,7 @@ def test_haproxy_that_is_stopped_is_restarted_at_once(world: World, monkeypatch:
     world.always = "timeout"
     world.watcher(balancer=BALANCED).turn()
     assert len(world.recoveries) == 1
-    assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+    assert [check.timeout for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
 
 
 @pytest.mark.parametrize(("serving", "asks"), [(0, 1), (1, watcher.CONFIRM_ANSWERS)])
@@ -377,7 +379,7 @@ def test_where_no_instance_runs_haproxy_is_not_waited_for(world: World) -> None:
     world.turns(it, 5)
     world.answers, world.wrong = ["timeout"], {"web": service_watch.NONE_RUNS}
     world.turns(it, 1)
-    assert world.asked[-1][0]["timeout"] == watcher.RESUME_SECONDS
+    assert world.asked[-1][0].timeout == watcher.RESUME_SECONDS
     assert len(world.recoveries) == 1
 
 
@@ -403,7 +405,7 @@ def test_where_a_service_is_stopped_the_app_is_not_waited_for(world: World) -> N
     """Whether its checks lead to that service, the recovery finds out."""
     world.wrong, world.always = {"app": service_watch.STOPPED}, "timeout"
     world.watcher().turn()
-    assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+    assert [check.timeout for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
     assert [watch.seen.probe["brief"] for _, watch in world.recoveries] == [True]
 
 
@@ -413,13 +415,13 @@ def test_where_a_service_stays_stopped_a_slow_app_is_waited_for(
 ) -> None:
     """An answer of 0.6 s serves users, whatever has happened to a service beside it."""
     brief = watcher.RESUME_SECONDS
-    slow = lambda checks, *_: answer("timeout" if checks[0]["timeout"] == brief else "", checks)  # noqa: E731
+    slow = lambda checks, *_: answer("timeout" if checks[0].timeout == brief else "", checks)  # noqa: E731
     monkeypatch.setattr(probe, "run_checks", slow)
     world.wrong = {"worker": service_watch.STOPPED}
     it = world.watcher()
     if why == "paused":
         since = core_clock.moment(world.now, world.now)
-        pause = {"until": world.now + 600.0, "reason": "work", "since": since}
+        pause: state.Pause = {"until": world.now + 600.0, "reason": "work", "since": since}
         state.write_orders(it.app.state, {"paused": pause, "resumed": None})
     else:
         world.outcome = world.left("escalate")
@@ -457,15 +459,16 @@ def test_a_new_watcher_knows_when_the_app_answered_last(world: World) -> None:
     assert world.recoveries[0][1].seen.load["answered_seconds"] <= 10
 
 
-def open_incident() -> dict[str, Any]:
+def open_incident() -> IncidentRecord:
     """The record of an incident whose first remedy was begun and not ended."""
     texts = ("app", "host", "meaning", "confirmed", "ended", "hold", "next_step")
     begun = {"name": "restart", "done": False, "result": "begun", "seconds": 0.0}
-    return {
+    known = {
         **dict.fromkeys(texts, ""),
         **{"id": "20250615T150640Z-hung", "cause": "hung", "seen": "2025-06-15T15:06:40Z", "seconds": 0.0},
         **{"healthy": False, "escalated": False, "remedies": [begun], "evidence": [], "timeline": [], "files": []},
     }
+    return cast(IncidentRecord, known)
 
 
 def test_a_remedy_that_was_cut_off_is_taken_up_at_once(world: World) -> None:
@@ -478,7 +481,7 @@ def test_a_remedy_that_was_cut_off_is_taken_up_at_once(world: World) -> None:
     world.always = "refused"
     it.turn()
     assert len(world.recoveries) == 1
-    assert [check["timeout"] for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+    assert [check.timeout for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
 
 
 def test_a_kill_that_the_engine_has_cured_is_told(world: World) -> None:
@@ -569,7 +572,7 @@ def test_an_outage_that_only_the_journey_sees_is_measured_until_it_is_over(world
     it = world.watcher(metrics_directory=str(tmp_path))
     world.turns(it, 14)
     assert world.served() == "1"
-    failing = answer("data", [HEALTH, DATA])
+    failing = answer("data", BOTH)
     world.answers, world.outcome = ["", *4 * ["data"]], {**World.left("wait", 10.0), "checks": failing}
     world.turns(it, 3)
     assert world.served_at_recovery == ["0"]
@@ -586,8 +589,10 @@ def test_an_outage_that_only_the_journey_sees_is_measured_until_it_is_over(world
     ("outcome", "checks", "served"),
     [
         pytest.param({}, [HEALTH, DATA], "1", id="a service that no check asks"),
-        pytest.param({"checks": answer("health", [HEALTH])}, [HEALTH, DATA], "1", id="an instance while others serve"),
-        pytest.param({"checks": answer("data", [HEALTH, DATA])}, [HEALTH, DATA], "0", id="a later check"),
+        pytest.param(
+            {"checks": answer("health", HEALTH_ALONE)}, [HEALTH, DATA], "1", id="an instance while others serve"
+        ),
+        pytest.param({"checks": answer("data", BOTH)}, [HEALTH, DATA], "0", id="a later check"),
         pytest.param({}, [], "0", id="an app that no check asks"),
     ],
 )
@@ -625,13 +630,13 @@ def test_no_place_for_metrics_is_a_problem_and_no_more(world: World) -> None:
 def test_what_status_says_of_the_breaker(
     world: World, ages: list[float], resumed: float | None, count: int, opened: bool
 ) -> None:
-    def ago(seconds: float) -> dict[str, Any]:
+    def ago(seconds: float) -> core_clock.Moment:
         return core_clock.moment(world.now - seconds, world.now - seconds)
 
     config = world.config()
     if resumed is not None:
         state.write_orders(config.app.state, {"paused": None, "resumed": ago(resumed)})
-    attempts = [{"remedy": "restart", "incident": "i", "at": ago(age)} for age in ages]
+    attempts: list[state.Attempt] = [{"remedy": "restart", "incident": "i", "at": ago(age)} for age in ages]
     facts = watcher_note.status_facts(config, {**state.empty(), "attempts": attempts}, world.clock)
     assert (facts["attempts"], facts["breaker_open"]) == (count, opened)
 
@@ -724,7 +729,7 @@ def test_a_wait_of_a_container_that_dies_young_is_caught(
 
 @pytest.mark.parametrize(("asks_for", "seconds"), [(None, 60), (5.0, 60), (120.0, 120), (86400.0, 600)])
 def test_a_rate_limit_is_waited_out(asks_for: float | None, seconds: int, world: World) -> None:
-    checks = answer("status", [HEALTH])
+    checks = answer("status", HEALTH_ALONE)
     checks["results"][0]["retry_after"] = asks_for
     world.always, world.outcome = "status", {**world.left("hold"), "cause_left": "rate_limited", "checks": checks}
     it = world.watcher()
@@ -765,7 +770,7 @@ RUNS, STOPPED = timers.Timer("active", "0"), timers.Timer("inactive", "812")
     ids=["its own", "each its own", "the first tells of who is gone", "not the next", "the only one", "it alone"],
 )
 def test_each_stopped_timer_is_told_by_one_watcher(own: str, alive: list[str], told: list[str]) -> None:
-    assert watcher.to_tell(own, ["shop", "blog"], alive) == told
+    assert watcher.to_report(own, ["shop", "blog"], alive) == told
 
 
 def _timers(world: World, monkeypatch: pytest.MonkeyPatch, found: dict[str, timers.Timer]) -> list[float]:

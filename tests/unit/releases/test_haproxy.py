@@ -290,7 +290,7 @@ def test_a_damaged_file_is_put_back_and_kept_under_another_name(app: App, on_hos
     on_host.write(name, "damaged")
     told = releases_haproxy.restart(app)
     path = on_host.path(name)
-    assert told == [f"{path} is put back as it was good last, the damaged one is kept as {path}.damaged"]
+    assert told == [f"{path} is restored from the last good copy, the damaged one is kept as {path}.damaged"]
     assert (on_host.read(name), on_host.read(f"{name}.damaged"), on_host.up) == (was, "damaged", True)
 
 

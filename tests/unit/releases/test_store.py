@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,8 +14,9 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.compose import 
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.project_layout import HARDENED_FILE, Layout
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
-KNOWN: dict[str, Any] = {"images": {}, "names": {}, "services": {}, "contexts": {}, "env": "", "source": ""}
+KNOWN: Release = {"images": {}, "names": {}, "services": {}, "contexts": {}, "env": "", "source": ""}
 FILES = {
     "docker/compose.yaml": (b"services: {}\n", 0o644),
     "docker/web.yaml": (b"included\n", 0o644),

@@ -1,26 +1,29 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What people are told, and that all of it reaches Alertmanager, in its order, however long that is down."""
+"""What alerts say, and that all of it reaches Alertmanager, in its order, however long that is down."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import iso
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import iso, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import IncidentRecord
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.state import Pause
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alert_messages, alert_outbox
+from ansible_collections.christmas.selfheal.plugins.module_utils.reporting.alert_messages import Alert
 
 NOW = 1748311203.0
 
 
-def record(cause: str = "hung", number: int = 0, at: float = NOW, **more: Any) -> dict[str, Any]:
-    return {
+def record(cause: str = "hung", number: int = 0, at: float = NOW, **more: Any) -> IncidentRecord:
+    found = {
         "id": f"20250527T020003Z-{cause}-{number}",
         "app": "shop",
         "host": "web1",
@@ -35,8 +38,10 @@ def record(cause: str = "hung", number: int = 0, at: float = NOW, **more: Any) -
         "next_step": "Read the evidence.",
         **more,
     }
+    return cast(IncidentRecord, found)
 
 
+PAUSE: Pause = {"until": NOW, "reason": "migration", "since": moment(NOW - 60.0)}
 TRIED = [
     {"name": "restart", "done": True, "result": "restarted", "seconds": 0.6},
     {"name": "recreate", "done": False, "result": "no such image", "seconds": 0.1},
@@ -48,8 +53,8 @@ PORT: dict[str, Any] = {"cause": "port_taken", "evidence": ["port 8000 is held b
 HOLDER = "the container blog-web-1 of the compose project blog in /srv/blog"
 HELD: dict[str, Any] = {"cause": "port_taken", "evidence": [f"port 8000 is held by {HOLDER}"]}
 
-# id, the alert, what stands in the summary, what stands in the description
-TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
+# id, the alert, texts of the summary, texts of the description
+TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
     (
         "opened",
         alert_messages.opened(record(), "en"),
@@ -81,7 +86,7 @@ TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         [],
     ),
     (
-        "an upstream that nobody names",
+        "an upstream without a name",
         alert_messages.opened(record("upstream_down", evidence=[]), "en"),
         ["upstream service is down"],
         [],
@@ -142,11 +147,11 @@ TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     ),
     (
         "a pause that lasts",
-        alert_messages.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en"),
+        alert_messages.lasting_pause("shop", "web1", PAUSE, "en"),
         ["shop @ web1: healing is paused until 2025-05-27 02:00 UTC"],
         ["Reason: migration", "selfheal resume"],
     ),
-    ("a pause that is over", alert_messages.lasting_pause("shop", "web1", {}, "ko"), ["일시 중지"], []),
+    ("a pause that is over", alert_messages.lasting_pause("shop", "web1", None, "ko"), ["일시 중지"], []),
     (
         "a timer that was stopped",
         alert_messages.stopped_timer("shop", "web1", "812", "en"),
@@ -166,16 +171,16 @@ TEXTS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         ["the disk is full", "selfheal backup"],
     ),
     (
-        "a backup that is no good",
-        alert_messages.bad_backup("shop", "web1", "verify", {"text": "shop.dump is not taken", "since": NOW}, "ko"),
+        "a bad backup",
+        alert_messages.bad_backup("shop", "web1", "verify", {"text": "cannot load shop.dump", "since": NOW}, "ko"),
         ["shop @ web1: 최신 백업을 검증하지 못함"],
-        ["shop.dump is not taken", "selfheal backup verify"],
+        ["cannot load shop.dump", "selfheal backup verify"],
     ),
 ]
 
 
 @pytest.mark.parametrize(("alert", "title", "text"), [case[1:] for case in TEXTS], ids=[case[0] for case in TEXTS])
-def test_what_people_read(alert: dict[str, Any], title: list[str], text: list[str]) -> None:
+def test_what_people_read(alert: Alert, title: list[str], text: list[str]) -> None:
     summary, description = (alert["annotations"][name] for name in ("summary", "description"))
     assert [words for words in title if words not in summary] == []
     assert [words for words in text if words not in description] == []
@@ -185,13 +190,13 @@ LABELS = [
     (alert_messages.opened(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
     (alert_messages.resolved(record(), "en"), ("SelfhealIncident", "hung", "warning", record()["id"])),
     (alert_messages.escalated(record(), "en"), ("SelfhealEscalated", "hung", "critical", record()["id"])),
-    (alert_messages.lasting_pause("shop", "web1", {}, "en"), ("SelfhealPaused", "paused", "warning", "pause")),
+    (alert_messages.lasting_pause("shop", "web1", None, "en"), ("SelfhealPaused", "paused", "warning", "pause")),
     (
-        alert_messages.bad_backup("shop", "web1", "backup", {}, "en"),
+        alert_messages.bad_backup("shop", "web1", "backup", None, "en"),
         ("SelfhealBackupFailed", "backup", "warning", "backup"),
     ),
     (
-        alert_messages.bad_backup("shop", "web1", "verify", {}, "en"),
+        alert_messages.bad_backup("shop", "web1", "verify", None, "en"),
         ("SelfhealBackupNotProved", "verify", "warning", "verify"),
     ),
     (
@@ -205,7 +210,7 @@ LABELS = [
 @pytest.mark.parametrize(
     ("alert", "labels"), LABELS, ids=[alert["labels"]["alertname"] + alert["labels"]["severity"] for alert, _ in LABELS]
 )
-def test_labels_are_what_the_routes_go_by(alert: dict[str, Any], labels: tuple[str, ...]) -> None:
+def test_labels_are_what_the_routes_go_by(alert: Alert, labels: tuple[str, ...]) -> None:
     assert alert["labels"] == {
         **dict(zip(("alertname", "cause", "severity", "incident"), labels, strict=True)),
         "app": "shop",
@@ -240,10 +245,10 @@ def test_every_cause_has_words_that_fit_a_phone(cause: str, language: str) -> No
         short = make(record(cause), language)["annotations"]
         assert "what it means" not in short["summary"], "no words of its own"
         assert len(short["summary"]) <= alert_messages.SUMMARY_LENGTH
-        told = make(long, language)["annotations"]
-        assert len(told["summary"]) <= alert_messages.SUMMARY_LENGTH
-        assert told["description"].count("\n") < 8
-        assert len(told["description"]) < 900
+        found = make(long, language)["annotations"]
+        assert len(found["summary"]) <= alert_messages.SUMMARY_LENGTH
+        assert found["description"].count("\n") < 8
+        assert len(found["description"]) < 900
 
 
 # --- the outbox ------------------------------------------------------------------------------------------------------
@@ -255,21 +260,21 @@ class Alertmanager:
     def __init__(self) -> None:
         self.up = True
         self.fired: dict[str, float] = {}
-        self.told: list[tuple[str, str]] = []
+        self.sent: list[tuple[str, str]] = []
 
-    def take(self, posts: list[dict[str, Any]], now: float) -> None:
+    def take(self, posts: list[Alert], now: float) -> None:
         for post in posts:
             assert post["startsAt"] <= post["endsAt"], "refused, and all of the post with it"
             name = f"{post['labels']['alertname']} {post['labels']['incident']}"
             if post["endsAt"] > iso(now):
                 if name not in self.fired:
-                    self.told.append((name, "firing"))
+                    self.sent.append((name, "firing"))
                     self.fired[name] = now
             elif name in self.fired:
                 assert now - self.fired[name] >= alert_outbox.APART_SECONDS, (
-                    "an end right after its beginning is not told"
+                    "an end right after its beginning is not sent"
                 )
-                self.told.append((name, "resolved"))
+                self.sent.append((name, "resolved"))
 
 
 class Host:
@@ -280,7 +285,7 @@ class Host:
         self.outbox: list[Any] = []
         self.manager = Alertmanager()
 
-    def add(self, alert: dict[str, Any]) -> None:
+    def add(self, alert: Alert) -> None:
         before = json.loads(json.dumps(self.outbox))
         self.outbox = alert_outbox.add(self.outbox, alert, self.now)
         assert alert_outbox.dropped(before, self.outbox) == 0
@@ -326,12 +331,12 @@ def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]
         host.turn(pace)
     for which, phases in expected.items():
         identity = record(number=which)["id"]
-        told = [one for one in host.manager.told if one[0].endswith(identity)]
+        found = [one for one in host.manager.sent if one[0].endswith(identity)]
         wanted = [(f"SelfhealIncident {identity}", "firing")]
         wanted += [(f"SelfhealEscalated {identity}", "firing")] if "escalate" in phases else []
-        assert told[: len(wanted)] == wanted
+        assert found[: len(wanted)] == wanted
         ends = sorted((name, "resolved") for name, _ in wanted) if "resolve" in phases else []
-        assert sorted(told[len(wanted) :]) == ends
+        assert sorted(found[len(wanted) :]) == ends
     assert len(host.outbox) == sum(
         1 + ("escalate" in phases) for phases in expected.values() if "resolve" not in phases
     )
@@ -340,7 +345,7 @@ def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]
 
 @given(st.lists(st.tuples(st.sampled_from(["open", "resolve", "turn"]), st.floats(-1e6, 1e6)), max_size=30))
 def test_a_clock_that_jumps_delays_but_loses_nothing(events: list[tuple[str, float]]) -> None:
-    """A moment that lies ahead holds nothing back."""
+    """A moment in the future holds nothing back."""
     now = NOW
     outbox: list[Any] = []
     fired: set[Any] = set()
@@ -378,13 +383,13 @@ def test_what_fires_is_posted_every_minute_and_holds_for_five() -> None:
 
 
 def test_a_pause_ends_with_the_words_it_had_for_that() -> None:
-    pause = alert_messages.lasting_pause("shop", "web1", {"until": NOW, "reason": "migration"}, "en")
+    pause = alert_messages.lasting_pause("shop", "web1", PAUSE, "en")
     host = Host()
     host.outbox = alert_outbox.end(host.outbox, pause, host.now)
     assert host.outbox == [], "what is not there cannot end"
     host.add(pause)
     host.turn(1.0)
-    host.outbox = alert_outbox.end(host.outbox, alert_messages.lasting_pause("shop", "web1", {}, "en"), host.now)
+    host.outbox = alert_outbox.end(host.outbox, alert_messages.lasting_pause("shop", "web1", None, "en"), host.now)
     assert alert_outbox.waiting(host.outbox) == 1
     host.now += alert_outbox.APART_SECONDS
     (post,) = alert_outbox.due(host.outbox, host.now)
@@ -405,13 +410,13 @@ def test_of_stopped_timers_those_fire_that_are_stopped_now() -> None:
     ends = {one["alert"]["labels"]["incident"]: bool(one["end"]) for one in host.outbox}
     assert ends == {"timer-812": True, "timer-999": False}
     host.now += alert_outbox.APART_SECONDS
-    told = [
+    found = [
         post["annotations"]["over"]
         for post in alert_outbox.due(host.outbox, host.now)
         if post["endsAt"] <= iso(host.now)
     ]
-    assert len(told) == 2
-    assert told[0] == "shop @ web1: the timer of its watcher runs again"
+    assert len(found) == 2
+    assert found[0] == "shop @ web1: the timer of its watcher runs again"
 
 
 def test_the_outbox_is_bounded_and_says_what_it_gives_up() -> None:

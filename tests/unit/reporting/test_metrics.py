@@ -5,15 +5,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import metrics
 
 
-def facts(**more: Any) -> dict[str, Any]:
-    return {
+def facts(**more: Any) -> metrics.WatcherFacts:
+    found = {
         "healthy": True,
         "served": True,
         "probe_seconds": 0.004,
@@ -28,6 +28,7 @@ def facts(**more: Any) -> dict[str, Any]:
         "counts": {},
         **more,
     }
+    return cast(metrics.WatcherFacts, found)
 
 
 CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [

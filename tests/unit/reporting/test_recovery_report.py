@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.env.rules import Finding
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import recovery_report
 
-ABOUT = {
+ABOUT: recovery_report.About = {
     "id": "20250527T020000Z-lab1",
     "app": "shop",
     "host": "lab1",
@@ -20,10 +20,10 @@ ABOUT = {
     "check_mode": False,
     "language": "en",
 }
-REACHED = {"problem": "", "detail": "Python 3.13.5", "next_step": ""}
-AWAY = {"problem": "no route to host", "detail": "", "next_step": "Look at the console."}
-CLOCK = {"started": 100.0, "reached": 100.2, "ended": 105.0}
-PROVED = {**CLOCK, "proved": 100.5}
+REACHED: recovery_report.Ssh = {"problem": "", "detail": "Python 3.13.5", "next_step": ""}
+AWAY: recovery_report.Ssh = {"problem": "no route to host", "detail": "", "next_step": "Look at the console."}
+CLOCK: recovery_report.Times = {"started": 100.0, "reached": 100.2, "ended": 105.0}
+PROVED: recovery_report.Times = {**CLOCK, "proved": 100.5}
 FINDING: Finding = {
     "variable": "SUPABASE_SERVICE_KEY",
     "rule": "placeholder",
@@ -32,20 +32,36 @@ FINDING: Finding = {
 }
 
 
-def outcome(*undone: str, names: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+def outcome(*undone: str, names: Sequence[str] = (), **more: Any) -> recovery_report.Outcome:
     steps = recovery_report.STEPS[1:]
-    lines = [{"step": name, "done": name not in undone, "seconds": 0.5, "detail": f"{name} told"} for name in steps]
+    lines = [
+        recovery_report.StepOutcome(step=name, done=name not in undone, seconds=0.5, detail=f"{name} done")
+        for name in steps
+    ]
     lines[1]["names"] = names
-    return {"healthy": not undone, "changed": True, "cause": "env_invalid", "checklist": lines, **more}
+    found = {"healthy": not undone, "changed": True, "cause": "env_invalid", "checklist": lines, **more}
+    return cast(recovery_report.Outcome, found)
 
 
 # id, clock, ssh, findings, recovery, problem → ticked lines, beginning of the failed step, part of the next step
-CASES: list[tuple[str, dict[str, float], dict[str, str], list[Finding], dict[str, Any], str, str, str, str]] = [
+CASES: list[
+    tuple[
+        str,
+        recovery_report.Times,
+        recovery_report.Ssh,
+        list[Finding],
+        recovery_report.Outcome,
+        str,
+        str,
+        str,
+        str,
+    ]
+] = [
     ("healthy", PROVED, REACHED, [], outcome(), "", "xxxxxxx", "", ""),
     ("unreachable", CLOCK, AWAY, [], {}, "", "       ", "1 of 7", "Look at the console."),
     ("placeholder in the vault", PROVED, REACHED, [FINDING], {}, "", "x      ", "3 of 7", "recover_use_last_good=true"),
     ("vault unreachable", CLOCK, REACHED, [], {}, "no answer", "x      ", "3 of 7", "recover_use_last_good=true"),
-    ("lock held", PROVED, REACHED, [], {}, "held by pid 12", "x      ", "2 of 7", "Put that right, then run"),
+    ("lock held", PROVED, REACHED, [], {}, "held by pid 12", "x      ", "2 of 7", "Correct that, then run"),
     (
         "still sick",
         PROVED,
@@ -54,7 +70,7 @@ CASES: list[tuple[str, dict[str, float], dict[str, str], list[Finding], dict[str
         outcome("health", "api", next_step="Read the evidence."),
         "",
         "xxxx  x",
-        "5 of 7, Health check passed: health told",
+        "5 of 7, Health check passed: health done",
         "Read the evidence.",
     ),
 ]
@@ -66,10 +82,10 @@ CASES: list[tuple[str, dict[str, float], dict[str, str], list[Finding], dict[str
     ids=[case[0] for case in CASES],
 )
 def test_build(
-    clock: dict[str, float],
-    ssh: dict[str, str],
+    clock: recovery_report.Times,
+    ssh: recovery_report.Ssh,
     findings: list[Finding],
-    recovery: dict[str, Any],
+    recovery: recovery_report.Outcome,
     problem: str,
     ticks: str,
     failed: str,
@@ -125,18 +141,18 @@ def test_the_time_of_the_proof_counts_for_the_key() -> None:
     assert built["seconds"] == 5.0
 
 
-REMEDY = {"name": "recreate", "done": True, "result": "made anew", "seconds": 2.0}
-HEADLINES = [
-    ("healthy", {}, outcome(remedies=[]), "shop on lab1: healthy, nothing was restarted, 5.0 s"),
-    ("recovered", {}, outcome(remedies=[REMEDY]), "shop on lab1: recovered in 5.0 s (env_invalid)"),
-    ("sick", {}, outcome("health"), "shop on lab1: NOT recovered after 5.0 s (env_invalid)"),
-    ("planned", {"check_mode": True}, outcome("health"), "shop on lab1: would be recovered (env_invalid)"),
+REMEDY = {"name": "recreate", "done": True, "result": "recreated", "seconds": 2.0}
+HEADLINES: list[tuple[str, bool, recovery_report.Outcome, str]] = [
+    ("healthy", False, outcome(remedies=[]), "shop on lab1: healthy, nothing was restarted, 5.0 s"),
+    ("recovered", False, outcome(remedies=[REMEDY]), "shop on lab1: recovered in 5.0 s (env_invalid)"),
+    ("sick", False, outcome("health"), "shop on lab1: NOT recovered after 5.0 s (env_invalid)"),
+    ("planned", True, outcome("health"), "shop on lab1: would be recovered (env_invalid)"),
 ]
 
 
-@pytest.mark.parametrize(("about", "recovery", "expected"), [c[1:] for c in HEADLINES], ids=[c[0] for c in HEADLINES])
-def test_headline(about: dict[str, Any], recovery: dict[str, Any], expected: str) -> None:
-    built = recovery_report.build({**ABOUT, **about}, PROVED, REACHED, [], recovery, "")
+@pytest.mark.parametrize(("check", "recovery", "expected"), [c[1:] for c in HEADLINES], ids=[c[0] for c in HEADLINES])
+def test_headline(check: bool, recovery: recovery_report.Outcome, expected: str) -> None:
+    built = recovery_report.build({**ABOUT, "check_mode": check}, PROVED, REACHED, [], recovery, "")
     assert recovery_report.screen(built, "").splitlines()[0] == expected
     assert recovery_report.markdown(built).splitlines()[0] == f"# {expected}"
 
@@ -145,7 +161,7 @@ def test_screen_shows_seven_lines_and_where_the_report_is() -> None:
     built = recovery_report.build(ABOUT, PROVED, REACHED, [], outcome("health", next_step="x"), "")
     lines = recovery_report.screen(built, "reports/r.md").splitlines()
     assert lines[1] == "[x]   0.20 s  1. SSH connection established (Python 3.13.5)"
-    assert lines[5] == "[ ]   0.50 s  5. Health check passed (health told)"
+    assert lines[5] == "[ ]   0.50 s  5. Health check passed (health done)"
     assert lines[8:] == ["Report: reports/r.md"]
 
 
@@ -157,8 +173,8 @@ def test_markdown_keeps_tables_and_lists_whole() -> None:
     )
     assert "| 2025-05-27T02:00:00.000Z | 0.10 | a \\| b c |" in page
     assert "- line break" in page
-    assert "1. recreate (2.00 s): made anew" in page
-    assert "Failed at step 5 of 7, Health check passed: health told.\n\nDo it.\n" in page
+    assert "1. recreate (2.00 s): recreated" in page
+    assert "Failed at step 5 of 7, Health check passed: health done.\n\nDo it.\n" in page
     assert "`/x`" in page
 
 
@@ -168,7 +184,7 @@ def test_the_verdict_names_step_cause_and_what_to_do() -> None:
         ABOUT, PROVED, REACHED, [], outcome("health", evidence=evidence, next_step="Stop it."), ""
     )
     assert sick["verdict"] == (
-        "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check passed: health told. "
+        "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check passed: health done. "
         "Cause: port 8000 is held by nginx (pid 7). Next: Stop it."
     )
     away = recovery_report.build(ABOUT, CLOCK, AWAY, [], {}, "")
@@ -177,8 +193,8 @@ def test_the_verdict_names_step_cause_and_what_to_do() -> None:
 
 
 def test_a_host_that_was_never_reached_has_no_time_of_that() -> None:
-    about = {"id": "1-h", "app": "shop", "host": "h", "address": "a", "check_mode": False, "language": "en"}
-    ssh = {"problem": "no route", "detail": "", "next_step": "look at the console"}
+    about: recovery_report.About = {**ABOUT, "id": "1-h", "host": "h", "address": "a"}
+    ssh: recovery_report.Ssh = {"problem": "no route", "detail": "", "next_step": "look at the console"}
     built = recovery_report.build(about, {"started": 100.0, "ended": 105.0}, ssh, [], {}, "")
     assert [line["done"] for line in built["checklist"]] == [False] * 7
     assert built["checklist"][0]["seconds"] == 5.0

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import IncidentRecord
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import slo_queries
 
 MAY, JUNE = 1746057600.0, 1748736000.0
@@ -36,7 +37,7 @@ def test_month(text: str, now: float, month: tuple[Any, ...]) -> None:
     "text", ["May", "2025-13", "2025-00", "2025-5", "202505", "0000-01", "9999-12", "2025-05-01", "٢٠٢٥-٠٥"]
 )
 def test_no_month(text: str) -> None:
-    with pytest.raises(slo_queries.SloError, match=r"is no month\. Write year and month, as 2025-05"):
+    with pytest.raises(slo_queries.SloError, match=r"is not a month\. Write year and month, as 2025-05"):
         slo_queries.month(text, NOW)
 
 
@@ -86,13 +87,13 @@ def test_days_are_asked_for_at_their_ends() -> None:
     ("down", "degraded", "up"),
     [(0, 0, 1440), (1440, 0, 0), (0, 1440, 0), (1, 0, 0), (43, 0, 1397), (1, 1, 1438), (7, 60, 3), (480, 480, 480)],
 )
-def test_minutes_are_told_by_count_mean_and_variance(down: int, degraded: int, up: int) -> None:
-    """A day's are as they were; a day that nobody looked at is in none of the answers."""
+def test_minutes_follow_from_count_mean_and_variance(down: int, degraded: int, up: int) -> None:
+    """A day's are as they were; a day that was not measured is in none of the answers."""
     values = [0.0] * down + [0.5] * degraded + [1.0] * up
     figures = {"count": len(values), "mean": statistics.fmean(values), "variance": statistics.pvariance(values)}
-    told = {name: {"result": [{"values": [[JUNE, str(value)]]}]} for name, value in figures.items()}
+    answers = {name: {"result": [{"values": [[JUNE, str(value)]]}]} for name, value in figures.items()}
     day = int(JUNE) - slo_queries.DAY
-    by_name = {name: slo_queries.counted(data) for name, data in told.items()}
+    by_name = {name: slo_queries.counted(data) for name, data in answers.items()}
     assert slo_queries.minutes(by_name) == {"down": {day: down}, "degraded": {day: degraded}, "up": {day: up}}
 
 
@@ -126,4 +127,4 @@ def test_the_budget_of_30_days() -> None:
     ],
 )
 def test_unattended(record: dict[str, Any], alone: bool | None) -> None:
-    assert slo_queries.unattended(record) is alone
+    assert slo_queries.unattended(cast(IncidentRecord, record)) is alone

@@ -6,26 +6,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.incidents import IncidentRecord
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import slo_queries, slo_report
 
 MAY, JUNE = 1746057600.0, 1748736000.0
 NOW = JUNE + slo_queries.DAY
 MONTH = slo_queries.month("2025-05", NOW)
 GOALS = {name: default for name, (default, _, _) in slo_report.GOALS.items()}
-ABOUT = {"app": "shop", "host": "web1", "language": "en"}
+ABOUT: slo_report.About = {"app": "shop", "host": "web1", "language": "en"}
 FIGURES = {"failed_minutes": 20.0, "response_seconds": 0.12}
 
 
-def record(day: int = 5, seconds: float = 4.2, **more: Any) -> dict[str, Any]:
-    told = {"id": f"202505{day:02}T020000Z-hung", "cause": "hung", "healthy": True, "escalated": False}
-    return {**told, "seconds": seconds, "remedies": [{"name": "restart"}], **more}
+def record(day: int = 5, seconds: float = 4.2, **more: Any) -> IncidentRecord:
+    found = {"id": f"202505{day:02}T020000Z-hung", "cause": "hung", "healthy": True, "escalated": False}
+    return cast(IncidentRecord, {**found, "seconds": seconds, "remedies": [{"name": "restart"}], **more})
 
 
-def days(down: int = 0, unseen: int = 0) -> list[dict[str, Any]]:
+def days(down: int = 0, unseen: int = 0) -> list[slo_queries.Bar]:
     """A month that was up but for so many minutes of its second day, and so many days at its end."""
     counts: dict[str, dict[int, float]] = {"up": {}, "down": {}}
     for number in range(31 - unseen):
@@ -36,12 +37,12 @@ def days(down: int = 0, unseen: int = 0) -> list[dict[str, Any]]:
 
 
 def build(
-    of_days: list[dict[str, Any]],
-    *records: Mapping[str, Any],
+    of_days: list[slo_queries.Bar],
+    *records: IncidentRecord,
     figures: Mapping[str, float | None] = FIGURES,
     remembered: bool = True,
     language: str = "en",
-) -> dict[str, Any]:
+) -> slo_report.Report:
     return slo_report.build({**ABOUT, "language": language}, MONTH, GOALS, of_days, figures, records, remembered)
 
 
@@ -77,7 +78,7 @@ MET, AS_SEEN, MISSED, UNKNOWN = slo_report.MET, slo_report.AS_SEEN, slo_report.M
         *("nothing seen", "incidents forgotten"),
     ],
 )
-def test_verdicts(report: Mapping[str, Any], verdicts: tuple[str, ...]) -> None:
+def test_verdicts(report: slo_report.Report, verdicts: tuple[str, ...]) -> None:
     found = {one["name"]: one["verdict"] for one in report["metrics"]}
     assert tuple(found.values())[:5] == verdicts
     assert set(list(found.values())[5:]) == {slo_report.UNMEASURED}
@@ -118,10 +119,10 @@ def test_more_than_there_was() -> None:
 
 
 def test_what_is_not_known_is_said() -> None:
-    told = slo_report.text(build(slo_queries.bars(MAY, 31, {}, NOW), figures=NOTHING))
-    assert "0 of 5 goals met, 5 not known" in told
-    assert "what was used is not known" in told
-    assert "100 %" not in told
+    text = slo_report.text(build(slo_queries.bars(MAY, 31, {}, NOW), figures=NOTHING))
+    assert "0 of 5 goals met, 5 not known" in text
+    assert "what was used is not known" in text
+    assert "100 %" not in text
 
 
 def test_a_share_is_not_rounded_up_to_its_goal() -> None:

@@ -16,7 +16,7 @@ from datetime import timezone
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -29,7 +29,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.status_page imp
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = 1748347215.0  # 2025-05-27 12:00:15 UTC
-ABOUT: dict[str, Any] = {"app": "shop", "host": "web1", "thresholds": {}}
+ABOUT: page_figures.ShownApp = {"app": "shop", "host": "web1", "thresholds": {}}
 WELL: dict[str, Any] = {"state": [({}, 1.0)], "healthy": [({}, 1.0)], "seen": [({}, NOW - 1)]}
 EVIL = "<script>alert('1')</script>\"&{for}</title>"
 
@@ -52,12 +52,13 @@ def incident(**changed: Any) -> dict[str, Any]:
 
 def build(
     answers: Any = None, incidents: Any = (), releases: Any = (), lines: Any = None, **about: Any
-) -> dict[str, Any]:
+) -> page_figures.Figures:
     told = WELL if answers is None else answers
-    return page_figures.build({**ABOUT, **about}, told, lines or {}, {}, list(incidents), list(releases), NOW)
+    shown = cast(page_figures.ShownApp, {**ABOUT, **about})
+    return page_figures.build(shown, told, lines or {}, {}, list(incidents), list(releases), NOW)
 
 
-def page(figures: dict[str, Any], language: str = "en", choice: Any = (("shop", "shop"),)) -> str:
+def page(figures: page_figures.Figures, language: str = "en", choice: Any = (("shop", "shop"),)) -> str:
     return page_html.render(figures, choice, "shop", language, timezone.utc)
 
 
@@ -127,7 +128,7 @@ STEP = "Read the last log lines, then deploy."
         ("ko", {}, {}, ["실행되고 있지 않음 · 1시간째", "서비스: db, api", "다음 할 일: 아직 할 일은 없습니다."]),
         ("en", {}, {"escalated": True}, ["At fault: db, api", f"Next: {STEP}"]),
         ("ko", {}, {"escalated": True}, ["다음 할 일: 인시던트에 보관된 증거"]),
-        ("en", {"paused": [({}, 1.0)]}, {}, ["At fault: db, api", "told the watcher to leave the app alone"]),
+        ("en", {"paused": [({}, 1.0)]}, {}, ["At fault: db, api", "paused the healing"]),
         # Its record is written before Prometheus hears of it, or while that is away.
         ("en", {"incident": []}, {}, ["It is not running", "At fault: db, api"]),
     ],
@@ -157,6 +158,7 @@ def test_of_an_app_elsewhere_the_cause_is_known() -> None:
 def test_an_incident_of_what_no_check_asks_is_no_outage() -> None:
     found = incident(cause="crashed", healthy=False, services=["worker"])
     figures = build({**WELL, "incident": CRASHED["incident"]}, [found])
+    assert figures["open"]
     assert (figures["state"], figures["open"]["services"]) == ("degraded", ["worker"])
 
 
@@ -252,7 +254,7 @@ def test_alerts() -> None:
         "alerts_since": [({**labels, "__name__": "ALERTS_FOR_STATE"}, NOW - 120), (loop, NOW - 60)],
     }
     found = build(answers)["alerts"]
-    assert [(one["name"], one["about"], NOW - one["since"]) for one in found] == [
+    assert [(one["name"], one["about"], NOW - (one["since"] or 0.0)) for one in found] == [
         ("RestartLoop", "shop-web-1", 60),
         ("HostMemory", "", 120),
     ]
@@ -493,8 +495,8 @@ def test_hostile_names_stay_text(language: str) -> None:
 
 def test_apps_that_have_a_namesake_are_told_apart() -> None:
     told = [{"app": "shop", "host": "web1"}, {"app": "shop", "host": "web2"}, {"app": "mail", "host": "web1"}, {}]
-    own = [{"app": "shop", "host": "web1", "directory": "/opt/shop"}]
-    found = page_server.choice(told, own)
+    own = cast(page_server.PageSettings, {"app": "shop", "host": "web1", "directory": "/opt/shop"})
+    found = page_server.choice(told, [own])
     assert {key: (one.app, one.host, bool(one.settings)) for key, one in found.items()} == {
         "mail": ("mail", "web1", False),
         "shop@web1": ("shop", "web1", True),

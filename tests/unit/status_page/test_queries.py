@@ -14,7 +14,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.status_page imp
 
 NOW = 1748347215.5  # 2025-05-27 12:00:15 UTC
 MIDNIGHT = 1748304000
-HOSTILE = {"app": 'shop"} or up{a="', "host": "web\\1\n%(app)s"}
+HOSTILE: page_queries.About = {"app": 'shop"} or up{a="', "host": "web\\1\n%(app)s"}
 
 
 @pytest.mark.parametrize("name", [*page_queries.NOW, *page_queries.BY_STEP])
@@ -27,7 +27,7 @@ def test_a_name_stays_within_its_quotes(name: str) -> None:
 
 
 def test_an_app_is_asked_for_by_its_labels() -> None:
-    about = {"app": "shop", "host": "web1"}
+    about: page_queries.About = {"app": "shop", "host": "web1"}
     assert page_queries.expression(page_queries.NOW["state"], about) == 'max(app:state:now{app="shop",host="web1"})'
     assert 'proxy="selfheal-shop"' in page_queries.expression(page_queries.NOW["serving"], about)
 

@@ -1,0 +1,71 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Go back to a release that passed its gate on this host."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from ..core.app import App
+from ..core.clock import Clock
+from ..core.locks import LOCK_SECONDS, hold_lock
+from ..docker import engine
+from ..docker import images as docker_images
+from ..env import history as env_history
+from ..env.read import read as read_env
+from ..releases import store as release_store
+from ..releases.store import Release
+from . import rolling as deploy_rolling
+from .deploy import DeployError, DeployResult, How, deploy_locked, result
+
+
+def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock | None = None) -> DeployResult:
+    """Deploy a release that was recorded here: its compose files, its env, its images, through the same gate.
+
+    :arg wanted: its id; "" for the newest one before the serving one that was not rolled back from.
+    :raises DeployError: the release is not recorded, or its env or an image is gone; then nothing was changed. Or it
+        did not pass its gate; then the release before serves.
+    """
+    clock = clock or Clock()
+    serving = release_store.last_good(app.directory)
+    known = release_store.known(app.directory)
+    to = next((one for one in known if one["id"] == wanted), None) if wanted else _before(known, serving)
+    if to is None:
+        there = ", ".join(str(one["id"]) for one in known) or "none"
+        raise DeployError(f"there is no release {wanted or 'before the one that serves'}. Recorded here: {there}")
+    missing = [
+        image
+        for service, image in to["images"].items()
+        if not docker_images.has_image(image) and to["names"][service] not in to.get("pins", {})
+    ]
+    if missing:
+        raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it again")
+    versions = [one["fingerprint"] for one in env_history.versions(app.history) if one["good"]]
+    if to["env"] and to["env"] not in (*versions, read_env(app, clock.now())["fingerprint"]):
+        raise DeployError(f"the env of release {to['id']} is not kept on this host any more. Deploy it again")
+    if check:
+        return {**result(True, False, "", [f"release {to['id']} would serve"], None, 0.0), "to": to["id"]}
+    with hold_lock(app.lock, LOCK_SECONDS, f"roll back {app.name}", app.restoring):
+        how.say(f"putting the files of release {to['id']} back")
+        try:
+            deploy_rolling.restore_files(app, to, clock)
+            done = deploy_locked(app, how._replace(build=False, pull=False), False, clock, to)
+        except (DeployError, env_history.EnvError, engine.EngineError, OSError):
+            if serving is not None:
+                with contextlib.suppress(env_history.EnvError, engine.EngineError, OSError):
+                    deploy_rolling.restore_files(app, serving, clock)
+            raise
+        if serving is not None and done["changed"]:
+            release_store.leave(app.directory, serving)
+        return {**done, "to": to["id"]}
+
+
+def _before(known: Sequence[Release], serving: Release | None) -> Release | None:
+    """The newest release before the serving one that differs from it and was not rolled back from."""
+
+    def same(one: Release) -> bool:
+        return serving is not None and all(one[key] == serving[key] for key in ("files", "env", "images"))
+
+    older = [one for one in known if serving is None or one["id"] < serving["id"]]
+    return next((one for one in reversed(older) if not same(one) and not one.get("left")), None)

@@ -1,0 +1,28 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Another run is given what it needs to connect to the same hosts."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line
+
+CASES: list[tuple[str, dict[str, object], list[str]]] = [
+    ("nothing", {}, []),
+    ("two inventories", {"inventory": ("/a", "/b")}, ["-i", "/a", "-i", "/b"]),
+    ("a user and a number", {"remote_user": "ada", "forks": 5}, ["--user", "ada", "--forks", "5"]),
+    ("empty values", {"remote_user": "", "private_key_file": None, "vault_ids": []}, []),
+    ("become", {"become": True, "become_user": "root"}, ["--become-user", "root", "--become"]),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_options_are_passed_on(given: dict[str, object], words: list[str]) -> None:
+    assert command_line.passed_on(given) == words
+
+
+@pytest.mark.parametrize(("name", "option"), command_line.ASKED)
+def test_a_typed_password_is_refused(name: str, option: str) -> None:
+    with pytest.raises(command_line.TypedPassword, match=f"use {option} FILE"):
+        command_line.passed_on({name: True})
