@@ -169,7 +169,7 @@ def test_a_run(tmp_path: Path, hosts: dict[str, Any], words: list[str], code: in
 @pytest.mark.parametrize(("playbook", "code"), [("site.yml", 2), ("drift.yml", 4)])
 def test_nothing_is_connected_to_after_a_refusal(tmp_path: Path, playbook: str, code: int) -> None:
     """2 would be drift; that a reachable host is connected to is what the last run shows."""
-    words = ["--skip-tags", "prove", "-e", f"drift_reports_directory={tmp_path}"]
+    words = ["--skip-tags", "validate", "-e", f"drift_reports_directory={tmp_path}"]
     assert check(tmp_path, UNEDITED, *words, playbook=playbook)[::2] == (code, False)
     if playbook == "site.yml":
         assert check(tmp_path, PART, *words, "-e", "selfheal_app=shop", playbook=playbook)[::2] == (4, True)

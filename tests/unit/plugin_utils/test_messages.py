@@ -503,7 +503,7 @@ def test_a_project_that_cannot_be_copied() -> None:
         "compose_app_source is empty: it names the folder on this machine that holds the compose file of shop."
     )
     assert project.source_problem("/shop", "shop") == (
-        "/shop is not a folder of this machine: correct compose_app_source."
+        "/shop is not a folder on this machine: correct compose_app_source."
     )
 
 
