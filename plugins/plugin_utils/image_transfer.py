@@ -5,16 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.promotion.image_archive import Comparison, Image
+
+HostVariables = Mapping[str, Mapping[str, Comparison]]
+"""The variables of each host, as Ansible has them; of these only the result of a comparison is read."""
 
 
-def images_to_send(hosts: Iterable[str], variables: Mapping[str, Any], source: str) -> list[Mapping[str, Any]]:
+def images_to_send(hosts: Iterable[str], variables: HostVariables, source: str) -> list[Image]:
     """Return each image that is missing on one of the hosts, once.
 
     :arg variables: of each host; a host that has compared its images has `compose_app_compared`.
     :arg source: the variable that holds the result of the comparison.
     """
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, Image] = {}
     for host in hosts:
         compared = variables[host].get(source)
         for image in compared.get("missing", []) if compared else []:

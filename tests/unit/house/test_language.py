@@ -80,11 +80,7 @@ WORDS = [re.compile(rf"(?<![a-z])(?:{word.pattern})(?![a-z])", re.IGNORECASE) fo
 QUOTED: dict[str, tuple[str, ...]] = {
     "changelogs/fragments/19-missing.yml": ("``lacking``",),
     "changelogs/fragments/19-role-phases.yml": ("``lacking``", "``prove``"),
-    "docs/restore.ko.md": ("`is no DSN of one PostgreSQL server`",),
-    "docs/restore.md": ("`is no DSN of one PostgreSQL server`",),
-    "molecule/faults/tests/test_faults.py": ("is no JSON",),
     "molecule/incident/tests/test_recover.py": ("proved_env",),
-    "molecule/monitoring/tests/test_slo.py": ("'2025-13' is no month",),
     # A key of the parameter `clock` of recovery_report.
     "playbooks/recover.yml": ("'proved'",),
 }
