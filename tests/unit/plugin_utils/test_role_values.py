@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.promotion.image_archive import Image
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import (
     command_options,
     docker_daemon,
@@ -156,7 +157,8 @@ def test_what_rsync_leaves_out_of_a_project(files: object, exclude: object, last
 
 
 def test_an_image_is_sent_once() -> None:
-    web, db = {"id": "sha256:1", "service": "web"}, {"id": "sha256:2", "service": "db"}
+    web: Image = {"id": "sha256:1", "service": "web", "bytes": 1, "platform": "linux/amd64"}
+    db: Image = {**web, "id": "sha256:2", "service": "db"}
     variables: dict[str, Any] = {
         "web1": {"compared": {"missing": [web, db]}},
         "web2": {"compared": {"missing": [web]}},
