@@ -39,7 +39,9 @@ class ActionModule(ActionBase):
         except (drift_control.DriftError, command_line.TypedPassword) as error:
             return {**result, "unreachable": True, "msg": str(error)}
         except Exception as error:
-            return {**result, "unreachable": True, "msg": f"the check broke off ({type(error).__name__}): {error}"}
+            said = f"{type(error).__name__}: {error}"
+            message = f"the drift check itself failed, so it is not known whether the hosts have drifted ({said})"
+            return {**result, "unreachable": True, "msg": message}
         self._display.display(drift_report.screen(report, os.path.relpath(report["path"])))
         return {**result, **drift_control.ending(report)}
 

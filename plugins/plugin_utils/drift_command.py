@@ -73,8 +73,8 @@ def _how(given: argparse.Namespace) -> drift_control.How:
         if not credentials and "%d" in json.dumps(found):
             # Run by another user, it would leave files that the service cannot write.
             raise drift_control.DriftError(
-                "only the service gets the vault's password and the ssh key. Check with systemctl start "
-                "selfheal-drift; journalctl -u selfheal-drift shows the table"
+                "do not run this by hand: only the systemd service gets the vault's password and the ssh key. Fix: run "
+                "systemctl start selfheal-drift, then journalctl -u selfheal-drift, which shows the table"
             )
         return drift_control.How(
             options=[str(word).replace("%d", credentials) for word in found["options"]],

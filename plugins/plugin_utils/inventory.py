@@ -44,8 +44,9 @@ def target(name: str, variables: Mapping[str, object]) -> Target:
 def ignored_setting(hosts: Sequence[str]) -> str:
     """The error when the inventory sets what only the command line can."""
     return (
-        f"{VARIABLE} is set in the inventory ({', '.join(hosts)}), where a play cannot read it. "
-        f"Fix: remove it there, and add -e {VARIABLE}=GROUP to the command, or make the group part of `{DEFAULT}` "
+        f"{VARIABLE} is set in the inventory ({', '.join(hosts)}), but it chooses the hosts of a play, before "
+        "Ansible reads the inventory's variables. "
+        f"Fix: remove it there. Then add -e {VARIABLE}=GROUP to the command, or make your GROUP part of `{DEFAULT}` "
         f"in hosts.yml: {DEFAULT}: {{children: {{GROUP: {{}}}}}}"
     )
 

@@ -131,7 +131,8 @@ def _load(source: str, name: str, by: str) -> ComposeFile:
     path = os.path.join(source, name)
     if not os.path.isfile(path):
         raise ProjectError(
-            f"{by} names {name}, which does not exist in {source} on this machine. Fix: correct the name"
+            f"{by} names the file {name}, and {source} on the controller has no such file. Fix: correct the name, or "
+            "add the file"
         )
     try:
         with open(path, encoding="utf-8") as stream:

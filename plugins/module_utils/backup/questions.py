@@ -52,7 +52,8 @@ def read_checks(given: object, databases: Sequence[Database]) -> list[DataCheck]
         if ("database" in row) == ("volume" in row):
             raise BackupError(f"{where}: names a database or a volume. Fix: write one of both")
         if "database" in row and (row["database"] not in names or not row.get("ask")):
-            raise BackupError(f"{where}: needs `ask`, and a `database` of backup_databases ({', '.join(names)})")
+            keys = f"`ask`, the query to run, and `database`, a name from backup_databases ({', '.join(names)})"
+            raise BackupError(f"{where}: needs {keys}")
         if "volume" in row and ("sums" in row) == ("path" in row):
             raise BackupError(f"{where}: needs `path`, or `sums`, the path of a file that sha256sum wrote")
         if "sums" not in row and ("minimum" in row) == ("equals" in row):

@@ -354,7 +354,10 @@ def _summary(result: Result) -> Kept:
                     "bytes": int(entry["total_bytes_processed"]),
                     "added": int(added),
                 }
-    raise RepositoryError("restic has not printed a summary of the backup; its version may be too new for this")
+    raise RepositoryError(
+        "restic printed no summary, so it is not known whether this backup was made; `selfheal backup list` shows the "
+        "backups. Fix: install the restic of the distribution, another version may print something else"
+    )
 
 
 def read_text(repository: Repository, snapshot: str, name: str) -> str:

@@ -212,8 +212,9 @@ def _by_id(sets: Sequence[Set], app: str, host: str, identity: str) -> Set | Non
     for one in found:
         if (one.app, one.host) != (app, host):
             raise BackupError(
-                f"restore_to: backup {identity} is of app {one.app} on {one.host}, not of {app} on {host}. Nothing was "
-                "touched. Fix: name one of this app, or set backup_host when the host had another name"
+                f"restore_to: backup {identity} was made of {one.app} on {one.host}, and this run restores {app} on "
+                f"{host}. Nothing was changed. Fix: choose a backup of {app}; if the host was renamed, set backup_host "
+                "to its old name"
             )
     return _newest(found)
 

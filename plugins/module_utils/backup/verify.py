@@ -221,6 +221,6 @@ def _compare_sums(path: str, about: str) -> str:
             except OSError as error:
                 return f"{about}: {explain(error)}"
             if made.hexdigest() != wanted:
-                return f"{about}: {name} has another sum"
+                return f"{about}: the checksum of {name} differs from the recorded one: the file was changed or damaged"
             count += 1
     return "" if count else f"{about} lists no file"

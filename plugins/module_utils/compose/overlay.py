@@ -366,7 +366,7 @@ class _Writer:
             if _path(entry) in mounted:
                 where = f"{TABLE}.{self.name}.tmpfs"
                 reason = f"names {entry.split(':')[0]}, where compose.yaml mounts a volume"
-                raise OverlayError(where, reason, "leave it out: a volume is writable already")
+                raise OverlayError(where, reason, "remove this path from tmpfs: the volume there is writable")
         paths = {_path(entry) for entry in said}
         others = [entry for entry in own if _path(entry) not in paths]
         # Compose appends to a list, and refuses two mounts at one place (2.40).
@@ -457,7 +457,9 @@ class _Writer:
             return least
         if "memory" in self.said and measure("memory", own[0]) > measure("memory", self.said["memory"]):
             reason = f"is less than the {own[0]} bytes that compose.yaml reserves ({own[1]})"
-            raise OverlayError(f"{TABLE}.{self.name}.memory", reason, "add memory_reservation, or write more")
+            raise OverlayError(
+                f"{TABLE}.{self.name}.memory", reason, f"set memory to at least {own[0]}, or set memory_reservation too"
+            )
         return own[0] if measure("memory", own[0]) > measure("memory", least) else least
 
     def _limit(self, limits: dict[str, object], key: str, default: object) -> object:

@@ -42,7 +42,9 @@ def read_small(path: str) -> bytes | None:
         if not stat.S_ISREG(status.st_mode):
             raise NoFile(f"{path} is not a file: move it away, a file belongs there")
         if status.st_size > LARGEST_BYTES:
-            raise NoFile(f"{path} has {status.st_size >> 20} MiB, far more than a file of its kind: move it away")
+            raise NoFile(
+                f"{path} has {status.st_size >> 20} MiB, far too much for such a file, so it is not read: move it away"
+            )
         with open(descriptor, "rb", closefd=False) as stream:
             return stream.read()
     finally:

@@ -74,7 +74,10 @@ def _put_first_back(app: App, seconds: float, clock: Clock) -> str:
     """Bring back what ran before the app was ever deployed from here, and say what it does."""
     note = before_first.read(app)
     if note is None:
-        return "What ran before was not recorded, so it is not put back. Start it again from its own compose file."
+        return (
+            "The version that ran before this deploy is not recorded, so it cannot be started again from here. Start "
+            "it from its own compose file."
+        )
     if app.balancer:
         # HAProxy may hold the port that the app publishes itself.
         with contextlib.suppress(OSError):

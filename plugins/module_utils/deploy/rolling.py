@@ -132,7 +132,7 @@ class Rollout:
             if failure:
                 return failure
             fresh += 1
-            self.say(f"{item['name']} serves at slot {self._slot(item)}")
+            self.say(f"{item['name']} gets requests now (slot {self._slot(item)} of the load balancer)")
             leaving = old.pop(0) if old and len(old) + fresh > self.balancer.instances else None
             if leaving:
                 self._set(self._slots_of(leaving), haproxy.MAINT)

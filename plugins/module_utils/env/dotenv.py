@@ -61,7 +61,9 @@ def encode(values: Mapping[str, str]) -> str:
         if not NAME.fullmatch(name):
             raise DotenvError(0, "a name is not made of letters, digits and underscores, or begins with a digit")
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-            raise DotenvError(0, f"{name}: its value holds NUL or half a character; no environment variable can")
+            raise DotenvError(
+                0, f"{name}: its value has a NUL byte or invalid UTF-8, which no environment variable can hold"
+            )
         lines.append(f"{name}={_quote(value)}\n")
     return "".join(lines)
 
@@ -236,5 +238,5 @@ def _braced(inner: str, line: int, look_up: Callable[[str], str | None]) -> str:
     if there:
         return value or ""
     if operator.endswith("?"):
-        raise DotenvError(line, "a variable that is required here with `?` has no value")
+        raise DotenvError(line, f"{name} is required here (`${{{name}?…}}`), and has no value")
     return _resolve(other, line, look_up)

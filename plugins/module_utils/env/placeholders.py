@@ -211,7 +211,7 @@ def placeholder(text: str, own_words: Iterable[str] = ()) -> str | None:
     # A bot's token: whose it is, and then the secret.
     secret = _NUMBERED.sub("", text)
     if _orders(secret) or _only_words(secret, frozenset(own_words)):
-        return "it is made of the words of a placeholder, not of random characters"
+        return "it looks like a placeholder: it is made of words, not of random characters"
     return None
 
 
@@ -239,7 +239,7 @@ def unfilled(text: str, secret: bool) -> str | None:
     if _bracketed(text):
         return "it is a name in brackets, to be replaced"
     if _KOREAN.search(text) or (_FILL_IN.search(text.lower()) and _orders(text)):
-        return "it is made of the words of a placeholder, not of random characters"
+        return "it looks like a placeholder: it is made of words, not of random characters"
     return None
 
 

@@ -155,7 +155,7 @@ def _read_slot(variable: Variable, value: object) -> _Slot:
             problems=[
                 Problem(
                     "bad_character",
-                    "it holds a character that no environment variable can hold (NUL or half a character)",
+                    "it holds a character that no environment variable can hold (NUL, or invalid UTF-8)",
                     copy_again(variable),
                 ),
             ],

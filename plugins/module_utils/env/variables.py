@@ -292,7 +292,9 @@ def _checked(index: int, entry: object) -> VariableEntry:
 def _check_key(where: str, kind: str, key: str, value: object) -> None:
     kinds = _ONLY_FOR.get(key)
     if kinds and kind not in kinds:
-        raise TableError(where, f"it means nothing to kind {kind}", f"remove it, or use kind {' or '.join(kinds)}")
+        raise TableError(
+            where, f"a variable of kind {kind} has no such key", f"remove the key, or set kind to {' or '.join(kinds)}"
+        )
     wanted = _TYPES.get(key)
     if wanted and (not isinstance(value, wanted[0]) or (wanted[0] is int and isinstance(value, bool))):
         raise TableError(where, f"it is not {wanted[1]}", f"write {wanted[1]}")

@@ -41,7 +41,7 @@ def settings(given: Mapping[str, object], where: str) -> Settings:
     """Check what was given; `where` names it in an error. Raises SloError."""
     for key in given:
         if key not in Settings._fields:
-            raise SloError(f"{where}: unknown key `{key}`. Fix: have playbooks/site.yml write it again")
+            raise SloError(f"{where}: unknown key `{key}`. Fix: run playbooks/site.yml, which writes this file again")
     wanted = given.get("goals")
     if not isinstance(wanted, Mapping):
         raise SloError(
@@ -86,7 +86,7 @@ def load(name: str, root: str = "/") -> Settings:
     except agent_config.ConfigError as error:
         raise SloError(str(error)) from None
     if not isinstance(found, Mapping):
-        raise SloError(f"{path} is not a JSON object: have playbooks/site.yml write it again")
+        raise SloError(f"{path} is not a JSON object: run playbooks/site.yml, which writes this file again")
     return settings(found, path)
 
 

@@ -200,7 +200,11 @@ class _Reader:
         if not url.startswith("${") and address(trial) is None:
             raise self.wrong("url", "is not an http(s) URL", fix)
         if "#" in url:
-            raise self.wrong("url", "holds a `#`; what follows it is never sent", "leave that part out, or write %23")
+            raise self.wrong(
+                "url",
+                "has a `#`, and a client never sends the part after it",
+                "remove that part, or write %23 for the character",
+            )
         return url
 
     def method(self) -> str:

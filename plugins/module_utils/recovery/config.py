@@ -147,7 +147,9 @@ def read(path: str, missing: str = "playbooks/site.yml writes it") -> Any:
     except OSError as error:
         raise ConfigError(explain(error)) from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid JSON ({error}): have playbooks/site.yml write it again") from None
+        raise ConfigError(
+            f"{path} is not valid JSON ({error}): run playbooks/site.yml, which writes this file again"
+        ) from None
 
 
 def load(path: str, root: str = "/") -> Config:
@@ -169,7 +171,7 @@ class Wrong(Exception):
 def check_keys(found: Any, keys: Collection[str]) -> None:
     """Raise Wrong unless it is an object with no other keys than these."""
     if not isinstance(found, Mapping):
-        raise Wrong("is not a JSON object. Fix: have playbooks/site.yml write it again")
+        raise Wrong("is not a JSON object. Fix: run playbooks/site.yml, which writes this file again")
     for key in found:
         if key not in keys:
             raise Wrong(f"unknown key `{key}`. Fix: remove it, or update the agent with playbooks/site.yml")
@@ -198,7 +200,9 @@ def _checked(found: Any, root: str) -> Config:
     check_keys(found, _KEYS)
     for key, kind in (("app", str), ("checks", list), ("variables", list)):
         if not isinstance(found.get(key), kind):
-            raise Wrong(f"`{key}` is missing or of the wrong type. Fix: have playbooks/site.yml write it again")
+            raise Wrong(
+                f"`{key}` is missing or of the wrong type. Fix: run playbooks/site.yml, which writes this file again"
+            )
     variables = secret_rules.parse_table(found["variables"])
     names = [variable.name for variable in variables]
     seconds = {key: number(found, key, limits) for key, limits in _SECONDS.items()}
@@ -254,5 +258,5 @@ def _alertmanager(found: Mapping[str, object]) -> str:
 def _balancer(found: Mapping[str, object]) -> Balancer | None:
     given = found.get("balancer") or {}
     if not isinstance(given, Mapping):
-        raise Wrong("`balancer` is not a JSON object. Fix: have playbooks/site.yml write it again")
+        raise Wrong("`balancer` is not a JSON object. Fix: run playbooks/site.yml, which writes this file again")
     return read_balancer(cast(BalancerSettings, given))

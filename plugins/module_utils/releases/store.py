@@ -322,7 +322,9 @@ def put_back_files(directory: str, release_id: str) -> list[str]:
     """
     good = _read(directory, release_id)
     if good is None:
-        raise FileNotFoundError(2, "the release is not recorded", os.path.join(folder(directory), release_id))
+        raise FileNotFoundError(
+            2, "no record of this release is on the host", os.path.join(folder(directory), release_id)
+        )
     kept, now = files_of(directory, release_id), project_layout.read(directory)
     names = [*now.files, *now.named, HARDENED_FILE, *good["files"]]
     there = {name: project_files.mark(os.path.join(directory, name)) for name in dict.fromkeys(names)}

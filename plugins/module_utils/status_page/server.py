@@ -271,8 +271,14 @@ class Handler(BaseHTTPRequestHandler):
         try:
             status, kind, body = self._answer()
         except Exception as error:
-            print(f"the page could not be made: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            status, kind, body = 500, "text/plain; charset=utf-8", b"The page could not be made: see the journal.\n"
+            print(
+                f"the status page could not be generated: {type(error).__name__}: {error}", file=sys.stderr, flush=True
+            )
+            status, kind, body = (
+                500,
+                "text/plain; charset=utf-8",
+                b"The status page could not be generated. The journal has the error: journalctl -u selfheal-page\n",
+            )
         tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
         static = status == 200 and kind != _HTML
         if static and self.headers.get("If-None-Match") == tag:

@@ -54,6 +54,8 @@ def site_message(deployment: Deployment, app: str, host: str) -> str:
     if "healthy" not in deployment:
         return f"{name} is not deployed yet; the restore deploys it: {deployment['msg']}"
     if not deployment["healthy"]:
-        return f"{name} would be deployed: {'; '.join(deployment['differences'])}."
+        return (
+            f"{name}: check mode, nothing was changed. A run would deploy it: {'; '.join(deployment['differences'])}."
+        )
     outcome = "deployed now" if deployment["changed"] else "nothing to change"
     return f"{name} is healthy: {deployment['checks']['summary']}; release {deployment['release']}, {outcome}."

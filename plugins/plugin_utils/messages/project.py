@@ -19,8 +19,7 @@ def checks_problem(defined: bool, app: str, host: str) -> str:
     """
     state = "empty" if defined else "missing"
     return (
-        f"selfheal_checks is {state} for {host}: without a check it is not known whether {app} works "
-        "(inventory/lab/group_vars/all/checks.yml shows how; its address of /health is enough to begin with). For an "
-        "app that serves no requests, such as a bot, write `selfheal_checks: []`: the state of its services is checked "
-        "then."
+        f"selfheal_checks is {state} for {host}, so nothing shows whether {app} works. Fix: add at least one check, "
+        "such as the URL of the app's /health (example: inventory/lab/group_vars/all/checks.yml). An app without HTTP, "
+        "such as a bot, needs `selfheal_checks: []`; then only the state of its containers is checked."
     )

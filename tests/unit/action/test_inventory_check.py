@@ -153,7 +153,7 @@ RUNS: list[tuple[str, dict[str, Any], list[str], int, str]] = [
     ("it is named", WEB, ["-e", "selfheal_hosts=web"], 0, ""),
     ("it is part of backends", PART, [], 0, ""),
     ("a limit leaves none", PART, ["--limit", "db1"], 2, "--limit leaves none of them"),
-    ("the variable stands in the inventory", SET, [], 2, "where a play cannot read it"),
+    ("the variable stands in the inventory", SET, [], 2, "it chooses the hosts of a play"),
     ("an address of an example", UNEDITED, ["--tags", "compose_app"], 2, "192.0.2.1 is an address for documentation"),
     ("an address on the command line", UNEDITED, ["-e", json.dumps({"ansible_host": OWN})], 0, ""),
 ]

@@ -146,7 +146,7 @@ def test_which_one_is_meant(to: str, age: int) -> None:
     ("to", "says"),
     [
         (made(0.5).id, "no backup"),
-        (made(3).id, "is of app other on web1, not of shop on web1. Nothing was touched"),
+        (made(3).id, "was made of other on web1, and this run restores shop on web1. Nothing was changed"),
         ("2020-01-01T00:00:00Z", "The newest: 20261116T120000Z, 20261123T120000Z, 20261124T120000Z. The repository"),
         ("yesterday", "is neither a backup nor a time. Fix: write latest"),
     ],
@@ -516,7 +516,7 @@ def test_no_secret_is_in_a_command() -> None:
     [
         ({"ask": "SELECT 1", "minimum": 1}, "names a database or a volume"),
         ({"database": "shop", "volume": "files", "ask": "x", "minimum": 1}, "names a database or a volume"),
-        ({"database": "nope", "ask": "SELECT 1", "minimum": 1}, r"a `database` of backup_databases \(shop\)"),
+        ({"database": "nope", "ask": "SELECT 1", "minimum": 1}, r"`database`, a name from backup_databases \(shop\)"),
         ({"database": "shop", "ask": "SELECT 1"}, "needs `minimum`, a number, or `equals`"),
         ({"database": "shop", "ask": "SELECT 1", "minimum": "many"}, "`minimum` is 'many'"),
         ({"volume": "files", "minimum": 1}, "needs `path`, or `sums`"),
@@ -561,7 +561,7 @@ def test_what_may_be_restored(text: str, good: int) -> None:
         ("SUM  file\nSUM *file\n", ""),
         ("SUM  file\nSUM file\n", "is not a line of sha256sum"),
         ("SUM  gone\n", "gone: the directory is missing"),
-        (f"{'0' * 64}  file\n", "file has another sum"),
+        (f"{'0' * 64}  file\n", "the checksum of file differs"),
         ("", "lists no file"),
     ],
 )

@@ -181,7 +181,7 @@ def _no_version(world: World) -> None:
         pytest.param(_restore_killed, "run `selfheal backup settle --app shop` first", id="a restore was killed"),
         pytest.param(_repository_gone, "not there any more, though a backup was made there.*mounted", id="repository"),
         pytest.param(_repository_full, "the disk is full: restic backup says", id="full"),
-        pytest.param(_no_version, "restic has not printed a summary", id="another restic"),
+        pytest.param(_no_version, "restic printed no summary", id="another restic"),
     ],
 )
 def test_a_backup_that_fails_is_not_a_backup_and_is_remembered_until_one_succeeds(

@@ -475,7 +475,7 @@ def test_what_ran_before_comes_back_when_it_was_recorded(world: World, kept: boo
     world.bad.add(TWO)
     message = failed(world)
     if not kept:
-        assert "What ran before was not recorded, so it is not put back. Start it again from its own" in message
+        assert "The version that ran before this deploy is not recorded, so it cannot be started again" in message
         return
     assert f"What ran before is put back, from its own {world.app.directory}/compose.yaml, not hardened." in message
     assert "It serves: 1 of 1 checks passed" in message

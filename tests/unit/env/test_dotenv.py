@@ -58,8 +58,8 @@ def test_an_encoded_file_has_one_line_for_each_value(value: str) -> None:
 @pytest.mark.parametrize(
     ("values", "part"),
     [
-        ({"A": "hush\0hush"}, "A: its value holds NUL"),
-        ({"A": "hush\ud800"}, "A: its value holds NUL or half a character"),
+        ({"A": "hush\0hush"}, "A: its value has a NUL byte"),
+        ({"A": "hush\ud800"}, "A: its value has a NUL byte or invalid UTF-8"),
         ({"A-B": "hush"}, "a name is not made of letters"),
         ({"1A": "hush"}, "begins with a digit"),
         ({"": "hush"}, "a name is not"),

@@ -219,7 +219,7 @@ def test_values_that_do_not_pass_are_not_written(host: Host) -> None:
     [
         ("directory", "is not a file"),
         ("no directory", "create it before"),
-        ("large", "far more than a file of its kind"),
+        ("large", "far too much for such a file"),
         ("file", "a file"),
     ],
 )
@@ -239,7 +239,7 @@ def test_what_stands_in_the_way_is_named(host: Host, obstacle: str, part: str) -
 
 
 def test_what_no_file_can_hold_is_refused(host: Host) -> None:
-    with pytest.raises(env_history.EnvError, match="KEY: its value holds NUL"):
+    with pytest.raises(env_history.EnvError, match="KEY: its value has a NUL byte"):
         host.write({"KEY": "hush\0"})
     assert host.files() == {}
 

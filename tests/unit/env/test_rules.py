@@ -414,7 +414,7 @@ BAD_TABLES = [
         "a regex for a port",
         [{"name": "A", "kind": "port", "pattern": "8.*"}],
         "app_env_variables[0] (A): pattern",
-        "use kind pattern",
+        "set kind to pattern",
     ),
     ("no choices", [{"name": "A", "kind": "enum"}], "app_env_variables[0] (A): choices", "list of texts"),
     (
@@ -441,7 +441,7 @@ BAD_TABLES = [
         "min_length for a port",
         [{"name": "A", "kind": "port", "min_length": 2}],
         "app_env_variables[0] (A): min_length",
-        "means nothing",
+        "has no such key",
     ),
     (
         "min_length below zero",

@@ -80,7 +80,7 @@ def test_a_long_list_of_differences_is_cut() -> None:
         ),
         (
             {**DEPLOYED, "healthy": False},
-            "shop on web1 would be deployed: service backend: image; env: PORT.",
+            "shop on web1: check mode, nothing was changed. A run would deploy it: service backend: image; env: PORT.",
         ),
         (
             {"failed": True, "msg": "no image backend"},
@@ -510,8 +510,7 @@ def test_a_project_that_cannot_be_copied() -> None:
 @pytest.mark.parametrize(("defined", "state"), [(True, "empty"), (False, "missing")])
 def test_an_app_without_checks(defined: bool, state: str) -> None:
     assert project.checks_problem(defined, "shop", "web1") == (
-        f"selfheal_checks is {state} for web1: without a check it is not known whether shop works "
-        "(inventory/lab/group_vars/all/checks.yml shows how; its address of /health is enough to begin with). For an "
-        "app that serves no requests, such as a bot, write `selfheal_checks: []`: the state of its services is checked "
-        "then."
+        f"selfheal_checks is {state} for web1, so nothing shows whether shop works. Fix: add at least one check, "
+        "such as the URL of the app's /health (example: inventory/lab/group_vars/all/checks.yml). An app without HTTP, "
+        "such as a bot, needs `selfheal_checks: []`; then only the state of its containers is checked."
     )

@@ -130,7 +130,7 @@ def test_files_of_a_project(
 # id, files, compose_app_files, what the message says
 BAD: list[tuple[str, dict[str, str], list[str], str]] = [
     ("no compose file", {"app.py": ""}, [], r"holds no compose file \(compose\.yaml, .*compose_app_files"),
-    ("a name that is wrong", {"compose.yaml": ONE}, ["x.yaml"], "compose_app_files names x.yaml, which does not exist"),
+    ("a name that is wrong", {"compose.yaml": ONE}, ["x.yaml"], "compose_app_files names the file x.yaml, and"),
     ("a file outside", {"compose.yaml": ONE}, ["../x.yaml"], "compose_app_files: ../x.yaml is outside"),
     ("not YAML", {"compose.yaml": "services: [\n"}, [], "compose.yaml on this machine is not a compose file: .*line 2"),
     ("a text", {"compose.yaml": "hello\n"}, [], "it has no services"),
@@ -139,13 +139,13 @@ BAD: list[tuple[str, dict[str, str], list[str], str]] = [
         "a missing include",
         {"compose.yaml": "include: [web.yaml]\n"},
         [],
-        "compose.yaml: include names web.yaml, which does not exist",
+        "compose.yaml: include names the file web.yaml, and",
     ),
     (
         "a missing file to extend",
         {"compose.yaml": "services: {a: {extends: {file: b.yaml, service: a}}}\n"},
         [],
-        "compose.yaml: services.a.extends names b.yaml, which does not exist",
+        "compose.yaml: services.a.extends names the file b.yaml, and",
     ),
     (
         "include from above",
