@@ -23,7 +23,7 @@ options:
     elements: dict
     default: []
   checks:
-    description: The journey, as for M(christmas.selfheal.health_probe).
+    description: The checks, as for M(christmas.selfheal.health_probe).
     type: list
     elements: dict
     required: true

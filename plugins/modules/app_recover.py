@@ -114,7 +114,7 @@ def recover(module: AnsibleModule) -> recovery.Outcome:
     given = module.params
     app = app_module.app_of(given)
     ansible_no_log.unmask(module, given["variables"], given["values"] or {})
-    values = app_module.proved(app.variables, given["values"])
+    values = app_module.validated(app.variables, given["values"])
     outcome = recovery.recover(app, values, given["build"], given["deadline"], module.check_mode)
     if outcome["healthy"] or module.check_mode:
         return outcome

@@ -100,7 +100,7 @@ options:
         C(healthcheck.test).
       - B(healthcheck) - Any of C(test), C(interval) (V(30s) when not given), C(timeout) (V(10s)), C(retries) (V(3)),
         C(start_period) (V(40s)), and with Docker Engine 25 or newer C(start_interval) (V(1s)), as in a compose file,
-        where V($$) stands for V($).
+        where V($$) is a literal V($).
       - B(cpus) and B(memory) - The limits, V(1.0) and V(512M) when not given.
       - B(cpus_reservation) and B(memory_reservation) - V(0.5) and V(256M) when not given, or the limit when that is
         lower. Docker Compose gives the memory reservation to the engine. It does not do so with that of CPU, which is

@@ -15,7 +15,7 @@ description:
   - Older versions, and the one in force, are kept in C(/var/lib/selfheal/<app>/env), with their fingerprints and times,
     in a directory that only root can read. A file that somebody else put there is kept, too.
   - A file that is byte-identical is not written again; a mode or owner that differs is corrected.
-  - No value stands in what it returns or in its diff, only names and short SHA-256 fingerprints.
+  - Neither its result nor its diff holds a value, only names and short SHA-256 fingerprints.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes

@@ -13,7 +13,7 @@ description:
     value than the vault holds, or the run ends with an error that shows a part of it.
   - Looks at the values as they are written, on the controller, before anything is templated, and names each variable
     that needs C(!unsafe). A template that names another variable, a lookup or a default is one on purpose.
-  - No value stands in what it returns.
+  - Its result holds no value.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes

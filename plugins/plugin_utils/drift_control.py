@@ -238,7 +238,7 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[Seen, list[str]]:
     """Run the roles in check mode: what they and the facts show, and the hosts that should have been compared."""
     wanted = list(hosts or how.hosts)
     # A check changes nothing, so there is no validation before all hosts: each role validates its own options.
-    validation = "prove"
+    validation = "validate"
     left_out: set[str] = set()
     limit = ["--limit", ",".join(wanted)] if wanted else []
     ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff", "--skip-tags", validation])

@@ -81,7 +81,7 @@ class Secrets(TypedDict):
 
 
 class RouteReceiver(TypedDict):
-    """A receiver of Alertmanager, and whether it is told that an alert is over."""
+    """A receiver of Alertmanager, and whether it is notified when an alert is over."""
 
     name: str
     resolved: bool

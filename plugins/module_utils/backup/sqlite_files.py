@@ -16,7 +16,7 @@ from typing import Callable, NamedTuple
 # https://www.sqlite.org/fileformat.html, "The Database Header".
 _HEADER = b"SQLite format 3\0"
 # Files that belong to a database; a copy of it includes their content.
-_BESIDE = ("-wal", "-shm", "-journal")
+_COMPANIONS = ("-wal", "-shm", "-journal")
 # SQLITE_BUSY and SQLITE_LOCKED, https://www.sqlite.org/rescode.html; Python names them from 3.11 on.
 _HELD = (5, 6)
 # Another program may hold an exclusive lock.
@@ -42,7 +42,7 @@ def find(roots: Iterable[str]) -> list[str]:
 
 def files(path: str) -> list[str]:
     """All files of a database."""
-    return [path, *(path + suffix for suffix in _BESIDE)]
+    return [path, *(path + suffix for suffix in _COMPANIONS)]
 
 
 def _is_database(path: str) -> bool:

@@ -142,7 +142,7 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
 
     :arg table: `compose_app_services`, as the inventory has it.
     :arg check: say what would change, and change nothing. Then a host without an engine, without a copy of the project,
-        or without the env that the compose file needs, is no error: the overlay is not known, and the notes say so.
+        or without the env that the compose file needs, is not an error: the overlay is not known, and the notes say so.
     :arg behind: the app's cache and connection pool.
     :raises OverlayError: table, project and host do not fit together.
     :raises EngineError: there is no engine, or Compose is too old.
@@ -303,7 +303,7 @@ def disk_usage(folder: str, seconds: float = 2.0) -> int | None:
 def _try_plan(
     app: App, source: Source, services: Mapping[str, Service], behind: Backing | None, check: bool
 ) -> tuple[Plan | None, str]:
-    """The plan; in check mode, None and why there is none where that is no error yet."""
+    """The plan; in check mode, None and why there is none where that is not an error yet."""
     try:
         host = read_host()
     except EngineError as error:

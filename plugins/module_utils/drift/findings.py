@@ -125,7 +125,7 @@ def is_significant(event: Event) -> bool:
 
 
 def _is_handler(data: Mapping[str, Any]) -> bool:
-    """Whether this is a handler's task: it follows from a drift, and is none itself."""
+    """Whether this is a handler's task: it follows from a drift, and does not count itself."""
     return "/handlers/" in str(data.get("task_path"))
 
 
@@ -236,7 +236,7 @@ def _attribute(text: object, name: str) -> str:
 
 
 def _unit(result: Result) -> Iterator[Difference]:
-    """A unit that does not run, or start at boot, as it should. One that only needs a reload is no drift."""
+    """A unit that does not run, or start at boot, as it should. One that only needs a reload has not drifted."""
     status = result.get("status") or {}
     now, then = str(status.get("ActiveState", "")), str(result.get("state") or "")
     at_boot = str(status.get("UnitFileState", ""))
@@ -298,7 +298,7 @@ def _added(facts: HostFacts, project: Sequence[str] | None) -> Iterator[Differen
 
 def _containers(facts: HostFacts) -> Iterator[Difference]:
     """Compare the containers with the compose files and the last good release."""
-    desired, release = facts["meant"], facts["release"]
+    desired, release = facts["desired"], facts["release"]
     if not release:
         return
     ours = [one for one in facts["containers"] if one["ours"]]
@@ -350,7 +350,7 @@ def _images(facts: HostFacts) -> Iterator[Difference]:
 
 
 # By the first word of an entry of the baseline: which difference counts. `both` is any, `new` what was not there,
-# `lost` what is gone or different. An upgrade is no drift; a downgraded package is.
+# `lost` what is gone or different. A downgraded package has drifted, an upgraded one has not.
 _WATCHED = {
     "package": "package",
     "group": "both",

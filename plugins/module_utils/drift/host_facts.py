@@ -80,7 +80,7 @@ LOGINS = 2000
 
 
 class Settings(TypedDict):
-    """How a container runs, and how its service says that it should. 0 is no limit; memory is in bytes."""
+    """How a container runs, and how its service says that it should. 0 means no limit; memory is in bytes."""
 
     cpus: float
     memory: int
@@ -151,7 +151,7 @@ class Activity(TypedDict):
 class HostFacts(Activity):
     """What a host says about itself.
 
-    `source` and `exclude` are handed back to the controller. `meant` has the desired services. `images` is by service.
+    `source` and `exclude` are handed back to the controller. `desired` has services, `images` is by service.
     `project` names files relative to `directory`. `marks` is what is compared with the baseline. `folders` has when
     each last gained or lost a file. `now` is the host's time (epoch s).
     """
@@ -161,7 +161,7 @@ class HostFacts(Activity):
     source: str
     exclude: list[str]
     release: RunningRelease
-    meant: dict[str, DesiredService]
+    desired: dict[str, DesiredService]
     containers: list[ContainerFacts]
     images: dict[str, TaggedImage]
     project: list[str]
@@ -215,7 +215,7 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
         "source": source,
         "exclude": list(exclude),
         "release": {"id": good["id"], "images": good["images"]} if good else {},
-        "meant": desired,
+        "desired": desired,
         "containers": [_container(one, app) for one in documents],
         "images": _images(good) if good else {},
         "project": sorted(_project(app, documents)),

@@ -58,7 +58,7 @@ def app_of(params: Params) -> App:
     )
 
 
-def proved(variables: Sequence[Variable], values: Values | None) -> dict[str, str] | None:
+def validated(variables: Sequence[Variable], values: Values | None) -> dict[str, str] | None:
     """Return the values as they will be written; raise `InvalidValues` when one does not pass. None stays None."""
     if values is None:
         return None

@@ -76,7 +76,7 @@ def validate(params: Params, now: float) -> Validation:
     """Validate ``values``, or the file at ``path``. Raises EXPECTED."""
     variables = secret_rules.parse_table(params["variables"])
     values, findings = (params["values"], []) if params["values"] is not None else _read(params["path"])
-    findings = [*findings, *prove(variables, values, now, params["online"], params["timeout"])]
+    findings = [*findings, *validate_values(variables, values, now, params["online"], params["timeout"])]
     wrong = {finding["variable"] for finding in findings}
     texts = secret_rules.texts(variables, values)
     result: Validated = {
@@ -95,7 +95,7 @@ def message(values: Mapping[str, object] | None, findings: Sequence[Finding]) ->
     return lines if values or values is None else f"{lines}\n{_NO_VALUES}"
 
 
-def prove(
+def validate_values(
     variables: Sequence[Variable], values: Mapping[str, object], now: float, online: bool, timeout: float
 ) -> list[Finding]:
     """The offline rules and, when they find nothing and ``online`` says so, the project itself."""
@@ -118,7 +118,7 @@ def put(params: Params, check: bool, clock: Callable[[], float], root: str = "/"
         raise env_history.EnvError(f"keep: {params['keep']} would keep no version to go back to; use 1 or more")
 
     def prover(values: Mapping[str, str]) -> list[Finding]:
-        return prove(variables, values, clock(), params["online"], params["timeout"])
+        return validate_values(variables, values, clock(), params["online"], params["timeout"])
 
     keep, now = int(params["keep"]), clock()
     what = f"write the env of {app.name}"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Find values that Ansible would read as a template although they are none: a secret that happens to hold ``{{``.
+"""Find values that Ansible would read as a template although they are not: a secret that happens to hold ``{{``.
 
 Ansible templates each string of the inventory and of the vault. ``Gr{{4}}YJ`` becomes ``Gr4YJ``, ``a{#b`` is a syntax
 error whose message shows a part of it. So the raw values are read before anything is templated. Pure: what is raw, and

@@ -66,16 +66,16 @@ def free(path: str) -> str:
     with a file that is no longer the lock.
     """
     found = holders(path)
-    told = []
+    said = []
     for one in found:
         if one.ours:
             for pid in sorted(procfs.family([one.pid])):
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-            told.append(f"pid {one.pid} ({one.name}) was killed")
+            said.append(f"pid {one.pid} ({one.name}) was killed")
     others = [f"pid {one.pid} ({one.name})" for one in found if not one.ours]
     if others:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        told.append(f"the lock was taken from {', '.join(others)}")
-    return "; ".join(told) or "no process holds it any more"
+        said.append(f"the lock was taken from {', '.join(others)}")
+    return "; ".join(said) or "no process holds it any more"

@@ -24,7 +24,7 @@ class Disk(TypedDict):
 def disk(paths: Iterable[str]) -> list[Disk]:
     """Say how full the file systems under `paths` are.
 
-    A path that does not exist yet stands for its nearest parent; a file system is listed once.
+    A path that does not exist yet counts as its nearest parent; a file system is listed once.
     """
     found: dict[int, Disk] = {}
     for path in paths:

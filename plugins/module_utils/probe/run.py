@@ -83,7 +83,7 @@ class HowAsked(TypedDict, total=False):
 
 
 class ProbeResult(HowAsked):
-    """How all checks went; no value of the env and no captured value stands in any text."""
+    """How all checks went; no text holds a value of the env, or a captured one."""
 
     ok: bool
     passed: int

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.listening import Holder, Wanted, holders
 
-# Of a public port, a container is no conflict: the deploy, which knows whose it is, frees the port.
+# Of a public port, a container does not count: the deploy, which knows whose it is, frees the port.
 CONTAINER = "docker-proxy"
 METRICS = "load_balancer_metrics_port"
 

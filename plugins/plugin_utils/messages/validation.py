@@ -167,7 +167,7 @@ def _project(written: Written) -> Line:
 
 
 def _engine(engine: Engine) -> Line:
-    """Report the engine; one that is not installed yet is no error, since site.yml installs it."""
+    """Report the engine; one that is not installed yet is not an error, since site.yml installs it."""
     if engine["answers"]:
         return _line("engine", True, f"engine {engine['version']}, Compose {engine['compose']}")
     reason = engine["reason"]

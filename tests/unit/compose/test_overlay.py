@@ -451,7 +451,10 @@ def test_what_is_left_to_the_users_file(row: dict[str, Any], spec: dict[str, Any
         (
             {"a": {"tmpfs": ["/data:size=1m"]}},
             {"a": {"volumes": [{"target": "/data"}]}},
-            *("compose_app_services.a.tmpfs", "names /data, where compose.yaml mounts a volume.*remove this path from tmpfs"),
+            *(
+                "compose_app_services.a.tmpfs",
+                "names /data, where compose.yaml mounts a volume.*remove this path from tmpfs",
+            ),
         ),
         (
             {"a": {"healthcheck": {"start_interval": "1s"}}},

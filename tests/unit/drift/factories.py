@@ -35,7 +35,7 @@ _FACTS: ReportedFacts = {
     "source": "",
     "exclude": [],
     "release": {},
-    "meant": {},
+    "desired": {},
     "containers": [],
     "images": {},
     "project": [],

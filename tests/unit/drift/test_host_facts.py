@@ -124,10 +124,10 @@ def test_containers_of_the_app_have_their_settings_and_others_are_in_the_baselin
     found = drift_facts.read(world.app, "/src/shop")
     ours = {one["service"]: one for one in found["containers"] if one["ours"]}
     assert {name: one["settings"] for name, one in ours.items()} == {
-        name: one["settings"] for name, one in found["meant"].items()
+        name: one["settings"] for name, one in found["desired"].items()
     }
     assert ours["web"]["settings"]["ports"] == ["*:8000->8000/tcp"]
-    assert ours["web"]["env"] == found["meant"]["web"]["env"] != {}
+    assert ours["web"]["env"] == found["desired"]["web"]["env"] != {}
     assert found["images"]["web"] == {"name": "shop:1", "id": digest("version 1"), "wanted": digest("version 1")}
     assert found["marks"]["container blog-web-99"] == "runs blog:1"
     assert "container shop-web-2" not in found["marks"]
@@ -172,4 +172,4 @@ def test_an_engine_that_does_not_answer_is_a_problem_and_no_drift(
     monkeypatch.setattr(docker_containers, "inspected", inspected)
     found = drift_facts.read(world.app)
     assert found["problems"] == ["the Docker engine does not answer"]
-    assert (found["release"], found["meant"], found["containers"], found["images"]) == ({}, {}, [], {})
+    assert (found["release"], found["desired"], found["containers"], found["images"]) == ({}, {}, [], {})

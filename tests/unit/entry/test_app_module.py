@@ -51,10 +51,10 @@ def test_arguments_that_make_no_app_are_an_error_for_the_user(wrong: dict[str, A
 
 def test_values_are_validated_before_they_are_used() -> None:
     variables = secret_rules.parse_table(TABLE)
-    assert app_module.proved(variables, None) is None
-    assert app_module.proved(variables, {"KEY": GOOD}) == {"KEY": GOOD}
+    assert app_module.validated(variables, None) is None
+    assert app_module.validated(variables, {"KEY": GOOD}) == {"KEY": GOOD}
     with pytest.raises(env_history.InvalidValues) as raised:
-        app_module.proved(variables, {"KEY": "your-key-here"})
+        app_module.validated(variables, {"KEY": "your-key-here"})
     assert "KEY" in str(raised.value)
     assert secret_rules.describe(raised.value.findings) in str(raised.value)
 
