@@ -203,6 +203,21 @@ def test_what_crosses_a_public_signature_on_the_controller_has_a_name(path: str)
     assert [one for one in signatures(path) if ANONYMOUS.search(one[1])] == []
 
 
+def test_programs_on_the_host_find_the_library() -> None:
+    """Scripts of roles, and programs in their YAML, import the library as `selfheal` from /usr/local/lib."""
+    imported = {
+        f"{package}.{name.strip()}"
+        for path in sorted(REPOSITORY.glob("roles/**/*"))
+        if path.is_file()
+        for package, names in re.findall(
+            r"^ *from selfheal\.?(\S*) import (.+)$", path.read_text("utf-8"), re.MULTILINE
+        )
+        for name in names.split(",")
+    }
+    assert {"entry.cli", "monitoring.exporter", "status_page.server"} <= imported
+    assert sorted(imported - set(LIBRARY)) == []
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_decisions_are_pure(name: str) -> None:
     used = set(imports(library_file(name)))
