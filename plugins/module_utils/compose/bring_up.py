@@ -88,7 +88,7 @@ def start(project: Project, plan: Plan, pace: Pace) -> Outcome:
 def again(
     project: Project,
     services: Sequence[str],
-    ended_jobs: Collection[str],
+    ended_jobs: Sequence[str],
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> str:

@@ -56,7 +56,7 @@ def _put_back(app: App, good: Release | None, ran: bool, seconds: float, clock: 
             return f"The last good release {good['id']} could not be put back: {error}"
         project = docker_project.Project(app.name, app.directory)
         try:
-            failure = bring_up.again(project, (), good, clock.monotonic, clock.sleep)
+            failure = bring_up.again(project, (), good.get("jobs", ()), clock.monotonic, clock.sleep)
         except engine.EngineError as error:
             failure = str(error)
         if failure:

@@ -185,8 +185,9 @@ def _port(port: Port) -> Line:
     holders = port["holders"]
     if not holders:
         return _line("port", True, f"{port['port']} is free")
-    detail = f"{port['port']} is held by {holders[0]['process']} (pid {holders[0]['pid']})"
-    return _line("port", False, detail)
+    first = holders[0]
+    holder = f"container {first['container']}" if "container" in first else f"{first['process']} (pid {first['pid']})"
+    return _line("port", False, f"{port['port']} is held by {holder}")
 
 
 def _app(state: State) -> Line:

@@ -390,6 +390,21 @@ def test_after_a_bad_release_the_last_good_one_serves_with_its_files_and_env(
     assert last_good(world)["id"] == good["release"]
 
 
+def test_a_job_that_fails_now_does_not_keep_the_last_good_release_down(world: World) -> None:
+    """A newer release may have migrated the database further than the job of the one before understands."""
+    world.docker.behaves["migrate"] = "exits 0"
+    waits = {"depends_on": {"migrate": {"condition": "service_completed_successfully"}}}
+    world.compose(migrate=MIGRATE, web=waits)
+    good = deploy(world)
+    world.source("version 2")
+    world.compose(migrate={**MIGRATE, "environment": {"STEP": "2"}}, web=waits)
+    world.docker.behaves["migrate"] = "exits 3"
+    message = failed(world)
+    assert "service migrate exited with 3" in message
+    assert f"The last good release {good['release']} is put back and serves." in message
+    assert world.running()["web"] == ONE
+
+
 def test_the_log_of_what_failed_is_kept_and_no_secret_is_in_it_nor_in_the_message(world: World) -> None:
     deploy(world)
     world.source("version 2")

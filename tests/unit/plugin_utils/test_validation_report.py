@@ -94,6 +94,12 @@ def test_a_host_that_is_well() -> None:
             False,
             "80 is held by nginx (pid 7)",
         ),
+        (
+            state(ports=[{"port": 80, "holders": [{"container": "blog-web-1"}, {"process": "nginx", "pid": 7}]}]),
+            "port",
+            False,
+            "80 is held by container blog-web-1",
+        ),
         (state(healthy=False), "app", False, "not healthy: 2 of 2 checks passed"),
         (state(healthy=False, release=None), "app", True, "nothing is deployed yet"),
     ],
