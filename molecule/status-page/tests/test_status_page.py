@@ -26,7 +26,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from seeing import ADDRESS, APP, DESK, HOST, PASSWORD, PHONE, USER, Look, Prometheus
 from shared import history
-from shared.acting import incidents, slow, until
+from shared.acting import HOST_PLAY, incidents, slow, until
 
 LABELS = f'app="{APP}",host="{HOST}"'
 ROUTE = "{table} {action} {chain} -d 172.30.57.10 -p tcp --dport 8000 -j REJECT --reject-with tcp-reset"
@@ -209,7 +209,7 @@ def test_invalid_variables_are_refused(play: Callable[..., Any], given: dict[str
     text = " ".join(re.sub(r"[│\n]", " ", shown.stdout).split())
     assert shown.returncode != 0
     assert [one for one in said if one not in text] == []
-    assert "From a bare host" not in text
+    assert HOST_PLAY not in text
     password = given.get("status_page_password")
     assert not password or password not in text
     assert PASSWORD not in text
