@@ -277,7 +277,7 @@ def test_a_backup_of_another_app_is_refused(host: Any) -> None:
     before = sums(host)
     ended = host.run(f"selfheal restore --to {stamp}")
     assert ended.rc != 0
-    assert f"backup {stamp} is of app other" in ended.stderr
+    assert f"backup {stamp} was made of other" in ended.stderr
     assert sums(host) == before
     assert newest in host.check_output("selfheal backup list")
 

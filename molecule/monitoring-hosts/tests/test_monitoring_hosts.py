@@ -452,7 +452,8 @@ def test_a_host_that_is_no_longer_watched_leaves_nothing(host: Any, watched: Any
     left = host.check_output(f"find /etc /run/systemd /var/lib/prometheus -name '*{WATCHED}*' -not -path '*/ssh/*'")
     assert left == ""
     assert not host.service(TUNNEL).is_running
-    assert {of for of, _ in targets(host)} == {HUB}
+    # Prometheus applies a new list of targets within 5 s after the reload.
+    until(lambda: {of for of, _ in targets(host)} == {HUB}, 30.0, lambda: targets(host))
     for path in ("/var/lib/selfheal-tunnel/.ssh/authorized_keys", "/etc/ssh/sshd_config.d/selfheal-tunnel.conf"):
         assert not watched.file(path).exists, path
     # The host measures itself now, without the database, which has no monitoring user any more.
