@@ -7,7 +7,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Sequence
 
-from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.as_list import as_list
 
 # Not the user's project, but what this collection, or the env, puts into the app's directory.
 OURS = ("/.env", "/.env.example", "/releases", "/compose.hardened.yaml")

@@ -63,3 +63,8 @@ def _collides(address: str, wanted: str) -> bool:
     if not wanted:
         return False
     return address == wanted or address in EVERYWHERE or wanted in EVERYWHERE
+
+
+def port_holders(lines: Sequence[str], address: str, public: Sequence[int], metrics: int) -> list[Holder]:
+    """Return the listeners that are in the way."""
+    return holders(lines, Wanted(address, public, metrics))

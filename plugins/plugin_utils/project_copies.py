@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.as_list import as_list
 
 # What is never copied: it comes from the vault, or from a deploy.
 ALWAYS_EXCLUDED = ("/.env", "/.env.example", "/releases")

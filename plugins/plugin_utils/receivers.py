@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
-from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.as_list import as_list
 
 Receiver = TypedDict(
     "Receiver",

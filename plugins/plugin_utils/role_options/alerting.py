@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.as_list import as_list
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.receivers import COMMON_KEYS, KINDS, Receiver, kind_of
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.rules import error
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.variables import Variables, whole_number

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ansible_collections.christmas.selfheal.plugins.filter.sha256_crypt import LONGEST
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.rules import (
     error,
     is_address,
@@ -15,6 +14,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.ru
     same_port,
 )
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.variables import Variables
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.sha256_crypt import LONGEST
 
 # The ports of HAProxy that the page cannot have, with the defaults of the role load_balancer.
 BALANCER_PORTS = {"load_balancer_port": 80, "load_balancer_tls_port": 443, "load_balancer_metrics_port": 8405}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.as_list import as_list
 
 
 class Inventory(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.christmas.selfheal.plugins.filter.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.as_list import as_list
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.receivers import Receiver
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options import alerting
 

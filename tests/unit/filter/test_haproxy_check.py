@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.filter.haproxy_check import haproxy_check
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import web
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.web import Answer, Request
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.haproxy_check import haproxy_check
 
 PLAIN = {"PORT": 8000}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.filter.sha256_crypt import FilterModule, sha256_crypt
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.sha256_crypt import sha256_crypt
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,6 @@ from ansible_collections.christmas.selfheal.plugins.filter.sha256_crypt import F
     ],
 )
 def test_the_hash_is_what_others_make(password: str, salt: str, made: str) -> None:
-    assert FilterModule().filters() == {"sha256_crypt": sha256_crypt}
     assert sha256_crypt(password, salt) == made
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.filter.port_holders import port_holders
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.listening import port_holders
 
 PYTHON = 'users:(("python3",pid=70,fd=3))'
 PROXY = 'users:(("docker-proxy",pid=71,fd=7),("docker-proxy",pid=72,fd=7))'
