@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The watcher and its recoveries, whole, through bad hours of an app of several services: right or held, never a storm.
+"""The whole watcher, during failures of an app with several services: it restarts the right ones, within the policy.
 
-Only the engine, the app's answers and the time are simulated; files, state, diagnosis and ladder are real.
+Only the engine, the app's answers and the clock are simulated. Files, state, diagnosis and ladder are real.
 """
 
 from __future__ import annotations
@@ -38,32 +38,32 @@ DONE = commands.Result(0, "", "")
 
 
 class Service:
-    """One service and its container. It answers `takes` seconds after its start, a database that was killed later."""
+    """One service and its container. It answers `takes` seconds after its start; a killed database, after `replays`."""
 
     def __init__(self, name: str, needs: Sequence[str] = (), image: str = "shop", takes: float = 1.0) -> None:
         self.name, self.needs, self.image, self.takes = name, list(needs), image, takes
         self.state, self.hangs, self.replays = "running", False, 0.0
-        # What its health check says whatever is true: "healthy", "unhealthy", or "" for a service without one.
+        # The fixed result of its health check: "healthy", "unhealthy", or "" for a service without a health check.
         self.health = ""
-        # Whether it exits as soon as it starts, and its restart policy starts it again.
+        # Whether it exits at once after each start, and its restart policy starts it again.
         self.loops = False
         self.started, self.started_wall = -1e6, 0.0
         self.starts = 0
 
     def health_now(self, now: float) -> str:
-        """As the engine says it: it takes three failures, a few seconds, until it calls a container unhealthy."""
+        """The health that the engine reports: `unhealthy` only after three failures, which take a few seconds."""
         is_new = now - self.started < 6.0
         return "starting" if self.health == "unhealthy" and is_new else self.health
 
 
 class World:
-    """An app, its engine and its clock; `at` says what happens when, during whatever is under way then."""
+    """An app, its engine and its clock. `at` schedules an event, which may happen during a remedy."""
 
     def __init__(self, root: Path, services: Iterable[Service], front: str, answers_at: str = "published") -> None:
         self.root, self.now, self.ahead = str(root), 1_750_000_000.0, 0.0
         self.services = {one.name: one for one in services}
         self.front, self.published = front, answers_at == "published"
-        # What the compose file says when Compose cannot read it.
+        # The content of the compose file that Compose cannot read.
         self.damaged = ""
         self.events: list[tuple[float, Callable[[], None]]] = []
         self.touched: list[tuple[float, str, tuple[str, ...]]] = []
@@ -99,7 +99,7 @@ class World:
             self.at(number * seconds, act)
 
     def run(self, seconds: float) -> None:
-        """Watch for so long, as systemd has it: one that ends is followed by another."""
+        """Run the watcher for so long. When it ends, start another, as systemd does."""
         until = self.now + seconds
         while self.now < until:
             try:
@@ -108,10 +108,10 @@ class World:
                 self.it = watcher.Watcher(self.config, self.clock, lambda _: None)
             self.sleep(1.0)
 
-    # --- what is said of it ---
+    # --- what the app answers, and what the engine reports ---
 
     def answer(self) -> tuple[str, int | None]:
-        """How the front answers, which needs what it needs: (what kind of failure or "", status)."""
+        """The answer of the front, which depends on the services that it needs: (kind of failure or "", status)."""
         reach = [self.front]
         for name in reach:
             reach += [needed for needed in self.services[name].needs if needed not in reach]
@@ -125,7 +125,7 @@ class World:
         return ("status", 502 if is_proxy else 500) if any(kinds.values()) else ("", 200)
 
     def alone(self, one: Service) -> str:
-        """What kind of failure a service would answer with if all others were well."""
+        """The kind of failure of a service while all others are healthy, "" for none."""
         if one.hangs or one.state == "paused":
             return "timeout"
         if one.state != "running" or self.now - one.started < one.takes:
@@ -141,8 +141,8 @@ class World:
             if not kind or self.now >= until:
                 break
             self.sleep(0.25)
-        told = {"name": "health", "ok": not kind, "kind": kind or None, "proves": "health", "reason": kind or "good"}
-        result = {**told, "status": status, "seconds": 0.01, "port": 80}
+        base = {"name": "health", "ok": not kind, "kind": kind or None, "proves": "health", "reason": kind or "good"}
+        result = {**base, "status": status, "seconds": 0.01, "port": 80}
         return {"ok": not kind, "seconds": 0.01, "results": [result], "summary": kind or "1 of 1 checks passed"}
 
     def documents(self) -> list[docker_containers.Document]:
@@ -180,10 +180,10 @@ class World:
     def all(self) -> Iterator[Service]:
         yield from self.services.values()
 
-    # --- what is done to it ---
+    # --- what happens to the services, and what was recorded ---
 
     def start(self, how: str, names: Sequence[str], seconds: float = 1.0) -> commands.Result:
-        """It takes a second, in which other things may happen."""
+        """Start services. It takes `seconds`, and scheduled events happen meanwhile."""
         self.touched.append((self.now, how, tuple(names)))
         self.sleep(seconds)
         for name in names:
@@ -196,7 +196,7 @@ class World:
         self.services[name].state = becomes
 
     def restarted(self) -> list[str]:
-        """The services that were started again, in turn; together where that was one command."""
+        """The services that were started again, in order: one entry for each command."""
         return [" ".join(names) for _at, _how, names in self.touched]
 
     def incidents(self) -> list[records_incidents.IncidentRecord]:
@@ -204,12 +204,12 @@ class World:
         return list(records_incidents.every(self.config.app.incidents))[::-1]
 
     def most_in_a_window(self) -> int:
-        """Of what was done to containers, how much was done within the window of the policy, at most."""
+        """The largest number of commands to containers within one window of the policy."""
         begun = [at for at, _how, _names in self.touched]
         return max((sum(at <= one < at + POLICY.window for one in begun) for at in begun), default=0)
 
     def alerts(self) -> list[str]:
-        """The names of the alerts that fire or are to be ended, in turn."""
+        """The names of the alerts in the outbox, in order."""
         return [one["alert"]["labels"]["alertname"] for one in state.load(self.config.app.state)[0]["outbox"]]
 
     def well(self) -> bool:
@@ -221,7 +221,7 @@ def _rfc(wall: float) -> str:
 
 
 class Events:
-    """The engine's events: whether something has become otherwise since it was asked last."""
+    """The engine's events: `new` says whether a service has changed since the last call."""
 
     world: World
 
@@ -245,7 +245,7 @@ class Project(docker_project.Project):
     world: World
 
     def go_on(self, _containers: Sequence[str]) -> None:
-        """None of them is stopped."""
+        """Do nothing: no container has a stopped process."""
 
     def documents(self, timeout: float = 10.0) -> list[docker_containers.Document]:
         return self.world.documents()
@@ -337,7 +337,7 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
 
 
 class _Never:
-    """A timer whose time does not come."""
+    """A timer that never fires."""
 
     def start(self) -> None:
         pass
@@ -350,7 +350,7 @@ class _Never:
 
 
 def shop(**takes: float) -> list[Service]:
-    """A proxy, the app behind it, a cache and a database, and a worker that no check asks."""
+    """A proxy, the app behind it, a cache and a database, and a worker that no check covers."""
     return [
         Service("web", ["app"], "nginx"),
         Service("app", ["cache", "db"], takes=takes.get("app", 1.0)),
@@ -368,7 +368,7 @@ def hang(world: World, name: str) -> Callable[[], None]:
 
 
 def step(world: World, seconds: float) -> Callable[[], None]:
-    """Somebody sets the clock."""
+    """Set the clock forward or back."""
 
     def act() -> None:
         world.ahead += seconds
@@ -377,7 +377,7 @@ def step(world: World, seconds: float) -> Callable[[], None]:
 
 
 def learn(world: World, **seconds: float) -> None:
-    """The last good release, with the time that its services took to start."""
+    """Record the last good release, with the time that its services took to start."""
     directory = world.config.app.directory
     names = dict.fromkeys(world.services, "shop")
     files = release_store.files(directory)
@@ -392,7 +392,7 @@ def learn(world: World, **seconds: float) -> None:
 Make = Callable[..., World]
 
 
-def test_a_healthy_hour(make: Make) -> None:
+def test_a_healthy_app_is_not_touched_for_an_hour(make: Make) -> None:
     world = make(*shop())
     world.run(3600)
     assert (world.touched, world.incidents()) == ([], [])
@@ -401,8 +401,8 @@ def test_a_healthy_hour(make: Make) -> None:
 # --- two faults at once, and one during a remedy ---------------------------------------------------------------------
 
 
-def test_two_faults_at_once(make: Make) -> None:
-    """One that users see, and one that they do not."""
+def test_two_faults_at_once_are_one_incident(make: Make) -> None:
+    """Users notice the fault of the app, but not the fault of the worker."""
     world = make(*shop())
     world.run(5)
     hang(world, "app")()
@@ -417,10 +417,12 @@ def test_two_faults_at_once(make: Make) -> None:
     ("when", "then", "services"),
     [
         pytest.param(7.0, "stop", ["app", "db"], id="the database ends while the app is restarted"),
-        pytest.param(7.0, "hang", ["app", "web", "cache", "db"], id="it hangs, and nothing says so"),
+        pytest.param(7.0, "hang", ["app", "web", "cache", "db"], id="the database hangs while the app is restarted"),
     ],
 )
-def test_a_fault_during_a_remedy(make: Make, when: float, then: str, services: list[str]) -> None:
+def test_a_fault_during_a_remedy_belongs_to_the_same_incident(
+    make: Make, when: float, then: str, services: list[str]
+) -> None:
     world = make(*shop())
     world.run(5)
     hang(world, "app")()
@@ -432,11 +434,11 @@ def test_a_fault_during_a_remedy(make: Make, when: float, then: str, services: l
     assert record["healthy"]
 
 
-def test_the_evidence_of_whom_is_suspected_later_is_kept_before_it_is_touched(
+def test_evidence_of_each_suspected_service_is_kept_before_its_restart(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make(*shop())
-    # Nothing but evidence asks for the processes of a container.
+    # Only the collection of evidence lists the processes of a container.
     kept: dict[str, int] = {}
 
     def top(_: Any, container: str, *__: Any) -> str:
@@ -452,11 +454,11 @@ def test_the_evidence_of_whom_is_suspected_later_is_kept_before_it_is_touched(
     assert kept == dict.fromkeys(world.services, 0)
 
 
-# --- who is asked, and in which order --------------------------------------------------------------------------------
+# --- which services are restarted, and in which order ----------------------------------------------------------------
 
 
-def test_a_cycle_of_dependencies(make: Make) -> None:
-    """The app and its worker name each other; the database is not touched."""
+def test_in_a_cycle_of_dependencies_the_database_is_not_restarted(make: Make) -> None:
+    """The app and its worker depend on each other."""
     web, app = Service("web", ["app"], "nginx"), Service("app", ["worker", "db"])
     world = make(web, app, Service("worker", ["app"]), Service("db", image="postgres"))
     world.run(5)
@@ -470,7 +472,7 @@ def test_a_cycle_of_dependencies(make: Make) -> None:
     assert (world.restarted(), world.well()) == (["worker"], True)
 
 
-def test_thirty_services_that_all_end_are_started_at_once(make: Make) -> None:
+def test_thirty_services_that_all_exit_are_started_by_one_command(make: Make) -> None:
     apps = [Service(f"s{at}", [f"s{after}" for after in range(at + 1, min(at + 4, 27))] + ["d27"]) for at in range(27)]
     world = make(*apps, *(Service(f"d{at}", image="postgres") for at in range(27, 30)), front="s0")
     world.run(600)
@@ -482,7 +484,7 @@ def test_thirty_services_that_all_end_are_started_at_once(make: Make) -> None:
     assert [one["healthy"] for one in world.incidents()] == [True]
 
 
-def test_thirty_services_of_which_a_deep_one_ends(make: Make) -> None:
+def test_only_the_failed_service_in_a_chain_of_thirty_is_restarted(make: Make) -> None:
     chain = [Service(f"s{at}", [f"s{at + 1}"]) for at in range(29)]
     world = make(*chain, Service("s29", image="postgres"), front="s0")
     world.run(5)
@@ -491,22 +493,22 @@ def test_thirty_services_of_which_a_deep_one_ends(make: Make) -> None:
     assert (world.restarted(), [one["services"] for one in world.incidents()]) == (["s29"], [["s29"]])
 
 
-def test_where_no_port_is_published_nothing_is_restarted_that_holds_data(make: Make) -> None:
-    """It shares the host's network: no container holds the port that is asked."""
+def test_without_published_ports_services_with_data_are_restarted_last(make: Make) -> None:
+    """The app uses the host's network, so no container publishes the port of the check."""
     world = make(*shop(), answers_at="host")
     world.run(5)
     hang(world, "app")()
     world.run(60)
     assert (world.restarted(), world.well()) == (["app"], True)
     world.touched.clear()
-    # Nothing says who it is: each in turn, those that hold data last, and alone.
+    # No evidence names the service: all are restarted in turn, those with data last, one at a time.
     hang(world, "db")()
     world.run(120)
     assert world.restarted() == ["app", "web worker", "cache", "db"]
 
 
-def test_the_incident_is_of_the_service_that_it_turned_out_to_be(make: Make) -> None:
-    """The proxy hangs, which looks like the app behind it."""
+def test_an_incident_names_the_service_whose_restart_helped(make: Make) -> None:
+    """The proxy hangs. At first that looks like a hang of the app behind it."""
     world = make(*shop())
     world.run(5)
     hang(world, "web")()
@@ -520,9 +522,9 @@ def test_the_incident_is_of_the_service_that_it_turned_out_to_be(make: Make) -> 
 # --- slow starts -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ahead", [0.0, DAY, -DAY], ids=["no clock is set", "a day on", "a day back"])
-def test_who_starts_slowly_is_restarted_once_and_nobody_else(make: Make, ahead: float) -> None:
-    """The proxy answers with errors meanwhile, and the database is well."""
+@pytest.mark.parametrize("ahead", [0.0, DAY, -DAY], ids=["no clock step", "a day forward", "a day back"])
+def test_a_slow_service_is_restarted_once_and_no_other_service_is(make: Make, ahead: float) -> None:
+    """While the app starts, the proxy answers with errors."""
     world = make(*shop(app=75.0))
     learn(world, app=75.0)
     world.run(5)
@@ -533,7 +535,7 @@ def test_who_starts_slowly_is_restarted_once_and_nobody_else(make: Make, ahead: 
     assert [(one["cause"], one["healthy"]) for one in world.incidents()] == [("hung", True)]
 
 
-def test_who_does_not_start_is_suspected_no_longer_than_it_may_take(make: Make) -> None:
+def test_a_service_that_never_starts_is_escalated_within_the_policy(make: Make) -> None:
     world = make(*shop(app=1e9))
     learn(world, app=20.0)
     world.run(5)
@@ -545,7 +547,7 @@ def test_who_does_not_start_is_suspected_no_longer_than_it_may_take(make: Make) 
     assert [one["escalated"] for one in world.incidents()] == [True]
 
 
-def test_a_database_that_recovers_for_five_minutes_is_waited_for(make: Make) -> None:
+def test_a_database_that_replays_its_log_for_five_minutes_is_started_once(make: Make) -> None:
     world = make(*shop())
     world.run(5)
     world.services["db"].replays = 300.0
@@ -559,11 +561,11 @@ def test_a_database_that_recovers_for_five_minutes_is_waited_for(make: Make) -> 
     assert 300.0 <= record["seconds"] <= 320.0
 
 
-# --- health checks that lie ------------------------------------------------------------------------------------------
+# --- health checks that are wrong ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["web", "app", "cache", "worker"])
-def test_a_health_check_that_always_passes_hides_nothing(make: Make, name: str) -> None:
+def test_a_health_check_that_always_passes_hides_no_fault(make: Make, name: str) -> None:
     world = make(*shop())
     world.services[name].health = "healthy"
     world.run(5)
@@ -578,14 +580,14 @@ def test_a_health_check_that_always_passes_hides_nothing(make: Make, name: str) 
         ("web", ["web", "web"], ["app"]),
         ("app", ["app", "app"], ["app"]),
         ("worker", ["worker", "worker"], ["app"]),
-        # What holds data is not touched for its health check while users are served.
+        # While users are served, a failing health check restarts no service that holds data.
         ("cache", [], ["cache", "cache", "app"]),
     ],
 )
-def test_a_health_check_that_never_passes_keeps_no_one_from_being_healed(
+def test_a_health_check_that_never_passes_prevents_no_other_recovery(
     make: Make, name: str, before: list[str], after: list[str]
 ) -> None:
-    """A person is told of it, once. Then another service hangs."""
+    """A person is notified of the health check once. Then another service hangs."""
     world = make(*shop())
     world.services[name].health = "unhealthy"
     world.run(300)
@@ -600,7 +602,7 @@ def test_a_health_check_that_never_passes_keeps_no_one_from_being_healed(
     assert world.touched == []
 
 
-def test_a_worker_that_loops_for_ever_keeps_no_one_from_being_healed(make: Make) -> None:
+def test_a_worker_in_a_crash_loop_prevents_no_other_recovery(make: Make) -> None:
     world = make(*shop())
     world.run(5)
     world.services["worker"].loops = True
@@ -612,7 +614,7 @@ def test_a_worker_that_loops_for_ever_keeps_no_one_from_being_healed(make: Make)
     assert (world.restarted(), world.well()) == (["app"], True)
 
 
-# --- a service that flaps --------------------------------------------------------------------------------------------
+# --- a service that fails again and again ----------------------------------------------------------------------------
 
 
 def _ends(one: Service) -> None:
@@ -628,8 +630,10 @@ def _returns(one: Service) -> None:
 
 
 @pytest.mark.parametrize("breaks", [_ends, _hangs], ids=["ends", "hangs"])
-@pytest.mark.parametrize("returns", [True, False], ids=["returns by itself", "stays away"])
-def test_a_service_that_flaps_each_20_seconds(make: Make, breaks: Callable[[Service], None], returns: bool) -> None:
+@pytest.mark.parametrize("returns", [True, False], ids=["returns by itself", "stays down"])
+def test_a_service_that_fails_every_20_seconds_is_restarted_within_the_policy(
+    make: Make, breaks: Callable[[Service], None], returns: bool
+) -> None:
     world = make(*shop())
     app = world.services["app"]
     world.each(20.0, lambda: breaks(app), 1200.0)
@@ -639,14 +643,14 @@ def test_a_service_that_flaps_each_20_seconds(make: Make, breaks: Callable[[Serv
     assert 1 <= world.most_in_a_window() <= POLICY.attempts
     assert set(world.restarted()) == {"app"}
     assert world.alerts().count("SelfhealEscalated") <= 1
-    # The first three, and then one each ten minutes; each that lasts is told.
-    told = world.alerts().count("SelfhealIncident")
-    assert told == sum(one["told"] for one in world.incidents())
-    assert told <= 6
+    # Reported: the first three incidents, then one every ten minutes, and each incident that lasts.
+    reported = world.alerts().count("SelfhealIncident")
+    assert reported == sum(one["told"] for one in world.incidents())
+    assert reported <= 6
     assert all(one["told"] or one["seconds"] < 30.0 for one in world.incidents())
 
 
-def test_a_worker_that_flaps_takes_no_attempt_from_what_users_need(make: Make) -> None:
+def test_attempts_on_a_worker_do_not_count_for_a_service_that_users_need(make: Make) -> None:
     world = make(*shop())
     worker = world.services["worker"]
     world.each(20.0, lambda: _ends(worker), 900.0)
@@ -658,11 +662,11 @@ def test_a_worker_that_flaps_takes_no_attempt_from_what_users_need(make: Make) -
     assert world.well()
 
 
-# --- people and clocks -----------------------------------------------------------------------------------------------
+# --- changes by hand, and clock steps --------------------------------------------------------------------------------
 
 
-def test_a_compose_file_that_is_damaged_by_hand_during_a_recovery(make: Make) -> None:
-    """The file of the last good release is put back, and what was written is kept beside it."""
+def test_a_compose_file_that_is_damaged_during_a_recovery_is_replaced(make: Make) -> None:
+    """The file of the last good release is put back. The damaged file is kept under another name."""
     world = make(*shop())
     learn(world)
     good = world.compose.read_text(encoding="utf-8")
@@ -684,7 +688,7 @@ def test_a_compose_file_that_is_damaged_by_hand_during_a_recovery(make: Make) ->
     assert (record["cause"], record["healthy"]) == ("config_damaged", True)
 
 
-def test_a_compose_file_that_is_changed_by_hand_and_is_good_stays(make: Make) -> None:
+def test_a_valid_change_of_the_compose_file_during_a_recovery_stays(make: Make) -> None:
     world = make(*shop())
     learn(world)
     world.run(5)
@@ -701,7 +705,7 @@ def test_a_compose_file_that_is_changed_by_hand_and_is_good_stays(make: Make) ->
 
 
 @pytest.mark.parametrize("ahead", [DAY, -DAY])
-def test_a_clock_that_steps_by_a_day_opens_no_breaker_and_closes_none(make: Make, ahead: float) -> None:
+def test_a_clock_step_of_a_day_neither_opens_nor_closes_the_breaker(make: Make, ahead: float) -> None:
     world = make(*shop())
     world.each(120.0, hang(world, "app"), 1700.0)
     world.at(500.0, step(world, ahead))
@@ -712,7 +716,7 @@ def test_a_clock_that_steps_by_a_day_opens_no_breaker_and_closes_none(make: Make
 
 
 @pytest.mark.parametrize("ahead", [DAY, -DAY])
-def test_a_clock_that_steps_ends_no_pause(make: Make, ahead: float) -> None:
+def test_a_clock_step_does_not_end_a_pause(make: Make, ahead: float) -> None:
     world = make(*shop())
     since = moment(world.clock.now(), world.now)
     paused: state.Pause = {"until": world.clock.now() + 300.0, "reason": "a new disk", "since": since}
@@ -726,9 +730,7 @@ def test_a_clock_that_steps_ends_no_pause(make: Make, ahead: float) -> None:
 
 
 @pytest.mark.parametrize("ahead", [DAY, -DAY])
-def test_a_watcher_that_begins_after_the_clock_was_set_knows_when_the_app_answered_last(
-    make: Make, ahead: float
-) -> None:
+def test_a_watcher_that_starts_after_a_clock_step_knows_when_the_app_answered_last(make: Make, ahead: float) -> None:
     world = make(*shop())
     world.run(20)
     step(world, ahead)()

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The agent's config: what makes no sense is refused with the file, the key and the fix."""
+"""The watcher's config: an invalid value is refused with the file, the key and the fix."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def written(root: Path, content: Any) -> str:
     return str(path)
 
 
-def test_what_is_not_written_has_a_default(tmp_path: Path) -> None:
+def test_a_missing_key_has_a_default(tmp_path: Path) -> None:
     config = load(written(tmp_path, CONFIG), str(tmp_path))
     assert (config.interval, config.response_seconds, config.keep_days) == (1.0, 2.0, 100.0)
     assert config.policy.attempts == 5
@@ -38,7 +38,7 @@ def test_what_is_not_written_has_a_default(tmp_path: Path) -> None:
     assert agent_config.apps(str(tmp_path)) == ["shop"]
 
 
-def test_a_checks_own_timeout_counts(tmp_path: Path) -> None:
+def test_a_check_may_have_its_own_timeout(tmp_path: Path) -> None:
     checks = [CONFIG["checks"][0], {"name": "slow", "url": "http://127.0.0.1:1/", "timeout": 9}]
     config = load(written(tmp_path, {**CONFIG, "response_seconds": 3, "checks": checks}), str(tmp_path))
     assert [check.timeout for check in config.app.checks] == [3.0, 9]
@@ -48,34 +48,36 @@ def test_a_checks_own_timeout_counts(tmp_path: Path) -> None:
     ("content", "named"),
     [
         pytest.param("", "is not valid JSON", id="empty"),
-        pytest.param('{"app": "sh', "is not valid JSON", id="cut short"),
+        pytest.param('{"app": "sh', "is not valid JSON", id="truncated"),
         pytest.param("[" * 100000, "is not valid JSON", id="nested too deep"),
         pytest.param("[]", "not a JSON object", id="a list"),
-        pytest.param({}, "`app`", id="nothing in it"),
-        pytest.param({**CONFIG, "app": "My Shop"}, "My Shop", id="no name of a project"),
-        pytest.param({**CONFIG, "checks": "health"}, "`checks`", id="checks that are no list"),
-        pytest.param({**CONFIG, "enabled": "no"}, "`enabled`", id="a switch that is neither on nor off"),
+        pytest.param({}, "`app`", id="an empty object"),
+        pytest.param({**CONFIG, "app": "My Shop"}, "My Shop", id="an invalid project name"),
+        pytest.param({**CONFIG, "checks": "health"}, "`checks`", id="checks that are not a list"),
+        pytest.param({**CONFIG, "enabled": "no"}, "`enabled`", id="a switch that is not a boolean"),
         pytest.param({**CONFIG, "checks": [{"name": "x"}]}, "url", id="a check without a URL"),
         pytest.param(
-            {**CONFIG, "checks": [{"name": "x", "url": "ftp://h/"}]}, "http(s) URL", id="a URL nobody can ask"
+            {**CONFIG, "checks": [{"name": "x", "url": "ftp://h/"}]}, "http(s) URL", id="an unsupported scheme"
         ),
-        pytest.param({**CONFIG, "checks": [{"name": "x", "url": "http://h/${NOPE}"}]}, "NOPE", id="an unknown value"),
+        pytest.param(
+            {**CONFIG, "checks": [{"name": "x", "url": "http://h/${NOPE}"}]}, "NOPE", id="an unknown variable"
+        ),
         pytest.param({**CONFIG, "variables": [{"name": "KEY", "kind": "tokn"}]}, "no such kind", id="an unknown kind"),
         pytest.param({**CONFIG, "upstreams": [{"name": "db"}]}, "url", id="an upstream without a URL"),
-        pytest.param({**CONFIG, "intervall": 1}, "`intervall`", id="a typing error"),
-        pytest.param({**CONFIG, "interval": 0}, "`interval`", id="no pause"),
-        pytest.param({**CONFIG, "interval": "1"}, "`interval`", id="a number that is text"),
-        pytest.param({**CONFIG, "interval": True}, "`interval`", id="a number that is a yes"),
+        pytest.param({**CONFIG, "intervall": 1}, "`intervall`", id="an unknown key"),
+        pytest.param({**CONFIG, "interval": 0}, "`interval`", id="zero"),
+        pytest.param({**CONFIG, "interval": "1"}, "`interval`", id="text for a number"),
+        pytest.param({**CONFIG, "interval": True}, "`interval`", id="a boolean for a number"),
         pytest.param({**CONFIG, "response_seconds": float("nan")}, "`response_seconds`", id="not a number"),
-        pytest.param({**CONFIG, "settle_seconds": float("inf")}, "`settle_seconds`", id="for ever"),
-        pytest.param({**CONFIG, "keep_days": -1}, "`keep_days`", id="fewer than no days"),
-        pytest.param({**CONFIG, "policy": {"attempts": 0}}, "`attempts`", id="a policy of nonsense"),
-        pytest.param({**CONFIG, "policy": "strict"}, "policy", id="a policy that is no table"),
-        pytest.param({**CONFIG, "language": "fr"}, "`language`", id="a language nobody wrote"),
-        pytest.param({**CONFIG, "alertmanager": "localhost:9093"}, "`alertmanager`", id="no URL of Alertmanager"),
+        pytest.param({**CONFIG, "settle_seconds": float("inf")}, "`settle_seconds`", id="infinite"),
+        pytest.param({**CONFIG, "keep_days": -1}, "`keep_days`", id="negative"),
+        pytest.param({**CONFIG, "policy": {"attempts": 0}}, "`attempts`", id="an invalid policy"),
+        pytest.param({**CONFIG, "policy": "strict"}, "policy", id="a policy that is not a mapping"),
+        pytest.param({**CONFIG, "language": "fr"}, "`language`", id="an unsupported language"),
+        pytest.param({**CONFIG, "alertmanager": "localhost:9093"}, "`alertmanager`", id="an address without a scheme"),
     ],
 )
-def test_nonsense_is_refused_by_name(tmp_path: Path, content: Any, named: str) -> None:
+def test_an_invalid_value_is_refused_with_the_file_and_the_key(tmp_path: Path, content: Any, named: str) -> None:
     path = written(tmp_path, content)
     with pytest.raises(ConfigError) as refused:
         load(path, str(tmp_path))
@@ -83,7 +85,7 @@ def test_nonsense_is_refused_by_name(tmp_path: Path, content: Any, named: str) -
     assert named in str(refused.value)
 
 
-def test_one_that_is_not_there_is_told_with_the_fix(tmp_path: Path) -> None:
+def test_a_missing_config_is_reported_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not exist.*site\.yml"):
         load(agent_config.path_of("shop", str(tmp_path)), str(tmp_path))
     assert agent_config.apps(str(tmp_path)) == []
@@ -92,13 +94,13 @@ def test_one_that_is_not_there_is_told_with_the_fix(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        pytest.param({"upload": 1}, "unknown key `upload`", id="a typing error"),
-        pytest.param({"upload_kib": 1.5}, "`backup_upload_kib` is 1.5. Fix: write a whole number", id="half a byte"),
-        pytest.param({"kept_days": 366}, "`backup_kept_days` is 366. Fix: write a whole", id="out of its range"),
+        pytest.param({"upload": 1}, "unknown key `upload`", id="an unknown key"),
+        pytest.param({"upload_kib": 1.5}, "`backup_upload_kib` is 1.5. Fix: write a whole number", id="a fraction"),
+        pytest.param({"kept_days": 366}, "`backup_kept_days` is 366. Fix: write a whole", id="out of range"),
         pytest.param({"keep": {"daily": "7"}}, "`backup_daily` is '7'. Fix: write a whole number", id="text"),
     ],
 )
-def test_nonsense_in_the_config_of_a_backup_is_refused_by_name(
+def test_an_invalid_value_in_the_backup_config_is_refused_with_the_file_and_the_key(
     tmp_path: Path, more: dict[str, Any], named: str
 ) -> None:
     path = tmp_path / "backup.json"
@@ -109,17 +111,17 @@ def test_nonsense_in_the_config_of_a_backup_is_refused_by_name(
     assert named in str(refused.value)
 
 
-# --- the last good one -----------------------------------------------------------------------------------------------
+# --- the last good config --------------------------------------------------------------------------------------------
 
 
 def kept(root: Path, content: Any = CONFIG) -> Path:
-    """A host on which this config was good once, and is still there."""
+    """Write this config, and keep a copy of it as the last good one."""
     path = Path(written(root, content))
     agent_config.keep("shop", path.read_bytes(), str(root))
     return path
 
 
-def test_a_good_config_is_in_force_itself(tmp_path: Path) -> None:
+def test_a_valid_config_applies_instead_of_the_last_good_one(tmp_path: Path) -> None:
     kept(tmp_path, {**CONFIG, "interval": 3})
     written(tmp_path, {**CONFIG, "interval": 5})
     config, problem = agent_config.in_force("shop", str(tmp_path))
@@ -134,9 +136,9 @@ def test_a_good_config_is_in_force_itself(tmp_path: Path) -> None:
         (lambda path: path.write_text(json.dumps({**CONFIG, "interval": 0})), "`interval`"),
         (lambda path: path.write_text(json.dumps({**CONFIG, "app": "blog"})), "`app` is 'blog'"),
     ],
-    ids=["deleted", "damaged", "no good", "another app's"],
+    ids=["deleted", "damaged", "invalid", "for another app"],
 )
-def test_without_it_the_last_good_one_is_in_force(tmp_path: Path, damage: Any, named: str) -> None:
+def test_without_a_valid_config_the_last_good_one_applies(tmp_path: Path, damage: Any, named: str) -> None:
     path = kept(tmp_path, {**CONFIG, "interval": 3})
     damage(path)
     config, problem = agent_config.in_force("shop", str(tmp_path))
@@ -146,14 +148,14 @@ def test_without_it_the_last_good_one_is_in_force(tmp_path: Path, damage: Any, n
     assert agent_config.kept(str(tmp_path)) == ["shop"]
 
 
-def test_without_a_good_one_the_config_itself_is_named(tmp_path: Path) -> None:
+def test_without_a_last_good_config_the_error_names_the_missing_one(tmp_path: Path) -> None:
     path = kept(tmp_path, {**CONFIG, "interval": 0})
     path.unlink()
     with pytest.raises(ConfigError, match=f"{path} does not exist"):
         agent_config.in_force("shop", str(tmp_path))
 
 
-def test_it_is_kept_where_only_root_reads(tmp_path: Path) -> None:
+def test_only_root_can_read_the_last_good_config(tmp_path: Path) -> None:
     kept(tmp_path)
     copy = Path(agent_config.copy_of("shop", str(tmp_path)))
     assert (copy.stat().st_mode & 0o777, copy.parent.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -171,7 +173,7 @@ def test_it_is_kept_where_only_root_reads(tmp_path: Path) -> None:
         ("{", {"shop": "here"}),
         ("[]", {"shop": "here"}),
     ],
-    ids=["without a word", "with its host", "switched off", "no JSON", "a list"],
+    ids=["without a host", "with a host", "disabled", "not JSON", "a list"],
 )
 def test_which_apps_are_to_be_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any, found: dict[str, str]

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is done next: the mildest remedy that was not tried, a wait, a hold, or a person; never more than the policy."""
+"""The next decision: the mildest remedy that was not tried, a wait, a hold or an escalation, within the policy."""
 
 from __future__ import annotations
 
@@ -40,28 +40,30 @@ POLICY = Policy()
 ASKED = [
     ("the vault's env comes first", "env_invalid", [], ALL, PROVED_ENV),
     ("without the vault, the last good env", "env_invalid", [], ALL - {PROVED_ENV}, LAST_GOOD_ENV),
-    ("no env to put in place: a person is told", "env_invalid", [], {UP, RECREATE}, ""),
-    ("with the env in place, the containers are made anew", "crash_loop", [PROVED_ENV], ALL, RECREATE),
-    ("what was tried is not tried again", "crash_loop", [RECREATE], ALL, LAST_GOOD_ENV),
-    ("but for a new env, in force only in new containers", "crash_loop", [RECREATE, PROVED_ENV], ALL, RECREATE),
-    ("once", "crash_loop", [RECREATE, PROVED_ENV, RECREATE], ALL, LAST_GOOD_ENV),
-    ("the ladder ends", "crash_loop", [RECREATE, LAST_GOOD_ENV, RECREATE], ALL, ""),
-    ("with the last good release, too", "crash_loop", [RECREATE, LAST_GOOD_RELEASE], EVERY, RECREATE),
-    ("a container that is down is only started", "crashed", [], ALL, UP),
-    ("what ended for want of room is started", "crash_loop", [FREE_SPACE], ALL, UP),
-    ("what needs little room is started all the same", "disk_full", [FREE_SPACE], EVERY, UP),
-    ("also where nothing may be deleted", "disk_full", [], EVERY - {FREE_SPACE}, UP),
-    ("who hangs is not", "hung", [FREE_SPACE], EVERY, RESTART),
-    ("one that hangs is killed and started", "hung", [], EVERY, RESTART),
+    ("without a good env, a person is notified", "env_invalid", [], {UP, RECREATE}, ""),
+    ("after the env was written, the containers are recreated", "crash_loop", [PROVED_ENV], ALL, RECREATE),
+    ("no remedy is tried twice", "crash_loop", [RECREATE], ALL, LAST_GOOD_ENV),
+    ("after a new env, containers are recreated once more", "crash_loop", [RECREATE, PROVED_ENV], ALL, RECREATE),
+    ("containers are recreated once for each env", "crash_loop", [RECREATE, PROVED_ENV, RECREATE], ALL, LAST_GOOD_ENV),
+    ("after the last remedy, a person is notified", "crash_loop", [RECREATE, LAST_GOOD_ENV, RECREATE], ALL, ""),
+    ("the last good release gets new containers", "crash_loop", [RECREATE, LAST_GOOD_RELEASE], EVERY, RECREATE),
+    ("a container that crashed is only started", "crashed", [], ALL, UP),
+    ("after space was freed, the container is only started", "crash_loop", [FREE_SPACE], ALL, UP),
+    ("on a full disk, the container is started after space was freed", "disk_full", [FREE_SPACE], EVERY, UP),
+    ("on a full disk where nothing may be deleted, too", "disk_full", [], EVERY - {FREE_SPACE}, UP),
+    ("after space was freed, a hung container is restarted", "hung", [FREE_SPACE], EVERY, RESTART),
+    ("a hung container is restarted", "hung", [], EVERY, RESTART),
     ("an engine that is down is started", "engine_down", [], EVERY, START_ENGINE),
-    ("files that were put back do not start an engine", "engine_down", [LAST_GOOD_ENV], EVERY, START_ENGINE),
-    ("an upstream is nobody's to restart", "upstream_down", [], EVERY, ""),
-    ("nor is a foreign process", "port_taken", [], EVERY, ""),
+    ("after files were put back, the engine is still started", "engine_down", [LAST_GOOD_ENV], EVERY, START_ENGINE),
+    ("an upstream is not restarted", "upstream_down", [], EVERY, ""),
+    ("a process that has the port is not stopped", "port_taken", [], EVERY, ""),
 ]
 
 
 @pytest.mark.parametrize(("cause", "tried", "available", "expected"), [c[1:] for c in ASKED], ids=[c[0] for c in ASKED])
-def test_when_a_person_asked(cause: str, tried: list[str], available: set[str], expected: str) -> None:
+def test_the_decision_when_a_person_runs_the_recovery(
+    cause: str, tried: list[str], available: set[str], expected: str
+) -> None:
     decision = decide(cause, Situation("i", tried, []), available, None)
     assert (decision.kind, decision.remedy) == (("act", expected) if expected else ("escalate", ""))
 
@@ -72,40 +74,40 @@ def past(*ages: float, incident: str = "i") -> list[Attempt]:
 
 FIVE = past(1700, 900, 300, 200, 100, incident="earlier")
 WATCHED: list[tuple[str, str, dict[str, Any], str, float | None]] = [
-    ("the first remedy comes at once", "hung", {}, "act", None),
-    ("the next rung does, too", "hung", {"tried": [RESTART], "attempts": past(1)}, "act", None),
-    ("a pause holds it", "hung", {"paused": "a new disk"}, "hold", None),
-    ("a deploy holds it", "hung", {"busy": "deploy"}, "hold", None),
-    ("an upstream that is down holds it", "upstream_down", {}, "hold", None),
-    ("so does an overload", "overloaded", {}, "hold", None),
-    ("a foreign process is a person's", "port_taken", {}, "escalate", None),
-    ("once", "port_taken", {"escalated": True}, "hold", None),
-    ("a container that was just started gets its time", "not_listening", {"starting": 7.0}, "wait", 2.0),
-    ("but not one that loops", "crash_loop", {"starting": 7.0}, "act", None),
+    ("the first remedy is applied at once", "hung", {}, "act", None),
+    ("the next remedy is applied at once, too", "hung", {"tried": [RESTART], "attempts": past(1)}, "act", None),
+    ("a pause holds the recovery", "hung", {"paused": "a new disk"}, "hold", None),
+    ("a deploy holds the recovery", "hung", {"busy": "deploy"}, "hold", None),
+    ("an upstream that is down holds the recovery", "upstream_down", {}, "hold", None),
+    ("an overload holds the recovery", "overloaded", {}, "hold", None),
+    ("a process that has the port is escalated", "port_taken", {}, "escalate", None),
+    ("a process that has the port is escalated only once", "port_taken", {"escalated": True}, "hold", None),
+    ("a container that was just started is waited for", "not_listening", {"starting": 7.0}, "wait", 2.0),
+    ("a crash loop is not waited for", "crash_loop", {"starting": 7.0}, "act", None),
     ("the second incident in a row waits", "hung", {"attempts": past(4, incident="earlier")}, "wait", 6.0),
     (
-        "the third waits twice as long",
+        "the third incident in a row waits twice as long",
         "hung",
         {"attempts": [*past(60, incident="a"), *past(5, incident="b")]},
         "wait",
         15.0,
     ),
     (
-        "room that was made a moment ago is no reason to wait",
+        "there is no wait after space was freed",
         "container_missing",
         {"attempts": [Attempt(FREE_SPACE, 1.0, "earlier")]},
         "act",
         None,
     ),
-    ("a while later nothing is waited for", "hung", {"attempts": past(11, incident="earlier")}, "act", None),
+    ("there is no wait once the back-off is over", "hung", {"attempts": past(11, incident="earlier")}, "act", None),
     ("five attempts open the breaker", "hung", {"attempts": FIVE}, "escalate", None),
-    ("of which one alert is enough", "hung", {"attempts": FIVE, "escalated": True}, "hold", 100.0),
-    ("what is older than the window does not count", "hung", {"attempts": past(1900, incident="a")}, "act", None),
+    ("an open breaker is escalated only once", "hung", {"attempts": FIVE, "escalated": True}, "hold", 100.0),
+    ("attempts before the window do not count", "hung", {"attempts": past(1900, incident="a")}, "act", None),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("cause", "more", "kind", "seconds"), [c[1:] for c in WATCHED], ids=[c[0] for c in WATCHED])
-def test_when_nobody_asked(cause: str, more: dict[str, Any], kind: str, seconds: float | None) -> None:
+def test_the_decision_of_the_watcher(cause: str, more: dict[str, Any], kind: str, seconds: float | None) -> None:
     decision = decide(cause, Situation(**{"incident": "i", "tried": [], "attempts": [], **more}), EVERY, POLICY)
     assert decision.kind == kind, decision
     assert bool(decision.remedy) == (kind == "act")
@@ -117,8 +119,8 @@ def test_when_nobody_asked(cause: str, more: dict[str, Any], kind: str, seconds:
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(sorted(LADDERS) + sorted(HOLD) + ["port_taken", "balancer_disagrees"]),
-        st.booleans(),  # whether what was done helped
-        st.sampled_from([0.0, 1.0, 30.0, 700.0]),  # seconds until the next look, besides what was asked for
+        st.booleans(),  # whether the remedy helped
+        st.sampled_from([0.0, 1.0, 30.0, 700.0]),  # seconds until the next decision, besides the wait
     ),
     min_size=1,
     max_size=120,
@@ -126,8 +128,8 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.sets(st.sampled_from(sorted(EVERY))), st.booleans())
-def test_no_history_has_more_attempts_than_the_policy(steps: Any, available: set[str], paused: bool) -> None:
-    """A world in which causes change and remedies help or do not, at random, for hours."""
+def test_there_are_never_more_attempts_than_the_policy_allows(steps: Any, available: set[str], paused: bool) -> None:
+    """For hours, causes change at random, and remedies help or not."""
     now, number, begun = 0.0, 0, False
     tried: list[str] = []
     done: list[tuple[float, str, str]] = []
@@ -156,8 +158,8 @@ def test_no_history_has_more_attempts_than_the_policy(steps: Any, available: set
 
 
 @given(st.sampled_from(sorted(LADDERS)), st.sets(st.sampled_from(sorted(EVERY))))
-def test_every_incident_comes_to_an_end(cause: str, available: set[str]) -> None:
-    """Remedies that never help lead to a person, within as many steps as there are remedies; none follows at once."""
+def test_remedies_that_never_help_end_in_an_escalation(cause: str, available: set[str]) -> None:
+    """The escalation comes after a limited number of remedies. No remedy follows it at once."""
     tried: list[str] = []
     attempts: list[Attempt] = []
     for _ in range(2 * len(EVERY)):
@@ -186,12 +188,12 @@ def test_every_incident_comes_to_an_end(cause: str, available: set[str]) -> None
         ([], "policy"),
     ],
 )
-def test_a_policy_of_nonsense_is_refused(policy: Any, key: str) -> None:
+def test_an_invalid_policy_is_refused(policy: Any, key: str) -> None:
     with pytest.raises(PolicyError, match=f"{key}.*Fix: "):
         check_policy(policy)
 
 
-def test_every_cause_has_its_way() -> None:
+def test_every_cause_is_handled() -> None:
     assert set(LADDERS) | set(HOLD) | {"port_taken", "balancer_disagrees", "engine_incomplete"} == set(
         diagnosis.MEANING
     )
@@ -209,13 +211,13 @@ def test_every_cause_has_its_way() -> None:
         ([("up", []), ("restart", ["web"])], ["app"], ["up"]),
     ],
 )
-def test_a_remedy_was_tried_when_it_touched_all_who_are_at_fault(
+def test_a_remedy_counts_as_tried_when_it_touched_all_services_at_fault(
     done: list[tuple[str, list[str]]], services: list[str], names: list[str]
 ) -> None:
     assert ladder.tried([{"name": name, "services": touched} for name, touched in done], services) == names
 
 
-def test_what_was_refused_at_once_does_not_open_the_breaker() -> None:
+def test_remedies_that_failed_at_once_do_not_open_the_breaker() -> None:
     policy = ladder.Policy()
     refused = [Attempt(RESTART, 30.0, "i", refused=True)] * policy.attempts
     situation = ladder.Situation("i", [RESTART], refused)
@@ -224,7 +226,7 @@ def test_what_was_refused_at_once_does_not_open_the_breaker() -> None:
     assert ladder.decide("network_broken", counted, [ladder.REBUILD_NETWORK], policy).kind == "escalate"
 
 
-def test_a_service_that_no_check_asks_takes_no_attempt_from_one_that_users_need() -> None:
+def test_attempts_while_users_were_served_do_not_count_in_an_outage() -> None:
     policy = ladder.Policy()
     attempts = [Attempt(RESTART, 30.0, "i", unasked=True)] * policy.attempts
     situation = ladder.Situation("i", [], attempts)
@@ -232,6 +234,6 @@ def test_a_service_that_no_check_asks_takes_no_attempt_from_one_that_users_need(
     assert ladder.decide("hung", situation._replace(unasked=True), [RESTART], policy).kind == "escalate"
 
 
-def test_while_users_are_served_nothing_is_tried_once_more() -> None:
+def test_while_users_are_served_no_remedy_is_repeated_after_an_escalation() -> None:
     situation = ladder.Situation("i", [RESTART, RECREATE], [], escalated=True, unasked=True)
     assert ladder.decide("unhealthy", situation, [RESTART, RECREATE], ladder.Policy()).kind == "hold"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the remedies touch, and above all what they leave alone."""
+"""What the remedies change, and above all what they leave unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MIB = 1 << 20
 
 
 class Host:
-    """A host with one file system. `free` is what is left of it; a command that frees space says how much."""
+    """A host with one file system that has `free` bytes left. `gives`: how many bytes a command frees."""
 
     def __init__(self, root: Path) -> None:
         self.app = App("shop", root=str(root))
@@ -66,7 +66,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     walk = os.walk
 
     def here(top: str) -> Iterator[Any]:
-        # Never the real one: the remedy deletes what it finds there.
+        # Never the real folder: the remedy deletes files that it finds there.
         return walk(it.log if top == "/var/log" else tmp_path / "nowhere")
 
     monkeypatch.setattr(os, "walk", here)
@@ -86,19 +86,19 @@ def test_only_rotated_logs_are_deleted(host: Host) -> None:
     assert host.left() == {*logs, "journal/m/system@1.journal.1", "link.log", "link.log.1"}
 
 
-def test_what_is_dear_is_deleted_last_and_only_when_needed(host: Host) -> None:
+def test_nothing_more_is_deleted_once_enough_space_is_free(host: Host) -> None:
     host.gives = {"journalctl": 300 * MIB}
     assert remedies.free_space(host.app) == "300 MiB freed: rotated logs, old journal"
     assert host.ran == ["journalctl --vacuum-size=50M"]
 
 
-def test_nothing_is_asked_of_docker_that_could_cost_a_volume_or_a_named_image(host: Host) -> None:
+def test_docker_deletes_only_dangling_images_and_build_cache(host: Host) -> None:
     host.gives = {"builder": 5 * MIB}
     remedies.free_space(host.app)
     assert host.ran[1:] == ["docker image prune --force", "docker builder prune --force"]
 
 
-def test_when_nothing_may_be_deleted_a_person_is_told(host: Host) -> None:
+def test_when_nothing_may_be_deleted_a_person_has_to_decide(host: Host) -> None:
     with pytest.raises(remedies.RemedyError, match="a person has to decide"):
         remedies.free_space(host.app)
 
@@ -111,13 +111,13 @@ def instance(service: str, state: str = "running", ports: tuple[int, ...] = ()) 
 @pytest.mark.parametrize(
     ("instances", "services", "restarted"),
     [
-        pytest.param([instance("web", ports=(80,)), instance("db")], ("web",), "web", id="the one at fault"),
-        pytest.param([instance("web", ports=(80,)), instance("db")], (), "web", id="nobody named: who is published"),
-        pytest.param([instance("web"), instance("db")], (), "web db", id="none is published: all"),
-        pytest.param([instance("web", "paused")], ("web",), "web", id="one that is paused"),
+        pytest.param([instance("web", ports=(80,)), instance("db")], ("web",), "web", id="the service at fault"),
+        pytest.param([instance("web", ports=(80,)), instance("db")], (), "web", id="none named: the published one"),
+        pytest.param([instance("web"), instance("db")], (), "web db", id="no port published: all services"),
+        pytest.param([instance("web", "paused")], ("web",), "web", id="a paused service"),
     ],
 )
-def test_who_is_restarted(
+def test_which_services_are_restarted(
     monkeypatch: pytest.MonkeyPatch, instances: list[Any], services: tuple[str, ...], restarted: str
 ) -> None:
     done: list[str] = []
@@ -132,11 +132,11 @@ def test_who_is_restarted(
     assert done == restarted.split()
 
 
-@pytest.mark.parametrize(("at_fault", "removed"), [("one", ["one"]), ("web", [])], ids=["a sick one", "one is missing"])
+@pytest.mark.parametrize(("at_fault", "removed"), [("one", ["one"]), ("web", [])], ids=["a sick one", "a missing one"])
 def test_only_the_instance_at_fault_is_removed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_fault: str, removed: list[str]
 ) -> None:
-    """Where one is missing there is only the service's name, which may be that of somebody else's container."""
+    """A missing instance has no id, only the name of its service. A container of another app may have that name."""
     done: list[Any] = []
     monkeypatch.setattr(
         docker_project.Project, "containers", lambda _: [{**instance("web"), "id": one} for one in ("one", "two")]
@@ -154,22 +154,22 @@ def test_only_the_instance_at_fault_is_removed(
     assert done == [*removed, {"web": 2}]
 
 
-def test_what_was_put_back_of_haproxys_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restart_of_haproxy_reports_which_files_were_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     states: list[Any] = []
     monkeypatch.setattr(haproxy, "restart", lambda _: ["shop.cfg is put back"])
     monkeypatch.setattr(haproxy, "set_state", lambda _, ports, state: states.append((list(ports), state)))
-    told = remedies.restart_balancer(App("shop", balancer=Balancer("web", 2, 18000, (80,))))
-    assert told == "shop.cfg is put back; HAProxy killed and started"
+    result = remedies.restart_balancer(App("shop", balancer=Balancer("web", 2, 18000, (80,))))
+    assert result == "shop.cfg is put back; HAProxy killed and started"
     assert states == [([18000, 18001, 18002], haproxy.READY)]
 
 
-def test_nothing_to_restart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restart_without_a_running_container_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: [instance("web", "exited")])
     with pytest.raises(remedies.RemedyError, match="no container"):
         remedies.restart(App("shop"), ())
 
 
-def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tmp_path: Path) -> None:
+def test_the_users_compose_file_is_kept_when_the_release_is_put_back_twice(tmp_path: Path) -> None:
     app = App("shop", root=str(tmp_path))
     directory = Path(app.directory)
     directory.mkdir(parents=True)
@@ -184,7 +184,7 @@ def test_the_users_compose_file_is_kept_however_often_the_release_is_put_back(tm
     assert (directory / "compose.yaml.replaced").read_text(encoding="utf-8") == "mine, edited at 01:00"
 
 
-def test_a_folder_in_the_place_of_the_env_stays_while_there_is_no_env_to_write(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_env_stays_without_an_env_to_put_back(tmp_path: Path) -> None:
     app = App("shop", root=str(tmp_path))
     env = Path(app.env)
     env.mkdir(parents=True)
@@ -202,12 +202,12 @@ TWO = [instance("web"), instance("cache")]
         (None, {"build": False, "recreate": False}),
         (Balancer("web", 2, 18000, (80,)), {"recreate": False, "scale": {"web": 2}}),
     ],
-    ids=["alone", "behind HAProxy, whose instances stay"],
+    ids=["without HAProxy", "with HAProxy, whose instances stay"],
 )
-def test_one_service_is_made_anew_as_a_deploy_makes_it(
+def test_a_service_is_recreated_with_the_command_of_a_deploy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, balancer: Balancer | None, given: dict[str, Any]
 ) -> None:
-    """`up --no-deps web` leaves what it depends on out of its configuration: a deploy would make it once more."""
+    """`up --no-deps web` omits the dependencies from its configuration, so the next deploy would recreate it again."""
     done: list[tuple[str, Any]] = []
 
     def up(_: Any, **given: Any) -> commands.Result:
@@ -234,12 +234,12 @@ def test_one_service_is_made_anew_as_a_deploy_makes_it(
         ({"restarts": 3, "started_seconds": 2.0}, 5.0),
         ({"restarts": 3, "started_seconds": 2.0, "health": "healthy"}, None),
     ],
-    ids=["it runs", "it waits to be started again", "it has just been started again", "it is well again"],
+    ids=["running", "waiting for its next start", "just started again", "healthy again"],
 )
-def test_a_database_that_dies_young_is_not_waited_for(
+def test_a_database_in_a_crash_loop_gets_a_short_stop_timeout(
     changes: dict[str, Any], grace: float | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The signal comes before anything in it handles one, and the whole stop_grace_period goes by."""
+    """It does not handle the stop signal yet, so the engine would wait for the whole stop_grace_period."""
     graces: list[float | None] = []
     gone_on: list[str] = []
 
@@ -258,11 +258,11 @@ def test_a_database_that_dies_young_is_not_waited_for(
     assert (graces, bool(gone_on)) == ([grace], grace is None)
 
 
-@pytest.mark.parametrize("rows", [["42"], []], ids=["rows in it", "empty"])
-def test_no_remedy_detaches_data_in_a_volume_without_a_name(
+@pytest.mark.parametrize("rows", [["42"], []], ids=["with data", "empty"])
+def test_no_remedy_detaches_data_in_an_anonymous_volume(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: list[str]
 ) -> None:
-    """A new container gets a new volume: the app would find an empty database."""
+    """A new container would get a new volume, and the app would find an empty database."""
     for row in rows:
         (tmp_path / row).touch()
     done: list[str] = []
@@ -287,8 +287,8 @@ def test_no_remedy_detaches_data_in_a_volume_without_a_name(
     assert ("down" in done) != bool(rows)
 
 
-def test_what_cannot_be_removed_is_not_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing is started beside it, and the next remedy is tried. When it went all the same, all is well."""
+def test_a_container_that_cannot_be_removed_is_not_recreated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The remedy fails, and starts no second container. If the container is gone despite the error, it is recreated."""
     app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
     there = list(TWO)
     up: list[str] = []
@@ -314,11 +314,13 @@ def test_what_cannot_be_removed_is_not_made_anew(monkeypatch: pytest.MonkeyPatch
     assert up == ["up"]
 
 
-@pytest.mark.parametrize(("contexts", "built"), [({}, [False]), ({"web": "/opt/shop"}, [True])], ids=["no", "yes"])
-def test_only_what_was_built_here_is_built_in_a_recovery(
+@pytest.mark.parametrize(
+    ("contexts", "built"), [({}, [False]), ({"web": "/opt/shop"}, [True])], ids=["built elsewhere", "built here"]
+)
+def test_a_recovery_builds_only_images_that_were_built_on_this_host(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contexts: dict[str, str], built: list[bool]
 ) -> None:
-    """A host that lives from promotions may still hold the source of another release."""
+    """A host that gets promoted images may still have the source of another release."""
     done: list[bool] = []
 
     def up(_: Any, build: bool = False, **__: Any) -> commands.Result:
@@ -337,9 +339,9 @@ OLD, NEW, CACHE = "sha256:01d", "sha256:4e3", "sha256:cac"
 
 
 class Images:
-    """An engine that has lost the image of the last good release; one that was built since has its name.
+    """An engine without the image of the last good release. An image that was built later has its name.
 
-    Two instances are behind HAProxy; the second is missing.
+    HAProxy has two instances; the second is missing.
     """
 
     def __init__(self, app: App) -> None:
@@ -402,15 +404,15 @@ def images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Images:
     [lambda app: remedies.up(app, build=True), lambda app: remedies.recreate_one(app, "web-2")],
     ids=["up", "recreate"],
 )
-def test_an_instance_is_made_though_the_image_of_its_release_is_gone(images: Images, act: Any) -> None:
-    told = act(images.app)
-    assert told.endswith(" from the images that are there, as release r1 has lost that of web")
+def test_an_instance_is_created_although_the_image_of_its_release_is_gone(images: Images, act: Any) -> None:
+    result = act(images.app)
+    assert result.endswith(" from the images that are there, as release r1 has lost that of web")
     assert images.items[-1]["digest"] == NEW
-    # What is still there has its name again, and the registry was asked first.
+    # An image that still exists has its name again. For the missing one, the registry was asked first.
     assert (images.names["redis"], images.pulled) == (CACHE, ["shop@sha256:0"])
 
 
-def test_a_release_whose_image_is_gone_gets_the_one_that_runs(images: Images) -> None:
+def test_a_release_whose_image_is_gone_gets_the_running_image(images: Images) -> None:
     remedies.up(images.app, build=True)
     assert "r1 had lost the images of web" in remedies.renew_images(images.app)
     good = images.good()
@@ -420,7 +422,7 @@ def test_a_release_whose_image_is_gone_gets_the_one_that_runs(images: Images) ->
         "selfheal/shop-web:last-good",
         "selfheal/shop-web:r1",
     }
-    # From now on nothing is missing.
+    # From now on no image is missing.
     assert remedies.renew_images(images.app) == ""
     assert remedies.up(images.app, build=True) == "started what was missing or stopped"
 
@@ -428,11 +430,11 @@ def test_a_release_whose_image_is_gone_gets_the_one_that_runs(images: Images) ->
 @pytest.mark.parametrize(
     ("ids", "digests"),
     [
-        pytest.param({OLD, NEW, CACHE}, [NEW], id="the image is still there"),
-        pytest.param({NEW, CACHE}, [OLD, NEW], id="a container is made of it"),
+        pytest.param({OLD, NEW, CACHE}, [NEW], id="the image still exists"),
+        pytest.param({NEW, CACHE}, [OLD, NEW], id="a container still uses it"),
     ],
 )
-def test_a_release_keeps_the_images_that_are_not_gone(images: Images, ids: set[str], digests: list[str]) -> None:
+def test_a_release_keeps_images_that_still_exist(images: Images, ids: set[str], digests: list[str]) -> None:
     images.ids = ids
     images.items = [{**instance("web"), "digest": digest} for digest in digests]
     before = images.good()
@@ -440,13 +442,13 @@ def test_a_release_keeps_the_images_that_are_not_gone(images: Images, ids: set[s
     assert images.good() == before
 
 
-def test_an_image_that_has_no_container_is_the_one_that_has_its_name(images: Images) -> None:
+def test_without_a_container_a_release_gets_the_image_that_has_its_name(images: Images) -> None:
     images.items = []
     remedies.renew_images(images.app)
     assert images.good()["images"]["web"] == NEW
 
 
-def test_an_engine_that_does_not_tag_makes_no_instance_of_another_image(images: Images) -> None:
+def test_when_docker_tag_fails_no_instance_is_created_from_another_image(images: Images) -> None:
     images.tag_fails = "docker tag did not end within 10 s"
     images.ids.add(OLD)
     with pytest.raises(remedies.RemedyError, match=r"docker tag: .* within 10 s"):
@@ -455,7 +457,7 @@ def test_an_engine_that_does_not_tag_makes_no_instance_of_another_image(images: 
 
 
 class WithJob:
-    """A project whose job has ended in the last good release."""
+    """A project whose job succeeded in the last good release."""
 
     def __init__(self, job: list[dict[str, Any]]) -> None:
         self.items, self.started, self.removed = [*job, container("web", "exited")], list[str](), list[str]()
@@ -468,7 +470,7 @@ class WithJob:
         return {"services": {"web": {"depends_on": {"migrate": condition}}, "migrate": {}}}
 
     def up(self, start: bool = True, **_: Any) -> commands.Result:
-        assert not start, "Compose runs the job again"
+        assert not start, "Compose would run the job again"
         if not any(item["service"] == "migrate" for item in self.items):
             self.items.append(container("migrate", "created"))
         return commands.Result(0, "", "")
@@ -496,12 +498,12 @@ def container(service: str, state: str, exit_code: int = 0) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("job", "started", "removed"),
     [
-        pytest.param([container("migrate", "exited")], ["web"], [], id="it has ended"),
-        pytest.param([], ["web"], ["migrate"], id="it was pruned"),
-        pytest.param([container("migrate", "exited", 1)], ["migrate", "web"], [], id="it had failed since"),
+        pytest.param([container("migrate", "exited")], ["web"], [], id="it succeeded"),
+        pytest.param([], ["web"], ["migrate"], id="its container was pruned"),
+        pytest.param([container("migrate", "exited", 1)], ["migrate", "web"], [], id="it failed"),
     ],
 )
-def test_a_remedy_does_not_run_a_job_again(
+def test_a_remedy_does_not_run_a_successful_job_again(
     job: list[Any], started: list[str], removed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     project = WithJob([dict(one) for one in job])
@@ -516,15 +518,15 @@ def test_a_remedy_does_not_run_a_job_again(
 @pytest.mark.parametrize(
     ("stopped", "answers", "done", "ran"),
     [
-        pytest.param(True, True, "goes on", [], id="stopped"),
+        pytest.param(True, True, "goes on", [], id="its process is stopped"),
         pytest.param(False, True, "engine restarted", ["systemctl restart docker.service"], id="it answers"),
         pytest.param(False, False, "engine killed", ["systemctl kill --signal=SIGKILL docker.service"], id="it hangs"),
     ],
 )
-def test_an_engine_is_not_killed_when_less_will_do(
+def test_an_engine_is_killed_only_when_it_hangs(
     host: Host, monkeypatch: pytest.MonkeyPatch, stopped: bool, answers: bool, done: str, ran: list[str]
 ) -> None:
-    """Killed, it may leave half of what it was about to do."""
+    """An engine that is killed may leave its work half done."""
     sent: list[tuple[int, int]] = []
     process = {"known": True, "alive": bool(stopped), "stopped": stopped, "pid": 4711}
     monkeypatch.setattr(host_facts, "engine_process", lambda: process)

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One recovery, against a small world: an env file and its history are real, containers run with what the file said."""
+"""One recovery in a simulated world: the env file and its history are real, containers run with the file's values."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store 
 
 VARIABLES = [Variable("KEY", "token", secret=True)]
 CHECKS = parse_checks([{"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}])
-# The fixture's engine is well, whatever runs on this machine.
+# The real function. The fixture replaces it: the engine is healthy, whatever runs on this machine.
 BY_ITS_PROCESS = health_facts.engine_by_its_process
 GOOD, OTHER, LEAKED = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R", "Xa2sDf5gHj8kLz4xCv7B"
 
 
 class World:
-    """What the engine would do. `accepts` is the key that lets the app live."""
+    """The app and its engine. The app runs only with the key `accepts`."""
 
     def __init__(self, root: Path) -> None:
         self.app = App("shop", variables=VARIABLES, checks=CHECKS, root=str(root))
@@ -76,7 +76,7 @@ class World:
         return Path(self.app.env).read_text(encoding="utf-8")
 
     def deploy(self, key: str) -> None:
-        """The app was healthy with this key once."""
+        """Record that the app was healthy with this key."""
         env_history.write_env(self.app.env, self.app.history, {"KEY": key}, now=self.tick())
         env_history.mark_good(self.app.history, env_history.versions(self.app.history)[-1]["fingerprint"])
         self.container = {"KEY": key}
@@ -89,12 +89,12 @@ class World:
         kind = ("timeout" if self.hangs else None) if self.alive else "refused"
         rows = [("health", "health", kind), ("page", "frontend", "refused" if self.page_down else None)]
         results = [
-            {"name": name, "ok": not bad, "proves": proves, "kind": bad, "reason": str(bad), "seconds": 0.01, "port": 1}
-            for name, proves, bad in rows
+            {"name": name, "ok": not bad, "proves": area, "kind": bad, "reason": str(bad), "seconds": 0.01, "port": 1}
+            for name, area, bad in rows
         ]
         return {
             "ok": self.alive and not self.page_down and not self.hangs,
-            "summary": "as the world has it",
+            "summary": "simulated",
             "results": results,
         }
 
@@ -175,7 +175,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
     monkeypatch.setattr(engine, "compose_version", lambda: it.compose)
     monkeypatch.setattr(oom_log, "read", lambda: "")
-    # How busy the machine is that the tests run on is none of their business.
+    # The tests must not depend on the load of the machine that runs them.
     monkeypatch.setattr(procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
     monkeypatch.setattr(probe, "run_checks", it.probe)
     return it
@@ -200,15 +200,15 @@ def good_keys(world: World) -> list[str]:
 
 
 BROKEN = [
-    ("the incident", "KEY=your-key-here\n"),
-    ("emptied", ""),
-    ("truncated in the middle of a quote", f'KEY="{LEAKED}'),
+    ("a placeholder", "KEY=your-key-here\n"),
+    ("empty", ""),
+    ("truncated within quotes", f'KEY="{LEAKED}'),
 ]
 
 
 @pytest.mark.parametrize("text", [row[1] for row in BROKEN], ids=[row[0] for row in BROKEN])
 @pytest.mark.parametrize(("values", "first"), [({"KEY": GOOD}, "proved_env"), (None, "last_good_env")])
-def test_a_broken_env_is_replaced_and_the_containers_made_anew(
+def test_a_broken_env_is_replaced_and_the_containers_are_recreated(
     world: World, text: str, values: dict[str, str] | None, first: str
 ) -> None:
     world.deploy(GOOD)
@@ -242,8 +242,8 @@ def test_a_missing_env_is_put_back(world: World) -> None:
     assert dotenv.parse(world.read()) == {"KEY": GOOD}
 
 
-@pytest.mark.parametrize("values", [{"KEY": GOOD}, None], ids=["by hand", "by itself"])
-def test_a_flag_on_the_env_is_named_and_tried_once(
+@pytest.mark.parametrize("values", [{"KEY": GOOD}, None], ids=["by a person", "by the watcher"])
+def test_an_immutable_env_is_tried_once_and_the_next_step_names_the_command(
     world: World, monkeypatch: pytest.MonkeyPatch, values: dict[str, str] | None
 ) -> None:
     world.deploy(GOOD)
@@ -275,7 +275,7 @@ def test_a_flag_on_the_env_is_named_and_tried_once(
     assert dotenv.parse(world.read()) == {"KEY": GOOD}
 
 
-def test_once_a_flag_is_gone_the_env_is_written_also_while_users_are_served(
+def test_an_env_that_is_no_longer_immutable_is_written_also_while_users_are_served(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.deploy(GOOD)
@@ -292,9 +292,9 @@ def test_once_a_flag_is_gone_the_env_is_written_also_while_users_are_served(
     assert look()["healthy"]
 
 
-@pytest.mark.parametrize("values", [{"KEY": GOOD}, None], ids=["by hand", "by itself"])
-def test_a_folder_in_the_place_of_the_env_is_moved_aside(world: World, values: dict[str, str] | None) -> None:
-    """Docker makes one where a compose file mounts an env that is missing."""
+@pytest.mark.parametrize("values", [{"KEY": GOOD}, None], ids=["the vault's env", "the last good env"])
+def test_a_folder_in_place_of_the_env_is_moved_aside(world: World, values: dict[str, str] | None) -> None:
+    """Docker creates a folder when a compose file mounts an env that is missing."""
     world.deploy(GOOD)
     env = Path(world.app.env)
     env.unlink()
@@ -309,7 +309,7 @@ def test_a_folder_in_the_place_of_the_env_is_moved_aside(world: World, values: d
     assert dotenv.parse(world.read()) == {"KEY": GOOD}
 
 
-def test_an_env_in_the_place_of_a_folder_stays_after_a_failure(world: World) -> None:
+def test_an_env_that_replaced_a_folder_stays_after_a_failure(world: World) -> None:
     world.deploy(GOOD)
     Path(world.app.env).unlink()
     Path(world.app.env).mkdir()
@@ -339,8 +339,8 @@ def test_the_last_good_env_is_tried_when_the_vaults_does_not_help(world: World) 
     assert names(outcome)[-2:] == ["last_good_env", "recreate"]
 
 
-def test_a_healthy_app_is_left_alone_and_its_file_is_not_called_good(world: World) -> None:
-    """The containers run with another env than the file's, so their health says nothing about it."""
+def test_a_healthy_app_is_not_touched_and_its_env_is_not_marked_good(world: World) -> None:
+    """The containers run with another env than the file's, so their health says nothing about the file."""
     world.deploy(GOOD)
     world.write(f"KEY={OTHER}\n")
     outcome = recover(world, {"KEY": GOOD})
@@ -348,7 +348,7 @@ def test_a_healthy_app_is_left_alone_and_its_file_is_not_called_good(world: Worl
     assert OTHER not in good_keys(world)
 
 
-def test_a_compose_plugin_that_is_missing_is_named(world: World) -> None:
+def test_a_missing_compose_plugin_is_named(world: World) -> None:
     world.deploy(GOOD)
     world.container, world.compose = None, ""
     Path(world.app.env).unlink()
@@ -368,8 +368,8 @@ def test_a_front_end_that_is_down_restarts_nothing(world: World) -> None:
     assert outcome["next_step"]
 
 
-def test_when_an_upstream_is_back_the_app_gets_a_moment(world: World) -> None:
-    """Requests, and a probe, may have waited for it until just now: that looks like an app that hangs."""
+def test_once_an_upstream_is_back_the_watcher_waits_before_a_remedy(world: World) -> None:
+    """Requests may have waited for the upstream until just now, so the app may only look hung."""
     world.deploy(GOOD)
     clock = world.clock
 
@@ -385,10 +385,10 @@ def test_when_an_upstream_is_back_the_app_gets_a_moment(world: World) -> None:
     assert (look()["healthy"], world.acts != []) == (True, True)
 
 
-def test_what_died_before_an_incident_was_over_opens_no_second_one(
+def test_a_kill_before_the_end_of_an_incident_opens_no_second_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next watcher's first request may be missed, and it looks back: so far as to the incident that is over."""
+    """A failed first request makes the next watcher look for earlier kills, but only since the last incident."""
     world.deploy(GOOD)
     clock = world.clock
     died = clock.now()
@@ -400,8 +400,8 @@ def test_what_died_before_an_incident_was_over_opens_no_second_one(
         return recovery.recover(world.app, clock=clock, watch=watch)
 
     def killed(*_: Any) -> list[dict[str, Any]]:
-        told = {"container": "shop-web-1", "limit_bytes": 1, "peak_bytes": 1, "line": ""}
-        return [{**told, "seconds": clock.now() - died}]
+        kill = {"container": "shop-web-1", "limit_bytes": 1, "peak_bytes": 1, "line": ""}
+        return [{**kill, "seconds": clock.now() - died}]
 
     monkeypatch.setattr(oom_log, "oom_kills", killed)
     world.container = None
@@ -414,23 +414,23 @@ def test_what_died_before_an_incident_was_over_opens_no_second_one(
     assert look(answer)["cause"] == "out_of_memory"
 
 
-def test_what_was_told_at_a_time_to_come_was_not_told_lately(world: World) -> None:
-    """The clock stood in another year for a while, and was set back."""
+def test_an_incident_with_an_end_in_the_future_was_not_reported_lately(world: World) -> None:
+    """The clock was a few years ahead for a while, and then set back."""
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
     run.facts = known(probe=WELL, services=[])
-    told = []
+    lately = []
     for ended in (world.now - 60.0, world.now + 1e8):
         run._begin(Diagnosis("crashed", ["so"], passed=True))
         run._record.update({"told": True, "ended": iso(ended)})
         run._write({})
-        told.append(run._was_notified_lately("crashed"))
-    assert told == [True, False]
+        lately.append(run._was_notified_lately("crashed"))
+    assert lately == [True, False]
     assert [one["number"] for one in incidents.every(world.app.incidents)] == [2, 1]
 
 
-def test_an_incident_gets_the_cause_that_it_turns_out_to_have(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its alerts keep the labels of the first guess, or they would never end."""
+def test_an_incident_gets_the_cause_that_is_found_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its alerts keep the labels of the first cause: with other labels they would never end."""
     world.deploy(GOOD)
     world.hangs = True
 
@@ -465,7 +465,7 @@ def test_an_incident_gets_the_cause_that_it_turns_out_to_have(world: World, monk
 def test_an_incident_is_named_after_what_keeps_a_container_down(
     first: str, then: str, cause: str, world: World
 ) -> None:
-    """On a slow host the container had ended before the other process was there that has its port now."""
+    """On a slow host the container may exit before the other process takes its port."""
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
     run.facts = known(probe={"ok": False}, services=[])
     run._begin(Diagnosis(first, ["so"]))
@@ -482,10 +482,8 @@ def test_an_incident_is_named_after_what_keeps_a_container_down(
         ("not_listening", "crash_loop"),
     ],
 )
-def test_an_incident_that_was_named_after_how_it_looked_gets_the_name_of_what_it_is(
-    first: str, then: str, world: World
-) -> None:
-    """On a slow host an env that was replaced looked like an overload, and a kill for want of memory like a hang."""
+def test_an_incident_that_was_named_after_a_symptom_gets_the_real_cause(first: str, then: str, world: World) -> None:
+    """On a slow host a replaced env first looks like an overload, and an out-of-memory kill like a hang."""
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
     run.facts = known(probe={"ok": False}, services=[])
     run._begin(Diagnosis(first, ["so"]))
@@ -494,29 +492,29 @@ def test_an_incident_that_was_named_after_how_it_looked_gets_the_name_of_what_it
     assert (record["cause"], record["evidence"], record["opened_as"]) == (then, ["since"], first)
 
 
-def test_people_hear_of_an_app_that_is_down_while_another_holds_its_lock(world: World) -> None:
-    """One incident, without a remedy; once the lock is free, it is the one that is gone on with."""
+def test_an_outage_is_reported_while_another_process_holds_the_lock(world: World) -> None:
+    """The incident begins without a remedy. Once the lock is free, the recovery continues the same incident."""
     world.deploy(GOOD)
     world.container = None
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now), held="held by pid 7 (deploy)")
     with hold_lock(world.app.lock, 0.0, "deploy shop"):
-        told = recover(world, watch=watch)
-    assert (told["decision"]["kind"], told["decision"]["why"], world.acts) == ("hold", "held by pid 7 (deploy)", [])
+        held = recover(world, watch=watch)
+    assert (held["decision"]["kind"], held["decision"]["why"], world.acts) == ("hold", "held by pid 7 (deploy)", [])
     waiting = state.load(world.app.state)[0]
     assert [one["alert"]["labels"]["cause"] for one in waiting["outbox"]] == ["container_missing"]
     ended = recover(world, watch=watch._replace(held="", freed="pid 7 was killed"))
-    assert (ended["healthy"], incident(ended)["id"]) == (True, incident(told)["id"])
+    assert (ended["healthy"], incident(ended)["id"]) == (True, incident(held)["id"])
     assert "pid 7 was killed" in [entry["what"] for entry in ended["timeline"]]
 
 
 @pytest.mark.parametrize(
     ("facts", "remedy"),
     [
-        pytest.param({"flushed": "Docker's rules are gone"}, "restart_engine", id="the engine writes its rules again"),
-        pytest.param({"dropped": ["-t raw -A PREROUTING -j DROP"]}, "", id="a rule is for a person"),
+        pytest.param({"flushed": "Docker's rules are gone"}, "restart_engine", id="missing rules: the engine restarts"),
+        pytest.param({"dropped": ["-t raw -A PREROUTING -j DROP"]}, "", id="a rule that drops packets: no remedy"),
     ],
 )
-def test_no_container_is_touched_for_what_the_firewall_does(
+def test_no_container_is_restarted_for_a_fault_of_the_firewall(
     world: World, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], remedy: str
 ) -> None:
     world.deploy(GOOD)
@@ -536,10 +534,10 @@ def test_no_container_is_touched_for_what_the_firewall_does(
 @pytest.mark.parametrize(
     ("took", "refused"), [(0.5, True), (3.0, False)], ids=["refused at once", "refused after a while"]
 )
-def test_a_bridge_that_is_gone_is_made_again_by_the_second_remedy(
+def test_a_missing_bridge_is_recreated_by_the_second_remedy(
     took: float, refused: bool, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine's own words say that no container can be connected: a remedy that makes containers cannot help."""
+    """The engine's error says that no container can be connected, so creating containers cannot help."""
     world.deploy(GOOD)
     world.container = None
 
@@ -563,10 +561,8 @@ def test_a_bridge_that_is_gone_is_made_again_by_the_second_remedy(
     assert [bool(one.get("refused")) for one in attempts] == [refused, False]
 
 
-def test_without_inodes_an_app_that_is_down_is_started_and_one_that_serves_is_left_alone(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing may be deleted, and a start needs no new file; an app that serves needs nothing."""
+def test_without_free_inodes_only_an_app_that_is_down_is_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be deleted, but a start needs no new file."""
     full = {"path": "/", "free_bytes": 1 << 40, "total_bytes": 1 << 41, "used_percent": 1.0, "inodes_percent": 100.0}
     monkeypatch.setattr(procfs, "disk", lambda _: [full])
 
@@ -582,11 +578,11 @@ def test_without_inodes_an_app_that_is_down_is_started_and_one_that_serves_is_le
     assert (outcome["cause"], names(outcome), world.alive) == ("disk_full", ["free_space", "up"], True)
 
 
-@pytest.mark.parametrize("fails", [False, True], ids=["it is rolled back", "that fails"])
+@pytest.mark.parametrize("fails", [False, True], ids=["the rollback succeeds", "the rollback fails"])
 def test_a_deploy_that_was_killed_is_rolled_back_before_the_first_remedy(
     fails: bool, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left of it would be in the way of each remedy. If it cannot be rolled back, the app is healed anyway."""
+    """Its remains would disturb each remedy. If the rollback fails, the app is recovered anyway."""
     world.deploy(GOOD)
     world.container = None
     marker = Path(world.app.rollout)
@@ -605,10 +601,10 @@ def test_a_deploy_that_was_killed_is_rolled_back_before_the_first_remedy(
     assert [problem.endswith(": no answer") for problem in outcome["problems"]] == [True] * fails
 
 
-def test_an_engine_whose_process_is_stopped_is_continued_under_an_app_that_serves(
+def test_a_stopped_engine_process_is_continued_while_the_app_serves(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To continue it stops no container, whatever `live-restore` says."""
+    """This stops no container, with or without `live-restore`."""
     world.deploy(GOOD)
     process = {"known": True, "alive": True, "stopped": True, "pid": 1}
     monkeypatch.setattr(health_facts, "engine_by_its_process", BY_ITS_PROCESS)
@@ -628,7 +624,7 @@ def test_an_engine_whose_process_is_stopped_is_continued_under_an_app_that_serve
 
 
 @pytest.mark.parametrize(("restores", "remedy"), [(True, ["restart_engine"]), (False, [])])
-def test_a_hung_engine_is_restarted_under_an_app_that_serves_when_containers_outlive_it(
+def test_while_the_app_serves_a_hung_engine_is_restarted_only_with_live_restore(
     world: World, monkeypatch: pytest.MonkeyPatch, restores: bool, remedy: list[str]
 ) -> None:
     world.deploy(GOOD)
@@ -651,7 +647,7 @@ def test_a_hung_engine_is_restarted_under_an_app_that_serves_when_containers_out
         (40.0, "healthy", 50.0),
     ],
 )
-def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
+def test_a_start_may_take_twice_as_long_as_in_the_deploy(
     world: World, learned: float | None, health: str, left: float
 ) -> None:
     nothing: Release = {"files": {}, "services": {}, "images": {}, "names": {}, "contexts": {}}
@@ -673,12 +669,10 @@ def test_a_start_gets_twice_the_time_that_it_took_when_it_was_deployed(
         (["restart", "last_good_env"], 0.0),
         (["restart", "last_good_env", "recreate"], 39.0),
     ],
-    ids=["restarted", "a file was put back since", "recreated with it"],
+    ids=["restarted", "a file was put back since", "recreated with the file"],
 )
-def test_a_start_with_a_file_that_was_replaced_since_is_not_waited_for(
-    tried: list[str], left: float, world: World
-) -> None:
-    """The next remedy recreates the container with the good file: its start period would only keep users waiting."""
+def test_a_start_is_not_waited_for_when_a_file_was_put_back_since(tried: list[str], left: float, world: World) -> None:
+    """The next remedy recreates the container with the good file. A wait would only prolong the outage."""
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
     item = {**WEB, "started_seconds": 1.0}
@@ -690,12 +684,12 @@ def test_a_start_with_a_file_that_was_replaced_since_is_not_waited_for(
 @pytest.mark.parametrize(
     ("began", "remedy", "waits"),
     [(5.0, 2.0, True), (1.0, 2.0, False), (90.0, 80.0, False), (5.0, None, False)],
-    ids=["before the remedy", "after it", "the remedy is long ago", "there was none"],
+    ids=["before the remedy", "after the remedy", "before a remedy long ago", "without a remedy"],
 )
-def test_what_a_health_check_said_before_a_remedy_does_not_count(
+def test_a_health_check_that_began_before_a_remedy_does_not_count(
     began: float, remedy: float | None, waits: bool, world: World
 ) -> None:
-    """A container that was paused is unhealthy until its check runs again: it need not be restarted."""
+    """A container that was paused stays unhealthy until its check runs again. It needs no restart."""
     now = world.now
     clock = Clock(now=lambda: now, monotonic=lambda: now)
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(now, now))
@@ -718,9 +712,9 @@ def test_what_a_health_check_said_before_a_remedy_does_not_count(
             {"name": "last_good_compose", "result": "done", "seconds": 9.0},
         ],
     ],
-    ids=["the watcher was killed in it", "files were put back since"],
+    ids=["the watcher was killed during the remedy", "files were put back since"],
 )
-def test_a_remedy_before_which_a_health_check_ran_is_the_last_that_touched_something(
+def test_a_health_check_is_compared_with_the_last_remedy_that_touched_a_container(
     remedies: list[incidents.RemedyRecord], world: World
 ) -> None:
     now = world.now
@@ -745,12 +739,12 @@ def test_a_remedy_before_which_a_health_check_ran_is_the_last_that_touched_somet
         (0.2, False, 41.0, -1.0),
         (0.99, True, 39.0, 1.0),
     ],
-    ids=["it works at its start", "for too long", "it works at nothing", "the host has time", "not over yet"],
+    ids=["busy container", "busy for too long", "idle container", "idle host", "start period not over"],
 )
-def test_a_start_on_a_busy_host_gets_longer(
+def test_a_start_on_a_busy_host_may_take_longer(
     busy: float, idle: bool, since: float, left: float, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed while it starts, it would start again from nothing, for ever."""
+    """A container that is killed while it starts would start from the beginning, again and again."""
     monkeypatch.setattr(procfs, "idle", lambda *_: idle)
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock)
     item = {**WEB, "started_seconds": since, "pid": 1}
@@ -760,8 +754,8 @@ def test_a_start_on_a_busy_host_gets_longer(
     assert run._starting(Diagnosis("hung", ["late"], ("web",))) == pytest.approx(max(left, 0.0))
 
 
-def test_what_was_restarted_is_an_incident_until_its_health_check_passes(world: World) -> None:
-    """It would be restarted each minute otherwise, by a new incident, if its health check can never pass."""
+def test_an_incident_stays_open_until_the_restarted_service_passes_its_health_check(world: World) -> None:
+    """Otherwise a service that never passes would be restarted each minute, by a new incident."""
     world.deploy(GOOD)
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
@@ -786,8 +780,8 @@ def test_what_was_restarted_is_an_incident_until_its_health_check_passes(world: 
     assert run._diagnose().healthy
 
 
-@pytest.mark.parametrize(("hangs", "asked"), [(False, True), (True, False)], ids=["a container was made", "restarted"])
-def test_once_new_containers_pass_the_release_gets_their_images(
+@pytest.mark.parametrize(("hangs", "asked"), [(False, True), (True, False)], ids=["recreated", "restarted"])
+def test_a_release_gets_the_images_of_new_containers_that_pass(
     world: World, monkeypatch: pytest.MonkeyPatch, hangs: bool, asked: bool
 ) -> None:
     world.deploy(GOOD)
@@ -795,13 +789,11 @@ def test_once_new_containers_pass_the_release_gets_their_images(
     monkeypatch.setattr(remedies, "renew_images", lambda _app: "the release has other images now")
     outcome = recover(world)
     assert outcome["healthy"]
-    told = [one["what"] for one in outcome["timeline"]]
-    assert ("the release has other images now" in told) is asked
+    steps = [one["what"] for one in outcome["timeline"]]
+    assert ("the release has other images now" in steps) is asked
 
 
-def test_an_engine_that_says_nothing_of_images_keeps_no_incident_open(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_incident_ends_although_the_engine_reports_no_images(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(_app: Any) -> str:
         raise engine.EngineError("no answer")
 
@@ -814,7 +806,7 @@ def test_an_engine_that_says_nothing_of_images_keeps_no_incident_open(
 
 
 WELL = cast(ProbeResult, {"ok": True, "summary": "", "results": []})
-# A container that starts, which its health check gives 40 s.
+# A starting container. Its health check has a start period of 40 s.
 WEB: dict[str, Any] = {"service": "web", "state": "running", "start_period": 40.0, "health": "starting"}
 
 
@@ -822,8 +814,8 @@ def known(**facts: Any) -> Facts:
     return cast(Facts, facts)
 
 
-def test_an_env_that_no_container_runs_with_is_not_called_good(world: World) -> None:
-    """The file was changed under a running container; a restart runs it on with what it was made with."""
+def test_an_env_that_no_container_runs_with_is_not_marked_good(world: World) -> None:
+    """The file was changed after the container was created. A restart keeps the container's old env."""
     world.deploy(GOOD)
     world.write(f"KEY={OTHER}\n")
     world.hangs = True
@@ -832,7 +824,7 @@ def test_an_env_that_no_container_runs_with_is_not_called_good(world: World) -> 
     assert OTHER not in good_keys(world)
 
 
-def test_an_engine_that_stumbles_while_we_wait_changes_nothing(world: World) -> None:
+def test_errors_of_the_engine_during_the_wait_do_not_fail_a_recovery(world: World) -> None:
     world.deploy(GOOD)
     world.container = None
     original = wait_healthy
@@ -846,7 +838,7 @@ def test_an_engine_that_stumbles_while_we_wait_changes_nothing(world: World) -> 
         assert recover(world)["healthy"]
 
 
-def test_after_a_failure_the_env_is_as_it_was(world: World) -> None:
+def test_a_failed_recovery_restores_the_env(world: World) -> None:
     world.deploy(GOOD)
     world.write("KEY=your-key-here\n")
     world.container = {"KEY": "your-key-here"}
@@ -879,7 +871,7 @@ def test_a_source_that_passed_no_gate_is_not_built(world: World, monkeypatch: py
 
 
 def test_evidence_hides_the_key_that_a_container_still_runs_with(world: World) -> None:
-    """The env was rotated since: the old key is in no file any more, and may still be valid."""
+    """The key was rotated: the old one is in no file any more, but may still be valid."""
     world.deploy(GOOD)
     world.container = {"KEY": LEAKED}
     assert recover(world)["healthy"]
@@ -889,7 +881,7 @@ def test_evidence_hides_the_key_that_a_container_still_runs_with(world: World) -
 
 
 def test_evidence_hides_the_key_that_a_remedy_has_put_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The evidence of a container that was made meanwhile is kept at the end."""
+    """The evidence of a container that was created meanwhile is collected at the end."""
     world.deploy(GOOD)
     world.write(f"KEY={OTHER}\n")
     world.container = {"KEY": OTHER}
@@ -910,7 +902,7 @@ def test_evidence_hides_the_key_that_a_remedy_has_put_back(world: World, monkeyp
     assert not any(key in text for text in kept.values() for key in (GOOD, OTHER))
 
 
-def test_the_evidence_of_the_others_follows_once_users_are_served(
+def test_evidence_of_other_containers_is_collected_once_users_are_served(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.deploy(GOOD)
@@ -933,8 +925,8 @@ def test_the_evidence_of_the_others_follows_once_users_are_served(
     assert Path(incident(outcome)["path"], "log-shop-db-1.txt").exists()
 
 
-def test_what_was_kept_before_a_remedy_is_not_written_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine was too slow to say all of the container; its log is that of before all the same."""
+def test_evidence_from_before_a_remedy_is_not_overwritten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine was too slow to describe the container. The log from before the remedy is still kept."""
     world.deploy(GOOD)
     world.hangs = True
 
@@ -967,7 +959,7 @@ def test_a_dry_run_writes_nothing_at_all(world: World, tmp_path: Path) -> None:
     assert (tree(), world.acts) == (before, [])
 
 
-def test_what_nobody_checks_is_not_ticked(world: World) -> None:
+def test_the_checklist_ticks_nothing_without_a_check(world: World) -> None:
     world.deploy(GOOD)
     done = {line["step"]: line["done"] for line in recover(world)["checklist"]}
     assert done == {
@@ -981,12 +973,12 @@ def test_what_nobody_checks_is_not_ticked(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "asks"), [("web", 2), ("report", 6)], ids=["a service of the app", "of a profile that is not active"]
+    ("service", "asks"), [("web", 2), ("report", 6)], ids=["a service of the app", "a service of an inactive profile"]
 )
 def test_only_a_container_of_the_app_ends_the_wait(
     service: str, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that somebody ran, and that failed, took back each deploy of an app that starts slowly."""
+    """A failed job that a person ran must not roll back the deploy of an app that starts slowly."""
     asked: list[float] = []
 
     def ask(*_: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""When the watcher acts, and when not: against a clock that only it moves and answers that are written down."""
+"""When the watcher acts, and when not: with a simulated clock and prepared answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.releases import
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alert_messages, alert_outbox
 
 KEY = "KEY=Vq3mZk8TtPw2Lr9xHs5B\n"
-# The fixture's engine is well, whatever runs on this machine.
+# The real function. The fixture replaces it: the engine is healthy, whatever runs on this machine.
 BY_ITS_PROCESS = health_facts.engine_by_its_process
 HEALTH = {"name": "health", "url": "http://127.0.0.1:1/", "proves": "health"}
 DATA = {"name": "data", "url": "http://127.0.0.1:1/data"}
@@ -41,7 +41,7 @@ HEALTH_ALONE, BOTH = parse_checks([HEALTH]), parse_checks([HEALTH, DATA])
 
 
 def answer(kind: str, checks: list[Check]) -> dict[str, Any]:
-    """What a probe says: "" is a good answer, `data` one in which only the second check fails."""
+    """The result of a probe. `kind` is "" for a good answer, and `data` where only the second check fails."""
     failing = "data" if kind == "data" else "health" if kind else ""
     results = [
         {"name": check.name, "ok": check.name != failing, "kind": kind or None, "status": None if kind else 200}
@@ -51,7 +51,7 @@ def answer(kind: str, checks: list[Check]) -> dict[str, Any]:
 
 
 class World:
-    """An app whose answers are `answers`, in turn, then good ones; a recovery that is only noted."""
+    """An app that gives `answers` in order, and then `always`. Recoveries are only recorded."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.now = str(root), 1_750_000_000.0
@@ -60,7 +60,7 @@ class World:
         self.asked: list[list[Check]] = []
         self.recoveries: list[Any] = []
         self.outcome: dict[str, Any] | Exception = self.healthy()
-        self.told: list[str] = []
+        self.notified: list[str] = []
         self.oom_kills = 0
         self.wrong: dict[str, str] = {}
         self.served_at_recovery: list[str] = []
@@ -78,8 +78,8 @@ class World:
     def left(kind: str, seconds: float = 0.0) -> dict[str, Any]:
         decision = {"kind": kind, "seconds": seconds, "why": "so", "remedy": ""}
         open_one = {"id": "i1", "seconds": 1.0}
-        told = {"incident": open_one, "decision": decision, "checks": answer("", [])}
-        return {"healthy": False, "problems": [], "cause_left": "hung", **told}
+        more = {"incident": open_one, "decision": decision, "checks": answer("", [])}
+        return {"healthy": False, "problems": [], "cause_left": "hung", **more}
 
     @property
     def clock(self) -> Clock:
@@ -96,7 +96,7 @@ class World:
         return agent_config.load(str(path), self.root)
 
     def watcher(self, **more: Any) -> Watcher:
-        return Watcher(self.config(**more), self.clock, self.told.append)
+        return Watcher(self.config(**more), self.clock, self.notified.append)
 
     def turns(self, it: Watcher, seconds: float) -> None:
         until = self.now + seconds
@@ -105,7 +105,7 @@ class World:
             self.now += 1.0
 
     def served(self) -> str:
-        """What the metrics say of whether users are served; "" before they say anything."""
+        """Whether users are served, from the metrics: "1", "0", or "" before they are written."""
         path = Path(self.root, "selfheal-shop.prom")
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return text.partition('selfheal_users_served{app="shop"} ')[2][:1]
@@ -135,14 +135,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return it
 
 
-def test_a_healthy_app_is_asked_and_nothing_else_is_done(world: World) -> None:
+def test_a_healthy_app_is_only_checked(world: World) -> None:
     world.turns(world.watcher(), 60)
     assert world.recoveries == []
     assert sum([check.name for check in checks] == ["health"] for checks in world.asked) >= 60
-    # The whole journey, every 15 s.
+    # All checks, every 15 s.
     assert sum(len(checks) == 2 for checks in world.asked) == 3
-    # A sign of life with each turn, at least.
-    assert world.told.count("WATCHDOG=1") >= 60
+    # At least one watchdog signal for each turn.
+    assert world.notified.count("WATCHDOG=1") >= 60
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def test_a_healthy_app_is_asked_and_nothing_else_is_done(world: World) -> None:
         pytest.param(["status"], 0, id="one bad answer"),
         pytest.param(["status", "status"], 0, id="two bad answers"),
         pytest.param(["status", "status", "status"], 1, id="three in a row"),
-        pytest.param(["status", "", "status", "", "status"], 0, id="every other one"),
-        pytest.param(["timeout", "timeout", ""], 0, id="slow twice"),
-        pytest.param(["refused", "refused", "refused"], 1, id="nobody there"),
+        pytest.param(["status", "", "status", "", "status"], 0, id="every other answer"),
+        pytest.param(["timeout", "timeout", ""], 0, id="two late answers"),
+        pytest.param(["refused", "refused", "refused"], 1, id="three refused connections"),
     ],
 )
-def test_how_many_bad_answers_it_takes(world: World, answers: list[str], acts: int) -> None:
+def test_how_many_bad_answers_start_a_recovery(world: World, answers: list[str], acts: int) -> None:
     world.answers = answers
     world.turns(world.watcher(), 5)
     confirmed = [watch for _at, watch in world.recoveries if not watch.seen.probe["ok"]]
@@ -164,14 +164,14 @@ def test_how_many_bad_answers_it_takes(world: World, answers: list[str], acts: i
 
 
 class AtOnce:
-    """A timer that is over before the first question was answered."""
+    """A timer that fires before the first request is answered."""
 
     def __init__(self, _seconds: float, act: Callable[[], None]) -> None:
         self.act = act
 
     @staticmethod
     def begun() -> None:
-        """Called before it acts."""
+        """Run before the timer acts."""
 
     def start(self) -> None:
         self.begun()
@@ -184,20 +184,20 @@ class AtOnce:
         return False
 
 
-@pytest.mark.parametrize(("beside", "acts"), [("timeout", 1), ("", 0)], ids=["both are late", "the second is answered"])
-def test_a_late_answer_is_asked_for_twice_at_once(
-    world: World, monkeypatch: pytest.MonkeyPatch, beside: str, acts: int
+@pytest.mark.parametrize(("second", "acts"), [("timeout", 1), ("", 0)], ids=["both are late", "the second is answered"])
+def test_a_late_answer_gets_a_second_request_in_parallel(
+    world: World, monkeypatch: pytest.MonkeyPatch, second: str, acts: int
 ) -> None:
     it = world.watcher()
-    monkeypatch.setattr(AtOnce, "begun", staticmethod(lambda: world.answers.insert(0, beside)))
+    monkeypatch.setattr(AtOnce, "begun", staticmethod(lambda: world.answers.insert(0, second)))
     monkeypatch.setattr(threading, "Timer", AtOnce)
     world.always = "timeout"
     it.turn()
     assert len(world.recoveries) == acts
 
 
-def test_a_later_step_that_hangs_is_not_excused_by_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Health answers at once, the data route never: what is asked beside it says nothing of that."""
+def test_a_later_check_that_hangs_is_not_excused_by_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The health route answers at once, the data route never. The parallel request asks only the health route."""
     monkeypatch.setattr(threading, "Timer", AtOnce)
     late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
 
@@ -212,7 +212,7 @@ def test_a_later_step_that_hangs_is_not_excused_by_the_first(world: World, monke
     assert len(world.recoveries) >= 1
 
 
-def test_a_journey_that_fails_is_asked_as_a_whole_before_it_counts(world: World) -> None:
+def test_all_checks_are_repeated_before_the_failure_of_a_later_one_counts(world: World) -> None:
     it = world.watcher()
     world.turns(it, 14)
     world.asked.clear()
@@ -222,7 +222,7 @@ def test_a_journey_that_fails_is_asked_as_a_whole_before_it_counts(world: World)
     assert [len(checks) for checks in world.asked[-3:]] == [2, 2, 2]
 
 
-def test_paused_it_asks_on_and_touches_nothing(world: World) -> None:
+def test_a_paused_watcher_checks_the_app_and_starts_no_recovery(world: World) -> None:
     it = world.watcher()
     since = core_clock.moment(world.now, world.now)
     state.write_orders(
@@ -235,7 +235,7 @@ def test_paused_it_asks_on_and_touches_nothing(world: World) -> None:
     assert len(world.recoveries) >= 1
 
 
-def test_an_env_has_to_look_wrong_for_a_while(world: World) -> None:
+def test_an_env_is_recovered_only_when_it_stays_invalid(world: World) -> None:
     it = world.watcher()
     it.turn()
     world.env.write_text("KEY=", encoding="utf-8")  # half-written
@@ -245,20 +245,22 @@ def test_an_env_has_to_look_wrong_for_a_while(world: World) -> None:
     assert world.recoveries == []
     world.env.unlink()
     world.turns(it, 3)
-    # The app answers: what is wrong is the file.
+    # The app answers: only the file is wrong.
     assert world.recoveries[0][1].seen.probe["ok"]
 
 
 @pytest.mark.parametrize(
     ("left", "seconds"),
     [
-        pytest.param(World.left("wait", 4.0), 4, id="as long as it was told"),
+        pytest.param(World.left("wait", 4.0), 4, id="as long as the decision says"),
         pytest.param(World.left("wait", 1500.0), 10, id="never longer than ten seconds"),
-        pytest.param(World.left("hold"), 10, id="held: the cause may change"),
-        pytest.param(World.left("escalate"), 10, id="a person was told: it goes on asking"),
+        pytest.param(World.left("hold"), 10, id="on hold: the cause may change"),
+        pytest.param(World.left("escalate"), 10, id="a person was notified: the checks continue"),
     ],
 )
-def test_when_nothing_can_be_done_it_looks_again(world: World, left: dict[str, Any], seconds: float) -> None:
+def test_when_nothing_can_be_done_the_watcher_tries_again_later(
+    world: World, left: dict[str, Any], seconds: float
+) -> None:
     it = world.watcher()
     world.always, world.outcome = "refused", left
     world.turns(it, 60)
@@ -267,7 +269,7 @@ def test_when_nothing_can_be_done_it_looks_again(world: World, left: dict[str, A
     assert all(seconds <= pause <= seconds + 3 for pause in pauses)
 
 
-def test_an_app_that_comes_back_by_itself_has_its_incident_closed(world: World) -> None:
+def test_the_incident_of_an_app_that_recovers_by_itself_is_closed(world: World) -> None:
     it = world.watcher()
     world.always, world.outcome = "refused", World.left("hold")
     world.turns(it, 3)
@@ -277,19 +279,19 @@ def test_an_app_that_comes_back_by_itself_has_its_incident_closed(world: World) 
     assert world.recoveries[-1][1].seen.probe is None
 
 
-def test_a_deploy_that_goes_on_is_waited_for(world: World) -> None:
+def test_the_watcher_waits_for_a_running_deploy(world: World) -> None:
     it = world.watcher()
     world.always, world.outcome = "refused", LockHeld("the lock is held by pid 7 (deploy)")
     world.turns(it, 5)
     assert len(world.recoveries) >= 3
-    assert "STATUS=waiting: the lock is held by pid 7 (deploy)" in world.told
-    # After a recovery systemd's watchdog waits as briefly as before.
-    patience = [text for text in world.told if text.startswith("WATCHDOG_USEC=")]
-    assert patience[:2] == [f"WATCHDOG_USEC={seconds * 1e6:.0f}" for seconds in (2000.0, it.config.silence)]
+    assert "STATUS=waiting: the lock is held by pid 7 (deploy)" in world.notified
+    # After a recovery, the timeout of systemd's watchdog is short again.
+    timeouts = [text for text in world.notified if text.startswith("WATCHDOG_USEC=")]
+    assert timeouts[:2] == [f"WATCHDOG_USEC={seconds * 1e6:.0f}" for seconds in (2000.0, it.config.silence)]
 
 
-def test_whoever_is_stuck_with_the_lock_loses_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No one is waited for who does nothing while the app is down."""
+def test_a_stuck_process_loses_the_lock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the app is down, the watcher does not wait for a process that does nothing."""
     freed: list[float] = []
     monkeypatch.setattr(lock_holder, "progress", lambda _path: (1, 1))
     monkeypatch.setattr(lock_holder, "free", lambda _path: freed.append(world.now) or "pid 7 (x) was killed")
@@ -302,13 +304,15 @@ def test_whoever_is_stuck_with_the_lock_loses_it(world: World, monkeypatch: pyte
     assert [at - begun for at in freed] == [pytest.approx(watcher.STUCK_SECONDS, abs=3.0)]
     world.outcome = World.left("wait")
     world.turns(it, 2)
-    told = world.recoveries[-1][1].freed
-    assert told == "the lock is held by pid 7 (deploy) and was stuck for 30 s: pid 7 (x) was killed"
+    reason = world.recoveries[-1][1].freed
+    assert reason == "the lock is held by pid 7 (deploy) and was stuck for 30 s: pid 7 (x) was killed"
 
 
-def test_whoever_works_at_a_sick_app_for_long_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_holds_the_lock_for_long_in_an_outage_is_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock_holder, "progress", lambda _path: (int(world.now), 1))
-    monkeypatch.setattr(lock_holder, "free", lambda _path: pytest.fail("it works"))
+    monkeypatch.setattr(lock_holder, "free", lambda _path: pytest.fail("the process is not stuck"))
     it = world.watcher()
     it.next_timers = float("inf")
 
@@ -324,8 +328,10 @@ def test_whoever_works_at_a_sick_app_for_long_is_told(world: World, monkeypatch:
     assert [watch.held for _, watch in world.recoveries] == ["the lock is held by pid 7 (deploy shop)"]
 
 
-def test_how_long_another_works_is_counted_from_its_own_outage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not from one that was over in the meantime."""
+def test_the_time_that_a_process_holds_the_lock_is_counted_for_each_outage(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of an earlier outage does not count."""
     monkeypatch.setattr(lock_holder, "progress", lambda _path: (int(world.now), 1))
     world.outcome = LockHeld("the lock is held by pid 7 (deploy shop)")
     it = world.watcher()
@@ -338,10 +344,10 @@ def test_how_long_another_works_is_counted_from_its_own_outage(world: World, mon
 BALANCED = {"service": "web", "instances": 2, "first_port": 18000, "ports": [80]}
 
 
-def test_what_it_waited_for_is_over_when_a_recovery_finds_nothing_wrong(
+def test_the_reason_for_a_wait_is_cleared_when_a_recovery_finds_no_fault(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HAProxy lacks an instance all the while, so the app is looked at; `selfheal status` shows what it waits for."""
+    """An instance is missing in HAProxy, so recoveries are tried. `selfheal status` shows the reason for the wait."""
     monkeypatch.setattr(haproxy, "serving", lambda _app: 1)
     it = world.watcher(balancer=BALANCED)
     world.outcome = LockHeld("the lock is held by pid 7 (deploy)")
@@ -352,10 +358,10 @@ def test_what_it_waited_for_is_over_when_a_recovery_finds_nothing_wrong(
     assert it.hold == ""
 
 
-def test_haproxy_that_is_stopped_is_restarted_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its socket takes the question and never answers, and so does its port: neither is waited for."""
+def test_a_stopped_haproxy_starts_a_recovery_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket and its port accept requests and never answer, so the watcher waits for neither."""
     monkeypatch.setattr(haproxy, "is_stopped", lambda _app: True)
-    monkeypatch.setattr(haproxy, "serving", lambda _app: pytest.fail("it was asked"))
+    monkeypatch.setattr(haproxy, "serving", lambda _app: pytest.fail("HAProxy was asked"))
     world.always = "timeout"
     world.watcher(balancer=BALANCED).turn()
     assert len(world.recoveries) == 1
@@ -363,10 +369,10 @@ def test_haproxy_that_is_stopped_is_restarted_at_once(world: World, monkeypatch:
 
 
 @pytest.mark.parametrize(("serving", "asks"), [(0, 1), (1, watcher.CONFIRM_ANSWERS)])
-def test_what_haproxy_found_at_each_instance_is_not_asked_for_again(
+def test_a_failure_that_haproxy_found_at_each_instance_is_not_confirmed_again(
     serving: int, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HAProxy answers for them, each time after a second."""
+    """HAProxy takes a second for each of these answers."""
     monkeypatch.setattr(haproxy, "is_stopped", lambda _app: False)
     monkeypatch.setattr(haproxy, "serving", lambda _app: serving)
     world.always = "status"
@@ -374,7 +380,7 @@ def test_what_haproxy_found_at_each_instance_is_not_asked_for_again(
     assert (len(world.asked), len(world.recoveries)) == (asks, 1)
 
 
-def test_where_no_instance_runs_haproxy_is_not_waited_for(world: World) -> None:
+def test_when_no_instance_runs_the_watcher_does_not_wait_for_haproxy(world: World) -> None:
     it = world.watcher()
     world.turns(it, 5)
     world.answers, world.wrong = ["timeout"], {"web": service_watch.NONE_RUNS}
@@ -383,10 +389,8 @@ def test_where_no_instance_runs_haproxy_is_not_waited_for(world: World) -> None:
     assert len(world.recoveries) == 1
 
 
-def test_an_engine_that_is_stopped_is_noticed_under_an_app_that_answers(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By its process alone: it would take a question, and never answer it."""
+def test_a_stopped_engine_is_noticed_while_the_app_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its process shows it: the engine would accept a request and never answer."""
     process = {"known": True, "alive": True, "stopped": True, "pid": 1}
     monkeypatch.setattr(health_facts, "engine_by_its_process", BY_ITS_PROCESS)
     monkeypatch.setattr(procfs, "engine_process", lambda: process)
@@ -401,8 +405,8 @@ def test_an_engine_that_is_stopped_is_noticed_under_an_app_that_answers(
     assert [watch.seen.probe["ok"] for _, watch in world.recoveries] == [True]
 
 
-def test_where_a_service_is_stopped_the_app_is_not_waited_for(world: World) -> None:
-    """Whether its checks lead to that service, the recovery finds out."""
+def test_when_a_service_is_stopped_the_watcher_does_not_wait_for_the_app(world: World) -> None:
+    """The recovery finds out whether the app's checks depend on that service."""
     world.wrong, world.always = {"app": service_watch.STOPPED}, "timeout"
     world.watcher().turn()
     assert [check.timeout for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
@@ -410,10 +414,10 @@ def test_where_a_service_is_stopped_the_app_is_not_waited_for(world: World) -> N
 
 
 @pytest.mark.parametrize("why", ["paused", "an incident is open"])
-def test_where_a_service_stays_stopped_a_slow_app_is_waited_for(
+def test_while_a_service_stays_stopped_the_watcher_waits_for_a_slow_app(
     why: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer of 0.6 s serves users, whatever has happened to a service beside it."""
+    """An answer after 0.6 s serves users, whatever has happened to another service."""
     brief = watcher.RESUME_SECONDS
     slow = lambda checks, *_: answer("timeout" if checks[0].timeout == brief else "", checks)  # noqa: E731
     monkeypatch.setattr(probe, "run_checks", slow)
@@ -429,7 +433,7 @@ def test_where_a_service_stays_stopped_a_slow_app_is_waited_for(
     assert it._serves
 
 
-def test_users_are_served_again_though_a_service_stays_down(world: World) -> None:
+def test_users_are_served_again_although_a_service_stays_down(world: World) -> None:
     world.wrong, world.outcome = {"worker": "is exited"}, world.left("escalate")
     world.answers = ["status"] * watcher.CONFIRM_ANSWERS
     it = world.watcher()
@@ -439,10 +443,10 @@ def test_users_are_served_again_though_a_service_stays_down(world: World) -> Non
     assert it._serves
 
 
-def test_healthy_instances_that_haproxy_keeps_out_are_looked_at_now_and_then(
+def test_healthy_instances_without_traffic_start_two_recoveries_in_a_minute(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not each second, and after a minute with the word that it lasts: then a person is notified."""
+    """HAProxy sends them no requests. The second recovery knows how long that has lasted, and notifies a person."""
     monkeypatch.setattr(haproxy, "serving", lambda _app: 0)
     world.turns(world.watcher(balancer=BALANCED), 61)
     assert len(world.recoveries) == 2
@@ -450,7 +454,7 @@ def test_healthy_instances_that_haproxy_keeps_out_are_looked_at_now_and_then(
 
 
 def test_a_new_watcher_knows_when_the_app_answered_last(world: World) -> None:
-    """Else whoever is overloaded just then would be told to hang, and be restarted."""
+    """Otherwise it would take an overloaded app for a hung one, and restart it."""
     world.watcher().turn()
     world.now += 2
     it = world.watcher()
@@ -460,7 +464,7 @@ def test_a_new_watcher_knows_when_the_app_answered_last(world: World) -> None:
 
 
 def open_incident() -> IncidentRecord:
-    """The record of an incident whose first remedy was begun and not ended."""
+    """The record of an incident whose first remedy was interrupted."""
     texts = ("app", "host", "meaning", "confirmed", "ended", "hold", "next_step")
     begun = {"name": "restart", "done": False, "result": "begun", "seconds": 0.0}
     known = {
@@ -471,7 +475,7 @@ def open_incident() -> IncidentRecord:
     return cast(IncidentRecord, known)
 
 
-def test_a_remedy_that_was_cut_off_is_taken_up_at_once(world: World) -> None:
+def test_an_incident_with_an_interrupted_remedy_is_continued_at_once(world: World) -> None:
     folder = world.watcher().app.state
     moment = core_clock.moment(world.now, world.now)
     state.save(folder, {**state.empty(), "seen": moment, "incident": open_incident()})
@@ -484,7 +488,7 @@ def test_a_remedy_that_was_cut_off_is_taken_up_at_once(world: World) -> None:
     assert [check.timeout for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
 
 
-def test_a_kill_that_the_engine_has_cured_is_told(world: World) -> None:
+def test_a_kill_is_reported_although_the_engine_restarted_the_container(world: World) -> None:
     it = world.watcher()
     it.turn()
     world.oom_kills = 1
@@ -494,8 +498,10 @@ def test_a_kill_that_the_engine_has_cured_is_told(world: World) -> None:
     assert watch.seen.passed is not None
 
 
-def test_a_kill_is_told_though_something_else_led_to_the_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An instance is missed, and is back, started by its restart policy, when it is looked for."""
+def test_a_kill_is_reported_when_a_missing_instance_started_the_recovery(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the recovery begins, the restart policy has started the instance again."""
     it = world.watcher()
     monkeypatch.setattr(it, "_odd_instances", lambda _now: True)
     world.oom_kills = 1
@@ -503,8 +509,8 @@ def test_a_kill_is_told_though_something_else_led_to_the_look(world: World, monk
     assert [watch.seen.passed is not None for _at, watch in world.recoveries] == [True]
 
 
-def test_a_kill_while_others_are_being_killed_is_told_a_little_later(world: World) -> None:
-    """The kernel counts for all apps of the host: each of another's kills would be a question to the engine."""
+def test_further_kills_are_reported_together_a_little_later(world: World) -> None:
+    """The kernel counts the kills of all apps on the host. A request to the engine after each one would be too many."""
     it = world.watcher()
     for _ in range(4):
         world.oom_kills += 1
@@ -512,7 +518,7 @@ def test_a_kill_while_others_are_being_killed_is_told_a_little_later(world: Worl
     assert len(world.recoveries) == 1
     world.turns(it, watcher.OTHERS_SECONDS)
     (_, (at, watch)) = world.recoveries
-    # It looks back as far as to the first that has not been looked at.
+    # The second recovery covers all kills since the first recovery.
     assert watch.seen.passed >= at - world.recoveries[0][0] - 1
     world.turns(it, 60)
     assert len(world.recoveries) == 2
@@ -531,8 +537,8 @@ def noted(world: World) -> Any:
     return watcher_note.read_note(world.config(), world.clock)["checks"]
 
 
-def test_how_the_checks_went_is_noted_with_the_first_answer_that_differs(world: World) -> None:
-    """`selfheal status` relies on it: it asks the app nothing."""
+def test_check_results_are_noted_with_the_first_answer_that_differs(world: World) -> None:
+    """`selfheal status` reads the note, and sends the app no request."""
     it = world.watcher()
     it.turn()
     world.now += 7.0
@@ -547,7 +553,7 @@ def test_how_the_checks_went_is_noted_with_the_first_answer_that_differs(world: 
     assert noted(world)["ok"] is True
 
 
-def test_what_a_recovery_found_is_noted_before_the_watcher_ends(world: World) -> None:
+def test_the_check_results_of_a_recovery_are_noted_before_the_watcher_ends(world: World) -> None:
     it = world.watcher()
     world.always, world.outcome = "refused", {**world.healthy(), "incident": {"id": "i1", "seconds": 1.0}}
     with pytest.raises(watcher.Ended):
@@ -555,8 +561,8 @@ def test_what_a_recovery_found_is_noted_before_the_watcher_ends(world: World) ->
     assert noted(world)["ok"] is True
 
 
-def test_what_was_asked_long_ago_says_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """A turn that fails, each time, leaves notes and has asked nothing."""
+def test_old_check_results_are_not_reported(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each failed turn writes a note, but has no new check results."""
     it = world.watcher()
     it.turn()
     for _ in range(9):
@@ -567,7 +573,7 @@ def test_what_was_asked_long_ago_says_nothing(world: World, capsys: pytest.Captu
     assert capsys.readouterr().out
 
 
-def test_an_outage_that_only_the_journey_sees_is_measured_until_it_is_over(world: World, tmp_path: Path) -> None:
+def test_an_outage_that_only_a_later_check_detects_is_measured_until_its_end(world: World, tmp_path: Path) -> None:
     """The first check passes all the while."""
     it = world.watcher(metrics_directory=str(tmp_path))
     world.turns(it, 14)
@@ -588,15 +594,15 @@ def test_an_outage_that_only_the_journey_sees_is_measured_until_it_is_over(world
 @pytest.mark.parametrize(
     ("outcome", "checks", "served"),
     [
-        pytest.param({}, [HEALTH, DATA], "1", id="a service that no check asks"),
+        pytest.param({}, [HEALTH, DATA], "1", id="a service that no check covers"),
         pytest.param(
             {"checks": answer("health", HEALTH_ALONE)}, [HEALTH, DATA], "1", id="an instance while others serve"
         ),
         pytest.param({"checks": answer("data", BOTH)}, [HEALTH, DATA], "0", id="a later check"),
-        pytest.param({}, [], "0", id="an app that no check asks"),
+        pytest.param({}, [], "0", id="an app without checks"),
     ],
 )
-def test_who_is_served_during_an_incident(
+def test_whether_users_are_served_during_an_incident(
     world: World, tmp_path: Path, outcome: dict[str, Any], checks: list[Any], served: str
 ) -> None:
     it = world.watcher(metrics_directory=str(tmp_path), checks=checks)
@@ -606,13 +612,13 @@ def test_who_is_served_during_an_incident(
     assert (len(world.recoveries), world.served()) == (1, served)
 
 
-def test_a_rate_limit_says_nothing_about_users(world: World, tmp_path: Path) -> None:
+def test_a_rate_limit_does_not_count_as_an_outage(world: World, tmp_path: Path) -> None:
     world.always, world.outcome = "status", {**world.left("hold"), "cause_left": "rate_limited"}
     world.turns(world.watcher(metrics_directory=str(tmp_path)), 10)
     assert world.served() == "1"
 
 
-def test_no_place_for_metrics_is_a_problem_and_no_more(world: World) -> None:
+def test_a_missing_metrics_folder_is_only_reported(world: World) -> None:
     it = world.watcher(metrics_directory="/nowhere/at/all")
     world.turns(it, 3)
     assert "the metrics cannot be written" in it.problems["metrics"]
@@ -624,10 +630,10 @@ def test_no_place_for_metrics_is_a_problem_and_no_more(world: World) -> None:
         pytest.param([], None, 0, False, id="nothing happened"),
         pytest.param([10, 20, 30, 40, 50], None, 5, True, id="five in half an hour"),
         pytest.param([10, 20, 30, 40, 1801], None, 4, False, id="the fifth is long ago"),
-        pytest.param([10, 20, 30, 40, 50], 25, 2, False, id="a person forgave the older ones"),
+        pytest.param([10, 20, 30, 40, 50], 25, 2, False, id="a person ran `selfheal resume` since"),
     ],
 )
-def test_what_status_says_of_the_breaker(
+def test_when_the_status_shows_an_open_breaker(
     world: World, ages: list[float], resumed: float | None, count: int, opened: bool
 ) -> None:
     def ago(seconds: float) -> core_clock.Moment:
@@ -641,22 +647,22 @@ def test_what_status_says_of_the_breaker(
     assert (facts["attempts"], facts["breaker_open"]) == (count, opened)
 
 
-def test_it_ends_when_its_life_is_over_or_the_config_changes(world: World) -> None:
+def test_a_watcher_ends_after_its_lifetime_or_when_the_config_changes(world: World) -> None:
     config = world.config()
 
     def watch(*changed: Any) -> str:
-        return watcher.watch(config, world.clock, world.told.append, lambda: changed, life=5.0)
+        return watcher.watch(config, world.clock, world.notified.append, lambda: changed, life=5.0)
 
     assert watch(True, "") == "the config has changed"
     assert watch(False, "") == ""
-    assert world.told[0].startswith("READY=1\nSTATUS=watching")
+    assert world.notified[0].startswith("READY=1\nSTATUS=watching")
 
 
 @pytest.mark.parametrize("is_open", [False, True])
-def test_a_container_that_loops_for_long_changes_no_later_pace(
+def test_the_interval_stays_the_same_after_a_long_crash_loop(
     is_open: bool, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was hurried is not slept later: systemd would end a watcher that is silent."""
+    """The watcher does not sleep longer to balance earlier, faster turns: systemd would end a silent watcher."""
     begun, turns = world.now, list[float]()
     monkeypatch.setattr(ServiceWatch, "may_loop", lambda *_: world.now - begun < 20.0)
     monkeypatch.setattr(
@@ -668,31 +674,31 @@ def test_a_container_that_loops_for_long_changes_no_later_pace(
         it.incident = open_incident() if is_open else None
 
     monkeypatch.setattr(Watcher, "turn", turn)
-    watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, ""), life=300.0)
+    watcher.watch(world.config(), world.clock, world.notified.append, lambda: (False, ""), life=300.0)
     gaps = [later - earlier for earlier, later in zip(turns, turns[1:])]
     assert max(gaps) <= 1.0 + 1e-6
     assert not is_open or min(gaps) >= 1.0 - 1e-6
 
 
-def test_a_new_config_that_is_no_good_is_told_and_the_watch_goes_on(
+def test_an_invalid_new_config_is_reported_and_the_watcher_continues(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, "it is no JSON"), life=5.0)
-    assert capsys.readouterr().out.count("it is no JSON") == 1
+    watcher.watch(world.config(), world.clock, world.notified.append, lambda: (False, "it is not JSON"), life=5.0)
+    assert capsys.readouterr().out.count("it is not JSON") == 1
     assert len(world.asked) >= 5
 
 
-def test_nothing_unforeseen_ends_the_watch(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_error_does_not_end_the_watcher(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.always, world.outcome = "refused", KeyError("the value of a secret, say")
-    assert watcher.watch(world.config(), world.clock, world.told.append, lambda: (False, ""), life=40.0) == ""
-    told = capsys.readouterr().out
-    assert told.count("a turn failed (KeyError in test_watcher.py") == 1
-    assert "secret" not in told
-    # It is tried again.
+    assert watcher.watch(world.config(), world.clock, world.notified.append, lambda: (False, ""), life=40.0) == ""
+    output = capsys.readouterr().out
+    assert output.count("a turn failed (KeyError in test_watcher.py") == 1
+    assert "secret" not in output
+    # The recovery is tried again.
     assert len(world.recoveries) >= 3
 
 
-def test_a_damaged_state_is_told(world: World) -> None:
+def test_a_damaged_state_is_reported(world: World) -> None:
     folder = Path(world.config().app.state)
     folder.mkdir(parents=True)
     (folder / state.STATE).write_text('{"inc', encoding="utf-8")
@@ -702,7 +708,7 @@ def test_a_damaged_state_is_told(world: World) -> None:
     assert world.recoveries == []
 
 
-def test_a_service_that_no_check_asks_is_recovered(world: World) -> None:
+def test_a_service_that_no_check_covers_is_recovered(world: World) -> None:
     it = world.watcher()
     world.turns(it, 5)
     world.wrong = {"worker": "is exited"}
@@ -713,7 +719,7 @@ def test_a_service_that_no_check_asks_is_recovered(world: World) -> None:
 
 
 @pytest.mark.parametrize(("may", "caught_after", "seconds"), [(True, 0.4, 0.4), (True, 5.0, 1.0), (False, 0.4, 1.0)])
-def test_a_wait_of_a_container_that_dies_young_is_caught(
+def test_a_crash_loop_ends_the_wait_for_the_next_turn(
     may: bool, caught_after: float, seconds: float, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it, begun = world.watcher(), world.now
@@ -742,8 +748,8 @@ def test_a_rate_limit_is_waited_out(asks_for: float | None, seconds: int, world:
     assert len(world.recoveries) == 2
 
 
-def test_an_engine_that_is_not_heard_for_long_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may hang, and the app goes on without it."""
+def test_a_long_silence_of_the_engine_starts_a_recovery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine may hang while the app still answers."""
     begun, it = world.now, world.watcher()
     monkeypatch.setattr(it.services, "unheard", lambda now: now - begun)
     world.turns(it, 28)
@@ -758,7 +764,7 @@ RUNS, STOPPED = timers.Timer("active", "0"), timers.Timer("inactive", "812")
 
 
 @pytest.mark.parametrize(
-    ("own", "alive", "told"),
+    ("own", "alive", "reported"),
     [
         ("shop", ["blog", "shop"], ["shop"]),
         ("blog", ["blog", "shop"], ["blog"]),
@@ -767,14 +773,21 @@ RUNS, STOPPED = timers.Timer("active", "0"), timers.Timer("inactive", "812")
         ("zoo", ["zoo"], ["blog", "shop"]),
         ("zoo", [], ["blog", "shop"]),
     ],
-    ids=["its own", "each its own", "the first tells of who is gone", "not the next", "the only one", "it alone"],
+    ids=[
+        "its own timer",
+        "its own timer, not the other app's",
+        "as the first watcher, also that of an unwatched app",
+        "as the second watcher, none",
+        "as the only watcher, all",
+        "without a known watcher, all",
+    ],
 )
-def test_each_stopped_timer_is_told_by_one_watcher(own: str, alive: list[str], told: list[str]) -> None:
-    assert watcher.to_report(own, ["shop", "blog"], alive) == told
+def test_each_stopped_timer_is_reported_by_one_watcher(own: str, alive: list[str], reported: list[str]) -> None:
+    assert watcher.to_report(own, ["shop", "blog"], alive) == reported
 
 
 def _timers(world: World, monkeypatch: pytest.MonkeyPatch, found: dict[str, timers.Timer]) -> list[float]:
-    """Let systemd say this of the timers, and note when it is asked."""
+    """Let systemd report these timers, and record when it is asked."""
     asked: list[float] = []
 
     def read(_names: Any) -> dict[str, timers.Timer]:
@@ -785,7 +798,7 @@ def _timers(world: World, monkeypatch: pytest.MonkeyPatch, found: dict[str, time
     return asked
 
 
-def test_its_own_timer_that_was_stopped_is_told_once(
+def test_a_watcher_reports_its_own_stopped_timer_once(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = {"shop": STOPPED}
@@ -794,7 +807,7 @@ def test_its_own_timer_that_was_stopped_is_told_once(
     it = world.watcher(alertmanager="http://127.0.0.1:9093", host="web1")
     monkeypatch.setattr(it, "_post", lambda posts: sent.extend(posts) or True)
     world.turns(it, 300)
-    assert len(asked) == 3, "at most every few minutes, and once more at once"
+    assert len(asked) == 3, "every few minutes, and once more to confirm"
     assert capsys.readouterr().out.count("systemctl enable --now selfheal@shop.timer") == 1
     fired = [one for one in sent if one["labels"]["alertname"] == "SelfhealTimerStopped"]
     assert {json.dumps(one["labels"], sort_keys=True) for one in fired} == {
@@ -812,7 +825,7 @@ def test_its_own_timer_that_was_stopped_is_told_once(
     assert it.problems["timers"] == ""
 
 
-def test_a_timer_that_is_being_restarted_is_not_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timer_that_is_being_restarted_is_not_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"shop": STOPPED}
     _timers(world, monkeypatch, found)
     it = world.watcher()
@@ -823,7 +836,7 @@ def test_a_timer_that_is_being_restarted_is_not_told(world: World, monkeypatch: 
     assert (it.problems["timers"], it.timer_alerts) == ("", [])
 
 
-def test_another_app_that_nobody_watches_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_app_without_a_watcher_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     it = world.watcher()
     folder = Path(agent_config.path_of("blog", world.root)).parent
     (folder / "blog.json").write_text('{"app": "blog", "host": "web1-blog"}', encoding="utf-8")
@@ -834,12 +847,10 @@ def test_another_app_that_nobody_watches_is_told(world: World, monkeypatch: pyte
     assert it.timer_alerts == [alert_messages.stopped_timer("blog", "web1-blog", "812", "en")]
     with hold_lock(watcher.lock_path(world.root, "blog"), 0.0, "watch blog"):
         world.turns(it, 130)
-    assert it.timer_alerts == [], "its own watcher lives, and tells it"
+    assert it.timer_alerts == [], "its own watcher runs, and reports it"
 
 
-def test_what_was_told_of_a_timer_stays_until_somebody_has_looked(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_alert_for_a_timer_stays_until_the_timer_was_checked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = _timers(world, monkeypatch, {})
     it = world.watcher(alertmanager="http://127.0.0.1:9093")
     before = alert_outbox.add([], alert_messages.stopped_timer("shop", it.app.host, "812", "en"), world.now)
@@ -847,17 +858,17 @@ def test_what_was_told_of_a_timer_stays_until_somebody_has_looked(
     it = world.watcher(alertmanager="http://127.0.0.1:9093")
     monkeypatch.setattr(it, "_post", lambda _: True)
     it.turn()
-    assert len(asked) == 1, "at once: it may be over"
+    assert len(asked) == 1, "at once: the timer may run again"
     memory, _ = state.load(it.app.state, it.app.spare)
     assert [one["end"] for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alert_messages.TIMER] == [
         None
     ]
 
 
-def test_there_is_one_watcher(world: World) -> None:
+def test_only_one_watcher_of_an_app_runs(world: World) -> None:
     config = world.config()
     path = str(Path(world.root, "run/selfheal/shop.watcher.lock"))
     with hold_lock(path, 0.0, "watch shop"), pytest.raises(LockHeld), watcher.only_one(config):
-        pytest.fail("a second watcher began")
+        pytest.fail("a second watcher started")
     with watcher.only_one(config):
         pass
