@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whole findings and facts for the tests on drift, of which a test says only what it is about."""
+"""Complete findings and facts for tests of drift: a test gives only the values that it needs."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def finding(**about: Any) -> Finding:
 
 
 def facts(**about: Any) -> ReportedFacts:
-    """The facts of a host that has nothing."""
+    """The facts of an empty host."""
     return cast("ReportedFacts", {**_FACTS, **about})

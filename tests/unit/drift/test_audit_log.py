@@ -24,7 +24,7 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_appended_is_intact(tmp_path: Path) -> None:
+def test_appended_entries_are_intact(tmp_path: Path) -> None:
     path = written(tmp_path)
     found = audit_log.verify(str(path))
     assert (found.lines, found.problem) == (4, "")
@@ -35,7 +35,7 @@ def test_what_is_appended_is_intact(tmp_path: Path) -> None:
 
 
 def rehashed(lines: list[str]) -> list[str]:
-    """A line that was changed, with a hash that fits it."""
+    """The second line changed, with a hash that matches."""
     entry = json.loads(lines[1])
     del entry["hash"]
     entry["what"] = "nothing"
@@ -48,7 +48,7 @@ FORGERIES: list[tuple[str, Callable[[list[str]], list[str]], int]] = [
     ("two lines are swapped", lambda lines: [lines[1], lines[0], *lines[2:]], 0),
     ("a line is changed with its hash", rehashed, 2),
     ("the first is gone", lambda lines: lines[1:], 0),
-    ("there is something else", lambda lines: [*lines, "[]"], 4),
+    ("a line is not an entry", lambda lines: [*lines, "[]"], 4),
 ]
 
 
@@ -72,7 +72,7 @@ def test_a_cut_at_the_end_is_detected_now_and_after_the_next_check(tmp_path: Pat
     assert (found.lines, "were removed" in found.problem) == (2, True)
 
 
-def test_a_check_that_was_killed_before_its_report_has_cut_nothing(tmp_path: Path) -> None:
+def test_a_check_that_was_killed_before_its_report_is_not_a_cut(tmp_path: Path) -> None:
     path = written(tmp_path)
     reported = audit_log.verify(str(path)).head
     audit_log.append(str(path), [event("found", "and then it was killed")], reported)

@@ -34,9 +34,9 @@ def decided(
 DECISIONS: list[tuple[str, dict[str, Any], list[Any], dict[str, Any], str, str]] = [
     ("without a policy", {}, [], {}, "report", ""),
     ("another host", {}, [{**CORRECT, "host": "db*"}], {}, "report", ""),
-    ("wanted", {}, [CORRECT], {}, "correct", ""),
+    ("allowed", {}, [CORRECT], {}, "correct", ""),
     (
-        "the first that fits",
+        "the first entry that matches",
         {},
         [{"role": "watcher", "do": "report", "because": "we look"}, CORRECT],
         {},
@@ -50,8 +50,8 @@ DECISIONS: list[tuple[str, dict[str, Any], list[Any], dict[str, Any], str, str]]
     ("compared in part", {}, [CORRECT], {"whole": False}, "waits", "not all of the host"),
     ("outside the windows", {}, [CORRECT], {"window": False}, "waits", "windows"),
     ("the third time", {}, [CORRECT], {"corrected": 2}, "correct", ""),
-    ("there again after three", {}, [CORRECT], {"corrected": 3}, "escalate", "find out who"),
-    ("no role's", {"role": "host", "what": "cron"}, [CORRECT], {}, "report", "a person has to"),
+    ("again after three corrections", {}, [CORRECT], {"corrected": 3}, "escalate", "find out who"),
+    ("of no role", {"role": "host", "what": "cron"}, [CORRECT], {}, "report", "a person has to"),
     (
         "an unmanaged container",
         {"role": "compose_app", "what": "container"},
@@ -93,7 +93,7 @@ def test_a_role_is_not_run_when_it_would_change_what_must_stay() -> None:
     assert decide({"role": "app_env", "do": "report"}, CORRECT) == ["correct", "correct", "report", "report", "report"]
 
 
-def test_what_is_ignored_is_reported_after_its_date() -> None:
+def test_an_ignored_drift_is_reported_after_its_date() -> None:
     def until(day: str) -> str:
         return decided(finding(), {"object": "/etc/*", "do": "ignore", "until": day, "because": "agreed"})[0]
 

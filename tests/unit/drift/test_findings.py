@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Findings from the events of a run and from the facts of a host.
 
-The recorded events are those of ansible-runner with both ends of the supported range, for the same changes by hand on
-the same host.
+The events were recorded by ansible-runner with the oldest and the newest supported ansible-core, for the same manual
+changes on the same host.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
         ],
     ),
     (
-        "what shows no difference",
+        "a change without a diff",
         event({"changed": True, "path": "/etc/x"}),
         [("/etc/x", "state", "differs", "as configured")],
     ),
@@ -188,10 +188,10 @@ def test_what_could_not_be_compared_is_reported() -> None:
 
 BASELINES: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
     ("nothing accepted yet", {"group docker": "mallory"}, {}, []),
-    ("a member more", {"group docker": "mallory"}, {"group docker": "no member"}, ["group docker"]),
+    ("a new member", {"group docker": "mallory"}, {"group docker": "no member"}, ["group docker"]),
     ("an upgrade", {"package x": "1:2.10-1"}, {"package x": "1:2.9-3"}, []),
     ("another upstream version with a smaller revision", {"package x": "1.0.1-1"}, {"package x": "1.0-9"}, []),
-    ("a revision that went back", {"package x": "1.0-1+b1"}, {"package x": "1.0-2"}, ["package x"]),
+    ("an older revision", {"package x": "1.0-1+b1"}, {"package x": "1.0-2"}, ["package x"]),
     ("a downgrade", {"package x": "2.9~rc1"}, {"package x": "2.9"}, ["package x"]),
     ("an older epoch", {"package x": "9"}, {"package x": "1:1"}, ["package x"]),
     ("a new package", {"package x": "1", "package y": "1"}, {"package y": "1"}, []),
@@ -222,15 +222,15 @@ BASELINES: list[tuple[str, dict[str, str], dict[str, str], list[str]]] = [
         {"unit x": "enabled", "timer selfheal-drift.timer": "active"},
         ["selfheal-drift.timer"],
     ),
-    ("a rule more", {"firewall -A INPUT -j DROP": "set", "unit x": "enabled"}, {"unit x": "enabled"}, []),
+    ("a new rule", {"firewall -A INPUT -j DROP": "set", "unit x": "enabled"}, {"unit x": "enabled"}, []),
     (
-        "a file that a role brought",
+        "a file of a role",
         {"file /etc/selfheal/x": "root:root 0644", "unit x": "enabled"},
         {"unit x": "enabled"},
         [],
     ),
     (
-        "a file that no role brought",
+        "a file of no role",
         {"file /etc/sudoers.d/x": "root:root 0644", "unit x": "a"},
         {"unit x": "a"},
         ["/etc/sudoers.d/x"],
@@ -251,7 +251,7 @@ def test_a_file_that_is_not_of_the_project_is_added() -> None:
     assert drift_findings.compare(HOST, there, {}, None) == []
 
 
-def test_what_follows_from_a_drift_is_reported_once() -> None:
+def test_a_drift_and_its_consequences_are_reported_once() -> None:
     def one(role: str, object_: str, what: str) -> drift_findings.Located:
         return {"host": HOST, "role": role, "object": object_, "what": what, "is": "a", "should": "b"}
 

@@ -45,11 +45,11 @@ def entries(monkeypatch: pytest.MonkeyPatch, broken: str, code: int) -> tuple[di
     [
         ("dpkg-query", "package haproxy", "unasked package", 1),
         ("ss", "listens 80", "unasked listens", 1),
-        # On some hosts it never answers.
+        # On some hosts sshd never answers.
         ("sshd", "sshd port", "unasked sshd", 0),
     ],
 )
-def test_what_cannot_be_read_is_not_taken_for_gone(
+def test_what_cannot_be_read_does_not_count_as_missing(
     monkeypatch: pytest.MonkeyPatch, broken: str, entry: str, unasked: str, problem_count: int
 ) -> None:
     found, problems = entries(monkeypatch, "nothing", 1)
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_is_not_taken_for_gone(
     assert (unasked in found, len(problems)) == (True, problem_count)
 
 
-def test_a_port_that_a_role_opens_is_the_role_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_a_role_opens_is_not_in_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {"/etc/haproxy/selfheal/shop.cfg": b"frontend shop\n    bind *:80\n    bind :::443 v4v6 ssl crt x\n"}
     monkeypatch.setattr(drift_facts, "read_small", kept.get)
     assert drift_facts._balanced({"shop"}) == {"80", "443"}
@@ -72,7 +72,7 @@ def test_a_port_that_a_role_opens_is_the_role_s(monkeypatch: pytest.MonkeyPatch)
     assert dict(drift_facts._listening([], {"80", "443"})) == {"listens 81": "haproxy"}
 
 
-def test_a_command_that_is_not_installed_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_is_not_installed_is_not_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     found, problems = entries(monkeypatch, "dpkg-query", 127)
     assert "unasked package" not in found
     assert problems == []
@@ -163,7 +163,7 @@ def test_files_of_the_project_are_distinguished_from_our_own(world: World) -> No
     assert f"{world.app.directory}/src" in found["folders"]
 
 
-def test_an_engine_that_does_not_answer_is_a_problem_and_no_drift(
+def test_an_engine_that_does_not_answer_is_a_problem_and_not_a_drift(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def inspected(*_: Any) -> list[Any]:

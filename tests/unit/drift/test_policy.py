@@ -19,7 +19,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("without a pattern", {"do": "correct"}, "drift_policy[0]: no pattern"),
     ("ignored for ever", {"role": "watcher", "do": "ignore", "because": "x"}, "drift_policy[0].until: is missing"),
     (
-        "ignored for no reason",
+        "ignored without a reason",
         {"role": "x", "do": "ignore", "until": "2027-01-01"},
         "drift_policy[0].because: is missing",
     ),

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is remembered of a drift from one check to the next."""
+"""What the store keeps of a drift from one check to the next."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"findings": []}', "\0"])
-def test_what_is_damaged_is_not_guessed(tmp_path: Path, text: str) -> None:
+def test_a_damaged_state_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / drift_store.FILE).write_text(text)
     with pytest.raises(drift_store.StateError, match=r"state.json cannot be read .* move it away"):
         drift_store.load(str(tmp_path))

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How a module's run ends: with its result, as failed with what is known, or as a defect with its traceback."""
+"""A module run ends with its result, with an error for the user, or with the traceback of a defect."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.entry import an
 
 
 class Ended(Exception):
-    """A run has ended, as its arguments say."""
+    """The end of a run: how it ended, and its result."""
 
 
 class Module:
-    """What Ansible's own does, as far as it matters here."""
+    """Replaces AnsibleModule."""
 
     def __init__(self, argument_spec: Mapping[str, Any], supports_check_mode: bool, **rules: Any) -> None:
         self.params = {name: option.get("default") for name, option in argument_spec.items()}

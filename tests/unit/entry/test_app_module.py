@@ -44,7 +44,7 @@ def test_arguments_become_an_app() -> None:
     ],
     ids=["its name", "its table", "its checks", "its balancer"],
 )
-def test_arguments_that_make_no_app_are_an_error_for_the_user(wrong: dict[str, Any]) -> None:
+def test_invalid_arguments_are_an_error_for_the_user(wrong: dict[str, Any]) -> None:
     with pytest.raises(app_module.EXPECTED):
         app_module.app_of({**ARGUMENTS, **wrong})
 
@@ -59,7 +59,7 @@ def test_values_are_validated_before_they_are_used() -> None:
     assert secret_rules.describe(raised.value.findings) in str(raised.value)
 
 
-def test_the_steps_of_a_run_can_be_followed_while_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_steps_of_a_run_can_be_followed_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "shop.progress"
     monkeypatch.setattr(app_module, "progress_path", lambda _app: str(path))
     logged: list[str] = []

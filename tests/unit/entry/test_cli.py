@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The command on the host: what it prints and writes, and its exit codes: 0 well, 1 sick, 2 it could not be done."""
+"""The command `selfheal`: its output, its files and its exit codes: 0 healthy, 1 unhealthy, 2 not possible."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
-    """Let the app answer well, or badly for a reason."""
+    """Let the check pass, or fail with a reason."""
     result = {"name": "health", "ok": not reason, "reason": reason or "got 200 in 0.01 s", "proves": "health"}
     found = {"ok": not reason, "summary": f"{int(not reason)} of 1 checks passed", "results": [result]}
     monkeypatch.setattr(health_facts, "ask", lambda *_: found)
@@ -83,13 +83,13 @@ def test_a_healthy_app(run: Run) -> None:
     assert "shop: healthy (1 of 1 checks passed)" in text
     assert "watcher: NOT alive: systemctl status selfheal@shop.timer" in text
     code, text, _ = run("status", "--json")
-    told = json.loads(text)
-    assert (code, told["healthy"], told["paused"], told["incident"]) == (cli.GOOD, True, None, None)
-    assert told["breaker"] == {"open": False, "attempts": 0, "of": 5}
+    report = json.loads(text)
+    assert (code, report["healthy"], report["paused"], report["incident"]) == (cli.GOOD, True, None, None)
+    assert report["breaker"] == {"open": False, "attempts": 0, "of": 5}
     assert run("probe")[0] == cli.GOOD
 
 
-def test_a_sick_app(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unhealthy_app(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, "connection refused")
     assert run("status")[:2] == (cli.SICK, run("status")[1])
     code, text, _ = run("probe")
@@ -97,7 +97,7 @@ def test_a_sick_app(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not json.loads(run("probe", "--json")[1])["ok"]
 
 
-def test_a_watcher_that_lives_is_known_by_its_note(run: Run, tmp_path: Path) -> None:
+def test_the_note_of_a_watcher_says_whether_it_is_alive(run: Run, tmp_path: Path) -> None:
     path = Path(watcher_note.note_path(str(tmp_path), "shop"))
     path.parent.mkdir(parents=True)
     at = moment()
@@ -114,15 +114,17 @@ def test_a_watcher_that_lives_is_known_by_its_note(run: Run, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("checks", "code", "told"),
+    ("checks", "code", "summary"),
     [
-        pytest.param({"ok": True, "passed": 1, "total": 1}, cli.GOOD, "healthy (1 of 1 checks passed, as", id="well"),
-        pytest.param({"ok": False, "passed": 0, "total": 1}, cli.SICK, "NOT healthy (0 of 1", id="sick"),
+        pytest.param(
+            {"ok": True, "passed": 1, "total": 1}, cli.GOOD, "healthy (1 of 1 checks passed, as", id="healthy"
+        ),
+        pytest.param({"ok": False, "passed": 0, "total": 1}, cli.SICK, "NOT healthy (0 of 1", id="unhealthy"),
         pytest.param({"ok": True, "passed": 0, "total": 0}, cli.GOOD, "healthy (no check asks it, as", id="no check"),
     ],
 )
-def test_status_says_what_the_watcher_saw_and_asks_the_app_nothing(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: dict[str, Any], code: int, told: str
+def test_status_shows_the_last_check_of_the_watcher_and_does_not_ask_the_app(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: dict[str, Any], code: int, summary: str
 ) -> None:
     monkeypatch.setattr(health_facts, "ask", lambda *_: pytest.fail("the app was asked"))
     path = Path(watcher_note.note_path(str(tmp_path), "shop"))
@@ -132,7 +134,7 @@ def test_status_says_what_the_watcher_saw_and_asks_the_app_nothing(
     note = {"at": now, "pid": os.getpid(), "problems": [], "hold": "", "checks": {**checks, "at": seen}}
     path.write_text(json.dumps(note), encoding="utf-8")
     ended, text, _ = run("status")
-    assert (ended, f"shop: {told}" in text, "the watcher saw 20 s ago" in text) == (code, True, True)
+    assert (ended, f"shop: {summary}" in text, "the watcher saw 20 s ago" in text) == (code, True, True)
     assert json.loads(run("status", "--json")[1])["healthy"] is (code == cli.GOOD)
 
 
@@ -179,7 +181,7 @@ def test_incidents_newest_first(run: Run, tmp_path: Path) -> None:
     assert run("incidents", "--last", "0")[0] == cli.WRONG
 
 
-def test_a_damaged_state_is_told_and_left_for_the_watcher(run: Run, tmp_path: Path) -> None:
+def test_a_damaged_state_is_reported_and_left_to_the_watcher(run: Run, tmp_path: Path) -> None:
     path = Path(folder(tmp_path)) / state.STATE
     path.parent.mkdir(parents=True)
     path.write_text('{"inc', encoding="utf-8")
@@ -187,7 +189,7 @@ def test_a_damaged_state_is_told_and_left_for_the_watcher(run: Run, tmp_path: Pa
     assert path.exists()
 
 
-def test_damaged_orders_are_told(run: Run, tmp_path: Path) -> None:
+def test_damaged_orders_are_reported(run: Run, tmp_path: Path) -> None:
     path = Path(folder(tmp_path)) / state.ORDERS
     path.parent.mkdir(parents=True)
     path.write_text('{"pau', encoding="utf-8")
@@ -200,9 +202,9 @@ def test_a_broken_config(run: Run, tmp_path: Path) -> None:
     code, text, _ = run("status")
     assert code == cli.WRONG
     assert "is not valid JSON" in text
-    told = json.loads(run("status", "--json")[1])
-    assert (told["app"], told["healthy"]) == ("shop", False)
-    assert "is not valid JSON" in told["problems"][0]
+    report = json.loads(run("status", "--json")[1])
+    assert (report["app"], report["healthy"]) == ("shop", False)
+    assert "is not valid JSON" in report["problems"][0]
     for words in (["probe"], ["recover"], ["incidents"], ["resume"], ["pause", "--for", "1h", "--reason", "x"]):
         code, _, error = run(*words)
         assert code == cli.WRONG
@@ -234,7 +236,7 @@ def test_which_app(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words", [[], ["heal"], ["status", "--yaml"], ["pause", "--for", "1h"], ["incidents", "--last", "x"]]
 )
-def test_wrong_words(run: Run, words: list[str]) -> None:
+def test_invalid_arguments(run: Run, words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(*words)
     assert ended.value.code == 2
@@ -245,7 +247,7 @@ def test_no_value_of_a_secret_is_shown(run: Run) -> None:
         assert KEY not in "".join(run(*words)[1:])
 
 
-def test_systemd_is_told_where_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systemd_is_notified_at_its_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     cli.notify("READY=1")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
@@ -255,7 +257,7 @@ def test_systemd_is_told_where_it_listens(tmp_path: Path, monkeypatch: pytest.Mo
         cli.notify("WATCHDOG=1")
         assert listener.recv(100) == b"WATCHDOG=1"
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    cli.notify("WATCHDOG=1")  # said on stderr, and no more
+    cli.notify("WATCHDOG=1")  # only logged on stderr
 
 
 @pytest.mark.parametrize(
@@ -287,29 +289,29 @@ def test_status_names_a_service_that_no_check_asks(
 
 
 @pytest.mark.parametrize(
-    ("state_", "enabled", "told"),
+    ("state_", "enabled", "reported"),
     [("active", True, False), ("inactive", True, True), ("failed", True, True), ("inactive", False, False)],
     ids=["it runs", "stopped by hand", "failed", "switched off by its role"],
 )
-def test_a_stopped_timer_is_told_with_the_command_that_mends_it(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_: str, enabled: bool, told: bool
+def test_a_stopped_timer_is_reported_with_the_command_that_starts_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_: str, enabled: bool, reported: bool
 ) -> None:
     configure(tmp_path, enabled=enabled)
     monkeypatch.setattr(timers, "read", lambda _names: {"shop": timers.Timer(state_, "812")})
     code, text, _ = run("status")
-    assert code == cli.GOOD, "the app is healthy all the same"
-    assert ("systemctl enable --now selfheal@shop.timer" in text) is told
+    assert code == cli.GOOD, "a stopped timer does not make the app unhealthy"
+    assert ("systemctl enable --now selfheal@shop.timer" in text) is reported
     assert ("watcher: off, as watcher_enabled says" in text) is not enabled
     found = json.loads(run("status", "--json")[1])
     assert (found["watcher"]["timer"], found["watcher"]["enabled"]) == (state_, enabled)
-    assert any("systemctl enable --now" in problem for problem in found["problems"]) is told
+    assert any("systemctl enable --now" in problem for problem in found["problems"]) is reported
 
 
-# --- a config that is gone -------------------------------------------------------------------------------------------
+# --- a missing config ------------------------------------------------------------------------------------------------
 
 
 class Life:
-    """The lives of one app's watchers, one after the other. What happens in each is what `during` does."""
+    """The lives of one app's watchers, one after the other. `during` runs in each of them."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
@@ -343,12 +345,12 @@ def life(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Life:
     return Life(tmp_path, monkeypatch)
 
 
-def test_a_config_that_is_deleted_stays_in_force_in_the_next_life_too(life: Life, run: Run) -> None:
+def test_a_deleted_config_stays_in_force_when_the_watcher_starts_again(life: Life, run: Run) -> None:
     life.path = configure(life.root, interval=3)
     life.during = lambda: life.path.unlink(missing_ok=True)
     for _ in range(3):
         assert life.live() == cli.GOOD
-    # In the same process it would gather what a long life gathers.
+    # Each life begins as a new program, so that memory does not grow.
     assert (life.watched, life.began) == ([3.0, 3.0, 3.0], 3)
     assert all(f"stays in force: {life.path} does not exist" in problem for problem in life.problems)
     code, text, _ = run("status", "--app", "shop")
@@ -359,7 +361,7 @@ def test_a_config_that_is_deleted_stays_in_force_in_the_next_life_too(life: Life
     assert (code, "stays in force" in error) == (cli.GOOD, True)
 
 
-def test_an_app_whose_config_is_gone_is_known_as_long_as_it_is_watched(life: Life, run: Run) -> None:
+def test_an_app_without_its_config_is_known_while_it_is_watched(life: Life, run: Run) -> None:
     life.live()
     life.path.unlink()
     assert "run playbooks/site.yml" in run("status")[2]
@@ -367,7 +369,7 @@ def test_an_app_whose_config_is_gone_is_known_as_long_as_it_is_watched(life: Lif
         assert run("status")[1].startswith("shop: healthy")
 
 
-def test_a_config_that_comes_back_is_in_force_at_once(life: Life) -> None:
+def test_a_restored_config_is_in_force_at_once(life: Life) -> None:
     life.live()
     life.path.unlink()
     life.during = lambda: configure(life.root, interval=5)
@@ -388,21 +390,21 @@ def test_a_damaged_config_never_replaces_the_good_one(life: Life) -> None:
     assert ["is not valid JSON" in problem for problem in life.problems] == [False, True, True]
 
 
-def test_an_app_that_was_taken_out_is_not_watched_any_more(
+def test_a_removed_app_is_not_watched_any_more(
     life: Life, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its config and its state are both gone: nothing here is left to be watched."""
+    """Its config and the copy of it are both missing."""
     life.live()
 
-    def take_out() -> None:
+    def remove() -> None:
         life.path.unlink()
         life.copy.unlink()
 
-    life.during = take_out
+    life.during = remove
     life.live()
     assert life.problems == ["", ""]
     assert "starts again: the config has changed" in capsys.readouterr().out
-    # The next one waits for a config, and asks nothing.
+    # The next watcher waits for a config and checks nothing.
     monkeypatch.setattr(Clock, "sleep", lambda *_: configure(life.root), raising=False)
     monkeypatch.setattr(cli, "BROKEN_SECONDS", 0.0)
     stamps = iter([None, None, (1, 1)])
@@ -411,7 +413,7 @@ def test_an_app_that_was_taken_out_is_not_watched_any_more(
     assert len(life.watched) == 2
 
 
-def test_where_nothing_can_be_kept_the_config_stays_in_force_in_the_same_life(
+def test_a_config_that_cannot_be_copied_stays_in_force_in_the_same_life(
     life: Life, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: Any) -> None:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Writing and reading `.env`. That Compose itself agrees is in test_dotenv_compose.py."""
+"""Writing and reading `.env`; test_dotenv_compose.py compares both with Compose."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_encode(value: str, line: str) -> None:
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True), VALUES))
-def test_every_value_comes_back(values: dict[str, str]) -> None:
+def test_every_value_is_read_as_it_was_written(values: dict[str, str]) -> None:
     text = dotenv.encode(values)
     assert dotenv.parse(text) == values
     assert list(dotenv.parse(text)) == list(values)
@@ -65,43 +65,43 @@ def test_an_encoded_file_has_one_line_for_each_value(value: str) -> None:
         ({"": "hush"}, "a name is not"),
     ],
 )
-def test_what_no_environment_can_hold_is_refused(values: dict[str, str], part: str) -> None:
+def test_a_value_that_no_environment_can_hold_is_refused(values: dict[str, str], part: str) -> None:
     with pytest.raises(dotenv.DotenvError, match=part) as caught:
         dotenv.encode(values)
     assert "hush" not in str(caught.value)
 
 
 PARSED = [
-    ("nothing", "", {}),
+    ("an empty file", "", {}),
     ("comments and space", "\n  # a=b\n\t\n#", {}),
     ("plain", "A=b", {"A": "b"}),
     ("spaces", "  A = b c  \n", {"A": "b c"}),
-    ("YAML's way", "A: b", {"A": "b"}),
+    ("a colon, as in YAML", "A: b", {"A": "b"}),
     ("export", "export A=b\nexport\tB=c", {"A": "b", "B": "c"}),
     ("empty", "A=\nB= \nC=''\nD=\"\"", {"A": "", "B": "", "C": "", "D": ""}),
-    ("a comment behind", "A=b # c\nB=b#c\nC='b' # c\nD=\"b\" # c", {"A": "b", "B": "b#c", "C": "b", "D": "b"}),
+    ("a comment after a value", "A=b # c\nB=b#c\nC='b' # c\nD=\"b\" # c", {"A": "b", "B": "b#c", "C": "b", "D": "b"}),
     ("a hash at the start", "A=#b", {"A": "#b"}),
     ("quotes inside", "A=b'c'\nB=b\"c\"", {"A": "b'c'", "B": 'b"c"'}),
     ("single quotes", "A='b $c \\n \"d\" # e'", {"A": 'b $c \\n "d" # e'}),
     ("a quoted quote", "A='b\\'c'\nB=\"b\\\"c\"", {"A": "b'c", "B": 'b"c'}),
     ("escapes", 'A="\\n\\r\\t\\\\\\$B\\a"', {"A": "\n\r\t\\$B\a"}),
-    ("escapes that are none", 'A="\\c\\q\\x41"', {"A": "\\c\\q\\x41"}),
+    ("unknown escapes", 'A="\\c\\q\\x41"', {"A": "\\c\\q\\x41"}),
     ("octal", 'A="\\0101\\0777\\01"', {"A": "A\\777\\1"}),
     ("no escapes without quotes", "A=b\\nc", {"A": "b\\nc"}),
     ("several lines", "A=\"b\nc\"\nB='d\ne'", {"A": "b\nc", "B": "d\ne"}),
     ("a variable", "A=b\nB=$A-${A}\nC='$A'", {"A": "b", "B": "b-b", "C": "$A"}),
     ("a variable that is not set", "A=${B}c$B", {"A": "c"}),
-    ("a variable below", "A=$B\nB=c", {"A": "", "B": "c"}),
+    ("a variable that is set later", "A=$B\nB=c", {"A": "", "B": "c"}),
     ("a dollar", 'A=$$B\nB="\\$A$$"\nC=5$\nD=$5', {"A": "$B", "B": "$A$", "C": "5$", "D": "$5"}),
     ("defaults", "A=\nB=${A:-x}${A-y}${Z-z}${Z:-$A}", {"A": "", "B": "xz"}),
     ("alternatives", "A=b\nE=\nB=${A:+x}${A+y}${E:+n}${E+e}${Z+n}", {"A": "b", "E": "", "B": "xye"}),
     ("a default in braces", "A=${B:-${C:-d}}e", {"A": "de"}),
-    ("required, and there", "A=b\nB=${A:?c}", {"A": "b", "B": "b"}),
+    ("required, and set", "A=b\nB=${A:?c}", {"A": "b", "B": "b"}),
     ("twice", "A=b\nA=c", {"A": "c"}),
     ("only a name", "A\nB=c\nC", {"B": "c"}),
     ("a BOM", "\ufeffA=b", {"A": "b"}),
     ("CR LF", "A=b\r\nB='c'\r\n", {"A": "b", "B": "c"}),
-    ("two on a line", "A='b'B='c'", {"A": "b", "B": "c"}),
+    ("two values on a line", "A='b'B='c'", {"A": "b", "B": "c"}),
 ]
 
 
@@ -115,13 +115,13 @@ BROKEN = [
     ("a double quote that is not closed", 'A="hush\\"', 1, "never closed"),
     ("a space in a name", "A=b\nhush hush=c", 2, "a name holds a space"),
     ("a character in a name", "A=b\n\nhush!=c", 3, "a name holds `!`"),
-    ("a character that nobody sees", "A=b\nhu\u200bsh=c", 2, r"a name holds U\+200B"),
+    ("an invisible character", "A=b\nhu\u200bsh=c", 2, r"a name holds U\+200B"),
     ("the rest of a broken value", "A=b\nhush+hush==", 2, "is a quote or `=` missing, here or above"),
     ("no name", "=hush", 1, "a name is missing before"),
     ("only export", "A=b\nexport ", 2, "a name is missing after `export`"),
     ("a brace that is not closed", "A=b\nB=${hush", 2, "literal one is written"),
     ("braces without a name", "A=${}", 1, "holds no name"),
-    ("required, and not there", "A=${B:?hush}", 1, "required"),
+    ("required, and not set", "A=${B:?hush}", 1, "required"),
     ("NUL", "A=b\n\0\0\0", 2, "NUL"),
 ]
 
@@ -136,7 +136,7 @@ def test_an_error_has_the_line_and_no_value(text: str, line: int, part: str) -> 
 
 
 @given(st.text() | st.text("AB=$ {}:-'\"\\#\n"))
-def test_no_text_makes_it_raise_anything_else(text: str) -> None:
+def test_any_text_is_parsed_or_raises_a_dotenv_error(text: str) -> None:
     try:
         assert all(isinstance(value, str) for value in dotenv.parse(text).values())
     except dotenv.DotenvError as error:
@@ -148,8 +148,8 @@ def test_duplicates_are_named_with_their_lines() -> None:
     assert dotenv.duplicates("A=1\nB=2") == {}
 
 
-def test_python_dotenv_and_a_shell_read_what_has_no_odd_character_the_same(tmp_path: Path) -> None:
-    """The reason for single quotes: a person sources the file, an app reads it by itself."""
+def test_a_shell_reads_the_same_values(tmp_path: Path) -> None:
+    """Values are in single quotes so that a user can source the file."""
     values = {"URL": "https://a.b/?c=d&e", "HASH": "a #b", "QUOTE": 'say "hi"', "DOLLAR": "$2b$12$x", "SPACE": " a "}
     (tmp_path / "env").write_text(dotenv.encode(values))
     shell = shutil.which("sh") or "/bin/sh"

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What Compose itself reads from the env files that we write, byte for byte, and that our parser reads what it reads.
+"""Compose reads the env files that we write byte for byte, and our parser reads files as Compose does.
 
-Needs Compose v2: this machine's, or that of the lab's host image. Where neither is, the tests are skipped, but never
-where CI is set.
+Needs Compose v2 of this machine or of the lab's host image. Without one the tests are skipped; where CI is set, they
+fail.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def _answers(command: list[str]) -> bool:
 
 @pytest.fixture(scope="module")
 def compose() -> Compose:
-    """Run SCRIPT in a directory, with a Compose v2 that is found somewhere."""
+    """Run SCRIPT in a directory, with the Compose v2 that was found."""
     clean = {"PATH": os.environ.get("PATH", ""), "HOME": os.environ.get("HOME", "/")}
     if shutil.which("docker") and _answers(["docker", "compose", "version"]):
         return lambda directory: _run(["sh", "-c", SCRIPT], directory, clean)
     if shutil.which("docker") and _answers(["docker", "image", "inspect", IMAGE]):
-        marks = ["--network=none", "--label=christmas.selfheal.lab=1", "--workdir=/work", "--entrypoint=sh"]
+        options = ["--network=none", "--label=christmas.selfheal.lab=1", "--workdir=/work", "--entrypoint=sh"]
         return lambda directory: _run(
-            ["docker", "run", "--rm", *marks, f"--volume={directory}:/work", IMAGE, "-c", SCRIPT], directory, clean
+            ["docker", "run", "--rm", *options, f"--volume={directory}:/work", IMAGE, "-c", SCRIPT], directory, clean
         )
     reason = f"no Compose v2 here: install the plugin, or make the lab's image {IMAGE} (make lab)"
     if "CI" in os.environ:
@@ -70,7 +70,7 @@ def _run(command: list[str], directory: Path, environment: dict[str, str]) -> No
 
 
 def read_back(directory: Path, number: int) -> dict[str, str] | None:
-    """What the container would get; None when Compose refused the file."""
+    """The variables that the container would get; None when Compose refused the file."""
     if (directory / f"{number}.refused").exists():
         return None
     service = json.loads((directory / f"{number}.json").read_text(encoding="utf-8"))["services"]["s"]
@@ -80,7 +80,7 @@ def read_back(directory: Path, number: int) -> dict[str, str] | None:
 
 
 def random_value(chooser: random.Random) -> str:
-    """Text of one of several styles: what quoting trips over, what passwords look like, anything at all."""
+    """Text in one of several styles: difficult to quote, like a password, any characters."""
     alphabets = (
         "'\"\\$\n\r\t #={}`ab1",
         "".join(map(chr, range(32, 127))),
@@ -96,7 +96,7 @@ def random_value(chooser: random.Random) -> str:
     return "".join(chooser.choice(alphabet) for _ in range(length))
 
 
-def test_every_value_of_ten_thousand_comes_back_byte_for_byte(compose: Compose, tmp_path: Path) -> None:
+def test_compose_reads_ten_thousand_values_byte_for_byte(compose: Compose, tmp_path: Path) -> None:
     chooser = random.Random(20250527)
     written = []
     for number in range(ROUND_TRIPS // PER_FILE):
@@ -113,7 +113,7 @@ def test_every_value_of_ten_thousand_comes_back_byte_for_byte(compose: Compose, 
 
 
 def foreign_file(chooser: random.Random) -> str:
-    """A file as somebody else might have written, or damaged, it."""
+    """A file that someone else may have written or damaged."""
     pieces = [
         *"ab AB_=:#'\"\\\n\n",
         "$A",

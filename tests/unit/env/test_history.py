@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The env and its history: what is asked, and what is there → what is written, and what is never lost."""
+"""The env and its history: what is written and restored, and that no version is lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OLD, NEW, OTHER = {"KEY": "old-old-old"}, {"KEY": "new-new-new"}, {"KEY": "other
 
 
 class Host:
-    """A directory with an app's env and history in it, and a clock that moves on with each act."""
+    """A directory with an app's env and history, and a clock that advances with each call."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -74,8 +74,8 @@ def refuse(_values: Any) -> list[Finding]:
     return [Finding(variable="KEY", rule="expired", reason="it expired on 2024-06-01", fix="Make a new one.")]
 
 
-def test_a_flag_is_no_obstacle_where_nothing_is_to_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has the env as it should be may keep it so with chattr(1)."""
+def test_an_immutable_env_is_not_an_error_when_nothing_changes(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user may protect an env with chattr(1)."""
     host.write(OLD)
     monkeypatch.setattr(files, "_flags", lambda path: 0x10 if path == str(host.env) else 0)
     assert not host.write(OLD)["changed"]
@@ -124,7 +124,7 @@ def test_the_history_is_for_root_alone(host: Host) -> None:
     assert stat.S_IMODE(host.history.stat().st_mode) == 0o700
 
 
-def test_the_same_again_writes_nothing(host: Host) -> None:
+def test_the_same_values_again_write_nothing(host: Host) -> None:
     host.write(NEW)
     before, stamp = host.files(), host.env.stat().st_mtime_ns
     change = host.write(NEW)
@@ -132,7 +132,7 @@ def test_the_same_again_writes_nothing(host: Host) -> None:
     assert (host.files(), host.env.stat().st_mtime_ns) == (before, stamp)
 
 
-def test_what_was_there_is_kept(host: Host) -> None:
+def test_the_previous_version_is_kept(host: Host) -> None:
     first = host.write(OLD)
     change = host.write(NEW)
     assert change["backup"] == first["version"]
@@ -141,7 +141,7 @@ def test_what_was_there_is_kept(host: Host) -> None:
     assert host.values() == NEW
 
 
-def test_a_file_of_somebody_else_is_kept_as_found(host: Host) -> None:
+def test_a_file_that_we_did_not_write_is_kept_as_found(host: Host) -> None:
     host.env.write_text("KEY=theirs # mine\n")
     change = host.write(NEW)
     found, ours = host.versions()
@@ -170,7 +170,7 @@ def test_a_piece_of_a_secret_that_looks_like_a_name_is_not_shown(host: Host) -> 
 @pytest.mark.parametrize(
     ("mode", "uid", "gid", "why"), [(0o644, -1, -1, ["mode"]), (0o600, 7, 8, ["owner", "group"]), (0o600, -1, -1, [])]
 )
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes owners")
 def test_mode_and_owner_are_corrected(host: Host, mode: int, uid: int, gid: int, why: list[str], dry_run: bool) -> None:
     host.write(NEW)
     host.env.chmod(mode)
@@ -178,8 +178,8 @@ def test_mode_and_owner_are_corrected(host: Host, mode: int, uid: int, gid: int,
     change = host.write(NEW, uid=uid, gid=gid, dry_run=dry_run)
     assert (change["changed"], change["why"]) == (bool(why), why)
     status = host.env.stat()
-    told = (mode, 0, 0) if dry_run else (0o600, max(uid, 0), max(gid, 0))
-    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == told
+    expected = (mode, 0, 0) if dry_run else (0o600, max(uid, 0), max(gid, 0))
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == expected
     assert (host.env.read_bytes(), host.versions()) == (content, versions)
 
 
@@ -203,7 +203,7 @@ def test_a_dry_run_touches_nothing(host: Host, there: bool) -> None:
     assert (change["backup"] is not None) == there
 
 
-def test_values_that_do_not_pass_are_not_written(host: Host) -> None:
+def test_invalid_values_are_not_written(host: Host) -> None:
     host.write(OLD)
     before = host.files()
     with pytest.raises(
@@ -223,7 +223,7 @@ def test_values_that_do_not_pass_are_not_written(host: Host) -> None:
         ("file", "a file"),
     ],
 )
-def test_what_stands_in_the_way_is_named(host: Host, obstacle: str, part: str) -> None:
+def test_an_obstacle_is_named(host: Host, obstacle: str, part: str) -> None:
     if obstacle == "directory":
         host.env.mkdir()
     elif obstacle == "no directory":
@@ -238,7 +238,7 @@ def test_what_stands_in_the_way_is_named(host: Host, obstacle: str, part: str) -
         host.write(NEW)
 
 
-def test_what_no_file_can_hold_is_refused(host: Host) -> None:
+def test_a_value_that_no_file_can_hold_is_refused(host: Host) -> None:
     with pytest.raises(env_history.EnvError, match="KEY: its value has a NUL byte"):
         host.write({"KEY": "hush\0"})
     assert host.files() == {}
@@ -247,7 +247,7 @@ def test_what_no_file_can_hold_is_refused(host: Host) -> None:
 # --- the history ----------------------------------------------------------------------------------------------------
 
 
-def test_the_history_keeps_as_many_as_told_and_the_last_good_ones(host: Host) -> None:
+def test_the_history_keeps_as_many_as_configured_and_the_last_good_ones(host: Host) -> None:
     for index in range(3):
         host.write({"KEY": f"good-{index}"})
         host.good({"KEY": f"good-{index}"})
@@ -260,7 +260,7 @@ def test_the_history_keeps_as_many_as_told_and_the_last_good_ones(host: Host) ->
     assert on_disk == {version["file"] for version in versions} | {f"{v['id']}.good" for v in versions if v["good"]}
 
 
-def test_a_value_that_flaps_does_not_push_the_others_out(host: Host) -> None:
+def test_a_value_that_changes_back_and_forth_does_not_displace_other_versions(host: Host) -> None:
     host.write(OTHER)
     for _round in range(20):
         host.write(OLD, keep=3)
@@ -268,7 +268,7 @@ def test_a_value_that_flaps_does_not_push_the_others_out(host: Host) -> None:
     assert host.kept() == [OTHER, OLD, NEW]
 
 
-def test_marking(host: Host) -> None:
+def test_a_version_is_marked_as_good(host: Host) -> None:
     assert env_history.last_good(str(host.history)) is None
     host.write(OLD)
     host.write(NEW)
@@ -280,7 +280,7 @@ def test_marking(host: Host) -> None:
     assert last["fingerprint"] == fingerprint(dotenv.encode(OLD))
 
 
-def test_remember_keeps_what_is_in_force_once(host: Host) -> None:
+def test_remember_keeps_the_current_env_once(host: Host) -> None:
     env, history = str(host.env), str(host.history)
     assert not env_history.remember(env, history, now=NOON)
     assert not host.history.exists()
@@ -308,7 +308,7 @@ def test_remember_keeps_what_is_in_force_once(host: Host) -> None:
     ],
     ids=["empty", "cut", "a list", "null", "a number", "numbers", "a path", "no text", "deep", "gone"],
 )
-def test_a_damaged_index_costs_nothing(host: Host, index: bytes | None) -> None:
+def test_a_damaged_index_loses_no_version(host: Host, index: bytes | None) -> None:
     host.write(OLD)
     host.good(OLD)
     host.write(NEW)
@@ -324,7 +324,7 @@ def test_a_damaged_index_costs_nothing(host: Host, index: bytes | None) -> None:
     assert json.loads(path.read_bytes())["versions"]
 
 
-def test_an_index_whose_file_is_gone_does_not_name_it(host: Host) -> None:
+def test_a_version_whose_file_is_missing_is_not_listed(host: Host) -> None:
     host.write(OLD)
     host.write(NEW)
     (host.history / host.versions()[0]["file"]).unlink()
@@ -343,10 +343,10 @@ def test_restore_takes_the_newest_good_one_that_differs(host: Host) -> None:
     assert host.values() == NEW
     assert [version["why"] for version in host.versions()][-2:] == ["found", "restore"]
     host.restore()
-    assert host.values() == OLD, "the good one that is in force is not good enough, or nobody would restore"
+    assert host.values() == OLD, "a restore skips the good version in force"
 
 
-def test_restore_is_byte_for_byte_and_keeps_the_owner_told(host: Host) -> None:
+def test_restore_is_byte_for_byte_and_sets_the_mode(host: Host) -> None:
     host.env.write_text("# by hand\nKEY=good # yes\n")
     env_history.remember(str(host.env), str(host.history), now=NOON)
     env_history.mark_good(str(host.history), fingerprint("# by hand\nKEY=good # yes\n"))
@@ -366,7 +366,7 @@ def test_restore_in_a_dry_run(host: Host) -> None:
     assert host.files() == before
 
 
-def test_a_good_version_that_would_not_pass_today_is_passed_over(host: Host) -> None:
+def test_a_good_version_that_is_invalid_today_is_skipped(host: Host) -> None:
     for values in (OTHER, OLD, NEW):
         host.write(values)
         host.good(values)
@@ -377,7 +377,11 @@ def test_a_good_version_that_would_not_pass_today_is_passed_over(host: Host) -> 
 NOTHING = [
     ("no history", lambda host: None, "holds no version"),
     ("nothing good", lambda host: host.write(NEW), "none of the 1 versions in .* was ever good"),
-    ("only this", lambda host: (host.write(NEW), host.good(NEW)), "the only good version is the one in force"),
+    (
+        "only the current version",
+        lambda host: (host.write(NEW), host.good(NEW)),
+        "the only good version is the one in force",
+    ),
     (
         "damaged",
         lambda host: (
@@ -424,7 +428,7 @@ def test_the_example(host: Host) -> None:
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing may run after it."""
+    """Simulates SIGKILL: nothing may run after it."""
 
 
 def killed_after(patch: pytest.MonkeyPatch, steps: int) -> None:
@@ -443,22 +447,22 @@ def killed_after(patch: pytest.MonkeyPatch, steps: int) -> None:
         patch.setattr(os, name, guard(getattr(os, name)))
 
 
-@pytest.mark.parametrize("act", ["write", "restore", "write over a file of somebody else"])
-def test_killed_at_any_point_it_loses_nothing_and_the_next_run_goes_on(
+@pytest.mark.parametrize("act", ["write", "restore", "write over a file that we did not write"])
+def test_a_kill_at_any_point_loses_nothing_and_the_next_run_completes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
     for steps in itertools.count():
         root = tmp_path / str(steps)
         root.mkdir()
         host = Host(root)
-        if act == "write over a file of somebody else":
+        if act == "write over a file that we did not write":
             host.env.write_text("KEY=old-old-old\n")
         else:
             host.write(NEW)
             host.good(NEW)
             host.write(OLD)
 
-        def go_on(host: Host = host) -> env_history.Change:
+        def run(host: Host = host) -> env_history.Change:
             return host.restore() if act == "restore" else host.write(NEW)
 
         in_force = host.env.read_bytes()
@@ -466,7 +470,7 @@ def test_killed_at_any_point_it_loses_nothing_and_the_next_run_goes_on(
         with monkeypatch.context() as patch:
             killed_after(patch, steps)
             try:
-                go_on()
+                run()
                 done = True
             except Killed:
                 pass
@@ -474,8 +478,8 @@ def test_killed_at_any_point_it_loses_nothing_and_the_next_run_goes_on(
         contents = [host.env.read_bytes(), *((host.history / v["file"]).read_bytes() for v in host.versions())]
         assert in_force in contents
         if act == "restore" and host.values() == NEW:
-            host.write(OLD)  # what is in force already is not what a restore puts back
-        go_on()
+            host.write(OLD)  # a restore skips the version in force
+        run()
         assert host.values() == NEW
         assert OLD in host.kept()
         assert not [name for name in host.files() if ".selfheal-" in name] or not done
@@ -486,7 +490,7 @@ def test_killed_at_any_point_it_loses_nothing_and_the_next_run_goes_on(
 
 @contextlib.contextmanager
 def too_large_a_file(path: Path) -> Iterator[Host]:
-    """A host on which no file may grow past 64 bytes. Ends with the block: pytest may write to a file, too."""
+    """A host on which no file may exceed 64 bytes. The limit ends with the block, because pytest writes files, too."""
     host = Host(path)
     host.write(OLD)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -504,7 +508,7 @@ def full_file_system(path: Path) -> Iterator[Host]:
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
-        pytest.skip("this machine does not let us mount a file system")
+        pytest.skip("this machine does not allow a mount")
     try:
         host = Host(path)
         host.write(OLD)

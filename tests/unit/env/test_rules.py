@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Values → findings: the corpus, row by row, and what holds for any text at all."""
+"""Values → findings: for each row of the corpus, and for arbitrary text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def rules(findings: list[secret_rules.Finding]) -> dict[str, list[str]]:
 
 
 def table(**entries: dict[str, Any]) -> list[Variable]:
-    """The corpus's table with keys added to entries; None takes one away."""
+    """The corpus's table with keys added to entries; None removes a key."""
     merged = [{**entry, **entries.get(entry["name"], {})} for entry in TABLE]
     kept = [{key: value for key, value in entry.items() if value is not None} for entry in merged]
     return secret_rules.parse_table(kept)
@@ -72,7 +72,7 @@ def test_good_values_pass(values: dict[str, Any], entries: dict[str, dict[str, A
     assert secret_rules.validate(table(**entries), {**GOOD, **values}, NOW) == []
 
 
-def test_the_corpus_is_large_enough_and_no_row_stands_twice() -> None:
+def test_the_corpus_is_large_enough_and_has_no_duplicate_row() -> None:
     assert len(wrong.ROWS) >= 200
     assert len(good.ROWS) >= 60
     for rows in (wrong.ROWS, good.ROWS):
@@ -85,7 +85,7 @@ def said(findings: list[secret_rules.Finding]) -> str:
     return " ".join(f"{finding['reason']} {finding['fix']}" for finding in findings)
 
 
-# Words of the messages; a value that is one of them says nothing.
+# The texts of all messages: a value that is a word of a message may occur in it.
 MESSAGES = " ".join(
     said([finding])
     for _row, values, _expected in wrong.ROWS
@@ -133,21 +133,21 @@ def test_a_wrong_project_is_named() -> None:
 
 def test_signatures_are_checked_only_when_the_table_says_so() -> None:
     own = {**GOOD, "SUPABASE_URL": "http://10.0.0.5:8000"}
-    told = table(JWT_SECRET={"signs_keys": True})
+    signed = table(JWT_SECRET={"signs_keys": True})
     assert secret_rules.validate(VARIABLES, own, NOW) == []
-    assert rules(secret_rules.validate(told, own, NOW)) == {
+    assert rules(secret_rules.validate(signed, own, NOW)) == {
         "SUPABASE_ANON_KEY": ["bad_signature"],
         "SUPABASE_SERVICE_KEY": ["bad_signature"],
     }
-    assert secret_rules.validate(told, {**own, "JWT_SECRET": SIGNING_SECRET}, NOW) == []
+    assert secret_rules.validate(signed, {**own, "JWT_SECRET": SIGNING_SECRET}, NOW) == []
     new = {"SUPABASE_ANON_KEY": new_key("publishable"), "SUPABASE_SERVICE_KEY": new_key("secret")}
-    assert secret_rules.validate(told, {**own, **new}, NOW) == []
+    assert secret_rules.validate(signed, {**own, **new}, NOW) == []
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
-def test_a_key_signed_by_a_key_pair_is_not_judged_by_the_hmac_secret(algorithm: str) -> None:
-    """Supabase's asymmetric signing keys: the legacy secret of the same project has nothing to do with them."""
-    told = table(JWT_SECRET={"signs_keys": True})
+def test_a_key_signed_by_a_key_pair_is_not_checked_with_the_hmac_secret(algorithm: str) -> None:
+    """The legacy secret of a Supabase project does not verify its asymmetric signing keys."""
+    signed = table(JWT_SECRET={"signs_keys": True})
     lengths = {"ES256": 86, "EdDSA": 86, "RS256": 342}
     header = {"alg": algorithm, "kid": "0b9f1c3d-2a47-4c6e-9d18-7e5f3a2b1c0d", "typ": "JWT"}
 
@@ -157,16 +157,16 @@ def test_a_key_signed_by_a_key_pair_is_not_judged_by_the_hmac_secret(algorithm: 
         return f"{head}.{claims}.{b64(random.Random(role).randbytes(lengths[algorithm] * 3 // 4))}"
 
     keys = {"SUPABASE_ANON_KEY": key("anon"), "SUPABASE_SERVICE_KEY": key("service_role")}
-    assert secret_rules.validate(told, {**GOOD, **keys}, NOW) == []
+    assert secret_rules.validate(signed, {**GOOD, **keys}, NOW) == []
 
 
-def test_what_the_table_calls_the_same_must_be() -> None:
-    told = table(BOT_TOKEN={"same_as": "PAYMENT_TOKEN"})
+def test_variables_with_same_as_must_be_equal() -> None:
+    linked = table(BOT_TOKEN={"same_as": "PAYMENT_TOKEN"})
     values = {"PAYMENT_TOKEN": noise("p", 30), "BOT_TOKEN": noise("q", 30)}
-    assert rules(secret_rules.validate(told, {**GOOD, **values}, NOW)) == {"BOT_TOKEN": ["differs"]}
+    assert rules(secret_rules.validate(linked, {**GOOD, **values}, NOW)) == {"BOT_TOKEN": ["differs"]}
 
 
-def test_a_password_in_a_variable_that_is_no_secret() -> None:
+def test_a_password_in_a_variable_that_is_not_a_secret() -> None:
     (finding,) = secret_rules.validate(VARIABLES, {**GOOD, "FRONTEND_URL": "https://user:Wq7kdfPz2@shop.de"}, NOW)
     assert "`secret: true`" in finding["fix"]
 
@@ -175,7 +175,7 @@ def test_names_that_the_table_does_not_list() -> None:
     assert secret_rules.unlisted(VARIABLES, {**GOOD, "B": "1", "A": "2"}) == ["A", "B"]
 
 
-def test_texts_are_what_is_written_in_the_order_of_the_table() -> None:
+def test_texts_are_in_the_order_of_the_table() -> None:
     entries = [
         {"name": "PORT", "kind": "port", "default": 8000},
         {"name": "A", "kind": "text", "required": False},
@@ -189,7 +189,7 @@ def test_texts_are_what_is_written_in_the_order_of_the_table() -> None:
     assert secret_rules.texts(variables, {"PORT": 9000, "A": True, "B": "z"}) == {"PORT": "9000", "B": "z"}
 
 
-def test_secrets_are_those_of_the_kind_unless_the_entry_says_otherwise() -> None:
+def test_the_kind_decides_what_is_a_secret_unless_the_entry_does() -> None:
     values = {**GOOD, "SMTP_PASSWORD": "Wq7#kd!fPz2", "APP_TITLE": "Shop"}
     assert set(secret_rules.secrets_of(VARIABLES, values)) == {
         "SUPABASE_ANON_KEY",
@@ -212,7 +212,7 @@ def test_the_samples_are_known_by_hash() -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_random_keys_of_every_shape_pass(seed: int) -> None:
-    """None of them holds a word, a sequence or a repetition that counts, whatever the dice give."""
+    """No rule for words, sequences or repetitions refuses a random key."""
     upper = string.ascii_uppercase + "234567"
     values = {
         "STRIPE_KEY": "_".join(["sk", "live", noise(f"{seed} a", 24, ALNUM)]),
@@ -238,7 +238,7 @@ ALGORITHMS = {
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_keys_and_certificates_of_openssl(algorithm: str, tmp_path: Path) -> None:
-    """What the real tool makes: of Ed25519 the private key does not say its public one, so nothing is compared."""
+    """An Ed25519 private key does not hold its public key, so it is not compared with the certificate."""
 
     def openssl(*words: str) -> None:
         subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
@@ -258,7 +258,7 @@ def test_keys_and_certificates_of_openssl(algorithm: str, tmp_path: Path) -> Non
     }
 
 
-# --- any text at all ------------------------------------------------------------------------------------------------
+# --- arbitrary text -------------------------------------------------------------------------------------------------
 
 _STRUCTURED = st.lists(
     st.one_of(
@@ -310,7 +310,7 @@ _STRUCTURED = st.lists(
 
 @settings(max_examples=400, deadline=None)
 @given(name=st.sampled_from([entry["name"] for entry in TABLE]), value=st.one_of(_STRUCTURED, st.text()))
-def test_no_text_makes_it_raise_and_none_is_shown(name: str, value: str) -> None:
+def test_no_text_raises_an_error_or_is_shown(name: str, value: str) -> None:
     findings = secret_rules.validate(VARIABLES, {**GOOD, name: value}, NOW)
     shown = said(findings)
     if len(value) >= 6 and value not in json.dumps(TABLE) and value not in MESSAGES:
@@ -332,7 +332,7 @@ def test_no_text_makes_it_raise_and_none_is_shown(name: str, value: str) -> None
         ),
     )
 )
-def test_no_env_makes_it_raise(values: dict[str, Any]) -> None:
+def test_no_env_raises_an_error(values: dict[str, Any]) -> None:
     for finding in secret_rules.validate(VARIABLES, values, NOW):
         assert set(finding) == {"variable", "rule", "reason", "fix"}
     assert secret_rules.texts(VARIABLES, values).keys() <= values.keys()
@@ -348,7 +348,7 @@ def test_random_secrets_pass(seed: int, length: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=20), st.integers(0, 10**9))
-def test_new_keys_of_any_project_pass_there_and_nowhere_else(ref: str, seed: int) -> None:
+def test_a_new_key_is_valid_for_its_project_only(ref: str, seed: int) -> None:
     entries = [{"name": "URL", "kind": "supabase_url"}, {"name": "KEY", "kind": "supabase_service_key"}]
     variables = secret_rules.parse_table(entries)
     key = new_key("secret", ref, str(seed))
@@ -361,7 +361,7 @@ def test_new_keys_of_any_project_pass_there_and_nowhere_else(ref: str, seed: int
 # --- the table itself -----------------------------------------------------------------------------------------------
 
 BAD_TABLES = [
-    ("no list", {}, "app_env_variables", "not a list"),
+    ("not a list", {}, "app_env_variables", "not a list"),
     ("an entry that is text", ["PORT"], "app_env_variables[0]", "not a mapping"),
     ("no name", [{"kind": "port"}], "app_env_variables[0]: name", "missing"),
     ("a bad name", [{"name": "MY-PORT", "kind": "port"}], "app_env_variables[0] (MY-PORT): name", "not a name"),
@@ -386,7 +386,7 @@ BAD_TABLES = [
         "required?",
     ),
     (
-        "a name twice",
+        "a duplicate name",
         [{"name": "A", "kind": "text"}, {"name": "A", "kind": "port"}],
         "app_env_variables[1] (A): name",
         "entry 0",
@@ -404,7 +404,7 @@ BAD_TABLES = [
         "true or false",
     ),
     (
-        "a regex that is none",
+        "an invalid regex",
         [{"name": "A", "kind": "pattern", "pattern": "("}],
         "app_env_variables[0] (A): pattern",
         "regular expression",
@@ -418,7 +418,7 @@ BAD_TABLES = [
     ),
     ("no choices", [{"name": "A", "kind": "enum"}], "app_env_variables[0] (A): choices", "list of texts"),
     (
-        "choices that YAML turned",
+        "choices that YAML converted",
         [{"name": "A", "kind": "enum", "choices": [True]}],
         "app_env_variables[0] (A): choices",
         "quoted",
@@ -436,7 +436,7 @@ BAD_TABLES = [
         "above max",
     ),
     ("min as text", [{"name": "A", "kind": "integer", "min": "2"}], "app_env_variables[0] (A): min", "whole number"),
-    ("a port that is none", [{"name": "A", "kind": "port", "max": 70000}], "app_env_variables[0] (A): max", "65535"),
+    ("an invalid port", [{"name": "A", "kind": "port", "max": 70000}], "app_env_variables[0] (A): max", "65535"),
     (
         "min_length for a port",
         [{"name": "A", "kind": "port", "min_length": 2}],
@@ -456,13 +456,13 @@ BAD_TABLES = [
         "vault",
     ),
     (
-        "a default that does not pass",
+        "an invalid default",
         [{"name": "A", "kind": "port", "default": 0}],
         "app_env_variables[0] (A): default",
         "65535",
     ),
     (
-        "a default that YAML turned",
+        "a default that YAML converted",
         [{"name": "A", "kind": "boolean", "default": True}],
         "app_env_variables[0] (A): default",
         "quote it",
@@ -474,7 +474,7 @@ BAD_TABLES = [
         "quotes",
     ),
     (
-        "the same as nothing",
+        "the same as an unknown variable",
         [{"name": "A", "kind": "text", "same_as": "B"}],
         "app_env_variables[0] (A): same_as",
         "no other",
@@ -503,7 +503,7 @@ BAD_TABLES = [
 @pytest.mark.parametrize(
     ("entries", "key", "part"), [row[1:] for row in BAD_TABLES], ids=[row[0] for row in BAD_TABLES]
 )
-def test_a_bad_table_names_entry_key_and_fix(entries: Any, key: str, part: str) -> None:
+def test_an_error_in_a_table_names_entry_key_and_fix(entries: Any, key: str, part: str) -> None:
     with pytest.raises(secret_rules.TableError) as caught:
         secret_rules.parse_table(entries)
     assert caught.value.key == key

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a project answers → findings."""
+"""The answers of a Supabase project → findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS, REST = "/auth/v1/settings", "/rest/v1/"
 
 
 class Project:
-    """Stands for the network: answers each path with a status, or with a fault, and remembers what it was asked."""
+    """Replaces the network: answers each path with a status or a fault, and records the requests."""
 
     def __init__(self, **answers: int | web.Fault | ValueError) -> None:
         self.answers = {"settings": 200, "rest": 200, **answers}
@@ -41,7 +41,7 @@ def ask(project: Project, **values: Any) -> list[dict[str, Any]]:
     return [dict(finding) for finding in supabase_online.validate_online(VARIABLES, {**GOOD, **values}, 3.0, project)]
 
 
-def test_it_asks_each_key_where_it_must_work_and_never_as_bearer() -> None:
+def test_each_key_is_sent_to_its_endpoint_and_never_as_a_bearer_token() -> None:
     project = Project()
     assert ask(project) == []
     assert [(request.url, request.headers, request.timeout, request.method) for request in project.asked] == [
@@ -50,7 +50,7 @@ def test_it_asks_each_key_where_it_must_work_and_never_as_bearer() -> None:
     ]
 
 
-def test_an_address_of_ones_own_may_have_a_path_and_a_slash() -> None:
+def test_a_self_hosted_address_may_have_a_path_and_a_slash() -> None:
     project = Project()
     assert ask(project, SUPABASE_URL="http://10.0.0.5:8000/supabase/") == []
     assert project.asked[1].url == "http://10.0.0.5:8000/supabase/rest/v1/"
@@ -63,9 +63,9 @@ ANSWERS = [
     ("a forbidden anon key", {"settings": 403}, "SUPABASE_ANON_KEY", "rejected", "status 403"),
     ("a paused project", {"rest": 540}, "SUPABASE_URL", "unreachable", "answers 540"),
     ("a project that is down", {"settings": 503}, "SUPABASE_URL", "unreachable", "answers 503"),
-    ("no Supabase", {"settings": 404}, "SUPABASE_URL", "unreachable", "answers 404"),
+    ("not Supabase", {"settings": 404}, "SUPABASE_URL", "unreachable", "answers 404"),
     ("no answer", {"settings": web.Fault("timeout", "no answer within 3 s")}, "SUPABASE_URL", "unreachable", "within"),
-    ("an error that quotes", {"settings": ValueError("hush-hush")}, "SUPABASE_URL", "unreachable", "cannot be asked"),
+    ("an error with a secret", {"settings": ValueError("hush-hush")}, "SUPABASE_URL", "unreachable", "cannot be asked"),
 ]
 
 
@@ -87,23 +87,23 @@ def test_a_project_that_does_not_answer_is_asked_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "values", "questions"),
+    ("row", "values", "requests"),
     [
         ("no address", {"SUPABASE_URL": None}, 0),
-        ("an address that is none", {"SUPABASE_URL": "shop"}, 0),
-        ("a key that cannot stand in a header", {"SUPABASE_SERVICE_KEY": "hush\r\nX: y"}, 1),
+        ("an invalid address", {"SUPABASE_URL": "shop"}, 0),
+        ("a key that a header cannot hold", {"SUPABASE_SERVICE_KEY": "hush\r\nX: y"}, 1),
         ("a key that is missing", {"SUPABASE_SERVICE_KEY": None}, 1),
         ("new keys", {"SUPABASE_SERVICE_KEY": new_key("secret"), "SUPABASE_ANON_KEY": new_key("publishable")}, 2),
-        ("a key with something around it is asked without", {"SUPABASE_SERVICE_KEY": f'"{new_key("secret")}"\n'}, 2),
+        ("a key in quotes is sent without them", {"SUPABASE_SERVICE_KEY": f'"{new_key("secret")}"\n'}, 2),
     ],
 )
-def test_only_what_can_be_asked_is_asked(row: str, values: dict[str, Any], questions: int) -> None:
+def test_only_valid_addresses_and_keys_are_asked(row: str, values: dict[str, Any], requests: int) -> None:
     project = Project()
     assert ask(project, **values) == []
-    assert len(project.asked) == questions
+    assert len(project.asked) == requests
 
 
-def test_with_two_projects_nobody_knows_which_key_belongs_to_which() -> None:
+def test_with_two_projects_no_key_is_sent() -> None:
     project = Project()
     variables = secret_rules.parse_table([*TABLE, {"name": "OTHER_URL", "kind": "supabase_url"}])
     assert supabase_online.validate_online(variables, {**GOOD, "OTHER_URL": "http://10.0.0.5:8000"}, 3.0, project) == []
@@ -116,7 +116,7 @@ class Standin(BaseHTTPRequestHandler):
     keys: ClassVar = {"service": noise("service", 40), "anon": noise("anon", 40)}
 
     def log_message(self, *_words: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         key = self.headers["apikey"]

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Values that Ansible would read as a template: which are named, which were written on purpose, and a real run."""
+"""Values that Ansible would read as a template by accident are named; templates that are intended pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class Unsafe(str):
-    """What `!unsafe` makes of a text."""
+    """A text with the tag `!unsafe`."""
 
 
 def find(value: Any, **variables: Any) -> list[str]:
@@ -48,7 +48,7 @@ ON_PURPOSE = {
     "a filter": "{{ 'shop' | b64encode }}",
     "a condition": "{% if vault_key %}a{% else %}b{% endif %}",
     "braces": "a}}b{c}d%}",
-    "no text": 8000,
+    "not text": 8000,
 }
 
 
@@ -66,11 +66,11 @@ def test_a_template_that_was_written_on_purpose_passes(value: Any) -> None:
     assert find(value, vault_key="q8Zr2kVw7TnXp4Ls") == []
 
 
-def test_a_variable_that_names_itself_ends() -> None:
+def test_a_variable_that_refers_to_itself_passes() -> None:
     assert find("{{ vault_key }}", vault_key="{{ vault_key }}") == []
 
 
-def test_it_says_which_line_to_write_and_nothing_of_the_value() -> None:
+def test_the_message_has_the_line_to_write_and_no_part_of_the_value() -> None:
     text = unsafe_text.describe([unsafe_text.Unsafe("vault_key", "KEY"), unsafe_text.Unsafe("app_env_values.A", "A")])
     assert text.splitlines()[0].startswith("vault_key (for KEY): its value holds {{, {% or {#, which Ansible reads")
     assert "write `vault_key: !unsafe '…'`" in text
@@ -84,13 +84,13 @@ PLAY = """
   tasks:
     - name: Validate
       ansible.builtin.import_role: {name: christmas.selfheal.app_env, tasks_from: preflight}
-    - name: Say which value it is
+    - name: Show the fingerprint of the value
       ansible.builtin.debug: {msg: "fingerprint {{ app_env_proof.fingerprints.KEY | default('none') }}"}
 """
 
 
 @pytest.mark.parametrize(
-    ("vault", "code", "said"),
+    ("vault", "code", "output"),
     [
         ("vault_key: Gr{{4}}YJx8Zr2kVw7TnXp4Ls", 2, "vault_key (for KEY): its value holds"),
         ("vault_key: Gr{#4YJx8Zr2kVw7TnXp4Ls", 2, "vault_key (for KEY): its value holds"),
@@ -98,7 +98,9 @@ PLAY = """
         ("vault_key: GrYJx8Zr2kVw7TnXp4Ls", 0, "fingerprint sha256:"),
     ],
 )
-def test_the_role_names_it_before_anything_is_templated(tmp_path: Path, vault: str, code: int, said: str) -> None:
+def test_the_role_names_the_variable_before_anything_is_templated(
+    tmp_path: Path, vault: str, code: int, output: str
+) -> None:
     table = [{"name": "KEY", "kind": "token"}]
     extra = {"selfheal_app": "shop", "app_env_variables": table}
     (tmp_path / "group_vars").mkdir()
@@ -123,5 +125,5 @@ def test_the_role_names_it_before_anything_is_templated(tmp_path: Path, vault: s
         check=False,
     )
     assert ended.returncode == code, ended.stdout + ended.stderr
-    assert said in " ".join(ended.stdout.split())
+    assert output in " ".join(ended.stdout.split())
     assert "4YJ" not in ended.stdout + ended.stderr

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Logs of databases, as they write them when they are started after a kill."""
+"""Logs of databases that start after a kill."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ READY = "2026-01-05 10:05:00.000 UTC [1] LOG:  database system is ready to accep
         pytest.param(POSTGRES, "not yet accepting", id="PostgreSQL"),
         pytest.param(POSTGRES + READY, "", id="PostgreSQL is ready"),
         pytest.param(
-            POSTGRES + READY + "UTC [31] FATAL:  the database system is starting up\n", "", id="refused a moment late"
+            POSTGRES + READY + "UTC [31] FATAL:  the database system is starting up\n", "", id="a late refusal"
         ),
-        pytest.param("UTC [31] FATAL:  the database system is starting up\n" * 200, "starting up", id="many refused"),
-        pytest.param(POSTGRES + READY + "x\n" * 50, "", id="long ready"),
+        pytest.param("UTC [31] FATAL:  the database system is starting up\n" * 200, "starting up", id="many refusals"),
+        pytest.param(POSTGRES + READY + "x\n" * 50, "", id="PostgreSQL has long been ready"),
         pytest.param(
             POSTGRES + READY + "2026-01-05 11:00:00 UTC [1] LOG:  all server processes terminated; reinitializing\n"
             "2026-01-05 11:00:01 UTC [99] LOG:  redo starts at 0/2\n",
@@ -47,11 +47,11 @@ READY = "2026-01-05 10:05:00.000 UTC [1] LOG:  database system is ready to accep
         ),
         pytest.param("1:M * Loading RDB produced by version 7.2.5\n", "Loading RDB", id="Redis"),
         pytest.param("1:M * Loading RDB produced\n1:M * DB loaded from disk\n", "", id="Redis is ready"),
-        pytest.param("LOG:  checkpoint complete\n", "", id="nothing of the kind"),
+        pytest.param("LOG:  checkpoint complete\n", "", id="another message"),
         pytest.param("", "", id="empty"),
     ],
 )
-def test_a_database_that_recovers_is_told_from_one_that_is_ready(log: str, part: str) -> None:
+def test_a_recovering_database_is_distinguished_from_a_ready_one(log: str, part: str) -> None:
     found = recovering(log)
     assert part in found
     assert bool(part) is bool(found)

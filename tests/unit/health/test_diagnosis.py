@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Facts → one cause."""
+"""Diagnosis: facts → one cause."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import
 FINDING = {"variable": "SUPABASE_SERVICE_KEY", "rule": "placeholder", "reason": "a placeholder", "fix": "paste it"}
 
 
-def result(name: str, kind: str, proves: str = "api", ok: bool = False) -> CheckResult:
+def result(name: str, kind: str, part: str = "api", ok: bool = False) -> CheckResult:
     return cast(
         CheckResult,
         {
             "name": name,
             "ok": ok,
             "kind": kind,
-            "proves": proves,
-            "reason": f"{kind} it was",
+            "proves": part,
+            "reason": f"the reason is {kind}",
             "seconds": 0.1,
             "port": 8000,
         },
@@ -116,7 +116,7 @@ KILLED = [
 CASES = [
     ("all checks pass", facts(result("health", "", ok=True)), "healthy", "n of m"),
     (
-        "its log says so, though the disks have room",
+        "a service logs a full disk, and the disks of this host have room",
         facts(
             REFUSED,
             instances=[container(state="exited", exit_code=1)],
@@ -132,38 +132,38 @@ CASES = [
         "install docker-compose",
     ),
     (
-        "checks pass, but the env would not survive a restart",
+        "all checks pass, and the env is invalid",
         facts(result("health", "", ok=True), env={"findings": [FINDING]}),
         "env_invalid",
         "SUPABASE_SERVICE_KEY: placeholder",
     ),
     ("engine", facts(REFUSED, engine=DOWN), "engine_down", "no socket"),
     (
-        "the engine is down, and the app does not know it yet",
+        "the engine is down, and the checks still pass",
         facts(result("a", "", ok=True), engine=DOWN),
         "engine_down",
         "no",
     ),
     (
-        "a reload of the firewall took the engine's rules: the app waits for its upstream",
+        "a reload of the firewall removed the engine's rules, so the app waits for its upstream",
         facts(LATE, flushed="Docker's rules are gone", upstream=UPSTREAM),
         "network_broken",
         "rules are gone",
     ),
     (
-        "a rule takes what is asked",
+        "a firewall rule drops the requests",
         facts(LATE, dropped=["-t raw -A PREROUTING -j DROP"]),
         "network_broken",
         "-t raw -A PREROUTING -j DROP",
     ),
     (
-        "an upstream answers the host, and not the app",
+        "an upstream answers the host, but not the app",
         facts(LATE, unanswered=[{"name": "SUPABASE_URL", "reason": "packets are lost on the way"}]),
         "upstream_down",
         "lost on the way",
     ),
     (
-        "an app whose processes are stopped waits for nobody",
+        "an app whose processes are stopped does not wait for its upstream",
         facts(LATE, instances=[container(stopped=True)], unanswered=UPSTREAM, flushed="Docker's rules are gone"),
         "hung",
         "stopped",
@@ -176,7 +176,7 @@ CASES = [
     ),
     ("an engine that hangs", facts(LATE, engine={**DOWN, "kind": "hung"}), "engine_hung", "no socket"),
     (
-        "no room left explains whatever else is wrong",
+        "a full disk explains all other faults",
         facts(REFUSED, disk=[{"path": "/data", "free_bytes": 0, "inodes_percent": 3.0}], instances=[]),
         "disk_full",
         "/data",
@@ -194,13 +194,13 @@ CASES = [
         "100 %",
     ),
     (
-        "the incident: a placeholder, and the container loops because of it",
+        "a placeholder in the env makes the container restart in a loop",
         facts(REFUSED, env={"findings": [FINDING]}, instances=[container(state="restarting", restarts=7, **SHORT)]),
         "env_invalid",
         "placeholder",
     ),
     (
-        "a look during one of its short lives: the way to it leads nowhere yet",
+        "a crash loop, seen while the container runs and accepts no connection yet",
         facts(
             {**result("health", "timeout"), "reason": "no connection to 10.0.0.1:8000 within 2.00 s"},
             instances=[container(restarts=4, **SHORT)],
@@ -209,7 +209,7 @@ CASES = [
         "restarted 4 times",
     ),
     (
-        "it takes connections, so it hangs, however often it was restarted",
+        "it accepts connections, so it hangs, although it was restarted often",
         facts(
             {**result("health", "timeout"), "reason": "no answer within 2.00 s"},
             instances=[container(restarts=4, **SHORT)],
@@ -225,69 +225,69 @@ CASES = [
         "HAProxy",
     ),
     (
-        "HAProxy keeps out what passes",
+        "HAProxy keeps out an instance that passes its checks",
         facts(result("health", "", "health", ok=True), kept_out="slot 0 is DOWN, L7STS 400 Bad Request"),
         "balancer_disagrees",
         "L7STS 400 Bad Request",
     ),
     (
-        "one of two instances is late on a busy host, on which the other is not",
+        "one of two instances is late on a busy host, and the other is not",
         facts(LATE, load=BUSY, one="id"),
         "hung",
         "timeout",
     ),
     (
-        "one of two instances is missing, and nobody notices",
+        "one of two instances is missing, and the checks pass",
         facts(result("health", "", "health", ok=True), few="service backend has 1 of 2 instances"),
         "container_missing",
         "1 of 2",
     ),
     (
-        "port",
+        "a process holds the port",
         facts(REFUSED, ports=[{"port": 8000, "holders": [{"pid": 42, "process": "nginx"}]}]),
         "port_taken",
         "nginx (pid 42)",
     ),
     (
-        "port, held by a container",
+        "a container holds the port",
         facts(REFUSED, ports=[{"port": 8000, "holders": [{"container": "the container blog-web-1"}]}]),
         "port_taken",
         "port 8000 is held by the container blog-web-1",
     ),
-    ("missing", facts(REFUSED, instances=[]), "container_missing", "backend"),
+    ("no container", facts(REFUSED, instances=[]), "container_missing", "backend"),
     (
-        "missing, and its image, too",
+        "no container and no image",
         facts(REFUSED, instances=[], images_missing=[{"service": "backend", "image": "shop:1"}]),
         "image_missing",
         "shop:1",
     ),
     (
-        "the engine has started it again, and it does not answer yet",
+        "killed at its memory limit, started again, and not answering yet",
         facts(REFUSED, instances=[container(restarts=1)], oom=KILLED),
         "out_of_memory",
         "limit of 512 MiB, its peak was 511 MiB",
     ),
     (
-        "a kill that the app has got over explains no error",
+        "a kill that the app has recovered from does not explain an error",
         facts(result("data", "status"), oom=KILLED),
         "erroring",
         "data",
     ),
     (
-        "an older kill of one of its processes does not explain an end",
+        "an older kill of one of its processes does not explain why the container ended",
         facts(REFUSED, instances=[container(state="exited", oom_killed=True, exit_code=143)]),
         "crashed",
         "exit code 143",
     ),
     (
-        "memory",
+        "killed at its memory limit",
         facts(REFUSED, instances=[container(state="exited", oom_killed=True, exit_code=137)]),
         "out_of_memory",
         "512 MiB",
     ),
     ("loop", facts(REFUSED, instances=[container(state="restarting", restarts=4, **SHORT)]), "crash_loop", "4 times"),
     (
-        "restarted now and then, and it had worked for an hour",
+        "restarted sometimes, each time after it had worked for an hour",
         facts(REFUSED, instances=[container(state="restarting", restarts=4, finished_seconds=1.0)]),
         "crashed",
         "is restarting",
@@ -299,7 +299,7 @@ CASES = [
         "4 times",
     ),
     (
-        "a job that has done its work is not what is wrong",
+        "a finished job is not at fault",
         facts(
             REFUSED,
             services=["job", "backend"],
@@ -322,34 +322,34 @@ CASES = [
         "upstream_down",
         "page",
     ),
-    ("who waits for an upstream looks hung", facts(LATE, upstream=UPSTREAM), "upstream_down", "SUPABASE_URL"),
-    ("who does not listen has its own trouble", facts(REFUSED, upstream=UPSTREAM), "not_listening", "refused"),
+    ("an app that waits for its upstream looks hung", facts(LATE, upstream=UPSTREAM), "upstream_down", "SUPABASE_URL"),
+    ("an app that does not listen is at fault", facts(REFUSED, upstream=UPSTREAM), "not_listening", "refused"),
     (
-        "a container that died has, too",
+        "a container that ended is at fault, not the upstream",
         facts(LATE, instances=[container(state="exited")], upstream=UPSTREAM),
         "crashed",
         "exited",
     ),
-    ("the way to it", facts(REFUSED, network=["the port published for it does not"]), "network_broken", "published"),
+    ("the network", facts(REFUSED, network=["the port published for it does not"]), "network_broken", "published"),
     ("slow, and the host is busy", facts(LATE, load=BUSY), "overloaded", "99% busy"),
     ("the host is busy, and the app does nothing at all", facts(LATE, load={**BUSY, "idle": True}), "hung", "timeout"),
     ("busy, and silent for half a minute", facts(LATE, load={**BUSY, "answered_seconds": 31.0}), "hung", "timeout"),
-    ("busy, and nobody knows of an answer", facts(LATE, load={**BUSY, "answered_seconds": None}), "hung", "timeout"),
-    ("busy, but what it answers is wrong", facts(LATE, result("data", "status"), load=BUSY), "hung", "timeout"),
-    ("slow by its own measure only", facts(result("data", "latency")), "overloaded", "data"),
+    ("busy, and no answer is known", facts(LATE, load={**BUSY, "answered_seconds": None}), "hung", "timeout"),
+    ("busy, but one of its answers is wrong", facts(LATE, result("data", "status"), load=BUSY), "hung", "timeout"),
+    ("only slower than its check allows", facts(result("data", "latency")), "overloaded", "data"),
     ("a name that does not resolve", facts(result("health", "dns", "health")), "upstream_down", "dns"),
-    ("nobody listens", facts(REFUSED), "not_listening", "refused"),
+    ("nothing listens", facts(REFUSED), "not_listening", "refused"),
     ("no answer in time", facts(result("health", "timeout", "health")), "hung", "timeout"),
     ("errors", facts(result("health", "", ok=True), result("data", "status")), "erroring", "data"),
     ("no check ran", facts(), "unknown", "n of m"),
 ]
 
 
-@pytest.mark.parametrize(("given_facts", "cause", "told"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_cause(given_facts: Facts, cause: str, told: str) -> None:
+@pytest.mark.parametrize(("given_facts", "cause", "part"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_cause(given_facts: Facts, cause: str, part: str) -> None:
     found = diagnosis.diagnose(given_facts)
     assert found.cause == cause
-    assert told in "; ".join(found.evidence)
+    assert part in "; ".join(found.evidence)
 
 
 instances = st.builds(
@@ -403,10 +403,10 @@ any_facts = st.lists(results, max_size=3).flatmap(
 
 
 @given(any_facts)
-def test_any_facts_give_one_cause_with_a_way_on(given_facts: Facts) -> None:
+def test_any_facts_give_one_cause_with_a_next_step(given_facts: Facts) -> None:
     found = diagnosis.diagnose(given_facts)
     assert found.cause in {diagnosis.HEALTHY, *diagnosis.MEANING}
-    assert found.evidence, "a cause that nothing proves"
+    assert found.evidence, "a cause without evidence"
     if given_facts["probe"]["ok"]:
         assert found.healthy or found.cause in (
             *("engine_down", "engine_hung", "disk_full", "env_invalid", "image_missing", "container_missing"),
@@ -428,15 +428,15 @@ def test_any_facts_give_one_cause_with_a_way_on(given_facts: Facts) -> None:
         ({"instances": [container(restarts=0, started_seconds=0.4)]}, "healthy", "n of m"),
     ],
 )
-def test_what_passed_by_itself_is_named_and_left_alone(changes: dict[str, Any], cause: str, says: str) -> None:
-    """The restart policy was faster than the watcher: `passed` is how many seconds back it looks."""
+def test_a_fault_that_passed_by_itself_is_named_and_not_treated(changes: dict[str, Any], cause: str, says: str) -> None:
+    """The restart policy was faster than the watcher. `passed` is how many seconds back the diagnosis looks."""
     found = diagnosis.diagnose(facts(result("health", "", ok=True), passed=3.5, **changes))
     assert (found.cause, found.passed) == (cause, cause != "healthy")
     assert says in found.evidence[0]
 
 
-def test_only_the_culprit_is_touched() -> None:
-    """The database beside an app that hangs is left alone."""
+def test_only_the_faulty_service_is_touched() -> None:
+    """The database of an app that hangs is left alone."""
     both = [container(), container(name="shop-db-1", service="db", ports=[5432])]
     assert diagnosis.diagnose(facts(LATE, instances=both)).services == ("backend",)
     dead = [container(), container(name="shop-db-1", service="db", ports=[5432], state="exited")]
@@ -448,7 +448,7 @@ def asked(port: int, kind: str = "timeout", status: int | None = None) -> CheckR
 
 
 def parts(**changes: Any) -> list[Instance]:
-    """A proxy, an app behind it, its database and cache, and a worker; a service's changes by its name."""
+    """A proxy, an app behind it, its database and cache, and a worker. `changes` are by the name of a service."""
     ports = {"web": [80], "app": [], "db": [], "cache": [], "worker": []}
     return [
         container(name=f"shop-{name}-1", service=name, ports=ports[name], **changes.get(name, {}))
@@ -491,7 +491,7 @@ LOOPS = {"state": "restarting", "restarts": 7, "exit_code": 1, "started_seconds"
         (OK, {"worker": {"state": "paused"}}, "crashed", ("worker",)),
         (OK, {"worker": GONE}, "container_missing", ("worker",)),
         (OK, {"worker": LOOPS}, "crash_loop", ("worker",)),
-        # It may be well by now: the engine has just started it again.
+        # It may be healthy by now: the engine has just started it again.
         (OK, {"worker": {**LOOPS, "state": "running", "started_seconds": 0.2}}, "healthy", ()),
         (OK, {"worker": SICK}, "unhealthy", ("worker",)),
         (OK, {"cache": STOPPED}, "hung", ("cache",)),
@@ -518,7 +518,7 @@ REPLAYS = [{"service": "db", "name": "shop-db-1", "line": "redo in progress, ela
         pytest.param({"db": SICK}, id="its own health check fails meanwhile"),
     ],
 )
-def test_a_database_that_recovers_is_left_to_it(changes: dict[str, Any]) -> None:
+def test_a_recovering_database_is_left_alone(changes: dict[str, Any]) -> None:
     found = diagnosis.diagnose(facts(GATEWAY, instances=parts(**changes), recovering=REPLAYS, **MODEL))
     assert (found.cause, found.evidence) == (
         "database_recovering",
@@ -527,7 +527,7 @@ def test_a_database_that_recovers_is_left_to_it(changes: dict[str, Any]) -> None
     assert found.cause in ladder.HOLD
 
 
-def test_a_health_check_that_fails_whatever_is_done_explains_no_outage() -> None:
+def test_a_health_check_that_no_remedy_helps_does_not_explain_an_outage() -> None:
     sick = facts(asked(80), instances=parts(cache=SICK), **MODEL)
     assert diagnosis.diagnose(sick).services == ("cache",)
     assert diagnosis.diagnose(sick, {"cache"}, {"cache"}).services == ("cache",)
@@ -538,7 +538,7 @@ def test_a_health_check_that_fails_whatever_is_done_explains_no_outage() -> None
 
 
 @pytest.mark.parametrize(("name", "services"), [("worker", ("app",)), ("cache", ("cache",))])
-def test_what_nothing_leads_to_explains_an_outage_until_a_remedy_was_in_vain(
+def test_a_service_that_nothing_needs_explains_an_outage_until_a_remedy_has_failed(
     name: str, services: tuple[str, ...]
 ) -> None:
     looping = facts(asked(80), instances=parts(**{name: LOOPS}), **MODEL)
@@ -549,11 +549,13 @@ def test_what_nothing_leads_to_explains_an_outage_until_a_remedy_was_in_vain(
 @pytest.mark.parametrize(
     ("model", "order"),
     [
-        pytest.param(MODEL, [("app",), ("web", "worker"), ("cache",), ("db",)], id="a proxy, and what it hands on to"),
-        pytest.param({**MODEL, "stateful": list(MODEL["services"])}, [("app",)], id="all hold data: one at a time"),
+        pytest.param(MODEL, [("app",), ("web", "worker"), ("cache",), ("db",)], id="a proxy and its services"),
+        pytest.param({**MODEL, "stateful": list(MODEL["services"])}, [("app",)], id="all hold data"),
     ],
 )
-def test_who_is_suspected_where_no_port_is_published(model: dict[str, Any], order: list[tuple[str, ...]]) -> None:
+def test_which_service_is_suspected_without_a_published_port(
+    model: dict[str, Any], order: list[tuple[str, ...]]
+) -> None:
     tried: set[str] = set()
     for services in order:
         instances = [{**item, "ports": []} for item in parts()]
@@ -561,19 +563,19 @@ def test_who_is_suspected_where_no_port_is_published(model: dict[str, Any], orde
         tried.update(services)
 
 
-def test_the_age_of_what_runs_is_not_known_after_a_clock_was_set_back() -> None:
+def test_the_age_of_a_container_is_unknown_after_the_clock_was_set_back() -> None:
     back = {"restarts": 3, "started_seconds": None}
     found = diagnosis.diagnose(facts(asked(80), instances=parts(app=back), **MODEL))
     assert (found.cause, found.services) == ("hung", ("app",))
 
 
-def test_a_lost_image_is_no_reason_to_recreate_what_runs() -> None:
+def test_a_missing_image_does_not_recreate_running_services() -> None:
     gone = [{"service": "app", "image": "shop"}]
     found = diagnosis.diagnose(facts(GATEWAY, instances=parts(app=GONE), images_missing=gone, **MODEL))
     assert (found.cause, found.services) == ("image_missing", ("app",))
 
 
-def test_a_database_that_nothing_asked_needs_is_no_excuse() -> None:
+def test_a_recovering_database_that_the_checks_do_not_need_explains_nothing() -> None:
     other = [{**REPLAYS[0], "service": "archive"}]
     assert diagnosis.diagnose(facts(GATEWAY, instances=parts(), recovering=other, **MODEL)).cause == "erroring"
 
@@ -581,14 +583,14 @@ def test_a_database_that_nothing_asked_needs_is_no_excuse() -> None:
 @pytest.mark.parametrize(
     ("answers", "since", "cause"),
     [
-        pytest.param([(503, 120.0)], 100.0, "maintenance", id="it means to be back"),
-        pytest.param([(503, 120.0)], 200.0, "erroring", id="it is not back"),
-        pytest.param([(503, 1e9)], 5000.0, "erroring", id="nobody is waited for without an end"),
-        pytest.param([(503, None)], 1.0, "erroring", id="it says nothing"),
-        pytest.param([(503, 120.0), (500, None)], 1.0, "erroring", id="one of two"),
+        pytest.param([(503, 120.0)], 100.0, "maintenance", id="its Retry-After is not over"),
+        pytest.param([(503, 120.0)], 200.0, "erroring", id="its Retry-After is over"),
+        pytest.param([(503, 1e9)], 5000.0, "erroring", id="the wait has a limit"),
+        pytest.param([(503, None)], 1.0, "erroring", id="no Retry-After"),
+        pytest.param([(503, 120.0), (500, None)], 1.0, "erroring", id="another check fails, too"),
     ],
 )
-def test_an_app_that_asks_for_patience_gets_it(
+def test_a_retry_after_is_maintenance_for_a_limited_time(
     answers: list[tuple[int, float | None]], since: float, cause: str
 ) -> None:
     results: list[CheckResult] = [
@@ -598,7 +600,7 @@ def test_an_app_that_asks_for_patience_gets_it(
     assert diagnosis.diagnose(facts(*results, since=since)).cause == cause
 
 
-def test_who_is_suspected_once_the_first_remedy_did_not_help() -> None:
+def test_which_service_is_suspected_after_each_failed_remedy() -> None:
     tried: set[str] = set()
     order = []
     while True:
@@ -613,18 +615,18 @@ def test_who_is_suspected_once_the_first_remedy_did_not_help() -> None:
 @pytest.mark.parametrize(
     "changes", [{"health": "unhealthy"}, {"restarts": 2, "started_seconds": 1.0}, {"state": "exited", "exit_code": 1}]
 )
-def test_an_instance_that_haproxy_does_without_is_not_healed_as_the_whole_service(changes: dict[str, Any]) -> None:
+def test_a_bad_instance_that_haproxy_keeps_out_is_not_a_fault_of_the_service(changes: dict[str, Any]) -> None:
     both = [container(), container(name="shop-backend-2", **changes)]
     found = diagnosis.diagnose(facts(OK, instances=both, balanced="backend"))
     assert found.healthy
 
 
-def test_a_job_that_failed_is_no_reason_where_compose_cannot_read_its_files() -> None:
+def test_a_failed_job_is_not_a_fault_where_compose_cannot_read_its_files() -> None:
     job = container(name="shop-migrate-1", service="migrate", ports=[], state="exited", exit_code=1)
     assert diagnosis.diagnose(facts(OK, instances=[container(), job], services=[], config_error="bad")).healthy
 
 
-def test_a_network_that_is_gone_is_why_nothing_starts() -> None:
+def test_a_missing_network_explains_why_nothing_starts() -> None:
     refusal = "docker compose up: could not find bridge br-1"
     found = diagnosis.diagnose(facts(asked(80, "refused"), instances=parts(app=EXITED), network_error=refusal, **MODEL))
     assert (found.cause, found.services) == ("network_broken", ())
@@ -636,7 +638,7 @@ def test_a_network_that_is_gone_is_why_nothing_starts() -> None:
     assert (found.cause, found.services) == ("network_broken", ())
 
 
-def test_a_job_that_failed_is_no_service_that_stopped() -> None:
+def test_a_failed_job_is_not_a_stopped_service() -> None:
     job = container(name="shop-migrate-1", service="migrate", ports=[], state="exited", exit_code=1)
     assert diagnosis.diagnose(facts(OK, instances=[*parts(), job], **MODEL)).healthy
 

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a log says of a disk without room."""
+"""Log lines that report a full disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PANIC = 'PANIC:  could not write to file "pg_wal/xlogtemp.29": No space left on 
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         (f"2026-01-02T03:04:05.1Z {PANIC}", PANIC),
         ("2026-01-02T03:04:00.1Z Error: ENOSPC, write", "Error: ENOSPC, write"),
@@ -25,11 +25,11 @@ PANIC = 'PANIC:  could not write to file "pg_wal/xlogtemp.29": No space left on 
         (PANIC, ""),
         ("", ""),
     ],
-    ids=["a database", "its name", "a quota", "long before", "inotify", "shared memory", "else", "no time", "empty"],
+    ids=["a database", "ENOSPC", "a quota", "too old", "inotify", "shared memory", "other", "no timestamp", "empty"],
 )
-def test_which_lines_say_that_a_disk_is_full(line: str, told: str) -> None:
-    assert no_room(f"2026-01-02T03:04:01.0Z starting\n{line}\n2026-01-02T03:04:05.5Z exiting", ENDED) == told
+def test_lines_that_report_a_full_disk(line: str, reported: str) -> None:
+    assert no_room(f"2026-01-02T03:04:01.0Z starting\n{line}\n2026-01-02T03:04:05.5Z exiting", ENDED) == reported
 
 
-def test_a_container_that_never_ended_says_nothing() -> None:
+def test_the_log_of_a_container_that_never_ended_is_ignored() -> None:
     assert no_room(f"2026-01-02T03:04:05.1Z {PANIC}", "") == ""

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is read of the env, and the evidence: complete as far as the time goes, and without a secret."""
+"""Facts of an app and its host, and evidence: as complete as the time allows, and without secrets."""
 
 from __future__ import annotations
 
@@ -73,17 +73,17 @@ def _huge(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "rule"),
     [
-        pytest.param(lambda path: path.write_text(f"KEY={KEY}\n"), None, id="a good one"),
+        pytest.param(lambda path: path.write_text(f"KEY={KEY}\n"), None, id="a valid one"),
         pytest.param(_absent, "missing", id="none"),
         pytest.param(_folder, "unreadable", id="a folder"),
-        pytest.param(_pipe, "unreadable", id="a pipe that nobody writes to"),
+        pytest.param(_pipe, "unreadable", id="a pipe without a writer"),
         pytest.param(_huge, "unreadable", id="a file of 600 MB"),
-        pytest.param(lambda path: path.write_bytes(b"KEY=\xff\xfe\n"), "unreadable", id="no text"),
+        pytest.param(lambda path: path.write_bytes(b"KEY=\xff\xfe\n"), "unreadable", id="not text"),
         pytest.param(lambda path: path.write_text(f'KEY="{KEY}\n'), "unreadable", id="a quote that does not end"),
         pytest.param(lambda path: path.write_text(""), "missing", id="an empty file"),
     ],
 )
-def test_whatever_the_env_is_it_is_one_finding(app: App, make: Callable[[Path], Any], rule: str | None) -> None:
+def test_an_env_has_at_most_one_finding(app: App, make: Callable[[Path], Any], rule: str | None) -> None:
     make(Path(app.env))
     found = env_file.read(app, NOW)
     assert [one["rule"] for one in found["findings"]] == ([rule] if rule else [])
@@ -95,10 +95,10 @@ def test_whatever_the_env_is_it_is_one_finding(app: App, make: Callable[[Path], 
     ("why", "later", "found"),
     [("site", 5.0, []), ("recover", 5.0, []), ("site", 601.0, ["missing"]), ("found", 5.0, ["missing"])],
 )
-def test_an_env_that_a_play_has_just_written_is_not_judged_by_an_older_table(
+def test_an_env_that_a_play_has_just_written_is_not_validated_with_an_older_table(
     app: App, why: str, later: float, found: list[str]
 ) -> None:
-    """A deploy that drops a variable brings the env before the agent's table: it must not be undone in between."""
+    """A deploy that drops a variable writes the env before the watcher's table. The env must stay in between."""
     env_history.write_env(app.env, app.history, {"OTHER": KEY}, now=NOW, why=why)
     assert [one["rule"] for one in env_file.read(app, NOW + later)["findings"]] == found
 
@@ -161,7 +161,7 @@ SEEN = "DOWN, L7STS 400 Bad Request"
 
 
 @pytest.mark.parametrize(
-    ("lacks", "up", "ok", "said"),
+    ("down_seconds", "up", "ok", "reported"),
     [
         (None, 0, True, f"slot 0 is {SEEN}; slot 1 is {SEEN}"),
         (None, 2, True, ""),
@@ -169,10 +169,10 @@ SEEN = "DOWN, L7STS 400 Bad Request"
         (60.0, 1, True, f"slot 1 is {SEEN}"),
         (60.0, 1, False, ""),
     ],
-    ids=["a person asks", "HAProxy has found them again", "for a moment", "for a minute", "it fails by itself, too"],
+    ids=["a user asks", "HAProxy uses them again", "for a moment", "for a minute", "the instance fails, too"],
 )
 def test_healthy_instances_that_haproxy_keeps_out(
-    lacks: float | None, up: int, ok: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    down_seconds: float | None, up: int, ok: bool, reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     balanced = App("shop", str(tmp_path), root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
     slots = [haproxy.Slot(18000 + at, at < up, 0, "UP" if at < up else SEEN) for at in range(2)]
@@ -182,8 +182,8 @@ def test_healthy_instances_that_haproxy_keeps_out(
     instances = [{"id": str(at), "service": "web", "ports": [18000 + at]} for at in range(2)]
     found = facts(balanced, instances=instances, services=["web"], balancer="", probe=asked, kept_out="")
     clock = Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
-    found = health_facts._look_at_instances(balanced, found, lambda _: {**asked, "ok": ok}, clock, lacks)
-    assert found["kept_out"] == said
+    found = health_facts._look_at_instances(balanced, found, lambda _: {**asked, "ok": ok}, clock, down_seconds)
+    assert found["kept_out"] == reported
 
 
 REFUSED = {"name": "health", "ok": False, "kind": "refused", "reason": "refused", "status": None, "proves": "health"}
@@ -196,18 +196,18 @@ REFUSED = {"name": "health", "ok": False, "kind": "refused", "reason": "refused"
         (False, "HAProxy does not start: config : bad", "HAProxy does not start: config : bad"),
         (False, "", "HAProxy does not answer at /run/haproxy/admin.sock: refused. Try: systemctl status haproxy"),
     ],
-    ids=["stopped", "it does not start", "nobody knows why"],
+    ids=["stopped", "it does not start", "no reason is known"],
 )
 def test_why_haproxy_does_not_answer(
     stopped: bool, error: str, evidence: str, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Users wait, so the engine is not asked, and one that is stopped is not asked either."""
+    """Users wait, so the engine is not asked. An HAProxy that is stopped is not asked either."""
     app.balancer = Balancer("web", 2, 18000, (80,))
-    told = "HAProxy does not answer at /run/haproxy/admin.sock: refused. Try: systemctl status haproxy"
+    message = "HAProxy does not answer at /run/haproxy/admin.sock: refused. Try: systemctl status haproxy"
 
     def serving(_app: App) -> int:
         assert not stopped
-        raise haproxy.BalancerError(told)
+        raise haproxy.BalancerError(message)
 
     monkeypatch.setattr(haproxy, "is_stopped", lambda _app: stopped)
     monkeypatch.setattr(haproxy, "serving", serving)
@@ -223,7 +223,7 @@ def test_why_haproxy_does_not_answer(
 
 
 class Engine:
-    """A project whose log holds both keys; each answer takes a while."""
+    """A project whose log holds both keys; each answer takes `takes` seconds."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, takes: float = 0.0, broken: bool = False) -> None:
         self.now, self.takes, self.broken = 0.0, takes, broken
@@ -244,7 +244,7 @@ class Engine:
         return Clock(now=lambda: NOW, monotonic=lambda: self.now)
 
 
-def test_evidence_holds_no_key_neither_the_files_nor_the_containers(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_holds_no_key_of_the_env_or_of_a_container(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(app.env).write_text(f"KEY={KEY}\n")
     seen = facts(app)
     files = health_evidence.gather(app, seen, health_evidence.secrets(app, seen, None), Engine(monkeypatch).clock)
@@ -266,8 +266,8 @@ def test_evidence_never_waits_longer_than_a_second(app: App, monkeypatch: pytest
     assert "log-shop-web-1.txt" in files
 
 
-def test_evidence_of_what_no_remedy_touches_can_wait(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an app of many services it would take longer than the cure."""
+def test_evidence_of_services_that_no_remedy_touches_can_wait(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many services, gathering all of it would take longer than the remedy."""
     Path(app.env).write_text(f"KEY={KEY}\n")
     Engine(monkeypatch)
     seen = facts(app)
@@ -280,12 +280,12 @@ def test_evidence_of_what_no_remedy_touches_can_wait(app: App, monkeypatch: pyte
     assert KEY not in "".join(rest.values())
 
 
-def test_evidence_that_cannot_be_had_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_that_cannot_be_read_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     files = health_evidence.gather(app, facts(app), {}, Engine(monkeypatch, broken=True).clock)
     assert files["evidence.txt"].count("the engine is gone") == 3
 
 
-def test_an_env_that_is_written_anew_has_another_stamp(app: App) -> None:
+def test_a_rewritten_env_has_another_stamp(app: App) -> None:
     stamps = [health_facts.env_stamp(app)]
     for text in (f"KEY={KEY}\n", f"KEY={KEY}x\n"):
         Path(app.env).write_text(text)
@@ -295,7 +295,7 @@ def test_an_env_that_is_written_anew_has_another_stamp(app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "told"),
+    ("unit", "expected"),
     [
         ("active", ("hung", "no answer within 5 s")),
         ("deactivating", ("down", "its systemd unit is deactivating")),
@@ -304,22 +304,22 @@ def test_an_env_that_is_written_anew_has_another_stamp(app: App) -> None:
     ],
 )
 def test_an_engine_that_systemd_stops_or_starts_does_not_hang(
-    app: App, monkeypatch: pytest.MonkeyPatch, unit: str, told: tuple[str, str]
+    app: App, monkeypatch: pytest.MonkeyPatch, unit: str, expected: tuple[str, str]
 ) -> None:
     """On a slow host it still accepts connections for seconds while it shuts down."""
     state = {"answers": False, "kind": "hung", "reason": "no answer within 5 s", "version": ""}
     monkeypatch.setattr(engine, "state", lambda: dict(state))
     monkeypatch.setattr(engine, "unit_state", lambda: unit)
     found = health_facts.read_engine(app, env_file.read(app, NOW), NOW)
-    assert (found.engine["kind"], found.engine["reason"]) == told
+    assert (found.engine["kind"], found.engine["reason"]) == expected
 
 
 @pytest.mark.parametrize(("still", "kind"), [(True, "hung"), (False, "down")])
-def test_an_engine_that_ends_between_two_questions_is_down(
+def test_an_engine_that_ends_between_two_requests_is_down(
     app: App, monkeypatch: pytest.MonkeyPatch, still: bool, kind: str
 ) -> None:
     answers = {"answers": True, "kind": "", "reason": "", "version": "26"}
-    gone = {"answers": False, "kind": "down", "reason": "nobody listens", "version": ""}
+    gone = {"answers": False, "kind": "down", "reason": "connection refused", "version": ""}
     states = [answers, answers if still else gone]
     monkeypatch.setattr(engine, "state", lambda: states.pop(0))
 
@@ -331,7 +331,7 @@ def test_an_engine_that_ends_between_two_questions_is_down(
     assert (found.engine["answers"], found.engine["kind"]) == (False, kind)
 
 
-def test_finished_jobs_and_what_is_scaled_to_zero_are_not_missed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_jobs_and_services_scaled_to_zero_are_not_missing(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     done = {"condition": "service_completed_successfully"}
     services = {"web": {"depends_on": {"migrate": done}}, "migrate": {}, "batch": {"deploy": {"replicas": 0}}}
     monkeypatch.setattr(engine, "state", lambda: {"answers": True, "kind": "", "reason": "", "version": "26"})
@@ -347,8 +347,8 @@ def test_finished_jobs_and_what_is_scaled_to_zero_are_not_missed(app: App, monke
     assert (found.model["services"], found.images_missing) == (["web"], [{"service": "web"}])
 
 
-def test_configuration_is_read_of_disks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network file system that is dead would be waited for."""
+def test_configuration_is_read_from_disks_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read from a dead network file system would block."""
     for name in ("disk", "network"):
         (tmp_path / name).write_text(f"server {name}:80;", encoding="utf-8")
     monkeypatch.setattr(procfs, "on_disk", lambda paths: [path for path in paths if path.endswith("disk")])
@@ -356,11 +356,11 @@ def test_configuration_is_read_of_disks_alone(tmp_path: Path, monkeypatch: pytes
     assert health_facts._configuration({"services": {"web": {"volumes": mounts}}}) == {"web": "server disk:80;"}
 
 
-@pytest.mark.parametrize(("answers", "told"), [([False, True], ""), ([False] * 200, "HAProxy answers badly")])
+@pytest.mark.parametrize(("answers", "part"), [([False, True], ""), ([False] * 200, "HAProxy answers badly")])
 def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bool], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bool], part: str
 ) -> None:
-    """Killed at once, it would end the requests that it has just begun to serve."""
+    """Killed at once, it would drop the requests that it has just begun to serve."""
     checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/"}])
     app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 1, 18000, (80,)))
     now = [0.0]
@@ -377,14 +377,14 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
     instances = [{"service": "web", "ports": [18000], "id": "1"}]
     found = facts(app, instances=instances, services=["web"], balancer="", probe=run_checks([], {}, 0.0))
     found = health_facts._look_at_instances(app, found, lambda _: run_checks([], {}, 0.0, ask=True), Clock(), None)
-    assert told in str(found["balancer"])
-    assert bool(told) is bool(found["balancer"])
+    assert part in str(found["balancer"])
+    assert bool(part) is bool(found["balancer"])
 
 
-def test_packets_that_are_lost_on_the_way_to_an_upstream_are_no_rule_that_drops_them(
+def test_lost_packets_to_an_upstream_are_not_blamed_on_a_rule_that_drops_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rule that takes every other packet is no certain one; that segments wait for an answer is a fact."""
+    """A rule that drops every other packet is not certainly the cause; unanswered TCP segments are a fact."""
     app = App("shop", root=str(tmp_path), upstreams=parse_checks([{"name": "api", "url": "http://10.1.2.3:443/"}]))
     item = of_diagnosis.container(pid=7, networks={"shop": "172.18.0.2"}, targets=[])
     facts = of_diagnosis.facts(of_diagnosis.LATE, instances=[item], env={"findings": [], "values": {}})
@@ -405,12 +405,12 @@ BUSY_LOAD = {"cpu_busy": 1.0, "cpu_pressure": 90.0, "answered_seconds": 60.0, "i
 
 @pytest.mark.parametrize(
     ("services", "asked"),
-    [pytest.param(["web"], True, id="all run"), pytest.param(["web", "db"], False, id="its database has no container")],
+    [pytest.param(["web"], True, id="all run"), pytest.param(["web", "db"], False, id="its database is missing")],
 )
-def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
+def test_a_busy_host_does_not_delay_a_known_cause(
     app: App, monkeypatch: pytest.MonkeyPatch, services: list[str], asked: bool
 ) -> None:
-    """On a slow host an answer that does not come costs five seconds."""
+    """On a slow host each missing answer costs five seconds."""
     waits: list[float] = []
 
     def run_checks(checks: Any, *_: Any, **__: Any) -> ProbeResult:
@@ -427,13 +427,11 @@ def test_a_busy_host_is_no_reason_to_wait_for_what_is_known(
     assert bool(waits) is asked
 
 
-@pytest.mark.parametrize(
-    ("age", "seconds"), [(12.0, 12.0), (None, 86412.0)], ids=["its process is asked", "that tells nothing"]
-)
-def test_the_age_of_what_runs_is_that_of_its_process(
+@pytest.mark.parametrize(("age", "seconds"), [(12.0, 12.0), (None, 86412.0)], ids=["known", "unknown"])
+def test_a_running_container_is_as_old_as_its_process(
     monkeypatch: pytest.MonkeyPatch, age: float | None, seconds: float
 ) -> None:
-    """A clock that was set a day forward makes all containers a day older."""
+    """Setting the clock a day forward would make every container a day older."""
     monkeypatch.setattr(procfs, "age", lambda _: age)
     running = of_diagnosis.container(pid=7, started_seconds=86412.0)
     ended = of_diagnosis.container(pid=7, started_seconds=86412.0, state="exited")
@@ -442,7 +440,7 @@ def test_the_age_of_what_runs_is_that_of_its_process(
 
 
 class Balanced:
-    """An app of two proxies behind HAProxy, the app that they need, and a worker; who has to be asked takes part."""
+    """Two proxies behind HAProxy, the app that they need, and a worker. `asked` has the checks' ports and timeouts."""
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **states: str) -> None:
         checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/", "timeout": 2.0}])
@@ -506,10 +504,10 @@ class Balanced:
 
 
 @pytest.mark.parametrize(("status", "asked"), [(429, 1), (500, 2)])
-def test_an_app_that_limits_its_checks_is_asked_once(
+def test_an_app_that_limits_the_rate_of_checks_is_asked_once(
     status: int, asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five logins a minute may be all that it allows."""
+    """It may allow only five logins a minute."""
     deadlines: list[float] = []
 
     def ask(_app: App, _env: Any, deadline: float, *_: Any) -> ProbeResult:
@@ -525,7 +523,7 @@ def test_an_app_that_limits_its_checks_is_asked_once(
 
 
 @pytest.mark.parametrize(
-    ("state", "code", "more", "told"),
+    ("state", "code", "more", "services"),
     [
         ("restarting", 1, {}, ["db"]),
         ("exited", 1, {}, ["db"]),
@@ -535,17 +533,17 @@ def test_an_app_that_limits_its_checks_is_asked_once(
         ("exited", 1, {"service": "migrate"}, []),
     ],
 )
-def test_what_a_service_said_of_its_disk_before_it_ended(
-    app: App, monkeypatch: pytest.MonkeyPatch, state: str, code: int, more: dict[str, Any], told: list[str]
+def test_a_service_that_logged_a_full_disk_before_it_ended(
+    app: App, monkeypatch: pytest.MonkeyPatch, state: str, code: int, more: dict[str, Any], services: list[str]
 ) -> None:
-    """A quota, or a volume on another machine: no file system of this host is full."""
+    """With a quota, or a volume on another machine, no file system of this host is full."""
     ended = "2026-01-02T03:04:05.6Z"
     log = "2026-01-02T03:04:05.1Z could not write: No space left on device"
     monkeypatch.setattr(docker_project.Project, "logs", lambda *_: log)
     item = {**INSTANCE, "service": "db", "name": "shop-db-1", "id": "1", "state": state, "exit_code": code}
     item = {**item, "finished": ended, "finished_seconds": 5.0, **more}
     found = health_facts._no_room(app, facts(app, instances=[item], services=["db"]))
-    assert [one["service"] for one in found] == told
+    assert [one["service"] for one in found] == services
 
 
 INSTANCE: dict[str, Any] = {
@@ -564,7 +562,7 @@ INSTANCE: dict[str, Any] = {
 
 
 def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an app that hangs each would cost its whole timeout, one after the other."""
+    """Asked one after the other, each instance of a hanging app would cost a whole timeout."""
     it = Balanced(tmp_path, monkeypatch)
     slots = it.app.balancer.slots if it.app.balancer else []
     together = threading.Barrier(len(slots), timeout=20.0)
@@ -581,7 +579,7 @@ def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("room", [0, 1], ids=["no thread", "one thread"])
-def test_without_room_for_threads_the_instances_are_asked_all_the_same(
+def test_instances_are_asked_even_when_no_thread_can_start(
     room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it = Balanced(tmp_path, monkeypatch)
@@ -599,10 +597,10 @@ def test_without_room_for_threads_the_instances_are_asked_all_the_same(
 
 
 @pytest.mark.parametrize("state", ["stopped", "exited"])
-def test_instances_are_not_judged_where_what_they_need_is_down(
+def test_no_instance_is_blamed_when_a_service_that_they_need_is_down(
     state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of them that answers by chance would be called the good one, and the other be restarted for nothing."""
+    """One of them may answer by chance, and the other would be restarted for nothing."""
     it = Balanced(tmp_path, monkeypatch, app=state)
     it.answers[18001] = True
     facts = it.read()
@@ -610,10 +608,10 @@ def test_instances_are_not_judged_where_what_they_need_is_down(
 
 
 @pytest.mark.parametrize(("busy", "late", "one"), [(True, True, ""), (True, False, "web1"), (False, True, "web1")])
-def test_an_instance_that_is_late_on_a_busy_host_is_not_the_one_at_fault(
+def test_an_instance_that_is_late_on_a_busy_host_is_not_at_fault(
     busy: bool, late: bool, one: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two that wait for a processor, one answers in time by chance."""
+    """Both wait for a processor, and one answers in time by chance."""
     it = Balanced(tmp_path, monkeypatch)
 
     def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
@@ -624,23 +622,23 @@ def test_an_instance_that_is_late_on_a_busy_host_is_not_the_one_at_fault(
     assert it.read()["one"] == one
 
 
-def test_instances_are_not_waited_for_where_a_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instances_are_not_asked_when_a_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They wait for their database, which ends as soon as it starts."""
     it = Balanced(tmp_path, monkeypatch)
     it.answers[18001] = True
     full = [{"path": "/data", "free_bytes": 0, "inodes_percent": 1.0}]
     monkeypatch.setattr(procfs, "disk", lambda _: full)
-    monkeypatch.setattr(health_facts, "_ask_slots", lambda *_: lambda _port: pytest.fail("an instance was waited for"))
+    monkeypatch.setattr(health_facts, "_ask_slots", lambda *_: lambda _port: pytest.fail("an instance was asked"))
     facts = it.read()
     assert (facts["one"], diagnose(facts).cause) == ("", "disk_full")
 
 
 @pytest.mark.parametrize("service", ["app", "worker"], ids=["what it needs", "not known to be needed"])
 @pytest.mark.parametrize(("state", "cause"), [("exited", "crashed"), ("gone", "container_missing")])
-def test_a_service_behind_the_instances_is_named_though_their_health_check_does_not_ask_it(
+def test_a_service_that_the_health_check_of_the_instances_does_not_reach_is_named(
     service: str, state: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each instance says that it is healthy, and users get errors: neither HAProxy nor an instance is at fault."""
+    """Each instance is healthy, and users get errors: neither HAProxy nor an instance is at fault."""
     it = Balanced(tmp_path, monkeypatch, **{service: state})
     health = {"name": "health", "url": "http://127.0.0.1:80/health", "proves": "health", "timeout": 2.0}
     login = {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}
@@ -657,7 +655,7 @@ def test_a_service_behind_the_instances_is_named_though_their_health_check_does_
     assert ladder.decide(found.cause, ladder.Situation("i", [], []), every, ladder.Policy()).remedy == ladder.UP
 
 
-def test_one_instance_that_fails_alone_is_the_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_only_instance_that_fails_is_at_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     it = Balanced(tmp_path, monkeypatch, worker="exited")
     it.answers[18001] = True
     assert it.read()["one"] == "web1"
@@ -666,12 +664,12 @@ def test_one_instance_that_fails_alone_is_the_one(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("stopped", "passes"),
     [("app", True), ("worker", True), ("worker", False)],
-    ids=["what the check leads to", "another service, and the app was only slow", "another service, and the app hangs"],
+    ids=["a service that the check reaches", "another, and the app was slow", "another, and the app hangs"],
 )
-def test_little_time_is_enough_only_for_a_check_that_leads_to_what_is_stopped(
+def test_a_brief_check_is_enough_only_when_it_reaches_the_stopped_service(
     stopped: str, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer of 1.9 s is a good one, whatever has happened to a service beside it."""
+    """An answer after 1.9 s is in time, whatever has happened to another service."""
     it = Balanced(tmp_path, monkeypatch, **{stopped: "stopped"})
     it.app.balancer, it.passes = None, passes
     facts = it.read(brief=True)
@@ -688,9 +686,9 @@ def test_little_time_is_enough_only_for_a_check_that_leads_to_what_is_stopped(
         (99.0, [False, False], [5.0, 20.0], "hung"),
         (99.0, [True], [5.0], "hung"),
     ],
-    ids=["late", "very late, and it works", "never, and it works", "never, and it works at nothing"],
+    ids=["late", "very late, and the app works", "never, and the app works", "never, and the app is idle"],
 )
-def test_on_a_busy_host_an_app_that_works_gets_patience(
+def test_on_a_busy_host_an_app_that_works_gets_more_time(
     answers_within: float,
     idle: list[bool],
     asked: list[float],

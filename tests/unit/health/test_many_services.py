@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Generated apps of 2 to 12 services with one or two faults: who is named, what is touched, and how it ends."""
+"""Generated apps of 2 to 12 services with one or two faults: which are named and touched, and how a recovery ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import
 from .test_diagnosis import container, facts, result
 
 PORT = 80
-# What a fault looks like in the facts; `deadlock` looks like nothing but a late answer.
+# Each fault as the facts show it; a deadlock shows only as a late answer.
 FAULTS: dict[str, dict[str, Any]] = {
     "killed": {"state": "exited", "exit_code": 137},
     "removed": {"state": "gone"},
@@ -50,7 +50,7 @@ class AnApp(NamedTuple):
 
 
 def an_app(chance: random.Random, cycles: bool = False) -> AnApp:
-    """A proxy or not, apps, workers, and what holds their data; each needs only later ones, but for `cycles`."""
+    """Perhaps a proxy, then apps and workers, then services with data. Each needs only later ones, unless `cycles`."""
     names = [f"s{number}" for number in range(chance.randint(2, 12))]
     stateful = names[-chance.randint(1, max(1, len(names) // 3)) :]
     needs: dict[str, list[str]] = {}
@@ -61,7 +61,7 @@ def an_app(chance: random.Random, cycles: bool = False) -> AnApp:
     if proxies:
         needs[names[0]] = [names[1]]
     if cycles:
-        # What hangs behind the front needs it, too; what holds data needs nothing.
+        # Services behind the front may need it, too; services with data need nothing.
         for name in names[1:]:
             if name not in stateful and chance.random() < 0.5:
                 needs[name] = [*needs[name], names[0]]
@@ -71,10 +71,10 @@ def an_app(chance: random.Random, cycles: bool = False) -> AnApp:
 def seen(
     app: AnApp, faults: dict[str, str], chance: random.Random, liars: frozenset[str] = frozenset(), suffer: float = 0.3
 ) -> Facts:
-    """The facts of an app with faults. What needs something that is down may crash, too, or be unhealthy.
+    """The facts of an app with faults. A service that needs a faulty one may crash or be unhealthy, too.
 
     :arg liars: services whose health checks never pass.
-    :arg suffer: how many of those that need it do.
+    :arg suffer: the probability that it does.
     """
     instances = []
     for name in app.needs:
@@ -98,7 +98,7 @@ def seen(
 
 
 def answer(app: AnApp, faults: dict[str, str]) -> CheckResult:
-    """What the check gets: a fault of the front itself, or of what it needs, is seen; another is not."""
+    """The result of the check. It fails for a fault of the front or of a service that the front needs."""
     fault = faults.get(app.front)
     if fault in (*DOWN, "paused"):
         kind, status = ("refused" if fault in DOWN else "timeout"), None
@@ -114,14 +114,14 @@ def answer(app: AnApp, faults: dict[str, str]) -> CheckResult:
 
 
 def roots(app: AnApp, faults: dict[str, str]) -> set[str]:
-    """The faulty services that need no other faulty one, and those that need them and are needed by them."""
+    """The faulty services that need no other faulty one, and the services in a cycle with them."""
     needed = {name: app.reach(name) for name in app.needs}
     own = {name for name in faults if all(name in needed[other] for other in needed[name] & set(faults))}
     return own | {name for name in app.needs for root in own if root in needed[name] and name in needed[root]}
 
 
 def ill(found: Facts) -> set[str]:
-    """The services of which some fact is not good."""
+    """The services with a bad fact."""
     there = {item["service"] for item in found["instances"]}
     bad = {
         item["service"]
@@ -151,7 +151,7 @@ def test_the_root_is_named_in_99_of_100(cycles: bool) -> None:
 
 
 class Remedy(NamedTuple):
-    """One that was applied: to whom, with the facts and the services that remedies were about before."""
+    """A remedy that was applied: its services, the facts at that time, and the services of earlier remedies."""
 
     name: str
     services: tuple[str, ...]
@@ -160,7 +160,7 @@ class Remedy(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How a recovery ended: the last decision, the faults that are left, whether users are served, what was done."""
+    """How a recovery ended: the last decision, the remaining faults, whether users are served, the remedies."""
 
     kind: str
     left: dict[str, str]
@@ -181,9 +181,9 @@ def recover(
     liars: frozenset[str] = frozenset(),
     suffer: float = 0.3,
 ) -> Ended:
-    """Climb as the watcher does. A restart cures what hangs, `up` what is gone, and a new container nearly all.
+    """Apply remedies as the watcher does. A restart cures hangs, `up` missing containers, a new container nearly all.
 
-    :arg later: faults that come during the first remedy.
+    :arg later: faults that appear during the first remedy.
     """
     left, age = dict(faults), 0.0
     done: list[RemedyRecord] = []
@@ -220,10 +220,10 @@ def recover(
 
 
 def touches_only_suspects(app: AnApp, ended: Ended) -> bool:
-    """Whether no service was touched whose facts were all good, as long as others were not, and nothing was tried."""
+    """Whether no remedy touched a healthy service while a faulty one had not been tried yet."""
     for one in ended.remedies:
         bad = ill(one.facts)
-        # What users see comes first. That the front is unhealthy says no more than the check, which fails.
+        # What users see comes first. An unhealthy front says no more than the failing check.
         others = (bad & app.reach(app.front) or bad) - {app.front} - one.before
         if one.name in ladder.OF_SERVICES and not set(one.services) <= bad and others:
             return False
@@ -233,7 +233,7 @@ def touches_only_suspects(app: AnApp, ended: Ended) -> bool:
 @pytest.mark.parametrize("cycles", [False, True], ids=["no cycles", "cycles"])
 @pytest.mark.parametrize("comes_later", [False, True], ids=["at once", "one more during a remedy"])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_recovery_ends_and_touches_only_who_is_suspect(seed: int, comes_later: bool, cycles: bool) -> None:
+def test_every_recovery_ends_and_touches_only_suspects(seed: int, comes_later: bool, cycles: bool) -> None:
     chance, policy = random.Random(seed), ladder.Policy()
     healed = 0
     for _ in range(300):
@@ -247,8 +247,8 @@ def test_every_recovery_ends_and_touches_only_who_is_suspect(seed: int, comes_la
     assert healed >= 180
 
 
-def test_a_health_check_that_never_passes_hides_no_fault() -> None:
-    """The attempts of the policy may be over before it is found; else users are served in the end."""
+def test_a_health_check_that_never_passes_does_not_hide_a_fault() -> None:
+    """With enough attempts, users are served in the end."""
     chance, policy = random.Random(3), ladder.Policy(attempts=30)
     for _ in range(300):
         app = an_app(chance)
@@ -259,7 +259,7 @@ def test_a_health_check_that_never_passes_hides_no_fault() -> None:
         assert ended.serves, (app, liar, faulty, kind, ended)
 
 
-def test_what_holds_data_is_suspected_last() -> None:
+def test_services_with_data_are_suspected_last() -> None:
     chance = random.Random(7)
     for _ in range(500):
         app = an_app(chance)

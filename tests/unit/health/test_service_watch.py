@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the watcher hears of services that no check asks."""
+"""The watcher notices faults of services that no check asks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def container(service: str, state: str = "running", health: str = "", policy: st
 
 
 class Engine:
-    """What the engine says, and how often it was asked."""
+    """A Docker engine that counts connections and looks."""
 
     def __init__(self) -> None:
         self.documents = [container("web"), container("worker"), container("migrate", "exited", policy="no")]
@@ -95,7 +95,7 @@ def test_while_nothing_happens_the_engine_is_asked_once(it: Engine, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("worker", "at_once", "told"),
+    ("worker", "at_once", "later"),
     [
         ([], "", "has no container"),
         ([container("worker", "exited")], "", "is exited"),
@@ -104,17 +104,17 @@ def test_while_nothing_happens_the_engine_is_asked_once(it: Engine, tmp_path: Pa
         ([container("worker", health="starting")], "", ""),
     ],
 )
-def test_what_is_wrong_for_more_than_a_moment_is_told(
-    it: Engine, tmp_path: Path, worker: list[dict[str, Any]], at_once: str, told: str
+def test_a_fault_that_lasts_is_reported(
+    it: Engine, tmp_path: Path, worker: list[dict[str, Any]], at_once: str, later: str
 ) -> None:
     watched = watch(tmp_path)
     watched.wrong(0.0)
     it.becomes(container("web"), *worker)
     assert watched.wrong(1.0) == ({"worker": at_once} if at_once else {})
-    assert watched.wrong(2.0) == ({"worker": told} if told else {})
+    assert watched.wrong(2.0) == ({"worker": later} if later else {})
 
 
-def test_what_the_restart_policy_brings_back_is_not_told(it: Engine, tmp_path: Path) -> None:
+def test_a_service_that_its_restart_policy_starts_again_is_not_reported(it: Engine, tmp_path: Path) -> None:
     watched = watch(tmp_path)
     watched.wrong(0.0)
     it.becomes(container("web"), container("worker", "exited"))
@@ -123,8 +123,8 @@ def test_what_the_restart_policy_brings_back_is_not_told(it: Engine, tmp_path: P
     assert [watched.wrong(2.0), watched.wrong(3.0)] == [{}, {}]
 
 
-def test_the_last_good_release_says_what_has_to_run(it: Engine, tmp_path: Path) -> None:
-    """A service that was gone before the watch began, no job, and not what the load balancer counts."""
+def test_the_last_good_release_says_which_services_are_expected(it: Engine, tmp_path: Path) -> None:
+    """Also one that was missing before the watch began, but neither a job nor the service behind the load balancer."""
     images = dict.fromkeys(("web", "worker", "mail", "migrate"), "sha256:0")
     watched = watch(tmp_path, {"images": images, "jobs": ["migrate"]}, Balancer("web", 2, 18000, (80,)))
     it.documents = [container("web")]
@@ -133,7 +133,7 @@ def test_the_last_good_release_says_what_has_to_run(it: Engine, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("states", "told"),
+    ("states", "expected"),
     [
         (("running", "exited"), {}),
         (("restarting", "exited"), {}),
@@ -141,20 +141,20 @@ def test_the_last_good_release_says_what_has_to_run(it: Engine, tmp_path: Path) 
         ((), {"web": service_watch.NONE_RUNS}),
     ],
 )
-def test_an_app_without_any_instance_is_told(
-    states: tuple[str, ...], told: dict[str, str], it: Engine, tmp_path: Path
+def test_an_app_without_any_instance_is_reported(
+    states: tuple[str, ...], expected: dict[str, str], it: Engine, tmp_path: Path
 ) -> None:
-    """HAProxy counts its single instances, and takes seconds to say that there is none."""
+    """HAProxy, which counts the instances, takes seconds to report that none is left."""
     images = dict.fromkeys(("web", "worker"), "sha256:0")
     watched = watch(tmp_path, {"images": images, "jobs": []}, Balancer("web", 2, 18000, (80,)))
     it.documents = [container("web"), container("web"), container("worker")]
     watched.wrong(0.0)
     it.becomes(container("worker"), *(container("web", state) for state in states))
     assert watched.wrong(1.0) == {}
-    assert watched.wrong(2.0) == told
+    assert watched.wrong(2.0) == expected
 
 
-def test_an_engine_that_is_gone_is_asked_again(it: Engine, tmp_path: Path) -> None:
+def test_a_lost_connection_to_the_engine_is_opened_again(it: Engine, tmp_path: Path) -> None:
     watched = watch(tmp_path)
     watched.wrong(0.0)
     it.lives = False
@@ -164,7 +164,7 @@ def test_an_engine_that_is_gone_is_asked_again(it: Engine, tmp_path: Path) -> No
     assert it.connections == 2
 
 
-def test_the_next_watcher_goes_on_without_a_look(it: Engine, tmp_path: Path) -> None:
+def test_the_next_watcher_uses_the_note_of_the_last_one(it: Engine, tmp_path: Path) -> None:
     first = watch(tmp_path)
     first.wrong(0.0)
     known = service_watch.from_json(json.loads(json.dumps(service_watch.to_json(first.known()))))
@@ -177,11 +177,11 @@ def test_the_next_watcher_goes_on_without_a_look(it: Engine, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("damaged", [None, {}, {"at": "x", "containers": [], "expected": []}, {"containers": [1]}])
-def test_a_damaged_note_is_none(damaged: Any) -> None:
+def test_a_damaged_note_is_ignored(damaged: Any) -> None:
     assert service_watch.from_json(damaged) is None
 
 
-def test_what_was_found_well_is_excused_for_a_while(it: Engine, tmp_path: Path) -> None:
+def test_a_service_that_a_check_found_healthy_is_not_reported_for_a_while(it: Engine, tmp_path: Path) -> None:
     watched = watch(tmp_path)
     watched.wrong(0.0)
     it.becomes(container("web"))
@@ -194,8 +194,8 @@ def test_what_was_found_well_is_excused_for_a_while(it: Engine, tmp_path: Path) 
     assert "worker" in watched.wrong(2.0 + service_watch.EXCUSED_SECONDS)
 
 
-def test_a_service_that_runs_now_and_then_is_not_excused(it: Engine, tmp_path: Path) -> None:
-    """It loops, and a look may find it running: left alone for a minute, it would be looked at by chance alone."""
+def test_a_service_in_a_restart_loop_is_always_reported(it: Engine, tmp_path: Path) -> None:
+    """A check may find it running between two restarts. Ignored for a minute, it would be noticed only by chance."""
     watched = watch(tmp_path)
     watched.wrong(0.0)
     it.becomes(container("web"), container("worker", "restarting"))
@@ -204,8 +204,8 @@ def test_a_service_that_runs_now_and_then_is_not_excused(it: Engine, tmp_path: P
     assert watched.wrong(3.0) == {"worker": "is restarting"}
 
 
-def test_a_release_that_is_recorded_later_says_what_has_to_run(it: Engine, tmp_path: Path) -> None:
-    """A deploy removes a service, and then records the release without it: that is no event."""
+def test_a_release_that_is_recorded_later_says_which_services_are_expected(it: Engine, tmp_path: Path) -> None:
+    """A deploy removes a service, then records the release without it. The engine sends no event for the record."""
     watched = watch(tmp_path)
     watched.wrong(0.0)
     it.becomes(container("web"))
@@ -214,7 +214,7 @@ def test_a_release_that_is_recorded_later_says_what_has_to_run(it: Engine, tmp_p
     assert watched.wrong(2.0) == {}
 
 
-def test_a_job_that_no_file_calls_one_is_not_missed(it: Engine, tmp_path: Path) -> None:
+def test_an_ended_container_without_a_restart_policy_is_not_missing(it: Engine, tmp_path: Path) -> None:
     watched = watch(tmp_path)
     watched.wrong(0.0)
     it.becomes(container("web"), container("worker", "exited", policy="no"))
@@ -222,13 +222,13 @@ def test_a_job_that_no_file_calls_one_is_not_missed(it: Engine, tmp_path: Path) 
     assert watched.wrong(2.0) == {}
 
 
-def test_an_old_note_is_not_relied_on(it: Engine, tmp_path: Path) -> None:
+def test_an_old_note_is_ignored(it: Engine, tmp_path: Path) -> None:
     old = service_watch.Known(1_749_999_000.0, (), frozenset({"worker"}))
     watch(tmp_path, known=old).wrong(0.0)
     assert (it.looks, it.since) == (1, 0.0)
 
 
-def test_processes_that_are_stopped_are_seen() -> None:
+def test_stopped_processes_are_noticed() -> None:
     with subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"]) as parent:
         try:
             assert not procfs.stopped(parent.pid)
@@ -245,14 +245,14 @@ def test_processes_that_are_stopped_are_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("restarts", "lived", "told"),
+    ("restarts", "lived", "faults"),
     [(3, 1, [service_watch.LOOPS]), (2, 1, []), (9, 3600, [])],
-    ids=["the third time", "the second time", "it has worked for an hour"],
+    ids=["the third restart", "the second restart", "after an hour of work"],
 )
-def test_a_service_that_dies_young_again_and_again_is_told_at_once(
-    restarts: int, lived: int, told: list[str], it: Engine, tmp_path: Path
+def test_a_service_in_a_crash_loop_is_reported_at_once(
+    restarts: int, lived: int, faults: list[str], it: Engine, tmp_path: Path
 ) -> None:
-    """Between two of its ends it runs for a moment, so that it never looks down for long."""
+    """It runs for a moment between two crashes, so it is never down for long."""
     ended = time.time() - 5.0
     times = {"StartedAt": stamp(ended - lived), "FinishedAt": stamp(ended)}
     services = watch(tmp_path)
@@ -260,10 +260,10 @@ def test_a_service_that_dies_young_again_and_again_is_told_at_once(
     worker = container("worker", "restarting")
     worker["State"].update(times)
     it.becomes(container("web"), {**worker, "RestartCount": restarts})
-    assert list(services.wrong(1.0).values()) == told
+    assert list(services.wrong(1.0).values()) == faults
 
 
-def test_for_how_long_the_engine_was_not_heard(it: Engine, tmp_path: Path) -> None:
+def test_how_long_the_engine_has_been_unreachable(it: Engine, tmp_path: Path) -> None:
     services = watch(tmp_path)
     services.wrong(0.0)
     it.lives = False
@@ -277,7 +277,7 @@ def test_for_how_long_the_engine_was_not_heard(it: Engine, tmp_path: Path) -> No
     assert services.unheard(61.0) == 0.0
 
 
-def test_what_was_just_restarted_may_die_again(it: Engine, tmp_path: Path) -> None:
+def test_a_service_that_was_just_restarted_may_be_in_a_loop(it: Engine, tmp_path: Path) -> None:
     services = watch(tmp_path)
     it.documents = [container("web"), {**container("worker"), "RestartCount": 7}]
     services.wrong(0.0)
@@ -293,10 +293,10 @@ def stamp(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
-def test_the_first_process_of_a_container_is_looked_at_each_time(
+def test_the_first_process_of_a_container_is_checked_each_time(
     it: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All its processes cost more, so they wait for the next round."""
+    """Checking all its processes costs more, so that waits for the next round."""
     stops: set[bool] = set()
     monkeypatch.setattr(procfs, "stopped", lambda _, alone=False: alone in stops)
     services = watch(tmp_path)
@@ -308,7 +308,7 @@ def test_the_first_process_of_a_container_is_looked_at_each_time(
 
 
 class Stream(http.server.BaseHTTPRequestHandler):
-    """The engine's events: one at once, and the end when the test says so."""
+    """The engine's events: one at once, and the end of the stream when the test sets `ends`."""
 
     protocol_version = "HTTP/1.1"
     ends = threading.Event()
@@ -342,7 +342,7 @@ def socket_path(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_events_are_heard_and_their_end_is_noticed(socket_path: str) -> None:
+def test_events_are_read_and_the_end_of_the_stream_is_noticed(socket_path: str) -> None:
     events = engine.Events("shop", path=socket_path)
     until = time.monotonic() + 5.0
     while not events.new():
@@ -355,6 +355,6 @@ def test_events_are_heard_and_their_end_is_noticed(socket_path: str) -> None:
     events.close()
 
 
-def test_no_engine_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_a_missing_engine_is_an_engine_error(tmp_path: Path) -> None:
     with pytest.raises(engine.EngineError, match="does not answer"):
         engine.Events("shop", path=str(tmp_path / "none.sock"))

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Every alert has its section and text, in both languages. In the scenario `monitoring` promtool judges the rules."""
+"""Every alert has a section and a text in both languages. The scenario `monitoring` checks the rules with promtool."""
 
 from __future__ import annotations
 

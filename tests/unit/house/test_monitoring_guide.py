@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The monitoring guide explains every metric that a rule makes or asks for, in both languages, and no other."""
+"""The monitoring guide explains exactly the metrics that the rules use, in both languages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEMPLATES = REPOSITORY / "roles/monitoring/templates"
 METRIC = re.compile(
     r"\b(?:up(?=[{)]| ==)|(?:probe|haproxy|node|selfheal|redis|pgbouncer|pg)_\w+|(?:app|container|host):\w+:\w+)"
 )
-# Variables of the templates themselves.
+# Variables of the templates, not metrics.
 NO_METRICS = {"selfheal_app", "selfheal_language"}
 
 
@@ -33,7 +33,7 @@ def used() -> set[str]:
 
 
 def explained(page: str) -> list[str]:
-    """What stands in the first column of the guide's tables."""
+    """The metrics in the first column of the guide's tables."""
     text = (GUIDES / page).read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.+?) \|", text, re.MULTILINE)
     return [name for row in rows for name in re.findall(r"`([\w:]+)`", row)]

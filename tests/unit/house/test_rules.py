@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The rules of the house: who imports whom, what is declared where, whom the defaults reach, what stands nowhere."""
+"""The rules of this repository: imports, declarations, the hosts that defaults reach, text that no file may hold."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MODULES = sorted(path.stem for path in REPOSITORY.glob("plugins/modules/[!_]*.py
 ACTIONS = {path.stem for path in REPOSITORY.glob("plugins/action/[!_]*.py")}
 ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.is_dir())
 
-# The library's packages: each may import those to its left, and nobody else.
+# The library's packages in order: each may import itself and those before it, and no other.
 PACKAGES = [
     "core",
     "host",
@@ -56,7 +56,7 @@ PACKAGES = [
     "drills",
     "entry",
 ]
-# What decides without reading or changing anything: no import lets the world in.
+# Files of pure functions: they import nothing that reads or changes the host.
 PURE = [
     "env.key_files",
     "env.placeholders",
@@ -99,7 +99,7 @@ PURE = [
     "status_page.figures",
     "status_page.queries",
 ]
-# What could let the world into a decision.
+# Standard modules that read or change the host, the clock or the network.
 IMPURE = {
     *("asyncio", "fcntl", "glob", "http", "io", "multiprocessing", "os", "pathlib", "random", "secrets", "select"),
     *("shutil", "signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib.request"),
@@ -124,7 +124,7 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 def imports(path: str | Path) -> Iterator[str]:
-    """What a file imports; imports inside functions count. The library's own files are named "library:package.file"."""
+    """The modules that a file imports, inside functions too. The library's own are named "library:package.file"."""
     here = Path(path).parent.name
     for node in ast.walk(ast.parse(read(path))):
         if isinstance(node, ast.Import):
@@ -168,8 +168,8 @@ def test_packages_import_those_before_them(name: str) -> None:
     assert [module for module in ours if module not in LIBRARY] == []
 
 
-def test_no_file_of_a_package_imports_itself_through_others() -> None:
-    """Python loads such a circle from one end and fails from the other."""
+def test_no_import_cycle() -> None:
+    """Python can load a cycle from one of its files and fails from another."""
     graph = {name: [one.removeprefix("library:") for one in imports(library_file(name))] for name in LIBRARY}
     graphlib.TopologicalSorter(graph).prepare()
 
@@ -191,15 +191,15 @@ ANONYMOUS = re.compile(r"(dict|Mapping)\[str, Any\]")
 
 
 @pytest.mark.parametrize("name", LIBRARY)
-def test_what_crosses_a_public_signature_has_a_name(name: str) -> None:
-    """A TypedDict or NamedTuple says what is in it; what others define is an alias, such as docker's Document."""
+def test_public_signatures_use_named_types(name: str) -> None:
+    """A TypedDict or NamedTuple names the content; data that others define has an alias, such as docker's Document."""
     assert [one for one in signatures(library_file(name)) if ANONYMOUS.search(one[1])] == []
 
 
 @pytest.mark.parametrize(
     "path", sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("plugins/plugin_utils/**/*.py"))
 )
-def test_what_crosses_a_public_signature_on_the_controller_has_a_name(path: str) -> None:
+def test_public_signatures_on_the_controller_use_named_types(path: str) -> None:
     assert [one for one in signatures(path) if ANONYMOUS.search(one[1])] == []
 
 
@@ -267,13 +267,13 @@ def comparable(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def action_spec(name: str) -> dict[str, Any]:
-    """What an action takes, on the controller; nothing when it leaves that to the module."""
+    """The arguments of an action; empty when the module validates them."""
     action = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.action.{name}")
     return dict(getattr(action, "SPEC", {}))
 
 
 def argument_spec(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What a module really takes; where it only documents an action, what that takes."""
+    """The arguments that a module accepts; those of the action where the module only documents one."""
     module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
     if not hasattr(module, "main"):
         return action_spec(name)
@@ -295,8 +295,8 @@ def test_modules_are_documented(name: str) -> None:
     document = documentation(name)
     assert document["module"] == name
     assert document["version_added"]
-    assert document["EXAMPLES"], "examples that someone could work from"
-    assert document["RETURN"], "what comes back"
+    assert document["EXAMPLES"], "no examples"
+    assert document["RETURN"], "the results are not documented"
     for attribute in ("check_mode", "diff_mode"):
         assert document["attributes"][attribute]["support"] in ("full", "partial", "none", "N/A")
 
@@ -308,7 +308,7 @@ def test_module_takes_what_it_documents(name: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 def test_action_takes_what_its_module_documents(name: str) -> None:
-    """An action may insist on what is one of several ways for the module, and may leave a way to the module."""
+    """An action may require an option that its module does not, and may leave options to the module."""
     assert name in MODULES, "an action is documented by the module of its name"
     documented = comparable(documentation(name)["options"])
     for key, option in comparable(action_spec(name)).items():
@@ -326,7 +326,7 @@ def test_action_group() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_role_spec_is_its_defaults(role: str) -> None:
-    """Whatever may be set has a default that is documented; what has none is required, or belongs to all roles."""
+    """The spec documents every default; an option without a default is required or shared by all roles."""
     defaults = load(f"roles/{role}/defaults/main.yml") or {}
     options: dict[str, Any] = {}
     for spec in load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"].values():
@@ -337,11 +337,11 @@ def test_role_spec_is_its_defaults(role: str) -> None:
     assert [key for key, option in options.items() if not option.get("description")] == []
 
 
-# What computes in a template: that is Python's, in plugins/plugin_utils, behind a filter or a module.
+# Expressions that compute. Python does that, in plugins/plugin_utils, called by a filter or a module.
 COMPUTING = re.compile(
     r"""{%-?\s*(set|macro|from|import|call|filter)\b       # names and functions of its own
-    | {%-?\s*for\b[^%]*?\sif\s                           # a loop that chooses
-    | \b(lookup|query|q)\(                               # it reads something else
+    | {%-?\s*for\b[^%]*?\sif\s                           # a loop with a condition
+    | \b(lookup|query|q)\(                               # reads other data
     | \|\s*(combine|dict2items|from_json|from_yaml|groupby|items2dict|map|regex_\w+|reject\w*|select\w*|zip)\b
     """,
     re.VERBOSE,
@@ -350,7 +350,7 @@ COMPUTING = re.compile(
 
 @pytest.mark.parametrize("path", sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("roles/**/*.j2")))
 def test_templates_render_files(path: str) -> None:
-    """A template puts values into a file: it may repeat a part, or leave it out, and computes neither text nor data."""
+    """A template puts values into a file. It may repeat or leave out a part, and computes neither text nor data."""
     assert [found.group() for found in COMPUTING.finditer(read(path))] == []
 
 
@@ -359,7 +359,7 @@ EXPRESSING = re.compile(r"{%|[|] *(dict2items|from_json|from_yaml|groupby|regex_
 
 @pytest.mark.parametrize("folder", ["playbooks", *(f"roles/{role}" for role in ROLES)])
 def test_values_are_not_programs(folder: str) -> None:
-    """An expression in YAML names a value, picks from a list or compares; what takes more is a filter or a module."""
+    """An expression in YAML names a value, picks from a list or compares. Anything more is a filter or a module."""
     files = [path for path in (REPOSITORY / folder).rglob("*.yml") if path.parent.name != "meta"]
     found = [
         f"{path.name}: {line.strip()}" for path in files for line in read(path).splitlines() if EXPRESSING.search(line)
@@ -447,7 +447,7 @@ def test_requirements_are_what_is_used() -> None:
 
 
 def test_dependencies_are_what_a_user_needs() -> None:
-    """The lab needs more than the roles and playbooks do; installing the collection brings only what those need."""
+    """Installing the collection brings what roles and playbooks need, not what only the lab needs."""
     wanted = {name: f">={versions()[name][0]}" for name in sorted(used_collections("roles", "playbooks"))}
     assert load("galaxy.yml")["dependencies"] == wanted
 
@@ -486,7 +486,7 @@ def test_make_targets_in_the_documents_exist() -> None:
         assert {target for target in unknown if not target.startswith("molecule-")} == set(), path.name
 
 
-# --- whom the defaults can reach -------------------------------------------------------------------------------------
+# --- hosts that the defaults can reach -------------------------------------------------------------------------------
 
 
 def production_addresses() -> set[str]:
@@ -522,7 +522,7 @@ def test_only_lab_hosts(arguments: list[str]) -> None:
 
 
 def test_lab_password_encrypts_nothing_else(tmp_path: Path) -> None:
-    """`ansible-vault encrypt` without a password of one's own would lock a secret with a published key."""
+    """Without another password, `ansible-vault encrypt` would encrypt a secret with a published key."""
     secret = tmp_path / "vault.yml"
     secret.write_text("key: value\n", encoding="utf-8")
     answer = run("ansible-vault", "encrypt", str(secret))
@@ -531,7 +531,7 @@ def test_lab_password_encrypts_nothing_else(tmp_path: Path) -> None:
     assert secret.read_text(encoding="utf-8") == "key: value\n"
 
 
-# --- what stands nowhere ---------------------------------------------------------------------------------------------
+# --- text that no file may hold --------------------------------------------------------------------------------------
 
 
 def repository_lines() -> Iterator[tuple[str, int, str]]:
@@ -546,7 +546,7 @@ def repository_lines() -> Iterator[tuple[str, int, str]]:
 
 
 def test_no_address_or_path_of_a_machine() -> None:
-    """Where packages come from, and where a clone lies, is the business of the machine."""
+    """Sources of packages and paths of a clone are settings of a machine, not of this repository."""
     hosts = r"pypi\.org|pythonhosted\.org|(deb|snapshot)\.debian\.org|registry\.npmjs\.org|proxy\.golang\.org"
     paths = r"/work/(main|steering|\.library)|/fa[r]m/|\.pyenv/versions/3\.\d+\.\d+"
     pattern = re.compile(f"{hosts}|{paths}")
@@ -554,14 +554,14 @@ def test_no_address_or_path_of_a_machine() -> None:
     assert [line[:2] for line in repository_lines() if line[0] != this and pattern.search(line[2])] == []
 
 
-def test_production_stands_in_its_inventory_only() -> None:
+def test_production_addresses_are_only_in_their_inventory() -> None:
     pattern = re.compile("|".join(re.escape(address) for address in production_addresses()))
     found = {Path(name) for name, _, line in repository_lines() if pattern.search(line)}
     assert {path for path in found if path.suffix != ".md" and path.parts[:2] != ("inventory", "production")} == set()
 
 
 def test_a_watcher_loads_little() -> None:
-    """It lives in 25 MB on a server of 1 GB; each of these would take a quarter of a megabyte to two."""
+    """A watcher uses 25 MB on a server of 1 GB; each of these modules would add 0.25 to 2 MB."""
     heavy = ("dataclasses", "difflib", "html", "inspect", "shutil", "tempfile", "unittest", "urllib.request")
     script = f"import sys; from module_utils.entry import cli; print(*set({heavy!r}).intersection(sys.modules))"
     folder = REPOSITORY / "plugins"
@@ -569,8 +569,8 @@ def test_a_watcher_loads_little() -> None:
     assert found.stdout.split() == []
 
 
-def test_nothing_generic_names_one_vendors_variables() -> None:
-    """Supabase is one set of rules among others: what every app meets names the app's own variables."""
+def test_only_examples_name_variables_of_supabase() -> None:
+    """Supabase is one set of rules among others; an app without it must not meet its variables."""
     theirs = ("plugins/", "roles/", "playbooks/", "docs/runbook", "inventory/production/group_vars/all/watcher.yml")
     examples = {"plugins/modules/secrets_validate.py", "plugins/module_utils/env/supabase_online.py"}
     found = {

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a container of a bad release has said is in the message, and whole in a file; no secret is in either."""
+"""The message shows the last log lines of a failed container, and a file keeps the whole log: both without secrets."""
 
 from __future__ import annotations
 
@@ -25,48 +25,48 @@ def item(name: str, **facts: Any) -> Container:
 @pytest.mark.parametrize(
     ("instances", "chosen"),
     [
-        pytest.param([item("web", ports=[80]), item("db", state="exited")], ["db"], id="the one that ended"),
-        pytest.param([item("web", restarts=2), item("db")], ["web"], id="the one that restarts"),
-        pytest.param([item("web", health="unhealthy"), item("db")], ["web"], id="the one that is unhealthy"),
+        pytest.param([item("web", ports=[80]), item("db", state="exited")], ["db"], id="one has ended"),
+        pytest.param([item("web", restarts=2), item("db")], ["web"], id="one restarts"),
+        pytest.param([item("web", health="unhealthy"), item("db")], ["web"], id="one is unhealthy"),
         pytest.param(
-            [item("job", state="exited", job_done=True), item("web", ports=[80])], ["web"], id="who was asked"
+            [item("job", state="exited", job_done=True), item("web", ports=[80])], ["web"], id="the checked port"
         ),
         pytest.param([item("db")], [], id="none"),
     ],
 )
-def test_whose_log_tells(instances: list[Container], chosen: list[str]) -> None:
+def test_whose_log_is_shown(instances: list[Container], chosen: list[str]) -> None:
     results = cast("list[CheckResult]", [{"ok": False, "port": 80}, {"ok": True, "port": 81}])
     assert failure_logs.failed(instances, results) == chosen
 
 
-def test_the_last_lines_are_told_and_all_of_them_kept(tmp_path: Path) -> None:
+def test_the_last_lines_are_shown_and_the_whole_log_is_kept(tmp_path: Path) -> None:
     text = "\n".join([*(f"line {number}" for number in range(100)), f"password {SECRET} is wrong"])
-    told = failure_logs.keep(str(tmp_path / "logs"), "20260101T000000Z", [Log("web-1", text)], {"PASSWORD": SECRET})
+    message = failure_logs.keep(str(tmp_path / "logs"), "20260101T000000Z", [Log("web-1", text)], {"PASSWORD": SECRET})
     path = tmp_path / "logs/20260101T000000Z-web-1.log"
-    assert str(path) in told
-    assert len(told.splitlines()) == 1 + failure_logs.SHOWN_LINES
-    assert "is wrong" in told.splitlines()[-1]
+    assert str(path) in message
+    assert len(message.splitlines()) == 1 + failure_logs.SHOWN_LINES
+    assert "is wrong" in message.splitlines()[-1]
     assert len(path.read_text(encoding="utf-8").splitlines()) == 101
-    assert SECRET not in told + path.read_text(encoding="utf-8")
+    assert SECRET not in message + path.read_text(encoding="utf-8")
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_error_whose_details_fill_the_last_lines_is_told(tmp_path: Path) -> None:
+def test_an_error_before_many_lines_of_details_is_shown(tmp_path: Path) -> None:
     details = [f"2026-01-01T00:00:02Z     detail{number}: undefined," for number in range(20)]
     stack = ["2026-01-01T00:00:01Z     at Parser.parseErrorMessage (parser.js:1)"]
     text = "\n".join(["2026-01-01T00:00:01Z error: password authentication failed for user app", *stack, *details])
-    told = failure_logs.keep(str(tmp_path), "1", [Log("web-1", text)], {}).splitlines()
-    assert told[1].endswith("error: password authentication failed for user app")
-    assert told[-1].endswith("detail19: undefined,")
+    lines = failure_logs.keep(str(tmp_path), "1", [Log("web-1", text)], {}).splitlines()
+    assert lines[1].endswith("error: password authentication failed for user app")
+    assert lines[-1].endswith("detail19: undefined,")
 
 
-def test_the_oldest_are_forgotten_and_one_that_said_nothing_is_named(tmp_path: Path) -> None:
+def test_the_oldest_logs_are_removed_and_an_empty_log_is_named(tmp_path: Path) -> None:
     for number in range(30):
         failure_logs.keep(str(tmp_path), f"{number:02}", [Log("web-1", "x")], {})
     assert sorted(path.name for path in tmp_path.iterdir())[0] == "20-web-1.log"
     assert failure_logs.keep(str(tmp_path), "31", [Log("web-1", "\n")], {}) == "web-1 has logged nothing."
 
 
-def test_a_full_disk_still_tells_the_last_lines(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_still_shows_its_last_lines(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert "    why\n" in failure_logs.keep(str(tmp_path / "file"), "1", [Log("web-1", "why")], {}) + "\n"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The order of incidents, and which are forgotten: whatever the clock said when they were written."""
+"""Incidents keep their order when the clock is set, and old ones are removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOW = 1_780_000_000.0
 
 
 class Clocked:
-    """A folder of incidents that are written at times, which a clock that is set gets wrong."""
+    """A folder of incidents, each written at the time of a clock that may be wrong."""
 
     def __init__(self, root: Path) -> None:
         self.folder = str(root / "incidents")
@@ -38,7 +38,7 @@ class Clocked:
         return [str(one["id"]) for one in incidents.every(self.folder)]
 
 
-def test_a_clock_that_was_set_changes_no_order(tmp_path: Path) -> None:
+def test_setting_the_clock_does_not_change_the_order(tmp_path: Path) -> None:
     it = Clocked(tmp_path)
     times = [NOW, NOW + 4000 * DAY, NOW + 60.0, NOW - 4000 * DAY, NOW + 120.0]
     written = [it.numbered(at) for at in times]
@@ -48,7 +48,7 @@ def test_a_clock_that_was_set_changes_no_order(tmp_path: Path) -> None:
     assert newest["id"] == written[-1]
 
 
-def test_incidents_without_a_number_are_older_and_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_incidents_without_a_number_are_older_and_ordered_by_name(tmp_path: Path) -> None:
     it = Clocked(tmp_path)
     old = [it.write(at) for at in (NOW + 4000 * DAY, NOW)]
     new = it.numbered(NOW + 60.0)
@@ -61,12 +61,12 @@ def test_the_first_incident_has_the_number_1(tmp_path: Path) -> None:
     assert incidents.next_number(str(tmp_path / "none")) == 1
 
 
-def test_one_that_is_dated_in_the_future_is_forgotten_with_those_around_it(tmp_path: Path) -> None:
+def test_an_incident_dated_in_the_future_is_removed_with_its_neighbours(tmp_path: Path) -> None:
     it = Clocked(tmp_path)
     old = it.numbered(NOW - 300 * DAY)
     ahead = it.numbered(NOW + 4000 * DAY)
     it.numbered(NOW - 200 * DAY)
-    # The newest stay whenever they were.
+    # The newest stay, whatever their dates.
     fresh = [it.numbered(NOW - 50 * DAY) for _ in range(incidents.KEPT)]
     incidents.forget(it.folder, 250 * DAY, NOW)
     assert old not in it.names()

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The watcher's memory: it survives kills, clock jumps, reboots and damage, and a broken one touches nothing."""
+"""The watcher's state survives kills, clock jumps, reboots and damage; damaged orders have no effect."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def moment(wall: float, monotonic: float, boot: str = "b1") -> Moment:
 @pytest.mark.parametrize(
     ("then", "now", "seconds"),
     [
-        pytest.param(moment(1000, 50), moment(1010, 60), 10, id="an ordinary while"),
-        pytest.param(moment(1000, 50), moment(4600, 60), 10, id="the clock was put forward an hour"),
-        pytest.param(moment(1000, 50), moment(10, 60), 10, id="the clock was put back"),
-        pytest.param(moment(1000, 5000), moment(1030, 7, "b2"), 30, id="a reboot in between"),
-        pytest.param(moment(1000, 5000), moment(900, 7, "b2"), 0, id="a reboot, and a clock that was put back"),
+        pytest.param(moment(1000, 50), moment(1010, 60), 10, id="the clock was not set"),
+        pytest.param(moment(1000, 50), moment(4600, 60), 10, id="the clock was set forward an hour"),
+        pytest.param(moment(1000, 50), moment(10, 60), 10, id="the clock was set back"),
+        pytest.param(moment(1000, 5000), moment(1030, 7, "b2"), 30, id="a reboot"),
+        pytest.param(moment(1000, 5000), moment(900, 7, "b2"), 0, id="a reboot, and the clock was set back"),
         pytest.param(moment(1000, 50, ""), moment(1030, 60, ""), 30, id="a kernel without boot ids"),
     ],
 )
@@ -35,7 +35,7 @@ def test_age(then: Moment, now: Moment, seconds: float) -> None:
     assert age(then, now) == seconds
 
 
-def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+def test_a_saved_state_is_loaded_again(tmp_path: Path) -> None:
     attempts: list[state.Attempt] = [{"remedy": "restart", "incident": "i1", "at": clock.moment()}]
     wanted: state.State = {**state.empty(), "attempts": attempts, "counts": {"recovered": 2}}
     assert state.save(str(tmp_path / "new"), wanted) == (True, "")
@@ -55,19 +55,19 @@ OPEN: dict[str, Any] = {**state.empty(), "incident": RECORD, "seen": moment(1000
     [
         pytest.param("", id="zero bytes"),
         pytest.param('{"incident": nul', id="cut short"),
-        pytest.param("[]", id="another shape"),
-        pytest.param("{}", id="nothing in it"),
+        pytest.param("[]", id="a list"),
+        pytest.param("{}", id="no keys"),
         pytest.param(json.dumps({**state.empty(), "attempts": [{"remedy": "up"}]}), id="an attempt without a time"),
         pytest.param(json.dumps({**OPEN, "seen": None}), id="an incident without its beginning"),
-        pytest.param(json.dumps({**OPEN, "incident": {**RECORD, "hold": None}}), id="a record of another shape"),
-        pytest.param(json.dumps({**OPEN, "incident": {**RECORD, "remedies": [1]}}), id="a remedy of another shape"),
-        pytest.param(json.dumps({**OPEN, "incident": {**RECORD, "id": "../../etc"}}), id="an id that leads elsewhere"),
-        pytest.param(json.dumps({**state.empty(), "counts": {"recovered": "x"}}), id="a count that is no number"),
-        pytest.param(json.dumps({**state.empty(), "outbox": {}}), id="an outbox that is no list"),
+        pytest.param(json.dumps({**OPEN, "incident": {**RECORD, "hold": None}}), id="a record without a text"),
+        pytest.param(json.dumps({**OPEN, "incident": {**RECORD, "remedies": [1]}}), id="a remedy that is a number"),
+        pytest.param(json.dumps({**OPEN, "incident": {**RECORD, "id": "../../etc"}}), id="an id with a path"),
+        pytest.param(json.dumps({**state.empty(), "counts": {"recovered": "x"}}), id="a count that is not a number"),
+        pytest.param(json.dumps({**state.empty(), "outbox": {}}), id="an outbox that is not a list"),
         pytest.param("[" * 100000, id="nested too deep"),
     ],
 )
-def test_a_damaged_state_is_moved_aside_and_told(tmp_path: Path, text: str) -> None:
+def test_a_damaged_state_is_moved_aside_and_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / state.STATE).write_text(text)
     assert "could not be read" in state.load(str(tmp_path), repair=False)[1]
     found, problem = state.load(str(tmp_path))
@@ -77,7 +77,7 @@ def test_a_damaged_state_is_moved_aside_and_told(tmp_path: Path, text: str) -> N
     assert state.load(str(tmp_path)) == (state.empty(), "")
 
 
-def test_no_room_for_the_state_is_told_and_it_is_remembered_elsewhere(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_written_is_reported_and_kept_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     folder, spare = str(tmp_path / "file" / "below"), str(tmp_path / "spare.json")
     wanted: state.State = {**state.empty(), "counts": {"recovered": 2}}
@@ -86,7 +86,7 @@ def test_no_room_for_the_state_is_told_and_it_is_remembered_elsewhere(tmp_path: 
     assert (remembered, "cannot be written" in problem) == (True, True)
     assert state.load(folder, spare) == (wanted, "")
     assert state.save(str(tmp_path), state.empty(), spare) == (True, "")
-    assert not (tmp_path / "spare.json").exists(), "what is in its place again is newer"
+    assert not (tmp_path / "spare.json").exists(), "the spare copy is older than the saved state"
 
 
 def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_a_pause_ends_by_itself(tmp_path: Path) -> None:
     state.write_orders(str(tmp_path), {"paused": paused, "resumed": None})
     orders = state.read_orders(str(tmp_path))
     left = [state.pause_left(orders, now) for now in (moment(90, 25), moment(100, 35), moment(4000, 25))]
-    assert left == [10.0, 0.0, 10.0], "the clock was put forward, and the pause lasts as long as it was ordered for"
+    assert left == [10.0, 0.0, 10.0], "setting the clock forward does not shorten a pause"
 
 
-def test_damaged_orders_order_nothing(tmp_path: Path) -> None:
+def test_damaged_orders_have_no_effect(tmp_path: Path) -> None:
     (tmp_path / state.ORDERS).write_text('{"paused": {"until": "tomorrow"}, "resumed": null}')
     assert state.read_orders(str(tmp_path)) == {"paused": None, "resumed": None, "problem": ANY}
     assert "order it again" in state.read_orders(str(tmp_path))["problem"]

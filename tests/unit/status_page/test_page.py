@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The status page: what figures are made of what is told, how they are written, and that text stays text."""
+"""The status page: its figures from answers of Prometheus, their format, and that names are escaped."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def incident(**changed: Any) -> dict[str, Any]:
 def build(
     answers: Any = None, incidents: Any = (), releases: Any = (), lines: Any = None, **about: Any
 ) -> page_figures.Figures:
-    told = WELL if answers is None else answers
+    given = WELL if answers is None else answers
     shown = cast(page_figures.ShownApp, {**ABOUT, **about})
-    return page_figures.build(shown, told, lines or {}, {}, list(incidents), list(releases), NOW)
+    return page_figures.build(shown, given, lines or {}, {}, list(incidents), list(releases), NOW)
 
 
 def page(figures: page_figures.Figures, language: str = "en", choice: Any = (("shop", "shop"),)) -> str:
@@ -91,13 +91,13 @@ OPEN = [({"cause": "hung"}, 1.0)]
     ],
     ids=[
         *(
-            "nothing is told",
+            "no answer",
             "up",
             "degraded",
             "down",
             "down a moment ago",
             "up again",
-            "an instance is healed",
+            "an open incident",
             "paused",
         ),
         *("paused and down", "a silent watcher", "only a silent watcher", "no watcher"),
@@ -107,7 +107,7 @@ def test_state(answers: Any, state: str) -> None:
     assert build(answers)["state"] == state
 
 
-def test_an_open_incident_is_told_with_its_record() -> None:
+def test_an_open_incident_is_shown_with_its_record() -> None:
     found = incident(cause="upstream_down", healthy=False, evidence=["upstream supabase: 503"])
     figures = build({**WELL, "healthy": [({}, 0.0)], "incident": [({"cause": "upstream_down"}, 1.0)]}, [found])
     assert figures["since"] == pytest.approx(NOW - 3615)
@@ -122,23 +122,23 @@ STEP = "Read the last log lines, then deploy."
 
 
 @pytest.mark.parametrize(
-    ("language", "told", "record", "wanted"),
+    ("language", "answers", "record", "wanted"),
     [
         ("en", {}, {}, ["It is not running · for 1 h<", "At fault: db, api", "Next: Nothing to do yet."]),
         ("ko", {}, {}, ["실행되고 있지 않음 · 1시간째", "서비스: db, api", "다음 할 일: 아직 할 일은 없습니다."]),
         ("en", {}, {"escalated": True}, ["At fault: db, api", f"Next: {STEP}"]),
         ("ko", {}, {"escalated": True}, ["다음 할 일: 인시던트에 보관된 증거"]),
         ("en", {"paused": [({}, 1.0)]}, {}, ["At fault: db, api", "paused the healing"]),
-        # Its record is written before Prometheus hears of it, or while that is away.
+        # The record is written before Prometheus has the incident, or while Prometheus is down.
         ("en", {"incident": []}, {}, ["It is not running", "At fault: db, api"]),
     ],
-    ids=["healed", "in Korean", "a person's", "a person's, in Korean", "paused", "not known to Prometheus yet"],
+    ids=["healing", "in Korean", "escalated", "escalated, in Korean", "paused", "not known to Prometheus yet"],
 )
-def test_while_it_is_down_cause_services_and_next_step_stand_on_top(
-    language: str, told: Any, record: Any, wanted: list[str]
+def test_while_it_is_down_cause_services_and_next_step_are_on_top(
+    language: str, answers: Any, record: Any, wanted: list[str]
 ) -> None:
     found = incident(cause="crashed", healthy=False, services=["db", "api"], next_step=STEP, **record)
-    figures = build({**WELL, **CRASHED, **told}, [found])
+    figures = build({**WELL, **CRASHED, **answers}, [found])
     headline = page(figures, language).partition('class="headline down"')[2].partition("</section>")[0]
     assert [one for one in wanted if one not in headline] == []
 
@@ -148,25 +148,25 @@ def test_an_app_of_one_service_does_not_name_it() -> None:
     assert "At fault" not in text
 
 
-def test_of_an_app_elsewhere_the_cause_is_known() -> None:
+def test_the_cause_is_shown_for_an_app_on_another_host() -> None:
     text = page(build({**WELL, **CRASHED, "breaker": [({}, 1.0)]}))
     assert "It is not running" in text
     assert "a person is needed" in text
     assert "Nothing to do yet" not in text
 
 
-def test_an_incident_of_what_no_check_asks_is_no_outage() -> None:
+def test_an_incident_of_a_service_that_no_check_asks_is_not_an_outage() -> None:
     found = incident(cause="crashed", healthy=False, services=["worker"])
     figures = build({**WELL, "incident": CRASHED["incident"]}, [found])
     assert figures["open"]
     assert (figures["state"], figures["open"]["services"]) == ("degraded", ["worker"])
 
 
-def test_a_record_that_was_not_ended_is_over_when_the_watcher_says_so() -> None:
+def test_an_unfinished_record_is_not_open_when_the_watcher_has_no_incident() -> None:
     assert build(incidents=[incident(healthy=False)])["open"] is None
 
 
-def test_services_are_written_as_they_are_called() -> None:
+def test_services_are_shown_by_their_names() -> None:
     assert ">db: it is not running<" in page(build(incidents=[incident(cause="crashed", services=["db"])]))
 
 
@@ -218,7 +218,7 @@ def test_a_damaged_record_is_left_out(changed: dict[str, Any]) -> None:
     assert [one["seconds"] for one in build(incidents=[incident(**changed), incident()])["incidents"]] == [4.5]
 
 
-def test_what_is_told_of_the_host_and_of_the_budget() -> None:
+def test_figures_of_the_host_and_of_the_error_budget() -> None:
     answers = {
         **WELL,
         "host_disk": [({"mountpoint": "/"}, 0.4), ({"mountpoint": "/srv"}, 0.93)],
@@ -278,13 +278,13 @@ def test_release_backup_and_drift() -> None:
     assert figure(text, "release") == "1 h ago"
     assert "by kim" in text
     assert figure(text, "backup") == figure(text, "drift") == "not set up"
-    told = {**WELL, "backup": [({}, NOW - 7200)], "drift_checked": [({}, NOW - 60)], "drift_found": [({}, 2.0)]}
-    text = page(build(told))
+    answers = {**WELL, "backup": [({}, NOW - 7200)], "drift_checked": [({}, NOW - 60)], "drift_found": [({}, 2.0)]}
+    text = page(build(answers))
     assert (figure(text, "backup"), figure(text, "drift")) == ("2 h ago", "1 min ago")
     assert "drift found: 2" in text
 
 
-def test_a_day_shows_the_least_of_what_was_bad() -> None:
+def test_a_day_shows_even_one_bad_minute() -> None:
     midnight = int(NOW // 86400 * 86400)
     minutes = {"up": {midnight: 700.0, midnight - 86400: 1440.0}, "down": {midnight: 1.0}, "degraded": {midnight: 10.0}}
     figures = page_figures.build(ABOUT, WELL, {}, minutes, [], [], NOW)
@@ -292,18 +292,18 @@ def test_a_day_shows_the_least_of_what_was_bad() -> None:
     assert 'title="2025-05-27: down 1 min, degraded 10 min"' in text
     assert '<span class="up" title="2025-05-26: up">' in text
     assert text.count('class="none" title="') == 0
-    # 1 of 2151 minutes: never written as all of them.
+    # 1 of 2151 minutes: not rounded up to 100 %.
     assert figure(text, "uptime_all") == "99.95 %"
 
 
-# --- since when ------------------------------------------------------------------------------------------------------
+# --- the measured time -----------------------------------------------------------------------------------------------
 
 MIDNIGHT = int(NOW // 86400 * 86400)
 MINUTE, HOUR = 60.0, 3600.0
 
 
 def measured(seconds: float) -> tuple[dict[str, Any], dict[str, dict[int, float]]]:
-    """What Prometheus says of an app that has been measured, and up, for so long: (answers, minutes)."""
+    """The answers of Prometheus for an app that was measured, and up, for these seconds: (answers, minutes)."""
     since = NOW - seconds
     days = range(int(since // 86400 * 86400), MIDNIGHT + 1, 86400)
     up = {day: (min(NOW, day + 86400) - max(since, day)) // 60 for day in days}
@@ -340,7 +340,7 @@ def measured(seconds: float) -> tuple[dict[str, Any], dict[str, dict[int, float]
         "longer than it shows",
     ],
 )
-def test_what_is_shown_goes_back_as_far_as_it_was_measured(
+def test_the_page_goes_back_as_far_as_the_measurements(
     seconds: float, shown: dict[str, str], since: str | None, bars: int, window: int, charts: str
 ) -> None:
     answers, minutes = measured(seconds)
@@ -354,14 +354,14 @@ def test_what_is_shown_goes_back_as_far_as_it_was_measured(
     assert f"<h2>{charts}</h2>" in text
 
 
-def test_before_anything_is_measured_nothing_is_called_up() -> None:
+def test_without_measurements_no_day_is_up() -> None:
     text = page(build({}))
     assert (figure(text, "uptime_all"), text.count('class="none" title="')) == ("–", 1)
     assert "measured since" not in text
 
 
-def test_a_gap_does_not_make_the_past_shorter() -> None:
-    """Nobody looked yesterday; the days before are not forgotten."""
+def test_a_gap_does_not_hide_the_days_before_it() -> None:
+    """The app was not measured for four days."""
     answers, minutes = measured(6 * MINUTE)
     minutes["up"][MIDNIGHT - 5 * 86400] = 1440.0
     figures = page_figures.build(ABOUT, answers, {}, minutes, [], [], NOW)
@@ -377,7 +377,7 @@ def test_an_outage_lowers_the_uptime_and_colours_the_day() -> None:
     assert '<span class="down" title="2025-05-27: down 5 min">' in text
 
 
-# --- how it is written -----------------------------------------------------------------------------------------------
+# --- formats ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_thresholds_are_those_of_monitoring() -> None:
 
 
 class Checked(HTMLParser):
-    """What elements and attributes a page really has."""
+    """Collects the elements and attributes of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -493,10 +493,10 @@ def test_hostile_names_stay_text(language: str) -> None:
 # --- the server ------------------------------------------------------------------------------------------------------
 
 
-def test_apps_that_have_a_namesake_are_told_apart() -> None:
-    told = [{"app": "shop", "host": "web1"}, {"app": "shop", "host": "web2"}, {"app": "mail", "host": "web1"}, {}]
+def test_apps_of_the_same_name_are_distinguished_by_host() -> None:
+    labels = [{"app": "shop", "host": "web1"}, {"app": "shop", "host": "web2"}, {"app": "mail", "host": "web1"}, {}]
     own = cast(page_server.PageSettings, {"app": "shop", "host": "web1", "directory": "/opt/shop"})
-    found = page_server.choice(told, [own])
+    found = page_server.choice(labels, [own])
     assert {key: (one.app, one.host, bool(one.settings)) for key, one in found.items()} == {
         "mail": ("mail", "web1", False),
         "shop@web1": ("shop", "web1", True),
@@ -505,7 +505,7 @@ def test_apps_that_have_a_namesake_are_told_apart() -> None:
 
 
 class Prometheus(BaseHTTPRequestHandler):
-    """One that knows one app, which is well, for six minutes. `asked` is what it was asked."""
+    """A Prometheus that has measured one healthy app for six minutes. `asked` has the requests."""
 
     asked: list[str]
 
@@ -525,7 +525,7 @@ class Prometheus(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -568,7 +568,7 @@ def get(port: int, path: str, **headers: str) -> tuple[int, http.client.HTTPResp
         connection.close()
 
 
-def test_it_serves_and_asks_the_closed_list_alone(server: tuple[int, list[str]]) -> None:
+def test_it_serves_the_page_and_asks_only_its_own_queries(server: tuple[int, list[str]]) -> None:
     port, asked = server
     status, response, body = get(port, "/?app=shop&lang=en")
     assert status == 200
@@ -581,7 +581,7 @@ def test_it_serves_and_asks_the_closed_list_alone(server: tuple[int, list[str]])
     assert sorted(re.findall(r"step=(\d+)", " ".join(asked))) == [*["15"] * len(page_queries.BY_STEP), *["86400"] * 3]
     asked.clear()
     assert get(port, "/?app=shop&lang=en")[0] == 200
-    assert asked == [], "a page of a moment ago is still good"
+    assert asked == [], "a recent page is served from the cache"
     assert "정상".encode() in get(port, "/")[2]
     assert b"All is well" in get(port, "/", **{"Accept-Language": "en-GB,en;q=0.9"})[2]
 
@@ -598,7 +598,7 @@ def test_it_serves_and_asks_the_closed_list_alone(server: tuple[int, list[str]])
         ("/page", 404),
     ],
 )
-def test_it_takes_nothing_else(server: tuple[int, list[str]], path: str, status: int) -> None:
+def test_it_refuses_every_other_request(server: tuple[int, list[str]], path: str, status: int) -> None:
     port, asked = server
     assert get(port, path)[0] == status
     assert [one for one in asked if "group+by" not in one] == []
@@ -606,9 +606,9 @@ def test_it_takes_nothing_else(server: tuple[int, list[str]], path: str, status:
 
 @pytest.mark.parametrize(
     ("name", "status"),
-    [("localhost:9418", 200), ("[::1]:9418", 200), ("127.0.0.1", 200), ("stranger.example:9418", 421)],
+    [("localhost:9418", 200), ("[::1]:9418", 200), ("127.0.0.1", 200), ("other.example:9418", 421)],
 )
-def test_a_name_that_a_stranger_points_here_gets_nothing(server: tuple[int, list[str]], name: str, status: int) -> None:
+def test_a_request_for_another_host_name_is_refused(server: tuple[int, list[str]], name: str, status: int) -> None:
     assert get(server[0], "/", Host=name)[0] == status
 
 
@@ -621,7 +621,9 @@ def test_without_prometheus_it_says_so(server: tuple[int, list[str]], tmp_path: 
     assert b'data-state="unknown"' in body
 
 
-def test_files_are_sent_once(server: tuple[int, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_file_is_not_sent_again(
+    server: tuple[int, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "page.css").write_text("body {}" * 1000, encoding="utf-8")
     monkeypatch.setitem(page_server.STATIC, "/page.css", (str(tmp_path / "page.css"), "text/css"))
     status, response, body = get(server[0], "/page.css", **{"Accept-Encoding": "gzip"})

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the status page asks: a closed list, whatever the names; and how answers are read."""
+"""The status page sends a fixed list of queries, whatever the name of an app holds, and reads the answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_name_stays_within_its_quotes(name: str) -> None:
     assert re.search(r'(host|target)="web\\\\1\\n%\(app\)s"', found)
 
 
-def test_an_app_is_asked_for_by_its_labels() -> None:
+def test_a_query_selects_an_app_by_its_labels() -> None:
     about: page_queries.About = {"app": "shop", "host": "web1"}
     assert page_queries.expression(page_queries.NOW["state"], about) == 'max(app:state:now{app="shop",host="web1"})'
     assert 'proxy="selfheal-shop"' in page_queries.expression(page_queries.NOW["serving"], about)
@@ -50,15 +50,15 @@ def test_times() -> None:
 @pytest.mark.parametrize(
     ("age", "window"), [(0, 600), (360, 600), (601, 1800), (3600, 3600), (5 * 3600, 6 * 3600), (86401, 86400)]
 )
-def test_charts_go_back_no_farther_than_what_was_measured_fits_in(age: float, window: int) -> None:
+def test_charts_show_the_shortest_time_that_fits_the_measurements(age: float, window: int) -> None:
     assert page_queries.window(age) == window
 
 
-def test_days_are_known_when_all_of_it_was_answered() -> None:
+def test_a_day_needs_all_of_its_answers() -> None:
     days = {name: {MIDNIGHT: number} for name, number in (("count", 10.0), ("mean", 1.0), ("variance", 0.0))}
     assert page_queries.minutes(days)["up"] == {MIDNIGHT: 10}
     for name in days:
-        assert page_queries.minutes({key: told for key, told in days.items() if key != name}) == {}
+        assert page_queries.minutes({key: value for key, value in days.items() if key != name}) == {}
     assert page_queries.minutes({**days, "mean": {}}) == {}
 
 
@@ -66,7 +66,7 @@ def answer(*results: dict[str, Any]) -> dict[str, Any]:
     return {"status": "success", "data": {"result": list(results)}}
 
 
-def test_what_is_no_number_is_left_out() -> None:
+def test_values_that_are_not_numbers_are_left_out() -> None:
     values = [{"metric": {"a": one}, "value": [NOW, one]} for one in ("1.5", "NaN", "+Inf", "-Inf", "0")]
     assert page_queries.samples(answer(*values)) == [({"a": "1.5"}, 1.5), ({"a": "0"}, 0.0)]
     line = {"metric": {}, "values": [[1, "2"], [2, "NaN"], [3, "4"]]}
@@ -87,7 +87,7 @@ def test_what_is_no_number_is_left_out() -> None:
         "",
     ],
 )
-def test_an_answer_of_another_shape(wrong: Any) -> None:
+def test_an_answer_of_another_shape_is_an_error(wrong: Any) -> None:
     for read in (page_queries.samples, page_queries.line, page_queries.counted):
         with pytest.raises(page_queries.AnswerError):
             read(wrong)
