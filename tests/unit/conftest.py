@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What all unit tests stand on: the collection by its full name, and no way out of this machine."""
+"""What all unit tests share: the collection by its full name, and connections to this machine only."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from hypothesis.configuration import set_hypothesis_home_dir
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 set_hypothesis_home_dir(REPOSITORY / ".cache" / "hypothesis")
-if "CI" not in os.environ:  # there hypothesis takes its own profile, without deadlines or chance
-    hypothesis.settings.register_profile("here", deadline=None)  # two busy cores are no reason to fail
+if "CI" not in os.environ:  # in CI hypothesis uses its own profile, without deadlines or randomness
+    hypothesis.settings.register_profile("here", deadline=None)  # no test fails because the machine is busy
     hypothesis.settings.load_profile("here")
 
 
 def _name_the_collection() -> None:
-    """Make `ansible_collections.christmas.selfheal` this directory, wherever it lies, with and without `ansible`."""
+    """Make `ansible_collections.christmas.selfheal` this directory, wherever it is, with and without `ansible`."""
     try:
         importlib.import_module("ansible_collections")
     except ModuleNotFoundError:
@@ -46,14 +46,14 @@ _name_the_collection()
 
 @pytest.fixture(autouse=True)
 def _own_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test a process's empty list of warnings: Ansible's modules are run many times in this one."""
+    """Give each test an empty list of warnings, as a new process has: one process runs many modules here."""
     for name in ("_global_warnings", "_global_deprecations"):
         monkeypatch.setattr(f"ansible.module_utils.common.warnings.{name}", {})
 
 
 @pytest.fixture(autouse=True)
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a docker command that a test forgot to replace from this machine's engine, which may be in use."""
+    """Keep docker commands that a test does not replace away from this machine's engine."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
 
 
@@ -68,7 +68,7 @@ def _is_here(host: str) -> bool:
 def _nothing_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail a test that connects to anything but this machine, or to this machine's engine.
 
-    The inventories hold addresses of real people, and the engine runs what others started.
+    The inventories hold addresses of real hosts, and other programs use the engine.
     """
 
     def guarded(connect: Any) -> Any:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A run that selects no host, or a server of others, ends before it connects to any. No packet is sent here either."""
+"""A run that selects no host, or an example address, fails before it connects. These tests send no packet."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PLAYBOOKS = sorted(REPOSITORY.glob("playbooks/*.yml"))
 ACTION = "christmas.selfheal.inventory_check"
 OWN = "10.0.0.5"
 
-# --- the decision ---
+# --- the targets of a run ---
 
 ADDRESSES: list[tuple[str, dict[str, Any], str]] = [
     ("one's own address", {"ansible_host": OWN}, ""),
     ("one's own name", {"ansible_host": "web1.acme.dev"}, ""),
-    ("a label that is no name of a server", {}, ""),
+    ("a label that is not a host name", {}, ""),
     ("RFC 5737, first", {"ansible_host": "192.0.2.10"}, "address for documentation"),
     ("RFC 5737, second", {"ansible_host": "198.51.100.7"}, "address for documentation"),
     ("RFC 5737, third", {"ansible_host": "203.0.113.99"}, "address for documentation"),
@@ -63,13 +63,13 @@ def test_addresses(variables: dict[str, Any], said: str) -> None:
         assert "Fix: put your server's address into hosts.yml" in problem
 
 
-def test_the_name_of_a_host_is_its_address_without_another() -> None:
+def test_a_host_without_an_address_is_addressed_by_its_name() -> None:
     assert inventory.target("192.0.2.10", {}) == Target("192.0.2.10", "192.0.2.10", "", "")
     assert inventory.problems([inventory.target("192.0.2.10", {})])
 
 
 @pytest.mark.parametrize("name", ["production", "staging"])
-def test_the_inventories_are_refused_until_they_are_edited(name: str) -> None:
+def test_the_example_inventories_are_refused_until_they_are_edited(name: str) -> None:
     group = yaml.safe_load((REPOSITORY / f"inventory/{name}/hosts.yml").read_text(encoding="utf-8"))["backends"]
     targets = [inventory.target(host, {**group["vars"], **own}) for host, own in group["hosts"].items()]
     assert len(inventory.problems(targets)) == len(targets) > 0
@@ -107,7 +107,7 @@ def plays(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
 def test_every_playbook_begins_with_the_check(path: Path) -> None:
-    """Whatever tags it is run with, and before any play that connects."""
+    """With any tags, and before the first play that connects."""
     first = plays(path)[0]
     if first.get("ansible.builtin.import_playbook") == "inventory_check.yml":
         return
@@ -120,13 +120,13 @@ def test_every_playbook_begins_with_the_check(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
-def test_no_playbook_insists_on_the_name_of_a_group(path: Path) -> None:
+def test_no_playbook_requires_the_group_backends(path: Path) -> None:
     patterns = [play["hosts"] for play in plays(path) if "hosts" in play]
     assert [pattern for pattern in patterns if pattern.startswith("backends")] == []
 
 
 def check(folder: Path, hosts: dict[str, Any], *words: str, playbook: str = "inventory_check.yml") -> Any:
-    """Run a playbook; ssh is a program that only writes down that it was called."""
+    """Run a playbook with a program for ssh that only records its calls."""
     called, ssh = folder / "called", folder / "ssh"
     ssh.write_text(f'#!/bin/sh\necho "$@" >>{called}\nexit 255\n', encoding="utf-8")
     ssh.chmod(0o755)
@@ -150,10 +150,10 @@ SET = {"web": {"hosts": {"web1": {}}, "vars": {"selfheal_hosts": "web"}}}
 PART = {**WEB, "backends": {"children": {"web": {}}}}
 RUNS: list[tuple[str, dict[str, Any], list[str], int, str]] = [
     ("the group has another name", WEB, [], 2, "databases (db1); web (web1)"),
-    ("it is named", WEB, ["-e", "selfheal_hosts=web"], 0, ""),
-    ("it is part of backends", PART, [], 0, ""),
-    ("a limit leaves none", PART, ["--limit", "db1"], 2, "--limit leaves none of them"),
-    ("the variable stands in the inventory", SET, [], 2, "it chooses the hosts of a play"),
+    ("the group is named with -e", WEB, ["-e", "selfheal_hosts=web"], 0, ""),
+    ("the group is part of backends", PART, [], 0, ""),
+    ("--limit leaves no host", PART, ["--limit", "db1"], 2, "--limit leaves none of them"),
+    ("the variable is set in the inventory", SET, [], 2, "it chooses the hosts of a play"),
     ("an address of an example", UNEDITED, ["--tags", "compose_app"], 2, "192.0.2.1 is an address for documentation"),
     ("an address on the command line", UNEDITED, ["-e", json.dumps({"ansible_host": OWN})], 0, ""),
 ]
@@ -167,8 +167,8 @@ def test_a_run(tmp_path: Path, hosts: dict[str, Any], words: list[str], code: in
 
 
 @pytest.mark.parametrize(("playbook", "code"), [("site.yml", 2), ("drift.yml", 4)])
-def test_nothing_is_connected_to_after_a_refusal(tmp_path: Path, playbook: str, code: int) -> None:
-    """2 would be drift; that a reachable host is connected to is what the last run shows."""
+def test_a_refused_run_connects_to_no_host(tmp_path: Path, playbook: str, code: int) -> None:
+    """Exit code 2 would report drift. The last run shows that an allowed host is contacted."""
     words = ["--skip-tags", "validate", "-e", f"drift_reports_directory={tmp_path}"]
     assert check(tmp_path, UNEDITED, *words, playbook=playbook)[::2] == (code, False)
     if playbook == "site.yml":

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The module: arguments in, one result out, and no value in it. The rules are in test_secret_rules.py."""
+"""The module: arguments in, one result without any secret out. The rules are in test_secret_rules.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import G
 
 Run = Callable[..., dict[str, Any]]
 
-# As with -vvv: newer cores return the arguments only when they are told to, and older ones know no such word.
+# As with -vvv. Newer versions of ansible-core return the arguments only on request; older ones have no such option.
 VERBOSE = {"_ansible_inject_invocation": True} if "inject_invocation" in PASS_VARS else {}
 
 VALUES = {**GOOD, "PORT": 8000, "APP_TITLE": "Shop of the season"}
@@ -33,8 +33,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the module with arguments; its result, as Ansible would get it."""
 
     def with_arguments(**arguments: Any) -> dict[str, Any]:
-        told = {"variables": TABLE, **VERBOSE}
-        with patch_module_args({**told, **arguments}), pytest.raises(SystemExit) as ended:
+        defaults = {"variables": TABLE, **VERBOSE}
+        with patch_module_args({**defaults, **arguments}), pytest.raises(SystemExit) as ended:
             secrets_validate.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
         assert bool(ended.value.code) == bool(result.get("failed"))
@@ -65,14 +65,14 @@ def test_bad_values_fail_with_one_line_each(run: Run) -> None:
     assert result["proved"] == ["SUPABASE_URL", "SUPABASE_ANON_KEY", "JWT_SECRET", "APP_TITLE"]
 
 
-def test_no_value_at_all_says_where_values_belong(run: Run) -> None:
+def test_the_error_for_no_values_names_where_they_belong(run: Run) -> None:
     result = run(values={})
     assert "SUPABASE_URL: missing: it has no value. Fix: Put it in the vault." in result["msg"]
     assert "app_env_values is empty" in result["msg"].splitlines()[-1]
     assert run(variables=[], values={})["proved"] == []
 
 
-def test_a_report_does_not_fail(run: Run) -> None:
+def test_report_only_does_not_fail(run: Run) -> None:
     result = run(values={**VALUES, "PORT": "80000"}, report_only=True)
     assert "failed" not in result
     assert [finding["rule"] for finding in result["findings"]] == ["out_of_range"]
@@ -90,13 +90,13 @@ def test_no_secret_is_returned_and_nothing_else_is_masked(run: Run, bad: dict[st
     assert "********" not in shown
 
 
-def test_a_slot_that_holds_its_own_name_does_not_mask_the_message(run: Run) -> None:
+def test_a_value_equal_to_its_variables_name_does_not_mask_the_message(run: Run) -> None:
     result = run(values={**VALUES, "JWT_SECRET": "JWT_SECRET"})
     assert result["msg"].startswith("JWT_SECRET: placeholder: it is the variable's own name")
 
 
 @pytest.mark.parametrize("value", [True, None, 0.5, 12345678901234567890, ["a"], {"a": "b"}, ""])
-def test_values_that_are_no_text(run: Run, value: Any) -> None:
+def test_values_that_are_not_text(run: Run, value: Any) -> None:
     result = run(values={**VALUES, "JWT_SECRET": value})
     (finding,) = result["findings"]
     assert finding["rule"] == {"None": "missing", "": "empty"}.get(str(value), "not_text")
@@ -153,7 +153,7 @@ def test_a_file_that_cannot_be_read(
     assert "hush" not in json.dumps(result)
 
 
-def test_a_directory_is_no_file(run: Run, tmp_path: Path) -> None:
+def test_a_directory_is_not_a_file(run: Run, tmp_path: Path) -> None:
     assert run(path=str(tmp_path))["msg"] == f"{tmp_path}: Is a directory"
 
 
@@ -186,7 +186,7 @@ def test_bad_arguments(run: Run, arguments: dict[str, Any], part: str) -> None:
         ({**VALUES, "SUPABASE_SERVICE_KEY": legacy(exp=1)}, True, 0, ["expired"]),
     ],
 )
-def test_the_project_is_asked_only_when_told_and_when_the_rules_find_nothing(
+def test_the_project_is_asked_only_on_request_and_when_the_rules_find_nothing(
     run: Run, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], online: bool, asked: int, rules: list[str]
 ) -> None:
     questions = []
@@ -196,7 +196,7 @@ def test_the_project_is_asked_only_when_told_and_when_the_rules_find_nothing(
         return [{"variable": "SUPABASE_SERVICE_KEY", "rule": "rejected", "reason": "it was revoked", "fix": "Copy."}]
 
     monkeypatch.setattr(supabase_online, "validate_online", validate_online)
-    # What has expired depends on today, so the keys that have not must be good beyond it.
+    # Expiry is compared with today's date, so the valid keys expire years later.
     result = run(values=values, online=online, timeout=1.5, report_only=True)
     assert questions == [1.5] * asked
     assert [finding["rule"] for finding in result["findings"]] == rules

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Data folders of the project and SQLite databases: what belongs to a backup of them, and how it comes back."""
+"""Data folders of the project and SQLite databases: what a backup contains, and how it is restored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model(**services: list[dict[str, Any]]) -> dict[str, Any]:
     return {"services": {name: {"volumes": mounts} for name, mounts in services.items()}, "volumes": {"named": {}}}
 
 
-def test_what_is_mounted_writable_from_the_project_is_data() -> None:
+def test_writable_mounts_from_the_project_are_data() -> None:
     given = model(
         web=[bind("/opt/shop/data"), bind("/opt/shop/conf", read_only=True), bind("/opt/shop-other/data")],
         worker=[bind("/opt/shop/docker/data/"), bind("/srv/data"), bind("/opt/shop")],
@@ -60,7 +60,7 @@ PG, INIT = bind("/opt/shop/pg", "/var/lib/postgresql/data"), bind("/opt/shop/ini
         pytest.param([PG], {}, {"./pg"}, id="the only folder"),
         pytest.param([PG, INIT], {}, {"./pg"}, id="the one where the image keeps its data"),
         pytest.param([NAMED, INIT], {}, {"named"}, id="a named volume comes first"),
-        pytest.param([PG, INIT], {"volume": "./init"}, {"./init"}, id="as the row says"),
+        pytest.param([PG, INIT], {"volume": "./init"}, {"./init"}, id="the folder that the row names"),
     ],
 )
 def test_a_dump_fills_a_data_folder(mounts: list[dict[str, Any]], row: dict[str, str], covered: set[str]) -> None:
@@ -94,7 +94,7 @@ def test_a_database_without_a_row_is_reported(image: str, dumped: bool, count: i
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """A database in WAL mode whose app still has it open: what it wrote is in the -wal file."""
+    """A database in WAL mode that its app has open: the rows are only in the -wal file."""
     (tmp_path / "data").mkdir()
     with contextlib.closing(sqlite3.connect(tmp_path / "data/app.db", isolation_level=None)) as opened:
         opened.execute("PRAGMA journal_mode = WAL")
@@ -113,7 +113,7 @@ def test_databases_are_found_by_their_header(tmp_path: Path, database: sqlite3.C
     assert sqlite_files.find([str(tmp_path), str(tmp_path / "data"), "/nowhere"]) == [str(tmp_path / "data/app.db")]
 
 
-def test_a_copy_holds_what_the_file_alone_does_not(tmp_path: Path, database: sqlite3.Connection) -> None:
+def test_a_copy_includes_the_rows_of_the_wal_file(tmp_path: Path, database: sqlite3.Connection) -> None:
     path, copied, raw = (str(tmp_path / name) for name in ("data/app.db", "copy", "raw"))
     shutil.copyfile(path, raw)
     assert sqlite_files.copy(path, copied, lambda _seconds: None) == ""
@@ -124,7 +124,7 @@ def test_a_copy_holds_what_the_file_alone_does_not(tmp_path: Path, database: sql
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
-def test_a_database_that_is_held_is_tried_again_and_then_named(
+def test_a_locked_database_is_retried_and_then_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setattr(sqlite_files, "BUSY_SECONDS", 0.01)
@@ -142,7 +142,7 @@ def test_a_database_that_is_held_is_tried_again_and_then_named(
     assert not (tmp_path / "copy").exists()
 
 
-def test_a_damaged_database_is_told_at_once(tmp_path: Path, database: sqlite3.Connection) -> None:
+def test_a_damaged_database_is_reported_without_a_retry(tmp_path: Path, database: sqlite3.Connection) -> None:
     path = tmp_path / "broken"
     assert sqlite_files.copy(str(tmp_path / "data/app.db"), str(path), lambda _seconds: None) == ""
     content = path.read_bytes()
@@ -154,7 +154,7 @@ def test_a_damaged_database_is_told_at_once(tmp_path: Path, database: sqlite3.Co
     assert waited == []
 
 
-def test_the_files_of_a_database_are_left_out_and_its_copy_comes_back(
+def test_the_files_of_a_database_are_excluded_and_its_copy_is_restored(
     tmp_path: Path, database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a named volume, in a data folder and in the app's directory itself; with a restic that only keeps files."""
@@ -202,7 +202,7 @@ def test_the_files_of_a_database_are_left_out_and_its_copy_comes_back(
 
 
 @pytest.mark.parametrize(("env", "good"), [("sha256:1", True), ("", False)])
-def test_an_app_without_an_env_keeps_none_from_being_replaced(env: str, good: bool) -> None:
+def test_a_backup_without_an_env_replaces_no_env(env: str, good: bool) -> None:
     source = Source.__new__(Source)
     source.manifest = cast(backup_sets.Manifest, {"env": env})
     source.set = backup_sets.Set("20261125T120000Z", "shop", "web1", "hand", "", {})
@@ -213,7 +213,7 @@ def test_an_app_without_an_env_keeps_none_from_being_replaced(env: str, good: bo
         source.chosen(backup_sets.What("env"))
 
 
-def test_what_is_left_out_is_not_a_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_excluded_path_is_not_a_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
 
     def kept(_repository: Any, words: list[str], *_given: Any, **_named: Any) -> Any:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What belongs to a backup, which stay, whether one is whole. What restic does with it, the scenario `backup` asks."""
+"""What a backup contains, which ones are kept, whether one is complete. The scenario `backup` tests restic itself."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ DATABASES = databases.read_databases([ROW])
 def made(
     days: float, why: str = "schedule", app: str = "shop", host: str = "web1", whole: bool = True
 ) -> backup_sets.Set:
-    """A set that was made so many days ago."""
+    """A set that is this many days old."""
     parts = {"app": "a", **({"manifest": "m"} if whole else {})}
     return backup_sets.Set(backup_sets.set_id(NOW - days * DAY), app, host, why, "", parts)
 
 
 def kept(sets: list[backup_sets.Set]) -> list[int]:
-    """How old what stays is, in days, the youngest first."""
+    """The ages of the sets that are kept, in days, the youngest first."""
     sets = sorted(sets, key=lambda one: one.id)
     gone = retention.to_forget(sets, "shop", "web1", retention.Keep(), NOW)
     return [round((NOW - one.time) / DAY) for one in reversed(sets) if one not in gone]
@@ -80,33 +80,31 @@ def test_the_policy_keeps_days_weeks_and_months() -> None:
 @pytest.mark.parametrize(
     ("sets", "ages"),
     [
-        pytest.param([made(900)], [900], id="the only one stays, however old"),
-        pytest.param([made(0.1), made(0.2), made(0.9)], [0, 0, 1], id="what is younger than a day stays"),
-        pytest.param([made(3, whole=False), made(0)], [0], id="one without a manifest goes"),
-        pytest.param([made(3, "safety"), made(1)], [1, 3], id="what was made before a restore stays for a week"),
-        pytest.param([made(30, "safety"), made(1)], [1], id="and no longer"),
-        pytest.param([made(-900), made(1), made(2)], [-900, 1, 2], id="one from the future stays, and pushes none out"),
-        pytest.param(
-            [made(900, "safety"), made(800)], [800], id="one that was made before a restore is not the newest"
-        ),
+        pytest.param([made(900)], [900], id="the only set is kept at any age"),
+        pytest.param([made(0.1), made(0.2), made(0.9)], [0, 0, 1], id="sets of the last day are kept"),
+        pytest.param([made(3, whole=False), made(0)], [0], id="a set without a manifest is removed"),
+        pytest.param([made(3, "safety"), made(1)], [1, 3], id="a set made before a restore is kept for a week"),
+        pytest.param([made(30, "safety"), made(1)], [1], id="and then removed"),
+        pytest.param([made(-900), made(1), made(2)], [-900, 1, 2], id="a set from the future removes no other"),
+        pytest.param([made(900, "safety"), made(800)], [800], id="a set made before a restore is not the newest"),
     ],
 )
-def test_what_stays(sets: list[backup_sets.Set], ages: list[int]) -> None:
+def test_which_sets_are_kept(sets: list[backup_sets.Set], ages: list[int]) -> None:
     assert kept(sets) == ages
 
 
-def test_what_was_dated_by_a_wrong_clock_pushes_none_out() -> None:
+def test_sets_dated_by_a_wrong_clock_remove_no_others() -> None:
     ahead, right = [made(-days) for days in range(900, 1200)], [made(days) for days in range(400)]
     assert [age for age in kept(ahead + right) if age >= 0] == kept(right)
 
 
-def test_what_was_verified_last_stays_until_another_is() -> None:
+def test_the_last_verified_set_is_kept_until_another_is_verified() -> None:
     sets = [made(days) for days in range(400, -1, -1)]
     gone = retention.to_forget(sets, "shop", "web1", retention.Keep(1, 0, 0), NOW, verified=made(300).id)
     assert [one for one in sets if one not in gone] == [made(300), made(0)]
 
 
-def test_what_is_anothers_stays() -> None:
+def test_sets_of_other_apps_and_hosts_are_kept() -> None:
     others = [
         made(999, host="web2"),
         made(999, whole=False),
@@ -117,7 +115,7 @@ def test_what_is_anothers_stays() -> None:
     assert others[2] not in gone
 
 
-def test_images_stay_as_long_as_a_set_needs_them() -> None:
+def test_images_are_kept_as_long_as_a_set_needs_them() -> None:
     old, new = made(400)._replace(images="one"), made(0)._replace(images="two")
     images = {"one": "s1", "two": "s2", "three": "s3"}
     assert retention.unused_images([old, new], images, [old], "two") == ["s1", "s3"]
@@ -138,7 +136,7 @@ SETS = [made(9), made(2), made(1, "safety"), made(0.5, whole=False), made(3, app
         ("2026-11-23T13:00:00+02:00", 9),
     ],
 )
-def test_which_one_is_meant(to: str, age: int) -> None:
+def test_which_set_is_chosen(to: str, age: int) -> None:
     assert backup_sets.choose(SETS, "shop", "web1", to, NOW) == made(age, "safety" if age == 1 else "schedule")
 
 
@@ -151,12 +149,12 @@ def test_which_one_is_meant(to: str, age: int) -> None:
         ("yesterday", "is neither a backup nor a time. Fix: write latest"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant(to: str, says: str) -> None:
+def test_a_set_that_cannot_be_chosen_is_an_error(to: str, says: str) -> None:
     with pytest.raises(databases.BackupError, match=says):
         backup_sets.choose(SETS, "shop", "web1", to, NOW)
 
 
-def test_a_wrong_clock_does_not_say_which_one_is_the_latest() -> None:
+def test_a_wrong_clock_cannot_choose_the_latest_set() -> None:
     with pytest.raises(
         databases.BackupError, match=r"later than now.*before now: 20261123T120000Z\. Fix: set this host"
     ):
@@ -165,7 +163,7 @@ def test_a_wrong_clock_does_not_say_which_one_is_the_latest() -> None:
     assert backup_sets.choose([*SETS, made(-5)], "shop", "web1", made(-5).id, NOW) == made(-5)
 
 
-def test_of_a_part_that_was_made_twice_the_newer_one_counts() -> None:
+def test_the_newer_of_two_copies_of_a_part_counts() -> None:
     tags = backup_sets.tags("shop", "web1", "20261125T120000Z", "hand", "app")
     found = backup_sets.read_sets([{"id": "b", "time": "2", "tags": tags}, {"id": "a", "time": "1", "tags": tags}])
     assert [one.parts for one in found] == [{"app": "b"}]
@@ -176,7 +174,7 @@ def test_of_a_part_that_was_made_twice_the_newer_one_counts() -> None:
     )
 
 
-def test_what_the_compose_file_does_not_name_is_reported() -> None:
+def test_a_volume_that_the_compose_file_does_not_name_is_reported() -> None:
     mounts_ = [
         {"Type": "volume", "Name": "shop_data", "Destination": "/var/lib/postgresql"},
         {"Type": "volume", "Name": "0" * 64, "Destination": "/var/lib/postgresql/data"},
@@ -186,7 +184,7 @@ def test_what_the_compose_file_does_not_name_is_reported() -> None:
     assert backup_volumes.unnamed([document], ["shop_data"]) == ["/var/lib/postgresql/data of service database"]
 
 
-def test_a_volume_of_a_profile_need_not_be_there() -> None:
+def test_a_volume_of_a_profile_need_not_exist() -> None:
     tools = {"profiles": ["tools"], "volumes": [{"type": "volume", "source": "dumps"}]}
     model = {**MODEL, "services": {**MODEL["services"], "tools": tools}}
     assert backup_volumes.always_there(model) == {"data", "files"}
@@ -222,9 +220,9 @@ MODEL: dict[str, Any] = {
 }
 
 
-def test_what_belongs_to_it() -> None:
+def test_which_volumes_belong_to_a_backup() -> None:
     found = backup_volumes.volumes("shop", MODEL, DATABASES, ["cache"])
-    # What a service without a dump writes to as well is copied.
+    # `files` is copied: a service without a dump writes to it, too.
     assert [tuple(one) for one in found] == [("data", "shop_data", "database"), ("files", "shop_files", "")]
     assert backup_volumes.mounts_outside(MODEL, "/opt/shop") == ["/srv/elsewhere"]
     with pytest.raises(databases.BackupError, match="no volume 'nope'; it has cache, data, files"):
@@ -257,7 +255,7 @@ DATA, MORE = ({"type": "volume", "source": key} for key in ("data", "more"))
         (mounts(DATA, backend=[MORE]), {"volume": "more"}, [], "does not write to a volume 'more'.*writes to data"),
     ],
 )
-def test_a_dump_that_could_be_loaded_nowhere_is_not_a_backup(
+def test_a_dump_without_a_volume_to_restore_into_is_refused(
     model: dict[str, Any], row: dict[str, str], left_out: list[str], says: str
 ) -> None:
     with pytest.raises(databases.BackupError, match=says):
@@ -278,7 +276,7 @@ def test_which_volume_a_dump_fills(model: dict[str, Any], row: dict[str, str]) -
     assert [(one.key, one.covered) for one in found] == [("data", "database"), ("more", "")]
 
 
-def test_a_scratch_database_reaches_nothing() -> None:
+def test_a_scratch_database_has_no_access_to_a_network() -> None:
     scratch = scratch_model.scratch_model(MODEL, ["database"], {"database": "sha256:1"}, {"data": "shop-verify_data"})
     assert list(scratch["services"]) == ["database"]
     assert scratch["services"]["database"] == {
@@ -300,7 +298,7 @@ def test_a_scratch_database_may_take_twice_the_memory() -> None:
     assert spec["mem_limit"] == limits["limits"]["memory"] == "1024"
 
 
-def test_what_a_set_lacks() -> None:
+def test_the_missing_parts_of_a_set() -> None:
     manifest: Any = {
         "parts": {"app": 1, "volumes": 2, "database:shop": 3},
         "databases": [{"name": "shop", "service": "database"}],
@@ -356,7 +354,7 @@ def test_a_bad_row_of_a_database_on_another_server(row: dict[str, Any], says: st
     assert "hunter2" not in str(raised.value)
 
 
-def test_the_variable_of_a_dsn_is_one_of_the_app(tmp_path: Path) -> None:
+def test_the_variable_of_a_dsn_must_be_in_the_apps_table(tmp_path: Path) -> None:
     variable = {"name": "OTHER", "kind": "token", "source": "made once"}
     check = {"name": "health", "url": "http://127.0.0.1:8000/health", "proves": "health"}
     watched = {"app": "shop", "directory": str(tmp_path), "variables": [variable], "checks": [check]}
@@ -372,7 +370,7 @@ def test_the_variable_of_a_dsn_is_one_of_the_app(tmp_path: Path) -> None:
         backup_config.load("shop", str(tmp_path), str(mine))
 
 
-def test_a_dsn_is_handed_over_by_the_environment_alone() -> None:
+def test_a_dsn_is_passed_in_the_environment_only() -> None:
     (database,) = databases.read_databases([{**REMOTE, "schemas": ["public", "shop"]}])
     dsn = "postgresql+asyncpg://shop.ref:p%40ss%2Fword@[2001:db8::1]:6543/sh%20op?sslmode=require&pgbouncer=true"
     given = remote_postgres.environment("DATABASE_URL", dsn)
@@ -414,7 +412,7 @@ def test_an_invalid_dsn_is_reported_and_not_shown(dsn: str) -> None:
     assert "hunter2" not in str(raised.value)
 
 
-def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_restore() -> None:
+def test_a_database_on_another_server_fills_no_volume_and_is_not_restored() -> None:
     rows = [{**ROW, "name": "own"}, REMOTE]
     tables = databases.read_databases(rows)
     volumes = backup_volumes.volumes("shop", MODEL, tables, ["cache"])
@@ -441,7 +439,7 @@ def test_a_database_on_another_server_fills_no_volume_and_is_left_alone_by_a_res
         source.chosen(backup_sets.What("database", "shop"))
 
 
-def test_a_dump_that_does_not_reach_its_server_is_not_taken_for_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_database_server_is_not_reported_as_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     said = (
         "subprocess docker: pg_dump: error: connection to server at 192.0.2.1 failed: Connection refused\n"
         '{"message_type":"exit_error","code":1,"message":"Fatal: command failed: exit status 1"}\n'
@@ -470,7 +468,7 @@ AGAIN = "Stat(<config/>) returned error, retrying after 1.4s: Stat:"
         ("Save: write /srv/data: no space left on device", restic.FULL, "the disk is full"),
     ],
 )
-def test_what_restic_tries_again_in_vain_is_told_at_once(
+def test_an_error_that_restic_would_retry_in_vain_is_reported_at_once(
     monkeypatch: pytest.MonkeyPatch, said: str, code: int, says: str
 ) -> None:
     monkeypatch.setattr(restic, "LOOK_SECONDS", 0.05)
@@ -488,7 +486,7 @@ def test_what_restic_tries_again_in_vain_is_told_at_once(
         "unable to refresh lock: Access Denied.",
     ],
 )
-def test_what_restic_goes_on_after_ends_nothing(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+def test_an_error_that_restic_survives_does_not_end_the_command(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setattr(restic, "LOOK_SECONDS", 0.05)
     summary = '{"message_type":"summary","snapshot_id":"abc","total_bytes_processed":7,"data_added":7}'
     script = f"echo '{said}' >&2; sleep 0.3; echo '{summary}'"
@@ -497,7 +495,7 @@ def test_what_restic_goes_on_after_ends_nothing(monkeypatch: pytest.MonkeyPatch,
     assert kept == {"snapshot": "abc", "bytes": 7, "added": 7}
 
 
-def test_a_server_for_a_proof_is_reached_by_nobody() -> None:
+def test_a_server_for_verification_has_no_network() -> None:
     made_ = remote_postgres.server("postgres:17", "remote.shop")
     assert (made_["network_mode"], made_["restart"], "ports" in made_) == ("none", "no", False)
     assert "$PATH" not in made_["entrypoint"][-1].replace("$$", "")
@@ -589,7 +587,7 @@ def test_a_bad_repository(tmp_path: Path, url: str, says: str) -> None:
         backup_config.load("shop", str(tmp_path), str(path))
 
 
-def test_a_repository_is_waited_for_and_the_dead_do_not_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_repository_is_retried_after_stale_locks_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     said, codes = [], iter([restic.LOCKED, 0, restic.LOCKED, 0, 0])
 
     def run(argv: list[str], *_given: Any) -> commands.Result:
@@ -601,7 +599,7 @@ def test_a_repository_is_waited_for_and_the_dead_do_not_hold_it(monkeypatch: pyt
     assert said == ["10%", "unlock", "10%", "unlock", "10%"]
 
 
-def test_no_other_app_has_the_name_of_a_scratch_project(tmp_path: Path) -> None:
+def test_another_app_with_the_name_of_a_scratch_project_is_refused(tmp_path: Path) -> None:
     for name in ("shop", "shop-verify"):
         path = Path(agent_config.path_of(name, str(tmp_path)))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -612,12 +610,12 @@ def test_no_other_app_has_the_name_of_a_scratch_project(tmp_path: Path) -> None:
         backup_config.load("shop", str(tmp_path), str(path))
 
 
-# --- a pause of writes, and what is said of a failure ----------------------------------------------------------------
+# --- paused writes, and messages about failures ----------------------------------------------------------------------
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
-    """Of a backup whose writes two services pause."""
+    """The configuration of a backup that pauses the writes of two services."""
     variables = [Variable("TOKEN", "token", secret=True)]
     shop = app.App("shop", str(tmp_path), variables, root=str(tmp_path))
     Path(shop.env).write_text("TOKEN=a-secret-that-must-not-show\n", encoding="utf-8")
@@ -627,14 +625,14 @@ def config(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Where hooks were run; that of b1 fails, and says what it should not."""
+    """The containers in which hooks ran. The hook in b1 fails, and its error shows a secret."""
     found: list[str] = []
     there = [{"id": name, "service": service, "state": "running"} for name, service in INSTANCES.items()]
 
     def run(argv: list[str], *_given: Any) -> commands.Result:
         found.append(argv[-2])
         bad = argv[-2] == "b1"
-        return commands.Result(int(bad), "", "error: a-secret-that-must-not-show is no flag" if bad else "")
+        return commands.Result(int(bad), "", "error: a-secret-that-must-not-show is an unknown flag" if bad else "")
 
     monkeypatch.setattr(docker_project.Project, "containers", lambda _project: there)
     monkeypatch.setattr(commands, "run", run)
@@ -644,7 +642,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 INSTANCES = {"b1": "backend", "w1": "worker", "w2": "worker"}
 
 
-def test_writes_go_on_everywhere_whatever_fails(config: Any, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writes_are_resumed_everywhere_after_a_failure(
+    config: Any, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (
         pytest.raises(databases.BackupError, match="the dump fails"),
         backup_create._paused(config, lambda _text: None),
@@ -662,7 +662,7 @@ def test_writes_go_on_everywhere_whatever_fails(config: Any, ran: list[str], mon
     assert ran == []
 
 
-def test_what_compose_quotes_is_not_repeated(config: Any) -> None:
+def test_a_secret_in_an_error_of_compose_is_redacted(config: Any) -> None:
     def work(_config: Any) -> None:
         raise engine.EngineError("invalid port: a-secret-that-must-not-show")
 
@@ -677,7 +677,7 @@ def test_a_killed_backup_is_reported(result: str, killed: int) -> None:
     assert bool(backup_create.killed(result)) == bool(killed)
 
 
-def test_what_is_mounted_in_the_app_cannot_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mount_inside_the_app_cannot_be_swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "uploads").mkdir()
     stage._require_no_mounts(str(tmp_path))
     stage._require_no_mounts(str(tmp_path / "gone"))
@@ -686,7 +686,7 @@ def test_what_is_mounted_in_the_app_cannot_change_places(tmp_path: Path, monkeyp
         stage._require_no_mounts(str(tmp_path))
 
 
-def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restored_database_needs_the_space_that_it_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/file").write_bytes(b"x" * 100_000)
     assert 100_000 <= backup_create.used_bytes(str(tmp_path)) < 200_000
@@ -706,12 +706,12 @@ def test_a_database_needs_the_room_that_it_took(tmp_path: Path, monkeypatch: pyt
         ask(200)
 
 
-def test_an_env_that_is_not_a_file_can_be_compared(tmp_path: Path) -> None:
+def test_the_fingerprint_of_an_env_that_is_missing_or_not_a_file(tmp_path: Path) -> None:
     assert backup_create.env_mark(str(tmp_path / ".env")) == ""
     assert backup_create.env_mark(str(tmp_path)) == "unreadable"
 
 
-# --- what is swapped -------------------------------------------------------------------------------------------------
+# --- atomic swaps ----------------------------------------------------------------------------------------------------
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -730,7 +730,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("done", range(5))
-def test_moves_that_were_killed_half_way_are_finished_or_taken_back(tmp_path: Path, done: int) -> None:
+def test_interrupted_moves_are_finished_or_rolled_back(tmp_path: Path, done: int) -> None:
     here, staged = folders(tmp_path)
     before = (tree(here), tree(staged))
     moves = atomic_swap.plan_entries(str(here), str(staged))
@@ -746,7 +746,7 @@ def test_moves_that_were_killed_half_way_are_finished_or_taken_back(tmp_path: Pa
     assert (tree(here), tree(staged)) == before
 
 
-def test_what_was_written_since_does_not_keep_the_old_one_away(tmp_path: Path) -> None:
+def test_a_rollback_replaces_files_written_after_the_swap(tmp_path: Path) -> None:
     here, staged = folders(tmp_path)
     moves = atomic_swap.plan_entries(str(here), str(staged))
     atomic_swap.do(moves)
@@ -766,18 +766,18 @@ class Stubborn:
         pass
 
 
-def test_nothing_changes_places_while_a_container_writes() -> None:
+def test_a_container_that_cannot_be_removed_prevents_the_swap() -> None:
     project: Any = Stubborn()
     with pytest.raises(engine.EngineError, match=r"shop-database-1\. Try: docker rm --force"):
         remove_containers(project)
 
 
 class Killed(BaseException):
-    """What `kill -9` is to a test: nothing that was going to be done is done."""
+    """Raised in place of `kill -9`: no later step runs."""
 
 
 class Engine:
-    """An engine whose containers go and come; of the steps that a restore makes it ends the one with this number."""
+    """An engine that counts the steps of a restore and kills it at the step with the number `fatal`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, fatal: int) -> None:
         self.left, self.up = fatal, True
@@ -818,7 +818,7 @@ class Engine:
 
 
 @pytest.mark.parametrize("fatal", range(1, 14))
-def test_a_restore_that_is_killed_at_any_step_is_rolled_back_or_done(
+def test_a_restore_that_is_killed_at_any_step_is_rolled_back_or_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     shop = app.App("shop", str(tmp_path / "opt/shop"), root=str(tmp_path))
@@ -866,32 +866,32 @@ def test_a_restore_that_is_killed_at_any_step_is_rolled_back_or_done(
     assert done == (fatal > 9)
 
 
-def test_a_file_system_that_can_do_it(tmp_path: Path) -> None:
+def test_a_file_system_that_supports_atomic_swaps(tmp_path: Path) -> None:
     atomic_swap.require(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
-# --- what is remembered, and what waits for a restore ----------------------------------------------------------------
+# --- the recorded state, and work that waits for a restore -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"last_success": 3}', '{"problems": {"backup": 3}}', '{"problems": [1]}']
 )
-def test_a_damaged_memory_counts_as_empty(tmp_path: Path, text: str) -> None:
+def test_a_damaged_state_file_counts_as_empty(tmp_path: Path, text: str) -> None:
     path = tmp_path / "backup.json"
     path.write_text(text, encoding="utf-8")
     assert state.read_backup(str(path))["last_success"] is None
     assert state.read_backup(str(path))["problems"] == {}
 
 
-def test_what_was_never_done_is_as_old_as_can_be() -> None:
+def test_a_backup_that_never_succeeded_has_the_timestamp_0() -> None:
     text = metrics.render_backup("shop", state.read_backup("/nowhere"))
     assert 'selfheal_backup_last_success_timestamp_seconds{app="shop"} 0' in text
     assert 'selfheal_backup_last_verified_timestamp_seconds{app="shop"} 0' in text
     assert "size_bytes" not in text
 
 
-def test_nothing_touches_an_app_whose_restore_was_killed(tmp_path: Path) -> None:
+def test_the_app_is_locked_after_a_killed_restore(tmp_path: Path) -> None:
     lock, marker = tmp_path / "lock", tmp_path / "restore.json"
     with locks.hold_lock(str(lock), 0.0, "deploy shop", str(marker)):
         pass

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The benchmark of recoveries measures each fault as often as asked, goes on where it stopped, and hides nothing."""
+"""The benchmark of recoveries measures each fault as often as configured, can resume, and reports every result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(system: str, fault: str, seconds: float | None, *problems: str) -> dict[
     return {"system": system, "fault": fault, "seconds": seconds, "problems": list(problems)}
 
 
-def test_two_instances_are_put_to_what_hits_one_of_them() -> None:
+def test_two_instances_get_the_faults_that_hit_one_of_them() -> None:
     alone = dataclasses.replace(RECOVERED, instance=True)
     deploy = dataclasses.replace(HELD, needs=["instances"])
     faults = {"hang": alone, "upstream": HELD, "bad_release": deploy}
@@ -40,7 +40,7 @@ def test_two_instances_are_put_to_what_hits_one_of_them() -> None:
         (3, [run("monit", "a", 1.0)] * 3, [Slice("a", 3), Slice("b", 3)]),
         (3, [run(OURS, "a", 1.0)] * 4 + [run(OURS, "b", None)] * 3, []),
     ],
-    ids=["new", "in slices, every fault early", "resumed", "others do not count", "done, and more"],
+    ids=["new", "in slices, every fault early", "resumed", "other systems do not count", "more than enough"],
 )
 def test_slices(rounds: int, done: list[Any], expected: list[Slice]) -> None:
     assert results.slices(["a", "b"], rounds, done, 3) == expected
@@ -56,7 +56,14 @@ def test_slices(rounds: int, done: list[Any], expected: list[Slice]) -> None:
         ([run("m", "a", None)] * 3 + [run("m", "b", 1.0)] * 5, None),
         ([run("other", "a", None)] * 9, ("a", 1)),
     ],
-    ids=["new", "in turns", "never is not tried again", "once is not never", "done", "another's"],
+    ids=[
+        "new",
+        "in turns",
+        "not tried again after three failures",
+        "tried again once recovered",
+        "done",
+        "another system",
+    ],
 )
 def test_next_round(done: list[Any], expected: Any) -> None:
     assert results.next_round("m", ["a", "b"], 5, done) == expected
@@ -64,7 +71,7 @@ def test_next_round(done: list[Any], expected: Any) -> None:
 
 def test_faults_are_spread_over_the_cycle() -> None:
     moments = [results.phase("monit", "hang", number, 20, 120.0) for number in range(1, 21)]
-    # One in every twentieth of it, not in the order of the rounds, and the same after an interruption.
+    # One moment in each twentieth of the cycle, not in the order of the rounds, and the same after an interruption.
     assert sorted(int(moment / 6) for moment in moments) == list(range(20))
     assert moments != sorted(moments)
     assert moments[7] == results.phase("monit", "hang", 8, 20, 120.0)
@@ -79,7 +86,7 @@ def test_scaled(looked: float | None, expected: float) -> None:
     assert results.scaled(100.0, looked, 115.0, 10.0) == expected
 
 
-def test_the_look_that_found_the_fault() -> None:
+def test_which_look_found_the_fault() -> None:
     journal = ["10.0 h s[1]: look", "10.1 h s[1]: bad", "70.5 h s[1]: look", "100.5 h s[1]: look", "230.0 h s[1]: bad"]
     found = [results.found_by(journal, since, "look", "bad") for since in (5.0, 90.0, 110.0, 231.0)]
     assert found == [10.0, 100.5, 100.5, None]
@@ -107,7 +114,7 @@ def test_judge(fault: Fault, runs: list[Any], missed: list[str]) -> None:
     assert (row["met"], row["missed"]) == (not missed, missed)
 
 
-def test_others_can_be_measured_alone() -> None:
+def test_another_system_can_be_measured_alone() -> None:
     [row] = results.table({RECOVERED.name: RECOVERED}, [OURS, "docker"], [run("docker", "hang", 90.0)])
     assert (row["met"], row["missed"], list(row["systems"])) == (None, [], ["docker"])
 
@@ -134,7 +141,7 @@ def test_the_table_shows_who_never_recovers_and_what_was_missed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--rounds", "0"], "--rounds: 0: 1 or more is needed"),
         (["--hosts", "9"], "--hosts: 9: there are addresses for 3"),
@@ -143,16 +150,16 @@ def test_the_table_shows_who_never_recovers_and_what_was_missed() -> None:
         (["--systems", "monit-2s"], "--systems: 'monit-2s' is not known here; use selfheal, selfheal-two, docker"),
     ],
 )
-def test_bad_options_are_named(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_named(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     from ansible_collections.christmas.selfheal.bench.recovery import __main__ as program
 
     with pytest.raises(SystemExit) as ended:
         program.arguments(words, {"hang": RECOVERED, "upstream": HELD})
     assert ended.value.code == 2
-    assert told in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_our_runs_are_kept_and_gone_on_with(tmp_path: Any) -> None:
+def test_our_runs_are_saved_and_resumed(tmp_path: Any) -> None:
     from ansible_collections.christmas.selfheal.bench.recovery.__main__ import Book
 
     path = tmp_path / "results" / "recovery.json"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The benchmark of single services: what a fault is, when it is over, what was told rightly, and what is missed."""
+"""The benchmark of single services: faults, when one has recovered, whether it was reported correctly, missed goals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_fault_is_a_shell_text_for_a_service_of_the_app(fault: faults.Fault) -
     for text in (fault.prepare, fault.inject, fault.undo, fault.cleanup):
         filled = faults.fill(text, TARGET)
         subprocess.run(["bash", "-n", "-c", f"set -eu; {{ {filled or ':'}; }}"], check=True)
-    # After the fault the process is another one.
+    # After the fault the process has another pid.
     assert "{pid}" not in fault.undo + fault.cleanup
 
 
@@ -58,7 +58,7 @@ def test_another_placeholder_is_an_error() -> None:
         faults.fill("docker stop {service}", TARGET)
 
 
-# --- what the host says ----------------------------------------------------------------------------------------------
+# --- the host's answers ----------------------------------------------------------------------------------------------
 
 
 def test_containers_are_read() -> None:
@@ -103,13 +103,13 @@ def container(service: str, state: str = "running", health: str = "", number: in
             ["service web has 1 of 1 containers running"],
         ),
     ],
-    ids=["well", "gone", "restarts", "not healthy yet", "one too many"],
+    ids=["healthy", "missing", "restarts", "not healthy yet", "one too many"],
 )
 def test_unwell(there: list[Container], expected: list[str]) -> None:
     assert faults.unwell(there, {"db": 1, "web": 1}) == expected
 
 
-def test_events_are_read_and_the_rest_is_left() -> None:
+def test_events_are_read_and_other_lines_are_skipped() -> None:
     attributes = {"com.docker.compose.service": "worker", "name": "letters-worker-1"}
     said = {"Action": "health_status: healthy", "timeNano": 12_500_000_000, "Actor": {"Attributes": attributes}}
     assert faults.read_event(json.dumps(said)) == Event(12.5, "worker", "health_status: healthy")
@@ -179,7 +179,7 @@ GOOD = Seen(4.0, 4.1, 6.0, 0, [incident()])
             "not whole",
             "rows lost",
             "no incident",
-            "too quick to be seen",
+            "too quick for an incident",
             "two incidents",
         ),
         *(
@@ -204,7 +204,7 @@ def test_only_what_was_acknowledged_can_be_lost() -> None:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A server that takes every second record, answers one with an error, and leaves one without an answer."""
+    """A server that accepts every second record. The others get an error or no answer, in turn."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -242,8 +242,8 @@ def test_the_writer_counts_what_was_acknowledged(port: int) -> None:
 
 
 def run(system: str, fault: str, seconds: float | None, *problems: str, **more: Any) -> Any:
-    told = {"detected": 2.0, "remedies": ["restart"], "incidents": 1, "lost": 0, "rate": 50.0}
-    return {"system": system, "fault": fault, "seconds": seconds, "problems": list(problems), **told, **more}
+    measured = {"detected": 2.0, "remedies": ["restart"], "incidents": 1, "lost": 0, "rate": 50.0}
+    return {"system": system, "fault": fault, "seconds": seconds, "problems": list(problems), **measured, **more}
 
 
 def test_keys() -> None:
@@ -287,7 +287,7 @@ RUNS = [
 ]
 
 
-def test_the_table_shows_who_never_heals_what() -> None:
+def test_the_table_shows_the_faults_that_a_system_never_heals() -> None:
     rows = results.table(FAULTS, RUNS)
     assert [(row["fault"], row["met"]) for row in rows] == [("db-hung", False), ("proxy-down", None)]
     assert rows[0]["missed"] == [
@@ -313,7 +313,7 @@ def test_the_last_line_names_what_was_missed() -> None:
     )
 
 
-def test_rounds_that_are_missing() -> None:
+def test_missing_rounds_are_counted() -> None:
     assert results.unmeasured([POLICY, LOOP], ["db-hung", "app-hung"], 5, RUNS) == 5 + 4 + 5
 
 
@@ -342,7 +342,7 @@ def test_behind_the_load_balancer_the_proxy_has_two_instances() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--rounds", "0"], "--rounds: 0: 1 or more is needed"),
         (["--timeout", "0.5"], "--timeout: 0.5: 1 or more is needed"),
@@ -351,11 +351,11 @@ def test_behind_the_load_balancer_the_proxy_has_two_instances() -> None:
         (["--variants", "both"], "--variants: 'both' is not known here; use alone, balanced"),
     ],
 )
-def test_bad_options_are_named(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_named(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         program.arguments(words)
     assert ended.value.code == 2
-    assert told in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
@@ -367,19 +367,19 @@ def test_bad_options_are_named(words: list[str], told: str, capsys: pytest.Captu
         (["--faults", "db-hung"], False),
         (["--variants", "alone"], False),
     ],
-    ids=["all", "few rounds", "alternatives that are given up", "a fault", "a variant"],
+    ids=["all", "few rounds", "fewer rounds of the alternatives", "a fault", "a variant"],
 )
-def test_a_trial_is_none_of_the_real_figures(words: list[str], expected: bool) -> None:
+def test_a_trial_is_not_a_complete_measurement(words: list[str], expected: bool) -> None:
     assert program.is_whole(program.arguments(words)) is expected
 
 
-def test_what_is_missing_is_counted_by_variant() -> None:
+def test_missing_rounds_are_counted_by_variant() -> None:
     given = program.arguments(["--rounds", "2", "--alternative-rounds", "1", "--faults", "db-hung"])
     assert program.unmeasured(given, RUNS, [ALONE]) == 0
     assert program.unmeasured(given, RUNS, [BALANCED]) == 1 + 1 + 1
 
 
-def test_runs_are_kept_and_gone_on_with(tmp_path: Path) -> None:
+def test_runs_are_saved_and_resumed(tmp_path: Path) -> None:
     path = tmp_path / "results" / "services.json"
     first = program.Book(path, {"begun": "then"}, resume=True)
     first.record(RUNS[0])

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What counts on a slow host: causes and remedies, not seconds."""
+"""On a slow host causes and remedies count, not seconds."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ RUN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({}, []),
         ({"remedies": ["restart", "restart"]}, ["restart was applied twice"]),
         ({"problems": ["cause hung, expected crashed"]}, ["cause hung, expected crashed"]),
     ],
 )
-def test_what_is_wrong_on_a_slow_host(changes: dict[str, Any], told: list[str]) -> None:
-    assert slow.wrong({**RUN, **changes}) == told
+def test_problems_on_a_slow_host(changes: dict[str, Any], expected: list[str]) -> None:
+    assert slow.wrong({**RUN, **changes}) == expected
 
 
 def test_a_fault_that_is_held_has_no_time_of_recovery() -> None:
@@ -39,6 +39,6 @@ def test_a_fault_that_is_held_has_no_time_of_recovery() -> None:
     assert "| overload | 9.0 s | - | crashed | none |  |" in shown
 
 
-def test_every_fault_that_is_drilled_is_in_the_catalogue() -> None:
+def test_every_drilled_fault_is_in_the_catalogue() -> None:
     there = {path.stem for path in (REPOSITORY / "roles/drill/faults").glob("*.yml")}
     assert set(slow.FAULTS) <= there

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The soak of an app of eight services: what happens when, what was needless, and which calls are the collection's."""
+"""The soak of an app of eight services: its schedule, needless remedies, and which calls are the collection's."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_trial_has_one_of_each_and_a_job_that_fails() -> None:
 
 
 @pytest.mark.parametrize("minutes", [6, 7.5, 20, 60, 90])
-def test_with_a_deploy_comes_nothing_but_busy_cores(minutes: float) -> None:
+def test_only_busy_cores_coincide_with_a_deploy(minutes: float) -> None:
     spans = schedule.schedule(minutes)
     assert spans == sorted(spans, key=lambda span: span.at)
     for deploy in (span for span in spans if span.kind == DEPLOY):
@@ -56,7 +56,7 @@ def test_with_a_deploy_comes_nothing_but_busy_cores(minutes: float) -> None:
     assert all(span.at + span.seconds <= minutes * 60 for span in spans)
 
 
-def test_both_ways_to_run_a_job_fail_every_other_time() -> None:
+def test_each_way_to_run_a_job_fails_every_other_time() -> None:
     jobs = [schedule.job(number) for number in range(1, 6)]
     assert [(one.by_run, one.code) for one in jobs] == [(True, 0), (True, 1), (False, 0), (False, 1), (True, 0)]
 
@@ -87,7 +87,7 @@ def test_a_job_is_in_a_profile_and_its_exit_code_is_the_shells(brought: Path) ->
     job = yaml.safe_load((brought / "compose.yaml").read_text(encoding="utf-8"))["services"][project.JOB_SERVICE]
     assert (job["profiles"], job["restart"]) == (["jobs"], "no")
     assert job["environment"] == {"REPORT_EXIT": "${REPORT_EXIT:-0}"}
-    # As Compose hands it on.
+    # As Compose passes it to the shell.
     text = job["command"][2].replace("$$", "$").replace("sleep 3", "sleep 0")
     assert subprocess.run(["sh", "-c", text], env={"REPORT_EXIT": "1"}, check=False).returncode == 1
 
@@ -100,7 +100,7 @@ def test_the_proxy_has_a_limit(brought: Path) -> None:
         project.nginx("server {}")
 
 
-def test_each_release_changes_a_file_and_the_scenario_none(brought: Path) -> None:
+def test_each_release_changes_a_file_of_the_copy_only(brought: Path) -> None:
     before = (SOURCE / "app.env").read_text(encoding="utf-8")
     project.next_release(brought, 1)
     project.next_release(brought, 2)
@@ -188,7 +188,7 @@ def test_an_engine_that_logs_nothing_cannot_be_counted(monkeypatch: pytest.Monke
 # --- whose calls -----------------------------------------------------------------------------------------------------
 
 
-def test_the_version_before() -> None:
+def test_the_previous_version_of_the_api() -> None:
     assert judge.older("1.45\n") == "1.44"
 
 
@@ -223,7 +223,7 @@ def test_a_call_is_sorted(one: engine_calls.Call, expected: str) -> None:
     assert [kind for kind, count in counts.items() if count] == ([expected] if expected else [])
 
 
-def test_what_a_deploy_or_an_incident_asks_is_no_call_of_a_healthy_app() -> None:
+def test_calls_in_a_deploy_or_an_incident_do_not_count() -> None:
     incidents = [{"seen": "1970-01-01T00:01:00Z", "ended": "1970-01-01T00:02:00Z"}, {"seen": "1970-01-01T00:05:00Z"}]
     assert judge.incident_windows(incidents, 400.0) == [(58.0, 125.0), (298.0, 405.0)]
     done = [Done(DEPLOY, 1, 10.0, 20.0), Done(JOB, 1, 30.0, 40.0)]
@@ -262,7 +262,7 @@ def incident(**more: Any) -> dict[str, Any]:
     }
 
 
-def test_each_remedy_was_needless_and_says_what_went_on() -> None:
+def test_each_needless_remedy_names_what_happened_meanwhile() -> None:
     timeline = [
         {"time": "1970-01-01T00:04:31Z", "what": "cause: erroring: 502"},
         {"time": "1970-01-01T00:04:40Z", "what": "restart: letters-app-1 restarted"},
@@ -283,7 +283,7 @@ def sample(sent: float, reason: str = "") -> Sample:
     return Sample(sent, sent + 0.1, not reason, reason)
 
 
-def test_requests_are_sorted_by_what_went_on() -> None:
+def test_requests_are_sorted_by_what_happened_meanwhile() -> None:
     samples = [
         *(sample(50.0), sample(100.0, "502"), sample(160.0, "502"), sample(200.0, "TimeoutError")),
         *(sample(280.0, "429"), sample(302.0, "429"), sample(280.5, "502"), sample(400.0, "429")),
@@ -299,7 +299,7 @@ def test_a_start_is_the_longest_time_without_a_good_answer() -> None:
     assert judge.share(samples, "502") == pytest.approx(1 / 3)
 
 
-# --- whether it was a test -------------------------------------------------------------------------------------------
+# --- whether the soak is valid ---------------------------------------------------------------------------------------
 
 WANTED = {DEPLOY: 1, LIMITED: 1, BUSY: 1, JOB: 1}
 WELL = [*DONE, Done(JOB, 1, 20.0, 26.0, 0.0)]
@@ -325,13 +325,13 @@ LIMIT = [incident(cause=judge.RATE_LIMITED)]
             ["429s 1: 10% of the load was refused with 429 only"],
         ),
     ],
-    ids=["as planned", "not met", "missing", "a job went wrong", "idle", "a quick start", "hardly a limit"],
+    ids=["as planned", "not met", "missing", "a failed job", "idle cores", "a quick start", "hardly a limit"],
 )
-def test_a_soak_that_was_no_test_says_so(done: list[Done], incidents: list[Any], expected: list[str]) -> None:
+def test_a_soak_that_did_not_go_as_planned_is_void(done: list[Done], incidents: list[Any], expected: list[str]) -> None:
     assert judge.void(done, incidents, WANTED) == expected
 
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# --- the report ------------------------------------------------------------------------------------------------------
 
 
 def soaked(remedies: int = 0, calls: int = 0, **more: Any) -> Any:
@@ -357,7 +357,7 @@ GOOD = "soak-services: without a load balancer, 60 minutes: 0 needless remedies,
 
 
 @pytest.mark.parametrize(
-    ("one", "code", "told"),
+    ("one", "code", "message"),
     [
         (soaked(), 0, f"{GOOD} (besides 44 after events)"),
         (
@@ -384,12 +384,12 @@ GOOD = "soak-services: without a load balancer, 60 minutes: 0 needless remedies,
     ],
     ids=["good", "a remedy", "calls outweigh what was not as planned", "not as planned", "not well"],
 )
-def test_the_last_line_and_the_exit_code(one: Any, code: int, told: str) -> None:
-    assert judge.verdict({ALONE: one}, [ALONE]) == told
+def test_the_last_line_and_the_exit_code(one: Any, code: int, message: str) -> None:
+    assert judge.verdict({ALONE: one}, [ALONE]) == message
     assert judge.exit_code({ALONE: one}, [ALONE]) == code
 
 
-def test_a_variant_that_is_missing_is_told() -> None:
+def test_a_missing_variant_is_reported() -> None:
     assert judge.verdict({ALONE: soaked()}, [ALONE, BALANCED]).endswith("; behind the load balancer: not measured")
     assert judge.exit_code({ALONE: soaked()}, [ALONE, BALANCED]) == 2
 
@@ -410,11 +410,11 @@ def test_the_table_names_each_incident_remedy_and_call() -> None:
         assert line in text.splitlines()
 
 
-# --- what is done ----------------------------------------------------------------------------------------------------
+# --- the happenings --------------------------------------------------------------------------------------------------
 
 
 class Machine:
-    """A lab host that keeps the commands it is given. `code`: the exit code of each."""
+    """A lab host that records its commands. `code`: the exit code of each."""
 
     name, address = "soak-services-alone", "127.0.0.1"
 
@@ -442,7 +442,7 @@ def happen(machine: Machine, *spans: Span) -> happenings.Happenings:
         (4, " up --detach --no-deps --no-build report && exit $(docker wait letters-report-1)"),
     ],
 )
-def test_a_job_asks_with_a_version_of_its_own(number: int, words: str) -> None:
+def test_a_job_uses_its_own_version_of_the_api(number: int, words: str) -> None:
     machine = Machine(code=1)
     found = happen(machine, Span(JOB, 0.0, 20.0, number))
     found.begin_due(0.0)
@@ -471,7 +471,7 @@ def test_busy_cores_are_ended_by_their_pids() -> None:
         subprocess.run(["bash", "-n", "-c", text], check=True)
 
 
-def test_nothing_but_busy_cores_begins_while_a_deploy_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_busy_cores_begin_during_a_deploy(monkeypatch: pytest.MonkeyPatch) -> None:
     goes_on = threading.Event()
 
     def deploy(self: happenings.Happenings, span: Span) -> happenings.Seen:
@@ -508,17 +508,17 @@ def test_why_a_playbook_failed(out: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--minutes", "5"], "--minutes: 5: 6 or more is needed"),
         (["--variants", "both"], "--variants: 'both' is not known here; use alone, balanced"),
     ],
 )
-def test_bad_options_are_named(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_named(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         program.arguments(words)
     assert ended.value.code == 2
-    assert told in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
@@ -526,5 +526,5 @@ def test_bad_options_are_named(words: list[str], told: str, capsys: pytest.Captu
     [([], True), (["--minutes", "6"], False), (["--variants", "alone"], False)],
     ids=["all", "short", "a variant"],
 )
-def test_a_trial_is_none_of_the_real_figures(words: list[str], expected: bool) -> None:
+def test_a_trial_is_not_a_complete_measurement(words: list[str], expected: bool) -> None:
     assert program.is_whole(program.arguments(words)) is expected

@@ -43,7 +43,7 @@ def maxmemory(found: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("given", [None, {}, {"service": "backend", "cache": {}, "pool": {}}])
-def test_without_them_the_overlay_is_as_it_was(given: BackingSettings | None) -> None:
+def test_without_them_the_overlay_does_not_change(given: BackingSettings | None) -> None:
     assert read_backing(given) is None
     table = read_table({"backend": {"port": 8000}})
     assert join(None, table, BACKEND) == (table, BACKEND, {}, [])
@@ -60,7 +60,7 @@ def test_without_them_the_overlay_is_as_it_was(given: BackingSettings | None) ->
         ({"pool": {"image": "pool:1", "tls": "verify-full"}}, "compose_app_pool_tls"),
     ],
 )
-def test_what_makes_no_sense_is_refused(change: dict[str, Any], said: str) -> None:
+def test_invalid_settings_are_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(OverlayError, match=said):
         read_backing(cast(BackingSettings, {**BOTH, **change}))
 
@@ -74,7 +74,7 @@ def test_what_makes_no_sense_is_refused(change: dict[str, Any], said: str) -> No
         ({"backend": {"network_mode": "host"}}, "services.backend.network_mode: is host"),
     ],
 )
-def test_a_project_that_has_no_place_for_them_is_refused(project: dict[str, Any], said: str) -> None:
+def test_a_project_that_conflicts_with_them_is_refused(project: dict[str, Any], said: str) -> None:
     with pytest.raises(OverlayError, match=said):
         join(read_backing(BOTH), {}, project)
 
@@ -106,14 +106,14 @@ def test_the_app_finds_them_and_waits_for_the_pool_alone() -> None:
     assert "depends_on" not in rendered(PERSISTENT)["services"]["backend"]
 
 
-def test_secrets_come_from_the_env_and_each_has_its_own() -> None:
+def test_each_service_gets_only_its_own_secrets_from_the_env() -> None:
     found = rendered(BOTH)["services"]
     assert found["cache"]["environment"] == {"REDISCLI_AUTH": "${REDIS_PASSWORD}"}
     assert found["pool"]["environment"] == {
         name: f"${{{name}}}"
         for name in ("DATABASE_HOST", "DATABASE_PORT", "DATABASE_NAME", "DATABASE_USER", "DATABASE_PASSWORD")
     }
-    # One that stood alone would have Compose put the value into the command.
+    # With a single dollar sign Compose would put the value into the command.
     for name in ("cache", "pool"):
         for text in (found[name]["command"][0], found[name]["healthcheck"]["test"][1]):
             assert "$$" in text
@@ -131,13 +131,13 @@ def test_secrets_come_from_the_env_and_each_has_its_own() -> None:
         pytest.param(PERSISTENT, {"memory": "1G"}, "maxmemory 460mb", id="persistent"),
     ],
 )
-def test_what_the_cache_may_fill_follows_from_its_memory(
+def test_the_maximum_of_the_cache_follows_from_its_memory_limit(
     given: BackingSettings, row: dict[str, Any], expected: str
 ) -> None:
     assert maxmemory(rendered(given, {"cache": row})) == expected
 
 
-def test_what_is_kept_lies_in_a_volume_and_is_not_evicted() -> None:
+def test_a_persistent_cache_is_in_a_volume_and_evicts_only_keys_that_expire() -> None:
     found = rendered(PERSISTENT)
     assert found["volumes"] == {"selfheal-cache": {}}
     assert found["services"]["cache"]["volumes"] == ["selfheal-cache:/data"]
@@ -155,7 +155,7 @@ def test_the_inventory_has_the_last_word_on_them() -> None:
     assert (pool["healthcheck"]["interval"], pool["healthcheck"]["test"][0]) == ("1m", "CMD-SHELL")
 
 
-def test_they_are_where_the_app_is() -> None:
+def test_they_are_in_the_apps_networks() -> None:
     project = {"backend": {"networks": {"front": None, "a: b": {"ipv4_address": "10.0.0.2"}}}}
     found = rendered(BOTH, project=project)["services"]
     assert found["cache"]["networks"] == found["pool"]["networks"] == ["a: b", "front"]
@@ -170,7 +170,7 @@ def test_a_limit_that_the_host_does_not_have_is_refused() -> None:
 
 def test_compose_lint_finds_nothing(tmp_path: Path) -> None:
     pytest.importorskip("compose_lint")
-    # It wants images by their digest, which is the inventory's to say.
+    # It requires images with a digest, which the inventory has to set.
     images = {name: {"image": f"{name}:1@sha256:{'0' * 64}"} for name in ("cache", "pool")}
     given = cast(BackingSettings, {"service": "backend", **images})
     whole = join(read_backing(given), read_table({"backend": {"healthcheck": {"test": ["CMD", "true"]}}}), BACKEND)

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Real Compose, 2.26 and 2.40, merges the overlay with what people write, and nothing of theirs is lost.
 
-2.26 is that of the lab's host image, 2.40 that of tools/compose. Where one is not to be had, its tests are skipped, but
-never where CI is set.
+2.26 is that of the lab's host image, 2.40 that of tools/compose. Without one of them its tests are skipped, but never
+in CI.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _run(command: list[Any], directory: Path) -> None:
     subprocess.run(command, cwd=directory, env=_clean(), check=True, timeout=120)
 
 
-# Which keys of the user's may differ after the merge, and why; services are those of the corpus.
+# Which of the user's keys may differ after the merge, and why.
 MAY_DIFFER = {
     r"services\..*\.memswap_limit": "the engine refuses swap below the memory limit, which is written instead",
 }
@@ -103,7 +103,7 @@ SAID_MAY_DIFFER = {
 
 
 def lost(mine: Any, merged: Any, path: str = "") -> Iterator[str]:
-    """The paths of what one model has and the other has not, or has with another value."""
+    """The paths of the first model that are missing from the second, or have another value there."""
     if isinstance(mine, Mapping):
         for key, value in mine.items():
             where = f"{path}.{key}".lstrip(".")
@@ -193,7 +193,7 @@ def _read(place: Path, phase: str) -> dict[str, Any] | None:
 
 
 COMPOSE = {"2.26": _older, "2.40": _newer}
-# What one of the versions does not read, and that is no matter of the overlay's.
+# Projects that a version cannot read even without the overlay.
 NOT_READ: dict[str, set[str]] = {"2.26": set(), "2.40": set()}
 
 
@@ -228,7 +228,7 @@ def test_every_key_of_the_users_survives(version: str, run: Run, tmp_path: Path)
 
 
 def _is_hardened(shape: str, plain: Mapping[str, Any], whole: Mapping[str, Any]) -> None:
-    """What the overlay is for is in force, and a job is a job before and after."""
+    """The hardening is in effect, and a job stays a job."""
     assert overlay.jobs(whole) == overlay.jobs(plain), shape
     for name, spec in whole["services"].items():
         where = f"{shape}: {name}"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A container's log and state → the inventory line that loosens what it cannot live with.
+"""A container's log and state → the inventory line that loosens the limits it fails on.
 
 The messages are what programs print in containers that run with the defaults.
 """
@@ -59,7 +59,7 @@ def python(call: str, error: str) -> str:
 
 
 ERRNO_1 = "PermissionError: [Errno 1] Operation not permitted"
-# All that an entrypoint which steps down from root asks for, one call after the other.
+# The capabilities of an entrypoint that drops root, in the order of its calls.
 STEPS_DOWN = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 NGINX = ("CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID")
 NGINX_ROW = (
@@ -296,7 +296,7 @@ CASES = [
     ("go thread", "runtime: failed to create new OS thread (have 12 already; errno=11)", {}, "pids: 512"),
     ("a busy socket", "recv: Resource temporarily unavailable", {}, ""),
     ("killed at the limit", "", {"oom": True, "code": 137}, "memory: 1024M"),
-    ("killed, and nobody says why", "", {"code": 137}, "memory: 1024M"),
+    ("killed, for an unknown reason", "", {"code": 137}, "memory: 1024M"),
     ("python memory", "MemoryError", {}, "memory: 1024M"),
     (
         "node memory",
@@ -341,7 +341,7 @@ def test_hints(log: str, changes: dict[str, Any], line: str | tuple[str, ...], s
     before, after = found[0].split(". In the inventory, under compose_app_services.backend: ")
     assert "backend" in before
     assert STAMP.strip() not in before
-    # The line is one that the table takes as it stands.
+    # The table accepts the line without a change.
     row = yaml.safe_load(re.sub(r" \(what is .*\)$", "", after))
     said, loosened = read_table({"backend": row})["backend"]
     assert said or loosened
@@ -357,7 +357,7 @@ def row_of(hint: str) -> Any:
     return read_table({"backend": yaml.safe_load(hint.split("compose_app_services.backend: ")[1])})["backend"]
 
 
-def test_all_that_fails_comes_in_one_row() -> None:
+def test_all_failures_give_one_row() -> None:
     log = "chown: /data: Operation not permitted\nopen /srv/x: read-only file system\nsh: 0: Cannot fork"
     (hint,) = hints(log, inspected(oom=True, code=137))
     said, loosened = row_of(hint)
@@ -366,13 +366,13 @@ def test_all_that_fails_comes_in_one_row() -> None:
     assert "compose_app_services.backend: {memory: 1024M, " in hint
 
 
-def test_two_things_to_loosen_come_under_one_key() -> None:
+def test_two_limits_to_loosen_share_one_key() -> None:
     (hint,) = hints("open /etc/x: read-only file system\nlisten tcp :80: bind: permission denied", inspected())
     assert list(row_of(hint).loosened) == ["read_only", "cap_add"]
     assert hint.count("loosen: ") == 1
 
 
-def test_a_writable_root_needs_no_other_place() -> None:
+def test_a_writable_root_needs_no_tmpfs() -> None:
     (hint,) = hints("open /etc/x: read-only file system\nopen /srv/x: read-only file system", inspected())
     assert row_of(hint).said == {}
 
@@ -389,7 +389,7 @@ def test_a_writable_root_needs_no_other_place() -> None:
         ),
     ],
 )
-def test_an_image_that_is_built_from_an_official_one_needs_what_that_needs(
+def test_an_image_needs_the_capabilities_of_its_official_base_image(
     variable: str, log: str, wanted: tuple[str, ...]
 ) -> None:
     (hint,) = hints(log, inspected(env=["A=b", variable]))
@@ -406,14 +406,14 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize(("script", "user", "wanted"), [row[1:] for row in SCRIPTS], ids=[row[0] for row in SCRIPTS])
-def test_the_script_tells_what_would_fail_next(script: str, user: str, wanted: tuple[str, ...]) -> None:
+def test_the_script_shows_which_capabilities_it_needs(script: str, user: str, wanted: tuple[str, ...]) -> None:
     log = "mkdir: cannot create directory '/run/app': Read-only file system"
     (hint,) = hints(log, inspected(user=user), script)
     said, loosened = row_of(hint)
     assert said["tmpfs"][0] == "/tmp"
     assert (tuple(loosened["cap_add"].to) if wanted else ()) == wanted
     assert bool(loosened) == bool(wanted)
-    # What is in force, and an app that fails for another reason, need nothing.
+    # Capabilities that are already granted, and an app that fails for another reason, need no hint.
     there = hints(log, inspected(user=user, cap_add=list(wanted)), script)
     assert "cap_add" not in there[0]
     assert hints("JWT_SECRET is a placeholder", inspected(user=user), script) == []
@@ -471,7 +471,7 @@ def test_what_is_quoted_fits_between_quotes_in_one_line() -> None:
 
 
 @given(st.text(), st.sampled_from([{}, inspected(), inspected(user="node")]))
-def test_any_text_is_survived(text: str, container: dict[str, Any]) -> None:
+def test_any_text_is_accepted(text: str, container: dict[str, Any]) -> None:
     for log in (
         text,
         f"{text} Operation not permitted {text}",

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the containers get: validated values that the compose file overrides, placeholders, and what is innocent."""
+"""The values of the containers: overridden validated values, placeholders, and values that are accepted."""
 
 from __future__ import annotations
 
@@ -127,18 +127,18 @@ def test_innocent(name: str) -> None:
     assert judge(web(**{name: INNOCENT[name]})).problems == []
 
 
-def test_what_is_the_validated_value_is_no_difference() -> None:
+def test_the_validated_value_is_not_a_difference() -> None:
     dollars = "pa$$word$5" + noise("dollar", 20)
     merged = web(API_KEY=dollars.replace("$", "$$"), PORT="8000", SMTP_PASSWORD="")
     assert judge(merged, API_KEY=dollars) == merged_values.Verdict([], [])
 
 
-def test_a_plain_value_of_its_own_is_noted() -> None:
+def test_an_override_of_a_plain_value_is_noted() -> None:
     verdict = judge({"web": {"environment": {"PORT": "8000"}}, "admin": {"environment": {"PORT": "9000"}}})
     assert verdict == merged_values.Verdict([], ["the compose file overrides .env for: PORT (admin)"])
 
 
-def test_the_place_is_named() -> None:
+def test_the_source_of_a_problem_is_named() -> None:
     env_files = {"/opt/shop/side.env": EnvFile("side.env", {"API_KEY": OTHER}), "/opt/shop/b.env": EnvFile("b.env", {})}
     listed = [{"path": "/opt/shop/side.env", "required": True}, {"path": "/opt/shop/b.env"}]
     written: dict[str, Any] = {
@@ -174,7 +174,7 @@ def test_notes_say_once_what_is_not_validated_and_what_is_a_default() -> None:
     ]
 
 
-# --- the real Compose ------------------------------------------------------------------------------------------------
+# --- real Compose ----------------------------------------------------------------------------------------------------
 
 IMAGE = "selfheal-lab/host:prepared"
 
@@ -220,7 +220,7 @@ docker compose config --format json >merged.json && docker compose config --no-i
 
 @pytest.mark.compose
 def test_what_real_compose_merges_is_judged(tmp_path: Path) -> None:
-    """A value with dollars, quotes and a hash arrives as it was written, so it is no difference."""
+    """A value with dollars, quotes and a hash arrives unchanged, so no difference is reported."""
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     run_compose(tmp_path, SCRIPT)

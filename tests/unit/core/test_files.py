@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Files that are replaced whole or not at all, locks that die with their holder, fingerprints."""
+"""Files that are replaced atomically, locks that end with their holder, fingerprints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def left_behind(directory: Path) -> list[str]:
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o400])
 @pytest.mark.parametrize("there", [False, True])
-def test_it_writes_with_the_mode_told(tmp_path: Path, mode: int, there: bool) -> None:
+def test_it_writes_with_the_given_mode(tmp_path: Path, mode: int, there: bool) -> None:
     path = tmp_path / "env"
     if there:
         path.write_text("old")
@@ -37,7 +37,7 @@ def test_it_writes_with_the_mode_told(tmp_path: Path, mode: int, there: bool) ->
     assert left_behind(tmp_path) == []
 
 
-def test_no_umask_widens_or_narrows_it(tmp_path: Path) -> None:
+def test_the_umask_does_not_change_the_mode(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         files.atomic_write(str(tmp_path / "example"), b"", 0o644)
@@ -52,7 +52,7 @@ def test_owner(tmp_path: Path) -> None:
     files.atomic_write(str(path), b"1", uid=1234, gid=2345)
     assert (path.stat().st_uid, path.stat().st_gid) == (1234, 2345)
     files.atomic_write(str(path), b"2")
-    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 2345), "kept, when nobody says otherwise"
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 2345), "kept without another owner"
     files.atomic_write(str(path), b"3", uid=0)
     assert (path.stat().st_uid, path.stat().st_gid) == (0, 2345)
 
@@ -66,9 +66,7 @@ def test_a_link_is_replaced_and_what_it_points_to_is_not_touched(tmp_path: Path)
 
 
 @pytest.mark.parametrize("call", ["open", "fchmod", "fsync", "replace"])
-def test_an_error_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_after_an_error_only_the_old_file_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     path = tmp_path / "env"
     path.write_text("old")
 
@@ -88,7 +86,7 @@ def test_a_missing_directory_is_an_error_that_names_the_file(tmp_path: Path) -> 
         files.atomic_write(f"{tmp_path}/none/env", b"")
 
 
-def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
+def test_a_reader_never_sees_a_partial_file(tmp_path: Path) -> None:
     path, sizes = tmp_path / "env", (1, 200_000)
     script = (
         "import sys; from pathlib import Path\n"
@@ -103,7 +101,7 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     assert reader.returncode == 0
 
 
-def test_what_a_killed_write_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
+def test_old_temporary_files_of_killed_writes_are_removed(tmp_path: Path) -> None:
     now = time.time()
     for name, age in ((".env.selfheal-0a1b", 700), (".env.selfheal-0a1c", 10), (".env", 700), ("env.selfheal-1", 700)):
         (tmp_path / name).write_text("")
@@ -130,7 +128,7 @@ def test_errors_are_explained(number: int, part: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "flags", "told"),
+    ("place", "flags", "reason"),
     [
         ("env", 0x80000, ""),
         ("env", 0x80010, "{env} is immutable: chattr -i {env}"),
@@ -140,18 +138,18 @@ def test_errors_are_explained(number: int, part: str) -> None:
     ids=["another flag", "immutable", "append-only", "the folder"],
 )
 def test_flags_are_named_with_their_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, flags: int, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, flags: int, reason: str
 ) -> None:
     paths = {"folder": str(tmp_path), "env": str(tmp_path / ".env")}
-    told = told.format(**paths)
+    reason = reason.format(**paths)
     monkeypatch.setattr(files, "_flags", lambda path: flags if path == paths[place] else 0)
-    assert files.flagged(paths["env"]) == told
+    assert files.flagged(paths["env"]) == reason
     explained = files.explain(OSError(errno.EPERM, "Operation not permitted", paths["env"]))
-    assert (told or "become: true") in explained
+    assert (reason or "become: true") in explained
     assert explained.startswith(paths["env"])
 
 
-def test_the_flags_of_a_file_are_read_as_the_kernel_has_them(tmp_path: Path) -> None:
+def test_the_flags_of_a_file_are_read_from_the_kernel(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("")
     assert files.flagged(str(tmp_path / "none")) == ""
@@ -186,7 +184,7 @@ def start_holder(lock: Path) -> subprocess.Popen[str]:
     return holder
 
 
-def test_a_lock_that_is_held_names_who_holds_it_and_dies_with_the_holder(tmp_path: Path) -> None:
+def test_a_held_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     lock = tmp_path / "run" / "shop.lock"
     holder = start_holder(lock)
     with holder:
@@ -207,7 +205,7 @@ def test_a_lock_is_free_after_an_error_in_the_block(tmp_path: Path) -> None:
         pass
 
 
-def test_within_one_process_it_is_one_lock_too(tmp_path: Path) -> None:
+def test_a_lock_excludes_its_own_process_too(tmp_path: Path) -> None:
     with (
         locks.hold_lock(f"{tmp_path}/lock", 0, "one"),
         pytest.raises(locks.LockHeld),

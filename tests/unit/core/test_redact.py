@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Text and secrets → text without them, in whatever form they stand there."""
+"""Text and secrets → text without the secrets, in any encoding."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_base64_is_found_at_any_alignment(before: str, encode: Callable[[bytes],
     text = encode(f"{before}{secret}:after".encode()).decode()
     shown = redact(f"Authorization: Basic {text}", {"KEY": secret})
     left = shown.replace("Authorization: Basic ", "").replace(f"<KEY {fingerprint(secret)}>", "")
-    # Only the characters that the neighbours have a part in are left.
+    # Only characters that also encode neighbouring bytes remain.
     assert len(left) <= len(text) - len(base64.b64encode(secret.encode())) + 4
     assert len(left) < len(text)
 
@@ -64,7 +64,7 @@ def test_longer_values_win_over_their_parts() -> None:
     )
 
 
-def test_short_values_are_left_because_they_stand_in_words() -> None:
+def test_short_values_are_not_redacted_because_words_contain_them() -> None:
     assert redact("port 8000 of dev", {"PORT": "8000", "MODE": "dev", "NONE": ""}) == "port 8000 of dev"
 
 
@@ -90,11 +90,11 @@ def test_a_value_that_a_log_has_trimmed_is_found() -> None:
     ],
 )
 def test_the_secret_part_of_a_value_is_found_by_itself(value: str) -> None:
-    told = redact("got 5f0c1d7ea9b8c7d6e5f4 for postgres", {"KEY": value})
-    assert told == f"got <KEY {fingerprint(value)}> for postgres"
+    redacted = redact("got 5f0c1d7ea9b8c7d6e5f4 for postgres", {"KEY": value})
+    assert redacted == f"got <KEY {fingerprint(value)}> for postgres"
 
 
-def test_nothing_to_hide_changes_nothing() -> None:
+def test_without_secrets_the_text_does_not_change() -> None:
     assert redact("text", {}) == "text"
 
 

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Values that must pass: (id, what is put into the good env, keys that are added to entries of the table)."""
+"""Values that must pass: (id, changes of the good env, keys that are added to entries of the table)."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ _accept_each(
         "eight characters": "kD8#vq2Z",
         "all kinds of characters": "a\\b'c\"d$e`f#g h;i&j|k<l>m(n)o{p}q[r]s!t%u^v*w~x",
         "a quote at one end": "'" + noise("quote", 20),
-        "brackets that are none": "<" + noise("angle", 12, _ALL.replace(">", "")) + "#>" + "9",
+        "angle brackets that do not enclose the value": "<" + noise("angle", 12, _ALL.replace(">", "")) + "#>" + "9",
         "digits": "4719305826173940",
         "hex, 16": "9f3b7a51c08e46d2",
         "words that no placeholder has": "blue-harbour-tango-42",

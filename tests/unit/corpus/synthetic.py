@@ -1,8 +1,8 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Keys and secrets that are made here and belong to nobody, the table that they fill, and an env in which all is well.
+"""Invented keys and secrets, the table of their variables, and an env that is valid.
 
-Everything is derived from fixed seeds, so that a failing row is the same row tomorrow.
+All of them come from fixed seeds, so that every run has the same rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Values that must be refused: (id, what is put into the good env, what must be found: variable → rules)."""
+"""Values that must be refused: (id, changes of the good env, the expected findings: variable → rules)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _PLACEHOLDERS = {
     "words and a number": "service_key_1",
     "order": "CHANGE_ME",
     "order in one word": "changeme",
-    "order with marks": "changeme!!",
+    "order with exclamation marks": "changeme!!",
     "order with digits": "changeme123",
     "replace me": "REPLACE_ME",
     "replace with": "replace-with-your-key",

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The module and its library: both files are written, after Compose has read them together, or neither."""
+"""The module and its library: it writes both files after Compose has read them together, or neither."""
 
 from __future__ import annotations
 
@@ -124,9 +124,7 @@ def with_env(tmp_path: Path, text: str = "A='1'\n") -> None:
     (tmp_path / "app/.env").write_text(text)
 
 
-def test_what_was_promoted_stays_whatever_a_promotion_that_was_killed_has_left(
-    run: Run, fake: Engine, tmp_path: Path
-) -> None:
+def test_the_promoted_files_survive_a_killed_promotion(run: Run, fake: Engine, tmp_path: Path) -> None:
     with_env(tmp_path)
     refused = run(compose=None)
     assert "nothing was promoted to this host yet" in refused["msg"]
@@ -177,7 +175,7 @@ def test_only_what_changed_is_written(run: Run, fake: Engine, tmp_path: Path) ->
     assert (tmp_path / "app/compose.hardened.yaml").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_users_file_goes_through_byte_for_byte(run: Run, fake: Engine, tmp_path: Path) -> None:
+def test_the_users_file_is_copied_byte_for_byte(run: Run, fake: Engine, tmp_path: Path) -> None:
     text = "services:\r\n  backend: {image: 'x:1'}   # 선물 \r\n\r\n\t\n".replace("\t", "")
     run(compose=text)
     assert (tmp_path / "app/compose.yaml").read_bytes() == text.encode()
@@ -206,15 +204,15 @@ services:
 
 
 def staged(tmp_path: Path, name: str, text: str) -> str:
-    """Put a file of the project on the host, as rsync does; the folder that it is in."""
+    """Put a file of the project on the host, as rsync does. Return its folder."""
     incoming = tmp_path / "root/var/lib/selfheal/shop/incoming/project"
     incoming.mkdir(parents=True, exist_ok=True)
     (incoming / name).write_text(text)
     return str(incoming)
 
 
-def test_a_mounted_file_that_changes_makes_its_service_another_one(run: Run, fake: Engine, tmp_path: Path) -> None:
-    """A container keeps the file that it was started with, and `up` recreates what has another configuration."""
+def test_a_changed_mounted_file_changes_its_services_configuration(run: Run, fake: Engine, tmp_path: Path) -> None:
+    """A container keeps the file it was started with. `up` recreates it only for another configuration."""
 
     def labels() -> list[Any]:
         overlay = yaml.safe_load((tmp_path / "app/compose.hardened.yaml").read_text())
@@ -235,7 +233,7 @@ def test_a_mounted_file_that_changes_makes_its_service_another_one(run: Run, fak
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_a_missing_env_file_is_named_with_who_names_it(run: Run, fake: Engine, tmp_path: Path, check: bool) -> None:
+def test_a_missing_env_file_is_named_with_its_service(run: Run, fake: Engine, tmp_path: Path, check: bool) -> None:
     with_env(tmp_path)
     incoming = staged(tmp_path, "x", "")
     compose = f"services:\n  web: {{image: w, env_file: [{{path: {incoming}/side.env, required: true}}]}}\n"
@@ -244,13 +242,13 @@ def test_a_missing_env_file_is_named_with_who_names_it(run: Run, fake: Engine, t
         f"compose.yaml: services.web.env_file: names side.env, which is neither in the project on the controller nor "
         f"in {tmp_path}/app. Fix: "
     )
-    # One that only the host has, from a template, is used.
+    # An env file that only the host has, from a template, is used.
     (tmp_path / "app/side.env").write_text("A=1\n")
     assert run(compose=compose, **(CHECK if check else {}))["proved"]
 
 
-def test_a_check_asks_what_the_run_asks(run: Run, fake: Engine, tmp_path: Path) -> None:
-    """So a new included file has the same verdict in both."""
+def test_check_mode_runs_the_same_commands(run: Run, fake: Engine, tmp_path: Path) -> None:
+    """So a new included file has the same result in both modes."""
     with_env(tmp_path)
     run(**CHECK)
     asked = [[word for word in argv if "selfheal-" not in word] for argv in fake.asked]
@@ -265,13 +263,13 @@ def test_no_value_of_a_file_is_in_the_diff(run: Run, fake: Engine, tmp_path: Pat
 
 
 def test_compose_file_in_the_env_is_named(run: Run, fake: Engine, tmp_path: Path) -> None:
-    """We name the files ourselves, so Compose would ignore it without a word."""
+    """The module names the files itself, so Compose would silently ignore it."""
     with_env(tmp_path, "COMPOSE_FILE='a.yaml:b.yaml'\n")
     assert any("COMPOSE_FILE, which is not used" in note for note in run()["notes"])
 
 
 def test_the_folder_that_the_app_was_started_from_is_named(run: Run, fake: Engine, tmp_path: Path) -> None:
-    """There `docker compose up` would replace the hardened containers."""
+    """`docker compose up` in that folder would replace the hardened containers."""
     fake.started_from = f"/srv/shop\n\n/srv/shop\n{tmp_path}/app/docker\n"
     notes = [note for note in run()["notes"] if "were started from" in note]
     assert len(notes) == 1
@@ -296,13 +294,13 @@ SERVED: dict[str, Any] = {"compose": PUBLISHED, "services": {"backend": {"port":
 
 
 def healthcheck(tmp_path: Path) -> str:
-    """What the overlay has the container ask."""
+    """The container's health check in the overlay."""
     overlay = yaml.safe_load((tmp_path / "app/compose.hardened.yaml").read_text())
     return str(overlay["services"]["backend"]["healthcheck"]["test"][1])
 
 
 def test_a_healthcheck_asks_with_the_host_that_the_health_check_has(run: Run, fake: Engine, tmp_path: Path) -> None:
-    """An app that answers to its own name alone would pass the gate, and be unhealthy for good."""
+    """Else an app that answers only to its own name would pass the gate and stay unhealthy."""
     result = run(**SERVED, checks=[{**ASKED, "headers": {"Host": "shop.example"}}])
     assert result["notes"] == []
     assert "-H 'Host: shop.example'" in healthcheck(tmp_path)

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A rollout against an engine and a load balancer that remember: who serves at each moment, what a kill leaves."""
+"""A rollout against a simulated engine and load balancer: which instances serve, and the state after a kill."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ SEEN = "DOWN, L7STS 400 Bad Request"
 
 
 class Killed(BaseException):
-    """The process is gone; whatever would have cleaned up does not run either."""
+    """The process was killed: no cleanup runs."""
 
 
 class World:
-    """Containers and slots. `serving` is written down whenever something changes; it must never become too small."""
+    """Containers and slots. `fewest` is the smallest number of instances that served after any step."""
 
     def __init__(self, root: Path) -> None:
         checks = parse_checks([{"name": "health", "url": "http://shop/"}])
@@ -51,14 +51,14 @@ class World:
         self.states = dict.fromkeys(BALANCER.slots, haproxy.READY)
         self.release, self.made, self.steps, self.die_at = "old", 0, 0, 0
         self.bad: set[str] = set()
-        # Healthy by the gate's own request, and not by HAProxy's.
+        # Healthy for the gate, unhealthy for HAProxy.
         self.kept_out: set[str] = set()
         self.turns_bad: dict[str, float] = {}
         self.now, self.fewest = 0.0, 2
         self.balanced, self.left = True, False
 
     def step(self) -> None:
-        """Anything that is done on the host; the process may be killed right after it."""
+        """Count a step on the host; the process may be killed right after it."""
         self.steps += 1
         served = [one for one in self.containers.values() if self.serves(one)]
         self.fewest = min(self.fewest, len(served))
@@ -86,7 +86,7 @@ class World:
         return sorted(one["release"] for one in self.containers.values())
 
     def replace(self, keep: tuple[str, ...] = ()) -> str:
-        """A deploy, from its beginning to the record of its release."""
+        """A deploy, from its start until its release is recorded."""
         rolling = self.rollout()
         rolling.begin(GOOD)
         failure = rolling.replace(keep)
@@ -190,7 +190,7 @@ def test_instances_are_replaced_one_by_one(world: World) -> None:
     assert (world.releases(), world.fewest, at_rest(world)) == (["new", "new"], 2, True)
 
 
-def test_what_is_to_be_kept_is_kept(world: World) -> None:
+def test_instances_to_keep_are_not_replaced(world: World) -> None:
     del world.containers["c2"]
     assert world.replace(("c1",)) == ""
     assert world.releases() == ["new", "old"]
@@ -203,12 +203,12 @@ def test_a_bad_release_is_rolled_back(world: World, bad_at: float) -> None:
     world.release = "old"
     world.rollout().roll_back(GOOD)
     assert (world.releases(), at_rest(world)) == (["old", "old"], True)
-    # For the moment between turning bad and being noticed, the other old one serves; the balancer asks it instead.
+    # Until the bad instance is noticed, the load balancer sends requests to the other old instance.
     assert world.fewest >= 1
 
 
-def test_a_release_that_the_load_balancer_keeps_out_fails_with_what_it_saw(world: World) -> None:
-    """The old instances serve all the while: none is let go before HAProxy has a new one."""
+def test_a_release_that_haproxy_finds_unhealthy_fails_with_haproxys_reason(world: World) -> None:
+    """The old instances serve throughout: none is removed before HAProxy uses a new one."""
     world.kept_out.add("new")
     failure = world.replace()
     assert "HAProxy disagrees with the gate" in failure
@@ -219,7 +219,7 @@ def test_a_release_that_the_load_balancer_keeps_out_fails_with_what_it_saw(world
     assert (world.releases(), world.fewest, at_rest(world)) == (["old", "old"], 2, True)
 
 
-def test_nothing_to_replace_and_the_load_balancer_keeps_all_out(world: World) -> None:
+def test_unchanged_instances_that_haproxy_finds_unhealthy_are_an_error(world: World) -> None:
     world.kept_out.add("old")
     failure = world.replace(("c1", "c2"))
     assert f"slot 0 is {SEEN}; slot 1 is {SEEN}" in failure
@@ -227,7 +227,7 @@ def test_nothing_to_replace_and_the_load_balancer_keeps_all_out(world: World) ->
 
 @pytest.mark.parametrize("killed", range(1, 26))
 @pytest.mark.parametrize("then", ["rolled back", "deployed again"])
-def test_killed_anywhere_an_instance_serves_and_the_next_cleans_up(world: World, killed: int, then: str) -> None:
+def test_after_any_kill_an_instance_serves_and_the_next_run_cleans_up(world: World, killed: int, then: str) -> None:
     world.die_at = killed
     with contextlib.suppress(Killed):
         assert world.replace() == ""
@@ -245,8 +245,8 @@ def test_killed_anywhere_an_instance_serves_and_the_next_cleans_up(world: World,
     assert at_rest(world)
 
 
-def test_a_release_from_before_the_balancer_has_its_port_back(world: World) -> None:
-    """Its container was gone already when the app as a whole turned out to be no good."""
+def test_a_rollback_to_a_release_without_a_load_balancer_returns_its_port(world: World) -> None:
+    """The old container was removed before the app as a whole failed its gate."""
     world.rollout().begin(None)
     world.containers = {"c9": {"port": 18000, "release": "new"}}
     world.release, world.balanced = "old", False
@@ -255,15 +255,15 @@ def test_a_release_from_before_the_balancer_has_its_port_back(world: World) -> N
     assert not Path(world.app.rollout).exists()
 
 
-def test_what_is_more_than_there_should_be_is_let_go(world: World) -> None:
-    """A surplus instance was healed: without a free slot no deploy could ever succeed."""
+def test_a_surplus_instance_is_removed(world: World) -> None:
+    """A recovery may leave one. Without a free slot no deploy could succeed."""
     world.start()
     assert world.replace() == ""
     assert (world.releases(), at_rest(world)) == (["new", "new"], True)
 
 
-def test_what_only_seems_to_be_the_old_release_is_replaced(world: World) -> None:
-    """An instance of the new release was created while the deploy began: it ran first, and is not an old one."""
+def test_a_new_instance_that_is_recorded_as_old_is_replaced(world: World) -> None:
+    """An instance of the new release started before the deploy recorded the old instances."""
     world.start()
     del world.containers["c1"]
     world.die_at = 2
@@ -275,13 +275,13 @@ def test_what_only_seems_to_be_the_old_release_is_replaced(world: World) -> None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"before": 3}'])
-def test_a_damaged_marker_says_nothing(world: World, text: str) -> None:
+def test_a_damaged_marker_names_no_instances(world: World, text: str) -> None:
     Path(world.app.rollout).write_text(text, encoding="utf-8")
     assert deploy_rolling.under_way(world.app)
     assert deploy_rolling.read_marker(world.app) == []
 
 
-def test_the_marker_stands_before_anything_is_started(world: World) -> None:
+def test_the_marker_is_written_before_anything_is_started(world: World) -> None:
     world.die_at = 1
     with pytest.raises(Killed):
         world.replace()
@@ -302,7 +302,7 @@ def test_the_marker_stands_before_anything_is_started(world: World) -> None:
         ({"service": "web", "instances": 2, "first_port": 79, "ports": [80]}, "not a free range"),
     ],
 )
-def test_nonsense_is_refused(given: BalancerSettings, said: str) -> None:
+def test_invalid_settings_are_refused(given: BalancerSettings, said: str) -> None:
     with pytest.raises(AppError, match=said):
         read_balancer(given)
 
@@ -314,10 +314,10 @@ def test_one_slot_more_than_instances() -> None:
 
 
 @pytest.mark.parametrize(("services", "removes"), [((), True), (("web",), False)], ids=["all", "one of them"])
-def test_what_the_old_instances_need_is_there_until_they_are_gone(
+def test_services_of_the_old_instances_are_kept_until_those_are_removed(
     services: tuple[str, ...], removes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pool that the new release does without is not an orphan as long as the instances of the old one run."""
+    """A pool that only the old release uses is not an orphan while the old instances run."""
     ran: list[list[str]] = []
     monkeypatch.setattr(commands, "run", lambda argv, *_, **__: ran.append(argv) or commands.Result(0, "", ""))
     monkeypatch.setattr(docker_project.Project, "documents", lambda _: [])

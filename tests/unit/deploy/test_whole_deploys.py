@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whole deploys against an engine in memory: what is done in which order, and what serves after a failure."""
+"""Whole deploys against an engine in memory: the order of the steps, and which release serves after a failure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PLAN = rolling.Plan(gate=10.0, drain=1.0, watch=2.0)
 
 
 def deploy(world: World, check: bool = False, **how: Any) -> deployment.DeployResult:
-    """A minute after what was done before."""
+    """One minute after the previous call."""
     world.tick(60.0)
     world.docker.acts.clear()
     world.said.clear()
@@ -82,7 +82,7 @@ def token(world: World) -> str:
     return str(dotenv.parse(Path(world.app.env).read_text(encoding="utf-8"))["TOKEN"])
 
 
-# --- good days -------------------------------------------------------------------------------------------------------
+# --- successes -------------------------------------------------------------------------------------------------------
 
 
 def test_a_first_deploy_pulls_builds_and_starts_in_order_and_a_second_does_nothing(world: World) -> None:
@@ -102,7 +102,7 @@ def test_a_first_deploy_pulls_builds_and_starts_in_order_and_a_second_does_nothi
     assert (again["changed"], again["release"], world.docker.acts) == (False, done["release"], [])
 
 
-def test_another_source_replaces_what_is_made_of_it_alone(world: World) -> None:
+def test_a_changed_source_replaces_only_the_services_built_from_it(world: World) -> None:
     first = deploy(world)
     world.source("version 2")
     done = deploy(world)
@@ -147,7 +147,7 @@ def _paused(world: World) -> None:
         pytest.param(_moved, "service database: postgres:17 is another image than that of release", id="a pull"),
     ],
 )
-def test_what_was_done_by_hand_since_is_a_difference_and_is_put_right(
+def test_changes_by_hand_are_differences_and_are_corrected(
     world: World, happens: Callable[[World], None], said: str
 ) -> None:
     deploy(world)
@@ -158,7 +158,7 @@ def test_what_was_done_by_hand_since_is_a_difference_and_is_put_right(
     assert deploy(world)["changed"] is False
 
 
-def test_a_job_runs_before_what_waits_for_it_and_not_again(world: World) -> None:
+def test_a_job_runs_once_before_the_services_that_depend_on_it(world: World) -> None:
     world.docker.behaves["migrate"] = "exits 0"
     world.compose(migrate=MIGRATE, web={"depends_on": {"migrate": {"condition": "service_completed_successfully"}}})
     deploy(world)
@@ -176,7 +176,7 @@ def test_a_job_runs_before_what_waits_for_it_and_not_again(world: World) -> None
     assert world.docker.acts == ["remove web", "create web", "start web"]
 
 
-def test_what_asks_for_it_starts_again_with_what_it_depends_on(world: World) -> None:
+def test_a_service_with_restart_true_restarts_with_its_dependency(world: World) -> None:
     world.compose(web={"depends_on": {"database": {"condition": "service_healthy", "restart": True}}})
     deploy(world)
     _moved(world)
@@ -185,8 +185,8 @@ def test_what_asks_for_it_starts_again_with_what_it_depends_on(world: World) -> 
     assert acts == ["remove database", "create database", "stop web", "start database", "start web"]
 
 
-def test_what_compose_alone_starts_completely_is_started_by_compose(world: World) -> None:
-    """It runs the commands of post_start."""
+def test_a_service_with_post_start_is_started_by_compose(world: World) -> None:
+    """Only Compose runs the commands of post_start."""
     world.compose(web={"post_start": [{"command": ["warm-up"]}]})
     lines: list[str] = []
     world.docker.before = lines.append
@@ -195,7 +195,7 @@ def test_what_compose_alone_starts_completely_is_started_by_compose(world: World
     assert world.running()["web"] == ONE
 
 
-def test_images_of_a_promotion_are_what_runs_and_say_where_they_come_from(world: World) -> None:
+def test_the_images_of_a_promotion_run_and_their_origin_is_recorded(world: World) -> None:
     first = deploy(world)
     world.docker.there.add(TWO)
     origin = {"host": "staging1", "release": "7"}
@@ -214,7 +214,7 @@ def test_an_image_of_a_promotion_that_did_not_arrive_is_named(world: World) -> N
     assert world.running()["web"] == ONE
 
 
-# --- what is refused, with nothing touched ---------------------------------------------------------------------------
+# --- refused deploys change nothing ----------------------------------------------------------------------------------
 
 
 def _placeholder(world: World) -> None:
@@ -242,7 +242,7 @@ def _damaged(world: World) -> None:
         pytest.param(_damaged, r"the compose files in .*/opt/shop do not make a project: error", id="no YAML"),
     ],
 )
-def test_what_cannot_run_is_refused_while_the_app_goes_on(
+def test_a_deploy_that_cannot_run_is_refused_and_the_app_keeps_running(
     world: World, happens: Callable[[World], None], said: str
 ) -> None:
     deploy(world)
@@ -254,8 +254,8 @@ def test_what_cannot_run_is_refused_while_the_app_goes_on(
     assert world.running()["web"] == ONE
 
 
-def test_files_that_name_an_unknown_image_give_way_to_those_that_run(world: World) -> None:
-    """A recovery would take them for the app's."""
+def test_files_with_an_unknown_image_are_replaced_by_those_of_the_running_release(world: World) -> None:
+    """A recovery would start the app from them."""
     deploy(world)
     before = world.files()["compose.yaml"]
     _unknown_image(world)
@@ -272,7 +272,7 @@ def test_an_engine_that_does_not_answer_is_named_with_the_next_step(
     assert deploy(world, check=True)["differences"] == ["everything: this host has no engine yet"]
 
 
-def test_haproxy_at_the_apps_port_is_told_apart_from_other_processes(
+def test_haproxy_at_the_apps_port_gets_another_message_than_other_processes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(procfs, "listeners", lambda _port: [{"process": "haproxy", "pid": 7}])
@@ -314,7 +314,7 @@ def test_check_mode_says_what_would_change_and_touches_nothing(
     assert (world.docker.acts, last_good(world)["id"]) == ([], good["release"])
 
 
-# --- what serves after a failure -------------------------------------------------------------------------------------
+# --- after a failure -------------------------------------------------------------------------------------------------
 
 
 def _gate(world: World) -> None:
@@ -372,7 +372,7 @@ def _waits_in_vain(world: World) -> None:
         pytest.param(_ends, "the release did not pass its gate", id="it ends"),
         pytest.param(_refuses, "web cannot be started: Error response from daemon: web: permission", id="no start"),
         pytest.param(_waits_too_long, "within 10 s (compose_app_gate_timeout): web waits for cache", id="too long"),
-        pytest.param(_waits_in_vain, "service cache is unhealthy", id="what it needs is unhealthy"),
+        pytest.param(_waits_in_vain, "service cache is unhealthy", id="its dependency is unhealthy"),
     ],
 )
 def test_after_a_bad_release_the_last_good_one_serves_with_its_files_and_env(
@@ -391,7 +391,7 @@ def test_after_a_bad_release_the_last_good_one_serves_with_its_files_and_env(
 
 
 def test_a_job_that_fails_now_does_not_keep_the_last_good_release_down(world: World) -> None:
-    """A newer release may have migrated the database further than the job of the one before understands."""
+    """A newer release may have migrated the database to a schema that the older job cannot read."""
     world.docker.behaves["migrate"] = "exits 0"
     waits = {"depends_on": {"migrate": {"condition": "service_completed_successfully"}}}
     world.compose(migrate=MIGRATE, web=waits)
@@ -405,7 +405,7 @@ def test_a_job_that_fails_now_does_not_keep_the_last_good_release_down(world: Wo
     assert world.running()["web"] == ONE
 
 
-def test_the_log_of_what_failed_is_kept_and_no_secret_is_in_it_nor_in_the_message(world: World) -> None:
+def test_the_log_of_a_failed_release_is_kept_without_secrets(world: World) -> None:
     deploy(world)
     world.source("version 2")
     _gate(world)
@@ -424,7 +424,7 @@ def test_a_first_release_that_fails_leaves_no_container_and_all_data(world: Worl
     assert release_store.last_good(world.app.directory) is None
 
 
-def test_when_the_last_good_one_fails_as_well_the_cause_is_elsewhere(world: World) -> None:
+def test_when_the_last_good_release_fails_too_the_message_says_so(world: World) -> None:
     deploy(world)
     world.bad = {ONE, TWO}
     message = failed(world)
@@ -448,7 +448,9 @@ def _no_up(world: World) -> None:
         pytest.param(_no_up, "could not be started: docker compose up failed: error: the network", id="no start"),
     ],
 )
-def test_what_cannot_be_put_back_says_why(world: World, happens: Callable[[World], None], said: str) -> None:
+def test_a_release_that_cannot_be_restored_is_reported_with_the_reason(
+    world: World, happens: Callable[[World], None], said: str
+) -> None:
     good = deploy(world)
     world.source("version 2")
     world.bad.add(TWO)
@@ -467,11 +469,11 @@ def test_after_an_interrupted_deploy_the_last_good_release_serves(world: World) 
     assert world.running()["web"] == ONE
 
 
-# --- what ran before the first deploy --------------------------------------------------------------------------------
+# --- the app before its first deploy ---------------------------------------------------------------------------------
 
 
 def ran_before(world: World) -> str:
-    """A person has started it with plain Compose; the text of its compose file."""
+    """Start the app with plain Compose, as a person would. Return the text of its compose file."""
     world.docker.run(["docker", "pull", "postgres:17"], 1.0)
     project = docker_project.Project("shop", world.app.directory)
     project.build()
@@ -480,7 +482,7 @@ def ran_before(world: World) -> str:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["recorded", "not recorded"])
-def test_what_ran_before_comes_back_when_it_was_recorded(world: World, kept: bool) -> None:
+def test_the_app_from_before_the_first_deploy_is_restored_if_it_was_recorded(world: World, kept: bool) -> None:
     before = ran_before(world)
     if kept:
         before_first.keep(world.app, ["compose.yaml", "added.conf"])
@@ -499,7 +501,7 @@ def test_what_ran_before_comes_back_when_it_was_recorded(world: World, kept: boo
     assert before_first.read(world.app) is None
 
 
-def test_what_ran_before_from_a_compose_file_that_is_gone_is_not_put_back(world: World) -> None:
+def test_the_app_from_before_the_first_deploy_is_not_restored_without_its_compose_file(world: World) -> None:
     ran_before(world)
     before_first.keep(world.app, [])
     elsewhere = Path(world.app.directory, "compose.yaml").rename(Path(world.app.directory, "docker-compose.yml"))
@@ -512,7 +514,7 @@ def test_what_ran_before_from_a_compose_file_that_is_gone_is_not_put_back(world:
 # --- going back ------------------------------------------------------------------------------------------------------
 
 
-def test_a_rollback_brings_files_env_and_images_of_a_release_back_and_does_not_go_there_again(world: World) -> None:
+def test_a_rollback_restores_files_env_and_images_and_is_not_repeated(world: World) -> None:
     first = deploy(world)
     before = world.files()["compose.yaml"]
     world.source("version 2")
@@ -532,7 +534,7 @@ def test_a_rollback_brings_files_env_and_images_of_a_release_back_and_does_not_g
     assert world.running()["worker"] == TWO
 
 
-def test_a_rollback_that_does_not_pass_leaves_what_served(world: World) -> None:
+def test_a_failed_rollback_restores_the_release_that_served(world: World) -> None:
     deploy(world)
     world.source("version 2")
     world.env(OTHER_TOKEN)
@@ -602,9 +604,7 @@ def test_behind_a_balancer_a_first_release_that_fails_leaves_nothing_under_way(b
 
 
 @pytest.mark.parametrize("then", ["cleaned up", "deployed again"])
-def test_behind_a_balancer_a_deploy_that_was_killed_is_followed_by_one_release_alone(
-    balanced: World, then: str
-) -> None:
+def test_behind_a_balancer_only_one_release_runs_after_a_killed_deploy(balanced: World, then: str) -> None:
     deploy(balanced)
     balanced.source("version 2")
     die(balanced, lambda line: line.startswith("docker stop"))
@@ -622,7 +622,7 @@ def test_behind_a_balancer_a_deploy_that_was_killed_is_followed_by_one_release_a
     assert not rolling.under_way(balanced.app)
 
 
-def test_behind_a_balancer_a_first_deploy_that_was_killed_leaves_its_instances_to_the_next(balanced: World) -> None:
+def test_behind_a_balancer_the_next_deploy_keeps_the_instances_of_a_killed_first_one(balanced: World) -> None:
     die(balanced, lambda line: "--scale web=2" in line)
     with pytest.raises(Killed):
         deploy(balanced)
@@ -633,10 +633,10 @@ def test_behind_a_balancer_a_first_deploy_that_was_killed_leaves_its_instances_t
     assert webs(balanced) == [ONE, ONE]
 
 
-# --- what a person asks ----------------------------------------------------------------------------------------------
+# --- state and recover on the host -----------------------------------------------------------------------------------
 
 
-def test_the_state_of_an_app_names_its_releases_and_what_is_wrong_without_a_secret(world: World) -> None:
+def test_the_state_of_an_app_names_its_releases_and_its_cause_without_secrets(world: World) -> None:
     done = deploy(world, by="ada")
     facts = app_status.inform(world.app, world.clock)
     assert (facts["healthy"], facts["cause"], facts["release"]) == (True, "", done["release"])
@@ -649,7 +649,7 @@ def test_the_state_of_an_app_names_its_releases_and_what_is_wrong_without_a_secr
     assert TOKEN not in str(facts)
 
 
-def test_recover_on_the_host_starts_what_has_ended_and_leaves_a_healthy_app_alone(
+def test_recover_on_the_host_starts_an_ended_container_and_does_not_touch_a_healthy_app(
     world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (cli, recovery):

@@ -22,7 +22,7 @@ VERSION_1 = {
     "cgroup/cpuacct/docker/one/cpuacct.usage": "2500000000\n",
     "cgroup/cpu/docker/one/cpu.stat": "nr_periods 9\nnr_throttled 1\nthrottled_time 500000000\n",
 }
-# Where a kernel joins the two, they have one folder and a link for each name.
+# A kernel may join cpu and cpuacct: one folder, and a link for each name.
 JOINED = {**VERSION_1, "proc/7/cgroup": "5:cpu,cpuacct:/docker/one\n4:memory:/docker/one\n0::/\n"}
 VERSION_2 = {
     "proc/7/cgroup": "0::/system.slice/docker-one.scope\n",
@@ -87,8 +87,8 @@ def test_a_container_as_prometheus_reads_it(tmp_path: Path) -> None:
     ]
 
 
-def test_one_that_does_not_run_uses_nothing(tmp_path: Path) -> None:
-    """It has no sample of what it uses: 0 would be taken for a counter that began anew."""
+def test_a_stopped_container_has_no_usage(tmp_path: Path) -> None:
+    """It has no samples of usage: Prometheus would read 0 as a reset of the counter."""
     stopped = instance(state="exited", pid=0, started="0001-01-01T00:00:00Z", limits={"cpus": 0, "memory_bytes": 0})
     text = metrics.render_containers({"shop": cgroup.read([stopped], *host(tmp_path, VERSION_2))})
     names = {line.split("{")[0] for line in text.splitlines() if line[0] != "#"}
@@ -96,12 +96,12 @@ def test_one_that_does_not_run_uses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_start_is_the_same_number_each_time() -> None:
-    """From 'seconds ago' it would not be, and Prometheus would count restarts."""
+    """A value computed from 'seconds ago' would vary, and Prometheus would count restarts."""
     one = instance(pid=0, started="2025-05-27T02:00:00.123456789Z")
     assert len({cgroup.read([one])[0]["started"] for _ in range(20)}) == 1
 
 
-def test_an_engine_that_does_not_answer_is_said(tmp_path: Path) -> None:
+def test_an_engine_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
     """It must not look like an app without containers."""
     with pytest.raises(engine.EngineError, match="the Docker engine does not answer at"):
         docker_containers.inspected("shop", 1.0, str(tmp_path / "docker.sock"))

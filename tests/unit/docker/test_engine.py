@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which commands Compose and the engine are given, and what is made of their answers."""
+"""The commands for Compose and the engine, and how their answers are read."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def container(seconds: int | None) -> dict[str, Any]:
 
 
 def stops(ran: list[list[str]]) -> dict[str, list[str]]:
-    """{seconds: the containers that were given so long}."""
+    """{seconds: the containers that were stopped with this timeout}."""
     return {argv[3]: argv[4:] for argv in ran if argv[:3] == ["docker", "stop", "-t"]}
 
 
 @pytest.mark.parametrize(
     ("grace", "given"),
     [
-        pytest.param(None, {"10": ["web"], "60": ["db"], "120": ["queue"]}, id="each its own, up to a bound"),
-        pytest.param(0.0, {"0": ["web", "db", "queue"]}, id="what hangs is ended at once"),
+        pytest.param(None, {"10": ["web"], "60": ["db"], "120": ["queue"]}, id="each its own, up to a maximum"),
+        pytest.param(0.0, {"0": ["web", "db", "queue"]}, id="a hanging container is killed at once"),
     ],
 )
-def test_each_container_has_its_own_time_to_end(
+def test_each_container_has_its_own_stop_timeout(
     grace: float | None, given: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[list[str]] = []
@@ -58,13 +58,18 @@ def test_each_container_has_its_own_time_to_end(
 
 
 @pytest.mark.parametrize(
-    ("told", "option", "seconds"),
+    ("timeouts", "option", "seconds"),
     [([None, 60], [], 190.0), ([None, 900], ["--timeout", "120"], 250.0), ([], [], 120.0)],
-    ids=["Compose knows them", "one is out of bounds", "nothing runs"],
+    ids=["Compose uses its own", "one exceeds the maximum", "nothing runs"],
 )
 @pytest.mark.parametrize("act", ["up", "down"])
-def test_compose_gives_what_it_replaces_its_own_time_to_end(
-    act: str, told: list[int | None], option: list[str], seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_compose_stops_each_container_with_its_own_timeout(
+    act: str,
+    timeouts: list[int | None],
+    option: list[str],
+    seconds: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ran: list[tuple[list[str], float]] = []
 
@@ -73,7 +78,7 @@ def test_compose_gives_what_it_replaces_its_own_time_to_end(
         return commands.Result(0, "", "")
 
     monkeypatch.setattr(commands, "run", run)
-    monkeypatch.setattr(docker_project.Project, "documents", lambda _: [container(seconds) for seconds in told])
+    monkeypatch.setattr(docker_project.Project, "documents", lambda _: [container(seconds) for seconds in timeouts])
     getattr(docker_project.Project("shop", str(tmp_path)), act)()
     argv, timeout = ran[-1]
     assert ("--timeout" in argv) is bool(option)
@@ -92,9 +97,7 @@ def test_compose_gives_what_it_replaces_its_own_time_to_end(
         pytest.param(["docker-compose", "compose", "up", "-d"], "/opt/shop2", 2, "", id="another app"),
     ],
 )
-def test_somebody_who_works_at_the_app_with_compose_is_seen(
-    words: list[str], cwd: str, age: int, named: str, tmp_path: Path
-) -> None:
+def test_a_compose_command_by_hand_is_found(words: list[str], cwd: str, age: int, named: str, tmp_path: Path) -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     (tmp_path / "uptime").write_text("100000.00 1.00\n")
     mine, other = tmp_path / "7", tmp_path / "8"
@@ -120,9 +123,9 @@ def test_somebody_who_works_at_the_app_with_compose_is_seen(
         ("2026-13-15T14:52:42Z", None),
         ("", None),
     ],
-    ids=["UTC", "east of it", "west of it", "no zone", "to come", "never", "no month", "no time"],
+    ids=["UTC", "east of UTC", "west of UTC", "no zone", "in the future", "never", "no month", "no time"],
 )
-def test_the_engine_tells_health_checks_by_the_zone_of_its_host(text: str, seconds: float | None) -> None:
+def test_the_times_of_health_checks_are_in_the_hosts_time_zone(text: str, seconds: float | None) -> None:
     assert docker_containers.seconds_since(text, 1776264770.0) == seconds
 
 
@@ -130,7 +133,7 @@ def test_the_engine_tells_health_checks_by_the_zone_of_its_host(text: str, secon
 
 
 class Socket:
-    """Something that listens where the engine would; `say` sends to the last that has connected."""
+    """A listener in place of the engine; `say` sends to the newest connection."""
 
     def __init__(self, path: str, greeting: bytes | None) -> None:
         self.path, self.greeting = path, greeting
@@ -188,7 +191,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
         pytest.param(b"", "down", "", id="it hangs up"),
     ],
 )
-def test_what_listens_and_does_not_answer_is_no_engine(
+def test_a_listener_that_does_not_answer_is_not_an_engine(
     listen: Callable[[bytes | None], Socket], greeting: bytes | None, kind: str, reason: str
 ) -> None:
     found = engine.state(0.2, listen(greeting).path)
@@ -199,7 +202,7 @@ def test_what_listens_and_does_not_answer_is_no_engine(
     ("docker", "kind", "reason"),
     [("/usr/bin/docker", "down", "listens at"), (None, "missing", "docker is not installed")],
 )
-def test_an_engine_that_is_down_is_told_from_one_that_is_not_installed(
+def test_an_engine_is_down_or_not_installed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, docker: str | None, kind: str, reason: str
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda _name: docker)
@@ -207,7 +210,7 @@ def test_an_engine_that_is_down_is_told_from_one_that_is_not_installed(
     assert (found["answers"], found["kind"], reason in found["reason"]) == (False, kind, True)
 
 
-def test_events_are_heard_once_until_the_engine_ends(listen: Callable[[bytes | None], Socket]) -> None:
+def test_events_are_received_once_until_the_engine_ends(listen: Callable[[bytes | None], Socket]) -> None:
     it = listen(OK)
     events = engine.Events("shop", 1_750_000_000.0, 2.0, it.path)
     assert not events.new()
@@ -220,7 +223,7 @@ def test_events_are_heard_once_until_the_engine_ends(listen: Callable[[bytes | N
     events.close()
 
 
-def test_events_from_before_the_question_are_heard_at_once(listen: Callable[[bytes | None], Socket]) -> None:
+def test_events_from_before_the_request_are_received_at_once(listen: Callable[[bytes | None], Socket]) -> None:
     events = engine.Events("shop", 0.0, 2.0, listen(OK + b'{"Action": "die"}').path)
     assert [events.new(), events.new()] == [True, False]
     events.close()
@@ -251,7 +254,7 @@ def test_an_engine_that_refuses_a_question_is_named(listen: Callable[[bytes | No
         (None, "/var/lib/docker", False),
     ],
 )
-def test_the_engines_configuration_is_read_and_a_damaged_one_says_nothing(
+def test_the_engines_configuration_is_read_and_a_damaged_one_gives_defaults(
     tmp_path: Path, text: str | None, root: str, live: bool
 ) -> None:
     path = tmp_path / "daemon.json"
@@ -264,7 +267,7 @@ def test_the_engines_configuration_is_read_and_a_damaged_one_says_nothing(
 
 
 def cli(monkeypatch: pytest.MonkeyPatch, *answers: commands.Result) -> list[list[str]]:
-    """Have docker answer so, in turn, the last one for ever; what it was asked."""
+    """Have docker give these answers in turn, and repeat the last one. Return the commands."""
     asked: list[list[str]] = []
     left = list(answers)
 
@@ -306,13 +309,13 @@ def test_a_command_that_fails_is_named_with_what_docker_says(
         act()
 
 
-def test_what_is_said_of_a_container_holds_none_of_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_of_a_container_omits_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     document = [{"Id": "1", "Config": {"Image": "shop", "Env": ["KEY=secret"]}}]
     cli(monkeypatch, commands.Result(0, json.dumps(document), ""))
     assert json.loads(SHOP.inspect("web")) == [{"Id": "1", "Config": {"Image": "shop"}}]
 
 
-def test_output_and_errors_of_a_log_are_in_their_order_and_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_and_errors_of_a_log_are_sorted_and_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     cli(monkeypatch, commands.Result(0, "2026-01-01T00:00:02Z two\n", "2026-01-01T00:00:01Z \x1b[31mone\x1b[0m\n"))
     assert SHOP.logs("web") == "2026-01-01T00:00:01Z one\n2026-01-01T00:00:02Z two"
 
@@ -325,7 +328,7 @@ def test_the_first_entrypoint_that_is_a_script_is_read(monkeypatch: pytest.Monke
     assert SHOP.script("web", []) == ""
 
 
-def test_a_release_whose_image_is_gone_takes_it_from_its_registry_and_the_others_all_the_same(
+def test_a_missing_image_of_a_release_is_pulled_and_the_others_are_tagged_in_any_case(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gone = commands.Result(1, "", "Error response from daemon: No such image: sha256:1")
@@ -348,13 +351,13 @@ def test_a_release_whose_image_is_gone_takes_it_from_its_registry_and_the_others
     assert asked[-1][1:] == ["tag", "sha256:2", "postgres:17"]
 
 
-def test_what_is_paused_goes_on_before_it_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_paused_container_is_unpaused_before_it_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = cli(monkeypatch, commands.Result(0, "web\n", ""), commands.Result(0, "", ""))
     SHOP.restart(["web", "db"])
     assert [words[1:] for words in asked[1:]] == [["unpause", "web"], ["restart", "-t", "0", "web", "db"]]
 
 
-# --- the way from the host to a container ----------------------------------------------------------------------------
+# --- the network path to a container ---------------------------------------------------------------------------------
 
 
 def at(port: int, published: int, **more: Any) -> Container:

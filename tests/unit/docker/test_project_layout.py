@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which files Compose is given, from where, and in which environment: the same for every caller."""
+"""The files, the folder and the environment of Compose are the same for every caller."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_a_layout_survives_its_overlay() -> None:
         '# selfheal: {"files": ["a.yaml"], "data": [1]}',
     ],
 )
-def test_a_damaged_line_says_nothing(line: str) -> None:
+def test_a_damaged_line_gives_no_layout(line: str) -> None:
     assert project_layout.parse(line) is None
 
 
 def test_which_list_counts(tmp_path: Path) -> None:
-    """That of the overlay, of the last good release's when that is damaged, else what lies there."""
+    """The overlay's list; without it that of the last good release; else the files in the folder."""
     (tmp_path / "docker-compose.yml").touch()
     assert project_layout.read(str(tmp_path)).files == ("docker-compose.yml",)
     kept = tmp_path / "releases/last-good/files"
@@ -85,7 +85,7 @@ def test_compose_is_called_from_the_folder_of_the_first_file(tmp_path: Path) -> 
     ]
 
 
-def test_a_variable_of_the_caller_reaches_no_compose_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callers_variables_do_not_reach_the_compose_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recovery by the watcher, over ssh or by sudo has to merge the same model."""
     for name in ("COMPOSE_FILE", "COMPOSE_PROFILES", "TAG", "SUDO_USER", "HOME", "PWD", "PATH"):
         monkeypatch.setenv(name, "/nowhere")

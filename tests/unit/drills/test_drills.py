@@ -53,12 +53,12 @@ def test_the_catalogue_is_valid(name: str) -> None:
     described = yaml.safe_load((FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
     found = drill_fault.read_fault(name, described)
     assert found.title["ko"]
-    assert found.undo, "a fault that the host does not end is ended by the drill"
-    assert not found.names or found.incident, "evidence is an incident's"
+    assert found.undo, "the drill ends every fault that the host does not end"
+    assert not found.names or found.incident, "only an incident has evidence"
 
 
 def test_every_fault_that_has_a_goal_is_a_drill() -> None:
-    """Of "one of two instances down", every fault with `instance` is one on a host with two instances."""
+    """The goal "one of two instances down" covers every fault with `instance` on a host with two instances."""
     assert set(CATALOGUE) == {
         *("crash", "hang", "errors", "silent", "oom", "stopped", "port_taken", "disk_full", "overload"),
         *("crash_loop", "crash_loop_without_release"),
@@ -123,12 +123,12 @@ def test_every_service_is_broken_in_every_way() -> None:
     assert drill_fault.choose(catalogue, ["db.hung"], set())[0] == [found["db.hung"]]
     [[*_, stop]] = found["db.stopped"].inject
     assert stop.startswith("docker stop --time=1 $(docker ps ") and "service=db" in stop and "project=shop" in stop
-    # One of two that is gone is not well, whatever the other one's name is.
+    # With one of two containers removed the service is not healthy, whatever the other one's name is.
     assert "-ge 2 ]" in found["web.removed"].until[-1]
     assert (found["db.stopped"].goal["median"], found["web.stopped"].goal["median"]) == (26.0, 6.0)
-    # A service may be called like a part of the host.
+    # A service may have the name of a part of the host.
     assert not set(drill_fault.service_faults("shop", {"engine": 1}, {})) & set(CATALOGUE)
-    # Nothing in them is taken for a placeholder.
+    # The commands contain no placeholder.
     for one in found.values():
         for command in one.commands():
             assert drill_fault.fill(command, {"compose": ["{compose}"]}) == list(command)
@@ -279,7 +279,7 @@ QUIET: IncidentRecord = {**RECORD, "remedies": []}
             ["no person was notified"],
             id="not escalated",
         ),
-        # What cures the rest once the port is free is the incident's, but it came after what had to be held.
+        # The incident includes the remedies that ran once the port was free, after the fault was held.
         pytest.param(
             {**HELD, "expect": "escalated"},
             {"recovered": None, "held": {**QUIET, "escalated": True}},
@@ -349,7 +349,7 @@ def test_pages() -> None:
 
 @contextlib.contextmanager
 def server() -> Iterator[tuple[dict[str, int], str]]:
-    """A server whose status can be set: 0 is no answer at all."""
+    """A server whose status can be set. With 0 it does not answer."""
     state = {"status": 200}
 
     class Handler(BaseHTTPRequestHandler):
@@ -392,7 +392,7 @@ def test_an_outage_is_measured(status: int) -> None:
     failed = [sample for sample in samples if not sample.ok]
     assert len(failed) >= 5
     assert recovered is not None
-    # A request that waited through the outage may be the first good one of the row; it was answered after its end.
+    # A request that waited through the outage may be the first good one; its answer came after the outage.
     assert recovered >= mended
     assert all(sample.reason for sample in failed)
     assert all(sample.ended - sample.sent < 5 for sample in failed)
@@ -425,13 +425,13 @@ def test_first_of_row(text: str, expected: float | None) -> None:
     assert found == (None if expected is None else pytest.approx(expected))
 
 
-def test_an_answer_that_came_late_is_not_the_first() -> None:
-    """A packet to a container that was just starting is sent again a second later, and is answered then."""
+def test_a_late_answer_is_not_the_first_good_one() -> None:
+    """A packet to a container that is just starting is resent a second later, and answered then."""
     late, *others = answers("." * 10)
     assert continuous.first_of_row([late._replace(ended=101.2), *others]) == pytest.approx(100.11)
 
 
-def test_what_is_asked_needs_no_secret() -> None:
+def test_the_prober_asks_a_check_without_secrets() -> None:
     login = {"name": "login", "url": "http://${HOST}/login", "headers": {"apikey": "${KEY}"}, "proves": "health"}
     page = {"name": "page", "url": "http://${HOST}/", "proves": "frontend"}
     health = {"name": "health", "url": "http://${HOST}/health", "proves": "health"}
@@ -454,7 +454,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize(("url", "outside", "asked"), [case[1:] for case in OUTSIDE], ids=[case[0] for case in OUTSIDE])
-def test_the_host_is_asked_from_outside(url: str, outside: str, asked: str) -> None:
+def test_the_host_is_probed_from_outside(url: str, outside: str, asked: str) -> None:
     assert continuous.asker(parse_checks([{"name": "health", "url": url}]), {}, outside=outside)[1] == asked
 
 
@@ -505,7 +505,7 @@ def test_an_unknown_name_is_refused_before_anything_is_asked(names: list[str], c
         drill(check_mode=check_mode, faults=names, confirm="shop")
 
 
-def test_only_the_host_knows_the_services_of_a_name() -> None:
+def test_service_names_are_checked_on_the_host_only() -> None:
     drill_fault.check_names({}, ["all", "fast", "services", "db.stopped", "my.app.killed"])
 
 
@@ -515,7 +515,7 @@ def test_a_dry_run_shows_what_would_be_done() -> None:
     assert "xargs kill" in shown["text"]
 
 
-def test_the_placeholder_is_put_into_a_secret_of_the_app() -> None:
+def test_the_placeholder_replaces_a_secret_of_the_app() -> None:
     shown = drill(check_mode=True, faults=["env_placeholder"])
     assert "s/^STRIPE_KEY=.*/STRIPE_KEY=your-secret-key-here/" in shown["text"]
     with pytest.raises(
@@ -535,12 +535,12 @@ def test_outside_the_lab_it_needs_the_name_of_the_app(confirm: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["reboot", "disk_full", "overload"])
-def test_what_would_break_more_than_the_app_is_for_lab_hosts_only(name: str) -> None:
+def test_a_fault_that_breaks_more_than_the_app_is_for_lab_hosts_only(name: str) -> None:
     with pytest.raises(drill_fault.DrillError, match=f"{name} cannot be injected here: it needs a lab host"):
         drill(faults=[name], confirm="shop")
 
 
-def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
+def test_the_incident_must_name_the_broken_service() -> None:
     broken = drill_fault.service_faults("shop", {"db": 1}, {})["db.stopped"]
     record = cast(
         "IncidentRecord", {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
@@ -553,5 +553,5 @@ def test_the_incident_has_to_name_the_service_that_was_broken() -> None:
     sentence = "No check would have noticed, and the watcher did: db.stopped"
     assert sentence in drill_report.screen(report, "there")
     assert sentence in drill_report.markdown(report, "picture.svg")
-    # Failed requests were noticed, even when the restart policy was faster than the watcher.
+    # Failed requests are noticed, even when the restart policy recovers faster than the watcher.
     assert "No check" not in drill_report.screen(drill_report.build(ABOUT, [broken], [{**good, "failed": 2}]), "there")

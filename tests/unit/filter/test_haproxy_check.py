@@ -40,7 +40,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "HEAD / X-Probe=it's 5 %%",
         "200,204",
     ),
-    "what it says of the scheme counts": (
+    "its own header for the scheme counts": (
         {"url": "http://127.0.0.1:8000/", "headers": {"X-Forwarded-Proto": "https"}},
         "GET / X-Forwarded-Proto=https",
         "200",
@@ -53,7 +53,7 @@ def check(**keys: Any) -> dict[str, Any]:
 
 
 def read(send: str) -> tuple[str, str, dict[str, str]]:
-    """Method, path and headers of a `http-check send` line; HAProxy's quotes are the shell's."""
+    """Method, path and headers of a `http-check send` line; HAProxy quotes like the shell."""
     words = shlex.split(send)
     assert words[0::2][:2] == ["meth", "uri"]
     rest = words[words.index("hdr") :]

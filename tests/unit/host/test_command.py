@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Commands: how they end, and what is said when they cannot be run or do not end."""
+"""Commands: their results, and the messages when one cannot run or does not end."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     assert commands.run(["true"], 10.0, cwd=gone) == commands.Result(126, "", f"{gone} is not a directory")
 
 
-def test_a_command_that_does_not_end_is_killed_with_all_that_it_began() -> None:
-    """What it wrote until then is kept. Its child would hold the pipe for a minute."""
+def test_a_command_that_does_not_end_is_killed_with_its_children() -> None:
+    """Its output until then is kept. Its child would hold the pipe open for a minute."""
     done = commands.run(["sh", "-c", "echo begun; sleep 60; echo over"], 0.5)
     assert (done.code, done.out) == (124, "begun\n")
     assert done.err == "sh -c echo begun; sleep 60; echo over … did not end within 0 s"
 
 
-def test_what_has_left_its_group_is_not_waited_for() -> None:
+def test_a_child_outside_its_process_group_is_not_waited_for() -> None:
     done = commands.run(["sh", "-c", "setsid sleep 3 & sleep 60"], 0.2)
     assert (done.code, done.out) == (124, "")
 
@@ -51,11 +51,11 @@ def test_what_has_left_its_group_is_not_waited_for() -> None:
         (commands.Result(9, "", " \n"), "exit code 9 and no message"),
     ],
 )
-def test_the_line_that_says_why(done: commands.Result, reason: str) -> None:
+def test_the_line_with_the_reason(done: commands.Result, reason: str) -> None:
     assert done.reason == reason
 
 
-def test_its_environment_is_the_same_for_whoever_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_environment_is_the_same_for_every_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPOSE_FILE", "/elsewhere.yaml")
     monkeypatch.setenv("DOCKER_HOST", "unix:///run/other.sock")
     given = commands.environment("/opt/shop")

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a firewall does to an app's packets, from rules as iptables-save prints them beside Docker 26's."""
+"""What a firewall does to an app's packets, from the output of iptables-save on a host with Docker 26."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ def rules(raw: str = "", filter_: str = "") -> firewall.Rules:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "missing"),
     [
         pytest.param(DOCKERS.format(raw="", filter=""), "", id="all there"),
         pytest.param(FLUSHED, "nat PREROUTING and filter FORWARD", id="flushed"),
-        pytest.param("", "", id="not to be read"),
+        pytest.param("", "", id="unreadable"),
     ],
 )
-def test_what_is_gone_of_the_engines_rules(text: str, told: str) -> None:
+def test_missing_rules_of_the_engine_are_named(text: str, missing: str) -> None:
     found = firewall.flushed(firewall.parse(text))
-    assert told in found
-    assert bool(told) is bool(found)
+    assert missing in found
+    assert bool(missing) is bool(found)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_gone_of_the_engines_rules(text: str, told: str) -> None:
         ("-A DOCKER-USER ! -s 172.16.0.0/12 -j DROP", False),
         ("-A DOCKER-USER -p udp -j DROP", False),
         ("-A DOCKER-USER -p tcp -m tcp --dport 8000 -j DROP", False),
-        # Whether these take it is not known here.
+        # These may or may not match the packet.
         ("-A DOCKER-USER -i eth0 -j DROP", False),
         ("-A DOCKER-USER -m conntrack --ctstate INVALID -j DROP", False),
         ("-A DOCKER-USER -m set --match-set banned src -j DROP", False),
@@ -92,7 +92,7 @@ def test_what_is_gone_of_the_engines_rules(text: str, told: str) -> None:
         ("", False),
     ],
 )
-def test_only_a_rule_that_certainly_takes_the_packet_is_named(line: str, drops: bool) -> None:
+def test_only_a_rule_that_certainly_drops_the_packet_is_named(line: str, drops: bool) -> None:
     found = firewall.passing(rules(filter_=f"{line}\n"), [OUT, OUT])
     assert len(found) == drops, found
     if drops:
@@ -102,12 +102,12 @@ def test_only_a_rule_that_certainly_takes_the_packet_is_named(line: str, drops: 
 ASKED = [firewall.Packet("10.0.0.5", "10.0.0.5", 8000, "lo"), firewall.Packet("", "172.18.0.2", 80)]
 
 
-def test_a_rule_for_the_public_is_none_for_what_the_host_asks_itself() -> None:
+def test_a_rule_for_public_traffic_does_not_match_the_hosts_own_requests() -> None:
     for line in ("-A PREROUTING -i eth0 -p tcp --dport 8000 -j DROP", "-A PREROUTING ! -s 10.0.0.0/8 -j DROP"):
         assert firewall.local(rules(raw=f"{line}\n"), ASKED) == []
     dropping = "-A OUTPUT -p tcp -m tcp --dport 8000 -j DROP"
     assert firewall.local(rules(raw=f"{dropping}\n"), ASKED) == [f"-t raw {dropping}"]
-    # Behind the engine's own rule the packet goes to the container.
+    # After the engine's NAT the packet goes to the container.
     dropping = "-A OUTPUT -d 172.18.0.0/16 -p tcp -m tcp --dport 80 -j REJECT"
     assert firewall.local(rules(filter_=f"{dropping}\n"), ASKED) == [f"-t filter {dropping}"]
 
@@ -122,7 +122,7 @@ def test_a_rule_for_the_public_is_none_for_what_the_host_asks_itself() -> None:
         ("{", False),
     ],
 )
-def test_an_engine_that_keeps_no_rules_misses_none(tmp_path: Path, text: str | None, expected: bool) -> None:
+def test_an_engine_without_iptables_has_no_missing_rules(tmp_path: Path, text: str | None, expected: bool) -> None:
     config = tmp_path / "daemon.json"
     if text is not None:
         config.write_text(text)

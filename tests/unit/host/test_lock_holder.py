@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Who holds a lock, by real processes; one who is stuck loses it, one who works keeps it."""
+"""The holder of a lock, with real processes: a stuck holder loses the lock, a working one keeps it."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_ours_is_killed_once_it_is_stuck(tmp_path: Path, start: Start) -> None:
+def test_a_stuck_holder_of_this_collection_is_killed(tmp_path: Path, start: Start) -> None:
     lock = f"{tmp_path}/shop.lock"
     assert lock_holder.progress(lock) is None
     holder = start(sys.executable, "-c", OURS, lock, str(Path(locks.__file__).parents[2]))
     assert holder.stdout is not None
     child = int(holder.stdout.readline())
     assert [(one.pid, one.ours) for one in lock_holder.holders(lock)] == [(holder.pid, True)]
-    # All that it does is wait, and yet it works.
+    # It only waits, but it makes progress.
     before = lock_holder.progress(lock)
     until(lambda: lock_holder.progress(lock) != before)
     os.kill(holder.pid, signal.SIGSTOP)
@@ -74,11 +74,11 @@ def test_ours_is_killed_once_it_is_stuck(tmp_path: Path, start: Start) -> None:
     assert f"pid {holder.pid}" in lock_holder.free(lock)
     with locks.hold_lock(lock, 5.0, "recover shop"):
         assert holder.wait(5) == -signal.SIGKILL
-    # What it ran is not left to go on.
+    # Its child does not keep running.
     until(lambda: not os.path.exists(f"/proc/{child}") or b") Z" in Path(f"/proc/{child}/stat").read_bytes())
 
 
-def test_another_process_is_left_alone_and_is_not_waited_for(tmp_path: Path, start: Start) -> None:
+def test_another_process_is_not_killed_and_not_waited_for(tmp_path: Path, start: Start) -> None:
     lock = f"{tmp_path}/shop.lock"
     holder = start("flock", lock, "sleep", "60")
     until(lambda: len(lock_holder.holders(lock)) == 2)
@@ -93,8 +93,8 @@ def test_another_process_is_left_alone_and_is_not_waited_for(tmp_path: Path, sta
             pytest.fail("two hold the lock")
 
 
-def test_whoever_waited_for_a_lock_that_was_taken_waits_for_the_new_one(tmp_path: Path) -> None:
-    """It has opened the file before it was replaced."""
+def test_a_process_that_waits_for_a_replaced_lock_takes_the_new_one(tmp_path: Path) -> None:
+    """It opened the lock file before the file was replaced."""
     lock = tmp_path / "shop.lock"
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
     lock.unlink()

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the kernel's log says of containers that were killed at their memory limit."""
+"""Containers that the kernel killed at their memory limit, from its log."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ CASES = [
     ("ours", log(4990.0, f"/docker/{OURS}"), None, ["shop-backend-1"]),
     ("of systemd's cgroup driver", log(4990.0, f"/system.slice/docker-{OURS}.scope"), None, ["shop-backend-1"]),
     ("of a nested engine", log(4990.0, f"/docker/{OUTER}/docker/{OURS}"), None, ["shop-backend-1"]),
-    ("somebody else's", log(4990.0, f"/docker/{OTHER}"), None, []),
+    ("another container's", log(4990.0, f"/docker/{OTHER}"), None, []),
     ("long ago", log(4900.0, f"/docker/{OURS}"), None, []),
     ("it ended by the kill", log(4990.0, f"/docker/{OURS}"), 9.8, ["shop-backend-1"]),
-    ("it ended again, of something else", log(4990.0, f"/docker/{OURS}"), 1.0, []),
+    ("it ended again, for another reason", log(4990.0, f"/docker/{OURS}"), 1.0, []),
     ("nothing", "[ 4990.000000] eth0: link is up\nno time stamp", None, []),
 ]
 
@@ -47,7 +47,7 @@ def test_kills(text: str, ended_seconds: float | None, killed: list[str]) -> Non
     assert [item["container"] for item in oom_log.oom_kills(text, [container(ended_seconds)], UPTIME)] == killed
 
 
-def test_a_kill_is_told_with_limit_and_peak() -> None:
+def test_a_kill_is_reported_with_limit_and_peak() -> None:
     (found,) = oom_log.oom_kills(log(4990.0, f"/docker/{OURS}"), [container(None)], UPTIME)
     assert (found["limit_bytes"], found["peak_bytes"], found["seconds"]) == (512 << 20, 512 << 20, 10.0)
     assert "killed python3 (pid 4711)" in found["line"]

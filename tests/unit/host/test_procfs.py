@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is read of the host."""
+"""Facts of the host, read from /proc and /sys."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 
 
-def test_what_waits_to_be_acknowledged_is_found() -> None:
-    """A listener that accepts nobody takes two connections; what comes then gets no answer."""
+def test_connections_without_an_acknowledgement_are_found() -> None:
+    """A listener that never accepts queues two connections; the third one gets no answer."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
         for _ in range(3):
             one = stack.enter_context(socket.socket())
@@ -31,7 +31,7 @@ def test_what_waits_to_be_acknowledged_is_found() -> None:
         assert listener.getsockname() not in procfs.unanswered(0)
 
 
-# From proc(5): an address is its four bytes backwards; state 01 is TCP_ESTABLISHED; `retrnsmt` is the seventh field.
+# From proc(5): the bytes of an address are reversed; state 01 is TCP_ESTABLISHED; `retrnsmt` is the seventh field.
 CONNECTED = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 020012AC:A1B2 0302010A:01BB 01 00000205:00000000 01:00000190 {retransmits}     0        0 4711 2 0 100 4 0 10 -1
@@ -39,7 +39,7 @@ CONNECTED = """\
 
 
 @pytest.mark.parametrize(("retransmits", "found"), [("00000003", [("10.1.2.3", 443)]), ("00000000", [])])
-def test_what_is_sent_again_over_a_connection_waits_to_be_acknowledged(
+def test_a_connection_with_retransmits_waits_for_an_acknowledgement(
     retransmits: str, found: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     table = tmp_path / "7/net/tcp"
@@ -48,8 +48,8 @@ def test_what_is_sent_again_over_a_connection_waits_to_be_acknowledged(
     assert procfs.unanswered(7, str(tmp_path)) == found
 
 
-def test_an_engine_that_is_stopped_is_told_from_one_that_is_gone(tmp_path: Path) -> None:
-    """By its process alone: it would accept a question, and not answer it."""
+def test_a_stopped_engine_differs_from_one_that_is_gone(tmp_path: Path) -> None:
+    """Only its process is read: a stopped engine accepts a request but does not answer it."""
     program, note = tmp_path / "dockerd", tmp_path / "docker.pid"
     shutil.copy(shutil.which("sleep") or "", program)
     with subprocess.Popen([program, "60"]) as process:
@@ -67,7 +67,7 @@ def test_an_engine_that_is_stopped_is_told_from_one_that_is_gone(tmp_path: Path)
 
 WAITS = "import sys; print('ready', flush=True); sys.stdin.read()"
 WORKS = "print('ready', flush=True)\nwhile True: pass"
-# The work is a child's, and its parent waits for it.
+# A child works, and its parent waits for it.
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WORKS!r}])"
 
 
@@ -88,22 +88,22 @@ def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(("process", "idle"), [(WAITS, True), (WORKS, False), (PARENT, False)], indirect=["process"])
-def test_who_waits_for_a_processor_is_not_idle(process: subprocess.Popen[str], idle: bool) -> None:
+def test_only_a_waiting_process_is_idle(process: subprocess.Popen[str], idle: bool) -> None:
     assert procfs.idle([process.pid]) is idle
 
 
 @pytest.mark.parametrize("process", [WORKS], indirect=True)
-def test_who_is_stopped_is_idle(process: subprocess.Popen[str]) -> None:
+def test_a_stopped_process_is_idle(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, process.pid, os.WSTOPPED)
     assert procfs.idle([process.pid]) is True
 
 
-def test_nobody_is_idle() -> None:
+def test_a_process_that_does_not_exist_is_idle() -> None:
     assert procfs.idle([0]) is True
 
 
-def test_what_is_on_a_disk_is_told_without_touching_it(tmp_path: Path) -> None:
+def test_paths_on_a_disk_are_found_without_access_to_it(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(
         "/dev/sda1 / ext4 rw 0 0\nsysfs /sys sysfs rw 0 0\nnas:/x /mnt/nas nfs4 rw 0 0\n/dev/sdb /a\\040b xfs rw 0 0\n",
@@ -113,7 +113,7 @@ def test_what_is_on_a_disk_is_told_without_touching_it(tmp_path: Path) -> None:
     assert procfs.on_disk(given, str(mounts)) == ["/srv/data", "/a b/c"]
 
 
-def test_the_age_of_a_process_is_told_without_a_clock_that_is_set() -> None:
+def test_the_age_of_a_process_does_not_depend_on_the_system_clock() -> None:
     found = procfs.age(os.getpid())
     assert found is not None
     assert 0.0 <= found < time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -128,8 +128,8 @@ def test_the_age_of_a_process_is_told_without_a_clock_that_is_set() -> None:
 @pytest.mark.parametrize(
     "where", ["sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat", None], ids=["v2", "v1", "none"]
 )
-def test_a_quota_that_is_used_up_is_work(where: str | None, tmp_path: Path) -> None:
-    """A host that is a container sees the idle processors of others, and none for itself."""
+def test_a_used_up_quota_counts_as_busy(where: str | None, tmp_path: Path) -> None:
+    """A host that is a container also sees the idle processors of others. A used-up quota shows that it is busy."""
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/stat").write_text("cpu  100 0 0 900 0 0 0 0 0 0\n", encoding="ascii")
     if where:
@@ -146,7 +146,7 @@ def test_a_host_that_cannot_be_read_is_not_busy(tmp_path: Path) -> None:
     assert procfs.cpu_busy(found, found) == 0.0
 
 
-def test_a_file_system_that_the_kernel_made_read_only_is_told_from_one_that_a_person_did(tmp_path: Path) -> None:
+def test_only_a_file_system_that_the_kernel_made_read_only_is_named(tmp_path: Path) -> None:
     mounts = tmp_path / "mountinfo"
     lines = [
         "1 0 8:1 / / rw,relatime - ext4 /dev/sda1 rw",
@@ -167,7 +167,7 @@ def test_a_file_system_that_the_kernel_made_read_only_is_told_from_one_that_a_pe
     assert procfs.frozen(paths, str(tmp_path / "none")) == []
 
 
-def test_what_is_read_only_is_the_disk_that_a_link_leads_to(tmp_path: Path) -> None:
+def test_a_link_to_a_read_only_disk_is_followed(tmp_path: Path) -> None:
     (tmp_path / "disk/docker").mkdir(parents=True)
     (tmp_path / "docker").symlink_to(tmp_path / "disk/docker")
     mounts = tmp_path / "mountinfo"
@@ -177,7 +177,7 @@ def test_what_is_read_only_is_the_disk_that_a_link_leads_to(tmp_path: Path) -> N
     assert found == [{"path": f"{tmp_path}/disk", "device": "/dev/sdb1"}]
 
 
-def test_who_listens_on_a_port_is_named() -> None:
+def test_the_process_that_listens_on_a_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
@@ -200,7 +200,7 @@ def test_kills_and_pressure_are_zero_where_the_kernel_does_not_count(tmp_path: P
     assert procfs.pressure(str(tmp_path)) == {"cpu": 12.5, "memory": 0.0, "io": 0.0}
 
 
-def test_a_process_that_runs_gets_processors() -> None:
+def test_a_running_process_has_context_switches() -> None:
     before = procfs.switches([os.getpid()])
     time.sleep(0.01)
     assert procfs.switches([os.getpid()]) > before > 0

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The timers that start the watchers: what is made of systemd's answer."""
+"""The timers that start the watchers, read from systemd's answer."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_what_systemd_says(
     assert ran[0][-len(names) :] == [f"selfheal@{name}.timer" for name in names]
 
 
-def test_of_no_app_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_apps_no_command_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "run", lambda *_: pytest.fail("a command was run"))
     assert timers.read([]) == {}
 
 
-def test_a_stopped_timer_is_told_with_the_command_that_mends_it() -> None:
+def test_a_stopped_timer_is_reported_with_the_command_that_starts_it() -> None:
     assert timers.problem("shop", SHOP) == ""
     assert timers.problem("blog", BLOG).startswith("selfheal@blog.timer is inactive")
     assert timers.problem("blog", BLOG).endswith("Try: systemctl enable --now selfheal@blog.timer")

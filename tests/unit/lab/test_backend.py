@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The sample backend behaves as the incident's did: it refuses to start on a bad environment, and tells how it is."""
+"""The sample backend behaves as the incident's did: it refuses an invalid environment, and reports its health."""
 
 from __future__ import annotations
 
@@ -91,19 +91,19 @@ DATABASE = {
     [
         pytest.param({}, False, False, id="none"),
         pytest.param(DATABASE, True, False, id="database"),
-        pytest.param({**DATABASE, "DATABASE_HOST": ""}, False, False, id="a database that is nowhere"),
+        pytest.param({**DATABASE, "DATABASE_HOST": ""}, False, False, id="a database without a host"),
         pytest.param({"REDIS_PASSWORD": "x", "REDIS_HOST": "cache", "REDIS_PORT": "1"}, False, True, id="cache"),
-        pytest.param({"REDIS_PASSWORD": "x"}, False, False, id="a password left over"),
+        pytest.param({"REDIS_PASSWORD": "x"}, False, False, id="a stale password"),
     ],
 )
-def test_what_stands_behind_it_is_optional(change: dict[str, str], database: bool, cache: bool) -> None:
+def test_its_database_and_cache_are_optional(change: dict[str, str], database: bool, cache: bool) -> None:
     settings = app.read_settings({**GOOD, **change})
     assert (bool(settings.database), bool(settings.cache)) == (database, cache)
     assert "p w" not in repr(settings)
 
 
-def test_without_them_their_libraries_are_not_even_loaded() -> None:
-    """The measurements are of an app that is as small as it was."""
+def test_without_them_their_libraries_are_not_loaded() -> None:
+    """The benchmarks measure an app without these libraries."""
     backend = app.App(app.read_settings(GOOD))
     assert (backend.database, backend.cache) == (None, None)
     assert {"redis", "psycopg2"} & set(sys.modules) == set()

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The Supabase stand-in judges keys as Supabase does; the lab's proofs are worth as much as this."""
+"""The Supabase stand-in judges keys as Supabase does. The results of the lab depend on this."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def unsigned(token: str) -> str:
 
 
 def other_tail(token: str) -> str:
-    """The same signature bytes, spelled with other unused bits: a lax decoder takes it."""
+    """The same signature bytes with other unused bits: a lenient decoder accepts them."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return token[:-1] + alphabet[alphabet.index(token[-1]) + 1]
 
@@ -132,16 +132,16 @@ def test_keyring_shows_nothing() -> None:
     [
         pytest.param({"dst": "default", "dev": "eth0"}, False, id="default route"),
         pytest.param({"dst": "128.0.0.0/1", "dev": "tun0"}, False, id="a VPN's half of everything"),
-        pytest.param({"dst": "172.30.0.0/16", "dev": "br-1"}, True, id="around it"),
-        pytest.param({"dst": "172.30.57.9", "dev": "eth0"}, True, id="one address in it"),
-        pytest.param({"dst": "172.30.58.0/24", "dev": "br-1"}, False, id="beside it"),
+        pytest.param({"dst": "172.30.0.0/16", "dev": "br-1"}, True, id="a larger network"),
+        pytest.param({"dst": "172.30.57.9", "dev": "eth0"}, True, id="one address in the network"),
+        pytest.param({"dst": "172.30.58.0/24", "dev": "br-1"}, False, id="the next network"),
     ],
 )
 def test_free_subnet(route: dict[str, str], found: bool) -> None:
     assert bool(free_subnet.overlaps(free_subnet.Network("172.30.57.0/24"), [route])) == found
 
 
-def test_a_fault_is_for_one_host_until_it_is_ended() -> None:
+def test_a_fault_applies_to_one_host_until_it_is_ended() -> None:
     known = faults.Faults()
     assert not known.set("10.0.0.1", "explode")
     assert known.set("10.0.0.1", "hang")

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The module: state x what is there x check mode. What writing means is in test_env_store.py."""
+"""The module: state x existing file x check mode. test_env_store.py tests how files are written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import G
 
 Run = Callable[..., dict[str, Any]]
 
-# As with -vvv: newer cores return the arguments only when they are told to, and older ones know no such word.
+# As with -vvv. Newer versions of ansible-core return the arguments only on request; older ones have no such option.
 VERBOSE = {"_ansible_inject_invocation": True} if "inject_invocation" in PASS_VARS else {}
 
 ODD = "Wq7 #k'd\"!\n$fPz\\2"
@@ -62,8 +62,8 @@ def run(host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
 
     def with_arguments(**arguments: Any) -> dict[str, Any]:
         given = {"path": str(host.env), "app": "shop", "variables": VARIABLES, "values": VALUES, **arguments}
-        told = {key: value for key, value in given.items() if value is not None} | VERBOSE
-        with patch_module_args(told), pytest.raises(SystemExit) as ended:
+        incoming = {key: value for key, value in given.items() if value is not None} | VERBOSE
+        with patch_module_args(incoming), pytest.raises(SystemExit) as ended:
             env_file.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
         assert bool(ended.value.code) == bool(result.get("failed"))
@@ -146,7 +146,7 @@ def test_restored(run: Run, host: Host, check_mode: bool, variables: Any) -> Non
         assert "the only good version is the one in force" in result["msg"]
 
 
-def test_restored_passes_over_what_would_not_pass_today(run: Run, host: Host) -> None:
+def test_restored_skips_versions_that_are_invalid_today(run: Run, host: Host) -> None:
     env_history.mark_good(str(host.history), run()["fingerprint"])
     host.env.unlink()
     stricter = [{**entry, **({"min_length": 99} if entry["name"] == "JWT_SECRET" else {})} for entry in VARIABLES]
@@ -190,7 +190,7 @@ def test_the_directory_comes_with_the_env(run: Run, host: Host, check_mode: bool
         assert stat.S_IMODE(folder.stat().st_mode) == 0o750
 
 
-def test_a_file_where_the_directory_should_be_stays(run: Run, host: Host) -> None:
+def test_a_file_in_place_of_the_directory_is_kept(run: Run, host: Host) -> None:
     host.env.parent.rmdir()
     host.env.parent.write_text("mine")
     assert "is not a directory, nor a link to one: move it away" in run(directory_mode="0755")["msg"]
@@ -210,8 +210,8 @@ def test_a_file_where_the_directory_should_be_stays(run: Run, host: Host) -> Non
         ({"app": "My Shop"}, "cannot name a compose project"),
         ({"variables": []}, "app_env_variables: it is empty"),
         ({"variables": [{"name": "A", "kind": "prot"}]}, "app_env_variables[0] (A): kind: no such kind"),
-        ({"owner": "nobody-here"}, "owner: this host has no user nobody-here; make it first"),
-        ({"group": "nobody-here"}, "group: this host has no group nobody-here"),
+        ({"owner": "unknown-user"}, "owner: this host has no user unknown-user; make it first"),
+        ({"group": "unknown-group"}, "group: this host has no group unknown-group"),
         ({"keep": 0}, "keep: 0 would keep no version"),
         ({"path": "/nowhere/.env"}, "/nowhere is not a directory: create it before the env is written"),
         ({"state": "restored", "values": None}, "holds no version"),
@@ -224,12 +224,12 @@ def test_bad_arguments_change_nothing(run: Run, host: Host, arguments: dict[str,
     assert set(host.state()) <= {str(host.lock)}
 
 
-def test_in_check_mode_an_owner_may_not_be_there_yet(run: Run) -> None:
-    assert run(owner="nobody-here", group="nobody-here", _ansible_check_mode=True)["changed"]
+def test_in_check_mode_an_owner_need_not_exist_yet(run: Run) -> None:
+    assert run(owner="unknown-user", group="unknown-group", _ansible_check_mode=True)["changed"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-@pytest.mark.parametrize(("owner", "group"), [("1234", "2345"), ("nobody", None)])
+@pytest.mark.parametrize(("owner", "group"), [("1234", "2345"), ("daemon", None)])
 def test_owner_by_name_or_number(run: Run, host: Host, owner: str, group: str | None) -> None:
     run(owner=owner, group=group)
     assert host.env.stat().st_uid == (1234 if owner == "1234" else host.env.stat().st_uid) != 0

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whom the exporter tells when nobody asks it any more."""
+"""The exporter: the alert it sends when no one scrapes it any longer, and its metrics."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import
 
 @pytest.fixture
 def alertmanager() -> Iterator[tuple[str, list[Any]]]:
-    """An Alertmanager's address, and what it was told."""
-    told: list[Any] = []
+    """An Alertmanager's address, and the alerts it received."""
+    received: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            received.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
             self.send_response(200)
             self.end_headers()
 
@@ -41,7 +41,7 @@ def alertmanager() -> Iterator[tuple[str, list[Any]]]:
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", told
+    yield f"http://127.0.0.1:{server.server_port}", received
     server.shutdown()
     server.server_close()
 
@@ -59,23 +59,23 @@ def config(root: Path, app: str, **more: Any) -> None:
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "nothing is measured"), ("ko", "측정되지 않음")])
-def test_it_tells_the_first_alertmanager(
+def test_it_alerts_the_first_alertmanager(
     tmp_path: Path, alertmanager: tuple[str, list[Any]], language: str, words: str
 ) -> None:
-    address, told = alertmanager
+    address, received = alertmanager
     config(tmp_path, "a-quiet-one")
     config(tmp_path, "shop", alertmanager=address, host="web1", language=language)
     assert exporter.tell(1_000_000_000.0, str(tmp_path))
-    [(path, [alert])] = told
+    [(path, [alert])] = received
     assert path == "/api/v2/alerts"
     assert alert["labels"] == {"alertname": "MeasuringStopped", "host": "web1", "scope": "host", "severity": "critical"}
     assert words in alert["annotations"]["summary"]
-    # It ends by itself, but not before it is told again.
+    # The alert expires by itself, but not before it is sent again.
     ends = datetime.fromisoformat(alert["endsAt"].replace("Z", "+00:00")).timestamp()
     assert 160 < ends - 1_000_000_000 < 300
 
 
-def test_there_is_nobody_to_tell(tmp_path: Path) -> None:
+def test_without_an_alertmanager_no_alert_is_sent(tmp_path: Path) -> None:
     assert not exporter.tell(0.0, str(tmp_path))
     config(tmp_path, "a-quiet-one")
     (tmp_path / "etc/selfheal/broken.json").write_text("{", encoding="utf-8")
@@ -83,7 +83,7 @@ def test_there_is_nobody_to_tell(tmp_path: Path) -> None:
     assert not exporter.tell(0.0, str(tmp_path))
 
 
-# --- what Prometheus gets ---------------------------------------------------------------------------------------------
+# --- metrics for Prometheus -------------------------------------------------------------------------------------------
 
 CONTAINER = {
     "Id": "1" * 64,
@@ -125,10 +125,10 @@ def ask(port: int, path: str) -> tuple[int, str]:
         connection.close()
 
 
-def test_prometheus_gets_metrics_or_is_shown_that_there_is_no_engine(
+def test_prometheus_gets_metrics_or_an_error_without_an_engine(
     shop: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It serves until its life is over; the sockets of the app are offered meanwhile."""
+    """It serves for its lifetime, and offers the app's sockets meanwhile."""
     offered: list[str] = []
     asked: list[tuple[int, str]] = []
     with socket.socket() as free:
@@ -162,7 +162,7 @@ def test_prometheus_gets_metrics_or_is_shown_that_there_is_no_engine(
     assert offered == [f"{tmp_path}/shop/cache", f"{tmp_path}/shop/.s.PGSQL.6432"]
 
 
-def test_where_a_service_is_now(shop: Engine) -> None:
+def test_the_current_address_of_a_service(shop: Engine) -> None:
     assert exporter.place("shop", "cache") == ("172.18.0.3", 6379)
     assert exporter.place("shop", "pool") is None
     shop.answers = False

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Real sockets: what goes in comes out where it is sent to now, and what cannot be carried is closed."""
+"""With real sockets: data reaches the current target; a connection without a target is closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.monitoring impo
 
 
 class Place:
-    """A server on loopback that says its name, then repeats what it hears, to everyone who comes."""
+    """A server on loopback that sends its name, then echoes what it receives."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -63,7 +63,7 @@ def hear(near: socket.socket, length: int) -> bytes:
     return heard
 
 
-def test_each_connection_goes_where_it_is_sent_to_then(tmp_path: Path, places: tuple[Place, Place]) -> None:
+def test_each_connection_goes_to_the_target_of_its_time(tmp_path: Path, places: tuple[Place, Place]) -> None:
     path, now = tmp_path / "app" / "cache", [places[0].address]
     socket_proxy.offer(str(path), lambda: now[0])
     with connect(path) as first:
@@ -71,7 +71,7 @@ def test_each_connection_goes_where_it_is_sent_to_then(tmp_path: Path, places: t
         now[0] = places[1].address
         with connect(path) as second:
             assert hear(second, 3) == b"two"
-        # The first one stays where it is.
+        # The first connection keeps its target.
         long = b"x" * (1 << 20)
         sender = threading.Thread(target=first.sendall, args=(long,))
         sender.start()
@@ -79,16 +79,16 @@ def test_each_connection_goes_where_it_is_sent_to_then(tmp_path: Path, places: t
         sender.join(5)
 
 
-def test_only_its_own_user_and_group_may_come(tmp_path: Path) -> None:
+def test_only_its_own_user_and_group_may_connect(tmp_path: Path) -> None:
     path = tmp_path / "cache"
     socket_proxy.offer(str(path), lambda: None)
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
-def test_what_cannot_be_carried_is_closed(tmp_path: Path) -> None:
+def test_a_connection_without_a_reachable_target_is_closed(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody: tuple[str, int] = taken.getsockname()
-    for number, find in enumerate((lambda: None, lambda: nobody)):
+        closed: tuple[str, int] = taken.getsockname()
+    for number, find in enumerate((lambda: None, lambda: closed)):
         path = tmp_path / str(number)
         socket_proxy.offer(str(path), find)
         with connect(path) as near:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What playbooks and roles say, the whole text."""
+"""The messages of playbooks and roles, the whole text."""
 
 from __future__ import annotations
 

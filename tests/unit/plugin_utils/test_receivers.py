@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The table of receivers: what is refused, which secret is validated and written where, and what Alertmanager is given.
+"""The table of receivers: refused entries, validated secrets and their files, Alertmanager's configuration.
 
 Alertmanager's configuration is rendered by Ansible in one run.
 """
@@ -31,7 +31,7 @@ FOLDER = "/etc/prometheus/alertmanager-secrets"
 TELEGRAM: Receiver = {"kind": "telegram", "chat_id": -1001, "token": TOKEN}
 SLACK: Receiver = {"kind": "slack", "token": BOT, "channel": "#alerts"}
 
-# The entry; what is said of it; the secret that is validated; keys of the first receiver that Alertmanager is given.
+# The entry; its error; the secret that is validated; keys of the first receiver in Alertmanager's configuration.
 CASES: dict[str, tuple[Receiver, str, str, dict[str, Any]]] = {
     "a group of Telegram": (TELEGRAM, "", TOKEN, {"chat_id": -1001, "message_thread_id": None}),
     "a topic": ({**TELEGRAM, "message_thread_id": 77}, "", TOKEN, {"message_thread_id": 77}),
@@ -137,7 +137,7 @@ def test_a_token_is_validated_once_and_written_for_each_receiver() -> None:
 
 
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if not case[1]])
-def test_what_alertmanager_is_given(rendered: dict[str, str], case: str) -> None:
+def test_alertmanagers_configuration(rendered: dict[str, str], case: str) -> None:
     entry, _, secret, expected = CASES[case]
     shown = rendered[case]
     assert secret not in shown
@@ -170,7 +170,7 @@ ROUTES: list[tuple[dict[str, Any], tuple[str, bool, list[tuple[str, bool]]]]] = 
 def test_who_is_notified_of_what(entry: receivers.Receiver, expected: tuple[str, bool, list[tuple[str, bool]]]) -> None:
     first, second = receivers.routes([TELEGRAM, cast("receivers.Receiver", {**SLACK, **entry})])
     assert first["name"] == "telegram-1"
-    told = [(one["name"], one["resolved"]) for one in second["receivers"]]
-    assert (second["severity"], second["critical"], told) == expected
-    assert second["escalates"] == any(name.endswith("-escalated") for name, _resolved in told)
+    notified = [(one["name"], one["resolved"]) for one in second["receivers"]]
+    assert (second["severity"], second["critical"], notified) == expected
+    assert second["escalates"] == any(name.endswith("-escalated") for name, _resolved in notified)
     assert second["reports"] == (second["kind"] == "email")

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What validate.yml says of a host, a line for each thing."""
+"""The report of validate.yml on a host, a line for each subject."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def engine(reason: str) -> dict[str, Any]:
     return state(engine={"answers": False, "version": "", "compose": "", "reason": reason})
 
 
-def test_a_host_that_is_well() -> None:
+def test_a_valid_host() -> None:
     assert [(one.what, one.detail) for one in lines() if one.ok] == [
         ("secrets", "3 of 3 variables are validated"),
         ("host", "reached over ssh, Python 3.11.2"),
@@ -104,7 +104,7 @@ def test_a_host_that_is_well() -> None:
         (state(healthy=False, release=None), "app", True, "nothing is deployed yet"),
     ],
 )
-def test_what_is_said(changed: dict[str, Any], what: str, ok: bool, words: str) -> None:
+def test_the_line_of_each_subject(changed: dict[str, Any], what: str, ok: bool, words: str) -> None:
     found = [one for one in lines(**changed) if one.what == what]
     assert [one.ok for one in found] == [ok]
     assert words in found[0].detail
@@ -114,7 +114,7 @@ def test_what_is_said(changed: dict[str, Any], what: str, ok: bool, words: str) 
     ("changed", "last"),
     [({"reach": AWAY, "state": {}}, "host"), ({"project": "wrong", "state": {}}, "project")],
 )
-def test_nothing_is_said_of_what_was_not_read(changed: dict[str, Any], last: str) -> None:
+def test_facts_that_were_not_read_have_no_line(changed: dict[str, Any], last: str) -> None:
     assert lines(**changed)[-1].what == last
 
 
@@ -123,12 +123,12 @@ def test_an_engine_that_failed_is_one_line() -> None:
     assert [one.what for one in found].count("engine") == 1
 
 
-def test_without_ports_nothing_is_said_of_them() -> None:
+def test_without_ports_there_is_no_line_for_them() -> None:
     without = {name: value for name, value in STATE.items() if name != "ports"}
     assert "port" not in [one.what for one in lines(state=without)]
 
 
-def test_the_report_of_a_host_that_is_well() -> None:
+def test_the_report_of_a_valid_host() -> None:
     report = validation_report(FOUND, "shop", "web1")
     assert report["failure"] == ""
     assert report["text"].splitlines() == [

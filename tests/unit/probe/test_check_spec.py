@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""`selfheal_checks` as people write it → complete checks, or an error that names check, key and fix."""
+"""`selfheal_checks` from the inventory → complete checks, or an error that names check, key and fix."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ BAD = [
     ("bad name in a header", [check(headers={"A": "${ }"})], "`health`", "headers", "names no value", "${NAME}"),
     ("body and json", [check(json={}, body="x")], "`health`", "body", "in addition to `json`", "one of the two"),
     ("body is a mapping", [check(body={"a": 1})], "`health`", "body", "a mapping", "text"),
-    ("json that is none", [check(json={"a": {1, 2}})], "`health`", "json", "JSON", "lists"),
+    ("json with a set", [check(json={"a": {1, 2}})], "`health`", "json", "JSON", "lists"),
     ("json with NaN", [check(json=[math.nan])], "`health`", "json", "JSON", "numbers"),
     ("bad name in json", [check(json={"a": [{"b": "${x-y}"}]})], "`health`", "json", "names no value", "${NAME}"),
     ("timeout 0", [check(timeout=0)], "`health`", "timeout", "between 0 and 3600", "e.g. 5"),
@@ -132,7 +132,7 @@ BAD = [
     ("a form and JSON", [check(form={"a": "b"}, json={})], "`health`", "form", "in addition to `json`", "keep one"),
     ("a bad name in a form", [check(form={"a": "${no pe}"})], "`health`", "form", "names no value", "${NAME}"),
     ("bad path captured", [check(capture={"token": "access_token"})], "`health`", "capture", "not a path", "$.items"),
-    ("proves something else", [check(proves="db")], "`health`", "proves", "'db'", "health, api, frontend"),
+    ("an unknown subject", [check(proves="db")], "`health`", "proves", "'db'", "health, api, frontend"),
     ("verify_tls is a text", [check(verify_tls="no")], "`health`", "verify_tls", "a text", "self-signed"),
     (
         "used before it is captured",
@@ -257,7 +257,7 @@ KEYS = st.sampled_from(check_spec._KEYS)
 
 @given(st.lists(st.dictionaries(KEYS, JSON, max_size=6), max_size=3) | JSON)
 def test_anything_is_either_read_or_refused(anything: Any) -> None:
-    """Whatever stands in the inventory: no other exception than CheckError, which names key and fix."""
+    """Any value in the inventory is accepted, or raises CheckError, which names key and fix."""
     try:
         parse_checks(anything)
     except CheckError as error:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The journey: values handed on, answers judged, retries, and what is said about it."""
+"""A run of checks: captured values, judged answers, retries, and the messages."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_X
 
 
 def always(answer: Answer) -> Callable[[Request, World], Any]:
-    """A server that gives one answer to whatever it is asked."""
+    """A server that gives one answer to every request."""
     return lambda _request, _world: answer
 
 
 class World:
-    """A clock that only moves when it is told to, and a server that answers from a table."""
+    """A clock that only the test advances, and a server that answers from a table."""
 
     def __init__(self, answer: Callable[[Request, World], Any]) -> None:
         self.time = 100.0
@@ -97,7 +97,7 @@ def app(login: Any = None, data: Any = None, health: Any = None) -> Callable[[Re
     return lambda request, _world: answers[request.url.replace(BASE, "")]
 
 
-def test_a_journey_that_passes() -> None:
+def test_all_checks_pass() -> None:
     world = World(app())
     result = world.run([HEALTH, LOGIN, DATA], VALUES)
     assert result == {
@@ -111,7 +111,7 @@ def test_a_journey_that_passes() -> None:
             {
                 "name": name,
                 "ok": True,
-                "proves": proves,
+                "proves": subject,
                 "kind": None,
                 "status": 200,
                 "seconds": 0.034,
@@ -121,7 +121,7 @@ def test_a_journey_that_passes() -> None:
                 "down": [],
                 "retry_after": None,
             }
-            for name, proves in (("health", "health"), ("login", "api"), ("data", "api"))
+            for name, subject in (("health", "health"), ("login", "api"), ("data", "api"))
         ],
     }
     login, data = world.sent[1:]
@@ -153,7 +153,7 @@ def test_a_check_after_a_failed_one_still_runs() -> None:
     assert result["summary"] == "2 of 3 checks passed; `health` connection refused by app.test:8000"
 
 
-def test_many_failures_are_told_in_short() -> None:
+def test_many_failures_are_summarized() -> None:
     checks = [{"name": f"c{number}", "url": BASE + "/health", "status": 204} for number in range(5)]
     summary = World(app()).run(checks)["summary"]
     assert (
@@ -181,7 +181,7 @@ def test_many_failures_are_told_in_short() -> None:
         ),
     ],
 )
-def test_what_cannot_be_sent_is_skipped_and_not_ok(checks: Any, values: dict[str, str], reason: str) -> None:
+def test_a_check_that_cannot_be_sent_is_skipped_and_not_ok(checks: Any, values: dict[str, str], reason: str) -> None:
     world = World(app())
     result = world.run(checks, values)
     assert (result["ok"], world.sent) == (False, [])
@@ -433,7 +433,7 @@ def test_a_slow_answer_is_not_ok_but_its_token_is_used() -> None:
     assert result["results"][0]["reason"] == "got 200 in 1.20 s: expected 1.00 s or less"
 
 
-# --- what must not be said --------------------------------------------------------------------------------------------
+# --- secrets ----------------------------------------------------------------------------------------------------------
 
 SECRET = 'pa55/w+rd with "quotes" & ünïcode'
 
@@ -451,7 +451,7 @@ SECRET = 'pa55/w+rd with "quotes" & ünïcode'
     ],
 )
 @pytest.mark.parametrize("status", [200, 401])
-def test_no_value_of_the_env_is_said(keys: dict[str, Any], status: int) -> None:
+def test_a_value_of_the_env_is_redacted(keys: dict[str, Any], status: int) -> None:
     basic = base64.b64encode(f"user:{SECRET}".encode()).decode()
     for form, body in ((SECRET, {"echo": SECRET}), (SECRET, SECRET.encode()), (basic, {"echo": basic})):
         answer = got(status, body, X_Echo=form)
@@ -601,7 +601,7 @@ def test_the_last_cookie_of_a_name_counts_and_is_a_secret() -> None:
     assert "no session" in result["results"][1]["reason"]
 
 
-def test_no_captured_value_is_said() -> None:
+def test_a_captured_value_is_redacted() -> None:
     token = "opaque-token-of-the-app"
     outcome = {"/auth/login": got(200, {"access_token": token}), "/api/gifts": got(500, f"who is {token}?".encode())}
     result = World(lambda request, _self: outcome[request.url.replace(BASE, "")]).run([LOGIN, DATA], VALUES)
@@ -610,7 +610,7 @@ def test_no_captured_value_is_said() -> None:
 
 
 @pytest.mark.parametrize("token", [JWT, "sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"])
-def test_no_token_that_nobody_told_us_about_is_said(token: str) -> None:
+def test_an_unknown_token_is_redacted(token: str) -> None:
     result = World(lambda _request, _self: got(500, f"bad key {token}!".encode())).run([{"name": "c", "url": BASE}])
     assert result["summary"].endswith("it said: bad key <token>!")
 
@@ -641,7 +641,7 @@ def test_a_quantile_is_one_of_the_samples(samples: list[float], q: float) -> Non
 
 
 @given(st.lists(st.sampled_from(["ok", "refused", "500"]), min_size=1, max_size=6), st.floats(0, 8))
-def test_whatever_happens_the_report_adds_up(outcomes: list[str], deadline: float) -> None:
+def test_the_counts_add_up_for_any_outcome(outcomes: list[str], deadline: float) -> None:
     endless = iter(outcomes * 1000)
 
     def answer(_request: Request, _world: World) -> Any:
@@ -703,7 +703,7 @@ def port() -> Iterator[int]:
     server.server_close()
 
 
-JOURNEY = [
+CHECKS = [
     {"name": "health", "url": "http://127.0.0.1:${PORT}/health", "proves": "health", "json_path": {"$.status": "ok"}},
     {**LOGIN, "url": "http://127.0.0.1:${PORT}/auth/login"},
     {
@@ -716,7 +716,7 @@ JOURNEY = [
 
 
 def test_for_real(port: int) -> None:
-    result = run_checks(parse_checks(JOURNEY), {**VALUES, "PORT": str(port)})
+    result = run_checks(parse_checks(CHECKS), {**VALUES, "PORT": str(port)})
     assert result["ok"], result["summary"]
     times = [result["latency"]["min"], result["latency"]["median"], result["latency"]["p95"]]
     assert times == sorted(filter(None, times))
@@ -724,20 +724,20 @@ def test_for_real(port: int) -> None:
 
 
 def test_for_real_with_a_wrong_password(port: int) -> None:
-    result = run_checks(parse_checks(JOURNEY), {**VALUES, "PORT": str(port), "PASSWORD": "wrong"}, 0.3)
+    result = run_checks(parse_checks(CHECKS), {**VALUES, "PORT": str(port), "PASSWORD": "wrong"}, 0.3)
     assert (result["ok"], result["passed"]) == (False, 1)
     assert 'expected 200; it said: {"error": "wrong email or password"}' in result["summary"]
     assert 0.3 <= result["seconds"] < 0.6
 
 
-def test_without_checks_nothing_is_asked_and_said() -> None:
+def test_without_checks_no_request_is_sent_and_the_summary_says_so() -> None:
     found = run_checks([], {}, ask=lambda *_: pytest.fail("something was asked"))
     assert (found["ok"], found["results"]) == (True, [])
     assert "no check" in found["summary"]
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("header", "seconds"),
     [
         ("120", 120.0),
         ("Wed, 21 Oct 2026 07:28:30 GMT", 30.0),
@@ -746,7 +746,7 @@ def test_without_checks_nothing_is_asked_and_said() -> None:
         ("", None),
     ],
 )
-def test_for_how_long_an_app_asks_for_patience(told: str, seconds: float | None) -> None:
+def test_retry_after_in_seconds(header: str, seconds: float | None) -> None:
     today = datetime(2026, 10, 21, 7, 28, tzinfo=timezone.utc).timestamp()
-    answer = Answer(503, (("retry-after", told),) if told else (), b"", False, 0.1, None)
+    answer = Answer(503, (("retry-after", header),) if header else (), b"", False, 0.1, None)
     assert retry_after(answer, today) == seconds

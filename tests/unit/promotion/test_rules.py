@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What may go from staging to production, and what every refusal says."""
+"""Which releases may be promoted from staging to production, and the message of every refusal."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def incident(name: str, ago: float, is_open: bool = False) -> dict[str, Any]:
     return {"id": f"20250527T010000Z-{name}", "cause": name, "open": is_open, "ago": ago}
 
 
-def test_what_has_run_healthy_may_go() -> None:
+def test_a_release_that_ran_healthy_may_be_promoted() -> None:
     assert said() == []
 
 
-def test_a_job_whose_container_was_pruned_is_not_missed() -> None:
+def test_a_job_whose_container_was_pruned_is_not_missing() -> None:
     assert "service migrate has no container" in said(instances=[WEB])[0]
     assert said(instances=[WEB], release={**GOOD["release"], "jobs": ["migrate"]}) == []
 
@@ -118,14 +118,14 @@ def test_a_job_whose_container_was_pruned_is_not_missed() -> None:
         ),
     ],
 )
-def test_what_refuses_it_is_named_with_what_to_do(facts: dict[str, Any], reason: str, fix: str) -> None:
+def test_a_refusal_names_its_reason_and_the_fix(facts: dict[str, Any], reason: str, fix: str) -> None:
     (found,) = said(**facts)
     reason_, _, todo = found.partition(". Do: ")
     assert reason in reason_
     assert fix in todo
 
 
-def test_every_reason_is_told_at_once_and_many_incidents_by_their_number() -> None:
+def test_all_reasons_are_reported_at_once_and_many_incidents_are_counted() -> None:
     found = said(
         serving=60.0,
         probe={"ok": False, "summary": "health: refused"},
@@ -146,7 +146,7 @@ SMALL: promotion_rules.Room = {"device": 2, "free_bytes": 100 << 20}
         ([("/a", 400 << 20), ("/b", 400 << 20)], ["/a: 1,000 MiB free, 1,056 MiB needed"]),
         ([("/a", 400 << 20), ("/c", 1)], ["/c: 100 MiB free, 256 MiB needed"]),
     ],
-    ids=["fits", "does not", "two on one file system", "the small one"],
+    ids=["fits", "does not fit", "two on one file system", "the small file system"],
 )
 def test_room_for_the_images(wanted: list[tuple[str, int]], short: list[str]) -> None:
     assert promotion_rules.missing_room(wanted, {"/a": DISK, "/b": DISK, "/c": SMALL}) == short

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""HAProxy: what is asked at its runtime socket, and how its files are mended. The real one is molecule's."""
+"""HAProxy: commands for its runtime socket, and the repair of its files. Molecule tests a real HAProxy."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.probe.web impor
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy as releases_haproxy
 
 BALANCER = Balancer("web", 2, 18000, (80, 443))
-# Some of the columns that HAProxy 3.0 has; what a check said may hold a comma.
+# Some of the columns of HAProxy 3.0. The message of a check may contain a comma.
 STAT = """\
 # pxname,svname,status,scur,check_status,check_code,last_chk,check_desc,addr,
 selfheal-shop,slot1,UP,3,* L7OK,0,"OK, well",Layer7 check passed,127.0.0.1:18001,
 selfheal-shop,slot0,DOWN 1/2,0,L7STS,400,Bad Request,Layer7 wrong status,127.0.0.1:18000,
 selfheal-shop,slot2,MAINT,0,,,,,127.0.0.1:18002,
-selfheal-shop,nobody,no check,0,,,,,127.0.0.1:1,
+selfheal-shop,other,no check,0,,,,,127.0.0.1:1,
 selfheal-shop-unchecked,slot0,UP,0,,,,,127.0.0.1:18000,
 selfheal-other,slot0,UP,0,,,,,127.0.0.1:18100,
 """
 
 
 class HAProxy:
-    """Answers what it is told to, and keeps what it was asked."""
+    """Gives the configured answer, and records its commands."""
 
     def __init__(self, path: Path) -> None:
         self.answer, self.asked = "\n", list[str]()
@@ -81,7 +81,7 @@ def test_the_slots_of_this_app(app: App, haproxy: HAProxy) -> None:
     assert releases_haproxy.serving(app) == 1
 
 
-def test_a_state_is_set_where_a_request_may_go(app: App, haproxy: HAProxy) -> None:
+def test_a_state_is_set_in_both_backends(app: App, haproxy: HAProxy) -> None:
     releases_haproxy.set_state(app, [18000, 18002], releases_haproxy.MAINT)
     assert haproxy.asked == [
         f"set server {backend}/{slot} state maint"
@@ -90,8 +90,8 @@ def test_a_state_is_set_where_a_request_may_go(app: App, haproxy: HAProxy) -> No
     ]
 
 
-def test_a_slot_is_taken_in_when_haproxy_itself_finds_it_healthy(app: App, haproxy: HAProxy) -> None:
-    """It forgets what the instance that was at this slot before had answered."""
+def test_a_slot_serves_only_after_haproxy_finds_it_healthy(app: App, haproxy: HAProxy) -> None:
+    """HAProxy has to forget the health of the slot's previous instance."""
     releases_haproxy.take_in(app, 18002)
     assert haproxy.asked[-1] == "set server selfheal-shop/slot2 health down"
 
@@ -99,9 +99,9 @@ def test_a_slot_is_taken_in_when_haproxy_itself_finds_it_healthy(app: App, hapro
 @pytest.mark.parametrize(
     ("ports", "said"),
     [([18001], ""), ([18000, 18001], "slot 0 is DOWN 1/2, L7STS 400 Bad Request"), ([], "")],
-    ids=["it serves", "one is kept out", "no instance"],
+    ids=["it serves", "one is unhealthy", "no instance"],
 )
-def test_what_is_kept_out_is_named_with_what_haproxy_saw(
+def test_a_slot_that_is_kept_out_is_named_with_haproxys_reason(
     app: App, haproxy: HAProxy, ports: list[int], said: str
 ) -> None:
     haproxy.answer = STAT
@@ -109,13 +109,13 @@ def test_what_is_kept_out_is_named_with_what_haproxy_saw(
     assert releases_haproxy.kept_out(app, ports, lambda: next(clock), lambda _: None, 3.0) == said
 
 
-def test_a_refusal_is_told(app: App, haproxy: HAProxy) -> None:
+def test_a_refusal_is_reported(app: App, haproxy: HAProxy) -> None:
     haproxy.answer = "No such server.\n"
     with pytest.raises(releases_haproxy.BalancerError, match="No such server"):
         releases_haproxy.set_state(app, [18000], releases_haproxy.READY)
 
 
-def test_nobody_there_is_told_with_the_next_step(app: App) -> None:
+def test_a_missing_haproxy_is_reported_with_the_next_step(app: App) -> None:
     with pytest.raises(releases_haproxy.BalancerError, match="systemctl status haproxy"):
         releases_haproxy.slots(app)
 
@@ -129,9 +129,9 @@ def test_nobody_there_is_told_with_the_next_step(app: App) -> None:
         ("https://192.0.2.7/", "https://192.0.2.7/"),
         ("https://shop.invalid/", "https://shop.invalid/"),
     ],
-    ids=["the public port", "tls ends at the balancer", "another port", "another host", "a name that leads nowhere"],
+    ids=["the public port", "tls ends at the balancer", "another port", "another host", "a name that does not resolve"],
 )
-def test_only_what_leads_to_the_balancer_is_asked_of_an_instance(
+def test_only_requests_to_the_load_balancer_are_sent_to_an_instance(
     url: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Request] = []
@@ -154,11 +154,11 @@ MASTER = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WORKER
     [("worker", True, True), ("master", True, False), ("", True, False), ("worker", False, False)],
     ids=["the worker is stopped", "only the master is stopped", "it runs", "another process has its pid now"],
 )
-def test_a_stopped_process_is_seen_without_asking_it(
+def test_a_stopped_process_is_found_without_a_request(
     app: App, monkeypatch: pytest.MonkeyPatch, which: str, called: bool, expected: bool
 ) -> None:
     name = "haproxy" if called else "another"
-    # A process is called as its file is.
+    # A process has the name of its file.
     python = Path(app.root) / name
     python.symlink_to(os.path.realpath(sys.executable))
     with subprocess.Popen([str(python), "-c", MASTER], stdout=subprocess.PIPE, start_new_session=True) as master:
@@ -179,13 +179,13 @@ def _until_stopped(pid: int) -> None:
         pass
 
 
-def test_where_haproxy_does_not_run_nothing_is_stopped(app: App) -> None:
+def test_haproxy_that_does_not_run_is_not_stopped(app: App) -> None:
     assert not releases_haproxy.is_stopped(app)
     (Path(app.root) / releases_haproxy.PID_FILE).write_text("no pid\n", encoding="ascii")
     assert not releases_haproxy.is_stopped(app)
 
 
-# --- what its journal says -------------------------------------------------------------------------------------------
+# --- its journal -----------------------------------------------------------------------------------------------------
 
 RUNS = ["[NOTICE]   (70) : Loading success.", "Started haproxy.service - HAProxy Load Balancer."]
 KILLED = ["[ALERT]    (70) : Current worker (72) exited with code 137 (Killed)", "haproxy.service: Failed with result"]
@@ -218,7 +218,7 @@ NOT_BOUND = [
         (REFUSED + RUNS + KILLED + NOT_BOUND, f"{BOUND} (Address already in use) for [0.0.0.0:80]"),
         (REFUSED + REFUSED, UNKNOWN),
     ],
-    ids=["nothing", "it runs", "it was killed", "refused", "mended since", "port taken", "refused again and again"],
+    ids=["nothing", "it runs", "it was killed", "refused", "fixed since", "port taken", "refused again and again"],
 )
 def test_the_error_is_that_of_the_last_start(journal: list[str], said: str) -> None:
     assert releases_haproxy.first_error(journal) == said
@@ -228,7 +228,7 @@ def test_the_error_is_that_of_the_last_start(journal: list[str], said: str) -> N
 
 
 class Host:
-    """A host whose HAProxy starts unless a file says `damaged`, or nothing; and knows the app by its part alone."""
+    """A host whose HAProxy starts unless a file contains `damaged`, and serves the app only if its file names it."""
 
     def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.up, self.ran = Path(app.root), False, list[list[str]]()
@@ -285,17 +285,17 @@ def on_host(app: App, monkeypatch: pytest.MonkeyPatch) -> Host:
 @pytest.mark.parametrize(
     ("name", "was"), [("selfheal/shop.cfg", "shop 1"), ("haproxy.cfg", "global"), ("selfheal/blog.cfg", "blog 1")]
 )
-def test_a_damaged_file_is_put_back_and_kept_under_another_name(app: App, on_host: Host, name: str, was: str) -> None:
+def test_a_damaged_file_is_restored_and_kept_under_another_name(app: App, on_host: Host, name: str, was: str) -> None:
     on_host.write("selfheal/shop.cfg", "shop 1")
     on_host.write(name, "damaged")
-    told = releases_haproxy.restart(app)
+    notes = releases_haproxy.restart(app)
     path = on_host.path(name)
-    assert told == [f"{path} is restored from the last good copy, the damaged one is kept as {path}.damaged"]
+    assert notes == [f"{path} is restored from the last good copy, the damaged one is kept as {path}.damaged"]
     assert (on_host.read(name), on_host.read(f"{name}.damaged"), on_host.up) == (was, "damaged", True)
 
 
-def test_what_was_set_aside_before_is_kept(app: App, on_host: Host) -> None:
-    """What somebody has edited twice, both times wrongly, is theirs."""
+def test_an_earlier_damaged_file_is_kept(app: App, on_host: Host) -> None:
+    """A user who made two wrong edits keeps both of them."""
     name = "selfheal/shop.cfg"
     releases_haproxy.keep(app)
     for text in ("damaged once", "damaged twice"):
@@ -304,7 +304,7 @@ def test_what_was_set_aside_before_is_kept(app: App, on_host: Host) -> None:
     assert [on_host.read(f"{name}.{end}") for end in ("damaged", "2.damaged")] == ["damaged once", "damaged twice"]
 
 
-def test_several_damaged_files_are_put_back(app: App, on_host: Host) -> None:
+def test_several_damaged_files_are_restored(app: App, on_host: Host) -> None:
     for name in ("haproxy.cfg", "selfheal/shop.cfg", "selfheal/blog.cfg"):
         on_host.write(name, "damaged")
     assert len(releases_haproxy.restart(app)) == 3
@@ -312,31 +312,31 @@ def test_several_damaged_files_are_put_back(app: App, on_host: Host) -> None:
 
 
 @pytest.mark.parametrize("content", ["", None], ids=["emptied", "gone"])
-def test_haproxy_that_starts_without_the_apps_part_gets_it_back(app: App, on_host: Host, content: str | None) -> None:
-    """It is no error to HAProxy, which has other apps to serve."""
+def test_a_missing_or_empty_file_of_the_app_is_restored(app: App, on_host: Host, content: str | None) -> None:
+    """HAProxy starts without it, because it serves other apps."""
     on_host.path("selfheal/shop.cfg").unlink()
     if content is not None:
         on_host.write("selfheal/shop.cfg", content)
-    (told,) = releases_haproxy.restart(app)
-    assert told.endswith("shop.cfg.damaged" if content is not None else "it was missing")
+    (note,) = releases_haproxy.restart(app)
+    assert note.endswith("shop.cfg.damaged" if content is not None else "it was missing")
     assert on_host.read("selfheal/shop.cfg") == "shop 1"
 
 
-def test_a_file_that_nobody_keeps_is_set_aside(app: App, on_host: Host) -> None:
+def test_a_damaged_file_without_a_copy_is_set_aside(app: App, on_host: Host) -> None:
     on_host.write("selfheal/try.cfg", "damaged")
-    (told,) = releases_haproxy.restart(app)
-    assert told.endswith(f"is set aside as {on_host.path('selfheal/try.cfg.damaged')}")
+    (note,) = releases_haproxy.restart(app)
+    assert note.endswith(f"is set aside as {on_host.path('selfheal/try.cfg.damaged')}")
     assert on_host.up
 
 
-def test_files_with_which_haproxy_starts_are_left_as_they_are(app: App, on_host: Host) -> None:
+def test_files_with_which_haproxy_starts_are_not_changed(app: App, on_host: Host) -> None:
     on_host.write("haproxy.cfg", "global, edited by hand")
     on_host.write("selfheal/shop.cfg", "shop 2")
     assert releases_haproxy.restart(app) == []
     assert on_host.read("haproxy.cfg") == "global, edited by hand"
 
 
-def test_a_port_that_is_taken_makes_no_file_a_bad_one(app: App, on_host: Host) -> None:
+def test_a_port_that_is_taken_does_not_replace_a_file(app: App, on_host: Host) -> None:
     on_host.taken = True
     on_host.write("haproxy.cfg", "global, edited by hand")
     Path(releases_haproxy._others(app)[0].copy).unlink()
@@ -348,7 +348,7 @@ def test_a_port_that_is_taken_makes_no_file_a_bad_one(app: App, on_host: Host) -
     assert on_host.read("selfheal/blog.cfg") == "blog 1"
 
 
-def test_what_cannot_be_put_back_is_told_with_haproxys_own_error(app: App, on_host: Host) -> None:
+def test_a_file_that_cannot_be_restored_is_reported_with_haproxys_own_error(app: App, on_host: Host) -> None:
     on_host.journal = RUNS + ALONE
     Path(releases_haproxy._own(app)[0].copy).unlink()
     on_host.write("selfheal/shop.cfg", "damaged")
@@ -360,7 +360,7 @@ def test_what_cannot_be_put_back_is_told_with_haproxys_own_error(app: App, on_ho
     assert on_host.read("selfheal/shop.cfg") == "damaged"
 
 
-def test_only_what_passes_haproxys_check_is_kept(app: App, on_host: Host) -> None:
+def test_only_files_that_pass_haproxys_check_are_copied(app: App, on_host: Host) -> None:
     on_host.write("selfheal/shop.cfg", "damaged")
     releases_haproxy.keep(app)
     copy = Path(releases_haproxy._own(app)[0].copy)
@@ -371,13 +371,13 @@ def test_only_what_passes_haproxys_check_is_kept(app: App, on_host: Host) -> Non
     assert copy.stat().st_mode & 0o777 == 0o600
     on_host.ran.clear()
     releases_haproxy.keep(app)
-    assert on_host.ran == [], "nothing has changed, so nothing is judged"
+    assert on_host.ran == [], "nothing has changed, so nothing is checked"
 
 
 @pytest.mark.parametrize("line", ["stats auth admin:hunter2", "user ops insecure-password hunter2"])
-def test_no_password_gets_to_a_second_place(app: App, on_host: Host, line: str) -> None:
+def test_a_file_with_a_password_is_not_copied(app: App, on_host: Host, line: str) -> None:
     on_host.write("haproxy.cfg", f"global\n    {line}\n")
     releases_haproxy.keep(app)
     assert [path for path in Path(app.state).rglob("*.cfg") if "hunter2" in path.read_text()] == []
-    # Nor is the one without it put back, which would let in everybody.
+    # A copy without the password is not restored either: it would give access to everyone.
     assert not Path(releases_haproxy._own(app)[1].copy).exists()

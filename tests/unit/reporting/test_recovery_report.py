@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The report of a recovery: which step is ticked, which one is named as failed, and what is said to do next."""
+"""The report of a recovery: completed steps, the failed step, and the next step for the user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ABOUT: recovery_report.About = {
 REACHED: recovery_report.Ssh = {"problem": "", "detail": "Python 3.13.5", "next_step": ""}
 AWAY: recovery_report.Ssh = {"problem": "no route to host", "detail": "", "next_step": "Look at the console."}
 CLOCK: recovery_report.Times = {"started": 100.0, "reached": 100.2, "ended": 105.0}
-PROVED: recovery_report.Times = {**CLOCK, "proved": 100.5}
+VALID: recovery_report.Times = {**CLOCK, "proved": 100.5}
 FINDING: Finding = {
     "variable": "SUPABASE_SERVICE_KEY",
     "rule": "placeholder",
@@ -57,14 +57,14 @@ CASES: list[
         str,
     ]
 ] = [
-    ("healthy", PROVED, REACHED, [], outcome(), "", "xxxxxxx", "", ""),
+    ("healthy", VALID, REACHED, [], outcome(), "", "xxxxxxx", "", ""),
     ("unreachable", CLOCK, AWAY, [], {}, "", "       ", "1 of 7", "Look at the console."),
-    ("placeholder in the vault", PROVED, REACHED, [FINDING], {}, "", "x      ", "3 of 7", "recover_use_last_good=true"),
+    ("placeholder in the vault", VALID, REACHED, [FINDING], {}, "", "x      ", "3 of 7", "recover_use_last_good=true"),
     ("vault unreachable", CLOCK, REACHED, [], {}, "no answer", "x      ", "3 of 7", "recover_use_last_good=true"),
-    ("lock held", PROVED, REACHED, [], {}, "held by pid 12", "x      ", "2 of 7", "Correct that, then run"),
+    ("lock held", VALID, REACHED, [], {}, "held by pid 12", "x      ", "2 of 7", "Correct that, then run"),
     (
         "still sick",
-        PROVED,
+        VALID,
         REACHED,
         [],
         outcome("health", "api", next_step="Read the evidence."),
@@ -99,9 +99,9 @@ def test_build(
     assert built["healthy"] == (not failed)
 
 
-def test_the_checklist_is_the_incident_reports() -> None:
+def test_the_checklist_is_that_of_the_incident_report() -> None:
     built = recovery_report.build(
-        {**ABOUT, "language": "ko"}, PROVED, REACHED, [], outcome(names=["SUPABASE_SERVICE_KEY"]), ""
+        {**ABOUT, "language": "ko"}, VALID, REACHED, [], outcome(names=["SUPABASE_SERVICE_KEY"]), ""
     )
     assert [line["title"] for line in built["checklist"]] == [
         "SSH 접속 성공",
@@ -124,18 +124,18 @@ def test_the_checklist_is_the_incident_reports() -> None:
         (["A", "B", "C", "D", "E"], "A, B, C (+2) updated"),
     ],
 )
-def test_the_line_of_the_variables_names_the_apps_own(names: list[str], title: str) -> None:
-    built = recovery_report.build(ABOUT, PROVED, REACHED, [], outcome(names=names), "")
+def test_the_line_of_the_variables_names_the_apps_variables(names: list[str], title: str) -> None:
+    built = recovery_report.build(ABOUT, VALID, REACHED, [], outcome(names=names), "")
     assert built["checklist"][2]["title"] == title
 
 
 def test_a_value_that_is_wrong_in_the_vault_is_named_in_the_line() -> None:
-    built = recovery_report.build(ABOUT, PROVED, REACHED, [{**FINDING, "variable": "STRIPE_KEY"}], {}, "")
+    built = recovery_report.build(ABOUT, VALID, REACHED, [{**FINDING, "variable": "STRIPE_KEY"}], {}, "")
     assert built["checklist"][2]["title"] == "STRIPE_KEY updated"
 
 
-def test_the_time_of_the_proof_counts_for_the_key() -> None:
-    built = recovery_report.build(ABOUT, PROVED, REACHED, [], outcome(), "")
+def test_the_time_of_the_validation_counts_for_the_variables() -> None:
+    built = recovery_report.build(ABOUT, VALID, REACHED, [], outcome(), "")
     seconds = {line["step"]: line["seconds"] for line in built["checklist"]}
     assert seconds == {**dict.fromkeys(recovery_report.STEPS, 0.5), "ssh": 0.2, "variables": 0.8}
     assert built["seconds"] == 5.0
@@ -152,13 +152,13 @@ HEADLINES: list[tuple[str, bool, recovery_report.Outcome, str]] = [
 
 @pytest.mark.parametrize(("check", "recovery", "expected"), [c[1:] for c in HEADLINES], ids=[c[0] for c in HEADLINES])
 def test_headline(check: bool, recovery: recovery_report.Outcome, expected: str) -> None:
-    built = recovery_report.build({**ABOUT, "check_mode": check}, PROVED, REACHED, [], recovery, "")
+    built = recovery_report.build({**ABOUT, "check_mode": check}, VALID, REACHED, [], recovery, "")
     assert recovery_report.screen(built, "").splitlines()[0] == expected
     assert recovery_report.markdown(built).splitlines()[0] == f"# {expected}"
 
 
 def test_screen_shows_seven_lines_and_where_the_report_is() -> None:
-    built = recovery_report.build(ABOUT, PROVED, REACHED, [], outcome("health", next_step="x"), "")
+    built = recovery_report.build(ABOUT, VALID, REACHED, [], outcome("health", next_step="x"), "")
     lines = recovery_report.screen(built, "reports/r.md").splitlines()
     assert lines[1] == "[x]   0.20 s  1. SSH connection established (Python 3.13.5)"
     assert lines[5] == "[ ]   0.50 s  5. Health check passed (health done)"
@@ -169,7 +169,7 @@ def test_markdown_keeps_tables_and_lists_whole() -> None:
     timeline = [{"time": "2025-05-27T02:00:00.000Z", "seconds": 0.1, "what": "a | b\nc"}]
     recovery = outcome("health", timeline=timeline, remedies=[REMEDY], evidence=["line\nbreak"], next_step="Do it.")
     page = recovery_report.markdown(
-        recovery_report.build(ABOUT, PROVED, REACHED, [], {**recovery, "incident": {"path": "/x"}}, "")
+        recovery_report.build(ABOUT, VALID, REACHED, [], {**recovery, "incident": {"path": "/x"}}, "")
     )
     assert "| 2025-05-27T02:00:00.000Z | 0.10 | a \\| b c |" in page
     assert "- line break" in page
@@ -181,7 +181,7 @@ def test_markdown_keeps_tables_and_lists_whole() -> None:
 def test_the_verdict_names_step_cause_and_what_to_do() -> None:
     evidence = ["port 8000 is held by nginx (pid 7)."]
     sick = recovery_report.build(
-        ABOUT, PROVED, REACHED, [], outcome("health", evidence=evidence, next_step="Stop it."), ""
+        ABOUT, VALID, REACHED, [], outcome("health", evidence=evidence, next_step="Stop it."), ""
     )
     assert sick["verdict"] == (
         "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check passed: health done. "
@@ -189,10 +189,10 @@ def test_the_verdict_names_step_cause_and_what_to_do() -> None:
     )
     away = recovery_report.build(ABOUT, CLOCK, AWAY, [], {}, "")
     assert away["verdict"].count("no route to host") == 1
-    assert recovery_report.build(ABOUT, PROVED, REACHED, [], outcome(), "")["verdict"] == ""
+    assert recovery_report.build(ABOUT, VALID, REACHED, [], outcome(), "")["verdict"] == ""
 
 
-def test_a_host_that_was_never_reached_has_no_time_of_that() -> None:
+def test_a_host_that_was_never_reached() -> None:
     about: recovery_report.About = {**ABOUT, "id": "1-h", "host": "h", "address": "a"}
     ssh: recovery_report.Ssh = {"problem": "no route", "detail": "", "next_step": "look at the console"}
     built = recovery_report.build(about, {"started": 100.0, "ended": 105.0}, ssh, [], {}, "")
