@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Files that are replaced atomically, locks that end with their holder, fingerprints."""
+"""Files that are replaced atomically, errors that are explained, and files that are too large to be read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import files, locks
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.fingerprint import fingerprint
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 
 
 def left_behind(directory: Path) -> list[str]:
@@ -163,61 +162,6 @@ def test_the_flags_of_a_file_are_read_from_the_kernel(tmp_path: Path) -> None:
         subprocess.run(["chattr", "-i", str(path)], check=True)
     assert refused.value.errno == errno.EPERM
     assert files.flagged(str(path)) == ""
-
-
-HOLDER = """
-import sys, time
-sys.path[:0] = sys.argv[2:]
-from module_utils.core.locks import hold_lock
-with hold_lock(sys.argv[1], 0, "deploy shop"):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def start_holder(lock: Path) -> subprocess.Popen[str]:
-    library = str(Path(locks.__file__).parents[2])
-    arguments = [sys.executable, "-c", HOLDER, str(lock), library]
-    holder = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    return holder
-
-
-def test_a_held_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
-    lock = tmp_path / "run" / "shop.lock"
-    holder = start_holder(lock)
-    with holder:
-        message = rf"shop\.lock is held by pid {holder.pid} \(deploy shop\); waited 0\.1 s"
-        with pytest.raises(locks.LockHeld, match=message), locks.hold_lock(str(lock), 0.1, "recover shop"):
-            pytest.fail("two hold the lock")
-        holder.kill()
-        with locks.hold_lock(str(lock), 5, "recover shop"):
-            assert lock.read_text() == f"{os.getpid()} recover shop\n"
-    assert lock.read_text() == ""
-    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
-
-
-def test_a_lock_is_free_after_an_error_in_the_block(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), locks.hold_lock(f"{tmp_path}/lock", 0, "one"):
-        raise KeyError
-    with locks.hold_lock(f"{tmp_path}/lock", 0, "two"):
-        pass
-
-
-def test_a_lock_excludes_its_own_process_too(tmp_path: Path) -> None:
-    with (
-        locks.hold_lock(f"{tmp_path}/lock", 0, "one"),
-        pytest.raises(locks.LockHeld),
-        locks.hold_lock(f"{tmp_path}/lock", 0, "two"),
-    ):
-        pass
-
-
-@pytest.mark.parametrize("data", ["", "abc", "연말", b"\xff", "\ud800"])
-def test_fingerprints_are_short_and_tell_apart(data: str | bytes) -> None:
-    assert re.fullmatch(r"sha256:[0-9a-f]{12}", fingerprint(data))
-    assert fingerprint("abc") == fingerprint(b"abc") != fingerprint("abd")
 
 
 def test_only_a_file_of_a_sensible_size_is_read(tmp_path: Path) -> None:

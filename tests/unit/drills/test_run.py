@@ -15,26 +15,19 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import fault as drill_fault
-from ansible_collections.christmas.selfheal.plugins.module_utils.drills import placeholders
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills import run as drill_run
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import DrillError, Fault
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills.host import AppHost, Away
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills.options import Options
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import parse_entries
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import continuous
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import fault_catalogue
+from ansible_collections.christmas.selfheal.tests.unit.drills.factories import CATALOGUE, CONTAINER, FOLDER, OPTIONS
 
 START = 1000.0
-CONTAINER: dict[str, Any] = {
-    "Id": "c1",
-    "Name": "/shop-web-1",
-    "Image": "sha256:1",
-    "RestartCount": 0,
-    "Config": {"Image": "shop:1", "Labels": {"com.docker.compose.service": "web"}},
-    "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "8000"}]}},
-    "State": {"Pid": 7, "Running": True, "StartedAt": "2026-06-01T00:00:00Z"},
-}
 RECORD: dict[str, Any] = {
     "id": "20260601T000000Z-hung",
     "cause": "hung",
@@ -44,9 +37,6 @@ RECORD: dict[str, Any] = {
     "evidence": ["no answer"],
     "remedies": [{"name": "restart"}],
 }
-OPTIONS = Options(
-    "web1", "shop", "/opt/shop", ("hang",), url="http://192.0.2.1:8000/health", address="192.0.2.1", lab=True
-)
 
 
 def fault(**change: Any) -> Fault:
@@ -364,26 +354,6 @@ def test_services_that_are_there_to_stay_can_be_broken(world: World) -> None:
         AppHost(world, "shop", "web1", world.clock).faults_of_services()
 
 
-def test_placeholders_are_those_of_the_container_that_is_asked() -> None:
-    labels = {
-        "com.docker.compose.service": "web",
-        "com.docker.compose.project.config_files": "/opt/shop/deploy/compose.yaml,/opt/shop/compose.hardened.yaml",
-        "com.docker.compose.project.working_dir": "/opt/shop/deploy",
-    }
-    db = {**CONTAINER, "Name": "/shop-db-1", "HostConfig": {}}
-    web = {**CONTAINER, "Config": {"Image": "shop:1", "Labels": labels}}
-    values = placeholders.of_containers(OPTIONS, [web, db], "8000")
-    assert (values["container"], values["service"]) == ("shop-web-1", "web")
-    assert (values["image"], values["pid"]) == ("shop:1", 7)
-    assert values["compose"] == [
-        *("docker", "compose", "--project-name=shop", "--project-directory=/opt/shop/deploy"),
-        *("--env-file=/opt/shop/.env", "--file=/opt/shop/deploy/compose.yaml"),
-        "--file=/opt/shop/compose.hardened.yaml",
-    ]
-    assert placeholders.of_containers(OPTIONS, [web, db], "9000")["container"] == "shop-db-1"
-    assert placeholders.known(OPTIONS)["compose"][-1] == "--file=/opt/shop/compose.hardened.yaml"
-
-
 # --- the whole call --------------------------------------------------------------------------------------------------
 
 
@@ -446,6 +416,84 @@ def test_what_only_the_host_knows_is_asked_of_it(world: World) -> None:
         drill_run.drill(OPTIONS, {"hang": fault(needs=["alertmanager"])}, world, False, print, world.clock)
     with pytest.raises(DrillError, match="it needs two instances"):
         drill_run.drill(OPTIONS, {"hang": fault(needs=["instances"])}, world, False, print, world.clock)
+
+
+# --- what a drill does not do ----------------------------------------------------------------------------------------
+
+
+class Untouched:
+    """A host that must not be touched."""
+
+    is_remote = True
+
+    def execute(self, text: str) -> Result:
+        pytest.fail(f"the host was touched: {text}")
+
+    def reconnect(self) -> None:
+        pytest.fail("the host was touched")
+
+
+VARIABLES = parse_entries(
+    [
+        {"name": "PORT", "kind": "port"},
+        {"name": "BOT_TOKEN", "kind": "token", "required": False},
+        {"name": "STRIPE_KEY", "kind": "stripe_key"},
+        {"name": "JWT_SECRET", "kind": "jwt_secret"},
+    ]
+)
+
+
+def drill(check_mode: bool = False, **given: Any) -> drill_run.Outcome:
+    """Ask for drills on a host that must not be touched."""
+    plain = Options("web1", "shop", "/opt/shop", variables=VARIABLES, url="http://192.0.2.1/health")
+    options = plain._replace(address="192.0.2.1", reports="/nonexistent", **given)
+    return drill_run.drill(options, fault_catalogue.read(str(FOLDER)), Untouched(), check_mode, print)
+
+
+def test_without_a_name_the_catalogue_is_listed() -> None:
+    shown = drill()
+    assert shown["ok"]
+    assert all(name in shown["text"] for name in CATALOGUE)
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("names", [["hagn"], ["hang", "db"], ["services", "db.exploded"], [".killed"], ["hang hang"]])
+def test_an_unknown_name_is_refused_before_anything_is_asked(names: list[str], check_mode: bool) -> None:
+    with pytest.raises(
+        drill_fault.DrillError, match=r"there is no fault .+; there are alerting_down, .+services.+\.hung"
+    ):
+        drill(check_mode=check_mode, faults=names, confirm="shop")
+
+
+def test_a_dry_run_shows_what_would_be_done() -> None:
+    shown = drill(check_mode=True, faults=["hang", "env_deleted"])
+    assert "rm -f /opt/shop/.env" in shown["text"]
+    assert "xargs kill" in shown["text"]
+
+
+def test_the_placeholder_replaces_a_secret_of_the_app() -> None:
+    shown = drill(check_mode=True, faults=["env_placeholder"])
+    assert "s/^STRIPE_KEY=.*/STRIPE_KEY=your-secret-key-here/" in shown["text"]
+    with pytest.raises(
+        drill_fault.DrillError, match="env_placeholder cannot be injected here: it needs an app with a secret"
+    ):
+        drill(check_mode=True, faults=["env_placeholder"], variables=VARIABLES[:2])
+    with pytest.raises(
+        drill_fault.DrillError, match="env_deleted cannot be injected here: it needs an app with variables"
+    ):
+        drill(check_mode=True, faults=["env_deleted"], variables=[])
+
+
+@pytest.mark.parametrize("confirm", ["", "another"])
+def test_outside_the_lab_it_needs_the_name_of_the_app(confirm: str) -> None:
+    with pytest.raises(drill_fault.DrillError, match=r"web1 \(192\.0\.2\.1\) is not a lab host.*drill_confirm=shop"):
+        drill(faults=["hang"], confirm=confirm)
+
+
+@pytest.mark.parametrize("name", ["reboot", "disk_full", "overload"])
+def test_a_fault_that_breaks_more_than_the_app_is_for_lab_hosts_only(name: str) -> None:
+    with pytest.raises(drill_fault.DrillError, match=f"{name} cannot be injected here: it needs a lab host"):
+        drill(faults=[name], confirm="shop")
 
 
 # --- the action ------------------------------------------------------------------------------------------------------

@@ -1,61 +1,34 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The status page: its figures from answers of Prometheus, their format, and that names are escaped."""
+"""The status page in both languages: what it shows of its figures, their format, and that names are escaped."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
-import socket
-import string
-import threading
-import time
-from collections.abc import Iterator
 from datetime import timezone
 from html.parser import HTMLParser
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.status_page import figures as page_figures
 from ansible_collections.christmas.selfheal.plugins.module_utils.status_page import html as page_html
 from ansible_collections.christmas.selfheal.plugins.module_utils.status_page import queries as page_queries
-from ansible_collections.christmas.selfheal.plugins.module_utils.status_page import server as page_server
-from ansible_collections.christmas.selfheal.plugins.module_utils.status_page import words as page_words
+from ansible_collections.christmas.selfheal.tests.unit.status_page.factories import (
+    ABOUT,
+    CRASHED,
+    HOUR,
+    MIDNIGHT,
+    MINUTE,
+    NOW,
+    WELL,
+    build,
+    incident,
+    measured,
+)
 
-ROOT = Path(__file__).resolve().parents[3]
-NOW = 1748347215.0  # 2025-05-27 12:00:15 UTC
-ABOUT: page_figures.ShownApp = {"app": "shop", "host": "web1", "thresholds": {}}
-WELL: dict[str, Any] = {"state": [({}, 1.0)], "healthy": [({}, 1.0)], "seen": [({}, NOW - 1)]}
 EVIL = "<script>alert('1')</script>\"&{for}</title>"
-
-
-def incident(**changed: Any) -> dict[str, Any]:
-    return {
-        "id": "20250527T110000Z-hung",
-        "cause": "hung",
-        "meaning": "",
-        "seen": "2025-05-27T11:00:00.000Z",
-        "ended": "2025-05-27T11:00:04.500Z",
-        "healthy": True,
-        "escalated": False,
-        "seconds": 4.5,
-        "evidence": [],
-        "remedies": [{"name": "restart", "done": True}],
-        **changed,
-    }
-
-
-def build(
-    answers: Any = None, incidents: Any = (), releases: Any = (), lines: Any = None, **about: Any
-) -> page_figures.Figures:
-    given = WELL if answers is None else answers
-    shown = cast(page_figures.ShownApp, {**ABOUT, **about})
-    return page_figures.build(shown, given, lines or {}, {}, list(incidents), list(releases), NOW)
 
 
 def page(figures: page_figures.Figures, language: str = "en", choice: Any = (("shop", "shop"),)) -> str:
@@ -70,42 +43,6 @@ def figure(text: str, name: str) -> str:
 
 # --- the figures -----------------------------------------------------------------------------------------------------
 
-OPEN = [({"cause": "hung"}, 1.0)]
-
-
-@pytest.mark.parametrize(
-    ("answers", "state"),
-    [
-        ({}, "unknown"),
-        (WELL, "up"),
-        ({**WELL, "state": [({}, 0.5)]}, "degraded"),
-        ({**WELL, "state": [({}, 0.0)], "healthy": [({}, 0.0)]}, "down"),
-        ({**WELL, "healthy": [({}, 0.0)]}, "down"),
-        ({**WELL, "state": [({}, 0.0)]}, "up"),
-        ({**WELL, "incident": OPEN}, "degraded"),
-        ({**WELL, "paused": [({}, 1.0)]}, "paused"),
-        ({**WELL, "paused": [({}, 1.0)], "healthy": [({}, 0.0)]}, "down"),
-        ({**WELL, "healthy": [({}, 0.0)], "seen": [({}, NOW - 600)]}, "up"),
-        ({"healthy": [({}, 1.0)], "seen": [({}, NOW - 600)]}, "unknown"),
-        ({"state": [({}, 0.0)]}, "down"),
-    ],
-    ids=[
-        *(
-            "no answer",
-            "up",
-            "degraded",
-            "down",
-            "down a moment ago",
-            "up again",
-            "an open incident",
-            "paused",
-        ),
-        *("paused and down", "a silent watcher", "only a silent watcher", "no watcher"),
-    ],
-)
-def test_state(answers: Any, state: str) -> None:
-    assert build(answers)["state"] == state
-
 
 def test_an_open_incident_is_shown_with_its_record() -> None:
     found = incident(cause="upstream_down", healthy=False, evidence=["upstream supabase: 503"])
@@ -117,7 +54,6 @@ def test_an_open_incident_is_shown_with_its_record() -> None:
     assert "goes on" in text
 
 
-CRASHED = {"healthy": [({}, 0.0)], "state": [({}, 0.0)], "incident": [({"cause": "crashed"}, 1.0)]}
 STEP = "Read the last log lines, then deploy."
 
 
@@ -155,36 +91,8 @@ def test_the_cause_is_shown_for_an_app_on_another_host() -> None:
     assert "Nothing to do yet" not in text
 
 
-def test_an_incident_of_a_service_that_no_check_asks_is_not_an_outage() -> None:
-    found = incident(cause="crashed", healthy=False, services=["worker"])
-    figures = build({**WELL, "incident": CRASHED["incident"]}, [found])
-    assert figures["open"]
-    assert (figures["state"], figures["open"]["services"]) == ("degraded", ["worker"])
-
-
-def test_an_unfinished_record_is_not_open_when_the_watcher_has_no_incident() -> None:
-    assert build(incidents=[incident(healthy=False)])["open"] is None
-
-
 def test_services_are_shown_by_their_names() -> None:
     assert ">db: it is not running<" in page(build(incidents=[incident(cause="crashed", services=["db"])]))
-
-
-def test_month() -> None:
-    records = [
-        incident(),
-        incident(seconds=15.5, escalated=True),
-        incident(by_hand=True, seconds=10.0),
-        incident(healthy=False, seconds=99.0),
-        incident(seen="2025-04-01T00:00:00Z", seconds=1000.0),
-    ]
-    assert build(incidents=records)["month"] == {
-        "count": 4,
-        "ended": 3,
-        "mean_seconds": pytest.approx(10.0),
-        "unattended": pytest.approx(1 / 3),
-    }
-    assert build()["month"] == {"count": 0, "ended": 0, "mean_seconds": None, "unattended": None}
 
 
 @pytest.mark.parametrize(
@@ -200,22 +108,6 @@ def test_the_newest_few_incidents_are_shown_and_the_rest_on_a_click(
     found = [re.findall(r'data-incident="number (\d+)"', part) for part in (open_part, behind)]
     assert found == [[str(at) for at in range(shown)], [str(at) for at in range(shown, shown + hidden)]]
     assert (f"<summary>{more.format(hidden)}</summary>" in text) == bool(hidden)
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"seen": "yesterday"},
-        {"seconds": "4"},
-        {"remedies": ["restart"]},
-        {"remedies": [{}]},
-        {"evidence": [1]},
-        {"services": 5},
-        {"cause": 5},
-    ],
-)
-def test_a_damaged_record_is_left_out(changed: dict[str, Any]) -> None:
-    assert [one["seconds"] for one in build(incidents=[incident(**changed), incident()])["incidents"]] == [4.5]
 
 
 def test_figures_of_the_host_and_of_the_error_budget() -> None:
@@ -298,18 +190,6 @@ def test_a_day_shows_even_one_bad_minute() -> None:
 
 # --- the measured time -----------------------------------------------------------------------------------------------
 
-MIDNIGHT = int(NOW // 86400 * 86400)
-MINUTE, HOUR = 60.0, 3600.0
-
-
-def measured(seconds: float) -> tuple[dict[str, Any], dict[str, dict[int, float]]]:
-    """The answers of Prometheus for an app that was measured, and up, for these seconds: (answers, minutes)."""
-    since = NOW - seconds
-    days = range(int(since // 86400 * 86400), MIDNIGHT + 1, 86400)
-    up = {day: (min(NOW, day + 86400) - max(since, day)) // 60 for day in days}
-    first = max(since, NOW - 86400)
-    return {**WELL, "first": [({}, first)], "uptime_day": [({}, 0.995)]}, {"up": up}
-
 
 @pytest.mark.parametrize(
     ("seconds", "shown", "since", "bars", "window", "charts"),
@@ -358,15 +238,6 @@ def test_without_measurements_no_day_is_up() -> None:
     text = page(build({}))
     assert (figure(text, "uptime_all"), text.count('class="none" title="')) == ("–", 1)
     assert "measured since" not in text
-
-
-def test_a_gap_does_not_hide_the_days_before_it() -> None:
-    """The app was not measured for four days."""
-    answers, minutes = measured(6 * MINUTE)
-    minutes["up"][MIDNIGHT - 5 * 86400] = 1440.0
-    figures = page_figures.build(ABOUT, answers, {}, minutes, [], [], NOW)
-    assert [day["state"] for day in figures["days"]] == ["up", "none", "none", "none", "none", "up"]
-    assert figures["window"] == 86400
 
 
 def test_an_outage_lowers_the_uptime_and_colours_the_day() -> None:
@@ -418,25 +289,7 @@ def test_language(asked: str, accepted: str, default: str, language: str) -> Non
     assert page_html.choose(asked, accepted, default) == language
 
 
-def test_both_languages_say_the_same() -> None:
-    english, korean = page_words.WORDS["en"], page_words.WORDS["ko"]
-    assert list(english) == list(korean)
-
-    def gaps(text: str) -> set[str]:
-        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
-
-    assert [key for key in english if gaps(english[key]) != gaps(korean[key])] == []
-
-
-def test_every_alert_has_a_korean_name() -> None:
-    pages = set(re.findall(r"^## (\w+)$", (ROOT / "docs/alerts.md").read_text(encoding="utf-8"), re.MULTILINE))
-    assert pages - set(page_words.ALERTS["ko"]) == set()
-
-
-def test_thresholds_are_those_of_monitoring() -> None:
-    known = yaml.safe_load((ROOT / "roles/monitoring/vars/main.yml").read_text(encoding="utf-8"))
-    defaults = known["__monitoring_thresholds_default"]
-    assert {name: defaults[name] for name in page_figures.THRESHOLDS} == page_figures.THRESHOLDS
+# --- names -----------------------------------------------------------------------------------------------------------
 
 
 class Checked(HTMLParser):
@@ -488,144 +341,3 @@ def test_hostile_names_stay_text(language: str) -> None:
     assert block
     assert json.loads(block[1])["charts"]["response"]["rows"] == [[int(NOW), 1000.0]]
     assert "<script>alert" not in text
-
-
-# --- the server ------------------------------------------------------------------------------------------------------
-
-
-def test_apps_of_the_same_name_are_distinguished_by_host() -> None:
-    labels = [{"app": "shop", "host": "web1"}, {"app": "shop", "host": "web2"}, {"app": "mail", "host": "web1"}, {}]
-    own = cast(page_server.PageSettings, {"app": "shop", "host": "web1", "directory": "/opt/shop"})
-    found = page_server.choice(labels, [own])
-    assert {key: (one.app, one.host, bool(one.settings)) for key, one in found.items()} == {
-        "mail": ("mail", "web1", False),
-        "shop@web1": ("shop", "web1", True),
-        "shop@web2": ("shop", "web2", False),
-    }
-
-
-class Prometheus(BaseHTTPRequestHandler):
-    """A Prometheus that has measured one healthy app for six minutes. `asked` has the requests."""
-
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        labels = {"app": "shop", "host": "web1"}
-        value = str(time.time() - 360) if "timestamp%28" in self.path else "1"
-        values = [[NOW, value]] if "query_range" in self.path else [NOW, value]
-        result = [{"metric": labels, "values" if "query_range" in self.path else "value": values}]
-        if "step=86400" in self.path:
-            # No day is over yet.
-            result = []
-        body = json.dumps({"status": "success", "data": {"result": result}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing."""
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, list[str]]]:
-    """The page's server on a free port, and what it asks Prometheus."""
-    asked: list[str] = []
-    monkeypatch.setattr(Prometheus, "asked", asked, raising=False)
-    prometheus = HTTPServer(("127.0.0.1", 0), Prometheus)
-    folder = tmp_path / "page"
-    folder.mkdir()
-    settings = {
-        "app": "shop",
-        "host": "web1",
-        "directory": str(tmp_path),
-        "language": "ko",
-        "prometheus": prometheus.server_port,
-    }
-    (folder / "shop.json").write_text(json.dumps(settings), encoding="utf-8")
-    (folder / "damaged.json").write_text("{", encoding="utf-8")
-    listening = socket.create_server(("127.0.0.1", 0))
-    serving = page_server.Server(listening, page_server.Page(str(folder), str(tmp_path)))
-    threads = [threading.Thread(target=one.serve_forever, args=(0.01,)) for one in (prometheus, serving)]
-    for thread in threads:
-        thread.start()
-    yield listening.getsockname()[1], asked
-    for one in (serving, prometheus):
-        one.shutdown()
-        one.server_close()
-    for thread in threads:
-        thread.join()
-
-
-def get(port: int, path: str, **headers: str) -> tuple[int, http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        return response.status, response, response.read()
-    finally:
-        connection.close()
-
-
-def test_it_serves_the_page_and_asks_only_its_own_queries(server: tuple[int, list[str]]) -> None:
-    port, asked = server
-    status, response, body = get(port, "/?app=shop&lang=en")
-    assert status == 200
-    assert "default-src 'none'" in str(response.headers["Content-Security-Policy"])
-    assert response.headers["Cache-Control"] == "no-store"
-    assert b"All is well" in body
-    assert len(asked) == 1 + len(page_queries.NOW) + 3 + len(page_queries.BY_STEP)
-    assert {path.partition("?")[0] for path in asked} == {"/api/v1/query", "/api/v1/query_range"}
-    # The days, and charts of ten minutes.
-    assert sorted(re.findall(r"step=(\d+)", " ".join(asked))) == [*["15"] * len(page_queries.BY_STEP), *["86400"] * 3]
-    asked.clear()
-    assert get(port, "/?app=shop&lang=en")[0] == 200
-    assert asked == [], "a recent page is served from the cache"
-    assert "정상".encode() in get(port, "/")[2]
-    assert b"All is well" in get(port, "/", **{"Accept-Language": "en-GB,en;q=0.9"})[2]
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/?query=up", 400),
-        ("/?app=shop&query=up", 400),
-        ("/?app=shop&app=shop", 400),
-        ("/?app=other", 404),
-        ("/?app=%22%7D%20or%20up", 404),
-        ("/api/v1/query?query=up", 404),
-        ("/page", 404),
-    ],
-)
-def test_it_refuses_every_other_request(server: tuple[int, list[str]], path: str, status: int) -> None:
-    port, asked = server
-    assert get(port, path)[0] == status
-    assert [one for one in asked if "group+by" not in one] == []
-
-
-@pytest.mark.parametrize(
-    ("name", "status"),
-    [("localhost:9418", 200), ("[::1]:9418", 200), ("127.0.0.1", 200), ("other.example:9418", 421)],
-)
-def test_a_request_for_another_host_name_is_refused(server: tuple[int, list[str]], name: str, status: int) -> None:
-    assert get(server[0], "/", Host=name)[0] == status
-
-
-def test_without_prometheus_it_says_so(server: tuple[int, list[str]], tmp_path: Path) -> None:
-    settings = {"app": "shop", "host": "web1", "directory": str(tmp_path), "language": "en", "prometheus": 1}
-    (tmp_path / "page" / "shop.json").write_text(json.dumps(settings), encoding="utf-8")
-    status, _, body = get(server[0], "/")
-    assert status == 200
-    assert b"Prometheus does not answer" in body
-    assert b'data-state="unknown"' in body
-
-
-def test_an_unchanged_file_is_not_sent_again(
-    server: tuple[int, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "page.css").write_text("body {}" * 1000, encoding="utf-8")
-    monkeypatch.setitem(page_server.STATIC, "/page.css", (str(tmp_path / "page.css"), "text/css"))
-    status, response, body = get(server[0], "/page.css", **{"Accept-Encoding": "gzip"})
-    assert (status, response.headers["Content-Encoding"], len(body) < 200) == (200, "gzip", True)
-    assert get(server[0], "/page.css", **{"If-None-Match": str(response.headers["ETag"])})[::2] == (304, b"")

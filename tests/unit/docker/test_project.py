@@ -1,0 +1,126 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The commands for the containers of a project, and how their answers are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.images import ReleaseImages
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.tests.unit.docker.docker_cli import FAILED, SHOP, cli
+
+
+def container(seconds: int | None) -> dict[str, Any]:
+    return {"Id": str(seconds), "State": {"Status": "running"}, "Config": {"StopTimeout": seconds}}
+
+
+def stops(ran: list[list[str]]) -> dict[str, list[str]]:
+    """{seconds: the containers that were stopped with this timeout}."""
+    return {argv[3]: argv[4:] for argv in ran if argv[:3] == ["docker", "stop", "-t"]}
+
+
+@pytest.mark.parametrize(
+    ("grace", "given"),
+    [
+        pytest.param(None, {"10": ["web"], "60": ["db"], "120": ["queue"]}, id="each its own, up to a maximum"),
+        pytest.param(0.0, {"0": ["web", "db", "queue"]}, id="a hanging container is killed at once"),
+    ],
+)
+def test_each_container_has_its_own_stop_timeout(
+    grace: float | None, given: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+
+    def run(argv: list[str], *_: Any, **__: Any) -> commands.Result:
+        ran.append(argv)
+        return commands.Result(0, "", "")
+
+    monkeypatch.setattr(commands, "run", run)
+    known = {"web": None, "db": 60, "queue": 900}
+    monkeypatch.setattr(engine, "ask", lambda question, *_: container(known[question.split("/")[2]]))
+    docker_project.Project("shop", str(tmp_path)).remove(["web", "db", "queue"], grace)
+    assert stops(ran) == given
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "option", "seconds"),
+    [([None, 60], [], 190.0), ([None, 900], ["--timeout", "120"], 250.0), ([], [], 120.0)],
+    ids=["Compose uses its own", "one exceeds the maximum", "nothing runs"],
+)
+@pytest.mark.parametrize("act", ["up", "down"])
+def test_compose_stops_each_container_with_its_own_timeout(
+    act: str,
+    timeouts: list[int | None],
+    option: list[str],
+    seconds: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: list[tuple[list[str], float]] = []
+
+    def run(argv: list[str], timeout: float, **_: Any) -> commands.Result:
+        ran.append((argv, timeout))
+        return commands.Result(0, "", "")
+
+    monkeypatch.setattr(commands, "run", run)
+    monkeypatch.setattr(docker_project.Project, "documents", lambda _: [container(seconds) for seconds in timeouts])
+    getattr(docker_project.Project("shop", str(tmp_path)), act)()
+    argv, timeout = ran[-1]
+    assert ("--timeout" in argv) is bool(option)
+    assert argv[argv.index("--timeout") :][:2] == option if option else timeout == seconds
+    assert timeout == seconds
+
+
+def test_the_description_of_a_container_omits_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = [{"Id": "1", "Config": {"Image": "shop", "Env": ["KEY=secret"]}}]
+    cli(monkeypatch, commands.Result(0, json.dumps(document), ""))
+    assert json.loads(SHOP.inspect("web")) == [{"Id": "1", "Config": {"Image": "shop"}}]
+
+
+def test_output_and_errors_of_a_log_are_sorted_and_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    cli(monkeypatch, commands.Result(0, "2026-01-01T00:00:02Z two\n", "2026-01-01T00:00:01Z \x1b[31mone\x1b[0m\n"))
+    assert SHOP.logs("web") == "2026-01-01T00:00:01Z one\n2026-01-01T00:00:02Z two"
+
+
+def test_the_first_entrypoint_that_is_a_script_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = "x" * 512
+    answers = [FAILED, commands.Result(0, header + "\x7fELF\0", ""), commands.Result(0, header + "#!/bin/sh\n\0\0", "")]
+    cli(monkeypatch, *answers)
+    assert SHOP.script("web", ["/gone", "/bin/app", "/entry.sh"]) == "#!/bin/sh\n"
+    assert SHOP.script("web", []) == ""
+
+
+def test_a_missing_image_of_a_release_is_pulled_and_the_others_are_tagged_in_any_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = commands.Result(1, "", "Error response from daemon: No such image: sha256:1")
+    done = commands.Result(0, "", "")
+    release: ReleaseImages = {
+        "images": {"web": "sha256:1", "db": "sha256:2"},
+        "names": {"web": "acme/web:1", "db": "postgres:17"},
+        "pins": {"acme/web:1": "acme/web@sha256:9"},
+    }
+    asked = cli(monkeypatch, gone, done)
+    assert SHOP.put_back_images(release).code == 0
+    assert [words[1:] for words in asked] == [
+        ["tag", "sha256:1", "acme/web:1"],
+        ["pull", "--quiet", "acme/web@sha256:9"],
+        ["tag", "acme/web@sha256:9", "acme/web:1"],
+        ["tag", "sha256:2", "postgres:17"],
+    ]
+    asked = cli(monkeypatch, gone, FAILED, done)
+    assert SHOP.put_back_images(release) == FAILED
+    assert asked[-1][1:] == ["tag", "sha256:2", "postgres:17"]
+
+
+def test_a_paused_container_is_unpaused_before_it_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = cli(monkeypatch, commands.Result(0, "web\n", ""), commands.Result(0, "", ""))
+    SHOP.restart(["web", "db"])
+    assert [words[1:] for words in asked[1:]] == [["unpause", "web"], ["restart", "-t", "0", "web", "db"]]
