@@ -597,7 +597,9 @@ class World:
         return digest(text)
 
     def env(self, token: str) -> None:
-        env_history.write_env(self.app.env, self.app.history, {"TOKEN": token, **self.more}, now=self.docker.now)
+        env_history.write_env(
+            self.app.paths.env, self.app.paths.history, {"TOKEN": token, **self.more}, now=self.docker.now
+        )
 
     def compose(self, **services: dict[str, Any]) -> None:
         """Write the compose file: what is given replaces, or comes on top of, what the services have."""
@@ -649,7 +651,7 @@ class World:
 
     def files(self) -> dict[str, str]:
         """The files in the app's directory, without what we keep there."""
-        top = Path(self.app.directory)
+        top = Path(self.app.paths.directory)
         there = [path for path in top.rglob("*") if path.is_file() and "releases" not in path.parts]
         return {str(path.relative_to(top)): path.read_text(encoding="utf-8") for path in there}
 

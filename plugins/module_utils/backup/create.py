@@ -76,14 +76,14 @@ def remember(
     problems: dict[str, BackupProblem] | None = None,
 ) -> None:
     """Change what is remembered, and publish it as metrics. What is not given stays."""
-    before = state.read_backup(config.app.backup)
+    before = state.read_backup(config.app.paths.backup)
     record: BackupMemory = {
         "last_success": last_success or before["last_success"],
         "last_verified": last_verified or before["last_verified"],
         "problems": before["problems"] if problems is None else problems,
     }
-    os.makedirs(config.app.state, mode=0o700, exist_ok=True)
-    atomic_write(config.app.backup, (json.dumps(record, indent=1) + "\n").encode())
+    os.makedirs(config.app.paths.state, mode=0o700, exist_ok=True)
+    atomic_write(config.app.paths.backup, (json.dumps(record, indent=1) + "\n").encode())
     folder = config.watched.metrics_directory
     if folder and os.path.isdir(folder):
         path = os.path.join(folder, f"selfheal-{config.app.name}-backup.prom")
@@ -94,7 +94,7 @@ def remember(
 
 def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
     """Record what went wrong with a backup or a verification ("" when it succeeded): the watcher notifies people."""
-    problems = dict(state.read_backup(config.app.backup)["problems"])
+    problems = dict(state.read_backup(config.app.paths.backup)["problems"])
     if text:
         before = problems.get(what)
         problems[what] = {"text": text, "since": before["since"] if before else clock.now()}
@@ -108,7 +108,7 @@ def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
 @contextlib.contextmanager
 def alone(config: Backup, what: str, seconds: float = ALONE_SECONDS) -> Iterator[None]:
     """Hold the lock that backup, verification and restore of an app share. Raises LockHeld."""
-    with hold_lock(config.app.backup_lock, seconds, f"{what} {config.app.name}"):
+    with hold_lock(config.app.paths.backup_lock, seconds, f"{what} {config.app.name}"):
         yield
 
 
@@ -166,7 +166,7 @@ def end_pause(config: Backup) -> str:
 
     Returns what went wrong, "" when they are resumed.
     """
-    if not os.path.lexists(config.app.writes_paused):
+    if not os.path.lexists(config.app.paths.writes_paused):
         return ""
     problems = []
     for hook in config.after:
@@ -176,7 +176,7 @@ def end_pause(config: Backup) -> str:
             problems.append(str(error))
     if problems:
         return f"writes may still be paused: {'; '.join(problems)}"
-    os.unlink(config.app.writes_paused)
+    os.unlink(config.app.paths.writes_paused)
     return ""
 
 
@@ -233,7 +233,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> Made:
     with _paused(config, say):
         copied = _copy(draft, say, clock)
     not_in_it += copied.torn
-    last = release_store.last_good(app.directory)
+    last = release_store.last_good(app.paths.directory)
     mark = _keep_images(config, last, say) if last and config.images else ""
     manifest = _manifest(draft, copied, last, mark, clock.now())
     _keep_manifest(draft, {**manifest, "not_in_it": not_in_it})
@@ -313,15 +313,17 @@ class Copied(NamedTuple):
 def _await_quiet(app: App) -> None:
     """Wait until no deploy, recovery or restore works on the app. Raises BackupError."""
     restic.require()
-    if not restic.wait_free(lambda: is_locked(app.lock), QUIET_SECONDS):
-        raise BackupError(f"a deploy or a recovery of {app.name} goes on for {QUIET_SECONDS / 60:.0f} min: {app.lock}")
-    if os.path.lexists(app.restoring):
+    if not restic.wait_free(lambda: is_locked(app.paths.lock), QUIET_SECONDS):
+        raise BackupError(
+            f"a deploy or a recovery of {app.name} goes on for {QUIET_SECONDS / 60:.0f} min: {app.paths.lock}"
+        )
+    if os.path.lexists(app.paths.restoring):
         raise BackupError(f"a restore was killed half-way: run `selfheal backup settle --app {app.name}` first")
 
 
 def _open_repository(config: Backup, say: Say) -> None:
     """Open the repository, or create it; not when a backup was kept there before: then it is lost."""
-    last = state.read_backup(config.app.backup)["last_success"]
+    last = state.read_backup(config.app.paths.backup)["last_success"]
     known = last.get("repository", "") if last else ""
     made = restic.make_ready(config.repository, may_make=known != config.repository.url)
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
@@ -330,11 +332,11 @@ def _open_repository(config: Backup, say: Say) -> None:
 def _not_in_it(draft: Draft) -> list[str]:
     """What of the app is in no backup, in words."""
     app, model = draft.config.app, draft.belongs.model
-    outside = backup_volumes.mounts_outside(model, app.directory)
-    documents = docker_project.Project(app.name, app.directory).documents()
+    outside = backup_volumes.mounts_outside(model, app.paths.directory)
+    documents = docker_project.Project(app.name, app.paths.directory).documents()
     unnamed = backup_volumes.unnamed(documents, backup_volumes.volume_names(app.name, model).values())
     return [
-        *(f"{source} is outside of {app.directory}, and is in no backup" for source in outside),
+        *(f"{source} is outside of {app.paths.directory}, and is in no backup" for source in outside),
         *(f"{what} is in a volume that the compose file does not name, and is in no backup" for what in unnamed),
         *backup_volumes.undumped(model, draft.config.databases),
         *draft.belongs.missing,
@@ -388,14 +390,14 @@ def _keep_volumes(draft: Draft, left_out: Sequence[str], say: Say) -> Kept:
 def _keep_app(draft: Draft, left_out: Sequence[str], say: Say) -> tuple[Kept, list[str]]:
     """Keep the app's own files: (what was kept, the folders of its state); again when a deploy went on."""
     config, app = draft.config, draft.config.app
-    out = [os.path.join(app.state, name) for name in _NOT_KEPT] + [*left_out, *draft.belongs.folders.values()]
+    out = [os.path.join(app.paths.state, name) for name in _NOT_KEPT] + [*left_out, *draft.belongs.folders.values()]
     attempt = 0
     while True:
         described = _description(config)
         say("copying the app's own files" + (", again: a deploy went on" if attempt else ""))
         # Before they are copied: the first incident may begin meanwhile.
-        folders = [name for name in _STATE if os.path.isdir(os.path.join(app.state, name))]
-        there = [path for path in (app.directory, app.state) if os.path.isdir(path)]
+        folders = [name for name in _STATE if os.path.isdir(os.path.join(app.paths.state, name))]
+        there = [path for path in (app.paths.directory, app.paths.state) if os.path.isdir(path)]
         size = restic.keep_files(config.repository, there, draft.tags(backup_sets.APP), config.host, out)
         attempt += 1
         if attempt == TRIES or _description(config) == described:
@@ -413,11 +415,11 @@ def _manifest(draft: Draft, copied: Copied, last: Release | None, images_mark: s
         "set": draft.identity,
         "time": iso(now),
         "why": draft.why,
-        "directory": app.directory,
-        "state": app.state,
+        "directory": app.paths.directory,
+        "state": app.paths.state,
         "state_folders": copied.folders,
         "release": last["id"] if last else "",
-        "env": env_mark(app.env),
+        "env": env_mark(app.paths.env),
         "images": dict(last["images"]) if last else {},
         "images_mark": images_mark,
         "platform": engine.platform(),
@@ -453,10 +455,10 @@ def _keep_manifest(draft: Draft, manifest: Manifest) -> None:
 def _belongs(config: Backup) -> Belongs:
     """Raises BackupError for a volume that is not on this host, or cannot be copied."""
     app = config.app
-    model = docker_project.Project(app.name, app.directory).config(profiles=True)
-    mounted = backup_volumes.data_paths(model, app.directory)
+    model = docker_project.Project(app.name, app.paths.directory).config(profiles=True)
+    mounted = backup_volumes.data_paths(model, app.paths.directory)
     data = {key: path for key, path in mounted.items() if key != "./" and os.path.isdir(path)}
-    linked = {key: path for key, path in data.items() if _is_linked(path, app.directory)}
+    linked = {key: path for key, path in data.items() if _is_linked(path, app.paths.directory)}
     data = {key: path for key, path in data.items() if key not in linked}
     missing = [f"{path} is a link to {os.path.realpath(path)}, which is in no backup" for path in linked.values()]
     kept = backup_volumes.volumes(app.name, model, config.databases, config.volumes_left_out, data)
@@ -479,7 +481,7 @@ def _belongs(config: Backup) -> Belongs:
     folders = {one.key: str(facts[one.name]["path"]) if one.name else data[one.key] for one in kept}
     paths = {one.key: folders[one.key] for one in kept if not one.covered}
     used = {one.key: used_bytes(folders[one.key]) for one in kept if one.covered or not one.name}
-    roots = [*paths.values(), *([app.directory] if "./" in mounted else [])]
+    roots = [*paths.values(), *([app.paths.directory] if "./" in mounted else [])]
     return Belongs(model, kept, paths, used, data, roots, missing)
 
 
@@ -490,14 +492,14 @@ def _is_linked(path: str, directory: str) -> bool:
 
 def _sqlite_folder(config: Backup) -> str:
     """Where copies of SQLite databases wait until they are in the repository."""
-    return os.path.join(config.app.state, "sqlite")
+    return os.path.join(config.app.paths.state, "sqlite")
 
 
 def _copy_sqlite(config: Backup, belongs: Belongs, say: Say, clock: Clock) -> tuple[list[SqliteRow], list[str]]:
     """Copy SQLite databases as of one moment each; and what cannot be copied so, in words: its files are copied."""
     app, made = config.app, _sqlite_folder(config)
     covered = [path + "/" for key, path in belongs.folders.items() if key in belongs.covered]
-    ours = [release_store.folder(app.directory) + "/", *covered]
+    ours = [release_store.folder(app.paths.directory) + "/", *covered]
     found = [path for path in sqlite_files.find(belongs.roots) if not path.startswith(tuple(ours))]
     copied: list[SqliteRow] = []
     torn: list[str] = []
@@ -538,12 +540,12 @@ def used_bytes(folder: str) -> int:
 def _description(config: Backup) -> tuple[dict[str, str], str, str, bool]:
     """What a deploy would change."""
     app = config.app
-    last = release_store.last_good(app.directory)
+    last = release_store.last_good(app.paths.directory)
     return (
-        release_store.files(app.directory),
-        env_mark(app.env),
+        release_store.files(app.paths.directory),
+        env_mark(app.paths.env),
         last["id"] if last else "",
-        os.path.exists(app.rollout),
+        os.path.exists(app.paths.rollout),
     )
 
 
@@ -653,7 +655,7 @@ def bring_image(config: Backup, database: Database, say: Say) -> None:
     if not database.image or docker_images.has_image(database.image):
         return
     say(f"pulling {database.image}")
-    pulled = docker_project.Project(config.app.name, config.app.directory).pull({database.image: database.image})
+    pulled = docker_project.Project(config.app.name, config.app.paths.directory).pull({database.image: database.image})
     if pulled.code:
         raise BackupError(
             f"backup_databases ({database.name}): its image {database.image} cannot be pulled: {pulled.reason}"
@@ -664,7 +666,7 @@ def _running(config: Backup, service: str) -> list[str]:
     """The ids of the running containers of a service; raises BackupError when none runs."""
     running = [
         str(item["id"])
-        for item in docker_project.Project(config.app.name, config.app.directory).containers()
+        for item in docker_project.Project(config.app.name, config.app.paths.directory).containers()
         if item["service"] == service and item["state"] == "running"
     ]
     if not running:
@@ -691,9 +693,9 @@ def _paused(config: Backup, say: Say) -> Iterator[None]:
     if not config.before and not config.after:
         yield
         return
-    os.makedirs(config.app.state, mode=0o700, exist_ok=True)
+    os.makedirs(config.app.paths.state, mode=0o700, exist_ok=True)
     # It exists as long as writes are paused: a killed backup is detected by it.
-    atomic_write(config.app.writes_paused, b"")
+    atomic_write(config.app.paths.writes_paused, b"")
     problem = ""
     try:
         say("pausing writes")
@@ -720,7 +722,7 @@ def tidy(config: Backup, mine: str, say: Say, clock: Clock) -> list[str]:
     """Forget the sets that the policy does not keep, and unfinished ones; return their ids."""
     snapshots = restic.snapshots(config.repository)
     sets = backup_sets.read_sets(snapshots)
-    verified = state.read_backup(config.app.backup)["last_verified"]
+    verified = state.read_backup(config.app.paths.backup)["last_verified"]
     verified_set = str(verified["set"]) if verified else ""
     gone = retention.to_forget(sets, config.app.name, config.host, config.keep, clock.now(), verified_set)
     gone = [one for one in gone if one.id != mine]

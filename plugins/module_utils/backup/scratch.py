@@ -34,8 +34,10 @@ class Scratch:
         self.app, self.name = app, name
         self.project = f"{app.name}-{name}"
         # In the same file systems as what they are swapped with.
-        self.directory = os.path.join(os.path.dirname(app.directory), f".{os.path.basename(app.directory)}.{name}")
-        self.state = os.path.join(app.state, name)
+        self.directory = os.path.join(
+            os.path.dirname(app.paths.directory), f".{os.path.basename(app.paths.directory)}.{name}"
+        )
+        self.state = os.path.join(app.paths.state, name)
         self.compose = os.path.join(self.state, "compose.json")
         # Says that what was replaced is in no backup.
         self.only_copy = os.path.join(self.state, "only-copy")
@@ -96,7 +98,7 @@ class Scratch:
 
     def env_values(self, clock: Clock) -> dict[str, str]:
         """The values of the backup's own env."""
-        restored = App(self.app.name, self.directory, self.app.variables, root=self.app.root)
+        restored = App(self.app.paths._replace(directory=self.directory), self.app.variables)
         return env_file.read(restored, clock.now())["values"]
 
     def redacted(self, text: str) -> str:

@@ -51,7 +51,7 @@ class PutBack(NamedTuple):
 
 
 def _top(app: App) -> str:
-    return os.path.join(app.state, TAG)
+    return os.path.join(app.paths.state, TAG)
 
 
 def read(app: App) -> Note | None:
@@ -71,20 +71,20 @@ def keep(app: App, names: Iterable[str]) -> None:
 
     :raises EngineError, OSError: nothing may be changed then.
     """
-    if release_store.last_good(app.directory) is not None:
+    if release_store.last_good(app.paths.directory) is not None:
         return
     note = read(app)
     if note is None:
-        project = Project(app.name, app.directory)
+        project = Project(app.name, app.paths.directory)
         documents = project.documents()
         # With an overlay in place it is a release of this collection whose deploy was killed.
-        if not documents or project_layout.recorded(app.directory) is not None:
+        if not documents or project_layout.recorded(app.paths.directory) is not None:
             return
         note = _note(project, documents)
         project.keep_images(note["images"], TAG)
     for name in names:
-        note["files"].setdefault(name, os.path.lexists(os.path.join(app.directory, name)))
-    release_store.remember_before(app.directory, list(note["files"]))
+        note["files"].setdefault(name, os.path.lexists(os.path.join(app.paths.directory, name)))
+    release_store.remember_before(app.paths.directory, list(note["files"]))
     os.makedirs(_top(app), mode=0o700, exist_ok=True)
     atomic_write(os.path.join(_top(app), "note.json"), (json.dumps(note, indent=1) + "\n").encode())
 
@@ -117,7 +117,9 @@ def put_back(app: App, note: Note) -> PutBack:
         return PutBack(compose, f"its compose file {', '.join(gone) or 'is not known, and'} is gone")
     try:
         _files(app, note)
-        project = Project(app.name, note["folder"] or app.directory, compose, note["folder"] or app.directory)
+        project = Project(
+            app.name, note["folder"] or app.paths.directory, compose, note["folder"] or app.paths.directory
+        )
         named = project.put_back_images({"images": note["images"], "names": note["names"]})
         started = named if named.code else project.up()
     except (EngineError, OSError) as error:
@@ -129,19 +131,19 @@ def put_back(app: App, note: Note) -> PutBack:
 
 
 def _within(app: App, path: str) -> str:
-    return os.path.relpath(path, app.directory)
+    return os.path.relpath(path, app.paths.directory)
 
 
 def _files(app: App, note: Note) -> None:
     if any(note["files"].values()):
-        release_store.put_back_files(app.directory, release_store.BEFORE)
+        release_store.put_back_files(app.paths.directory, release_store.BEFORE)
     for name, was_there in note["files"].items():
-        if not was_there and os.path.lexists(os.path.join(app.directory, name)):
-            project_files.remove(app.directory, name)
-    found = [one for one in env_history.versions(app.history) if one["why"] == "found"]
+        if not was_there and os.path.lexists(os.path.join(app.paths.directory, name)):
+            project_files.remove(app.paths.directory, name)
+    found = [one for one in env_history.versions(app.paths.history) if one["why"] == "found"]
     if found:
-        with open(os.path.join(app.history, found[0]["file"]), "rb") as stream:
-            atomic_write(app.env, stream.read())
+        with open(os.path.join(app.paths.history, found[0]["file"]), "rb") as stream:
+            atomic_write(app.paths.env, stream.read())
 
 
 def said(note: Note, instances: Sequence[Container]) -> str:
@@ -158,4 +160,4 @@ def said(note: Note, instances: Sequence[Container]) -> str:
 def forget(app: App) -> None:
     """Forget what ran before: a release serves now. The images keep their tags."""
     shutil.rmtree(_top(app), ignore_errors=True)
-    shutil.rmtree(os.path.join(release_store.folder(app.directory), release_store.BEFORE), ignore_errors=True)
+    shutil.rmtree(os.path.join(release_store.folder(app.paths.directory), release_store.BEFORE), ignore_errors=True)

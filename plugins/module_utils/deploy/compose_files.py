@@ -98,7 +98,7 @@ class Staged(NamedTuple):
     @property
     def top(self) -> str:
         """The folder that it is in."""
-        return self.app.incoming
+        return self.app.paths.incoming
 
     @property
     def subfolder(self) -> str:
@@ -164,19 +164,23 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
     _require_files(source, plan.verdict)
     verdict, notes = plan.verdict, list(plan.notes)
     what = f"write compose files of {app.name}"
-    with contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, what, app.restoring):
+    with contextlib.nullcontext() if check else hold_lock(app.paths.lock, LOCK_SECONDS, what, app.paths.restoring):
         hardened = _encoded(plan.hardened)
-        texts = {} if _bytes(os.path.join(app.directory, HARDENED_FILE)) == hardened else {HARDENED_FILE: hardened}
+        texts = (
+            {} if _bytes(os.path.join(app.paths.directory, HARDENED_FILE)) == hardened else {HARDENED_FILE: hardened}
+        )
         diff = _diff(app, verdict, texts)
         changed = [change.target for change in verdict.changes] + verdict.removed + list(texts)
         if not check:
             if changed:
                 before_first.keep(app, changed)
-            staged_project.record_copied(app.copied, app.directory, verdict)
-            staged_project.replace(app.directory, verdict.changes, texts, verdict.removed)
-            kept = staged_project.link_env(app.directory, verdict.layout.folder)
+            staged_project.record_copied(app.paths.copied, app.paths.directory, verdict)
+            staged_project.replace(app.paths.directory, verdict.changes, texts, verdict.removed)
+            kept = staged_project.link_env(app.paths.directory, verdict.layout.folder)
             notes += (
-                [f"{kept} is what {verdict.layout.folder}/.env was: the app's env is {app.env} alone"] if kept else []
+                [f"{kept} is what {verdict.layout.folder}/.env was: the app's env is {app.paths.env} alone"]
+                if kept
+                else []
             )
     return {
         "changed": bool(changed),
@@ -193,16 +197,16 @@ def _diff(app: App, verdict: staged_project.Verdict, texts: Mapping[str, bytes])
     """Each difference as Ansible shows it. Of other than compose files only fingerprints: they may hold secrets."""
     found = []
     for change in verdict.changes:
-        path = os.path.join(app.directory, change.target)
+        path = os.path.join(app.paths.directory, change.target)
         if change.target in verdict.layout.files:
             found.append(_shown(change.target, _bytes(path), _bytes(change.source)))
         else:
             found.append(_shown(path, project_files.mark(path).encode(), change.mark.encode()))
     for name in verdict.removed:
-        path = os.path.join(app.directory, name)
+        path = os.path.join(app.paths.directory, name)
         found.append(_shown(path, project_files.mark(path).encode(), None))
     for name, text in texts.items():
-        found.append(_shown(name, _bytes(os.path.join(app.directory, name)), text))
+        found.append(_shown(name, _bytes(os.path.join(app.paths.directory, name)), text))
     return found
 
 
@@ -216,21 +220,23 @@ def _require_name(app: App, source: Source, plan: Plan) -> None:
 
     :raises OverlayError: the app seems to run on this host as another compose project.
     """
-    if release_store.last_good(app.directory) is not None:
+    if release_store.last_good(app.paths.directory) is not None:
         return
     found = docker_volumes.compose_volumes()
     volumes = [neighbours.Volume(one["name"], one["project"], one["key"]) for one in found]
-    texts = [(_bytes(os.path.join(app.incoming, name)) or b"").decode("utf-8", "replace") for name in source.files]
+    texts = [
+        (_bytes(os.path.join(app.paths.incoming, name)) or b"").decode("utf-8", "replace") for name in source.files
+    ]
     names = [match[1] for match in map(_NAME.search, texts) if match]
     layout = plan.verdict.layout
     wanted = neighbours.Wanted(
         app.name,
-        frozenset({app.directory, os.path.normpath(os.path.join(app.directory, layout.folder))}),
+        frozenset({app.paths.directory, os.path.normpath(os.path.join(app.paths.directory, layout.folder))}),
         names[-1] if names else "",
         frozenset(plan.model.get("services") or {}),
         frozenset(plan.model.get("volumes") or {}),
     )
-    states = os.path.dirname(app.state)
+    states = os.path.dirname(app.paths.state)
     managed = os.listdir(states) if os.path.isdir(states) else []
     documents = docker_containers.inspected("")
     _require_data(app, layout, documents)
@@ -253,8 +259,8 @@ def _require_data(app: App, layout: project_layout.Layout, documents: Sequence[D
 
     :raises OverlayError: naming each place, and the command that copies it.
     """
-    folder = os.path.normpath(os.path.join(app.directory, layout.folder))
-    found = neighbours.left_data(documents, app.name, app.directory, folder)
+    folder = os.path.normpath(os.path.join(app.paths.directory, layout.folder))
+    found = neighbours.left_data(documents, app.name, app.paths.directory, folder)
     left = [one for one in found if _is_left(app, layout, one)]
     if not left:
         return
@@ -272,10 +278,10 @@ def _require_data(app: App, layout: project_layout.Layout, documents: Sequence[D
 
 def _is_left(app: App, layout: project_layout.Layout, one: neighbours.Left) -> bool:
     """Whether there is data at the old place and none at the new one."""
-    name = os.path.relpath(one.target, app.directory)
+    name = os.path.relpath(one.target, app.paths.directory)
     if name not in layout.data or _has_content(one.target) or not _has_content(one.source):
         return False
-    brought = os.path.join(app.incoming, name)
+    brought = os.path.join(app.paths.incoming, name)
     return not (os.path.isfile(brought) and filecmp.cmp(one.source, brought, shallow=False))
 
 
@@ -312,11 +318,14 @@ def _try_plan(
         return None, f"{HARDENED_FILE} is not known yet: {error}"
     if not source.files and not source.promoted:
         stage_last_good(app)
-    elif check and not os.path.isdir(app.incoming):
+    elif check and not os.path.isdir(app.paths.incoming):
         return None, f"{HARDENED_FILE} is not known yet: rsync is not on this host, so the project was not copied"
     staged = stage(app, source)
-    if check and app.variables and not os.path.exists(app.env):
-        return None, f"{HARDENED_FILE} is not known yet: {app.env} does not exist, and the compose file may need it"
+    if check and app.variables and not os.path.exists(app.paths.env):
+        return (
+            None,
+            f"{HARDENED_FILE} is not known yet: {app.paths.env} does not exist, and the compose file may need it",
+        )
     return make_plan(staged, services, host, behind), ""
 
 
@@ -328,16 +337,16 @@ def stage(app: App, source: Source) -> Staged:
     exact = not source.files
     if exact:
         # Promoted: what staging sent, or what was promoted before, not what a killed deploy has left.
-        layout = project_layout.recorded(app.incoming) or project_layout.Layout((USER_FILE,))
+        layout = project_layout.recorded(app.paths.incoming) or project_layout.Layout((USER_FILE,))
         left_out = set(layout.local)
         source = source._replace(files=layout.files, more=tuple(name for name in layout.named if name not in left_out))
     subfolder = os.path.dirname(source.files[0])
     for folder in {"", subfolder}:
-        link = os.path.join(app.incoming, folder, ".env")
+        link = os.path.join(app.paths.incoming, folder, ".env")
         if os.path.isdir(os.path.dirname(link)) and not os.path.lexists(link):
-            os.symlink(app.env, link)
+            os.symlink(app.paths.env, link)
     for name in source.files:
-        text = _bytes(os.path.join(app.incoming, name))
+        text = _bytes(os.path.join(app.paths.incoming, name))
         if not (text or b"").strip():
             raise OverlayError(
                 name, "is empty" if text is not None else "was not copied", "give the app's compose file"
@@ -347,14 +356,14 @@ def stage(app: App, source: Source) -> Staged:
 
 def stage_last_good(app: App) -> None:
     """Make the copy of the project that of the last good release."""
-    kept = release_store.files_of(app.directory, LAST_GOOD)
+    kept = release_store.files_of(app.paths.directory, LAST_GOOD)
     if not os.path.isdir(kept):
-        reason = f"of a release does not exist in {app.directory}, so nothing was promoted to this host yet"
+        reason = f"of a release does not exist in {app.paths.directory}, so nothing was promoted to this host yet"
         raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
-    shutil.rmtree(app.incoming, ignore_errors=True)
-    os.makedirs(app.incoming, mode=0o700, exist_ok=True)
+    shutil.rmtree(app.paths.incoming, ignore_errors=True)
+    os.makedirs(app.paths.incoming, mode=0o700, exist_ok=True)
     for name in project_files.below(kept, frozenset({"release.json"})):
-        project_files.put(os.path.join(kept, name), os.path.join(app.incoming, name))
+        project_files.put(os.path.join(kept, name), os.path.join(app.paths.incoming, name))
 
 
 def read_host() -> Host:
@@ -389,7 +398,7 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
     :raises OverlayError: the files do not parse; table, files and host do not fit together; or data would be lost.
     """
     app, source = staged.app, staged.source
-    secrets = _secrets(app.env)
+    secrets = _secrets(app.paths.env)
     written = _written(staged, secrets)
     named = project_parts.find({}, written, staged.top, secrets)
     local = _bring_local(staged, named)
@@ -406,17 +415,17 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
     content = staged_project.Content({n: m for n, m in content.marks.items() if n not in local}, content.modes)
     verdict = staged_project.judge(
         staged.top,
-        app.directory,
+        app.paths.directory,
         content,
         parts,
         source.files,
         source.more,
         source.configuration,
-        project_layout.recorded(app.directory),
+        project_layout.recorded(app.paths.directory),
         lambda name: project_layout.is_left_out(name, source.exclude),
         int(time.time()),
         # A release of staging has no sources.
-        {} if staged.exact else staged_project.read_copied(app.copied),
+        {} if staged.exact else staged_project.read_copied(app.paths.copied),
     )
     _require_no_conflict(source, verdict)
     whole = backing_services.join(behind, services, project)
@@ -435,11 +444,11 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
             stream.write(_encoded(hardened))
         _config(staged, [path], secrets)
     notes = [
-        f"{USER_FILE} uses ${{{name}}}, which {app.env} does not set: it becomes blank"
+        f"{USER_FILE} uses ${{{name}}}, which {app.paths.env} does not set: it becomes blank"
         for name in dict.fromkeys(_UNSET.findall(warnings))
     ]
     if "COMPOSE_FILE" in secrets:
-        notes.append(f"{app.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
+        notes.append(f"{app.paths.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
     if not written:
         notes.append(f"{USER_FILE} is read by Compose only with the env's values, so its env files are in no release")
     notes += [*of_values, *of_health, *overlay.weak_points(project, app.balancer, model)]
@@ -511,9 +520,9 @@ def _old_folders(app: App) -> list[str]:
     folders = {line.strip() for line in commands.run(argv, _ENGINE_SECONDS).out.splitlines() if line.strip()}
     return [
         f"containers of {app.name} were started from {folder}: `docker compose up` there would replace the hardened "
-        f"ones. Remove its compose file once {app.directory} serves"
+        f"ones. Remove its compose file once {app.paths.directory} serves"
         for folder in sorted(folders)
-        if project_parts.relative(folder, app.directory) is None
+        if project_parts.relative(folder, app.paths.directory) is None
     ]
 
 
@@ -532,7 +541,7 @@ def _bring_local(staged: Staged, parts: project_parts.Parts) -> set[str]:
     """
     app, linked = staged.app, set()
     for one in parts.env_files:
-        path, there = os.path.join(staged.top, one.name), os.path.join(app.directory, one.name)
+        path, there = os.path.join(staged.top, one.name), os.path.join(app.paths.directory, one.name)
         if os.path.islink(path) and os.readlink(path) == there:
             os.unlink(path)
         if os.path.lexists(path):
@@ -543,7 +552,7 @@ def _bring_local(staged: Staged, parts: project_parts.Parts) -> set[str]:
             linked.add(one.name)
         elif one.required and os.path.basename(one.name) != ".env":
             where = f"{staged.source.files[0]}: services.{one.service}.{one.key}"
-            reason = f"names {one.name}, which is neither in the project on the controller nor in {app.directory}"
+            reason = f"names {one.name}, which is neither in the project on the controller nor in {app.paths.directory}"
             raise OverlayError(where, reason, "add the file to the project, or remove that line")
     return linked
 
@@ -559,7 +568,7 @@ def _env_files(staged: Staged, written: Services) -> dict[str, merged_values.Env
     """The env files that services name. One that only Compose can read is left to Compose."""
     found = {}
     for path in merged_values.env_file_paths(written):
-        if os.path.islink(path) and os.readlink(path) == staged.app.env:
+        if os.path.islink(path) and os.readlink(path) == staged.app.paths.env:
             continue
         with contextlib.suppress(OSError, UnicodeDecodeError, dotenv.DotenvError, NoFile):
             content = read_small(path)
@@ -617,8 +626,8 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
     """
     app, folder = staged.app, os.path.join(staged.top, staged.subfolder).rstrip("/")
     argv = ["docker", "compose", "--project-name", app.name, "--project-directory", folder]
-    if staged.subfolder and os.path.exists(app.env):
-        argv += ["--env-file", app.env]
+    if staged.subfolder and os.path.exists(app.paths.env):
+        argv += ["--env-file", app.paths.env]
     argv += ["--profile", "*"]
     for name in staged.source.files:
         argv += ["--file", os.path.join(staged.top, name)]
@@ -639,9 +648,11 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
         unset = unset_required([(text or b"").decode("utf-8", "replace") for text in texts], values)
         if unset:
             needed = "; ".join(redact(one, secrets) for one in unset)
-            raise OverlayError(first, f"needs values that {app.env} does not give: {needed}", "write the env first")
+            raise OverlayError(
+                first, f"needs values that {app.paths.env} does not give: {needed}", "write the env first"
+            )
     if "env file" in said or "is missing a value" in said:
-        raise OverlayError(first, f"needs a value that {app.env} does not give: {said}", "write the env first")
+        raise OverlayError(first, f"needs a value that {app.paths.env} does not give: {said}", "write the env first")
     if not more:
         raise OverlayError(first, f"Compose rejects it: {said}", "try: docker compose config")
     reason = f"{first} and {HARDENED_FILE} do not go together: {said}"

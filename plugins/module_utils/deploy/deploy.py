@@ -108,7 +108,11 @@ def deploy(app: App, how: How = AS_IT_IS, check: bool = False, clock: Clock | No
     clock = clock or Clock()
     if check and not engine.state()["answers"]:
         return result(True, False, "", ["everything: this host has no engine yet"], None, 0.0)
-    lock = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, f"deploy {app.name}", app.restoring)
+    lock = (
+        contextlib.nullcontext()
+        if check
+        else hold_lock(app.paths.lock, LOCK_SECONDS, f"deploy {app.name}", app.paths.restoring)
+    )
     with lock:
         return deploy_locked(app, how, check, clock)
 
@@ -119,7 +123,7 @@ def serve_restored(app: App, how: How, to: Release | None, clock: Clock) -> Depl
     :arg to: the recorded release that this is, None when there is none.
     """
     if to is not None:
-        named = docker_project.Project(app.name, app.directory).put_back_images(to)
+        named = docker_project.Project(app.name, app.paths.directory).put_back_images(to)
         if named.code:
             raise DeployError(f"the images of release {to['id']} cannot be used: {named.reason}")
         how = how._replace(build=False, pull=False)
@@ -174,13 +178,15 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
         return result(True, False, "", found, None, clock.monotonic() - begun)
 
     _require_engine()
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.paths.directory)
     env = read_env(app, clock.now())
     # In check mode, earlier steps have not put right what they would.
     if check and (not project.files or env["findings"]):
         return would(["the env in force does not pass its rules" if project.files else "nothing was deployed here yet"])
     if env["findings"]:
-        raise DeployError(f"nothing was started, {app.env} does not pass:\n{secret_rules.describe(env['findings'])}")
+        raise DeployError(
+            f"nothing was started, {app.paths.env} does not pass:\n{secret_rules.describe(env['findings'])}"
+        )
     new = _candidate(app, project, env["values"], how, to)
     found, others, probed = _compare(new, check, clock)
     if not found and new.good is not None:
@@ -233,9 +239,9 @@ def _candidate(
     # An image that is not built here does not come from this host's folders.
     contexts = release_store.contexts(model) if how.build else {}
     # An earlier release's images were built from its own source, which may have changed since.
-    source = str(to["source"]) if to else release_store.source_fingerprint(contexts, app.directory)
-    wanted = release_store.describe(app.directory, app.env, hashes, source)
-    good = release_store.last_good(app.directory)
+    source = str(to["source"]) if to else release_store.source_fingerprint(contexts, app.paths.directory)
+    wanted = release_store.describe(app.paths.directory, app.paths.env, hashes, source)
+    good = release_store.last_good(app.paths.directory)
     compared: Identity = wanted if how.build or to or good is None else {**wanted, "source": good["source"]}
     return Candidate(app, how, project, model, instances, secrets, contexts, wanted, compared, good, to)
 
@@ -263,7 +269,7 @@ def _compare(new: Candidate, check: bool, clock: Clock) -> tuple[list[str], bool
     except DeployError:
         # These files cannot run; what runs was made from the last good ones.
         if new.good is not None and not check:
-            release_store.put_back_files(new.app.directory, str(new.good["id"]))
+            release_store.put_back_files(new.app.paths.directory, str(new.good["id"]))
         raise
     return found, bool(others), probed
 
@@ -536,7 +542,7 @@ def _keep_logs(
         logs = [failure_logs.Log(names[one], project.logs(one, failure_logs.KEPT_LINES, 20.0)) for one in chosen]
     except engine.EngineError:
         return ""
-    folder = os.path.join(app.state, "failed-releases")
+    folder = os.path.join(app.paths.state, "failed-releases")
     return failure_logs.keep(folder, stamp(clock.now()), logs, secrets)
 
 
@@ -574,8 +580,8 @@ def _record(
     """
     if to is not None:
         project.keep_images(to["images"])
-        release_store.mark_last_good(app.directory, str(to["id"]))
-        env_history.mark_good(app.history, str(to["env"]))
+        release_store.mark_last_good(app.paths.directory, str(to["id"]))
+        env_history.mark_good(app.paths.history, str(to["env"]))
         return str(to["id"])
     # A container that a person ran of another profile is not part of the release: no deploy would start it again.
     instances = [item for item in project.containers() if item["service"] in wanted["services"]]
@@ -585,7 +591,7 @@ def _record(
             how.say(_unnamed(item, folders))
     name = f"{stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
     ages = {item["service"]: item["started_seconds"] for item in instances}
-    last = release_store.last_good(app.directory)
+    last = release_store.last_good(app.paths.directory)
     document: Release = {
         **wanted,
         "id": name,
@@ -602,11 +608,11 @@ def _record(
             **{name: age for name, age in ages.items() if age is not None and age <= seconds},
         },
     }
-    release_store.record(app.directory, document)
+    release_store.record(app.paths.directory, document)
     project.keep_images(document["images"])
     # So that neither a build nor a clean-up removes the images that a rollback needs.
     project.keep_images(document["images"], name)
-    for gone in release_store.mark_last_good(app.directory, name):
+    for gone in release_store.mark_last_good(app.paths.directory, name):
         project.let_go_images(document["images"], gone)
-    env_history.mark_good(app.history, str(wanted["env"]))
+    env_history.mark_good(app.paths.history, str(wanted["env"]))
     return name

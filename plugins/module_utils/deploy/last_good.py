@@ -54,7 +54,7 @@ def _put_back(app: App, good: Release | None, ran: bool, seconds: float, clock: 
             deploy_rolling.restore_files(app, good, clock)
         except (env_history.EnvError, engine.EngineError, OSError) as error:
             return f"The last good release {good['id']} could not be put back: {error}"
-        project = docker_project.Project(app.name, app.directory)
+        project = docker_project.Project(app.name, app.paths.directory)
         try:
             failure = bring_up.again(project, (), good.get("jobs", ()), clock.monotonic, clock.sleep)
         except engine.EngineError as error:
@@ -66,7 +66,7 @@ def _put_back(app: App, good: Release | None, ran: bool, seconds: float, clock: 
         return f"The last good release {good['id']} is put back and {said}."
     if ran:
         return _put_first_back(app, seconds, clock)
-    docker_project.Project(app.name, app.directory).down()
+    docker_project.Project(app.name, app.paths.directory).down()
     return "There is no last good release: the containers were taken down, volumes are kept."
 
 
@@ -85,7 +85,7 @@ def _put_first_back(app: App, seconds: float, clock: Clock) -> str:
     done = before_first.put_back(app, note)
     if done.failure:
         return f"What ran before could not be put back: {done.failure}"
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.paths.directory)
     checks = wait_healthy(app, None, seconds, clock)
     serves = "serves" if checks["ok"] else "does not pass either"
     ended = before_first.said(note, project.containers())

@@ -68,7 +68,7 @@ class Rollout:
         assert app.balancer is not None
         self.app, self.plan, self.clock, self.say, self.alive = app, plan, clock, say, alive
         self.balancer: Balancer = app.balancer
-        self.project = docker_project.Project(app.name, app.directory)
+        self.project = docker_project.Project(app.name, app.paths.directory)
         self.values = env_file.read(app, clock.now())["values"]
         # The newest result of the probe.
         self.checks: ProbeResult | None = None
@@ -379,7 +379,7 @@ class Rollout:
 
     def _leave_marker(self, identities: Sequence[str]) -> None:
         document = {"begun": iso(self.clock.now()), "before": list(identities)}
-        atomic_write(self.app.rollout, (json.dumps(document) + "\n").encode(), mode=0o640)
+        atomic_write(self.app.paths.rollout, (json.dumps(document) + "\n").encode(), mode=0o640)
 
 
 def kept_out(app: App, items: Sequence[Container], clock: Clock) -> str:
@@ -404,19 +404,19 @@ def is_made_of(item: Container, release_: Release) -> bool:
 
 def under_way(app: App) -> bool:
     """Whether a rollout goes on, or was killed: the holder of the lock knows which."""
-    return app.balancer is not None and os.path.exists(app.rollout)
+    return app.balancer is not None and os.path.exists(app.paths.rollout)
 
 
 def finish(app: App) -> None:
     """Record that the rollout has ended: the last good release serves."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(app.rollout)
+        os.unlink(app.paths.rollout)
 
 
 def read_marker(app: App) -> list[str]:
     """The ids of the containers that served before the rollout began; [] when that is not known."""
     try:
-        with open(app.rollout, encoding="utf-8") as stream:
+        with open(app.paths.rollout, encoding="utf-8") as stream:
             found = json.load(stream)["before"]
         return [str(one) for one in found]
     except (OSError, ValueError, KeyError, TypeError):
@@ -425,11 +425,11 @@ def read_marker(app: App) -> list[str]:
 
 def restore_files(app: App, good: Release, clock: Clock) -> None:
     """Put compose files, env and image names of a release back. Raises EnvError, EngineError or OSError."""
-    release_store.put_back_files(app.directory, str(good["id"]))
+    release_store.put_back_files(app.paths.directory, str(good["id"]))
     # A release from before there was an env has none to put back.
     if good["env"] and env_file.read(app, clock.now())["fingerprint"] != good["env"]:
-        env_history.restore_env(app.env, app.history, now=clock.now(), wanted=str(good["env"]))
-    tagged = docker_project.Project(app.name, app.directory).put_back_images(good)
+        env_history.restore_env(app.paths.env, app.paths.history, now=clock.now(), wanted=str(good["env"]))
+    tagged = docker_project.Project(app.name, app.paths.directory).put_back_images(good)
     if tagged.code:
         raise engine.EngineError(tagged.reason)
 
@@ -451,7 +451,7 @@ def clean_up(app: App, clock: Clock, say: Say) -> bool:
     """After a killed rollout: have the last good release serve alone. Whether there was anything to do."""
     if not under_way(app):
         return False
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(app.paths.directory)
     if good is None:
         # It was the first one ever: there is no release to go back to, and the next deploy continues.
         finish(app)

@@ -187,31 +187,31 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
     """
     now = time.time()
     problems: list[str] = []
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(app.paths.directory)
     documents: list[Document] = []
     desired: dict[str, DesiredService] = {}
     try:
         documents = docker_containers.inspected("")
         if good:
             # The files in the app's directory may have drifted themselves.
-            kept = release_store.files_of(app.directory, good["id"])
+            kept = release_store.files_of(app.paths.directory, good["id"])
             layout = project_layout.recorded(kept) or project_layout.Layout((docker_project.USER_FILE,))
             names = [os.path.join(kept, name) for name in (*layout.files, project_layout.HARDENED_FILE)]
             names = [name for name in names if os.path.exists(name)]
-            folder = os.path.join(app.directory, layout.folder).rstrip("/")
+            folder = os.path.join(app.paths.directory, layout.folder).rstrip("/")
             desired = _desired(
-                app, good, docker_project.Project(app.name, app.directory, names or None, folder).config()
+                app, good, docker_project.Project(app.name, app.paths.directory, names or None, folder).config()
             )
     except engine.EngineError as error:
         problems.append(str(error))
         good = None
-    apps = {*agent_config.apps(app.root), app.name}
-    found, problem = state.load(app.state, app.spare, repair=False)
+    apps = {*agent_config.apps(app.paths.root), app.name}
+    found, problem = state.load(app.paths.state, app.paths.spare, repair=False)
     problems += [problem] if problem else []
     entries = dict(_entries(apps, documents, problems))
     return {
         "app": app.name,
-        "directory": app.directory,
+        "directory": app.paths.directory,
         "source": source,
         "exclude": list(exclude),
         "release": {"id": good["id"], "images": good["images"]} if good else {},
@@ -225,7 +225,7 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
         "now": now,
         "logins": _logins(problems),
         "incident": str((found["incident"] or {}).get("id", "")),
-        "busy": is_locked(app.lock),
+        "busy": is_locked(app.paths.lock),
         "problems": problems,
     }
 
@@ -235,7 +235,7 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
 
 def _desired(app: App, good: Release, model: Model) -> dict[str, DesiredService]:
     """By service, how its containers should be. The env is the release's, as long as its fingerprints are kept."""
-    kept = [one for one in env_history.versions(app.history) if one["fingerprint"] == good["env"]]
+    kept = [one for one in env_history.versions(app.paths.history) if one["fingerprint"] == good["env"]]
     fingerprints = kept[0]["variables"] if kept else {}
     found: dict[str, DesiredService] = {}
     for name, spec in (model.get("services") or {}).items():
@@ -307,12 +307,12 @@ def _images(good: Release) -> dict[str, TaggedImage]:
 def _project(app: App, documents: Sequence[Document]) -> Iterator[str]:
     """The files in the app's directory, relative, without our own and those that containers write."""
     mounted = {str(mount.get("Source")) for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")}
-    layout = project_layout.read(app.directory)
+    layout = project_layout.read(app.paths.directory)
     # Files that no controller has, and the place where Compose looks for the env.
     ours = {*_OURS, *layout.local, os.path.join(layout.folder, ".env")}
-    for folder, folders, names in os.walk(app.directory):
+    for folder, folders, names in os.walk(app.paths.directory):
         folders[:] = [one for one in folders if os.path.join(folder, one) not in mounted]
-        relative = os.path.relpath(folder, app.directory)
+        relative = os.path.relpath(folder, app.paths.directory)
         if relative == ".":
             folders[:] = [one for one in folders if one != project_layout.RELEASES]
         for one in names:
@@ -460,7 +460,7 @@ def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, s
 
 def _files(app: App | None) -> Iterator[tuple[str, FileFacts]]:
     """The files below FOLDERS, and those of the app, by path."""
-    for top in FOLDERS if app is None else (*FOLDERS, app.directory, "/etc/cron.d", "/etc"):
+    for top in FOLDERS if app is None else (*FOLDERS, app.paths.directory, "/etc/cron.d", "/etc"):
         for folder, folders, names in os.walk(top):
             folders[:] = [] if top == "/etc" else _walked(folder, folders, app)
             for name in names:
@@ -471,13 +471,15 @@ def _files(app: App | None) -> Iterator[tuple[str, FileFacts]]:
 
 def _walked(folder: str, folders: Sequence[str], app: App | None) -> list[str]:
     """The subfolders to look into: not those of old releases and byte code."""
-    skipped = {"__pycache__"} | ({project_layout.RELEASES} if app is not None and folder == app.directory else set())
+    skipped = {"__pycache__"} | (
+        {project_layout.RELEASES} if app is not None and folder == app.paths.directory else set()
+    )
     return [one for one in folders if one not in skipped]
 
 
 def _folders(app: App) -> Iterator[tuple[str, float]]:
     """When each of those folders last gained or lost a file."""
-    for top in (*FOLDERS, app.directory, "/etc/cron.d"):
+    for top in (*FOLDERS, app.paths.directory, "/etc/cron.d"):
         for folder, folders, _ in os.walk(top):
             folders[:] = _walked(folder, folders, app)
             with contextlib.suppress(OSError):

@@ -77,7 +77,7 @@ def names_of(item: Container) -> tuple[str, str, str]:
 
 
 def _of_containers(app: App, instances: Sequence[Container]) -> Iterator[Take]:
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.paths.directory)
     for item in instances:
         log, top, inspect = names_of(item)
         yield log, functools.partial(project.logs, item["id"], LOG_LINES)
@@ -121,8 +121,8 @@ def _host_text(facts: Facts) -> str:
 
 def _fingerprints(app: App, facts: Facts) -> dict[str, object]:
     """The files in force that differ from those of the last good release, with both fingerprints."""
-    good = release_store.last_good(app.directory)
-    there = release_store.files(app.directory)
+    good = release_store.last_good(app.paths.directory)
+    there = release_store.files(app.paths.directory)
     # A project may mount thousands of files: those that are as recorded would hide the one that is not.
     names = release_store.differing(there, good["files"]) if good else list(there)
     kept: dict[str, object] | None = None

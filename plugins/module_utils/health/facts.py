@@ -230,7 +230,7 @@ def _read_surroundings(app: App, facts: Facts, clock: Clock) -> Facts:
 
 def places(app: App) -> list[str]:
     """Where the app cannot do without room, whatever it mounts."""
-    return [app.directory, app.state, engine.data_root()]
+    return [app.paths.directory, app.paths.state, engine.data_root()]
 
 
 def _missing_instances(app: App) -> tuple[int, str]:
@@ -481,7 +481,7 @@ def read_engine(
     state = _engine_now()
     if not state["answers"]:
         return EngineSays(state)
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.paths.directory)
     try:
         documents = project.documents()
     except engine.EngineError as error:
@@ -656,7 +656,7 @@ def _read_upstream(app: App, facts: Facts, clock: Clock) -> UpstreamSays:
 
 def _recovering(app: App, facts: Facts) -> list[LogLine]:
     """The databases that run, and say that they take no connections yet."""
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.paths.directory)
     found: list[LogLine] = []
     for item in facts["instances"]:
         if item["service"] in facts["stateful"] and item["state"] == "running" and not item["stopped"]:
@@ -668,7 +668,7 @@ def _recovering(app: App, facts: Facts) -> list[LogLine]:
 
 def _no_room(app: App, facts: Facts) -> list[LogLine]:
     """What a service that ended by itself said of a disk without room: a quota, or a disk that is not this host's."""
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.paths.directory)
     found: list[LogLine] = []
     for item in facts["instances"]:
         ended = item["finished_seconds"]
@@ -764,7 +764,7 @@ def _differences(app: App, values: Mapping[str, str], given: Mapping[str, str]) 
 def env_stamp(app: App) -> tuple[int, ...]:
     """What changes when the env is written: cheap enough to be asked every second."""
     try:
-        found = os.stat(app.env)
+        found = os.stat(app.paths.env)
     except OSError:
         return ()
     return found.st_mtime_ns, found.st_size, found.st_ino

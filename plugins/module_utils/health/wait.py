@@ -25,7 +25,7 @@ def _restarts(project: docker_project.Project) -> dict[str, int]:
 def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> ProbeResult:
     """Wait until the probe passes, a container gives up, or the time is over; return the last probe's result."""
     until = clock.monotonic() + seconds
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.paths.directory)
     known = {**env_file.read(app, clock.now())["values"], **(values or {})}
     # Most remedies have worked before the engine could be asked how often it restarted what.
     asked = health_facts.ask(app, known, min(0.5, seconds), clock)

@@ -83,7 +83,7 @@ def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -
         "host": config.app.host,
         "release": good["id"],
         "serving": promotion_rules.minutes(facts["serving"]),
-        "folder": release_store.files_of(config.app.directory, str(good["id"])),
+        "folder": release_store.files_of(config.app.paths.directory, str(good["id"])),
         "images": images,
         "pins": good.get("pins", {}),
     }
@@ -103,7 +103,7 @@ def _config(name: str, root: str) -> Config:
 def read_facts(config: Config, clock: Clock) -> StagingFacts:
     """What `rules.refusals` decides by."""
     app, now = config.app, clock.now()
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(app.paths.directory)
     env = env_file.read(app, now)
     said = health_facts.read_engine(app, env, now)
     answers = said.engine["answers"]
@@ -112,11 +112,11 @@ def read_facts(config: Config, clock: Clock) -> StagingFacts:
     return {
         "app": app.name,
         "engine": "" if answers else said.engine["reason"],
-        "busy": f"a deploy or a recovery holds {app.lock}" if is_locked(app.lock) else "",
+        "busy": f"a deploy or a recovery holds {app.paths.lock}" if is_locked(app.paths.lock) else "",
         "release": good,
         "serving": _serving(app, now),
         "missing": [service for service, image in sorted(images.items()) if image not in there],
-        "changed": release_store.changed(app.directory, good) if good else [],
+        "changed": release_store.changed(app.paths.directory, good) if good else [],
         "mounted": _mounted(app, good) if answers else [],
         "incidents": _incidents(app, now),
         "watcher": {"alive": watcher_note.read_note(config, clock)["alive"], "since": _watched(app, clock)},
@@ -131,7 +131,8 @@ def _serving(app: App, now: float) -> float:
     """Seconds since the release became the last good one: by a deploy, or by a rollback to it."""
     try:
         return max(
-            0.0, now - os.lstat(os.path.join(release_store.folder(app.directory), release_store.LAST_GOOD)).st_mtime
+            0.0,
+            now - os.lstat(os.path.join(release_store.folder(app.paths.directory), release_store.LAST_GOOD)).st_mtime,
         )
     except OSError:
         return 0.0
@@ -139,9 +140,9 @@ def _serving(app: App, now: float) -> float:
 
 def _incidents(app: App, now: float) -> list[PastIncident]:
     """The incidents, newest first. One without an end is taken as over when it was last written."""
-    memory, _problem = state.load(app.state, app.spare, repair=False)
+    memory, _problem = state.load(app.paths.state, app.paths.spare, repair=False)
     current = memory["incident"]
-    known = [one for one in incidents.every(app.incidents) if not current or one["id"] != current["id"]]
+    known = [one for one in incidents.every(app.paths.incidents) if not current or one["id"] != current["id"]]
     found: list[PastIncident] = []
     if current:
         found.append({"id": current["id"], "cause": current["cause"], "open": True, "ago": 0.0})
@@ -171,7 +172,7 @@ def _watched(app: App, clock: Clock) -> float:
 
 def _paused(app: App, clock: Clock) -> PauseSeen | None:
     """The pause in force, or how long ago one ended, or a person ran `selfheal resume`."""
-    orders, now = state.read_orders(app.state), moment(clock.now(), clock.monotonic())
+    orders, now = state.read_orders(app.paths.state), moment(clock.now(), clock.monotonic())
     pause = orders["paused"]
     if pause:
         left, lasted = state.pause_left(orders, now), age(pause["since"], now)
@@ -183,11 +184,13 @@ def _paused(app: App, clock: Clock) -> PauseSeen | None:
 def _mounted(app: App, good: Release | None) -> list[str]:
     """The files of the project, not folders, that containers mount, and that do not go with the release."""
     mounts = [
-        mount for document in docker_project.Project(app.name, app.directory).documents() for mount in _binds(document)
+        mount
+        for document in docker_project.Project(app.name, app.paths.directory).documents()
+        for mount in _binds(document)
     ]
-    inside = {path for path in mounts if path.startswith(app.directory + os.sep) and os.path.isfile(path)}
-    known = {*(good["files"] if good else ()), *project_layout.read(app.directory).data}
-    return sorted({os.path.relpath(path, app.directory) for path in inside} - known)
+    inside = {path for path in mounts if path.startswith(app.paths.directory + os.sep) and os.path.isfile(path)}
+    known = {*(good["files"] if good else ()), *project_layout.read(app.paths.directory).data}
+    return sorted({os.path.relpath(path, app.paths.directory) for path in inside} - known)
 
 
 def _binds(document: Document) -> list[str]:

@@ -105,7 +105,7 @@ def _up(project: Project, good: Release, recreate: bool = False, scale: Mapping[
 
 def up(app: App, build: bool) -> str:
     """Create and start what is missing or stopped, and what the engine's restart policy makes wait."""
-    project = Project(app.name, app.directory)
+    project = Project(app.name, app.paths.directory)
     there = project.containers()
     paused = [item["id"] for item in there if item["state"] == "paused"]
     if paused:
@@ -146,10 +146,10 @@ def renew_images(app: App) -> str:
 
     Its containers pass the checks. Else each remedy would ask for what no longer exists.
     """
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(app.paths.directory)
     if good is None:
         return ""
-    project = Project(app.name, app.directory)
+    project = Project(app.name, app.paths.directory)
     made = {(item["service"], item["digest"]) for item in project.containers()}
     doubtful = {service: image for service, image in good["images"].items() if (service, image) not in made}
     found = {}
@@ -160,7 +160,7 @@ def renew_images(app: App) -> str:
             found[service] = image
     if not found:
         return ""
-    release_store.replace_images(app.directory, good, found)
+    release_store.replace_images(app.paths.directory, good, found)
     project.keep_images(found)
     project.keep_images(found, str(good["id"]))
     return f"release {good['id']} had lost the images of {', '.join(found)}: those that run now are its own"
@@ -178,14 +178,14 @@ def restart_balancer(app: App) -> str:
 
 def restart_one(app: App, identity: str) -> str:
     """Kill and start one container, and leave the others alone."""
-    _succeed(Project(app.name, app.directory).restart([identity]), "docker restart:")
+    _succeed(Project(app.name, app.paths.directory).restart([identity]), "docker restart:")
     return "restarted the unhealthy instance"
 
 
 def recreate_one(app: App, identity: str) -> str:
     """Remove one container, and have another made in its place."""
     assert app.balancer is not None
-    project = Project(app.name, app.directory)
+    project = Project(app.name, app.paths.directory)
     _good, lost = _good_images(project)
     # A missing one need not be removed, and another container with that name is not ours.
     _remove(project, [item["id"] for item in project.containers() if item["id"] == identity], 0.0)
@@ -199,7 +199,7 @@ def restart(app: App, services: Sequence[str], stateful: Collection[str] = ()) -
 
     :arg stateful: the services that hold data: they get the time to end that is their own.
     """
-    project = Project(app.name, app.directory)
+    project = Project(app.name, app.paths.directory)
     running = [item for item in project.containers() if item["state"] in ("running", "paused", "restarting")]
     wanted = [item for item in running if item["service"] in services] if services else []
     if not services:
@@ -231,7 +231,7 @@ def _restart(project: Project, wanted: Sequence[Container], stateful: Collection
 
 def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Collection[str] = ()) -> str:
     """Recreate the containers; volumes, networks and images stay."""
-    project = Project(app.name, app.directory)
+    project = Project(app.name, app.paths.directory)
     if services:
         kept = _restart_with_data(project, services, stateful)
         if kept:
@@ -261,7 +261,7 @@ def _restart_with_data(project: Project, services: Sequence[str], stateful: Coll
 
 def rebuild_network(app: App, build: bool) -> str:
     """Recreate containers and networks; volumes and images stay."""
-    project = Project(app.name, app.directory)
+    project = Project(app.name, app.paths.directory)
     held = sorted({item["name"] for item in project.containers() if docker_containers.unnamed_data(item)})
     if held:
         raise RemedyError(f"{', '.join(held)}: taken down, it would lose its data, which is in a volume without a name")
@@ -272,7 +272,9 @@ def rebuild_network(app: App, build: bool) -> str:
 def proved_env(app: App, values: Mapping[str, str], now: float) -> str:
     """Write the validated values from the vault, keeping the env that was there."""
     texts = secret_rules.texts(app.variables, values)
-    return _write_env(app, "env", lambda: env_history.write_env(app.env, app.history, texts, now=now, why="recover"))
+    return _write_env(
+        app, "env", lambda: env_history.write_env(app.paths.env, app.paths.history, texts, now=now, why="recover")
+    )
 
 
 def last_good_env(app: App, now: float) -> str:
@@ -282,18 +284,20 @@ def last_good_env(app: App, now: float) -> str:
         return secret_rules.validate(app.variables, values, now)
 
     return _write_env(
-        app, "last good env", lambda: env_history.restore_env(app.env, app.history, now=now, validate=validate)
+        app,
+        "last good env",
+        lambda: env_history.restore_env(app.paths.env, app.paths.history, now=now, validate=validate),
     )
 
 
 def _write_env(app: App, what: str, write: Callable[[], env_history.Change]) -> str:
     """Write the env. What is in its place and is not a file is moved aside, and back when nothing could be written."""
-    aside = env_history.move_aside(app.env)
+    aside = env_history.move_aside(app.paths.env)
     try:
         done = _describe(write(), what)
     except (env_history.EnvError, OSError):
         if aside:
-            os.rename(aside, app.env)
+            os.rename(aside, app.paths.env)
         raise
     return f"{done}, what was in its place is kept as {aside}" if aside else done
 
@@ -307,33 +311,33 @@ def _describe(change: env_history.Change, what: str) -> str:
 
 def last_good_compose(app: App) -> str:
     """Put the files of the last good release back; those that were there are kept under other names."""
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(app.paths.directory)
     if good is None:
         raise RemedyError("there is no last good release")
-    kept = release_store.set_aside_files(app.directory, good)
-    release_store.put_back_files(app.directory, str(good["id"]))
+    kept = release_store.set_aside_files(app.paths.directory, good)
+    release_store.put_back_files(app.paths.directory, str(good["id"]))
     return f"files of release {good['id']} put back, those that were there are kept as {', '.join(kept) or 'none'}"
 
 
 def last_good_release(app: App, now: float) -> str:
     """Put compose files, images and env of the last good release back."""
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(app.paths.directory)
     if good is None:
         raise RemedyError("there is no last good release")
     # Put back already: setting aside once more would write the good files over what was kept.
-    done = [last_good_compose(app)] if release_store.changed(app.directory, good) else []
-    _succeed(Project(app.name, app.directory).put_back_images(good), "docker tag:")
+    done = [last_good_compose(app)] if release_store.changed(app.paths.directory, good) else []
+    _succeed(Project(app.name, app.paths.directory).put_back_images(good), "docker tag:")
     done.append("its images have their names again")
     with contextlib.suppress(env_history.EnvError):
-        if env_history.last_good(app.history) and not _env_is_good(app):
+        if env_history.last_good(app.paths.history) and not _env_is_good(app):
             done.append(last_good_env(app, now))
     return "; ".join(done)
 
 
 def _env_is_good(app: App) -> bool:
-    good = env_history.last_good(app.history)
+    good = env_history.last_good(app.paths.history)
     try:
-        with open(app.env, "rb") as stream:
+        with open(app.paths.env, "rb") as stream:
             return good is not None and fingerprint(stream.read()) == good["fingerprint"]
     except OSError:
         return False
@@ -369,7 +373,7 @@ def restart_engine() -> str:
 
 def free_space(app: App) -> str:
     """Delete rotated logs, old journal, dangling images and build cache, where room lacks; never anything else."""
-    paths = [app.directory, app.state, engine.data_root(), f"/var/log/{app.name}", "/var/log"]
+    paths = [app.paths.directory, app.paths.state, engine.data_root(), f"/var/log/{app.name}", "/var/log"]
     before = _free(paths)
     done: list[str] = []
     for what, where, act in (
@@ -471,11 +475,11 @@ def table(
     if values is not None:
         given = values
         found[ladder.PROVED_ENV] = lambda: proved_env(app, given, now())
-    if env_history.last_good(app.history) is not None and not _env_is_good(app):
+    if env_history.last_good(app.paths.history) is not None and not _env_is_good(app):
         found[ladder.LAST_GOOD_ENV] = lambda: last_good_env(app, now())
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(app.paths.directory)
     if good is not None:
         found[ladder.LAST_GOOD_RELEASE] = lambda: last_good_release(app, now())
-        if release_store.changed(app.directory, good):
+        if release_store.changed(app.paths.directory, good):
             found[ladder.LAST_GOOD_COMPOSE] = lambda: last_good_compose(app)
     return found

@@ -67,7 +67,7 @@ def _names(app: App) -> tuple[str, str]:
 
 
 def _say(app: App, command: str) -> str:
-    path = os.path.join(app.root, SOCKET)
+    path = os.path.join(app.paths.root, SOCKET)
     answer = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -157,7 +157,7 @@ def kept_out(
 
 def is_stopped(app: App) -> bool:
     """Whether the process that takes requests is stopped, as by SIGSTOP. Read from /proc, without waiting for it."""
-    master = procfs.pid_in(os.path.join(app.root, PID_FILE), "haproxy")
+    master = procfs.pid_in(os.path.join(app.paths.root, PID_FILE), "haproxy")
     return procfs.stopped(procfs.newest_child(master) or master)
 
 
@@ -220,7 +220,7 @@ def leave(app: App) -> None:
 
     Raises OSError when the part cannot be removed.
     """
-    path = os.path.join(app.root, CONFIG.format(app=app.name).lstrip("/"))
+    path = os.path.join(app.paths.root, CONFIG.format(app=app.name).lstrip("/"))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
         # Without a part of any app it would not start.
@@ -270,15 +270,15 @@ class _File(NamedTuple):
 
 
 def _part(app: App) -> str:
-    return os.path.join(app.root, CONFIG.format(app=app.name).lstrip("/"))
+    return os.path.join(app.paths.root, CONFIG.format(app=app.name).lstrip("/"))
 
 
 def _own(app: App) -> list[_File]:
     """The app's part, and what is global."""
-    shared = os.path.join(app.root, GLOBAL.lstrip("/"))
+    shared = os.path.join(app.paths.root, GLOBAL.lstrip("/"))
     return [
-        _File(_part(app), os.path.join(app.haproxy, "part.cfg")),
-        _File(shared, os.path.join(app.haproxy, "global.cfg")),
+        _File(_part(app), os.path.join(app.paths.haproxy, "part.cfg")),
+        _File(shared, os.path.join(app.paths.haproxy, "global.cfg")),
     ]
 
 
@@ -287,7 +287,9 @@ def _others(app: App) -> list[_File]:
     folder = os.path.dirname(_part(app))
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     return [
-        _File(os.path.join(folder, name), os.path.join(app.root, "var/lib/selfheal", name[:-4], "haproxy/part.cfg"))
+        _File(
+            os.path.join(folder, name), os.path.join(app.paths.root, "var/lib/selfheal", name[:-4], "haproxy/part.cfg")
+        )
         for name in names
         if name.endswith(".cfg") and name != os.path.basename(_part(app))
     ]
@@ -304,7 +306,7 @@ def keep(app: App) -> None:
     changed = {copy: content for copy, content in wanted.items() if content is not None and content != readable(copy)}
     if not changed or commands.run(["haproxy", "-c", "-f", shared.path, "-f", part.path], 10.0).code:
         return
-    os.makedirs(app.haproxy, mode=0o700, exist_ok=True)
+    os.makedirs(app.paths.haproxy, mode=0o700, exist_ok=True)
     for copy, content in changed.items():
         atomic_write(copy, content)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, last_good
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -54,14 +55,17 @@ def container(state: str = "running", exit_code: int = 0) -> dict[str, Any]:
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
-    made = App("shop", root=str(tmp_path))
-    directory = Path(made.directory)
+    made = App(app_paths("shop", root=str(tmp_path)))
+    directory = Path(made.paths.directory)
     directory.mkdir(parents=True)
     (directory / "compose.yaml").write_text("old", encoding="utf-8")
     (directory / "run.sh").write_text("old", encoding="utf-8")
     (directory / "run.sh").chmod(0o750)
     Project.asked, Project.there = [], [container()]
-    Project.labels = {f"{LABEL}.working_dir": made.directory, f"{LABEL}.config_files": f"{directory}/compose.yaml"}
+    Project.labels = {
+        f"{LABEL}.working_dir": made.paths.directory,
+        f"{LABEL}.config_files": f"{directory}/compose.yaml",
+    }
     monkeypatch.setattr(before_first, "Project", Project)
     monkeypatch.setattr(docker_project, "Project", Project)
     return made
@@ -70,28 +74,28 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 def overwrite(app: App) -> None:
     before_first.keep(app, ["compose.yaml", "run.sh", "compose.hardened.yaml"])
     for name in ("compose.yaml", "run.sh", "compose.hardened.yaml"):
-        (Path(app.directory) / name).unlink(missing_ok=True)
-        (Path(app.directory) / name).write_text("new", encoding="utf-8")
+        (Path(app.paths.directory) / name).unlink(missing_ok=True)
+        (Path(app.paths.directory) / name).write_text("new", encoding="utf-8")
 
 
 def test_files_images_and_the_way_it_was_started_come_back(app: App) -> None:
-    (Path(app.directory) / ".env").write_text("A=mine\n", encoding="utf-8")
-    env_history.write_env(app.env, app.history, {"A": "ours"}, now=0.0)
+    (Path(app.paths.directory) / ".env").write_text("A=mine\n", encoding="utf-8")
+    env_history.write_env(app.paths.env, app.paths.history, {"A": "ours"}, now=0.0)
     overwrite(app)
     note = before_first.read(app)
     assert note is not None
     done = before_first.put_back(app, note)
-    directory = Path(app.directory)
+    directory = Path(app.paths.directory)
     assert done.failure == ""
     assert sorted(path.name for path in directory.iterdir() if path.is_file()) == [".env", "compose.yaml", "run.sh"]
     assert (directory / "compose.yaml").read_text(encoding="utf-8") == "old"
     assert (directory / "run.sh").stat().st_mode & 0o777 == 0o750
     assert (directory / ".env").read_text(encoding="utf-8") == "A=mine\n"
-    files = [f"{app.directory}/compose.yaml"]
+    files = [f"{app.paths.directory}/compose.yaml"]
     assert Project.asked == [
         ("tag", {"web": "sha256:old"}, "before-first"),
         ("name", {"web": "sha256:old"}, {"web": "mine:1"}),
-        ("up", "shop", app.directory, files, app.directory),
+        ("up", "shop", app.paths.directory, files, app.paths.directory),
     ]
     assert before_first.read(app) is None
 
@@ -102,7 +106,7 @@ def test_a_second_try_keeps_what_was_there_first(app: App) -> None:
     note = before_first.read(app)
     assert note is not None
     before_first.put_back(app, note)
-    assert (Path(app.directory) / "compose.yaml").read_text(encoding="utf-8") == "old"
+    assert (Path(app.paths.directory) / "compose.yaml").read_text(encoding="utf-8") == "old"
 
 
 def test_without_containers_nothing_is_kept(app: App) -> None:

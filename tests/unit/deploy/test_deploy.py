@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import differences, last_good, rollback, rolling
@@ -76,7 +77,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     monkeypatch.setattr(rolling, "restore_files", lambda *_: None)
     for module in (deployment, rollback):
         monkeypatch.setattr(module, "read_env", lambda *_: {"findings": [], "values": {}, "fingerprint": "kept"})
-    return App("shop", root=str(tmp_path))
+    return App(app_paths("shop", root=str(tmp_path)))
 
 
 @pytest.mark.parametrize("wanted", ["", "2"])

@@ -14,11 +14,11 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import (
     App,
-    AppError,
     Balancer,
     BalancerSettings,
     read_balancer,
 )
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling as deploy_rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -45,8 +45,8 @@ class World:
 
     def __init__(self, root: Path) -> None:
         checks = parse_checks([{"name": "health", "url": "http://shop/"}])
-        self.app = App("shop", root=str(root), balancer=BALANCER, checks=checks)
-        Path(self.app.state).mkdir(parents=True)
+        self.app = App(app_paths("shop", root=str(root)), balancer=BALANCER, checks=checks)
+        Path(self.app.paths.state).mkdir(parents=True)
         self.containers: dict[str, dict[str, Any]] = {}
         self.states = dict.fromkeys(BALANCER.slots, haproxy.READY)
         self.release, self.made, self.steps, self.die_at = "old", 0, 0, 0
@@ -182,7 +182,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def at_rest(world: World) -> bool:
-    return set(world.states.values()) == {haproxy.READY} and not Path(world.app.rollout).exists()
+    return set(world.states.values()) == {haproxy.READY} and not Path(world.app.paths.rollout).exists()
 
 
 def test_instances_are_replaced_one_by_one(world: World) -> None:
@@ -252,7 +252,7 @@ def test_a_rollback_to_a_release_without_a_load_balancer_returns_its_port(world:
     world.release, world.balanced = "old", False
     world.rollout().roll_back(GOOD)
     assert world.containers == {"plain": {"port": 80, "release": "old"}}
-    assert not Path(world.app.rollout).exists()
+    assert not Path(world.app.paths.rollout).exists()
 
 
 def test_a_surplus_instance_is_removed(world: World) -> None:
@@ -276,7 +276,7 @@ def test_a_new_instance_that_is_recorded_as_old_is_replaced(world: World) -> Non
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"before": 3}'])
 def test_a_damaged_marker_names_no_instances(world: World, text: str) -> None:
-    Path(world.app.rollout).write_text(text, encoding="utf-8")
+    Path(world.app.paths.rollout).write_text(text, encoding="utf-8")
     assert deploy_rolling.under_way(world.app)
     assert deploy_rolling.read_marker(world.app) == []
 
@@ -285,7 +285,7 @@ def test_the_marker_is_written_before_anything_is_started(world: World) -> None:
     world.die_at = 1
     with pytest.raises(Killed):
         world.replace()
-    assert json.loads(Path(world.app.rollout).read_text(encoding="utf-8"))["before"] == ["c1", "c2"]
+    assert json.loads(Path(world.app.paths.rollout).read_text(encoding="utf-8"))["before"] == ["c1", "c2"]
 
 
 @pytest.mark.parametrize(

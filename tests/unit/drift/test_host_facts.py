@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
@@ -80,7 +81,7 @@ def test_a_command_that_is_not_installed_is_not_a_problem(monkeypatch: pytest.Mo
 
 def test_a_job_is_not_expected_to_have_a_container() -> None:
     good: Release = {"env": "", "images": {"web": "1", "migrate": "2"}, "jobs": ["migrate"]}
-    found = drift_facts._desired(App("shop"), good, {"services": {"web": {}, "migrate": {}}})
+    found = drift_facts._desired(App(app_paths("shop")), good, {"services": {"web": {}, "migrate": {}}})
     assert {name: one["wanted"] for name, one in found.items()} == {"web": True, "migrate": False}
 
 
@@ -159,8 +160,8 @@ def test_files_of_the_project_are_distinguished_from_our_own(world: World) -> No
     (world.root / "opt/shop/old.yaml.replaced").write_text("x", encoding="utf-8")
     found = drift_facts.read(world.app)
     assert found["project"] == ["compose.yaml", "notes.txt", "src/app.py"]
-    assert found["files"][f"{world.app.directory}/notes.txt"]["mode"][0] == "0"
-    assert f"{world.app.directory}/src" in found["folders"]
+    assert found["files"][f"{world.app.paths.directory}/notes.txt"]["mode"][0] == "0"
+    assert f"{world.app.paths.directory}/src" in found["folders"]
 
 
 def test_an_engine_that_does_not_answer_is_a_problem_and_not_a_drift(

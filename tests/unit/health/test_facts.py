@@ -14,6 +14,7 @@ from typing import Any, Callable, cast
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
@@ -48,8 +49,8 @@ NOW = 1_750_000_000.0
 
 @pytest.fixture
 def app(tmp_path: Path) -> App:
-    found = App("shop", variables=[Variable("KEY", "token", secret=True)], root=str(tmp_path))
-    Path(found.directory).mkdir(parents=True)
+    found = App(app_paths("shop", root=str(tmp_path)), variables=[Variable("KEY", "token", secret=True)])
+    Path(found.paths.directory).mkdir(parents=True)
     return found
 
 
@@ -84,7 +85,7 @@ def _huge(path: Path) -> None:
     ],
 )
 def test_an_env_has_at_most_one_finding(app: App, make: Callable[[Path], Any], rule: str | None) -> None:
-    make(Path(app.env))
+    make(Path(app.paths.env))
     found = env_file.read(app, NOW)
     assert [one["rule"] for one in found["findings"]] == ([rule] if rule else [])
     assert found["exists"] == (make is not _absent)
@@ -99,12 +100,12 @@ def test_an_env_that_a_play_has_just_written_is_not_validated_with_an_older_tabl
     app: App, why: str, later: float, found: list[str]
 ) -> None:
     """A deploy that drops a variable writes the env before the watcher's table. The env must stay in between."""
-    env_history.write_env(app.env, app.history, {"OTHER": KEY}, now=NOW, why=why)
+    env_history.write_env(app.paths.env, app.paths.history, {"OTHER": KEY}, now=NOW, why=why)
     assert [one["rule"] for one in env_file.read(app, NOW + later)["findings"]] == found
 
 
 def test_an_app_without_variables_needs_no_env(tmp_path: Path) -> None:
-    found = env_file.read(App("shop", str(tmp_path), root=str(tmp_path)), NOW)
+    found = env_file.read(App(app_paths("shop", str(tmp_path), root=str(tmp_path))), NOW)
     assert found == {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
 
 
@@ -174,7 +175,7 @@ SEEN = "DOWN, L7STS 400 Bad Request"
 def test_healthy_instances_that_haproxy_keeps_out(
     down_seconds: float | None, up: int, ok: bool, reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    balanced = App("shop", str(tmp_path), root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    balanced = App(app_paths("shop", str(tmp_path), root=str(tmp_path)), balancer=Balancer("web", 2, 18000, (80,)))
     slots = [haproxy.Slot(18000 + at, at < up, 0, "UP" if at < up else SEEN) for at in range(2)]
     monkeypatch.setattr(haproxy, "slots", lambda _app: slots)
     asked = probe_result()
@@ -215,7 +216,7 @@ def test_why_haproxy_does_not_answer(
     monkeypatch.setattr(engine, "state", lambda: pytest.fail("the engine was asked"))
     monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
     monkeypatch.setattr(procfs, "disk", lambda _: [])
-    env_history.write_env(app.env, app.history, {"KEY": KEY}, now=NOW)
+    env_history.write_env(app.paths.env, app.paths.history, {"KEY": KEY}, now=NOW)
     asked = probe_result(REFUSED, ok=False, summary="0 of 1 checks passed")
     clock = Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
     found = diagnose(health_facts.read(app, None, 0.0, clock, health_facts.Seen(asked)))
@@ -245,7 +246,7 @@ class Engine:
 
 
 def test_evidence_holds_no_key_of_the_env_or_of_a_container(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(app.env).write_text(f"KEY={KEY}\n")
+    Path(app.paths.env).write_text(f"KEY={KEY}\n")
     seen = facts(app)
     files = health_evidence.gather(app, seen, health_evidence.secrets(app, seen, None), Engine(monkeypatch).clock)
     whole = "".join(files.values())
@@ -258,7 +259,7 @@ def test_evidence_holds_no_key_of_the_env_or_of_a_container(app: App, monkeypatc
 
 
 def test_evidence_never_waits_longer_than_a_second(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(app.env).write_text(f"KEY={KEY}\n")
+    Path(app.paths.env).write_text(f"KEY={KEY}\n")
     slow = Engine(monkeypatch, takes=0.6)
     files = health_evidence.gather(app, facts(app), {}, slow.clock)
     assert slow.limits == pytest.approx([health_evidence.EVIDENCE_SECONDS, health_evidence.EVIDENCE_SECONDS - 0.6])
@@ -268,7 +269,7 @@ def test_evidence_never_waits_longer_than_a_second(app: App, monkeypatch: pytest
 
 def test_evidence_of_services_that_no_remedy_touches_can_wait(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many services, gathering all of it would take longer than the remedy."""
-    Path(app.env).write_text(f"KEY={KEY}\n")
+    Path(app.paths.env).write_text(f"KEY={KEY}\n")
     Engine(monkeypatch)
     seen = facts(app)
     seen["instances"] = [{**seen["instances"][0], "service": name, "name": name, "id": name} for name in ("web", "db")]
@@ -288,7 +289,7 @@ def test_evidence_that_cannot_be_read_is_named(app: App, monkeypatch: pytest.Mon
 def test_a_rewritten_env_has_another_stamp(app: App) -> None:
     stamps = [health_facts.env_stamp(app)]
     for text in (f"KEY={KEY}\n", f"KEY={KEY}x\n"):
-        Path(app.env).write_text(text)
+        Path(app.paths.env).write_text(text)
         stamps.append(health_facts.env_stamp(app))
     assert stamps[0] == ()
     assert len(set(stamps)) == 3
@@ -362,7 +363,7 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
 ) -> None:
     """Killed at once, it would drop the requests that it has just begun to serve."""
     checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/"}])
-    app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 1, 18000, (80,)))
+    app = App(app_paths("shop", root=str(tmp_path)), checks=checks, balancer=Balancer("web", 1, 18000, (80,)))
     now = [0.0]
 
     def run_checks(_checks: Any, _values: Any, seconds: float, *_: Any, ask: Any = None, **__: Any) -> ProbeResult:
@@ -385,7 +386,9 @@ def test_lost_packets_to_an_upstream_are_not_blamed_on_a_rule_that_drops_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rule that drops every other packet is not certainly the cause; unanswered TCP segments are a fact."""
-    app = App("shop", root=str(tmp_path), upstreams=parse_checks([{"name": "api", "url": "http://10.1.2.3:443/"}]))
+    app = App(
+        app_paths("shop", root=str(tmp_path)), upstreams=parse_checks([{"name": "api", "url": "http://10.1.2.3:443/"}])
+    )
     item = of_diagnosis.container(pid=7, networks={"shop": "172.18.0.2"}, targets=[])
     facts = of_diagnosis.facts(of_diagnosis.LATE, instances=[item], env={"findings": [], "values": {}})
     lossy = "-A DOCKER-USER -d 10.1.2.3/32 -p tcp -m statistic --mode random --probability 0.5 -j DROP\n"
@@ -444,7 +447,7 @@ class Balanced:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **states: str) -> None:
         checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/", "timeout": 2.0}])
-        self.app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 2, 18000, (80,)))
+        self.app = App(app_paths("shop", root=str(tmp_path)), checks=checks, balancer=Balancer("web", 2, 18000, (80,)))
         self.states, self.asked = states, list[Any]()
         self.answers = dict.fromkeys((18000, 18001), False)
         self.passes = False

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
@@ -30,7 +31,7 @@ class Host:
     """A host with one file system that has `free` bytes left. `gives`: how many bytes a command frees."""
 
     def __init__(self, root: Path) -> None:
-        self.app = App("shop", root=str(root))
+        self.app = App(app_paths("shop", root=str(root)))
         self.log = root / "var/log"
         self.log.mkdir(parents=True)
         self.free = 0
@@ -81,7 +82,7 @@ def test_only_rotated_logs_are_deleted(host: Host) -> None:
     rotated = {"shop/app.log.1", "shop/app.log.2.gz", "syslog.1", "syslog-20250527", "syslog-20250526.gz"}
     host.write(*logs, *rotated, "journal/m/system@1.journal.1")
     (host.log / "link.log").write_text("x", encoding="utf-8")
-    (host.log / "link.log.1").symlink_to(host.app.root)
+    (host.log / "link.log.1").symlink_to(host.app.paths.root)
     remedies.free_space(host.app)
     assert host.left() == {*logs, "journal/m/system@1.journal.1", "link.log", "link.log.1"}
 
@@ -128,7 +129,7 @@ def test_which_services_are_restarted(
 
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: instances)
     monkeypatch.setattr(docker_project.Project, "restart", restart)
-    remedies.restart(App("shop"), services)
+    remedies.restart(App(app_paths("shop")), services)
     assert done == restarted.split()
 
 
@@ -149,7 +150,7 @@ def test_only_the_instance_at_fault_is_removed(
     monkeypatch.setattr(
         docker_project.Project, "up", lambda _, **how: done.append(how["scale"]) or commands.Result(0, "", "")
     )
-    app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    app = App(app_paths("shop", root=str(tmp_path)), balancer=Balancer("web", 2, 18000, (80,)))
     remedies.recreate_one(app, at_fault)
     assert done == [*removed, {"web": 2}]
 
@@ -158,7 +159,7 @@ def test_a_restart_of_haproxy_reports_which_files_were_put_back(monkeypatch: pyt
     states: list[Any] = []
     monkeypatch.setattr(haproxy, "restart", lambda _: ["shop.cfg is put back"])
     monkeypatch.setattr(haproxy, "set_state", lambda _, ports, state: states.append((list(ports), state)))
-    result = remedies.restart_balancer(App("shop", balancer=Balancer("web", 2, 18000, (80,))))
+    result = remedies.restart_balancer(App(app_paths("shop"), balancer=Balancer("web", 2, 18000, (80,))))
     assert result == "shop.cfg is put back; HAProxy killed and started"
     assert states == [([18000, 18001, 18002], haproxy.READY)]
 
@@ -166,17 +167,17 @@ def test_a_restart_of_haproxy_reports_which_files_were_put_back(monkeypatch: pyt
 def test_a_restart_without_a_running_container_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: [instance("web", "exited")])
     with pytest.raises(remedies.RemedyError, match="no container"):
-        remedies.restart(App("shop"), ())
+        remedies.restart(App(app_paths("shop")), ())
 
 
 def test_the_users_compose_file_is_kept_when_the_release_is_put_back_twice(tmp_path: Path) -> None:
-    app = App("shop", root=str(tmp_path))
-    directory = Path(app.directory)
+    app = App(app_paths("shop", root=str(tmp_path)))
+    directory = Path(app.paths.directory)
     directory.mkdir(parents=True)
     (directory / "compose.yaml").write_text("good", encoding="utf-8")
     known: Release = {"id": "r1", "images": {}, "names": {}, "services": {}, "contexts": {}, "env": "", "source": ""}
-    release_store.record(app.directory, {**known, "files": release_store.files(app.directory)})
-    release_store.mark_last_good(app.directory, "r1")
+    release_store.record(app.paths.directory, {**known, "files": release_store.files(app.paths.directory)})
+    release_store.mark_last_good(app.paths.directory, "r1")
     (directory / "compose.yaml").write_text("mine, edited at 01:00", encoding="utf-8")
     remedies.last_good_compose(app)
     remedies.last_good_release(app, 0.0)
@@ -185,12 +186,12 @@ def test_the_users_compose_file_is_kept_when_the_release_is_put_back_twice(tmp_p
 
 
 def test_a_folder_in_place_of_the_env_stays_without_an_env_to_put_back(tmp_path: Path) -> None:
-    app = App("shop", root=str(tmp_path))
-    env = Path(app.env)
+    app = App(app_paths("shop", root=str(tmp_path)))
+    env = Path(app.paths.env)
     env.mkdir(parents=True)
     with pytest.raises(env_history.EnvError, match="nothing to put back"):
         remedies.last_good_env(app, 0.0)
-    assert (env.is_dir(), os.listdir(app.directory)) == (True, [".env"])
+    assert (env.is_dir(), os.listdir(app.paths.directory)) == (True, [".env"])
 
 
 TWO = [instance("web"), instance("cache")]
@@ -222,7 +223,7 @@ def test_a_service_is_recreated_with_the_command_of_a_deploy(
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: TWO)
     monkeypatch.setattr(docker_project.Project, "remove", remove)
     monkeypatch.setattr(docker_project.Project, "up", up)
-    remedies.recreate(App("shop", root=str(tmp_path), balancer=balancer), build=False, services=["cache"])
+    remedies.recreate(App(app_paths("shop", root=str(tmp_path)), balancer=balancer), build=False, services=["cache"])
     assert done == [("remove", ["cache"]), ("up", given)]
 
 
@@ -254,7 +255,7 @@ def test_a_database_in_a_crash_loop_gets_a_short_stop_timeout(
     for name in ("up", "restart"):
         monkeypatch.setattr(docker_project.Project, name, lambda *_, **__: commands.Result(0, "", ""))
     monkeypatch.setattr(docker_project.Project, "go_on", lambda _, ids: gone_on.extend(ids))
-    remedies.recreate(App("shop", root=str(tmp_path)), build=False, services=["db"], stateful=["db"])
+    remedies.recreate(App(app_paths("shop", root=str(tmp_path))), build=False, services=["db"], stateful=["db"])
     assert (graces, bool(gone_on)) == ([grace], grace is None)
 
 
@@ -275,7 +276,7 @@ def test_no_remedy_detaches_data_in_an_anonymous_volume(
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: [db])
     for name in ("restart", "remove", "up", "down"):
         monkeypatch.setattr(docker_project.Project, name, noted(name))
-    app = App("shop", root=str(tmp_path))
+    app = App(app_paths("shop", root=str(tmp_path)))
     said = remedies.recreate(app, build=False, services=["db"])
     assert ("/var/lib/postgresql/data" in said, done) == ((True, ["restart"]) if rows else (False, ["remove", "up"]))
     done.clear()
@@ -289,7 +290,7 @@ def test_no_remedy_detaches_data_in_an_anonymous_volume(
 
 def test_a_container_that_cannot_be_removed_is_not_recreated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The remedy fails, and starts no second container. If the container is gone despite the error, it is recreated."""
-    app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    app = App(app_paths("shop", root=str(tmp_path)), balancer=Balancer("web", 2, 18000, (80,)))
     there = list(TWO)
     up: list[str] = []
     stuck = commands.Result(1, "", "could not kill: tried to kill container, but did not receive an exit event")
@@ -331,7 +332,7 @@ def test_a_recovery_builds_only_images_that_were_built_on_this_host(
     monkeypatch.setattr(release_store, "last_good", lambda _: good)
     monkeypatch.setattr(commands, "run", lambda *_, **__: commands.Result(1, "", "no such image"))
     monkeypatch.setattr(docker_project.Project, "up", up)
-    remedies.recreate(App("shop", root=str(tmp_path)), build=True)
+    remedies.recreate(App(app_paths("shop", root=str(tmp_path))), build=True)
     assert done == built
 
 
@@ -360,9 +361,9 @@ class Images:
             "source": "",
             "pins": {"shop-web": "shop@sha256:0"},
         }
-        os.makedirs(app.directory)
-        release_store.record(app.directory, {**good, **rest})
-        release_store.mark_last_good(app.directory, "r1")
+        os.makedirs(app.paths.directory)
+        release_store.record(app.paths.directory, {**good, **rest})
+        release_store.mark_last_good(app.paths.directory, "r1")
 
     def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
         absent = commands.Result(1, "", f"Error response from daemon: No such image: {argv[-1]}")
@@ -385,14 +386,14 @@ class Images:
         return commands.Result(0, "", "")
 
     def good(self) -> release_store.Release:
-        found = release_store.last_good(self.app.directory)
+        found = release_store.last_good(self.app.paths.directory)
         assert found is not None
         return found
 
 
 @pytest.fixture
 def images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Images:
-    it = Images(App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,))))
+    it = Images(App(app_paths("shop", root=str(tmp_path)), balancer=Balancer("web", 2, 18000, (80,))))
     monkeypatch.setattr(commands, "run", it.run)
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: it.items)
     monkeypatch.setattr(docker_project.Project, "up", lambda _, **how: it.up(**how))
@@ -511,7 +512,7 @@ def test_a_remedy_does_not_run_a_successful_job_again(
     monkeypatch.setattr(release_store, "last_good", lambda _: good)
     monkeypatch.setattr(remedies, "Project", lambda *_: project)
     monkeypatch.setattr(WithJob, "directory", str(tmp_path), raising=False)
-    remedies.up(App("shop", root=str(tmp_path)), build=False)
+    remedies.up(App(app_paths("shop", root=str(tmp_path))), build=False)
     assert (project.started, project.removed) == (started, removed)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import web
@@ -61,12 +62,12 @@ class HAProxy:
 @pytest.fixture
 def app(tmp_path: Path) -> App:
     (tmp_path / "run/haproxy").mkdir(parents=True)
-    return App("shop", root=str(tmp_path), balancer=BALANCER)
+    return App(app_paths("shop", root=str(tmp_path)), balancer=BALANCER)
 
 
 @pytest.fixture
 def haproxy(app: App) -> Iterator[HAProxy]:
-    it = HAProxy(Path(app.root) / releases_haproxy.SOCKET)
+    it = HAProxy(Path(app.paths.root) / releases_haproxy.SOCKET)
     yield it
     it.listener.close()
 
@@ -159,12 +160,12 @@ def test_a_stopped_process_is_found_without_a_request(
 ) -> None:
     name = "haproxy" if called else "another"
     # A process has the name of its file.
-    python = Path(app.root) / name
+    python = Path(app.paths.root) / name
     python.symlink_to(os.path.realpath(sys.executable))
     with subprocess.Popen([str(python), "-c", MASTER], stdout=subprocess.PIPE, start_new_session=True) as master:
         assert master.stdout is not None
         master.stdout.readline()
-        (Path(app.root) / releases_haproxy.PID_FILE).write_text(f"{master.pid}\n", encoding="ascii")
+        (Path(app.paths.root) / releases_haproxy.PID_FILE).write_text(f"{master.pid}\n", encoding="ascii")
         worker = procfs.newest_child(master.pid)
         for pid in [pid for pid, whose in ((worker, "worker"), (master.pid, "master")) if whose == which]:
             os.kill(pid, signal.SIGSTOP)
@@ -181,7 +182,7 @@ def _until_stopped(pid: int) -> None:
 
 def test_haproxy_that_does_not_run_is_not_stopped(app: App) -> None:
     assert not releases_haproxy.is_stopped(app)
-    (Path(app.root) / releases_haproxy.PID_FILE).write_text("no pid\n", encoding="ascii")
+    (Path(app.paths.root) / releases_haproxy.PID_FILE).write_text("no pid\n", encoding="ascii")
     assert not releases_haproxy.is_stopped(app)
 
 
@@ -231,7 +232,7 @@ class Host:
     """A host whose HAProxy starts unless a file contains `damaged`, and serves the app only if its file names it."""
 
     def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root, self.up, self.ran = Path(app.root), False, list[list[str]]()
+        self.root, self.up, self.ran = Path(app.paths.root), False, list[list[str]]()
         self.journal: list[str] = []
         self.taken = False
         self.write("haproxy.cfg", "global")
@@ -278,7 +279,7 @@ class Host:
 def on_host(app: App, monkeypatch: pytest.MonkeyPatch) -> Host:
     it = Host(app, monkeypatch)
     releases_haproxy.keep(app)
-    releases_haproxy.keep(App("blog", root=app.root))
+    releases_haproxy.keep(App(app_paths("blog", root=app.paths.root)))
     return it
 
 
@@ -378,6 +379,6 @@ def test_only_files_that_pass_haproxys_check_are_copied(app: App, on_host: Host)
 def test_a_file_with_a_password_is_not_copied(app: App, on_host: Host, line: str) -> None:
     on_host.write("haproxy.cfg", f"global\n    {line}\n")
     releases_haproxy.keep(app)
-    assert [path for path in Path(app.state).rglob("*.cfg") if "hunter2" in path.read_text()] == []
+    assert [path for path in Path(app.paths.state).rglob("*.cfg") if "hunter2" in path.read_text()] == []
     # A copy without the password is not restored either: it would give access to everyone.
     assert not Path(releases_haproxy._own(app)[1].copy).exists()
