@@ -703,7 +703,7 @@ class World:
         summary = "1 of 1 checks passed" if good else f"health: {reason}"
         return {"ok": good, "summary": summary, "seconds": 0.01, "results": [result]}
 
-    def slots(self, _app: Any) -> list[haproxy.Slot]:
+    def slots(self, _paths: Any) -> list[haproxy.Slot]:
         held = {one.port: one for one in self.docker.of("shop") if one.port}
         up = {
             port: port in held and state == haproxy.READY and self.serves(held[port])
@@ -785,13 +785,17 @@ def simulated(
         (procfs, "stopped", lambda *_, **__: False),
         (cgroup, "accepts", lambda _pid: True),
         (os, "sync", lambda: None),
-        (haproxy, "set_state", lambda _app, ports, state: world.states.update(dict.fromkeys(ports, state))),
-        (haproxy, "take_in", lambda _app, port: world.states.update({port: haproxy.READY})),
+        (
+            haproxy,
+            "set_state",
+            lambda _paths, _balancer, ports, state: world.states.update(dict.fromkeys(ports, state)),
+        ),
+        (haproxy, "take_in", lambda _paths, _balancer, port: world.states.update({port: haproxy.READY})),
         (haproxy, "slots", world.slots),
-        (haproxy, "start", lambda _app: docker.acts.append("HAProxy starts")),
-        (haproxy, "leave", lambda _app: docker.acts.append("HAProxy leaves")),
-        (haproxy, "keep", lambda _app: None),
-        (haproxy, "is_stopped", lambda _app: False),
+        (haproxy, "start", lambda _paths: docker.acts.append("HAProxy starts")),
+        (haproxy, "leave", lambda _paths: docker.acts.append("HAProxy leaves")),
+        (haproxy, "keep", lambda _paths: None),
+        (haproxy, "is_stopped", lambda _paths: False),
         (haproxy, "aside", lambda _balancer, port: port),
     ):
         monkeypatch.setattr(owner, name, what)

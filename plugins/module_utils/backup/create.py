@@ -201,7 +201,7 @@ def redacted(work: Work) -> Work:
         try:
             return work(config, *given, **named)
         except (BackupError, RepositoryError, engine.EngineError) as error:
-            values = env_file.read(config.app, Clock().now())["values"]
+            values = env_file.read(config.app.paths, config.app.variables, Clock().now())["values"]
             text = redact(str(error), secrets_of(config.app.variables, values))
             if text == str(error):
                 raise
@@ -680,7 +680,7 @@ def _secret_values(config: Backup, secrets: Mapping[str, str], clock: Clock) -> 
     """The values that commands need, {their variable: value}, from the app's env."""
     if not secrets:
         return {}
-    values = env_file.read(config.app, clock.now())["values"]
+    values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
     for name in secrets.values():
         if name not in values:
             raise BackupError(f"backup_databases: the app's env has no {name}. Fix: name a variable that it has")

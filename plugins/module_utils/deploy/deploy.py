@@ -179,7 +179,7 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
 
     _require_engine()
     project = docker_project.Project(app.name, app.paths.directory)
-    env = read_env(app, clock.now())
+    env = read_env(app.paths, app.variables, clock.now())
     # In check mode, earlier steps have not put right what they would.
     if check and (not project.files or env["findings"]):
         return would(["the env in force does not pass its rules" if project.files else "nothing was deployed here yet"])
@@ -276,11 +276,11 @@ def _compare(new: Candidate, check: bool, clock: Clock) -> tuple[list[str], bool
 
 def _ask(new: Candidate, check: bool, clock: Clock) -> tuple[ProbeResult, str]:
     """Probe the app, where nothing differs: (the result, why it still has to be deployed, or "")."""
-    balanced = new.app.balancer is not None and not check
-    if balanced:
-        haproxy.start(new.app)
+    balancer = None if check else new.app.balancer
+    if balancer:
+        haproxy.start(new.app.paths)
     probed: ProbeResult = read(new.app, None, 0.0 if check else new.how.plan.gate, clock)["probe"]
-    out = deploy_rolling.kept_out(new.app, new.instances, clock) if balanced else ""
+    out = deploy_rolling.kept_out(new.app.paths, balancer, new.instances, clock) if balancer else ""
     if out or probed["ok"]:
         return probed, out
     return probed, f"the checks fail: {probed['summary']}"
@@ -329,7 +329,7 @@ def _keep_balancer(app: App, check: bool) -> None:
     if app.balancer and not check:
         # The deploy has succeeded without a copy, too.
         with contextlib.suppress(OSError):
-            haproxy.keep(app)
+            haproxy.keep(app.paths)
 
 
 def _pull(

@@ -81,7 +81,7 @@ def _put_first_back(app: App, seconds: float, clock: Clock) -> str:
     if app.balancer:
         # HAProxy may hold the port that the app publishes itself.
         with contextlib.suppress(OSError):
-            haproxy.leave(app)
+            haproxy.leave(app.paths)
     done = before_first.put_back(app, note)
     if done.failure:
         return f"What ran before could not be put back: {done.failure}"

@@ -42,7 +42,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     if missing:
         raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it again")
     versions = [one["fingerprint"] for one in env_history.versions(app.paths.history) if one["good"]]
-    if to["env"] and to["env"] not in (*versions, read_env(app, clock.now())["fingerprint"]):
+    if to["env"] and to["env"] not in (*versions, read_env(app.paths, app.variables, clock.now())["fingerprint"]):
         raise DeployError(f"the env of release {to['id']} is not kept on this host any more. Deploy it again")
     if check:
         return {**result(True, False, "", [f"release {to['id']} would serve"], None, 0.0), "to": to["id"]}

@@ -269,8 +269,8 @@ def _open_incident(record: IncidentRecord) -> _OpenIncident:
 def _checks(config: Config, seen: SeenChecks | None, clock: Clock) -> tuple[bool, str]:
     """Whether the checks passed, and how they went: as the watcher saw it. Without one, the app is asked now."""
     if seen is None:
-        values = env_file.read(config.app, clock.now())["values"]
-        found = health_facts.ask(config.app, values, 0.0, clock)
+        values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
+        found = health_facts.ask(config.app.checks, values, 0.0, clock)
         return bool(found["ok"]), str(found["summary"])
     went = f"{seen['passed']} of {seen['total']} checks passed" if seen["total"] else "no check asks it"
     return bool(seen["ok"]), f"{went}, as the watcher saw {seen['age']:.0f} s ago"
@@ -296,7 +296,7 @@ def _instances(config: Config) -> _Instances | None:
     if config.app.balancer is None:
         return None
     try:
-        serving = haproxy.serving(config.app)
+        serving = haproxy.serving(config.app.paths)
     except haproxy.BalancerError:
         serving = 0
     return {"serving": serving, "of": config.app.balancer.instances}
@@ -350,7 +350,9 @@ def _status_text(status: _Status) -> str:
 
 def _probe(given: argparse.Namespace, root: str) -> int:
     config, clock = _config(given, root), Clock()
-    found = health_facts.ask(config.app, env_file.read(config.app, clock.now())["values"], 0.0, clock)
+    found = health_facts.ask(
+        config.app.checks, env_file.read(config.app.paths, config.app.variables, clock.now())["values"], 0.0, clock
+    )
     if given.json:
         print(json.dumps(found, indent=2))
     else:

@@ -104,7 +104,7 @@ def read_facts(config: Config, clock: Clock) -> StagingFacts:
     """What `rules.refusals` decides by."""
     app, now = config.app, clock.now()
     good = release_store.last_good(app.paths.directory)
-    env = env_file.read(app, now)
+    env = env_file.read(app.paths, app.variables, now)
     said = health_facts.read_engine(app, env, now)
     answers = said.engine["answers"]
     images = good["images"] if good else {}
@@ -121,7 +121,7 @@ def read_facts(config: Config, clock: Clock) -> StagingFacts:
         "incidents": _incidents(app, now),
         "watcher": {"alive": watcher_note.read_note(config, clock)["alive"], "since": _watched(app, clock)},
         "paused": _paused(app, clock),
-        "probe": health_facts.ask(app, env["values"], CONFIRM_SECONDS, clock),
+        "probe": health_facts.ask(app.checks, env["values"], CONFIRM_SECONDS, clock),
         "env": env["findings"],
         "instances": [*said.containers["instances"]] if said.containers else [],
     }

@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Callable
 
 from ..compose import bring_up, start_order
-from ..core.app import App
+from ..core.app import App, Balancer
+from ..core.app_paths import AppPaths
 from ..core.fingerprint import fingerprint
 from ..docker import containers as docker_containers
 from ..docker import engine
@@ -166,13 +167,13 @@ def renew_images(app: App) -> str:
     return f"release {good['id']} had lost the images of {', '.join(found)}: those that run now are its own"
 
 
-def restart_balancer(app: App) -> str:
+def restart_balancer(paths: AppPaths, balancer: Balancer) -> str:
     """Kill HAProxy and start it; requests in flight are lost, and those that come are served again.
 
     A damaged configuration is put back as it was good last.
     """
-    done = haproxy.restart(app)
-    haproxy.set_state(app, app.balancer.slots if app.balancer else (), haproxy.READY)
+    done = haproxy.restart(paths)
+    haproxy.set_state(paths, balancer, balancer.slots, haproxy.READY)
     return "; ".join([*done, "HAProxy killed and started"])
 
 
@@ -470,8 +471,9 @@ def table(
         ladder.RESTART_ENGINE: restart_engine,
         ladder.FREE_SPACE: lambda: free_space(app),
     }
-    if app.balancer:
-        found[ladder.RESTART_BALANCER] = lambda: restart_balancer(app)
+    balancer = app.balancer
+    if balancer is not None:
+        found[ladder.RESTART_BALANCER] = lambda: restart_balancer(app.paths, balancer)
     if values is not None:
         given = values
         found[ladder.PROVED_ENV] = lambda: proved_env(app, given, now())

@@ -229,7 +229,7 @@ class _Recovery:
         seen = self._since_last_incident(self.watch.seen) if self.watch else None
         self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
         first = found = self._diagnose()
-        self.hidden = evidence.secrets(self.app, self.facts, self.values)
+        self.hidden = evidence.secrets(self.app.variables, self.facts, self.values)
         self.before = readable(self.app.paths.env)
         self.odd = self.before is None and self.facts["env"]["exists"]
         kept = self._remember_env() or self.rolled_back
@@ -275,7 +275,7 @@ class _Recovery:
         self._trouble(problem)
         self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, self.watch.seen)
         found = self._diagnose()
-        self.hidden = evidence.secrets(self.app, self.facts, self.values)
+        self.hidden = evidence.secrets(self.app.variables, self.facts, self.values)
         if found.healthy or found.passed:
             return self.outcome(found, Diagnosis(HEALTHY), changed=False, next_step="")
         self._open_incident(found)
@@ -348,7 +348,7 @@ class _Recovery:
             self.values = None
         if done and name in _ENV_REMEDIES and self.facts["services"] and not self.facts["probe"]["ok"]:
             # Nothing but the file has changed: asking the engine again would only take time.
-            self.facts = {**self.facts, "env": env_file.read(self.app, self.clock.now())}
+            self.facts = {**self.facts, "env": env_file.read(self.app.paths, self.app.variables, self.clock.now())}
         else:
             load: SeenLoad = self._load() if self.watch else {}
             before = None if name in ladder.FILES else self.facts
@@ -366,7 +366,7 @@ class _Recovery:
     def _hide_more(self) -> None:
         """Hide the secrets of an env that a remedy has put back, and those of before: both may be in what is kept."""
         known = set(self.hidden.values())
-        for name, value in evidence.secrets(self.app, self.facts, self.values).items():
+        for name, value in evidence.secrets(self.app.variables, self.facts, self.values).items():
             if value not in known:
                 self.hidden[f"{name}, put back ({len(self.hidden)})"] = value
 
@@ -384,7 +384,7 @@ class _Recovery:
         until = self.clock.monotonic() + seconds
         while self.clock.monotonic() < until:
             with contextlib.suppress(haproxy.BalancerError):
-                if haproxy.serving(self.app) >= self.app.balancer.instances:
+                if haproxy.serving(self.app.paths) >= self.app.balancer.instances:
                     return
             self.clock.sleep(0.1)
 
@@ -732,7 +732,9 @@ class _Recovery:
             self._rename(found)
         if not record["files"] and not record["remedies"]:
             begun = self.clock.monotonic()
-            attachments = evidence.gather(self.app, self.facts, self.hidden, self.clock, found.services)
+            attachments = evidence.gather(
+                self.app.paths, self.app.variables, self.facts, self.hidden, self.clock, found.services
+            )
             self.asked.update(item["name"] for item in self._instances_of(found.services))
             record["files"] = sorted(attachments)
             self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
@@ -747,7 +749,7 @@ class _Recovery:
         if not rest or not record["files"]:
             return
         self.asked.update(item["name"] for item in rest)
-        attachments = evidence.of_containers(self.app, rest, self.hidden, self.clock)
+        attachments = evidence.of_containers(self.app.paths, rest, self.hidden, self.clock)
         # The list of what was missing before a remedy stays.
         attachments.pop("evidence.txt", None)
         record["files"] = sorted({*record["files"], *attachments})
@@ -998,7 +1000,7 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> Outcome:
     run = _Recovery(app, values, True, 0.0, clock)
     run.facts = health_facts.read(app, values, CONFIRM_SECONDS, clock)
     found = diagnose(run.facts)
-    run.hidden = evidence.secrets(app, run.facts, values)
+    run.hidden = evidence.secrets(app.variables, run.facts, values)
     planned: list[str] = []
     if not found.healthy:
         available = list(remedies.table(app, True, values, found.services, run.facts["one"]))

@@ -76,7 +76,7 @@ def inform(app: App, clock: Clock | None = None) -> AppStatus:
     clock = clock or Clock()
     facts = health_facts.read(app, None, recovery.CONFIRM_SECONDS, clock)
     found = diagnose(facts)
-    hidden = evidence.secrets(app, facts, None)
+    hidden = evidence.secrets(app.variables, facts, None)
     newest = incidents.latest(app.paths.incidents)
     good = release_store.last_good(app.paths.directory)
     return {

@@ -97,8 +97,8 @@ class Watcher:
 
     def __init__(self, config: Config, clock: Clock, notify: Notify) -> None:
         self.config, self.app, self.clock, self.notify = config, config.app, clock, notify
-        self.env = env_file.read(self.app, clock.now())
-        self.stamp: tuple[int, ...] | None = health_facts.env_stamp(self.app)
+        self.env = env_file.read(self.app.paths, self.app.variables, clock.now())
+        self.stamp: tuple[int, ...] | None = health_facts.env_stamp(self.app.paths)
         self.validated = clock.monotonic()
         self.odd: tuple[str, float] | None = None
         self.failed: Moment | None = None
@@ -235,7 +235,7 @@ class Watcher:
         """A probe result that gives reason to look closer, None when all is well."""
         self.wrong = self.services.wrong(now)
         odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now) or bool(self.wrong)
-        balancer_stopped = self.app.balancer is not None and haproxy.is_stopped(self.app)
+        balancer_stopped = self.app.balancer is not None and haproxy.is_stopped(self.app.paths)
         # Where nothing is done about it now, a slow answer is a good one.
         is_new = self.incident is None and not paused
         service_stopped = is_new and service_watch.STOPPED in self.wrong.values()
@@ -337,10 +337,10 @@ class Watcher:
 
     def _odd_files(self, now: float) -> bool:
         """Whether the env was damaged, or has become invalid (a key expires); reported after it looked so twice."""
-        stamp = health_facts.env_stamp(self.app)
+        stamp = health_facts.env_stamp(self.app.paths)
         if stamp != self.stamp or now - self.validated >= VALIDATE_SECONDS or self.odd is not None:
             self.stamp, self.validated = stamp, now
-            self.env = env_file.read(self.app, self.clock.now())
+            self.env = env_file.read(self.app.paths, self.app.variables, self.clock.now())
             if not self.env["findings"]:
                 self.odd = None
             elif self.odd is None or self.odd[0] != self.env["fingerprint"]:
@@ -355,7 +355,7 @@ class Watcher:
             self.next_host = now + HOST_SECONDS
             self.host_says = ""
             with contextlib.suppress(OSError):
-                places = health_facts.places(self.app)
+                places = health_facts.places(self.app.paths)
                 full = [
                     item["path"]
                     for item in procfs.disk(places)
@@ -378,7 +378,9 @@ class Watcher:
         if not lacks:
             try:
                 # One that is stopped would let the question wait for its whole time.
-                lacks = haproxy.is_stopped(self.app) or haproxy.serving(self.app) < self.app.balancer.instances
+                lacks = (
+                    haproxy.is_stopped(self.app.paths) or haproxy.serving(self.app.paths) < self.app.balancer.instances
+                )
             except haproxy.BalancerError:
                 lacks = True
         if not lacks:
@@ -390,10 +392,10 @@ class Watcher:
 
     def _no_instance_serves(self) -> bool:
         """Whether HAProxy runs and finds no instance healthy."""
-        if self.app.balancer is None or haproxy.is_stopped(self.app):
+        if self.app.balancer is None or haproxy.is_stopped(self.app.paths):
             return False
         with contextlib.suppress(haproxy.BalancerError):
-            return haproxy.serving(self.app) == 0
+            return haproxy.serving(self.app.paths) == 0
         return False
 
     def _look_at_timers(self, now: float) -> None:

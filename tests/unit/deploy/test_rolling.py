@@ -18,7 +18,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import
     BalancerSettings,
     read_balancer,
 )
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, app_paths
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling as deploy_rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -99,11 +99,11 @@ class World:
         plan = deploy_rolling.Plan(gate=3.0, drain=1.0, watch=5.0)
         return deploy_rolling.Rollout(self.app, plan, clock, lambda _: None, lambda: None)
 
-    def set_state(self, app: App, ports: Any, state: str) -> None:
+    def set_state(self, _paths: AppPaths, _balancer: Balancer, ports: Any, state: str) -> None:
         self.states.update(dict.fromkeys(ports, state))
         self.step()
 
-    def slots(self, app: App) -> list[haproxy.Slot]:
+    def slots(self, _paths: AppPaths) -> list[haproxy.Slot]:
         held = {one["port"]: one for one in self.containers.values()}
         up = {port: port in held and self.serves(held[port]) for port in sorted(self.states)}
         return [haproxy.Slot(port, up[port], 0, "UP" if up[port] else SEEN) for port in up]
@@ -168,10 +168,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(Project, "world", it, raising=False)
     monkeypatch.setattr(docker_project, "Project", Project)
     monkeypatch.setattr(haproxy, "set_state", it.set_state)
-    monkeypatch.setattr(haproxy, "take_in", lambda app, port: it.set_state(app, [port], haproxy.READY))
+    monkeypatch.setattr(
+        haproxy, "take_in", lambda paths, balancer, port: it.set_state(paths, balancer, [port], haproxy.READY)
+    )
     monkeypatch.setattr(haproxy, "slots", it.slots)
-    monkeypatch.setattr(haproxy, "start", lambda app: None)
-    monkeypatch.setattr(haproxy, "leave", lambda app: setattr(it, "left", True))
+    monkeypatch.setattr(haproxy, "start", lambda _paths: None)
+    monkeypatch.setattr(haproxy, "leave", lambda _paths: setattr(it, "left", True))
     monkeypatch.setattr(haproxy, "aside", lambda _balancer, port: port)
     monkeypatch.setattr(probe, "run_checks", it.run_checks)
     monkeypatch.setattr(health_facts, "ask", lambda *_: {"ok": True, "summary": "all well"})

@@ -158,8 +158,10 @@ def test_only_the_instance_at_fault_is_removed(
 def test_a_restart_of_haproxy_reports_which_files_were_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     states: list[Any] = []
     monkeypatch.setattr(haproxy, "restart", lambda _: ["shop.cfg is put back"])
-    monkeypatch.setattr(haproxy, "set_state", lambda _, ports, state: states.append((list(ports), state)))
-    result = remedies.restart_balancer(App(app_paths("shop"), balancer=Balancer("web", 2, 18000, (80,))))
+    monkeypatch.setattr(
+        haproxy, "set_state", lambda _paths, _balancer, ports, state: states.append((list(ports), state))
+    )
+    result = remedies.restart_balancer(app_paths("shop"), Balancer("web", 2, 18000, (80,)))
     assert result == "shop.cfg is put back; HAProxy killed and started"
     assert states == [([18000, 18001, 18002], haproxy.READY)]
 

@@ -348,7 +348,7 @@ def test_the_reason_for_a_wait_is_cleared_when_a_recovery_finds_no_fault(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An instance is missing in HAProxy, so recoveries are tried. `selfheal status` shows the reason for the wait."""
-    monkeypatch.setattr(haproxy, "serving", lambda _app: 1)
+    monkeypatch.setattr(haproxy, "serving", lambda _paths: 1)
     it = world.watcher(balancer=BALANCED)
     world.outcome = LockHeld("the lock is held by pid 7 (deploy)")
     world.turns(it, 5)
@@ -360,8 +360,8 @@ def test_the_reason_for_a_wait_is_cleared_when_a_recovery_finds_no_fault(
 
 def test_a_stopped_haproxy_starts_a_recovery_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its socket and its port accept requests and never answer, so the watcher waits for neither."""
-    monkeypatch.setattr(haproxy, "is_stopped", lambda _app: True)
-    monkeypatch.setattr(haproxy, "serving", lambda _app: pytest.fail("HAProxy was asked"))
+    monkeypatch.setattr(haproxy, "is_stopped", lambda _paths: True)
+    monkeypatch.setattr(haproxy, "serving", lambda _paths: pytest.fail("HAProxy was asked"))
     world.always = "timeout"
     world.watcher(balancer=BALANCED).turn()
     assert len(world.recoveries) == 1
@@ -373,8 +373,8 @@ def test_a_failure_that_haproxy_found_at_each_instance_is_not_confirmed_again(
     serving: int, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HAProxy takes a second for each of these answers."""
-    monkeypatch.setattr(haproxy, "is_stopped", lambda _app: False)
-    monkeypatch.setattr(haproxy, "serving", lambda _app: serving)
+    monkeypatch.setattr(haproxy, "is_stopped", lambda _paths: False)
+    monkeypatch.setattr(haproxy, "serving", lambda _paths: serving)
     world.always = "status"
     world.watcher(balancer=BALANCED).turn()
     assert (len(world.asked), len(world.recoveries)) == (asks, 1)
@@ -447,7 +447,7 @@ def test_healthy_instances_without_traffic_start_two_recoveries_in_a_minute(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HAProxy sends them no requests. The second recovery knows how long that has lasted, and notifies a person."""
-    monkeypatch.setattr(haproxy, "serving", lambda _app: 0)
+    monkeypatch.setattr(haproxy, "serving", lambda _paths: 0)
     world.turns(world.watcher(balancer=BALANCED), 61)
     assert len(world.recoveries) == 2
     assert [watch.seen.lacks for _, watch in world.recoveries] == [1.0, health_facts.DISAGREES_SECONDS]
