@@ -275,7 +275,7 @@ def _roll_back(app: App, moves: list[Move], ran: bool, say: Say, clock: Clock) -
         except EXPECTED as error:
             # The app was unhealthy before: recovery heals it once the restore is forgotten.
             say(f"what was there before does not pass its gate either: {str(error).splitlines()[0]}")
-    rolling.finish(app)
+    rolling.finish(app.paths)
     os.unlink(app.paths.restoring)
 
 

@@ -19,6 +19,7 @@ from ..compose import backing_services, merged_values, neighbours, overlay, proj
 from ..compose.backing_services import Backing
 from ..compose.services import TABLE, OverlayError, Service
 from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.files import NoFile, read_small
 from ..core.fingerprint import fingerprint
 from ..core.locks import hold_lock
@@ -60,7 +61,7 @@ class Host(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What is staged in `App.incoming`.
+    """What is staged in `AppPaths.incoming`.
 
     `files` are the compose files in order, () for those of the release that is staged there; `more` are the files that
     those include or extend. `configuration` are folders that are configuration although services may write there;
@@ -160,7 +161,7 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
             "proved": False,
             "engine": {},
         }
-    _require_name(app, source, plan)
+    _require_name(app.paths, source, plan)
     _require_files(source, plan.verdict)
     verdict, notes = plan.verdict, list(plan.notes)
     what = f"write compose files of {app.name}"
@@ -169,11 +170,11 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
         texts = (
             {} if _bytes(os.path.join(app.paths.directory, HARDENED_FILE)) == hardened else {HARDENED_FILE: hardened}
         )
-        diff = _diff(app, verdict, texts)
+        diff = _diff(app.paths, verdict, texts)
         changed = [change.target for change in verdict.changes] + verdict.removed + list(texts)
         if not check:
             if changed:
-                before_first.keep(app, changed)
+                before_first.keep(app.paths, changed)
             staged_project.record_copied(app.paths.copied, app.paths.directory, verdict)
             staged_project.replace(app.paths.directory, verdict.changes, texts, verdict.removed)
             kept = staged_project.link_env(app.paths.directory, verdict.layout.folder)
@@ -193,20 +194,20 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
     }
 
 
-def _diff(app: App, verdict: staged_project.Verdict, texts: Mapping[str, bytes]) -> list[FileDiff]:
+def _diff(paths: AppPaths, verdict: staged_project.Verdict, texts: Mapping[str, bytes]) -> list[FileDiff]:
     """Each difference as Ansible shows it. Of other than compose files only fingerprints: they may hold secrets."""
     found = []
     for change in verdict.changes:
-        path = os.path.join(app.paths.directory, change.target)
+        path = os.path.join(paths.directory, change.target)
         if change.target in verdict.layout.files:
             found.append(_shown(change.target, _bytes(path), _bytes(change.source)))
         else:
             found.append(_shown(path, project_files.mark(path).encode(), change.mark.encode()))
     for name in verdict.removed:
-        path = os.path.join(app.paths.directory, name)
+        path = os.path.join(paths.directory, name)
         found.append(_shown(path, project_files.mark(path).encode(), None))
     for name, text in texts.items():
-        found.append(_shown(name, _bytes(os.path.join(app.paths.directory, name)), text))
+        found.append(_shown(name, _bytes(os.path.join(paths.directory, name)), text))
     return found
 
 
@@ -215,31 +216,29 @@ def _shown(name: str, before: bytes | None, after: bytes | None) -> FileDiff:
     return {"before": old, "after": new, "before_header": name, "after_header": name}
 
 
-def _require_name(app: App, source: Source, plan: Plan) -> None:
+def _require_name(paths: AppPaths, source: Source, plan: Plan) -> None:
     """Before the first deploy: refuse a name that would leave the app's own data behind.
 
     :raises OverlayError: the app seems to run on this host as another compose project.
     """
-    if release_store.last_good(app.paths.directory) is not None:
+    if release_store.last_good(paths.directory) is not None:
         return
     found = docker_volumes.compose_volumes()
     volumes = [neighbours.Volume(one["name"], one["project"], one["key"]) for one in found]
-    texts = [
-        (_bytes(os.path.join(app.paths.incoming, name)) or b"").decode("utf-8", "replace") for name in source.files
-    ]
+    texts = [(_bytes(os.path.join(paths.incoming, name)) or b"").decode("utf-8", "replace") for name in source.files]
     names = [match[1] for match in map(_NAME.search, texts) if match]
     layout = plan.verdict.layout
     wanted = neighbours.Wanted(
-        app.name,
-        frozenset({app.paths.directory, os.path.normpath(os.path.join(app.paths.directory, layout.folder))}),
+        paths.name,
+        frozenset({paths.directory, os.path.normpath(os.path.join(paths.directory, layout.folder))}),
         names[-1] if names else "",
         frozenset(plan.model.get("services") or {}),
         frozenset(plan.model.get("volumes") or {}),
     )
-    states = os.path.dirname(app.paths.state)
+    states = os.path.dirname(paths.state)
     managed = os.listdir(states) if os.path.isdir(states) else []
     documents = docker_containers.inspected("")
-    _require_data(app, layout, documents)
+    _require_data(paths, layout, documents)
     there = neighbours.neighbours(documents)
     same = neighbours.same_app(wanted, there, volumes, {*managed, *source.apart})
     if same is None:
@@ -251,37 +250,37 @@ def _require_name(app: App, source: Source, plan: Plan) -> None:
         f"write `selfheal_app: {other.name}` to take that project over, or, when it is another app, "
         f"`compose_app_separate_from: [{other.name}]`"
     )
-    raise OverlayError(f"selfheal_app: {app.name}", neighbours.refusal(wanted, other, why, volumes), fix)
+    raise OverlayError(f"selfheal_app: {paths.name}", neighbours.refusal(wanted, other, why, volumes), fix)
 
 
-def _require_data(app: App, layout: project_layout.Layout, documents: Sequence[Document]) -> None:
+def _require_data(paths: AppPaths, layout: project_layout.Layout, documents: Sequence[Document]) -> None:
     """Refuse to start without the app's data while that is in the folder that it was started from by hand.
 
     :raises OverlayError: naming each place, and the command that copies it.
     """
-    folder = os.path.normpath(os.path.join(app.paths.directory, layout.folder))
-    found = neighbours.left_data(documents, app.name, app.paths.directory, folder)
-    left = [one for one in found if _is_left(app, layout, one)]
+    folder = os.path.normpath(os.path.join(paths.directory, layout.folder))
+    found = neighbours.left_data(documents, paths.name, paths.directory, folder)
+    left = [one for one in found if _is_left(paths, layout, one)]
     if not left:
         return
     services = " ".join(sorted({one.service for one in left}))
     places = sorted({(one.source, one.target) for one in left})
     copies = " && ".join(f"mkdir -p {os.path.dirname(target)} && cp -a {source} {target}" for source, target in places)
     raise OverlayError(
-        f"selfheal_app: {app.name}",
+        f"selfheal_app: {paths.name}",
         f"its data is in {', '.join(source for source, _target in places)}, and it would start without. "
         "Nothing was changed",
-        f"on the host, run `docker compose -p {app.name} stop {services} && {copies}`, then this again. Configuration "
-        "needs no copy once the compose file mounts it `:ro`",
+        f"on the host, run `docker compose -p {paths.name} stop {services} && {copies}`, then this again. "
+        "Configuration needs no copy once the compose file mounts it `:ro`",
     )
 
 
-def _is_left(app: App, layout: project_layout.Layout, one: neighbours.Left) -> bool:
+def _is_left(paths: AppPaths, layout: project_layout.Layout, one: neighbours.Left) -> bool:
     """Whether there is data at the old place and none at the new one."""
-    name = os.path.relpath(one.target, app.paths.directory)
+    name = os.path.relpath(one.target, paths.directory)
     if name not in layout.data or _has_content(one.target) or not _has_content(one.source):
         return False
-    brought = os.path.join(app.paths.incoming, name)
+    brought = os.path.join(paths.incoming, name)
     return not (os.path.isfile(brought) and filecmp.cmp(one.source, brought, shallow=False))
 
 
@@ -317,7 +316,7 @@ def _try_plan(
             raise
         return None, f"{HARDENED_FILE} is not known yet: {error}"
     if not source.files and not source.promoted:
-        stage_last_good(app)
+        stage_last_good(app.paths)
     elif check and not os.path.isdir(app.paths.incoming):
         return None, f"{HARDENED_FILE} is not known yet: rsync is not on this host, so the project was not copied"
     staged = stage(app, source)
@@ -354,16 +353,16 @@ def stage(app: App, source: Source) -> Staged:
     return Staged(app, source, staged_project.Content({}, {}), exact)
 
 
-def stage_last_good(app: App) -> None:
+def stage_last_good(paths: AppPaths) -> None:
     """Make the copy of the project that of the last good release."""
-    kept = release_store.files_of(app.paths.directory, LAST_GOOD)
+    kept = release_store.files_of(paths.directory, LAST_GOOD)
     if not os.path.isdir(kept):
-        reason = f"of a release does not exist in {app.paths.directory}, so nothing was promoted to this host yet"
+        reason = f"of a release does not exist in {paths.directory}, so nothing was promoted to this host yet"
         raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
-    shutil.rmtree(app.paths.incoming, ignore_errors=True)
-    os.makedirs(app.paths.incoming, mode=0o700, exist_ok=True)
+    shutil.rmtree(paths.incoming, ignore_errors=True)
+    os.makedirs(paths.incoming, mode=0o700, exist_ok=True)
     for name in project_files.below(kept, frozenset({"release.json"})):
-        project_files.put(os.path.join(kept, name), os.path.join(app.paths.incoming, name))
+        project_files.put(os.path.join(kept, name), os.path.join(paths.incoming, name))
 
 
 def read_host() -> Host:
@@ -452,7 +451,7 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
     if not written:
         notes.append(f"{USER_FILE} is read by Compose only with the env's values, so its env files are in no release")
     notes += [*of_values, *of_health, *overlay.weak_points(project, app.balancer, model)]
-    notes += [*verdict.notes, *_old_folders(app), *host.notes]
+    notes += [*verdict.notes, *_old_folders(app.paths), *host.notes]
     return Plan(hardened, rendered.kept, notes, host, verdict, model)
 
 
@@ -512,17 +511,17 @@ def _require_files(source: Source, verdict: staged_project.Verdict) -> None:
         raise OverlayError(f"{source.files[0]}: services.{first.service}.volumes", reason, fix)
 
 
-def _old_folders(app: App) -> list[str]:
+def _old_folders(paths: AppPaths) -> list[str]:
     """Say where `docker compose up` would replace the hardened containers: the folder that they were started from."""
     label = "com.docker.compose.project"
     shown = '{{.Label "com.docker.compose.project.working_dir"}}'
-    argv = ["docker", "ps", "--all", "--filter", f"label={label}={app.name}", "--format", shown]
+    argv = ["docker", "ps", "--all", "--filter", f"label={label}={paths.name}", "--format", shown]
     folders = {line.strip() for line in commands.run(argv, _ENGINE_SECONDS).out.splitlines() if line.strip()}
     return [
-        f"containers of {app.name} were started from {folder}: `docker compose up` there would replace the hardened "
-        f"ones. Remove its compose file once {app.paths.directory} serves"
+        f"containers of {paths.name} were started from {folder}: `docker compose up` there would replace the hardened "
+        f"ones. Remove its compose file once {paths.directory} serves"
         for folder in sorted(folders)
-        if project_parts.relative(folder, app.paths.directory) is None
+        if project_parts.relative(folder, paths.directory) is None
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Callable, NamedTuple, TypedDict
 
 from ..compose import bring_up, loosening_hints, start_order
 from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.clock import Clock, iso, stamp
 from ..core.locks import LOCK_SECONDS, hold_lock
 from ..core.redact import redact
@@ -203,7 +204,7 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
             name = _accept(new, others, clock, begun)
             return result(True, True, name, found, checks, clock.monotonic() - begun)
         loosening = _hints(project, new.secrets)
-        logs = _keep_logs(app, project, checks, new.secrets, clock)
+        logs = _keep_logs(app.paths, project, checks, new.secrets, clock)
     except Exception as error:
         # Whatever the error, the release before has to serve again.
         failure, checks = str(error) or type(error).__name__, None
@@ -265,7 +266,7 @@ def _compare(new: Candidate, check: bool, clock: Clock) -> tuple[list[str], bool
             probed, trouble = _ask(new, check, clock)
             found = [trouble] if trouble else []
         if found:
-            _require_ports(new.app, new.model, new.instances)
+            _require_ports(new.app.paths, new.model, new.instances)
     except DeployError:
         # These files cannot run; what runs was made from the last good ones.
         if new.good is not None and not check:
@@ -317,9 +318,9 @@ def _accept(new: Candidate, others: bool, clock: Clock, begun: float) -> str:
     if origin:
         known["promoted_from"] = origin
     _remove_dropped(new.project, new.model, new.good, new.how)
-    name = _record(new.app, new.project, known, clock, new.how, new.to, clock.monotonic() - begun)
-    deploy_rolling.finish(new.app)
-    before_first.forget(new.app)
+    name = _record(new.app.paths, new.project, known, clock, new.how, new.to, clock.monotonic() - begun)
+    deploy_rolling.finish(new.app.paths)
+    before_first.forget(new.app.paths)
     _keep_balancer(new.app, False)
     return name
 
@@ -351,7 +352,7 @@ def _pull(
             raise DeployError(redact(f"{name} cannot be pulled: {pulled.reason}. Nothing was started.", secrets))
 
 
-def _require_ports(app: App, model: Model, instances: list[Container]) -> None:
+def _require_ports(paths: AppPaths, model: Model, instances: list[Container]) -> None:
     """Fail before anything is changed when a foreign process holds a port that the app publishes."""
     for port in docker_network.unheld_ports(model, instances):
         for holder in holders(port["port"]):
@@ -359,7 +360,7 @@ def _require_ports(app: App, model: Model, instances: list[Container]) -> None:
             if holder.get("process") == "haproxy":
                 fix = (
                     "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. "
-                    f"To do without it, remove {haproxy.CONFIG.format(app=app.name)} and reload haproxy first; "
+                    f"To do without it, remove {haproxy.CONFIG.format(app=paths.name)} and reload haproxy first; "
                     "then deploy. The app cannot be reached until that has ended."
                 )
             raise DeployError(
@@ -532,7 +533,11 @@ def _remove_dropped(project: docker_project.Project, model: Model, good: Release
 
 
 def _keep_logs(
-    app: App, project: docker_project.Project, checks: ProbeResult | None, secrets: Mapping[str, str], clock: Clock
+    paths: AppPaths,
+    project: docker_project.Project,
+    checks: ProbeResult | None,
+    secrets: Mapping[str, str],
+    clock: Clock,
 ) -> str:
     """Keep the logs of what failed before its containers are removed; return their last lines."""
     try:
@@ -542,7 +547,7 @@ def _keep_logs(
         logs = [failure_logs.Log(names[one], project.logs(one, failure_logs.KEPT_LINES, 20.0)) for one in chosen]
     except engine.EngineError:
         return ""
-    folder = os.path.join(app.paths.state, "failed-releases")
+    folder = os.path.join(paths.state, "failed-releases")
     return failure_logs.keep(folder, stamp(clock.now()), logs, secrets)
 
 
@@ -566,7 +571,7 @@ def _unnamed(item: Container, folders: list[str]) -> str:
 
 
 def _record(
-    app: App,
+    paths: AppPaths,
     project: docker_project.Project,
     wanted: Release,
     clock: Clock,
@@ -580,8 +585,8 @@ def _record(
     """
     if to is not None:
         project.keep_images(to["images"])
-        release_store.mark_last_good(app.paths.directory, str(to["id"]))
-        env_history.mark_good(app.paths.history, str(to["env"]))
+        release_store.mark_last_good(paths.directory, str(to["id"]))
+        env_history.mark_good(paths.history, str(to["env"]))
         return str(to["id"])
     # A container that a person ran of another profile is not part of the release: no deploy would start it again.
     instances = [item for item in project.containers() if item["service"] in wanted["services"]]
@@ -591,11 +596,11 @@ def _record(
             how.say(_unnamed(item, folders))
     name = f"{stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
     ages = {item["service"]: item["started_seconds"] for item in instances}
-    last = release_store.last_good(app.paths.directory)
+    last = release_store.last_good(paths.directory)
     document: Release = {
         **wanted,
         "id": name,
-        "app": app.name,
+        "app": paths.name,
         "time": iso(clock.now()),
         "images": {item["service"]: item["digest"] for item in instances},
         "names": {item["service"]: item["image"] for item in instances},
@@ -608,11 +613,11 @@ def _record(
             **{name: age for name, age in ages.items() if age is not None and age <= seconds},
         },
     }
-    release_store.record(app.paths.directory, document)
+    release_store.record(paths.directory, document)
     project.keep_images(document["images"])
     # So that neither a build nor a clean-up removes the images that a rollback needs.
     project.keep_images(document["images"], name)
-    for gone in release_store.mark_last_good(app.paths.directory, name):
+    for gone in release_store.mark_last_good(paths.directory, name):
         project.let_go_images(document["images"], gone)
-    env_history.mark_good(app.paths.history, str(wanted["env"]))
+    env_history.mark_good(paths.history, str(wanted["env"]))
     return name

@@ -49,12 +49,12 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     with hold_lock(app.paths.lock, LOCK_SECONDS, f"roll back {app.name}", app.paths.restoring):
         how.say(f"putting the files of release {to['id']} back")
         try:
-            deploy_rolling.restore_files(app, to, clock)
+            deploy_rolling.restore_files(app.paths, app.variables, to, clock)
             done = deploy_locked(app, how._replace(build=False, pull=False), False, clock, to)
         except (DeployError, env_history.EnvError, engine.EngineError, OSError):
             if serving is not None:
                 with contextlib.suppress(env_history.EnvError, engine.EngineError, OSError):
-                    deploy_rolling.restore_files(app, serving, clock)
+                    deploy_rolling.restore_files(app.paths, app.variables, serving, clock)
             raise
         if serving is not None and done["changed"]:
             release_store.leave(app.paths.directory, serving)

@@ -22,6 +22,7 @@ from ..core.app import App, Balancer
 from ..core.app_paths import AppPaths
 from ..core.clock import Clock, iso
 from ..core.files import atomic_write
+from ..core.variable import Variable
 from ..docker import engine
 from ..docker import network as docker_network
 from ..docker import project as docker_project
@@ -282,7 +283,7 @@ class Rollout:
         if self._blocking(old):
             # It serves on HAProxy's port, as before there was a balancer: HAProxy cannot start as long as it does.
             self._remove(foreign, 0.0)
-            finish(self.app)
+            finish(self.app.paths)
             return
         if self._is_unbalanced(old):
             self._remove(running)
@@ -291,7 +292,7 @@ class Rollout:
             failure = bring_up.again(self.project, (), jobs, self.clock.monotonic, self.clock.sleep)
             if failure:
                 raise engine.EngineError(failure)
-            finish(self.app)
+            finish(self.app.paths)
             self.say("the release before serves without a load balancer, as it did before")
             return
         haproxy.start(self.app.paths)
@@ -315,7 +316,7 @@ class Rollout:
         for item in [*serving, *old[self.balancer.instances :]]:
             self._drop(item)
         self._set(self.balancer.slots, haproxy.READY)
-        finish(self.app)
+        finish(self.app.paths)
         self.say(f"{min(len(old), self.balancer.instances)} instances of the release before serve")
 
     def _drop(self, item: Container) -> None:
@@ -341,7 +342,7 @@ class Rollout:
     def _of(self, items: Sequence[Container], good: Release | None) -> list[Container]:
         """Those of a release; without one, those that ran before the rollout."""
         if good is None:
-            before = read_marker(self.app)
+            before = read_marker(self.app.paths)
             return [item for item in items if item["id"] in before]
         return [item for item in items if is_made_of(item, good)]
 
@@ -408,36 +409,36 @@ def under_way(app: App) -> bool:
     return app.balancer is not None and os.path.exists(app.paths.rollout)
 
 
-def finish(app: App) -> None:
+def finish(paths: AppPaths) -> None:
     """Record that the rollout has ended: the last good release serves."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(app.paths.rollout)
+        os.unlink(paths.rollout)
 
 
-def read_marker(app: App) -> list[str]:
+def read_marker(paths: AppPaths) -> list[str]:
     """The ids of the containers that served before the rollout began; [] when that is not known."""
     try:
-        with open(app.paths.rollout, encoding="utf-8") as stream:
+        with open(paths.rollout, encoding="utf-8") as stream:
             found = json.load(stream)["before"]
         return [str(one) for one in found]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def restore_files(app: App, good: Release, clock: Clock) -> None:
+def restore_files(paths: AppPaths, variables: Sequence[Variable], good: Release, clock: Clock) -> None:
     """Put compose files, env and image names of a release back. Raises EnvError, EngineError or OSError."""
-    release_store.put_back_files(app.paths.directory, str(good["id"]))
+    release_store.put_back_files(paths.directory, str(good["id"]))
     # A release from before there was an env has none to put back.
-    if good["env"] and env_file.read(app.paths, app.variables, clock.now())["fingerprint"] != good["env"]:
-        env_history.restore_env(app.paths.env, app.paths.history, now=clock.now(), wanted=str(good["env"]))
-    tagged = docker_project.Project(app.name, app.paths.directory).put_back_images(good)
+    if good["env"] and env_file.read(paths, variables, clock.now())["fingerprint"] != good["env"]:
+        env_history.restore_env(paths.env, paths.history, now=clock.now(), wanted=str(good["env"]))
+    tagged = docker_project.Project(paths.name, paths.directory).put_back_images(good)
     if tagged.code:
         raise engine.EngineError(tagged.reason)
 
 
 def go_back(app: App, good: Release, clock: Clock, say: Say) -> None:
     """Put a release's files back, and have it serve alone after an unfinished rollout. Raises as `roll_back`."""
-    restore_files(app, good, clock)
+    restore_files(app.paths, app.variables, good, clock)
     rollout = Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None)
     others = sorted(set(good["services"]) - {rollout.balancer.service})
     if others:
@@ -455,7 +456,7 @@ def clean_up(app: App, clock: Clock, say: Say) -> bool:
     good = release_store.last_good(app.paths.directory)
     if good is None:
         # It was the first one ever: there is no release to go back to, and the next deploy continues.
-        finish(app)
+        finish(app.paths)
     else:
         go_back(app, good, clock, say)
     return True

@@ -224,7 +224,9 @@ def record(
     monkeypatch.setattr(release_store, "mark_last_good", lambda *_: [])
     monkeypatch.setattr(env_history, "mark_good", lambda *_: None)
     wanted: Release = {"services": {"web": "h"}, "fingerprint": "x" * 8, "env": "e"}
-    deployment._record(app, docker_project.Project("shop", ""), wanted, Clock(), deployment.How(), seconds=seconds)
+    deployment._record(
+        app.paths, docker_project.Project("shop", ""), wanted, Clock(), deployment.How(), seconds=seconds
+    )
     return recorded
 
 
@@ -307,4 +309,4 @@ def test_who_holds_a_port_is_named_with_project_and_folder(app: App, monkeypatch
     model = {"services": {"web": {"ports": [{"published": "8080", "target": 80}]}}}
     said = "held by the container old-web-1 of the compose project old in /srv/old"
     with pytest.raises(deployment.DeployError, match=said):
-        deployment._require_ports(app, model, [])
+        deployment._require_ports(app.paths, model, [])

@@ -91,7 +91,7 @@ class World:
         rolling.begin(GOOD)
         failure = rolling.replace(keep)
         if not failure:
-            deploy_rolling.finish(self.app)
+            deploy_rolling.finish(self.app.paths)
         return failure
 
     def rollout(self) -> deploy_rolling.Rollout:
@@ -280,7 +280,7 @@ def test_a_new_instance_that_is_recorded_as_old_is_replaced(world: World) -> Non
 def test_a_damaged_marker_names_no_instances(world: World, text: str) -> None:
     Path(world.app.paths.rollout).write_text(text, encoding="utf-8")
     assert deploy_rolling.under_way(world.app)
-    assert deploy_rolling.read_marker(world.app) == []
+    assert deploy_rolling.read_marker(world.app.paths) == []
 
 
 def test_the_marker_is_written_before_anything_is_started(world: World) -> None:

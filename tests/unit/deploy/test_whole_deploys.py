@@ -485,7 +485,7 @@ def ran_before(world: World) -> str:
 def test_the_app_from_before_the_first_deploy_is_restored_if_it_was_recorded(world: World, kept: bool) -> None:
     before = ran_before(world)
     if kept:
-        before_first.keep(world.app, ["compose.yaml", "added.conf"])
+        before_first.keep(world.app.paths, ["compose.yaml", "added.conf"])
     world.source("version 2")
     world.compose(web={"environment": {"TOKEN": "${TOKEN}", "DEBUG": "1"}})
     Path(world.app.paths.directory, "added.conf").write_text("new", encoding="utf-8")
@@ -500,12 +500,12 @@ def test_the_app_from_before_the_first_deploy_is_restored_if_it_was_recorded(wor
     assert "It serves: 1 of 1 checks passed" in message
     assert world.running()["web"] == ONE
     assert (world.files()["compose.yaml"], "added.conf" in world.files()) == (before, False)
-    assert before_first.read(world.app) is None
+    assert before_first.read(world.app.paths) is None
 
 
 def test_the_app_from_before_the_first_deploy_is_not_restored_without_its_compose_file(world: World) -> None:
     ran_before(world)
-    before_first.keep(world.app, [])
+    before_first.keep(world.app.paths, [])
     elsewhere = Path(world.app.paths.directory, "compose.yaml").rename(
         Path(world.app.paths.directory, "docker-compose.yml")
     )
