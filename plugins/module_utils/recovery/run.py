@@ -655,7 +655,7 @@ class _Recovery:
         if not any(one["done"] and one["name"] in _MAKES_CONTAINERS for one in self.remedies):
             return
         try:
-            renewed = remedies.renew_images(self.app)
+            renewed = remedies.renew_images(self.app.paths)
         except (engine.EngineError, OSError) as error:
             self._trouble(f"the images of the last good release were not looked at: {error}")
             return

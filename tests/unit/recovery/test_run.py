@@ -567,7 +567,7 @@ def test_without_free_inodes_only_an_app_that_is_down_is_started(world: World, m
     full = {"path": "/", "free_bytes": 1 << 40, "total_bytes": 1 << 41, "used_percent": 1.0, "inodes_percent": 100.0}
     monkeypatch.setattr(procfs, "disk", lambda _: [full])
 
-    def free_space(_app: Any) -> str:
+    def free_space(_paths: Any) -> str:
         raise remedies.RemedyError("nothing that may be deleted takes room")
 
     monkeypatch.setattr(remedies, "free_space", free_space)
@@ -787,7 +787,7 @@ def test_a_release_gets_the_images_of_new_containers_that_pass(
 ) -> None:
     world.deploy(GOOD)
     world.hangs, world.container = hangs, {"KEY": GOOD} if hangs else None
-    monkeypatch.setattr(remedies, "renew_images", lambda _app: "the release has other images now")
+    monkeypatch.setattr(remedies, "renew_images", lambda _paths: "the release has other images now")
     outcome = recover(world)
     assert outcome["healthy"]
     steps = [one["what"] for one in outcome["timeline"]]
@@ -795,7 +795,7 @@ def test_a_release_gets_the_images_of_new_containers_that_pass(
 
 
 def test_an_incident_ends_although_the_engine_reports_no_images(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(_app: Any) -> str:
+    def silent(_paths: Any) -> str:
         raise engine.EngineError("no answer")
 
     world.deploy(GOOD)
