@@ -524,7 +524,7 @@ def _check_backup_config(given: argparse.Namespace, root: str) -> int:
     except ConfigError as problem:
         print(f"selfheal: {problem}", file=sys.stderr)
         return SICK
-    print(f"{given.file}: good, for {config.app.name}")
+    print(f"{given.file}: good, for {config.paths.name}")
     return GOOD
 
 
