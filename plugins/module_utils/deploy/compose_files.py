@@ -149,7 +149,7 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
     :raises EngineError: there is no engine, or Compose is too old.
     :raises LockHeld, Moved, OSError: nothing was written.
     """
-    services = overlay.read_table(table)
+    paths, services = app.paths, overlay.read_table(table)
     plan, why_not = _try_plan(app, source, services, behind, check)
     if plan is None:
         return {
@@ -161,27 +161,23 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
             "proved": False,
             "engine": {},
         }
-    _require_name(app.paths, source, plan)
+    _require_name(paths, source, plan)
     _require_files(source, plan.verdict)
     verdict, notes = plan.verdict, list(plan.notes)
     what = f"write compose files of {app.name}"
-    with contextlib.nullcontext() if check else hold_lock(app.paths.lock, LOCK_SECONDS, what, app.paths.restoring):
+    with contextlib.nullcontext() if check else hold_lock(paths.lock, LOCK_SECONDS, what, paths.restoring):
         hardened = _encoded(plan.hardened)
-        texts = (
-            {} if _bytes(os.path.join(app.paths.directory, HARDENED_FILE)) == hardened else {HARDENED_FILE: hardened}
-        )
-        diff = _diff(app.paths, verdict, texts)
+        texts = {} if _bytes(os.path.join(paths.directory, HARDENED_FILE)) == hardened else {HARDENED_FILE: hardened}
+        diff = _diff(paths, verdict, texts)
         changed = [change.target for change in verdict.changes] + verdict.removed + list(texts)
         if not check:
             if changed:
-                before_first.keep(app.paths, changed)
-            staged_project.record_copied(app.paths.copied, app.paths.directory, verdict)
-            staged_project.replace(app.paths.directory, verdict.changes, texts, verdict.removed)
-            kept = staged_project.link_env(app.paths.directory, verdict.layout.folder)
+                before_first.keep(paths, changed)
+            staged_project.record_copied(paths.copied, paths.directory, verdict)
+            staged_project.replace(paths.directory, verdict.changes, texts, verdict.removed)
+            kept = staged_project.link_env(paths.directory, verdict.layout.folder)
             notes += (
-                [f"{kept} is what {verdict.layout.folder}/.env was: the app's env is {app.paths.env} alone"]
-                if kept
-                else []
+                [f"{kept} is what {verdict.layout.folder}/.env was: the app's env is {paths.env} alone"] if kept else []
             )
     return {
         "changed": bool(changed),
@@ -309,6 +305,7 @@ def _try_plan(
     app: App, source: Source, services: Mapping[str, Service], behind: Backing | None, check: bool
 ) -> tuple[Plan | None, str]:
     """The plan; in check mode, None and why there is none where that is not an error yet."""
+    paths = app.paths
     try:
         host = read_host()
     except EngineError as error:
@@ -316,15 +313,12 @@ def _try_plan(
             raise
         return None, f"{HARDENED_FILE} is not known yet: {error}"
     if not source.files and not source.promoted:
-        stage_last_good(app.paths)
-    elif check and not os.path.isdir(app.paths.incoming):
+        stage_last_good(paths)
+    elif check and not os.path.isdir(paths.incoming):
         return None, f"{HARDENED_FILE} is not known yet: rsync is not on this host, so the project was not copied"
     staged = stage(app, source)
-    if check and app.variables and not os.path.exists(app.paths.env):
-        return (
-            None,
-            f"{HARDENED_FILE} is not known yet: {app.paths.env} does not exist, and the compose file may need it",
-        )
+    if check and app.variables and not os.path.exists(paths.env):
+        return None, f"{HARDENED_FILE} is not known yet: {paths.env} does not exist, and the compose file may need it"
     return make_plan(staged, services, host, behind), ""
 
 
@@ -333,19 +327,19 @@ def stage(app: App, source: Source) -> Staged:
 
     :raises OverlayError: a compose file is missing or empty.
     """
-    exact = not source.files
+    paths, exact = app.paths, not source.files
     if exact:
         # Promoted: what staging sent, or what was promoted before, not what a killed deploy has left.
-        layout = project_layout.recorded(app.paths.incoming) or project_layout.Layout((USER_FILE,))
+        layout = project_layout.recorded(paths.incoming) or project_layout.Layout((USER_FILE,))
         left_out = set(layout.local)
         source = source._replace(files=layout.files, more=tuple(name for name in layout.named if name not in left_out))
     subfolder = os.path.dirname(source.files[0])
     for folder in {"", subfolder}:
-        link = os.path.join(app.paths.incoming, folder, ".env")
+        link = os.path.join(paths.incoming, folder, ".env")
         if os.path.isdir(os.path.dirname(link)) and not os.path.lexists(link):
-            os.symlink(app.paths.env, link)
+            os.symlink(paths.env, link)
     for name in source.files:
-        text = _bytes(os.path.join(app.paths.incoming, name))
+        text = _bytes(os.path.join(paths.incoming, name))
         if not (text or b"").strip():
             raise OverlayError(
                 name, "is empty" if text is not None else "was not copied", "give the app's compose file"
@@ -396,8 +390,8 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
 
     :raises OverlayError: the files do not parse; table, files and host do not fit together; or data would be lost.
     """
-    app, source = staged.app, staged.source
-    secrets = _secrets(app.paths.env)
+    app, paths, source = staged.app, staged.app.paths, staged.source
+    secrets = _secrets(paths.env)
     written = _written(staged, secrets)
     named = project_parts.find({}, written, staged.top, secrets)
     local = _bring_local(staged, named)
@@ -414,17 +408,17 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
     content = staged_project.Content({n: m for n, m in content.marks.items() if n not in local}, content.modes)
     verdict = staged_project.judge(
         staged.top,
-        app.paths.directory,
+        paths.directory,
         content,
         parts,
         source.files,
         source.more,
         source.configuration,
-        project_layout.recorded(app.paths.directory),
+        project_layout.recorded(paths.directory),
         lambda name: project_layout.is_left_out(name, source.exclude),
         int(time.time()),
         # A release of staging has no sources.
-        {} if staged.exact else staged_project.read_copied(app.paths.copied),
+        {} if staged.exact else staged_project.read_copied(paths.copied),
     )
     _require_no_conflict(source, verdict)
     whole = backing_services.join(behind, services, project)
@@ -443,15 +437,15 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
             stream.write(_encoded(hardened))
         _config(staged, [path], secrets)
     notes = [
-        f"{USER_FILE} uses ${{{name}}}, which {app.paths.env} does not set: it becomes blank"
+        f"{USER_FILE} uses ${{{name}}}, which {paths.env} does not set: it becomes blank"
         for name in dict.fromkeys(_UNSET.findall(warnings))
     ]
     if "COMPOSE_FILE" in secrets:
-        notes.append(f"{app.paths.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
+        notes.append(f"{paths.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
     if not written:
         notes.append(f"{USER_FILE} is read by Compose only with the env's values, so its env files are in no release")
     notes += [*of_values, *of_health, *overlay.weak_points(project, app.balancer, model)]
-    notes += [*verdict.notes, *_old_folders(app.paths), *host.notes]
+    notes += [*verdict.notes, *_old_folders(paths), *host.notes]
     return Plan(hardened, rendered.kept, notes, host, verdict, model)
 
 
@@ -538,9 +532,9 @@ def _bring_local(staged: Staged, parts: project_parts.Parts) -> set[str]:
 
     :raises OverlayError: an env file is nowhere.
     """
-    app, linked = staged.app, set()
+    paths, linked = staged.app.paths, set()
     for one in parts.env_files:
-        path, there = os.path.join(staged.top, one.name), os.path.join(app.paths.directory, one.name)
+        path, there = os.path.join(staged.top, one.name), os.path.join(paths.directory, one.name)
         if os.path.islink(path) and os.readlink(path) == there:
             os.unlink(path)
         if os.path.lexists(path):
@@ -551,7 +545,7 @@ def _bring_local(staged: Staged, parts: project_parts.Parts) -> set[str]:
             linked.add(one.name)
         elif one.required and os.path.basename(one.name) != ".env":
             where = f"{staged.source.files[0]}: services.{one.service}.{one.key}"
-            reason = f"names {one.name}, which is neither in the project on the controller nor in {app.paths.directory}"
+            reason = f"names {one.name}, which is neither in the project on the controller nor in {paths.directory}"
             raise OverlayError(where, reason, "add the file to the project, or remove that line")
     return linked
 
@@ -623,10 +617,10 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
     :arg more: paths of the files that are merged on top of them.
     :raises OverlayError: Compose rejects them; its message is quoted without the env's values.
     """
-    app, folder = staged.app, os.path.join(staged.top, staged.subfolder).rstrip("/")
-    argv = ["docker", "compose", "--project-name", app.name, "--project-directory", folder]
-    if staged.subfolder and os.path.exists(app.paths.env):
-        argv += ["--env-file", app.paths.env]
+    paths, folder = staged.app.paths, os.path.join(staged.top, staged.subfolder).rstrip("/")
+    argv = ["docker", "compose", "--project-name", paths.name, "--project-directory", folder]
+    if staged.subfolder and os.path.exists(paths.env):
+        argv += ["--env-file", paths.env]
     argv += ["--profile", "*"]
     for name in staged.source.files:
         argv += ["--file", os.path.join(staged.top, name)]
@@ -647,11 +641,9 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
         unset = unset_required([(text or b"").decode("utf-8", "replace") for text in texts], values)
         if unset:
             needed = "; ".join(redact(one, secrets) for one in unset)
-            raise OverlayError(
-                first, f"needs values that {app.paths.env} does not give: {needed}", "write the env first"
-            )
+            raise OverlayError(first, f"needs values that {paths.env} does not give: {needed}", "write the env first")
     if "env file" in said or "is missing a value" in said:
-        raise OverlayError(first, f"needs a value that {app.paths.env} does not give: {said}", "write the env first")
+        raise OverlayError(first, f"needs a value that {paths.env} does not give: {said}", "write the env first")
     if not more:
         raise OverlayError(first, f"Compose rejects it: {said}", "try: docker compose config")
     reason = f"{first} and {HARDENED_FILE} do not go together: {said}"

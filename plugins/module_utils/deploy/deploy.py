@@ -106,15 +106,11 @@ def deploy(app: App, how: How = AS_IT_IS, check: bool = False, clock: Clock | No
     :raises DeployError: the release was not deployed; the last good release runs.
     :raises LockHeld: another deploy or recovery of this app goes on.
     """
-    clock = clock or Clock()
+    clock, paths = clock or Clock(), app.paths
     if check and not engine.state()["answers"]:
         return result(True, False, "", ["everything: this host has no engine yet"], None, 0.0)
-    lock = (
-        contextlib.nullcontext()
-        if check
-        else hold_lock(app.paths.lock, LOCK_SECONDS, f"deploy {app.name}", app.paths.restoring)
-    )
-    with lock:
+    what = f"deploy {app.name}"
+    with contextlib.nullcontext() if check else hold_lock(paths.lock, LOCK_SECONDS, what, paths.restoring):
         return deploy_locked(app, how, check, clock)
 
 
@@ -173,21 +169,19 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
 
     :arg to: the recorded release that they are, None when there is none.
     """
-    begun = clock.monotonic()
+    begun, paths = clock.monotonic(), app.paths
 
     def would(found: list[str]) -> DeployResult:
         return result(True, False, "", found, None, clock.monotonic() - begun)
 
     _require_engine()
-    project = docker_project.Project(app.name, app.paths.directory)
-    env = read_env(app.paths, app.variables, clock.now())
+    project = docker_project.Project(app.name, paths.directory)
+    env = read_env(paths, app.variables, clock.now())
     # In check mode, earlier steps have not put right what they would.
     if check and (not project.files or env["findings"]):
         return would(["the env in force does not pass its rules" if project.files else "nothing was deployed here yet"])
     if env["findings"]:
-        raise DeployError(
-            f"nothing was started, {app.paths.env} does not pass:\n{secret_rules.describe(env['findings'])}"
-        )
+        raise DeployError(f"nothing was started, {paths.env} does not pass:\n{secret_rules.describe(env['findings'])}")
     new = _candidate(app, project, env["values"], how, to)
     found, others, probed = _compare(new, check, clock)
     if not found and new.good is not None:
@@ -204,7 +198,7 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
             name = _accept(new, others, clock, begun)
             return result(True, True, name, found, checks, clock.monotonic() - begun)
         loosening = _hints(project, new.secrets)
-        logs = _keep_logs(app.paths, project, checks, new.secrets, clock)
+        logs = _keep_logs(paths, project, checks, new.secrets, clock)
     except Exception as error:
         # Whatever the error, the release before has to serve again.
         failure, checks = str(error) or type(error).__name__, None
@@ -223,7 +217,7 @@ def _candidate(
     app: App, project: docker_project.Project, values: Mapping[str, str], how: How, to: Release | None
 ) -> Candidate:
     """Read what is to be deployed, and what is there. Raises DeployError, with no secret in it."""
-    secrets = secret_rules.secrets_of(app.variables, values)
+    paths, secrets = app.paths, secret_rules.secrets_of(app.variables, values)
     # What the engine refuses it quotes, and an env's values may be in it.
     say = how.say
     how = how._replace(say=lambda text: say(redact(text, secrets)))
@@ -240,9 +234,9 @@ def _candidate(
     # An image that is not built here does not come from this host's folders.
     contexts = release_store.contexts(model) if how.build else {}
     # An earlier release's images were built from its own source, which may have changed since.
-    source = str(to["source"]) if to else release_store.source_fingerprint(contexts, app.paths.directory)
-    wanted = release_store.describe(app.paths.directory, app.paths.env, hashes, source)
-    good = release_store.last_good(app.paths.directory)
+    source = str(to["source"]) if to else release_store.source_fingerprint(contexts, paths.directory)
+    wanted = release_store.describe(paths.directory, paths.env, hashes, source)
+    good = release_store.last_good(paths.directory)
     compared: Identity = wanted if how.build or to or good is None else {**wanted, "source": good["source"]}
     return Candidate(app, how, project, model, instances, secrets, contexts, wanted, compared, good, to)
 

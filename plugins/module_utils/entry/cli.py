@@ -350,9 +350,8 @@ def _status_text(status: _Status) -> str:
 
 def _probe(given: argparse.Namespace, root: str) -> int:
     config, clock = _config(given, root), Clock()
-    found = health_facts.ask(
-        config.app.checks, env_file.read(config.app.paths, config.app.variables, clock.now())["values"], 0.0, clock
-    )
+    values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
+    found = health_facts.ask(config.app.checks, values, 0.0, clock)
     if given.json:
         print(json.dumps(found, indent=2))
     else:
@@ -393,7 +392,8 @@ def _incidents(given: argparse.Namespace, root: str) -> int:
     config = _config(given, root)
     if given.last < 1:
         raise Refused("--last: a number of 1 or more is needed")
-    found = [one for _, one in zip(range(given.last), incidents.every(config.app.paths.incidents))]
+    folder = config.app.paths.incidents
+    found = [one for _, one in zip(range(given.last), incidents.every(folder))]
     if given.json:
         print(json.dumps(found, indent=2))
         return GOOD
@@ -401,9 +401,7 @@ def _incidents(given: argparse.Namespace, root: str) -> int:
         ended = f"healthy after {one['seconds']:.1f} s" if one["healthy"] else "NOT over"
         done = ", ".join(item["name"] for item in one.get("remedies", [])) or "nothing had to be done"
         print(f"{one['id']}: {ended}; {done}")
-    print(
-        f"{len(found)} shown; each with its evidence in {config.app.paths.incidents}" if found else "no incident so far"
-    )
+    print(f"{len(found)} shown; each with its evidence in {folder}" if found else "no incident so far")
     return GOOD
 
 

@@ -378,9 +378,8 @@ class Watcher:
         if not lacks:
             try:
                 # One that is stopped would let the question wait for its whole time.
-                lacks = (
-                    haproxy.is_stopped(self.app.paths) or haproxy.serving(self.app.paths) < self.app.balancer.instances
-                )
+                paths, wanted = self.app.paths, self.app.balancer.instances
+                lacks = haproxy.is_stopped(paths) or haproxy.serving(paths) < wanted
             except haproxy.BalancerError:
                 lacks = True
         if not lacks:
@@ -695,11 +694,8 @@ class Watcher:
         }
         self.noted = self.checks["ok"] if self.checks else None
         with contextlib.suppress(OSError):
-            atomic_write(
-                watcher_note.note_path(self.app.paths.root, self.app.name),
-                (json.dumps(note) + "\n").encode(),
-                mode=0o644,
-            )
+            path = watcher_note.note_path(self.app.paths.root, self.app.name)
+            atomic_write(path, (json.dumps(note) + "\n").encode(), mode=0o644)
 
 
 def to_report(own: str, stopped: Collection[str], alive: Collection[str]) -> list[str]:
