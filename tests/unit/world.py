@@ -597,9 +597,8 @@ class World:
         return digest(text)
 
     def env(self, token: str) -> None:
-        env_history.write_env(
-            self.app.paths.env, self.app.paths.history, {"TOKEN": token, **self.more}, now=self.docker.now
-        )
+        paths, texts = self.app.paths, {"TOKEN": token, **self.more}
+        env_history.write_env(paths.env, paths.history, texts, now=self.docker.now)
 
     def compose(self, **services: dict[str, Any]) -> None:
         """Write the compose file: what is given replaces, or comes on top of, what the services have."""

@@ -62,10 +62,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppPaths:
     (directory / "run.sh").write_text("old", encoding="utf-8")
     (directory / "run.sh").chmod(0o750)
     Project.asked, Project.there = [], [container()]
-    Project.labels = {
-        f"{LABEL}.working_dir": made.directory,
-        f"{LABEL}.config_files": f"{directory}/compose.yaml",
-    }
+    Project.labels = {f"{LABEL}.working_dir": made.directory, f"{LABEL}.config_files": f"{directory}/compose.yaml"}
     monkeypatch.setattr(before_first, "Project", Project)
     monkeypatch.setattr(docker_project, "Project", Project)
     return made

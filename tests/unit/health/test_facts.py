@@ -111,11 +111,8 @@ def test_an_app_without_variables_needs_no_env(tmp_path: Path) -> None:
 
 def facts(app: App, **more: Any) -> Facts:
     instance = {"id": "1", "name": "shop-web-1", "service": "web", "state": "running", "digest": "sha256:1"}
-    known = {
-        "instances": [instance],
-        "environments": [{"KEY": OLDER}],
-        "env": env_file.read(app.paths, app.variables, NOW),
-    }
+    env = env_file.read(app.paths, app.variables, NOW)
+    known = {"instances": [instance], "environments": [{"KEY": OLDER}], "env": env}
     return cast(Facts, {"disk": [], "load": {"cpu_busy": 0.1}, "oom": [], **known, **more})
 
 
@@ -252,9 +249,8 @@ class Engine:
 def test_evidence_holds_no_key_of_the_env_or_of_a_container(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(app.paths.env).write_text(f"KEY={KEY}\n")
     seen = facts(app)
-    files = health_evidence.gather(
-        app.paths, app.variables, seen, health_evidence.secrets(app.variables, seen, None), Engine(monkeypatch).clock
-    )
+    hidden = health_evidence.secrets(app.variables, seen, None)
+    files = health_evidence.gather(app.paths, app.variables, seen, hidden, Engine(monkeypatch).clock)
     whole = "".join(files.values())
     assert {"facts.json", "host.txt", "fingerprints.json", "log-shop-web-1.txt", "top-shop-web-1.txt"} <= set(files)
     fingerprints = json.loads(files["fingerprints.json"])
