@@ -19,7 +19,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import app
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import progress_path
 
 PAUSE = 0.5
 """Seconds between two looks at the file."""
@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
             return
         # Of the same options, and without the state of the one that the module runs over.
         connection = copy.copy(self._connection)
-        path = shlex.quote(app.progress_path(app_name))
+        path = shlex.quote(progress_path(app_name))
         known = self._read(connection, path)[-1:]
         over = threading.Event()
 

@@ -237,7 +237,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.backing_services import read_backing
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.services import OverlayError
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError, read_balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, read_balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import compose_files
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.staged_project import Moved
@@ -280,8 +281,7 @@ def install(module: AnsibleModule) -> dict[str, Any]:
     variables = secret_rules.parse_table(given["variables"])
     checks = check_spec.parse_checks(given["checks"], may_be_empty=True)
     app = App(
-        given["app"],
-        (given["directory"] or "").rstrip("/"),
+        app_paths(given["app"], (given["directory"] or "").rstrip("/")),
         variables=variables,
         checks=checks,
         balancer=read_balancer(given["balancer"]),

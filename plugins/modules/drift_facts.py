@@ -74,7 +74,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import host_facts as drift_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import policy as drift_policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
@@ -94,8 +94,8 @@ def read(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     policy = drift_policy.read_policy(given["policy"])
     drift_policy.read_windows(given["windows"])
-    app = App(given["app"], (given["directory"] or "").rstrip("/"))
-    found = drift_facts.read(app, given["source"], given["exclude"])
+    paths = app_paths(given["app"], (given["directory"] or "").rstrip("/"))
+    found = drift_facts.read(paths, given["source"], given["exclude"])
     reported: drift_facts.ReportedFacts = {**found, "policy": policy, "windows": given["windows"]}
     return {"changed": False, "drift": reported}
 

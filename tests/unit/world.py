@@ -597,7 +597,8 @@ class World:
         return digest(text)
 
     def env(self, token: str) -> None:
-        env_history.write_env(self.app.env, self.app.history, {"TOKEN": token, **self.more}, now=self.docker.now)
+        paths, texts = self.app.paths, {"TOKEN": token, **self.more}
+        env_history.write_env(paths.env, paths.history, texts, now=self.docker.now)
 
     def compose(self, **services: dict[str, Any]) -> None:
         """Write the compose file: what is given replaces, or comes on top of, what the services have."""
@@ -649,7 +650,7 @@ class World:
 
     def files(self) -> dict[str, str]:
         """The files in the app's directory, without what we keep there."""
-        top = Path(self.app.directory)
+        top = Path(self.app.paths.directory)
         there = [path for path in top.rglob("*") if path.is_file() and "releases" not in path.parts]
         return {str(path.relative_to(top)): path.read_text(encoding="utf-8") for path in there}
 
@@ -701,7 +702,7 @@ class World:
         summary = "1 of 1 checks passed" if good else f"health: {reason}"
         return {"ok": good, "summary": summary, "seconds": 0.01, "results": [result]}
 
-    def slots(self, _app: Any) -> list[haproxy.Slot]:
+    def slots(self, _paths: Any) -> list[haproxy.Slot]:
         held = {one.port: one for one in self.docker.of("shop") if one.port}
         up = {
             port: port in held and state == haproxy.READY and self.serves(held[port])
@@ -783,13 +784,17 @@ def simulated(
         (procfs, "stopped", lambda *_, **__: False),
         (cgroup, "accepts", lambda _pid: True),
         (os, "sync", lambda: None),
-        (haproxy, "set_state", lambda _app, ports, state: world.states.update(dict.fromkeys(ports, state))),
-        (haproxy, "take_in", lambda _app, port: world.states.update({port: haproxy.READY})),
+        (
+            haproxy,
+            "set_state",
+            lambda _paths, _balancer, ports, state: world.states.update(dict.fromkeys(ports, state)),
+        ),
+        (haproxy, "take_in", lambda _paths, _balancer, port: world.states.update({port: haproxy.READY})),
         (haproxy, "slots", world.slots),
-        (haproxy, "start", lambda _app: docker.acts.append("HAProxy starts")),
-        (haproxy, "leave", lambda _app: docker.acts.append("HAProxy leaves")),
-        (haproxy, "keep", lambda _app: None),
-        (haproxy, "is_stopped", lambda _app: False),
+        (haproxy, "start", lambda _paths: docker.acts.append("HAProxy starts")),
+        (haproxy, "leave", lambda _paths: docker.acts.append("HAProxy leaves")),
+        (haproxy, "keep", lambda _paths: None),
+        (haproxy, "is_stopped", lambda _paths: False),
         (haproxy, "aside", lambda _balancer, port: port),
     ):
         monkeypatch.setattr(owner, name, what)

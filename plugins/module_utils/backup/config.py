@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..recovery import config as agent_config
 from ..recovery.config import Config, ConfigError, Wrong, check_keys
 from .databases import BackupError, Database, Row, read_databases
@@ -56,9 +56,9 @@ class Backup(NamedTuple):
     rows: list[Row]
 
     @property
-    def app(self) -> App:
-        """The app."""
-        return self.watched.app
+    def paths(self) -> AppPaths:
+        """Where the app's files are."""
+        return self.watched.app.paths
 
 
 def path_of(name: str, root: str = "/") -> str:

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, TypedDict, TypeVar, cast
 
-from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.clock import Clock, iso
 from ..core.files import NoFile, atomic_write, explain, read_small
 from ..core.fingerprint import fingerprint
@@ -76,25 +76,25 @@ def remember(
     problems: dict[str, BackupProblem] | None = None,
 ) -> None:
     """Change what is remembered, and publish it as metrics. What is not given stays."""
-    before = state.read_backup(config.app.backup)
+    before = state.read_backup(config.paths.backup)
     record: BackupMemory = {
         "last_success": last_success or before["last_success"],
         "last_verified": last_verified or before["last_verified"],
         "problems": before["problems"] if problems is None else problems,
     }
-    os.makedirs(config.app.state, mode=0o700, exist_ok=True)
-    atomic_write(config.app.backup, (json.dumps(record, indent=1) + "\n").encode())
+    os.makedirs(config.paths.state, mode=0o700, exist_ok=True)
+    atomic_write(config.paths.backup, (json.dumps(record, indent=1) + "\n").encode())
     folder = config.watched.metrics_directory
     if folder and os.path.isdir(folder):
-        path = os.path.join(folder, f"selfheal-{config.app.name}-backup.prom")
+        path = os.path.join(folder, f"selfheal-{config.paths.name}-backup.prom")
         # A backup without its metrics is still a backup.
         with contextlib.suppress(OSError):
-            atomic_write(path, metrics.render_backup(config.app.name, record).encode(), mode=0o644)
+            atomic_write(path, metrics.render_backup(config.paths.name, record).encode(), mode=0o644)
 
 
 def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
     """Record what went wrong with a backup or a verification ("" when it succeeded): the watcher notifies people."""
-    problems = dict(state.read_backup(config.app.backup)["problems"])
+    problems = dict(state.read_backup(config.paths.backup)["problems"])
     if text:
         before = problems.get(what)
         problems[what] = {"text": text, "since": before["since"] if before else clock.now()}
@@ -108,7 +108,7 @@ def trouble(config: Backup, clock: Clock, what: str, text: str) -> None:
 @contextlib.contextmanager
 def alone(config: Backup, what: str, seconds: float = ALONE_SECONDS) -> Iterator[None]:
     """Hold the lock that backup, verification and restore of an app share. Raises LockHeld."""
-    with hold_lock(config.app.backup_lock, seconds, f"{what} {config.app.name}"):
+    with hold_lock(config.paths.backup_lock, seconds, f"{what} {config.paths.name}"):
         yield
 
 
@@ -166,7 +166,7 @@ def end_pause(config: Backup) -> str:
 
     Returns what went wrong, "" when they are resumed.
     """
-    if not os.path.lexists(config.app.writes_paused):
+    if not os.path.lexists(config.paths.writes_paused):
         return ""
     problems = []
     for hook in config.after:
@@ -176,7 +176,7 @@ def end_pause(config: Backup) -> str:
             problems.append(str(error))
     if problems:
         return f"writes may still be paused: {'; '.join(problems)}"
-    os.unlink(config.app.writes_paused)
+    os.unlink(config.paths.writes_paused)
     return ""
 
 
@@ -201,8 +201,8 @@ def redacted(work: Work) -> Work:
         try:
             return work(config, *given, **named)
         except (BackupError, RepositoryError, engine.EngineError) as error:
-            values = env_file.read(config.app, Clock().now())["values"]
-            text = redact(str(error), secrets_of(config.app.variables, values))
+            values = env_file.read(config.paths, config.watched.app.variables, Clock().now())["values"]
+            text = redact(str(error), secrets_of(config.watched.app.variables, values))
             if text == str(error):
                 raise
         raise BackupError(text)
@@ -213,8 +213,8 @@ def redacted(work: Work) -> Work:
 @redacted
 def make(config: Backup, why: str, say: Say, clock: Clock) -> Made:
     """Make a set; the caller holds the lock."""
-    app, begun = config.app, clock.monotonic()
-    _await_quiet(app)
+    begun = clock.monotonic()
+    _await_quiet(config.paths)
     _open_repository(config, say)
     identity = backup_sets.set_id(clock.now())
     # Not while writes are paused, and before anything is kept.
@@ -233,7 +233,7 @@ def make(config: Backup, why: str, say: Say, clock: Clock) -> Made:
     with _paused(config, say):
         copied = _copy(draft, say, clock)
     not_in_it += copied.torn
-    last = release_store.last_good(app.directory)
+    last = release_store.last_good(config.paths.directory)
     mark = _keep_images(config, last, say) if last and config.images else ""
     manifest = _manifest(draft, copied, last, mark, clock.now())
     _keep_manifest(draft, {**manifest, "not_in_it": not_in_it})
@@ -293,7 +293,7 @@ class Draft(NamedTuple):
 
     def tags(self, part: str) -> list[str]:
         """The tags of the snapshot of a part."""
-        return backup_sets.tags(self.config.app.name, self.config.host, self.identity, self.why, part)
+        return backup_sets.tags(self.config.paths.name, self.config.host, self.identity, self.why, part)
 
 
 class Copied(NamedTuple):
@@ -310,18 +310,20 @@ class Copied(NamedTuple):
     torn: list[str]
 
 
-def _await_quiet(app: App) -> None:
+def _await_quiet(paths: AppPaths) -> None:
     """Wait until no deploy, recovery or restore works on the app. Raises BackupError."""
     restic.require()
-    if not restic.wait_free(lambda: is_locked(app.lock), QUIET_SECONDS):
-        raise BackupError(f"a deploy or a recovery of {app.name} goes on for {QUIET_SECONDS / 60:.0f} min: {app.lock}")
-    if os.path.lexists(app.restoring):
-        raise BackupError(f"a restore was killed half-way: run `selfheal backup settle --app {app.name}` first")
+    if not restic.wait_free(lambda: is_locked(paths.lock), QUIET_SECONDS):
+        raise BackupError(
+            f"a deploy or a recovery of {paths.name} goes on for {QUIET_SECONDS / 60:.0f} min: {paths.lock}"
+        )
+    if os.path.lexists(paths.restoring):
+        raise BackupError(f"a restore was killed half-way: run `selfheal backup settle --app {paths.name}` first")
 
 
 def _open_repository(config: Backup, say: Say) -> None:
     """Open the repository, or create it; not when a backup was kept there before: then it is lost."""
-    last = state.read_backup(config.app.backup)["last_success"]
+    last = state.read_backup(config.paths.backup)["last_success"]
     known = last.get("repository", "") if last else ""
     made = restic.make_ready(config.repository, may_make=known != config.repository.url)
     say(f"{'made' if made else 'opened'} the repository {config.repository.url}")
@@ -329,12 +331,12 @@ def _open_repository(config: Backup, say: Say) -> None:
 
 def _not_in_it(draft: Draft) -> list[str]:
     """What of the app is in no backup, in words."""
-    app, model = draft.config.app, draft.belongs.model
-    outside = backup_volumes.mounts_outside(model, app.directory)
-    documents = docker_project.Project(app.name, app.directory).documents()
-    unnamed = backup_volumes.unnamed(documents, backup_volumes.volume_names(app.name, model).values())
+    paths, model = draft.config.paths, draft.belongs.model
+    outside = backup_volumes.mounts_outside(model, paths.directory)
+    documents = docker_project.Project(paths.name, paths.directory).documents()
+    unnamed = backup_volumes.unnamed(documents, backup_volumes.volume_names(paths.name, model).values())
     return [
-        *(f"{source} is outside of {app.directory}, and is in no backup" for source in outside),
+        *(f"{source} is outside of {paths.directory}, and is in no backup" for source in outside),
         *(f"{what} is in a volume that the compose file does not name, and is in no backup" for what in unnamed),
         *backup_volumes.undumped(model, draft.config.databases),
         *draft.belongs.missing,
@@ -387,15 +389,15 @@ def _keep_volumes(draft: Draft, left_out: Sequence[str], say: Say) -> Kept:
 
 def _keep_app(draft: Draft, left_out: Sequence[str], say: Say) -> tuple[Kept, list[str]]:
     """Keep the app's own files: (what was kept, the folders of its state); again when a deploy went on."""
-    config, app = draft.config, draft.config.app
-    out = [os.path.join(app.state, name) for name in _NOT_KEPT] + [*left_out, *draft.belongs.folders.values()]
+    config, paths = draft.config, draft.config.paths
+    out = [os.path.join(paths.state, name) for name in _NOT_KEPT] + [*left_out, *draft.belongs.folders.values()]
     attempt = 0
     while True:
         described = _description(config)
         say("copying the app's own files" + (", again: a deploy went on" if attempt else ""))
         # Before they are copied: the first incident may begin meanwhile.
-        folders = [name for name in _STATE if os.path.isdir(os.path.join(app.state, name))]
-        there = [path for path in (app.directory, app.state) if os.path.isdir(path)]
+        folders = [name for name in _STATE if os.path.isdir(os.path.join(paths.state, name))]
+        there = [path for path in (paths.directory, paths.state) if os.path.isdir(path)]
         size = restic.keep_files(config.repository, there, draft.tags(backup_sets.APP), config.host, out)
         attempt += 1
         if attempt == TRIES or _description(config) == described:
@@ -404,20 +406,20 @@ def _keep_app(draft: Draft, left_out: Sequence[str], say: Say) -> tuple[Kept, li
 
 def _manifest(draft: Draft, copied: Copied, last: Release | None, images_mark: str, now: float) -> Manifest:
     """What a restore has to know of the set."""
-    config, app = draft.config, draft.config.app
+    config, paths = draft.config, draft.config.paths
     dumped = [one.name for one in draft.databases]
     return {
         "format": backup_sets.FORMAT,
-        "app": app.name,
+        "app": paths.name,
         "host": config.host,
         "set": draft.identity,
         "time": iso(now),
         "why": draft.why,
-        "directory": app.directory,
-        "state": app.state,
+        "directory": paths.directory,
+        "state": paths.state,
         "state_folders": copied.folders,
         "release": last["id"] if last else "",
-        "env": env_mark(app.env),
+        "env": env_mark(paths.env),
         "images": dict(last["images"]) if last else {},
         "images_mark": images_mark,
         "platform": engine.platform(),
@@ -452,14 +454,14 @@ def _keep_manifest(draft: Draft, manifest: Manifest) -> None:
 
 def _belongs(config: Backup) -> Belongs:
     """Raises BackupError for a volume that is not on this host, or cannot be copied."""
-    app = config.app
-    model = docker_project.Project(app.name, app.directory).config(profiles=True)
-    mounted = backup_volumes.data_paths(model, app.directory)
+    app, directory = config.paths.name, config.paths.directory
+    model = docker_project.Project(app, directory).config(profiles=True)
+    mounted = backup_volumes.data_paths(model, directory)
     data = {key: path for key, path in mounted.items() if key != "./" and os.path.isdir(path)}
-    linked = {key: path for key, path in data.items() if _is_linked(path, app.directory)}
+    linked = {key: path for key, path in data.items() if _is_linked(path, directory)}
     data = {key: path for key, path in data.items() if key not in linked}
     missing = [f"{path} is a link to {os.path.realpath(path)}, which is in no backup" for path in linked.values()]
-    kept = backup_volumes.volumes(app.name, model, config.databases, config.volumes_left_out, data)
+    kept = backup_volumes.volumes(app, model, config.databases, config.volumes_left_out, data)
     facts = docker_volumes.volume_facts([one.name for one in kept if one.name])
     needed = backup_volumes.always_there(model)
     kept = [one for one in kept if not one.name or one.name in facts or one.key in needed]
@@ -479,7 +481,7 @@ def _belongs(config: Backup) -> Belongs:
     folders = {one.key: str(facts[one.name]["path"]) if one.name else data[one.key] for one in kept}
     paths = {one.key: folders[one.key] for one in kept if not one.covered}
     used = {one.key: used_bytes(folders[one.key]) for one in kept if one.covered or not one.name}
-    roots = [*paths.values(), *([app.directory] if "./" in mounted else [])]
+    roots = [*paths.values(), *([directory] if "./" in mounted else [])]
     return Belongs(model, kept, paths, used, data, roots, missing)
 
 
@@ -490,14 +492,14 @@ def _is_linked(path: str, directory: str) -> bool:
 
 def _sqlite_folder(config: Backup) -> str:
     """Where copies of SQLite databases wait until they are in the repository."""
-    return os.path.join(config.app.state, "sqlite")
+    return os.path.join(config.paths.state, "sqlite")
 
 
 def _copy_sqlite(config: Backup, belongs: Belongs, say: Say, clock: Clock) -> tuple[list[SqliteRow], list[str]]:
     """Copy SQLite databases as of one moment each; and what cannot be copied so, in words: its files are copied."""
-    app, made = config.app, _sqlite_folder(config)
+    made = _sqlite_folder(config)
     covered = [path + "/" for key, path in belongs.folders.items() if key in belongs.covered]
-    ours = [release_store.folder(app.directory) + "/", *covered]
+    ours = [release_store.folder(config.paths.directory) + "/", *covered]
     found = [path for path in sqlite_files.find(belongs.roots) if not path.startswith(tuple(ours))]
     copied: list[SqliteRow] = []
     torn: list[str] = []
@@ -537,13 +539,13 @@ def used_bytes(folder: str) -> int:
 
 def _description(config: Backup) -> tuple[dict[str, str], str, str, bool]:
     """What a deploy would change."""
-    app = config.app
-    last = release_store.last_good(app.directory)
+    paths = config.paths
+    last = release_store.last_good(paths.directory)
     return (
-        release_store.files(app.directory),
-        env_mark(app.env),
+        release_store.files(paths.directory),
+        env_mark(paths.env),
         last["id"] if last else "",
-        os.path.exists(app.rollout),
+        os.path.exists(paths.rollout),
     )
 
 
@@ -634,7 +636,7 @@ def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> 
         return restic.keep_output(config.repository, command, database.file, tags, config.host, extra)
     dsn = _secret_values(config, {"dsn": database.dsn_variable}, clock)["dsn"]
     extra = remote_postgres.environment(database.dsn_variable, dsn)
-    command = remote_postgres.dump_command(config.app.name, database, extra)
+    command = remote_postgres.dump_command(config.paths.name, database, extra)
     end_dumps(config)
     try:
         return restic.keep_output(config.repository, command, database.file, tags, config.host, extra)
@@ -645,7 +647,7 @@ def _dump(config: Backup, database: Database, tags: list[str], clock: Clock) -> 
 
 def end_dumps(config: Backup) -> None:
     """Remove the containers that dump a database of another server. Raises EngineError."""
-    docker_containers.remove_labelled(remote_postgres.dump_label(config.app.name))
+    docker_containers.remove_labelled(remote_postgres.dump_label(config.paths.name))
 
 
 def bring_image(config: Backup, database: Database, say: Say) -> None:
@@ -653,7 +655,7 @@ def bring_image(config: Backup, database: Database, say: Say) -> None:
     if not database.image or docker_images.has_image(database.image):
         return
     say(f"pulling {database.image}")
-    pulled = docker_project.Project(config.app.name, config.app.directory).pull({database.image: database.image})
+    pulled = docker_project.Project(config.paths.name, config.paths.directory).pull({database.image: database.image})
     if pulled.code:
         raise BackupError(
             f"backup_databases ({database.name}): its image {database.image} cannot be pulled: {pulled.reason}"
@@ -664,7 +666,7 @@ def _running(config: Backup, service: str) -> list[str]:
     """The ids of the running containers of a service; raises BackupError when none runs."""
     running = [
         str(item["id"])
-        for item in docker_project.Project(config.app.name, config.app.directory).containers()
+        for item in docker_project.Project(config.paths.name, config.paths.directory).containers()
         if item["service"] == service and item["state"] == "running"
     ]
     if not running:
@@ -678,7 +680,7 @@ def _secret_values(config: Backup, secrets: Mapping[str, str], clock: Clock) -> 
     """The values that commands need, {their variable: value}, from the app's env."""
     if not secrets:
         return {}
-    values = env_file.read(config.app, clock.now())["values"]
+    values = env_file.read(config.paths, config.watched.app.variables, clock.now())["values"]
     for name in secrets.values():
         if name not in values:
             raise BackupError(f"backup_databases: the app's env has no {name}. Fix: name a variable that it has")
@@ -691,9 +693,9 @@ def _paused(config: Backup, say: Say) -> Iterator[None]:
     if not config.before and not config.after:
         yield
         return
-    os.makedirs(config.app.state, mode=0o700, exist_ok=True)
+    os.makedirs(config.paths.state, mode=0o700, exist_ok=True)
     # It exists as long as writes are paused: a killed backup is detected by it.
-    atomic_write(config.app.writes_paused, b"")
+    atomic_write(config.paths.writes_paused, b"")
     problem = ""
     try:
         say("pausing writes")
@@ -720,9 +722,9 @@ def tidy(config: Backup, mine: str, say: Say, clock: Clock) -> list[str]:
     """Forget the sets that the policy does not keep, and unfinished ones; return their ids."""
     snapshots = restic.snapshots(config.repository)
     sets = backup_sets.read_sets(snapshots)
-    verified = state.read_backup(config.app.backup)["last_verified"]
+    verified = state.read_backup(config.paths.backup)["last_verified"]
     verified_set = str(verified["set"]) if verified else ""
-    gone = retention.to_forget(sets, config.app.name, config.host, config.keep, clock.now(), verified_set)
+    gone = retention.to_forget(sets, config.paths.name, config.host, config.keep, clock.now(), verified_set)
     gone = [one for one in gone if one.id != mine]
     mark = next((one.images for one in sets if one.id == mine and one.host == config.host), "")
     doomed = [snapshot for one in gone for snapshot in one.parts.values()]
@@ -744,4 +746,4 @@ def list_sets(config: Backup) -> list[Set]:
     """The complete backups of this app, oldest first."""
     restic.require()
     sets = backup_sets.read_sets(restic.snapshots(config.repository))
-    return [one for one in sets if one.complete and (one.app, one.host) == (config.app.name, config.host)]
+    return [one for one in sets if one.complete and (one.app, one.host) == (config.paths.name, config.host)]

@@ -18,7 +18,7 @@ import os
 from collections.abc import Mapping
 from typing import Callable, TypedDict
 
-from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.clock import Clock, iso
 from ..core.files import atomic_write
 from ..core.locks import hold_lock
@@ -82,7 +82,7 @@ class Note(TypedDict):
 
 def differences(config: Backup, source: Source, what: What) -> list[str]:
     """Say what a restore would change."""
-    app, manifest, last = config.app, source.manifest, release_store.last_good(config.app.directory)
+    manifest, last = source.manifest, release_store.last_good(config.paths.directory)
     age = f"backup {source.set.id}, made {manifest['time']} ({source.set.why})"
     found = [f"{what} would be that of {age}"]
     if what.kind == "app":
@@ -90,7 +90,7 @@ def differences(config: Backup, source: Source, what: What) -> list[str]:
         same = "the same" if here == manifest["release"] else f"here it is {here}"
         found.append(f"release {manifest['release'] or 'none'} ({same})")
     if what.kind in ("app", "env"):
-        mark = backup_create.env_mark(app.env)
+        mark = backup_create.env_mark(config.paths.env)
         same = "the same" if mark == manifest["env"] else f"here it is {mark or 'none'}"
         found.append(f"env {manifest['env']} ({same})")
     chosen = source.chosen(what)
@@ -147,7 +147,7 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
             gap = _switch(source, scratch, what, folders, unsaved, say, clock)
         except BaseException:
             # What may have to be rolled back is not removed.
-            if not os.path.lexists(config.app.restoring):
+            if not os.path.lexists(config.paths.restoring):
                 with contextlib.suppress(engine.EngineError, OSError):
                     scratch.remove()
             raise
@@ -170,9 +170,9 @@ def restore(config: Backup, to: str, what: What, say: Say, clock: Clock, check: 
 
 def _replaces(source: Source) -> bool:
     """Whether the app is on this host: a new host may have its env alone."""
-    app = source.config.app
+    paths = source.config.paths
     return bool(
-        docker_project.Project(app.name, app.directory).files
+        docker_project.Project(paths.name, paths.directory).files
         or docker_volumes.volume_facts([one.name for one in source.volumes if one.name])
     )
 
@@ -194,89 +194,90 @@ def _switch(
 
     :arg unsaved: whether what is replaced is in no backup.
     """
-    app = source.config.app
-    with hold_lock(app.lock, LOCK_SECONDS, f"restore {app.name}", app.restoring):
+    config, paths = source.config, source.config.paths
+    with hold_lock(paths.lock, LOCK_SECONDS, f"restore {paths.name}", paths.restoring):
         moves: list[Move] = []
-        ran = bool(docker_project.Project(app.name, app.directory).containers())
+        ran = bool(docker_project.Project(paths.name, paths.directory).containers())
         note: Note = {"set": source.set.id, "what": str(what), "at": iso(clock.now()), "moves": moves, "ran": ran}
         # What is staged has to be on the disk before anything relies on it.
         os.sync()
-        atomic_write(app.restoring, json.dumps(note).encode())
+        atomic_write(paths.restoring, json.dumps(note).encode())
         stopped = clock.monotonic()
         try:
             say("stopping the app")
-            _down(app)
+            _down(paths)
             # Not before: until then the app may have replaced files of its own.
             moves += _moves(source, scratch, what, folders)
-            atomic_write(app.restoring, json.dumps(note).encode())
+            atomic_write(paths.restoring, json.dumps(note).encode())
             if unsaved:
                 atomic_write(scratch.only_copy, b"")
             atomic_swap.do(moves)
             say("starting the app with what was restored")
             # Another env makes another release of the same files and images.
-            last = release_store.last_good(app.directory)
+            last = release_store.last_good(paths.directory)
             how = deployment.How(build=bool(last is None or last["contexts"]), say=say)
-            deployment.serve_restored(app, how, last if what.kind != "env" else None, clock)
+            deployment.serve_restored(config.watched.app, how, last if what.kind != "env" else None, clock)
             if what.kind in ("app", "env"):
-                env_history.remember(app.env, app.history, now=clock.now())
+                env_history.remember(paths.env, paths.history, now=clock.now())
         except EXPECTED as error:
             say(f"rolling back: {str(error).splitlines()[0]}")
-            _roll_back(app, moves, ran, say, clock)
+            _roll_back(config, moves, ran, say, clock)
             raise BackupError(f"{error}\nWhat was there before is back in its place.") from error
         gap = clock.monotonic() - stopped
-        os.unlink(app.restoring)
+        os.unlink(paths.restoring)
     return gap
 
 
 def _moves(source: Source, scratch: Scratch, what: What, folders: Mapping[str, str]) -> list[Move]:
     """What is swapped."""
-    app = source.config.app
+    paths = source.config.paths
     moves: list[Move] = []
     for volume in source.chosen(what):
         if not volume.name:
             # Those of the whole app are swapped with its directory.
             if what.kind != "app":
-                here = os.path.join(app.directory, volume.key[2:])
+                here = os.path.join(paths.directory, volume.key[2:])
                 os.makedirs(os.path.dirname(here), exist_ok=True)
                 moves.append(atomic_swap.plan(here, folders[volume.key]))
             continue
-        labels = {"com.docker.compose.project": app.name, "com.docker.compose.volume": volume.key}
+        labels = {"com.docker.compose.project": paths.name, "com.docker.compose.volume": volume.key}
         if volume.name not in docker_volumes.volume_facts([volume.name]):
             docker_volumes.make_volume(volume.name, labels)
         here = str(docker_volumes.volume_facts([volume.name])[volume.name]["path"])
         moves.append(atomic_swap.plan(here, folders[volume.key]))
     if what.kind == "env":
-        moves.append(atomic_swap.plan(app.env, os.path.join(scratch.directory, ".env")))
+        moves.append(atomic_swap.plan(paths.env, os.path.join(scratch.directory, ".env")))
     if what.kind == "app":
-        os.makedirs(app.directory, exist_ok=True)
-        moves += atomic_swap.plan_entries(app.directory, scratch.directory)
+        os.makedirs(paths.directory, exist_ok=True)
+        moves += atomic_swap.plan_entries(paths.directory, scratch.directory)
         moves += [
-            atomic_swap.plan(os.path.join(app.state, name), os.path.join(scratch.state, name))
+            atomic_swap.plan(os.path.join(paths.state, name), os.path.join(scratch.state, name))
             for name in source.manifest["state_folders"]
         ]
     return moves
 
 
-def _down(app: App) -> None:
+def _down(paths: AppPaths) -> None:
     """Stop and remove the app's containers, each after the time that it is given to end by itself."""
-    remove_containers(docker_project.Project(app.name, app.directory))
+    remove_containers(docker_project.Project(paths.name, paths.directory))
 
 
-def _roll_back(app: App, moves: list[Move], ran: bool, say: Say, clock: Clock) -> None:
+def _roll_back(config: Backup, moves: list[Move], ran: bool, say: Say, clock: Clock) -> None:
     """Put what was there before in its place again, start it, and forget the restore."""
-    _down(app)
+    paths = config.paths
+    _down(paths)
     atomic_swap.undo(moves)
     # Containers that a killed run had started may have run until now, with the other volumes.
-    _down(app)
-    last = release_store.last_good(app.directory)
+    _down(paths)
+    last = release_store.last_good(paths.directory)
     if ran:
         try:
-            deployment.serve_restored(app, deployment.How(say=say), last, clock)
+            deployment.serve_restored(config.watched.app, deployment.How(say=say), last, clock)
         except EXPECTED as error:
             # The app was unhealthy before: recovery heals it once the restore is forgotten.
             say(f"what was there before does not pass its gate either: {str(error).splitlines()[0]}")
-    rolling.finish(app)
-    os.unlink(app.restoring)
+    rolling.finish(paths)
+    os.unlink(paths.restoring)
 
 
 @backup_create.redacted
@@ -285,7 +286,7 @@ def settle(config: Backup, say: Say, clock: Clock) -> bool:
 
     The caller holds the backup's lock. Returns whether a restore had begun to swap.
     """
-    app = config.app
+    paths = config.paths
     verifying, restoring = Scratch(config, "verify"), Scratch(config, "restore")
     backup_create.end_dumps(config)
     # What a restore has replaced stays in its folder.
@@ -294,16 +295,16 @@ def settle(config: Backup, say: Say, clock: Clock) -> bool:
             say(f"a run was killed: removing its scratch project {scratch.project}")
             scratch.remove()
     try:
-        with open(app.restoring, encoding="utf-8") as stream:
+        with open(paths.restoring, encoding="utf-8") as stream:
             found = json.load(stream)
         moves, ran = list(found["moves"]), bool(found["ran"])
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError):
-        raise BackupError(f"{app.restoring} is damaged: look at {restoring.directory}, then remove it") from None
-    with hold_lock(app.lock, LOCK_SECONDS, f"roll back a restore of {app.name}"):
+        raise BackupError(f"{paths.restoring} is damaged: look at {restoring.directory}, then remove it") from None
+    with hold_lock(paths.lock, LOCK_SECONDS, f"roll back a restore of {paths.name}"):
         say(f"a restore of {found.get('what')} was killed half-way: rolling it back")
-        _roll_back(app, moves, ran, say, clock)
+        _roll_back(config, moves, ran, say, clock)
         restoring.remove()
     return True
 
@@ -314,7 +315,7 @@ def remove_kept(config: Backup, clock: Clock) -> bool:
     The caller holds the backup's lock.
     """
     scratch = Scratch(config, "restore")
-    if os.path.lexists(config.app.restoring) or not os.path.isdir(scratch.state):
+    if os.path.lexists(config.paths.restoring) or not os.path.isdir(scratch.state):
         return False
     if os.path.lexists(scratch.only_copy):
         return False

@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Iterable
 
-from ..core.app import App
 from ..core.clock import Clock
 from ..core.redact import redact
 from ..docker import engine
@@ -30,16 +29,16 @@ class Scratch:
     """What is next to an app while it is restored or verified: folders, volumes, and a project that runs databases."""
 
     def __init__(self, config: Backup, name: str) -> None:
-        app = config.app
-        self.app, self.name = app, name
-        self.project = f"{app.name}-{name}"
+        paths = config.paths
+        self.paths, self.variables, self.name = paths, config.watched.app.variables, name
+        self.project = f"{paths.name}-{name}"
         # In the same file systems as what they are swapped with.
-        self.directory = os.path.join(os.path.dirname(app.directory), f".{os.path.basename(app.directory)}.{name}")
-        self.state = os.path.join(app.state, name)
+        self.directory = os.path.join(os.path.dirname(paths.directory), f".{os.path.basename(paths.directory)}.{name}")
+        self.state = os.path.join(paths.state, name)
         self.compose = os.path.join(self.state, "compose.json")
         # Says that what was replaced is in no backup.
         self.only_copy = os.path.join(self.state, "only-copy")
-        self.label = f"christmas.selfheal.{name}={app.name}"
+        self.label = f"christmas.selfheal.{name}={paths.name}"
 
     def volume(self, key: str) -> str:
         """The name of the scratch volume for one of the app's."""
@@ -72,7 +71,7 @@ class Scratch:
         names = {key: self.volume(key) for key in keys}
         for key, name in names.items():
             docker_volumes.make_volume(
-                name, {"christmas.selfheal." + self.name: self.app.name, "christmas.selfheal.volume": key}
+                name, {"christmas.selfheal." + self.name: self.paths.name, "christmas.selfheal.volume": key}
             )
         facts = docker_volumes.volume_facts(list(names.values()))
         return {key: str(facts[name]["path"]) for key, name in names.items()}
@@ -96,12 +95,12 @@ class Scratch:
 
     def env_values(self, clock: Clock) -> dict[str, str]:
         """The values of the backup's own env."""
-        restored = App(self.app.name, self.directory, self.app.variables, root=self.app.root)
-        return env_file.read(restored, clock.now())["values"]
+        restored = self.paths._replace(directory=self.directory)
+        return env_file.read(restored, self.variables, clock.now())["values"]
 
     def redacted(self, text: str) -> str:
         """A text without the secrets of the backup's own env."""
-        return redact(text, secrets_of(self.app.variables, self.env_values(Clock())))
+        return redact(text, secrets_of(self.variables, self.env_values(Clock())))
 
     def _instance(self, service: str) -> Container:
         for item in docker_project.Project(self.project, "/").containers():

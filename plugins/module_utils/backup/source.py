@@ -22,7 +22,7 @@ class Source:
         restic.require()
         self.config = config
         snapshots = restic.snapshots(config.repository)
-        self.set: Set = backup_sets.choose(backup_sets.read_sets(snapshots), config.app.name, config.host, to, now)
+        self.set: Set = backup_sets.choose(backup_sets.read_sets(snapshots), config.paths.name, config.host, to, now)
         text = restic.read_text(config.repository, self.set.parts[backup_sets.MANIFEST], "manifest.json")
         try:
             self.manifest: Manifest = json.loads(text)

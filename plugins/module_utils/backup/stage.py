@@ -50,7 +50,7 @@ def stage(source: Source, scratch: Scratch, what: What, say: Say, clock: Clock, 
     if manifest["platform"] != engine.platform():
         raise BackupError(f"backup {source.set.id} is of {manifest['platform']}, and this host is {engine.platform()}")
     if what.kind == "app":
-        _require_no_mounts(config.app.directory)
+        _require_no_mounts(config.paths.directory)
     scratch.remove()
     chosen = source.chosen(what)
     others = source.remote if remote else []
@@ -142,7 +142,7 @@ def _require_room(source: Source, what: What, chosen: list[Volume], remote: Iter
     app += sum(int(row.get("used", 0)) for row in rows if not row.get("name", "-"))
     data += sum(int(row.get("used", 0)) for row in rows if row.get("name", "-"))
     data += sum(3 * int(sizes[one.part]) for one in remote)
-    for path, needed in ((source.config.app.directory, app), (engine.data_root(), data)):
+    for path, needed in ((source.config.paths.directory, app), (engine.data_root(), data)):
         free = int(procfs.disk([path])[0]["free_bytes"])
         if free < needed * _SPARE + (64 << 20):
             raise BackupError(
@@ -177,7 +177,7 @@ def _load_databases(source: Source, scratch: Scratch, databases: list[Database],
     """Start empty databases, as the backup's compose file has them, and load the dumps into them."""
     config = source.config
     try:
-        model = docker_project.Project(config.app.name, scratch.directory).config(profiles=True)
+        model = docker_project.Project(config.paths.name, scratch.directory).config(profiles=True)
     except engine.EngineError as error:
         raise BackupError(scratch.redacted(str(error))) from None
     services = {one.service for one in databases if one.service}

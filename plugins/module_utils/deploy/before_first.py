@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from ..compose import project_files
-from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.files import atomic_write
 from ..docker import project_layout
 from ..docker.containers import Container, Document
@@ -50,43 +50,43 @@ class PutBack(NamedTuple):
     failure: str
 
 
-def _top(app: App) -> str:
-    return os.path.join(app.state, TAG)
+def _top(paths: AppPaths) -> str:
+    return os.path.join(paths.state, TAG)
 
 
-def read(app: App) -> Note | None:
+def read(paths: AppPaths) -> Note | None:
     """Return the note, None when nothing was kept."""
     try:
-        with open(os.path.join(_top(app), "note.json"), encoding="utf-8") as stream:
+        with open(os.path.join(_top(paths), "note.json"), encoding="utf-8") as stream:
             found: Note = json.load(stream)
     except (OSError, ValueError):
         return None
     return found
 
 
-def keep(app: App, names: Iterable[str]) -> None:
+def keep(paths: AppPaths, names: Iterable[str]) -> None:
     """Keep what runs, and the files of the app's directory that are about to change, unless they are kept already.
 
     Only a project that runs is kept: without containers there is nothing to bring back.
 
     :raises EngineError, OSError: nothing may be changed then.
     """
-    if release_store.last_good(app.directory) is not None:
+    if release_store.last_good(paths.directory) is not None:
         return
-    note = read(app)
+    note = read(paths)
     if note is None:
-        project = Project(app.name, app.directory)
+        project = Project(paths.name, paths.directory)
         documents = project.documents()
         # With an overlay in place it is a release of this collection whose deploy was killed.
-        if not documents or project_layout.recorded(app.directory) is not None:
+        if not documents or project_layout.recorded(paths.directory) is not None:
             return
         note = _note(project, documents)
         project.keep_images(note["images"], TAG)
     for name in names:
-        note["files"].setdefault(name, os.path.lexists(os.path.join(app.directory, name)))
-    release_store.remember_before(app.directory, list(note["files"]))
-    os.makedirs(_top(app), mode=0o700, exist_ok=True)
-    atomic_write(os.path.join(_top(app), "note.json"), (json.dumps(note, indent=1) + "\n").encode())
+        note["files"].setdefault(name, os.path.lexists(os.path.join(paths.directory, name)))
+    release_store.remember_before(paths.directory, list(note["files"]))
+    os.makedirs(_top(paths), mode=0o700, exist_ok=True)
+    atomic_write(os.path.join(_top(paths), "note.json"), (json.dumps(note, indent=1) + "\n").encode())
 
 
 def _note(project: Project, documents: Sequence[Document]) -> Note:
@@ -109,39 +109,39 @@ def did(item: Container) -> str:
     return "keeps restarting" if item["state"] == "restarting" else str(item["state"])
 
 
-def put_back(app: App, note: Note) -> PutBack:
+def put_back(paths: AppPaths, note: Note) -> PutBack:
     """Put files, env and images back, and start the project from its original compose files."""
     compose = note["compose"]
-    gone = [name for name in compose if not os.path.exists(name) and not note["files"].get(_within(app, name))]
+    gone = [name for name in compose if not os.path.exists(name) and not note["files"].get(_within(paths, name))]
     if gone or not compose:
         return PutBack(compose, f"its compose file {', '.join(gone) or 'is not known, and'} is gone")
     try:
-        _files(app, note)
-        project = Project(app.name, note["folder"] or app.directory, compose, note["folder"] or app.directory)
+        _files(paths, note)
+        project = Project(paths.name, note["folder"] or paths.directory, compose, note["folder"] or paths.directory)
         named = project.put_back_images({"images": note["images"], "names": note["names"]})
         started = named if named.code else project.up()
     except (EngineError, OSError) as error:
         return PutBack(compose, str(error))
     if started.code:
         return PutBack(compose, started.reason)
-    forget(app)
+    forget(paths)
     return PutBack(compose, "")
 
 
-def _within(app: App, path: str) -> str:
-    return os.path.relpath(path, app.directory)
+def _within(paths: AppPaths, path: str) -> str:
+    return os.path.relpath(path, paths.directory)
 
 
-def _files(app: App, note: Note) -> None:
+def _files(paths: AppPaths, note: Note) -> None:
     if any(note["files"].values()):
-        release_store.put_back_files(app.directory, release_store.BEFORE)
+        release_store.put_back_files(paths.directory, release_store.BEFORE)
     for name, was_there in note["files"].items():
-        if not was_there and os.path.lexists(os.path.join(app.directory, name)):
-            project_files.remove(app.directory, name)
-    found = [one for one in env_history.versions(app.history) if one["why"] == "found"]
+        if not was_there and os.path.lexists(os.path.join(paths.directory, name)):
+            project_files.remove(paths.directory, name)
+    found = [one for one in env_history.versions(paths.history) if one["why"] == "found"]
     if found:
-        with open(os.path.join(app.history, found[0]["file"]), "rb") as stream:
-            atomic_write(app.env, stream.read())
+        with open(os.path.join(paths.history, found[0]["file"]), "rb") as stream:
+            atomic_write(paths.env, stream.read())
 
 
 def said(note: Note, instances: Sequence[Container]) -> str:
@@ -155,7 +155,7 @@ def said(note: Note, instances: Sequence[Container]) -> str:
     return "; ".join(found)
 
 
-def forget(app: App) -> None:
+def forget(paths: AppPaths) -> None:
     """Forget what ran before: a release serves now. The images keep their tags."""
-    shutil.rmtree(_top(app), ignore_errors=True)
-    shutil.rmtree(os.path.join(release_store.folder(app.directory), release_store.BEFORE), ignore_errors=True)
+    shutil.rmtree(_top(paths), ignore_errors=True)
+    shutil.rmtree(os.path.join(release_store.folder(paths.directory), release_store.BEFORE), ignore_errors=True)

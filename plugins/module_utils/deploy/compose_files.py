@@ -19,6 +19,7 @@ from ..compose import backing_services, merged_values, neighbours, overlay, proj
 from ..compose.backing_services import Backing
 from ..compose.services import TABLE, OverlayError, Service
 from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.files import NoFile, read_small
 from ..core.fingerprint import fingerprint
 from ..core.locks import hold_lock
@@ -60,7 +61,7 @@ class Host(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What is staged in `App.incoming`.
+    """What is staged in `AppPaths.incoming`.
 
     `files` are the compose files in order, () for those of the release that is staged there; `more` are the files that
     those include or extend. `configuration` are folders that are configuration although services may write there;
@@ -98,7 +99,7 @@ class Staged(NamedTuple):
     @property
     def top(self) -> str:
         """The folder that it is in."""
-        return self.app.incoming
+        return self.app.paths.incoming
 
     @property
     def subfolder(self) -> str:
@@ -148,7 +149,7 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
     :raises EngineError: there is no engine, or Compose is too old.
     :raises LockHeld, Moved, OSError: nothing was written.
     """
-    services = overlay.read_table(table)
+    paths, services = app.paths, overlay.read_table(table)
     plan, why_not = _try_plan(app, source, services, behind, check)
     if plan is None:
         return {
@@ -160,23 +161,23 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
             "proved": False,
             "engine": {},
         }
-    _require_name(app, source, plan)
+    _require_name(paths, source, plan)
     _require_files(source, plan.verdict)
     verdict, notes = plan.verdict, list(plan.notes)
     what = f"write compose files of {app.name}"
-    with contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, what, app.restoring):
+    with contextlib.nullcontext() if check else hold_lock(paths.lock, LOCK_SECONDS, what, paths.restoring):
         hardened = _encoded(plan.hardened)
-        texts = {} if _bytes(os.path.join(app.directory, HARDENED_FILE)) == hardened else {HARDENED_FILE: hardened}
-        diff = _diff(app, verdict, texts)
+        texts = {} if _bytes(os.path.join(paths.directory, HARDENED_FILE)) == hardened else {HARDENED_FILE: hardened}
+        diff = _diff(paths, verdict, texts)
         changed = [change.target for change in verdict.changes] + verdict.removed + list(texts)
         if not check:
             if changed:
-                before_first.keep(app, changed)
-            staged_project.record_copied(app.copied, app.directory, verdict)
-            staged_project.replace(app.directory, verdict.changes, texts, verdict.removed)
-            kept = staged_project.link_env(app.directory, verdict.layout.folder)
+                before_first.keep(paths, changed)
+            staged_project.record_copied(paths.copied, paths.directory, verdict)
+            staged_project.replace(paths.directory, verdict.changes, texts, verdict.removed)
+            kept = staged_project.link_env(paths.directory, verdict.layout.folder)
             notes += (
-                [f"{kept} is what {verdict.layout.folder}/.env was: the app's env is {app.env} alone"] if kept else []
+                [f"{kept} is what {verdict.layout.folder}/.env was: the app's env is {paths.env} alone"] if kept else []
             )
     return {
         "changed": bool(changed),
@@ -189,20 +190,20 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
     }
 
 
-def _diff(app: App, verdict: staged_project.Verdict, texts: Mapping[str, bytes]) -> list[FileDiff]:
+def _diff(paths: AppPaths, verdict: staged_project.Verdict, texts: Mapping[str, bytes]) -> list[FileDiff]:
     """Each difference as Ansible shows it. Of other than compose files only fingerprints: they may hold secrets."""
     found = []
     for change in verdict.changes:
-        path = os.path.join(app.directory, change.target)
+        path = os.path.join(paths.directory, change.target)
         if change.target in verdict.layout.files:
             found.append(_shown(change.target, _bytes(path), _bytes(change.source)))
         else:
             found.append(_shown(path, project_files.mark(path).encode(), change.mark.encode()))
     for name in verdict.removed:
-        path = os.path.join(app.directory, name)
+        path = os.path.join(paths.directory, name)
         found.append(_shown(path, project_files.mark(path).encode(), None))
     for name, text in texts.items():
-        found.append(_shown(name, _bytes(os.path.join(app.directory, name)), text))
+        found.append(_shown(name, _bytes(os.path.join(paths.directory, name)), text))
     return found
 
 
@@ -211,29 +212,29 @@ def _shown(name: str, before: bytes | None, after: bytes | None) -> FileDiff:
     return {"before": old, "after": new, "before_header": name, "after_header": name}
 
 
-def _require_name(app: App, source: Source, plan: Plan) -> None:
+def _require_name(paths: AppPaths, source: Source, plan: Plan) -> None:
     """Before the first deploy: refuse a name that would leave the app's own data behind.
 
     :raises OverlayError: the app seems to run on this host as another compose project.
     """
-    if release_store.last_good(app.directory) is not None:
+    if release_store.last_good(paths.directory) is not None:
         return
     found = docker_volumes.compose_volumes()
     volumes = [neighbours.Volume(one["name"], one["project"], one["key"]) for one in found]
-    texts = [(_bytes(os.path.join(app.incoming, name)) or b"").decode("utf-8", "replace") for name in source.files]
+    texts = [(_bytes(os.path.join(paths.incoming, name)) or b"").decode("utf-8", "replace") for name in source.files]
     names = [match[1] for match in map(_NAME.search, texts) if match]
     layout = plan.verdict.layout
     wanted = neighbours.Wanted(
-        app.name,
-        frozenset({app.directory, os.path.normpath(os.path.join(app.directory, layout.folder))}),
+        paths.name,
+        frozenset({paths.directory, os.path.normpath(os.path.join(paths.directory, layout.folder))}),
         names[-1] if names else "",
         frozenset(plan.model.get("services") or {}),
         frozenset(plan.model.get("volumes") or {}),
     )
-    states = os.path.dirname(app.state)
+    states = os.path.dirname(paths.state)
     managed = os.listdir(states) if os.path.isdir(states) else []
     documents = docker_containers.inspected("")
-    _require_data(app, layout, documents)
+    _require_data(paths, layout, documents)
     there = neighbours.neighbours(documents)
     same = neighbours.same_app(wanted, there, volumes, {*managed, *source.apart})
     if same is None:
@@ -245,37 +246,37 @@ def _require_name(app: App, source: Source, plan: Plan) -> None:
         f"write `selfheal_app: {other.name}` to take that project over, or, when it is another app, "
         f"`compose_app_separate_from: [{other.name}]`"
     )
-    raise OverlayError(f"selfheal_app: {app.name}", neighbours.refusal(wanted, other, why, volumes), fix)
+    raise OverlayError(f"selfheal_app: {paths.name}", neighbours.refusal(wanted, other, why, volumes), fix)
 
 
-def _require_data(app: App, layout: project_layout.Layout, documents: Sequence[Document]) -> None:
+def _require_data(paths: AppPaths, layout: project_layout.Layout, documents: Sequence[Document]) -> None:
     """Refuse to start without the app's data while that is in the folder that it was started from by hand.
 
     :raises OverlayError: naming each place, and the command that copies it.
     """
-    folder = os.path.normpath(os.path.join(app.directory, layout.folder))
-    found = neighbours.left_data(documents, app.name, app.directory, folder)
-    left = [one for one in found if _is_left(app, layout, one)]
+    folder = os.path.normpath(os.path.join(paths.directory, layout.folder))
+    found = neighbours.left_data(documents, paths.name, paths.directory, folder)
+    left = [one for one in found if _is_left(paths, layout, one)]
     if not left:
         return
     services = " ".join(sorted({one.service for one in left}))
     places = sorted({(one.source, one.target) for one in left})
     copies = " && ".join(f"mkdir -p {os.path.dirname(target)} && cp -a {source} {target}" for source, target in places)
     raise OverlayError(
-        f"selfheal_app: {app.name}",
+        f"selfheal_app: {paths.name}",
         f"its data is in {', '.join(source for source, _target in places)}, and it would start without. "
         "Nothing was changed",
-        f"on the host, run `docker compose -p {app.name} stop {services} && {copies}`, then this again. Configuration "
-        "needs no copy once the compose file mounts it `:ro`",
+        f"on the host, run `docker compose -p {paths.name} stop {services} && {copies}`, then this again. "
+        "Configuration needs no copy once the compose file mounts it `:ro`",
     )
 
 
-def _is_left(app: App, layout: project_layout.Layout, one: neighbours.Left) -> bool:
+def _is_left(paths: AppPaths, layout: project_layout.Layout, one: neighbours.Left) -> bool:
     """Whether there is data at the old place and none at the new one."""
-    name = os.path.relpath(one.target, app.directory)
+    name = os.path.relpath(one.target, paths.directory)
     if name not in layout.data or _has_content(one.target) or not _has_content(one.source):
         return False
-    brought = os.path.join(app.incoming, name)
+    brought = os.path.join(paths.incoming, name)
     return not (os.path.isfile(brought) and filecmp.cmp(one.source, brought, shallow=False))
 
 
@@ -304,6 +305,7 @@ def _try_plan(
     app: App, source: Source, services: Mapping[str, Service], behind: Backing | None, check: bool
 ) -> tuple[Plan | None, str]:
     """The plan; in check mode, None and why there is none where that is not an error yet."""
+    paths = app.paths
     try:
         host = read_host()
     except EngineError as error:
@@ -311,12 +313,12 @@ def _try_plan(
             raise
         return None, f"{HARDENED_FILE} is not known yet: {error}"
     if not source.files and not source.promoted:
-        stage_last_good(app)
-    elif check and not os.path.isdir(app.incoming):
+        stage_last_good(paths)
+    elif check and not os.path.isdir(paths.incoming):
         return None, f"{HARDENED_FILE} is not known yet: rsync is not on this host, so the project was not copied"
     staged = stage(app, source)
-    if check and app.variables and not os.path.exists(app.env):
-        return None, f"{HARDENED_FILE} is not known yet: {app.env} does not exist, and the compose file may need it"
+    if check and app.variables and not os.path.exists(paths.env):
+        return None, f"{HARDENED_FILE} is not known yet: {paths.env} does not exist, and the compose file may need it"
     return make_plan(staged, services, host, behind), ""
 
 
@@ -325,19 +327,19 @@ def stage(app: App, source: Source) -> Staged:
 
     :raises OverlayError: a compose file is missing or empty.
     """
-    exact = not source.files
+    paths, exact = app.paths, not source.files
     if exact:
         # Promoted: what staging sent, or what was promoted before, not what a killed deploy has left.
-        layout = project_layout.recorded(app.incoming) or project_layout.Layout((USER_FILE,))
+        layout = project_layout.recorded(paths.incoming) or project_layout.Layout((USER_FILE,))
         left_out = set(layout.local)
         source = source._replace(files=layout.files, more=tuple(name for name in layout.named if name not in left_out))
     subfolder = os.path.dirname(source.files[0])
     for folder in {"", subfolder}:
-        link = os.path.join(app.incoming, folder, ".env")
+        link = os.path.join(paths.incoming, folder, ".env")
         if os.path.isdir(os.path.dirname(link)) and not os.path.lexists(link):
-            os.symlink(app.env, link)
+            os.symlink(paths.env, link)
     for name in source.files:
-        text = _bytes(os.path.join(app.incoming, name))
+        text = _bytes(os.path.join(paths.incoming, name))
         if not (text or b"").strip():
             raise OverlayError(
                 name, "is empty" if text is not None else "was not copied", "give the app's compose file"
@@ -345,16 +347,16 @@ def stage(app: App, source: Source) -> Staged:
     return Staged(app, source, staged_project.Content({}, {}), exact)
 
 
-def stage_last_good(app: App) -> None:
+def stage_last_good(paths: AppPaths) -> None:
     """Make the copy of the project that of the last good release."""
-    kept = release_store.files_of(app.directory, LAST_GOOD)
+    kept = release_store.files_of(paths.directory, LAST_GOOD)
     if not os.path.isdir(kept):
-        reason = f"of a release does not exist in {app.directory}, so nothing was promoted to this host yet"
+        reason = f"of a release does not exist in {paths.directory}, so nothing was promoted to this host yet"
         raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
-    shutil.rmtree(app.incoming, ignore_errors=True)
-    os.makedirs(app.incoming, mode=0o700, exist_ok=True)
+    shutil.rmtree(paths.incoming, ignore_errors=True)
+    os.makedirs(paths.incoming, mode=0o700, exist_ok=True)
     for name in project_files.below(kept, frozenset({"release.json"})):
-        project_files.put(os.path.join(kept, name), os.path.join(app.incoming, name))
+        project_files.put(os.path.join(kept, name), os.path.join(paths.incoming, name))
 
 
 def read_host() -> Host:
@@ -388,8 +390,8 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
 
     :raises OverlayError: the files do not parse; table, files and host do not fit together; or data would be lost.
     """
-    app, source = staged.app, staged.source
-    secrets = _secrets(app.env)
+    app, paths, source = staged.app, staged.app.paths, staged.source
+    secrets = _secrets(paths.env)
     written = _written(staged, secrets)
     named = project_parts.find({}, written, staged.top, secrets)
     local = _bring_local(staged, named)
@@ -406,17 +408,17 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
     content = staged_project.Content({n: m for n, m in content.marks.items() if n not in local}, content.modes)
     verdict = staged_project.judge(
         staged.top,
-        app.directory,
+        paths.directory,
         content,
         parts,
         source.files,
         source.more,
         source.configuration,
-        project_layout.recorded(app.directory),
+        project_layout.recorded(paths.directory),
         lambda name: project_layout.is_left_out(name, source.exclude),
         int(time.time()),
         # A release of staging has no sources.
-        {} if staged.exact else staged_project.read_copied(app.copied),
+        {} if staged.exact else staged_project.read_copied(paths.copied),
     )
     _require_no_conflict(source, verdict)
     whole = backing_services.join(behind, services, project)
@@ -435,15 +437,15 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
             stream.write(_encoded(hardened))
         _config(staged, [path], secrets)
     notes = [
-        f"{USER_FILE} uses ${{{name}}}, which {app.env} does not set: it becomes blank"
+        f"{USER_FILE} uses ${{{name}}}, which {paths.env} does not set: it becomes blank"
         for name in dict.fromkeys(_UNSET.findall(warnings))
     ]
     if "COMPOSE_FILE" in secrets:
-        notes.append(f"{app.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
+        notes.append(f"{paths.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
     if not written:
         notes.append(f"{USER_FILE} is read by Compose only with the env's values, so its env files are in no release")
     notes += [*of_values, *of_health, *overlay.weak_points(project, app.balancer, model)]
-    notes += [*verdict.notes, *_old_folders(app), *host.notes]
+    notes += [*verdict.notes, *_old_folders(paths), *host.notes]
     return Plan(hardened, rendered.kept, notes, host, verdict, model)
 
 
@@ -503,17 +505,17 @@ def _require_files(source: Source, verdict: staged_project.Verdict) -> None:
         raise OverlayError(f"{source.files[0]}: services.{first.service}.volumes", reason, fix)
 
 
-def _old_folders(app: App) -> list[str]:
+def _old_folders(paths: AppPaths) -> list[str]:
     """Say where `docker compose up` would replace the hardened containers: the folder that they were started from."""
     label = "com.docker.compose.project"
     shown = '{{.Label "com.docker.compose.project.working_dir"}}'
-    argv = ["docker", "ps", "--all", "--filter", f"label={label}={app.name}", "--format", shown]
+    argv = ["docker", "ps", "--all", "--filter", f"label={label}={paths.name}", "--format", shown]
     folders = {line.strip() for line in commands.run(argv, _ENGINE_SECONDS).out.splitlines() if line.strip()}
     return [
-        f"containers of {app.name} were started from {folder}: `docker compose up` there would replace the hardened "
-        f"ones. Remove its compose file once {app.directory} serves"
+        f"containers of {paths.name} were started from {folder}: `docker compose up` there would replace the hardened "
+        f"ones. Remove its compose file once {paths.directory} serves"
         for folder in sorted(folders)
-        if project_parts.relative(folder, app.directory) is None
+        if project_parts.relative(folder, paths.directory) is None
     ]
 
 
@@ -530,9 +532,9 @@ def _bring_local(staged: Staged, parts: project_parts.Parts) -> set[str]:
 
     :raises OverlayError: an env file is nowhere.
     """
-    app, linked = staged.app, set()
+    paths, linked = staged.app.paths, set()
     for one in parts.env_files:
-        path, there = os.path.join(staged.top, one.name), os.path.join(app.directory, one.name)
+        path, there = os.path.join(staged.top, one.name), os.path.join(paths.directory, one.name)
         if os.path.islink(path) and os.readlink(path) == there:
             os.unlink(path)
         if os.path.lexists(path):
@@ -543,7 +545,7 @@ def _bring_local(staged: Staged, parts: project_parts.Parts) -> set[str]:
             linked.add(one.name)
         elif one.required and os.path.basename(one.name) != ".env":
             where = f"{staged.source.files[0]}: services.{one.service}.{one.key}"
-            reason = f"names {one.name}, which is neither in the project on the controller nor in {app.directory}"
+            reason = f"names {one.name}, which is neither in the project on the controller nor in {paths.directory}"
             raise OverlayError(where, reason, "add the file to the project, or remove that line")
     return linked
 
@@ -559,7 +561,7 @@ def _env_files(staged: Staged, written: Services) -> dict[str, merged_values.Env
     """The env files that services name. One that only Compose can read is left to Compose."""
     found = {}
     for path in merged_values.env_file_paths(written):
-        if os.path.islink(path) and os.readlink(path) == staged.app.env:
+        if os.path.islink(path) and os.readlink(path) == staged.app.paths.env:
             continue
         with contextlib.suppress(OSError, UnicodeDecodeError, dotenv.DotenvError, NoFile):
             content = read_small(path)
@@ -615,10 +617,10 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
     :arg more: paths of the files that are merged on top of them.
     :raises OverlayError: Compose rejects them; its message is quoted without the env's values.
     """
-    app, folder = staged.app, os.path.join(staged.top, staged.subfolder).rstrip("/")
-    argv = ["docker", "compose", "--project-name", app.name, "--project-directory", folder]
-    if staged.subfolder and os.path.exists(app.env):
-        argv += ["--env-file", app.env]
+    paths, folder = staged.app.paths, os.path.join(staged.top, staged.subfolder).rstrip("/")
+    argv = ["docker", "compose", "--project-name", paths.name, "--project-directory", folder]
+    if staged.subfolder and os.path.exists(paths.env):
+        argv += ["--env-file", paths.env]
     argv += ["--profile", "*"]
     for name in staged.source.files:
         argv += ["--file", os.path.join(staged.top, name)]
@@ -639,9 +641,9 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
         unset = unset_required([(text or b"").decode("utf-8", "replace") for text in texts], values)
         if unset:
             needed = "; ".join(redact(one, secrets) for one in unset)
-            raise OverlayError(first, f"needs values that {app.env} does not give: {needed}", "write the env first")
+            raise OverlayError(first, f"needs values that {paths.env} does not give: {needed}", "write the env first")
     if "env file" in said or "is missing a value" in said:
-        raise OverlayError(first, f"needs a value that {app.env} does not give: {said}", "write the env first")
+        raise OverlayError(first, f"needs a value that {paths.env} does not give: {said}", "write the env first")
     if not more:
         raise OverlayError(first, f"Compose rejects it: {said}", "try: docker compose config")
     reason = f"{first} and {HARDENED_FILE} do not go together: {said}"

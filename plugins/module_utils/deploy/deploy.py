@@ -11,6 +11,7 @@ from typing import Callable, NamedTuple, TypedDict
 
 from ..compose import bring_up, loosening_hints, start_order
 from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.clock import Clock, iso, stamp
 from ..core.locks import LOCK_SECONDS, hold_lock
 from ..core.redact import redact
@@ -105,11 +106,11 @@ def deploy(app: App, how: How = AS_IT_IS, check: bool = False, clock: Clock | No
     :raises DeployError: the release was not deployed; the last good release runs.
     :raises LockHeld: another deploy or recovery of this app goes on.
     """
-    clock = clock or Clock()
+    clock, paths = clock or Clock(), app.paths
     if check and not engine.state()["answers"]:
         return result(True, False, "", ["everything: this host has no engine yet"], None, 0.0)
-    lock = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, f"deploy {app.name}", app.restoring)
-    with lock:
+    what = f"deploy {app.name}"
+    with contextlib.nullcontext() if check else hold_lock(paths.lock, LOCK_SECONDS, what, paths.restoring):
         return deploy_locked(app, how, check, clock)
 
 
@@ -119,7 +120,7 @@ def serve_restored(app: App, how: How, to: Release | None, clock: Clock) -> Depl
     :arg to: the recorded release that this is, None when there is none.
     """
     if to is not None:
-        named = docker_project.Project(app.name, app.directory).put_back_images(to)
+        named = docker_project.Project(app.name, app.paths.directory).put_back_images(to)
         if named.code:
             raise DeployError(f"the images of release {to['id']} cannot be used: {named.reason}")
         how = how._replace(build=False, pull=False)
@@ -168,19 +169,19 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
 
     :arg to: the recorded release that they are, None when there is none.
     """
-    begun = clock.monotonic()
+    begun, paths = clock.monotonic(), app.paths
 
     def would(found: list[str]) -> DeployResult:
         return result(True, False, "", found, None, clock.monotonic() - begun)
 
     _require_engine()
-    project = docker_project.Project(app.name, app.directory)
-    env = read_env(app, clock.now())
+    project = docker_project.Project(app.name, paths.directory)
+    env = read_env(paths, app.variables, clock.now())
     # In check mode, earlier steps have not put right what they would.
     if check and (not project.files or env["findings"]):
         return would(["the env in force does not pass its rules" if project.files else "nothing was deployed here yet"])
     if env["findings"]:
-        raise DeployError(f"nothing was started, {app.env} does not pass:\n{secret_rules.describe(env['findings'])}")
+        raise DeployError(f"nothing was started, {paths.env} does not pass:\n{secret_rules.describe(env['findings'])}")
     new = _candidate(app, project, env["values"], how, to)
     found, others, probed = _compare(new, check, clock)
     if not found and new.good is not None:
@@ -197,7 +198,7 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
             name = _accept(new, others, clock, begun)
             return result(True, True, name, found, checks, clock.monotonic() - begun)
         loosening = _hints(project, new.secrets)
-        logs = _keep_logs(app, project, checks, new.secrets, clock)
+        logs = _keep_logs(paths, project, checks, new.secrets, clock)
     except Exception as error:
         # Whatever the error, the release before has to serve again.
         failure, checks = str(error) or type(error).__name__, None
@@ -216,7 +217,7 @@ def _candidate(
     app: App, project: docker_project.Project, values: Mapping[str, str], how: How, to: Release | None
 ) -> Candidate:
     """Read what is to be deployed, and what is there. Raises DeployError, with no secret in it."""
-    secrets = secret_rules.secrets_of(app.variables, values)
+    paths, secrets = app.paths, secret_rules.secrets_of(app.variables, values)
     # What the engine refuses it quotes, and an env's values may be in it.
     say = how.say
     how = how._replace(say=lambda text: say(redact(text, secrets)))
@@ -233,9 +234,9 @@ def _candidate(
     # An image that is not built here does not come from this host's folders.
     contexts = release_store.contexts(model) if how.build else {}
     # An earlier release's images were built from its own source, which may have changed since.
-    source = str(to["source"]) if to else release_store.source_fingerprint(contexts, app.directory)
-    wanted = release_store.describe(app.directory, app.env, hashes, source)
-    good = release_store.last_good(app.directory)
+    source = str(to["source"]) if to else release_store.source_fingerprint(contexts, paths.directory)
+    wanted = release_store.describe(paths.directory, paths.env, hashes, source)
+    good = release_store.last_good(paths.directory)
     compared: Identity = wanted if how.build or to or good is None else {**wanted, "source": good["source"]}
     return Candidate(app, how, project, model, instances, secrets, contexts, wanted, compared, good, to)
 
@@ -259,22 +260,22 @@ def _compare(new: Candidate, check: bool, clock: Clock) -> tuple[list[str], bool
             probed, trouble = _ask(new, check, clock)
             found = [trouble] if trouble else []
         if found:
-            _require_ports(new.app, new.model, new.instances)
+            _require_ports(new.app.paths, new.model, new.instances)
     except DeployError:
         # These files cannot run; what runs was made from the last good ones.
         if new.good is not None and not check:
-            release_store.put_back_files(new.app.directory, str(new.good["id"]))
+            release_store.put_back_files(new.app.paths.directory, str(new.good["id"]))
         raise
     return found, bool(others), probed
 
 
 def _ask(new: Candidate, check: bool, clock: Clock) -> tuple[ProbeResult, str]:
     """Probe the app, where nothing differs: (the result, why it still has to be deployed, or "")."""
-    balanced = new.app.balancer is not None and not check
-    if balanced:
-        haproxy.start(new.app)
+    balancer = None if check else new.app.balancer
+    if balancer:
+        haproxy.start(new.app.paths)
     probed: ProbeResult = read(new.app, None, 0.0 if check else new.how.plan.gate, clock)["probe"]
-    out = deploy_rolling.kept_out(new.app, new.instances, clock) if balanced else ""
+    out = deploy_rolling.kept_out(new.app.paths, balancer, new.instances, clock) if balancer else ""
     if out or probed["ok"]:
         return probed, out
     return probed, f"the checks fail: {probed['summary']}"
@@ -311,9 +312,9 @@ def _accept(new: Candidate, others: bool, clock: Clock, begun: float) -> str:
     if origin:
         known["promoted_from"] = origin
     _remove_dropped(new.project, new.model, new.good, new.how)
-    name = _record(new.app, new.project, known, clock, new.how, new.to, clock.monotonic() - begun)
-    deploy_rolling.finish(new.app)
-    before_first.forget(new.app)
+    name = _record(new.app.paths, new.project, known, clock, new.how, new.to, clock.monotonic() - begun)
+    deploy_rolling.finish(new.app.paths)
+    before_first.forget(new.app.paths)
     _keep_balancer(new.app, False)
     return name
 
@@ -323,7 +324,7 @@ def _keep_balancer(app: App, check: bool) -> None:
     if app.balancer and not check:
         # The deploy has succeeded without a copy, too.
         with contextlib.suppress(OSError):
-            haproxy.keep(app)
+            haproxy.keep(app.paths)
 
 
 def _pull(
@@ -345,7 +346,7 @@ def _pull(
             raise DeployError(redact(f"{name} cannot be pulled: {pulled.reason}. Nothing was started.", secrets))
 
 
-def _require_ports(app: App, model: Model, instances: list[Container]) -> None:
+def _require_ports(paths: AppPaths, model: Model, instances: list[Container]) -> None:
     """Fail before anything is changed when a foreign process holds a port that the app publishes."""
     for port in docker_network.unheld_ports(model, instances):
         for holder in holders(port["port"]):
@@ -353,7 +354,7 @@ def _require_ports(app: App, model: Model, instances: list[Container]) -> None:
             if holder.get("process") == "haproxy":
                 fix = (
                     "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. "
-                    f"To do without it, remove {haproxy.CONFIG.format(app=app.name)} and reload haproxy first; "
+                    f"To do without it, remove {haproxy.CONFIG.format(app=paths.name)} and reload haproxy first; "
                     "then deploy. The app cannot be reached until that has ended."
                 )
             raise DeployError(
@@ -526,7 +527,11 @@ def _remove_dropped(project: docker_project.Project, model: Model, good: Release
 
 
 def _keep_logs(
-    app: App, project: docker_project.Project, checks: ProbeResult | None, secrets: Mapping[str, str], clock: Clock
+    paths: AppPaths,
+    project: docker_project.Project,
+    checks: ProbeResult | None,
+    secrets: Mapping[str, str],
+    clock: Clock,
 ) -> str:
     """Keep the logs of what failed before its containers are removed; return their last lines."""
     try:
@@ -536,7 +541,7 @@ def _keep_logs(
         logs = [failure_logs.Log(names[one], project.logs(one, failure_logs.KEPT_LINES, 20.0)) for one in chosen]
     except engine.EngineError:
         return ""
-    folder = os.path.join(app.state, "failed-releases")
+    folder = os.path.join(paths.state, "failed-releases")
     return failure_logs.keep(folder, stamp(clock.now()), logs, secrets)
 
 
@@ -560,7 +565,7 @@ def _unnamed(item: Container, folders: list[str]) -> str:
 
 
 def _record(
-    app: App,
+    paths: AppPaths,
     project: docker_project.Project,
     wanted: Release,
     clock: Clock,
@@ -574,8 +579,8 @@ def _record(
     """
     if to is not None:
         project.keep_images(to["images"])
-        release_store.mark_last_good(app.directory, str(to["id"]))
-        env_history.mark_good(app.history, str(to["env"]))
+        release_store.mark_last_good(paths.directory, str(to["id"]))
+        env_history.mark_good(paths.history, str(to["env"]))
         return str(to["id"])
     # A container that a person ran of another profile is not part of the release: no deploy would start it again.
     instances = [item for item in project.containers() if item["service"] in wanted["services"]]
@@ -585,11 +590,11 @@ def _record(
             how.say(_unnamed(item, folders))
     name = f"{stamp(clock.now())}-{str(wanted['fingerprint'])[-8:]}"
     ages = {item["service"]: item["started_seconds"] for item in instances}
-    last = release_store.last_good(app.directory)
+    last = release_store.last_good(paths.directory)
     document: Release = {
         **wanted,
         "id": name,
-        "app": app.name,
+        "app": paths.name,
         "time": iso(clock.now()),
         "images": {item["service"]: item["digest"] for item in instances},
         "names": {item["service"]: item["image"] for item in instances},
@@ -602,11 +607,11 @@ def _record(
             **{name: age for name, age in ages.items() if age is not None and age <= seconds},
         },
     }
-    release_store.record(app.directory, document)
+    release_store.record(paths.directory, document)
     project.keep_images(document["images"])
     # So that neither a build nor a clean-up removes the images that a rollback needs.
     project.keep_images(document["images"], name)
-    for gone in release_store.mark_last_good(app.directory, name):
+    for gone in release_store.mark_last_good(paths.directory, name):
         project.let_go_images(document["images"], gone)
-    env_history.mark_good(app.history, str(wanted["env"]))
+    env_history.mark_good(paths.history, str(wanted["env"]))
     return name

@@ -32,7 +32,7 @@ def bring_back(app: App, good: Release | None, ran: bool, gate: float, clock: Cl
     said = _put_back(app, good, ran, seconds, clock)
     if good is None:
         # There is nothing to go back to.
-        deploy_rolling.finish(app)
+        deploy_rolling.finish(app.paths)
     return said
 
 
@@ -51,10 +51,10 @@ def _put_back(app: App, good: Release | None, ran: bool, seconds: float, clock: 
     """Bring back what served before, and say what runs now."""
     if good is not None:
         try:
-            deploy_rolling.restore_files(app, good, clock)
+            deploy_rolling.restore_files(app.paths, app.variables, good, clock)
         except (env_history.EnvError, engine.EngineError, OSError) as error:
             return f"The last good release {good['id']} could not be put back: {error}"
-        project = docker_project.Project(app.name, app.directory)
+        project = docker_project.Project(app.name, app.paths.directory)
         try:
             failure = bring_up.again(project, (), good.get("jobs", ()), clock.monotonic, clock.sleep)
         except engine.EngineError as error:
@@ -66,13 +66,13 @@ def _put_back(app: App, good: Release | None, ran: bool, seconds: float, clock: 
         return f"The last good release {good['id']} is put back and {said}."
     if ran:
         return _put_first_back(app, seconds, clock)
-    docker_project.Project(app.name, app.directory).down()
+    docker_project.Project(app.name, app.paths.directory).down()
     return "There is no last good release: the containers were taken down, volumes are kept."
 
 
 def _put_first_back(app: App, seconds: float, clock: Clock) -> str:
     """Bring back what ran before the app was ever deployed from here, and say what it does."""
-    note = before_first.read(app)
+    note = before_first.read(app.paths)
     if note is None:
         return (
             "The version that ran before this deploy is not recorded, so it cannot be started again from here. Start "
@@ -81,11 +81,11 @@ def _put_first_back(app: App, seconds: float, clock: Clock) -> str:
     if app.balancer:
         # HAProxy may hold the port that the app publishes itself.
         with contextlib.suppress(OSError):
-            haproxy.leave(app)
-    done = before_first.put_back(app, note)
+            haproxy.leave(app.paths)
+    done = before_first.put_back(app.paths, note)
     if done.failure:
         return f"What ran before could not be put back: {done.failure}"
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.paths.directory)
     checks = wait_healthy(app, None, seconds, clock)
     serves = "serves" if checks["ok"] else "does not pass either"
     ended = before_first.said(note, project.containers())

@@ -27,9 +27,9 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     :raises DeployError: the release is not recorded, or its env or an image is gone; then nothing was changed. Or it
         did not pass its gate; then the release before serves.
     """
-    clock = clock or Clock()
-    serving = release_store.last_good(app.directory)
-    known = release_store.known(app.directory)
+    clock, paths = clock or Clock(), app.paths
+    serving = release_store.last_good(paths.directory)
+    known = release_store.known(paths.directory)
     to = next((one for one in known if one["id"] == wanted), None) if wanted else _before(known, serving)
     if to is None:
         there = ", ".join(str(one["id"]) for one in known) or "none"
@@ -41,23 +41,23 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     ]
     if missing:
         raise DeployError(f"an image of release {to['id']} is not on this host any more: {missing[0]}. Deploy it again")
-    versions = [one["fingerprint"] for one in env_history.versions(app.history) if one["good"]]
-    if to["env"] and to["env"] not in (*versions, read_env(app, clock.now())["fingerprint"]):
+    versions = [one["fingerprint"] for one in env_history.versions(paths.history) if one["good"]]
+    if to["env"] and to["env"] not in (*versions, read_env(paths, app.variables, clock.now())["fingerprint"]):
         raise DeployError(f"the env of release {to['id']} is not kept on this host any more. Deploy it again")
     if check:
         return {**result(True, False, "", [f"release {to['id']} would serve"], None, 0.0), "to": to["id"]}
-    with hold_lock(app.lock, LOCK_SECONDS, f"roll back {app.name}", app.restoring):
+    with hold_lock(paths.lock, LOCK_SECONDS, f"roll back {app.name}", paths.restoring):
         how.say(f"putting the files of release {to['id']} back")
         try:
-            deploy_rolling.restore_files(app, to, clock)
+            deploy_rolling.restore_files(paths, app.variables, to, clock)
             done = deploy_locked(app, how._replace(build=False, pull=False), False, clock, to)
         except (DeployError, env_history.EnvError, engine.EngineError, OSError):
             if serving is not None:
                 with contextlib.suppress(env_history.EnvError, engine.EngineError, OSError):
-                    deploy_rolling.restore_files(app, serving, clock)
+                    deploy_rolling.restore_files(paths, app.variables, serving, clock)
             raise
         if serving is not None and done["changed"]:
-            release_store.leave(app.directory, serving)
+            release_store.leave(paths.directory, serving)
         return {**done, "to": to["id"]}
 
 

@@ -19,8 +19,10 @@ from typing import Callable, NamedTuple
 
 from ..compose import bring_up
 from ..core.app import App, Balancer
+from ..core.app_paths import AppPaths
 from ..core.clock import Clock, iso
 from ..core.files import atomic_write
+from ..core.variable import Variable
 from ..docker import engine
 from ..docker import network as docker_network
 from ..docker import project as docker_project
@@ -68,8 +70,8 @@ class Rollout:
         assert app.balancer is not None
         self.app, self.plan, self.clock, self.say, self.alive = app, plan, clock, say, alive
         self.balancer: Balancer = app.balancer
-        self.project = docker_project.Project(app.name, app.directory)
-        self.values = env_file.read(app, clock.now())["values"]
+        self.project = docker_project.Project(app.name, app.paths.directory)
+        self.values = env_file.read(app.paths, app.variables, clock.now())["values"]
         # The newest result of the probe.
         self.checks: ProbeResult | None = None
         # The state that each slot has to have, by port: HAProxy forgets it when it is reloaded.
@@ -110,15 +112,15 @@ class Rollout:
                 return failure
         for leaving in old:
             self._let_go(leaving)
-        haproxy.start(self.app)
+        haproxy.start(self.app.paths)
         self.say("HAProxy has the public port now")
         for item in self._running():
-            haproxy.take_in(self.app, _port(item))
+            haproxy.take_in(self.app.paths, self.balancer, _port(item))
         return ""
 
     def _replace_one_by_one(self, running: list[Container], keep: Sequence[str]) -> str:
         """Replace the instances behind the balancer; say why it did not work, "" when it did."""
-        haproxy.start(self.app)
+        haproxy.start(self.app.paths)
         running = self._trim(running)
         old = [item for item in running if item["id"] not in keep]
         fresh = len(running) - len(old)
@@ -154,7 +156,7 @@ class Rollout:
         old = self._of(running, good)
         if old and not self._blocking(running):
             self.say("a deploy before this one was killed: removing its containers")
-            haproxy.start(self.app)
+            haproxy.start(self.app.paths)
             self._set([port for item in old for port in self._slots_of(item)], haproxy.READY)
             for item in running:
                 if item not in old:
@@ -242,14 +244,14 @@ class Rollout:
                 after = self.clock.monotonic() - begun
                 return f"the release turned bad {after:.1f} s after its first instance was taken in: {asked['summary']}"
             self.clock.sleep(WATCH_PAUSE)
-        return kept_out(self.app, [item], self.clock)
+        return kept_out(self.app.paths, self.balancer, [item], self.clock)
 
     def _let_go(self, item: Container) -> None:
         """Wait until an instance that gets no new requests has answered the others, and remove it."""
         ports = self._slots_of(item)
         until = self.clock.monotonic() + self.plan.drain
         outcome = "has answered its requests, and is removed"
-        while ports and any(one.port in ports and one.sessions for one in haproxy.slots(self.app)):
+        while ports and any(one.port in ports and one.sessions for one in haproxy.slots(self.app.paths)):
             if self.clock.monotonic() >= until:
                 outcome = f"is removed, though it has not answered everything within {self.plan.drain:.0f} s"
                 break
@@ -261,10 +263,10 @@ class Rollout:
     def _whole(self) -> str:
         """All checks, through HAProxy as users ask, with every slot open again."""
         self._set(self.balancer.slots, haproxy.READY)
-        failure = kept_out(self.app, self._running(), self.clock)
+        failure = kept_out(self.app.paths, self.balancer, self._running(), self.clock)
         if failure:
             return failure
-        self.checks = health_facts.ask(self.app, self.values, self.plan.gate, self.clock)
+        self.checks = health_facts.ask(self.app.checks, self.values, self.plan.gate, self.clock)
         return "" if self.checks["ok"] else f"the instances pass, and the app does not: {self.checks['summary']}"
 
     # --- back --------------------------------------------------------------------------------------------------------
@@ -281,19 +283,19 @@ class Rollout:
         if self._blocking(old):
             # It serves on HAProxy's port, as before there was a balancer: HAProxy cannot start as long as it does.
             self._remove(foreign, 0.0)
-            finish(self.app)
+            finish(self.app.paths)
             return
         if self._is_unbalanced(old):
             self._remove(running)
-            haproxy.leave(self.app)
+            haproxy.leave(self.app.paths)
             jobs = good.get("jobs", ()) if good else ()
             failure = bring_up.again(self.project, (), jobs, self.clock.monotonic, self.clock.sleep)
             if failure:
                 raise engine.EngineError(failure)
-            finish(self.app)
+            finish(self.app.paths)
             self.say("the release before serves without a load balancer, as it did before")
             return
-        haproxy.start(self.app)
+        haproxy.start(self.app.paths)
         self._set([port for item in old for port in self._slots_of(item)], haproxy.READY)
         serving = self._in_service(foreign)
         useless = [item for item in foreign if item not in serving]
@@ -314,7 +316,7 @@ class Rollout:
         for item in [*serving, *old[self.balancer.instances :]]:
             self._drop(item)
         self._set(self.balancer.slots, haproxy.READY)
-        finish(self.app)
+        finish(self.app.paths)
         self.say(f"{min(len(old), self.balancer.instances)} instances of the release before serve")
 
     def _drop(self, item: Container) -> None:
@@ -323,7 +325,7 @@ class Rollout:
 
     def _in_service(self, items: Sequence[Container]) -> list[Container]:
         """Those that serve users: they are kept until others do."""
-        ready = {one.port for one in haproxy.slots(self.app) if one.up}
+        ready = {one.port for one in haproxy.slots(self.app.paths) if one.up}
         return [item for item in items if ready & set(item["ports"]) and self._ask(item, 0.0, quick=True)["ok"]]
 
     # --- what there is -----------------------------------------------------------------------------------------------
@@ -340,7 +342,7 @@ class Rollout:
     def _of(self, items: Sequence[Container], good: Release | None) -> list[Container]:
         """Those of a release; without one, those that ran before the rollout."""
         if good is None:
-            before = read_marker(self.app)
+            before = read_marker(self.app.paths)
             return [item for item in items if item["id"] in before]
         return [item for item in items if is_made_of(item, good)]
 
@@ -353,20 +355,20 @@ class Rollout:
         return any(one["service"] == self.balancer.service for one in unheld)
 
     def _set(self, ports: Sequence[int], state: str) -> None:
-        haproxy.set_state(self.app, ports, state)
+        haproxy.set_state(self.app.paths, self.balancer, ports, state)
         self.states.update(dict.fromkeys(ports, state))
 
     def _take_in(self, item: Container) -> str:
         """Let HAProxy send requests to an instance; say why it does not, "" when it does."""
-        haproxy.take_in(self.app, _port(item))
+        haproxy.take_in(self.app.paths, self.balancer, _port(item))
         self.states[_port(item)] = haproxy.READY
-        return kept_out(self.app, [item], self.clock)
+        return kept_out(self.app.paths, self.balancer, [item], self.clock)
 
     def _hold_on(self) -> None:
         """Set again which slots get no requests: HAProxy forgets it when it is reloaded, for a certificate say."""
         with contextlib.suppress(haproxy.BalancerError):
             out = [port for port, state in self.states.items() if state == haproxy.MAINT]
-            haproxy.set_state(self.app, out, haproxy.MAINT)
+            haproxy.set_state(self.app.paths, self.balancer, out, haproxy.MAINT)
 
     def _remove(self, items: Sequence[Container], grace: float | None = None) -> None:
         self.project.remove([str(item["id"]) for item in items], grace)
@@ -379,13 +381,13 @@ class Rollout:
 
     def _leave_marker(self, identities: Sequence[str]) -> None:
         document = {"begun": iso(self.clock.now()), "before": list(identities)}
-        atomic_write(self.app.rollout, (json.dumps(document) + "\n").encode(), mode=0o640)
+        atomic_write(self.app.paths.rollout, (json.dumps(document) + "\n").encode(), mode=0o640)
 
 
-def kept_out(app: App, items: Sequence[Container], clock: Clock) -> str:
+def kept_out(paths: AppPaths, balancer: Balancer, items: Sequence[Container], clock: Clock) -> str:
     """Give HAProxy time to send requests to instances; say what it sees of those that it keeps out, "" for none."""
     ports = {port for item in items for port in item["ports"]}
-    out = haproxy.kept_out(app, ports, clock.monotonic, clock.sleep, haproxy.AGREE_SECONDS)
+    out = haproxy.kept_out(paths, balancer, ports, clock, haproxy.AGREE_SECONDS)
     return DISAGREES.format(out=out) if out else ""
 
 
@@ -404,39 +406,39 @@ def is_made_of(item: Container, release_: Release) -> bool:
 
 def under_way(app: App) -> bool:
     """Whether a rollout goes on, or was killed: the holder of the lock knows which."""
-    return app.balancer is not None and os.path.exists(app.rollout)
+    return app.balancer is not None and os.path.exists(app.paths.rollout)
 
 
-def finish(app: App) -> None:
+def finish(paths: AppPaths) -> None:
     """Record that the rollout has ended: the last good release serves."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(app.rollout)
+        os.unlink(paths.rollout)
 
 
-def read_marker(app: App) -> list[str]:
+def read_marker(paths: AppPaths) -> list[str]:
     """The ids of the containers that served before the rollout began; [] when that is not known."""
     try:
-        with open(app.rollout, encoding="utf-8") as stream:
+        with open(paths.rollout, encoding="utf-8") as stream:
             found = json.load(stream)["before"]
         return [str(one) for one in found]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def restore_files(app: App, good: Release, clock: Clock) -> None:
+def restore_files(paths: AppPaths, variables: Sequence[Variable], good: Release, clock: Clock) -> None:
     """Put compose files, env and image names of a release back. Raises EnvError, EngineError or OSError."""
-    release_store.put_back_files(app.directory, str(good["id"]))
+    release_store.put_back_files(paths.directory, str(good["id"]))
     # A release from before there was an env has none to put back.
-    if good["env"] and env_file.read(app, clock.now())["fingerprint"] != good["env"]:
-        env_history.restore_env(app.env, app.history, now=clock.now(), wanted=str(good["env"]))
-    tagged = docker_project.Project(app.name, app.directory).put_back_images(good)
+    if good["env"] and env_file.read(paths, variables, clock.now())["fingerprint"] != good["env"]:
+        env_history.restore_env(paths.env, paths.history, now=clock.now(), wanted=str(good["env"]))
+    tagged = docker_project.Project(paths.name, paths.directory).put_back_images(good)
     if tagged.code:
         raise engine.EngineError(tagged.reason)
 
 
 def go_back(app: App, good: Release, clock: Clock, say: Say) -> None:
     """Put a release's files back, and have it serve alone after an unfinished rollout. Raises as `roll_back`."""
-    restore_files(app, good, clock)
+    restore_files(app.paths, app.variables, good, clock)
     rollout = Rollout(app, Plan(gate=PUT_BACK_SECONDS), clock, say, lambda: None)
     others = sorted(set(good["services"]) - {rollout.balancer.service})
     if others:
@@ -451,10 +453,10 @@ def clean_up(app: App, clock: Clock, say: Say) -> bool:
     """After a killed rollout: have the last good release serve alone. Whether there was anything to do."""
     if not under_way(app):
         return False
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(app.paths.directory)
     if good is None:
         # It was the first one ever: there is no release to go back to, and the next deploy continues.
-        finish(app)
+        finish(app.paths)
     else:
         go_back(app, good, clock, say)
     return True

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
-from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.files import NoFile, read_small
 from ..core.fingerprint import fingerprint
 from ..core.locks import is_locked
@@ -180,52 +180,51 @@ class ReportedFacts(HostFacts):
     windows: list[str]
 
 
-def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
+def read(paths: AppPaths, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
     """Return what `findings.compare` takes.
 
     :arg source: where the controller has the project, handed back for it.
     """
     now = time.time()
     problems: list[str] = []
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(paths.directory)
     documents: list[Document] = []
     desired: dict[str, DesiredService] = {}
     try:
         documents = docker_containers.inspected("")
         if good:
             # The files in the app's directory may have drifted themselves.
-            kept = release_store.files_of(app.directory, good["id"])
+            kept = release_store.files_of(paths.directory, good["id"])
             layout = project_layout.recorded(kept) or project_layout.Layout((docker_project.USER_FILE,))
             names = [os.path.join(kept, name) for name in (*layout.files, project_layout.HARDENED_FILE)]
             names = [name for name in names if os.path.exists(name)]
-            folder = os.path.join(app.directory, layout.folder).rstrip("/")
-            desired = _desired(
-                app, good, docker_project.Project(app.name, app.directory, names or None, folder).config()
-            )
+            folder = os.path.join(paths.directory, layout.folder).rstrip("/")
+            model = docker_project.Project(paths.name, paths.directory, names or None, folder).config()
+            desired = _desired(paths, good, model)
     except engine.EngineError as error:
         problems.append(str(error))
         good = None
-    apps = {*agent_config.apps(app.root), app.name}
-    found, problem = state.load(app.state, app.spare, repair=False)
+    apps = {*agent_config.apps(paths.root), paths.name}
+    found, problem = state.load(paths.state, paths.spare, repair=False)
     problems += [problem] if problem else []
     entries = dict(_entries(apps, documents, problems))
     return {
-        "app": app.name,
-        "directory": app.directory,
+        "app": paths.name,
+        "directory": paths.directory,
         "source": source,
         "exclude": list(exclude),
         "release": {"id": good["id"], "images": good["images"]} if good else {},
         "desired": desired,
-        "containers": [_container(one, app) for one in documents],
+        "containers": [_container(one, paths.name) for one in documents],
         "images": _images(good) if good else {},
-        "project": sorted(_project(app, documents)),
+        "project": sorted(_project(paths, documents)),
         "marks": entries,
-        "files": dict(_files(app)),
-        "folders": dict(_folders(app)),
+        "files": dict(_files(paths)),
+        "folders": dict(_folders(paths)),
         "now": now,
         "logins": _logins(problems),
         "incident": str((found["incident"] or {}).get("id", "")),
-        "busy": is_locked(app.lock),
+        "busy": is_locked(paths.lock),
         "problems": problems,
     }
 
@@ -233,9 +232,9 @@ def read(app: App, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
 # --- containers ---
 
 
-def _desired(app: App, good: Release, model: Model) -> dict[str, DesiredService]:
+def _desired(paths: AppPaths, good: Release, model: Model) -> dict[str, DesiredService]:
     """By service, how its containers should be. The env is the release's, as long as its fingerprints are kept."""
-    kept = [one for one in env_history.versions(app.history) if one["fingerprint"] == good["env"]]
+    kept = [one for one in env_history.versions(paths.history) if one["fingerprint"] == good["env"]]
     fingerprints = kept[0]["variables"] if kept else {}
     found: dict[str, DesiredService] = {}
     for name, spec in (model.get("services") or {}).items():
@@ -265,7 +264,7 @@ def _port(spec: Mapping[str, Any]) -> str:
     return f"{spec.get('host_ip') or '*'}:{spec.get('published') or ''}->{inside}"
 
 
-def _container(document: Document, app: App) -> ContainerFacts:
+def _container(document: Document, app: str) -> ContainerFacts:
     one, given = docker_containers.instance(document, 0.0), document["HostConfig"]
     bound = given.get("PortBindings") or {}
     ports = [
@@ -277,7 +276,7 @@ def _container(document: Document, app: App) -> ContainerFacts:
     return {
         "name": one["name"],
         "service": one["service"],
-        "ours": labels.get("com.docker.compose.project") == app.name,
+        "ours": labels.get("com.docker.compose.project") == app,
         "image": one["image"],
         "digest": one["digest"],
         "state": one["state"],
@@ -304,15 +303,15 @@ def _images(good: Release) -> dict[str, TaggedImage]:
     }
 
 
-def _project(app: App, documents: Sequence[Document]) -> Iterator[str]:
+def _project(paths: AppPaths, documents: Sequence[Document]) -> Iterator[str]:
     """The files in the app's directory, relative, without our own and those that containers write."""
     mounted = {str(mount.get("Source")) for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")}
-    layout = project_layout.read(app.directory)
+    layout = project_layout.read(paths.directory)
     # Files that no controller has, and the place where Compose looks for the env.
     ours = {*_OURS, *layout.local, os.path.join(layout.folder, ".env")}
-    for folder, folders, names in os.walk(app.directory):
+    for folder, folders, names in os.walk(paths.directory):
         folders[:] = [one for one in folders if os.path.join(folder, one) not in mounted]
-        relative = os.path.relpath(folder, app.directory)
+        relative = os.path.relpath(folder, paths.directory)
         if relative == ".":
             folders[:] = [one for one in folders if one != project_layout.RELEASES]
         for one in names:
@@ -458,28 +457,30 @@ def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, s
             yield f"listens {port}", who
 
 
-def _files(app: App | None) -> Iterator[tuple[str, FileFacts]]:
+def _files(paths: AppPaths | None) -> Iterator[tuple[str, FileFacts]]:
     """The files below FOLDERS, and those of the app, by path."""
-    for top in FOLDERS if app is None else (*FOLDERS, app.directory, "/etc/cron.d", "/etc"):
+    for top in FOLDERS if paths is None else (*FOLDERS, paths.directory, "/etc/cron.d", "/etc"):
         for folder, folders, names in os.walk(top):
-            folders[:] = [] if top == "/etc" else _walked(folder, folders, app)
+            folders[:] = [] if top == "/etc" else _walked(folder, folders, paths)
             for name in names:
                 path = os.path.join(folder, name)
                 with contextlib.suppress(OSError):
                     yield path, _about(os.lstat(path))
 
 
-def _walked(folder: str, folders: Sequence[str], app: App | None) -> list[str]:
+def _walked(folder: str, folders: Sequence[str], paths: AppPaths | None) -> list[str]:
     """The subfolders to look into: not those of old releases and byte code."""
-    skipped = {"__pycache__"} | ({project_layout.RELEASES} if app is not None and folder == app.directory else set())
+    skipped = {"__pycache__"} | (
+        {project_layout.RELEASES} if paths is not None and folder == paths.directory else set()
+    )
     return [one for one in folders if one not in skipped]
 
 
-def _folders(app: App) -> Iterator[tuple[str, float]]:
+def _folders(paths: AppPaths) -> Iterator[tuple[str, float]]:
     """When each of those folders last gained or lost a file."""
-    for top in (*FOLDERS, app.directory, "/etc/cron.d"):
+    for top in (*FOLDERS, paths.directory, "/etc/cron.d"):
         for folder, folders, _ in os.walk(top):
-            folders[:] = _walked(folder, folders, app)
+            folders[:] = _walked(folder, folders, paths)
             with contextlib.suppress(OSError):
                 yield folder, os.lstat(folder).st_ctime
 

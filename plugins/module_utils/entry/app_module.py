@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import Callable, TypedDict
 
-from ..core.app import App, AppError, progress_path, read_balancer
+from ..core.app import App, read_balancer
+from ..core.app_paths import AppError, app_paths, progress_path
 from ..core.files import atomic_write
 from ..core.locks import LockHeld
 from ..docker.engine import EngineError
@@ -50,8 +51,7 @@ def app_of(params: Params) -> App:
     variables = secret_rules.parse_table(params["variables"])
     checks = probe.parse_checks(params["checks"], known=[one.name for one in variables], may_be_empty=True)
     return App(
-        name=params["app"],
-        directory=(params["directory"] or "").rstrip("/"),
+        paths=app_paths(params["app"], (params["directory"] or "").rstrip("/")),
         variables=variables,
         checks=checks,
         balancer=read_balancer(params["balancer"]),

@@ -218,12 +218,12 @@ def _status(given: argparse.Namespace, root: str) -> int:
         unusable = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
         print(json.dumps(unusable, indent=2) if given.json else f"{name}: {problem}")
         return WRONG
-    memory, damaged = state.load(config.app.state, config.app.spare, repair=False)
-    orders = state.read_orders(config.app.state)
+    memory, damaged = state.load(config.app.paths.state, config.app.paths.spare, repair=False)
+    orders = state.read_orders(config.app.paths.state)
     facts = watcher_note.status_facts(config, memory, clock)
     note = watcher_note.read_note(config, clock)
     ok, checks = _checks(config, note["checks"], clock)
-    newest = incidents.latest(config.app.incidents)
+    newest = incidents.latest(config.app.paths.incidents)
     open_one, pause = facts["incident"], facts["paused"]
     services, others = _services(config)
     timer = timers.read([name]).get(name)
@@ -250,7 +250,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "incident": _open_incident(open_one) if open_one else None,
         "last_incident": incidents.summary_of(newest) if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
-        "backup": state.backups(config.app.backup, clock.now()),
+        "backup": state.backups(config.app.paths.backup, clock.now()),
         "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
     print(json.dumps(status, indent=2) if given.json else _status_text(status))
@@ -269,8 +269,8 @@ def _open_incident(record: IncidentRecord) -> _OpenIncident:
 def _checks(config: Config, seen: SeenChecks | None, clock: Clock) -> tuple[bool, str]:
     """Whether the checks passed, and how they went: as the watcher saw it. Without one, the app is asked now."""
     if seen is None:
-        values = env_file.read(config.app, clock.now())["values"]
-        found = health_facts.ask(config.app, values, 0.0, clock)
+        values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
+        found = health_facts.ask(config.app.checks, values, 0.0, clock)
         return bool(found["ok"]), str(found["summary"])
     went = f"{seen['passed']} of {seen['total']} checks passed" if seen["total"] else "no check asks it"
     return bool(seen["ok"]), f"{went}, as the watcher saw {seen['age']:.0f} s ago"
@@ -286,7 +286,7 @@ def _services(config: Config) -> tuple[list[str], list[str]]:
     except engine.EngineError:
         return [], []
     instances = [docker_containers.instance(document, time.time()) for document in documents]
-    known = (release_store.last_good(config.app.directory) or {}).get("services")
+    known = (release_store.last_good(config.app.paths.directory) or {}).get("services")
     mine = [item for item in instances if not known or item["service"] in known]
     return start_order.troubles(mine), start_order.troubles([item for item in instances if item not in mine])
 
@@ -296,7 +296,7 @@ def _instances(config: Config) -> _Instances | None:
     if config.app.balancer is None:
         return None
     try:
-        serving = haproxy.serving(config.app)
+        serving = haproxy.serving(config.app.paths)
     except haproxy.BalancerError:
         serving = 0
     return {"serving": serving, "of": config.app.balancer.instances}
@@ -350,7 +350,8 @@ def _status_text(status: _Status) -> str:
 
 def _probe(given: argparse.Namespace, root: str) -> int:
     config, clock = _config(given, root), Clock()
-    found = health_facts.ask(config.app, env_file.read(config.app, clock.now())["values"], 0.0, clock)
+    values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
+    found = health_facts.ask(config.app.checks, values, 0.0, clock)
     if given.json:
         print(json.dumps(found, indent=2))
     else:
@@ -391,7 +392,8 @@ def _incidents(given: argparse.Namespace, root: str) -> int:
     config = _config(given, root)
     if given.last < 1:
         raise Refused("--last: a number of 1 or more is needed")
-    found = [one for _, one in zip(range(given.last), incidents.every(config.app.incidents))]
+    folder = config.app.paths.incidents
+    found = [one for _, one in zip(range(given.last), incidents.every(folder))]
     if given.json:
         print(json.dumps(found, indent=2))
         return GOOD
@@ -399,7 +401,7 @@ def _incidents(given: argparse.Namespace, root: str) -> int:
         ended = f"healthy after {one['seconds']:.1f} s" if one["healthy"] else "NOT over"
         done = ", ".join(item["name"] for item in one.get("remedies", [])) or "nothing had to be done"
         print(f"{one['id']}: {ended}; {done}")
-    print(f"{len(found)} shown; each with its evidence in {config.app.incidents}" if found else "no incident so far")
+    print(f"{len(found)} shown; each with its evidence in {folder}" if found else "no incident so far")
     return GOOD
 
 
@@ -439,17 +441,17 @@ def _pause(given: argparse.Namespace, root: str) -> int:
     seconds, reason = _seconds(given.duration), " ".join(given.reason.split())
     if not reason:
         raise Refused("--reason: say why, for those who find it paused")
-    orders = state.read_orders(config.app.state)
+    orders = state.read_orders(config.app.paths.state)
     paused: state.Pause = {"until": now["wall"] + seconds, "reason": reason, "since": now}
-    state.write_orders(config.app.state, {"paused": paused, "resumed": orders["resumed"]})
+    state.write_orders(config.app.paths.state, {"paused": paused, "resumed": orders["resumed"]})
     print(f"{config.app.name}: paused until {iso(paused['until'])} ({given.duration}): {reason}")
     return GOOD
 
 
 def _resume(given: argparse.Namespace, root: str) -> int:
     config = _config(given, root)
-    was = state.read_orders(config.app.state)["paused"]
-    state.write_orders(config.app.state, {"paused": None, "resumed": moment()})
+    was = state.read_orders(config.app.paths.state)["paused"]
+    state.write_orders(config.app.paths.state, {"paused": None, "resumed": moment()})
     print(f"{config.app.name}: {'the pause is over' if was else 'was not paused'}; attempts so far are forgotten")
     return GOOD
 
@@ -520,7 +522,7 @@ def _check_backup_config(given: argparse.Namespace, root: str) -> int:
     except ConfigError as problem:
         print(f"selfheal: {problem}", file=sys.stderr)
         return SICK
-    print(f"{given.file}: good, for {config.app.name}")
+    print(f"{given.file}: good, for {config.paths.name}")
     return GOOD
 
 

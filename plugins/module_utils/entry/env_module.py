@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 
-from ..core.app import App, AppError
+from ..core.app_paths import AppError, app_paths
 from ..core.fingerprint import fingerprint
 from ..core.locks import LockHeld, hold_lock
 from ..env import dotenv, supabase_online
@@ -112,7 +112,7 @@ def put(params: Params, check: bool, clock: Callable[[], float], root: str = "/"
         raise secret_rules.TableError(TABLE, "it is empty", "list the variables that the app needs, with their kinds")
     uid, gid = _id(params, "owner", check), _id(params, "group", check)
     owner = {"uid": uid, "gid": gid}
-    app = App(name=params["app"], root=root)
+    paths = app_paths(params["app"], root=root)
     directory: dict[str, tuple[str, str]] = {}
     if params["keep"] < 1:
         raise env_history.EnvError(f"keep: {params['keep']} would keep no version to go back to; use 1 or more")
@@ -121,14 +121,14 @@ def put(params: Params, check: bool, clock: Callable[[], float], root: str = "/"
         return validate_values(variables, values, clock(), params["online"], params["timeout"])
 
     keep, now = int(params["keep"]), clock()
-    what = f"write the env of {app.name}"
-    waiting = contextlib.nullcontext() if check else hold_lock(app.lock, LOCK_SECONDS, what, app.restoring)
+    what = f"write the env of {paths.name}"
+    waiting = contextlib.nullcontext() if check else hold_lock(paths.lock, LOCK_SECONDS, what, paths.restoring)
     if params["state"] == "restored":
         with waiting:
             prover_or_none = prover if variables else None
             change = env_history.restore_env(
                 params["path"],
-                app.history,
+                paths.history,
                 now=now,
                 keep=keep,
                 uid=uid,
@@ -145,7 +145,7 @@ def put(params: Params, check: bool, clock: Callable[[], float], root: str = "/"
             directory = _directory(params, owner, check)
             texts = secret_rules.texts(variables, values)
             change = env_history.write_env(
-                params["path"], app.history, texts, now=now, keep=keep, uid=uid, gid=gid, dry_run=check
+                params["path"], paths.history, texts, now=now, keep=keep, uid=uid, gid=gid, dry_run=check
             )
     why = [*directory, *change["why"]]
     diffs = [_diff(params["path"], change["before"], change["after"], why, directory)]

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
-from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.files import NoFile, explain, read_small
 from ..core.fingerprint import fingerprint
+from ..core.variable import Variable
 from . import dotenv
 from . import history as env_history
 from . import rules as secret_rules
@@ -24,15 +26,15 @@ class EnvState(TypedDict):
     fingerprint: str
 
 
-def read(app: App, now: float) -> EnvState:
+def read(paths: AppPaths, variables: Sequence[Variable], now: float) -> EnvState:
     """Read the `.env` on the host, and validate it."""
     content: bytes | None = b""
     try:
-        content = read_small(app.env)
-        if content is None and not app.variables:
+        content = read_small(paths.env)
+        if content is None and not variables:
             return {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
         if content is None:
-            finding = _env_finding("missing", f"{app.env} does not exist")
+            finding = _env_finding("missing", f"{paths.env} does not exist")
             return {"exists": False, "values": {}, "findings": [finding], "fingerprint": ""}
         values = dotenv.parse(content.decode("utf-8"))
     except NoFile as problem:
@@ -42,13 +44,13 @@ def read(app: App, now: float) -> EnvState:
         finding = _env_finding("unreadable", explain(error))
         return {"exists": True, "values": {}, "findings": [finding], "fingerprint": ""}
     except UnicodeDecodeError:
-        finding = _env_finding("unreadable", f"{app.env} is not UTF-8 text")
+        finding = _env_finding("unreadable", f"{paths.env} is not UTF-8 text")
         return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
     except dotenv.DotenvError as error:
-        finding = _env_finding("unreadable", f"{app.env}: {error}")
+        finding = _env_finding("unreadable", f"{paths.env}: {error}")
         return {"exists": True, "values": {}, "findings": [finding], "fingerprint": fingerprint(content or b"")}
-    findings = secret_rules.validate(app.variables, values, now)
-    if findings and env_history.just_written(app.history, fingerprint(content), now):
+    findings = secret_rules.validate(variables, values, now)
+    if findings and env_history.just_written(paths.history, fingerprint(content), now):
         # Its table of variables reaches this host after it, so what is found by an older one does not count yet.
         findings = []
     return {"exists": True, "values": values, "findings": list(findings), "fingerprint": fingerprint(content)}

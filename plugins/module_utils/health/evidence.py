@@ -8,9 +8,10 @@ import functools
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.clock import Clock
 from ..core.redact import redact
+from ..core.variable import Variable
 from ..docker import engine
 from ..docker import project as docker_project
 from ..docker.containers import Container
@@ -26,20 +27,23 @@ EVIDENCE_SECONDS = 0.8
 Take = tuple[str, Callable[[float], str]]
 
 
-def secrets(app: App, facts: Facts, given: Mapping[str, str] | None) -> dict[str, str]:
+def secrets(variables: Sequence[Variable], facts: Facts, given: Mapping[str, str] | None) -> dict[str, str]:
     """All values to hide, by name: the vault's, the file's, and those that containers run with, which may be older."""
-    return known_secrets(app, facts["env"], facts["environments"], given)
+    return known_secrets(variables, facts["env"], facts["environments"], given)
 
 
 def known_secrets(
-    app: App, env: EnvState, environments: Sequence[Mapping[str, str]], given: Mapping[str, str] | None
+    variables: Sequence[Variable],
+    env: EnvState,
+    environments: Sequence[Mapping[str, str]],
+    given: Mapping[str, str] | None,
 ) -> dict[str, str]:
     """The same, of an env and of the environments of containers."""
     found = {}
     for number, values in enumerate(environments, start=1):
-        found.update({f"{name} ({number})": v for name, v in secret_rules.secrets_of(app.variables, values).items()})
-    found.update({f"{name} (env)": v for name, v in secret_rules.secrets_of(app.variables, env["values"]).items()})
-    return {**found, **secret_rules.secrets_of(app.variables, given or {})}
+        found.update({f"{name} ({number})": v for name, v in secret_rules.secrets_of(variables, values).items()})
+    found.update({f"{name} (env)": v for name, v in secret_rules.secrets_of(variables, env["values"]).items()})
+    return {**found, **secret_rules.secrets_of(variables, given or {})}
 
 
 def _shown(facts: Facts) -> dict[str, object]:
@@ -49,7 +53,12 @@ def _shown(facts: Facts) -> dict[str, object]:
 
 
 def gather(
-    app: App, facts: Facts, hidden: Mapping[str, str], clock: Clock, services: Collection[str] = ()
+    paths: AppPaths,
+    variables: Sequence[Variable],
+    facts: Facts,
+    hidden: Mapping[str, str],
+    clock: Clock,
+    services: Collection[str] = (),
 ) -> dict[str, str]:
     """What a remedy would wipe away, as file name → redacted text, gathered within EVIDENCE_SECONDS.
 
@@ -60,15 +69,17 @@ def gather(
     touched = [item for item in facts["instances"] if not services or item["service"] in services]
     takes: list[Take] = [
         ("host.txt", lambda _: _host_text(facts)),
-        *_of_containers(app, touched),
-        ("fingerprints.json", lambda _: json.dumps(_fingerprints(app, facts), indent=2)),
+        *_of_containers(paths, touched),
+        ("fingerprints.json", lambda _: json.dumps(_fingerprints(paths, variables, facts), indent=2)),
     ]
     return _gather(takes, {"facts.json": json.dumps(_shown(facts), indent=2)}, hidden, clock)
 
 
-def of_containers(app: App, instances: Sequence[Container], hidden: Mapping[str, str], clock: Clock) -> dict[str, str]:
+def of_containers(
+    paths: AppPaths, instances: Sequence[Container], hidden: Mapping[str, str], clock: Clock
+) -> dict[str, str]:
     """The same of some containers alone."""
-    return _gather(_of_containers(app, instances), {}, hidden, clock)
+    return _gather(_of_containers(paths, instances), {}, hidden, clock)
 
 
 def names_of(item: Container) -> tuple[str, str, str]:
@@ -76,8 +87,8 @@ def names_of(item: Container) -> tuple[str, str, str]:
     return f"log-{item['name']}.txt", f"top-{item['name']}.txt", f"inspect-{item['name']}.json"
 
 
-def _of_containers(app: App, instances: Sequence[Container]) -> Iterator[Take]:
-    project = docker_project.Project(app.name, app.directory)
+def _of_containers(paths: AppPaths, instances: Sequence[Container]) -> Iterator[Take]:
+    project = docker_project.Project(paths.name, paths.directory)
     for item in instances:
         log, top, inspect = names_of(item)
         yield log, functools.partial(project.logs, item["id"], LOG_LINES)
@@ -119,10 +130,10 @@ def _host_text(facts: Facts) -> str:
     return "\n".join(lines)
 
 
-def _fingerprints(app: App, facts: Facts) -> dict[str, object]:
+def _fingerprints(paths: AppPaths, variables: Sequence[Variable], facts: Facts) -> dict[str, object]:
     """The files in force that differ from those of the last good release, with both fingerprints."""
-    good = release_store.last_good(app.directory)
-    there = release_store.files(app.directory)
+    good = release_store.last_good(paths.directory)
+    there = release_store.files(paths.directory)
     # A project may mount thousands of files: those that are as recorded would hide the one that is not.
     names = release_store.differing(there, good["files"]) if good else list(there)
     kept: dict[str, object] | None = None
@@ -131,13 +142,13 @@ def _fingerprints(app: App, facts: Facts) -> dict[str, object]:
         kept["files"] = {name: good["files"].get(name, "") for name in names}
     in_force = {"files": {name: there.get(name, "") for name in names}, "env": facts["env"]["fingerprint"]}
     images = {item["service"]: item["digest"] for item in facts["instances"]}
-    stale = _stale(app, facts)
+    stale = _stale(variables, facts)
     return {"in_force": {**in_force, "images": images}, "last_good": kept, "other_values_than_the_env": stale}
 
 
-def _stale(app: App, facts: Facts) -> dict[str, list[str]]:
+def _stale(variables: Sequence[Variable], facts: Facts) -> dict[str, list[str]]:
     """By container: the variables of the table of which it runs with another value than the env has now."""
-    names = [variable.name for variable in app.variables]
+    names = [variable.name for variable in variables]
     values = facts["env"]["values"]
     found = {}
     for item, running in zip(facts["instances"], facts["environments"]):

@@ -15,10 +15,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Callable, NamedTuple
 
 from ..compose import app_model, neighbours, start_order
-from ..core.app import App
+from ..core.app import App, Balancer
+from ..core.app_paths import AppPaths
+from ..core.check import Check
 from ..core.clock import Clock
 from ..core.files import NoFile, read_small
 from ..core.redact import redact
+from ..core.variable import Variable
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker import network as docker_network
@@ -93,9 +96,9 @@ class Seen(NamedTuple):
     before: Facts | None = None
 
 
-def ask(app: App, values: Mapping[str, str], seconds: float, clock: Clock) -> ProbeResult:
+def ask(checks: Sequence[Check], values: Mapping[str, str], seconds: float, clock: Clock) -> ProbeResult:
     """Run the checks until they pass, for at most `seconds` (0: once)."""
-    return probe.run_checks(app.checks, values, seconds, clock.monotonic, clock.sleep)
+    return probe.run_checks(checks, values, seconds, clock.monotonic, clock.sleep)
 
 
 def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock, seen: Seen | None = None) -> Facts:
@@ -106,12 +109,12 @@ def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock
     :arg seen: what a watcher knows already; with its probe result, nothing is asked twice.
     """
     seen = seen or Seen()
-    env = env_file.read(app, clock.now())
+    env = env_file.read(app.paths, app.variables, clock.now())
     known = {**env["values"], **(given or {})}
     facts = _without_the_engine(app, env, known, seen, clock)
-    missing = 0
-    if app.balancer:
-        missing, problem = _missing_instances(app)
+    missing, balancer = 0, app.balancer
+    if balancer:
+        missing, problem = _missing_instances(app.paths, balancer)
         facts = {**facts, "balancer": problem}
     is_served = facts["probe"]["ok"]
     if is_served and seen.passed is None and not missing and not seen.services:
@@ -120,25 +123,25 @@ def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock
         # Users wait for HAProxy; what else may be wrong is seen once it answers.
         return facts
     at = clock.now()
-    alone = _ask_slots(app, env["values"], clock) if app.balancer and (missing or not is_served) else None
+    alone = _ask_slots(balancer, app.quick, env["values"], clock) if balancer and (missing or not is_served) else None
     said = read_engine(app, env, at, is_served, seen.before if is_served else None)
     facts = _with_the_engine({**facts, "at": at}, said)
-    if alone and facts["engine"]["answers"]:
-        facts = {**facts, "instances": _publish_balanced(app, facts["instances"])}
-        if is_served or not (has_no_disk(facts) or _waits_for_others(app, facts)):
+    if balancer and alone and facts["engine"]["answers"]:
+        facts = {**facts, "instances": _publish_balanced(balancer, facts["instances"])}
+        if is_served or not (has_no_disk(facts) or _waits_for_others(balancer, facts)):
             facts = _look_at_instances(app, facts, alone, clock, seen.lacks)
         if facts["one"]:
             return facts
     facts = _read_causes(app, facts, known, confirm if seen.probe is None else None, clock)
     if given is not None and not has_no_disk(facts) and _is_at_fault(facts):
-        facts = {**facts, "env": {**facts["env"], "findings": _differences(app, env["values"], given)}}
+        facts = {**facts, "env": {**facts["env"], "findings": _differences(app.variables, env["values"], given)}}
     return facts
 
 
 def _without_the_engine(app: App, env: EnvState, known: Mapping[str, str], seen: Seen, clock: Clock) -> Facts:
     """The facts that cost no question to the engine. The others are as if nothing was wrong."""
     engine_state = engine_by_its_process()
-    disk, frozen = procfs.disk(places(app)), procfs.frozen(places(app))
+    disk, frozen = procfs.disk(places(app.paths)), procfs.frozen(places(app.paths))
     pressure = procfs.pressure()
     load: Load = {
         "cpu_busy": 0.0,
@@ -173,7 +176,7 @@ def _without_the_engine(app: App, env: EnvState, known: Mapping[str, str], seen:
         "unanswered": [],
         "network_error": "",
         "load": {**load, **seen.load},
-        "probe": seen.probe or ask(app, known, 0.0, clock),
+        "probe": seen.probe or ask(app.checks, known, 0.0, clock),
         "passed": seen.passed,
         "few": "",
         "kept_out": "",
@@ -191,20 +194,20 @@ def _read_causes(app: App, facts: Facts, known: Mapping[str, str], confirm: floa
     """
     if not facts["probe"]["ok"] and facts["probe"].get("brief") and not _leads_to_stopped(facts):
         # Little time was given for the sake of a service that is stopped, and the check does not lead there.
-        facts = {**facts, "probe": ask(app, known, 0.0, clock)}
+        facts = {**facts, "probe": ask(app.checks, known, 0.0, clock)}
     if facts["engine"]["answers"]:
-        facts = {**facts, "no_room": _no_room(app, facts)}
+        facts = {**facts, "no_room": _no_room(app.paths, facts)}
     if has_no_disk(facts):
         return facts
     if not facts["probe"]["ok"] and facts["engine"]["answers"]:
-        facts = {**facts, "recovering": _recovering(app, facts)}
+        facts = {**facts, "recovering": _recovering(app.paths, facts)}
     expected = [item for item in facts["instances"] if not facts["services"] or item["service"] in facts["services"]]
     running = bool(expected) and all(item["state"] == "running" for item in expected)
     if not running or facts["env"]["findings"] or facts["probe"]["ok"]:
         return facts
     # An app that is asked too often is not asked once more.
     if confirm is not None and not is_rate_limited(facts):
-        facts = {**facts, "probe": ask(app, known, confirm, clock)}
+        facts = {**facts, "probe": ask(app.checks, known, confirm, clock)}
     # A process that is stopped answers no request, whatever else is wrong.
     if not facts["probe"]["ok"] and not any(item["stopped"] for item in expected):
         facts = _read_surroundings(app, facts, clock)
@@ -224,38 +227,38 @@ def _read_surroundings(app: App, facts: Facts, clock: Clock) -> Facts:
     facts = {**facts, "network": docker_network.broken_network(facts["instances"])}
     facts = {**facts, **_read_firewall(app, facts)}
     if is_busy(facts["load"]):
-        facts = {**facts, "load": _read_slowness(app, facts, clock)}
+        facts = {**facts, "load": _read_slowness(app.checks, facts, clock)}
     return facts
 
 
-def places(app: App) -> list[str]:
+def places(paths: AppPaths) -> list[str]:
     """Where the app cannot do without room, whatever it mounts."""
-    return [app.directory, app.state, engine.data_root()]
+    return [paths.directory, paths.state, engine.data_root()]
 
 
-def _missing_instances(app: App) -> tuple[int, str]:
+def _missing_instances(paths: AppPaths, balancer: Balancer) -> tuple[int, str]:
     """How many instances HAProxy misses; and, when it does not answer, why."""
-    assert app.balancer is not None
-    if haproxy.is_stopped(app):
+    if haproxy.is_stopped(paths):
         # Each question to it would wait for its whole time.
         return 0, "haproxy's processes are stopped, as by kill -STOP"
     try:
-        return max(0, app.balancer.instances - haproxy.serving(app)), ""
+        return max(0, balancer.instances - haproxy.serving(paths)), ""
     except haproxy.BalancerError as error:
         return 0, haproxy.start_error() or str(error)
 
 
-def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[int], ProbeResult]:
+def _ask_slots(
+    balancer: Balancer, checks: Sequence[Check], values: Mapping[str, str], clock: Clock
+) -> Callable[[int], ProbeResult]:
     """Begin to ask every slot at once, through its own port; return what waits for the result of a port."""
-    assert app.balancer is not None
     found: dict[int, ProbeResult] = {}
 
     def run(port: int) -> None:
-        ask_it = haproxy.aside(app.balancer, port) if app.balancer and port else _refused
-        found[port] = probe.run_checks(app.quick, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
+        ask_it = haproxy.aside(balancer, port) if port else _refused
+        found[port] = probe.run_checks(checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
     # Port 0 is for a container that publishes none.
-    threads = {port: threading.Thread(target=run, args=(port,), daemon=True) for port in (0, *app.balancer.slots)}
+    threads = {port: threading.Thread(target=run, args=(port,), daemon=True) for port in (0, *balancer.slots)}
     # On a host that has no room for a thread they are asked one after the other, as they are waited for.
     with contextlib.suppress(RuntimeError):
         for thread in threads.values():
@@ -271,10 +274,9 @@ def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[i
     return wait
 
 
-def _publish_balanced(app: App, instances: Sequence[Instance]) -> list[Instance]:
+def _publish_balanced(balancer: Balancer, instances: Sequence[Instance]) -> list[Instance]:
     """The instances with the balancer's ports: a request that goes there is answered by one of them."""
-    assert app.balancer is not None
-    service, ports = app.balancer.service, app.balancer.ports
+    service, ports = balancer.service, balancer.ports
     found: list[Instance] = []
     for item in instances:
         published = sorted({*item["ports"], *ports}) if item["service"] == service else item["ports"]
@@ -288,15 +290,14 @@ def _leads_to_stopped(facts: Facts) -> bool:
     return any(item["stopped"] for item in facts["instances"] if item["service"] in reach)
 
 
-def _waits_for_others(app: App, facts: Facts) -> bool:
+def _waits_for_others(balancer: Balancer, facts: Facts) -> bool:
     """Whether the instances run, and a service that they need does not: then all of them fail, and it is not theirs.
 
     A health check that says unhealthy may be one that never passes.
     """
-    assert app.balancer is not None
     runs = {item["service"] for item in facts["instances"] if item["state"] == "running" and not item["stopped"]}
     down = set(sick(facts)) - runs
-    return bool(down & behind(facts)) and app.balancer.service not in down
+    return bool(down & behind(facts)) and balancer.service not in down
 
 
 def _look_at_instances(
@@ -308,9 +309,10 @@ def _look_at_instances(
 
     :arg alone: what an instance answered by itself, by the port of its slot.
     """
-    assert app.balancer is not None
-    mine = [item for item in facts["instances"] if item["service"] == app.balancer.service]
-    wanted, failing = app.balancer.instances, list[tuple[Instance, ProbeResult]]()
+    balancer = app.balancer
+    assert balancer is not None
+    mine = [item for item in facts["instances"] if item["service"] == balancer.service]
+    wanted, failing = balancer.instances, list[tuple[Instance, ProbeResult]]()
     for item in mine:
         asked = _ask_alone(app, facts, item, alone, clock)
         if not asked["ok"]:
@@ -322,15 +324,15 @@ def _look_at_instances(
         # HAProxy answers for them with an error of its own; their own answers say more.
         return {**facts, "probe": failing[0][1]}
     if serving < wanted and serving and facts["services"]:
-        few = f"service {app.balancer.service} has {serving} of {wanted} instances"
-        return {**facts, "one": app.balancer.service, "few": few}
+        few = f"service {balancer.service} has {serving} of {wanted} instances"
+        return {**facts, "one": balancer.service, "few": few}
     if not serving or facts["balancer"]:
         return facts
-    if _through(app, facts):
+    if _through(balancer, facts):
         return _compare_with_the_balancer(app, facts, mine, clock)
     if lacks is None or lacks >= DISAGREES_SECONDS:
         wait = haproxy.AGREE_SECONDS if lacks is None else 0.0
-        return {**facts, "kept_out": _kept_out(app, mine, clock, wait)}
+        return {**facts, "kept_out": _kept_out(app.paths, balancer, mine, clock, wait)}
     return facts
 
 
@@ -369,7 +371,7 @@ def _compare_with_the_balancer(app: App, facts: Facts, instances: Sequence[Insta
         return {**facts, "probe": past}
     # One that answers with an error of its own may not have seen yet that they are back.
     answers = any(item["status"] is not None for item in facts["probe"]["results"])
-    again = ask(app, values, haproxy.AGREE_SECONDS if answers else 0.0, clock)
+    again = ask(app.checks, values, haproxy.AGREE_SECONDS if answers else 0.0, clock)
     if again["ok"]:
         return {**facts, "probe": again}
     return {
@@ -393,11 +395,11 @@ def _ask_patiently(app: App, values: Mapping[str, str], port: int, clock: Clock)
     return probe.run_checks(patient, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
 
-def _kept_out(app: App, instances: Sequence[Instance], clock: Clock, seconds: float) -> str:
+def _kept_out(paths: AppPaths, balancer: Balancer, instances: Sequence[Instance], clock: Clock, seconds: float) -> str:
     """What HAProxy sees of instances that it keeps out though they pass; it gets time to find them again itself."""
     ports = {port for item in instances for port in item["ports"]}
     try:
-        return haproxy.kept_out(app, ports, clock.monotonic, clock.sleep, seconds)
+        return haproxy.kept_out(paths, balancer, ports, clock, seconds)
     except haproxy.BalancerError:
         return ""
 
@@ -410,10 +412,9 @@ def _past_the_balancer(app: App, values: Mapping[str, str], instances: Sequence[
     return probe.run_checks(app.checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
 
-def _through(app: App, facts: Facts) -> bool:
+def _through(balancer: Balancer, facts: Facts) -> bool:
     """Whether what fails was asked at the balancer."""
-    ports = app.balancer.ports if app.balancer else ()
-    return any(not item["ok"] and item["port"] in ports for item in facts["probe"]["results"])
+    return any(not item["ok"] and item["port"] in balancer.ports for item in facts["probe"]["results"])
 
 
 def _refused(_request: Request, _now: Callable[[], float]) -> Answer:
@@ -481,13 +482,13 @@ def read_engine(
     state = _engine_now()
     if not state["answers"]:
         return EngineSays(state)
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(app.name, app.paths.directory)
     try:
         documents = project.documents()
     except engine.EngineError as error:
         # It has just said its version. While users are served, it is asked again next time.
         return EngineSays(state if is_served else _engine_after(error))
-    containers = _read_containers(app, documents, now)
+    containers = _read_containers(app.paths, documents, now)
     there = {item["service"] for item in containers["instances"]}
     if before and before["services"] and not before["one"] and not set(before["services"]) - there:
         return EngineSays(state, containers, _model_of(before))
@@ -500,7 +501,7 @@ def read_engine(
         # Compose refuses the whole project for an env_file that is missing or does not parse, and quotes the line; then
         # the env is what is wrong, and the line may be a secret.
         readable = bool(env["values"]) or not app.variables
-        hidden = evidence.known_secrets(app, env, containers["environments"], None)
+        hidden = evidence.known_secrets(app.variables, env, containers["environments"], None)
         return EngineSays(state, containers, config_error=redact(str(error), hidden) if readable else "")
     known = _read_model(model)
     running = {"services": {name: model["services"][name] for name in known["services"]}}
@@ -518,7 +519,7 @@ def _engine_after(error: engine.EngineError) -> EngineState:
     return {**asked, "answers": False, "kind": error.kind, "reason": str(error)}
 
 
-def _read_containers(app: App, documents: Sequence[Document], now: float) -> ContainerFacts:
+def _read_containers(paths: AppPaths, documents: Sequence[Document], now: float) -> ContainerFacts:
     """What the containers are, and the file systems that they write to."""
     instances = [_by_its_process(docker_containers.instance(document, now)) for document in documents]
     environments = [docker_containers.environment(document) for document in documents]
@@ -528,7 +529,7 @@ def _read_containers(app: App, documents: Sequence[Document], now: float) -> Con
     ]
     oom = oom_log.oom_kills(oom_log.read(), limited, time.clock_gettime(time.CLOCK_BOOTTIME))
     mounted = [mount["Source"] for one in documents for mount in one.get("Mounts") or [] if mount.get("RW")]
-    written = [*places(app), *procfs.on_disk(mounted)]
+    written = [*places(paths), *procfs.on_disk(mounted)]
     return {
         "instances": instances,
         "environments": environments,
@@ -609,13 +610,13 @@ def _texts(path: str) -> list[str]:
 _MAY_BE_SLOW = ("overloaded", "hung", "unhealthy")
 
 
-def _read_slowness(app: App, facts: Facts, clock: Clock) -> Load:
+def _read_slowness(checks: Sequence[Check], facts: Facts, clock: Clock) -> Load:
     """On a busy host, find out whether a late answer comes after all, and whether the app works at it."""
     load = facts["load"]
     if diagnose(facts).cause not in _MAY_BE_SLOW:
         return load
     late = {item["name"] for item in facts["probe"]["results"] if item["kind"] == "timeout"}
-    asked = [check for check in app.checks if check.name in late][:1]
+    asked = [check for check in checks if check.name in late][:1]
     for patience in PATIENCE_SECONDS if asked else ():
         patient = [check._replace(timeout=patience) for check in asked]
         answer = probe.run_checks(patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep)
@@ -654,9 +655,9 @@ def _read_upstream(app: App, facts: Facts, clock: Clock) -> UpstreamSays:
     return UpstreamSays(down, findings)
 
 
-def _recovering(app: App, facts: Facts) -> list[LogLine]:
+def _recovering(paths: AppPaths, facts: Facts) -> list[LogLine]:
     """The databases that run, and say that they take no connections yet."""
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(paths.name, paths.directory)
     found: list[LogLine] = []
     for item in facts["instances"]:
         if item["service"] in facts["stateful"] and item["state"] == "running" and not item["stopped"]:
@@ -666,9 +667,9 @@ def _recovering(app: App, facts: Facts) -> list[LogLine]:
     return found
 
 
-def _no_room(app: App, facts: Facts) -> list[LogLine]:
+def _no_room(paths: AppPaths, facts: Facts) -> list[LogLine]:
     """What a service that ended by itself said of a disk without room: a quota, or a disk that is not this host's."""
-    project = docker_project.Project(app.name, app.directory)
+    project = docker_project.Project(paths.name, paths.directory)
     found: list[LogLine] = []
     for item in facts["instances"]:
         ended = item["finished_seconds"]
@@ -746,9 +747,9 @@ def _unanswered(app: App, facts: Facts) -> list[_Unanswered]:
     )
 
 
-def _differences(app: App, values: Mapping[str, str], given: Mapping[str, str]) -> list[Finding]:
+def _differences(variables: Sequence[Variable], values: Mapping[str, str], given: Mapping[str, str]) -> list[Finding]:
     """The variables whose value in the env is not that of the vault."""
-    wanted = secret_rules.texts(app.variables, given)
+    wanted = secret_rules.texts(variables, given)
     return [
         {
             "variable": name,
@@ -761,10 +762,10 @@ def _differences(app: App, values: Mapping[str, str], given: Mapping[str, str]) 
     ]
 
 
-def env_stamp(app: App) -> tuple[int, ...]:
+def env_stamp(paths: AppPaths) -> tuple[int, ...]:
     """What changes when the env is written: cheap enough to be asked every second."""
     try:
-        found = os.stat(app.env)
+        found = os.stat(paths.env)
     except OSError:
         return ()
     return found.st_mtime_ns, found.st_size, found.st_ino

@@ -169,14 +169,16 @@ class ServiceWatch:
     def _good_stamp(self) -> int:
         """Another number when another release is the last good one."""
         try:
-            return os.lstat(os.path.join(release_store.folder(self.app.directory), release_store.LAST_GOOD)).st_mtime_ns
+            return os.lstat(
+                os.path.join(release_store.folder(self.app.paths.directory), release_store.LAST_GOOD)
+            ).st_mtime_ns
         except OSError:
             return 0
 
     def _who_is_expected(self) -> frozenset[str]:
         """What the last good release ran, but for its jobs; without one, what was seen running."""
         self._stamp = self._good_stamp()
-        good = release_store.last_good(self.app.directory)
+        good = release_store.last_good(self.app.paths.directory)
         mine = {self.app.balancer.service} if self.app.balancer else set()
         if good is None:
             seen = {one.service for one in self._containers if one.state == "running"}

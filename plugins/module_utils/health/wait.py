@@ -25,14 +25,14 @@ def _restarts(project: docker_project.Project) -> dict[str, int]:
 def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> ProbeResult:
     """Wait until the probe passes, a container gives up, or the time is over; return the last probe's result."""
     until = clock.monotonic() + seconds
-    project = docker_project.Project(app.name, app.directory)
-    known = {**env_file.read(app, clock.now())["values"], **(values or {})}
+    project = docker_project.Project(app.name, app.paths.directory)
+    known = {**env_file.read(app.paths, app.variables, clock.now())["values"], **(values or {})}
     # Most remedies have worked before the engine could be asked how often it restarted what.
-    asked = health_facts.ask(app, known, min(0.5, seconds), clock)
+    asked = health_facts.ask(app.checks, known, min(0.5, seconds), clock)
     before = {} if asked["ok"] else _restarts(project)
     services: Collection[str] | None = None
     while not asked["ok"] and clock.monotonic() < until:
-        asked = health_facts.ask(app, known, min(2.0, until - clock.monotonic()), clock)
+        asked = health_facts.ask(app.checks, known, min(2.0, until - clock.monotonic()), clock)
         if asked["ok"]:
             break
         try:

@@ -121,7 +121,7 @@ def measure(config: Config, by: Settings, wanted: str, now: float, language: str
         name: prometheus_client.value(by.prometheus, expression, month.end)
         for name, expression in slo_queries.month_queries(labels, month.end - month.start).items()
     }
-    records = [one for one in incidents.every(config.app.incidents) if page_figures.is_incident(one)]
+    records = [one for one in incidents.every(config.app.paths.incidents) if page_figures.is_incident(one)]
     oldest = min((at for one in records if (at := page_figures.parse(one["seen"])) is not None), default=None)
     remembered = (
         month.start >= now - config.keep_days * slo_queries.DAY
@@ -135,8 +135,8 @@ def measure(config: Config, by: Settings, wanted: str, now: float, language: str
 
 def keep(config: Config, report: Report) -> str:
     """Write the report as Markdown and as JSON; return the path of the Markdown. What is the same is written again."""
-    os.makedirs(config.app.reports, mode=0o700, exist_ok=True)
-    path = os.path.join(config.app.reports, f"slo-{report['month']}")
+    os.makedirs(config.app.paths.reports, mode=0o700, exist_ok=True)
+    path = os.path.join(config.app.paths.reports, f"slo-{report['month']}")
     atomic_write(f"{path}.json", (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
     atomic_write(f"{path}.md", slo_report.markdown(report).encode())
     return f"{path}.md"

@@ -11,7 +11,7 @@ import os
 from datetime import datetime
 from typing import TypedDict
 
-from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.clock import Clock, age, moment
 from ..core.locks import is_locked
 from ..docker import images as docker_images
@@ -83,7 +83,7 @@ def offer(name: str, soak: float, root: str = "/", clock: Clock | None = None) -
         "host": config.app.host,
         "release": good["id"],
         "serving": promotion_rules.minutes(facts["serving"]),
-        "folder": release_store.files_of(config.app.directory, str(good["id"])),
+        "folder": release_store.files_of(config.app.paths.directory, str(good["id"])),
         "images": images,
         "pins": good.get("pins", {}),
     }
@@ -102,46 +102,47 @@ def _config(name: str, root: str) -> Config:
 
 def read_facts(config: Config, clock: Clock) -> StagingFacts:
     """What `rules.refusals` decides by."""
-    app, now = config.app, clock.now()
-    good = release_store.last_good(app.directory)
-    env = env_file.read(app, now)
+    app, paths, now = config.app, config.app.paths, clock.now()
+    good = release_store.last_good(paths.directory)
+    env = env_file.read(paths, app.variables, now)
     said = health_facts.read_engine(app, env, now)
     answers = said.engine["answers"]
     images = good["images"] if good else {}
     there = docker_images.image_facts(images.values()) if answers else set(images.values())
     return {
-        "app": app.name,
+        "app": paths.name,
         "engine": "" if answers else said.engine["reason"],
-        "busy": f"a deploy or a recovery holds {app.lock}" if is_locked(app.lock) else "",
+        "busy": f"a deploy or a recovery holds {paths.lock}" if is_locked(paths.lock) else "",
         "release": good,
-        "serving": _serving(app, now),
+        "serving": _serving(paths, now),
         "missing": [service for service, image in sorted(images.items()) if image not in there],
-        "changed": release_store.changed(app.directory, good) if good else [],
-        "mounted": _mounted(app, good) if answers else [],
-        "incidents": _incidents(app, now),
-        "watcher": {"alive": watcher_note.read_note(config, clock)["alive"], "since": _watched(app, clock)},
-        "paused": _paused(app, clock),
-        "probe": health_facts.ask(app, env["values"], CONFIRM_SECONDS, clock),
+        "changed": release_store.changed(paths.directory, good) if good else [],
+        "mounted": _mounted(paths, good) if answers else [],
+        "incidents": _incidents(paths, now),
+        "watcher": {"alive": watcher_note.read_note(config, clock)["alive"], "since": _watched(paths, clock)},
+        "paused": _paused(paths, clock),
+        "probe": health_facts.ask(app.checks, env["values"], CONFIRM_SECONDS, clock),
         "env": env["findings"],
         "instances": [*said.containers["instances"]] if said.containers else [],
     }
 
 
-def _serving(app: App, now: float) -> float:
+def _serving(paths: AppPaths, now: float) -> float:
     """Seconds since the release became the last good one: by a deploy, or by a rollback to it."""
     try:
         return max(
-            0.0, now - os.lstat(os.path.join(release_store.folder(app.directory), release_store.LAST_GOOD)).st_mtime
+            0.0,
+            now - os.lstat(os.path.join(release_store.folder(paths.directory), release_store.LAST_GOOD)).st_mtime,
         )
     except OSError:
         return 0.0
 
 
-def _incidents(app: App, now: float) -> list[PastIncident]:
+def _incidents(paths: AppPaths, now: float) -> list[PastIncident]:
     """The incidents, newest first. One without an end is taken as over when it was last written."""
-    memory, _problem = state.load(app.state, app.spare, repair=False)
+    memory, _problem = state.load(paths.state, paths.spare, repair=False)
     current = memory["incident"]
-    known = [one for one in incidents.every(app.incidents) if not current or one["id"] != current["id"]]
+    known = [one for one in incidents.every(paths.incidents) if not current or one["id"] != current["id"]]
     found: list[PastIncident] = []
     if current:
         found.append({"id": current["id"], "cause": current["cause"], "open": True, "ago": 0.0})
@@ -159,19 +160,19 @@ def _epoch(text: object) -> float:
         return 0.0
 
 
-def _watched(app: App, clock: Clock) -> float:
+def _watched(paths: AppPaths, clock: Clock) -> float:
     """Seconds for which systemd has kept the watcher running, 0.0 when it does not."""
     asked = commands.run(
-        ["systemctl", "show", "--value", "--property=ActiveEnterTimestampMonotonic", f"selfheal@{app.name}.timer"],
+        ["systemctl", "show", "--value", "--property=ActiveEnterTimestampMonotonic", f"selfheal@{paths.name}.timer"],
         _UNIT_SECONDS,
     )
     since = asked.out.strip()
     return max(0.0, clock.monotonic() - int(since) / 1e6) if asked.code == 0 and since.isdigit() and int(since) else 0.0
 
 
-def _paused(app: App, clock: Clock) -> PauseSeen | None:
+def _paused(paths: AppPaths, clock: Clock) -> PauseSeen | None:
     """The pause in force, or how long ago one ended, or a person ran `selfheal resume`."""
-    orders, now = state.read_orders(app.state), moment(clock.now(), clock.monotonic())
+    orders, now = state.read_orders(paths.state), moment(clock.now(), clock.monotonic())
     pause = orders["paused"]
     if pause:
         left, lasted = state.pause_left(orders, now), age(pause["since"], now)
@@ -180,14 +181,16 @@ def _paused(app: App, clock: Clock) -> PauseSeen | None:
     return {"left": 0.0, "reason": "", "ago": age(orders["resumed"], now)} if orders["resumed"] else None
 
 
-def _mounted(app: App, good: Release | None) -> list[str]:
+def _mounted(paths: AppPaths, good: Release | None) -> list[str]:
     """The files of the project, not folders, that containers mount, and that do not go with the release."""
     mounts = [
-        mount for document in docker_project.Project(app.name, app.directory).documents() for mount in _binds(document)
+        mount
+        for document in docker_project.Project(paths.name, paths.directory).documents()
+        for mount in _binds(document)
     ]
-    inside = {path for path in mounts if path.startswith(app.directory + os.sep) and os.path.isfile(path)}
-    known = {*(good["files"] if good else ()), *project_layout.read(app.directory).data}
-    return sorted({os.path.relpath(path, app.directory) for path in inside} - known)
+    inside = {path for path in mounts if path.startswith(paths.directory + os.sep) and os.path.isfile(path)}
+    known = {*(good["files"] if good else ()), *project_layout.read(paths.directory).data}
+    return sorted({os.path.relpath(path, paths.directory) for path in inside} - known)
 
 
 def _binds(document: Document) -> list[str]:

@@ -14,7 +14,8 @@ import socket
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, cast
 
-from ..core.app import App, AppError, Balancer, BalancerSettings, read_balancer
+from ..core.app import App, Balancer, BalancerSettings, read_balancer
+from ..core.app_paths import AppError, app_paths
 from ..core.files import atomic_write, explain, readable
 from ..env import rules as secret_rules
 from ..probe import check_spec, web
@@ -213,12 +214,10 @@ def _checked(found: Any, root: str) -> Config:
     checks = check_spec.parse_checks(found["checks"], names, may_be_empty=True, timeout=timeout)
     address = _alertmanager(found)
     app = App(
-        name=found["app"],
-        directory=str(found.get("directory") or "").rstrip("/"),
+        paths=app_paths(found["app"], str(found.get("directory") or "").rstrip("/"), root),
         variables=variables,
         checks=checks,
         upstreams=upstreams,
-        root=root,
         language=language,
         host=str(found.get("host") or ""),
         balancer=_balancer(found),

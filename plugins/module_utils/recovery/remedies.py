@@ -13,8 +13,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Callable
 
 from ..compose import bring_up, start_order
-from ..core.app import App
+from ..core.app import App, Balancer
+from ..core.app_paths import AppPaths
 from ..core.fingerprint import fingerprint
+from ..core.variable import Variable
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker import images as docker_images
@@ -103,17 +105,17 @@ def _up(project: Project, good: Release, recreate: bool = False, scale: Mapping[
         raise RemedyError(done.failure)
 
 
-def up(app: App, build: bool) -> str:
+def up(paths: AppPaths, balancer: Balancer | None, build: bool) -> str:
     """Create and start what is missing or stopped, and what the engine's restart policy makes wait."""
-    project = Project(app.name, app.directory)
+    project = Project(paths.name, paths.directory)
     there = project.containers()
     paused = [item["id"] for item in there if item["state"] == "paused"]
     if paused:
         project.unpause(paused)
-    if app.balancer and there:
+    if balancer and there:
         # What runs stays as it is: which release instances are made of is the deploy's to change.
         good, lost = _good_images(project)
-        _up(project, good, scale={app.balancer.service: app.balancer.instances})
+        _up(project, good, scale={balancer.service: balancer.instances})
         done = f"started what was missing or stopped{lost}"
     else:
         done = f"started what was missing or stopped{_start(project, build, recreate=False)}"
@@ -141,15 +143,15 @@ def _good_images(project: Project) -> tuple[Release, str]:
     return good, f" from the images that are there, as release {good['id']} has lost that of {', '.join(gone)}"
 
 
-def renew_images(app: App) -> str:
+def renew_images(paths: AppPaths) -> str:
     """Give the last good release the images that run now in place of those that are gone; say which, "" for none.
 
     Its containers pass the checks. Else each remedy would ask for what no longer exists.
     """
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(paths.directory)
     if good is None:
         return ""
-    project = Project(app.name, app.directory)
+    project = Project(paths.name, paths.directory)
     made = {(item["service"], item["digest"]) for item in project.containers()}
     doubtful = {service: image for service, image in good["images"].items() if (service, image) not in made}
     found = {}
@@ -160,46 +162,45 @@ def renew_images(app: App) -> str:
             found[service] = image
     if not found:
         return ""
-    release_store.replace_images(app.directory, good, found)
+    release_store.replace_images(paths.directory, good, found)
     project.keep_images(found)
     project.keep_images(found, str(good["id"]))
     return f"release {good['id']} had lost the images of {', '.join(found)}: those that run now are its own"
 
 
-def restart_balancer(app: App) -> str:
+def restart_balancer(paths: AppPaths, balancer: Balancer) -> str:
     """Kill HAProxy and start it; requests in flight are lost, and those that come are served again.
 
     A damaged configuration is put back as it was good last.
     """
-    done = haproxy.restart(app)
-    haproxy.set_state(app, app.balancer.slots if app.balancer else (), haproxy.READY)
+    done = haproxy.restart(paths)
+    haproxy.set_state(paths, balancer, balancer.slots, haproxy.READY)
     return "; ".join([*done, "HAProxy killed and started"])
 
 
-def restart_one(app: App, identity: str) -> str:
+def restart_one(paths: AppPaths, identity: str) -> str:
     """Kill and start one container, and leave the others alone."""
-    _succeed(Project(app.name, app.directory).restart([identity]), "docker restart:")
+    _succeed(Project(paths.name, paths.directory).restart([identity]), "docker restart:")
     return "restarted the unhealthy instance"
 
 
-def recreate_one(app: App, identity: str) -> str:
+def recreate_one(paths: AppPaths, balancer: Balancer, identity: str) -> str:
     """Remove one container, and have another made in its place."""
-    assert app.balancer is not None
-    project = Project(app.name, app.directory)
+    project = Project(paths.name, paths.directory)
     _good, lost = _good_images(project)
     # A missing one need not be removed, and another container with that name is not ours.
     _remove(project, [item["id"] for item in project.containers() if item["id"] == identity], 0.0)
-    started = project.up(services=[app.balancer.service], scale={app.balancer.service: app.balancer.instances})
+    started = project.up(services=[balancer.service], scale={balancer.service: balancer.instances})
     _succeed(started, "docker compose up:")
     return f"recreated the unhealthy instance{lost}"
 
 
-def restart(app: App, services: Sequence[str], stateful: Collection[str] = ()) -> str:
+def restart(paths: AppPaths, services: Sequence[str], stateful: Collection[str] = ()) -> str:
     """Kill and start the containers of some services (all: those with a published port, else every one).
 
     :arg stateful: the services that hold data: they get the time to end that is their own.
     """
-    project = Project(app.name, app.directory)
+    project = Project(paths.name, paths.directory)
     running = [item for item in project.containers() if item["state"] in ("running", "paused", "restarting")]
     wanted = [item for item in running if item["service"] in services] if services else []
     if not services:
@@ -231,7 +232,7 @@ def _restart(project: Project, wanted: Sequence[Container], stateful: Collection
 
 def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Collection[str] = ()) -> str:
     """Recreate the containers; volumes, networks and images stay."""
-    project = Project(app.name, app.directory)
+    project = Project(app.name, app.paths.directory)
     if services:
         kept = _restart_with_data(project, services, stateful)
         if kept:
@@ -244,7 +245,7 @@ def recreate(app: App, build: bool, services: Sequence[str] = (), stateful: Coll
                 project.go_on(wanted)
             if wanted:
                 _remove(project, wanted, grace)
-        return f"{', '.join(services)} removed; {up(app, build)}"
+        return f"{', '.join(services)} removed; {up(app.paths, app.balancer, build)}"
     made = _start(project, build, recreate=True)
     return f"containers recreated{made}"
 
@@ -259,9 +260,9 @@ def _restart_with_data(project: Project, services: Sequence[str], stateful: Coll
     return f"restarted, not recreated, since its data is in a volume without a name: {', '.join(held)}"
 
 
-def rebuild_network(app: App, build: bool) -> str:
+def rebuild_network(paths: AppPaths, build: bool) -> str:
     """Recreate containers and networks; volumes and images stay."""
-    project = Project(app.name, app.directory)
+    project = Project(paths.name, paths.directory)
     held = sorted({item["name"] for item in project.containers() if docker_containers.unnamed_data(item)})
     if held:
         raise RemedyError(f"{', '.join(held)}: taken down, it would lose its data, which is in a volume without a name")
@@ -269,31 +270,35 @@ def rebuild_network(app: App, build: bool) -> str:
     return f"containers and networks recreated{_start(project, build, recreate=False)}"
 
 
-def proved_env(app: App, values: Mapping[str, str], now: float) -> str:
+def proved_env(paths: AppPaths, variables: Sequence[Variable], values: Mapping[str, str], now: float) -> str:
     """Write the validated values from the vault, keeping the env that was there."""
-    texts = secret_rules.texts(app.variables, values)
-    return _write_env(app, "env", lambda: env_history.write_env(app.env, app.history, texts, now=now, why="recover"))
-
-
-def last_good_env(app: App, now: float) -> str:
-    """Put the newest env back that an app was healthy with."""
-
-    def validate(values: Mapping[str, str]) -> Sequence[secret_rules.Finding]:
-        return secret_rules.validate(app.variables, values, now)
-
+    texts = secret_rules.texts(variables, values)
     return _write_env(
-        app, "last good env", lambda: env_history.restore_env(app.env, app.history, now=now, validate=validate)
+        paths, "env", lambda: env_history.write_env(paths.env, paths.history, texts, now=now, why="recover")
     )
 
 
-def _write_env(app: App, what: str, write: Callable[[], env_history.Change]) -> str:
+def last_good_env(paths: AppPaths, variables: Sequence[Variable], now: float) -> str:
+    """Put the newest env back that an app was healthy with."""
+
+    def validate(values: Mapping[str, str]) -> Sequence[secret_rules.Finding]:
+        return secret_rules.validate(variables, values, now)
+
+    return _write_env(
+        paths,
+        "last good env",
+        lambda: env_history.restore_env(paths.env, paths.history, now=now, validate=validate),
+    )
+
+
+def _write_env(paths: AppPaths, what: str, write: Callable[[], env_history.Change]) -> str:
     """Write the env. What is in its place and is not a file is moved aside, and back when nothing could be written."""
-    aside = env_history.move_aside(app.env)
+    aside = env_history.move_aside(paths.env)
     try:
         done = _describe(write(), what)
     except (env_history.EnvError, OSError):
         if aside:
-            os.rename(aside, app.env)
+            os.rename(aside, paths.env)
         raise
     return f"{done}, what was in its place is kept as {aside}" if aside else done
 
@@ -305,35 +310,35 @@ def _describe(change: env_history.Change, what: str) -> str:
     return f"{what} written ({', '.join(names) or 'same values'}){kept}"
 
 
-def last_good_compose(app: App) -> str:
+def last_good_compose(paths: AppPaths) -> str:
     """Put the files of the last good release back; those that were there are kept under other names."""
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(paths.directory)
     if good is None:
         raise RemedyError("there is no last good release")
-    kept = release_store.set_aside_files(app.directory, good)
-    release_store.put_back_files(app.directory, str(good["id"]))
+    kept = release_store.set_aside_files(paths.directory, good)
+    release_store.put_back_files(paths.directory, str(good["id"]))
     return f"files of release {good['id']} put back, those that were there are kept as {', '.join(kept) or 'none'}"
 
 
-def last_good_release(app: App, now: float) -> str:
+def last_good_release(paths: AppPaths, variables: Sequence[Variable], now: float) -> str:
     """Put compose files, images and env of the last good release back."""
-    good = release_store.last_good(app.directory)
+    good = release_store.last_good(paths.directory)
     if good is None:
         raise RemedyError("there is no last good release")
     # Put back already: setting aside once more would write the good files over what was kept.
-    done = [last_good_compose(app)] if release_store.changed(app.directory, good) else []
-    _succeed(Project(app.name, app.directory).put_back_images(good), "docker tag:")
+    done = [last_good_compose(paths)] if release_store.changed(paths.directory, good) else []
+    _succeed(Project(paths.name, paths.directory).put_back_images(good), "docker tag:")
     done.append("its images have their names again")
     with contextlib.suppress(env_history.EnvError):
-        if env_history.last_good(app.history) and not _env_is_good(app):
-            done.append(last_good_env(app, now))
+        if env_history.last_good(paths.history) and not _env_is_good(paths):
+            done.append(last_good_env(paths, variables, now))
     return "; ".join(done)
 
 
-def _env_is_good(app: App) -> bool:
-    good = env_history.last_good(app.history)
+def _env_is_good(paths: AppPaths) -> bool:
+    good = env_history.last_good(paths.history)
     try:
-        with open(app.env, "rb") as stream:
+        with open(paths.env, "rb") as stream:
             return good is not None and fingerprint(stream.read()) == good["fingerprint"]
     except OSError:
         return False
@@ -367,10 +372,10 @@ def restart_engine() -> str:
 # --- space -----------------------------------------------------------------------------------------------------------
 
 
-def free_space(app: App) -> str:
+def free_space(paths: AppPaths) -> str:
     """Delete rotated logs, old journal, dangling images and build cache, where room lacks; never anything else."""
-    paths = [app.directory, app.state, engine.data_root(), f"/var/log/{app.name}", "/var/log"]
-    before = _free(paths)
+    places = [paths.directory, paths.state, engine.data_root(), f"/var/log/{paths.name}", "/var/log"]
+    before = _free(places)
     done: list[str] = []
     for what, where, act in (
         ("rotated logs", "", _delete_rotated_logs),
@@ -382,7 +387,7 @@ def free_space(app: App) -> str:
             continue
         act()
         done.append(what)
-    freed = sum(max(0, after - before.get(path, 0)) for path, after in _free(paths).items())
+    freed = sum(max(0, after - before.get(path, 0)) for path, after in _free(places).items())
     if freed < 1 << 20:
         biggest = ", ".join(f"{path} {size >> 20} MiB" for path, size in _biggest(["/var", "/opt", "/home"]))
         raise RemedyError(f"nothing that may be deleted takes room; a person has to decide. The biggest: {biggest}")
@@ -451,31 +456,33 @@ def table(
     :arg stateful: those that hold data.
     :arg one: the id of the only instance at fault, while others serve; then nothing is there that would touch those.
     """
+    paths, variables, balancer = app.paths, app.variables, app.balancer
     if one:
+        assert balancer is not None
         return {
-            ladder.RESTART: lambda: restart_one(app, one),
-            ladder.UP: lambda: up(app, build),
-            ladder.RECREATE: lambda: recreate_one(app, one),
+            ladder.RESTART: lambda: restart_one(paths, one),
+            ladder.UP: lambda: up(paths, balancer, build),
+            ladder.RECREATE: lambda: recreate_one(paths, balancer, one),
         }
     found: dict[str, Callable[[], str]] = {
-        ladder.RESTART: lambda: restart(app, services, stateful),
-        ladder.UP: lambda: up(app, build),
+        ladder.RESTART: lambda: restart(paths, services, stateful),
+        ladder.UP: lambda: up(paths, balancer, build),
         ladder.RECREATE: lambda: recreate(app, build, services, stateful),
-        ladder.REBUILD_NETWORK: lambda: rebuild_network(app, build),
+        ladder.REBUILD_NETWORK: lambda: rebuild_network(paths, build),
         ladder.START_ENGINE: start_engine,
         ladder.RESTART_ENGINE: restart_engine,
-        ladder.FREE_SPACE: lambda: free_space(app),
+        ladder.FREE_SPACE: lambda: free_space(paths),
     }
-    if app.balancer:
-        found[ladder.RESTART_BALANCER] = lambda: restart_balancer(app)
+    if balancer is not None:
+        found[ladder.RESTART_BALANCER] = lambda: restart_balancer(paths, balancer)
     if values is not None:
         given = values
-        found[ladder.PROVED_ENV] = lambda: proved_env(app, given, now())
-    if env_history.last_good(app.history) is not None and not _env_is_good(app):
-        found[ladder.LAST_GOOD_ENV] = lambda: last_good_env(app, now())
-    good = release_store.last_good(app.directory)
+        found[ladder.PROVED_ENV] = lambda: proved_env(paths, variables, given, now())
+    if env_history.last_good(paths.history) is not None and not _env_is_good(paths):
+        found[ladder.LAST_GOOD_ENV] = lambda: last_good_env(paths, variables, now())
+    good = release_store.last_good(paths.directory)
     if good is not None:
-        found[ladder.LAST_GOOD_RELEASE] = lambda: last_good_release(app, now())
-        if release_store.changed(app.directory, good):
-            found[ladder.LAST_GOOD_COMPOSE] = lambda: last_good_compose(app)
+        found[ladder.LAST_GOOD_RELEASE] = lambda: last_good_release(paths, variables, now())
+        if release_store.changed(paths.directory, good):
+            found[ladder.LAST_GOOD_COMPOSE] = lambda: last_good_compose(paths)
     return found

@@ -171,7 +171,7 @@ def recover(
     run = _Recovery(app, values, build, deadline, clock, watch)
     if watch and watch.held:
         return run.report_held()
-    with hold_lock(app.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.restoring):
+    with hold_lock(app.paths.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.paths.restoring):
         return run.run()
 
 
@@ -223,14 +223,14 @@ class _Recovery:
 
     def run(self) -> Outcome:
         """Read, diagnose, decide, act, record."""
-        self.memory, problem = state.load(self.app.state, self.app.spare)
+        self.memory, problem = state.load(self.app.paths.state, self.app.paths.spare)
         self._trouble(problem)
         self._finish_rollout()
         seen = self._since_last_incident(self.watch.seen) if self.watch else None
         self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, seen)
         first = found = self._diagnose()
-        self.hidden = evidence.secrets(self.app, self.facts, self.values)
-        self.before = readable(self.app.env)
+        self.hidden = evidence.secrets(self.app.variables, self.facts, self.values)
+        self.before = readable(self.app.paths.env)
         self.odd = self.before is None and self.facts["env"]["exists"]
         kept = self._remember_env() or self.rolled_back
         if found.healthy:
@@ -271,11 +271,11 @@ class _Recovery:
     def report_held(self) -> Outcome:
         """Open the incident while another holds the lock, and do nothing. Only a recovery writes the state as well."""
         assert self.watch is not None
-        self.memory, problem = state.load(self.app.state, self.app.spare)
+        self.memory, problem = state.load(self.app.paths.state, self.app.paths.spare)
         self._trouble(problem)
         self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, self.watch.seen)
         found = self._diagnose()
-        self.hidden = evidence.secrets(self.app, self.facts, self.values)
+        self.hidden = evidence.secrets(self.app.variables, self.facts, self.values)
         if found.healthy or found.passed:
             return self.outcome(found, Diagnosis(HEALTHY), changed=False, next_step="")
         self._open_incident(found)
@@ -348,7 +348,7 @@ class _Recovery:
             self.values = None
         if done and name in _ENV_REMEDIES and self.facts["services"] and not self.facts["probe"]["ok"]:
             # Nothing but the file has changed: asking the engine again would only take time.
-            self.facts = {**self.facts, "env": env_file.read(self.app, self.clock.now())}
+            self.facts = {**self.facts, "env": env_file.read(self.app.paths, self.app.variables, self.clock.now())}
         else:
             load: SeenLoad = self._load() if self.watch else {}
             before = None if name in ladder.FILES else self.facts
@@ -366,7 +366,7 @@ class _Recovery:
     def _hide_more(self) -> None:
         """Hide the secrets of an env that a remedy has put back, and those of before: both may be in what is kept."""
         known = set(self.hidden.values())
-        for name, value in evidence.secrets(self.app, self.facts, self.values).items():
+        for name, value in evidence.secrets(self.app.variables, self.facts, self.values).items():
             if value not in known:
                 self.hidden[f"{name}, put back ({len(self.hidden)})"] = value
 
@@ -384,7 +384,7 @@ class _Recovery:
         until = self.clock.monotonic() + seconds
         while self.clock.monotonic() < until:
             with contextlib.suppress(haproxy.BalancerError):
-                if haproxy.serving(self.app) >= self.app.balancer.instances:
+                if haproxy.serving(self.app.paths) >= self.app.balancer.instances:
                     return
             self.clock.sleep(0.1)
 
@@ -443,11 +443,11 @@ class _Recovery:
     def _flags(self) -> str:
         """The flags that keep the env from being written, once that was tried in this incident; "" for none."""
         tried = any(one["name"] in _WRITES_ENV for one in self._tried())
-        return flagged(self.app.env) if tried else ""
+        return flagged(self.app.paths.env) if tried else ""
 
     def _may_be_written_now(self, remedy: RemedyRecord) -> bool:
         """Whether a remedy failed for a flag of the env that is gone: then it is as if it had not been tried."""
-        return not remedy["done"] and "chattr -" in str(remedy["result"]) and not flagged(self.app.env)
+        return not remedy["done"] and "chattr -" in str(remedy["result"]) and not flagged(self.app.paths.env)
 
     def _diagnose(self) -> Diagnosis:
         self.facts = {**self.facts, "since": self._elapsed()}
@@ -511,7 +511,7 @@ class _Recovery:
         now = self._moment()
         orders: state.Ordered = {"paused": None, "resumed": None}
         if self.watch:
-            orders = state.read_orders(self.app.state)
+            orders = state.read_orders(self.app.paths.state)
         forgiven = age(orders["resumed"], now) if orders["resumed"] else float("inf")
         paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
         attempts = [
@@ -543,7 +543,7 @@ class _Recovery:
         if not self.remembers:
             return "nothing can be written here, so what is tried could not be counted"
         # A person works on it: two would undo each other's work.
-        return engine.changed_by_hand(self.app.name, self.app.directory) if self.watch else ""
+        return engine.changed_by_hand(self.app.name, self.app.paths.directory) if self.watch else ""
 
     def _starting(self, found: Diagnosis) -> float:
         """Seconds that a container which was just started may still take, as far as it never answered before."""
@@ -567,7 +567,7 @@ class _Recovery:
         # Asking with patience took seconds since the engine was asked.
         if answered is not None and answered >= self.facts["at"] - since:
             return 0.0
-        learned = (release_store.last_good(self.app.directory) or {}).get("starts") or {}
+        learned = (release_store.last_good(self.app.paths.directory) or {}).get("starts") or {}
         took = float(learned.get(item["service"]) or 0.0)
         given = 0.0 if item["health"] == "healthy" else float(item["start_period"])
         grace = max(given, 2.0 * took, _SHORTEST_START)
@@ -631,7 +631,7 @@ class _Recovery:
         begun = self.clock.monotonic()
         kept = False
         try:
-            kept = env_history.remember(self.app.env, self.app.history, now=self.clock.now())
+            kept = env_history.remember(self.app.paths.env, self.app.paths.history, now=self.clock.now())
         except (env_history.EnvError, OSError) as error:
             # A full disk is a cause to deal with: the recovery goes on, and names it.
             self._trouble(f"the env could not be kept: {error}")
@@ -648,14 +648,14 @@ class _Recovery:
     def _mark_good(self) -> None:
         # The app is healthy: a full disk must not turn this into a failure.
         with contextlib.suppress(OSError):
-            env_history.mark_good(self.app.history, self.facts["env"]["fingerprint"])
+            env_history.mark_good(self.app.paths.history, self.facts["env"]["fingerprint"])
 
     def _renew_images(self) -> None:
         """After containers were made, and pass: a release whose images are gone gets theirs."""
         if not any(one["done"] and one["name"] in _MAKES_CONTAINERS for one in self.remedies):
             return
         try:
-            renewed = remedies.renew_images(self.app)
+            renewed = remedies.renew_images(self.app.paths)
         except (engine.EngineError, OSError) as error:
             self._trouble(f"the images of the last good release were not looked at: {error}")
             return
@@ -665,7 +665,7 @@ class _Recovery:
     def _put_back(self) -> None:
         """After a failure, put the env back that was there, unless containers run with the new one already."""
         before = self.before
-        if readable(self.app.env) == before:
+        if readable(self.app.paths.env) == before:
             return
         if self._env_in_force:
             self._note("the new env stays: the containers were made with it")
@@ -674,9 +674,9 @@ class _Recovery:
             self._note("the new env stays: what was there is not an env")
             return
         if before is None:
-            os.unlink(self.app.env)
+            os.unlink(self.app.paths.env)
         else:
-            atomic_write(self.app.env, before)
+            atomic_write(self.app.paths.env, before)
         self._note("the env that was there is put back")
 
     # --- record ------------------------------------------------------------------------------------------------------
@@ -712,7 +712,7 @@ class _Recovery:
             self._count("alerts dropped")
 
     def _save(self) -> None:
-        self.remembers, problem = state.save(self.app.state, self.memory, self.app.spare)
+        self.remembers, problem = state.save(self.app.paths.state, self.memory, self.app.paths.spare)
         self._trouble(problem)
 
     def _open_incident(self, found: Diagnosis) -> None:
@@ -732,7 +732,9 @@ class _Recovery:
             self._rename(found)
         if not record["files"] and not record["remedies"]:
             begun = self.clock.monotonic()
-            attachments = evidence.gather(self.app, self.facts, self.hidden, self.clock, found.services)
+            attachments = evidence.gather(
+                self.app.paths, self.app.variables, self.facts, self.hidden, self.clock, found.services
+            )
             self.asked.update(item["name"] for item in self._instances_of(found.services))
             record["files"] = sorted(attachments)
             self._note(f"evidence kept in {self.clock.monotonic() - begun:.2f} s")
@@ -747,12 +749,12 @@ class _Recovery:
         if not rest or not record["files"]:
             return
         self.asked.update(item["name"] for item in rest)
-        attachments = evidence.of_containers(self.app, rest, self.hidden, self.clock)
+        attachments = evidence.of_containers(self.app.paths, rest, self.hidden, self.clock)
         # The list of what was missing before a remedy stays.
         attachments.pop("evidence.txt", None)
         record["files"] = sorted({*record["files"], *attachments})
         with contextlib.suppress(OSError):
-            incidents.write(self.app.incidents, record, attachments)
+            incidents.write(self.app.paths.incidents, record, attachments)
         if not self.ended:
             self._save()
 
@@ -804,11 +806,11 @@ class _Recovery:
         if self.watch is None:
             return False
         now, often, notified = self.clock.now(), 0, False
-        resumed = state.read_orders(self.app.state)["resumed"]
+        resumed = state.read_orders(self.app.paths.state)["resumed"]
         # The person who ordered it to go on has dealt with what was before.
         forgiven = age(resumed, self._moment()) if resumed else self.watch.policy.clean
         since, until = iso(now - min(forgiven, self.watch.policy.clean)), iso(now)
-        for one in incidents.every(self.app.incidents):
+        for one in incidents.every(self.app.paths.incidents):
             # What ended at a time to come, as by a clock that was set back since, was not lately either.
             if not since <= str(one.get("ended", "")) <= until:
                 return False
@@ -830,8 +832,8 @@ class _Recovery:
         self.memory["attempts"] = [one for one in self.memory["attempts"] if age(one["at"], moment) < longest]
         seen = now - age(first, moment)
         self.memory["incident"] = {
-            "id": incidents.new_id(self.app.incidents, seen, found.cause),
-            "number": incidents.next_number(self.app.incidents),
+            "id": incidents.new_id(self.app.paths.incidents, seen, found.cause),
+            "number": incidents.next_number(self.app.paths.incidents),
             "app": self.app.name,
             "host": self.app.host,
             **self._named(found),
@@ -854,7 +856,7 @@ class _Recovery:
     def _write(self, attachments: Mapping[str, str]) -> None:
         # A disk that is full must not stop the recovery: the incident is then written at its end, if that works.
         try:
-            incidents.write(self.app.incidents, self._record, attachments)
+            incidents.write(self.app.paths.incidents, self._record, attachments)
         except OSError as error:
             self._trouble(f"the incident could not be written: {error.strerror or error}")
 
@@ -874,7 +876,7 @@ class _Recovery:
         self._count("recovered")
         self.memory["counts"]["last recovery ms"] = round(record["seconds"] * 1000)
         if self.watch:
-            incidents.forget(self.app.incidents, self.watch.keep_days * 86400.0, self.clock.now())
+            incidents.forget(self.app.paths.incidents, self.watch.keep_days * 86400.0, self.clock.now())
         self._save()
         self.ended = record
 
@@ -912,7 +914,7 @@ class _Recovery:
         record = self.ended or self.memory["incident"]
         incident: IncidentFolder | None = None
         if record:
-            path = os.path.join(self.app.incidents, record["id"])
+            path = os.path.join(self.app.paths.incidents, record["id"])
             incident = {"id": record["id"], "path": path, "seconds": record["seconds"]}
         decision = self.decision
         return {
@@ -953,7 +955,7 @@ class _Recovery:
         names = [item["variable"] for item in found]
         done = not findings if self.app.variables or findings else None
         line = self._line("variables", done, "; ".join(findings or written or [self._nothing_to_write]))
-        return {**line, "names": names or env_history.differing(self.before, readable(self.app.env))}
+        return {**line, "names": names or env_history.differing(self.before, readable(self.app.paths.env))}
 
     def _containers_line(self, healthy: bool) -> ChecklistLine:
         instances = self.facts["instances"]
@@ -980,7 +982,7 @@ class _Recovery:
         return self._line(proves, not failed if mine else None, redact(detail, self.hidden))
 
     def _env_backup_line(self) -> ChecklistLine:
-        kept = env_history.versions(self.app.history)
+        kept = env_history.versions(self.app.paths.history)
         if kept:
             return self._line("env_backup", True, f"{len(kept)} versions kept, newest {kept[-1]['id']}")
         if not self.app.variables:
@@ -998,7 +1000,7 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> Outcome:
     run = _Recovery(app, values, True, 0.0, clock)
     run.facts = health_facts.read(app, values, CONFIRM_SECONDS, clock)
     found = diagnose(run.facts)
-    run.hidden = evidence.secrets(app, run.facts, values)
+    run.hidden = evidence.secrets(app.variables, run.facts, values)
     planned: list[str] = []
     if not found.healthy:
         available = list(remedies.table(app, True, values, found.services, run.facts["one"]))

@@ -76,9 +76,9 @@ def inform(app: App, clock: Clock | None = None) -> AppStatus:
     clock = clock or Clock()
     facts = health_facts.read(app, None, recovery.CONFIRM_SECONDS, clock)
     found = diagnose(facts)
-    hidden = evidence.secrets(app, facts, None)
-    newest = incidents.latest(app.incidents)
-    good = release_store.last_good(app.directory)
+    hidden = evidence.secrets(app.variables, facts, None)
+    newest = incidents.latest(app.paths.incidents)
+    good = release_store.last_good(app.paths.directory)
     return {
         "app": app.name,
         "healthy": found.healthy,
@@ -90,14 +90,14 @@ def inform(app: App, clock: Clock | None = None) -> AppStatus:
         "release": good["id"] if good else "",
         "releases": [
             {"id": one["id"], "time": one.get("time", ""), "by": one.get("by", ""), "images": one["images"]}
-            for one in release_store.known(app.directory)
+            for one in release_store.known(app.paths.directory)
         ],
         "promoted_from": good.get("promoted_from", _NOT_PROMOTED) if good else _NOT_PROMOTED,
         "env_fingerprint": facts["env"]["fingerprint"],
         "env_findings": facts["env"]["findings"],
         "last_incident": incidents.summary_of(newest) if newest else None,
         "checks": facts["probe"],
-        "backup": state.backups(app.backup, clock.now()),
-        "disk": procfs.disk(["/", app.directory, engine.data_root()]),
+        "backup": state.backups(app.paths.backup, clock.now()),
+        "disk": procfs.disk(["/", app.paths.directory, engine.data_root()]),
         "memory": procfs.memory(),
     }

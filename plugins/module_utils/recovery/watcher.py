@@ -97,15 +97,15 @@ class Watcher:
 
     def __init__(self, config: Config, clock: Clock, notify: Notify) -> None:
         self.config, self.app, self.clock, self.notify = config, config.app, clock, notify
-        self.env = env_file.read(self.app, clock.now())
-        self.stamp: tuple[int, ...] | None = health_facts.env_stamp(self.app)
+        self.env = env_file.read(self.app.paths, self.app.variables, clock.now())
+        self.stamp: tuple[int, ...] | None = health_facts.env_stamp(self.app.paths)
         self.validated = clock.monotonic()
         self.odd: tuple[str, float] | None = None
         self.failed: Moment | None = None
         # The wall clock is this far ahead of the monotonic one.
         self.ahead = clock.now() - clock.monotonic()
         self.good: float | None = watcher_note.last_good(
-            self.app.root, self.app.name, moment(clock.now(), clock.monotonic())
+            self.app.paths.root, self.app.name, moment(clock.now(), clock.monotonic())
         )
         self.answered: float | None = None
         if self.good is not None:
@@ -135,7 +135,7 @@ class Watcher:
         # Since this watcher began.
         self.probes = self.failed_probes = 0
         self.probe_seconds = 0.0
-        memory, damage = state.load(self.app.state, self.app.spare)
+        memory, damage = state.load(self.app.paths.state, self.app.paths.spare)
         self.trouble("state", damage)
         if alert_outbox.holds(memory["outbox"], alert_messages.TIMER):
             # It may be over.
@@ -145,7 +145,7 @@ class Watcher:
         # A watcher was killed in the middle of a remedy.
         self.resumes = record is not None and any(one["result"] == BEGUN for one in record["remedies"][-1:])
         self.quick = self.app.quick
-        before = watcher_note.last(self.app.root, self.app.name)
+        before = watcher_note.last(self.app.paths.root, self.app.name)
         known = service_watch.from_json(before.get("services") if before else None)
         self.services = ServiceWatch(self.app, clock.now, known)
         self.wrong: dict[str, str] = {}
@@ -160,7 +160,7 @@ class Watcher:
         now = self.clock.monotonic()
         self._follow_clock(now)
         rested = now >= self.next_recovery
-        orders = state.read_orders(self.app.state)
+        orders = state.read_orders(self.app.paths.state)
         self.trouble("orders", orders["problem"])
         paused = state.pause_left(orders, moment(self.clock.now(), now)) > 0
         self._measure()
@@ -235,7 +235,7 @@ class Watcher:
         """A probe result that gives reason to look closer, None when all is well."""
         self.wrong = self.services.wrong(now)
         odd = self._odd_files(now) or self._odd_host(now) or self._odd_instances(now) or bool(self.wrong)
-        balancer_stopped = self.app.balancer is not None and haproxy.is_stopped(self.app)
+        balancer_stopped = self.app.balancer is not None and haproxy.is_stopped(self.app.paths)
         # Where nothing is done about it now, a slow answer is a good one.
         is_new = self.incident is None and not paused
         service_stopped = is_new and service_watch.STOPPED in self.wrong.values()
@@ -337,10 +337,10 @@ class Watcher:
 
     def _odd_files(self, now: float) -> bool:
         """Whether the env was damaged, or has become invalid (a key expires); reported after it looked so twice."""
-        stamp = health_facts.env_stamp(self.app)
+        stamp = health_facts.env_stamp(self.app.paths)
         if stamp != self.stamp or now - self.validated >= VALIDATE_SECONDS or self.odd is not None:
             self.stamp, self.validated = stamp, now
-            self.env = env_file.read(self.app, self.clock.now())
+            self.env = env_file.read(self.app.paths, self.app.variables, self.clock.now())
             if not self.env["findings"]:
                 self.odd = None
             elif self.odd is None or self.odd[0] != self.env["fingerprint"]:
@@ -355,7 +355,7 @@ class Watcher:
             self.next_host = now + HOST_SECONDS
             self.host_says = ""
             with contextlib.suppress(OSError):
-                places = health_facts.places(self.app)
+                places = health_facts.places(self.app.paths)
                 full = [
                     item["path"]
                     for item in procfs.disk(places)
@@ -378,7 +378,8 @@ class Watcher:
         if not lacks:
             try:
                 # One that is stopped would let the question wait for its whole time.
-                lacks = haproxy.is_stopped(self.app) or haproxy.serving(self.app) < self.app.balancer.instances
+                paths, wanted = self.app.paths, self.app.balancer.instances
+                lacks = haproxy.is_stopped(paths) or haproxy.serving(paths) < wanted
             except haproxy.BalancerError:
                 lacks = True
         if not lacks:
@@ -390,10 +391,10 @@ class Watcher:
 
     def _no_instance_serves(self) -> bool:
         """Whether HAProxy runs and finds no instance healthy."""
-        if self.app.balancer is None or haproxy.is_stopped(self.app):
+        if self.app.balancer is None or haproxy.is_stopped(self.app.paths):
             return False
         with contextlib.suppress(haproxy.BalancerError):
-            return haproxy.serving(self.app) == 0
+            return haproxy.serving(self.app.paths) == 0
         return False
 
     def _look_at_timers(self, now: float) -> None:
@@ -401,7 +402,7 @@ class Watcher:
         if now < self.next_timers:
             return
         self.next_timers = now + TIMERS_SECONDS
-        hosts = agent_config.to_be_watched(self.app.root)
+        hosts = agent_config.to_be_watched(self.app.paths.root)
         found = timers.read(hosts)
         if not found:
             return
@@ -410,7 +411,7 @@ class Watcher:
         if lasting != stopped:
             self.next_timers = now + TIMERS_AGAIN
         self.stopped = stopped
-        alive = [name for name in hosts if is_locked(lock_path(self.app.root, name))]
+        alive = [name for name in hosts if is_locked(lock_path(self.app.paths.root, name))]
         mine = to_report(self.app.name, lasting, alive)
         self.trouble("timers", "; ".join(timers.problem(name, lasting[name]) for name in mine))
         language = self.app.language
@@ -518,7 +519,7 @@ class Watcher:
 
     def _wait_for_holder(self, watch: Watch, who: str, down: bool) -> None:
         """Of an app that is down: take the lock from a process that is stuck, and report one that takes long."""
-        now, progress = self.clock.monotonic(), lock_holder.progress(self.app.lock) if down else None
+        now, progress = self.clock.monotonic(), lock_holder.progress(self.app.paths.lock) if down else None
         before = self.held
         if before is None or progress is None:
             self.held = Held(now, progress, now) if progress else None
@@ -526,7 +527,7 @@ class Watcher:
         self.held = Held(before.since, progress, before.moved if progress == before.progress else now)
         if now - self.held.moved >= STUCK_SECONDS:
             self.held = None
-            done = lock_holder.free(self.app.lock)
+            done = lock_holder.free(self.app.paths.lock)
             self.freed = f"{who.partition(';')[0]} and was stuck for {STUCK_SECONDS:.0f} s: {done}"
             print(f"selfheal: {self.app.name}: {self.freed}", flush=True)
         elif now - self.held.since >= WORKS_SECONDS and self.incident is None and " (recover " not in who:
@@ -572,8 +573,8 @@ class Watcher:
         if not self.config.alertmanager or now < self.next_alerts:
             return
         self.next_alerts = now + self.config.interval
-        with contextlib.suppress(LockHeld), hold_lock(self.app.lock, 0.0, f"post alerts of {self.app.name}"):
-            memory, problem = state.load(self.app.state, self.app.spare)
+        with contextlib.suppress(LockHeld), hold_lock(self.app.paths.lock, 0.0, f"post alerts of {self.app.name}"):
+            memory, problem = state.load(self.app.paths.state, self.app.paths.spare)
             self.trouble("state", problem or self.problems["state"])
             wall = self.clock.now()
             outbox = self._standing(memory["outbox"], wall)
@@ -585,19 +586,19 @@ class Watcher:
             else:
                 self.next_alerts = now + ALERT_RETRY_SECONDS
             if outbox != memory["outbox"]:
-                state.save(self.app.state, {**memory, "outbox": outbox}, self.app.spare)
+                state.save(self.app.paths.state, {**memory, "outbox": outbox}, self.app.paths.spare)
 
     def _standing(self, outbox: Sequence[Any], wall: float) -> alert_outbox.Outbox:
         """The outbox with what fires without an incident: the dead-man's signal, a pause that lasts, bad backups."""
         waiting = alert_outbox.add(outbox, alert_messages.watchdog(self.app.name, self.app.host), wall)
-        orders, now = state.read_orders(self.app.state), moment(wall, self.clock.monotonic())
+        orders, now = state.read_orders(self.app.paths.state), moment(wall, self.clock.monotonic())
         paused = orders["paused"] if state.pause_left(orders, now) > 0 else None
         lasting = alert_messages.lasting_pause(self.app.name, self.app.host, orders["paused"], self.app.language)
         due = paused is not None and age(paused["since"], now) >= self.config.pause_alert_seconds
         if not due or all(one["alert"]["labels"] != lasting["labels"] for one in waiting):
             waiting = alert_outbox.end(waiting, lasting, wall)
         waiting = alert_outbox.add(waiting, lasting, wall) if due else waiting
-        problems = state.read_backup(self.app.backup)["problems"]
+        problems = state.read_backup(self.app.paths.backup)["problems"]
         for what in alert_messages.BACKUP:
             problem = problems.get(what)
             alert = alert_messages.bad_backup(self.app.name, self.app.host, what, problem, self.app.language)
@@ -630,7 +631,7 @@ class Watcher:
 
     def _publish(self) -> None:
         """Write the metrics, and a note for `selfheal status`."""
-        memory, problem = state.load(self.app.state, self.app.spare)
+        memory, problem = state.load(self.app.paths.state, self.app.paths.spare)
         self.trouble("state", problem or self.problems["state"])
         # A person's recovery may have left one open, or a turn that failed.
         self.incident = self.incident or memory["incident"]
@@ -693,9 +694,8 @@ class Watcher:
         }
         self.noted = self.checks["ok"] if self.checks else None
         with contextlib.suppress(OSError):
-            atomic_write(
-                watcher_note.note_path(self.app.root, self.app.name), (json.dumps(note) + "\n").encode(), mode=0o644
-            )
+            path = watcher_note.note_path(self.app.paths.root, self.app.name)
+            atomic_write(path, (json.dumps(note) + "\n").encode(), mode=0o644)
 
 
 def to_report(own: str, stopped: Collection[str], alive: Collection[str]) -> list[str]:
@@ -715,7 +715,7 @@ def lock_path(root: str, name: str) -> str:
 @contextlib.contextmanager
 def only_one(config: Config) -> Iterator[None]:
     """Hold the watchers' own lock: two of them would both recover. Raises LockHeld."""
-    with hold_lock(lock_path(config.app.root, config.app.name), 0.0, f"watch {config.app.name}"):
+    with hold_lock(lock_path(config.app.paths.root, config.app.name), 0.0, f"watch {config.app.name}"):
         yield
 
 

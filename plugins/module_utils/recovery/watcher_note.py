@@ -100,11 +100,11 @@ def read_note(config: Config, clock: Clock) -> WatcherSeen:
     """Read the watcher's note, and say whether it lives."""
     nothing: WatcherSeen = {"alive": False, "age": None, "pid": 0, "problems": [], "hold": "", "checks": None}
     try:
-        with open(note_path(config.app.root, config.app.name), encoding="utf-8") as stream:
+        with open(note_path(config.app.paths.root, config.app.name), encoding="utf-8") as stream:
             note = json.load(stream)
         now = moment(clock.now(), clock.monotonic())
         age = core_clock.age(note["at"], now)
-        lives = age < METRICS_SECONDS + config.silence or is_locked(config.app.lock)
+        lives = age < METRICS_SECONDS + config.silence or is_locked(config.app.paths.lock)
         os.kill(int(note["pid"]), 0)
         checks = _fresh(note.get("checks"), now) if lives else None
         return {
@@ -156,7 +156,7 @@ def last(root: str, name: str) -> Note | None:
 def status_facts(config: Config, memory: State, clock: Clock) -> StatusFacts:
     """What state and orders say, for metrics and for `selfheal status`."""
     now = moment(clock.now(), clock.monotonic())
-    orders = state.read_orders(config.app.state)
+    orders = state.read_orders(config.app.paths.state)
     forgiven = core_clock.age(orders["resumed"], now) if orders["resumed"] else float("inf")
     ages = [
         core_clock.age(one["at"], now)

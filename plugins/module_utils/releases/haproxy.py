@@ -20,7 +20,9 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Callable, NamedTuple
 
-from ..core.app import App, Balancer
+from ..core.app import Balancer
+from ..core.app_paths import AppPaths
+from ..core.clock import Clock
 from ..core.files import atomic_write, free_name, readable
 from ..host import command as commands
 from ..host import procfs
@@ -61,13 +63,13 @@ class BalancerError(Exception):
     """HAProxy did not do what it was asked; the message says why, and what to try."""
 
 
-def _names(app: App) -> tuple[str, str]:
+def _names(paths: AppPaths) -> tuple[str, str]:
     """The backends that hold the slots: the second is used while no slot passes its check."""
-    return f"selfheal-{app.name}", f"selfheal-{app.name}-unchecked"
+    return f"selfheal-{paths.name}", f"selfheal-{paths.name}-unchecked"
 
 
-def _say(app: App, command: str) -> str:
-    path = os.path.join(app.root, SOCKET)
+def _say(paths: AppPaths, command: str) -> str:
+    path = os.path.join(paths.root, SOCKET)
     answer = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -85,14 +87,14 @@ def _say(app: App, command: str) -> str:
         ) from None
 
 
-def slots(app: App) -> list[Slot]:
+def slots(paths: AppPaths) -> list[Slot]:
     """What HAProxy says of each slot; [] when it does not know this app.
 
     Raises BalancerError when it does not answer.
     """
-    backend = _names(app)[0]
+    backend = _names(paths)[0]
     # A backend's name may be its frontend's, too: all servers are asked for (4).
-    table = _say(app, "show stat -1 4 -1").lstrip("# ")
+    table = _say(paths, "show stat -1 4 -1").lstrip("# ")
     found = []
     for row in csv.DictReader(table.splitlines()):
         if row.get("pxname") != backend or not row["svname"].startswith("slot"):
@@ -112,52 +114,48 @@ def _seen(row: Mapping[str, str]) -> str:
     return ", ".join(filter(None, [row["status"], " ".join(filter(None, words))]))
 
 
-def serving(app: App) -> int:
+def serving(paths: AppPaths) -> int:
     """How many slots get requests. Raises BalancerError when HAProxy does not answer."""
-    return sum(slot.up for slot in slots(app))
+    return sum(slot.up for slot in slots(paths))
 
 
-def set_state(app: App, ports: Collection[int], state: str) -> None:
+def set_state(paths: AppPaths, balancer: Balancer, ports: Collection[int], state: str) -> None:
     """Say of the slots at `ports` that they are ready, or in maintenance: no new requests, those in flight go on.
 
     Raises BalancerError when HAProxy refuses.
     """
-    first = app.balancer.first_port if app.balancer else 0
-    commands = [f"set server {backend}/slot{port - first} state {state}" for backend in _names(app) for port in ports]
+    servers = [f"{backend}/slot{port - balancer.first_port}" for backend in _names(paths) for port in ports]
+    commands = [f"set server {server} state {state}" for server in servers]
     if commands:
-        answer = _say(app, "; ".join(commands)).strip()
+        answer = _say(paths, "; ".join(commands)).strip()
         if answer:
             raise BalancerError(f"HAProxy refuses `set server`: {answer.splitlines()[0]}")
 
 
-def take_in(app: App, port: int) -> None:
+def take_in(paths: AppPaths, balancer: Balancer, port: int) -> None:
     """Let HAProxy send requests to a slot as soon as its own checks find it healthy, whatever they found before."""
-    set_state(app, [port], READY)
-    first = app.balancer.first_port if app.balancer else 0
-    _say(app, f"set server {_names(app)[0]}/slot{port - first} health down")
+    set_state(paths, balancer, [port], READY)
+    _say(paths, f"set server {_names(paths)[0]}/slot{port - balancer.first_port} health down")
 
 
-def kept_out(
-    app: App, ports: Collection[int], now: Callable[[], float], sleep: Callable[[float], None], seconds: float
-) -> str:
+def kept_out(paths: AppPaths, balancer: Balancer, ports: Collection[int], clock: Clock, seconds: float) -> str:
     """Wait until HAProxy sends requests to the slots at `ports`; say what it sees of those it keeps out, "" for none.
 
     Raises BalancerError when HAProxy does not answer.
     """
-    until = now() + seconds
-    first = app.balancer.first_port if app.balancer else 0
+    until = clock.monotonic() + seconds
     while True:
-        out = [slot for slot in slots(app) if slot.port in ports and not slot.up]
+        out = [slot for slot in slots(paths) if slot.port in ports and not slot.up]
         if not out:
             return ""
-        if now() >= until:
-            return "; ".join(f"slot {slot.port - first} is {slot.seen}" for slot in out)
-        sleep(_POLL_SECONDS)
+        if clock.monotonic() >= until:
+            return "; ".join(f"slot {slot.port - balancer.first_port} is {slot.seen}" for slot in out)
+        clock.sleep(_POLL_SECONDS)
 
 
-def is_stopped(app: App) -> bool:
+def is_stopped(paths: AppPaths) -> bool:
     """Whether the process that takes requests is stopped, as by SIGSTOP. Read from /proc, without waiting for it."""
-    master = procfs.pid_in(os.path.join(app.root, PID_FILE), "haproxy")
+    master = procfs.pid_in(os.path.join(paths.root, PID_FILE), "haproxy")
     return procfs.stopped(procfs.newest_child(master) or master)
 
 
@@ -202,9 +200,9 @@ def first_error(journal: Sequence[str]) -> str:
     return next((text for pid, text in errors if pid == errors[-1][0]), "")
 
 
-def start(app: App) -> None:
+def start(paths: AppPaths) -> None:
     """Start HAProxy, or have it read this app's part. Raises BalancerError with what its journal says."""
-    if commands.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0 and slots(app):
+    if commands.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0 and slots(paths):
         return
     commands.run(["systemctl", "reset-failed", UNIT], 10.0)
     begun = time.time()
@@ -215,12 +213,12 @@ def start(app: App) -> None:
         raise BalancerError(f"HAProxy does not start: {_journal_error(begun) or started.reason}")
 
 
-def leave(app: App) -> None:
+def leave(paths: AppPaths) -> None:
     """Give the app's public ports back: HAProxy goes on without its part, until the role writes it again.
 
     Raises OSError when the part cannot be removed.
     """
-    path = os.path.join(app.root, CONFIG.format(app=app.name).lstrip("/"))
+    path = os.path.join(paths.root, CONFIG.format(app=paths.name).lstrip("/"))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
         # Without a part of any app it would not start.
@@ -228,7 +226,7 @@ def leave(app: App) -> None:
         commands.run(["systemctl", "reload-or-restart" if others else "stop", UNIT], 30.0)
 
 
-def restart(app: App) -> list[str]:
+def restart(paths: AppPaths) -> list[str]:
     """Kill HAProxy, which may not answer any more, and start it; files that it does not start with are repaired.
 
     Whether it takes its files is seen by starting it, not by `haproxy -c`: below the watcher's MemoryDenyWriteExecute=
@@ -241,20 +239,20 @@ def restart(app: App) -> list[str]:
     while True:
         commands.run(["systemctl", "kill", "--signal=SIGKILL", UNIT], 10.0)
         commands.run(["systemctl", "stop", UNIT], 20.0)
-        why = _try_to_start(app)
+        why = _try_to_start(paths)
         if not why:
             return done
-        repaired = _repair(app, why) if len(done) < _REPAIRS else ""
+        repaired = _repair(paths, why) if len(done) < _REPAIRS else ""
         if not repaired:
             raise BalancerError("; ".join([*done, why]))
         done.append(repaired)
 
 
-def _try_to_start(app: App) -> str:
+def _try_to_start(paths: AppPaths) -> str:
     """Start HAProxy; why it does not start, or does not know this app, "" when all is well."""
     try:
-        start(app)
-        return "" if slots(app) else f"HAProxy starts without {_part(app)}, the app's part of its configuration"
+        start(paths)
+        return "" if slots(paths) else f"HAProxy starts without {_part(paths)}, the app's part of its configuration"
     except BalancerError as error:
         return str(error)
 
@@ -269,33 +267,33 @@ class _File(NamedTuple):
     copy: str
 
 
-def _part(app: App) -> str:
-    return os.path.join(app.root, CONFIG.format(app=app.name).lstrip("/"))
+def _part(paths: AppPaths) -> str:
+    return os.path.join(paths.root, CONFIG.format(app=paths.name).lstrip("/"))
 
 
-def _own(app: App) -> list[_File]:
+def _own(paths: AppPaths) -> list[_File]:
     """The app's part, and what is global."""
-    shared = os.path.join(app.root, GLOBAL.lstrip("/"))
+    shared = os.path.join(paths.root, GLOBAL.lstrip("/"))
     return [
-        _File(_part(app), os.path.join(app.haproxy, "part.cfg")),
-        _File(shared, os.path.join(app.haproxy, "global.cfg")),
+        _File(_part(paths), os.path.join(paths.haproxy, "part.cfg")),
+        _File(shared, os.path.join(paths.haproxy, "global.cfg")),
     ]
 
 
-def _others(app: App) -> list[_File]:
+def _others(paths: AppPaths) -> list[_File]:
     """The other parts: of other apps of this host, of the status page, and what a person has put there."""
-    folder = os.path.dirname(_part(app))
+    folder = os.path.dirname(_part(paths))
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     return [
-        _File(os.path.join(folder, name), os.path.join(app.root, "var/lib/selfheal", name[:-4], "haproxy/part.cfg"))
+        _File(os.path.join(folder, name), os.path.join(paths.root, "var/lib/selfheal", name[:-4], "haproxy/part.cfg"))
         for name in names
-        if name.endswith(".cfg") and name != os.path.basename(_part(app))
+        if name.endswith(".cfg") and name != os.path.basename(_part(paths))
     ]
 
 
-def keep(app: App) -> None:
+def keep(paths: AppPaths) -> None:
     """Keep HAProxy's files for this app as they are, when they pass its own check. Raises OSError."""
-    part, shared = _own(app)
+    part, shared = _own(paths)
     wanted = {file.copy: readable(file.path) for file in (part, shared)}
     if _SECRET.search(wanted[shared.copy] or b""):
         del wanted[shared.copy]
@@ -304,18 +302,18 @@ def keep(app: App) -> None:
     changed = {copy: content for copy, content in wanted.items() if content is not None and content != readable(copy)}
     if not changed or commands.run(["haproxy", "-c", "-f", shared.path, "-f", part.path], 10.0).code:
         return
-    os.makedirs(app.haproxy, mode=0o700, exist_ok=True)
+    os.makedirs(paths.haproxy, mode=0o700, exist_ok=True)
     for copy, content in changed.items():
         atomic_write(copy, content)
 
 
-def _repair(app: App, why: str) -> str:
+def _repair(paths: AppPaths, why: str) -> str:
     """Put one damaged file back, and say so; "" without one.
 
     What HAProxy's error names comes first. A file of others is touched only when it is named; when no copy of it is
     kept, it is set aside: without it HAProxy may start. A port that is taken does not make a file a bad one.
     """
-    own, others = _own(app), _others(app)
+    own, others = _own(paths), _others(paths)
     is_bind = "cannot bind" in why
     named = [file for file in (*own, *others) if file.path in why]
     for file in named or ([] if is_bind else own):

@@ -24,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from ..core.app_paths import AppPaths
 from ..core.clock import iso
 from ..records import incidents as records_incidents
 from ..records.incidents import IncidentRecord
@@ -222,9 +223,9 @@ class Page:
         incidents: list[IncidentRecord] = []
         releases: list[release_store.Release] = []
         if shown.settings:
-            state = os.path.join(self._root, "var/lib/selfheal", shown.app, "incidents")
-            incidents = list(_recent(state, now))
-            releases = release_store.known(str(shown.settings["directory"]))
+            paths = AppPaths(shown.app, str(shown.settings["directory"]), self._root)
+            incidents = list(_recent(paths.incidents, now))
+            releases = release_store.known(paths.directory)
         figures = page_figures.build(about, answers.now, answers.lines, answers.minutes, incidents, releases, now)
         return 200, page_html.render(figures, links, chosen, language, zone)
 

@@ -22,7 +22,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.backup import v
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import volumes as backup_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.scratch import Scratch
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.source import Source
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import app
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
@@ -158,8 +158,8 @@ def test_the_files_of_a_database_are_excluded_and_its_copy_is_restored(
     tmp_path: Path, database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a named volume, in a data folder and in the app's directory itself; with a restic that only keeps files."""
-    shop = app.App("shop", str(tmp_path), [], root=str(tmp_path / "root"))
-    config: Any = SimpleNamespace(app=shop, databases=[], volumes_left_out=[], repository=None)
+    paths = app_paths("shop", str(tmp_path), root=str(tmp_path / "root"))
+    config: Any = SimpleNamespace(paths=paths, databases=[], volumes_left_out=[], repository=None)
     (tmp_path / "data").chmod(0o750)
     (tmp_path / "data/app.db").chmod(0o640)
     given = {"services": {"web": {"volumes": [bind(str(tmp_path / "data")), bind(str(tmp_path / "far"))]}}}

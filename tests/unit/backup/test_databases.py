@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import databases, restic, scratch_model, stage
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.scratch import Scratch
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -258,7 +259,7 @@ def test_a_server_that_lets_nothing_in_names_the_line_to_add(
     monkeypatch: pytest.MonkeyPatch, kind: str, said: str, fix: str
 ) -> None:
     database = read(kind)
-    config: Any = SimpleNamespace(app=SimpleNamespace(name="shop", directory="/"))
+    config: Any = SimpleNamespace(paths=app_paths("shop", "/"))
     monkeypatch.setattr(backup_create, "_running", lambda *_given: ["1"])
     monkeypatch.setattr(restic, "run_with", lambda *_given: commands.Result(2, "", f"psql: error: {said}\n"))
     with pytest.raises(databases.BackupError) as raised:
@@ -297,9 +298,7 @@ def test_the_manifest_says_what_the_container_said(monkeypatch: pytest.MonkeyPat
         def _replace(self, **changed: Any) -> Config:
             return Config(**{**vars(self), **changed})
 
-    config: Any = Config(
-        app=SimpleNamespace(name="shop", directory="/"), databases=databases.read_databases(rows), rows=rows
-    )
+    config: Any = Config(paths=app_paths("shop", "/"), databases=databases.read_databases(rows), rows=rows)
     monkeypatch.setattr(backup_create, "_running", lambda *_given: ["1"])
     monkeypatch.setattr(restic, "run_with", lambda *_given: commands.Result(0, "app\nshop\n", ""))
     found = backup_create._with_names(config, "hand", Clock())

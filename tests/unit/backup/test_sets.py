@@ -32,7 +32,9 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.backup import v
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import volumes as backup_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.scratch import Scratch, remove_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup.source import Source
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import app, files, locks
+from ansible_collections.christmas.selfheal.plugins.module_utils.core import files, locks
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
@@ -617,10 +619,11 @@ def test_another_app_with_the_name_of_a_scratch_project_is_refused(tmp_path: Pat
 def config(tmp_path: Path) -> Any:
     """The configuration of a backup that pauses the writes of two services."""
     variables = [Variable("TOKEN", "token", secret=True)]
-    shop = app.App("shop", str(tmp_path), variables, root=str(tmp_path))
-    Path(shop.env).write_text("TOKEN=a-secret-that-must-not-show\n", encoding="utf-8")
+    paths = app_paths("shop", str(tmp_path), root=str(tmp_path))
+    Path(paths.env).write_text("TOKEN=a-secret-that-must-not-show\n", encoding="utf-8")
+    watched = SimpleNamespace(app=App(paths, variables))
     hooks = [backup_config.Hook(name, ["go-on"]) for name in ("backend", "worker")]
-    return SimpleNamespace(app=shop, before=[], after=hooks)
+    return SimpleNamespace(paths=paths, watched=watched, before=[], after=hooks)
 
 
 @pytest.fixture
@@ -649,7 +652,7 @@ def test_writes_are_resumed_everywhere_after_a_failure(
         pytest.raises(databases.BackupError, match="the dump fails"),
         backup_create._paused(config, lambda _text: None),
     ):
-        assert Path(config.app.writes_paused).exists()
+        assert Path(config.paths.writes_paused).exists()
         raise databases.BackupError("the dump fails")
     assert ran == ["b1", "w1", "w2"]
     problem = backup_create.end_pause(config)
@@ -696,7 +699,7 @@ def test_a_restored_database_needs_the_space_that_it_used(tmp_path: Path, monkey
     def ask(used: int) -> None:
         volumes = [{"key": "data", "used": used << 20}, {"key": "other", "used": 1 << 40}]
         manifest = {"parts": {"app": 1, "database:shop": 50 << 20, "database:far": 9 << 20}, "volumes": volumes}
-        config = SimpleNamespace(app=app.App("shop"))
+        config = SimpleNamespace(paths=app_paths("shop"))
         source: Any = SimpleNamespace(config=config, manifest=manifest, dumps=lambda _volumes: DATABASES)
         far = databases.read_databases([{**REMOTE, "name": "far"}])
         stage._require_room(source, backup_sets.What("app"), [data], far)
@@ -821,12 +824,12 @@ class Engine:
 def test_a_restore_that_is_killed_at_any_step_is_rolled_back_or_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
-    shop = app.App("shop", str(tmp_path / "opt/shop"), root=str(tmp_path))
-    config: Any = SimpleNamespace(app=shop)
+    paths = app_paths("shop", str(tmp_path / "opt/shop"), root=str(tmp_path))
+    config: Any = SimpleNamespace(paths=paths, watched=SimpleNamespace(app=App(paths)))
     scratch = Scratch(config, "restore")
     staged = tmp_path / "staged/_data"
     old, new = {"x": "old", "y": "old"}, {"x": "new", "y": "new"}
-    for folder, text in ((shop.directory, old), (tmp_path / "volume/_data", old), (scratch.directory, new)):
+    for folder, text in ((paths.directory, old), (tmp_path / "volume/_data", old), (scratch.directory, new)):
         Path(folder).mkdir(parents=True)
         for name in text:
             (Path(folder) / name).write_text(text[name], encoding="utf-8")
@@ -855,12 +858,12 @@ def test_a_restore_that_is_killed_at_any_step_is_rolled_back_or_finished(
         done = True
     except Killed:
         done = False
-    marked = Path(shop.restoring).exists()
+    marked = Path(paths.restoring).exists()
     engine_.left = 0
     assert restore.settle(config, lambda _text: None, Clock()) == marked
     wanted = new if done else old
-    assert (tree(Path(shop.directory)), tree(tmp_path / "volume/_data")) == (wanted, wanted)
-    assert not Path(shop.restoring).exists()
+    assert (tree(Path(paths.directory)), tree(tmp_path / "volume/_data")) == (wanted, wanted)
+    assert not Path(paths.restoring).exists()
     assert engine_.up
     assert Path(scratch.only_copy).exists() == done
     assert done == (fatal > 9)

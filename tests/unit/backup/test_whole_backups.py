@@ -83,7 +83,7 @@ def parts(world: World) -> list[str]:
 
 
 def problems(config: Backup) -> dict[str, str]:
-    return {what: one["text"] for what, one in state.read_backup(config.app.backup)["problems"].items()}
+    return {what: one["text"] for what, one in state.read_backup(config.paths.backup)["problems"].items()}
 
 
 def snapshot(world: World, part: str) -> str:
@@ -104,13 +104,13 @@ def test_a_backup_holds_the_dump_the_files_and_last_of_all_what_it_is_made_of(wo
     done = back_up(world, config)
     assert parts(world) == ["database:shop", "volumes", "app", "images", "manifest"]
     assert text(world, "database:shop", "shop.dump") == "1\n2\n3\n"
-    assert text(world, "app", f"{config.app.directory}/compose.yaml") == world.files()["compose.yaml"]
+    assert text(world, "app", f"{config.paths.directory}/compose.yaml") == world.files()["compose.yaml"]
     kept = [path for files_ in world.repository.files.values() for path in files_]
     assert str(world.docker.folder("shop_files") / "a.txt") in kept
     assert str(world.rows()) not in kept
     assert (done["changed"], done["forgotten"], done["not_in_it"]) == (True, [], [])
     assert [one.id for one in backup_create.list_sets(config)] == [done["set"]]
-    memory = state.read_backup(config.app.backup)
+    memory = state.read_backup(config.paths.backup)
     assert memory["last_success"] is not None
     assert (memory["last_success"]["set"], memory["problems"]) == (done["set"], {})
     metrics = (world.root / "metrics/selfheal-shop-backup.prom").read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def _volume_elsewhere(world: World) -> None:
 
 
 def _restore_killed(world: World) -> None:
-    Path(world.app.restoring).write_text("{}", encoding="utf-8")
+    Path(world.app.paths.restoring).write_text("{}", encoding="utf-8")
 
 
 def _repository_gone(world: World) -> None:
@@ -199,7 +199,7 @@ def test_a_backup_that_fails_is_not_a_backup_and_is_remembered_until_one_succeed
     world.docker.volumes["shop_files"] = before
     next(one for one in world.docker.of("shop") if one.service == "database").state = "running"
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(world.app.restoring)
+        os.unlink(world.app.paths.restoring)
     assert [one.id for one in backup_create.list_sets(config)] == [good]
     after = back_up(world, config)["set"]
     assert [one.id for one in backup_create.list_sets(config)] == [good, after]
@@ -212,12 +212,12 @@ def test_files_that_a_deploy_changes_meanwhile_are_copied_again(world: World, co
 
     def before(line: str) -> None:
         if line.startswith("restic backup") and "part=app" in line and changes:
-            Path(config.app.directory, "compose.yaml").write_text(changes.pop(), encoding="utf-8")
+            Path(config.paths.directory, "compose.yaml").write_text(changes.pop(), encoding="utf-8")
 
     world.docker.before = before
     back_up(world, config)
     assert [one for one in world.said if "own files" in one][1].endswith(", again: a deploy went on")
-    assert "services: {web" in text(world, "app", f"{config.app.directory}/compose.yaml")
+    assert "services: {web" in text(world, "app", f"{config.paths.directory}/compose.yaml")
 
 
 def test_a_backup_waits_for_a_deploy_and_gives_up_in_the_end(
@@ -225,7 +225,7 @@ def test_a_backup_waits_for_a_deploy_and_gives_up_in_the_end(
 ) -> None:
     monkeypatch.setattr(backup_create, "QUIET_SECONDS", 0.0)
     with (
-        locks.hold_lock(config.app.lock, 0.0, "deploy shop"),
+        locks.hold_lock(config.paths.lock, 0.0, "deploy shop"),
         pytest.raises(BackupError, match="a deploy or a recovery of shop goes on"),
     ):
         back_up(world, config)
@@ -251,17 +251,17 @@ def test_writes_are_paused_for_the_dump_and_the_files_alone(world: World) -> Non
     back_up(world, config)
     order = [one for one in order if one != "sh"]
     assert order == ["pause", "database:shop", "volumes", "app", "go-on", "images", "manifest"]
-    assert not Path(config.app.writes_paused).exists()
+    assert not Path(config.paths.writes_paused).exists()
 
 
 def test_writes_that_a_killed_backup_has_paused_go_on_before_the_next(world: World) -> None:
     config = world.backup(after=[{"service": "web", "command": ["go-on"]}])
-    Path(config.app.writes_paused).touch()
+    Path(config.paths.writes_paused).touch()
     with pytest.raises(BackupError, match="writes may still be paused: the hook `go-on` in web failed"):
         back_up(world, config)
     world.docker.programs.insert(0, lambda _one, command, _given: DONE if command[0] == "go-on" else None)
     back_up(world, config)
-    assert not Path(config.app.writes_paused).exists()
+    assert not Path(config.paths.writes_paused).exists()
 
 
 def test_a_repository_that_is_held_keeps_its_old_backups_until_the_next_run(
@@ -352,7 +352,7 @@ def test_a_verification_loads_the_newest_backup_next_to_the_app_and_leaves_nothi
         "the images: they are in the repository",
     ]
     assert traces(world) == []
-    verified = state.read_backup(config.app.backup)["last_verified"]
+    verified = state.read_backup(config.paths.backup)["last_verified"]
     assert verified is not None
     assert verified["set"] == made["set"]
     assert world.running() == {"web": ONE, "database": digest("postgres 17")}
@@ -519,7 +519,7 @@ def test_a_backup_whose_app_fails_its_checks_leaves_what_was_there(world: World,
         restored(world, config, "app", made)
     assert data(world) == after
     assert world.running()["web"] == digest("version 2")
-    assert (traces(world), Path(config.app.restoring).exists()) == ([], False)
+    assert (traces(world), Path(config.paths.restoring).exists()) == ([], False)
 
 
 def _platform(world: World) -> None:
@@ -624,7 +624,7 @@ def test_a_new_host_gets_the_app_with_its_data_and_images(world: World, config: 
     done = restored(world, config, "app", made)
     assert (data(world), done["safety"], done["unsaved"]) == (before, "", False)
     assert world.running() == {"web": ONE, "database": digest("postgres 17")}
-    good = release_store.last_good(config.app.directory)
+    good = release_store.last_good(config.paths.directory)
     assert good is not None
 
 
@@ -644,14 +644,14 @@ def test_a_restore_that_was_killed_is_rolled_back_and_may_be_done_again(
     made = back_up(world, config)["set"]
     before = change(world)
     after = data(world)
-    die(world, lambda command: line in command and Path(config.app.restoring).exists() is swapped)
+    die(world, lambda command: line in command and Path(config.paths.restoring).exists() is swapped)
     with pytest.raises(Killed):
         restored(world, config, "app", made)
     live(world)
     with backup_create.alone(config, "settle"):
         assert restore.settle(config, world.say, world.clock) is swapped
     assert (data(world), set(world.running())) == (after, {"web", "database"})
-    assert not Path(config.app.restoring).exists()
+    assert not Path(config.paths.restoring).exists()
     restored(world, config, "app", made)
     assert data(world) == before
 
@@ -668,7 +668,7 @@ def test_a_verification_that_was_killed_is_cleared_away_by_the_next_run(world: W
 
 
 def test_a_note_of_a_restore_that_is_damaged_is_left_to_a_person(world: World, config: Backup) -> None:
-    Path(config.app.restoring).write_text("{", encoding="utf-8")
+    Path(config.paths.restoring).write_text("{", encoding="utf-8")
     with pytest.raises(BackupError, match=r"restore\.json is damaged"):
         restore.settle(config, world.say, world.clock)
     assert set(world.running()) == {"web", "database"}
@@ -726,7 +726,7 @@ def test_after_a_backup_that_systemd_killed_the_problem_is_known_and_writes_go_o
     assert command("backup", "settle")[0] == cli.GOOD
     assert "was killed before it had finished (timeout)" in problems(config)["backup"]
     world.backup(after=[{"service": "web", "command": ["go-on"]}])
-    Path(config.app.writes_paused).touch()
+    Path(config.paths.writes_paused).touch()
     code, _, error = command("backup", "settle")
     assert (code, error.startswith("selfheal: writes may still be paused: ")) == (cli.WRONG, True)
 

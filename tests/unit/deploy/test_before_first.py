@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, last_good
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -53,8 +54,8 @@ def container(state: str = "running", exit_code: int = 0) -> dict[str, Any]:
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
-    made = App("shop", root=str(tmp_path))
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppPaths:
+    made = app_paths("shop", root=str(tmp_path))
     directory = Path(made.directory)
     directory.mkdir(parents=True)
     (directory / "compose.yaml").write_text("old", encoding="utf-8")
@@ -67,48 +68,48 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     return made
 
 
-def overwrite(app: App) -> None:
-    before_first.keep(app, ["compose.yaml", "run.sh", "compose.hardened.yaml"])
+def overwrite(paths: AppPaths) -> None:
+    before_first.keep(paths, ["compose.yaml", "run.sh", "compose.hardened.yaml"])
     for name in ("compose.yaml", "run.sh", "compose.hardened.yaml"):
-        (Path(app.directory) / name).unlink(missing_ok=True)
-        (Path(app.directory) / name).write_text("new", encoding="utf-8")
+        (Path(paths.directory) / name).unlink(missing_ok=True)
+        (Path(paths.directory) / name).write_text("new", encoding="utf-8")
 
 
-def test_files_images_and_the_way_it_was_started_come_back(app: App) -> None:
-    (Path(app.directory) / ".env").write_text("A=mine\n", encoding="utf-8")
-    env_history.write_env(app.env, app.history, {"A": "ours"}, now=0.0)
-    overwrite(app)
-    note = before_first.read(app)
+def test_files_images_and_the_way_it_was_started_come_back(paths: AppPaths) -> None:
+    (Path(paths.directory) / ".env").write_text("A=mine\n", encoding="utf-8")
+    env_history.write_env(paths.env, paths.history, {"A": "ours"}, now=0.0)
+    overwrite(paths)
+    note = before_first.read(paths)
     assert note is not None
-    done = before_first.put_back(app, note)
-    directory = Path(app.directory)
+    done = before_first.put_back(paths, note)
+    directory = Path(paths.directory)
     assert done.failure == ""
     assert sorted(path.name for path in directory.iterdir() if path.is_file()) == [".env", "compose.yaml", "run.sh"]
     assert (directory / "compose.yaml").read_text(encoding="utf-8") == "old"
     assert (directory / "run.sh").stat().st_mode & 0o777 == 0o750
     assert (directory / ".env").read_text(encoding="utf-8") == "A=mine\n"
-    files = [f"{app.directory}/compose.yaml"]
+    files = [f"{paths.directory}/compose.yaml"]
     assert Project.asked == [
         ("tag", {"web": "sha256:old"}, "before-first"),
         ("name", {"web": "sha256:old"}, {"web": "mine:1"}),
-        ("up", "shop", app.directory, files, app.directory),
+        ("up", "shop", paths.directory, files, paths.directory),
     ]
-    assert before_first.read(app) is None
+    assert before_first.read(paths) is None
 
 
-def test_a_second_try_keeps_what_was_there_first(app: App) -> None:
-    overwrite(app)
-    before_first.keep(app, ["compose.yaml"])
-    note = before_first.read(app)
+def test_a_second_try_keeps_what_was_there_first(paths: AppPaths) -> None:
+    overwrite(paths)
+    before_first.keep(paths, ["compose.yaml"])
+    note = before_first.read(paths)
     assert note is not None
-    before_first.put_back(app, note)
-    assert (Path(app.directory) / "compose.yaml").read_text(encoding="utf-8") == "old"
+    before_first.put_back(paths, note)
+    assert (Path(paths.directory) / "compose.yaml").read_text(encoding="utf-8") == "old"
 
 
-def test_without_containers_nothing_is_kept(app: App) -> None:
+def test_without_containers_nothing_is_kept(paths: AppPaths) -> None:
     Project.there = []
-    before_first.keep(app, ["compose.yaml"])
-    assert before_first.read(app) is None
+    before_first.keep(paths, ["compose.yaml"])
+    assert before_first.read(paths) is None
 
 
 @pytest.mark.parametrize(
@@ -128,17 +129,17 @@ def test_without_containers_nothing_is_kept(app: App) -> None:
     ],
 )
 def test_what_is_said_of_it_is_true(
-    ok: bool, before: dict[str, Any], now: dict[str, Any], said: str, app: App, monkeypatch: pytest.MonkeyPatch
+    ok: bool, before: dict[str, Any], now: dict[str, Any], said: str, paths: AppPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Project.there = [before]
-    overwrite(app)
+    overwrite(paths)
     Project.there = [now]
     monkeypatch.setattr(last_good, "wait_healthy", lambda *_: {"ok": ok, "summary": "3 of 3"})
-    assert said in last_good._put_first_back(app, 30.0, Clock())
+    assert said in last_good._put_first_back(App(paths), 30.0, Clock())
 
 
-def test_files_that_are_gone_are_named(app: App) -> None:
+def test_files_that_are_gone_are_named(paths: AppPaths) -> None:
     Project.labels = {**Project.labels, f"{LABEL}.config_files": "/srv/old/compose.yaml"}
-    overwrite(app)
-    message = last_good._put_first_back(app, 30.0, Clock())
+    overwrite(paths)
+    message = last_good._put_first_back(App(paths), 30.0, Clock())
     assert "could not be put back: its compose file /srv/old/compose.yaml is gone" in message

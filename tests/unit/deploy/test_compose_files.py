@@ -16,7 +16,7 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import locks
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import compose_files as deploy_compose_files
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -87,12 +87,11 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the module on an app in `tmp_path`/app; its result, as Ansible would get it."""
-    real = App
 
-    def rooted(name: str, directory: str, **more: Any) -> Any:
-        return real(name, directory, root=str(tmp_path / "root"), **more)
+    def rooted(name: str, directory: str) -> AppPaths:
+        return app_paths(name, directory, str(tmp_path / "root"))
 
-    monkeypatch.setattr(compose_files, "App", rooted)
+    monkeypatch.setattr(compose_files, "app_paths", rooted)
 
     def with_arguments(compose: str | None = COMPOSE, **arguments: Any) -> dict[str, Any]:
         incoming = tmp_path / "root/var/lib/selfheal/shop/incoming/project"

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import differences, last_good, rollback, rolling
@@ -76,7 +77,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     monkeypatch.setattr(rolling, "restore_files", lambda *_: None)
     for module in (deployment, rollback):
         monkeypatch.setattr(module, "read_env", lambda *_: {"findings": [], "values": {}, "fingerprint": "kept"})
-    return App("shop", root=str(tmp_path))
+    return App(app_paths("shop", root=str(tmp_path)))
 
 
 @pytest.mark.parametrize("wanted", ["", "2"])
@@ -223,7 +224,9 @@ def record(
     monkeypatch.setattr(release_store, "mark_last_good", lambda *_: [])
     monkeypatch.setattr(env_history, "mark_good", lambda *_: None)
     wanted: Release = {"services": {"web": "h"}, "fingerprint": "x" * 8, "env": "e"}
-    deployment._record(app, docker_project.Project("shop", ""), wanted, Clock(), deployment.How(), seconds=seconds)
+    deployment._record(
+        app.paths, docker_project.Project("shop", ""), wanted, Clock(), deployment.How(), seconds=seconds
+    )
     return recorded
 
 
@@ -306,4 +309,4 @@ def test_who_holds_a_port_is_named_with_project_and_folder(app: App, monkeypatch
     model = {"services": {"web": {"ports": [{"published": "8080", "target": 80}]}}}
     said = "held by the container old-web-1 of the compose project old in /srv/old"
     with pytest.raises(deployment.DeployError, match=said):
-        deployment._require_ports(app, model, [])
+        deployment._require_ports(app.paths, model, [])

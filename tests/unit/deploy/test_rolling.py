@@ -14,11 +14,11 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import (
     App,
-    AppError,
     Balancer,
     BalancerSettings,
     read_balancer,
 )
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling as deploy_rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -45,8 +45,8 @@ class World:
 
     def __init__(self, root: Path) -> None:
         checks = parse_checks([{"name": "health", "url": "http://shop/"}])
-        self.app = App("shop", root=str(root), balancer=BALANCER, checks=checks)
-        Path(self.app.state).mkdir(parents=True)
+        self.app = App(app_paths("shop", root=str(root)), balancer=BALANCER, checks=checks)
+        Path(self.app.paths.state).mkdir(parents=True)
         self.containers: dict[str, dict[str, Any]] = {}
         self.states = dict.fromkeys(BALANCER.slots, haproxy.READY)
         self.release, self.made, self.steps, self.die_at = "old", 0, 0, 0
@@ -91,7 +91,7 @@ class World:
         rolling.begin(GOOD)
         failure = rolling.replace(keep)
         if not failure:
-            deploy_rolling.finish(self.app)
+            deploy_rolling.finish(self.app.paths)
         return failure
 
     def rollout(self) -> deploy_rolling.Rollout:
@@ -99,11 +99,11 @@ class World:
         plan = deploy_rolling.Plan(gate=3.0, drain=1.0, watch=5.0)
         return deploy_rolling.Rollout(self.app, plan, clock, lambda _: None, lambda: None)
 
-    def set_state(self, app: App, ports: Any, state: str) -> None:
+    def set_state(self, _paths: AppPaths, _balancer: Balancer, ports: Any, state: str) -> None:
         self.states.update(dict.fromkeys(ports, state))
         self.step()
 
-    def slots(self, app: App) -> list[haproxy.Slot]:
+    def slots(self, _paths: AppPaths) -> list[haproxy.Slot]:
         held = {one["port"]: one for one in self.containers.values()}
         up = {port: port in held and self.serves(held[port]) for port in sorted(self.states)}
         return [haproxy.Slot(port, up[port], 0, "UP" if up[port] else SEEN) for port in up]
@@ -168,10 +168,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(Project, "world", it, raising=False)
     monkeypatch.setattr(docker_project, "Project", Project)
     monkeypatch.setattr(haproxy, "set_state", it.set_state)
-    monkeypatch.setattr(haproxy, "take_in", lambda app, port: it.set_state(app, [port], haproxy.READY))
+    monkeypatch.setattr(
+        haproxy, "take_in", lambda paths, balancer, port: it.set_state(paths, balancer, [port], haproxy.READY)
+    )
     monkeypatch.setattr(haproxy, "slots", it.slots)
-    monkeypatch.setattr(haproxy, "start", lambda app: None)
-    monkeypatch.setattr(haproxy, "leave", lambda app: setattr(it, "left", True))
+    monkeypatch.setattr(haproxy, "start", lambda _paths: None)
+    monkeypatch.setattr(haproxy, "leave", lambda _paths: setattr(it, "left", True))
     monkeypatch.setattr(haproxy, "aside", lambda _balancer, port: port)
     monkeypatch.setattr(probe, "run_checks", it.run_checks)
     monkeypatch.setattr(health_facts, "ask", lambda *_: {"ok": True, "summary": "all well"})
@@ -182,7 +184,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def at_rest(world: World) -> bool:
-    return set(world.states.values()) == {haproxy.READY} and not Path(world.app.rollout).exists()
+    return set(world.states.values()) == {haproxy.READY} and not Path(world.app.paths.rollout).exists()
 
 
 def test_instances_are_replaced_one_by_one(world: World) -> None:
@@ -252,7 +254,7 @@ def test_a_rollback_to_a_release_without_a_load_balancer_returns_its_port(world:
     world.release, world.balanced = "old", False
     world.rollout().roll_back(GOOD)
     assert world.containers == {"plain": {"port": 80, "release": "old"}}
-    assert not Path(world.app.rollout).exists()
+    assert not Path(world.app.paths.rollout).exists()
 
 
 def test_a_surplus_instance_is_removed(world: World) -> None:
@@ -276,16 +278,16 @@ def test_a_new_instance_that_is_recorded_as_old_is_replaced(world: World) -> Non
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"before": 3}'])
 def test_a_damaged_marker_names_no_instances(world: World, text: str) -> None:
-    Path(world.app.rollout).write_text(text, encoding="utf-8")
+    Path(world.app.paths.rollout).write_text(text, encoding="utf-8")
     assert deploy_rolling.under_way(world.app)
-    assert deploy_rolling.read_marker(world.app) == []
+    assert deploy_rolling.read_marker(world.app.paths) == []
 
 
 def test_the_marker_is_written_before_anything_is_started(world: World) -> None:
     world.die_at = 1
     with pytest.raises(Killed):
         world.replace()
-    assert json.loads(Path(world.app.rollout).read_text(encoding="utf-8"))["before"] == ["c1", "c2"]
+    assert json.loads(Path(world.app.paths.rollout).read_text(encoding="utf-8"))["before"] == ["c1", "c2"]
 
 
 @pytest.mark.parametrize(

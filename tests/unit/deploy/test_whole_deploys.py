@@ -73,13 +73,13 @@ def roll_back(world: World, wanted: str = "") -> deployment.DeployResult:
 
 
 def last_good(world: World) -> Release:
-    found = release_store.last_good(world.app.directory)
+    found = release_store.last_good(world.app.paths.directory)
     assert found is not None
     return found
 
 
 def token(world: World) -> str:
-    return str(dotenv.parse(Path(world.app.env).read_text(encoding="utf-8"))["TOKEN"])
+    return str(dotenv.parse(Path(world.app.paths.env).read_text(encoding="utf-8"))["TOKEN"])
 
 
 # --- successes -------------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_an_image_of_a_promotion_that_did_not_arrive_is_named(world: World) -> N
 
 
 def _placeholder(world: World) -> None:
-    Path(world.app.env).write_text("TOKEN=your-key-here\n", encoding="utf-8")
+    Path(world.app.paths.env).write_text("TOKEN=your-key-here\n", encoding="utf-8")
 
 
 def _unknown_image(world: World) -> None:
@@ -230,7 +230,7 @@ def _old_compose(world: World) -> None:
 
 
 def _damaged(world: World) -> None:
-    Path(world.app.directory, "compose.yaml").write_text("services: [", encoding="utf-8")
+    Path(world.app.paths.directory, "compose.yaml").write_text("services: [", encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_haproxy_at_the_apps_port_gets_another_message_than_other_processes(
 
 
 def _no_files(world: World) -> None:
-    Path(world.app.directory, "compose.yaml").unlink()
+    Path(world.app.paths.directory, "compose.yaml").unlink()
 
 
 def _other_source(world: World) -> None:
@@ -412,7 +412,7 @@ def test_the_log_of_a_failed_release_is_kept_without_secrets(world: World) -> No
     world.docker.log = f"error: refusing {TOKEN}"
     message = failed(world)
     assert "error: refusing <TOKEN sha256:" in message
-    [kept] = Path(world.app.state, "failed-releases").iterdir()
+    [kept] = Path(world.app.paths.state, "failed-releases").iterdir()
     assert TOKEN not in message + kept.read_text(encoding="utf-8") + "".join(world.said)
 
 
@@ -421,7 +421,7 @@ def test_a_first_release_that_fails_leaves_no_container_and_all_data(world: Worl
     message = failed(world)
     assert message.count("There is no last good release: the containers were taken down, volumes are kept.") == 1
     assert (world.docker.of("shop"), "shop_data" in world.docker.volumes) == ([], True)
-    assert release_store.last_good(world.app.directory) is None
+    assert release_store.last_good(world.app.paths.directory) is None
 
 
 def test_when_the_last_good_release_fails_too_the_message_says_so(world: World) -> None:
@@ -475,7 +475,7 @@ def test_after_an_interrupted_deploy_the_last_good_release_serves(world: World) 
 def ran_before(world: World) -> str:
     """Start the app with plain Compose, as a person would. Return the text of its compose file."""
     world.docker.run(["docker", "pull", "postgres:17"], 1.0)
-    project = docker_project.Project("shop", world.app.directory)
+    project = docker_project.Project("shop", world.app.paths.directory)
     project.build()
     project.up()
     return world.files()["compose.yaml"]
@@ -485,26 +485,30 @@ def ran_before(world: World) -> str:
 def test_the_app_from_before_the_first_deploy_is_restored_if_it_was_recorded(world: World, kept: bool) -> None:
     before = ran_before(world)
     if kept:
-        before_first.keep(world.app, ["compose.yaml", "added.conf"])
+        before_first.keep(world.app.paths, ["compose.yaml", "added.conf"])
     world.source("version 2")
     world.compose(web={"environment": {"TOKEN": "${TOKEN}", "DEBUG": "1"}})
-    Path(world.app.directory, "added.conf").write_text("new", encoding="utf-8")
+    Path(world.app.paths.directory, "added.conf").write_text("new", encoding="utf-8")
     world.bad.add(TWO)
     message = failed(world)
     if not kept:
         assert "The version that ran before this deploy is not recorded, so it cannot be started again" in message
         return
-    assert f"What ran before is put back, from its own {world.app.directory}/compose.yaml, not hardened." in message
+    assert (
+        f"What ran before is put back, from its own {world.app.paths.directory}/compose.yaml, not hardened." in message
+    )
     assert "It serves: 1 of 1 checks passed" in message
     assert world.running()["web"] == ONE
     assert (world.files()["compose.yaml"], "added.conf" in world.files()) == (before, False)
-    assert before_first.read(world.app) is None
+    assert before_first.read(world.app.paths) is None
 
 
 def test_the_app_from_before_the_first_deploy_is_not_restored_without_its_compose_file(world: World) -> None:
     ran_before(world)
-    before_first.keep(world.app, [])
-    elsewhere = Path(world.app.directory, "compose.yaml").rename(Path(world.app.directory, "docker-compose.yml"))
+    before_first.keep(world.app.paths, [])
+    elsewhere = Path(world.app.paths.directory, "compose.yaml").rename(
+        Path(world.app.paths.directory, "docker-compose.yml")
+    )
     world.source("version 2")
     world.bad.add(TWO)
     assert elsewhere.exists()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
@@ -80,7 +80,7 @@ def test_a_command_that_is_not_installed_is_not_a_problem(monkeypatch: pytest.Mo
 
 def test_a_job_is_not_expected_to_have_a_container() -> None:
     good: Release = {"env": "", "images": {"web": "1", "migrate": "2"}, "jobs": ["migrate"]}
-    found = drift_facts._desired(App("shop"), good, {"services": {"web": {}, "migrate": {}}})
+    found = drift_facts._desired(app_paths("shop"), good, {"services": {"web": {}, "migrate": {}}})
     assert {name: one["wanted"] for name, one in found.items()} == {"web": True, "migrate": False}
 
 
@@ -121,7 +121,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def test_containers_of_the_app_have_their_settings_and_others_are_in_the_baseline(world: World) -> None:
-    found = drift_facts.read(world.app, "/src/shop")
+    found = drift_facts.read(world.app.paths, "/src/shop")
     ours = {one["service"]: one for one in found["containers"] if one["ours"]}
     assert {name: one["settings"] for name, one in ours.items()} == {
         name: one["settings"] for name, one in found["desired"].items()
@@ -136,7 +136,7 @@ def test_containers_of_the_app_have_their_settings_and_others_are_in_the_baselin
 
 
 def test_the_baseline_has_what_the_hosts_programs_print(world: World) -> None:
-    entries_ = drift_facts.read(world.app)["marks"]
+    entries_ = drift_facts.read(world.app.paths)["marks"]
     assert {name: text for name, text in entries_.items() if name.startswith(("unit", "timer", "firewall"))} == {
         "unit docker.service": "enabled",
         "timer selfheal@shop.timer": "active",
@@ -148,7 +148,7 @@ def test_the_baseline_has_what_the_hosts_programs_print(world: World) -> None:
 
 
 def test_a_session_has_a_user_an_address_and_an_end(world: World) -> None:
-    assert drift_facts.read(world.app)["logins"] == [
+    assert drift_facts.read(world.app.paths)["logins"] == [
         {"user": "ada", "from": "192.0.2.7", "begun": 1000.0, "ended": 1060.0},
         {"user": "bob", "from": "192.0.2.8", "begun": 2000.0, "ended": 0.0},
     ]
@@ -157,10 +157,10 @@ def test_a_session_has_a_user_an_address_and_an_end(world: World) -> None:
 def test_files_of_the_project_are_distinguished_from_our_own(world: World) -> None:
     (world.root / "opt/shop/notes.txt").write_text("x", encoding="utf-8")
     (world.root / "opt/shop/old.yaml.replaced").write_text("x", encoding="utf-8")
-    found = drift_facts.read(world.app)
+    found = drift_facts.read(world.app.paths)
     assert found["project"] == ["compose.yaml", "notes.txt", "src/app.py"]
-    assert found["files"][f"{world.app.directory}/notes.txt"]["mode"][0] == "0"
-    assert f"{world.app.directory}/src" in found["folders"]
+    assert found["files"][f"{world.app.paths.directory}/notes.txt"]["mode"][0] == "0"
+    assert f"{world.app.paths.directory}/src" in found["folders"]
 
 
 def test_an_engine_that_does_not_answer_is_a_problem_and_not_a_drift(
@@ -170,6 +170,6 @@ def test_an_engine_that_does_not_answer_is_a_problem_and_not_a_drift(
         raise engine.EngineError("the Docker engine does not answer")
 
     monkeypatch.setattr(docker_containers, "inspected", inspected)
-    found = drift_facts.read(world.app)
+    found = drift_facts.read(world.app.paths)
     assert found["problems"] == ["the Docker engine does not answer"]
     assert (found["release"], found["desired"], found["containers"], found["images"]) == ({}, {}, [], {})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core import app
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
@@ -29,9 +29,9 @@ ARGUMENTS: dict[str, Any] = {
 
 def test_arguments_become_an_app() -> None:
     found = app_module.app_of(ARGUMENTS)
-    assert (found.name, found.directory, found.env) == ("shop", "/srv/shop", "/srv/shop/.env")
-    assert found.balancer == app.Balancer("web", 2, 18000, (8000,))
-    assert app_module.app_of({**ARGUMENTS, "directory": None, "balancer": {}}).directory == "/opt/shop"
+    assert (found.name, found.paths.directory, found.paths.env) == ("shop", "/srv/shop", "/srv/shop/.env")
+    assert found.balancer == Balancer("web", 2, 18000, (8000,))
+    assert app_module.app_of({**ARGUMENTS, "directory": None, "balancer": {}}).paths.directory == "/opt/shop"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any, Callable, cast
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
@@ -48,8 +49,8 @@ NOW = 1_750_000_000.0
 
 @pytest.fixture
 def app(tmp_path: Path) -> App:
-    found = App("shop", variables=[Variable("KEY", "token", secret=True)], root=str(tmp_path))
-    Path(found.directory).mkdir(parents=True)
+    found = App(app_paths("shop", root=str(tmp_path)), variables=[Variable("KEY", "token", secret=True)])
+    Path(found.paths.directory).mkdir(parents=True)
     return found
 
 
@@ -84,8 +85,8 @@ def _huge(path: Path) -> None:
     ],
 )
 def test_an_env_has_at_most_one_finding(app: App, make: Callable[[Path], Any], rule: str | None) -> None:
-    make(Path(app.env))
-    found = env_file.read(app, NOW)
+    make(Path(app.paths.env))
+    found = env_file.read(app.paths, app.variables, NOW)
     assert [one["rule"] for one in found["findings"]] == ([rule] if rule else [])
     assert found["exists"] == (make is not _absent)
     assert KEY not in json.dumps(found["findings"])
@@ -99,18 +100,19 @@ def test_an_env_that_a_play_has_just_written_is_not_validated_with_an_older_tabl
     app: App, why: str, later: float, found: list[str]
 ) -> None:
     """A deploy that drops a variable writes the env before the watcher's table. The env must stay in between."""
-    env_history.write_env(app.env, app.history, {"OTHER": KEY}, now=NOW, why=why)
-    assert [one["rule"] for one in env_file.read(app, NOW + later)["findings"]] == found
+    env_history.write_env(app.paths.env, app.paths.history, {"OTHER": KEY}, now=NOW, why=why)
+    assert [one["rule"] for one in env_file.read(app.paths, app.variables, NOW + later)["findings"]] == found
 
 
 def test_an_app_without_variables_needs_no_env(tmp_path: Path) -> None:
-    found = env_file.read(App("shop", str(tmp_path), root=str(tmp_path)), NOW)
+    found = env_file.read(app_paths("shop", str(tmp_path), root=str(tmp_path)), (), NOW)
     assert found == {"exists": False, "values": {}, "findings": [], "fingerprint": ""}
 
 
 def facts(app: App, **more: Any) -> Facts:
     instance = {"id": "1", "name": "shop-web-1", "service": "web", "state": "running", "digest": "sha256:1"}
-    known = {"instances": [instance], "environments": [{"KEY": OLDER}], "env": env_file.read(app, NOW)}
+    env = env_file.read(app.paths, app.variables, NOW)
+    known = {"instances": [instance], "environments": [{"KEY": OLDER}], "env": env}
     return cast(Facts, {"disk": [], "load": {"cpu_busy": 0.1}, "oom": [], **known, **more})
 
 
@@ -174,9 +176,9 @@ SEEN = "DOWN, L7STS 400 Bad Request"
 def test_healthy_instances_that_haproxy_keeps_out(
     down_seconds: float | None, up: int, ok: bool, reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    balanced = App("shop", str(tmp_path), root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    balanced = App(app_paths("shop", str(tmp_path), root=str(tmp_path)), balancer=Balancer("web", 2, 18000, (80,)))
     slots = [haproxy.Slot(18000 + at, at < up, 0, "UP" if at < up else SEEN) for at in range(2)]
-    monkeypatch.setattr(haproxy, "slots", lambda _app: slots)
+    monkeypatch.setattr(haproxy, "slots", lambda _paths: slots)
     asked = probe_result()
     monkeypatch.setattr(probe, "run_checks", lambda *_, **__: {**asked, "ok": ok})
     instances = [{"id": str(at), "service": "web", "ports": [18000 + at]} for at in range(2)]
@@ -205,17 +207,17 @@ def test_why_haproxy_does_not_answer(
     app.balancer = Balancer("web", 2, 18000, (80,))
     message = "HAProxy does not answer at /run/haproxy/admin.sock: refused. Try: systemctl status haproxy"
 
-    def serving(_app: App) -> int:
+    def serving(_paths: AppPaths) -> int:
         assert not stopped
         raise haproxy.BalancerError(message)
 
-    monkeypatch.setattr(haproxy, "is_stopped", lambda _app: stopped)
+    monkeypatch.setattr(haproxy, "is_stopped", lambda _paths: stopped)
     monkeypatch.setattr(haproxy, "serving", serving)
     monkeypatch.setattr(haproxy, "start_error", lambda: error)
     monkeypatch.setattr(engine, "state", lambda: pytest.fail("the engine was asked"))
     monkeypatch.setattr(health_facts, "engine_by_its_process", lambda: {"answers": True, "kind": "", "reason": ""})
     monkeypatch.setattr(procfs, "disk", lambda _: [])
-    env_history.write_env(app.env, app.history, {"KEY": KEY}, now=NOW)
+    env_history.write_env(app.paths.env, app.paths.history, {"KEY": KEY}, now=NOW)
     asked = probe_result(REFUSED, ok=False, summary="0 of 1 checks passed")
     clock = Clock(now=lambda: NOW, monotonic=lambda: NOW, sleep=lambda _: None)
     found = diagnose(health_facts.read(app, None, 0.0, clock, health_facts.Seen(asked)))
@@ -245,9 +247,10 @@ class Engine:
 
 
 def test_evidence_holds_no_key_of_the_env_or_of_a_container(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(app.env).write_text(f"KEY={KEY}\n")
+    Path(app.paths.env).write_text(f"KEY={KEY}\n")
     seen = facts(app)
-    files = health_evidence.gather(app, seen, health_evidence.secrets(app, seen, None), Engine(monkeypatch).clock)
+    hidden = health_evidence.secrets(app.variables, seen, None)
+    files = health_evidence.gather(app.paths, app.variables, seen, hidden, Engine(monkeypatch).clock)
     whole = "".join(files.values())
     assert {"facts.json", "host.txt", "fingerprints.json", "log-shop-web-1.txt", "top-shop-web-1.txt"} <= set(files)
     fingerprints = json.loads(files["fingerprints.json"])
@@ -258,9 +261,9 @@ def test_evidence_holds_no_key_of_the_env_or_of_a_container(app: App, monkeypatc
 
 
 def test_evidence_never_waits_longer_than_a_second(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(app.env).write_text(f"KEY={KEY}\n")
+    Path(app.paths.env).write_text(f"KEY={KEY}\n")
     slow = Engine(monkeypatch, takes=0.6)
-    files = health_evidence.gather(app, facts(app), {}, slow.clock)
+    files = health_evidence.gather(app.paths, app.variables, facts(app), {}, slow.clock)
     assert slow.limits == pytest.approx([health_evidence.EVIDENCE_SECONDS, health_evidence.EVIDENCE_SECONDS - 0.6])
     assert "inspect-shop-web-1.json: no time was left" in files["evidence.txt"]
     assert "log-shop-web-1.txt" in files
@@ -268,12 +271,12 @@ def test_evidence_never_waits_longer_than_a_second(app: App, monkeypatch: pytest
 
 def test_evidence_of_services_that_no_remedy_touches_can_wait(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many services, gathering all of it would take longer than the remedy."""
-    Path(app.env).write_text(f"KEY={KEY}\n")
+    Path(app.paths.env).write_text(f"KEY={KEY}\n")
     Engine(monkeypatch)
     seen = facts(app)
     seen["instances"] = [{**seen["instances"][0], "service": name, "name": name, "id": name} for name in ("web", "db")]
-    first = health_evidence.gather(app, seen, {}, Clock(), ["db"])
-    rest = health_evidence.of_containers(app, seen["instances"][:1], {"KEY": KEY}, Clock())
+    first = health_evidence.gather(app.paths, app.variables, seen, {}, Clock(), ["db"])
+    rest = health_evidence.of_containers(app.paths, seen["instances"][:1], {"KEY": KEY}, Clock())
     assert {"facts.json", "log-db.txt", "inspect-db.json"} <= set(first)
     assert not [name for name in first if "web" in name]
     assert sorted(rest) == ["inspect-web.json", "log-web.txt", "top-web.txt"]
@@ -281,15 +284,15 @@ def test_evidence_of_services_that_no_remedy_touches_can_wait(app: App, monkeypa
 
 
 def test_evidence_that_cannot_be_read_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = health_evidence.gather(app, facts(app), {}, Engine(monkeypatch, broken=True).clock)
+    files = health_evidence.gather(app.paths, app.variables, facts(app), {}, Engine(monkeypatch, broken=True).clock)
     assert files["evidence.txt"].count("the engine is gone") == 3
 
 
 def test_a_rewritten_env_has_another_stamp(app: App) -> None:
-    stamps = [health_facts.env_stamp(app)]
+    stamps = [health_facts.env_stamp(app.paths)]
     for text in (f"KEY={KEY}\n", f"KEY={KEY}x\n"):
-        Path(app.env).write_text(text)
-        stamps.append(health_facts.env_stamp(app))
+        Path(app.paths.env).write_text(text)
+        stamps.append(health_facts.env_stamp(app.paths))
     assert stamps[0] == ()
     assert len(set(stamps)) == 3
 
@@ -310,7 +313,7 @@ def test_an_engine_that_systemd_stops_or_starts_does_not_hang(
     state = {"answers": False, "kind": "hung", "reason": "no answer within 5 s", "version": ""}
     monkeypatch.setattr(engine, "state", lambda: dict(state))
     monkeypatch.setattr(engine, "unit_state", lambda: unit)
-    found = health_facts.read_engine(app, env_file.read(app, NOW), NOW)
+    found = health_facts.read_engine(app, env_file.read(app.paths, app.variables, NOW), NOW)
     assert (found.engine["kind"], found.engine["reason"]) == expected
 
 
@@ -327,7 +330,7 @@ def test_an_engine_that_ends_between_two_requests_is_down(
         raise engine.EngineError("docker inspect: no answer")
 
     monkeypatch.setattr(docker_project.Project, "documents", documents)
-    found = health_facts.read_engine(app, env_file.read(app, NOW), NOW)
+    found = health_facts.read_engine(app, env_file.read(app.paths, app.variables, NOW), NOW)
     assert (found.engine["answers"], found.engine["kind"]) == (False, kind)
 
 
@@ -342,7 +345,7 @@ def test_finished_jobs_and_services_scaled_to_zero_are_not_missing(app: App, mon
         "images_missing",
         lambda _, model: [{"service": name} for name in sorted(model["services"])],
     )
-    found = health_facts.read_engine(app, env_file.read(app, NOW), NOW)
+    found = health_facts.read_engine(app, env_file.read(app.paths, app.variables, NOW), NOW)
     assert found.model
     assert (found.model["services"], found.images_missing) == (["web"], [{"service": "web"}])
 
@@ -362,7 +365,7 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
 ) -> None:
     """Killed at once, it would drop the requests that it has just begun to serve."""
     checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/"}])
-    app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 1, 18000, (80,)))
+    app = App(app_paths("shop", root=str(tmp_path)), checks=checks, balancer=Balancer("web", 1, 18000, (80,)))
     now = [0.0]
 
     def run_checks(_checks: Any, _values: Any, seconds: float, *_: Any, ask: Any = None, **__: Any) -> ProbeResult:
@@ -385,7 +388,9 @@ def test_lost_packets_to_an_upstream_are_not_blamed_on_a_rule_that_drops_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rule that drops every other packet is not certainly the cause; unanswered TCP segments are a fact."""
-    app = App("shop", root=str(tmp_path), upstreams=parse_checks([{"name": "api", "url": "http://10.1.2.3:443/"}]))
+    app = App(
+        app_paths("shop", root=str(tmp_path)), upstreams=parse_checks([{"name": "api", "url": "http://10.1.2.3:443/"}])
+    )
     item = of_diagnosis.container(pid=7, networks={"shop": "172.18.0.2"}, targets=[])
     facts = of_diagnosis.facts(of_diagnosis.LATE, instances=[item], env={"findings": [], "values": {}})
     lossy = "-A DOCKER-USER -d 10.1.2.3/32 -p tcp -m statistic --mode random --probability 0.5 -j DROP\n"
@@ -423,7 +428,7 @@ def test_a_busy_host_does_not_delay_a_known_cause(
     instances = [of_diagnosis.container(service="web", ports=[80], pid=0)]
     env: dict[str, Any] = {"findings": [], "values": {}}
     found = of_diagnosis.facts(LATE, instances=instances, services=services, load=BUSY_LOAD, env=env)
-    health_facts._read_slowness(app, found, Clock())
+    health_facts._read_slowness(app.checks, found, Clock())
     assert bool(waits) is asked
 
 
@@ -444,7 +449,7 @@ class Balanced:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **states: str) -> None:
         checks = parse_checks([{"name": "health", "url": "http://127.0.0.1:80/", "timeout": 2.0}])
-        self.app = App("shop", root=str(tmp_path), checks=checks, balancer=Balancer("web", 2, 18000, (80,)))
+        self.app = App(app_paths("shop", root=str(tmp_path)), checks=checks, balancer=Balancer("web", 2, 18000, (80,)))
         self.states, self.asked = states, list[Any]()
         self.answers = dict.fromkeys((18000, 18001), False)
         self.passes = False
@@ -510,7 +515,7 @@ def test_an_app_that_limits_the_rate_of_checks_is_asked_once(
     """It may allow only five logins a minute."""
     deadlines: list[float] = []
 
-    def ask(_app: App, _env: Any, deadline: float, *_: Any) -> ProbeResult:
+    def ask(_checks: Any, _env: Any, deadline: float, *_: Any) -> ProbeResult:
         deadlines.append(deadline)
         return Balanced.result(False, "status", status)
 
@@ -542,7 +547,7 @@ def test_a_service_that_logged_a_full_disk_before_it_ended(
     monkeypatch.setattr(docker_project.Project, "logs", lambda *_: log)
     item = {**INSTANCE, "service": "db", "name": "shop-db-1", "id": "1", "state": state, "exit_code": code}
     item = {**item, "finished": ended, "finished_seconds": 5.0, **more}
-    found = health_facts._no_room(app, facts(app, instances=[item], services=["db"]))
+    found = health_facts._no_room(app.paths, facts(app, instances=[item], services=["db"]))
     assert [one["service"] for one in found] == services
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import service_watch
@@ -84,7 +85,7 @@ def watch(
         whole = {"id": "1", "names": good["images"], **nothing, **good}
         (folder / "release.json").write_text(json.dumps(whole), encoding="utf-8")
         os.symlink("1", folder.parent / "last-good")
-    app = App("shop", str(tmp_path / "opt/shop"), root=str(tmp_path), balancer=balancer)
+    app = App(app_paths("shop", str(tmp_path / "opt/shop"), root=str(tmp_path)), balancer=balancer)
     return service_watch.ServiceWatch(app, lambda: 1_750_000_000.0, known)
 
 

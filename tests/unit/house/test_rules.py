@@ -99,6 +99,13 @@ PURE = [
     "status_page.figures",
     "status_page.queries",
 ]
+# Files that may import `App`: they need nearly all of it. Others take its paths, variables, checks or balancer.
+WHOLE_APP = [
+    *("deploy.compose_files", "deploy.deploy", "deploy.last_good", "deploy.rollback", "deploy.rolling"),
+    "entry.app_module",
+    *("health.facts", "health.service_watch", "health.wait"),
+    *("recovery.config", "recovery.remedies", "recovery.run", "recovery.status"),
+]
 # Standard modules that read or change the host, the clock or the network.
 IMPURE = {
     *("asyncio", "fcntl", "glob", "http", "io", "multiprocessing", "os", "pathlib", "random", "secrets", "select"),
@@ -172,6 +179,16 @@ def test_no_import_cycle() -> None:
     """Python can load a cycle from one of its files and fails from another."""
     graph = {name: [one.removeprefix("library:") for one in imports(library_file(name))] for name in LIBRARY}
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_few_files_take_the_whole_app() -> None:
+    whole = [
+        name
+        for name in LIBRARY
+        for node in ast.walk(ast.parse(read(library_file(name))))
+        if isinstance(node, ast.ImportFrom) and node.module == "core.app" and "App" in [one.name for one in node.names]
+    ]
+    assert whole == WHOLE_APP
 
 
 def signatures(path: str) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, Moment, boot, iso, stamp
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
@@ -38,30 +38,30 @@ class Staging:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.app = App("shop", root=str(root))
+        self.paths = app_paths("shop", root=str(root))
         folder = root / "etc/selfheal"
         folder.mkdir(parents=True)
         config = {"app": "shop", "variables": [], "checks": [{"name": "health", "url": "http://127.0.0.1:1/health"}]}
-        (folder / "shop.json").write_text(json.dumps({**config, "directory": self.app.directory, "host": "stage1"}))
-        directory = Path(self.app.directory)
+        (folder / "shop.json").write_text(json.dumps({**config, "directory": self.paths.directory, "host": "stage1"}))
+        directory = Path(self.paths.directory)
         directory.mkdir(parents=True)
         (directory / "compose.yaml").write_bytes("services: {}\r\n# 크리스마스\n".encode())
         (directory / ".env").write_text("SECRET='of staging'\n")
         self.mounts = [{"Type": "bind", "Source": str(directory / ".")}, {"Type": "volume", "Source": "/x"}]
         known: release_store.Release = {"id": "r1", "images": {"web": IMAGE}, "names": {"web": "shop"}}
         release_store.record(
-            self.app.directory,
+            self.paths.directory,
             {
                 **known,
                 "services": {},
                 "contexts": {},
                 "env": "",
                 "source": "",
-                "files": release_store.files(self.app.directory),
+                "files": release_store.files(self.paths.directory),
             },
         )
-        release_store.mark_last_good(self.app.directory, "r1")
-        link = Path(release_store.folder(self.app.directory)) / release_store.LAST_GOOD
+        release_store.mark_last_good(self.paths.directory, "r1")
+        link = Path(release_store.folder(self.paths.directory)) / release_store.LAST_GOOD
         os.utime(link, (NOW - 3600, NOW - 3600), follow_symlinks=False)
         note = {"at": before(0), "pid": os.getpid(), "problems": [], "hold": ""}
         (root / "run/selfheal").mkdir(parents=True)
@@ -70,7 +70,7 @@ class Staging:
     def incident(self, name: str, **more: Any) -> None:
         identity = f"{stamp(NOW - 600)}-{name}"
         record = {"id": identity, "cause": name, "healthy": True, "seconds": 60.0}
-        folder = Path(self.app.incidents) / identity
+        folder = Path(self.paths.incidents) / identity
         folder.mkdir(parents=True)
         (folder / "incident.json").write_text(json.dumps({**record, "seen": iso(NOW - 600), **more}))
 
@@ -108,14 +108,14 @@ def refused(host: Staging, soak: float = 3600.0) -> str:
 def test_the_offer_holds_the_users_file_byte_for_byte_and_nothing_of_the_env(host: Staging) -> None:
     found = promotion_export.offer("shop", 3600.0, str(host.root), CLOCK)
     kept = Path(found["folder"], "compose.yaml")
-    assert kept.read_bytes() == Path(host.app.directory, "compose.yaml").read_bytes()
+    assert kept.read_bytes() == Path(host.paths.directory, "compose.yaml").read_bytes()
     assert found["images"] == [{"service": "web", "id": IMAGE, "bytes": 9, "platform": "linux/arm64"}]
     assert (found["host"], found["release"]) == ("stage1", "r1")
     assert "of staging" not in json.dumps(found)
 
 
 def test_what_has_served_since_is_counted_from_the_rollback_that_brought_it_back(host: Staging) -> None:
-    release_store.mark_last_good(host.app.directory, "r1")
+    release_store.mark_last_good(host.paths.directory, "r1")
     assert "it has served for 0 s" in refused(host)
 
 
@@ -146,12 +146,12 @@ def test_an_incident_counts_from_its_end(host: Staging, more: dict[str, Any], ag
 def test_a_pause_counts_while_it_lasts_and_after(
     host: Staging, paused: state.Pause | None, resumed: Moment | None, said: str
 ) -> None:
-    state.write_orders(host.app.state, {"paused": paused, "resumed": resumed})
+    state.write_orders(host.paths.state, {"paused": paused, "resumed": resumed})
     assert said in refused(host)
 
 
 def test_a_file_of_the_project_that_is_mounted_is_named_and_data_is_not(host: Staging) -> None:
-    mounted = Path(host.app.directory) / "nginx.conf"
+    mounted = Path(host.paths.directory) / "nginx.conf"
     mounted.write_text("x")
     host.mounts.append({"Type": "bind", "Source": str(mounted)})
     assert "on this host alone: nginx.conf" in refused(host)

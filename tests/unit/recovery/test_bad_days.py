@@ -201,7 +201,7 @@ class World:
 
     def incidents(self) -> list[records_incidents.IncidentRecord]:
         """Oldest first."""
-        return list(records_incidents.every(self.config.app.incidents))[::-1]
+        return list(records_incidents.every(self.config.app.paths.incidents))[::-1]
 
     def most_in_a_window(self) -> int:
         """The largest number of commands to containers within one window of the policy."""
@@ -210,7 +210,7 @@ class World:
 
     def alerts(self) -> list[str]:
         """The names of the alerts in the outbox, in order."""
-        return [one["alert"]["labels"]["alertname"] for one in state.load(self.config.app.state)[0]["outbox"]]
+        return [one["alert"]["labels"]["alertname"] for one in state.load(self.config.app.paths.state)[0]["outbox"]]
 
     def well(self) -> bool:
         return not self.answer()[0]
@@ -378,7 +378,7 @@ def step(world: World, seconds: float) -> Callable[[], None]:
 
 def learn(world: World, **seconds: float) -> None:
     """Record the last good release, with the time that its services took to start."""
-    directory = world.config.app.directory
+    directory = world.config.app.paths.directory
     names = dict.fromkeys(world.services, "shop")
     files = release_store.files(directory)
     nothing: Release = {"files": files, "services": {}, "contexts": {}, "env": "", "source": ""}
@@ -720,7 +720,7 @@ def test_a_clock_step_does_not_end_a_pause(make: Make, ahead: float) -> None:
     world = make(*shop())
     since = moment(world.clock.now(), world.now)
     paused: state.Pause = {"until": world.clock.now() + 300.0, "reason": "a new disk", "since": since}
-    state.write_orders(world.config.app.state, {"paused": paused, "resumed": None})
+    state.write_orders(world.config.app.paths.state, {"paused": paused, "resumed": None})
     world.at(100.0, step(world, ahead))
     hang(world, "app")()
     world.run(290)

@@ -34,7 +34,7 @@ def test_a_missing_key_has_a_default(tmp_path: Path) -> None:
     assert (config.interval, config.response_seconds, config.keep_days) == (1.0, 2.0, 100.0)
     assert config.policy.attempts == 5
     assert (config.alertmanager, config.metrics_directory) == ("", "")
-    assert config.app.directory == str(tmp_path / "opt/shop")
+    assert config.app.paths.directory == str(tmp_path / "opt/shop")
     assert agent_config.apps(str(tmp_path)) == ["shop"]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
@@ -24,13 +25,14 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.releases import
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
 MIB = 1 << 20
+BALANCER = Balancer("web", 2, 18000, (80,))
 
 
 class Host:
     """A host with one file system that has `free` bytes left. `gives`: how many bytes a command frees."""
 
     def __init__(self, root: Path) -> None:
-        self.app = App("shop", root=str(root))
+        self.paths = app_paths("shop", root=str(root))
         self.log = root / "var/log"
         self.log.mkdir(parents=True)
         self.free = 0
@@ -81,26 +83,26 @@ def test_only_rotated_logs_are_deleted(host: Host) -> None:
     rotated = {"shop/app.log.1", "shop/app.log.2.gz", "syslog.1", "syslog-20250527", "syslog-20250526.gz"}
     host.write(*logs, *rotated, "journal/m/system@1.journal.1")
     (host.log / "link.log").write_text("x", encoding="utf-8")
-    (host.log / "link.log.1").symlink_to(host.app.root)
-    remedies.free_space(host.app)
+    (host.log / "link.log.1").symlink_to(host.paths.root)
+    remedies.free_space(host.paths)
     assert host.left() == {*logs, "journal/m/system@1.journal.1", "link.log", "link.log.1"}
 
 
 def test_nothing_more_is_deleted_once_enough_space_is_free(host: Host) -> None:
     host.gives = {"journalctl": 300 * MIB}
-    assert remedies.free_space(host.app) == "300 MiB freed: rotated logs, old journal"
+    assert remedies.free_space(host.paths) == "300 MiB freed: rotated logs, old journal"
     assert host.ran == ["journalctl --vacuum-size=50M"]
 
 
 def test_docker_deletes_only_dangling_images_and_build_cache(host: Host) -> None:
     host.gives = {"builder": 5 * MIB}
-    remedies.free_space(host.app)
+    remedies.free_space(host.paths)
     assert host.ran[1:] == ["docker image prune --force", "docker builder prune --force"]
 
 
 def test_when_nothing_may_be_deleted_a_person_has_to_decide(host: Host) -> None:
     with pytest.raises(remedies.RemedyError, match="a person has to decide"):
-        remedies.free_space(host.app)
+        remedies.free_space(host.paths)
 
 
 def instance(service: str, state: str = "running", ports: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def test_which_services_are_restarted(
 
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: instances)
     monkeypatch.setattr(docker_project.Project, "restart", restart)
-    remedies.restart(App("shop"), services)
+    remedies.restart(app_paths("shop"), services)
     assert done == restarted.split()
 
 
@@ -149,16 +151,17 @@ def test_only_the_instance_at_fault_is_removed(
     monkeypatch.setattr(
         docker_project.Project, "up", lambda _, **how: done.append(how["scale"]) or commands.Result(0, "", "")
     )
-    app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
-    remedies.recreate_one(app, at_fault)
+    remedies.recreate_one(app_paths("shop", root=str(tmp_path)), BALANCER, at_fault)
     assert done == [*removed, {"web": 2}]
 
 
 def test_a_restart_of_haproxy_reports_which_files_were_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     states: list[Any] = []
     monkeypatch.setattr(haproxy, "restart", lambda _: ["shop.cfg is put back"])
-    monkeypatch.setattr(haproxy, "set_state", lambda _, ports, state: states.append((list(ports), state)))
-    result = remedies.restart_balancer(App("shop", balancer=Balancer("web", 2, 18000, (80,))))
+    monkeypatch.setattr(
+        haproxy, "set_state", lambda _paths, _balancer, ports, state: states.append((list(ports), state))
+    )
+    result = remedies.restart_balancer(app_paths("shop"), BALANCER)
     assert result == "shop.cfg is put back; HAProxy killed and started"
     assert states == [([18000, 18001, 18002], haproxy.READY)]
 
@@ -166,31 +169,31 @@ def test_a_restart_of_haproxy_reports_which_files_were_put_back(monkeypatch: pyt
 def test_a_restart_without_a_running_container_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: [instance("web", "exited")])
     with pytest.raises(remedies.RemedyError, match="no container"):
-        remedies.restart(App("shop"), ())
+        remedies.restart(app_paths("shop"), ())
 
 
 def test_the_users_compose_file_is_kept_when_the_release_is_put_back_twice(tmp_path: Path) -> None:
-    app = App("shop", root=str(tmp_path))
-    directory = Path(app.directory)
+    paths = app_paths("shop", root=str(tmp_path))
+    directory = Path(paths.directory)
     directory.mkdir(parents=True)
     (directory / "compose.yaml").write_text("good", encoding="utf-8")
     known: Release = {"id": "r1", "images": {}, "names": {}, "services": {}, "contexts": {}, "env": "", "source": ""}
-    release_store.record(app.directory, {**known, "files": release_store.files(app.directory)})
-    release_store.mark_last_good(app.directory, "r1")
+    release_store.record(paths.directory, {**known, "files": release_store.files(paths.directory)})
+    release_store.mark_last_good(paths.directory, "r1")
     (directory / "compose.yaml").write_text("mine, edited at 01:00", encoding="utf-8")
-    remedies.last_good_compose(app)
-    remedies.last_good_release(app, 0.0)
+    remedies.last_good_compose(paths)
+    remedies.last_good_release(paths, (), 0.0)
     assert (directory / "compose.yaml").read_text(encoding="utf-8") == "good"
     assert (directory / "compose.yaml.replaced").read_text(encoding="utf-8") == "mine, edited at 01:00"
 
 
 def test_a_folder_in_place_of_the_env_stays_without_an_env_to_put_back(tmp_path: Path) -> None:
-    app = App("shop", root=str(tmp_path))
-    env = Path(app.env)
+    paths = app_paths("shop", root=str(tmp_path))
+    env = Path(paths.env)
     env.mkdir(parents=True)
     with pytest.raises(env_history.EnvError, match="nothing to put back"):
-        remedies.last_good_env(app, 0.0)
-    assert (env.is_dir(), os.listdir(app.directory)) == (True, [".env"])
+        remedies.last_good_env(paths, (), 0.0)
+    assert (env.is_dir(), os.listdir(paths.directory)) == (True, [".env"])
 
 
 TWO = [instance("web"), instance("cache")]
@@ -200,7 +203,7 @@ TWO = [instance("web"), instance("cache")]
     ("balancer", "given"),
     [
         (None, {"build": False, "recreate": False}),
-        (Balancer("web", 2, 18000, (80,)), {"recreate": False, "scale": {"web": 2}}),
+        (BALANCER, {"recreate": False, "scale": {"web": 2}}),
     ],
     ids=["without HAProxy", "with HAProxy, whose instances stay"],
 )
@@ -222,7 +225,7 @@ def test_a_service_is_recreated_with_the_command_of_a_deploy(
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: TWO)
     monkeypatch.setattr(docker_project.Project, "remove", remove)
     monkeypatch.setattr(docker_project.Project, "up", up)
-    remedies.recreate(App("shop", root=str(tmp_path), balancer=balancer), build=False, services=["cache"])
+    remedies.recreate(App(app_paths("shop", root=str(tmp_path)), balancer=balancer), build=False, services=["cache"])
     assert done == [("remove", ["cache"]), ("up", given)]
 
 
@@ -254,7 +257,7 @@ def test_a_database_in_a_crash_loop_gets_a_short_stop_timeout(
     for name in ("up", "restart"):
         monkeypatch.setattr(docker_project.Project, name, lambda *_, **__: commands.Result(0, "", ""))
     monkeypatch.setattr(docker_project.Project, "go_on", lambda _, ids: gone_on.extend(ids))
-    remedies.recreate(App("shop", root=str(tmp_path)), build=False, services=["db"], stateful=["db"])
+    remedies.recreate(App(app_paths("shop", root=str(tmp_path))), build=False, services=["db"], stateful=["db"])
     assert (graces, bool(gone_on)) == ([grace], grace is None)
 
 
@@ -275,21 +278,21 @@ def test_no_remedy_detaches_data_in_an_anonymous_volume(
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: [db])
     for name in ("restart", "remove", "up", "down"):
         monkeypatch.setattr(docker_project.Project, name, noted(name))
-    app = App("shop", root=str(tmp_path))
+    app = App(app_paths("shop", root=str(tmp_path)))
     said = remedies.recreate(app, build=False, services=["db"])
     assert ("/var/lib/postgresql/data" in said, done) == ((True, ["restart"]) if rows else (False, ["remove", "up"]))
     done.clear()
     if rows:
         with pytest.raises(remedies.RemedyError, match="volume without a name"):
-            remedies.rebuild_network(app, build=False)
+            remedies.rebuild_network(app.paths, build=False)
     else:
-        remedies.rebuild_network(app, build=False)
+        remedies.rebuild_network(app.paths, build=False)
     assert ("down" in done) != bool(rows)
 
 
 def test_a_container_that_cannot_be_removed_is_not_recreated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The remedy fails, and starts no second container. If the container is gone despite the error, it is recreated."""
-    app = App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,)))
+    app = App(app_paths("shop", root=str(tmp_path)), balancer=BALANCER)
     there = list(TWO)
     up: list[str] = []
     stuck = commands.Result(1, "", "could not kill: tried to kill container, but did not receive an exit event")
@@ -298,7 +301,7 @@ def test_a_container_that_cannot_be_removed_is_not_recreated(monkeypatch: pytest
     monkeypatch.setattr(docker_project.Project, "up", lambda *_, **__: up.append("up") or commands.Result(0, "", ""))
     attempts: list[Callable[[], object]] = [
         lambda: remedies.recreate(app, False, ["cache"]),
-        lambda: remedies.recreate_one(app, "web"),
+        lambda: remedies.recreate_one(app.paths, BALANCER, "web"),
     ]
     for attempt in attempts:
         with pytest.raises(remedies.RemedyError, match="docker rm: could not kill"):
@@ -310,7 +313,7 @@ def test_a_container_that_cannot_be_removed_is_not_recreated(monkeypatch: pytest
         return stuck
 
     monkeypatch.setattr(commands, "run", late)
-    remedies.recreate_one(app, "web")
+    remedies.recreate_one(app.paths, BALANCER, "web")
     assert up == ["up"]
 
 
@@ -331,7 +334,7 @@ def test_a_recovery_builds_only_images_that_were_built_on_this_host(
     monkeypatch.setattr(release_store, "last_good", lambda _: good)
     monkeypatch.setattr(commands, "run", lambda *_, **__: commands.Result(1, "", "no such image"))
     monkeypatch.setattr(docker_project.Project, "up", up)
-    remedies.recreate(App("shop", root=str(tmp_path)), build=True)
+    remedies.recreate(App(app_paths("shop", root=str(tmp_path))), build=True)
     assert done == built
 
 
@@ -344,8 +347,8 @@ class Images:
     HAProxy has two instances; the second is missing.
     """
 
-    def __init__(self, app: App) -> None:
-        self.app, self.ids = app, {NEW, CACHE}
+    def __init__(self, paths: AppPaths) -> None:
+        self.paths, self.ids = paths, {NEW, CACHE}
         self.names = {"shop-web": NEW, "redis": NEW}
         self.tag_fails = ""
         self.pulled: list[str] = []
@@ -360,9 +363,9 @@ class Images:
             "source": "",
             "pins": {"shop-web": "shop@sha256:0"},
         }
-        os.makedirs(app.directory)
-        release_store.record(app.directory, {**good, **rest})
-        release_store.mark_last_good(app.directory, "r1")
+        os.makedirs(paths.directory)
+        release_store.record(paths.directory, {**good, **rest})
+        release_store.mark_last_good(paths.directory, "r1")
 
     def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
         absent = commands.Result(1, "", f"Error response from daemon: No such image: {argv[-1]}")
@@ -385,14 +388,14 @@ class Images:
         return commands.Result(0, "", "")
 
     def good(self) -> release_store.Release:
-        found = release_store.last_good(self.app.directory)
+        found = release_store.last_good(self.paths.directory)
         assert found is not None
         return found
 
 
 @pytest.fixture
 def images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Images:
-    it = Images(App("shop", root=str(tmp_path), balancer=Balancer("web", 2, 18000, (80,))))
+    it = Images(app_paths("shop", root=str(tmp_path)))
     monkeypatch.setattr(commands, "run", it.run)
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: it.items)
     monkeypatch.setattr(docker_project.Project, "up", lambda _, **how: it.up(**how))
@@ -401,11 +404,14 @@ def images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Images:
 
 @pytest.mark.parametrize(
     "act",
-    [lambda app: remedies.up(app, build=True), lambda app: remedies.recreate_one(app, "web-2")],
+    [
+        lambda paths: remedies.up(paths, BALANCER, build=True),
+        lambda paths: remedies.recreate_one(paths, BALANCER, "web-2"),
+    ],
     ids=["up", "recreate"],
 )
 def test_an_instance_is_created_although_the_image_of_its_release_is_gone(images: Images, act: Any) -> None:
-    result = act(images.app)
+    result = act(images.paths)
     assert result.endswith(" from the images that are there, as release r1 has lost that of web")
     assert images.items[-1]["digest"] == NEW
     # An image that still exists has its name again. For the missing one, the registry was asked first.
@@ -413,8 +419,8 @@ def test_an_instance_is_created_although_the_image_of_its_release_is_gone(images
 
 
 def test_a_release_whose_image_is_gone_gets_the_running_image(images: Images) -> None:
-    remedies.up(images.app, build=True)
-    assert "r1 had lost the images of web" in remedies.renew_images(images.app)
+    remedies.up(images.paths, BALANCER, build=True)
+    assert "r1 had lost the images of web" in remedies.renew_images(images.paths)
     good = images.good()
     assert (good["images"], good["pins"]) == ({"web": NEW, "cache": CACHE}, {})
     assert {name for name, image in images.names.items() if image == NEW} == {
@@ -423,8 +429,8 @@ def test_a_release_whose_image_is_gone_gets_the_running_image(images: Images) ->
         "selfheal/shop-web:r1",
     }
     # From now on no image is missing.
-    assert remedies.renew_images(images.app) == ""
-    assert remedies.up(images.app, build=True) == "started what was missing or stopped"
+    assert remedies.renew_images(images.paths) == ""
+    assert remedies.up(images.paths, BALANCER, build=True) == "started what was missing or stopped"
 
 
 @pytest.mark.parametrize(
@@ -438,13 +444,13 @@ def test_a_release_keeps_images_that_still_exist(images: Images, ids: set[str], 
     images.ids = ids
     images.items = [{**instance("web"), "digest": digest} for digest in digests]
     before = images.good()
-    assert remedies.renew_images(images.app) == ""
+    assert remedies.renew_images(images.paths) == ""
     assert images.good() == before
 
 
 def test_without_a_container_a_release_gets_the_image_that_has_its_name(images: Images) -> None:
     images.items = []
-    remedies.renew_images(images.app)
+    remedies.renew_images(images.paths)
     assert images.good()["images"]["web"] == NEW
 
 
@@ -452,7 +458,7 @@ def test_when_docker_tag_fails_no_instance_is_created_from_another_image(images:
     images.tag_fails = "docker tag did not end within 10 s"
     images.ids.add(OLD)
     with pytest.raises(remedies.RemedyError, match=r"docker tag: .* within 10 s"):
-        remedies.up(images.app, build=True)
+        remedies.up(images.paths, BALANCER, build=True)
     assert len(images.items) == 2
 
 
@@ -511,7 +517,7 @@ def test_a_remedy_does_not_run_a_successful_job_again(
     monkeypatch.setattr(release_store, "last_good", lambda _: good)
     monkeypatch.setattr(remedies, "Project", lambda *_: project)
     monkeypatch.setattr(WithJob, "directory", str(tmp_path), raising=False)
-    remedies.up(App("shop", root=str(tmp_path)), build=False)
+    remedies.up(app_paths("shop", root=str(tmp_path)), None, build=False)
     assert (project.started, project.removed) == (started, removed)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
@@ -51,8 +52,8 @@ class World:
     """The app and its engine. The app runs only with the key `accepts`."""
 
     def __init__(self, root: Path) -> None:
-        self.app = App("shop", variables=VARIABLES, checks=CHECKS, root=str(root))
-        Path(self.app.directory).mkdir(parents=True)
+        self.app = App(app_paths("shop", root=str(root)), variables=VARIABLES, checks=CHECKS)
+        Path(self.app.paths.directory).mkdir(parents=True)
         self.accepts = GOOD
         self.container: dict[str, str] | None = None
         self.acts: list[str] = []
@@ -70,15 +71,15 @@ class World:
         return self.now
 
     def write(self, text: str) -> None:
-        Path(self.app.env).write_text(text, encoding="utf-8")
+        Path(self.app.paths.env).write_text(text, encoding="utf-8")
 
     def read(self) -> str:
-        return Path(self.app.env).read_text(encoding="utf-8")
+        return Path(self.app.paths.env).read_text(encoding="utf-8")
 
     def deploy(self, key: str) -> None:
         """Record that the app was healthy with this key."""
-        env_history.write_env(self.app.env, self.app.history, {"KEY": key}, now=self.tick())
-        env_history.mark_good(self.app.history, env_history.versions(self.app.history)[-1]["fingerprint"])
+        env_history.write_env(self.app.paths.env, self.app.paths.history, {"KEY": key}, now=self.tick())
+        env_history.mark_good(self.app.paths.history, env_history.versions(self.app.paths.history)[-1]["fingerprint"])
         self.container = {"KEY": key}
 
     @property
@@ -126,7 +127,7 @@ class Project(docker_project.Project):
         ]
 
     def config(self, timeout: float = 20.0, profiles: bool = False) -> dict[str, Any]:
-        if not Path(self.world.app.env).is_file():
+        if not Path(self.world.app.paths.env).is_file():
             raise engine.EngineError("env file not found")
         try:
             dotenv.parse(self.world.read())
@@ -195,8 +196,8 @@ def incident(outcome: recovery.Outcome) -> recovery.IncidentFolder:
 
 
 def good_keys(world: World) -> list[str]:
-    found = [version for version in env_history.versions(world.app.history) if version["good"]]
-    return [dotenv.parse(Path(world.app.history, version["file"]).read_text())["KEY"] for version in found]
+    found = [version for version in env_history.versions(world.app.paths.history) if version["good"]]
+    return [dotenv.parse(Path(world.app.paths.history, version["file"]).read_text())["KEY"] for version in found]
 
 
 BROKEN = [
@@ -219,7 +220,7 @@ def test_a_broken_env_is_replaced_and_the_containers_are_recreated(
     assert world.alive
     assert outcome["checklist"][1]["names"] == ["KEY"]
     assert good_keys(world) == [GOOD]
-    kept = "".join(path.read_text() for path in Path(world.app.incidents).rglob("*") if path.is_file())
+    kept = "".join(path.read_text() for path in Path(world.app.paths.incidents).rglob("*") if path.is_file())
     assert "env_invalid" in kept
     assert LEAKED not in kept
 
@@ -231,12 +232,12 @@ def test_an_app_without_variables_has_no_env_to_keep(world: World) -> None:
     assert outcome["healthy"]
     lines = {line["step"]: (line["done"], line["detail"]) for line in outcome["checklist"][:2]}
     assert lines == {"env_backup": (None, "no variables, so no env to keep"), "variables": (None, "no variables")}
-    assert not Path(world.app.env).exists()
+    assert not Path(world.app.paths.env).exists()
 
 
 def test_a_missing_env_is_put_back(world: World) -> None:
     world.deploy(GOOD)
-    Path(world.app.env).unlink()
+    Path(world.app.paths.env).unlink()
     world.container = None
     assert recover(world)["healthy"]
     assert dotenv.parse(world.read()) == {"KEY": GOOD}
@@ -251,7 +252,7 @@ def test_an_immutable_env_is_tried_once_and_the_next_step_names_the_command(
     world.container = {"KEY": "your-key-here"}
     clock = world.clock
     flags = 0x10
-    monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.env else 0)
+    monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.paths.env else 0)
 
     def look() -> recovery.Outcome:
         world.now += 400.0
@@ -260,11 +261,11 @@ def test_an_immutable_env_is_tried_once_and_the_next_step_names_the_command(
         return recovery.recover(world.app, values, clock=clock, watch=watch)
 
     outcome = look()
-    command = f"{world.app.env} is immutable: chattr -i {world.app.env}"
+    command = f"{world.app.paths.env} is immutable: chattr -i {world.app.paths.env}"
     [remedy] = outcome["remedies"]
     assert (remedy["done"], command in remedy["result"]) == (False, True)
     assert outcome["next_step"] == f"{command}. Then run recover.yml again."
-    record = incidents.latest(world.app.incidents)
+    record = incidents.latest(world.app.paths.incidents)
     assert record is not None
     assert (record["next_step"], record["hold"]) == (outcome["next_step"], command)
     assert world.read() == "KEY=your-key-here\n"
@@ -281,7 +282,7 @@ def test_an_env_that_is_no_longer_immutable_is_written_also_while_users_are_serv
     world.deploy(GOOD)
     world.write("KEY=your-key-here\n")
     flags = 0x10
-    monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.env else 0)
+    monkeypatch.setattr(files, "_flags", lambda path: flags if path == world.app.paths.env else 0)
 
     def look() -> recovery.Outcome:
         world.now += 20.0
@@ -296,7 +297,7 @@ def test_an_env_that_is_no_longer_immutable_is_written_also_while_users_are_serv
 def test_a_folder_in_place_of_the_env_is_moved_aside(world: World, values: dict[str, str] | None) -> None:
     """Docker creates a folder when a compose file mounts an env that is missing."""
     world.deploy(GOOD)
-    env = Path(world.app.env)
+    env = Path(world.app.paths.env)
     env.unlink()
     env.mkdir()
     (env / "theirs").write_text("x", encoding="utf-8")
@@ -311,8 +312,8 @@ def test_a_folder_in_place_of_the_env_is_moved_aside(world: World, values: dict[
 
 def test_an_env_that_replaced_a_folder_stays_after_a_failure(world: World) -> None:
     world.deploy(GOOD)
-    Path(world.app.env).unlink()
-    Path(world.app.env).mkdir()
+    Path(world.app.paths.env).unlink()
+    Path(world.app.paths.env).mkdir()
     world.container, world.broken_up = None, True
     assert not recover(world, {"KEY": GOOD})["healthy"]
     assert dotenv.parse(world.read()) == {"KEY": GOOD}
@@ -325,7 +326,7 @@ def test_an_incident_says_whether_a_person_applied_a_remedy(world: World, by_han
     failed = moment(world.clock.now(), world.clock.monotonic())
     watch = None if by_hand else recovery.Watch(Policy(), health_facts.Seen(), failed)
     assert recovery.recover(world.app, clock=world.clock, watch=watch)["healthy"]
-    [record] = incidents.every(world.app.incidents)
+    [record] = incidents.every(world.app.paths.incidents)
     assert record["by_hand"] is by_hand
 
 
@@ -351,7 +352,7 @@ def test_a_healthy_app_is_not_touched_and_its_env_is_not_marked_good(world: Worl
 def test_a_missing_compose_plugin_is_named(world: World) -> None:
     world.deploy(GOOD)
     world.container, world.compose = None, ""
-    Path(world.app.env).unlink()
+    Path(world.app.paths.env).unlink()
     outcome = recover(world)
     assert (outcome["healthy"], outcome["cause"], world.acts) == (False, "engine_incomplete", [])
     assert "install docker-compose" in outcome["evidence"][0]
@@ -426,7 +427,7 @@ def test_an_incident_with_an_end_in_the_future_was_not_reported_lately(world: Wo
         run._write({})
         lately.append(run._was_notified_lately("crashed"))
     assert lately == [True, False]
-    assert [one["number"] for one in incidents.every(world.app.incidents)] == [2, 1]
+    assert [one["number"] for one in incidents.every(world.app.paths.incidents)] == [2, 1]
 
 
 def test_an_incident_gets_the_cause_that_is_found_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,14 +442,14 @@ def test_an_incident_gets_the_cause_that_is_found_later(world: World, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(remedies, "restart", gone)
         outcome = recover(world)
-    record = incidents.latest(world.app.incidents)
+    record = incidents.latest(world.app.paths.incidents)
     assert record is not None
     assert (outcome["healthy"], outcome["cause"], record["cause"]) == (True, "hung", "container_missing")
     assert [one["what"].split(": ")[1] for one in record["timeline"] if one["what"].startswith("cause: ")] == [
         "hung",
         "container_missing",
     ]
-    memory, _ = state.load(world.app.state, world.app.spare)
+    memory, _ = state.load(world.app.paths.state, world.app.paths.spare)
     assert {one["alert"]["labels"]["cause"] for one in memory["outbox"]} == {"hung"}
 
 
@@ -497,10 +498,10 @@ def test_an_outage_is_reported_while_another_process_holds_the_lock(world: World
     world.deploy(GOOD)
     world.container = None
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now), held="held by pid 7 (deploy)")
-    with hold_lock(world.app.lock, 0.0, "deploy shop"):
+    with hold_lock(world.app.paths.lock, 0.0, "deploy shop"):
         held = recover(world, watch=watch)
     assert (held["decision"]["kind"], held["decision"]["why"], world.acts) == ("hold", "held by pid 7 (deploy)", [])
-    waiting = state.load(world.app.state)[0]
+    waiting = state.load(world.app.paths.state)[0]
     assert [one["alert"]["labels"]["cause"] for one in waiting["outbox"]] == ["container_missing"]
     ended = recover(world, watch=watch._replace(held="", freed="pid 7 was killed"))
     assert (ended["healthy"], incident(ended)["id"]) == (True, incident(held)["id"])
@@ -554,10 +555,10 @@ def test_a_missing_bridge_is_recreated_by_the_second_remedy(
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     outcome = recover(world, watch=watch)
     assert (names(outcome), outcome["healthy"]) == (["up", "rebuild_network"], True)
-    record = incidents.latest(world.app.incidents)
+    record = incidents.latest(world.app.paths.incidents)
     assert record is not None
     assert record["cause"] == "network_broken"
-    attempts = state.load(world.app.state)[0]["attempts"]
+    attempts = state.load(world.app.paths.state)[0]["attempts"]
     assert [bool(one.get("refused")) for one in attempts] == [refused, False]
 
 
@@ -566,7 +567,7 @@ def test_without_free_inodes_only_an_app_that_is_down_is_started(world: World, m
     full = {"path": "/", "free_bytes": 1 << 40, "total_bytes": 1 << 41, "used_percent": 1.0, "inodes_percent": 100.0}
     monkeypatch.setattr(procfs, "disk", lambda _: [full])
 
-    def free_space(_app: Any) -> str:
+    def free_space(_paths: Any) -> str:
         raise remedies.RemedyError("nothing that may be deleted takes room")
 
     monkeypatch.setattr(remedies, "free_space", free_space)
@@ -585,11 +586,11 @@ def test_a_deploy_that_was_killed_is_rolled_back_before_the_first_remedy(
     """Its remains would disturb each remedy. If the rollback fails, the app is recovered anyway."""
     world.deploy(GOOD)
     world.container = None
-    marker = Path(world.app.rollout)
+    marker = Path(world.app.paths.rollout)
     marker.write_text('{"before": ["1"]}', encoding="utf-8")
 
     def clean_up(app: App, *_: Any) -> bool:
-        world.acts.append(f"rolled back {Path(app.rollout).name}")
+        world.acts.append(f"rolled back {Path(app.paths.rollout).name}")
         if fails:
             raise engine.EngineError("no answer")
         marker.unlink()
@@ -619,7 +620,7 @@ def test_a_stopped_engine_process_is_continued_while_the_app_serves(
     seen = health_facts.Seen(WELL, services=False)
     outcome = recover(world, watch=recovery.Watch(Policy(), seen, moment(world.now, world.now)))
     assert (outcome["cause"], names(outcome), outcome["healthy"]) == ("engine_hung", ["restart_engine"], True)
-    first = state.load(world.app.state)[0]["outbox"][0]["alert"]["labels"]
+    first = state.load(world.app.paths.state)[0]["outbox"][0]["alert"]["labels"]
     assert (first["cause"], first["severity"]) == ("engine_hung", "warning")
 
 
@@ -652,8 +653,8 @@ def test_a_start_may_take_twice_as_long_as_in_the_deploy(
 ) -> None:
     nothing: Release = {"files": {}, "services": {}, "images": {}, "names": {}, "contexts": {}}
     starts = {} if learned is None else {"web": learned}
-    release_store.record(world.app.directory, {**nothing, "id": "1", "env": "", "source": "", "starts": starts})
-    release_store.mark_last_good(world.app.directory, "1")
+    release_store.record(world.app.paths.directory, {**nothing, "id": "1", "env": "", "source": "", "starts": starts})
+    release_store.mark_last_good(world.app.paths.directory, "1")
     watch = recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now))
     run = recovery._Recovery(world.app, None, True, 1.0, world.clock, watch)
     item = {**WEB, "started_seconds": 30.0, "health": health}
@@ -786,7 +787,7 @@ def test_a_release_gets_the_images_of_new_containers_that_pass(
 ) -> None:
     world.deploy(GOOD)
     world.hangs, world.container = hangs, {"KEY": GOOD} if hangs else None
-    monkeypatch.setattr(remedies, "renew_images", lambda _app: "the release has other images now")
+    monkeypatch.setattr(remedies, "renew_images", lambda _paths: "the release has other images now")
     outcome = recover(world)
     assert outcome["healthy"]
     steps = [one["what"] for one in outcome["timeline"]]
@@ -794,7 +795,7 @@ def test_a_release_gets_the_images_of_new_containers_that_pass(
 
 
 def test_an_incident_ends_although_the_engine_reports_no_images(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(_app: Any) -> str:
+    def silent(_paths: Any) -> str:
         raise engine.EngineError("no answer")
 
     world.deploy(GOOD)
@@ -875,7 +876,7 @@ def test_evidence_hides_the_key_that_a_container_still_runs_with(world: World) -
     world.deploy(GOOD)
     world.container = {"KEY": LEAKED}
     assert recover(world)["healthy"]
-    kept = [path.read_text() for path in Path(world.app.incidents).rglob("*") if path.is_file()]
+    kept = [path.read_text() for path in Path(world.app.paths.incidents).rglob("*") if path.is_file()]
     assert any("refusing" in text for text in kept)
     assert not any(LEAKED in text for text in kept)
 

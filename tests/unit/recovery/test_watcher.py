@@ -226,7 +226,7 @@ def test_a_paused_watcher_checks_the_app_and_starts_no_recovery(world: World) ->
     it = world.watcher()
     since = core_clock.moment(world.now, world.now)
     state.write_orders(
-        it.app.state, {"paused": {"until": world.now + 30, "reason": "w", "since": since}, "resumed": None}
+        it.app.paths.state, {"paused": {"until": world.now + 30, "reason": "w", "since": since}, "resumed": None}
     )
     world.always = "refused"
     world.turns(it, 29)
@@ -348,7 +348,7 @@ def test_the_reason_for_a_wait_is_cleared_when_a_recovery_finds_no_fault(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An instance is missing in HAProxy, so recoveries are tried. `selfheal status` shows the reason for the wait."""
-    monkeypatch.setattr(haproxy, "serving", lambda _app: 1)
+    monkeypatch.setattr(haproxy, "serving", lambda _paths: 1)
     it = world.watcher(balancer=BALANCED)
     world.outcome = LockHeld("the lock is held by pid 7 (deploy)")
     world.turns(it, 5)
@@ -360,8 +360,8 @@ def test_the_reason_for_a_wait_is_cleared_when_a_recovery_finds_no_fault(
 
 def test_a_stopped_haproxy_starts_a_recovery_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its socket and its port accept requests and never answer, so the watcher waits for neither."""
-    monkeypatch.setattr(haproxy, "is_stopped", lambda _app: True)
-    monkeypatch.setattr(haproxy, "serving", lambda _app: pytest.fail("HAProxy was asked"))
+    monkeypatch.setattr(haproxy, "is_stopped", lambda _paths: True)
+    monkeypatch.setattr(haproxy, "serving", lambda _paths: pytest.fail("HAProxy was asked"))
     world.always = "timeout"
     world.watcher(balancer=BALANCED).turn()
     assert len(world.recoveries) == 1
@@ -373,8 +373,8 @@ def test_a_failure_that_haproxy_found_at_each_instance_is_not_confirmed_again(
     serving: int, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HAProxy takes a second for each of these answers."""
-    monkeypatch.setattr(haproxy, "is_stopped", lambda _app: False)
-    monkeypatch.setattr(haproxy, "serving", lambda _app: serving)
+    monkeypatch.setattr(haproxy, "is_stopped", lambda _paths: False)
+    monkeypatch.setattr(haproxy, "serving", lambda _paths: serving)
     world.always = "status"
     world.watcher(balancer=BALANCED).turn()
     assert (len(world.asked), len(world.recoveries)) == (asks, 1)
@@ -426,7 +426,7 @@ def test_while_a_service_stays_stopped_the_watcher_waits_for_a_slow_app(
     if why == "paused":
         since = core_clock.moment(world.now, world.now)
         pause: state.Pause = {"until": world.now + 600.0, "reason": "work", "since": since}
-        state.write_orders(it.app.state, {"paused": pause, "resumed": None})
+        state.write_orders(it.app.paths.state, {"paused": pause, "resumed": None})
     else:
         world.outcome = world.left("escalate")
     world.turns(it, 5)
@@ -447,7 +447,7 @@ def test_healthy_instances_without_traffic_start_two_recoveries_in_a_minute(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HAProxy sends them no requests. The second recovery knows how long that has lasted, and notifies a person."""
-    monkeypatch.setattr(haproxy, "serving", lambda _app: 0)
+    monkeypatch.setattr(haproxy, "serving", lambda _paths: 0)
     world.turns(world.watcher(balancer=BALANCED), 61)
     assert len(world.recoveries) == 2
     assert [watch.seen.lacks for _, watch in world.recoveries] == [1.0, health_facts.DISAGREES_SECONDS]
@@ -476,7 +476,7 @@ def open_incident() -> IncidentRecord:
 
 
 def test_an_incident_with_an_interrupted_remedy_is_continued_at_once(world: World) -> None:
-    folder = world.watcher().app.state
+    folder = world.watcher().app.paths.state
     moment = core_clock.moment(world.now, world.now)
     state.save(folder, {**state.empty(), "seen": moment, "incident": open_incident()})
     it = world.watcher()
@@ -641,7 +641,7 @@ def test_when_the_status_shows_an_open_breaker(
 
     config = world.config()
     if resumed is not None:
-        state.write_orders(config.app.state, {"paused": None, "resumed": ago(resumed)})
+        state.write_orders(config.app.paths.state, {"paused": None, "resumed": ago(resumed)})
     attempts: list[state.Attempt] = [{"remedy": "restart", "incident": "i", "at": ago(age)} for age in ages]
     facts = watcher_note.status_facts(config, {**state.empty(), "attempts": attempts}, world.clock)
     assert (facts["attempts"], facts["breaker_open"]) == (count, opened)
@@ -699,7 +699,7 @@ def test_an_unexpected_error_does_not_end_the_watcher(world: World, capsys: pyte
 
 
 def test_a_damaged_state_is_reported(world: World) -> None:
-    folder = Path(world.config().app.state)
+    folder = Path(world.config().app.paths.state)
     folder.mkdir(parents=True)
     (folder / state.STATE).write_text('{"inc', encoding="utf-8")
     it = world.watcher()
@@ -854,12 +854,12 @@ def test_the_alert_for_a_timer_stays_until_the_timer_was_checked(world: World, m
     asked = _timers(world, monkeypatch, {})
     it = world.watcher(alertmanager="http://127.0.0.1:9093")
     before = alert_outbox.add([], alert_messages.stopped_timer("shop", it.app.host, "812", "en"), world.now)
-    state.save(it.app.state, {**state.empty(), "outbox": before}, it.app.spare)
+    state.save(it.app.paths.state, {**state.empty(), "outbox": before}, it.app.paths.spare)
     it = world.watcher(alertmanager="http://127.0.0.1:9093")
     monkeypatch.setattr(it, "_post", lambda _: True)
     it.turn()
     assert len(asked) == 1, "at once: the timer may run again"
-    memory, _ = state.load(it.app.state, it.app.spare)
+    memory, _ = state.load(it.app.paths.state, it.app.paths.spare)
     assert [one["end"] for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alert_messages.TIMER] == [
         None
     ]

@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import web
@@ -59,30 +61,30 @@ class HAProxy:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> App:
+def paths(tmp_path: Path) -> AppPaths:
     (tmp_path / "run/haproxy").mkdir(parents=True)
-    return App("shop", root=str(tmp_path), balancer=BALANCER)
+    return app_paths("shop", root=str(tmp_path))
 
 
 @pytest.fixture
-def haproxy(app: App) -> Iterator[HAProxy]:
-    it = HAProxy(Path(app.root) / releases_haproxy.SOCKET)
+def haproxy(paths: AppPaths) -> Iterator[HAProxy]:
+    it = HAProxy(Path(paths.root) / releases_haproxy.SOCKET)
     yield it
     it.listener.close()
 
 
-def test_the_slots_of_this_app(app: App, haproxy: HAProxy) -> None:
+def test_the_slots_of_this_app(paths: AppPaths, haproxy: HAProxy) -> None:
     haproxy.answer = STAT
-    assert releases_haproxy.slots(app) == [
+    assert releases_haproxy.slots(paths) == [
         releases_haproxy.Slot(18000, False, 0, "DOWN 1/2, L7STS 400 Bad Request"),
         releases_haproxy.Slot(18001, True, 3, "UP, L7OK OK, well"),
         releases_haproxy.Slot(18002, False, 0, "MAINT"),
     ]
-    assert releases_haproxy.serving(app) == 1
+    assert releases_haproxy.serving(paths) == 1
 
 
-def test_a_state_is_set_in_both_backends(app: App, haproxy: HAProxy) -> None:
-    releases_haproxy.set_state(app, [18000, 18002], releases_haproxy.MAINT)
+def test_a_state_is_set_in_both_backends(paths: AppPaths, haproxy: HAProxy) -> None:
+    releases_haproxy.set_state(paths, BALANCER, [18000, 18002], releases_haproxy.MAINT)
     assert haproxy.asked == [
         f"set server {backend}/{slot} state maint"
         for backend in ("selfheal-shop", "selfheal-shop-unchecked")
@@ -90,9 +92,9 @@ def test_a_state_is_set_in_both_backends(app: App, haproxy: HAProxy) -> None:
     ]
 
 
-def test_a_slot_serves_only_after_haproxy_finds_it_healthy(app: App, haproxy: HAProxy) -> None:
+def test_a_slot_serves_only_after_haproxy_finds_it_healthy(paths: AppPaths, haproxy: HAProxy) -> None:
     """HAProxy has to forget the health of the slot's previous instance."""
-    releases_haproxy.take_in(app, 18002)
+    releases_haproxy.take_in(paths, BALANCER, 18002)
     assert haproxy.asked[-1] == "set server selfheal-shop/slot2 health down"
 
 
@@ -102,22 +104,23 @@ def test_a_slot_serves_only_after_haproxy_finds_it_healthy(app: App, haproxy: HA
     ids=["it serves", "one is unhealthy", "no instance"],
 )
 def test_a_slot_that_is_kept_out_is_named_with_haproxys_reason(
-    app: App, haproxy: HAProxy, ports: list[int], said: str
+    paths: AppPaths, haproxy: HAProxy, ports: list[int], said: str
 ) -> None:
     haproxy.answer = STAT
-    clock = iter(range(100))
-    assert releases_haproxy.kept_out(app, ports, lambda: next(clock), lambda _: None, 3.0) == said
+    times = iter(range(100))
+    clock = Clock(monotonic=lambda: next(times), sleep=lambda _: None)
+    assert releases_haproxy.kept_out(paths, BALANCER, ports, clock, 3.0) == said
 
 
-def test_a_refusal_is_reported(app: App, haproxy: HAProxy) -> None:
+def test_a_refusal_is_reported(paths: AppPaths, haproxy: HAProxy) -> None:
     haproxy.answer = "No such server.\n"
     with pytest.raises(releases_haproxy.BalancerError, match="No such server"):
-        releases_haproxy.set_state(app, [18000], releases_haproxy.READY)
+        releases_haproxy.set_state(paths, BALANCER, [18000], releases_haproxy.READY)
 
 
-def test_a_missing_haproxy_is_reported_with_the_next_step(app: App) -> None:
+def test_a_missing_haproxy_is_reported_with_the_next_step(paths: AppPaths) -> None:
     with pytest.raises(releases_haproxy.BalancerError, match="systemctl status haproxy"):
-        releases_haproxy.slots(app)
+        releases_haproxy.slots(paths)
 
 
 @pytest.mark.parametrize(
@@ -155,21 +158,21 @@ MASTER = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WORKER
     ids=["the worker is stopped", "only the master is stopped", "it runs", "another process has its pid now"],
 )
 def test_a_stopped_process_is_found_without_a_request(
-    app: App, monkeypatch: pytest.MonkeyPatch, which: str, called: bool, expected: bool
+    paths: AppPaths, monkeypatch: pytest.MonkeyPatch, which: str, called: bool, expected: bool
 ) -> None:
     name = "haproxy" if called else "another"
     # A process has the name of its file.
-    python = Path(app.root) / name
+    python = Path(paths.root) / name
     python.symlink_to(os.path.realpath(sys.executable))
     with subprocess.Popen([str(python), "-c", MASTER], stdout=subprocess.PIPE, start_new_session=True) as master:
         assert master.stdout is not None
         master.stdout.readline()
-        (Path(app.root) / releases_haproxy.PID_FILE).write_text(f"{master.pid}\n", encoding="ascii")
+        (Path(paths.root) / releases_haproxy.PID_FILE).write_text(f"{master.pid}\n", encoding="ascii")
         worker = procfs.newest_child(master.pid)
         for pid in [pid for pid, whose in ((worker, "worker"), (master.pid, "master")) if whose == which]:
             os.kill(pid, signal.SIGSTOP)
             _until_stopped(pid)
-        found = releases_haproxy.is_stopped(app)
+        found = releases_haproxy.is_stopped(paths)
         os.killpg(master.pid, signal.SIGKILL)
     assert found is expected
 
@@ -179,10 +182,10 @@ def _until_stopped(pid: int) -> None:
         pass
 
 
-def test_haproxy_that_does_not_run_is_not_stopped(app: App) -> None:
-    assert not releases_haproxy.is_stopped(app)
-    (Path(app.root) / releases_haproxy.PID_FILE).write_text("no pid\n", encoding="ascii")
-    assert not releases_haproxy.is_stopped(app)
+def test_haproxy_that_does_not_run_is_not_stopped(paths: AppPaths) -> None:
+    assert not releases_haproxy.is_stopped(paths)
+    (Path(paths.root) / releases_haproxy.PID_FILE).write_text("no pid\n", encoding="ascii")
+    assert not releases_haproxy.is_stopped(paths)
 
 
 # --- its journal -----------------------------------------------------------------------------------------------------
@@ -230,8 +233,8 @@ def test_the_error_is_that_of_the_last_start(journal: list[str], said: str) -> N
 class Host:
     """A host whose HAProxy starts unless a file contains `damaged`, and serves the app only if its file names it."""
 
-    def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root, self.up, self.ran = Path(app.root), False, list[list[str]]()
+    def __init__(self, paths: AppPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.up, self.ran = Path(paths.root), False, list[list[str]]()
         self.journal: list[str] = []
         self.taken = False
         self.write("haproxy.cfg", "global")
@@ -275,109 +278,111 @@ class Host:
 
 
 @pytest.fixture
-def on_host(app: App, monkeypatch: pytest.MonkeyPatch) -> Host:
-    it = Host(app, monkeypatch)
-    releases_haproxy.keep(app)
-    releases_haproxy.keep(App("blog", root=app.root))
+def on_host(paths: AppPaths, monkeypatch: pytest.MonkeyPatch) -> Host:
+    it = Host(paths, monkeypatch)
+    releases_haproxy.keep(paths)
+    releases_haproxy.keep(app_paths("blog", root=paths.root))
     return it
 
 
 @pytest.mark.parametrize(
     ("name", "was"), [("selfheal/shop.cfg", "shop 1"), ("haproxy.cfg", "global"), ("selfheal/blog.cfg", "blog 1")]
 )
-def test_a_damaged_file_is_restored_and_kept_under_another_name(app: App, on_host: Host, name: str, was: str) -> None:
+def test_a_damaged_file_is_restored_and_kept_under_another_name(
+    paths: AppPaths, on_host: Host, name: str, was: str
+) -> None:
     on_host.write("selfheal/shop.cfg", "shop 1")
     on_host.write(name, "damaged")
-    notes = releases_haproxy.restart(app)
+    notes = releases_haproxy.restart(paths)
     path = on_host.path(name)
     assert notes == [f"{path} is restored from the last good copy, the damaged one is kept as {path}.damaged"]
     assert (on_host.read(name), on_host.read(f"{name}.damaged"), on_host.up) == (was, "damaged", True)
 
 
-def test_an_earlier_damaged_file_is_kept(app: App, on_host: Host) -> None:
+def test_an_earlier_damaged_file_is_kept(paths: AppPaths, on_host: Host) -> None:
     """A user who made two wrong edits keeps both of them."""
     name = "selfheal/shop.cfg"
-    releases_haproxy.keep(app)
+    releases_haproxy.keep(paths)
     for text in ("damaged once", "damaged twice"):
         on_host.write(name, text)
-        releases_haproxy.restart(app)
+        releases_haproxy.restart(paths)
     assert [on_host.read(f"{name}.{end}") for end in ("damaged", "2.damaged")] == ["damaged once", "damaged twice"]
 
 
-def test_several_damaged_files_are_restored(app: App, on_host: Host) -> None:
+def test_several_damaged_files_are_restored(paths: AppPaths, on_host: Host) -> None:
     for name in ("haproxy.cfg", "selfheal/shop.cfg", "selfheal/blog.cfg"):
         on_host.write(name, "damaged")
-    assert len(releases_haproxy.restart(app)) == 3
+    assert len(releases_haproxy.restart(paths)) == 3
     assert on_host.up
 
 
 @pytest.mark.parametrize("content", ["", None], ids=["emptied", "gone"])
-def test_a_missing_or_empty_file_of_the_app_is_restored(app: App, on_host: Host, content: str | None) -> None:
+def test_a_missing_or_empty_file_of_the_app_is_restored(paths: AppPaths, on_host: Host, content: str | None) -> None:
     """HAProxy starts without it, because it serves other apps."""
     on_host.path("selfheal/shop.cfg").unlink()
     if content is not None:
         on_host.write("selfheal/shop.cfg", content)
-    (note,) = releases_haproxy.restart(app)
+    (note,) = releases_haproxy.restart(paths)
     assert note.endswith("shop.cfg.damaged" if content is not None else "it was missing")
     assert on_host.read("selfheal/shop.cfg") == "shop 1"
 
 
-def test_a_damaged_file_without_a_copy_is_set_aside(app: App, on_host: Host) -> None:
+def test_a_damaged_file_without_a_copy_is_set_aside(paths: AppPaths, on_host: Host) -> None:
     on_host.write("selfheal/try.cfg", "damaged")
-    (note,) = releases_haproxy.restart(app)
+    (note,) = releases_haproxy.restart(paths)
     assert note.endswith(f"is set aside as {on_host.path('selfheal/try.cfg.damaged')}")
     assert on_host.up
 
 
-def test_files_with_which_haproxy_starts_are_not_changed(app: App, on_host: Host) -> None:
+def test_files_with_which_haproxy_starts_are_not_changed(paths: AppPaths, on_host: Host) -> None:
     on_host.write("haproxy.cfg", "global, edited by hand")
     on_host.write("selfheal/shop.cfg", "shop 2")
-    assert releases_haproxy.restart(app) == []
+    assert releases_haproxy.restart(paths) == []
     assert on_host.read("haproxy.cfg") == "global, edited by hand"
 
 
-def test_a_port_that_is_taken_does_not_replace_a_file(app: App, on_host: Host) -> None:
+def test_a_port_that_is_taken_does_not_replace_a_file(paths: AppPaths, on_host: Host) -> None:
     on_host.taken = True
     on_host.write("haproxy.cfg", "global, edited by hand")
-    Path(releases_haproxy._others(app)[0].copy).unlink()
+    Path(releases_haproxy._others(paths)[0].copy).unlink()
     with pytest.raises(
         releases_haproxy.BalancerError, match=r"does not start: Binding .*blog.cfg:3.*: cannot bind socket"
     ):
-        releases_haproxy.restart(app)
+        releases_haproxy.restart(paths)
     assert on_host.read("haproxy.cfg") == "global, edited by hand"
     assert on_host.read("selfheal/blog.cfg") == "blog 1"
 
 
-def test_a_file_that_cannot_be_restored_is_reported_with_haproxys_own_error(app: App, on_host: Host) -> None:
+def test_a_file_that_cannot_be_restored_is_reported_with_haproxys_own_error(paths: AppPaths, on_host: Host) -> None:
     on_host.journal = RUNS + ALONE
-    Path(releases_haproxy._own(app)[0].copy).unlink()
+    Path(releases_haproxy._own(paths)[0].copy).unlink()
     on_host.write("selfheal/shop.cfg", "damaged")
     with pytest.raises(
         releases_haproxy.BalancerError, match=r"does not start: config : parsing .*shop.cfg:3.*'damaged'"
     ):
-        releases_haproxy.restart(app)
+        releases_haproxy.restart(paths)
     assert releases_haproxy.start_error().startswith("HAProxy does not start: config : parsing")
     assert on_host.read("selfheal/shop.cfg") == "damaged"
 
 
-def test_only_files_that_pass_haproxys_check_are_copied(app: App, on_host: Host) -> None:
+def test_only_files_that_pass_haproxys_check_are_copied(paths: AppPaths, on_host: Host) -> None:
     on_host.write("selfheal/shop.cfg", "damaged")
-    releases_haproxy.keep(app)
-    copy = Path(releases_haproxy._own(app)[0].copy)
+    releases_haproxy.keep(paths)
+    copy = Path(releases_haproxy._own(paths)[0].copy)
     assert copy.read_text(encoding="utf-8") == "shop 1"
     on_host.write("selfheal/shop.cfg", "shop 2")
-    releases_haproxy.keep(app)
+    releases_haproxy.keep(paths)
     assert copy.read_text(encoding="utf-8") == "shop 2"
     assert copy.stat().st_mode & 0o777 == 0o600
     on_host.ran.clear()
-    releases_haproxy.keep(app)
+    releases_haproxy.keep(paths)
     assert on_host.ran == [], "nothing has changed, so nothing is checked"
 
 
 @pytest.mark.parametrize("line", ["stats auth admin:hunter2", "user ops insecure-password hunter2"])
-def test_a_file_with_a_password_is_not_copied(app: App, on_host: Host, line: str) -> None:
+def test_a_file_with_a_password_is_not_copied(paths: AppPaths, on_host: Host, line: str) -> None:
     on_host.write("haproxy.cfg", f"global\n    {line}\n")
-    releases_haproxy.keep(app)
-    assert [path for path in Path(app.state).rglob("*.cfg") if "hunter2" in path.read_text()] == []
+    releases_haproxy.keep(paths)
+    assert [path for path in Path(paths.state).rglob("*.cfg") if "hunter2" in path.read_text()] == []
     # A copy without the password is not restored either: it would give access to everyone.
-    assert not Path(releases_haproxy._own(app)[1].copy).exists()
+    assert not Path(releases_haproxy._own(paths)[1].copy).exists()
