@@ -182,6 +182,8 @@ def _load(source: str, name: str, by: str) -> ComposeFile:
             merged[str(key)] = {**old, **value} if both and isinstance(old, Mapping) else value
     if not documents:
         raise ProjectError(f"{path} on this machine is empty. Nothing was changed. Fix: give the app's compose file")
+    if not isinstance(merged.get("include") or [], list):
+        raise ProjectError(f"{path}: `include` is not a list. Nothing was changed. Fix: write `- FILE` below it")
     return merged
 
 

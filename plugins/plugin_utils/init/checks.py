@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import known_images
-from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
     Entry,
@@ -30,6 +29,8 @@ _URL = re.compile(
     r"(?P<scheme>https?)://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]|(?P<host>[\w.-]+))(?::(?P<port>\d+))?"
     r"(?P<path>/[^\s\"'|;)&$]*)?"
 )
+# `curl localhost:9200/status`
+_BARE_URL = re.compile(r"(?:curl|wget)\b.*?(?:localhost|127\.0\.0\.1):(?P<port>\d+)(?P<path>/[^\s\"'|;)&$]*)?")
 _REFERENCE = re.compile(r"\$\{?(\w+)(?::?-[^}]*)?\}?")
 # An app may answer its first page by a redirect, a login, or not at all; an error of the server is none of these.
 _ANY_ANSWER = [200, 204, 301, 302, 303, 307, 308, 401, 403, 404]
@@ -114,10 +115,10 @@ def _chosen(
     fixed = [one for one in published if _number(one.published, values)]
     if probe:
         return next((one for one in fixed if _number(one.target, values) == probe.port), None)
-    image = compose.image(spec)
-    if known_images.known(image) is not None and known_images.repository(image) not in _WEB_IMAGES:
+    image = known_images.repository(compose.image(spec))
+    if known_images.known(image) is not None and known_images.ALIASES.get(image, image) not in _WEB_IMAGES:
         return None
-    if image.endswith("fpm"):
+    if "fpm" in str(spec.get("image")):
         return None
     web = [one for one in fixed if _is_web(_number(one.target, values))]
     if not web and spec.get("build") and len(fixed) == 1:
@@ -148,12 +149,13 @@ def _address(port: Published, values: Mapping[str, str]) -> str:
 def _probe(service: str, spec: Spec, values: Mapping[str, str]) -> _Probe | None:
     given = spec.get("healthcheck") or {}
     test = given.get("test") or ""
-    text = test if isinstance(test, str) else " ".join(map(str, test))
-    try:
-        found = _URL.search(dotenv.resolve(text, values))
-    except dotenv.DotenvError:
+    text = compose.resolved(test if isinstance(test, str) else " ".join(map(str, test)), values)
+    if given.get("disable"):
         return None
-    if found is None or given.get("disable") or found["host"] not in (None, service):
+    found, bare = _URL.search(text), _BARE_URL.search(text)
+    if found is None:
+        return _Probe("http", int(bare["port"]), bare["path"] or "/") if bare else None
+    if found["host"] not in (None, service):
         return None
     default = 443 if found["scheme"] == "https" else 80
     return _Probe(found["scheme"], int(found["port"] or default), found["path"] or "/")

@@ -99,6 +99,10 @@ def _variables(project: Project, left: list[str]) -> Iterator[_Found]:
         if name not in project.env and all(use.is_passed for use in used[name]) and others:
             elsewhere[name] = others  # nothing to pass on, and the env file sets it
             continue
+        included = [one.place.file for one in others if one.place.file not in project.readers]
+        if name not in project.env and included:
+            left.append(f"{name} stays in {included[0]}: an included compose file uses it")
+            continue
         yield _Found(name, project.env.get(name), used.get(name, []), others)
     for name, others in elsewhere.items():
         reason = _stays(project, others)
@@ -158,7 +162,9 @@ def _entry(found: _Found, guessed: Guess, row: Row, unfilled: set[str]) -> Entry
         comment += f"; the same value as {row['same_as']}"
     kept = "" if found.name in unfilled or value is None else value
     if guessed.variable.secret:
-        return Entry(row, comment, found.name, True, kept)
+        # Without a value, an empty one would win over the compose file's own.
+        has_line = value is not None or guessed.variable.required
+        return Entry(row, comment, found.name, has_line, kept)
     if value is None or found.name in unfilled:
         return Entry(row, comment, found.name)
     if "same_as" not in row and _takes(row, kept):

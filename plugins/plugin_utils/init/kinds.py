@@ -96,7 +96,7 @@ _PATH_NAME = re.compile(r"_(?:FILE|PATH|DIR)$")
 _LEVELS = ("trace", "debug", "info", "notice", "warn", "warning", "error", "critical", "fatal")
 _STAGES = ("development", "test", "staging", "production")
 _STAGE_NAME = re.compile(r"^(?:NODE|APP|RAILS|RACK|FLASK|DJANGO|GO|MIX|PHP|ASPNETCORE)?_?ENV(?:IRONMENT)?$")
-_RANDOM_LENGTH, _RANDOM_BITS = 20, 3.5
+_RUN, _RANDOM_BITS = re.compile(r"[A-Za-z0-9+/=_-]{20,}"), 3.5
 # Kinds whose rows may say how short a value may be.
 _WITH_LENGTH = ("token", "text", "jwt_secret")
 
@@ -210,7 +210,7 @@ def _settings(name: str, value: str) -> Iterator[_Candidate]:
     if re.fullmatch(r"-?\d+", value):
         yield _Candidate("integer", "the value is a whole number")
     if re.match(r"[a-z][a-z0-9+.-]*://", lower):
-        secret = {"secret": True} if _holds_password(value) else {}
+        secret = {"secret": True} if _holds_password(value) or "HOOK" in name else {}
         yield _Candidate("url", "the value is an address", secret)
     if re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", value):
         yield _Candidate("email", "the value is an e-mail address")
@@ -232,9 +232,14 @@ def _choices(name: str, value: str) -> list[str]:
 
 
 def _looks_random(name: str, value: str) -> bool:
-    if _PUBLIC_TEXT.search(name) or len(value) < _RANDOM_LENGTH or not re.fullmatch(r"[A-Za-z0-9+/=_-]+", value):
+    """Whether a part of the value is like a key, and the value is not a path."""
+    if "PRIVATE KEY-----" in value or '"private_key"' in value:
+        return True
+    if _PUBLIC_TEXT.search(name) or re.match(r"[~.]{0,2}/", value):
         return False
-    return bool(re.search(r"\d", value) and re.search("[A-Za-z]", value)) and entropy(value) >= _RANDOM_BITS
+    return any(
+        re.search(r"\d", run) and re.search("[A-Za-z]", run) and entropy(run) >= _RANDOM_BITS for run in _RUN.findall(value)
+    )
 
 
 def _secrets(reason: str) -> Iterator[_Candidate]:

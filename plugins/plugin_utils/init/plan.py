@@ -246,9 +246,9 @@ def _add_services(wanted: Wanted, known: _Known, text: str) -> merge.Merged:
     return merged._replace(text="\n".join(lines))
 
 
-def _add_example(wanted: Wanted, known: _Known, text: str) -> merge.Merged:
+def _add_example(wanted: Wanted, _known: _Known, text: str) -> merge.Merged:
     there = {line.partition("=")[0] for line in text.splitlines()}
-    new = [one for one in _new_rows(wanted, known) if one.name not in there]
+    new = [one for one in wanted.guessed.variables if one.name not in there]
     return merge.Merged(text + render.example_of(new) if new else text)
 
 

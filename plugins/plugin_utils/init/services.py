@@ -20,6 +20,14 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.project_source 
 
 # Compose Specification, top-level elements.
 _TOP = ("name", "version", "services", "networks", "volumes", "configs", "secrets", "include", "models")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "ports": (list,),
+    "environment": (list, Mapping),
+    "env_file": (list, str, Mapping),
+    "healthcheck": (Mapping,),
+    "build": (str, Mapping),
+    "image": (str,),
+}
 _LISTS = ("ports", "env_file", "expose")
 _PORT = re.compile(
     r"(?:(?P<address>\[[0-9a-fA-F:]+\]|[0-9]+(?:[.][0-9]+){3}|\$\{[^}]*\}(?=:.*:)):)?(?:(?P<published>.*):)?(?P<target>[^:]+)"
@@ -114,6 +122,13 @@ def _require_known(document: Document) -> None:
     for service, spec in (services or {}).items():
         if not isinstance(spec, Mapping):
             raise InitError(f"{document.name}: services.{service}", "it is not a mapping", "write `image: …` below it")
+        for key, kinds in _TYPES.items():
+            if spec.get(key) is not None and not isinstance(spec[key], kinds):
+                where = f"{document.name}: services.{service}.{key}"
+                raise InitError(where, "it has another type than Compose takes", "see `docker compose config`")
+    for key in ("networks", "volumes", "configs", "secrets"):
+        if not isinstance(document.content.get(key) or {}, Mapping):
+            raise InitError(f"{document.name}: {key}", "it is not a mapping", f"write `{key}:` and `NAME:` below it")
 
 
 def _require_services(merged: Mapping[str, Spec], files: Sequence[str]) -> None:
@@ -126,10 +141,6 @@ def _require_services(merged: Mapping[str, Spec], files: Sequence[str]) -> None:
             raise InitError(
                 f"services.{service}", "it has neither an image nor a build section", "add `image: …` or `build: .`"
             )
-        for key in ("ports", "environment", "env_file"):
-            kinds = (list,) if key == "ports" else (list, Mapping) if key == "environment" else (list, str, Mapping)
-            if spec.get(key) is not None and not isinstance(spec[key], kinds):
-                raise InitError(f"services.{service}.{key}", "it is not a list", f"write `{key}:` and `- …` below it")
 
 
 def _services(document: Document) -> Iterator[tuple[str, Spec]]:
