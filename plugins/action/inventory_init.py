@@ -8,8 +8,7 @@ import os
 import time
 from typing import Any
 
-from ansible import constants
-from ansible import context
+from ansible import constants, context
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import docker_compose

@@ -11,17 +11,18 @@ module: inventory_init
 short_description: Write an inventory for a compose project
 version_added: 0.1.0
 description:
-  - Reads the compose files of a project, the files that they include or extend, C(.env) and other env files. Writes an
-    inventory for it - host, app, services, checks, variables with their kinds, secrets in a vault.
-  - A kind is guessed from the name and the value of a variable, and is taken only when the rules of that kind accept the
-    value. Each row has a comment with the reason.
+  - Reads the compose files of a project, the files that they include or extend, C(.env) and other env files. Writes
+    an inventory for it - host, app, services, checks, variables with their kinds, secrets in a vault.
+  - A kind is guessed from the name and the value of a variable, and is taken only when the rules of that kind accept
+    the value. Each row has a comment with the reason.
   - Secrets are encrypted in memory. The password is that of the run's vault identity, else a new one in the file
     C(.vault-password) of the inventory.
   - A placeholder is named, and the vault gets an empty value instead. So is a variable that has no value, and a value
     that a deploy would refuse.
-  - A file that exists is left as it is. To files of an earlier run, new variables, services and checks are added; nothing
-    in them is changed. A folder that is new appears whole, or not at all.
-  - Runs on the controller, and connects to no host. Docker is not needed. A Compose on the controller validates the files.
+  - A file that exists is left as it is. To files of an earlier run, new variables, services and checks are added;
+    nothing in them is changed. A folder that is new appears whole, or not at all.
+  - Runs on the controller, and connects to no host. Docker is not needed. A Compose on the controller validates the
+    files.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes
@@ -51,8 +52,8 @@ options:
     default: ""
   app:
     description:
-      - Name of the app. The default is the name that Compose gives the project, so that an app that runs already keeps its
-        volumes.
+      - Name of the app. The default is the name that Compose gives the project, so that an app that runs already keeps
+        its volumes.
     type: str
     default: ""
 seealso:

@@ -119,7 +119,7 @@ def parse(text: str) -> dict[str, str]:
 def entries(text: str, known: Mapping[str, str] | None = None) -> list[Entry]:
     """The entries of a file in order, with the values that ``parse`` gives; ``known`` has values from elsewhere.
 
-    Raises DotenvError, also for ``$NAME`` without a fallback when no line above sets it: the empty text is never what was intended.
+    Raises DotenvError, also for ``$NAME`` without a fallback when no line above sets it: an empty text is not intended.
     """
     values: dict[str, str] = dict(known or {})
     found = []

@@ -21,7 +21,9 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
 _WEB_IMAGES = frozenset({"nginx", "caddy", "traefik", "httpd", "haproxy", "wordpress", "php", "node", "minio/minio"})
 _TLS_PORTS = frozenset({443, 8443, 9443})
 # Ports that are HTTP by custom: of web servers, frameworks and well-known apps.
-_WEB_PORTS = frozenset({80, 81, 443, 591, 1337, 2283, 2368, 4242, 5173, 5601, 5678, 7860, 8443, 8501, 8888, 9090, 9443, 10000})
+_WEB_PORTS = frozenset(
+    {80, 81, 443, 591, 1337, 2283, 2368, 4242, 5173, 5601, 5678, 7860, 8443, 8501, 8888, 9090, 9443, 10000}
+)
 _WEB_RANGES = (range(3000, 3100), range(4000, 4100), range(5000, 5051), range(8000, 8200), range(9000, 9011))
 # A registry's port in these ranges that has another protocol (IANA).
 _OTHER_PROTOCOLS = frozenset({5004, 5005, 5038, 5044, 8009, 8125, 9004})
@@ -32,7 +34,7 @@ _URL = re.compile(
 # `curl localhost:9200/status`
 _BARE_URL = re.compile(r"(?:curl|wget)\b.*?(?:localhost|127\.0\.0\.1):(?P<port>\d+)(?P<path>/[^\s\"'|;)&$]*)?")
 _REFERENCE = re.compile(r"\$\{?(\w+)(?::?-[^}]*)?\}?")
-# An app may answer its first page by a redirect, a login, or not at all; an error of the server is none of these.
+# An app may answer its first page by a redirect, a login, or not at all; an error of the server does not count.
 _ANY_ANSWER = [200, 204, 301, 302, 303, 307, 308, 401, 403, 404]
 _NO_ERROR = [200, 204, 301, 302, 303, 307, 308]
 
@@ -97,8 +99,8 @@ def _check(
         return Entry(row, f"the healthcheck of {service} asks {path}, and its port {number} is published", service)
     return Entry(
         row,
-        f"a guess: {service} publishes {number}. Any answer counts that is not an error of the server; better is a path "
-        "that only a healthy app answers with 200",
+        f"a guess: {service} publishes {number}. Any answer counts that is not an error of the server; better is a "
+        "path that only a healthy app answers with 200",
         service,
     )
 

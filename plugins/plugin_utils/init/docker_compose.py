@@ -17,7 +17,7 @@ _NOT_ASKED = ("is not a docker command", "unknown command", "unknown shorthand f
 
 
 def require_valid(project: Project) -> None:
-    """Refuse what Compose refuses. Values are not put in, so a missing one is no reason.
+    """Refuse what Compose refuses. Values are not put in, so a missing one does not matter.
 
     :raises InitError: with what Compose says, without values of env files.
     """

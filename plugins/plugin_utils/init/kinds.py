@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.merged_values import (
@@ -91,7 +92,9 @@ _SWITCH = re.compile(r"RANDOM.*PASSWORD$|ALLOW_EMPTY.*PASSWORD$|^(?:IS|USE|HAS)_
 _SECRET_WORDS = re.compile(
     r"(?:SALT|PEPPER|HMAC|COOKIE|SIGNATURE|MNEMONIC|LICEN[CS]E|CREDENTIALS?|ENCRYPTION|ENCRYPTION_KEYS?|_AUTH)$|PRIVATE_KEY"
 )
-_PUBLIC_TEXT = re.compile(r"(?:TAG|VERSION|SHA|COMMIT|DIGEST|REVISION|IMAGE|BRANCH|PATH|DIR|FILE|FOLDER|TZ|LANG|LOCALE)$")
+_PUBLIC_TEXT = re.compile(
+    r"(?:TAG|VERSION|SHA|COMMIT|DIGEST|REVISION|IMAGE|BRANCH|PATH|DIR|FILE|FOLDER|TZ|LANG|LOCALE)$"
+)
 _PATH_NAME = re.compile(r"_(?:FILE|PATH|DIR)$")
 _LEVELS = ("trace", "debug", "info", "notice", "warn", "warning", "error", "critical", "fatal")
 _STAGES = ("development", "test", "staging", "production")
@@ -106,11 +109,11 @@ class _Candidate(NamedTuple):
 
     kind: str
     reason: str
-    options: Row = {}
+    options: Row = MappingProxyType({})
 
 
 class _Verdict(NamedTuple):
-    """What the rules of a kind say of the values: whether it is the kind of all of them, and too short a value's length."""
+    """Whether all values are of a kind; else, when a value is only too short for it, the length of the shortest."""
 
     fits: bool
     length: int = 0
@@ -238,7 +241,8 @@ def _looks_random(name: str, value: str) -> bool:
     if _PUBLIC_TEXT.search(name) or re.match(r"[~.]{0,2}/", value):
         return False
     return any(
-        re.search(r"\d", run) and re.search("[A-Za-z]", run) and entropy(run) >= _RANDOM_BITS for run in _RUN.findall(value)
+        re.search(r"\d", run) and re.search("[A-Za-z]", run) and entropy(run) >= _RANDOM_BITS
+        for run in _RUN.findall(value)
     )
 
 

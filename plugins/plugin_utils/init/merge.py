@@ -69,7 +69,9 @@ def append(text: str, key: str, entries: Sequence[str]) -> Merged:
     if not isinstance(node, (yaml.SequenceNode, yaml.MappingNode)):
         return Merged(text, True)
     if not node.value:
-        return _checked(text, f"{text[: node.start_mark.index].rstrip(' ')}\n{''.join(entries)}{_rest(text, node)}", key)
+        return _checked(
+            text, f"{text[: node.start_mark.index].rstrip(' ')}\n{''.join(entries)}{_rest(text, node)}", key
+        )
     if node.flow_style:
         return Merged(text, True)
     end = _end(text, node)

@@ -36,7 +36,10 @@ class Place(NamedTuple):
 
 
 class Use(NamedTuple):
-    """A compose file names a variable. `operator` is that of `dotenv.Reference`; `is_passed` says that only the name is there."""
+    """A compose file names a variable.
+
+    `operator` and `fallback` are those of `dotenv.Reference`; `is_passed`: only the name is there.
+    """
 
     name: str
     place: Place
@@ -54,7 +57,7 @@ class Setting(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A port that a service publishes. `published` is as it is written, with the variables in it; "" for a random one."""
+    """A port that a service publishes, as it is written, with variables; `published` is "" for a random one."""
 
     service: str
     address: str
@@ -106,7 +109,7 @@ class Flaw(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One row, its comment in one line, and, of a variable whose value is in the vault, the value (None: there is none)."""
+    """One row and its comment in one line; of a variable, its name, and the value when that is in the vault."""
 
     row: Row
     comment: str

@@ -30,8 +30,8 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render imp
     VAULT,
 )
 
-# The order of writing: a run that is killed in between is completed by the next one. Values come before their rows, and the list of
-# services that were looked at comes last.
+# The order of writing: a run that is killed in between is completed by the next one. Values come before their rows, and
+# the list of services that were looked at comes last.
 ORDER = (PASSWORD_FILE, IGNORED, VAULT, VARIABLES, CHECKS, EXAMPLE, render.HOSTS, render.CONFIGURATION, APP)
 _SHARED = ("group_vars/all/", "group_vars/all.yml")
 _HIDDEN = "(encrypted)"
@@ -60,7 +60,7 @@ class Wanted(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What is there: texts by path, the vault in plain text (None: it cannot be read), names of its table, new services."""
+    """What is there: texts by path, the vault in plain text (None: unreadable), the table's names, new services."""
 
     texts: Mapping[str, str]
     vault: str | None
@@ -106,7 +106,9 @@ def open_flaws(wanted: Wanted, texts: Mapping[str, str], cipher: Cipher) -> list
     """The flaws without those whose variable has a value in the inventory, whatever `.env` still says."""
     known = _known(wanted, texts, cipher)
     in_vault = {one.name for one in wanted.guessed.variables if one.in_vault}
-    with_default = {row["name"] for row in merge.rows(texts.get(VARIABLES, ""), "app_env_variables") if "default" in row}
+    with_default = {
+        row["name"] for row in merge.rows(texts.get(VARIABLES, ""), "app_env_variables") if "default" in row
+    }
     empty = set(_empty(known))
     found = []
     for flaw in wanted.guessed.flaws:
@@ -175,9 +177,7 @@ def hidden(text: str) -> str:
 # --- files that init wrote --------------------------------------------------------------------------------------------
 
 
-def _add(
-    path: str, wanted: Wanted, known: _Known, cipher: Cipher, files: list[File], by_hand: list[str]
-) -> None:
+def _add(path: str, wanted: Wanted, known: _Known, cipher: Cipher, files: list[File], by_hand: list[str]) -> None:
     """Add what is new to one file."""
     if path == VAULT:
         _add_values(wanted, known, cipher, files, by_hand)
@@ -185,7 +185,9 @@ def _add(
     text = known.texts[path]
     merged = _ADDED[path](wanted, known, text) if path in _ADDED else merge.Merged(text)
     if merged.by_hand:
-        by_hand.append(f"{path}: new entries do not fit into its list as it is now. Add {_missing(path, wanted, known)}")
+        by_hand.append(
+            f"{path}: new entries do not fit into its list as it is now. Add {_missing(path, wanted, known)}"
+        )
     elif merged.text != text:
         files.append(File(path, text, merged.text, text, merged.text))
 
@@ -194,9 +196,7 @@ def _new_rows(wanted: Wanted, known: _Known) -> list[Entry]:
     return [one for one in wanted.guessed.variables if one.name not in known.table]
 
 
-def _add_values(
-    wanted: Wanted, known: _Known, cipher: Cipher, files: list[File], by_hand: list[str]
-) -> None:
+def _add_values(wanted: Wanted, known: _Known, cipher: Cipher, files: list[File], by_hand: list[str]) -> None:
     new = [one for one in _new_rows(wanted, known) if one.in_vault]
     if not new:
         return
@@ -232,9 +232,7 @@ def _add_services(wanted: Wanted, known: _Known, text: str) -> merge.Merged:
         return merge.Merged(text)
     there = merge.names(text, "compose_app_services")
     new = {
-        name: one
-        for name, one in wanted.guessed.services.items()
-        if name in known.new_services and name not in there
+        name: one for name, one in wanted.guessed.services.items() if name in known.new_services and name not in there
     }
     part = render.services(new)
     merged = merge.append(text, part.key, list(part.entries.values()))

@@ -114,7 +114,8 @@ def _read_source(location: _Location) -> tuple[project_source.Project, _Location
         except project_source.ProjectError as error:
             raise InitError(folder, str(error).partition(" Fix: ")[0].rstrip("."), _fix_of(error)) from None
         except OSError as error:
-            raise InitError(str(error.filename or folder), f"it cannot be read: {error.strerror}", "make it readable")
+            place = str(error.filename or folder)
+            raise InitError(place, f"it cannot be read: {error.strerror}", "make it readable") from None
         name = os.path.basename(folder)
         folder, files = os.path.dirname(folder), [os.path.normpath(os.path.join(name, file)) for file in files]
     raise InitError(location.folder, last.partition(". ")[0], "move the compose file next to the folders that it names")

@@ -70,7 +70,12 @@ class Part(NamedTuple):
 def flow(value: object) -> str:
     """A value in one line of YAML; texts with `{{` keep Ansible from reading them as templates."""
     text = yaml.dump(
-        _guarded(value), Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
+        _guarded(value),
+        Dumper=_Dumper,
+        default_flow_style=True,
+        width=float("inf"),
+        allow_unicode=True,
+        sort_keys=False,
     )
     return str(text).removesuffix("\n").removesuffix("\n...")
 
@@ -85,7 +90,7 @@ def _guarded(value: object) -> object:
     return value
 
 
-# --- the parts that a later run adds to ---------------------------------------------------------------------------------
+# --- the parts that a later run adds to -------------------------------------------------------------------------------
 
 
 def variables(entries: Iterable[Entry]) -> Part:
@@ -163,7 +168,9 @@ def _hosts(project: Project, target: Target) -> str:
         )
     user = target.user or "root"
     become = "    ansible_become: true\n" if user != "root" else ""
-    other = "" if become else "    # With another user than root:\n    # ansible_user: deploy\n    # ansible_become: true\n"
+    other = (
+        "" if become else "    # With another user than root:\n    # ansible_user: deploy\n    # ansible_become: true\n"
+    )
     return (
         f"---\n{BY_INIT} from {_named(project)}. The server that {project.app} runs on.\n"
         f"backends:\n  hosts:\n    {project.app}1:\n{address}"
@@ -172,7 +179,9 @@ def _hosts(project: Project, target: Target) -> str:
 
 
 def _app(project: Project, guessed: Guessed, target: Target) -> str:
-    source = yaml.dump(f"{{{{ inventory_dir }}}}/{target.source}", Dumper=_Dumper, default_style='"', width=float("inf"))
+    source = yaml.dump(
+        f"{{{{ inventory_dir }}}}/{target.source}", Dumper=_Dumper, default_style='"', width=float("inf")
+    )
     named = f"compose_app_files: {flow(list(project.files))}\n" if not project.is_found else ""
     exclude = ""
     if target.exclude:
@@ -198,9 +207,9 @@ def seen(names: Iterable[str]) -> str:
 
 def _variables(project: Project, guessed: Guessed) -> str:
     return (
-        f"---\n{BY_INIT} from {_named(project)}. The variables of the app's .env, a row each, with the guessed kind and why.\n"
-        "# A setting has its value here (default); a secret has it in vault.yml, under its own name. Change a kind where the\n"
-        "# guess is wrong. docs/guides/secrets.md of the collection lists the kinds.\n"
+        f"---\n{BY_INIT} from {_named(project)}. The variables of the app's .env, each with its guessed kind and why.\n"
+        "# A setting has its value here (default); a secret has it in vault.yml, under its own name. Change a kind where\n"
+        "# the guess is wrong. docs/guides/secrets.md of the collection lists the kinds.\n"
         f"{_listed(variables(guessed.variables), '[]')}"
     )
 
@@ -215,9 +224,13 @@ def _vault(guessed: Guessed, target: Target) -> str:
 
 
 def _checks(project: Project, guessed: Guessed) -> str:
-    none = "" if guessed.checks else "# No service publishes a port that answers HTTP, so the services' states are all that is watched.\n"
+    none = (
+        ""
+        if guessed.checks
+        else "# No service publishes a port that answers HTTP, so the services' states are all that is watched.\n"
+    )
     return (
-        f"---\n{BY_INIT} from {_named(project)}. The checks that a release must pass, in order; they run on the server.\n"
+        f"---\n{BY_INIT} from {_named(project)}. The checks of each release, in order; they run on the server.\n"
         "# ${NAME} is a variable of the .env. Add what a user does: a login, a request for data.\n"
         f"{none}{_listed(checks(guessed.checks), '[]')}"
     )
@@ -239,7 +252,11 @@ def _without_defaults(entries: Sequence[Entry]) -> list[rules.Variable]:
 
 
 def _configuration(target: Target) -> str:
-    password = f"vault_password_file = {PASSWORD_FILE}" if target.has_password_file else "# vault_password_file = ~/.vault-password"
+    password = (
+        f"vault_password_file = {PASSWORD_FILE}"
+        if target.has_password_file
+        else "# vault_password_file = ~/.vault-password"
+    )
     collections = ""
     if target.collections:
         collections = (

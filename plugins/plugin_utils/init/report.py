@@ -50,7 +50,10 @@ def report(
     if to_do:
         lines += ["To do first:", *(f"  - {line}" for line in to_do), ""]
     if any(file.path == PASSWORD_FILE for file in plan.files):
-        lines += [f"Keep a copy of {target.shown}/{PASSWORD_FILE} elsewhere: without it, no one can read the vault.", ""]
+        lines += [
+            f"Keep a copy of {target.shown}/{PASSWORD_FILE} elsewhere: without it, no one can read the vault.",
+            "",
+        ]
     lines += ["Next, to validate all of it, and then to set up the server:"]
     lines += [f"  {command.text('validate', target)}", f"  {command.text('site', target)}"]
     return "\n".join(lines)
@@ -64,7 +67,9 @@ def _written(plan: Plan, target: Target, check: bool) -> list[str]:
     if new:
         lines.append(f"{would} to {target.shown}: {', '.join(new)}")
     if added:
-        lines.append(f"{'Would add' if check else 'Added'} to {target.shown}: {', '.join(added)} (--diff shows the lines)")
+        lines.append(
+            f"{'Would add' if check else 'Added'} to {target.shown}: {', '.join(added)} (--diff shows the lines)"
+        )
     if plan.kept:
         lines.append(f"Not touched, because init did not write it: {', '.join(plan.kept)}")
     return lines or [f"Nothing is new: {target.shown} stays as it is."]
@@ -84,9 +89,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _to_do(
-    guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command
-) -> list[str]:
+def _to_do(guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command) -> list[str]:
     found = []
     if plan.has_example:
         found.append(f"{target.shown}/{HOSTS}: replace the example {EXAMPLE_ADDRESS} by your server's address")

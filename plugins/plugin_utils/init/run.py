@@ -31,7 +31,7 @@ class Request(NamedTuple):
 
     :arg here: the folder that relative paths start from.
     :arg collections: as in `Target`.
-    :arg identities: the vault identities of this run; `encrypt_identity`: the one that Ansible is configured to encrypt with.
+    :arg identities: the vault identities of this run; `encrypt_identity`: the one that is configured to encrypt.
     """
 
     given: Sequence[str]
@@ -55,7 +55,7 @@ class Diff(TypedDict):
 
 
 class Outcome(NamedTuple):
-    """What was written, or would be; `missing` are the variables that a deploy needs corrected. None of it holds a value."""
+    """What was written, or would be; `missing` are variables to correct before a deploy. None of it holds a value."""
 
     changed: bool
     folder: str
@@ -104,7 +104,9 @@ def _folder(request: Request, project: Project) -> str:
     chosen = os.path.join(request.here, os.path.expanduser(request.to)) if request.to else default
     path = os.path.abspath(chosen)
     if path == project.folder or project.folder.startswith(f"{path}{os.sep}"):
-        raise InitError(path, "it holds the project, which is copied to the server", "name a folder of its own: -e to=DIR")
+        raise InitError(
+            path, "it holds the project, which is copied to the server", "name a folder of its own: -e to=DIR"
+        )
     return path
 
 

@@ -50,7 +50,7 @@ def merge(documents: Sequence[Document], files: Sequence[str]) -> dict[str, Spec
         for service, spec in _services(document):
             merged[service] = _merged(merged.get(service, {}), _extended(document, service, spec, by_name, ()))
     _require_services(merged, files)
-    return {service: spec for service, spec in merged.items()}
+    return dict(merged)
 
 
 def ports(services: Mapping[str, Spec]) -> list[Published]:
@@ -118,7 +118,9 @@ def _require_known(document: Document) -> None:
         raise InitError(f"{document.name}: {key}", "it is not a top-level element of a compose file", hint)
     services = document.content.get("services")
     if services is not None and not isinstance(services, Mapping):
-        raise InitError(f"{document.name}: services", "it is not a mapping", "write `services:` and, below it, `web: …`")
+        raise InitError(
+            f"{document.name}: services", "it is not a mapping", "write `services:` and, below it, `web: …`"
+        )
     for service, spec in (services or {}).items():
         if not isinstance(spec, Mapping):
             raise InitError(f"{document.name}: services.{service}", "it is not a mapping", "write `image: …` below it")
@@ -233,5 +235,3 @@ def _numbers(published: str) -> Iterator[str]:
         yield from map(str, range(int(found[1]), min(int(found[2]), 65535) + 1))
     elif published.isdigit():
         yield published
-
-

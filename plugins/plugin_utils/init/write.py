@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Write the files of a plan: all of them are on the disk before the first one takes its place.
 
-A new folder appears whole, by one rename. In one that is there, each file is replaced atomically, in the order of the plan; an
-error puts back what was replaced, and a run that is killed is completed by the next one.
+A new folder appears whole, by one rename. In one that is there, each file is replaced atomically, in the order of the
+plan; an error puts back what was replaced, and a run that is killed is completed by the next one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ABANDONED_SECONDS = 600.0
 def read(folder: str, paths: Sequence[str]) -> dict[str, str]:
     """The texts of the files that are there: these, and every YAML file of the group `all`.
 
-    :raises InitError: a file cannot be read, or the folder is none.
+    :raises InitError: a file cannot be read, or the path is not a folder.
     """
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise InitError(folder, "it is a file, and the inventory needs a folder", "name another one: -e to=DIR")
@@ -124,6 +124,9 @@ def _undo(target: str, file: File) -> None:
 def _sweep(above: str, prefix: str) -> None:
     """Remove what a run that was killed left; a younger one may be in use."""
     for entry in os.scandir(above):
-        is_old = entry.name.startswith(prefix) and time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS
+        is_old = (
+            entry.name.startswith(prefix)
+            and time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS
+        )
         if is_old and entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path, ignore_errors=True)

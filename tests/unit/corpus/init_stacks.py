@@ -227,9 +227,9 @@ services:
 """,
             "docker/Dockerfile": "FROM scratch\n",
             "docker/.env": (
-                f"PRIVATE_KEY=\"{KEY.strip()}\"\n"
+                f'PRIVATE_KEY="{KEY.strip()}"\n'
                 f"API_SECRET='{secret('signs')}{{{{x}}}}: #\"%'\n"
-                "GREETING=\"Hello {{ name }}: \\\"you\\\" 한글 \\u263a\"\n"
+                'GREETING="Hello {{ name }}: \\"you\\" 한글 \\u263a"\n'
                 "EMPTY=\nEMPTY_TOKEN=\nVERSION=1.10\nZERO=007\nON=yes\n"
             ),
         },

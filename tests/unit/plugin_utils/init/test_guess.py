@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the inventory says of a project: which variables it lists and where their values are, checks, services, flaws."""
+"""What the inventory says of a project: its variables and where their values are, checks, services, flaws."""
 
 from __future__ import annotations
 
@@ -33,14 +33,19 @@ def guessed(top: Path, files: dict[str, str], *given: str) -> Guessed:
 
 
 def web(**keys: Any) -> dict[str, str]:
-    return {"compose.yaml": f"services: {{web: {{image: '{IMAGE}', {', '.join(f'{key}: {value}' for key, value in keys.items())}}}}}"}
+    more = "".join(f", {key}: {value}" for key, value in keys.items())
+    return {"compose.yaml": f"services: {{web: {{image: '{IMAGE}'{more}}}}}"}
 
 
 # --- variables --------------------------------------------------------------------------------------------------------
 
 # id, files, {name: (kind, required, where the value is: its text in the row, "vault", or None)}
 VARIABLES: list[tuple[str, dict[str, str], dict[str, tuple[str, bool, object]]]] = [
-    ("a setting and a secret", {**web(), ".env": "LEVEL=3\nTOKEN=kD8#vq2Z\n"}, {"LEVEL": ("integer", True, 3), "TOKEN": ("token", True, "vault")}),
+    (
+        "a setting and a secret",
+        {**web(), ".env": "LEVEL=3\nTOKEN=kD8#vq2Z\n"},
+        {"LEVEL": ("integer", True, 3), "TOKEN": ("token", True, "vault")},
+    ),
     ("used and set", {**web(command='"$A"'), ".env": "A=b\n"}, {"A": ("text", True, "b")}),
     ("used and not set", web(command='"${A}"'), {"A": ("text", True, None)}),
     ("required and not set", web(command='"${A_TOKEN:?}"'), {"A_TOKEN": ("token", True, "vault")}),
@@ -54,13 +59,37 @@ VARIABLES: list[tuple[str, dict[str, str], dict[str, tuple[str, bool, object]]]]
     ("empty, and required", {**web(command='"${A:?}"'), ".env": "A=\n"}, {"A": ("text", True, "")}),
     ("set by the compose file", web(environment="{A: b}"), {}),
     ("in an env file", {**web(env_file="a.env"), "a.env": "A=b\n"}, {"A": ("text", True, "b")}),
-    ("in an env file, where another service reads .env", {"compose.yaml": "services: {a: {image: x, env_file: a.env}, b: {image: x, env_file: .env}}", "a.env": "A=b\n", ".env": "B=c\n"}, {"B": ("text", True, "c")}),
+    (
+        "in an env file, where another service reads .env",
+        {
+            "compose.yaml": "services: {a: {image: x, env_file: a.env}, b: {image: x, env_file: .env}}",
+            "a.env": "A=b\n",
+            ".env": "B=c\n",
+        },
+        {"B": ("text", True, "c")},
+    ),
     ("in two env files with two values", {**web(env_file="[a.env, b.env]"), "a.env": "A=b\n", "b.env": "A=c\n"}, {}),
-    ("in two env files with one value", {**web(env_file="[a.env, b.env]"), "a.env": "A=b\n", "b.env": "A=b\n"}, {"A": ("text", True, "b")}),
-    ("one that an included file has", {"compose.yaml": "include: [{path: b.yaml, env_file: b.env}]", "b.yaml": "services: {b: {image: 'x:$TAG'}}", "b.env": "TAG=1\n"}, {}),
-    ("Compose's own", {**web(), ".env": "COMPOSE_PROJECT_NAME=x\nCOMPOSE_PROFILES=a\n"}, {"COMPOSE_PROFILES": ("text", True, "a")}),
+    (
+        "in two env files with one value",
+        {**web(env_file="[a.env, b.env]"), "a.env": "A=b\n", "b.env": "A=b\n"},
+        {"A": ("text", True, "b")},
+    ),
+    (
+        "one that an included file has",
+        {
+            "compose.yaml": "include: [{path: b.yaml, env_file: b.env}]",
+            "b.yaml": "services: {b: {image: 'x:$TAG'}}",
+            "b.env": "TAG=1\n",
+        },
+        {},
+    ),
+    (
+        "Compose's own",
+        {**web(), ".env": "COMPOSE_PROJECT_NAME=x\nCOMPOSE_PROFILES=a\n"},
+        {"COMPOSE_PROFILES": ("text", True, "a")},
+    ),
     ("of several lines", {**web(), ".env": 'A="b\nc"\n'}, {"A": ("text", True, "b\nc")}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("files", "wanted"), [row[1:] for row in VARIABLES], ids=[row[0] for row in VARIABLES])
@@ -84,14 +113,38 @@ def test_the_same_secret_under_two_names(tmp_path: Path) -> None:
 FLAWS: list[tuple[str, dict[str, str], list[tuple[str, str, str]]]] = [
     ("none", {**web(), ".env": "TOKEN=kD8#vq2Z\n"}, []),
     ("a placeholder", {**web(), ".env": "\nTOKEN=changeme\n"}, [("TOKEN", ".env line 2", "placeholder: ")]),
-    ("a placeholder of a setting", {**web(), ".env": "SITE=https://your-domain.com\n"}, [("SITE", ".env line 1", "placeholder: ")]),
+    (
+        "a placeholder of a setting",
+        {**web(), ".env": "SITE=https://your-domain.com\n"},
+        [("SITE", ".env line 1", "placeholder: ")],
+    ),
     ("missing", web(command='"$A"'), [("A", "compose.yaml line 1", "it has no value")]),
-    ("a space around a secret", {**web(), ".env": "TOKEN='kD8#vq2Z '\n"}, [("TOKEN", ".env line 1", "a space around it")]),
-    ("a placeholder in the compose file", web(environment="{A_TOKEN: changeme}"), [("A_TOKEN", "compose.yaml line 1", "a placeholder")]),
-    ("in an address, once", {**web(environment="{URL: 'postgres://a:${P_PASSWORD}@b/c'}"), ".env": "P_PASSWORD=changeme\n"}, [("P_PASSWORD", ".env line 1", "placeholder: ")]),
-    ("a placeholder as a default", web(environment="{A_TOKEN: '${A_TOKEN:-changeme}'}"), [("A_TOKEN", "compose.yaml line 1", "placeholder")]),
-    ("another value in an env file", {**web(env_file="[.env, a.env]"), ".env": "TOKEN=kD8#vq2Z\n", "a.env": "TOKEN=Wq7#kd!f\n"}, [("TOKEN", "a.env line 1", "another value than the validated one")]),
-]  # fmt: skip
+    (
+        "a space around a secret",
+        {**web(), ".env": "TOKEN='kD8#vq2Z '\n"},
+        [("TOKEN", ".env line 1", "a space around it")],
+    ),
+    (
+        "a placeholder in the compose file",
+        web(environment="{A_TOKEN: changeme}"),
+        [("A_TOKEN", "compose.yaml line 1", "a placeholder")],
+    ),
+    (
+        "in an address, once",
+        {**web(environment="{URL: 'postgres://a:${P_PASSWORD}@b/c'}"), ".env": "P_PASSWORD=changeme\n"},
+        [("P_PASSWORD", ".env line 1", "placeholder: ")],
+    ),
+    (
+        "a placeholder as a default",
+        web(environment="{A_TOKEN: '${A_TOKEN:-changeme}'}"),
+        [("A_TOKEN", "compose.yaml line 1", "placeholder")],
+    ),
+    (
+        "another value in an env file",
+        {**web(env_file="[.env, a.env]"), ".env": "TOKEN=kD8#vq2Z\n", "a.env": "TOKEN=Wq7#kd!f\n"},
+        [("TOKEN", "a.env line 1", "another value than the validated one")],
+    ),
+]
 
 
 @pytest.mark.parametrize(("files", "flaws"), [row[1:] for row in FLAWS], ids=[row[0] for row in FLAWS])
@@ -115,33 +168,107 @@ ANY = [200, 204, 301, 302, 303, 307, 308, 401, 403, 404]
 
 # id, services, .env, {check: (url, status)}, {service: port}
 CHECKS: list[tuple[str, str, str, dict[str, tuple[str, object]], dict[str, int]]] = [
-    ("a published port", "web: {build: ., ports: ['3000:3000']}", "", {"web": ("http://127.0.0.1:3000/", ANY)}, {"web": 3000}),
-    ("another port outside", "web: {image: x, ports: ['80:8080']}", "", {"web": ("http://127.0.0.1:80/", ANY)}, {"web": 8080}),
-    ("an address", "web: {image: x, ports: ['10.0.0.5:80:8080']}", "", {"web": ("http://10.0.0.5:80/", ANY)}, {"web": 8080}),
+    (
+        "a published port",
+        "web: {build: ., ports: ['3000:3000']}",
+        "",
+        {"web": ("http://127.0.0.1:3000/", ANY)},
+        {"web": 3000},
+    ),
+    (
+        "another port outside",
+        "web: {image: x, ports: ['80:8080']}",
+        "",
+        {"web": ("http://127.0.0.1:80/", ANY)},
+        {"web": 8080},
+    ),
+    (
+        "an address",
+        "web: {image: x, ports: ['10.0.0.5:80:8080']}",
+        "",
+        {"web": ("http://10.0.0.5:80/", ANY)},
+        {"web": 8080},
+    ),
     ("IPv6", "web: {image: x, ports: ['[::1]:80:8080']}", "", {"web": ("http://[::1]:80/", ANY)}, {"web": 8080}),
     ("TLS alone", "web: {image: x, ports: ['443:8443']}", "", {"web": ("https://127.0.0.1:443/", ANY)}, {"web": 8443}),
     ("both", "web: {image: 'caddy:2', ports: ['443:443', '80:80']}", "", {"web": ("http://127.0.0.1:80/", ANY)}, {}),
-    ("a variable", "web: {build: ., ports: ['${P}:3000']}", "P=80\n", {"web": ("http://127.0.0.1:${P}/", ANY)}, {"web": 3000}),
-    ("a variable with a default", "web: {build: ., ports: ['${P:-81}:3000']}", "", {"web": ("http://127.0.0.1:81/", ANY)}, {"web": 3000}),
+    (
+        "a variable",
+        "web: {build: ., ports: ['${P}:3000']}",
+        "P=80\n",
+        {"web": ("http://127.0.0.1:${P}/", ANY)},
+        {"web": 3000},
+    ),
+    (
+        "a variable with a default",
+        "web: {build: ., ports: ['${P:-81}:3000']}",
+        "",
+        {"web": ("http://127.0.0.1:81/", ANY)},
+        {"web": 3000},
+    ),
     ("a variable without a value", "web: {build: ., ports: ['${P}:3000']}", "", {}, {}),
-    ("its healthcheck", f"web: {{build: ., ports: ['80:3000'], {CURL}}}", "", {"web": ("http://127.0.0.1:80/health", None)}, {"web": 3000}),
-    ("its healthcheck in words", "web: {build: ., ports: ['80:3000'], healthcheck: {test: 'wget -q localhost:3000/up || exit 1'}}", "", {"web": ("http://127.0.0.1:80/up", None)}, {"web": 3000}),
-    ("a healthcheck with a variable", "web: {build: ., ports: ['80:3000'], healthcheck: {test: 'curl http://localhost:${P:-3000}/up'}}", "", {"web": ("http://127.0.0.1:80/up", None)}, {"web": 3000}),
-    ("a healthcheck of its front page", "web: {build: ., ports: ['80:3000'], healthcheck: {test: 'curl http://web:3000'}}", "", {"web": ("http://127.0.0.1:80/", ANY[:7])}, {"web": 3000}),
+    (
+        "its healthcheck",
+        f"web: {{build: ., ports: ['80:3000'], {CURL}}}",
+        "",
+        {"web": ("http://127.0.0.1:80/health", None)},
+        {"web": 3000},
+    ),
+    (
+        "its healthcheck in words",
+        "web: {build: ., ports: ['80:3000'], healthcheck: {test: 'wget -q localhost:3000/up || exit 1'}}",
+        "",
+        {"web": ("http://127.0.0.1:80/up", None)},
+        {"web": 3000},
+    ),
+    (
+        "a healthcheck with a variable",
+        "web: {build: ., ports: ['80:3000'], healthcheck: {test: 'curl http://localhost:${P:-3000}/up'}}",
+        "",
+        {"web": ("http://127.0.0.1:80/up", None)},
+        {"web": 3000},
+    ),
+    (
+        "a healthcheck of its front page",
+        "web: {build: ., ports: ['80:3000'], healthcheck: {test: 'curl http://web:3000'}}",
+        "",
+        {"web": ("http://127.0.0.1:80/", ANY[:7])},
+        {"web": 3000},
+    ),
     ("a healthcheck of a port that is not published", f"web: {{build: ., ports: ['80:80'], {CURL}}}", "", {}, {}),
-    ("a healthcheck of another host", "web: {build: ., ports: ['3000:3000'], healthcheck: {test: 'curl http://other:1/'}}", "", {"web": ("http://127.0.0.1:3000/", ANY)}, {"web": 3000}),
+    (
+        "a healthcheck of another host",
+        "web: {build: ., ports: ['3000:3000'], healthcheck: {test: 'curl http://other:1/'}}",
+        "",
+        {"web": ("http://127.0.0.1:3000/", ANY)},
+        {"web": 3000},
+    ),
     ("a port of no protocol that we know", "web: {image: x, ports: ['2525:2525']}", "", {}, {}),
-    ("the only port of what is built here", "web: {build: ., ports: ['7777:7777']}", "", {"web": ("http://127.0.0.1:7777/", ANY)}, {"web": 7777}),
+    (
+        "the only port of what is built here",
+        "web: {build: ., ports: ['7777:7777']}",
+        "",
+        {"web": ("http://127.0.0.1:7777/", ANY)},
+        {"web": 7777},
+    ),
     ("a database", "db: {image: 'postgres:17', ports: ['5432:5432']}", "", {}, {}),
     ("UDP", "dns: {image: x, ports: ['8000:8000/udp']}", "", {}, {}),
     ("a random port", "web: {image: x, ports: ['3000']}", "", {}, {}),
     ("a profile", "web: {image: x, ports: ['80:80'], profiles: [a]}", "", {}, {}),
     ("PHP without a web server", "fpm: {image: 'php:8-fpm', ports: ['9000:9000']}", "", {}, {}),
-    ("two", "a: {image: x, ports: ['80:80']}, b: {image: x, ports: ['81:80']}", "", {"a": ("http://127.0.0.1:80/", ANY), "b": ("http://127.0.0.1:81/", ANY)}, {"a": 80, "b": 80}),
-]  # fmt: skip
+    (
+        "two",
+        "a: {image: x, ports: ['80:80']}, b: {image: x, ports: ['81:80']}",
+        "",
+        {"a": ("http://127.0.0.1:80/", ANY), "b": ("http://127.0.0.1:81/", ANY)},
+        {"a": 80, "b": 80},
+    ),
+]
 
 
-@pytest.mark.parametrize(("given", "env", "checks", "ports"), [row[1:] for row in CHECKS], ids=[row[0] for row in CHECKS])
+@pytest.mark.parametrize(
+    ("given", "env", "checks", "ports"), [row[1:] for row in CHECKS], ids=[row[0] for row in CHECKS]
+)
 def test_checks(
     tmp_path: Path, given: str, env: str, checks: dict[str, tuple[str, object]], ports: dict[str, int]
 ) -> None:

@@ -85,7 +85,7 @@ GUESSED: list[tuple[str, str, str, dict[str, Any]]] = [
     ("SIGNING", key_pair()[0], "private_key", {}),
     ("TLS_CERT", key_pair()[1], "certificate", {}),
     ("SIGNING", KEY, "token", {}),
-    ("CONFIG", f"{{\"private_key\": \"{TOKEN}\"}}", "token", {}),
+    ("CONFIG", f'{{"private_key": "{TOKEN}"}}', "token", {}),
     ("SEEDS", f"a:b.{TOKEN}", "token", {}),
     ("DATA", "/srv/data-1/" + noise("path", 30), "text", {}),
     ("CHAT_WEBHOOK", "https://chat.acme.dev/hooks/" + TOKEN, "url", SECRET),

@@ -29,27 +29,128 @@ BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
     ("nothing is named", {}, [], "from", "names no compose file", "add -e from="),
     ("a folder without one", {"x.txt": ""}, ["."], "", "holds no compose file (compose.yaml", "name the file"),
     ("a file that is not there", {}, ["compose.yaml"], "compose.yaml", "no such file", "correct -e from"),
-    ("invalid YAML", {"compose.yaml": "services:\n  web: [\n"}, ["compose.yaml"], "", "line 3, column 1", "correct the file"),
+    (
+        "invalid YAML",
+        {"compose.yaml": "services:\n  web: [\n"},
+        ["compose.yaml"],
+        "",
+        "line 3, column 1",
+        "correct the file",
+    ),
     ("no text", {"compose.yaml": "\udcff\udcfe"}, ["compose.yaml"], "", "is not a compose file", "correct the file"),
     ("an empty file", {"compose.yaml": ""}, ["compose.yaml"], "", "is empty", "correct the file"),
     ("a list", {"compose.yaml": "- a\n"}, ["compose.yaml"], "", "it has no services", "correct the file"),
-    ("no services", {"compose.yaml": "volumes: {a: }\n"}, ["compose.yaml"], "compose.yaml", "has no services", "-e from"),
+    (
+        "no services",
+        {"compose.yaml": "volumes: {a: }\n"},
+        ["compose.yaml"],
+        "compose.yaml",
+        "has no services",
+        "-e from",
+    ),
     ("services as a list", {"compose.yaml": "services: [a]\n"}, ["compose.yaml"], "services", "not a mapping", "web:"),
-    ("a service as a text", {"compose.yaml": "services: {a: b}\n"}, ["compose.yaml"], "services.a", "not a mapping", "image"),
-    ("an unknown element", {"compose.yaml": f"{ONE}servces: {{}}\n"}, ["compose.yaml"], "servces", "top-level", "did you mean services?"),
-    ("one that is like no other", {"compose.yaml": f"{ONE}qqq: 1\n"}, ["compose.yaml"], "qqq", "top-level", "begin it with x-"),
-    ("neither image nor build", {"compose.yaml": "services: {a: {ports: ['1:1']}}\n"}, ["compose.yaml"], "services.a", "neither an image", "add `image"),
-    ("ports as a text", {"compose.yaml": "services: {a: {image: x, ports: '80:80'}}\n"}, ["compose.yaml"], "services.a.ports", "another type", "docker compose config"),
-    ("environment as a text", {"compose.yaml": "services: {a: {image: x, environment: A}}\n"}, ["compose.yaml"], "services.a.environment", "another type", "config"),
-    ("volumes as a list", {"compose.yaml": f"{ONE}volumes: [a]\n"}, ["compose.yaml"], "volumes", "not a mapping", "NAME:"),
-    ("include as a text", {"compose.yaml": f"{ONE}include: a.yaml\n"}, ["compose.yaml"], "", "`include` is not a list", "correct"),
-    ("an included file that is not there", {"compose.yaml": f"{ONE}include: [a.yaml]\n"}, ["compose.yaml"], "", "names the file a.yaml", "add the file"),
-    ("an extended file that is not there", {"compose.yaml": "services: {a: {extends: {file: b.yaml, service: a}}}\n"}, ["compose.yaml"], "", "names the file b.yaml", "add the file"),
-    ("an extended service that is not there", {"compose.yaml": "services: {a: {extends: b}}\n"}, ["compose.yaml"], "services.a.extends", "no service b", "correct the name"),
-    ("a template that does not end", {"compose.yaml": "services: {a: {image: '${TAG'}}\n"}, ["compose.yaml"], "services.a.image", "not closed", "$$"),
+    (
+        "a service as a text",
+        {"compose.yaml": "services: {a: b}\n"},
+        ["compose.yaml"],
+        "services.a",
+        "not a mapping",
+        "image",
+    ),
+    (
+        "an unknown element",
+        {"compose.yaml": f"{ONE}servces: {{}}\n"},
+        ["compose.yaml"],
+        "servces",
+        "top-level",
+        "did you mean services?",
+    ),
+    (
+        "one that is like no other",
+        {"compose.yaml": f"{ONE}qqq: 1\n"},
+        ["compose.yaml"],
+        "qqq",
+        "top-level",
+        "begin it with x-",
+    ),
+    (
+        "neither image nor build",
+        {"compose.yaml": "services: {a: {ports: ['1:1']}}\n"},
+        ["compose.yaml"],
+        "services.a",
+        "neither an image",
+        "add `image",
+    ),
+    (
+        "ports as a text",
+        {"compose.yaml": "services: {a: {image: x, ports: '80:80'}}\n"},
+        ["compose.yaml"],
+        "services.a.ports",
+        "another type",
+        "docker compose config",
+    ),
+    (
+        "environment as a text",
+        {"compose.yaml": "services: {a: {image: x, environment: A}}\n"},
+        ["compose.yaml"],
+        "services.a.environment",
+        "another type",
+        "config",
+    ),
+    (
+        "volumes as a list",
+        {"compose.yaml": f"{ONE}volumes: [a]\n"},
+        ["compose.yaml"],
+        "volumes",
+        "not a mapping",
+        "NAME:",
+    ),
+    (
+        "include as a text",
+        {"compose.yaml": f"{ONE}include: a.yaml\n"},
+        ["compose.yaml"],
+        "",
+        "`include` is not a list",
+        "correct",
+    ),
+    (
+        "an included file that is not there",
+        {"compose.yaml": f"{ONE}include: [a.yaml]\n"},
+        ["compose.yaml"],
+        "",
+        "names the file a.yaml",
+        "add the file",
+    ),
+    (
+        "an extended file that is not there",
+        {"compose.yaml": "services: {a: {extends: {file: b.yaml, service: a}}}\n"},
+        ["compose.yaml"],
+        "",
+        "names the file b.yaml",
+        "add the file",
+    ),
+    (
+        "an extended service that is not there",
+        {"compose.yaml": "services: {a: {extends: b}}\n"},
+        ["compose.yaml"],
+        "services.a.extends",
+        "no service b",
+        "correct the name",
+    ),
+    (
+        "a template that does not end",
+        {"compose.yaml": "services: {a: {image: '${TAG'}}\n"},
+        ["compose.yaml"],
+        "services.a.image",
+        "not closed",
+        "$$",
+    ),
     (
         "one port twice",
-        {"compose.yaml": "services: {a: {image: x, ports: ['80:80']}, b: {image: x, ports: ['127.0.0.1:${P:-80}:8080']}}\n"},
+        {
+            "compose.yaml": "services: {a: {image: x, ports: ['80:80']}, "
+            "b: {image: x, ports: ['127.0.0.1:${P:-80}:8080']}}\n"
+        },
         ["compose.yaml"],
         "services.b.ports",
         "port 80/tcp is published by a too",
@@ -57,28 +158,117 @@ BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
     ),
     (
         "one port in a range",
-        {"compose.yaml": "services: {a: {image: x, ports: ['8000-8010:8000-8010']}, b: {image: x, ports: [{target: 1, published: '8005'}]}}\n"},
+        {
+            "compose.yaml": "services: {a: {image: x, ports: ['8000-8010:8000-8010']}, "
+            "b: {image: x, ports: [{target: 1, published: '8005'}]}}\n"
+        },
         ["compose.yaml"],
         "services.b.ports",
         "port 8005/tcp",
         "another port",
     ),
-    ("an invalid name", {"compose.yaml": f"name: 'Web Shop'\n{ONE}"}, ["compose.yaml"], "app", "'Web Shop'", "-e app=NAME"),
-    ("an env file that is not there", {"compose.yaml": WITH_ENV_FILE}, ["compose.yaml"], "app.env", "no such file", "add "),
-    ("a .env that is read and not there", {"compose.yaml": "services: {web: {image: x, env_file: .env}}\n"}, ["compose.yaml"], ".env", "service web reads it", "add it"),
-    ("an env file that is a folder", {"compose.yaml": WITH_ENV_FILE, "app.env/x": ""}, ["compose.yaml"], "app.env", "is not a file", "NAME=value"),
-    ("an env file in UTF-16", {"compose.yaml": ONE, ".env": "\udcff\udcfeA\0=\0"}, ["compose.yaml"], ".env line 1", "not UTF-8", "save "),
-    ("a quote that is not closed", {"compose.yaml": ONE, ".env": f"A=1\nB='{SECRET}\nC=2\n"}, ["compose.yaml"], ".env line 2", "never closed", "single quotes"),
-    ("a secret over two lines", {"compose.yaml": ONE, ".env": f"A=abc\n{SECRET}/x\n"}, ["compose.yaml"], ".env line 2", "a name holds `/`", "NAME=value"),
-    ("export alone", {"compose.yaml": ONE, ".env": "export "}, ["compose.yaml"], ".env line 1", "a name is missing", "NAME=value"),
-    ("a name with a space", {"compose.yaml": ONE, ".env": "A B=1\n"}, ["compose.yaml"], ".env line 1", "holds a space", "NAME=value"),
-    ("a dollar in a password", {"compose.yaml": ONE, ".env": f"A=1\n\nB=x${SECRET}\n"}, ["compose.yaml"], ".env line 3", "no line above sets", "single quotes"),
-    ("a reference to a later line", {"compose.yaml": ONE, ".env": "A=${B}\nB=1\n"}, ["compose.yaml"], ".env line 1", "no line above sets", "single quotes"),
-    ("a reference to nothing in another env file", {"compose.yaml": WITH_ENV_FILE, "app.env": "A=${B}\n"}, ["compose.yaml"], "app.env line 1", "no line above sets", "single quotes"),
-]  # fmt: skip
+    (
+        "an invalid name",
+        {"compose.yaml": f"name: 'Web Shop'\n{ONE}"},
+        ["compose.yaml"],
+        "app",
+        "'Web Shop'",
+        "-e app=NAME",
+    ),
+    (
+        "an env file that is not there",
+        {"compose.yaml": WITH_ENV_FILE},
+        ["compose.yaml"],
+        "app.env",
+        "no such file",
+        "add ",
+    ),
+    (
+        "a .env that is read and not there",
+        {"compose.yaml": "services: {web: {image: x, env_file: .env}}\n"},
+        ["compose.yaml"],
+        ".env",
+        "service web reads it",
+        "add it",
+    ),
+    (
+        "an env file that is a folder",
+        {"compose.yaml": WITH_ENV_FILE, "app.env/x": ""},
+        ["compose.yaml"],
+        "app.env",
+        "is not a file",
+        "NAME=value",
+    ),
+    (
+        "an env file in UTF-16",
+        {"compose.yaml": ONE, ".env": "\udcff\udcfeA\0=\0"},
+        ["compose.yaml"],
+        ".env line 1",
+        "not UTF-8",
+        "save ",
+    ),
+    (
+        "a quote that is not closed",
+        {"compose.yaml": ONE, ".env": f"A=1\nB='{SECRET}\nC=2\n"},
+        ["compose.yaml"],
+        ".env line 2",
+        "never closed",
+        "single quotes",
+    ),
+    (
+        "a secret over two lines",
+        {"compose.yaml": ONE, ".env": f"A=abc\n{SECRET}/x\n"},
+        ["compose.yaml"],
+        ".env line 2",
+        "a name holds `/`",
+        "NAME=value",
+    ),
+    (
+        "export alone",
+        {"compose.yaml": ONE, ".env": "export "},
+        ["compose.yaml"],
+        ".env line 1",
+        "a name is missing",
+        "NAME=value",
+    ),
+    (
+        "a name with a space",
+        {"compose.yaml": ONE, ".env": "A B=1\n"},
+        ["compose.yaml"],
+        ".env line 1",
+        "holds a space",
+        "NAME=value",
+    ),
+    (
+        "a dollar in a password",
+        {"compose.yaml": ONE, ".env": f"A=1\n\nB=x${SECRET}\n"},
+        ["compose.yaml"],
+        ".env line 3",
+        "no line above sets",
+        "single quotes",
+    ),
+    (
+        "a reference to a later line",
+        {"compose.yaml": ONE, ".env": "A=${B}\nB=1\n"},
+        ["compose.yaml"],
+        ".env line 1",
+        "no line above sets",
+        "single quotes",
+    ),
+    (
+        "a reference to nothing in another env file",
+        {"compose.yaml": WITH_ENV_FILE, "app.env": "A=${B}\n"},
+        ["compose.yaml"],
+        "app.env line 1",
+        "no line above sets",
+        "single quotes",
+    ),
+]
 
 
-@pytest.mark.parametrize(("files", "given", "where", "reason", "fix"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
+@pytest.mark.parametrize(
+    ("files", "given", "where", "reason", "fix"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
+)
 def test_bad_input(tmp_path: Path, files: dict[str, str], given: list[str], where: str, reason: str, fix: str) -> None:
     write(tmp_path, files)
     before = sorted(path.name for path in tmp_path.rglob("*"))
@@ -162,7 +352,10 @@ def test_uses_with_their_lines(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_one_that_holds_all_that_is_named(tmp_path: Path) -> None:
-    write(tmp_path, {"docker/compose.yaml": "services: {a: {build: .., env_file: ../a.env}}", "a.env": "A=1", ".env": "B=2"})
+    write(
+        tmp_path,
+        {"docker/compose.yaml": "services: {a: {build: .., env_file: ../a.env}}", "a.env": "A=1", ".env": "B=2"},
+    )
     found = read.read(["docker/compose.yaml"], here=str(tmp_path))
     assert (found.folder, found.files, found.is_found) == (str(tmp_path), ["docker/compose.yaml"], False)
     assert list(found.env_files) == ["a.env"]
@@ -170,7 +363,9 @@ def test_the_folder_is_one_that_holds_all_that_is_named(tmp_path: Path) -> None:
 
 
 def test_an_override_file_is_found_as_compose_finds_it(tmp_path: Path) -> None:
-    write(tmp_path, {"compose.yaml": ONE, "compose.override.yaml": "services: {web: {ports: ['80:80']}}\n", "x.yaml": ONE})
+    write(
+        tmp_path, {"compose.yaml": ONE, "compose.override.yaml": "services: {web: {ports: ['80:80']}}\n", "x.yaml": ONE}
+    )
     found = read.read(["compose.yaml"], here=str(tmp_path))
     assert (found.files, found.is_found) == (["compose.yaml", "compose.override.yaml"], True)
     other = read.read(["compose.yaml", "x.yaml"], here=str(tmp_path))
@@ -230,6 +425,6 @@ def test_a_compose_that_accepts_or_is_not_there(tmp_path: Path, monkeypatch: pyt
 def test_a_compose_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = compose(tmp_path, f"echo 'services.web Additional property imge: {SECRET}' >&2; exit 15")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin")
-    with pytest.raises(InitError, match="docker compose refuses it: .*Additional property imge") as raised:
+    with pytest.raises(InitError, match=r"docker compose refuses it: .*Additional property imge") as raised:
         ask()
     assert SECRET not in str(raised.value)

@@ -188,14 +188,17 @@ def test_the_report(tmp_path: Path, init: Init) -> None:
     put(tmp_path, {"compose.yaml": COMPOSE.replace("build: .", "build: ., command: $MORE"), ".env": "TOKEN=changeme\n"})
     done = init()
     assert done.missing == ["TOKEN", "MORE"]
-    assert done.text == """\
+    assert (
+        done.text
+        == """\
 Written to deploy: .vault-password, .gitignore, group_vars/all/vault.yml, group_vars/all/variables.yml, \
 group_vars/all/checks.yml, .env.example, hosts.yml, ansible.cfg, group_vars/all/app.yml
 App shop: 1 service, 2 variables (1 in the vault), 1 check.
 
 To do first:
   - deploy/hosts.yml: replace the example 192.0.2.10 by your server's address
-  - TOKEN (.env line 1): placeholder: it is the text in the place of the real value. Fix: put the real value into vault.yml
+  - TOKEN (.env line 1): placeholder: it is the text in the place of the real value. \
+Fix: put the real value into vault.yml
   - MORE (compose.yaml line 2): it has no value. Fix: write it as `default:` in its row of variables.yml
   - The vault: ansible-vault edit --vault-password-file deploy/.vault-password deploy/group_vars/all/vault.yml
 
@@ -204,6 +207,7 @@ Keep a copy of deploy/.vault-password elsewhere: without it, no one can read the
 Next, to validate all of it, and then to set up the server:
   ansible-playbook playbooks/validate.yml -i deploy/hosts.yml --vault-password-file deploy/.vault-password
   ansible-playbook playbooks/site.yml -i deploy/hosts.yml --vault-password-file deploy/.vault-password"""
+    )
 
 
 def test_check_mode_writes_nothing(tmp_path: Path, init: Init) -> None:
@@ -226,7 +230,9 @@ BAD_TARGETS: list[tuple[str, dict[str, Any], dict[str, str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "files", "said"), [row[1:] for row in BAD_TARGETS], ids=[row[0] for row in BAD_TARGETS])
+@pytest.mark.parametrize(
+    ("given", "files", "said"), [row[1:] for row in BAD_TARGETS], ids=[row[0] for row in BAD_TARGETS]
+)
 def test_a_bad_target(tmp_path: Path, init: Init, given: dict[str, str], files: dict[str, str], said: str) -> None:
     put(tmp_path, {"compose.yaml": COMPOSE, **files})
     before = texts(tmp_path)
@@ -251,7 +257,10 @@ def test_a_file_of_the_user_is_not_touched(tmp_path: Path, init: Init) -> None:
 
 
 def test_variables_of_the_user_are_not_overridden(tmp_path: Path, init: Init) -> None:
-    put(tmp_path, {"compose.yaml": COMPOSE, "deploy/group_vars/all/mine.yml": "app_env_variables: []\nselfheal_app: old\n"})
+    put(
+        tmp_path,
+        {"compose.yaml": COMPOSE, "deploy/group_vars/all/mine.yml": "app_env_variables: []\nselfheal_app: old\n"},
+    )
     done = init()
     assert not {"group_vars/all/variables.yml", "group_vars/all/app.yml"} & set(done.files)
     assert "variables.yml is not written: group_vars/all/mine.yml sets app_env_variables" in done.text
@@ -279,15 +288,23 @@ def test_a_second_run_adds_what_is_new(tmp_path: Path, init: Init) -> None:
         "TOKEN": secret("one"),
         "NEW_TOKEN": secret("two"),
     }
-    assert [check["name"] for check in yaml.safe_load(after["group_vars/all/checks.yml"])["selfheal_checks"]] == ["web", "api"]
-    assert yaml.safe_load(after["group_vars/all/app.yml"])["compose_app_services"] == {"web": {"port": 3000}, "api": {"port": 8000}}
+    assert [check["name"] for check in yaml.safe_load(after["group_vars/all/checks.yml"])["selfheal_checks"]] == [
+        "web",
+        "api",
+    ]
+    assert yaml.safe_load(after["group_vars/all/app.yml"])["compose_app_services"] == {
+        "web": {"port": 3000},
+        "api": {"port": 8000},
+    }
     assert {one["before_header"]: (SIGN in str(one), "kind" in one["after"]) for one in done.diff} == {
         f"deploy/{path}": (False, path.endswith("variables.yml")) for path in added
     }
     assert done.diff[0]["after"] == "TOKEN: (encrypted)\nNEW_TOKEN: (encrypted)\n"
     for path in set(added) - {"group_vars/all/vault.yml"}:
         lines = after[path].decode().splitlines()
-        assert [line for line in before[path].decode().splitlines() if line not in lines and render.SEEN not in line] == []
+        assert [
+            line for line in before[path].decode().splitlines() if line not in lines and render.SEEN not in line
+        ] == []
     assert not init().changed
 
 
@@ -322,7 +339,7 @@ def test_an_unreadable_vault_stops_only_a_run_that_needs_it(tmp_path: Path, init
     assert init(identities=[other]).files == ["group_vars/all/variables.yml", ".env.example"]
     put(tmp_path, {".env": f"{ENV}NEW=x\nNEW_TOKEN={secret('two')}\n"})
     before = texts(tmp_path)
-    with pytest.raises(InitError, match="it cannot be decrypted .* Fix: set ANSIBLE_VAULT_PASSWORD_FILE"):
+    with pytest.raises(InitError, match=r"it cannot be decrypted .* Fix: set ANSIBLE_VAULT_PASSWORD_FILE"):
         init(identities=[other])
     assert texts(tmp_path) == before
 
@@ -335,9 +352,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("number", range(len(ALL)))
-def test_a_new_folder_appears_whole(
-    tmp_path: Path, init: Init, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_new_folder_appears_whole(tmp_path: Path, init: Init, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
     staged: list[str] = []
     stage = write._stage
@@ -424,10 +439,22 @@ def test_what_a_killed_run_left_is_removed_later(tmp_path: Path, init: Init) -> 
 ROW = "  - {name: b}\n"
 APPENDED: list[tuple[str, str, str | None]] = [
     ("a flow row", "k:\n  - {name: a}\n", "k:\n  - {name: a}\n  - {name: b}\n"),
-    ("a comment behind the last", "k:\n  - {name: a}  # why\n\n# end\nm: 1\n", "k:\n  - {name: a}  # why\n  - {name: b}\n\n# end\nm: 1\n"),
-    ("a block row", "k:\n  - name: a\n    x: [1,\n      2]\nm: 1\n", "k:\n  - name: a\n    x: [1,\n      2]\n  - {name: b}\nm: 1\n"),
+    (
+        "a comment behind the last",
+        "k:\n  - {name: a}  # why\n\n# end\nm: 1\n",
+        "k:\n  - {name: a}  # why\n  - {name: b}\n\n# end\nm: 1\n",
+    ),
+    (
+        "a block row",
+        "k:\n  - name: a\n    x: [1,\n      2]\nm: 1\n",
+        "k:\n  - name: a\n    x: [1,\n      2]\n  - {name: b}\nm: 1\n",
+    ),
     ("a row without indentation", "k:\n- name: a\nm: 1\n", "k:\n- name: a\n- {name: b}\nm: 1\n"),
-    ("a text of several lines", "k:\n  - name: a\n    x: |\n      1\n      2\nm: 1\n", "k:\n  - name: a\n    x: |\n      1\n      2\n  - {name: b}\nm: 1\n"),
+    (
+        "a text of several lines",
+        "k:\n  - name: a\n    x: |\n      1\n      2\nm: 1\n",
+        "k:\n  - name: a\n    x: |\n      1\n      2\n  - {name: b}\nm: 1\n",
+    ),
     ("no line end", "k:\n  - {name: a}", "k:\n  - {name: a}\n  - {name: b}\n"),
     ("an empty list", "k: []  # none\nm: 1\n", "k:\n  - {name: b}\nm: 1\n"),
     ("no such key", "m: 1\n", "m: 1\n\nk:\n  - {name: b}\n"),
@@ -435,7 +462,7 @@ APPENDED: list[tuple[str, str, str | None]] = [
     ("a template", 'k: "{{ x }}"\n', None),
     ("nothing under the key", "k:\nm: 1\n", None),
     ("no YAML", "k: [\n", None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "wanted"), [row[1:] for row in APPENDED], ids=[row[0] for row in APPENDED])
