@@ -153,7 +153,7 @@ def _takes(row: Row, default: str) -> bool:
 def _entry(found: _Found, guessed: Guess, row: Row, unfilled: set[str]) -> Entry:
     comment = f"{found.place}: {guessed.reason}"
     value = found.setting.value if found.setting else None
-    if found.setting and found.setting.place.file != ".env" and found.others:
+    if found.setting and found.setting in found.others:
         comment += f"; {found.setting.place.file} stays as it is, so change the value there, too"
     if value is None and not guessed.variable.required:
         is_passed = all(use.is_passed for use in found.uses)
@@ -183,10 +183,10 @@ def _default(row: Row, value: str) -> str | int:
 
 def _flaw(finding: rules.Finding, place: str, secret: bool) -> Flaw:
     if finding["rule"] in ("missing", "empty"):
-        return Flaw(finding["variable"], place, "it has no value", _FIX_SECRET if secret else _FIX_PLAIN)
+        return Flaw(finding["variable"], place, "it has no value", _FIX_SECRET if secret else _FIX_PLAIN, True)
     if finding["rule"] in kinds.PLACEHOLDER_RULES:
         reason = f"placeholder: {finding['reason']}"
-        return Flaw(finding["variable"], place, reason, _FIX_SECRET if secret else _FIX_PLAIN)
+        return Flaw(finding["variable"], place, reason, _FIX_SECRET if secret else _FIX_PLAIN, True)
     return Flaw(finding["variable"], place, finding["reason"], finding["fix"].rstrip("."))
 
 

@@ -100,12 +100,16 @@ class Guess(NamedTuple):
 
 
 class Flaw(NamedTuple):
-    """A value that has to be corrected: the name, where its value is, why, and what to do. It never holds the value."""
+    """A value that has to be corrected: the name, where its value is, why, and what to do. It never holds the value.
+
+    `is_unfilled`: it is missing or a placeholder, so that a value in the inventory corrects it.
+    """
 
     name: str
     place: str
     reason: str
     fix: str
+    is_unfilled: bool = False
 
 
 class Entry(NamedTuple):

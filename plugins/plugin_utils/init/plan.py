@@ -112,7 +112,7 @@ def open_flaws(wanted: Wanted, texts: Mapping[str, str], cipher: Cipher) -> list
     empty = set(_empty(known))
     found = []
     for flaw in wanted.guessed.flaws:
-        is_old = flaw.name in known.table
+        is_old = flaw.is_unfilled and flaw.name in known.table
         has_value = flaw.name not in empty if flaw.name in in_vault else flaw.name in with_default
         if not (is_old and has_value):
             found.append(flaw)

@@ -32,6 +32,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
 _HIGHEST = 3
 # Compose reads these for itself; the inventory has its own place for what they say.
 OF_COMPOSE = ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR")
+ENV = ".env"
 _FOLDER_SIGNS = re.compile(r"[^a-z0-9_-]")
 
 
@@ -55,10 +56,12 @@ def read(given: Sequence[str], app: str = "", here: str = "") -> Project:
     source, location = _read_source(location)
     merged = compose.merge(source.documents, source.files)
     project = posixpath.dirname(source.files[0])
-    env = _env(location.folder, posixpath.normpath(posixpath.join(project, ".env")))
+    own = _own_env(location.folder, posixpath.normpath(posixpath.join(project, ENV)))
+    env = _settings(location.folder, own, {}) if own else {}
     values = {name: one.value for name, one in env.items()}
-    readers = _readers(merged, values)
-    env_files = _env_files(location.folder, readers, source.env, values)
+    merged = {service: _resolved(spec, values, own) for service, spec in merged.items()}
+    readers = _readers(merged)
+    env_files = _env_files(location.folder, readers, source.env, values, bool(own))
     published = compose.ports(merged)
     compose.require_no_clash(merged, published, values)
     return Project(
@@ -145,12 +148,10 @@ def _app(given: str, source: project_source.Project, values: Mapping[str, str], 
 # --- env files --------------------------------------------------------------------------------------------------------
 
 
-def _env(folder: str, name: str) -> dict[str, Setting]:
-    """The lines of `.env` next to the first compose file, else in the project's folder."""
-    for path in dict.fromkeys((name, ".env")):
-        if os.path.lexists(os.path.join(folder, path)):
-            return _settings(folder, path, {})
-    return {}
+def _own_env(folder: str, name: str) -> str:
+    """The project's `.env`: next to the first compose file, else in the folder above; "" without one."""
+    there = [path for path in dict.fromkeys((name, ENV)) if os.path.lexists(os.path.join(folder, path))]
+    return there[0] if there else ""
 
 
 def _settings(folder: str, name: str, known: Mapping[str, str]) -> dict[str, Setting]:
@@ -178,12 +179,19 @@ def _settings(folder: str, name: str, known: Mapping[str, str]) -> dict[str, Set
     }
 
 
-def _readers(services: Mapping[str, Spec], values: Mapping[str, str]) -> dict[str, tuple[list[str], bool]]:
+def _resolved(spec: Spec, values: Mapping[str, str], own: str) -> Spec:
+    """The service with the paths of its env files as they are; the project's own is `.env`, wherever it is."""
+    paths = [posixpath.normpath(compose.resolved(str(item["path"]), values)) for item in spec.get("env_file") or []]
+    given = [{**item, "path": ENV if path == own else path} for item, path in zip(spec.get("env_file") or [], paths)]
+    return {**spec, "env_file": given} if given else spec
+
+
+def _readers(services: Mapping[str, Spec]) -> dict[str, tuple[list[str], bool]]:
     """{env file: the services that read it, whether it must exist}; paths that only the host knows are left out."""
     found: dict[str, tuple[list[str], bool]] = {}
     for service, spec in services.items():
         for item in spec.get("env_file") or []:
-            path = posixpath.normpath(compose.resolved(str(item["path"]), values))
+            path = str(item["path"])
             if path.startswith(("/", "..")):
                 continue
             named, required = found.get(path, ([], False))
@@ -196,12 +204,13 @@ def _env_files(
     readers: Mapping[str, tuple[list[str], bool]],
     included: Sequence[str],
     values: Mapping[str, str],
+    has_own: bool,
 ) -> dict[str, dict[str, Setting]]:
     found = {}
     for path in dict.fromkeys((*readers, *included)):
         named, required = readers.get(path, ([], True))
-        if posixpath.basename(path) == ".env" and not posixpath.dirname(path):
-            if required and not os.path.lexists(os.path.join(folder, path)):
+        if path == ENV:
+            if required and not has_own:
                 raise InitError(path, f"service {named[0]} reads it, and there is no such file", "add it")
             continue
         if not required and not os.path.lexists(os.path.join(folder, path)):

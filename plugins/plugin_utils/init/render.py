@@ -173,7 +173,7 @@ def _hosts(project: Project, target: Target) -> str:
     )
     return (
         f"---\n{BY_INIT} from {_named(project)}. The server that {project.app} runs on.\n"
-        f"backends:\n  hosts:\n    {project.app}1:\n{address}"
+        f"backends:\n  hosts:\n    {flow(f'{project.app}1')}:\n{address}"
         f"  vars:\n    ansible_user: {flow(user)}\n{become}{other}"
     )
 
@@ -207,9 +207,9 @@ def seen(names: Iterable[str]) -> str:
 
 def _variables(project: Project, guessed: Guessed) -> str:
     return (
-        f"---\n{BY_INIT} from {_named(project)}. The variables of the app's .env, each with its guessed kind and why.\n"
-        "# A setting has its value here (default); a secret has it in vault.yml, under its own name. Change a kind where\n"
-        "# the guess is wrong. docs/guides/secrets.md of the collection lists the kinds.\n"
+        f"---\n{BY_INIT} from {_named(project)}. The variables of the app's .env, each with its kind and why.\n"
+        "# A setting has its value here (default); a secret has it in vault.yml, under its own name. Change a kind\n"
+        "# where the guess is wrong. docs/guides/secrets.md of the collection lists the kinds.\n"
         f"{_listed(variables(guessed.variables), '[]')}"
     )
 

@@ -45,8 +45,8 @@ def report(
     project: Project, guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command, check: bool
 ) -> str:
     """The text, in lines that can be pasted."""
-    lines = [*_written(plan, target, check), _content(project, guessed), ""]
-    to_do = _to_do(guessed, target, plan, flaws, command)
+    lines = [*_written(plan, target, check), _content(project, guessed), *guessed.left, ""]
+    to_do = _to_do(target, plan, flaws, command)
     if to_do:
         lines += ["To do first:", *(f"  - {line}" for line in to_do), ""]
     if any(file.path == PASSWORD_FILE for file in plan.files):
@@ -89,11 +89,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _to_do(guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command) -> list[str]:
+def _to_do(target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command) -> list[str]:
     found = []
     if plan.has_example:
         found.append(f"{target.shown}/{HOSTS}: replace the example {EXAMPLE_ADDRESS} by your server's address")
     found += [f"{one.name} ({one.place}): {one.reason}. Fix: {one.fix}" for one in flaws]
     if any("vault.yml" in one.fix for one in flaws):
         found.append(f"The vault: {command.edit(target)}")
-    return [*found, *plan.by_hand, *guessed.left]
+    return [*found, *plan.by_hand]
