@@ -129,6 +129,8 @@ def _fix_of(error: project_source.ProjectError) -> str:
     text = str(error)
     if "is not a compose file" in text or "is empty" in text:
         return "correct the file; `docker compose config` shows the place"
+    if "a folder of this machine" in text:
+        return "write a path relative to the compose file"
     return "correct the name, or add the file"
 
 
@@ -226,14 +228,17 @@ def _uses(folder: str, source: project_source.Project) -> Iterator[Use]:
     """Every variable that the compose files name, with its line."""
     for document in source.documents:
         lines = _lines(folder, document.name)
-        for where, text in _texts(document.content, ""):
+        places: dict[str, Place] = {}
+        for where, text in _texts(document.content, "", set()):
             try:
                 references = dotenv.references(text)
             except dotenv.DotenvError as error:
                 raise InitError(f"{document.name}: {where}", error.reason, "write $$ for a literal dollar") from None
             for one in references:
-                line = _line(lines, rf"\$\{{?{re.escape(one.name)}\b")
-                yield Use(one.name, Place(document.name, line), one.operator, one.other)
+                if one.name not in places:
+                    line = _line(lines, rf"\$\{{?{re.escape(one.name)}\b")
+                    places[one.name] = Place(document.name, line)
+                yield Use(one.name, places[one.name], one.operator, one.other)
         for name in _passed(document.content):
             line = _line(lines, rf"(?:^|[\s\"'\-{{,]){re.escape(name)}\b")
             yield Use(name, Place(document.name, line), "", "", is_passed=True)
@@ -250,22 +255,24 @@ def _literal(folder: str, source: project_source.Project) -> dict[str, Place]:
     for document in source.documents:
         lines = _lines(folder, document.name)
         for spec in (document.content.get("services") or {}).values():
-            for name in compose.environment(spec):
+            for name in set(compose.environment(spec)) - set(found):
                 pattern = rf"(?:^|[\s\"'\-{{,\[]){re.escape(name)}\b\"?'?\s*[:=]"
-                found.setdefault(name, Place(document.name, _line(lines, pattern)))
+                found[name] = Place(document.name, _line(lines, pattern))
     return found
 
 
-def _texts(value: object, where: str) -> Iterator[tuple[str, str]]:
-    """Each text of a compose file, with the keys that lead to it."""
+def _texts(value: object, where: str, seen: set[int]) -> Iterator[tuple[str, str]]:
+    """Each text of a compose file, with the keys that lead to it; what an alias repeats, once.
+
+    :arg seen: the lists and mappings so far: with aliases, a short file can be an endless one.
+    """
     if isinstance(value, str):
         yield where, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _texts(item, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item, where)
+    elif isinstance(value, (Mapping, list)) and id(value) not in seen:
+        seen.add(id(value))
+        items = value.items() if isinstance(value, Mapping) else [("", item) for item in value]
+        for key, item in items:
+            yield from _texts(item, f"{where}.{key}".strip("."), seen)
 
 
 def _passed(document: Spec) -> Iterator[str]:

@@ -372,6 +372,13 @@ def test_an_override_file_is_found_as_compose_finds_it(tmp_path: Path) -> None:
     assert (other.files, other.is_found) == (["compose.yaml", "x.yaml"], False)
 
 
+def test_aliases_of_aliases(tmp_path: Path) -> None:
+    """A short file, which is endless when each alias is followed."""
+    levels = "".join(f"x-{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    write(tmp_path, {"compose.yaml": f"x-0: &l0 ['$A']\n{levels}x-self: &self [*self]\n{ONE}"})
+    assert [one.name for one in read.read(["compose.yaml"], here=str(tmp_path)).uses] == ["A"]
+
+
 def test_a_path_far_above(tmp_path: Path) -> None:
     write(tmp_path, {"a/b/c/d/compose.yaml": "services: {a: {build: ../../../..}}"})
     with pytest.raises(InitError, match="move the compose file"):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def init(tmp_path: Path) -> Init:
 
 
 def values(text: bytes, password: str) -> dict[str, Any]:
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML carries no types
         pass
 
     Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
@@ -387,7 +388,7 @@ def stop_replacing(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseExce
             raise error
         replace(source, target)
 
-    monkeypatch.setattr(write.os, "replace", stop)
+    monkeypatch.setattr(os, "replace", stop)
 
 
 @pytest.mark.parametrize("number", range(5))
@@ -410,7 +411,7 @@ def test_a_killed_run_is_completed_by_the_next(
     second(tmp_path, init)
     with monkeypatch.context() as patch:
         stop_replacing(patch, number, Killed())
-        patch.setattr(write.shutil, "rmtree", lambda *_arguments, **_keys: None)
+        patch.setattr(shutil, "rmtree", lambda *_arguments, **_keys: None)
         with pytest.raises(Killed):
             init()
     init()
