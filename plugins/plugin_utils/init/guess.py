@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import merged_values
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules
-from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import TableError
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import NAME, TableError
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import checks, kinds
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
@@ -62,7 +62,7 @@ def guess(project: Project, now: float) -> Guessed:
     :arg now: epoch seconds, for keys that expire.
     """
     left: list[str] = []
-    found = list(_variables(project, left))
+    found = [one for one in _variables(project, left) if NAME.fullmatch(one.name)]
     values = {one.name: one.setting.value for one in found if one.setting}
     guesses = {one.name: _guess(one, now) for one in found}
     rows = {name: dict(one.options) for name, one in guesses.items()}
@@ -74,6 +74,7 @@ def guess(project: Project, now: float) -> Guessed:
     places = {one.name: one.place for one in found}
     secret = {name for name, one in guesses.items() if one.variable.secret}
     flaws = [_flaw(one, places[one["variable"]], one["variable"] in secret) for one in findings]
+    flaws += [_misnamed(one) for one in project.env.values() if not NAME.fullmatch(one.name)]
     flaws += _flaws_of_deploy(project, list(rows.values()), values, unfilled, now)
     entries = [_entry(one, guesses[one.name], rows[one.name], unfilled) for one in found]
     known = {name: value for name, value in values.items() if name not in unfilled and value}
@@ -114,6 +115,8 @@ def _variables(project: Project, left: list[str]) -> Iterator[_Found]:
 
 def _stays(project: Project, settings: Sequence[Setting]) -> str:
     """Why a variable of an env file must not be in `.env` too: there it would change what another service gets."""
+    if not NAME.fullmatch(settings[0].name):
+        return "only letters, digits and _ may be in a name of the table"
     if len({one.value for one in settings}) > 1:
         return f"{settings[1].place.file} has another value"
     readers = [one for setting in settings for one in project.readers.get(setting.place.file, ())]
@@ -188,6 +191,11 @@ def _flaw(finding: rules.Finding, place: str, secret: bool) -> Flaw:
         reason = f"placeholder: {finding['reason']}"
         return Flaw(finding["variable"], place, reason, _FIX_SECRET if secret else _FIX_PLAIN, True)
     return Flaw(finding["variable"], place, finding["reason"], finding["fix"].rstrip("."))
+
+
+def _misnamed(setting: Setting) -> Flaw:
+    reason = "only letters, digits and _ may be in a name of the table, so the server's .env will not have it"
+    return Flaw(setting.name, str(setting.place), reason, "set it under `environment:` of its service")
 
 
 def _flaws_of_deploy(

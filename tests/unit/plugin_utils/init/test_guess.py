@@ -88,6 +88,11 @@ VARIABLES: list[tuple[str, dict[str, str], dict[str, tuple[str, bool, object]]]]
         {**web(), ".env": "COMPOSE_PROJECT_NAME=x\nCOMPOSE_PROFILES=a\n"},
         {"COMPOSE_PROFILES": ("text", True, "a")},
     ),
+    (
+        "a name that the table cannot have",
+        {**web(env_file="a.env"), "a.env": "discovery.type=single-node\n", ".env": "A=b\n"},
+        {"A": ("text", True, "b")},
+    ),
     ("of several lines", {**web(), ".env": 'A="b\nc"\n'}, {"A": ("text", True, "b\nc")}),
 ]
 
@@ -119,6 +124,7 @@ FLAWS: list[tuple[str, dict[str, str], list[tuple[str, str, str]]]] = [
         [("SITE", ".env line 1", "placeholder: ")],
     ),
     ("missing", web(command='"$A"'), [("A", "compose.yaml line 1", "it has no value")]),
+    ("a name that the table cannot have", {**web(), ".env": "a.b=c\n"}, [("a.b", ".env line 1", "only letters")]),
     (
         "a space around a secret",
         {**web(), ".env": "TOKEN='kD8#vq2Z '\n"},
