@@ -27,7 +27,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
     Setting,
     Use,
 )
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.read import OF_COMPOSE
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.read import ENV, OF_COMPOSE
 
 # A use with one of these works without a value.
 _OPTIONAL = ("-", ":-", "+", ":+")
@@ -120,7 +120,7 @@ def _stays(project: Project, settings: Sequence[Setting]) -> str:
     if len({one.value for one in settings}) > 1:
         return f"{settings[1].place.file} has another value"
     readers = [one for setting in settings for one in project.readers.get(setting.place.file, ())]
-    others = [service for service in project.readers.get(".env", ()) if service not in readers]
+    others = [service for service in project.readers.get(ENV, ()) if service not in readers]
     return f"in .env, {others[0]} would get it too" if others else ""
 
 
@@ -208,11 +208,12 @@ def _flaws_of_deploy(
         path: merged_values.EnvFile(path, {name: one.value for name, one in settings.items()})
         for path, settings in project.env_files.items()
     }
+    in_files: dict[str, Mapping[str, str]] = {ENV: env, **{path: one.values for path, one in files.items()}}
     merged = {}
     for service, spec in project.services.items():
         got: dict[str, str] = {}
         for path in merged_values.env_file_paths({service: spec}):
-            got.update(files[path].values if path in files else env if path == ".env" else {})
+            got.update(in_files.get(path, {}))
         for name, text in compose.environment(spec).items():
             value = env.get(name) if text is None else compose.resolved(text, env)
             if value is not None:

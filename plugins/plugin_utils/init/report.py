@@ -27,17 +27,15 @@ class Command(NamedTuple):
         """The command of another playbook of this collection, for this inventory."""
         playbook = f"{self.playbook.removesuffix('.yml').removesuffix('init')}{name}"
         playbook += ".yml" if self.playbook.endswith(".yml") else ""
-        options = list(self.vault_options)
-        if not options and target.has_password_file:
-            options = ["--vault-password-file", f"{target.shown}/{PASSWORD_FILE}"]
-        return shlex.join(["ansible-playbook", playbook, "-i", f"{target.shown}/{HOSTS}", *options])
+        return shlex.join(["ansible-playbook", playbook, "-i", f"{target.shown}/{HOSTS}", *self._password(target)])
 
     def edit(self, target: Target) -> str:
         """The command that opens the vault."""
-        options = [] if self.vault_options or not target.has_password_file else self._own(target)
-        return shlex.join(["ansible-vault", "edit", *self.vault_options, *options, f"{target.shown}/{VAULT}"])
+        return shlex.join(["ansible-vault", "edit", *self._password(target), f"{target.shown}/{VAULT}"])
 
-    def _own(self, target: Target) -> list[str]:
+    def _password(self, target: Target) -> list[str]:
+        if self.vault_options or not target.has_password_file:
+            return list(self.vault_options)
         return ["--vault-password-file", f"{target.shown}/{PASSWORD_FILE}"]
 
 
