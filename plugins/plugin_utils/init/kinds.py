@@ -25,7 +25,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
 PLACEHOLDER_RULES = frozenset({"placeholder", "sample", "unresolved", "encrypted"})
 # Rules about what is around a good value, or about its time: the kind is right, the value is not.
 FLAW_RULES = frozenset(
-    {"expired", "not_yet_valid", "hidden_character", "line_break", "whitespace", "quoted", "punctuation"}
+    {"empty", "expired", "not_yet_valid", "hidden_character", "line_break", "whitespace", "quoted", "punctuation"}
     | {"assignment", "prefixed", "bad_checksum", "bad_character"}
 )
 

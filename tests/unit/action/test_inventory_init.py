@@ -12,21 +12,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import yaml
 
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import merge
 from ansible_collections.christmas.selfheal.tests.unit.corpus.init_stacks import SIGN, STACKS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def play(here: Path, *words: str, **more: str) -> tuple[int, str]:
-    """Run ansible-playbook in a folder, with a program for ssh that only fails, and without a Compose."""
-    ssh = here.parent / "ssh"
-    ssh.write_text("#!/bin/sh\nexit 255\n", encoding="utf-8")
-    ssh.chmod(0o755)
+    """Run ansible-playbook in a folder without a configuration, as with the collection from Galaxy.
+
+    There is no Compose, and the program for ssh only fails.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    settings = {"ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_SSH_EXECUTABLE": str(ssh), "PATH": path}
+    settings = {
+        "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".venv/collections"),
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_SSH_EXECUTABLE": "/bin/false",
+        "PATH": path,
+    }
     ended = subprocess.run(
         ["ansible-playbook", *words],
         cwd=here,
@@ -53,7 +58,7 @@ def put(top: Path, files: Mapping[str, str]) -> None:
         (top / name).write_bytes(text.encode())
 
 
-INIT = str(REPOSITORY / "playbooks/init.yml")
+INIT = "christmas.selfheal.init"
 
 
 @pytest.mark.parametrize("name", list(STACKS))
@@ -67,9 +72,10 @@ def test_the_inventory_is_valid(here: Path, name: str) -> None:
     assert SIGN not in said
     assert [value for value in stack.secrets.values() if value and value in said] == []
     shown = re.findall(r"^  (ansible-playbook .*)$", said, re.MULTILINE)
-    assert [command.split()[1] for command in shown] == [INIT.replace("init", "validate"), INIT.replace("init", "site")]
+    assert [command.split()[1] for command in shown] == ["christmas.selfheal.validate", "christmas.selfheal.site"]
     _code, said = play(here, *shown[0].split()[1:])
-    count = len(yaml.safe_load((here / "deploy/group_vars/all/variables.yml").read_text())["app_env_variables"])
+    table = (here / "deploy/group_vars/all/variables.yml").read_text(encoding="utf-8")
+    count = len(merge.names(table, "app_env_variables"))
     wanted = f"{count} of {count} variables are validated" if count else "no variables: the app has no env"
     assert f"[x] secrets   {wanted}" in said
     assert "validations failed (host)" in said
@@ -90,6 +96,26 @@ def test_a_second_run_changes_nothing_and_check_mode_writes_nothing(here: Path) 
     code, said = play(here, INIT, "-e", "from=.", "--diff")
     assert "changed=0" in said
     assert "Nothing is new: deploy stays as it is." in said
+
+
+def test_from_a_clone(here: Path) -> None:
+    """Its configuration has the lab's password, which is published and must not encrypt the vault."""
+    put(here, {"compose.yaml": "services: {web: {image: 'nginx:1'}}\n", ".env": f"A_TOKEN={SIGN}9xT\n"})
+    words = ("playbooks/init.yml", "-e", f"from={here}", "-e", "host=10.0.0.5")
+    code, said = play(REPOSITORY, *words, ANSIBLE_CONFIG="ansible.cfg")
+    assert code == 0, said
+    shown = re.findall(r"^  (ansible-playbook .*)$", said, re.MULTILINE)
+    assert shown[1].startswith(f"ansible-playbook playbooks/site.yml -i {here}/deploy/hosts.yml ")
+    _code, said = play(REPOSITORY, *shown[0].split()[1:], ANSIBLE_CONFIG="ansible.cfg")
+    assert "1 of 1 variables are validated" in said
+
+
+def test_in_the_folder_of_the_inventory(here: Path) -> None:
+    """Its own configuration names the inventory, the password and the collection."""
+    put(here, {"compose.yaml": "services: {web: {image: 'nginx:1'}}\n", ".env": f"A_TOKEN={SIGN}9xT\n"})
+    assert play(here, INIT, "-e", "from=.", "-e", "host=10.0.0.5")[0] == 0
+    _code, said = play(here / "deploy", "christmas.selfheal.validate")
+    assert "1 of 1 variables are validated" in said
 
 
 def test_several_files(here: Path) -> None:
