@@ -39,10 +39,10 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         request = Request(
-            given=[path for path in given["source"] if path],
-            to=given["to"],
-            host=given["host"],
-            app=given["app"],
+            given=[str(path) for path in given["source"] if path],
+            to=str(given["to"]),
+            host=str(given["host"]),
+            app=str(given["app"]),
             here=os.getcwd(),
             command=_command(),
             collections="" if _is_default(_COLLECTIONS) else _COLLECTIONS,

@@ -222,7 +222,7 @@ def _settings(name: str, value: str) -> Iterator[_Candidate]:
 def _choices(name: str, value: str) -> list[str]:
     """The usual values of a level or a stage, in the letters of this one."""
     if "LOG_LEVEL" in name or name.endswith("LOGLEVEL"):
-        usual = _LEVELS
+        usual: tuple[str, ...] = _LEVELS
     elif _STAGE_NAME.search(name):
         usual = _STAGES
     else:

@@ -96,11 +96,11 @@ def _locate(paths: Sequence[str]) -> _Location:
         if not os.path.isfile(path):
             raise InitError(path, "there is no such file", "correct -e from=PATH")
     folder = os.path.dirname(first)
-    names = [os.path.relpath(path, folder) for path in map(os.path.abspath, paths)]
+    named = [os.path.relpath(path, folder) for path in map(os.path.abspath, paths)]
     found = project_layout.discover(folder)
-    if names == found[:1] or names == found:
+    if named in (found[:1], found):
         return _Location(folder, found, True)
-    return _Location(folder, names, False)
+    return _Location(folder, named, False)
 
 
 def _read_source(location: _Location) -> tuple[project_source.Project, _Location]:
