@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, AppError
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import NoFile, read_small
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
@@ -141,7 +141,7 @@ def _app(given: str, source: project_source.Project, values: Mapping[str, str], 
     said = compose.resolved(named[-1], values) if named else ""
     name = given or values.get("COMPOSE_PROJECT_NAME", "") or said or base
     try:
-        App(name)
+        app_paths(name)
     except AppError as error:
         raise InitError("app", str(error).partition(": ")[2], "name the app: -e app=NAME") from None
     return name

@@ -56,6 +56,7 @@ def _unsafe_node(dumper: Any, text: _Unsafe) -> Any:
     return dumper.represent_scalar("!unsafe", str(text), style='"' if "\n" in text else "'")
 
 
+_Dumper.add_representer(str, _text_node)
 # Texts that come from Ansible are of a class of its own.
 _Dumper.add_multi_representer(str, _text_node)
 _Dumper.add_representer(_Unsafe, _unsafe_node)
