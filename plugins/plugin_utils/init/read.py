@@ -33,6 +33,8 @@ _HIGHEST = 3
 # Compose reads these for itself; the inventory has its own place for what they say.
 OF_COMPOSE = ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR")
 ENV = ".env"
+# Messages of `project_source` are about a deploy.
+_END_OF_REASON = re.compile(r"\.? (?:Nothing was changed|Fix: )")
 _FOLDER_SIGNS = re.compile(r"[^a-z0-9_-]")
 
 
@@ -115,7 +117,8 @@ def _read_source(location: _Location) -> tuple[project_source.Project, _Location
         except project_source.OutsideError as error:
             last = str(error)
         except project_source.ProjectError as error:
-            raise InitError(folder, str(error).partition(" Fix: ")[0].rstrip("."), _fix_of(error)) from None
+            reason = _END_OF_REASON.split(str(error))[0]
+            raise InitError("from", reason, _fix_of(error)) from None
         except OSError as error:
             place = str(error.filename or folder)
             raise InitError(place, f"it cannot be read: {error.strerror}", "make it readable") from None
