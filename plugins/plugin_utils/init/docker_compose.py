@@ -13,7 +13,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
 
 _SECONDS = 30
 # What Docker says when there is no Compose, or one that is too old for these options.
-_NOT_ASKED = ("is not a docker command", "unknown command", "unknown shorthand flag", "unknown flag", "not found")
+_NOT_ASKED = ("is not a docker command", "unknown command", "unknown shorthand flag", "unknown flag")
 
 
 def require_valid(project: Project) -> None:

@@ -26,8 +26,16 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "env_file": (list, str, Mapping),
     "healthcheck": (Mapping,),
     "build": (str, Mapping),
+    "depends_on": (list, Mapping),
+    "volumes": (list,),
+    "networks": (list, Mapping),
+    "configs": (list,),
+    "secrets": (list,),
     "image": (str,),
 }
+_SHARED = ("volumes", "networks", "configs", "secrets")
+# Of a path, the first sign is another one; a single letter is a drive of Windows.
+_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 _LISTS = ("ports", "env_file", "expose")
 _PORT = re.compile(
     r"(?:(?P<address>\[[0-9a-fA-F:]+\]|[0-9]+(?:[.][0-9]+){3}|\$\{[^}]*\}(?=:.*:)):)?(?:(?P<published>.*):)?(?P<target>[^:]+)"
@@ -50,6 +58,8 @@ def merge(documents: Sequence[Document], files: Sequence[str]) -> dict[str, Spec
         for service, spec in _services(document):
             merged[service] = _merged(merged.get(service, {}), _extended(document, service, spec, by_name, ()))
     _require_services(merged, files)
+    if not any(_is_elsewhere(document) for document in documents):
+        _require_declared(merged, documents)
     return dict(merged)
 
 
@@ -128,7 +138,7 @@ def _require_known(document: Document) -> None:
             if spec.get(key) is not None and not isinstance(spec[key], kinds):
                 where = f"{document.name}: services.{service}.{key}"
                 raise InitError(where, "it has another type than Compose takes", "see `docker compose config`")
-    for key in ("networks", "volumes", "configs", "secrets"):
+    for key in _SHARED:
         if not isinstance(document.content.get(key) or {}, Mapping):
             raise InitError(f"{document.name}: {key}", "it is not a mapping", f"write `{key}:` and `NAME:` below it")
 
@@ -143,6 +153,52 @@ def _require_services(merged: Mapping[str, Spec], files: Sequence[str]) -> None:
             raise InitError(
                 f"services.{service}", "it has neither an image nor a build section", "add `image: …` or `build: .`"
             )
+
+
+def _is_elsewhere(document: Document) -> bool:
+    """Whether it includes a file that only the host, or another machine, has."""
+    return any(sign in str(document.content.get("include") or "") for sign in ("://", "git@", "$"))
+
+
+def _require_declared(merged: Mapping[str, Spec], documents: Sequence[Document]) -> None:
+    """Refuse names of services, volumes, networks, configs and secrets that no file declares."""
+    declared: dict[str, set[str]] = {"depends_on": set(merged)}
+    for key in _SHARED:
+        declared[key] = {str(name) for document in documents for name in document.content.get(key) or {}}
+    declared["networks"].add("default")
+    for service, spec in merged.items():
+        for key, name in _used(spec):
+            if "$" not in name and name not in declared[key]:
+                what = "service" if key == "depends_on" else f"`{key}:` of the file"
+                raise InitError(
+                    f"services.{service}.{key}", f"{name} is not declared: no {what} has this name", "correct the name"
+                )
+
+
+def _used(spec: Spec) -> Iterator[tuple[str, str]]:
+    """What a service needs by its name: (the key of the service, the name)."""
+    needed = spec.get("depends_on") or {}
+    for name in needed:
+        condition = needed[name] if isinstance(needed, Mapping) else None
+        if not isinstance(condition, Mapping) or condition.get("required", True):
+            yield "depends_on", str(name)
+    for item in spec.get("volumes") or []:
+        source = _volume(item)
+        if source:
+            yield "volumes", source
+    for name in spec.get("networks") or []:
+        yield "networks", str(name)
+    for key in ("configs", "secrets"):
+        for item in spec.get(key) or []:
+            yield key, str(item.get("source") if isinstance(item, Mapping) else item)
+
+
+def _volume(item: object) -> str:
+    """The name of a volume; "" for a folder, and for a volume without a name."""
+    if isinstance(item, Mapping):
+        return str(item.get("source") or "") if item.get("type") == "volume" else ""
+    source, colon, _ = str(item).partition(":")
+    return source if colon and _VOLUME.fullmatch(source) else ""
 
 
 def _services(document: Document) -> Iterator[tuple[str, Spec]]:

@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+import json
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import services as services_table
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import check_spec
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import guess, read
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Guessed
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Guessed, InitError
 from ansible_collections.christmas.selfheal.tests.unit.corpus.compose_projects import ENV, PROJECTS
 from ansible_collections.christmas.selfheal.tests.unit.corpus.init_stacks import STACKS
 from ansible_collections.christmas.selfheal.tests.unit.corpus.synthetic import NOW
@@ -297,6 +301,54 @@ def test_every_project_gets_tables_that_the_product_accepts(tmp_path: Path, shap
     files = {name: text for name, text in PROJECTS[shape].items() if name != "files"}
     given = PROJECTS[shape].get("files", "compose.yaml").split()
     check(guessed(tmp_path, {".env": ENV, **files}, *given))
+
+
+ODD: list[Any] = [
+    None,
+    "",
+    0,
+    1.5,
+    True,
+    "x",
+    "${A}",
+    "$A",
+    "${",
+    "a:b:c:d",
+    "80:80",
+    "../x",
+    "/x",
+    [],
+    [None],
+    [[1]],
+    {},
+]
+ODD += [{"a": None}, {"a": {"b": [1]}}, [{"a": 1}]]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The keys that lead to each part of a document."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+@pytest.mark.parametrize("shape", [name for name, files in PROJECTS.items() if list(files) == ["compose.yaml"]][::3])
+def test_a_file_with_anything_in_it_is_read_or_refused(tmp_path: Path, shape: str) -> None:
+    """No part of a compose file, whatever is in its place, ends a run without a fix."""
+    chooser = random.Random(shape)
+    document = json.loads(json.dumps(yaml.safe_load(PROJECTS[shape]["compose.yaml"]), default=str))
+    for path in list(places(document))[:40]:
+        changed = json.loads(json.dumps(document))
+        part = changed
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] = chooser.choice(ODD)
+        try:
+            guessed(tmp_path, {"compose.yaml": json.dumps(changed), ".env": ENV})
+        except InitError as error:
+            assert error.fix
 
 
 @pytest.mark.parametrize("name", list(STACKS))

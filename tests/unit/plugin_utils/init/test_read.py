@@ -146,6 +146,30 @@ BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
         "$$",
     ),
     (
+        "a service that is not there",
+        {"compose.yaml": "services: {a: {image: x, depends_on: [db]}}\n"},
+        ["compose.yaml"],
+        "services.a.depends_on",
+        "db is not declared: no service",
+        "correct the name",
+    ),
+    (
+        "a volume that is not there",
+        {"compose.yaml": "services: {a: {image: x, volumes: ['./x:/x', 'data:/data']}}\n"},
+        ["compose.yaml"],
+        "services.a.volumes",
+        "data is not declared",
+        "correct the name",
+    ),
+    (
+        "a secret that is not there",
+        {"compose.yaml": "services: {a: {image: x, secrets: [{source: pw}]}}\n"},
+        ["compose.yaml"],
+        "services.a.secrets",
+        "pw is not declared",
+        "correct the name",
+    ),
+    (
         "one port twice",
         {
             "compose.yaml": "services: {a: {image: x, ports: ['80:80']}, "
