@@ -29,11 +29,37 @@ class ProjectError(Exception):
     """The project cannot be deployed. The message names the file, the key and the fix."""
 
 
+class OutsideError(ProjectError):
+    """A compose file names a path above the project's folder."""
+
+
+class Document(NamedTuple):
+    """One compose file as it is written. Its relative paths start from `base`; `extended`: only `extends` names it."""
+
+    name: str
+    base: str
+    content: ComposeFile
+    extended: bool
+
+
 class Project(NamedTuple):
-    """The compose files, in the order in which they are merged, and the files that those include or extend."""
+    """The compose files, in the order in which they are merged, and the files that those include or extend.
+
+    `documents` are all of them, read; `env` are the env files in `more`, which only values of included files use.
+    """
 
     files: list[str]
     more: list[str]
+    documents: Sequence[Document] = ()
+    env: Sequence[str] = ()
+
+
+class _Found(NamedTuple):
+    """What was found so far: named files, documents by name and base, env files of `include`."""
+
+    more: dict[str, None]
+    documents: dict[tuple[str, str], Document]
+    env: dict[str, None]
 
 
 class _Loader(_BASE):  # type: ignore[misc]  # PyYAML carries no types
@@ -73,58 +99,57 @@ def read(source: str, files: Sequence[str] = ()) -> Project:
             "file in compose_app_files"
         )
     base = posixpath.dirname(chosen[0])
-    more: dict[str, None] = {}
+    found = _Found({}, {}, {})
     for name in chosen:
         if _leaves(name):
             raise ProjectError(
                 f"compose_app_files: {name} is outside {source}. Fix: name files below compose_app_source"
             )
-        _follow(source, name, base, more, "compose_app_files", {})
-    return Project(chosen, [name for name in more if name not in chosen])
+        _follow(source, name, base, found, "compose_app_files")
+    more = [name for name in found.more if name not in chosen]
+    return Project(chosen, more, list(found.documents.values()), list(found.env))
 
 
 def _leaves(path: str) -> bool:
     return path.startswith(("/", "../")) or path == ".."
 
 
-def _follow(
-    source: str, name: str, base: str, more: dict[str, None], by: str, seen: dict[tuple[str, str], None]
-) -> None:
+def _follow(source: str, name: str, base: str, found: _Found, by: str) -> None:
     """Read one compose file, and those that it includes or extends.
 
     :arg base: the folder that its relative paths start from.
     :arg by: where it is named.
     """
-    if (name, base) in seen:
+    if (name, base) in found.documents:
         return
-    seen[name, base] = None
     document = _load(source, name, by)
+    found.documents[name, base] = Document(name, base, document, by.endswith(".extends"))
     for named in _paths(document):
         _require_inside(source, name, named, base)
     for item in document.get("include") or []:
         paths, folder, env_files = _included(item)
         known = [_inside(source, name, _Named("include", path), base) for path in paths]
-        found = [path for path in known if path]
-        if not found:
+        included = [path for path in known if path]
+        if not included:
             continue
-        below = _inside(source, name, _Named("include", folder), base) if folder else posixpath.dirname(found[0])
+        below = _inside(source, name, _Named("include", folder), base) if folder else posixpath.dirname(included[0])
         env_files = [_inside(source, name, _Named("include", path), base) for path in env_files]
         env_files = env_files or [posixpath.normpath(posixpath.join(below, ".env"))]
         for path in env_files:
             # The app's own is not part of the project.
             if path and path != ".env" and os.path.isfile(os.path.join(source, path)):
-                more[path] = None
-        for path in found:
-            more[path] = None
-            _follow(source, path, below, more, f"{name}: include", seen)
+                found.more[path] = found.env[path] = None
+        for path in included:
+            found.more[path] = None
+            _follow(source, path, below, found, f"{name}: include")
     for service, spec in _services(document):
         extended = spec.get("extends")
         path = str(extended.get("file") or "") if isinstance(extended, Mapping) else ""
         key = f"services.{service}.extends"
         inside = _inside(source, name, _Named(key, path), base) if path else ""
         if inside:
-            more[inside] = None
-            _follow(source, inside, posixpath.dirname(inside), more, f"{name}: {key}", seen)
+            found.more[inside] = None
+            _follow(source, inside, posixpath.dirname(inside), found, f"{name}: {key}")
 
 
 def _load(source: str, name: str, by: str) -> ComposeFile:
@@ -157,6 +182,8 @@ def _load(source: str, name: str, by: str) -> ComposeFile:
             merged[str(key)] = {**old, **value} if both and isinstance(old, Mapping) else value
     if not documents:
         raise ProjectError(f"{path} on this machine is empty. Nothing was changed. Fix: give the app's compose file")
+    if not isinstance(merged.get("include") or [], list):
+        raise ProjectError(f"{path}: `include` is not a list. Nothing was changed. Fix: write `- FILE` below it")
     return merged
 
 
@@ -198,7 +225,7 @@ def _require_inside(source: str, file: str, named: _Named, base: str) -> None:
         return
     path = project_parts.interpolated(named.path, {})
     if _leaves(posixpath.normpath(posixpath.join(base, path))):
-        raise ProjectError(
+        raise OutsideError(
             f"{file}: {named.key} names {named.path}, which is outside {source}. Nothing was changed. Fix: set "
             "compose_app_source to a folder that holds both, and compose_app_files to the compose file in it"
         )

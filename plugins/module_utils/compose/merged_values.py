@@ -27,7 +27,7 @@ from .services import OverlayError
 # Anywhere in a name: what is never a value is looked for by the rules for secrets.
 _SECRET_WORD = re.compile("KEY|SECRET|TOKEN|PASS|PWD|CREDENTIAL|DSN", re.I)
 # At its end: the value itself is a secret, not a path to it or how long it lasts.
-_SECRET_NAME = re.compile(
+SECRET_NAME = re.compile(
     r"(?:KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASS|PWD|PASSPHRASE|CREDENTIAL|DSN)S?(?:_BASE|_?\d+)?$", re.I
 )
 _DEFAULTS = (
@@ -207,24 +207,25 @@ def _judge_unlisted(given: Given) -> Problem | None:
 
 def _secret_part(name: str, value: str) -> tuple[str, bool]:
     """The password of an address that has one, else the whole value; and whether that is a secret."""
-    password = _password(value)
+    password = password_of(value)
     if password:
         return password, True
     return value, _SECRET_WORD.search(name) is not None
 
 
-def _password(value: str) -> str:
+def password_of(value: str) -> str:
+    """The password in an address; "" without one."""
     found = re.match(r"[a-z][a-z0-9+.-]*://[^:@/\s]*:([^@/\s]+)@", value, re.I)
     return unquote(found.group(1)) if found else ""
 
 
 def _holds_secret(given: Given) -> bool:
-    return bool(given.value) and bool(_SECRET_NAME.search(given.name) or _password(given.value))
+    return bool(given.value) and bool(SECRET_NAME.search(given.name) or password_of(given.value))
 
 
 def _is_default(given: Given) -> bool:
     """Whether the value is one that everybody tries first."""
-    value = _password(given.value) or given.value
+    value = password_of(given.value) or given.value
     return placeholder(value, _DEFAULTS) is not None or is_sample(value)
 
 

@@ -13,7 +13,7 @@ the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 HEADER = "# Written by christmas.selfheal from the vault. A change made here is overwritten: make it there.\n"
@@ -35,6 +35,7 @@ _HIGHEST_OCTAL = 0o377
 
 _DOLLAR = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|(\{))")
 _BRACED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-+?])(.*))?", re.S)
+_NOT_CLOSED = "a `${` is not closed, or holds no name; a literal one is written `$${`"
 
 
 class DotenvError(Exception):
@@ -45,10 +46,44 @@ class DotenvError(Exception):
         self.line, self.reason = line, reason
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """One entry of a file: the line that it begins in, its name, and its value.
+
+    The value is None when there is only the name, which Compose takes from its own environment.
+    """
+
     line: int
     name: str
-    value: str | None  # None: only the name, which Compose takes from its own environment
+    value: str | None
+
+
+class Reference(NamedTuple):
+    """A variable that a text names: `operator` is "", or one of `:-`, `-`, `:?`, `?`, `:+`, `+`; `other` follows it."""
+
+    name: str
+    operator: str
+    other: str
+
+
+class _Scope(NamedTuple):
+    """What names have values, and whether `$NAME` without a fallback may name another one."""
+
+    values: Mapping[str, str]
+    other: str | None = None
+    strict: bool = False
+
+    def get(self, name: str) -> str | None:
+        return self.values.get(name, self.other)
+
+    def plain(self, name: str, line: int) -> str:
+        value = self.get(name)
+        if value is None and self.strict:
+            raise DotenvError(
+                line,
+                "it uses a variable that no line above sets, so Compose puts nothing in its place; "
+                "a literal `$` needs single quotes around the value",
+            )
+        return value or ""
 
 
 def encode(values: Mapping[str, str]) -> str:
@@ -75,16 +110,54 @@ def parse(text: str) -> dict[str, str]:
     environment. A name without ``=`` is left out, for the same reason. Raises DotenvError.
     """
     found: dict[str, str] = {}
-    for entry in _entries(text, found.get):
+    for entry in _entries(text, _Scope(found)):
         if entry.value is not None:
             found[entry.name] = entry.value
     return found
 
 
+def entries(text: str, known: Mapping[str, str] | None = None) -> list[Entry]:
+    """The entries of a file in order, with the values that ``parse`` gives; ``known`` has values from elsewhere.
+
+    Raises DotenvError, also for ``$NAME`` without a fallback when no line above sets it: an empty text is not intended.
+    """
+    values: dict[str, str] = dict(known or {})
+    found = []
+    for entry in _entries(text, _Scope(values, strict=True)):
+        found.append(entry)
+        if entry.value is not None:
+            values[entry.name] = entry.value
+    return found
+
+
+def references(text: str) -> list[Reference]:
+    """The variables that a text of a compose file names, in order, those inside a fallback too. Raises DotenvError."""
+    found: list[Reference] = []
+    position = 0
+    while match := _DOLLAR.search(text, position):
+        position = match.end()
+        if match.group(2):
+            found.append(Reference(match.group(2), "", ""))
+        elif match.group(3):
+            end = _closing(text, position)
+            inner = _BRACED.fullmatch(text[position:end] if end else "")
+            if inner is None:
+                raise DotenvError(0, _NOT_CLOSED)
+            name, operator, other = inner.groups()
+            found += [Reference(name, operator or "", other or ""), *references(other or "")]
+            position = (end or 0) + 1
+    return found
+
+
+def resolve(text: str, values: Mapping[str, str]) -> str:
+    """A text of a compose file as Compose resolves it. Raises DotenvError, also for a required name without a value."""
+    return _resolve(text, 0, _Scope(values))
+
+
 def duplicates(text: str) -> dict[str, list[int]]:
     """Names that are set more than once → their line numbers (the last one is in force). Raises DotenvError."""
     lines: dict[str, list[int]] = {}
-    for entry in _entries(text, lambda _name: ""):
+    for entry in _entries(text, _Scope({}, other="")):
         lines.setdefault(entry.name, []).append(entry.line)
     return {name: at for name, at in lines.items() if len(at) > 1}
 
@@ -95,8 +168,8 @@ def _quote(value: str) -> str:
     return f"'{value}'"
 
 
-def _entries(text: str, look_up: Callable[[str], str | None]) -> Iterator[_Entry]:
-    """The entries of the file in order; ``look_up`` gives the value of a name above (None: not set)."""
+def _entries(text: str, scope: _Scope) -> Iterator[Entry]:
+    """The entries of the file in order; ``scope`` has the values of the names above."""
     text = text[1:] if text.startswith("\ufeff") else text
     position, line = 0, 1
     while True:
@@ -109,8 +182,8 @@ def _entries(text: str, look_up: Callable[[str], str | None]) -> Iterator[_Entry
         begin, (name, position, only_name) = position, _name(text, position, line)
         value = None
         if not only_name:
-            value, position = _value(text, position, line, look_up)
-        yield _Entry(line, name, value)
+            value, position = _value(text, position, line, scope)
+        yield Entry(line, name, value)
         line += text.count("\n", begin, position)
 
 
@@ -155,17 +228,17 @@ def _shown(character: str) -> str:
     return f"`{character}`" if character.isprintable() else f"U+{ord(character):04X}"
 
 
-def _value(text: str, position: int, line: int, look_up: Callable[[str], str | None]) -> tuple[str, int]:
+def _value(text: str, position: int, line: int, scope: _Scope) -> tuple[str, int]:
     """(value, where the rest begins)."""
     if text[position : position + 1] in ("'", '"'):
-        return _quoted(text, position, line, look_up)
+        return _quoted(text, position, line, scope)
     end = text.find("\n", position)
     end = len(text) if end == -1 else end
     raw = text[position:end].partition(" #")[0].rstrip(_SPACE)
-    return _resolve(raw, line, look_up), end + 1
+    return _resolve(raw, line, scope), end + 1
 
 
-def _quoted(text: str, position: int, line: int, look_up: Callable[[str], str | None]) -> tuple[str, int]:
+def _quoted(text: str, position: int, line: int, scope: _Scope) -> tuple[str, int]:
     quote = text[position]
     # The body runs to the first quote without a backslash before it; otherwise a backslash is itself.
     body = re.compile(rf"(?:\\.|[^\\{quote}])*", re.S).match(text, position + 1)
@@ -174,7 +247,7 @@ def _quoted(text: str, position: int, line: int, look_up: Callable[[str], str | 
         raise DotenvError(line, "a quote is opened here and never closed")
     raw = text[position + 1 : end].replace("\\" + quote, quote) if quote == "'" else text[position + 1 : end]
     if quote == '"':
-        raw = _resolve(_ESCAPE.sub(_unescape, raw), line, look_up)
+        raw = _resolve(_ESCAPE.sub(_unescape, raw), line, scope)
     return raw, end + 1
 
 
@@ -189,7 +262,7 @@ def _unescape(found: re.Match[str]) -> str:
     return chr(number) if number <= _HIGHEST_OCTAL else "\\" + octal
 
 
-def _resolve(text: str, line: int, look_up: Callable[[str], str | None]) -> str:
+def _resolve(text: str, line: int, scope: _Scope) -> str:
     """``text`` with ``$NAME``, ``${NAME}``, ``${NAME:-default}`` … and ``$$`` resolved."""
     parts: list[str] = []
     position = 0
@@ -202,10 +275,10 @@ def _resolve(text: str, line: int, look_up: Callable[[str], str | None]) -> str:
         if found.group(1):
             parts.append("$")
         elif found.group(2):
-            parts.append(look_up(found.group(2)) or "")
+            parts.append(scope.plain(found.group(2), line))
         else:
             end = _closing(text, position)
-            parts.append(_braced(text[position:end] if end else "", line, look_up))
+            parts.append(_braced(text[position:end] if end else "", line, scope))
             position = (end or 0) + 1
 
 
@@ -224,19 +297,19 @@ def _closing(text: str, position: int) -> int | None:
     return last
 
 
-def _braced(inner: str, line: int, look_up: Callable[[str], str | None]) -> str:
+def _braced(inner: str, line: int, scope: _Scope) -> str:
     found = _BRACED.fullmatch(inner)
     if found is None:
-        raise DotenvError(line, "a `${` is not closed, or holds no name; a literal one is written `$${`")
+        raise DotenvError(line, _NOT_CLOSED)
     name, operator, other = found.groups()
-    value = look_up(name)
     if operator is None:
-        return value or ""
+        return scope.plain(name, line)
+    value = scope.get(name)
     there = value is not None and (value != "" or not operator.startswith(":"))
     if operator.endswith("+"):
-        return _resolve(other, line, look_up) if there else value or ""
+        return _resolve(other, line, scope) if there else value or ""
     if there:
         return value or ""
     if operator.endswith("?"):
         raise DotenvError(line, f"{name} is required here (`${{{name}?…}}`), and has no value")
-    return _resolve(other, line, look_up)
+    return _resolve(other, line, scope)

@@ -148,6 +148,50 @@ def test_duplicates_are_named_with_their_lines() -> None:
     assert dotenv.duplicates("A=1\nB=2") == {}
 
 
+def test_entries_have_their_lines() -> None:
+    text = "# x\nA=1\nexport B='x\ny'\nC=${A}$K\nD\nE=${Z:-z}\n"
+    assert dotenv.entries(text, {"K": "k"}) == [
+        dotenv.Entry(2, "A", "1"),
+        dotenv.Entry(3, "B", "x\ny"),
+        dotenv.Entry(5, "C", "1k"),
+        dotenv.Entry(6, "D", None),
+        dotenv.Entry(7, "E", "z"),
+    ]
+
+
+@pytest.mark.parametrize("value", ["pa$hush", "${hush}", '"x$hush"', "${A:-$hush}"])
+def test_a_name_that_no_line_above_sets(value: str) -> None:
+    """Compose puts nothing in its place: usually the rest of a password that has a dollar in it."""
+    with pytest.raises(dotenv.DotenvError, match="no line above sets") as caught:
+        dotenv.entries(f"X=1\nB={value}\nhush=1\n")
+    assert caught.value.line == 2
+    assert "hush" not in str(caught.value)
+
+
+REFERENCES: list[tuple[str, list[tuple[str, str, str]], str]] = [
+    ("nothing", [], "nothing"),
+    ("$A and ${B}", [("A", "", ""), ("B", "", "")], "a and "),
+    ("$$A costs 5$", [], "$A costs 5$"),
+    ("${A:-x}${B-y}", [("A", ":-", "x"), ("B", "-", "y")], "ay"),
+    ("${B:-${C:-z}}", [("B", ":-", "${C:-z}"), ("C", ":-", "z")], "z"),
+    ("${A:+set}${A?needed}", [("A", ":+", "set"), ("A", "?", "needed")], "seta"),
+]
+
+
+@pytest.mark.parametrize(("text", "named", "value"), REFERENCES, ids=[row[0] for row in REFERENCES])
+def test_variables_in_a_text(text: str, named: list[tuple[str, str, str]], value: str) -> None:
+    assert [tuple(one) for one in dotenv.references(text)] == named
+    assert dotenv.resolve(text, {"A": "a"}) == value
+
+
+@pytest.mark.parametrize("text", ["${A", "${}", "${A B}"])
+def test_an_invalid_reference(text: str) -> None:
+    with pytest.raises(dotenv.DotenvError, match="not closed, or holds no name"):
+        dotenv.references(text)
+    with pytest.raises(dotenv.DotenvError):
+        dotenv.resolve(text, {})
+
+
 def test_a_shell_reads_the_same_values(tmp_path: Path) -> None:
     """Values are in single quotes so that a user can source the file."""
     values = {"URL": "https://a.b/?c=d&e", "HASH": "a #b", "QUOTE": 'say "hi"', "DOLLAR": "$2b$12$x", "SPACE": " a "}

@@ -212,6 +212,25 @@ def test_a_project_folder_that_is_a_link(tmp_path: Path) -> None:
     assert project_source.read(str(tmp_path / "link")).files == ["compose.yaml"]
 
 
+def test_documents_with_their_folders(tmp_path: Path) -> None:
+    """The merged model has neither included files nor paths as they are written; who reads them needs both."""
+    files = {
+        "compose.yaml": "include: [sub/web.yaml]\nservices: {a: {extends: {file: base.yaml, service: a}}}\n",
+        "sub/web.yaml": ONE,
+        "sub/.env": "A=1\n",
+        "base.yaml": ONE,
+    }
+    write(tmp_path, files)
+    found = project_source.read(str(tmp_path))
+    assert [(one.name, one.base, one.extended) for one in found.documents] == [
+        ("compose.yaml", "", False),
+        ("sub/web.yaml", "sub", False),
+        ("base.yaml", "", True),
+    ]
+    assert found.documents[1].content == {"services": {"a": {"image": "x"}}}
+    assert list(found.env) == ["sub/.env"]
+
+
 def test_a_megabyte_is_read_in_time(tmp_path: Path) -> None:
     services = "".join(f"  s{number}:\n    image: x\n    environment: {{A: '{'x' * 900}'}}\n" for number in range(1100))
     write(tmp_path, {"compose.yaml": f"services:\n{services}"})

@@ -1,0 +1,237 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Guess what the inventory should say of a project: variables with kinds, services, checks. Pure.
+
+What a deploy would refuse is found here, by the same rules, so that it can be corrected before the first deploy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import merged_values
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import NAME, TableError
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import checks, kinds
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
+    Entry,
+    Flaw,
+    Guess,
+    Guessed,
+    Project,
+    Row,
+    Setting,
+    Use,
+)
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.read import ENV, OF_COMPOSE
+
+# A use with one of these works without a value.
+_OPTIONAL = ("-", ":-", "+", ":+")
+_FALLBACK = ("-", ":-")
+_FIX_SECRET = "put the real value into vault.yml"
+_FIX_PLAIN = "write it as `default:` in its row of variables.yml"
+
+
+class _Found(NamedTuple):
+    """All that the project says of one variable; `setting` is None where nothing sets it."""
+
+    name: str
+    setting: Setting | None
+    uses: Sequence[Use]
+    others: Sequence[Setting]
+
+    @property
+    def place(self) -> str:
+        if self.setting:
+            return str(self.setting.place)
+        return str(self.uses[0].place)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a use of it fails, or gets an empty text, without a value."""
+        return any(not use.is_passed and use.operator not in _OPTIONAL for use in self.uses)
+
+
+def guess(project: Project, now: float) -> Guessed:
+    """Guess the content of the inventory.
+
+    :arg now: epoch seconds, for keys that expire.
+    """
+    left: list[str] = []
+    found = [one for one in _variables(project, left) if NAME.fullmatch(one.name)]
+    values = {one.name: one.setting.value for one in found if one.setting}
+    guesses = {one.name: _guess(one, now) for one in found}
+    rows = {name: dict(one.options) for name, one in guesses.items()}
+    same = kinds.duplicates(rows, values, now)
+    for name, other in same.items():
+        rows[name]["same_as"] = other
+    findings = rules.validate(rules.parse_table(list(rows.values())), values, now)
+    unfilled = {one["variable"] for one in findings if one["rule"] in kinds.PLACEHOLDER_RULES}
+    places = {one.name: one.place for one in found}
+    secret = {name for name, one in guesses.items() if one.variable.secret}
+    flaws = [_flaw(one, places[one["variable"]], one["variable"] in secret) for one in findings]
+    flaws += [_misnamed(one) for one in project.env.values() if not NAME.fullmatch(one.name)]
+    flaws += _flaws_of_deploy(project, list(rows.values()), values, unfilled, now)
+    entries = [_entry(one, guesses[one.name], rows[one.name], unfilled) for one in found]
+    known = {name: value for name, value in values.items() if name not in unfilled and value}
+    guessed = checks.guess(project, known)
+    return Guessed(entries, guessed.rows, guessed.checks, guessed.known, left, flaws)
+
+
+# --- variables --------------------------------------------------------------------------------------------------------
+
+
+def _variables(project: Project, left: list[str]) -> Iterator[_Found]:
+    """Every variable of the table, in the order of `.env`, then of the compose files, then of other env files."""
+    used: dict[str, list[Use]] = {}
+    for use in project.uses:
+        if use.name not in OF_COMPOSE:
+            used.setdefault(use.name, []).append(use)
+    elsewhere: dict[str, list[Setting]] = {}
+    for settings in project.env_files.values():
+        for setting in settings.values():
+            elsewhere.setdefault(setting.name, []).append(setting)
+    for name in dict.fromkeys((*project.env, *used)):
+        others = elsewhere.pop(name, [])
+        if name not in project.env and all(use.is_passed for use in used[name]) and others:
+            elsewhere[name] = others  # nothing to pass on, and the env file sets it
+            continue
+        included = [one.place.file for one in others if one.place.file not in project.readers]
+        if name not in project.env and included:
+            left.append(f"{name} stays in {included[0]}: an included compose file uses it")
+            continue
+        yield _Found(name, project.env.get(name), used.get(name, []), others)
+    for name, others in elsewhere.items():
+        reason = _stays(project, others)
+        if reason:
+            left.append(f"{name} stays in {others[0].place.file}: {reason}")
+        else:
+            yield _Found(name, others[0], [], others)
+
+
+def _stays(project: Project, settings: Sequence[Setting]) -> str:
+    """Why a variable of an env file must not be in `.env` too: there it would change what another service gets."""
+    if not NAME.fullmatch(settings[0].name):
+        return "only letters, digits and _ may be in a name of the table"
+    if len({one.value for one in settings}) > 1:
+        return f"{settings[1].place.file} has another value"
+    readers = [one for setting in settings for one in project.readers.get(setting.place.file, ())]
+    others = [service for service in project.readers.get(ENV, ()) if service not in readers]
+    return f"in .env, {others[0]} would get it too" if others else ""
+
+
+def _guess(found: _Found, now: float) -> Guess:
+    values = [found.setting.value] if found.setting else []
+    values += [one.value for one in found.others]
+    values += [use.fallback for use in found.uses if use.operator in _FALLBACK and "$" not in use.fallback]
+    chosen = kinds.guess(found.name, values, now)
+    if _needs_value(found):
+        return chosen
+    options = {**chosen.options, "required": False}
+    if found.setting and not chosen.variable.secret and not _takes(options, ""):
+        options = {"name": found.name, "kind": "text", "required": False}
+    return Guess(options, rules.parse_table([options])[0], chosen.reason)
+
+
+def _needs_value(found: _Found) -> bool:
+    """Whether the row is required: it has a value today, or something fails without one."""
+    if found.setting is None:
+        return found.is_needed
+    return bool(found.setting.value.strip()) or any(use.operator == ":?" for use in found.uses)
+
+
+def _takes(row: Row, default: str) -> bool:
+    """Whether the row may have this default."""
+    try:
+        rules.parse_table([{**row, "default": default}])
+    except TableError:
+        return False
+    return True
+
+
+def _entry(found: _Found, guessed: Guess, row: Row, unfilled: set[str]) -> Entry:
+    comment = f"{found.place}: {guessed.reason}"
+    value = found.setting.value if found.setting else None
+    if found.setting and found.setting in found.others:
+        comment += f"; {found.setting.place.file} stays as it is, so change the value there, too"
+    if value is None and not guessed.variable.required:
+        is_passed = all(use.is_passed for use in found.uses)
+        comment += f"; without a value, {'it is not set' if is_passed else 'the compose file has its own'}"
+    if "same_as" in row:
+        comment += f"; the same value as {row['same_as']}"
+    kept = "" if found.name in unfilled or value is None else value
+    if guessed.variable.secret:
+        # Without a value, an empty one would win over the compose file's own.
+        has_line = value is not None or guessed.variable.required
+        return Entry(row, comment, found.name, has_line, kept)
+    if value is None or found.name in unfilled:
+        return Entry(row, comment, found.name)
+    if "same_as" not in row and _takes(row, kept):
+        return Entry({**row, "default": _default(row, kept)}, comment, found.name)
+    return Entry(row, comment, found.name, True, kept)
+
+
+def _default(row: Row, value: str) -> str | int:
+    """A number as YAML writes it, when it is exactly that."""
+    is_number = row["kind"] in ("port", "integer") and re.fullmatch("0|-?[1-9][0-9]*", value)
+    return int(value) if is_number else value
+
+
+# --- what a deploy would refuse ---------------------------------------------------------------------------------------
+
+
+def _flaw(finding: rules.Finding, place: str, secret: bool) -> Flaw:
+    if finding["rule"] in ("missing", "empty"):
+        return Flaw(finding["variable"], place, "it has no value", _FIX_SECRET if secret else _FIX_PLAIN, True)
+    if finding["rule"] in kinds.PLACEHOLDER_RULES:
+        reason = f"placeholder: {finding['reason']}"
+        return Flaw(finding["variable"], place, reason, _FIX_SECRET if secret else _FIX_PLAIN, True)
+    return Flaw(finding["variable"], place, finding["reason"], finding["fix"].rstrip("."))
+
+
+def _misnamed(setting: Setting) -> Flaw:
+    reason = "only letters, digits and _ may be in a name of the table, so the server's .env will not have it"
+    return Flaw(setting.name, str(setting.place), reason, "set it under `environment:` of its service")
+
+
+def _flaws_of_deploy(
+    project: Project, rows: Sequence[Row], values: Mapping[str, str], unfilled: set[str], now: float
+) -> list[Flaw]:
+    """What the containers would get, judged as a deploy does. A value that is not there yet counts as a good one."""
+    missing = {one.name for one in project.uses if not values.get(one.name) and one.operator not in _OPTIONAL}
+    env = {**values, **{name: _good(name) for name in (*unfilled, *missing)}}
+    files = {
+        path: merged_values.EnvFile(path, {name: one.value for name, one in settings.items()})
+        for path, settings in project.env_files.items()
+    }
+    in_files: dict[str, Mapping[str, str]] = {ENV: env, **{path: one.values for path, one in files.items()}}
+    merged = {}
+    for service, spec in project.services.items():
+        got: dict[str, str] = {}
+        for path in merged_values.env_file_paths({service: spec}):
+            got.update(in_files.get(path, {}))
+        for name, text in compose.environment(spec).items():
+            value = env.get(name) if text is None else compose.resolved(text, env)
+            if value is not None:
+                got[name] = value
+        merged[service] = {"environment": got}
+    table = rules.parse_table(list(rows))
+    verdict = merged_values.judge(table, env, merged, project.services, merged_values.Files(files), now)
+    return [_flaw_of_problem(project, one) for one in verdict.problems]
+
+
+def _good(name: str) -> str:
+    """A text that no rule takes for a placeholder."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _flaw_of_problem(project: Project, problem: merged_values.Problem) -> Flaw:
+    where, _, name = problem.where.rpartition(": ")
+    file = where.removeprefix("env_file ")
+    setting = project.env_files.get(file, {}).get(name)
+    place = setting.place if setting else project.literal.get(name)
+    return Flaw(name, str(place or where), problem.reason, problem.fix)

@@ -1,0 +1,97 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a run of init says at its end: what was written, what is missing, the next command. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Flaw, Guessed, Plan, Project, Target
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import (
+    EXAMPLE_ADDRESS,
+    HOSTS,
+    PASSWORD_FILE,
+    VAULT,
+)
+
+
+class Command(NamedTuple):
+    """How init was called: its playbook, and the options that give the vault's password."""
+
+    playbook: str
+    vault_options: Sequence[str]
+
+    def text(self, name: str, target: Target) -> str:
+        """The command of another playbook of this collection, for this inventory."""
+        playbook = f"{self.playbook.removesuffix('.yml').removesuffix('init')}{name}"
+        playbook += ".yml" if self.playbook.endswith(".yml") else ""
+        return shlex.join(["ansible-playbook", playbook, "-i", f"{target.shown}/{HOSTS}", *self._password(target)])
+
+    def edit(self, target: Target) -> str:
+        """The command that opens the vault."""
+        return shlex.join(["ansible-vault", "edit", *self._password(target), f"{target.shown}/{VAULT}"])
+
+    def _password(self, target: Target) -> list[str]:
+        if self.vault_options or not target.has_password_file:
+            return list(self.vault_options)
+        return ["--vault-password-file", f"{target.shown}/{PASSWORD_FILE}"]
+
+
+def report(
+    project: Project, guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command, check: bool
+) -> str:
+    """The text, in lines that can be pasted."""
+    lines = [*_written(plan, target, check), _content(project, guessed), *guessed.left, ""]
+    to_do = _to_do(target, plan, flaws, command)
+    if to_do:
+        lines += ["To do first:", *(f"  - {line}" for line in to_do), ""]
+    if any(file.path == PASSWORD_FILE for file in plan.files):
+        lines += [
+            f"Keep a copy of {target.shown}/{PASSWORD_FILE} elsewhere: without it, no one can read the vault.",
+            "",
+        ]
+    lines += ["Next, to validate all of it, and then to set up the server:"]
+    lines += [f"  {command.text('validate', target)}", f"  {command.text('site', target)}"]
+    return "\n".join(lines)
+
+
+def _written(plan: Plan, target: Target, check: bool) -> list[str]:
+    new = [file.path for file in plan.files if not file.before]
+    added = [file.path for file in plan.files if file.before]
+    would = "Would write" if check else "Written"
+    lines = []
+    if new:
+        lines.append(f"{would} to {target.shown}: {', '.join(new)}")
+    if added:
+        lines.append(
+            f"{'Would add' if check else 'Added'} to {target.shown}: {', '.join(added)} (--diff shows the lines)"
+        )
+    if plan.kept:
+        lines.append(f"Not touched, because init did not write it: {', '.join(plan.kept)}")
+    return lines or [f"Nothing is new: {target.shown} stays as it is."]
+
+
+def _content(project: Project, guessed: Guessed) -> str:
+    secret = sum(one.in_vault for one in guessed.variables)
+    counts = [
+        _count(len(project.services), "service"),
+        f"{_count(len(guessed.variables), 'variable')} ({secret} in the vault)",
+        _count(len(guessed.checks), "check"),
+    ]
+    return f"App {project.app}: {', '.join(counts)}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _to_do(target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command) -> list[str]:
+    found = []
+    if plan.has_example:
+        found.append(f"{target.shown}/{HOSTS}: replace the example {EXAMPLE_ADDRESS} by your server's address")
+    found += [f"{one.name} ({one.place}): {one.reason}. Fix: {one.fix}" for one in flaws]
+    if any("vault.yml" in one.fix for one in flaws):
+        found.append(f"The vault: {command.edit(target)}")
+    return [*found, *plan.by_hand]

@@ -1,0 +1,144 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One run of init: read the project, guess, plan, write, report."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypedDict
+
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import guess, read, vault, write
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import plan as planning
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
+    File,
+    Flaw,
+    InitError,
+    Project,
+    Target,
+)
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import PASSWORD_FILE
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command, report
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.vault import Identity, Vault
+
+_FOLDER = "deploy"
+_HOST = re.compile(r"(?:(?P<user>[a-z_][a-z0-9_.-]*)@)?(?P<address>[A-Za-z0-9_.-]+|\[?[0-9a-fA-F:]+\]?)")
+
+
+class Request(NamedTuple):
+    """What the user asks for, and what is known of this run.
+
+    :arg here: the folder that relative paths start from.
+    :arg collections: as in `Target`.
+    :arg identities: the vault identities of this run; `encrypt_identity`: the one that is configured to encrypt.
+    """
+
+    given: Sequence[str]
+    to: str
+    host: str
+    app: str
+    here: str
+    command: Command
+    collections: str = ""
+    identities: Sequence[Identity] = ()
+    encrypt_identity: str = ""
+
+
+class Diff(TypedDict):
+    """One file's difference as Ansible shows it; of a vault, the names alone."""
+
+    before_header: str
+    after_header: str
+    before: str
+    after: str
+
+
+class Outcome(NamedTuple):
+    """What was written, or would be; `missing` are variables to correct before a deploy. None of it holds a value."""
+
+    changed: bool
+    folder: str
+    files: Sequence[str]
+    missing: Sequence[str]
+    text: str
+    diff: Sequence[Diff]
+
+
+def run(request: Request, check: bool, now: float, require_valid: Callable[[Project], None]) -> Outcome:
+    """Write the inventory; in check mode, only say what would be written.
+
+    :arg now: epoch seconds.
+    :arg require_valid: asks Compose, where there is one.
+    :raises InitError: nothing was written.
+    """
+    project = read.read(request.given, request.app, request.here)
+    require_valid(project)
+    guessed = guess.guess(project, now)
+    path = _folder(request, project)
+    texts = write.read(path, planning.ORDER)
+    cipher, password = _cipher(request, texts.get(PASSWORD_FILE, "").strip())
+    has_file = bool(password) or PASSWORD_FILE in texts
+    target = _target(request, project, path, has_file)
+    wanted = planning.Wanted(project, guessed, target, password)
+    planned = planning.plan(wanted, texts, cipher)
+    flaws = planning.open_flaws(wanted, texts, cipher)
+    if planned.files and not check:
+        write.write(path, planned.files)
+    return Outcome(
+        changed=bool(planned.files),
+        folder=path,
+        files=[file.path for file in planned.files],
+        missing=_names(flaws),
+        text=report(project, guessed, target, planned, flaws, request.command, check),
+        diff=[_diff(target, file) for file in planned.files],
+    )
+
+
+def _names(flaws: Sequence[Flaw]) -> list[str]:
+    return list(dict.fromkeys(flaw.name for flaw in flaws))
+
+
+def _folder(request: Request, project: Project) -> str:
+    default = os.path.join(project.folder, os.path.dirname(project.files[0]), _FOLDER)
+    chosen = os.path.join(request.here, os.path.expanduser(request.to)) if request.to else default
+    path = os.path.abspath(chosen)
+    if path == project.folder or project.folder.startswith(f"{path}{os.sep}"):
+        raise InitError(
+            path, "it holds the project, which is copied to the server", "name a folder of its own: -e to=DIR"
+        )
+    return path
+
+
+def _target(request: Request, project: Project, path: str, has_file: bool) -> Target:
+    found = _HOST.fullmatch(request.host) if request.host else None
+    if request.host and found is None:
+        raise InitError("host", f"{request.host!r} is not an address", "write -e host=ADDRESS, or -e host=USER@ADDRESS")
+    below = os.path.relpath(path, project.folder)
+    shown = os.path.relpath(path, request.here)
+    return Target(
+        path=path,
+        shown=path if shown.startswith("../..") else shown,
+        source=os.path.relpath(project.folder, path),
+        exclude="" if below.startswith("..") else below,
+        address=found["address"].strip("[]") if found else "",
+        user=(found["user"] or "") if found else "",
+        collections=request.collections,
+        has_password_file=has_file,
+    )
+
+
+def _cipher(request: Request, password: str) -> tuple[Vault, str]:
+    """What encrypts, and a new password where this run and the folder have none."""
+    if password:
+        return Vault(vault.identity(password), request.identities), ""
+    configured = vault.configured(request.identities, request.encrypt_identity)
+    if configured:
+        return Vault(configured, request.identities), ""
+    new = vault.new_password()
+    return Vault(vault.identity(new), request.identities), new
+
+
+def _diff(target: Target, file: File) -> Diff:
+    path = f"{target.shown}/{file.path}"
+    return Diff(before_header=path, after_header=path, before=file.shown_before, after=file.shown_after)
