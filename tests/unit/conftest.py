@@ -48,7 +48,7 @@ _name_the_collection()
 def _own_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test an empty list of warnings, as a new process has: one process runs many modules here.
 
-    A test that imports Ansible's controller makes every module of the process print its warnings instead of returning them.
+    A test that imports Ansible's controller makes every module of the process print its warnings, not return them.
     """
     monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
     for name in ("_global_warnings", "_global_deprecations"):
