@@ -17,9 +17,10 @@ from ..core.app import Balancer
 from ..docker.model import Model, Services, Spec
 from ..probe.health_request import HealthRequest, container_command
 from . import known_images
+from .jobs import JOB_LABEL, copied_files, jobs
 from .services import NONE, TABLE, OverlayError, Service, read_table, size
 
-__all__ = ["OverlayError", "Rendered", "check_fit", "jobs", "read_table", "render", "weak_points"]
+__all__ = ["OverlayError", "Rendered", "check_fit", "read_table", "render", "weak_points"]
 
 HEADER = f"""\
 # Written by christmas.selfheal from the inventory variable {TABLE}.
@@ -38,10 +39,6 @@ START_INTERVAL, START_INTERVAL_ENGINE = "1s", (25,)
 SERVER_HEALTH = {"interval": "10s", "timeout": "5s", "retries": 5, "start_period": "300s"}
 GRACE = "10s"
 LOG_MAX_SIZE, LOG_MAX_FILE = "10m", 3
-# On the container of a job, so that all who look at it, not only at the model, know that it is one.
-JOB_LABEL = "christmas.selfheal.job"
-JOB_MODES = ("replicated-job", "global-job")
-COMPLETED = "service_completed_successfully"
 
 # The keys that Compose had before `deploy`. It wants both to say the same where both are there.
 LEGACY = {
@@ -116,31 +113,6 @@ def render(
     return Rendered(HEADER + "services:\n" + "\n".join(blocks) + named, kept)
 
 
-def jobs(model: Model) -> frozenset[str]:
-    """The services of a model that run once and exit: awaited as such, of a job's mode, or marked by the overlay.
-
-    :arg model: as `docker compose config` has it. Without the overlay, what only the table says is unknown.
-    """
-    services: Services = model.get("services") or {}
-    found = {name for name, spec in services.items() if _is_job(spec)}
-    for spec in services.values():
-        found.update(_awaited(spec))
-    return frozenset(found.intersection(services))
-
-
-def _is_job(spec: Spec) -> bool:
-    """Whether a service itself says that it is a job."""
-    if (spec.get("deploy") or {}).get("mode") in JOB_MODES:
-        return True
-    return str((spec.get("labels") or {}).get(JOB_LABEL, "")).lower() == "true"
-
-
-def _awaited(spec: Spec) -> set[str]:
-    """The services whose end a service waits for."""
-    needs = spec.get("depends_on") or {}
-    return {name for name, how in needs.items() if how.get("condition") == COMPLETED}
-
-
 def check_fit(table: Mapping[str, Service], project: Services, cores: int, memory: int) -> None:
     """Raise OverlayError when a limit is more than the host has: the engine would refuse it, or it would limit nothing.
 
@@ -166,22 +138,6 @@ def check_fit(table: Mapping[str, Service], project: Services, cores: int, memor
                 value, whose = default, " (the default)"
             if measure(key, value) > has:
                 raise OverlayError(where, f"{value}{whose} is more than the {shown} that this host has", "write less")
-
-
-def copied_files(spec: Spec, model: Model) -> list[str]:
-    """The configs and secrets that Compose copies into the container once it is created, e.g. ["config app"].
-
-    A read-only root refuses that ("container rootfs is marked read-only"), under a tmpfs, too. The next `up` would
-    start the container without them.
-    """
-    found = []
-    for kind in ("configs", "secrets"):
-        defined = model.get(kind) or {}
-        for used in spec.get(kind) or []:
-            source = str(used.get("source", "")) if isinstance(used, Mapping) else str(used)
-            if {"content", "environment"}.intersection(defined.get(source) or {}):
-                found.append(f"{kind[:-1]} {source}")
-    return list(dict.fromkeys(found))
 
 
 def weak_points(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..docker.containers import Container
 from ..docker.model import Model, Services, Spec
-from .overlay import COMPLETED, copied_files, jobs
+from .jobs import COMPLETED, copied_files, jobs
 
 __all__ = ["Failure", "Plan", "Turn", "Wait", "dependents", "expected", "jobs", "started_by_compose", "turn", "whole"]
 

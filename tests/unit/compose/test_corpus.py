@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.compose import overlay
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import jobs, overlay
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import Balancer
 
 from ..corpus.compose_projects import ENV, PROJECTS
@@ -229,7 +229,7 @@ def test_every_key_of_the_users_survives(version: str, run: Run, tmp_path: Path)
 
 def _is_hardened(shape: str, plain: Mapping[str, Any], whole: Mapping[str, Any]) -> None:
     """The hardening is in effect, and a job stays a job."""
-    assert overlay.jobs(whole) == overlay.jobs(plain), shape
+    assert jobs.jobs(whole) == jobs.jobs(plain), shape
     for name, spec in whole["services"].items():
         where = f"{shape}: {name}"
         assert spec.get("cap_drop"), where
@@ -237,7 +237,7 @@ def _is_hardened(shape: str, plain: Mapping[str, Any], whole: Mapping[str, Any])
         assert spec.get("logging"), where
         limits = (spec["deploy"].get("resources") or {}).get("limits") or {}
         assert limits.get("memory") or spec["mem_limit"], where
-        if name in overlay.jobs(whole):
+        if name in jobs.jobs(whole):
             assert spec.get("restart", "no") == plain["services"][name].get("restart", "no"), where
         elif not (spec["deploy"].get("restart_policy")):
             assert spec.get("restart"), where

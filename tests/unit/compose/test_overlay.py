@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.compose import overlay
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import jobs, overlay
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.overlay import (
     OverlayError,
     check_fit,
@@ -86,22 +86,6 @@ BALANCED = Balancer("backend", 2, 18000, (80,))
 AWAITED = {"depends_on": {"migrate": {"condition": "service_completed_successfully"}}}
 
 
-@pytest.mark.parametrize(
-    ("services", "found"),
-    [
-        ({}, []),
-        ({"web": AWAITED, "migrate": {}}, ["migrate"]),
-        ({"web": {"depends_on": {"migrate": {"condition": "service_healthy"}}}, "migrate": {}}, []),
-        ({"web": AWAITED}, []),
-        ({"a": {"deploy": {"mode": "replicated-job"}}, "b": {"deploy": {"mode": "global-job"}}, "c": {}}, ["a", "b"]),
-        ({"a": {"labels": {"christmas.selfheal.job": "true"}}, "b": {"labels": {"x": "y"}}}, ["a"]),
-        ({"a": {"restart": "no"}, "b": {"deploy": {"mode": "replicated", "replicas": 0}}}, []),
-    ],
-)
-def test_jobs_of_a_model(services: dict[str, Any], found: list[str]) -> None:
-    assert overlay.jobs({"services": services}) == set(found)
-
-
 def test_a_job_whose_files_are_watched_has_one_block_of_labels() -> None:
     watched = {"job": ["labels:", "  christmas.selfheal.files: sha256:1"]}
     text = render(read_table({"job": {"job": True}}), {"job": {}}, (26, 1, 5), added=watched).text
@@ -116,7 +100,7 @@ def test_a_job_that_is_awaited_ends() -> None:
     assert found["migrate"]["restart"] == "no"
     assert found["web"]["restart"] == "unless-stopped"
     merged = {name: {**spec, **found[name]} for name, spec in project.items()}
-    assert overlay.jobs({"services": merged}) == {"migrate"}
+    assert jobs.jobs({"services": merged}) == {"migrate"}
 
 
 def test_behind_the_load_balancer_a_scale_does_not_contradict_the_instances() -> None:

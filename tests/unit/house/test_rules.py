@@ -68,6 +68,7 @@ PURE = [
     "env.variables",
     "compose.app_model",
     "compose.backing_services",
+    "compose.jobs",
     "compose.known_images",
     "compose.loosening_hints",
     "compose.merged_values",
