@@ -218,7 +218,8 @@ def _flaws_of_deploy(
             value = env.get(name) if text is None else compose.resolved(text, env)
             if value is not None:
                 got[name] = value
-        merged[service] = {"environment": got}
+        # As `docker compose config` prints them, where a `$` is doubled.
+        merged[service] = {"environment": {name: value.replace("$", "$$") for name, value in got.items()}}
     table = rules.parse_table(list(rows))
     verdict = merged_values.judge(table, env, merged, project.services, merged_values.Files(files), now)
     return [_flaw_of_problem(project, one) for one in verdict.problems]

@@ -91,10 +91,26 @@ _SWITCH = re.compile(r"RANDOM.*PASSWORD$|ALLOW_EMPTY.*PASSWORD$|^(?:IS|USE|HAS)_
 # Secrets whose names do not say so by their last word.
 _SECRET_WORDS = re.compile(
     r"(?:SALT|PEPPER|HMAC|COOKIE|SIGNATURE|MNEMONIC|LICEN[CS]E|CREDENTIALS?|ENCRYPTION|ENCRYPTION_KEYS?|_AUTH)$|PRIVATE_KEY"
+    r"|(?:PW|PASSCODE|PASSWORT|KENNWORT|(?:^|_)PIN)$"
 )
 _PUBLIC_TEXT = re.compile(
     r"(?:TAG|VERSION|SHA|COMMIT|DIGEST|REVISION|IMAGE|BRANCH|PATH|DIR|FILE|FOLDER|TZ|LANG|LOCALE)$"
 )
+# Names whose values anyone may read, unless the value holds a password.
+_PUBLIC_NAME = re.compile(
+    r"(?:NAME|USER|USERS|USERNAME|HOST|HOSTS|HOSTNAME|DOMAIN|DOMAINS|ORIGINS?|REGION|ZONE|TIMEZONE|BUCKET|DB|DATABASE|SCHEMA"
+    r"|FROM|TO|CC|EMAIL|TITLE|DESCRIPTION|MODE|TYPE|FORMAT|PREFIX|SUFFIX|LEVEL|ENV|ENVIRONMENT|PROJECT|PLUGINS?|FLAGS|OPTIONS"
+    r"|OPTS|ARGS|SIZE|TIMEOUT|INTERVAL|CRON|SCHEDULE|ADDRESS|LABELS?|PROFILES?|WORKERS|CURRENCY|COUNTRY|ENGINE|DRIVER"
+    r"|BACKEND|PROVIDER|CHANNEL|TOPIC|QUEUE|ISSUER|AUDIENCE|ALGORITHM)$"
+)
+# Values that are a setting by their form: a path, a host with or without a port, a number with a unit, one word.
+_SETTING = re.compile(
+    r"[~.]{0,2}/[^:@\s]*|[a-z0-9+]+:///[^:@\s]*|(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d+)?|[a-z][a-z-]*:\d+|-?\d+(?:\.\d+)*[A-Za-z%]{0,3}|[A-Za-z]{1,16}"
+    r"|\*"
+)
+_LOGIN = re.compile(r"[^\s:/]+:(?!\d+$|//)\S+")
+# A part of an address that may be a key.
+_KEY_IN_ADDRESS = re.compile(r"(?=[A-Za-z_-]*\d)[\w-]{16,}")
 _PATH_NAME = re.compile(r"_(?:FILE|PATH|DIR)$")
 _LEVELS = ("trace", "debug", "info", "notice", "warn", "warning", "error", "critical", "fatal")
 _STAGES = ("development", "test", "staging", "production")
@@ -174,7 +190,7 @@ def _candidates(name: str, value: str) -> Iterator[_Candidate]:
     secret = is_secret_name(name)
     if secret or _looks_random(name, value):
         yield from _secrets("the name says that it is a secret" if secret else "the value looks random, like a secret")
-    yield from _texts(value)
+    yield from _texts(name, value)
 
 
 def _by_form(value: str) -> Iterator[_Candidate]:
@@ -190,6 +206,12 @@ def _by_form(value: str) -> Iterator[_Candidate]:
 
 def _holds_password(value: str) -> bool:
     return bool(password_of(value) or re.search(r"[?&]password=|://[^/\s]*@", value))
+
+
+def _holds_key(address: str) -> bool:
+    """Whether an address holds a query, or a part that may be a key: those of webhooks and signed addresses do."""
+    path = address.partition("://")[2].partition("/")[2]
+    return "?" in path or bool(_KEY_IN_ADDRESS.search(path))
 
 
 def _by_name(name: str) -> Iterator[_Candidate]:
@@ -213,7 +235,7 @@ def _settings(name: str, value: str) -> Iterator[_Candidate]:
     if re.fullmatch(r"-?\d+", value):
         yield _Candidate("integer", "the value is a whole number")
     if re.match(r"[a-z][a-z0-9+.-]*://", lower):
-        secret = {"secret": True} if _holds_password(value) or "HOOK" in name else {}
+        secret = {"secret": True} if _holds_password(value) or "HOOK" in name or _holds_key(value) else {}
         yield _Candidate("url", "the value is an address", secret)
     if re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", value):
         yield _Candidate("email", "the value is an e-mail address")
@@ -252,10 +274,21 @@ def _secrets(reason: str) -> Iterator[_Candidate]:
     yield _Candidate("pattern", f"{reason}; no token, as it is not random", {"pattern": r"[\s\S]+", "secret": True})
 
 
-def _texts(value: str) -> Iterator[_Candidate]:
+def _texts(name: str, value: str) -> Iterator[_Candidate]:
     if _holds_password(value):
         yield _Candidate("pattern", "the value is an address with a password", {"pattern": r"[\s\S]+", "secret": True})
+    if not _is_public(name, value):
+        yield _Candidate("text", "any text; in the vault, as it may be a secret", {"secret": True})
     yield _Candidate("text", "any text")
+
+
+def _is_public(name: str, value: str) -> bool:
+    """Whether a text is a setting that anyone may read, by its name or its form: every other text may be a secret."""
+    if not value or re.search(r"\s", value):
+        return True
+    if _LOGIN.fullmatch(value) and not _PUBLIC_TEXT.search(name):
+        return False
+    return bool(_PUBLIC_TEXT.search(name) or _PUBLIC_NAME.search(name) or _SETTING.fullmatch(value))
 
 
 def placeholder(row: Row, value: str, now: float) -> rules.Finding | None:

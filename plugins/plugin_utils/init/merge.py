@@ -58,6 +58,12 @@ def keys(text: str) -> list[str]:
     return [str(name.value) for name, _ in root.value] if isinstance(root, yaml.MappingNode) else []
 
 
+def scalar(text: str, key: str) -> str:
+    """The text under a key; "" when there is none."""
+    node = _value(text, key)
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+
+
 def append(text: str, key: str, entries: Sequence[str]) -> Merged:
     """Add entries, which are indented by two spaces, behind the last one."""
     if not entries:

@@ -98,6 +98,9 @@ def plan(wanted: Wanted, texts: Mapping[str, str], cipher: Cipher) -> Plan:
     address = wanted.target.address
     if hosts is not None and address and address not in hosts:
         by_hand.append(f"{render.HOSTS} stays as it is: write {address} there, as ansible_host")
+    app = merge.scalar(texts.get(APP, ""), "selfheal_app")
+    if app and app != wanted.project.app:
+        by_hand.append(f"{APP} stays as it is: its selfheal_app is {app}, not {wanted.project.app}")
     has_example = render.EXAMPLE_ADDRESS in hosts if hosts is not None else not address
     return Plan(files, kept, by_hand, has_example)
 

@@ -187,10 +187,8 @@ def _app(project: Project, guessed: Guessed, target: Target) -> str:
     named = f"compose_app_files: {flow(list(project.files))}\n" if not project.is_found else ""
     exclude = ""
     if target.exclude:
-        exclude = (
-            "# What is not copied to the server: this inventory, too.\n"
-            f"compose_app_exclude: {flow(['.git', '__pycache__', 'node_modules', f'/{target.exclude}'])}\n"
-        )
+        names = [".git", "__pycache__", "node_modules", PASSWORD_FILE, f"/{target.exclude}"]
+        exclude = f"# What is not copied to the server: this inventory, too.\ncompose_app_exclude: {flow(names)}\n"
     known = "".join(f"#   {name}: {reason}\n" for name, reason in guessed.known.items())
     without = f"# These need no row:\n{known}" if known else ""
     return (

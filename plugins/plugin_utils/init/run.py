@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypedDict
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import guess, read, vault, write
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import guess, merge, read, vault, write
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import plan as planning
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
     File,
@@ -18,11 +18,12 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
     Project,
     Target,
 )
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import PASSWORD_FILE
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import PASSWORD_FILE, VAULT
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command, report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.vault import Identity, Vault
 
 _FOLDER = "deploy"
+_ENCRYPTED = "$ANSIBLE_VAULT;"
 _HOST = re.compile(r"(?:(?P<user>[a-z_][a-z0-9_.-]*)@)?(?P<address>[A-Za-z0-9_.-]+|\[?[0-9a-fA-F:]+\]?)")
 
 
@@ -78,6 +79,7 @@ def run(request: Request, check: bool, now: float, require_valid: Callable[[Proj
     path = _folder(request, project)
     texts = write.read(path, planning.ORDER)
     cipher, password = _cipher(request, texts.get(PASSWORD_FILE, "").strip())
+    _require_open_vault(texts.get(VAULT, ""), cipher)
     has_file = bool(password) or PASSWORD_FILE in texts
     target = _target(request, project, path, has_file)
     wanted = planning.Wanted(project, guessed, target, password)
@@ -113,13 +115,18 @@ def _folder(request: Request, project: Project) -> str:
 def _target(request: Request, project: Project, path: str, has_file: bool) -> Target:
     found = _HOST.fullmatch(request.host) if request.host else None
     if request.host and found is None:
-        raise InitError("host", f"{request.host!r} is not an address", "write -e host=ADDRESS, or -e host=USER@ADDRESS")
+        raise InitError(
+            "host",
+            f"{request.host!r} is not an address",
+            "write -e host=ADDRESS or -e host=USER@ADDRESS, and a port into hosts.yml (ansible_port)",
+        )
     below = os.path.relpath(path, project.folder)
     shown = os.path.relpath(path, request.here)
     return Target(
         path=path,
         shown=path if shown.startswith("../..") else shown,
-        source=os.path.relpath(project.folder, path),
+        # As the system resolves it: the folder may be a link to another place.
+        source=os.path.relpath(os.path.realpath(project.folder), os.path.realpath(path)),
         exclude="" if below.startswith("..") else below,
         address=found["address"].strip("[]") if found else "",
         user=(found["user"] or "") if found else "",
@@ -137,6 +144,14 @@ def _cipher(request: Request, password: str) -> tuple[Vault, str]:
         return Vault(configured, request.identities), ""
     new = vault.new_password()
     return Vault(vault.identity(new), request.identities), new
+
+
+def _require_open_vault(text: str, cipher: Vault) -> None:
+    """Refuse a vault that this run cannot read: its passwords would be for nothing, and what is missing is unknown."""
+    if text.startswith(_ENCRYPTED):
+        cipher.decrypt(text)
+    elif merge.is_ours(text):
+        raise InitError(VAULT, "it is not encrypted", "encrypt it again: ansible-vault encrypt, with the same password")
 
 
 def _diff(target: Target, file: File) -> Diff:

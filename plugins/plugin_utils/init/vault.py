@@ -47,7 +47,7 @@ class Vault:
         except (AnsibleError, UnicodeDecodeError):
             raise InitError(
                 VAULT,
-                "it cannot be decrypted with the password of this run, and it needs new values",
+                "it cannot be decrypted with the password of this run",
                 "set ANSIBLE_VAULT_PASSWORD_FILE, or add --vault-password-file, as for ansible-vault edit",
             ) from None
 

@@ -81,6 +81,7 @@ def write(folder: str, files: Sequence[File]) -> None:
 
 def _failure(error: OSError, folder: str) -> InitError:
     place = str(error.filename or folder)
+    place = folder if ".selfheal-" in place else place
     return InitError(place, f"it cannot be written: {error.strerror or error}", "make room or access, and run it again")
 
 

@@ -128,7 +128,7 @@ def test_the_files(tmp_path: Path, init: Init) -> None:
     assert app == {
         "selfheal_app": "shop",
         "compose_app_source": "{{ inventory_dir }}/..",
-        "compose_app_exclude": [".git", "__pycache__", "node_modules", "/deploy"],
+        "compose_app_exclude": [".git", "__pycache__", "node_modules", ".vault-password", "/deploy"],
         "compose_app_services": {"web": {"port": 3000}},
     }
     hosts = yaml.safe_load((tmp_path / "deploy/hosts.yml").read_text())
@@ -331,18 +331,55 @@ def test_a_value_of_the_inventory_counts_and_not_the_placeholder(tmp_path: Path,
     assert (done.changed, done.missing) == (False, [])
 
 
-def test_an_unreadable_vault_stops_only_a_run_that_needs_it(tmp_path: Path, init: Init) -> None:
+def test_a_vault_that_the_run_cannot_read_stops_it(tmp_path: Path, init: Init) -> None:
+    """Also where nothing is new: the commands that it would print have the wrong password."""
     put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
     init(identities=[IDENTITY])
-    other = vault.identity("another password")
-    assert not init(identities=[other]).changed
-    put(tmp_path, {".env": f"{ENV}NEW=x\n"})
-    assert init(identities=[other]).files == ["group_vars/all/variables.yml", ".env.example"]
-    put(tmp_path, {".env": f"{ENV}NEW=x\nNEW_TOKEN={secret('two')}\n"})
     before = texts(tmp_path)
     with pytest.raises(InitError, match=r"it cannot be decrypted .* Fix: set ANSIBLE_VAULT_PASSWORD_FILE"):
-        init(identities=[other])
+        init(identities=[vault.identity("another password")])
     assert texts(tmp_path) == before
+
+
+def test_a_clone_without_the_password_gets_no_new_one(tmp_path: Path, init: Init) -> None:
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
+    init()
+    (tmp_path / "deploy/.vault-password").unlink()
+    with pytest.raises(InitError, match="it cannot be decrypted"):
+        init()
+    assert not (tmp_path / "deploy/.vault-password").exists()
+
+
+def test_a_vault_in_plain_text_is_refused(tmp_path: Path, init: Init) -> None:
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
+    init()
+    path = tmp_path / "deploy/group_vars/all/vault.yml"
+    path.write_text(Vault(vault.identity(password_of(tmp_path)), []).decrypt(path.read_text()))
+    with pytest.raises(InitError, match=r"it is not encrypted.* Fix: encrypt it again: ansible-vault encrypt"):
+        init()
+
+
+def test_a_link_to_another_folder(tmp_path: Path, init: Init) -> None:
+    """Paths start from where the link leads, as the system resolves them."""
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
+    (tmp_path / "elsewhere/inventory").mkdir(parents=True)
+    (tmp_path / "deploy").symlink_to("elsewhere/inventory")
+    init()
+    app = yaml.safe_load((tmp_path / "deploy/group_vars/all/app.yml").read_text())
+    source = app["compose_app_source"].replace("{{ inventory_dir }}", str(tmp_path / "deploy"))
+    assert Path(source).resolve() == tmp_path.resolve()
+
+
+def test_another_name_of_the_app_is_reported(tmp_path: Path, init: Init) -> None:
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
+    init()
+    assert "its selfheal_app is shop, not other" in init(app="other").text
+
+
+def test_a_dollar_sign_in_a_value_is_no_difference(tmp_path: Path, init: Init) -> None:
+    value = f"{secret('three')}$$x$1"
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": f"TOKEN='{value}'\n"})
+    assert init().missing == []
 
 
 # --- all or nothing ---------------------------------------------------------------------------------------------------
