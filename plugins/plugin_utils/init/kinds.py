@@ -103,11 +103,16 @@ _PUBLIC_NAME = re.compile(
     r"|OPTS|ARGS|SIZE|TIMEOUT|INTERVAL|CRON|SCHEDULE|ADDRESS|LABELS?|PROFILES?|WORKERS|CURRENCY|COUNTRY|ENGINE|DRIVER"
     r"|BACKEND|PROVIDER|CHANNEL|TOPIC|QUEUE|ISSUER|AUDIENCE|ALGORITHM)$"
 )
-# Values that are a setting by their form: a path, a host with or without a port, a number with a unit, one word.
+# Values that are a setting by their form.
 _SETTING = re.compile(
-    r"[~.]{0,2}/[^:@\s]*|[a-z0-9+]+:///[^:@\s]*|(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d+)?|[a-z][a-z-]*:\d+|-?\d+(?:\.\d+)*[A-Za-z%]{0,3}|[A-Za-z]{1,16}"
-    r"|\*"
+    r"[~.]{0,2}/[^:@\s]*"  # a path
+    r"|[a-z0-9+]+:///[^:@\s]*"  # the address of a file
+    r"|(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d+)?"  # a domain, with or without a port
+    r"|[a-z][a-z-]*:\d+"  # a service and its port
+    r"|-?\d+(?:\.\d+)*[A-Za-z%]{0,3}"  # a number with a unit
+    r"|[A-Za-z]{1,16}|\*"  # one word; everything
 )
+# user:password, and no port or address.
 _LOGIN = re.compile(r"[^\s:/]+:(?!\d+$|//)\S+")
 # A part of an address that may be a key.
 _KEY_IN_ADDRESS = re.compile(r"(?=[A-Za-z_-]*\d)[\w-]{16,}")

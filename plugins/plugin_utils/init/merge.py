@@ -59,7 +59,7 @@ def keys(text: str) -> list[str]:
 
 
 def scalar(text: str, key: str) -> str:
-    """The text under a key; "" when there is none."""
+    """The text under a key; "" without one."""
     node = _value(text, key)
     return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
 

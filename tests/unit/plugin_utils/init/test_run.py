@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,20 @@ def test_a_vault_in_plain_text_is_refused(tmp_path: Path, init: Init) -> None:
     path.write_text(Vault(vault.identity(password_of(tmp_path)), []).decrypt(path.read_text()))
     with pytest.raises(InitError, match=r"it is not encrypted.* Fix: encrypt it again: ansible-vault encrypt"):
         init()
+
+
+def test_the_configuration_has_the_settings_of_ours(tmp_path: Path, init: Init) -> None:
+    """Those about the inventory, the vault and the collection are the folder's own."""
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
+    init()
+    ours, written = ConfigParser(interpolation=None), ConfigParser(interpolation=None)
+    ours.read(Path(__file__).resolve().parents[4] / "ansible.cfg")
+    written.read(tmp_path / "deploy/ansible.cfg")
+    own = {"inventory", "collections_path", "vault_identity_list", "vault_encrypt_identity"}
+    for section in ours.sections():
+        assert {key: value for key, value in ours[section].items() if key not in own}.items() <= dict(
+            written[section]
+        ).items()
 
 
 def test_a_link_to_another_folder(tmp_path: Path, init: Init) -> None:
