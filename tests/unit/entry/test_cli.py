@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, watch
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import timers
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
@@ -249,15 +249,15 @@ def test_no_value_of_a_secret_is_shown(run: Run) -> None:
 
 def test_systemd_is_notified_at_its_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    cli.notify("READY=1")
+    watch.notify("READY=1")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "n"))
         listener.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
-        cli.notify("WATCHDOG=1")
+        watch.notify("WATCHDOG=1")
         assert listener.recv(100) == b"WATCHDOG=1"
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    cli.notify("WATCHDOG=1")  # only logged on stderr
+    watch.notify("WATCHDOG=1")  # only logged on stderr
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ class Life:
         self.began = 0
         monkeypatch.setattr(watcher, "watch", self.watch)
         monkeypatch.setattr(os, "execv", self.execv)
-        monkeypatch.setattr(cli, "notify", lambda _text: None)
+        monkeypatch.setattr(watch, "notify", lambda _text: None)
 
     def watch(self, config: Any, _clock: Any, _notify: Any, changed: Callable[[], tuple[bool, str]]) -> str:
         self.watched.append(config.interval)
@@ -406,9 +406,9 @@ def test_a_removed_app_is_not_watched_any_more(
     assert "starts again: the config has changed" in capsys.readouterr().out
     # The next watcher waits for a config and checks nothing.
     monkeypatch.setattr(Clock, "sleep", lambda *_: configure(life.root), raising=False)
-    monkeypatch.setattr(cli, "BROKEN_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "BROKEN_SECONDS", 0.0)
     stamps = iter([None, None, (1, 1)])
-    monkeypatch.setattr(cli, "_stamp", lambda _path: next(stamps))
+    monkeypatch.setattr(watch, "_stamp", lambda _path: next(stamps))
     assert life.live() == cli.GOOD
     assert len(life.watched) == 2
 
