@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, watch
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, watch
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import timers
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
@@ -59,7 +59,8 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 def answer(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
     """Let the check pass, or fail with a reason."""
-    result = {"name": "health", "ok": not reason, "reason": reason or "got 200 in 0.01 s", "proves": "health"}
+    said = reason or "got 200 in 0.01 s"
+    result = {"name": "health", "ok": not reason, "reason": said, "proves": "health", "port": 1}
     found = {"ok": not reason, "summary": f"{int(not reason)} of 1 checks passed", "results": [result]}
     monkeypatch.setattr(health_facts, "ask", lambda *_: found)
 
@@ -156,14 +157,14 @@ def test_pause_and_resume(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("time", ["", "10", "-5m", "0s", "1.5h", "8d", "5 m", "forever", "999999d"])
 def test_no_pause_without_an_end(run: Run, tmp_path: Path, time: str) -> None:
     code, _, error = run("pause", f"--for={time}", "--reason", "work")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "write 90s, 30m, 2h or 1d" in error
     assert not os.path.exists(folder(tmp_path))
 
 
 def test_no_pause_without_a_reason(run: Run, tmp_path: Path) -> None:
     code, _, error = run("pause", "--for", "1h", "--reason", "  ")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "--reason" in error
     assert not os.path.exists(folder(tmp_path))
 
@@ -178,7 +179,7 @@ def test_incidents_newest_first(run: Run, tmp_path: Path) -> None:
     assert text.splitlines()[0] == "20250527T020000Z-hung: healthy after 2.5 s; nothing had to be done"
     assert text.splitlines()[2].startswith("2 shown; ")
     assert [one["id"][:8] for one in json.loads(run("incidents", "--json")[1])] == ["20250527", "20250526", "20250525"]
-    assert run("incidents", "--last", "0")[0] == cli.WRONG
+    assert run("incidents", "--last", "0")[0] == outcome.WRONG
 
 
 def test_a_damaged_state_is_reported_and_left_to_the_watcher(run: Run, tmp_path: Path) -> None:
@@ -200,14 +201,14 @@ def test_a_broken_config(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "etc/selfheal/shop.json"
     path.write_text("{", encoding="utf-8")
     code, text, _ = run("status")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "is not valid JSON" in text
     report = json.loads(run("status", "--json")[1])
     assert (report["app"], report["healthy"]) == ("shop", False)
     assert "is not valid JSON" in report["problems"][0]
     for words in (["probe"], ["recover"], ["incidents"], ["resume"], ["pause", "--for", "1h", "--reason", "x"]):
         code, _, error = run(*words)
-        assert code == cli.WRONG
+        assert code == outcome.WRONG
         assert "is not valid JSON" in error
     assert not os.path.exists(folder(tmp_path))
 
@@ -223,11 +224,11 @@ def test_check_config(run: Run, tmp_path: Path) -> None:
 def test_which_app(run: Run, tmp_path: Path) -> None:
     configure(tmp_path, "blog")
     code, _, error = run("status")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "blog, shop: say which with --app" in error
     assert run("status", "--app", "blog")[1].startswith("blog: healthy")
     code, _, error = run("status", "--app", "forum")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "known: blog, shop" in error
     configure(tmp_path, "blog", app="forum")
     assert "`app` is 'forum'" in run("probe", "--app", "blog")[2]
@@ -279,10 +280,48 @@ def test_status_names_a_service_that_no_check_asks(
     state = {"Status": "restarting", "ExitCode": 1}
     labels = {"com.docker.compose.service": "worker"}
     document = {"Id": "1", "Name": "/w", "State": state, "Config": {"Labels": labels}, "HostConfig": {}}
-    monkeypatch.setattr(docker_containers, "inspected", lambda _: [{**document, "RestartCount": 17}])
+    web = {**document, "State": {"Status": "running"}, "Config": {"Labels": {"com.docker.compose.service": "web"}}}
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: [web, {**document, "RestartCount": 17}])
     ended, out, _ = run("status")
     assert (ended, "shop: NOT healthy (1 of 1 checks passed)" in out) == (code, code == cli.SICK)
     assert line in out
+
+
+@pytest.mark.parametrize(
+    ("containers", "unhealthy"),
+    [
+        pytest.param([("web", "running", 1), ("db", "exited", 9)], {"db": "exited with 137"}, id="it ended"),
+        pytest.param([("web", "running", 1)], {"db": "has no container"}, id="it is gone"),
+        pytest.param(
+            [("web", "running", 1), ("db", "running", 9)],
+            {"web": "fails the check health: connection refused"},
+            id="a check says so",
+        ),
+    ],
+)
+def test_status_names_the_service_and_why(
+    run: Run, monkeypatch: pytest.MonkeyPatch, containers: list[tuple[str, str, int]], unhealthy: dict[str, str]
+) -> None:
+    monkeypatch.setattr(
+        release_store, "last_good", lambda _: {"services": {"web": "", "db": "", "job": ""}, "jobs": ["job"]}
+    )
+    ports = {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "1"}]}
+    documents = [
+        {
+            "Id": service,
+            "Name": f"/shop-{service}-1",
+            "State": {"Status": state_, "ExitCode": 137 if state_ == "exited" else 0},
+            "Config": {"Labels": {"com.docker.compose.service": service}},
+            "HostConfig": {"RestartPolicy": {"Name": "always"}, "PortBindings": ports if port == 1 else {}},
+        }
+        for service, state_, port in containers
+    ]
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: documents)
+    answer(monkeypatch, "connection refused" if "web" in unhealthy else "")
+    code, text, _ = run("status", "--json")
+    assert code == cli.SICK
+    assert json.loads(text)["unhealthy"] == [{"service": name, "reason": why} for name, why in unhealthy.items()]
+    assert run("status")[1].splitlines()[1] in [f"service {name} {why}" for name, why in unhealthy.items()]
 
 
 # --- the timer -------------------------------------------------------------------------------------------------------
