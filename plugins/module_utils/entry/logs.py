@@ -74,9 +74,13 @@ def show(config: Config, wanted: Wanted, follow: bool) -> int:
     except KeyboardInterrupt:
         return GOOD
     except BrokenPipeError:
-        # Who reads has seen enough; Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go()
     return GOOD
+
+
+def _let_go() -> None:
+    """Who reads has seen enough: write elsewhere, or Python would complain once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check(config: Config, service: str, documents: Sequence[Document]) -> None:

@@ -1,0 +1,397 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Take an app out of our care: it runs on from its own compose files, and what is ours of it is removed.
+
+The order: have it run from its own files, then end its watcher, then remove. Killed at any moment, the app runs, as it
+did or from its own files, and the next run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypedDict
+
+from ..core.app import App
+from ..core.clock import Clock
+from ..core.files import readable
+from ..core.locks import LOCK_SECONDS, hold_lock
+from ..docker import containers as docker_containers
+from ..docker import volumes as docker_volumes
+from ..docker.containers import Document
+from ..docker.model import Model, Services
+from ..docker.project import Project
+from ..env import read as env_file
+from ..host import command as commands
+from ..probe import continuous
+from ..probe.web import Fault
+from ..recovery import config as agent_config
+from ..releases import haproxy
+from ..releases import store as release_store
+from . import belongings, own_files, switch
+from .belongings import APP, FILES, LAST, STAYS, UNITS
+
+_NOTICE = "ADOPTED-BY-SELFHEAL.md"
+_MARK = b"christmas.selfheal"
+_FRONTEND = re.compile(rb"^\s*(?:frontend|listen)\s", re.MULTILINE)
+_SECONDS = 30.0
+
+
+class RemovalError(Exception):
+    """The app stays in our care; the message says why, and what to do."""
+
+
+class Options(NamedTuple):
+    """What is asked for.
+
+    `host`: its name in the inventory; `files`: the app's compose files by the inventory; `confirm`: the app's name, by
+    the person who asks; `stop`: stop the app instead of letting it run on.
+    """
+
+    app: App
+    host: str
+    files: Sequence[str]
+    confirm: str
+    stop: bool
+
+
+class Remains(TypedDict):
+    """Something that stays on the host, and what is to be said of it."""
+
+    what: str
+    detail: str
+
+
+class Removed(TypedDict):
+    """What was removed or, in check mode, would be.
+
+    `replaced`: whether containers were replaced (or stopped); `gap`: for how many seconds a check was not answered
+    meanwhile, None where none was asked. `runs_from`: the command that the app is run with from now on, "" when it is
+    stopped. `files` are paths, `units` names.
+    """
+
+    changed: bool
+    replaced: bool
+    gap: float | None
+    runs_from: str
+    notes: list[str]
+    units: list[str]
+    files: list[str]
+    images: list[str]
+    remains: list[Remains]
+
+
+class _Plan(NamedTuple):
+    """What there is to do."""
+
+    project: Project
+    model: Model
+    replaces: bool
+    notes: list[str]
+    units: list[str]
+    files: list[str]
+    images: list[str]
+    is_last: bool
+
+
+def remove(options: Options, check: bool, clock: Clock, say: switch.Say) -> Removed:
+    """Remove an app; with `check`, say what would be removed.
+
+    :raises RemovalError: nothing was removed.
+    :raises LockHeld: a deploy, a recovery, a backup or a restore goes on.
+    """
+    paths = options.app.paths
+    if not check and options.confirm != paths.name:
+        raise RemovalError(
+            f"{paths.name} would be taken out of the care of this collection on {options.host}. To do that, add "
+            f"-e remove_confirm={paths.name}; --check shows what would be removed"
+        )
+    if check:
+        return _told(options, _plan(options), None)
+    with hold_lock(paths.backup_lock, 0.0, f"remove {paths.name}"):
+        with hold_lock(paths.lock, LOCK_SECONDS, f"remove {paths.name}", unless=paths.restoring):
+            plan = _plan(options)
+            told = _told(options, plan, None)
+            told["gap"] = _switch(options, plan, clock, say) if plan.replaces else None
+            _end_units(plan.units)
+            _remove_files(options, plan)
+    _sweep(options)
+    return told
+
+
+# --- plan ---------------------------------------------------------------------------------------------------------------
+
+
+def _plan(options: Options) -> _Plan:
+    """Say what there is to do. Raises RemovalError where the app, or its data, would not be there afterwards."""
+    paths = options.app.paths
+    for path, what in ((paths.restoring, "a restore"), (paths.writes_paused, "a backup"), (paths.rollout, "a deploy")):
+        if os.path.lexists(path):
+            raise RemovalError(
+                f"{what} of {paths.name} goes on, or was killed ({path}). Fix: wait for it; after a kill, run "
+                f"`selfheal recover --app {paths.name}` or `selfheal backup settle --app {paths.name}` on the host"
+            )
+    documents = docker_containers.documents(paths.name)
+    own = own_files.find(paths, options.files)
+    replaces = bool(documents) if options.stop else any(map(own_files.is_ours, documents))
+    model: Model = own.project.config() if own.project.files else {}
+    if replaces and not own.project.files:
+        raise RemovalError(f"{paths.directory} holds no compose file that {paths.name} could run from")
+    notes = [f"It does not run from the folder that it was adopted from: {own.why}"] if own.why else []
+    if not options.stop:
+        _check_data(model, documents)
+        notes += _about_restarts(model)
+    row, is_last = _row(options), _is_last(paths.name, "watcher", paths.root)
+    return _Plan(
+        own.project,
+        model,
+        replaces,
+        notes,
+        _units(row, is_last, paths.root),
+        list(_files(row, paths.root)),
+        _images(paths.name),
+        is_last,
+    )
+
+
+def _row(options: Options) -> belongings.App:
+    return belongings.App(options.app.name, options.app.paths.directory, options.host)
+
+
+def _check_data(model: Model, documents: Sequence[Document]) -> None:
+    ours = [one for one in documents if own_files.is_ours(one)]
+    extra = own_files.gone_services(model, ours)
+    if extra:
+        raise RemovalError(
+            f"{', '.join(extra)}: only the overlay has these services (compose_app_cache_enabled, "
+            "compose_app_pool_enabled), and the app would lose them. Fix: add them to its own compose file, deploy, and "
+            "run this again; or stop the app with -e remove_stop=true"
+        )
+    moved = own_files.moved(model, ours)
+    if moved:
+        raise RemovalError("The app would not find its data any more. " + "; ".join(moved))
+
+
+def _about_restarts(model: Model) -> list[str]:
+    services: Services = model.get("services") or {}
+    jobs = sorted(name for name, spec in services.items() if not spec.get("restart") and not spec.get("deploy"))
+    return [f"Without a restart policy in their own file: {', '.join(jobs)}. A reboot ends them"] if jobs else []
+
+
+def _is_last(app: str, role: str, root: str) -> bool:
+    """Whether no other app of this host uses a role."""
+    pattern = _below(root, belongings.users(role).format(app="*"))
+    names = {os.path.splitext(os.path.basename(path))[0] for path in glob.glob(pattern)}
+    return not {name for name in names if not name.startswith("_")} - {app}
+
+
+def _below(root: str, path: str) -> str:
+    return os.path.join(root, path.lstrip("/"))
+
+
+def _due(row: belongings.App, rows: Sequence[belongings.Belonging], root: str) -> Iterator[str]:
+    """The names that are to be removed, whether they are there or not, in their order."""
+    last = {role: _is_last(row.app, role, root) for role in belongings.roles()}
+    for one in rows:
+        if one.when == APP or (one.when == LAST and last[one.role]):
+            yield from row.names([one], one.when)
+
+
+def _files(row: belongings.App, root: str) -> Iterator[str]:
+    """The paths that are there and are to be removed. What is in memory until the next boot is not counted."""
+    for name in _due(row, FILES, root):
+        path = name if name.startswith(f"{row.directory}/") else _below(root, name)
+        if name.startswith("/run/"):
+            continue
+        yield from sorted(glob.glob(path)) if "*" in name else [path] * os.path.lexists(path)
+
+
+def _units(row: belongings.App, is_last: bool, root: str) -> list[str]:
+    """The units that run, or start at boot, and are to be ended."""
+    names = [name for name in _due(row, UNITS, root) if not name.startswith("prometheus") or _is_set_up(name, root)]
+    asked = commands.run(["systemctl", "show", "--property=Id,ActiveState,UnitFileState", *names], _SECONDS)
+    found = []
+    for block in asked.out.strip().split("\n\n"):
+        said = dict(line.partition("=")[::2] for line in block.splitlines())
+        runs = said.get("ActiveState", "") in ("active", "activating", "reloading", "failed")
+        if said.get("Id") and (runs or said.get("UnitFileState") == "enabled"):
+            found.append(said["Id"])
+    return [name for name in names if name in found]
+
+
+def _is_set_up(unit: str, root: str) -> bool:
+    """Whether a unit of a Debian package runs with our options."""
+    return _MARK in (readable(_below(root, f"/etc/default/{unit.rpartition('.')[0]}")) or b"")
+
+
+def _images(app: str) -> list[str]:
+    """The names by which releases keep their images."""
+    listed = commands.run(
+        ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference=selfheal/{app}-*"],
+        _SECONDS,
+    )
+    return sorted(set(listed.out.split()))
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def _told(options: Options, plan: _Plan, gap: float | None) -> Removed:
+    return {
+        "changed": bool(plan.replaces or plan.units or plan.files or plan.images),
+        "replaced": plan.replaces,
+        "gap": gap,
+        "runs_from": "" if options.stop else " ".join(plan.project.command("up", "--detach")),
+        "notes": plan.notes,
+        "units": plan.units,
+        "files": plan.files,
+        "images": plan.images,
+        "remains": list(_remains(options, plan)),
+    }
+
+
+def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
+    """What stays on the host."""
+    paths, row = options.app.paths, _row(options)
+    yield {"what": plan.project.directory, "detail": "the app's folder"}
+    if plan.project.directory != paths.directory and os.path.isdir(paths.directory):
+        yield {"what": paths.directory, "detail": "a copy of the project: the app runs from the other folder"}
+    sizes = {one["name"]: one["path"] for one in docker_volumes.compose_volumes() if one["project"] == paths.name}
+    for name, path in sorted(sizes.items()):
+        yield {"what": f"volume {name}", "detail": _size(path)}
+    repository = _repository(paths.name, paths.root)
+    if repository:
+        yield {"what": f"backups in {repository}", "detail": "their password is in your vault (backup_password)"}
+    for one in FILES:
+        name = row.names([one], STAYS)
+        if name and os.path.lexists(name[0] if name[0].startswith(paths.directory) else _below(paths.root, name[0])):
+            yield {"what": name[0], "detail": one.why}
+    for name in sorted(glob.glob(os.path.join(glob.escape(paths.directory), "*.replaced"))):
+        yield {"what": name, "detail": "a file that was changed by hand, and set aside"}
+    if plan.is_last:
+        asked = commands.run(
+            ["dpkg-query", "--show", "--showformat", "${Package} ${Status}\n", *belongings.PACKAGES], _SECONDS
+        )
+        there = [line.split()[0] for line in asked.out.splitlines() if line.endswith("ok installed")]
+        yield {"what": f"packages: {' '.join(there) or 'none'}", "detail": "and Docker Engine"}
+    else:
+        yield {"what": "what the other apps of this host use", "detail": "the command selfheal, its units, packages"}
+
+
+def _size(path: str) -> str:
+    asked = commands.run(["du", "--summarize", "--block-size=1", path], _SECONDS)
+    amount = asked.out.split()[:1]
+    return f"{int(amount[0]) / 1e6:.1f} MB" if asked.code == 0 and amount else "size unknown"
+
+
+def _repository(app: str, root: str) -> str:
+    """Where the app's backups are, without a password that may be in its address."""
+    with contextlib.suppress(agent_config.ConfigError):
+        found = agent_config.read(_below(root, f"/etc/selfheal/backup/{app}.json"))
+        if isinstance(found, dict):
+            return re.sub(r"//[^/@]*@", "//", str(found.get("repository") or ""))
+    return ""
+
+
+# --- act --------------------------------------------------------------------------------------------------------------
+
+
+def _switch(options: Options, plan: _Plan, clock: Clock, say: switch.Say) -> float | None:
+    """Have the app run from its own files, or stop it; how long a check was not answered, None when none was asked."""
+    app = options.app
+    if options.stop:
+        say("the containers are stopped and removed, the volumes are kept")
+        stopped = plan.project.down()
+        if stopped.code:
+            raise RemovalError(f"docker compose down failed: {stopped.reason}. Nothing was removed")
+        return None
+    values = env_file.read(app.paths, app.variables, clock.now())["values"]
+    try:
+        ask = continuous.asker(app.checks, values)[0]
+    except (ValueError, Fault):
+        switch.to_own_files(app, plan.project, plan.model, clock, say)
+        return None
+    with continuous.Prober(ask) as prober:
+        switch.to_own_files(app, plan.project, plan.model, clock, say)
+    return round(switch.gap(prober.samples()), 1)
+
+
+def _end_units(units: Sequence[str]) -> None:
+    for unit in units:
+        ended = commands.run(["systemctl", "disable", "--now", unit], _SECONDS)
+        if ended.code and "does not exist" not in ended.err:
+            raise RemovalError(f"{unit} cannot be stopped: {ended.reason}. Fix that, and run this again")
+        commands.run(["systemctl", "reset-failed", unit], _SECONDS)
+
+
+def _remove_files(options: Options, plan: _Plan) -> None:
+    """Remove the files, and have the programs that read them read again."""
+    paths = options.app.paths
+    # Its part of the configuration, with a reload.
+    haproxy.leave(paths)
+    before = own_files.origin(paths)
+    if before:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(before.folder, _NOTICE))
+    for path in plan.files:
+        _remove(path)
+    if plan.images:
+        # One that has no other name, and no container, goes with its name.
+        commands.run(["docker", "rmi", *plan.images], 120.0)
+    _have_read(plan.files, paths.root)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def _have_read(files: Sequence[str], root: str) -> None:
+    """Have each program read its configuration again of which a file is gone."""
+
+    def gone(folder: str) -> bool:
+        return any(path.startswith(_below(root, folder)) for path in files)
+
+    if gone("/etc/systemd/system"):
+        commands.run(["systemctl", "daemon-reload"], _SECONDS)
+    for folder, unit, verb in (
+        ("/etc/systemd/journald.conf.d/", "systemd-journald.service", "try-restart"),
+        ("/etc/systemd/system/logrotate.timer.d/", "logrotate.timer", "try-restart"),
+        ("/etc/prometheus/selfheal", "prometheus.service", "try-reload-or-restart"),
+        ("/etc/selfheal-page/", "selfheal-page.service", "try-restart"),
+        ("/etc/ssh/sshd_config.d/", "ssh.service", "try-reload-or-restart"),
+    ):
+        if gone(folder):
+            commands.run(["systemctl", verb, unit], _SECONDS)
+    if gone("/etc/systemd/system/haproxy.service.d/") or gone("/etc/haproxy/selfheal/_"):
+        _settle_haproxy(root)
+
+
+def _settle_haproxy(root: str) -> None:
+    """Without any part of ours, HAProxy runs for what its owner has configured, or not at all: it would not start."""
+    if glob.glob(_below(root, "/etc/haproxy/selfheal/*.cfg")):
+        commands.run(["systemctl", "try-reload-or-restart", haproxy.UNIT], _SECONDS)
+    elif _FRONTEND.search(readable(_below(root, haproxy.GLOBAL)) or b""):
+        commands.run(["systemctl", "restart", haproxy.UNIT], _SECONDS)
+    else:
+        commands.run(["systemctl", "disable", "--now", haproxy.UNIT], _SECONDS)
+
+
+def _sweep(options: Options) -> None:
+    """Remove what is in memory, and the folders that are empty now."""
+    paths, row = options.app.paths, _row(options)
+    for name in row.names(FILES, APP):
+        if name.startswith("/run/"):
+            for path in glob.glob(_below(paths.root, name)):
+                _remove(path)
+    dropins = [os.path.dirname(name) for name in (*row.names(FILES, APP), *row.names(FILES, LAST))]
+    for folder in (*(one for one in dropins if one.endswith(".d")), *belongings.FOLDERS):
+        with contextlib.suppress(OSError):
+            os.rmdir(_below(paths.root, folder))
