@@ -15,7 +15,7 @@ APP, LAST, STAYS = "app", "last", "stays"
 
 
 class Belonging(NamedTuple):
-    """A file, folder or unit of a role. In `name`, {app}, {host} (in the inventory) and {directory} stand for the app's.
+    """A file, folder or unit of a role. In `name`, {app}, {host} (in the inventory), {directory} stand for the app's.
 
     `name` is a path, or the name of a unit; a path may be a shell pattern. `why` says why it stays.
     """
@@ -136,12 +136,8 @@ FILES = (
     Belonging("watcher", LAST, "/usr/local/lib/selfheal"),
     Belonging("app_env", STAYS, "{directory}/.env", "the app reads it; it holds secrets"),
     Belonging("app_env", STAYS, "{directory}/.env.example", "it lists the variables of .env, without values"),
-    Belonging(
-        "docker_engine", STAYS, "/etc/docker/daemon.json", "the engine, and with it every container, would restart"
-    ),
-    Belonging(
-        "docker_engine", STAYS, "/etc/apt/sources.list.d/docker.sources", "the engine's packages come from there"
-    ),
+    Belonging("docker_engine", STAYS, "/etc/docker/daemon.json", "a change restarts every container"),
+    Belonging("docker_engine", STAYS, "/etc/apt/sources.list.d/docker.sources", "the engine comes from there"),
     Belonging("monitoring", STAYS, "/etc/default/prometheus", _CONFFILE),
     Belonging("monitoring", STAYS, "/etc/default/prometheus-node-exporter", _CONFFILE),
     Belonging("monitoring", STAYS, "/etc/default/prometheus-blackbox-exporter", _CONFFILE),

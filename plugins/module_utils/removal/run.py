@@ -31,7 +31,6 @@ from ..probe import continuous
 from ..probe.web import Fault
 from ..recovery import config as agent_config
 from ..releases import haproxy
-from ..releases import store as release_store
 from . import belongings, own_files, switch
 from .belongings import APP, FILES, LAST, STAYS, UNITS
 
@@ -112,18 +111,18 @@ def remove(options: Options, check: bool, clock: Clock, say: switch.Say) -> Remo
         )
     if check:
         return _told(options, _plan(options), None)
-    with hold_lock(paths.backup_lock, 0.0, f"remove {paths.name}"):
-        with hold_lock(paths.lock, LOCK_SECONDS, f"remove {paths.name}", unless=paths.restoring):
-            plan = _plan(options)
-            told = _told(options, plan, None)
-            told["gap"] = _switch(options, plan, clock, say) if plan.replaces else None
-            _end_units(plan.units)
-            _remove_files(options, plan)
+    what = f"remove {paths.name}"
+    with hold_lock(paths.backup_lock, 0.0, what), hold_lock(paths.lock, LOCK_SECONDS, what, unless=paths.restoring):
+        plan = _plan(options)
+        told = _told(options, plan, None)
+        told["gap"] = _switch(options, plan, clock, say) if plan.replaces else None
+        _end_units(plan.units)
+        _remove_files(options, plan)
     _sweep(options)
     return told
 
 
-# --- plan ---------------------------------------------------------------------------------------------------------------
+# --- plan ------------------------------------------------------------------------------------------------------------
 
 
 def _plan(options: Options) -> _Plan:
@@ -168,8 +167,8 @@ def _check_data(model: Model, documents: Sequence[Document]) -> None:
     if extra:
         raise RemovalError(
             f"{', '.join(extra)}: only the overlay has these services (compose_app_cache_enabled, "
-            "compose_app_pool_enabled), and the app would lose them. Fix: add them to its own compose file, deploy, and "
-            "run this again; or stop the app with -e remove_stop=true"
+            "compose_app_pool_enabled), and the app would lose them. Fix: add them to its own compose file, deploy, "
+            "and run this again; or stop the app with -e remove_stop=true"
         )
     moved = own_files.moved(model, ours)
     if moved:
