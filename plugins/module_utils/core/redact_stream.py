@@ -107,6 +107,9 @@ class Stream:
     def end(self) -> str:
         """Return what is left at the text's end. The beginning of a value is hidden, too."""
         held, self._held = self._held, ""
+        label = self.forms.start(held)
+        if label:
+            return label
         shown, at = [], 0
         for begin, end, label in self.forms.matches(held):
             shown += [held[at:begin], label]

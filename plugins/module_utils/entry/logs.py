@@ -329,6 +329,13 @@ class _Following:
         """Go on until the reader goes, or Ctrl-C."""
         documents, _chosen_ones = _chosen(self._config, self._wanted)
         _print(_kept(self._config, self._wanted, documents, _forms(self._config, documents)))
+        try:
+            self._go_on()
+        finally:
+            for reader in self._readers.values():
+                reader.log.close()
+
+    def _go_on(self) -> None:
         next_look = 0.0
         while True:
             if time.monotonic() >= next_look:

@@ -18,7 +18,8 @@ from ..env import read as env_file
 from ..health import facts as health_facts
 from ..health import service_watch
 from ..host import procfs, timers
-from ..probe.run import ProbeResult
+from ..probe import web
+from ..probe.run import CheckResult, ProbeResult
 from ..records import incidents, state
 from ..records.incidents import IncidentRecord, IncidentSummary
 from ..recovery import config as agent_config
@@ -124,8 +125,9 @@ def show(name: str, as_json: bool, root: str) -> int:
     open_one, pause = facts["incident"], facts["paused"]
     seen = _look(config)
     known = {**_of_incident(open_one), **seen.troubles}
-    ok, checks, blamed = _checks(config, note["checks"], seen, clock, is_asked=not known)
-    unhealthy = {**blamed, **known}
+    ok, checks, blamed = _checks(config, note["checks"], seen, clock)
+    # What the engine says of a service is closer to the reason than that a check failed.
+    unhealthy = known or blamed
     newest = incidents.latest(config.app.paths.incidents)
     timer = timers.read([name]).get(name)
     of_timer = timers.problem(name, timer) if config.enabled and timer else ""
@@ -197,33 +199,36 @@ def _of_incident(record: IncidentRecord | None) -> dict[str, str]:
     return dict.fromkeys(record.get("services") or [], f"is in incident {record['id']}: {record['meaning']}")
 
 
-def _checks(
-    config: Config, noted: SeenChecks | None, seen: _Seen, clock: Clock, is_asked: bool
-) -> tuple[bool, str, dict[str, str]]:
+def _checks(config: Config, noted: SeenChecks | None, seen: _Seen, clock: Clock) -> tuple[bool, str, dict[str, str]]:
     """Whether the checks passed, how they went, and {service: why it is unhealthy}, of what they ask.
 
     As the watcher saw it. Without one, the app is asked now.
-
-    :arg is_asked: also when the checks failed: nothing else names a service.
     """
-    if noted is None or (is_asked and not noted["ok"]):
+    if noted is None:
         values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
         found = health_facts.ask(config.app.checks, values, 0.0, clock)
-        return bool(found["ok"]), str(found["summary"]), _blamed(config, found, seen)
+        failed = {int(one["port"]): f"fails the check {one['name']}: {one['reason']}" for one in _failed(found)}
+        return bool(found["ok"]), str(found["summary"]), _blamed(config, failed, seen)
     went = f"{noted['passed']} of {noted['total']} checks passed" if noted["total"] else "no check asks it"
-    return bool(noted["ok"]), f"{went}, as the watcher saw {noted['age']:.0f} s ago", {}
+    summary = f"{went}, as the watcher saw {noted['age']:.0f} s ago"
+    if noted["ok"]:
+        return True, summary, {}
+    places = filter(None, (web.address(check.url) for check in config.app.checks))
+    return False, summary, _blamed(config, {place.port: "is asked by the checks, which fail" for place in places}, seen)
 
 
-def _blamed(config: Config, found: ProbeResult, seen: _Seen) -> dict[str, str]:
-    """The services that publish the ports at which checks failed."""
+def _failed(found: ProbeResult) -> list[CheckResult]:
+    return [one for one in found["results"] if not one["ok"] and one.get("port")]
+
+
+def _blamed(config: Config, failed: Mapping[int, str], seen: _Seen) -> dict[str, str]:
+    """The services that publish the ports at which checks failed, {port: why}."""
     blamed: dict[str, str] = {}
-    failed = [one for one in found["results"] if not one["ok"] and one.get("port")]
-    for one in failed:
-        services = [item["service"] for item in seen.mine if one["port"] in item["ports"]]
+    for port, why in failed.items():
+        services = [item["service"] for item in seen.mine if port in item["ports"]]
         if config.app.balancer and not services:
             services = [config.app.balancer.service]
-        for service in services:
-            blamed.setdefault(service, f"fails the check {one['name']}: {one['reason']}")
+        blamed.update({service: why for service in services if service not in blamed})
     return blamed
 
 
