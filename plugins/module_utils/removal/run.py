@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 from ..core.app import App
 from ..core.clock import Clock
@@ -33,6 +33,7 @@ from ..recovery import config as agent_config
 from ..releases import haproxy
 from . import belongings, own_files, switch
 from .belongings import APP, FILES, LAST, STAYS, UNITS
+from .report import Remains, Removed
 
 _NOTICE = "ADOPTED-BY-SELFHEAL.md"
 _MARK = b"christmas.selfheal"
@@ -56,32 +57,6 @@ class Options(NamedTuple):
     files: Sequence[str]
     confirm: str
     stop: bool
-
-
-class Remains(TypedDict):
-    """Something that stays on the host, and what is to be said of it."""
-
-    what: str
-    detail: str
-
-
-class Removed(TypedDict):
-    """What was removed or, in check mode, would be.
-
-    `replaced`: whether containers were replaced (or stopped); `gap`: for how many seconds a check was not answered
-    meanwhile, None where none was asked. `runs_from`: the command that the app is run with from now on, "" when it is
-    stopped. `files` are paths, `units` names.
-    """
-
-    changed: bool
-    replaced: bool
-    gap: float | None
-    runs_from: str
-    notes: list[str]
-    units: list[str]
-    files: list[str]
-    images: list[str]
-    remains: list[Remains]
 
 
 class _Plan(NamedTuple):

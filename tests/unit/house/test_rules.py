@@ -54,6 +54,7 @@ PACKAGES = [
     "status_page",
     "monitoring",
     "drills",
+    "removal",
     "entry",
 ]
 # Files of pure functions: they import nothing that reads or changes the host.
@@ -97,6 +98,8 @@ PURE = [
     "drift.decisions",
     "drift.findings",
     "drift.policy",
+    "removal.belongings",
+    "removal.report",
     "status_page.figures",
     "status_page.queries",
 ]
@@ -106,6 +109,7 @@ WHOLE_APP = [
     "entry.app_module",
     *("health.facts", "health.service_watch", "health.wait"),
     *("recovery.config", "recovery.remedies", "recovery.run", "recovery.status"),
+    *("removal.run", "removal.switch"),
 ]
 # Standard modules that read or change the host, the clock or the network.
 IMPURE = {

@@ -1,0 +1,234 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Taking an app out of our care: what is refused, what is removed, what of another app stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld, hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.project import Project
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.module_utils.removal import own_files, report, run, switch
+
+
+def container(service: str, ours: bool, mounts: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+    files = "/opt/shop/compose.yaml" + (",/opt/shop/compose.hardened.yaml" if ours else "")
+    labels = {"com.docker.compose.service": service, "com.docker.compose.project.config_files": files}
+    return {"Id": service, "Name": f"/shop-{service}-1", "Config": {"Labels": labels}, "Mounts": list(mounts)}
+
+
+class Host:
+    """A host with two apps in a folder, shop and blog. What is run on it is kept."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.ran = root, list[Sequence[str]]()
+        self.documents: list[dict[str, Any]] = [container("web", ours=True)]
+        self.model: dict[str, Any] = {"services": {"web": {"restart": "always"}}}
+        for app in ("shop", "blog"):
+            for name in (
+                f"etc/selfheal/{app}.json",
+                f"etc/haproxy/selfheal/{app}.cfg",
+                f"var/lib/selfheal/{app}/incidents/1/incident.json",
+                f"etc/systemd/system/selfheal@{app}.service.d/app.conf",
+                f"opt/{app}/compose.yaml",
+                f"opt/{app}/compose.hardened.yaml",
+                f"opt/{app}/releases/1/release.json",
+                f"opt/{app}/.env",
+            ):
+                self.write(name)
+        for name in ("usr/local/bin/selfheal", "usr/local/lib/selfheal/x.py", "etc/systemd/system/selfheal@.service"):
+            self.write(name)
+        self.switched: list[str] = []
+        monkeypatch.setattr(docker_containers, "documents", lambda _app: self.documents)
+        monkeypatch.setattr(docker_volumes, "compose_volumes", list)
+        monkeypatch.setattr(Project, "config", lambda _self: self.model)
+        monkeypatch.setattr(commands, "run", self.run)
+        monkeypatch.setattr(haproxy, "leave", lambda paths: self.write("left").write_text(paths.name))
+        monkeypatch.setattr(switch, "to_own_files", self.switch)
+
+    def write(self, name: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x", encoding="utf-8")
+        return path
+
+    def run(self, argv: Sequence[str], *_: Any, **__: Any) -> commands.Result:
+        self.ran.append(argv)
+        return commands.Result(0, "", "")
+
+    def switch(self, app: App, *_: Any) -> None:
+        # The watcher still takes care of the app: killed here, the app is as it was.
+        assert (self.root / "etc/selfheal" / f"{app.name}.json").exists()
+        assert not [argv for argv in self.ran if "disable" in argv]
+        self.switched.append(app.name)
+        self.documents = [container("web", ours=False)]
+
+    def options(self, app: str = "shop", confirm: str = "shop", stop: bool = False) -> run.Options:
+        paths = AppPaths(app, str(self.root / "opt" / app), str(self.root))
+        return run.Options(App(paths, [], []), "web1", [], confirm, stop)
+
+    def remove(self, check: bool = False, **options: Any) -> report.Removed:
+        return run.remove(self.options(**options), check, Clock(), lambda _text: None)
+
+    def paths(self) -> set[str]:
+        return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+def test_of_two_apps_one_is_removed_and_the_other_stays(host: Host) -> None:
+    before = host.paths()
+    done = host.remove()
+    assert host.switched == ["shop"]
+    gone = before - host.paths()
+    assert {path for path in before if "blog" in path or "usr/" in path} <= host.paths()
+    # HAProxy's part goes with a reload, which is not in this test.
+    left = {path for path in host.paths() if "shop" in path}
+    assert left == {"opt/shop/compose.yaml", "opt/shop/.env", "etc/haproxy/selfheal/shop.cfg"} - gone
+    assert "opt/shop/.env" in host.paths()
+    assert done["changed"]
+    assert str(host.root / "opt/shop") in [one["what"] for one in done["remains"]]
+    again = host.remove()
+    assert (again["changed"], again["files"]) == (False, [])
+    assert host.switched == ["shop"]
+
+
+def test_the_last_app_takes_what_all_share_with_it(host: Host) -> None:
+    host.remove()
+    host.documents = [container("web", ours=True)]
+    host.remove(app="blog", confirm="blog")
+    left = {path for path in host.paths() if not path.startswith("opt/")}
+    assert left == {"left"}
+    assert not (host.root / "etc/selfheal").exists()
+    assert not (host.root / "var/lib/selfheal").exists()
+
+
+@pytest.mark.parametrize("confirm", ["", "blog", "yes"])
+def test_it_is_refused_without_the_name_of_the_app(host: Host, confirm: str) -> None:
+    before = host.paths()
+    with pytest.raises(run.RemovalError, match="-e remove_confirm=shop"):
+        host.remove(confirm=confirm)
+    assert host.paths() == before
+    planned = host.remove(check=True, confirm=confirm)
+    assert planned["changed"]
+    assert host.paths() == before
+
+
+@pytest.mark.parametrize("marker", ["rollout.json", "restore.json", "writes-paused"])
+def test_it_waits_for_a_deploy_a_restore_and_a_backup_that_were_killed(host: Host, marker: str) -> None:
+    host.write(f"var/lib/selfheal/shop/{marker}")
+    with pytest.raises((run.RemovalError, LockHeld)):
+        host.remove()
+    assert host.switched == []
+
+
+def test_it_does_not_run_next_to_a_backup(host: Host) -> None:
+    lock = host.options().app.paths.backup_lock
+    with hold_lock(lock, 0.0, "back up shop"), pytest.raises(LockHeld, match="back up shop"):
+        host.remove()
+    assert host.switched == []
+
+
+def test_an_app_that_does_not_run_from_its_own_files_stays_as_it_is(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise switch.SwitchError("web exited with 1")
+
+    monkeypatch.setattr(switch, "to_own_files", fails)
+    before = host.paths()
+    with pytest.raises(switch.SwitchError):
+        host.remove()
+    assert host.paths() - {"run/selfheal/shop.lock", "run/selfheal/shop.backup.lock"} == before
+    assert not [argv for argv in host.ran if "disable" in argv]
+
+
+def test_data_that_would_not_be_found_any_more_is_a_reason_to_refuse(host: Host) -> None:
+    moved = {"Type": "bind", "Source": "/root/shop/data", "Destination": "/data"}
+    host.documents = [container("web", ours=True, mounts=[moved])]
+    host.model = {"services": {"web": {"volumes": [{"type": "bind", "source": "/opt/shop/data", "target": "/data"}]}}}
+    with pytest.raises(run.RemovalError, match="/data is /root/shop/data now, and /opt/shop/data would be there"):
+        host.remove()
+
+
+@pytest.mark.parametrize(
+    ("mount", "service", "is_moved"),
+    [
+        (
+            {"Type": "volume", "Name": "shop_db", "Destination": "/db"},
+            {"volumes": [{"type": "volume", "source": "db", "target": "/db"}]},
+            False,
+        ),
+        (
+            {"Type": "volume", "Name": "old_db", "Destination": "/db"},
+            {"volumes": [{"type": "volume", "source": "db", "target": "/db"}]},
+            True,
+        ),
+        ({"Type": "volume", "Name": "shop_db", "Destination": "/db"}, {}, True),
+        ({"Type": "volume", "Name": "0" * 64, "Destination": "/db"}, {}, False),
+        ({"Type": "tmpfs", "Destination": "/tmp"}, {}, False),
+        (
+            {"Type": "bind", "Source": "/opt/shop/s", "Destination": "/run/secrets/s"},
+            {"secrets": [{"source": "s"}]},
+            False,
+        ),
+    ],
+    ids=["the same volume", "another volume", "a volume of the overlay", "without a name", "in memory", "a secret"],
+)
+def test_where_data_is_before_and_after(mount: dict[str, str], service: dict[str, Any], is_moved: bool) -> None:
+    model = {"services": {"web": service}, "volumes": {"db": {"name": "shop_db"}}}
+    assert bool(own_files.moved(model, [container("web", ours=True, mounts=[mount])])) is is_moved
+
+
+def test_a_cache_of_the_overlay_is_a_reason_to_refuse(host: Host) -> None:
+    host.documents = [container("web", ours=True), container("cache", ours=True)]
+    with pytest.raises(run.RemovalError, match="cache: only the overlay has these services"):
+        host.remove()
+
+
+def test_an_adopted_app_runs_from_its_old_folder_as_long_as_that_is_as_it_was(host: Host) -> None:
+    paths = host.options().app.paths
+    old = host.write("root/shop/compose.yaml")
+    record = host.write("var/lib/selfheal/shop/adopted.json")
+    record.write_text(f'{{"folder": "{old.parent}", "files": ["{old}"], "env_files": []}}', encoding="utf-8")
+    found = own_files.find(paths, [])
+    assert (found.project.folder, found.why) == (str(old.parent), "")
+    old.write_text("changed", encoding="utf-8")
+    found = own_files.find(paths, [])
+    assert found.project.folder == paths.directory
+    assert "are not those in" in found.why
+
+
+def test_services_come_after_those_that_they_need() -> None:
+    services = {"web": {"depends_on": {"db": {}, "cache": {}}}, "db": {}, "cache": {"depends_on": {"db": {}}}}
+    assert switch.order({"services": services}, list(services)) == ["db", "cache", "web"]
+
+
+def test_the_gap_is_the_time_without_an_answer() -> None:
+    samples = [Sample(at / 10, at / 10 + 0.01, not 3 <= at < 8, "") for at in range(20)]
+    assert switch.gap(samples) == pytest.approx(0.5)
+    assert switch.gap([]) == 0.0
+
+
+def test_the_report_says_what_runs_and_what_remains(host: Host) -> None:
+    done = host.remove()
+    text = report.text("shop", {**done, "gap": 1.5}, check=False)
+    assert "up --detach" in text
+    assert "not answered for 1.5 s" in text
+    assert "What remains:" in text
+    assert report.text("shop", host.remove(), check=False).startswith("shop: nothing of ours is on this host.")
