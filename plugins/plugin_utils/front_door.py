@@ -105,11 +105,12 @@ def table(root: Path) -> str:
 
 def completion(place: Place) -> str:
     """A script for bash that completes commands, inventories and options."""
+    folder = shlex.quote(str(place.root / "inventory"))
     return f"""_selfheal_playbooks() {{
     local words="{_OPTIONS}"
     case $COMP_CWORD in
         1) words="{" ".join(commands(place.root))}" ;;
-        2) words="$(ls inventory {shlex.quote(str(place.root / "inventory"))} 2>/dev/null | grep -v : | sort -u) $words" ;;
+        2) words="$(ls inventory {folder} 2>/dev/null | grep -v : | sort -u) $words" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}")
 }}
