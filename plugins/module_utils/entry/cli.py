@@ -23,7 +23,9 @@ from ..recovery.run import Outcome, recover
 from ..reporting import recovery_report
 from . import choice, logs, status, watch
 from .choice import config_of, name_of
-from .outcome import GOOD, SICK, Refused, carry_out
+from .outcome import GOOD, SICK, WRONG, Refused, carry_out
+
+__all__ = ["GOOD", "SICK", "WRONG", "main", "parser"]
 
 BACKUP = ("now", "verify", "list", "settle")
 # A restore that lives goes on for this long at the most.
