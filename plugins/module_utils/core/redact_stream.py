@@ -18,7 +18,7 @@ class Forms:
 
     def __init__(self, secrets: Mapping[str, str], before: Forms | None = None) -> None:
         """Hide these values, and what was hidden before."""
-        self.labels = {**(before.labels if before else {}), **redact.labels(secrets)}
+        self.labels: dict[str, str] = {**(before.labels if before else {}), **redact.labels(secrets)}
         self._several_lines = [form for form in self.labels if "\n" in form]
         self._patterns: dict[frozenset[str], re.Pattern[str] | None] = {}
 

@@ -167,6 +167,11 @@ def _below(root: str, path: str) -> str:
     return os.path.join(root, path.lstrip("/"))
 
 
+def _placed(name: str, directory: str, root: str) -> str:
+    """Where a path of the table is: the app's directory is given whole."""
+    return name if name.startswith(f"{directory}/") else _below(root, name)
+
+
 def _due(row: belongings.App, rows: Sequence[belongings.Belonging], root: str) -> Iterator[str]:
     """The names that are to be removed, whether they are there or not, in their order."""
     last = {role: _is_last(row.app, role, root) for role in belongings.roles()}
@@ -178,7 +183,7 @@ def _due(row: belongings.App, rows: Sequence[belongings.Belonging], root: str) -
 def _files(row: belongings.App, root: str) -> Iterator[str]:
     """The paths that are there and are to be removed. What is in memory until the next boot is not counted."""
     for name in _due(row, FILES, root):
-        path = name if name.startswith(f"{row.directory}/") else _below(root, name)
+        path = _placed(name, row.directory, root)
         if name.startswith("/run/"):
             continue
         yield from sorted(glob.glob(path)) if "*" in name else [path] * os.path.lexists(path)
@@ -241,9 +246,9 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
     if repository:
         yield {"what": f"backups in {repository}", "detail": "their password is in your vault (backup_password)"}
     for one in FILES:
-        name = row.names([one], STAYS)
-        if name and os.path.lexists(name[0] if name[0].startswith(paths.directory) else _below(paths.root, name[0])):
-            yield {"what": name[0], "detail": one.why}
+        stays = row.names([one], STAYS)
+        if stays and os.path.lexists(_placed(stays[0], paths.directory, paths.root)):
+            yield {"what": stays[0], "detail": one.why}
     for name in sorted(glob.glob(os.path.join(glob.escape(paths.directory), "*.replaced"))):
         yield {"what": name, "detail": "a file that was changed by hand, and set aside"}
     if plan.is_last:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, logs, outcome
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 
 KEY = "Vq3mZk8TtPw2[Lr9x\nHs5B.secret"
 PEM = "-----BEGIN KEY-----\nMIIBVgIBADANBgkqhkiG9w0BAQEF\n-----END KEY-----"
@@ -203,7 +204,7 @@ def test_without_an_engine_it_says_where_older_logs_are(
 def test_of_a_service_without_a_container_the_kept_log_is_shown(
     engine: Engine, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs.release_store, "last_good", lambda _: {"services": {"web": "", "db": ""}})
+    monkeypatch.setattr(release_store, "last_good", lambda _: {"services": {"web": "", "db": ""}})
     engine.add("web", frame(1, "one\n"))
     folder = tmp_path / "var/lib/selfheal/shop/incidents/1"
     folder.mkdir(parents=True)

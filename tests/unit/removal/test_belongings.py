@@ -22,7 +22,7 @@ KNOWN = {
     **{"selfheal_app": "shop", "inventory_hostname": "web1", "app_env_directory": "/opt/shop"},
     "__monitoring_of": "shop",
 }
-# A machine that checks others for drift is no app's host.
+# A machine that checks others for drift runs none of the apps.
 ROLES = sorted(path.name for path in REPOSITORY.glob("roles/*") if path.name not in ("drift_control", "drill"))
 _NAME = re.compile(r"\{\{\s*(\w+)(?:\.\w+)?(?:\s*\|[^}]*)?\s*\}\}")
 

@@ -54,7 +54,7 @@ class Host:
         monkeypatch.setattr(docker_containers, "documents", lambda _app: self.documents)
         monkeypatch.setattr(docker_volumes, "compose_volumes", list)
         monkeypatch.setattr(Project, "config", lambda _self: self.model)
-        monkeypatch.setattr(commands, "run", self.run)
+        monkeypatch.setattr(commands, "run", self.command)
         monkeypatch.setattr(haproxy, "leave", lambda paths: self.write("left").write_text(paths.name))
         monkeypatch.setattr(switch, "to_own_files", self.switch)
 
@@ -64,7 +64,7 @@ class Host:
         path.write_text("x", encoding="utf-8")
         return path
 
-    def run(self, argv: Sequence[str], *_: Any, **__: Any) -> commands.Result:
+    def command(self, argv: Sequence[str], *_: Any, **__: Any) -> commands.Result:
         self.ran.append(argv)
         return commands.Result(0, "", "")
 
@@ -215,7 +215,11 @@ def test_an_adopted_app_runs_from_its_old_folder_as_long_as_that_is_as_it_was(ho
 
 
 def test_services_come_after_those_that_they_need() -> None:
-    services = {"web": {"depends_on": {"db": {}, "cache": {}}}, "db": {}, "cache": {"depends_on": {"db": {}}}}
+    services: dict[str, Any] = {
+        "web": {"depends_on": {"db": {}, "cache": {}}},
+        "db": {},
+        "cache": {"depends_on": {"db": {}}},
+    }
     assert switch.order({"services": services}, list(services)) == ["db", "cache", "web"]
 
 
