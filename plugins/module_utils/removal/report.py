@@ -34,7 +34,7 @@ class Removed(TypedDict):
 
 
 class _Words(NamedTuple):
-    """How it is told."""
+    """How it is reported."""
 
     removed: str
     stopped: str

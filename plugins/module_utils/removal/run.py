@@ -85,16 +85,16 @@ def remove(options: Options, check: bool, clock: Clock, say: switch.Say) -> Remo
             f"-e remove_confirm={paths.name}; --check shows what would be removed"
         )
     if check:
-        return _told(options, _plan(options), None)
+        return _result(options, _plan(options), None)
     what = f"remove {paths.name}"
     with hold_lock(paths.backup_lock, 0.0, what), hold_lock(paths.lock, LOCK_SECONDS, what, unless=paths.restoring):
         plan = _plan(options)
-        told = _told(options, plan, None)
-        told["gap"] = _switch(options, plan, clock, say) if plan.replaces else None
+        reported = _result(options, plan, None)
+        reported["gap"] = _switch(options, plan, clock, say) if plan.replaces else None
         _end_units(plan.units)
         _remove_files(options, plan)
     _sweep(options)
-    return told
+    return reported
 
 
 # --- plan ------------------------------------------------------------------------------------------------------------
@@ -216,10 +216,10 @@ def _images(app: str) -> list[str]:
     return sorted(set(listed.out.split()))
 
 
-# --- what is told -----------------------------------------------------------------------------------------------------
+# --- what is reported -----------------------------------------------------------------------------------------------------
 
 
-def _told(options: Options, plan: _Plan, gap: float | None) -> Removed:
+def _result(options: Options, plan: _Plan, gap: float | None) -> Removed:
     return {
         "changed": bool(plan.replaces or plan.units or plan.files or plan.images),
         "replaced": plan.replaces,
