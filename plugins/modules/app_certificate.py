@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_certificate
 short_description: Get the certificate of an app's domain by ACME, and renew it
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Reads the settings that the role C(load_balancer) wrote to C(/etc/selfheal/domain/<app>.json).
   - HAProxy answers the CA's challenges (HTTP-01). The client is Debian's C(acme-tiny).
@@ -29,10 +29,10 @@ options:
     required: true
   state:
     description:
-      - V(prepared) makes what HAProxy needs before it can ask for a certificate, the key of the account and a self-signed
+      - V(prepared) makes what HAProxy needs before there is a certificate, the key of the account and a self-signed
         certificate, and puts back what is missing or damaged.
-      - V(renewed) does that, and gets a certificate when there is none, its names or its CA are to change, or a third of
-        its time is left.
+      - V(renewed) does that, and gets a certificate when there is none, its names or its CA are to change, or a third
+        of its time is left.
     type: str
     choices: [prepared, renewed]
     default: renewed

@@ -22,7 +22,9 @@ _RESPONSE = re.compile(r"^Response: (.*)", re.MULTILINE)
 _NAME = re.compile(r"Challenge did not pass for ([^:\s]+):")
 _URL = re.compile(r"^Url: (\S+)", re.MULTILINE)
 
-_DNS = "Let the name's DNS records (A, and AAAA if there is one) lead to this host, and port 80 of it be open to the Internet"
+_DNS = (
+    "Let the name's DNS records (A, and AAAA if there is one) lead to this host, and open its port 80 to the Internet"
+)
 _LATER = "Wait, and do not run this again before: each attempt counts. The timer tries again by itself"
 _CONTACT = "Correct load_balancer_acme_email, or empty it"
 _NAMES = "Write only names of your own into load_balancer_domain; this CA issues nothing for this one"
@@ -43,8 +45,8 @@ _FIXES = {
     "serverInternal": "This is the CA's own trouble: look at its status page. The timer tries again by itself",
 }
 _UNREACHABLE = (
-    "Check the CA's URL (load_balancer_acme_directory), this host's DNS and its way out to port 443, and for a CA of your own "
-    "load_balancer_acme_ca"
+    "Check the CA's URL (load_balancer_acme_directory), this host's DNS and its way out to port 443, and for a CA of "
+    "your own load_balancer_acme_ca"
 )
 _OTHER = "Read the reason, then run playbooks/site.yml again. The timer tries again by itself, too"
 
@@ -103,6 +105,6 @@ def refusal(result: Result) -> Refusal:
 
 
 def _details(said: str) -> str:
-    """The CA's sentences. Of a challenge that failed, the client prints the whole answer as Python writes a dictionary."""
+    """The CA's sentences. The client prints answers as Python writes a dictionary."""
     found = [re.sub(r"\\(.)", r"\1", single or double) for single, double in _DETAIL.findall(said)]
     return "; ".join(dict.fromkeys(" ".join(one.split()) for one in found))

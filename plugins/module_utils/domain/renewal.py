@@ -251,8 +251,8 @@ def _ask_haproxy(domain: Domain) -> None:
     except web.Fault as fault:
         said = str(fault)
     raise DomainError(
-        f"{domain.names[0]}: the CA was not asked: HAProxy on this host does not answer the CA's challenge on port 80 ({said}). "
-        f"{_meanwhile(domain)} Fix: run playbooks/site.yml; `systemctl status haproxy` shows its state."
+        f"{domain.names[0]}: the CA was not asked: HAProxy on this host does not answer the CA's challenge on port 80 "
+        f"({said}). {_meanwhile(domain)} Fix: run playbooks/site.yml; `systemctl status haproxy` shows its state."
     )
 
 

@@ -109,14 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     brought.add_argument("--what", default="app", metavar="WHAT", help="app, env, volume:NAME or database:NAME")
     brought.add_argument("--check", action="store_true", help="say what would change, and change nothing")
-    held = command(
-        "certificate", _certificate, "the certificate of the app's domain: show it, or renew it when it is due"
-    )
+    held = command("certificate", _certificate, "show the certificate of the app's domain, or renew it when it is due")
     held.add_argument("what", nargs="?", choices=CERTIFICATE, default=CERTIFICATE[0], help="what to do (default: show)")
     held.add_argument("--force", action="store_true", help="renew: also when none is due; the CA counts each")
-    held.add_argument(
-        "--patient", action="store_true", help="renew: wait longer the longer it fails, as the timer does"
-    )
+    held.add_argument("--patient", action="store_true", help="renew: wait longer the longer it fails, as the timer")
     judge = command("check-backup-config", _check_backup_config, "say whether a backup's config can be used")
     judge.add_argument("file", metavar="FILE")
     command("watch", _watch, "watch one app (the unit selfheal@APP.service does)")

@@ -310,15 +310,17 @@ def read_certificate(path: str) -> CertificateMemory | None:
     """What is remembered of the certificate of an app's domain; None without one. A damaged file counts as none."""
     with contextlib.suppress(*_DAMAGE):
         kept = _read(path)
-        problem = kept["problem"]
+        problem: CertificateProblem | None = None
+        if kept["problem"]:
+            text, since, tried = (kept["problem"][key] for key in ("text", "since", "tried"))
+            problem = {"text": str(text), "since": float(since), "tried": float(tried)}
         return {
             "wanted": [str(name) for name in kept["wanted"]],
             "names": [str(name) for name in kept["names"]],
             "begins": float(kept["begins"]),
             "ends": float(kept["ends"]),
             "directory": str(kept["directory"]),
-            "problem": problem
-            and {"text": str(problem["text"]), "since": float(problem["since"]), "tried": float(problem["tried"])},
+            "problem": problem,
         }
     return None
 

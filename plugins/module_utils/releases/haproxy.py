@@ -36,8 +36,8 @@ SOCKET = "run/haproxy/admin.sock"
 PID_FILE = "run/haproxy.pid"
 UNIT = "haproxy.service"
 CONFIG = "/etc/haproxy/selfheal/{app}.cfg"
-# Of a domain whose certificate this host gets: the certificate with its key, and a map of two kinds of lines. "challenge" is
-# the thumbprint of the account, with which each challenge of the CA is answered; a name stands for plain HTTP that goes on to HTTPS.
+# Of a domain whose certificate this host gets: the certificate with its key, and a map. Its line "challenge" has the
+# thumbprint of the account, with which HAProxy answers the CA; a line with a name sends its plain HTTP to HTTPS.
 DOMAIN_PEM = "/etc/haproxy/selfheal-certs/{app}.domain.pem"
 DOMAIN_MAP = "/etc/haproxy/selfheal-certs/{app}.domain.map"
 # What is global: the distribution's, and perhaps edited by the host's owner.

@@ -204,9 +204,10 @@ def _of_certificate(record: CertificateMemory | None) -> list[tuple[str, str, st
     """The certificate of the domain. The end of one that was never issued counts as 1970."""
     if record is None:
         return []
-    failing = [({}, record["problem"] is not None)]
+    ends: list[Sample] = [({}, record["ends"])]
+    failing: list[Sample] = [({}, record["problem"] is not None)]
     return [
-        ("selfheal_certificate_end_timestamp_seconds", "gauge", "When the certificate ends.", [({}, record["ends"])]),
+        ("selfheal_certificate_end_timestamp_seconds", "gauge", "When the certificate ends.", ends),
         ("selfheal_certificate_renewal_failing", "gauge", "Whether the last attempt to renew it failed.", failing),
     ]
 
