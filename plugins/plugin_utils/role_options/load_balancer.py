@@ -179,7 +179,7 @@ def _domain(variables: Variables) -> Iterator[str]:
     if not variables.text("load_balancer_acme_directory"):
         for name in names:
             if re.match("^[a-z0-9-]+$", name):
-                fix = "Write a name such as shop.example, or the URL of a CA of your own into load_balancer_acme_directory"
+                fix = "Write a name such as shop.example, or the URL of your own CA into load_balancer_acme_directory"
                 yield error("load_balancer_domain", f"{name} has no dot, so it is not a name of the public DNS", fix)
 
 
