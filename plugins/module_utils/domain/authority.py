@@ -19,7 +19,7 @@ _ERROR = re.compile(r"urn:ietf:params:acme:error:(\w+)")
 _DETAIL = re.compile(r"""["']detail["']: *(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""")
 _CODE = re.compile(r"^Response Code: (\d+)", re.MULTILINE)
 _RESPONSE = re.compile(r"^Response: (.*)", re.MULTILINE)
-_NAME = re.compile(r"Challenge did not pass for ([^:\s]+):")
+_NAME = re.compile(r"did not pass for ([^:\s]+):")
 _URL = re.compile(r"^Url: (\S+)", re.MULTILINE)
 
 _DNS = (
@@ -84,13 +84,14 @@ def place(order: Order) -> Result:
 
 def refusal(result: Result) -> Refusal:
     """Read from the client's output why an order failed. Pure."""
-    said = result.err
+    # Before it are the lines of the client's code that led there.
+    said = result.err[result.err.rfind("\nValueError: ") + 1 :]
     if result.code == 127 or "acme-tiny: No such file" in said:
         return Refusal("acme-tiny is not installed", "Run playbooks/site.yml, which installs it")
     kinds, details = _ERROR.findall(said), _details(said)
     if details or kinds:
         name = _NAME.search(said)
-        reason = " ".join(filter(None, [f"{name[1]}:" if name else "", details or kinds[-1]]))
+        reason = " ".join(filter(None, [f"{name[1]}:" if name else "", details or kinds[-1]])).rstrip(".")
         return Refusal(f"the CA says: {reason}", next((_FIXES[kind] for kind in kinds if kind in _FIXES), _OTHER))
     response, url, code = _RESPONSE.search(said), _URL.search(said), _CODE.search(said)
     if url and not code:

@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import re
-import ssl
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import NamedTuple
 
 from ..core.clock import iso
@@ -45,9 +45,26 @@ class Certificate(NamedTuple):
         return f"{', '.join(self.names)}, until {iso(self.ends)[:16].replace('T', ' ')} UTC"
 
 
-def make_account_key(path: str) -> None:
-    """Make the key of the account: RSA, the only kind that acme-tiny takes. Raises CertificateError."""
-    _openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", path)
+# openssl says nothing of a full disk, so it writes no file here.
+def make_account_key() -> str:
+    """A key for the account, as PEM: RSA, the only kind that acme-tiny takes. Raises CertificateError."""
+    return _openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
+
+
+def make_key() -> str:
+    """A key for a certificate, as PEM. Raises CertificateError."""
+    return _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+
+
+def make_request(names: Sequence[str], key: str) -> str:
+    """A request for a certificate of a key, as PEM. Raises CertificateError."""
+    return _openssl("req", "-new", "-key", key, "-subj", "/", "-addext", _names(names))
+
+
+def make_self_signed(names: Sequence[str], key: str) -> str:
+    """A certificate of a key for a day, as PEM, so that HAProxy starts. Raises CertificateError."""
+    subject = f"/CN={SELF_SIGNED}"
+    return _openssl("req", "-x509", "-new", "-key", key, "-subj", subject, "-addext", _names(names), "-days", "1")
 
 
 def thumbprint(path: str) -> str:
@@ -68,26 +85,6 @@ def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def make_request(names: Sequence[str], key: str, request: str) -> None:
-    """Make a new key, and ask for a certificate of it. Raises CertificateError."""
-    _make_key(key)
-    _openssl("req", "-new", "-key", key, "-subj", "/", "-addext", _names(names), "-out", request)
-
-
-def make_self_signed(names: Sequence[str], folder: str) -> str:
-    """A certificate for a day with its key, as PEM, so that HAProxy starts. Raises CertificateError, OSError."""
-    key = os.path.join(folder, "self-signed.key")
-    _make_key(key)
-    subject = f"/CN={SELF_SIGNED}"
-    made = _openssl("req", "-x509", "-new", "-key", key, "-subj", subject, "-addext", _names(names), "-days", "1")
-    with open(key, encoding="ascii") as stream:
-        return made + stream.read()
-
-
-def _make_key(path: str) -> None:
-    _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path)
-
-
 def _names(names: Sequence[str]) -> str:
     return "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)
 
@@ -102,21 +99,23 @@ def chain(text: str) -> str:
 
 def read(path: str) -> Certificate:
     """Read a file with a certificate, its chain and its key. Raises CertificateError when they are not one."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path)
-    except FileNotFoundError:
-        raise CertificateError(f"{path} does not exist") from None
-    except (ssl.SSLError, OSError, ValueError) as error:
-        why = getattr(error, "reason", "") or error
-        raise CertificateError(f"{path} is not a certificate with its key ({why})") from None
-    said = _openssl("x509", "-in", path, "-noout", "-issuer", "-startdate", "-enddate", "-ext", "subjectAltName")
-    dates = dict(re.findall(r"^(notBefore|notAfter)=(.+)$", said, re.MULTILINE))
-    try:
-        begins, ends = (float(ssl.cert_time_to_seconds(dates[key])) for key in ("notBefore", "notAfter"))
-    except (KeyError, ValueError):
-        raise CertificateError(f"{path} has a certificate without dates") from None
+    if not os.path.exists(path):
+        raise CertificateError(f"{path} does not exist")
+    asked = ("-noout", "-pubkey", "-issuer", "-startdate", "-enddate", "-dateopt", "iso_8601", "-ext", "subjectAltName")
+    said = _openssl("x509", "-in", path, *asked)
+    if _openssl("pkey", "-in", path, "-pubout").strip() not in said:
+        raise CertificateError(f"{path} has the key of another certificate")
+    begins, ends = _date(said, "notBefore"), _date(said, "notAfter")
     issuer = re.search(r"^issuer=(.+)$", said, re.MULTILINE)
     return Certificate(tuple(sorted(_NAME.findall(said))), begins, ends, issuer[1].strip() if issuer else "")
+
+
+def _date(said: str, name: str) -> float:
+    """A date as openssl writes it (epoch s). Raises CertificateError."""
+    found = re.search(rf"^{name}=([-0-9: ]+)Z$", said, re.MULTILINE)
+    if not found:
+        raise CertificateError(f"openssl does not say {name} of a certificate")
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
 
 
 def _openssl(*words: str) -> str:

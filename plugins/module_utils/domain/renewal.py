@@ -44,7 +44,7 @@ class DomainError(Exception):
 
 
 class Renewed(NamedTuple):
-    """What was done; `certificate` is the one in use after it. `why` is "" where nothing was due."""
+    """What was done, and why; "" where nothing was due. `certificate` is the one in use after it."""
 
     changed: bool
     why: str
@@ -103,7 +103,11 @@ def unprepared(domain: Domain) -> list[str]:
     files = haproxy.domain_files(domain.paths)
     pairs = ((files.pem, files.kept_pem), (files.map, files.kept_map))
     different = [path for path, copy in pairs if readable(path) is None or readable(path) != readable(copy)]
-    return different if os.path.exists(_account(domain)) else [_account(domain), *different]
+    try:
+        certificate.thumbprint(_account(domain))
+    except CertificateError:
+        return [_account(domain), *different]
+    return different
 
 
 def prepare(domain: Domain) -> list[str]:
@@ -130,12 +134,12 @@ def _prepare(domain: Domain) -> list[str]:
     os.makedirs(os.path.dirname(files.pem), mode=0o755, exist_ok=True)
     with _work(domain) as folder:
         if _account(domain) in wrong:
-            key = os.path.join(folder, "account.key")
-            certificate.make_account_key(key)
-            atomic_write(_account(domain), _bytes(key))
+            atomic_write(_account(domain), certificate.make_account_key().encode())
         used = _held(files.kept_pem)
         if used is None:
-            atomic_write(files.kept_pem, certificate.make_self_signed(domain.names, folder).encode())
+            key = os.path.join(folder, "key")
+            atomic_write(key, certificate.make_key().encode())
+            atomic_write(files.kept_pem, certificate.make_self_signed(domain.names, key).encode() + _bytes(key))
             used = certificate.read(files.kept_pem)
         # An account that was made again has another thumbprint.
         _write_map(domain, used)
@@ -203,11 +207,11 @@ def renew(domain: Domain, clock: Clock, force: bool = False, patient: bool = Fal
             used = in_use(domain)
             why = due(domain.names, domain.directory, used, clock.now())
             record = state.read_certificate(domain.paths.certificate)
-            asleep = patient and is_too_soon(record["problem"] if record else None, clock.now())
-            if used and (asleep or not (why or force)):
-                if not asleep:
-                    _remember(domain, used, None)
+            if used and not (why or force):
+                _remember(domain, used, None)
                 return Renewed(False, "", used.certificate)
+            if used and patient and is_too_soon(record["problem"] if record else None, clock.now()):
+                return Renewed(False, f"{why}, and the next attempt is later: the last ones failed", used.certificate)
             issued = _order(domain, clock)
             _remember(domain, InUse(issued, domain.directory), None)
             return Renewed(True, why or "it was asked for", issued)
@@ -215,7 +219,7 @@ def renew(domain: Domain, clock: Clock, force: bool = False, patient: bool = Fal
             _remember_problem(domain, str(error), clock.now())
             raise
         except (CertificateError, haproxy.BalancerError, OSError) as error:
-            text = f"{domain.names[0]}: {_explained(error)}"
+            text = _sorry(domain, f"{_explained(error).rstrip('.')}. {_meanwhile(domain)}")
             _remember_problem(domain, text, clock.now())
             raise DomainError(text) from error
 
@@ -224,13 +228,14 @@ def _order(domain: Domain, clock: Clock) -> Certificate:
     _ask_haproxy(domain)
     with _work(domain) as folder:
         key, request, candidate = (os.path.join(folder, name) for name in ("key", "request", "candidate.pem"))
-        certificate.make_request(domain.names, key, request)
+        atomic_write(key, certificate.make_key().encode())
+        atomic_write(request, certificate.make_request(domain.names, key).encode())
         placed = authority.place(
             authority.Order(_account(domain), request, folder, domain.email, domain.directory, domain.ca_file)
         )
         if placed.code:
             reason, fix = authority.refusal(placed)
-            raise DomainError(f"{', '.join(domain.names)}: no certificate: {reason}. {_meanwhile(domain)} Fix: {fix}.")
+            raise DomainError(_sorry(domain, f"{reason}. {_meanwhile(domain)} Fix: {fix}."))
         atomic_write(candidate, certificate.chain(placed.out).encode() + _bytes(key))
         issued = certificate.read(candidate)
         _check(domain, issued, candidate, clock.now())
@@ -250,10 +255,13 @@ def _ask_haproxy(domain: Domain) -> None:
             return
     except web.Fault as fault:
         said = str(fault)
-    raise DomainError(
-        f"{domain.names[0]}: the CA was not asked: HAProxy on this host does not answer the CA's challenge on port 80 "
-        f"({said}). {_meanwhile(domain)} Fix: run playbooks/site.yml; `systemctl status haproxy` shows its state."
-    )
+    problem = f"HAProxy on this host does not answer the CA's challenge on port 80 ({said}), so the CA was not asked"
+    fix = "run playbooks/site.yml; `systemctl status haproxy` shows its state"
+    raise DomainError(_sorry(domain, f"{problem}. {_meanwhile(domain)} Fix: {fix}."))
+
+
+def _sorry(domain: Domain, reason: str) -> str:
+    return f"{', '.join(domain.names)}: no new certificate: {reason}"
 
 
 def _meanwhile(domain: Domain) -> str:

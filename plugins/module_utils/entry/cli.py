@@ -536,7 +536,7 @@ def _certificate(given: argparse.Namespace, root: str) -> int:
         done = renewal.renew(domain, clock, force=given.force, patient=given.patient)
     except renewal.DomainError as error:
         raise Refused(str(error)) from None
-    said = f"a new certificate ({done.why})" if done.changed else "nothing to do"
+    said = f"a new certificate ({done.why})" if done.changed else done.why or "nothing to do"
     print(f"{name}: {said}: {done.certificate.describe()}")
     return GOOD
 
@@ -553,7 +553,8 @@ def _certificate_text(record: state.CertificateMemory | None, now: float) -> lis
         return []
     if record["names"]:
         days = (record["ends"] - now) / 86400
-        lines = [f"certificate: {', '.join(record['names'])}, until {iso(record['ends'])} ({days:.1f} days)"]
+        ends = iso(record["ends"])[:16].replace("T", " ")
+        lines = [f"certificate: {', '.join(record['names'])}, until {ends} UTC ({days:.1f} days)"]
     else:
         lines = [f"certificate: none yet for {', '.join(record['wanted'])}"]
     problem = record["problem"]
