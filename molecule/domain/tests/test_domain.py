@@ -45,11 +45,13 @@ def root(port: int = 15000) -> str:
 def secure(trusted: str, path: str = "/health") -> tuple[int, dict[str, Any]]:
     """Ask by HTTPS as a browser does that trusts only this root: the status, and the certificate."""
     trust = ssl.create_default_context(cadata=trusted)
-    with socket.create_connection((ADDRESS, 443), timeout=10) as plain:
-        with trust.wrap_socket(plain, server_hostname=NAME) as tls:
-            tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n".encode())
-            status = int(tls.recv(64).split()[1])
-            return status, dict(tls.getpeercert() or {})
+    with (
+        socket.create_connection((ADDRESS, 443), timeout=10) as connection,
+        trust.wrap_socket(connection, server_hostname=NAME) as tls,
+    ):
+        tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n".encode())
+        status = int(tls.recv(64).split()[1])
+        return status, dict(tls.getpeercert() or {})
 
 
 def plain(path: str = "/health", name: str = NAME) -> tuple[int, str, str]:
@@ -237,6 +239,9 @@ def test_without_a_domain_and_with_it_again(host: Any) -> None:
     code, output = balancer()
     assert code == 0, output
     before = secure(root())[1]["serialNumber"]
+    code, output = balancer("--check", "--diff", load_balancer_domain=[])
+    assert code == 0, output
+    assert plain()[0] == 308, "check mode changes nothing"
     code, output = balancer("--diff", load_balancer_domain=[])
     assert code == 0, output
     assert "PRIVATE KEY" not in output
@@ -246,6 +251,8 @@ def test_without_a_domain_and_with_it_again(host: Any) -> None:
     assert [path for path in gone if host.file(path).exists] == []
     assert not host.service(TIMER).is_running
     assert "changed=0" in balancer(load_balancer_domain=[])[1]
+    code, output = balancer("--check", "--diff")
+    assert code == 0, output
     code, output = balancer()
     assert code == 0, output
     assert secure(root())[1]["serialNumber"] == before, "the account and the certificate were kept"
