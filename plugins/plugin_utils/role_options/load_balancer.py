@@ -210,7 +210,7 @@ def _authority(variables: Variables) -> Iterator[str]:
         with open(path, encoding="utf-8", errors="replace") as stream:
             text = stream.read()
         if _KEY.search(text):
-            fix = "Write only the CA's certificates into it: a key belongs to nobody else"
+            fix = "Write only the CA's certificates into it: no one else needs a key"
             yield error("load_balancer_acme_ca", f"{path} holds a private key", fix)
         elif _CERTIFICATE not in text:
             yield error("load_balancer_acme_ca", f"{path} holds no certificate", "Put the CA's into it, as PEM")

@@ -86,7 +86,7 @@ def test_the_timer_waits_longer_the_longer_it_fails(failing: float, ago: float, 
     ],
     ids=["it can wait", "it ends soon", "nothing failed", "a name has none", "there is none"],
 )
-def test_when_people_are_told(names: tuple[str, ...], left: float, failing: bool, urgent: bool) -> None:
+def test_when_people_are_notified(names: tuple[str, ...], left: float, failing: bool, urgent: bool) -> None:
     record: state.CertificateMemory = {
         "wanted": list(NAMES),
         "names": list(names),
@@ -102,7 +102,7 @@ def test_when_people_are_told(names: tuple[str, ...], left: float, failing: bool
 
 
 class Authority:
-    """A CA that signs what it is asked for, unless it is told to fail."""
+    """A CA that signs what it is asked for, unless it is to fail."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.orders, self.days = folder, 0, 90
