@@ -174,12 +174,12 @@ def test_a_ca_that_does_not_answer(host: Any) -> None:
         assert ended.rc == 2
         assert f"the CA cannot be reached at https://{CA}:14000/dir" in ended.stderr
         assert "The certificate in use stays (shop.example, until " in ended.stderr
-        until(lambda: metric(host, "renewal_failing") == 1, 15)
+        until(lambda: metric(host, "renewal_failing") == 1, 30)
         assert "not renewed since" in host.run("selfheal status").stdout
     assert secure(root())[0] == 200
     # It is not due, so it is good.
     host.check_output("selfheal certificate renew")
-    until(lambda: metric(host, "renewal_failing") == 0, 15)
+    until(lambda: metric(host, "renewal_failing") == 0, 30)
 
 
 def test_an_emptied_certificate_comes_back(host: Any) -> None:
@@ -221,7 +221,7 @@ def test_a_certificate_of_seconds_is_renewed_and_its_end_is_reported(host: Any) 
     with ca_stopped():
         time.sleep(max(0.0, metric_end(host) - time.time() - 4))
         assert host.run(f"systemctl start {service}").rc != 0
-        until(lambda: metric(host, "renewal_failing") == 1, 15)
+        until(lambda: metric(host, "renewal_failing") == 1, 30)
         assert metric(host, "end_timestamp_seconds") == metric_end(host)
         # It has ended, and nothing has removed it: a client that insists still gets an answer.
         until(lambda: time.time() > metric_end(host), 15)

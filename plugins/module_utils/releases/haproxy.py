@@ -16,7 +16,6 @@ import functools
 import os
 import re
 import socket
-import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Callable, NamedTuple
@@ -249,6 +248,9 @@ def refusal(paths: AppPaths, candidates: Mapping[str, str]) -> str:
 
     :arg candidates: path that the part names → path of the file that is to take its place.
     """
+    # A watcher, which never comes here, lives without its memory.
+    import tempfile
+
     part, shared = _own(paths)
     text = readable(part.path)
     if text is None:
