@@ -828,6 +828,7 @@ def test_a_watcher_reports_its_own_stopped_timer_once(
 def test_a_certificate_that_is_not_renewed_is_reported_until_it_is(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    _timers(world, monkeypatch, {"shop": RUNS})
     sent: list[Any] = []
     it = world.watcher(alertmanager="http://127.0.0.1:9093", host="web1")
     monkeypatch.setattr(it, "_post", lambda posts: sent.extend(posts) or True)
@@ -836,6 +837,7 @@ def test_a_certificate_that_is_not_renewed_is_reported_until_it_is(
         ends = world.now + days_left * 86400
         record = {"wanted": ["shop.example"], "names": ["shop.example"], "directory": "", "problem": problem}
         text = json.dumps({**record, "begins": ends - 90 * 86400, "ends": ends})
+        Path(it.app.paths.state).mkdir(parents=True, exist_ok=True)
         Path(it.app.paths.certificate).write_text(text, encoding="utf-8")
 
     def fired() -> list[str]:
