@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import TypedDict
 
 from ..compose import start_order
 from ..core.clock import Clock, iso, moment
-from ..core.files import NoFile, explain, read_small
+from ..core.files import explain
 from ..core.locks import LockHeld, is_locked
 from ..docker import containers as docker_containers
 from ..docker import engine
@@ -34,38 +33,22 @@ from ..recovery.watcher_note import SeenChecks
 from ..releases import haproxy
 from ..releases import store as release_store
 from ..reporting import recovery_report
-
-GOOD, SICK, WRONG = 0, 1, 2
-"""Exit codes: all is well; the app is not healthy (or a config is not good); the command could not be carried out."""
+from . import watch
+from .outcome import GOOD, SICK, WRONG, Refused, carry_out
 
 BACKUP = ("now", "verify", "list", "settle")
 CERTIFICATE = ("show", "renew")
 # A restore that lives goes on for this long at the most.
 SETTLE_SECONDS = 43200.0
 
-# A config that cannot be used is read again this often, instead of ending: the timer would only start us again.
-BROKEN_SECONDS = 2.0
-
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_PAUSE = 7 * 86400
-
-
-class Refused(Exception):
-    """The command cannot be carried out; the message says why and what to do."""
 
 
 def main(argv: Sequence[str] | None = None, root: str = "/") -> int:
     """Carry out one command and return its exit code."""
     given = _parser().parse_args(argv)
-    try:
-        return int(given.act(given, root))
-    except (Refused, ConfigError, LockHeld) as problem:
-        print(f"selfheal: {problem}", file=sys.stderr)
-    except OSError as error:
-        print(f"selfheal: {explain(error)}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("selfheal: interrupted", file=sys.stderr)
-    return WRONG
+    return carry_out(lambda: int(given.act(given, root)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -587,96 +570,5 @@ def _check_config(given: argparse.Namespace, root: str) -> int:
     return GOOD
 
 
-def notify(text: str) -> None:
-    """Notify systemd, when it listens (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        try:
-            channel.connect("\0" + address[1:] if address.startswith("@") else address)
-            channel.sendall(text.encode())
-        except OSError as error:
-            print(f"selfheal: systemd cannot be notified: {error}", file=sys.stderr)
-
-
 def _watch(given: argparse.Namespace, root: str) -> int:
-    name = given.app or _name(given, root)
-    path = agent_config.path_of(name, root)
-    stamp = _stamp(path)
-    clock = Clock()
-    try:
-        config, of_config = agent_config.in_force(name, root)
-    except ConfigError as problem:
-        # Ending would have the timer start us once a second; the app is left alone until the config is corrected.
-        print(f"selfheal: {problem}", file=sys.stderr, flush=True)
-        notify(f"READY=1\nSTATUS={problem}")
-        while _stamp(path) == stamp:
-            notify("WATCHDOG=1")
-            clock.sleep(BROKEN_SECONDS)
-        return GOOD
-    renewed = _Renewed(name, root, stamp, of_config)
-    while True:
-        try:
-            with watcher.only_one(config):
-                why = watcher.watch(config, clock, notify, renewed)
-            # A new start would put an invalid config in force, where the good one is not kept.
-            if renewed.is_kept or not renewed.problem:
-                break
-        except LockHeld as held:
-            # Another one watches, by hand perhaps. Ending would have the timer start us once a second.
-            notify(f"READY=1\nWATCHDOG=1\nSTATUS=waiting: {held}")
-            clock.sleep(BROKEN_SECONDS)
-    if why:
-        print(f"selfheal: {name}: starts again: {why}", flush=True)
-    # At once and in the same process: the timer would leave the app alone for a second.
-    return os.execv(sys.argv[0], sys.argv)
-
-
-class _Renewed:
-    """Whether there is a new config that is good: (True, ""), or why a new one is not used.
-
-    The one in force is kept, as long as there is room for it: `is_kept`. Where the config and what was kept are both
-    gone, the app was taken out on purpose, and nothing is in force any more: (True, ""), too.
-    """
-
-    def __init__(self, name: str, root: str, stamp: tuple[int, int] | None, problem: str = "") -> None:
-        self.name, self.root, self.stamp, self.problem = name, root, stamp, problem
-        self.path, self.copy = agent_config.path_of(name, root), agent_config.copy_of(name, root)
-        self.is_kept = bool(problem) or self._keep()
-
-    def _keep(self) -> bool:
-        try:
-            content = read_small(self.path)
-            # What was written since it was checked may be invalid.
-            if content is None or _stamp(self.path) != self.stamp:
-                return False
-            agent_config.keep(self.name, content, self.root)
-        except (OSError, NoFile) as error:
-            text = explain(error) if isinstance(error, OSError) else error
-            print(f"selfheal: {self.name}: the config cannot be kept: {text}", flush=True)
-            return False
-        return True
-
-    def __call__(self) -> tuple[bool, str]:
-        stamp = _stamp(self.path)
-        if stamp is None and self.is_kept and not os.path.exists(self.copy):
-            self.problem = ""
-            return True, ""
-        if stamp != self.stamp:
-            self.stamp = stamp
-            try:
-                agent_config.of_app(self.name, self.path, self.root)
-                self.problem = ""
-                return True, ""
-            except ConfigError as problem:
-                self.problem = f"{agent_config.STAYS}: {problem}"
-        return False, self.problem
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino
+    return watch.main(given.app or _name(given, root), root)
