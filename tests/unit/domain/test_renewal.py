@@ -25,7 +25,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.domain import c
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain.certificate import Certificate
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain.config import Domain
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain.renewal import DomainError, InUse
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import web
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
@@ -357,15 +357,15 @@ def test_the_settings(world: World) -> None:
 def test_the_command(world: World, ca: Authority, capsys: pytest.CaptureFixture[str]) -> None:
     settings(world)
     root = world.domain.paths.root
-    assert cli.main(["certificate", "--app", "shop"], root) == cli.SICK
-    assert cli.main(["certificate", "renew", "--app", "shop"], root) == cli.GOOD
+    assert cli.main(["certificate", "--app", "shop"], root) == outcome.SICK
+    assert cli.main(["certificate", "renew", "--app", "shop"], root) == outcome.GOOD
     assert "shop: a new certificate (there is no certificate yet): shop.example, www." in capsys.readouterr().out
     ca.answer = refuse
-    assert cli.main(["certificate", "renew", "--force", "--app", "shop"], root) == cli.WRONG
+    assert cli.main(["certificate", "renew", "--force", "--app", "shop"], root) == outcome.WRONG
     said = capsys.readouterr()
     assert "the CA answers 500" in said.err
     assert "PRIVATE KEY" not in said.out + said.err
-    assert cli.main(["certificate", "--app", "shop"], root) == cli.SICK
+    assert cli.main(["certificate", "--app", "shop"], root) == outcome.SICK
     shown = capsys.readouterr().out
     assert "certificate: shop.example, www.shop.example, until 20" in shown
     assert "certificate: not renewed since" in shown
