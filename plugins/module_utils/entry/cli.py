@@ -37,6 +37,7 @@ from . import watch
 from .outcome import GOOD, SICK, WRONG, Refused, carry_out
 
 BACKUP = ("now", "verify", "list", "settle")
+CERTIFICATE = ("show", "renew")
 # A restore that lives goes on for this long at the most.
 SETTLE_SECONDS = 43200.0
 
@@ -91,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     brought.add_argument("--what", default="app", metavar="WHAT", help="app, env, volume:NAME or database:NAME")
     brought.add_argument("--check", action="store_true", help="say what would change, and change nothing")
+    held = command("certificate", _certificate, "show the certificate of the app's domain, or renew it when it is due")
+    held.add_argument("what", nargs="?", choices=CERTIFICATE, default=CERTIFICATE[0], help="what to do (default: show)")
+    held.add_argument("--force", action="store_true", help="renew: also when none is due; the CA counts each")
+    held.add_argument("--patient", action="store_true", help="renew: wait longer the longer it fails, as the timer")
     judge = command("check-backup-config", _check_backup_config, "say whether a backup's config can be used")
     judge.add_argument("file", metavar="FILE")
     command("watch", _watch, "watch one app (the unit selfheal@APP.service does)")
@@ -190,6 +195,7 @@ class _Status(TypedDict):
     last_incident: IncidentSummary | None
     alerts_waiting: int
     backup: state.BackupAges | None
+    certificate: state.CertificateMemory | None
     problems: list[str]
 
 
@@ -234,6 +240,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "last_incident": incidents.summary_of(newest) if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
         "backup": state.backups(config.app.paths.backup, clock.now()),
+        "certificate": state.read_certificate(config.app.paths.certificate),
         "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
     print(json.dumps(status, indent=2) if given.json else _status_text(status))
@@ -326,6 +333,7 @@ def _status_text(status: _Status) -> str:
         lines.append(f"last incident: {last['id']}, {ended}")
     if status["backup"]:
         lines += _backup_text(status["backup"])
+    lines += _certificate_text(status["certificate"], time.time())
     if status["alerts_waiting"]:
         lines.append(f"alerts not delivered yet: {status['alerts_waiting']}")
     return "\n".join(lines + [f"problem: {problem}" for problem in status["problems"]])
@@ -494,6 +502,46 @@ def _restore(given: argparse.Namespace, root: str) -> int:
     if given.check:
         print("\n".join(done["differences"]))
     return GOOD
+
+
+# --- the certificate of a domain -------------------------------------------------------------------------------------
+
+
+def _certificate(given: argparse.Namespace, root: str) -> int:
+    from ..domain import config as domain_config
+    from ..domain import renewal
+
+    name, clock = _name(given, root), Clock()
+    domain = domain_config.load(name, root)
+    if given.what == "show":
+        return _show_certificate(domain.paths.certificate, clock)
+    try:
+        done = renewal.renew(domain, clock, force=given.force, patient=given.patient)
+    except renewal.DomainError as error:
+        raise Refused(str(error)) from None
+    said = f"a new certificate ({done.why})" if done.changed else done.why or "nothing to do"
+    print(f"{name}: {said}: {done.certificate.describe()}")
+    return GOOD
+
+
+def _show_certificate(path: str, clock: Clock) -> int:
+    record = state.read_certificate(path)
+    print("\n".join(_certificate_text(record, clock.now())) or "no certificate was asked for so far")
+    return GOOD if record and record["names"] and not record["problem"] else SICK
+
+
+def _certificate_text(record: state.CertificateMemory | None, now: float) -> list[str]:
+    """What is known of the certificate, a line each; [] for an app without a domain."""
+    if record is None:
+        return []
+    if record["names"]:
+        days = (record["ends"] - now) / 86400
+        ends = iso(record["ends"])[:16].replace("T", " ")
+        lines = [f"certificate: {', '.join(record['names'])}, until {ends} UTC ({days:.1f} days)"]
+    else:
+        lines = [f"certificate: none yet for {', '.join(record['wanted'])}"]
+    problem = record["problem"]
+    return lines + ([f"certificate: not renewed since {iso(problem['since'])}: {problem['text']}"] if problem else [])
 
 
 def _check_backup_config(given: argparse.Namespace, root: str) -> int:
