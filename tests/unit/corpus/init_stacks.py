@@ -168,10 +168,9 @@ services:
             "db.env": f"MONGO_INITDB_ROOT_USERNAME=root\nMONGO_INITDB_ROOT_PASSWORD={secret('mongo')}\n",
         },
         ["compose.yaml"],
-        {"API_TOKEN": secret("api"), "MONGO_INITDB_ROOT_PASSWORD": secret("mongo")},
+        {},
         ["http://127.0.0.1:3000/"],
         ["api"],
-        {"CACHE_TTL": 300},
     ),
     "an override file and a profile": Stack(
         {
