@@ -114,7 +114,9 @@ def _locate(paths: Sequence[str]) -> _Location:
         found = project_layout.discover(first)
         if not found or len(paths) > 1:
             names = ", ".join(project_layout.DEFAULT_FILES)
-            raise InitError(first, f"this folder holds no compose file ({names})", "name the file: -e from=PATH")
+            below = [os.path.join(given, name) for given in _folders(first) for name in project_layout.discover(given)]
+            fix = f"name the file: -e from={below[0] if below else 'PATH'}"
+            raise InitError(first, f"this folder holds no compose file ({names})", fix)
         return _Location(first, found, True)
     for path in paths:
         if not os.path.isfile(path):
@@ -125,6 +127,10 @@ def _locate(paths: Sequence[str]) -> _Location:
     if named in (found[:1], found):
         return _Location(folder, found, True)
     return _Location(folder, named, False)
+
+
+def _folders(path: str) -> list[str]:
+    return sorted(entry.path for entry in os.scandir(path) if entry.is_dir())
 
 
 def _read_source(location: _Location) -> tuple[project_source.Project, _Location]:

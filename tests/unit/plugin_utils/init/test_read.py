@@ -28,6 +28,14 @@ def write(top: Path, files: dict[str, str]) -> None:
 BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
     ("nothing is named", {}, [], "from", "names no compose file", "add -e from="),
     ("a folder without one", {"x.txt": ""}, ["."], "", "holds no compose file (compose.yaml", "name the file"),
+    (
+        "a folder above one",
+        {"docker/compose.yaml": ONE, "docker/compose.override.yaml": ONE},
+        ["."],
+        "",
+        "holds no compose file",
+        "/docker/compose.yaml",
+    ),
     ("a file that is not there", {}, ["compose.yaml"], "compose.yaml", "no such file", "correct -e from"),
     (
         "invalid YAML",
