@@ -179,6 +179,7 @@ def main() -> int:
     only = parser.parse_args().only
     path = hosts.LAB / "bench-init/init.json" if only else RESULTS / "init.json"
     known, chosen = official(), []
+    hosts.announce([HOST])
     try:
         # Creates the lab's images, too.
         hosts.create([HOST], "bare")

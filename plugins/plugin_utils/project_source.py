@@ -29,7 +29,7 @@ _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class ProjectError(Exception):
     """The project cannot be deployed. The message names the file, the key and the fix.
 
-    `line`: of a file that is no compose file, where it stops being one; 0 when that is not known.
+    `line`: where a file stops being a compose file; 0 when that is not known.
     """
 
     def __init__(self, message: str, file: str = "", line: int = 0, reason: str = "") -> None:
@@ -213,7 +213,7 @@ def _load(source: str, name: str, by: str) -> ComposeFile:
 def _documents(stream: TextIO) -> Iterator[Any]:
     """The documents of a YAML file.
 
-    :raises yaml.YAMLError: it is no YAML, or a key is there twice, which Compose refuses.
+    :raises yaml.YAMLError: the text is not YAML, or a key is there twice, which Compose refuses.
     """
     loader = _Loader(stream)
     try:

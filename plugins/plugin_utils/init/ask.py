@@ -19,7 +19,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
 Ask = Callable[[str, bool], str]
 """Show a question and return the answer in one line; with True, what is typed is not shown.
 
-:raises NoTerminal: there is nobody to ask.
+:raises NoTerminal: this run has no terminal to ask on.
 """
 _ATTEMPTS = 3
 
@@ -31,7 +31,7 @@ class NoTerminal(Exception):
 def host(ask: Ask, problem: Callable[[str], str]) -> str:
     """The server's address, "" for the example.
 
-    :arg problem: why an address is none, "" when it is one.
+    :arg problem: why a text is not an address, "" when it is one.
     """
     question = "The server, as ADDRESS or USER@ADDRESS (Enter: later)"
     return _answer(ask, question, False, problem)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ansible.module_utils.common.text.formatters import bytes_to_human
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Mounted, Spec
 
 _MOST_FILES = 20000
@@ -32,7 +33,7 @@ def _writable(item: object) -> str:
     if isinstance(item, Mapping):
         is_data = item.get("type") == "bind" and not item.get("read_only")
         return str(item.get("source") or "") if is_data else ""
-    source, _, rest = str(item).partition(":")
+    source, rest = compose.mount(str(item))
     options = rest.rpartition(":")[2].split(",")
     return source if rest and source.startswith(".") and "ro" not in options else ""
 

@@ -20,6 +20,18 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.project_source 
 
 # Compose Specification, top-level elements.
 _TOP = ("name", "version", "services", "networks", "volumes", "configs", "secrets", "include", "models")
+# Compose Specification, services.
+_KEYS = tuple(
+    """annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs container_name cpu_count
+    cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on deploy
+    develop device_cgroup_rules devices dns dns_opt dns_search domainname entrypoint env_file environment expose extends
+    external_links extra_hosts gpus group_add healthcheck hostname image init ipc isolation label_file labels links logging
+    mac_address mem_limit mem_reservation mem_swappiness memswap_limit models network_mode networks oom_kill_disable
+    oom_score_adj pid pids_limit platform ports post_start pre_stop privileged profiles provider pull_policy
+    pull_refresh_after read_only restart runtime scale secrets security_opt shm_size stdin_open stop_grace_period
+    stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket user userns_mode uts volumes volumes_from
+    working_dir""".split()
+)
 _TYPES: dict[str, tuple[type, ...]] = {
     "ports": (list,),
     "environment": (list, Mapping),
@@ -40,6 +52,8 @@ _HIGHEST = 65535
 _SHARED = ("volumes", "networks", "configs", "secrets")
 # Of a path, the first sign is another one; a single letter is a drive of Windows.
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
+# A `:` inside `${…}` does not separate.
+_MOUNT = re.compile(r"(?P<source>(?:\$\{[^}]*\}|[^:])*):(?P<rest>.+)")
 _LISTS = ("ports", "env_file", "expose", "volumes")
 _PORT = re.compile(
     r"(?:(?P<address>\[[0-9a-fA-F:]+\]|[0-9]+(?:[.][0-9]+){3}|\$\{[^}]*\}(?=:.*:)):)?(?:(?P<published>.*):)?(?P<target>[^:]+)"
@@ -160,6 +174,7 @@ def _require_known(document: Document) -> None:
             raise InitError(f"{document.name}: services.{service}", "Compose takes no such name for a service", fix)
         if not isinstance(spec, Mapping):
             raise InitError(f"{document.name}: services.{service}", "it is not a mapping", "write `image: …` below it")
+        _require_known_keys(document.name, str(service), spec)
         for key, kinds in _TYPES.items():
             if spec.get(key) is not None and not isinstance(spec[key], kinds):
                 where = f"{document.name}: services.{service}.{key}"
@@ -167,6 +182,15 @@ def _require_known(document: Document) -> None:
     for key in _SHARED:
         if not isinstance(document.content.get(key) or {}, Mapping):
             raise InitError(f"{document.name}: {key}", "it is not a mapping", f"write `{key}:` and `NAME:` below it")
+
+
+def _require_known_keys(file: str, service: str, spec: Spec) -> None:
+    """Refuse a key that is like one of a service. One that is like none may be of a newer Compose."""
+    for key in map(str, spec):
+        near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8)
+        if near and key not in _KEYS and not key.startswith("x-"):
+            reason = "Compose knows no such key of a service"
+            raise InitError(f"{file}: services.{service}.{key}", reason, f"did you mean {near[0]}?")
 
 
 def _require_services(merged: Mapping[str, Spec], files: Sequence[str]) -> None:
@@ -223,8 +247,8 @@ def _volume(item: object) -> str:
     """The name of a volume; "" for a folder, and for a volume without a name."""
     if isinstance(item, Mapping):
         return str(item.get("source") or "") if item.get("type") == "volume" else ""
-    source, colon, _ = str(item).partition(":")
-    return source if colon and _VOLUME.fullmatch(source) else ""
+    source, rest = mount(str(item))
+    return source if rest and _VOLUME.fullmatch(source) else ""
 
 
 def _services(document: Document) -> Iterator[tuple[str, Spec]]:
@@ -250,12 +274,18 @@ def _env_file(document: Document, item: object) -> Row:
     return {"path": posixpath.normpath(place), "required": bool(required)}
 
 
+def mount(text: str) -> tuple[str, str]:
+    """(source, target and options) of the short form of a volume; "" for the second when there is only a target."""
+    found = _MOUNT.fullmatch(text)
+    return (found["source"], found["rest"] or "") if found else (text, "")
+
+
 def _mount(document: Document, item: object) -> object:
     if isinstance(item, Mapping):
         source = str(item.get("source") or "")
         return {**item, "source": _below(document, source)} if item.get("type") == "bind" else item
-    source, colon, rest = str(item).partition(":")
-    return f"{_below(document, source)}{colon}{rest}"
+    source, rest = mount(str(item))
+    return f"{_below(document, source)}:{rest}" if rest else item
 
 
 def _below(document: Document, path: str) -> str:

@@ -303,7 +303,7 @@ services:
   web: {<<: *app, ports: ["${WEB_PORT:-8000}:8000"]}
   worker: {<<: *app, command: worker, stop_grace_period: 2s}
   migrate: {<<: *app, command: migrate, restart: "no"}
-  queue: {image: "redis:8", command: redis-server --requirepass ${QUEUE_PASSWORD} --appendonly yes, volumes: ["queue:/data"]}
+  queue: {image: "redis:8", command: "redis-server --requirepass ${QUEUE_PASSWORD} --appendonly yes", volumes: ["queue:/data"]}
 volumes: {queue: }
 """,
             "Dockerfile": DOCKERFILE,

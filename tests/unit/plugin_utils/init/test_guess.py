@@ -106,6 +106,7 @@ VARIABLES: list[tuple[str, dict[str, str], dict[str, tuple[str, bool, object]]]]
         {**web(env_file="a.env"), "a.env": "discovery.type=single-node\n", ".env": "A=b\n"},
         {"A": ("text", True, "b")},
     ),
+    ("a secret of several lines", {**web(), ".env": 'KEY="kD8#vq2Z\nWq7#kd!f"\n'}, {"KEY": ("text", True, "vault")}),
     ("of several lines", {**web(), ".env": 'A="b\nc"\n'}, {"A": ("text", True, "b\nc")}),
 ]
 
@@ -133,7 +134,7 @@ def test_an_env_file_stays_and_the_report_says_so(tmp_path: Path) -> None:
 
 # id, the mount, files of the project, what the report says of it
 MOUNTS: list[tuple[str, str, dict[str, str], str]] = [
-    ("a folder with files", "./data:/data", {"data/a/b": "12345"}, "The first deploy copies its file (5.00 bytes)"),
+    ("a folder with files", "./data:/data", {"data/a/b": "12345"}, "The first deploy copies its file (5.00 Bytes)"),
     ("a folder in long form", "{type: bind, source: ./data, target: /x}", {"data/a": "1", "data/b": "2"}, "its 2 files"),
     ("no folder", "./data:/data:rw", {}, "There is none here"),
     ("the whole project", ".:/app", {}, "The project's folder is data"),

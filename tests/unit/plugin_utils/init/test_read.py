@@ -42,7 +42,7 @@ BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
         {"compose.yaml": "services:\n  web: [\n"},
         ["compose.yaml"],
         "",
-        "line 3, column 1",
+        "expected node content",
         "correct the file",
     ),
     ("no text", {"compose.yaml": "\udcff\udcfe"}, ["compose.yaml"], "", "is not a compose file", "correct the file"),
@@ -80,6 +80,14 @@ BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
         "qqq",
         "top-level",
         "begin it with x-",
+    ),
+    (
+        "a key of a service with a letter missing",
+        {"compose.yaml": "services:\n  a:\n    image: x\n    enviroment: {A: b}\n"},
+        ["compose.yaml"],
+        "compose.yaml line 4: services.a.enviroment",
+        "no such key",
+        "did you mean environment?",
     ),
     (
         "neither image nor build",
@@ -202,7 +210,7 @@ BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
         "letters",
     ),
     (
-        "a port that is none",
+        "a port that is a name",
         {"compose.yaml": "services:\n  a:\n    image: x\n    ports: ['80:http']\n"},
         ["compose.yaml"],
         "compose.yaml line 4: services.a.ports",
@@ -226,7 +234,7 @@ BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
         "8080:80",
     ),
     (
-        "a protocol that is none",
+        "an unknown protocol",
         {"compose.yaml": "services: {a: {image: x, ports: ['80:80/http']}}\n"},
         ["compose.yaml"],
         "services.a.ports",

@@ -274,7 +274,7 @@ def test_answers_are_written(tmp_path: Path, init: Init) -> None:
         {
             "The server": ["my server", "deploy@10.0.0.5"],
             "TOKEN": ["your-token-here", secret("typed")],
-            "MORE": ["--fast"],
+            "MORE": ["fast"],
             "Check of web": ["health", "/health"],
             "Check of api": ["-"],
         }
@@ -287,7 +287,7 @@ def test_answers_are_written(tmp_path: Path, init: Init) -> None:
     assert b"ansible_host: 10.0.0.5" in there["hosts.yml"]
     assert values(there["group_vars/all/vault.yml"], password_of(tmp_path)) == {"TOKEN": secret("typed")}
     rows = yaml.safe_load(there["group_vars/all/variables.yml"])["app_env_variables"]
-    assert [row.get("default") for row in rows] == [None, 3, "--fast"]
+    assert [row.get("default") for row in rows] == [None, 3, "fast"]
     checks = yaml.safe_load(there["group_vars/all/checks.yml"])["selfheal_checks"]
     assert checks == [{"name": "web", "url": "http://127.0.0.1:3000/health", "proves": "health"}]
     again = Person({})
