@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """From a compose file and `.env` to a healthy app on a bare host: how long do `init.yml` and `site.yml` take?
 
-Each stack of tests/unit/corpus/init_stacks.py gets a new lab host without Docker, and nothing is written by hand. Stacks
-with images that this machine's engine does not have are left out; the lab has those of PostgreSQL, Redis and nginx.
-The host loads the images from archives, in place of a registry.
+Each stack of tests/unit/corpus/init_stacks.py gets a new lab host without Docker, and nothing is written by hand.
+Stacks with images that this machine's engine does not have are left out; the lab has those of PostgreSQL, Redis and
+nginx. The host loads the images from archives, in place of a registry.
 
 Prints a table, writes `results/init.json`. The exit code is 1 when a stack is not healthy, something was left to do by
 hand, or a second run changed something; 2 when it could not be measured.
@@ -107,9 +107,7 @@ def play(*words: str) -> Ended:
     ssh = f"-o UserKnownHostsFile={hosts.LAB}/host_keys/%h"
     argv = ["ansible-playbook", *words, f"--private-key={hosts.LAB}/id_ed25519", f"--ssh-common-args={ssh}"]
     begun = time.monotonic()
-    ended = subprocess.run(
-        argv, cwd=REPOSITORY, text=True, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+    ended = subprocess.run(argv, cwd=REPOSITORY, text=True, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return Ended(time.monotonic() - begun, ended.returncode, ended.stdout + ended.stderr)
 
 
@@ -126,16 +124,17 @@ def measure(name: str, stack: Stack, folder: Path) -> Run:
         raise Trouble(f"{name}: init.yml failed:\n{first.said[-3000:]}")
     site = play("playbooks/site.yml", *inventory)
     problems = [] if "To do first:" not in first.said else ["init.yml left something to do"]
+    services = len(set(stack_services(stack)))
     if site.code:
         print(site.said[-3000:], file=sys.stderr)
-        return Run(name, len(set(stack_services(stack))), first.seconds, site.seconds, 0, [*problems, "site.yml failed"])
+        return Run(name, services, first.seconds, site.seconds, 0, [*problems, "site.yml failed"])
     status = play("playbooks/status.yml", *inventory)
     problems += ["status.yml: not healthy"] if status.code or "healthy" not in status.said else []
     again = [play(*init), play("playbooks/site.yml", *inventory)]
     changed = sum(one.changed for one in again)
     problems += ["a second run failed"] if any(one.code for one in again) else []
     problems += [f"second runs changed {changed} tasks"] if changed else []
-    return Run(name, len(set(stack_services(stack))), first.seconds, site.seconds, changed, problems)
+    return Run(name, services, first.seconds, site.seconds, changed, problems)
 
 
 def stack_services(stack: Stack) -> Iterator[str]:
@@ -147,7 +146,10 @@ def stack_services(stack: Stack) -> Iterator[str]:
 
 def table(runs: Sequence[Run]) -> str:
     """The runs as a Markdown table."""
-    lines = ["| stack | services | init.yml, s | site.yml, s | second runs changed | wrong |", "|---|---:|---:|---:|---:|---|"]
+    lines = [
+        "| stack | services | init.yml, s | site.yml, s | second runs changed | wrong |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
     lines += [
         f"| {one.stack} | {one.services} | {one.init:.1f} | {one.site:.1f} | {one.again} | {'; '.join(one.problems)} |"
         for one in runs

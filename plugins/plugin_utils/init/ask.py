@@ -47,8 +47,13 @@ def values(project: Project, known: Sequence[str], now: float, ask: Ask) -> Proj
         if flaw.name in known or flaw.name not in secret:
             continue
         hidden = secret[flaw.name]
-        question = f"{flaw.name} ({flaw.place}): {flaw.reason}. Its value{', not shown' if hidden else ''} (Enter: later)"
-        given = _answer(ask, question, hidden, lambda value, name=flaw.name: _problem(_with(project, name, value), name, now))
+        value = "Its value, not shown" if hidden else "Its value"
+        question = f"{flaw.name} ({flaw.place}): {flaw.reason}. {value} (Enter: later)"
+
+        def problem(given: str, base: Project = project, name: str = flaw.name) -> str:
+            return _problem(_with(base, name, given), name, now)
+
+        given = _answer(ask, question, hidden, problem)
         if given:
             project = _with(project, flaw.name, given)
     return project
@@ -68,12 +73,16 @@ def checks(guessed: Guessed, known: Sequence[str], ask: Ask) -> Guessed:
             f"Check of {service}: {check.row['url']}. A path that a healthy app answers with 200, such as /health "
             "(Enter: this one; - for no check)"
         )
-        answer = _answer(ask, question, False, lambda text: "" if text == "-" or text.startswith("/") else "a path begins with /")
+        answer = _answer(ask, question, False, _path_problem)
         if answer == "-":
             del kept[service]
         elif answer:
             kept[service] = _asks(check, answer)
     return guessed._replace(checks=kept)
+
+
+def _path_problem(given: str) -> str:
+    return "" if given == "-" or given.startswith("/") else "a path begins with /"
 
 
 def _asks(check: Entry, path: str) -> Entry:

@@ -74,6 +74,6 @@ def _sentence(one: Mounted) -> str:
     size = str(bytes_to_human(one.size))
     count = "its file" if one.files == 1 else f"its {one.files}{'+' if one.files == _MOST_FILES else ''} files"
     return (
-        f"{who}. The first deploy copies {count} ({size}) to the server. Later ones keep the server's, and stop when the "
-        f"two differ. {leave}If it is configuration, write `:ro` behind its mount in the compose file."
+        f"{who}. The first deploy copies {count} ({size}) to the server. Later ones keep the server's, and stop when "
+        f"the two differ. {leave}If it is configuration, write `:ro` behind its mount in the compose file."
     )

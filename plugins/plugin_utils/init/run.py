@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import guess, merge, read, vault, write
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import ask as asking
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import guess, merge, read, vault, write
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import plan as planning
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.ask import Ask
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (

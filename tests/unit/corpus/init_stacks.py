@@ -70,7 +70,7 @@ else:
     port = int(os.environ.get("PORT", "8000"))
     http.server.ThreadingHTTPServer(("", port), Handler).serve_forever()
 """
-DOCKERFILE = "FROM selfheal-lab/python\nCOPY app.py /app.py\nENTRYPOINT [\"python3\", \"/app.py\"]\n"
+DOCKERFILE = 'FROM selfheal-lab/python\nCOPY app.py /app.py\nENTRYPOINT ["python3", "/app.py"]\n'
 
 KEY = pem("PRIVATE KEY", noise(SIGN, 64, _BASE64), noise("key", 64, _BASE64))
 

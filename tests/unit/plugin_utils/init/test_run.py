@@ -246,7 +246,7 @@ def test_a_bad_target(tmp_path: Path, init: Init, given: dict[str, str], files: 
     assert texts(tmp_path) == before
 
 
-# --- questions ---------------------------------------------------------------------------------------------------------
+# --- questions -------------------------------------------------------------------------------------------------------
 
 
 class Person:
@@ -263,7 +263,9 @@ class Person:
 
 
 ASKED = {
-    "compose.yaml": COMPOSE.replace("build: .", "build: ., command: $MORE").replace("}}}", "}}, api: {image: x, ports: ['8000:8000']}}"),
+    "compose.yaml": COMPOSE.replace("build: .", "build: ., command: $MORE").replace(
+        "}}}", "}}, api: {image: x, ports: ['8000:8000']}}"
+    ),
     ".env": "TOKEN=changeme\nLEVEL=3\n",
 }
 
