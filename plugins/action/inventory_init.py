@@ -72,7 +72,8 @@ class ActionModule(ActionBase):
         except AnsiblePromptNoninteractive:
             self._display.warning("ask: this run has no terminal, so it takes the defaults")
             raise NoTerminal from None
-        return to_text(answer, errors="replace")
+        text: str = to_text(answer, errors="replace")
+        return text
 
 
 def _command() -> Command:

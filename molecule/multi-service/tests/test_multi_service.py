@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """An app with official images, a job, a worker and files of its own. The inventory describes only a check.
 
-test_init.py has deployed its first release. Each kind of bad release is rolled back completely, and no letter is lost.
+prepare.yml has deployed its first release. Each kind of bad release is rolled back completely, and no letter is lost.
 The tests build on each other, in order.
 """
 
