@@ -129,7 +129,7 @@ def measure(name: str, stack: Stack, folder: Path) -> Run:
         print(site.said[-3000:], file=sys.stderr)
         return Run(name, services, first.seconds, site.seconds, 0, [*problems, "site.yml failed"])
     status = play("playbooks/status.yml", *inventory)
-    problems += ["status.yml: not healthy"] if status.code or "healthy" not in status.said else []
+    problems += ["status.yml: not healthy"] if status.code or ": healthy" not in status.said else []
     again = [play(*init), play("playbooks/site.yml", *inventory)]
     changed = sum(one.changed for one in again)
     problems += ["a second run failed"] if any(one.code for one in again) else []
