@@ -72,8 +72,7 @@ class ActionModule(ActionBase):
         except AnsiblePromptNoninteractive:
             self._display.warning("ask: this run has no terminal, so it takes the defaults")
             raise NoTerminal from None
-        text: str = to_text(answer, errors="replace")
-        return text
+        return str(to_text(answer, errors="replace"))
 
 
 def _command() -> Command:

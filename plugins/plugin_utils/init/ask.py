@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import guess
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import guess, kinds
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
     Entry,
     Flaw,
@@ -42,18 +43,14 @@ def values(project: Project, known: Sequence[str], now: float, ask: Ask) -> Proj
 
     :arg known: variables that the inventory has: their values are not changed by this run.
     """
-    secret = {one.name: one.in_vault for one in guess.guess(project, now).variables}
+    entries = {one.name: one for one in guess.guess(project, now).variables}
     for flaw in _unfilled(project, now):
-        if flaw.name in known or flaw.name not in secret:
+        if flaw.name in known or flaw.name not in entries:
             continue
-        hidden = secret[flaw.name]
-        value = "Its value, not shown" if hidden else "Its value"
-        question = f"{flaw.name} ({flaw.place}): {flaw.reason}. {value} (Enter: later)"
-
-        def problem(given: str, base: Project = project, name: str = flaw.name) -> str:
-            return _problem(_with(base, name, given), name, now)
-
-        given = _answer(ask, question, hidden, problem)
+        entry = entries[flaw.name]
+        hidden = "Its value, not shown" if entry.in_vault else "Its value"
+        question = f"{flaw.name} ({flaw.place}): {flaw.reason}. {hidden} (Enter: later)"
+        given = _answer(ask, question, entry.in_vault, functools.partial(_problem, project, entry, now))
         if given:
             project = _with(project, flaw.name, given)
     return project
@@ -73,7 +70,7 @@ def checks(guessed: Guessed, known: Sequence[str], ask: Ask) -> Guessed:
             f"Check of {service}: {check.row['url']}. A path that a healthy app answers with 200, such as /health "
             "(Enter: this one; - for no check)"
         )
-        answer = _answer(ask, question, False, _path_problem)
+        answer = _answer(ask, question, False, _problem_of_path)
         if answer == "-":
             del kept[service]
         elif answer:
@@ -81,8 +78,8 @@ def checks(guessed: Guessed, known: Sequence[str], ask: Ask) -> Guessed:
     return guessed._replace(checks=kept)
 
 
-def _path_problem(given: str) -> str:
-    return "" if given == "-" or given.startswith("/") else "a path begins with /"
+def _problem_of_path(text: str) -> str:
+    return "" if text == "-" or text.startswith("/") else "a path begins with /"
 
 
 def _asks(check: Entry, path: str) -> Entry:
@@ -103,10 +100,18 @@ def _with(project: Project, name: str, value: str) -> Project:
     return project._replace(env=env)
 
 
-def _problem(project: Project, name: str, now: float) -> str:
+def _problem(project: Project, entry: Entry, now: float, value: str) -> str:
     """Why a value cannot be that of a variable, "" when it can."""
-    found = [one for one in guess.guess(project, now).flaws if one.name == name]
-    return found[0].reason if found else ""
+    after = guess.guess(_with(project, entry.name, value), now)
+    flaws = [one for one in after.flaws if one.name == entry.name]
+    if flaws:
+        return flaws[0].reason
+    row = next(one.row for one in after.variables if one.name == entry.name)
+    # The name says what it is, and the value is of no kind that has rules.
+    is_other = row["kind"] in ("token", "text", "pattern") and row["kind"] != entry.row["kind"]
+    wanted = {key: given for key, given in entry.row.items() if key not in ("default", "same_as")}
+    findings = kinds.findings(wanted, value, now) if is_other else []
+    return findings[0]["reason"] if findings else ""
 
 
 def _answer(ask: Ask, question: str, hidden: bool, problem: Callable[[str], str]) -> str:

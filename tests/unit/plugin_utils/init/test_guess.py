@@ -135,7 +135,12 @@ def test_an_env_file_stays_and_the_report_says_so(tmp_path: Path) -> None:
 # id, the mount, files of the project, what the report says of it
 MOUNTS: list[tuple[str, str, dict[str, str], str]] = [
     ("a folder with files", "./data:/data", {"data/a/b": "12345"}, "The first deploy copies its file (5.00 Bytes)"),
-    ("in long form", "{type: bind, source: ./data, target: /x}", {"data/a": "1", "data/b": "2"}, "its 2 files"),
+    (
+        "a folder in long form",
+        "{type: bind, source: ./data, target: /x}",
+        {"data/a": "1", "data/b": "2"},
+        "its 2 files",
+    ),
     ("no folder", "./data:/data:rw", {}, "There is none here"),
     ("the whole project", ".:/app", {}, "The project's folder is data"),
     ("a file", "./a.sqlite:/a.sqlite", {"a.sqlite": "1"}, "a.sqlite is data, as web writes to it"),

@@ -304,6 +304,16 @@ def test_an_invalid_answer_is_explained_and_after_three_the_default_is_taken(tmp
     assert [question.startswith("Not taken: placeholder: ") for question in questions] == [False, True, True]
 
 
+def test_an_answer_is_of_the_kind_that_the_name_says(tmp_path: Path, init: Init) -> None:
+    """Where it is of another kind by its form, the guess was wrong."""
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": "STRIPE_KEY=changeme\nDATABASE_URL=changeme\n"})
+    person = Person({"STRIPE_KEY": ["sk_live_short"], "DATABASE_URL": ["mysql://shop:kD8vq2Z@db/shop"]})
+    assert init(ask=person).missing == ["STRIPE_KEY", "TOKEN"]
+    assert any(question.startswith("Not taken: ") and "STRIPE_KEY" in question for question, _ in person.asked)
+    rows = yaml.safe_load((tmp_path / "deploy/group_vars/all/variables.yml").read_text())["app_env_variables"]
+    assert [row["kind"] for row in rows] == ["stripe_key", "mysql_dsn", "token"]
+
+
 def test_without_answers_or_a_terminal_the_defaults_are_taken(tmp_path: Path, init: Init) -> None:
     def refuse(_question: str, _hidden: bool) -> str:
         raise NoTerminal
