@@ -28,6 +28,7 @@ from .outcome import GOOD, SICK, WRONG, Refused, carry_out
 __all__ = ["GOOD", "SICK", "WRONG", "main", "parser"]
 
 BACKUP = ("now", "verify", "list", "settle")
+CERTIFICATE = ("show", "renew")
 # A restore that lives goes on for this long at the most.
 SETTLE_SECONDS = 43200.0
 
@@ -86,6 +87,10 @@ def parser() -> argparse.ArgumentParser:
     )
     brought.add_argument("--what", default="app", metavar="WHAT", help="app, env, volume:NAME or database:NAME")
     brought.add_argument("--check", action="store_true", help="say what would change, and change nothing")
+    held = command("certificate", _certificate, "show the certificate of the app's domain, or renew it when it is due")
+    held.add_argument("what", nargs="?", choices=CERTIFICATE, default=CERTIFICATE[0], help="what to do (default: show)")
+    held.add_argument("--force", action="store_true", help="renew: also when none is due; the CA counts each")
+    held.add_argument("--patient", action="store_true", help="renew: wait longer the longer it fails, as the timer")
     judge = command("check-backup-config", _check_backup_config, "say whether a backup's config can be used")
     judge.add_argument("file", metavar="FILE")
     command("watch", _watch, "watch one app (the unit selfheal@APP.service does)")
@@ -260,6 +265,32 @@ def _restore(given: argparse.Namespace, root: str) -> int:
     if given.check:
         print("\n".join(done["differences"]))
     return GOOD
+
+
+# --- the certificate of a domain -------------------------------------------------------------------------------------
+
+
+def _certificate(given: argparse.Namespace, root: str) -> int:
+    from ..domain import config as domain_config
+    from ..domain import renewal
+
+    name, clock = name_of(given, root), Clock()
+    domain = domain_config.load(name, root)
+    if given.what == "show":
+        return _show_certificate(domain.paths.certificate, clock)
+    try:
+        done = renewal.renew(domain, clock, force=given.force, patient=given.patient)
+    except renewal.DomainError as error:
+        raise Refused(str(error)) from None
+    said = f"a new certificate ({done.why})" if done.changed else done.why or "nothing to do"
+    print(f"{name}: {said}: {done.certificate.describe()}")
+    return GOOD
+
+
+def _show_certificate(path: str, clock: Clock) -> int:
+    record = state.read_certificate(path)
+    print("\n".join(status.certificate_text(record, clock.now())) or "no certificate was asked for so far")
+    return GOOD if record and record["names"] and not record["problem"] else SICK
 
 
 def _check_backup_config(given: argparse.Namespace, root: str) -> int:

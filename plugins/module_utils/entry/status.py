@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from ..compose import start_order
-from ..core.clock import Clock
+from ..core.clock import Clock, iso
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker.containers import Container
@@ -98,6 +98,7 @@ class _Status(TypedDict):
     last_incident: IncidentSummary | None
     alerts_waiting: int
     backup: state.BackupAges | None
+    certificate: state.CertificateMemory | None
     problems: list[str]
 
 
@@ -154,6 +155,7 @@ def show(name: str, as_json: bool, root: str) -> int:
         "last_incident": incidents.summary_of(newest) if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
         "backup": state.backups(config.app.paths.backup, clock.now()),
+        "certificate": state.read_certificate(config.app.paths.certificate),
         "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
     print(json.dumps(status, indent=2) if as_json else _status_text(status))
@@ -252,6 +254,20 @@ def _backup_text(ages: state.BackupAges) -> list[str]:
     return lines + [f"backup: {problem}" for problem in ages["problems"]]
 
 
+def certificate_text(record: state.CertificateMemory | None, now: float) -> list[str]:
+    """What is known of the certificate, a line each; [] for an app without a domain."""
+    if record is None:
+        return []
+    if record["names"]:
+        days = (record["ends"] - now) / 86400
+        ends = iso(record["ends"])[:16].replace("T", " ")
+        lines = [f"certificate: {', '.join(record['names'])}, until {ends} UTC ({days:.1f} days)"]
+    else:
+        lines = [f"certificate: none yet for {', '.join(record['wanted'])}"]
+    problem = record["problem"]
+    return lines + ([f"certificate: not renewed since {iso(problem['since'])}: {problem['text']}"] if problem else [])
+
+
 def _watcher_text(name: str, watcher_now: _WatcherNow) -> str:
     if watcher_now["alive"]:
         return "alive"
@@ -284,6 +300,7 @@ def _status_text(status: _Status) -> str:
         lines.append(f"last incident: {last['id']}, {ended}")
     if status["backup"]:
         lines += _backup_text(status["backup"])
+    lines += certificate_text(status["certificate"], time.time())
     if status["alerts_waiting"]:
         lines.append(f"alerts not delivered yet: {status['alerts_waiting']}")
     return "\n".join(lines + [f"problem: {problem}" for problem in status["problems"]])

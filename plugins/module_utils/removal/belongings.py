@@ -36,6 +36,8 @@ USERS = {
 WATCHED = "/etc/selfheal/{app}.json"
 
 _SYSTEMD = "/etc/systemd/system"
+# When a timer with Persistent=true ran last.
+_TIMERS = "/var/lib/systemd/timers"
 _PROMETHEUS = "/etc/prometheus"
 _CONFFILE = (
     "it is a configuration file of a Debian package that is still installed; `apt purge` of the package removes it"
@@ -50,6 +52,8 @@ UNITS = (
     Belonging("backup", APP, "selfheal-restore@{app}.path"),
     Belonging("backup", APP, "selfheal-restore@{app}.service"),
     Belonging("slo", APP, "selfheal-report@{app}.timer"),
+    Belonging("load_balancer", APP, "selfheal-certificate@{app}.timer"),
+    Belonging("load_balancer", APP, "selfheal-certificate@{app}.service"),
     Belonging("monitoring", APP, "selfheal-cache-{app}.service"),
     Belonging("monitoring", APP, "selfheal-pool-{app}.service"),
     Belonging("monitoring", APP, "selfheal-database-{app}.service"),
@@ -69,6 +73,13 @@ FILES = (
     Belonging("compose_app", APP, "{directory}/releases"),
     Belonging("load_balancer", APP, "/etc/haproxy/selfheal/{app}.cfg"),
     Belonging("load_balancer", APP, "/etc/haproxy/selfheal-certs/{app}.pem"),
+    Belonging("load_balancer", APP, "/etc/haproxy/selfheal-certs/{app}.domain.pem"),
+    Belonging("load_balancer", APP, "/etc/haproxy/selfheal-certs/{app}.domain.map"),
+    Belonging("load_balancer", APP, "/etc/selfheal/domain/{app}.json"),
+    Belonging("load_balancer", APP, "/etc/selfheal/domain/{app}.ca.pem"),
+    Belonging("load_balancer", APP, f"{_SYSTEMD}/selfheal-certificate@{{app}}.service"),
+    Belonging("load_balancer", APP, f"{_SYSTEMD}/selfheal-certificate@{{app}}.timer"),
+    Belonging("load_balancer", APP, f"{_TIMERS}/stamp-selfheal-certificate@{{app}}.timer"),
     Belonging("load_balancer", LAST, f"{_SYSTEMD}/haproxy.service.d/selfheal.conf"),
     Belonging("log_rotation", APP, "/etc/logrotate.d/selfheal-{app}"),
     Belonging("log_rotation", LAST, "/etc/systemd/journald.conf.d/60-selfheal.conf"),
@@ -101,6 +112,7 @@ FILES = (
     Belonging("alerting", LAST, f"{_PROMETHEUS}/alertmanager_templates/selfheal.tmpl"),
     Belonging("alerting", LAST, f"{_SYSTEMD}/prometheus-alertmanager.service.d/selfheal.conf"),
     Belonging("slo", APP, "/etc/selfheal/slo/{app}.json"),
+    Belonging("slo", APP, f"{_TIMERS}/stamp-selfheal-report@{{app}}.timer"),
     Belonging("slo", LAST, f"{_SYSTEMD}/selfheal-report@.service"),
     Belonging("slo", LAST, f"{_SYSTEMD}/selfheal-report@.timer"),
     Belonging("status_page", APP, f"{_SYSTEMD}/selfheal-page.service.d/{{app}}.conf"),
@@ -112,6 +124,8 @@ FILES = (
     Belonging("status_page", LAST, "/usr/local/share/selfheal-page"),
     Belonging("backup", APP, f"{_SYSTEMD}/selfheal-backup@{{app}}.timer.d/when.conf"),
     Belonging("backup", APP, f"{_SYSTEMD}/selfheal-verify@{{app}}.timer.d/when.conf"),
+    Belonging("backup", APP, f"{_TIMERS}/stamp-selfheal-backup@{{app}}.timer"),
+    Belonging("backup", APP, f"{_TIMERS}/stamp-selfheal-verify@{{app}}.timer"),
     Belonging("backup", APP, "/etc/selfheal/backup/{app}.json"),
     Belonging("backup", APP, "/etc/selfheal/backup/{app}.password"),
     Belonging("backup", APP, "/etc/selfheal/backup/{app}.key"),
@@ -157,6 +171,7 @@ FILES = (
 PACKAGES = (
     "rsync",
     "haproxy",
+    "acme-tiny",
     "restic",
     "prometheus",
     "prometheus-node-exporter",
@@ -178,6 +193,7 @@ FOLDERS = (
     "/etc/selfheal-page",
     "/etc/selfheal/slo",
     "/etc/selfheal/backup",
+    "/etc/selfheal/domain",
     "/etc/selfheal",
     "/etc/systemd/journald.conf.d",
     "/run/selfheal",

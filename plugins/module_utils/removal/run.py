@@ -216,7 +216,7 @@ def _images(app: str) -> list[str]:
     return sorted(set(listed.out.split()))
 
 
-# --- what is reported -----------------------------------------------------------------------------------------------------
+# --- what is reported -------------------------------------------------------------------------------------------------
 
 
 def _result(options: Options, plan: _Plan, gap: float | None) -> Removed:

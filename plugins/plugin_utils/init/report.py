@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render imp
     PASSWORD_FILE,
     VAULT,
 )
+
+_WIDTH = 100
 
 
 class Command(NamedTuple):
@@ -43,7 +46,9 @@ def report(
     project: Project, guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command, check: bool
 ) -> str:
     """The text, in lines that can be pasted."""
-    lines = [*_written(plan, target, check), _content(project, guessed), *guessed.left, ""]
+    lines = [*_written(plan, target, check), _content(project, guessed), ""]
+    if guessed.left:
+        lines += ["Not in the inventory:", *(f"  - {line}" for line in guessed.left), ""]
     to_do = _to_do(target, plan, flaws, command)
     if to_do:
         lines += ["To do first:", *(f"  - {line}" for line in to_do), ""]
@@ -63,14 +68,19 @@ def _written(plan: Plan, target: Target, check: bool) -> list[str]:
     would = "Would write" if check else "Written"
     lines = []
     if new:
-        lines.append(f"{would} to {target.shown}: {', '.join(new)}")
+        lines += _named(f"{would} to {target.shown}:", new)
     if added:
-        lines.append(
-            f"{'Would add' if check else 'Added'} to {target.shown}: {', '.join(added)} (--diff shows the lines)"
+        lines += _named(
+            f"{'Would add' if check else 'Added'} to files in {target.shown} (--diff shows the lines):", added
         )
     if plan.kept:
-        lines.append(f"Not touched, because init did not write it: {', '.join(plan.kept)}")
+        lines += _named("Not touched, because init did not write it:", plan.kept)
     return lines or [f"Nothing is new: {target.shown} stays as it is."]
+
+
+def _named(head: str, paths: Sequence[str]) -> list[str]:
+    listed = textwrap.wrap(", ".join(paths), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [head, *(f"  {line}" for line in listed)]
 
 
 def _content(project: Project, guessed: Guessed) -> str:

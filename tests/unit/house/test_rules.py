@@ -50,6 +50,7 @@ PACKAGES = [
     "recovery",
     "promotion",
     "backup",
+    "domain",
     "drift",
     "status_page",
     "monitoring",
