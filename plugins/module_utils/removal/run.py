@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ..compose import start_order
 from ..core.app import App
 from ..core.clock import Clock
 from ..core.files import readable
@@ -152,8 +153,11 @@ def _check_data(model: Model, documents: Sequence[Document]) -> None:
 
 def _about_restarts(model: Model) -> list[str]:
     services: Services = model.get("services") or {}
-    jobs = sorted(name for name, spec in services.items() if not spec.get("restart") and not spec.get("deploy"))
-    return [f"Without a restart policy in their own file: {', '.join(jobs)}. A reboot ends them"] if jobs else []
+    kept = sorted(set(services) - start_order.jobs(model))
+    names = [name for name in kept if not services[name].get("restart") and not services[name].get("deploy")]
+    if not names:
+        return []
+    return [f"Without a restart policy in their own file: {', '.join(names)}. After a reboot, they do not run"]
 
 
 def _is_last(app: str, role: str, root: str) -> bool:
