@@ -27,6 +27,7 @@ from ..docker.containers import Document
 from ..docker.model import Model, Services
 from ..docker.project import Project
 from ..env import read as env_file
+from ..health import facts as health_facts
 from ..host import command as commands
 from ..probe import continuous
 from ..probe.web import Fault
@@ -40,6 +41,8 @@ _NOTICE = "ADOPTED-BY-SELFHEAL.md"
 _MARK = b"christmas.selfheal"
 _FRONTEND = re.compile(rb"^\s*(?:frontend|listen)\s", re.MULTILINE)
 _SECONDS = 30.0
+# One check that fails may be by chance.
+_ASKED_SECONDS = 5.0
 
 
 class RemovalError(Exception):
@@ -86,10 +89,10 @@ def remove(options: Options, check: bool, clock: Clock, say: switch.Say) -> Remo
             f"-e remove_confirm={paths.name}; --check shows what would be removed"
         )
     if check:
-        return _result(options, _plan(options), None)
+        return _result(options, _plan(options, clock), None)
     what = f"remove {paths.name}"
     with hold_lock(paths.backup_lock, 0.0, what), hold_lock(paths.lock, LOCK_SECONDS, what, unless=paths.restoring):
-        plan = _plan(options)
+        plan = _plan(options, clock)
         reported = _result(options, plan, None)
         reported["gap"] = _switch(options, plan, clock, say) if plan.replaces else None
         _end_units(plan.units)
@@ -101,7 +104,7 @@ def remove(options: Options, check: bool, clock: Clock, say: switch.Say) -> Remo
 # --- plan ------------------------------------------------------------------------------------------------------------
 
 
-def _plan(options: Options) -> _Plan:
+def _plan(options: Options, clock: Clock) -> _Plan:
     """Say what there is to do. Raises RemovalError where the app, or its data, would not be there afterwards."""
     paths = options.app.paths
     for path, what in ((paths.restoring, "a restore"), (paths.writes_paused, "a backup"), (paths.rollout, "a deploy")):
@@ -119,6 +122,9 @@ def _plan(options: Options) -> _Plan:
     notes = [f"It does not run from the folder that it was adopted from: {own.why}"] if own.why else []
     if not options.stop:
         _check_data(model, documents)
+        if documents and all(map(own_files.is_ours, documents)):
+            # Where some run from their own files already, a run was killed, and this one goes on.
+            _check_health(options.app, documents, clock)
         notes += _about_restarts(model)
     row, is_last = _row(options), _is_last(paths.name, "watcher", paths.root)
     return _Plan(
@@ -149,6 +155,21 @@ def _check_data(model: Model, documents: Sequence[Document]) -> None:
     moved = own_files.moved(model, ours)
     if moved:
         raise RemovalError("The app would not find its data any more. " + "; ".join(moved))
+
+
+def _check_health(app: App, documents: Sequence[Document], clock: Clock) -> None:
+    """Raise RemovalError for an app that is not healthy: without its watcher, it would stay so."""
+    values = env_file.read(app.paths, app.variables, clock.now())["values"]
+    found = health_facts.ask(app.checks, values, _ASKED_SECONDS, clock)
+    instances = [docker_containers.instance(one, clock.now()) for one in documents]
+    wrong = [] if found["ok"] else [found["summary"]]
+    wrong += [f"{one.service} {one.reason}" for one in start_order.troubles(instances)]
+    if wrong:
+        raise RemovalError(
+            f"{app.name} is not healthy, and without its watcher it would stay so: {'; '.join(wrong)}. Nothing was "
+            f"changed. Fix: run `selfheal recover --app {app.name}` on the host, then this again; or stop the app with "
+            "-e remove_stop=true"
+        )
 
 
 def _about_restarts(model: Model) -> list[str]:

@@ -26,7 +26,14 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.removal import 
 def container(service: str, ours: bool, mounts: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
     files = "/opt/shop/compose.yaml" + (",/opt/shop/compose.hardened.yaml" if ours else "")
     labels = {"com.docker.compose.service": service, "com.docker.compose.project.config_files": files}
-    return {"Id": service, "Name": f"/shop-{service}-1", "Config": {"Labels": labels}, "Mounts": list(mounts)}
+    return {
+        "Id": service,
+        "Name": f"/shop-{service}-1",
+        "State": {"Status": "running"},
+        "Config": {"Labels": labels},
+        "HostConfig": {},
+        "Mounts": list(mounts),
+    }
 
 
 class Host:
@@ -156,6 +163,19 @@ def test_an_app_that_does_not_run_from_its_own_files_stays_as_it_is(
         host.remove()
     assert host.paths() - {"run/selfheal/shop.lock", "run/selfheal/shop.backup.lock"} == before
     assert not [argv for argv in host.ran if "disable" in argv]
+
+
+def test_an_app_that_is_not_healthy_stays_in_our_care(host: Host) -> None:
+    host.documents[0]["State"] = {"Status": "exited", "ExitCode": 3}
+    for check in (True, False):
+        with pytest.raises(run.RemovalError, match="not healthy.*web exited with 3.*selfheal recover --app shop"):
+            host.remove(check=check)
+    assert host.switched == []
+    # A run that was killed has replaced one of them.
+    host.documents.append(container("db", ours=False))
+    host.model["services"]["db"] = {}
+    host.remove()
+    assert host.switched == ["shop"]
 
 
 def test_data_that_would_not_be_found_any_more_is_a_reason_to_refuse(host: Host) -> None:
