@@ -7,11 +7,12 @@ It imports nothing of Ansible, so that it starts at once. Commands and their tex
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def command_line(words: Sequence[str], place: Place) -> list[str]:
     known = commands(place.root)
     name, rest = words[0], list(words[1:])
     if name not in known:
-        raise Refused(f"no command {name!r}. There are: {', '.join(known)}")
+        raise Refused(f"no command {name!r}.{_like(name, known)} There are: {', '.join(known)}")
     playbook = _shown(place.root / "playbooks" / f"{name}.yml", place) if place.is_clone else f"{COLLECTION}.{name}"
     chosen = []
     if rest and not rest[0].startswith("-"):
@@ -80,7 +81,14 @@ def _inventory(name: str, place: Place) -> str:
         return _shown(there[name], place)
     if (place.here / name).exists():
         return name
-    raise Refused(f"no inventory {name!r}. There are: {', '.join(there) or 'none'}; or give the path of one")
+    have = f"There are: {', '.join(there) or 'none'}; or give the path of one"
+    raise Refused(f"no inventory {name!r}.{_like(name, there)} {have}")
+
+
+def _like(name: str, known: Iterable[str]) -> str:
+    """Which of the known names was probably meant, as a sentence; "" when none is like it."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {found[0]!r}?" if found else ""
 
 
 def _shown(path: Path, place: Place) -> str:

@@ -168,7 +168,7 @@ def test_an_app_that_does_not_run_from_its_own_files_stays_as_it_is(
 def test_an_app_that_is_not_healthy_stays_in_our_care(host: Host) -> None:
     host.documents[0]["State"] = {"Status": "exited", "ExitCode": 3}
     for check in (True, False):
-        with pytest.raises(run.RemovalError, match="not healthy.*web exited with 3.*selfheal recover --app shop"):
+        with pytest.raises(run.RemovalError, match=r"not healthy.*web exited with 3.*selfheal recover --app shop"):
             host.remove(check=check)
     assert host.switched == []
     # A run that was killed has replaced one of them.
