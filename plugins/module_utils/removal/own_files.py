@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..core.app_paths import AppPaths
-from ..core.files import readable
 from ..docker import project_layout
 from ..docker.containers import Document
+from ..docker.engine import EngineError
 from ..docker.model import Model, Services, Spec
 from ..docker.project import Project
 from ..docker.project_layout import HARDENED_FILE
-from ..env import dotenv
+from . import same_project
 
 _LABEL = "com.docker.compose"
 _ANONYMOUS = re.compile("[0-9a-f]{64}")
@@ -32,10 +32,15 @@ class Origin(NamedTuple):
 
 
 class OwnFiles(NamedTuple):
-    """The project without the overlay; `why`: why it does not run from the folder that it was adopted from."""
+    """The project without the overlay, and its merged model; {} without any file.
+
+    `why`: why it does not run from the folder that it was adopted from. `copy`: the folder of its copy, where it does.
+    """
 
     project: Project
+    model: Model
     why: str = ""
+    copy: str = ""
 
 
 def origin(paths: AppPaths) -> Origin | None:
@@ -48,46 +53,44 @@ def origin(paths: AppPaths) -> Origin | None:
         return None
 
 
+def is_other(before: Origin, paths: AppPaths) -> bool:
+    """Whether an app was adopted from another folder than its directory, and from none within."""
+    return same_project.within(os.path.realpath(paths.directory), os.path.realpath(before.folder)) is None
+
+
 def find(paths: AppPaths, files: Sequence[str]) -> OwnFiles:
     """Return the project as it runs without us.
 
     :arg files: the app's compose files by the inventory, for the day when the overlay, which names them, is gone.
+    :raises EngineError: the compose files are no project.
     """
     layout = project_layout.recorded(paths.directory) or project_layout.recorded(
         project_layout.release_files(paths.directory, project_layout.LAST_GOOD)
     )
     names = list(layout.files if layout else files or project_layout.discover(paths.directory))
     folder = os.path.normpath(os.path.join(paths.directory, os.path.dirname(names[0]) if names else ""))
-    here = Project(paths.name, paths.directory, names, folder)
+    project = Project(paths.name, paths.directory, names, folder)
+    here = OwnFiles(project, project.config() if names else {})
     before = origin(paths)
-    if before is None or os.path.normpath(before.folder) == folder:
-        return OwnFiles(here)
-    why = changed(before, paths, here)
-    if why:
-        return OwnFiles(here, why)
-    return OwnFiles(Project(paths.name, before.folder, before.files, before.folder))
+    if before is None or not names or not is_other(before, paths):
+        return here
+    return _adopted(before, here)
 
 
-def changed(before: Origin, paths: AppPaths, here: Project) -> str:
-    """Say what is different in the folder that an app was adopted from; "" when it is as it was."""
-    for path in before.files:
-        if readable(path) is None:
-            return f"{path} is gone"
-    if [readable(path) for path in before.files] != [readable(path) for path in here.files]:
-        return f"the compose files in {before.folder} are not those in {here.directory}"
-    then: dict[str, str] = {}
-    for path in before.env_files:
-        then.update(_values(path))
-    if before.env_files and then != _values(paths.env):
-        return f"the values in {', '.join(before.env_files)} are not those in {paths.env}"
-    return ""
-
-
-def _values(path: str) -> dict[str, str]:
+def _adopted(before: Origin, here: OwnFiles) -> OwnFiles:
+    """The project in the folder that it was adopted from, while it is the same there."""
+    project = Project(here.project.app, before.folder, before.files, before.folder)
+    gone = [path for path in before.files if not os.path.isfile(path)]
+    if gone:
+        return here._replace(why=f"{', '.join(gone)} is gone")
     try:
-        return dotenv.parse((readable(path) or b"").decode("utf-8"))
-    except (UnicodeDecodeError, dotenv.DotenvError):
-        return {}
+        there = OwnFiles(project, project.config(), copy=here.project.folder)
+    except EngineError as error:
+        return here._replace(why=str(error))
+    differs = same_project.difference(
+        same_project.Place(before.folder, there.model), same_project.Place(here.project.folder, here.model)
+    )
+    return here._replace(why=f"{before.folder} is not as it was: {differs}") if differs else there
 
 
 def is_ours(document: Document) -> bool:
@@ -101,13 +104,10 @@ def service_of(document: Document) -> str:
     return str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.service", ""))
 
 
-def moved(model: Model, documents: Sequence[Document]) -> list[str]:
-    """Say which data would not be where it is now, a sentence each: the app would seem to have lost it.
-
-    :arg model: of the app's own files.
-    """
-    services: Services = model.get("services") or {}
-    names = {key: str((spec or {}).get("name") or key) for key, spec in (model.get("volumes") or {}).items()}
+def moved(own: OwnFiles, documents: Sequence[Document]) -> list[str]:
+    """Say which data would not be where it is now, a sentence each: the app would seem to have lost it."""
+    services: Services = own.model.get("services") or {}
+    names = {key: str((spec or {}).get("name") or key) for key, spec in (own.model.get("volumes") or {}).items()}
     found = []
     for document in documents:
         service = service_of(document)
@@ -115,7 +115,7 @@ def moved(model: Model, documents: Sequence[Document]) -> list[str]:
             continue
         wanted = _mounts(services[service], names)
         for mount in document.get("Mounts") or []:
-            found += _moved(service, mount, wanted)
+            found += _moved(service, mount, wanted, own)
     return sorted(set(found))
 
 
@@ -133,16 +133,38 @@ def _mounts(spec: Spec, names: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _moved(service: str, mount: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+def _moved(service: str, mount: Mapping[str, str], wanted: Mapping[str, str], own: OwnFiles) -> list[str]:
     folder, kind = str(mount.get("Destination")), mount.get("Type")
     now = str(mount.get("Name") or "") if kind == "volume" else str(mount.get("Source") or "")
     if kind not in ("volume", "bind") or (kind == "volume" and _ANONYMOUS.fullmatch(now)):
         return []
     then = wanted.get(folder)
-    if then == "" or (then is not None and os.path.normpath(then) == os.path.normpath(now)):
+    if then == "" or (then is not None and os.path.normpath(then) in (os.path.normpath(now), _original(now, own))):
         return []
     instead = f"{then} would be there" if then else "the own files mount nothing there"
     return [f"{service}: {folder} is {now} now, and {instead}. Fix: mount {now} at {folder} in its compose file"]
+
+
+def _original(path: str, own: OwnFiles) -> str:
+    """Where the original of a path in the copy of an adopted project is; they were found to be equal."""
+    name = same_project.within(own.copy, path) if own.copy else None
+    return path if name is None else os.path.normpath(os.path.join(own.project.folder, name))
+
+
+def runs_from(documents: Sequence[Document]) -> str:
+    """Return the project directory that containers were created from, "" without containers."""
+    labels = (one["Config"].get("Labels") or {} for one in documents)
+    return next((str(found.get(f"{_LABEL}.project.working_dir", "")) for found in labels), "")
+
+
+def copy_of(paths: AppPaths) -> list[str]:
+    """Return the files that were copied into an app's directory, and those that the roles have written there."""
+    try:
+        with open(paths.copied, encoding="utf-8") as stream:
+            names = list(map(str, json.load(stream)))
+    except (OSError, ValueError):
+        names = []
+    return [os.path.join(paths.directory, name) for name in (*sorted(names), ".env", ".env.example")]
 
 
 def gone_services(own: Model, documents: Sequence[Document]) -> list[str]:

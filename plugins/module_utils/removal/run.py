@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from ..compose import start_order
 from ..core.app import App
+from ..core.app_paths import AppPaths
 from ..core.clock import Clock
 from ..core.files import readable
 from ..core.locks import LOCK_SECONDS, hold_lock
@@ -64,9 +65,10 @@ class Options(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What there is to do."""
+    """What there is to do. `folder` is that of the project that the app runs from afterwards."""
 
     project: Project
+    folder: str
     model: Model
     replaces: bool
     notes: list[str]
@@ -116,25 +118,29 @@ def _plan(options: Options, clock: Clock) -> _Plan:
     documents = docker_containers.documents(paths.name)
     own = own_files.find(paths, options.files)
     replaces = bool(documents) if options.stop else any(map(own_files.is_ours, documents))
-    model: Model = own.project.config() if own.project.files else {}
+    model = own.model
     if replaces and not own.project.files:
         raise RemovalError(f"{paths.directory} holds no compose file that {paths.name} could run from")
     notes = [f"It does not run from the folder that it was adopted from: {own.why}"] if own.why else []
     if not options.stop:
-        _check_data(model, documents)
+        _check_data(own, documents)
         if documents and all(map(own_files.is_ours, documents)):
             # Where some run from their own files already, a run was killed, and this one goes on.
             _check_health(options.app, documents, clock)
         notes += _about_restarts(model)
     row, is_last = _row(options), _is_last(paths.name, "watcher", paths.root)
+    folder = own.project.folder if replaces else own_files.runs_from(documents) or own.project.folder
+    # The state says what an adoption has brought. It is the last to go.
+    files = [*_adopted(paths, folder), *_files(row, paths.root)]
     return _Plan(
         own.project,
+        folder,
         model,
         replaces,
         notes,
         _units(row, is_last, paths.root),
-        list(_files(row, paths.root)),
-        _images(paths.name),
+        files,
+        _images(paths.name, paths.root),
         is_last,
     )
 
@@ -143,16 +149,16 @@ def _row(options: Options) -> belongings.App:
     return belongings.App(options.app.name, options.app.paths.directory, options.host)
 
 
-def _check_data(model: Model, documents: Sequence[Document]) -> None:
+def _check_data(own: own_files.OwnFiles, documents: Sequence[Document]) -> None:
     ours = [one for one in documents if own_files.is_ours(one)]
-    extra = own_files.gone_services(model, ours)
+    extra = own_files.gone_services(own.model, ours)
     if extra:
         raise RemovalError(
             f"{', '.join(extra)}: only the overlay has these services (compose_app_cache_enabled, "
             "compose_app_pool_enabled), and the app would lose them. Fix: add them to its own compose file, deploy, "
             "and run this again; or stop the app with -e remove_stop=true"
         )
-    moved = own_files.moved(model, ours)
+    moved = own_files.moved(own, ours)
     if moved:
         raise RemovalError("The app would not find its data any more. " + "; ".join(moved))
 
@@ -214,6 +220,17 @@ def _files(row: belongings.App, root: str) -> Iterator[str]:
         yield from sorted(glob.glob(path)) if "*" in name else [path] * os.path.lexists(path)
 
 
+def _adopted(paths: AppPaths, folder: str) -> Iterator[str]:
+    """What an adoption has left: a notice and, where the app runs from its old folder again, the project's copy."""
+    before = own_files.origin(paths)
+    if before is None:
+        return
+    found = [os.path.join(before.folder, _NOTICE)]
+    if own_files.is_other(before, paths) and folder == before.folder:
+        found += own_files.copy_of(paths)
+    yield from (path for path in found if os.path.lexists(path))
+
+
 def _units(row: belongings.App, is_last: bool, root: str) -> list[str]:
     """The units that run, or start at boot, and are to be ended."""
     names = [name for name in _due(row, UNITS, root) if not name.startswith("prometheus") or _is_set_up(name, root)]
@@ -232,13 +249,14 @@ def _is_set_up(unit: str, root: str) -> bool:
     return _MARK in (readable(_below(root, f"/etc/default/{unit.rpartition('.')[0]}")) or b"")
 
 
-def _images(app: str) -> list[str]:
-    """The names by which releases keep their images."""
+def _images(app: str, root: str) -> list[str]:
+    """The names by which releases keep their images, without those of an app whose name begins with this one's."""
     listed = commands.run(
         ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference=selfheal/{app}-*"],
         _SECONDS,
     )
-    return sorted(set(listed.out.split()))
+    others = tuple(f"selfheal/{name}-" for name in agent_config.apps(root) if name.startswith(f"{app}-"))
+    return sorted(name for name in set(listed.out.split()) if not name.startswith(others))
 
 
 # --- what is reported -------------------------------------------------------------------------------------------------
@@ -261,9 +279,9 @@ def _result(options: Options, plan: _Plan, gap: float | None) -> Removed:
 def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
     """What stays on the host."""
     paths, row = options.app.paths, _row(options)
-    yield {"what": plan.project.directory, "detail": "the app's folder"}
-    if plan.project.directory != paths.directory and os.path.isdir(paths.directory):
-        yield {"what": paths.directory, "detail": "a copy of the project: the app runs from the other folder"}
+    yield {"what": plan.folder, "detail": "the app's folder"}
+    if plan.folder != paths.directory and _left(paths.directory, plan.files):
+        yield {"what": paths.directory, "detail": "what is left of the copy: the app runs from the other folder"}
     sizes = {one["name"]: one["path"] for one in docker_volumes.compose_volumes() if one["project"] == paths.name}
     for name, path in sorted(sizes.items()):
         yield {"what": f"volume {name}", "detail": _size(path)}
@@ -272,7 +290,8 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
         yield {"what": f"backups in {repository}", "detail": "their password is in your vault (backup_password)"}
     for one in FILES:
         stays = row.names([one], STAYS)
-        if stays and os.path.lexists(_placed(stays[0], paths.directory, paths.root)):
+        path = _placed(stays[0], paths.directory, paths.root) if stays else ""
+        if path and path not in plan.files and os.path.lexists(path):
             yield {"what": stays[0], "detail": one.why}
     for name in sorted(glob.glob(os.path.join(glob.escape(paths.directory), "*.replaced"))):
         yield {"what": name, "detail": "a file that was changed by hand, and set aside"}
@@ -284,6 +303,16 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
         yield {"what": f"packages: {' '.join(there) or 'none'}", "detail": "and Docker Engine"}
     else:
         yield {"what": "what the other apps of this host use", "detail": "the command selfheal, its units, packages"}
+
+
+def _left(directory: str, removed: Sequence[str]) -> bool:
+    """Whether something stays in a folder, besides what is removed."""
+    gone = tuple(removed)
+    return any(
+        not path.startswith(gone)
+        for at, _, names in os.walk(directory)
+        for path in (os.path.join(at, name) for name in names)
+    )
 
 
 def _size(path: str) -> str:
@@ -337,16 +366,22 @@ def _remove_files(options: Options, plan: _Plan) -> None:
     paths = options.app.paths
     # Its part of the configuration, with a reload.
     haproxy.leave(paths)
-    before = own_files.origin(paths)
-    if before:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(before.folder, _NOTICE))
     for path in plan.files:
         _remove(path)
+        if plan.folder != paths.directory and path.startswith(f"{paths.directory}/"):
+            _drop_empty(os.path.dirname(path), paths.directory)
     if plan.images:
         # One that has no other name, and no container, goes with its name.
         commands.run(["docker", "rmi", *plan.images], 120.0)
     _have_read(plan.files, paths.root)
+
+
+def _drop_empty(folder: str, top: str) -> None:
+    """Remove a folder, and those above it up to `top`, as far as they are empty."""
+    with contextlib.suppress(OSError):
+        while folder == top or folder.startswith(f"{top}/"):
+            os.rmdir(folder)
+            folder = os.path.dirname(folder)
 
 
 def _remove(path: str) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,11 @@ class Host:
         for name in ("usr/local/bin/selfheal", "usr/local/lib/selfheal/x.py", "etc/systemd/system/selfheal@.service"):
             self.write(name)
         self.switched: list[str] = []
+        self.images: list[str] = []
         monkeypatch.setattr(docker_containers, "documents", lambda _app: self.documents)
         monkeypatch.setattr(docker_volumes, "compose_volumes", list)
-        monkeypatch.setattr(Project, "config", lambda _self: self.model)
+        self.models: dict[str, dict[str, Any]] = {}
+        monkeypatch.setattr(Project, "config", lambda project: self.models.get(project.folder, self.model))
         monkeypatch.setattr(commands, "run", self.command)
         monkeypatch.setattr(haproxy, "leave", lambda paths: self.write("left").write_text(paths.name))
         monkeypatch.setattr(switch, "to_own_files", self.switch)
@@ -73,7 +76,7 @@ class Host:
 
     def command(self, argv: Sequence[str], *_: Any, **__: Any) -> commands.Result:
         self.ran.append(argv)
-        return commands.Result(0, "", "")
+        return commands.Result(0, "\n".join(self.images) if "images" in argv else "", "")
 
     def switch(self, app: App, *_: Any) -> None:
         # The watcher still takes care of the app: killed here, the app is as it was.
@@ -212,7 +215,8 @@ def test_data_that_would_not_be_found_any_more_is_a_reason_to_refuse(host: Host)
 )
 def test_where_data_is_before_and_after(mount: dict[str, str], service: dict[str, Any], is_moved: bool) -> None:
     model = {"services": {"web": service}, "volumes": {"db": {"name": "shop_db"}}}
-    assert bool(own_files.moved(model, [container("web", ours=True, mounts=[mount])])) is is_moved
+    own = own_files.OwnFiles(Project("shop", "/opt/shop"), model)
+    assert bool(own_files.moved(own, [container("web", ours=True, mounts=[mount])])) is is_moved
 
 
 def test_a_cache_of_the_overlay_is_a_reason_to_refuse(host: Host) -> None:
@@ -221,17 +225,73 @@ def test_a_cache_of_the_overlay_is_a_reason_to_refuse(host: Host) -> None:
         host.remove()
 
 
-def test_an_adopted_app_runs_from_its_old_folder_as_long_as_that_is_as_it_was(host: Host) -> None:
-    paths = host.options().app.paths
-    old = host.write("root/shop/compose.yaml")
-    record = host.write("var/lib/selfheal/shop/adopted.json")
-    record.write_text(f'{{"folder": "{old.parent}", "files": ["{old}"], "env_files": []}}', encoding="utf-8")
-    found = own_files.find(paths, [])
-    assert (found.project.folder, found.why) == (str(old.parent), "")
-    old.write_text("changed", encoding="utf-8")
-    found = own_files.find(paths, [])
-    assert found.project.folder == paths.directory
-    assert "are not those in" in found.why
+@pytest.fixture
+def adopted(host: Host) -> Host:
+    """The app was adopted from /root/shop. It mounts a copy of a file there, and its data there."""
+    old, new = (host.write(f"{folder}/shop/site.conf").parent for folder in ("root", "opt"))
+    host.write("root/shop/compose.yaml")
+    host.write("root/shop/ADOPTED-BY-SELFHEAL.md")
+    host.write("opt/shop/.env.example")
+    state = host.root / "var/lib/selfheal/shop"
+    (state / "copied.json").write_text('{"compose.yaml": "", "site.conf": ""}', encoding="utf-8")
+    record = {"folder": str(old), "files": [str(old / "compose.yaml")], "env_files": [], "is_done": True}
+    (state / "adopted.json").write_text(json.dumps(record), encoding="utf-8")
+    for folder in (old, new):
+        binds = {"/conf": f"{folder}/site.conf", "/data": f"{old}/data"}
+        volumes = [{"type": "bind", "source": source, "target": target} for target, source in binds.items()]
+        host.models[str(folder)] = {"services": {"web": {"volumes": volumes, "build": {"context": str(folder)}}}}
+        mounts = [{"Type": "bind", "Destination": target, "Source": source} for target, source in binds.items()]
+    host.documents = [container("web", ours=True, mounts=mounts)]
+    return host
+
+
+def test_an_adopted_app_runs_from_its_old_folder_again(adopted: Host) -> None:
+    planned = adopted.remove(check=True)
+    done = adopted.remove()
+    assert planned["files"] == done["files"]
+    assert done["runs_from"].split()[5] == str(adopted.root / "root/shop")
+    assert {path for path in adopted.paths() if "/shop/" in path} == {"root/shop/compose.yaml", "root/shop/site.conf"}
+    assert not (adopted.root / "opt/shop").exists()
+    assert str(adopted.root / "opt/shop") not in [one["what"] for one in done["remains"]]
+
+
+def test_what_somebody_has_put_next_to_the_copy_stays(adopted: Host) -> None:
+    adopted.write("opt/shop/notes.txt")
+    done = adopted.remove()
+    assert str(adopted.root / "opt/shop") in [one["what"] for one in done["remains"]]
+    assert {path for path in adopted.paths() if path.startswith("opt/shop")} == {"opt/shop/notes.txt"}
+
+
+@pytest.mark.parametrize("change", ["a mounted file", "a setting", "a service", "gone"])
+def test_an_adopted_app_whose_old_folder_has_changed_runs_from_its_directory(adopted: Host, change: str) -> None:
+    model = adopted.models[str(adopted.root / "root/shop")]
+    if change == "a mounted file":
+        (adopted.root / "root/shop/site.conf").write_text("other", encoding="utf-8")
+    elif change == "a setting":
+        model["services"]["web"]["environment"] = {"KEY": "a secret"}
+    elif change == "a service":
+        model["services"]["worker"] = {}
+    else:
+        (adopted.root / "root/shop/compose.yaml").unlink()
+    done = adopted.remove()
+    (note,) = (line for line in done["notes"] if "adopted from" in line)
+    assert "a secret" not in note
+    assert done["runs_from"].split()[5] == str(adopted.root / "opt/shop")
+    assert {"opt/shop/compose.yaml", "opt/shop/.env"} <= adopted.paths()
+    assert "root/shop/ADOPTED-BY-SELFHEAL.md" not in adopted.paths()
+
+
+def test_an_app_that_was_adopted_where_it_is_keeps_its_files(adopted: Host) -> None:
+    record = adopted.root / "var/lib/selfheal/shop/adopted.json"
+    record.write_text(record.read_text(encoding="utf-8").replace("/root/", "/opt/"), encoding="utf-8")
+    adopted.remove()
+    assert {"opt/shop/compose.yaml", "opt/shop/.env", "opt/shop/site.conf"} <= adopted.paths()
+
+
+def test_images_of_an_app_whose_name_begins_alike_stay(host: Host) -> None:
+    host.write("etc/selfheal/shop-blog.json")
+    host.images = ["selfheal/shop-web:last-good", "selfheal/shop-blog-web:last-good"]
+    assert host.remove()["images"] == ["selfheal/shop-web:last-good"]
 
 
 def test_services_come_after_those_that_they_need() -> None:
