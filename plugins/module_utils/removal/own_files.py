@@ -32,7 +32,7 @@ class Origin(NamedTuple):
 
 
 class OwnFiles(NamedTuple):
-    """The project without the overlay, and its merged model; {} without any file.
+    """The project without the overlay, and its merged model; {} where it is not needed.
 
     `why`: why it does not run from the folder that it was adopted from. `copy`: the folder of its copy, where it does.
     """
@@ -59,22 +59,27 @@ def is_other(before: Origin, paths: AppPaths) -> bool:
 
 
 def find(paths: AppPaths, files: Sequence[str]) -> OwnFiles:
-    """Return the project as it runs without us.
+    """Return the project as it runs without us. Raises EngineError when its files are no project."""
+    here = in_directory(paths, files)
+    if not here.project.files:
+        return here
+    here = here._replace(model=here.project.config())
+    before = origin(paths)
+    return _adopted(before, here) if before and is_other(before, paths) else here
+
+
+def in_directory(paths: AppPaths, files: Sequence[str]) -> OwnFiles:
+    """Return the project in the app's directory, without its model.
 
     :arg files: the app's compose files by the inventory, for the day when the overlay, which names them, is gone.
-    :raises EngineError: the compose files are no project.
     """
     layout = project_layout.recorded(paths.directory) or project_layout.recorded(
         project_layout.release_files(paths.directory, project_layout.LAST_GOOD)
     )
     names = list(layout.files if layout else files or project_layout.discover(paths.directory))
-    folder = os.path.normpath(os.path.join(paths.directory, os.path.dirname(names[0]) if names else ""))
-    project = Project(paths.name, paths.directory, names, folder)
-    here = OwnFiles(project, project.config() if names else {})
-    before = origin(paths)
-    if before is None or not names or not is_other(before, paths):
-        return here
-    return _adopted(before, here)
+    there = [name for name in names if os.path.exists(os.path.join(paths.directory, name))]
+    folder = os.path.normpath(os.path.join(paths.directory, os.path.dirname(there[0]) if there else ""))
+    return OwnFiles(Project(paths.name, paths.directory, there, folder), {})
 
 
 def _adopted(before: Origin, here: OwnFiles) -> OwnFiles:

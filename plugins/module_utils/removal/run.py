@@ -116,9 +116,9 @@ def _plan(options: Options, clock: Clock) -> _Plan:
                 f"`selfheal recover --app {paths.name}` or `selfheal backup settle --app {paths.name}` on the host"
             )
     documents = docker_containers.documents(paths.name)
-    own = own_files.find(paths, options.files)
     replaces = bool(documents) if options.stop else any(map(own_files.is_ours, documents))
-    model = own.model
+    # Where nothing is to be replaced, a killed run may have removed a part of a copy already.
+    own = own_files.find(paths, options.files) if replaces else own_files.in_directory(paths, options.files)
     if replaces and not own.project.files:
         raise RemovalError(f"{paths.directory} holds no compose file that {paths.name} could run from")
     notes = [f"It does not run from the folder that it was adopted from: {own.why}"] if own.why else []
@@ -127,7 +127,7 @@ def _plan(options: Options, clock: Clock) -> _Plan:
         if documents and all(map(own_files.is_ours, documents)):
             # Where some run from their own files already, a run was killed, and this one goes on.
             _check_health(options.app, documents, clock)
-        notes += _about_restarts(model)
+        notes += _about_restarts(own.model)
     row, is_last = _row(options), _is_last(paths.name, "watcher", paths.root)
     folder = own.project.folder if replaces else own_files.runs_from(documents) or own.project.folder
     # The state says what an adoption has brought. It is the last to go.
@@ -135,7 +135,7 @@ def _plan(options: Options, clock: Clock) -> _Plan:
     return _Plan(
         own.project,
         folder,
-        model,
+        own.model,
         replaces,
         notes,
         _units(row, is_last, paths.root),
