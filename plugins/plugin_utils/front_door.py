@@ -11,6 +11,7 @@ import difflib
 import os
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -98,8 +99,14 @@ def _shown(path: Path, place: Place) -> str:
 
 def environment(place: Place, given: Mapping[str, str]) -> dict[str, str]:
     """What the command needs besides: from elsewhere, the clone's settings are not found by themselves."""
-    has_own = "ANSIBLE_CONFIG" in given or (place.here / "ansible.cfg").is_file()
-    return {"ANSIBLE_CONFIG": str(place.root / "ansible.cfg")} if place.is_clone and not has_own else {}
+    if not place.is_clone or "ANSIBLE_CONFIG" in given or (place.here / "ansible.cfg").is_file():
+        return {}
+    settings = {
+        "ANSIBLE_CONFIG": str(place.root / "ansible.cfg"),
+        # Ansible takes this path of the settings from the folder that it runs in.
+        "ANSIBLE_VAULT_IDENTITY_LIST": f"lab@{place.root / 'inventory/lab/vault-password.txt'}",
+    }
+    return {name: value for name, value in settings.items() if name not in given}
 
 
 def table(root: Path) -> str:
@@ -127,6 +134,8 @@ complete -o default -F _selfheal_playbooks selfheal ./selfheal"""
 
 def main(words: Sequence[str], root: Path) -> int:
     """Run a command; its exit code is the playbook's."""
+    # The table may be piped into a program that does not read all of it.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     place = Place(root, Path.cwd())
     if not words or words[0] in ("-h", "--help"):
         print(table(root))

@@ -58,7 +58,13 @@ def test_from_another_folder_the_clones_settings_are_named(tmp_path: Path) -> No
         "--inventory",
         str(REPOSITORY / "inventory/lab"),
     ]
-    assert front_door.environment(place, {}) == {"ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg")}
+    password = REPOSITORY / "inventory/lab/vault-password.txt"
+    settings = {
+        "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+        "ANSIBLE_VAULT_IDENTITY_LIST": f"lab@{password}",
+    }
+    assert front_door.environment(place, {}) == settings
+    assert password.is_file()
     assert front_door.environment(place, {"ANSIBLE_CONFIG": "x"}) == {}
     assert front_door.environment(Place(REPOSITORY, REPOSITORY), {}) == {}
 
