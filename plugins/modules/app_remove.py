@@ -12,7 +12,9 @@ description:
   - Has the app run from its own compose files, without the overlay, or stops it. Then removes what the roles put on the
     host for it; what all apps share goes with the last one. Volumes always stay.
   - When the app does not run from its own files, it is brought back as it was, and nothing is removed.
-  - A run that was killed leaves the app running; the next one goes on. It waits for a deploy or a recovery.
+  - An app that was adopted runs from its old folder again, and its copy is removed, while both are the same project.
+  - It fails for an app that is not healthy, which would stay so without its watcher.
+  - A run that was killed leaves the app running; the next one goes on. It waits up to 60 s for a deploy or a recovery.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.app

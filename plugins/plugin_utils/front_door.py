@@ -87,7 +87,7 @@ def _inventory(name: str, place: Place) -> str:
 
 
 def _like(name: str, known: Iterable[str]) -> str:
-    """Which of the known names was probably meant, as a sentence; "" when none is like it."""
+    """Ask for the known name that is most like it; "" when none is like it."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {found[0]!r}?" if found else ""
 
