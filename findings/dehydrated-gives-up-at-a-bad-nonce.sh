@@ -2,7 +2,7 @@
 # dehydrated 0.7.0: a CA that refuses a nonce ends the run.
 # Expected: the client sends the request again with the nonce of the refusal (RFC 8555, 6.5: it should), as lego 4.9.1 does. CAs with
 # several sites refuse valid nonces now and then; Pebble, which they test clients with, refuses 5 % by default.
-# Seen, with a CA that refuses 50 %: lego gets its certificate each time, dehydrated ends at the first refusal.
+# Seen, with a CA that refuses 40 %: lego gets its certificate each time, dehydrated ends at the first refusal.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'kill "${ca:-}" 2>/dev/null; rm -rf "$work"' EXIT
@@ -14,7 +14,7 @@ openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 
 cat >pebble.json <<JSON
 {"pebble": {"listenAddress": "127.0.0.1:14770", "certificate": "cert.pem", "privateKey": "key.pem", "httpPort": 15770, "tlsPort": 15771}}
 JSON
-PEBBLE_VA_ALWAYS_VALID=1 PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=50 root/usr/bin/pebble -config pebble.json >pebble.log 2>&1 &
+PEBBLE_VA_ALWAYS_VALID=1 PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=40 root/usr/bin/pebble -config pebble.json >pebble.log 2>&1 &
 ca=$!
 export CURL_CA_BUNDLE=$work/cert.pem LEGO_CA_CERTIFICATES=$work/cert.pem
 url=https://127.0.0.1:14770/dir
