@@ -122,6 +122,10 @@ docs: setup ## generate docs/reference (from argument specs and module documenta
 docs-check: setup ## fail when a generated document is not up to date
 	@$(in_venv) python docs/generate.py --check
 
+.PHONY: recording
+recording: setup engine ## run the guide of the first ten minutes on a lab host; its output goes there and into README.md
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.docs.record
+
 .PHONY: bench
 bench: lab ## measure recover.yml and site.yml; figures and picture go to bench/results
 	@tools/venv .venv bench

@@ -6,9 +6,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple, TypedDict
+
+
+def _text(path: str) -> str:
+    """What a file of the kernel holds. The watcher reads several each second, and `open` takes longer than the read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode("utf-8", "replace")
 
 
 class Disk(TypedDict):
@@ -66,6 +79,8 @@ def on_disk(paths: Iterable[str], mounts: str = "/proc/self/mounts") -> list[str
 
 
 _FROZEN = frozenset({"ro", "emergency_ro"})
+# Most hosts have no such line, and the many lines of the others need not be taken apart.
+_MAY_BE_FROZEN = re.compile(r" - \S+ \S+ (?:\S+,)?(?:emergency_)?ro(?:,|\s|$)")
 
 
 class FrozenDisk(TypedDict):
@@ -85,10 +100,12 @@ def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[Froz
     emergency_ro in place of ro (seen with 6.18; statvfs(3) says writable).
     """
     try:
-        with open(mounts, encoding="utf-8", errors="replace") as stream:
-            lines = [line.split() for line in stream]
+        text = _text(mounts)
     except OSError:
         return []
+    if not _MAY_BE_FROZEN.search(text):
+        return []
+    lines = [line.split() for line in text.splitlines()]
     there = {}
     for fields in lines:
         with contextlib.suppress(IndexError, ValueError):
@@ -182,15 +199,14 @@ def cpu_time(root: str = "/") -> CpuTime:
     Sources: proc(5); cpu.stat of cgroup-v2.rst and sched-bwc.rst of the kernel.
     """
     try:
-        with open(os.path.join(root, "proc/stat"), encoding="ascii") as stream:
-            ticks = [int(word) for word in stream.readline().split()[1:9]]
+        ticks = [int(word) for word in _text(os.path.join(root, "proc/stat")).partition("\n")[0].split()[1:9]]
     except (OSError, ValueError):
         ticks = [0] * 8
     used_up = 0
     for path in ("sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat"):
-        name = os.path.join(root, path)
-        with contextlib.suppress(OSError, ValueError, IndexError), open(name, encoding="ascii") as stream:
-            used_up += sum(int(line.split()[1]) for line in stream if line.startswith("nr_throttled "))
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            lines = _text(os.path.join(root, path)).splitlines()
+            used_up += sum(int(line.split()[1]) for line in lines if line.startswith("nr_throttled "))
     # user nice system idle iowait irq softirq steal (proc(5)); waiting for a disk is not work.
     return CpuTime(sum(ticks) - ticks[3] - ticks[4], sum(ticks), used_up, time.monotonic())
 
@@ -209,9 +225,8 @@ def oom_kills(path: str = "/proc/vmstat") -> int:
     Source: OOM_KILL in mm/oom_kill.c of the kernel, 4.13 or newer; 0 where it does not count.
     """
     try:
-        with open(path, encoding="ascii") as stream:
-            return next((int(line.split()[1]) for line in stream if line.startswith("oom_kill ")), 0)
-    except (OSError, ValueError, IndexError):
+        return int(_text(path).partition("\noom_kill ")[2].partition("\n")[0] or 0)
+    except (OSError, ValueError):
         return 0
 
 
@@ -339,8 +354,7 @@ def pid_in(path: str, name: str) -> int:
 
 def _stat(path: str) -> list[str]:
     """The fields of a process after its name, the state first."""
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return stream.read().rpartition(")")[2].split()
+    return _text(path).rpartition(")")[2].split()
 
 
 class EngineProcess(TypedDict):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Callable, NamedTuple
 
@@ -19,6 +18,7 @@ from ..core.check import Check
 from ..core.clock import Clock, Moment, age, moment
 from ..core.files import atomic_write
 from ..core.locks import LockHeld, hold_lock, is_locked
+from ..core.overdue import Overdue
 from ..deploy import rolling
 from ..env import read as env_file
 from ..health import facts as health_facts
@@ -288,13 +288,12 @@ class Watcher:
         def ask_again() -> None:
             box.append(self._run(self.quick))
 
-        second = threading.Timer(self.config.response_seconds / 8, ask_again)
-        second.daemon = True
-        # A host that has no room for a thread is asked once.
-        with contextlib.suppress(RuntimeError):
-            second.start()
-        first = self._run(checks)
-        second.cancel()
+        second = Overdue(self.config.response_seconds / 8, ask_again)
+        second.start()
+        try:
+            first = self._run(checks)
+        finally:
+            second.cancel()
         late = not first["ok"] and any(item["kind"] == "timeout" for item in first["results"])
         if late and second.is_alive():
             second.join(self.config.response_seconds * 2)

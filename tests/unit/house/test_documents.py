@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.christmas.selfheal.docs import record
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -62,3 +63,29 @@ def test_commands_of_the_host_exist(path: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_readme_fits_one_screen() -> None:
     assert (REPOSITORY / "README.md").stat().st_size <= 6000
+
+
+def test_the_guide_of_the_first_ten_minutes_gets_the_output_of_its_commands() -> None:
+    guide = (
+        "```yaml\n# compose.yaml\nservices: {}\n```\n\n"
+        "```console tail=1 readme\n$ one\nold\n$ two\n```\n\n"
+        "```console\n$ three\n```\n"
+    )
+    said = {"one": "a\nb\n", "two": "", "three": "c  \nd\n"}
+    new = record.recorded(guide, said.__getitem__)
+    assert new == (
+        "```yaml\n# compose.yaml\nservices: {}\n```\n\n"
+        "```console tail=1 readme\n$ one\n…\nb\n$ two\n```\n\n"
+        "```console\n$ three\nc\nd\n```\n"
+    )
+    assert record.recorded(new, said.__getitem__) == new
+    assert record.files(guide) == {"compose.yaml": "services: {}\n"}
+    readme = "a\n<!-- recording -->\nold\n<!-- end of recording -->\nb\n"
+    shown = "```console\n$ one\n…\nb\n$ two\n```\n"
+    assert record.renewed(readme, new) == f"a\n<!-- recording -->\n{shown}<!-- end of recording -->\nb\n"
+
+
+def test_the_readme_shows_the_recording_of_the_guide() -> None:
+    readme, guide = (path.read_text(encoding="utf-8") for path in (record.README, record.GUIDE))
+    assert record.renewed(readme, guide) == readme
+    assert "$ " in record.excerpt(guide)

@@ -371,6 +371,17 @@ COMPUTING = re.compile(
 )
 
 
+def test_no_daily_job_is_due_in_an_hour_that_summer_time_skips() -> None:
+    """A timer of systemd has no run on that day then (findings/systemd-timer-misses-the-dst-day.sh)."""
+    hours = {}
+    for path in REPOSITORY.glob("roles/*/defaults/main.yml"):
+        for name, value in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items():
+            if name.endswith("_schedule") and (hour := re.search(r" (\d\d):\d\d", value)):
+                hours[name] = int(hour[1])
+    assert {"backup_schedule", "backup_verify_schedule"} <= hours.keys()
+    assert {name: hour for name, hour in hours.items() if hour < 3} == {}
+
+
 @pytest.mark.parametrize("path", sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("roles/**/*.j2")))
 def test_templates_render_files(path: str) -> None:
     """A template puts values into a file. It may repeat or leave out a part, and computes neither text nor data."""

@@ -7,7 +7,6 @@ Only the engine, the app's answers and the clock are simulated. Files, state, di
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
@@ -332,7 +331,7 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setattr(procfs, "oom_kills", lambda: 0)
     monkeypatch.setattr(timers, "read", lambda _: {})
     monkeypatch.setattr(probe, "run_checks", world.run_checks)
-    monkeypatch.setattr(threading, "Timer", lambda *_: _Never())
+    monkeypatch.setattr(watcher, "Overdue", lambda *_: _Never())
     monkeypatch.setattr(commands, "run", lambda *words, **_: pytest.fail(f"a command was run: {words}"))
 
 

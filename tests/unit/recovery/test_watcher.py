@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 from typing import Any, Callable, cast
 
@@ -190,7 +189,7 @@ def test_a_late_answer_gets_a_second_request_in_parallel(
 ) -> None:
     it = world.watcher()
     monkeypatch.setattr(AtOnce, "begun", staticmethod(lambda: world.answers.insert(0, second)))
-    monkeypatch.setattr(threading, "Timer", AtOnce)
+    monkeypatch.setattr(watcher, "Overdue", AtOnce)
     world.always = "timeout"
     it.turn()
     assert len(world.recoveries) == acts
@@ -198,7 +197,7 @@ def test_a_late_answer_gets_a_second_request_in_parallel(
 
 def test_a_later_check_that_hangs_is_not_excused_by_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The health route answers at once, the data route never. The parallel request asks only the health route."""
-    monkeypatch.setattr(threading, "Timer", AtOnce)
+    monkeypatch.setattr(watcher, "Overdue", AtOnce)
     late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
 
     def run_checks(checks: list[Check], *_: Any) -> dict[str, Any]:
