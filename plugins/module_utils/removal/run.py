@@ -300,7 +300,8 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
             ["dpkg-query", "--show", "--showformat", "${Package} ${Status}\n", *belongings.PACKAGES], _SECONDS
         )
         there = [line.split()[0] for line in asked.out.splitlines() if line.endswith("ok installed")]
-        yield {"what": f"packages: {' '.join(there) or 'none'}", "detail": "and Docker Engine"}
+        detail = f"{', '.join(there) or 'none'}; with their users and data. Those that ran for us are disabled"
+        yield {"what": "packages besides Docker Engine", "detail": detail}
     else:
         yield {"what": "what the other apps of this host use", "detail": "the command selfheal, its units, packages"}
 
