@@ -159,15 +159,15 @@ def unsettled(plan: Plan, instances: Sequence[Container], asked: Collection[int]
     return found
 
 
-def troubles(instances: Sequence[Container]) -> list[str]:
-    """Say which services do not run as they should, a sentence each, without waiting."""
-    found = []
+def troubles(instances: Sequence[Container]) -> list[Failure]:
+    """Say which services do not run as they should, without waiting."""
+    found: list[Failure] = []
     for item in instances:
         loops = item["state"] == "restarting" or (_young(item) and item["restarts"] >= _AGAIN)
         reason = _unwell(item, {}) or (_loop(item) if loops else "")
         if reason:
-            found.append(f"service {item['service']} {reason}")
-    return list(dict.fromkeys(found))
+            found.append(Failure(item["id"], item["service"], reason))
+    return found
 
 
 def unsteady(instances: Sequence[Container], turn_: Turn) -> list[Failure]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 from .fingerprint import fingerprint
@@ -33,17 +33,27 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
     each long part of a list, a DSN or a token with a prefix.
     Longer forms win over shorter ones. Values of fewer than 6 characters are skipped.
     """
-    labels: dict[str, str] = {}
+    found = labels(secrets)
+    pattern = compiled(found)
+    return pattern.sub(lambda match: found[match.group()], text) if pattern else text
+
+
+def labels(secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return {a form that a value may be written in: what is shown instead}, of all values."""
+    found: dict[str, str] = {}
     for name, value in secrets.items():
         if len(value) < SHORTEST:
             continue
         label = f"<{name} {fingerprint(value)}>"
         for form in _forms(value):
-            labels.setdefault(form, label)
-    if not labels:
-        return text
-    pattern = re.compile("|".join(re.escape(form) for form in sorted(labels, key=len, reverse=True)))
-    return pattern.sub(lambda found: labels[found.group()], text)
+            found.setdefault(form, label)
+    return found
+
+
+def compiled(forms: Iterable[str]) -> re.Pattern[str] | None:
+    """Return the pattern that finds any of these forms, the longest first; None for no form."""
+    found = sorted(forms, key=len, reverse=True)
+    return re.compile("|".join(re.escape(form) for form in found)) if found else None
 
 
 def _forms(value: str) -> Iterator[str]:

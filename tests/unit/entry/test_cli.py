@@ -59,7 +59,8 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 def answer(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
     """Let the check pass, or fail with a reason."""
-    result = {"name": "health", "ok": not reason, "reason": reason or "got 200 in 0.01 s", "proves": "health"}
+    said = reason or "got 200 in 0.01 s"
+    result = {"name": "health", "ok": not reason, "reason": said, "proves": "health", "port": 1}
     found = {"ok": not reason, "summary": f"{int(not reason)} of 1 checks passed", "results": [result]}
     monkeypatch.setattr(health_facts, "ask", lambda *_: found)
 
@@ -281,10 +282,48 @@ def test_status_names_a_service_that_no_check_asks(
     state = {"Status": "restarting", "ExitCode": 1}
     labels = {"com.docker.compose.service": "worker"}
     document = {"Id": "1", "Name": "/w", "State": state, "Config": {"Labels": labels}, "HostConfig": {}}
-    monkeypatch.setattr(docker_containers, "inspected", lambda _: [{**document, "RestartCount": 17}])
+    web = {**document, "State": {"Status": "running"}, "Config": {"Labels": {"com.docker.compose.service": "web"}}}
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: [web, {**document, "RestartCount": 17}])
     ended, out, _ = run("status")
     assert (ended, "shop: NOT healthy (1 of 1 checks passed)" in out) == (code, code == outcome.SICK)
     assert line in out
+
+
+@pytest.mark.parametrize(
+    ("containers", "unhealthy"),
+    [
+        pytest.param([("web", "running", 1), ("db", "exited", 9)], {"db": "exited with 137"}, id="it ended"),
+        pytest.param([("web", "running", 1)], {"db": "has no container"}, id="it is gone"),
+        pytest.param(
+            [("web", "running", 1), ("db", "running", 9)],
+            {"web": "fails the check health: connection refused"},
+            id="a check says so",
+        ),
+    ],
+)
+def test_status_names_the_service_and_why(
+    run: Run, monkeypatch: pytest.MonkeyPatch, containers: list[tuple[str, str, int]], unhealthy: dict[str, str]
+) -> None:
+    monkeypatch.setattr(
+        release_store, "last_good", lambda _: {"services": {"web": "", "db": "", "job": ""}, "jobs": ["job"]}
+    )
+    ports = {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "1"}]}
+    documents = [
+        {
+            "Id": service,
+            "Name": f"/shop-{service}-1",
+            "State": {"Status": state_, "ExitCode": 137 if state_ == "exited" else 0},
+            "Config": {"Labels": {"com.docker.compose.service": service}},
+            "HostConfig": {"RestartPolicy": {"Name": "always"}, "PortBindings": ports if port == 1 else {}},
+        }
+        for service, state_, port in containers
+    ]
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: documents)
+    answer(monkeypatch, "connection refused" if "web" in unhealthy else "")
+    code, text, _ = run("status", "--json")
+    assert code == cli.SICK
+    assert json.loads(text)["unhealthy"] == [{"service": name, "reason": why} for name, why in unhealthy.items()]
+    assert run("status")[1].splitlines()[1] in [f"service {name} {why}" for name, why in unhealthy.items()]
 
 
 # --- the timer -------------------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ PACKAGES = [
     "status_page",
     "monitoring",
     "drills",
+    "removal",
     "entry",
 ]
 # Files of pure functions: they import nothing that reads or changes the host.
@@ -98,6 +99,8 @@ PURE = [
     "drift.decisions",
     "drift.findings",
     "drift.policy",
+    "removal.belongings",
+    "removal.report",
     "status_page.figures",
     "status_page.queries",
 ]
@@ -107,6 +110,7 @@ WHOLE_APP = [
     "entry.app_module",
     *("health.facts", "health.service_watch", "health.wait"),
     *("recovery.config", "recovery.remedies", "recovery.run", "recovery.status"),
+    *("removal.run", "removal.switch"),
 ]
 # Standard modules that read or change the host, the clock or the network.
 IMPURE = {

@@ -1,0 +1,306 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""`selfheal status`: how the app is, which service is ill, and what the watcher does about it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypedDict
+
+from ..compose import start_order
+from ..core.clock import Clock, iso
+from ..docker import containers as docker_containers
+from ..docker import engine
+from ..docker.containers import Container
+from ..env import read as env_file
+from ..health import facts as health_facts
+from ..health import service_watch
+from ..host import procfs, timers
+from ..probe import web
+from ..probe.run import CheckResult, ProbeResult
+from ..records import incidents, state
+from ..records.incidents import IncidentRecord, IncidentSummary
+from ..recovery import config as agent_config
+from ..recovery import watcher_note
+from ..recovery.config import Config, ConfigError
+from ..recovery.watcher_note import SeenChecks
+from ..releases import haproxy
+from ..releases import store as release_store
+from .outcome import GOOD, SICK, WRONG
+
+
+class _Paused(TypedDict):
+    """A pause: until when (epoch s), why, and for how many seconds more."""
+
+    until: float
+    reason: str
+    left: int
+
+
+class _Instances(TypedDict):
+    """How many instances HAProxy sends requests to, and how many there should be."""
+
+    serving: int
+    of: int
+
+
+class _WatcherNow(TypedDict):
+    """The watcher; its note is `since_seconds` old. `enabled` is what the config says, `timer` what systemd says."""
+
+    alive: bool
+    since_seconds: float | None
+    pid: int
+    enabled: bool
+    timer: str
+
+
+class _Breaker(TypedDict):
+    """The circuit breaker: how many attempts it counts, of how many that are allowed."""
+
+    open: bool
+    attempts: int
+    of: int
+
+
+class _OpenIncident(TypedDict):
+    """The incident that goes on."""
+
+    id: str
+    cause: str
+    seconds: float
+    next_step: str
+
+
+class _Unhealthy(TypedDict):
+    """A service that does not do its work, and why, as the rest of a sentence: "exited with 1"."""
+
+    service: str
+    reason: str
+
+
+class _Status(TypedDict):
+    """What `selfheal status --json` prints. A service of `others` is not of the release."""
+
+    app: str
+    healthy: bool
+    checks: str
+    unhealthy: list[_Unhealthy]
+    others: list[_Unhealthy]
+    watcher: _WatcherNow
+    instances: _Instances | None
+    cause: str
+    hold: str
+    paused: _Paused | None
+    breaker: _Breaker
+    incident: _OpenIncident | None
+    last_incident: IncidentSummary | None
+    alerts_waiting: int
+    backup: state.BackupAges | None
+    certificate: state.CertificateMemory | None
+    problems: list[str]
+
+
+class _Seen(NamedTuple):
+    """What the engine says: the containers of the release, those of others, and {service: why it is unhealthy}."""
+
+    mine: Sequence[Container] = ()
+    others: Sequence[Container] = ()
+    troubles: Mapping[str, str] = {}
+
+
+def show(name: str, as_json: bool, root: str) -> int:
+    """Print the state of an app; return the exit code."""
+    clock = Clock()
+    try:
+        config, of_config = agent_config.in_force(name, root)
+    except ConfigError as problem:
+        unusable = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
+        print(json.dumps(unusable, indent=2) if as_json else f"{name}: {problem}")
+        return WRONG
+    memory, damaged = state.load(config.app.paths.state, config.app.paths.spare, repair=False)
+    orders = state.read_orders(config.app.paths.state)
+    facts = watcher_note.status_facts(config, memory, clock)
+    note = watcher_note.read_note(config, clock)
+    open_one, pause = facts["incident"], facts["paused"]
+    seen = _look(config)
+    known = {**_of_incident(open_one), **seen.troubles}
+    ok, checks, blamed = _checks(config, note["checks"], seen, clock)
+    # What the engine says of a service is closer to the reason than that a check failed.
+    unhealthy = known or blamed
+    newest = incidents.latest(config.app.paths.incidents)
+    timer = timers.read([name]).get(name)
+    of_timer = timers.problem(name, timer) if config.enabled and timer else ""
+    problems = filter(None, (of_timer, of_config, damaged, orders["problem"]))
+    status: _Status = {
+        "app": config.app.name,
+        "healthy": ok and open_one is None and not unhealthy,
+        "checks": checks,
+        "unhealthy": _listed(unhealthy),
+        "others": _listed({one.service: one.reason for one in start_order.troubles(seen.others)}),
+        "watcher": {
+            "alive": note["alive"],
+            "since_seconds": note["age"],
+            "pid": note["pid"],
+            "enabled": config.enabled,
+            "timer": timer.state if timer else "",
+        },
+        "instances": _instances(config),
+        "cause": open_one["cause"] if open_one else "",
+        "hold": open_one["hold"] if open_one else note["hold"],
+        "paused": {"until": pause["until"], "reason": pause["reason"], "left": pause["left"]} if pause else None,
+        "breaker": {"open": facts["breaker_open"], "attempts": facts["attempts"], "of": config.policy.attempts},
+        "incident": _open_incident(open_one) if open_one else None,
+        "last_incident": incidents.summary_of(newest) if newest else None,
+        "alerts_waiting": facts["alerts_waiting"],
+        "backup": state.backups(config.app.paths.backup, clock.now()),
+        "certificate": state.read_certificate(config.app.paths.certificate),
+        "problems": list(dict.fromkeys([*problems, *note["problems"]])),
+    }
+    print(json.dumps(status, indent=2) if as_json else _status_text(status))
+    return GOOD if status["healthy"] else SICK
+
+
+def _listed(unhealthy: Mapping[str, str]) -> list[_Unhealthy]:
+    return [{"service": service, "reason": reason} for service, reason in sorted(unhealthy.items())]
+
+
+def _open_incident(record: IncidentRecord) -> _OpenIncident:
+    return {
+        "id": record["id"],
+        "cause": record["cause"],
+        "seconds": record["seconds"],
+        "next_step": record["next_step"],
+    }
+
+
+def _look(config: Config) -> _Seen:
+    """Look at the containers, whether a check asks them or not. Nothing is known while the engine is down."""
+    try:
+        documents = docker_containers.inspected(config.app.name)
+    except engine.EngineError:
+        return _Seen()
+    instances = [docker_containers.instance(document, time.time()) for document in documents]
+    good = release_store.last_good(config.app.paths.directory)
+    known = good["services"] if good else {}
+    mine = [item for item in instances if not known or item["service"] in known]
+    balanced = {config.app.balancer.service} if config.app.balancer else set()
+    expected = frozenset(known) - set(map(str, (good or {}).get("jobs") or ())) - balanced
+    stopped = [item["service"] for item in mine if item["state"] == "running" and procfs.stopped(item["pid"])]
+    found = service_watch.wrong(expected, service_watch.containers(documents), stopped)
+    # It says more of one that ended.
+    found.update({one.service: one.reason for one in start_order.troubles(mine)})
+    return _Seen(mine, [item for item in instances if item not in mine], found)
+
+
+def _of_incident(record: IncidentRecord | None) -> dict[str, str]:
+    """The services that an open incident is about."""
+    if record is None:
+        return {}
+    return dict.fromkeys(record.get("services") or [], f"is in incident {record['id']}: {record['meaning']}")
+
+
+def _checks(config: Config, noted: SeenChecks | None, seen: _Seen, clock: Clock) -> tuple[bool, str, dict[str, str]]:
+    """Whether the checks passed, how they went, and {service: why it is unhealthy}, of what they ask.
+
+    As the watcher saw it. Without one, the app is asked now.
+    """
+    if noted is None:
+        values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
+        found = health_facts.ask(config.app.checks, values, 0.0, clock)
+        failed = {int(one["port"]): f"fails the check {one['name']}: {one['reason']}" for one in _failed(found)}
+        return bool(found["ok"]), str(found["summary"]), _blamed(config, failed, seen)
+    went = f"{noted['passed']} of {noted['total']} checks passed" if noted["total"] else "no check asks it"
+    summary = f"{went}, as the watcher saw {noted['age']:.0f} s ago"
+    if noted["ok"]:
+        return True, summary, {}
+    places = filter(None, (web.address(check.url) for check in config.app.checks))
+    return False, summary, _blamed(config, {place.port: "is asked by the checks, which fail" for place in places}, seen)
+
+
+def _failed(found: ProbeResult) -> list[CheckResult]:
+    return [one for one in found["results"] if not one["ok"] and one.get("port")]
+
+
+def _blamed(config: Config, failed: Mapping[int, str], seen: _Seen) -> dict[str, str]:
+    """The services that publish the ports at which checks failed, {port: why}."""
+    blamed: dict[str, str] = {}
+    for port, why in failed.items():
+        services = [item["service"] for item in seen.mine if port in item["ports"]]
+        if config.app.balancer and not services:
+            services = [config.app.balancer.service]
+        blamed.update({service: why for service in services if service not in blamed})
+    return blamed
+
+
+def _instances(config: Config) -> _Instances | None:
+    """How many instances HAProxy sends requests to, and how many there should be; None without a balancer."""
+    if config.app.balancer is None:
+        return None
+    try:
+        serving = haproxy.serving(config.app.paths)
+    except haproxy.BalancerError:
+        serving = 0
+    return {"serving": serving, "of": config.app.balancer.instances}
+
+
+def _backup_text(ages: state.BackupAges) -> list[str]:
+    def ago(seconds: float | None) -> str:
+        return "never" if seconds is None else f"{seconds / 3600:.1f} h ago"
+
+    lines = [f"backup: verified {ago(ages['proved'])}, made {ago(ages['made'])}"]
+    lines += [f"backup: verified: {line}" for line in ages["contents"]]
+    return lines + [f"backup: {problem}" for problem in ages["problems"]]
+
+
+def certificate_text(record: state.CertificateMemory | None, now: float) -> list[str]:
+    """What is known of the certificate, a line each; [] for an app without a domain."""
+    if record is None:
+        return []
+    if record["names"]:
+        days = (record["ends"] - now) / 86400
+        ends = iso(record["ends"])[:16].replace("T", " ")
+        lines = [f"certificate: {', '.join(record['names'])}, until {ends} UTC ({days:.1f} days)"]
+    else:
+        lines = [f"certificate: none yet for {', '.join(record['wanted'])}"]
+    problem = record["problem"]
+    return lines + ([f"certificate: not renewed since {iso(problem['since'])}: {problem['text']}"] if problem else [])
+
+
+def _watcher_text(name: str, watcher_now: _WatcherNow) -> str:
+    if watcher_now["alive"]:
+        return "alive"
+    if not watcher_now["enabled"]:
+        return "off, as watcher_enabled says"
+    return f"NOT alive: systemctl status {timers.unit(name)}"
+
+
+def _status_text(status: _Status) -> str:
+    lines = [f"{status['app']}: {'healthy' if status['healthy'] else 'NOT healthy'} ({status['checks']})"]
+    lines += [f"service {one['service']} {one['reason']}" for one in status["unhealthy"]]
+    lines += [f"not of the release: service {one['service']} {one['reason']}" for one in status["others"]]
+    lines.append(f"watcher: {_watcher_text(status['app'], status['watcher'])}")
+    if status["instances"]:
+        lines.append(f"instances: {status['instances']['serving']} of {status['instances']['of']} serve")
+    if status["paused"]:
+        left = status["paused"]["left"]
+        lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {status['paused']['reason']}")
+    if status["incident"]:
+        lines.append(f"incident {status['incident']['id']}: {status['hold'] or 'being worked on'}")
+        lines += [f"next: {status['incident']['next_step']}"] if status["incident"]["next_step"] else []
+    elif status["hold"] and not status["paused"]:
+        lines.append(f"nothing is done just now: {status['hold']}")
+    breaker = status["breaker"]
+    word = "OPEN, nothing more is tried until the oldest attempt is out of its window" if breaker["open"] else "closed"
+    lines.append(f"breaker: {word} ({breaker['attempts']} of {breaker['of']} attempts)")
+    last = status["last_incident"]
+    if last:
+        ended = f"healthy after {last['seconds']:.1f} s" if last["healthy"] else "not over"
+        lines.append(f"last incident: {last['id']}, {ended}")
+    if status["backup"]:
+        lines += _backup_text(status["backup"])
+    lines += certificate_text(status["certificate"], time.time())
+    if status["alerts_waiting"]:
+        lines.append(f"alerts not delivered yet: {status['alerts_waiting']}")
+    return "\n".join(lines + [f"problem: {problem}" for problem in status["problems"]])

@@ -1,0 +1,178 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""From which compose files an app runs without us: its own, where they are, and what would be different then."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..core.app_paths import AppPaths
+from ..docker import project_layout
+from ..docker.containers import Document
+from ..docker.engine import EngineError
+from ..docker.model import Model, Services, Spec
+from ..docker.project import Project
+from ..docker.project_layout import HARDENED_FILE
+from . import same_project
+
+_LABEL = "com.docker.compose"
+_ANONYMOUS = re.compile("[0-9a-f]{64}")
+
+
+class Origin(NamedTuple):
+    """From where an app was started before it was adopted: its folder, its compose files and env files, absolute."""
+
+    folder: str
+    files: Sequence[str]
+    env_files: Sequence[str]
+
+
+class OwnFiles(NamedTuple):
+    """The project without the overlay, and its merged model; {} where it is not needed.
+
+    `why`: why it does not run from the folder that it was adopted from. `copy`: the folder of its copy, where it does.
+    """
+
+    project: Project
+    model: Model
+    why: str = ""
+    copy: str = ""
+
+
+def origin(paths: AppPaths) -> Origin | None:
+    """Return what was recorded when the app was adopted from another folder, None without a record."""
+    try:
+        with open(os.path.join(paths.state, "adopted.json"), encoding="utf-8") as stream:
+            said = json.load(stream)
+        return Origin(str(said["folder"]), list(map(str, said["files"])), list(map(str, said.get("env_files") or [])))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_other(before: Origin, paths: AppPaths) -> bool:
+    """Whether an app was adopted from another folder than its directory, and from none within."""
+    return same_project.within(os.path.realpath(paths.directory), os.path.realpath(before.folder)) is None
+
+
+def find(paths: AppPaths, files: Sequence[str]) -> OwnFiles:
+    """Return the project as it runs without us. Raises EngineError when its files are no project."""
+    here = in_directory(paths, files)
+    if not here.project.files:
+        return here
+    here = here._replace(model=here.project.config())
+    before = origin(paths)
+    return _adopted(before, here) if before and is_other(before, paths) else here
+
+
+def in_directory(paths: AppPaths, files: Sequence[str]) -> OwnFiles:
+    """Return the project in the app's directory, without its model.
+
+    :arg files: the app's compose files by the inventory, for the day when the overlay, which names them, is gone.
+    """
+    layout = project_layout.recorded(paths.directory) or project_layout.recorded(
+        project_layout.release_files(paths.directory, project_layout.LAST_GOOD)
+    )
+    names = list(layout.files if layout else files or project_layout.discover(paths.directory))
+    there = [name for name in names if os.path.exists(os.path.join(paths.directory, name))]
+    folder = os.path.normpath(os.path.join(paths.directory, os.path.dirname(there[0]) if there else ""))
+    return OwnFiles(Project(paths.name, paths.directory, there, folder), {})
+
+
+def _adopted(before: Origin, here: OwnFiles) -> OwnFiles:
+    """The project in the folder that it was adopted from, while it is the same there."""
+    project = Project(here.project.app, before.folder, before.files, before.folder)
+    gone = [path for path in before.files if not os.path.isfile(path)]
+    if gone:
+        return here._replace(why=f"{', '.join(gone)} is gone")
+    try:
+        there = OwnFiles(project, project.config(), copy=here.project.folder)
+    except EngineError as error:
+        return here._replace(why=str(error))
+    differs = same_project.difference(
+        same_project.Place(before.folder, there.model), same_project.Place(here.project.folder, here.model)
+    )
+    return here._replace(why=f"{before.folder} is not as it was: {differs}") if differs else there
+
+
+def is_ours(document: Document) -> bool:
+    """Whether a container was created with the overlay."""
+    files = str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.project.config_files", ""))
+    return any(os.path.basename(name) == HARDENED_FILE for name in files.split(","))
+
+
+def service_of(document: Document) -> str:
+    """Return the service of a container."""
+    return str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.service", ""))
+
+
+def moved(own: OwnFiles, documents: Sequence[Document]) -> list[str]:
+    """Say which data would not be where it is now, a sentence each: the app would seem to have lost it."""
+    services: Services = own.model.get("services") or {}
+    names = {key: str((spec or {}).get("name") or key) for key, spec in (own.model.get("volumes") or {}).items()}
+    found = []
+    for document in documents:
+        service = service_of(document)
+        if service not in services:
+            continue
+        wanted = _mounts(services[service], names)
+        for mount in document.get("Mounts") or []:
+            found += _moved(service, mount, wanted, own)
+    return sorted(set(found))
+
+
+def _mounts(spec: Spec, names: Mapping[str, str]) -> dict[str, str]:
+    """{folder in the container: volume or path of the host}; "" for what is a configuration."""
+    found = {}
+    for volume in spec.get("volumes") or []:
+        source = str(volume.get("source") or "")
+        found[str(volume["target"])] = names.get(source, source) if volume.get("type") == "volume" else source
+    for one in spec.get("configs") or []:
+        found[str(one.get("target") or f"/{one['source']}")] = ""
+    for one in spec.get("secrets") or []:
+        target = str(one.get("target") or one["source"])
+        found[target if target.startswith("/") else f"/run/secrets/{target}"] = ""
+    return found
+
+
+def _moved(service: str, mount: Mapping[str, str], wanted: Mapping[str, str], own: OwnFiles) -> list[str]:
+    folder, kind = str(mount.get("Destination")), mount.get("Type")
+    now = str(mount.get("Name") or "") if kind == "volume" else str(mount.get("Source") or "")
+    if kind not in ("volume", "bind") or (kind == "volume" and _ANONYMOUS.fullmatch(now)):
+        return []
+    then = wanted.get(folder)
+    if then == "" or (then is not None and os.path.normpath(then) in (os.path.normpath(now), _original(now, own))):
+        return []
+    instead = f"{then} would be there" if then else "the own files mount nothing there"
+    return [f"{service}: {folder} is {now} now, and {instead}. Fix: mount {now} at {folder} in its compose file"]
+
+
+def _original(path: str, own: OwnFiles) -> str:
+    """Where the original of a path in the copy of an adopted project is; they were found to be equal."""
+    name = same_project.within(own.copy, path) if own.copy else None
+    return path if name is None else os.path.normpath(os.path.join(own.project.folder, name))
+
+
+def runs_from(documents: Sequence[Document]) -> str:
+    """Return the project directory that containers were created from, "" without containers."""
+    labels = (one["Config"].get("Labels") or {} for one in documents)
+    return next((str(found.get(f"{_LABEL}.project.working_dir", "")) for found in labels), "")
+
+
+def copy_of(paths: AppPaths) -> list[str]:
+    """Return the files that were copied into an app's directory, and those that the roles have written there."""
+    try:
+        with open(paths.copied, encoding="utf-8") as stream:
+            names = list(map(str, json.load(stream)))
+    except (OSError, ValueError):
+        names = []
+    return [os.path.join(paths.directory, name) for name in (*sorted(names), ".env", ".env.example")]
+
+
+def gone_services(own: Model, documents: Sequence[Document]) -> list[str]:
+    """The services that the overlay alone brings, and that have containers: a cache, a connection pool."""
+    services: Services = own.get("services") or {}
+    return sorted({service_of(one) for one in documents if is_ours(one)} - set(services))

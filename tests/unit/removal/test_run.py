@@ -1,0 +1,318 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Taking an app out of our care: what is refused, what is removed, what of another app stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld, hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.project import Project
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.module_utils.removal import own_files, report, run, switch
+
+
+def container(service: str, ours: bool, mounts: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+    files = "/opt/shop/compose.yaml" + (",/opt/shop/compose.hardened.yaml" if ours else "")
+    labels = {"com.docker.compose.service": service, "com.docker.compose.project.config_files": files}
+    return {
+        "Id": service,
+        "Name": f"/shop-{service}-1",
+        "State": {"Status": "running"},
+        "Config": {"Labels": labels},
+        "HostConfig": {},
+        "Mounts": list(mounts),
+    }
+
+
+class Host:
+    """A host with two apps in a folder, shop and blog. What is run on it is kept."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.ran = root, list[Sequence[str]]()
+        self.documents: list[dict[str, Any]] = [container("web", ours=True)]
+        self.model: dict[str, Any] = {"services": {"web": {"restart": "always"}}}
+        for app in ("shop", "blog"):
+            for name in (
+                f"etc/selfheal/{app}.json",
+                f"etc/haproxy/selfheal/{app}.cfg",
+                f"var/lib/selfheal/{app}/incidents/1/incident.json",
+                f"etc/systemd/system/selfheal@{app}.service.d/app.conf",
+                f"opt/{app}/compose.yaml",
+                f"opt/{app}/compose.hardened.yaml",
+                f"opt/{app}/releases/1/release.json",
+                f"opt/{app}/.env",
+            ):
+                self.write(name)
+        for name in ("usr/local/bin/selfheal", "usr/local/lib/selfheal/x.py", "etc/systemd/system/selfheal@.service"):
+            self.write(name)
+        self.switched: list[str] = []
+        self.images: list[str] = []
+        monkeypatch.setattr(docker_containers, "documents", lambda _app: self.documents)
+        monkeypatch.setattr(docker_volumes, "compose_volumes", list)
+        self.models: dict[str, dict[str, Any]] = {}
+        monkeypatch.setattr(Project, "config", lambda project: self.models.get(project.folder, self.model))
+        monkeypatch.setattr(commands, "run", self.command)
+        monkeypatch.setattr(haproxy, "leave", lambda paths: self.write("left").write_text(paths.name))
+        monkeypatch.setattr(switch, "to_own_files", self.switch)
+
+    def write(self, name: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x", encoding="utf-8")
+        return path
+
+    def command(self, argv: Sequence[str], *_: Any, **__: Any) -> commands.Result:
+        self.ran.append(argv)
+        return commands.Result(0, "\n".join(self.images) if "images" in argv else "", "")
+
+    def switch(self, app: App, *_: Any) -> None:
+        # The watcher still takes care of the app: killed here, the app is as it was.
+        assert (self.root / "etc/selfheal" / f"{app.name}.json").exists()
+        assert not [argv for argv in self.ran if "disable" in argv]
+        self.switched.append(app.name)
+        self.documents = [container("web", ours=False)]
+
+    def options(self, app: str = "shop", confirm: str = "shop", stop: bool = False) -> run.Options:
+        paths = AppPaths(app, str(self.root / "opt" / app), str(self.root))
+        return run.Options(App(paths, [], []), "web1", [], confirm, stop)
+
+    def remove(self, check: bool = False, **options: Any) -> report.Removed:
+        return run.remove(self.options(**options), check, Clock(), lambda _text: None)
+
+    def paths(self) -> set[str]:
+        return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+def test_of_two_apps_one_is_removed_and_the_other_stays(host: Host) -> None:
+    before = host.paths()
+    done = host.remove()
+    assert host.switched == ["shop"]
+    gone = before - host.paths()
+    assert {path for path in before if "blog" in path or "usr/" in path} <= host.paths()
+    # HAProxy's part goes with a reload, which is not in this test.
+    left = {path for path in host.paths() if "shop" in path}
+    assert left == {"opt/shop/compose.yaml", "opt/shop/.env", "etc/haproxy/selfheal/shop.cfg"} - gone
+    assert "opt/shop/.env" in host.paths()
+    assert done["changed"]
+    assert str(host.root / "opt/shop") in [one["what"] for one in done["remains"]]
+    again = host.remove()
+    assert (again["changed"], again["files"]) == (False, [])
+    assert host.switched == ["shop"]
+
+
+def test_the_last_app_takes_what_all_share_with_it(host: Host) -> None:
+    host.remove()
+    host.documents = [container("web", ours=True)]
+    host.remove(app="blog", confirm="blog")
+    left = {path for path in host.paths() if not path.startswith("opt/")}
+    assert left == {"left"}
+    assert not (host.root / "etc/selfheal").exists()
+    assert not (host.root / "var/lib/selfheal").exists()
+
+
+@pytest.mark.parametrize("confirm", ["", "blog", "yes"])
+def test_it_is_refused_without_the_name_of_the_app(host: Host, confirm: str) -> None:
+    before = host.paths()
+    with pytest.raises(run.RemovalError, match="-e remove_confirm=shop"):
+        host.remove(confirm=confirm)
+    assert host.paths() == before
+    planned = host.remove(check=True, confirm=confirm)
+    assert planned["changed"]
+    assert host.paths() == before
+
+
+@pytest.mark.parametrize("marker", ["rollout.json", "restore.json", "writes-paused"])
+def test_it_waits_for_a_deploy_a_restore_and_a_backup_that_were_killed(host: Host, marker: str) -> None:
+    host.write(f"var/lib/selfheal/shop/{marker}")
+    with pytest.raises((run.RemovalError, LockHeld)):
+        host.remove()
+    assert host.switched == []
+
+
+def test_it_does_not_run_next_to_a_backup(host: Host) -> None:
+    lock = host.options().app.paths.backup_lock
+    with hold_lock(lock, 0.0, "back up shop"), pytest.raises(LockHeld, match="back up shop"):
+        host.remove()
+    assert host.switched == []
+
+
+def test_an_app_that_does_not_run_from_its_own_files_stays_as_it_is(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise switch.SwitchError("web exited with 1")
+
+    monkeypatch.setattr(switch, "to_own_files", fails)
+    before = host.paths()
+    with pytest.raises(switch.SwitchError):
+        host.remove()
+    assert host.paths() - {"run/selfheal/shop.lock", "run/selfheal/shop.backup.lock"} == before
+    assert not [argv for argv in host.ran if "disable" in argv]
+
+
+def test_an_app_that_is_not_healthy_stays_in_our_care(host: Host) -> None:
+    host.documents[0]["State"] = {"Status": "exited", "ExitCode": 3}
+    for check in (True, False):
+        with pytest.raises(run.RemovalError, match=r"not healthy.*web exited with 3.*selfheal recover --app shop"):
+            host.remove(check=check)
+    assert host.switched == []
+    # A run that was killed has replaced one of them.
+    host.documents.append(container("db", ours=False))
+    host.model["services"]["db"] = {}
+    host.remove()
+    assert host.switched == ["shop"]
+
+
+def test_data_that_would_not_be_found_any_more_is_a_reason_to_refuse(host: Host) -> None:
+    moved = {"Type": "bind", "Source": "/root/shop/data", "Destination": "/data"}
+    host.documents = [container("web", ours=True, mounts=[moved])]
+    host.model = {"services": {"web": {"volumes": [{"type": "bind", "source": "/opt/shop/data", "target": "/data"}]}}}
+    with pytest.raises(run.RemovalError, match="/data is /root/shop/data now, and /opt/shop/data would be there"):
+        host.remove()
+
+
+@pytest.mark.parametrize(
+    ("mount", "service", "is_moved"),
+    [
+        (
+            {"Type": "volume", "Name": "shop_db", "Destination": "/db"},
+            {"volumes": [{"type": "volume", "source": "db", "target": "/db"}]},
+            False,
+        ),
+        (
+            {"Type": "volume", "Name": "old_db", "Destination": "/db"},
+            {"volumes": [{"type": "volume", "source": "db", "target": "/db"}]},
+            True,
+        ),
+        ({"Type": "volume", "Name": "shop_db", "Destination": "/db"}, {}, True),
+        ({"Type": "volume", "Name": "0" * 64, "Destination": "/db"}, {}, False),
+        ({"Type": "tmpfs", "Destination": "/tmp"}, {}, False),
+        (
+            {"Type": "bind", "Source": "/opt/shop/s", "Destination": "/run/secrets/s"},
+            {"secrets": [{"source": "s"}]},
+            False,
+        ),
+    ],
+    ids=["the same volume", "another volume", "a volume of the overlay", "without a name", "in memory", "a secret"],
+)
+def test_where_data_is_before_and_after(mount: dict[str, str], service: dict[str, Any], is_moved: bool) -> None:
+    model = {"services": {"web": service}, "volumes": {"db": {"name": "shop_db"}}}
+    own = own_files.OwnFiles(Project("shop", "/opt/shop"), model)
+    assert bool(own_files.moved(own, [container("web", ours=True, mounts=[mount])])) is is_moved
+
+
+def test_a_cache_of_the_overlay_is_a_reason_to_refuse(host: Host) -> None:
+    host.documents = [container("web", ours=True), container("cache", ours=True)]
+    with pytest.raises(run.RemovalError, match="cache: only the overlay has these services"):
+        host.remove()
+
+
+@pytest.fixture
+def adopted(host: Host) -> Host:
+    """The app was adopted from /root/shop. It mounts a copy of a file there, and its data there."""
+    old, new = (host.write(f"{folder}/shop/site.conf").parent for folder in ("root", "opt"))
+    host.write("root/shop/compose.yaml")
+    host.write("root/shop/ADOPTED-BY-SELFHEAL.md")
+    host.write("opt/shop/.env.example")
+    state = host.root / "var/lib/selfheal/shop"
+    (state / "copied.json").write_text('{"compose.yaml": "", "site.conf": ""}', encoding="utf-8")
+    record = {"folder": str(old), "files": [str(old / "compose.yaml")], "env_files": [], "is_done": True}
+    (state / "adopted.json").write_text(json.dumps(record), encoding="utf-8")
+    for folder in (old, new):
+        binds = {"/conf": f"{folder}/site.conf", "/data": f"{old}/data"}
+        volumes = [{"type": "bind", "source": source, "target": target} for target, source in binds.items()]
+        host.models[str(folder)] = {"services": {"web": {"volumes": volumes, "build": {"context": str(folder)}}}}
+        mounts = [{"Type": "bind", "Destination": target, "Source": source} for target, source in binds.items()]
+    host.documents = [container("web", ours=True, mounts=mounts)]
+    return host
+
+
+def test_an_adopted_app_runs_from_its_old_folder_again(adopted: Host) -> None:
+    planned = adopted.remove(check=True)
+    done = adopted.remove()
+    assert planned["files"] == done["files"]
+    assert done["runs_from"].split()[5] == str(adopted.root / "root/shop")
+    assert {path for path in adopted.paths() if "/shop/" in path} == {"root/shop/compose.yaml", "root/shop/site.conf"}
+    assert not (adopted.root / "opt/shop").exists()
+    assert str(adopted.root / "opt/shop") not in [one["what"] for one in done["remains"]]
+
+
+def test_what_somebody_has_put_next_to_the_copy_stays(adopted: Host) -> None:
+    adopted.write("opt/shop/notes.txt")
+    done = adopted.remove()
+    assert str(adopted.root / "opt/shop") in [one["what"] for one in done["remains"]]
+    assert {path for path in adopted.paths() if path.startswith("opt/shop")} == {"opt/shop/notes.txt"}
+
+
+@pytest.mark.parametrize("change", ["a mounted file", "a setting", "a service", "gone"])
+def test_an_adopted_app_whose_old_folder_has_changed_runs_from_its_directory(adopted: Host, change: str) -> None:
+    model = adopted.models[str(adopted.root / "root/shop")]
+    if change == "a mounted file":
+        (adopted.root / "root/shop/site.conf").write_text("other", encoding="utf-8")
+    elif change == "a setting":
+        model["services"]["web"]["environment"] = {"KEY": "a secret"}
+    elif change == "a service":
+        model["services"]["worker"] = {}
+    else:
+        (adopted.root / "root/shop/compose.yaml").unlink()
+    done = adopted.remove()
+    (note,) = (line for line in done["notes"] if "adopted from" in line)
+    assert "a secret" not in note
+    assert done["runs_from"].split()[5] == str(adopted.root / "opt/shop")
+    assert {"opt/shop/compose.yaml", "opt/shop/.env"} <= adopted.paths()
+    assert "root/shop/ADOPTED-BY-SELFHEAL.md" not in adopted.paths()
+
+
+def test_an_app_that_was_adopted_where_it_is_keeps_its_files(adopted: Host) -> None:
+    record = adopted.root / "var/lib/selfheal/shop/adopted.json"
+    record.write_text(record.read_text(encoding="utf-8").replace("/root/", "/opt/"), encoding="utf-8")
+    adopted.remove()
+    assert {"opt/shop/compose.yaml", "opt/shop/.env", "opt/shop/site.conf"} <= adopted.paths()
+
+
+def test_images_of_an_app_whose_name_begins_alike_stay(host: Host) -> None:
+    host.write("etc/selfheal/shop-blog.json")
+    host.images = ["selfheal/shop-web:last-good", "selfheal/shop-blog-web:last-good"]
+    assert host.remove()["images"] == ["selfheal/shop-web:last-good"]
+
+
+def test_services_come_after_those_that_they_need() -> None:
+    services: dict[str, Any] = {
+        "web": {"depends_on": {"db": {}, "cache": {}}},
+        "db": {},
+        "cache": {"depends_on": {"db": {}}},
+    }
+    assert switch.order({"services": services}, list(services)) == ["db", "cache", "web"]
+
+
+def test_the_gap_is_the_time_without_an_answer() -> None:
+    samples = [Sample(at / 10, at / 10 + 0.01, not 3 <= at < 8, "") for at in range(20)]
+    assert switch.gap(samples) == pytest.approx(0.5)
+    assert switch.gap([]) == 0.0
+
+
+def test_the_report_says_what_runs_and_what_remains(host: Host) -> None:
+    done = host.remove()
+    text = report.text("shop", {**done, "gap": 1.5}, check=False)
+    assert "up --detach" in text
+    assert "not answered for 1.5 s" in text
+    assert "What remains:" in text
+    assert report.text("shop", host.remove(), check=False).startswith("shop: nothing of ours is on this host.")
