@@ -39,12 +39,25 @@ class Command(NamedTuple):
         return ["--vault-password-file", f"{target.shown}/{PASSWORD_FILE}"]
 
 
+class Report(NamedTuple):
+    """What was written and what it is; what is to be done by hand first; and the whole text, with the next command."""
+
+    written: Sequence[str]
+    to_do: Sequence[str]
+    text: str
+
+
 def report(
     project: Project, guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command, check: bool
-) -> str:
-    """The text, in lines that can be pasted."""
-    lines = [*_written(plan, target, check), _content(project, guessed), *guessed.left, ""]
+) -> Report:
+    """The report, in lines that can be pasted."""
+    written = [*_written(plan, target, check), _content(project, guessed), *guessed.left]
     to_do = _to_do(target, plan, flaws, command)
+    return Report(written, to_do, _text(written, to_do, target, plan, command))
+
+
+def _text(written: Sequence[str], to_do: Sequence[str], target: Target, plan: Plan, command: Command) -> str:
+    lines = [*written, ""]
     if to_do:
         lines += ["To do first:", *(f"  - {line}" for line in to_do), ""]
     if any(file.path == PASSWORD_FILE for file in plan.files):
