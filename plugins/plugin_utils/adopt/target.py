@@ -34,21 +34,20 @@ class _Parts(NamedTuple):
     folder: str
 
 
-def adopt_target(adopt: str, hostvars: Mapping[str, Mapping[str, object]], remote_user: str = "") -> Target:
+def adopt_target(adopt: str, hostvars: Mapping[str, Mapping[str, object]]) -> Target:
     """Read HOST, HOST:/FOLDER, with USER@ before it.
 
     :arg hostvars: the variables of the hosts of this run's inventory.
-    :arg remote_user: that of the command line.
     :raises AnsibleFilterError: it is something else.
     """
     parts = _parts(str(adopt))
-    known = hostvars.get(parts.host)
+    known = hostvars[parts.host] if parts.host in hostvars else None
     if known is not None:
         address = str(known.get("ansible_host") or parts.host)
-        user = parts.user or str(known.get("ansible_user") or remote_user or "")
+        user = parts.user or str(known.get("ansible_user") or "")
         variables: dict[str, object] = {}
     else:
-        address, user = parts.host, parts.user or remote_user
+        address, user = parts.host, parts.user
         variables = {"ansible_host": address.strip("[]"), **({"ansible_user": user} if user else {})}
         if user and user != "root":
             variables["ansible_become"] = True

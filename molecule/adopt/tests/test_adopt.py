@@ -1,0 +1,318 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""An app that was started by hand is taken over by one command, while it is written to 50 times a second.
+
+prepare.yml has started it by plain `docker compose up -d` in /root/ledger. The tests build on each other, in order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from shared.acting import kill, slow, until
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TO = REPOSITORY / ".lab/adopt"
+FOLDER, APP, DIRECTORY = "/root/ledger", "ledger", "/opt/ledger"
+GOAL_SECONDS = 3.0
+SETTINGS = {"compose_app_gate_timeout": 20}
+
+
+class Client:
+    """Requests over one connection, which is opened again when it has ended."""
+
+    def __init__(self, address: str, timeout: float = 2.0) -> None:
+        self.address, self.timeout = address, timeout
+        self.connection = http.client.HTTPConnection(address, 8000, timeout=timeout)
+
+    def ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
+        try:
+            self.connection.request(method, path)
+            answer = self.connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError):
+            self.connection.close()
+            return 0, {}
+
+
+class Load:
+    """A writer of 50 records a second, each until it is acknowledged, and a prober at 10 Hz with new connections."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.acknowledged = address, 0
+        self.answers: list[tuple[float, bool]] = []
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=one, daemon=True) for one in (self._write, self._probe)]
+
+    def __enter__(self) -> Load:
+        for one in self._threads:
+            one.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for one in self._threads:
+            one.join()
+
+    def _write(self) -> None:
+        client = Client(self.address)
+        status, found = client.ask("GET", "/records")
+        number = max(found["numbers"], default=0) if status == 200 else 0
+        self.acknowledged = number
+        due = time.monotonic()
+        while not self._over.is_set():
+            if client.ask("POST", f"/records/{self.acknowledged + 1}")[0] == 201:
+                self.acknowledged += 1
+            due = max(due + 0.02, time.monotonic() - 0.1)
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def _probe(self) -> None:
+        due = time.monotonic()
+        while not self._over.is_set():
+            threading.Thread(target=self._ask_once, daemon=True).start()
+            due += 0.1
+            time.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(2.0)
+
+    def _ask_once(self) -> None:
+        sent = time.monotonic()
+        status, _ = Client(self.address).ask("GET", "/health")
+        self.answers.append((sent, status == 200))
+
+    def downtime(self) -> float:
+        """Seconds from the first request that failed to the first one after it from which on all were answered."""
+        found = sorted(self.answers)
+        failed = [number for number, (_, ok) in enumerate(found) if not ok]
+        if not failed:
+            return 0.0
+        return found[min(failed[-1] + 1, len(found) - 1)][0] - found[failed[0]][0]
+
+
+class Ended(NamedTuple):
+    code: int
+    text: str
+
+
+def command(address: str, *words: str) -> list[str]:
+    keys = f"-o UserKnownHostsFile={REPOSITORY}/.lab/host_keys/{address}"
+    return [
+        *("ansible-playbook", "playbooks/adopt.yml", "-e", f"adopt=root@{address}:{FOLDER}", "-e", f"to={TO}"),
+        *("-e", json.dumps(SETTINGS), "--private-key", ".lab/id_ed25519", "--ssh-common-args", keys, *words),
+    ]
+
+
+def start(address: str, *words: str) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    return subprocess.Popen(
+        command(address, *words),
+        cwd=REPOSITORY,
+        env=kept,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def adopt(address: str, *words: str) -> Ended:
+    process = start(address, *words)
+    text = process.communicate(timeout=600)[0]
+    return Ended(process.returncode, text)
+
+
+@pytest.fixture(scope="module")
+def address(host: Any) -> str:
+    shutil.rmtree(TO, ignore_errors=True)
+    found = str(host.backend.host.name)
+    until(lambda: Client(found).ask("GET", "/health")[0] == 200, 60)
+    return found
+
+
+@pytest.fixture
+def load(address: str) -> Iterator[Load]:
+    with Load(address) as made:
+        until(lambda: made.acknowledged > 0)
+        yield made
+
+
+def containers(host: Any) -> dict[str, dict[str, Any]]:
+    ids = host.check_output(f"docker ps -aq --filter label=com.docker.compose.project={APP}").split()
+    documents = json.loads(host.check_output(f"docker inspect {' '.join(ids)}"))
+    return {document["Config"]["Labels"]["com.docker.compose.service"]: document for document in documents}
+
+
+def started_from(host: Any) -> dict[str, str]:
+    label = "com.docker.compose.project.working_dir"
+    return {name: one["Config"]["Labels"][label] for name, one in containers(host).items()}
+
+
+def volumes(host: Any) -> set[str]:
+    names = host.check_output("docker volume ls -q").split()
+    return {json.dumps(json.loads(host.check_output(f"docker volume inspect {name}"))[0]) for name in names}
+
+
+def old_folder(host: Any) -> str:
+    listed = f"find {FOLDER} -name receipts -prune -o -name ADOPTED-BY-SELFHEAL.md -prune -o -type f -print0"
+    return str(host.check_output(f"{listed} | sort -z | xargs -0 sha256sum; stat -c '%n %a' {FOLDER}/.env"))
+
+
+def check_records(load: Load) -> None:
+    """Assert that each record that was acknowledged is there, and its receipt."""
+    until(lambda: Client(load.address).ask("GET", "/records")[0] == 200)
+    known = load.acknowledged
+    _, found = Client(load.address, 10.0).ask("GET", "/records")
+    assert set(range(1, known + 1)) <= set(found["numbers"])
+    assert found["receipts"] >= known
+
+
+def secrets(host: Any) -> list[str]:
+    text = host.check_output(f"cat {FOLDER}/.env")
+    return [text.split("'")[1], text.split("KEY-----\n")[1].split("\n")[0]]
+
+
+def goes_on(load: Load) -> None:
+    before = load.acknowledged
+    until(lambda: load.acknowledged > before + 20, 30)
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing(host: Any, address: str) -> None:
+    before = {name: one["Id"] for name, one in containers(host).items()}
+    ended = adopt(address, "-e", "adopt_dry=true")
+    assert ended.code == 0, ended.text
+    for line in ("ledger_db (", f"{FOLDER}/receipts (", "8000 -> app:8000", "Dry run: nothing was written"):
+        assert line in ended.text, ended.text
+    assert {name: one["Id"] for name, one in containers(host).items()} == before
+    assert not TO.exists()
+    assert not host.file(DIRECTORY).exists
+    assert not host.file("/var/lib/selfheal").exists
+
+
+def test_what_is_refused_before_the_switch_leaves_the_app_alone(host: Any, load: Load) -> None:
+    before, kept = {name: one["Id"] for name, one in containers(host).items()}, old_folder(host)
+    ended = adopt(load.address, "-e", "selfheal_checks=[]", "-e", '{"compose_app_files": ["none.yaml"]}')
+    assert ended.code != 0
+    assert "none.yaml" in ended.text
+    assert f"2 of 2 containers run, from {FOLDER}, with the images as before" in " ".join(ended.text.split())
+    assert {name: one["Id"] for name, one in containers(host).items()} == before
+    assert old_folder(host) == kept
+    assert load.downtime() == 0.0
+    for secret in secrets(host):
+        assert secret not in ended.text
+
+
+def test_a_bad_first_release_is_given_back_as_it_was(host: Any, load: Load) -> None:
+    before = {name: one["Image"] for name, one in containers(host).items()}
+    (TO / "ledger.ini").write_text("[ledger]\nversion = 2\n", encoding="utf-8")
+    ended = adopt(load.address)
+    assert ended.code != 0
+    said = " ".join(ended.text.split())
+    assert "version 2 of the ledger is not known" in said
+    assert "What ran before is put back, from its own /root/ledger/compose.yaml, not hardened. It serves" in said
+    assert f"2 of 2 containers run, from {FOLDER}, with the images as before" in said
+    goes_on(load)
+    assert {name: one["Image"] for name, one in containers(host).items()} == before
+    assert set(started_from(host).values()) == {FOLDER}
+    check_records(load)
+
+
+def test_the_app_is_adopted_with_its_data_in_seconds(host: Any, load: Load) -> None:
+    (TO / "ledger.ini").write_text("[ledger]\nversion = 1\n", encoding="utf-8")
+    before, kept = volumes(host), old_folder(host)
+    ended = adopt(load.address, "-vvv")
+    assert ended.code == 0, ended.text
+    goes_on(load)
+    time.sleep(1.0)
+    print(f"without an answer: {load.downtime():.1f} s")
+    assert load.downtime() <= GOAL_SECONDS
+    assert volumes(host) == before
+    assert set(started_from(host).values()) == {DIRECTORY}
+    for name, document in containers(host).items():
+        assert document["HostConfig"]["CapDrop"] == ["ALL"], name
+    mounts = {mount["Destination"]: mount["Source"] for mount in containers(host)["app"]["Mounts"]}
+    assert mounts == {"/receipts": f"{FOLDER}/receipts", "/etc/ledger.ini": f"{DIRECTORY}/ledger.ini"}
+    check_records(load)
+    assert old_folder(host) == kept
+    assert DIRECTORY in host.check_output(f"cat {FOLDER}/ADOPTED-BY-SELFHEAL.md")
+    for secret in secrets(host):
+        assert secret not in ended.text
+        assert not [path for path in TO.rglob("*") if path.is_file() and secret in path.read_text(errors="replace")]
+    assert host.run(f"grep -c KEY {DIRECTORY}/.env").rc == 0
+
+
+def test_adopting_twice_changes_nothing(host: Any, load: Load) -> None:
+    before = {name: one["Id"] for name, one in containers(host).items()}
+    ended = adopt(load.address)
+    assert ended.code == 0, ended.text
+    assert "is adopted already: it runs from /opt/ledger. Nothing was changed" in ended.text
+    assert "changed=0" in ended.text
+    assert {name: one["Id"] for name, one in containers(host).items()} == before
+    assert load.downtime() == 0.0
+
+
+def test_compose_up_in_the_old_folder_is_noticed(host: Any, address: str) -> None:
+    host.check_output(f"cd {FOLDER} && docker compose up --detach --quiet-pull")
+    found: list[str] = []
+
+    def is_noticed() -> bool:
+        found[:] = json.loads(host.run("selfheal status --json").stdout)["problems"]
+        return any(f"were started by `docker compose up` in {FOLDER}" in problem for problem in found)
+
+    until(is_noticed, 30, why=lambda: str(found))
+    ended = adopt(address)
+    assert "`docker compose` was run again in /root/ledger" in ended.text
+
+
+def by_hand(host: Any, address: str) -> None:
+    """Bring the app back to how prepare.yml left it; the data stays."""
+    host.run(f"systemctl stop selfheal@{APP}.timer selfheal@{APP}.service")
+    host.run(f"systemctl disable selfheal@{APP}.timer")
+    folders = f"{DIRECTORY} /var/lib/selfheal/{APP} /etc/selfheal/{APP}.json {FOLDER}/ADOPTED-BY-SELFHEAL.md"
+    host.check_output(f"rm -rf {folders} /run/selfheal/{APP}.*")
+    host.check_output(f"cd {FOLDER} && docker compose up --detach --quiet-pull --force-recreate")
+    shutil.rmtree(TO, ignore_errors=True)
+    until(lambda: Client(address).ask("GET", "/health")[0] == 200, 60)
+
+
+@slow
+def test_a_kill_at_any_moment_leaves_an_app_that_runs_and_the_next_run_goes_on(host: Any, address: str) -> None:
+    rounds = int(os.environ.get("ADOPT_ROUNDS", "20"))
+    chance, downtimes, longest = random.Random(20), [], 45.0  # noqa: S311 - not a secret
+    for number in range(rounds):
+        by_hand(host, address)
+        with Load(address) as load:
+            until(lambda load=load: load.acknowledged > 0)
+            after = chance.uniform(1.0, longest)
+            process = start(address)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=after)
+            kill(process.pid)
+            process.communicate()
+            until(lambda load=load: Client(load.address).ask("GET", "/health")[0] == 200, 60)
+            goes_on(load)
+            check_records(load)
+            killed, where = load.downtime(), sorted(set(started_from(host).values()))
+        with Load(address) as load:
+            until(lambda load=load: load.acknowledged > 0)
+            ended = adopt(address)
+            assert ended.code == 0, ended.text
+            goes_on(load)
+            time.sleep(1.0)
+            check_records(load)
+            assert set(started_from(host).values()) == {DIRECTORY}
+        downtimes.append(load.downtime())
+        print(f"round {number}: killed after {after:.1f} s, then {killed:.1f} s down, from {where}; ", end="")
+        print(f"the next run: {downtimes[-1]:.1f} s down, {load.acknowledged} records", flush=True)
+    print(f"n = {rounds}, median {statistics.median(downtimes):.1f} s, longest {max(downtimes):.1f} s")
