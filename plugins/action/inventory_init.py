@@ -52,5 +52,10 @@ class ActionModule(ActionBase):
             return {**result, "changed": False, "failed": True, "msg": str(error)}
         self._display.display(f"\n{done.report.text}\n")
         shown = {"diff": list(done.diff)} if self._task.diff else {}
-        found = {"folder": done.folder, "files": list(done.files), "missing": list(done.missing), "text": done.report.text}
+        found = {
+            "folder": done.folder,
+            "files": list(done.files),
+            "missing": list(done.missing),
+            "text": done.report.text,
+        }
         return {**result, **shown, **found, "changed": done.changed}

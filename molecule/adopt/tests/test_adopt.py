@@ -289,7 +289,7 @@ def by_hand(host: Any, address: str) -> None:
 @slow
 def test_a_kill_at_any_moment_leaves_an_app_that_runs_and_the_next_run_goes_on(host: Any, address: str) -> None:
     rounds = int(os.environ.get("ADOPT_ROUNDS", "20"))
-    chance, downtimes, longest = random.Random(20), [], 45.0  # noqa: S311 - not a secret
+    chance, downtimes, longest = random.Random(20), [], 45.0
     for number in range(rounds):
         by_hand(host, address)
         with Load(address) as load:

@@ -23,7 +23,7 @@ from ..docker import containers as docker_containers
 from ..docker import network as docker_network
 from ..docker import volumes as docker_volumes
 from ..docker.containers import Document
-from ..docker.engine import EngineError, state
+from ..docker.engine import state
 from ..docker.model import Model
 from ..env import dotenv
 from ..health.diagnosis import held_by
@@ -32,7 +32,6 @@ from ..host import command as commands
 from ..releases import store as release_store
 from . import adoption_choice, adoption_files, adoption_record
 from .adoption_choice import AdoptError, Asked, Found, Known
-from .adoption_record import Origin
 from .compose_files import disk_usage, read_host
 
 _LABEL = "com.docker.compose"
@@ -158,9 +157,7 @@ def find(asked: Asked, documents: Sequence[Document], root: str = "/") -> Found:
     folder = os.path.realpath(asked.folder) if asked.folder else ""
     directories = {name: paths.directory for name, paths in known.items()}
     try:
-        return adoption_choice.choose(
-            asked._replace(folder=folder), documents, Known(records, deployed), directories
-        )
+        return adoption_choice.choose(asked._replace(folder=folder), documents, Known(records, deployed), directories)
     except AdoptError:
         if folder:
             _explain_folder(folder, asked.folder)
@@ -172,7 +169,9 @@ def _explain_folder(folder: str, shown: str) -> None:
     if not os.path.exists(folder):
         raise AdoptError(shown, "there is no such folder on the host", "correct -e adopt=HOST:/PATH") from None
     if os.path.isdir(folder) and not adoption_files.has_compose_file(folder):
-        raise AdoptError(shown, "this folder holds no compose file", "name the folder of the app's compose file") from None
+        raise AdoptError(
+            shown, "this folder holds no compose file", "name the folder of the app's compose file"
+        ) from None
 
 
 def _require_engine(root: str) -> None:
@@ -181,16 +180,20 @@ def _require_engine(root: str) -> None:
         sockets = glob.glob(os.path.join(glob.escape(root), "run/user/*/docker.sock"))
         if sockets:
             raise AdoptError(
-                "docker", f"the engine is rootless ({sockets[0]}), and this collection runs apps as root",
+                "docker",
+                f"the engine is rootless ({sockets[0]}), and this collection runs apps as root",
                 "start the app on an engine that root runs; its volumes have to be copied there",
             )
         if found["kind"] == "missing":
-            raise AdoptError("docker", "it is not installed on the host, so no app runs there", "set up a new app: init.yml")
+            raise AdoptError(
+                "docker", "it is not installed on the host, so no app runs there", "set up a new app: init.yml"
+            )
         raise AdoptError("docker", f"the engine does not answer: {found['reason']}", "start it: systemctl start docker")
     asked = commands.run(["docker", "info", "--format", "{{json .SecurityOptions}}"], _SECONDS)
     if "name=rootless" in asked.out:
         raise AdoptError(
-            "docker", "the engine is rootless, and this collection runs apps as root",
+            "docker",
+            "the engine is rootless, and this collection runs apps as root",
             "start the app on an engine that root runs; its volumes have to be copied there",
         )
     read_host()
@@ -229,7 +232,8 @@ def _require_files(found: Found) -> None:
     origin = found.origin
     if not origin.files:
         raise AdoptError(
-            f"compose project {found.app}", "its containers do not say from which compose file they were created",
+            f"compose project {found.app}",
+            "its containers do not say from which compose file they were created",
             "start it once more with Compose v2: `docker compose up -d` in its folder",
         )
     for path in (*origin.files, *origin.env_files):
@@ -243,7 +247,8 @@ def _top(found: Found) -> str:
     top = adoption_files.top_of(found.origin.folder, files)
     if top == "/":
         raise AdoptError(
-            found.origin.folder, f"its files are in folders that have only / in common: {', '.join(files)}",
+            found.origin.folder,
+            f"its files are in folders that have only / in common: {', '.join(files)}",
             "move them into one folder, and start the app from there",
         )
     return top
@@ -460,9 +465,7 @@ def _places(data: Sequence[Bind]) -> list[Place]:
 
 def _networks(documents: Sequence[Document]) -> set[str]:
     return {
-        name
-        for document in documents
-        for name in (document.get("NetworkSettings") or {}).get("Networks") or {}
+        name for document in documents for name in (document.get("NetworkSettings") or {}).get("Networks") or {}
     } - {"bridge", "host", "none"}
 
 

@@ -65,7 +65,7 @@ def _is_there(path: str) -> bool:
 def _text(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            lines = [line for line in stream.read(_SMALL) .splitlines() if not line.lstrip().startswith("#")]
+            lines = [line for line in stream.read(_SMALL).splitlines() if not line.lstrip().startswith("#")]
     except OSError:
         return ""
     return "\n".join(lines)

@@ -12,7 +12,9 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.run impor
 
 def adopted(found: Adoption, where: Place) -> str:
     """The app is under this collection already."""
-    lines = [f"{found['app']} on {where.host} is adopted already: it runs from {found['directory']}. Nothing was changed."]
+    lines = [
+        f"{found['app']} on {where.host} is adopted already: it runs from {found['directory']}. Nothing was changed."
+    ]
     by_hand = _by_hand(found)
     if by_hand:
         lines.append(f"{by_hand} Deploy to bring the hardened containers back: site.yml with the app's inventory.")

@@ -39,17 +39,24 @@ def render(found: Adoption, received: Received, folders: Folders, written: Seque
     lines += [_row("port", port) for port in found["ports"]]
     lines.append(_row("folder", f"{found['folder']}, with a notice that the app does not run from there any more"))
     lines += ["", "Changes:"]
-    lines.append(_row("containers", f"{services} are recreated from {found['directory']}, hardened, under the same names"))
+    lines.append(
+        _row("containers", f"{services} are recreated from {found['directory']}, hardened, under the same names")
+    )
     lines += [_row("note", note) for note in found["notes"]]
     lines += ["", "Without an answer:", *_downtime(found)]
     lines += ["", "Written on this machine:"]
     lines.append(_row("project", f"{folders.to}: {_list(received.new)}"))
     if received.kept:
-        lines.append(_row("kept", f"{', '.join(received.kept)}: other than on the host; what is deployed is the file here"))
+        lines.append(
+            _row("kept", f"{', '.join(received.kept)}: other than on the host; what is deployed is the file here")
+        )
     lines += [_row("inventory", line) for line in written]
     lines += ["", f"Written on {folders.host}:"]
     lines.append(_row("app", f"{found['directory']}, /etc/selfheal, /var/lib/selfheal/{found['app']}, and the watcher"))
-    lines += ["", f"If the release does not pass its checks, the app is put back as it runs now, from {found['folder']}."]
+    lines += [
+        "",
+        f"If the release does not pass its checks, the app is put back as it runs now, from {found['folder']}.",
+    ]
     return "\n".join(lines)
 
 

@@ -74,9 +74,7 @@ def compare(archive: str, to: str, files: Sequence[str], wanted: Record) -> Rece
         raise InitError(to, "it is a file, and the project needs a folder", "name another one: -e to=DIR")
     known = record(to)
     if known is not None and (known["host"], known["app"]) != (wanted["host"], wanted["app"]):
-        raise InitError(
-            to, f"it is the folder of {known['app']} on {known['host']}", "name another one: -e to=DIR"
-        )
+        raise InitError(to, f"it is the folder of {known['app']} on {known['host']}", "name another one: -e to=DIR")
     new, kept, env = [], [], ""
     for member in _members(archive):
         path = os.path.join(to, member.name)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import plan, receive
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError, Project
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Project
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import HOSTS, PASSWORD_FILE
 
 _INVENTORY = "deploy"
@@ -68,7 +68,12 @@ def is_known(where: Place, found: Adoption) -> bool:
 
 
 def prepare(
-    found: Adoption, where: Place, request: init.Request, now: float, require_valid: Callable[[Project], None], check: bool
+    found: Adoption,
+    where: Place,
+    request: init.Request,
+    now: float,
+    require_valid: Callable[[Project], None],
+    check: bool,
 ) -> Prepared:
     """Receive the files and write the inventory; in check mode, say what would be written.
 
@@ -85,7 +90,8 @@ def prepare(
             receive.write_record(where.to, record)
     folders = plan.Folders(where.shown, f"{where.shown}/{_INVENTORY}", where.host)
     text = plan.render(found, received, folders, done.report.written)
-    return Prepared(text, done.report.to_do, bool(received.new) or done.changed)
+    stays = [name for name in received.new if name != received.env]
+    return Prepared(text, done.report.to_do, bool(stays) or done.changed)
 
 
 @contextlib.contextmanager
@@ -104,6 +110,3 @@ def _files(found: Adoption, where: Place, received: receive.Received, check: boo
         if received.env in received.new:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(where.to, received.env))
-
-
-__all__ = ["InitError", "Place", "Prepared", "is_known", "place", "prepare"]

@@ -17,7 +17,10 @@ _OWN = ("inventory",)
 
 
 def command(
-    playbook: str, hosts: str, password_file: str, passed_on: Callable[[Mapping[str, object]], list[str]],
+    playbook: str,
+    hosts: str,
+    password_file: str,
+    passed_on: Callable[[Mapping[str, object]], list[str]],
     arguments: Mapping[str, object],
 ) -> list[str]:
     """The command line.

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.compose.adopted_mounts import There, binds, data, render
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose.adopted_mounts import (
+    There,
+    binds,
+    data,
+    render,
+)
 
 TOP = "/root/shop"
 CREATED = {"web": 100.0, "db": 100.0}

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.project_parts import find
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import adoption_files, adoption_record
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption_choice import AdoptError
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 
 
 def write(top: Path, files: dict[str, str]) -> None:
@@ -89,9 +89,7 @@ def test_an_archive_keeps_modes_and_links_and_names_what_it_leaves_out(tmp_path:
     assert left == ["out"]
 
 
-def test_a_project_that_is_too_large_names_its_largest_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_project_that_is_too_large_names_its_largest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adoption_files, "LARGEST_BYTES", 10)
     write(tmp_path, {"a/x": "12345678", "b": "123"})
     with pytest.raises(AdoptError, match=r"write a into \.dockerignore"):
