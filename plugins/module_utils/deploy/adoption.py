@@ -492,7 +492,9 @@ def _differences(found: Found, model: Model) -> list[str]:
             notes.append(f"{name} is removed: no compose file names its service {service} any more")
             continue
         has = docker_containers.environment(document)
-        wanted = {key: str(value) for key, value in (spec.get("environment") or {}).items() if value is not None}
+        given = spec.get("environment") or {}
+        # Compose prints a dollar twice, so that its output can be read again.
+        wanted = {key: str(value).replace("$$", "$") for key, value in given.items() if value is not None}
         names = sorted(name for name, value in wanted.items() if has.get(name) != value)
         if names:
             notes.append(f"{service} gets other values than it runs with: {', '.join(names)}")

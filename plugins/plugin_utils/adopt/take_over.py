@@ -56,4 +56,5 @@ def run(argv: Sequence[str], collections: str, show: Callable[[str], None]) -> i
     assert process.stdout is not None
     for line in process.stdout:
         show(line.rstrip("\n"))
-    return process.wait()
+    with process:
+        return process.wait()
