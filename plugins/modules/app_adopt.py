@@ -33,8 +33,8 @@ attributes:
 options:
   folder:
     description:
-      - The folder on the host that the app was started from, or one of its compose files. Without it, the host must have
-        exactly one app that was started by hand.
+      - The folder on the host that the app was started from, or one of its compose files. Without it, the host must
+        have exactly one app that was started by hand.
     type: str
     default: ""
   app:

@@ -12,8 +12,8 @@ description:
   - Reads a compose project that runs on this host and was started with C(docker compose up). That is its compose files,
     env files, build contexts and other files, containers, volumes, networks and ports. M(christmas.selfheal.app_adopt)
     calls it.
-  - Refuses, by name, what cannot be taken over. Examples are a rootless engine, a compose file that is gone, and a volume
-    of another project. Such an error changes nothing.
+  - Refuses, by name, what cannot be taken over. Examples are a rootless engine, a compose file that is gone, and a
+    volume of another project. Such an error changes nothing.
   - Its result holds the files of the project, which have secrets. Use it with C(no_log).
 author: christmas.selfheal contributors
 extends_documentation_fragment:

@@ -22,7 +22,7 @@ connection: Any = None
 
 def ask(statement: str, *values: int) -> list[Any]:
     """Run a statement in a transaction of its own; a connection that has ended is opened again."""
-    global connection
+    global connection  # noqa: PLW0603 - one connection, under the lock
     with LOCK:
         try:
             if connection is None:

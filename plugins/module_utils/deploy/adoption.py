@@ -43,7 +43,7 @@ _TERM = 15
 
 
 class Instance(TypedDict):
-    """A container of the app as it runs. `stop_seconds`: it does not handle the stop signal, so its stop takes so long."""
+    """A container of the app as it runs. `stop_seconds`: it does not handle the stop signal, so its stop takes that."""
 
     service: str
     name: str
@@ -54,7 +54,7 @@ class Instance(TypedDict):
 
 
 class Volume(TypedDict):
-    """A volume that the app uses; bytes, None when they were not counted; `shared_with`: other containers that use it."""
+    """A volume of the app; bytes, None when they were not counted; `shared_with`: other containers that use it."""
 
     name: str
     size: int | None
@@ -72,8 +72,8 @@ class Place(TypedDict):
 class Adoption(TypedDict):
     """An app that runs by hand.
 
-    `stage`: "" before a take-over, "begun" when one was, "serves" when a release of it serves and the record has no end,
-    "done", or "elsewhere" when it was deployed without a take-over. From "serves" on the rest is empty. `top` is the
+    `stage`: "" before a take-over, "begun" when one was, "serves" when a release of it serves and nothing ended the
+    record, "done", or "elsewhere" when it was deployed without a take-over. From "serves" on the rest is empty. `top` is the
     folder that `files`, the compose files in order, and the archive are relative to; `notes` are what will differ.
     `archive`: tar, gzip, base64. It holds the values of env files: never show it.
     """
@@ -342,7 +342,7 @@ def _require_same_data(found: Found, model: Model) -> None:
                 continue
             raise AdoptError(
                 f"service {service}",
-                f"it runs with {has} at {target}, and the compose file now has {wanted.get(target) or 'nothing'} there: "
+                f"it runs with {has} at {target}, and the compose file has {wanted.get(target) or 'nothing'} there: "
                 "it would start without its data",
                 f"correct {found.origin.files[0]}, or run `docker compose up -d` there first",
             )
@@ -387,7 +387,7 @@ def _volumes(found: Found, documents: Sequence[Document]) -> list[Volume]:
             raise AdoptError(
                 f"volume {name}",
                 f"it belongs to the compose project {owner}, which has containers on this host",
-                f"take {owner} over instead, or remove its containers (its volumes stay): docker compose -p {owner} down",
+                f"take {owner} over instead, or remove its containers (volumes stay): docker compose -p {owner} down",
             )
         shared = [f"{str(one['Name']).lstrip('/')}{_of(one)}" for one in users]
         result.append(Volume(name=name, size=disk_usage(path, _SIZE_SECONDS), shared_with=shared))
@@ -434,7 +434,7 @@ def _instance(document: Document) -> Instance:
 
 
 def _handles_stop(pid: int) -> bool:
-    """Whether a process handles SIGTERM. The first one of a container ignores it otherwise, and is killed in the end."""
+    """Whether a process handles SIGTERM. The first one of a container ignores it otherwise, and is killed."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as stream:
             lines = dict(line.split(":", 1) for line in stream if ":" in line)

@@ -196,8 +196,8 @@ def _too_large(top: str, sizes: Mapping[str, int]) -> AdoptError:
     largest = max(by_folder, key=lambda name: by_folder[name])
     return AdoptError(
         top,
-        f"the project's files are {sum(sizes.values()) >> 20} MiB, {by_folder[largest] >> 20} MiB of them in {largest}, "
-        f"and at most {LARGEST_BYTES >> 20} MiB are copied",
+        f"the project's files are {sum(sizes.values()) >> 20} MiB, {by_folder[largest] >> 20} MiB of them in {largest}"
+        f", and at most {LARGEST_BYTES >> 20} MiB are copied",
         f"leave out of the image what it does not need: write {largest} into .dockerignore",
     )
 

@@ -404,8 +404,8 @@ class Watcher:
         folders = ", ".join(sorted(set(found.values())))
         self.trouble(
             "origin",
-            f"{', '.join(sorted(found))} were started by `docker compose up` in {folders}, without the hardened overlay. "
-            "Run site.yml with the app's inventory"
+            f"{', '.join(sorted(found))} were started by `docker compose up` in {folders}, without the hardened overlay"
+            ". Run site.yml with the app's inventory"
             if found
             else "",
         )

@@ -68,7 +68,7 @@ def done(found: Adoption, where: Place, notice: str) -> str:
     """The app was taken over."""
     lines = [
         f"{found['app']} is adopted: it runs from {found['directory']} on {where.host}, hardened and watched.",
-        f"From now on, change the project in {where.shown}, and deploy it with site.yml and -i {where.shown}/deploy/hosts.yml.",
+        f"From now on, change the project in {where.shown}. Deploy: site.yml -i {where.shown}/deploy/hosts.yml.",
     ]
     lines += [f"The old folder stays as it is, with {notice}."] if notice else []
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Put the project's files that came from the host into a folder of the controller. A file that is there stays as it is."""
+"""Put the project's files that came from the host into a folder of the controller. What is there stays as it is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Record(TypedDict):
 
 
 class Received(NamedTuple):
-    """The names that are new here, and those that differ from the host's and stay; `env`: the `.env`, "" without one."""
+    """The names that are new, and those that differ from the host's and stay; `env`: the `.env`, "" without one."""
 
     new: Sequence[str]
     kept: Sequence[str]

@@ -20,7 +20,7 @@ _INVENTORY = "deploy"
 
 
 class Place(NamedTuple):
-    """Where the project goes on the controller: an absolute path, and as messages show it; the host for the inventory."""
+    """Where the project goes on the controller: absolute, and as messages show it; the host for the inventory."""
 
     to: str
     shown: str

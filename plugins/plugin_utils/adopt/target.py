@@ -41,7 +41,7 @@ def adopt_target(adopt: str, hostvars: Mapping[str, Mapping[str, object]]) -> Ta
     :raises AnsibleFilterError: it is something else.
     """
     parts = _parts(str(adopt))
-    known = hostvars[parts.host] if parts.host in hostvars else None
+    known = hostvars[parts.host] if parts.host in hostvars else None  # noqa: SIM401 - HostVars.get never gives None
     if known is not None:
         address = str(known.get("ansible_host") or parts.host)
         user = parts.user or str(known.get("ansible_user") or "")
@@ -62,7 +62,7 @@ def _parts(adopt: str) -> _Parts:
     if found is None:
         given = f"{adopt!r} is not HOST:/FOLDER" if adopt else "it names no host"
         raise AnsibleFilterError(
-            f"adopt: {given}. Nothing was changed. Fix: write -e adopt=HOST:/root/myapp, -e adopt=USER@HOST:/root/myapp, "
-            "or -e adopt=HOST for the only app there"
+            f"adopt: {given}. Nothing was changed. Fix: write -e adopt=HOST:/root/myapp, -e adopt=USER@HOST:/root/myapp"
+            ", or -e adopt=HOST for the only app there"
         )
     return _Parts(found["user"] or "", found["host"], (found["folder"] or "").rstrip("/"))
