@@ -36,13 +36,17 @@ class Known(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A project: from where it was started by hand, and its containers. `is_deployed`: it has a release of ours."""
+    """A project: from where it was started by hand, and its containers. `is_deployed`: it has a release of ours.
+
+    `is_by_hand`: containers of it were started outside the app's directory.
+    """
 
     app: str
     origin: Origin
     documents: Sequence[Document]
     is_deployed: bool
     record: Record | None
+    is_by_hand: bool = True
 
 
 def choose(asked: Asked, documents: Sequence[Document], known: Known, directory_of: Mapping[str, str]) -> Found:
@@ -95,7 +99,7 @@ def _found(app: str, documents: Sequence[Document], known: Known, directory_of: 
             "give one of them another name (`docker compose -p NAME`), and remove its old containers",
         )
     origin = next(iter(by_hand.values()), record.origin if record else Origin(directory, [], []))
-    return Found(app, origin, documents, is_deployed, record)
+    return Found(app, origin, documents, is_deployed, record, bool(by_hand))
 
 
 def _origin(document: Document) -> Origin:
