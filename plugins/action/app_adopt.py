@@ -13,7 +13,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import messages, run, take_over
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import messages, take_over
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import run as adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import docker_compose, this_run
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.run import Request
@@ -53,20 +54,22 @@ class ActionModule(ActionBase):
             # Before the first change: the take-over could not be given a typed password.
             command_line.passed_on(context.CLIARGS)
             found: Adoption = self._on_host("read")["adoption"]
-            where = run.place(str(given["to"]), found["app"], str(given["host"]), os.getcwd())
+            where = adoption.place(str(given["to"]), found["app"], str(given["host"]), os.getcwd())
             return {**result, **self._adopt(found, where, check)}
         except _HostSaid as error:
             return {**result, **error.result, "failed": True}
         except (InitError, OSError, command_line.TypedPassword) as error:
             return {**result, "failed": True, "msg": str(error)}
 
-    def _adopt(self, found: Adoption, where: run.Place, check: bool) -> dict[str, Any]:
+    def _adopt(self, found: Adoption, where: adoption.Place, check: bool) -> dict[str, Any]:
         known = {"app": found["app"], "folder": where.to}
-        if found["stage"] in ("done", "elsewhere") or (found["stage"] == "serves" and not run.is_known(where, found)):
+        if found["stage"] in ("done", "elsewhere") or (
+            found["stage"] == "serves" and not adoption.is_known(where, found)
+        ):
             self._show(messages.adopted(found, where))
             return {**known, "changed": False}
         if found["stage"] != "serves":
-            prepared = run.prepare(found, where, self._request(), time.time(), docker_compose.require_valid, check)
+            prepared = adoption.prepare(found, where, self._request(), time.time(), docker_compose.require_valid, check)
             self._show(prepared.plan)
             if prepared.to_do:
                 said = messages.to_do(prepared.to_do, check)
@@ -77,7 +80,7 @@ class ActionModule(ActionBase):
             return {**known, "changed": True}
         return {**known, **self._take_over(found, where)}
 
-    def _take_over(self, found: Adoption, where: run.Place) -> dict[str, Any]:
+    def _take_over(self, found: Adoption, where: adoption.Place) -> dict[str, Any]:
         self._on_host("begun")
         argv = take_over.command(
             this_run.playbook("site"), where.hosts, where.password_file, command_line.passed_on, context.CLIARGS

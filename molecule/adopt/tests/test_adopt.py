@@ -92,6 +92,12 @@ class Load:
         status, _ = Client(self.address).ask("GET", "/health")
         self.answers.append((sent, status == 200))
 
+    def writes(self) -> bool:
+        return self.acknowledged > 0
+
+    def serves(self) -> bool:
+        return Client(self.address).ask("GET", "/health")[0] == 200
+
     def downtime(self) -> float:
         """Seconds from the first request that failed to the first one after it from which on all were answered."""
         found = sorted(self.answers)
@@ -293,19 +299,19 @@ def test_a_kill_at_any_moment_leaves_an_app_that_runs_and_the_next_run_goes_on(h
     for number in range(rounds):
         by_hand(host, address)
         with Load(address) as load:
-            until(lambda load=load: load.acknowledged > 0)
+            until(load.writes)
             after = chance.uniform(1.0, longest)
             process = start(address)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=after)
             kill(process.pid)
             process.communicate()
-            until(lambda load=load: Client(load.address).ask("GET", "/health")[0] == 200, 60)
+            until(load.serves, 60)
             goes_on(load)
             check_records(load)
             killed, where = load.downtime(), sorted(set(started_from(host).values()))
         with Load(address) as load:
-            until(lambda load=load: load.acknowledged > 0)
+            until(load.writes)
             ended = adopt(address)
             assert ended.code == 0, ended.text
             goes_on(load)

@@ -68,7 +68,7 @@ def data(found: Sequence[Bind], there: Mapping[str, There], created: Mapping[str
     written = {one.name for one in found if one.writable and not _is_configuration(one, there[one.name], created)}
     names = {one.name for one in found}
     kept = {name for name in names if _is_large(there[name])} | written
-    # A folder that holds data is seen whole by whoever mounts it.
+    # A folder that holds data is seen whole by each service that mounts it.
     kept |= {name for name in names for other in written if covers(name, other) or covers(other, name)}
     return [one for one in found if one.name in kept]
 

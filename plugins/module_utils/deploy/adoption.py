@@ -74,7 +74,8 @@ class Adoption(TypedDict):
 
     `stage`: "" before a take-over, "begun" when one was, "serves" when a release of it serves and nothing ended the
     record, "done", or "elsewhere" when it was deployed without a take-over. From "serves" on the rest is empty. `top`
-    is the folder that `files`, the compose files in order, and the archive are relative to; `notes` are what will differ.
+    is the folder that `files`, the compose files in order, and the archive are relative to; `notes`
+    are what will differ.
     `archive`: tar, gzip, base64. It holds the values of env files: never show it.
     """
 

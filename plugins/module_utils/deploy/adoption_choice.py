@@ -83,7 +83,7 @@ def _by_project(documents: Sequence[Document]) -> dict[str, list[Document]]:
 def _found(app: str, documents: Sequence[Document], known: Known, directory_of: Mapping[str, str]) -> Found:
     record = known.records.get(app)
     directory = directory_of.get(app, "")
-    by_hand = {}
+    by_hand: dict[str, Origin] = {}
     for document in documents:
         origin = _origin(document)
         if directory and _is_below(origin.folder, directory):

@@ -133,7 +133,7 @@ def _contexts(top: str, model: Model) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _ignored(context: str) -> list[str]:
-    """The plain patterns of a .dockerignore. One that takes something back is not understood here, and not used."""
+    """The plain patterns of a .dockerignore. One with an exception (`!`) is not used."""
     lines = [line.strip() for line in _text(os.path.join(context, ".dockerignore")).splitlines()]
     if any(line.startswith("!") for line in lines):
         return []

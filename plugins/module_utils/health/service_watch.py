@@ -218,8 +218,15 @@ def from_json(found: Any) -> Known | None:
     try:
         there = tuple(
             Container(
-                *(str(service), str(state), str(health), int(pid)),
-                *(bool(job), bool(done), bool(loops), int(restarts), str(by_hand)),
+                service=str(service),
+                state=str(state),
+                health=str(health),
+                pid=int(pid),
+                job=bool(job),
+                done=bool(done),
+                loops=bool(loops),
+                restarts=int(restarts),
+                by_hand=str(by_hand),
             )
             for service, state, health, pid, job, done, loops, restarts, by_hand in found["containers"]
         )

@@ -77,7 +77,9 @@ def _list(names: Sequence[str]) -> str:
 
 def _downtime(found: Adoption) -> list[str]:
     deaf = {one["service"]: one["stop_seconds"] for one in found["instances"] if one["stop_seconds"]}
-    lines = ["  from the stop of the old containers to the start of the new ones: 1 to 3 s, and the app's own start"]
+    lines = [
+        "  from the stop of the old containers to the start of the new ones: some seconds, and the app's own start"
+    ]
     lines += [
         f"  {service} does not handle SIGTERM: the engine kills it after {seconds:g} s (stop_grace_period)"
         for service, seconds in sorted(deaf.items())

@@ -45,7 +45,7 @@ FOLDER = There("folder", 100, OLD)
         pytest.param(False, There("file", 100, NEW, True), True, id="a text that changed since is data"),
         pytest.param(False, There("file", 100, OLD, False), True, id="so is a binary file, such as SQLite's"),
         pytest.param(True, There("folder", LARGE, OLD), True, id="a large folder is not copied"),
-        pytest.param(True, There("other", 0, 0.0), True, id="a socket is no file"),
+        pytest.param(True, There("other", 0, 0.0), True, id="a socket is not a file"),
     ],
 )
 def test_what_a_service_writes_stays(read_only: bool, there: There, stays: bool) -> None:

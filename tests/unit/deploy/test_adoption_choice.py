@@ -66,7 +66,7 @@ def test_two_projects_of_one_name_are_refused() -> None:
         choose(Asked("/root/shop"), [SHOP, container("shop", "/srv/shop")], NOTHING, DIRECTORIES)
 
 
-def test_two_apps_of_one_folder_are_told_by_name() -> None:
+def test_two_apps_of_one_folder_are_chosen_by_name() -> None:
     there = [container("shop", "/root/x"), container("blog", "/root/x")]
     with pytest.raises(AdoptError, match="-e adopt=HOST:/root/x -e app=blog"):
         choose(Asked("/root/x"), there, NOTHING, DIRECTORIES)
