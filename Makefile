@@ -171,3 +171,7 @@ bench-drift: setup engine ## time drift checks of 1 to 8 lab hosts. Shorter: ARG
 bench-backup: setup engine ## back up 1 GB at 200 requests a second, then rebuild the host. Shorter: ARGS="--rounds 1"
 	@tools/venv .venv bench
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.backup $(ARGS)
+
+.PHONY: bench-init
+bench-init: setup engine ## set up the apps of a dozen compose files on bare hosts, by init.yml and site.yml. Shorter: ARGS="--only nginx"
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.init $(ARGS)

@@ -9,9 +9,12 @@ import time
 from typing import Any
 
 from ansible import constants, context
+from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
+from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import docker_compose, this_run
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.ask import NoTerminal
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.run import Request, run
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.vault import Identity
@@ -21,6 +24,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "to": {"type": "str", "default": ""},
     "host": {"type": "str", "default": ""},
     "app": {"type": "str", "default": ""},
+    "ask": {"type": "bool", "default": False},
 }
 
 
@@ -47,7 +51,10 @@ class ActionModule(ActionBase):
             encrypt_identity=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY or "",
         )
         try:
-            done = run(request, self._task.check_mode, time.time(), docker_compose.require_valid)
+            ask = self._ask if given["ask"] else None
+            done = run(request, self._task.check_mode, time.time(), docker_compose.require_valid, ask)
+        except AnsiblePromptInterrupt:
+            return {**result, "changed": False, "failed": True, "msg": "Interrupted. Nothing was written."}
         except InitError as error:
             return {**result, "changed": False, "failed": True, "msg": str(error)}
         self._display.display(f"\n{done.report.text}\n")
@@ -59,3 +66,12 @@ class ActionModule(ActionBase):
             "text": done.report.text,
         }
         return {**result, **shown, **found, "changed": done.changed}
+
+    def _ask(self, question: str, hidden: bool) -> str:
+        """Ask on the terminal, by way of the process that has it."""
+        try:
+            answer = self._display.prompt_until(question, private=hidden)
+        except AnsiblePromptNoninteractive:
+            self._display.warning("ask: this run has no terminal, so it takes the defaults")
+            raise NoTerminal from None
+        return str(to_text(answer, errors="replace"))

@@ -56,6 +56,12 @@ options:
         its volumes.
     type: str
     default: ""
+  ask:
+    description:
+      - Ask on the terminal for the host, for values that are missing or placeholders, and for each check.
+      - Secrets are not shown while they are typed. Without a terminal, the defaults are taken.
+    type: bool
+    default: false
 seealso:
   - module: christmas.selfheal.secrets_validate
   - module: christmas.selfheal.inventory_check

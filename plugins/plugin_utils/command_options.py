@@ -18,11 +18,16 @@ def prefixed(entries: Iterable[object], prefix: str) -> list[str]:
     return [f"{prefix}{entry}" for entry in entries]
 
 
+def env_of(files: object) -> list[str]:
+    """The pattern of the env next to the first of these compose files, where Compose looks for it."""
+    names: Sequence[object] = as_list(files)
+    folder = posixpath.dirname(str(names[0])) if names else ""
+    return [f"/{folder}/.env"] if folder else []
+
+
 def project_excludes(files: object, exclude: object) -> list[str]:
     """Return rsync's options for a project: ours, the env next to its first compose file, and what the user excludes.
 
-    :arg files: compose files, relative to the project; Compose looks for the env next to the first one.
+    :arg files: compose files, relative to the project.
     """
-    names: Sequence[object] = as_list(files)
-    folder = posixpath.dirname(str(names[0])) if names else ""
-    return prefixed([*OURS, f"/{folder}/.env", *as_list(exclude)], "--exclude=")
+    return prefixed([*OURS, *env_of(files), *as_list(exclude)], "--exclude=")

@@ -12,6 +12,7 @@ from typing import TypedDict
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.command_options import env_of
 
 # What is never copied: it comes from the vault, or from a deploy.
 ALWAYS_EXCLUDED = ("/.env", "/.env.example", "/releases")
@@ -43,7 +44,8 @@ def project_copies(hosts: Sequence[str], variables: Mapping[str, Mapping[str, ob
         # What is promoted comes from staging and not from this machine.
         if not source or boolean(variables[host].get("compose_app_promoted", False), strict=False):
             continue
-        exclude = [*ALWAYS_EXCLUDED, *map(str, as_list(variables[host].get("compose_app_exclude", EXCLUDED)))]
+        theirs = map(str, as_list(variables[host].get("compose_app_exclude", EXCLUDED)))
+        exclude = [*ALWAYS_EXCLUDED, *env_of(variables[host].get("compose_app_files")), *theirs]
         name = hashlib.sha256(f"{source}{' '.join(exclude)}".encode()).hexdigest()[:12]
         folder = f"{directory}/projects/{name}"
         copies[folder] = Project(source=str(source), folder=folder, exclude=exclude)

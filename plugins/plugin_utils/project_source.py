@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import yaml
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.compose import project_parts
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 
 ComposeFile = Mapping[str, Any]
 """A compose file, or a service of it, as it is written: the format of the Compose Specification."""
@@ -26,7 +27,14 @@ _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ProjectError(Exception):
-    """The project cannot be deployed. The message names the file, the key and the fix."""
+    """The project cannot be deployed. The message names the file, the key and the fix.
+
+    `line`: where a file stops being a compose file; 0 when that is not known.
+    """
+
+    def __init__(self, message: str, file: str = "", line: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.file, self.line, self.reason = file, line, reason
 
 
 class OutsideError(ProjectError):
@@ -76,6 +84,21 @@ def _untagged(loader: Any, _suffix: str, node: yaml.Node) -> Any:
 
 
 _Loader.add_multi_constructor("!", _untagged)
+# Compose reads YAML 1.2, where `yes` and `2222:22` are texts.
+_OLDER = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
+_Loader.yaml_implicit_resolvers = {
+    first: [one for one in known if one[0] not in _OLDER] for first, known in _BASE.yaml_implicit_resolvers.items()
+}
+for _kind, _form, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0b[01_]+|0[0-7_]*|0x[0-9a-fA-F_]+|[1-9][0-9_]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)",
+        "-+.0123456789",
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_form})$"), list(_first))
 
 
 class _Named(NamedTuple):
@@ -162,12 +185,16 @@ def _load(source: str, name: str, by: str) -> ComposeFile:
     try:
         with open(path, encoding="utf-8") as stream:
             # One document: Compose merges several, and such a file is rare.
-            documents = list(yaml.load_all(stream, Loader=_Loader))
+            documents = list(_documents(stream))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
+        mark = getattr(error, "problem_mark", None)
         raise ProjectError(
             f"{path} on this machine is not a compose file: {reason}. Nothing was changed. Correct it; "
-            f"`docker compose -f {path} config` shows the place"
+            f"`docker compose -f {path} config` shows the place",
+            name,
+            mark.line + 1 if mark else 0,
+            str(getattr(error, "problem", "") or reason),
         ) from None
     merged: dict[str, Any] = {}
     for document in documents:
@@ -185,6 +212,40 @@ def _load(source: str, name: str, by: str) -> ComposeFile:
     if not isinstance(merged.get("include") or [], list):
         raise ProjectError(f"{path}: `include` is not a list. Nothing was changed. Fix: write `- FILE` below it")
     return merged
+
+
+def _documents(stream: TextIO) -> Iterator[Any]:
+    """The documents of a YAML file.
+
+    :raises yaml.YAMLError: the text is not YAML, or a key is there twice, which Compose refuses.
+    """
+    loader = _Loader(stream)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            _require_unique(node, set())
+            yield loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _require_unique(node: yaml.Node, seen: set[int]) -> None:
+    """:arg seen: the nodes so far, which aliases repeat."""
+    if isinstance(node, yaml.ScalarNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _require_unique(item, seen)
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines and name != "<<":
+            problem = f"the key {name} is in line {lines[name]} already"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        lines[name] = line
+        _require_unique(value, seen)
 
 
 def _services(document: ComposeFile) -> Iterator[tuple[str, ComposeFile]]:
@@ -212,7 +273,7 @@ def _inside(source: str, file: str, named: _Named, base: str) -> str:
 
     :raises ProjectError: it leaves the project.
     """
-    path = project_parts.interpolated(named.path, {})
+    path = dotenv.resolved(named.path, {})
     if "://" in path or path.startswith(("oci:", "git@", "/", "~")) or (path != named.path and not path):
         return ""
     _require_inside(source, file, named, base)
@@ -223,7 +284,7 @@ def _require_inside(source: str, file: str, named: _Named, base: str) -> None:
     if named.path.startswith("/"):
         _require_on_host(source, file, named)
         return
-    path = project_parts.interpolated(named.path, {})
+    path = dotenv.resolved(named.path, {})
     if _leaves(posixpath.normpath(posixpath.join(base, path))):
         raise OutsideError(
             f"{file}: {named.key} names {named.path}, which is outside {source}. Nothing was changed. Fix: set "

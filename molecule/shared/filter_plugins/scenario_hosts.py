@@ -20,6 +20,7 @@ def scenario_hosts(known: Mapping[str, Mapping[str, Any]], scenario: str) -> lis
             "variant": host["lab_variant"],
             "backing": host.get("lab_backing", False),
             "official": host.get("lab_official", False),
+            "acme": host.get("lab_acme", False),
         }
         for name, host in known.items()
         if name == f"molecule-{scenario}" or host.get("lab_scenario", "") == scenario

@@ -61,8 +61,8 @@ EXPECTED = (BackupError, RepositoryError, engine.EngineError, OSError)
 # Of the app's state: what a restore brings back, and what belongs to this moment and this host only.
 _STATE = ("env", "incidents")
 _NOT_KEPT = (
-    *("restore", "verify", "sqlite", "promotion", "haproxy"),
-    *("config.json", "rollout.json", "restore.json", "writes-paused"),
+    *("restore", "verify", "sqlite", "promotion", "haproxy", "domain"),
+    *("certificate.json", "config.json", "rollout.json", "restore.json", "writes-paused"),
 )
 
 

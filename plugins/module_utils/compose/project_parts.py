@@ -9,13 +9,11 @@ each other, the deepest one decides.
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..docker.model import Model, Services, Spec
-
-_VARIABLE = re.compile(r"\$(?:(?P<bare>\w+)|\{(?P<name>\w+)(?:(?P<sign>:?[-+?])(?P<other>[^}]*))?\})")
+from ..env import dotenv
 
 
 class Mount(NamedTuple):
@@ -176,18 +174,4 @@ def _env_files(services: Services, env: Mapping[str, str]) -> Iterator[EnvFile]:
             for one in [given] if isinstance(given, str) else given:
                 path = str(one.get("path", "")) if isinstance(one, Mapping) else str(one)
                 required = bool(one.get("required", True)) if isinstance(one, Mapping) else True
-                yield EnvFile(service, key, posixpath.normpath(interpolated(path, env)), required)
-
-
-def interpolated(text: str, env: Mapping[str, str]) -> str:
-    """A text with the variables in it replaced, as Compose does it."""
-
-    def value(found: re.Match[str]) -> str:
-        name, sign, other = found["bare"] or found["name"], found["sign"] or "", found["other"] or ""
-        given = env.get(name)
-        is_there = given is not None and (given != "" or not sign.startswith(":"))
-        if sign.endswith("+"):
-            return other if is_there else ""
-        return str(given) if is_there else other if sign.endswith("-") else ""
-
-    return _VARIABLE.sub(value, text)
+                yield EnvFile(service, key, posixpath.normpath(dotenv.resolved(path, env)), required)

@@ -74,6 +74,21 @@ class AppPaths(NamedTuple):
         return os.path.join(self.root, "run/selfheal", f"{self.name}.state.json")
 
     @property
+    def domain(self) -> str:
+        """Where the account of the app's domain at its CA is kept, and the certificate in use with its key."""
+        return os.path.join(self.state, "domain")
+
+    @property
+    def certificate(self) -> str:
+        """For which names the certificate of the domain is, when it ends, and why it could not be renewed."""
+        return os.path.join(self.state, "certificate.json")
+
+    @property
+    def domain_lock(self) -> str:
+        """The lock that each renewal of the certificate holds."""
+        return os.path.join(self.root, "run/selfheal", f"{self.name}.domain.lock")
+
+    @property
     def rollout(self) -> str:
         """Says that a deploy goes on, or was killed: what came before it."""
         return os.path.join(self.state, "rollout.json")

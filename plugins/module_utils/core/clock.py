@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from datetime import datetime, timezone
 from typing import Callable, NamedTuple, TypedDict
@@ -30,8 +31,9 @@ def iso(now: float) -> str:
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
+@functools.cache
 def boot() -> str:
-    """The id of this boot of the machine, "" when the kernel does not tell."""
+    """The id of this boot of the machine, "" when the kernel does not tell. No process outlives a boot."""
     try:
         with open(_BOOT_ID, encoding="ascii") as stream:
             return stream.read().strip()

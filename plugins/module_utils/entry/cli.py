@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import TypedDict
 
 from ..compose import start_order
 from ..core.clock import Clock, iso, moment
-from ..core.files import NoFile, explain, read_small
+from ..core.files import explain
 from ..core.locks import LockHeld, is_locked
 from ..docker import containers as docker_containers
 from ..docker import engine
@@ -34,37 +33,22 @@ from ..recovery.watcher_note import SeenChecks
 from ..releases import haproxy
 from ..releases import store as release_store
 from ..reporting import recovery_report
-
-GOOD, SICK, WRONG = 0, 1, 2
-"""Exit codes: all is well; the app is not healthy (or a config is not good); the command could not be carried out."""
+from . import watch
+from .outcome import GOOD, SICK, WRONG, Refused, carry_out
 
 BACKUP = ("now", "verify", "list", "settle")
+CERTIFICATE = ("show", "renew")
 # A restore that lives goes on for this long at the most.
 SETTLE_SECONDS = 43200.0
-
-# A config that cannot be used is read again this often, instead of ending: the timer would only start us again.
-BROKEN_SECONDS = 2.0
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_PAUSE = 7 * 86400
 
 
-class Refused(Exception):
-    """The command cannot be carried out; the message says why and what to do."""
-
-
 def main(argv: Sequence[str] | None = None, root: str = "/") -> int:
     """Carry out one command and return its exit code."""
     given = _parser().parse_args(argv)
-    try:
-        return int(given.act(given, root))
-    except (Refused, ConfigError, LockHeld) as problem:
-        print(f"selfheal: {problem}", file=sys.stderr)
-    except OSError as error:
-        print(f"selfheal: {explain(error)}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("selfheal: interrupted", file=sys.stderr)
-    return WRONG
+    return carry_out(lambda: int(given.act(given, root)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     brought.add_argument("--what", default="app", metavar="WHAT", help="app, env, volume:NAME or database:NAME")
     brought.add_argument("--check", action="store_true", help="say what would change, and change nothing")
+    held = command("certificate", _certificate, "show the certificate of the app's domain, or renew it when it is due")
+    held.add_argument("what", nargs="?", choices=CERTIFICATE, default=CERTIFICATE[0], help="what to do (default: show)")
+    held.add_argument("--force", action="store_true", help="renew: also when none is due; the CA counts each")
+    held.add_argument("--patient", action="store_true", help="renew: wait longer the longer it fails, as the timer")
     judge = command("check-backup-config", _check_backup_config, "say whether a backup's config can be used")
     judge.add_argument("file", metavar="FILE")
     command("watch", _watch, "watch one app (the unit selfheal@APP.service does)")
@@ -207,6 +195,7 @@ class _Status(TypedDict):
     last_incident: IncidentSummary | None
     alerts_waiting: int
     backup: state.BackupAges | None
+    certificate: state.CertificateMemory | None
     problems: list[str]
 
 
@@ -251,6 +240,7 @@ def _status(given: argparse.Namespace, root: str) -> int:
         "last_incident": incidents.summary_of(newest) if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
         "backup": state.backups(config.app.paths.backup, clock.now()),
+        "certificate": state.read_certificate(config.app.paths.certificate),
         "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
     print(json.dumps(status, indent=2) if given.json else _status_text(status))
@@ -343,6 +333,7 @@ def _status_text(status: _Status) -> str:
         lines.append(f"last incident: {last['id']}, {ended}")
     if status["backup"]:
         lines += _backup_text(status["backup"])
+    lines += _certificate_text(status["certificate"], time.time())
     if status["alerts_waiting"]:
         lines.append(f"alerts not delivered yet: {status['alerts_waiting']}")
     return "\n".join(lines + [f"problem: {problem}" for problem in status["problems"]])
@@ -513,6 +504,46 @@ def _restore(given: argparse.Namespace, root: str) -> int:
     return GOOD
 
 
+# --- the certificate of a domain -------------------------------------------------------------------------------------
+
+
+def _certificate(given: argparse.Namespace, root: str) -> int:
+    from ..domain import config as domain_config
+    from ..domain import renewal
+
+    name, clock = _name(given, root), Clock()
+    domain = domain_config.load(name, root)
+    if given.what == "show":
+        return _show_certificate(domain.paths.certificate, clock)
+    try:
+        done = renewal.renew(domain, clock, force=given.force, patient=given.patient)
+    except renewal.DomainError as error:
+        raise Refused(str(error)) from None
+    said = f"a new certificate ({done.why})" if done.changed else done.why or "nothing to do"
+    print(f"{name}: {said}: {done.certificate.describe()}")
+    return GOOD
+
+
+def _show_certificate(path: str, clock: Clock) -> int:
+    record = state.read_certificate(path)
+    print("\n".join(_certificate_text(record, clock.now())) or "no certificate was asked for so far")
+    return GOOD if record and record["names"] and not record["problem"] else SICK
+
+
+def _certificate_text(record: state.CertificateMemory | None, now: float) -> list[str]:
+    """What is known of the certificate, a line each; [] for an app without a domain."""
+    if record is None:
+        return []
+    if record["names"]:
+        days = (record["ends"] - now) / 86400
+        ends = iso(record["ends"])[:16].replace("T", " ")
+        lines = [f"certificate: {', '.join(record['names'])}, until {ends} UTC ({days:.1f} days)"]
+    else:
+        lines = [f"certificate: none yet for {', '.join(record['wanted'])}"]
+    problem = record["problem"]
+    return lines + ([f"certificate: not renewed since {iso(problem['since'])}: {problem['text']}"] if problem else [])
+
+
 def _check_backup_config(given: argparse.Namespace, root: str) -> int:
     from ..backup import config as backup_config
 
@@ -539,96 +570,5 @@ def _check_config(given: argparse.Namespace, root: str) -> int:
     return GOOD
 
 
-def notify(text: str) -> None:
-    """Notify systemd, when it listens (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        try:
-            channel.connect("\0" + address[1:] if address.startswith("@") else address)
-            channel.sendall(text.encode())
-        except OSError as error:
-            print(f"selfheal: systemd cannot be notified: {error}", file=sys.stderr)
-
-
 def _watch(given: argparse.Namespace, root: str) -> int:
-    name = given.app or _name(given, root)
-    path = agent_config.path_of(name, root)
-    stamp = _stamp(path)
-    clock = Clock()
-    try:
-        config, of_config = agent_config.in_force(name, root)
-    except ConfigError as problem:
-        # Ending would have the timer start us once a second; the app is left alone until the config is corrected.
-        print(f"selfheal: {problem}", file=sys.stderr, flush=True)
-        notify(f"READY=1\nSTATUS={problem}")
-        while _stamp(path) == stamp:
-            notify("WATCHDOG=1")
-            clock.sleep(BROKEN_SECONDS)
-        return GOOD
-    renewed = _Renewed(name, root, stamp, of_config)
-    while True:
-        try:
-            with watcher.only_one(config):
-                why = watcher.watch(config, clock, notify, renewed)
-            # A new start would put an invalid config in force, where the good one is not kept.
-            if renewed.is_kept or not renewed.problem:
-                break
-        except LockHeld as held:
-            # Another one watches, by hand perhaps. Ending would have the timer start us once a second.
-            notify(f"READY=1\nWATCHDOG=1\nSTATUS=waiting: {held}")
-            clock.sleep(BROKEN_SECONDS)
-    if why:
-        print(f"selfheal: {name}: starts again: {why}", flush=True)
-    # At once and in the same process: the timer would leave the app alone for a second.
-    return os.execv(sys.argv[0], sys.argv)
-
-
-class _Renewed:
-    """Whether there is a new config that is good: (True, ""), or why a new one is not used.
-
-    The one in force is kept, as long as there is room for it: `is_kept`. Where the config and what was kept are both
-    gone, the app was taken out on purpose, and nothing is in force any more: (True, ""), too.
-    """
-
-    def __init__(self, name: str, root: str, stamp: tuple[int, int] | None, problem: str = "") -> None:
-        self.name, self.root, self.stamp, self.problem = name, root, stamp, problem
-        self.path, self.copy = agent_config.path_of(name, root), agent_config.copy_of(name, root)
-        self.is_kept = bool(problem) or self._keep()
-
-    def _keep(self) -> bool:
-        try:
-            content = read_small(self.path)
-            # What was written since it was checked may be invalid.
-            if content is None or _stamp(self.path) != self.stamp:
-                return False
-            agent_config.keep(self.name, content, self.root)
-        except (OSError, NoFile) as error:
-            text = explain(error) if isinstance(error, OSError) else error
-            print(f"selfheal: {self.name}: the config cannot be kept: {text}", flush=True)
-            return False
-        return True
-
-    def __call__(self) -> tuple[bool, str]:
-        stamp = _stamp(self.path)
-        if stamp is None and self.is_kept and not os.path.exists(self.copy):
-            self.problem = ""
-            return True, ""
-        if stamp != self.stamp:
-            self.stamp = stamp
-            try:
-                agent_config.of_app(self.name, self.path, self.root)
-                self.problem = ""
-                return True, ""
-            except ConfigError as problem:
-                self.problem = f"{agent_config.STAYS}: {problem}"
-        return False, self.problem
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino
+    return watch.main(given.app or _name(given, root), root)

@@ -154,6 +154,14 @@ def resolve(text: str, values: Mapping[str, str]) -> str:
     return _resolve(text, 0, _Scope(values))
 
 
+def resolved(text: str, values: Mapping[str, str]) -> str:
+    """The same; "" where Compose refuses the text."""
+    try:
+        return resolve(text, values)
+    except DotenvError:
+        return ""
+
+
 def duplicates(text: str) -> dict[str, list[int]]:
     """Names that are set more than once → their line numbers (the last one is in force). Raises DotenvError."""
     lines: dict[str, list[int]] = {}

@@ -24,6 +24,7 @@ from .variables import (
     given,
     label,
     parse_entries,
+    place,
     secrets_of,
     source_hint,
     text_of,
@@ -176,7 +177,7 @@ def _not_text(value: object) -> Problem:
         what, why = "a number", "zeros at its ends would be lost"
     else:
         what, why = "something else than text", "apps expect text"
-    return Problem("not_text", f"YAML reads it as {what}, and {why}", "Quote it in the vault.")
+    return Problem("not_text", f"YAML reads it as {what}, and {why}", "Put it in quotes.")
 
 
 def _absent(variable: Variable, values: Values) -> list[Problem]:
@@ -185,7 +186,7 @@ def _absent(variable: Variable, values: Values) -> list[Problem]:
         return []
     if given(variable, values) is None:
         hint = _typo_hint(variable.name, [str(other) for other in values])
-        return [Problem("missing", "it has no value", f"Put it in the vault.{source_hint(variable)}{hint}")]
+        return [Problem("missing", "it has no value", f"Put it in {place(variable)}.{source_hint(variable)}{hint}")]
     return [Problem("empty", "its value is empty", f"Put the value in.{source_hint(variable)}")]
 
 

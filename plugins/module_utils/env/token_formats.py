@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from .placeholders import is_sample, low_entropy, placeholder
 from .supabase_keys import Problem
-from .variables import Variable, copy_again, own_words, source_hint
+from .variables import Variable, copy_again, own_words, place, source_hint
 
 
 class Format(NamedTuple):
@@ -100,7 +100,7 @@ def validate_format(variable: Variable, text: str) -> list[Problem]:
     tail = text[begins.end() :] if begins else text
     reason = _gap(variable, text, tail)
     if reason:
-        return [Problem("placeholder", reason, f"Put the real value in the vault.{source_hint(variable)}")]
+        return [Problem("placeholder", reason, f"Put the real value in {place(variable)}.{source_hint(variable)}")]
     if begins is None:
         return [_other(variable, shape, text)]
     if re.fullmatch(shape.begins + shape.tail, text):

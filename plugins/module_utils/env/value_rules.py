@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote
 from . import key_files, supabase_keys, token_formats
 from .placeholders import encrypted, is_sample, low_entropy, obvious, placeholder, unresolved
 from .supabase_keys import Key, Problem
-from .variables import HIGHEST_PORT, SERVER_KINDS, Variable, copy_again, own_words, source_hint
+from .variables import HIGHEST_PORT, SERVER_KINDS, Variable, copy_again, own_words, place, source_hint
 
 # The value is not of the slot's kind at all: it may belong into another one.
 _MISFITS = frozenset(
@@ -228,7 +228,7 @@ def _wordy(variable: Variable, text: str) -> bool:
 def _placeholder_problem(variable: Variable, text: str) -> Problem | None:
     reason = placeholder(text, own_words(variable))
     if reason:
-        return Problem("placeholder", reason, f"Put the real value in the vault.{source_hint(variable)}")
+        return Problem("placeholder", reason, f"Put the real value in {place(variable)}.{source_hint(variable)}")
     return None
 
 

@@ -49,7 +49,7 @@ KINDS = {
     "jwt_secret": "made once with openssl rand -hex 32, the same for every instance of the app",
     "port": "the port that the app listens on, inside its container",
     "url": "a web address, with https://",
-    "postgres_dsn": "Supabase dashboard, Connect: connection string, with the password filled in",
+    "postgres_dsn": "your PostgreSQL, as postgresql://user:password@host:5432/db; of Supabase: dashboard, Connect",
     "redis_url": "your Redis, as redis://:password@host:6379/0",
     "token": "the service that the token is for",
     "enum": "one of the choices",
@@ -206,6 +206,11 @@ def source_hint(variable: Variable) -> str:
     """`` Source: …`` to end a fix with; nothing where the kind says no more than the finding does."""
     is_known = variable.source or variable.kind not in _KINDS_WITHOUT_A_PLACE
     return f" Source: {source(variable)}." if is_known else ""
+
+
+def place(variable: Variable) -> str:
+    """Where a value is put in."""
+    return "the vault" if variable.secret else "the inventory: `default:` of its row, or app_env_plain"
 
 
 def copy_again(variable: Variable) -> str:

@@ -25,6 +25,7 @@ COMMAND = "/usr/local/bin/selfheal"
 # Debian packages that roles install, each with a program or a file that shows that it is installed. A program that was
 # installed in another way counts, too.
 PACKAGES = {
+    "acme-tiny": "acme-tiny",
     "haproxy": "haproxy",
     "libjs-dygraphs": "/usr/share/javascript/dygraphs/dygraph.min.js",
     "logrotate": "logrotate",

@@ -281,3 +281,58 @@ def backups(path: str, now: float) -> BackupAges | None:
         "contents": contents,
         "problems": [one["text"] for one in record["problems"].values()],
     }
+
+
+class CertificateProblem(TypedDict):
+    """Why the certificate was not renewed, since when that fails, and when it was tried last (epoch s)."""
+
+    text: str
+    since: float
+    tried: float
+
+
+class CertificateMemory(TypedDict):
+    """What is remembered of the certificate of an app's domain.
+
+    `wanted` are the names of the inventory, `names` those of the certificate in use: none while there is only the
+    self-signed one. `begins` and `ends` are its own (epoch s), `directory` is the URL of the CA that issued it.
+    """
+
+    wanted: list[str]
+    names: list[str]
+    begins: float
+    ends: float
+    directory: str
+    problem: CertificateProblem | None
+
+
+def read_certificate(path: str) -> CertificateMemory | None:
+    """What is remembered of the certificate of an app's domain; None without one. A damaged file counts as none."""
+    with contextlib.suppress(*_DAMAGE):
+        kept = _read(path)
+        problem: CertificateProblem | None = None
+        if kept["problem"]:
+            text, since, tried = (kept["problem"][key] for key in ("text", "since", "tried"))
+            problem = {"text": str(text), "since": float(since), "tried": float(tried)}
+        return {
+            "wanted": [str(name) for name in kept["wanted"]],
+            "names": [str(name) for name in kept["names"]],
+            "begins": float(kept["begins"]),
+            "ends": float(kept["ends"]),
+            "directory": str(kept["directory"]),
+            "problem": problem,
+        }
+    return None
+
+
+# A renewal is due when a third of the time is left. A sixth: of 90 days, 15.
+_URGENT_PART = 6
+
+
+def is_urgent(certificate: CertificateMemory, now: float) -> bool:
+    """Whether a renewal that failed needs a person: a name has no certificate, or the one in use ends soon."""
+    if certificate["problem"] is None:
+        return False
+    if set(certificate["wanted"]) - set(certificate["names"]):
+        return True
+    return certificate["ends"] - now < (certificate["ends"] - certificate["begins"]) / _URGENT_PART

@@ -618,11 +618,19 @@ class Watcher:
             if not problem or all(one["alert"]["labels"] != alert["labels"] for one in waiting):
                 waiting = alert_outbox.end(waiting, alert, wall)
             waiting = alert_outbox.add(waiting, alert, wall) if problem else waiting
+        waiting = alert_outbox.only(waiting, alert_messages.CERTIFICATE, self._bad_certificates(wall), wall)
         return (
             waiting
             if self.timer_alerts is None
             else alert_outbox.only(waiting, alert_messages.TIMER, self.timer_alerts, wall)
         )
+
+    def _bad_certificates(self, wall: float) -> list[alert_messages.Alert]:
+        """The alert of a certificate that ends although it should have been renewed; [] when all is well."""
+        record = state.read_certificate(self.app.paths.certificate)
+        if record is None or not state.is_urgent(record, wall):
+            return []
+        return [alert_messages.bad_certificate(self.app.name, self.app.host, record, self.app.language)]
 
     def _post(self, sent: Sequence[alert_messages.Alert]) -> bool:
         request = web.Request(
@@ -662,6 +670,7 @@ class Watcher:
             "problems": len(self._troubles()),
             "probes": self.probes,
             "failed_probes": self.failed_probes,
+            "certificate": state.read_certificate(self.app.paths.certificate),
         }
         self.published = self._serves
         if self.config.metrics_directory:

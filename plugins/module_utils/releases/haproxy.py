@@ -35,6 +35,10 @@ SOCKET = "run/haproxy/admin.sock"
 PID_FILE = "run/haproxy.pid"
 UNIT = "haproxy.service"
 CONFIG = "/etc/haproxy/selfheal/{app}.cfg"
+# Of a domain whose certificate this host gets: the certificate with its key, and a map. Its line "challenge" has the
+# thumbprint of the account, with which HAProxy answers the CA; a line with a name sends its plain HTTP to HTTPS.
+DOMAIN_PEM = "/etc/haproxy/selfheal-certs/{app}.domain.pem"
+DOMAIN_MAP = "/etc/haproxy/selfheal-certs/{app}.domain.map"
 # What is global: the distribution's, and perhaps edited by the host's owner.
 GLOBAL = "/etc/haproxy/haproxy.cfg"
 _SECONDS = 2.0
@@ -48,6 +52,7 @@ READY, MAINT = "ready", "maint"
 # HAProxy sees within 1.5 s whether an instance is healthy; a busy host may take longer.
 AGREE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
+_RELOAD_SECONDS = 10.0
 
 
 class Slot(NamedTuple):
@@ -161,7 +166,7 @@ def is_stopped(paths: AppPaths) -> bool:
 
 def start_error() -> str:
     """HAProxy's own error where it does not start, as its journal has it; "" where it runs, or ended without one."""
-    if commands.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0:
+    if is_running():
         return ""
     error = _journal_error()
     return f"HAProxy does not start: {error}" if error else ""
@@ -202,15 +207,67 @@ def first_error(journal: Sequence[str]) -> str:
 
 def start(paths: AppPaths) -> None:
     """Start HAProxy, or have it read this app's part. Raises BalancerError with what its journal says."""
-    if commands.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0 and slots(paths):
+    if is_running() and slots(paths):
         return
     commands.run(["systemctl", "reset-failed", UNIT], 10.0)
+    _reload_or_start()
+
+
+def _reload_or_start() -> None:
     begun = time.time()
     started = commands.run(["systemctl", "reload-or-restart", UNIT], 30.0)
-    status = commands.run(["systemctl", "show", "--property", "StatusText", "--value", UNIT], 10.0).out.strip()
+    status = _settled_status()
     # A reload that the new process does not survive counts as done for systemd.
     if started.code or "failed" in status.lower():
         raise BalancerError(f"HAProxy does not start: {_journal_error(begun) or started.reason}")
+
+
+def _settled_status() -> str:
+    """What HAProxy says of itself, when a reload that has just begun is over."""
+    until = time.monotonic() + _RELOAD_SECONDS
+    while True:
+        status = commands.run(["systemctl", "show", "--property", "StatusText", "--value", UNIT], 10.0).out.strip()
+        if "reloading" not in status.lower() or time.monotonic() >= until:
+            return status
+        time.sleep(_POLL_SECONDS)
+
+
+def reload() -> None:
+    """Have HAProxy read its files again, if it runs. Raises BalancerError, and the old process goes on."""
+    if is_running():
+        _reload_or_start()
+
+
+def is_running() -> bool:
+    """Whether systemd says that HAProxy runs."""
+    return commands.run(["systemctl", "is-active", "--quiet", UNIT], 10.0).code == 0
+
+
+def refusal(paths: AppPaths, candidates: Mapping[str, str]) -> str:
+    """Why HAProxy does not take the app's part with other files in it; "" when it does, or has no part yet.
+
+    :arg candidates: path that the part names → path of the file that is to take its place.
+    """
+    # A watcher, which never comes here, lives without its memory.
+    import tempfile
+
+    part, shared = _own(paths)
+    text = readable(part.path)
+    if text is None:
+        return ""
+    for path, candidate in candidates.items():
+        text = text.replace(path.encode(), candidate.encode())
+    with tempfile.TemporaryDirectory(prefix="selfheal-") as folder:
+        copy = os.path.join(folder, "part.cfg")
+        atomic_write(copy, text)
+        return _check(shared.path, copy)
+
+
+def _check(*files: str) -> str:
+    """Why HAProxy's own check does not pass; "" when it does."""
+    words = [word for file in files for word in ("-f", file)]
+    checked = commands.run(["haproxy", "-c", *words], 10.0)
+    return checked.reason if checked.code else ""
 
 
 def leave(paths: AppPaths) -> None:
@@ -265,6 +322,7 @@ class _File(NamedTuple):
 
     path: str
     copy: str
+    mode: int = 0o644
 
 
 def _part(paths: AppPaths) -> str:
@@ -278,6 +336,27 @@ def _own(paths: AppPaths) -> list[_File]:
         _File(_part(paths), os.path.join(paths.haproxy, "part.cfg")),
         _File(shared, os.path.join(paths.haproxy, "global.cfg")),
     ]
+
+
+class DomainFiles(NamedTuple):
+    """What HAProxy reads for a domain, and the copies that are put back: certificate with key, and map."""
+
+    pem: str
+    map: str
+    kept_pem: str
+    kept_map: str
+
+
+def domain_files(paths: AppPaths) -> DomainFiles:
+    """The paths of the domain's files."""
+    pem, mapped = (os.path.join(paths.root, path.format(app=paths.name)[1:]) for path in (DOMAIN_PEM, DOMAIN_MAP))
+    return DomainFiles(pem, mapped, os.path.join(paths.domain, "pem"), os.path.join(paths.domain, "map"))
+
+
+def _of_domain(paths: AppPaths) -> list[_File]:
+    """The files of the domain. The copies are in the folder of the account, which is for root alone."""
+    files = domain_files(paths)
+    return [_File(files.pem, files.kept_pem, 0o600), _File(files.map, files.kept_map)]
 
 
 def _others(paths: AppPaths) -> list[_File]:
@@ -300,7 +379,7 @@ def keep(paths: AppPaths) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(shared.copy)
     changed = {copy: content for copy, content in wanted.items() if content is not None and content != readable(copy)}
-    if not changed or commands.run(["haproxy", "-c", "-f", shared.path, "-f", part.path], 10.0).code:
+    if not changed or _check(shared.path, part.path):
         return
     os.makedirs(paths.haproxy, mode=0o700, exist_ok=True)
     for copy, content in changed.items():
@@ -313,14 +392,14 @@ def _repair(paths: AppPaths, why: str) -> str:
     What HAProxy's error names comes first. A file of others is touched only when it is named; when no copy of it is
     kept, it is set aside: without it HAProxy may start. A port that is taken does not make a file a bad one.
     """
-    own, others = _own(paths), _others(paths)
+    own, others = [*_own(paths), *_of_domain(paths)], _others(paths)
     is_bind = "cannot bind" in why
     named = [file for file in (*own, *others) if file.path in why]
     for file in named or ([] if is_bind else own):
         good = readable(file.copy)
         if good is not None and good != readable(file.path):
             aside = _set_aside(file.path)
-            atomic_write(file.path, good, mode=0o644)
+            atomic_write(file.path, good, mode=file.mode)
             kept = f"the damaged one is kept as {aside}" if aside else "it was missing"
             return f"{file.path} is restored from the last good copy, {kept}"
         if good is None and file in others and not is_bind:

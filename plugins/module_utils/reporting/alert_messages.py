@@ -9,12 +9,13 @@ from typing import TypedDict
 
 from ..core.clock import iso
 from ..records.incidents import IncidentRecord
-from ..records.state import BackupProblem, Pause
+from ..records.state import BackupProblem, CertificateMemory, Pause
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
 UNMEASURED, TIMER = "MeasuringStopped", "SelfhealTimerStopped"
 # What may be wrong with the backups, as they are remembered, and what that is called.
 BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
+CERTIFICATE = "SelfhealCertificateNotRenewed"
 SUMMARY_LENGTH = 110
 EVIDENCE_LINES = 3
 EVIDENCE_LENGTH = 140
@@ -222,6 +223,10 @@ _WORDS = {
         "verify_next": "Next: mend it, then `selfheal backup verify`. Until then do not rely on a restore.",
         "backup_over": "it is backed up again",
         "verify_over": "a backup was verified again",
+        "certificate": "the certificate of {names} is not renewed, it ends {ends} UTC",
+        "no_certificate": "there is no certificate for {names}",
+        "certificate_next": "Next: mend it, then `selfheal certificate renew` on the host.",
+        "certificate_over": "it has a new certificate",
         "timer": "the timer of its watcher was stopped",
         "timer_meaning": "Nothing starts the watcher again when it is stopped, and then nothing heals the app.",
         "timer_next": "Next: `systemctl enable --now selfheal@{app}.timer` on the host.",
@@ -252,6 +257,10 @@ _WORDS = {
         "verify_next": "다음 할 일: 고친 뒤 `selfheal backup verify`를 실행하세요. 그때까지 복원을 믿지 마세요.",
         "backup_over": "백업이 다시 됨",
         "verify_over": "백업이 다시 검증됨",
+        "certificate": "{names} 인증서가 갱신되지 않음(UTC {ends} 만료)",
+        "no_certificate": "{names} 인증서가 없음",
+        "certificate_next": "다음 할 일: 원인을 고친 뒤 호스트에서 `selfheal certificate renew`를 실행하세요.",
+        "certificate_over": "인증서가 새로 발급됨",
         "timer": "감시자의 타이머가 꺼짐",
         "timer_meaning": "감시자가 멈추면 다시 시작되지 않으며, 그러면 자동 복구가 되지 않습니다.",
         "timer_next": "다음 할 일: 호스트에서 `systemctl enable --now selfheal@{app}.timer`를 실행하세요.",
@@ -441,6 +450,22 @@ def bad_backup(app: str, host: str, what: str, problem: BackupProblem | None, la
         "summary": _summary(app, host, words[what]),
         "description": f"{_cut(text, 2 * EVIDENCE_LENGTH)}\n{words[what + '_next']}",
         "over": _summary(app, host, words[what + "_over"]),
+    }
+    return alert
+
+
+def bad_certificate(app: str, host: str, record: CertificateMemory, language: str) -> Alert:
+    """The certificate of the domain could not be renewed, and ends soon, or a name has none: critical."""
+    words, problem = _WORDS[_language(language)], record["problem"]
+    missing = sorted(set(record["wanted"]) - set(record["names"]))
+    what, names = ("no_certificate", missing) if missing else ("certificate", record["names"])
+    ends = iso(record["ends"])[:16].replace("T", " ")
+    text, number = (problem["text"], f"-{problem['since']:.0f}") if problem else ("", "")
+    alert = _alert(CERTIFICATE, "critical", app, host, "certificate", f"certificate{number}")
+    alert["annotations"] = {
+        "summary": _summary(app, host, words[what].format(names=", ".join(names), ends=ends)),
+        "description": f"{_cut(text, 3 * EVIDENCE_LENGTH)}\n{words['certificate_next']}",
+        "over": _summary(app, host, words["certificate_over"]),
     }
     return alert
 

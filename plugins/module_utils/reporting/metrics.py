@@ -12,7 +12,7 @@ from typing import TypedDict
 
 from ..docker.cgroup import ContainerUsage
 from ..records.incidents import IncidentRecord
-from ..records.state import BackupDone, BackupMemory
+from ..records.state import BackupDone, BackupMemory, CertificateMemory
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -36,6 +36,7 @@ class WatcherFacts(TypedDict):
     problems: int
     alerts_waiting: int
     counts: Mapping[str, int]
+    certificate: CertificateMemory | None
 
 
 class CheckedHost(TypedDict):
@@ -196,7 +197,19 @@ def _families(facts: WatcherFacts) -> Iterator[tuple[str, str, str, list[Sample]
             [({}, counts.get("alerts dropped", 0))],
         ),
     ]
-    yield from (family for family in found if family[3])
+    yield from (family for family in [*found, *_of_certificate(facts["certificate"])] if family[3])
+
+
+def _of_certificate(record: CertificateMemory | None) -> list[tuple[str, str, str, list[Sample]]]:
+    """The certificate of the domain. The end of one that was never issued counts as 1970."""
+    if record is None:
+        return []
+    ends: list[Sample] = [({}, record["ends"])]
+    failing: list[Sample] = [({}, record["problem"] is not None)]
+    return [
+        ("selfheal_certificate_end_timestamp_seconds", "gauge", "When the certificate ends.", ends),
+        ("selfheal_certificate_renewal_failing", "gauge", "Whether the last attempt to renew it failed.", failing),
+    ]
 
 
 def _maybe(value: float | None) -> list[Sample]:

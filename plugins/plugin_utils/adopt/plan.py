@@ -50,7 +50,7 @@ def render(found: Adoption, received: Received, folders: Folders, written: Seque
         lines.append(
             _row("kept", f"{', '.join(received.kept)}: other than on the host; what is deployed is the file here")
         )
-    lines += [_row("inventory", line) for line in written]
+    lines += [_row("inventory" if line is written[0] else "", line) for line in written]
     lines += ["", f"Written on {folders.host}:"]
     lines.append(_row("app", f"{found['directory']}, /etc/selfheal, /var/lib/selfheal/{found['app']}, and the watcher"))
     lines += [

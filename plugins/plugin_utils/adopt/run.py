@@ -89,7 +89,8 @@ def prepare(
         if not check:
             receive.write_record(where.to, record)
     folders = plan.Folders(where.shown, f"{where.shown}/{_INVENTORY}", where.host)
-    text = plan.render(found, received, folders, done.report.written)
+    left = [f"Not in the inventory: {line}" for line in done.report.left]
+    text = plan.render(found, received, folders, [*done.report.written, *left])
     stays = [name for name in received.new if name != received.env]
     return Prepared(text, done.report.to_do, bool(stays) or done.changed)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import known_images
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
     Entry,
@@ -134,13 +135,13 @@ def _is_web(port: int) -> bool:
 
 
 def _number(text: str, values: Mapping[str, str]) -> int:
-    found = compose.resolved(text, values)
+    found = dotenv.resolved(text, values)
     return int(found) if found.isdigit() else 0
 
 
 def _address(port: Published, values: Mapping[str, str]) -> str:
     """Host and port as a check has them; a variable that has a value stays one."""
-    host = compose.resolved(port.address, values).strip("[]")
+    host = dotenv.resolved(port.address, values).strip("[]")
     shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     variable = _REFERENCE.fullmatch(port.published)
     if variable and values.get(variable[1]):
@@ -151,7 +152,7 @@ def _address(port: Published, values: Mapping[str, str]) -> str:
 def _probe(service: str, spec: Spec, values: Mapping[str, str]) -> _Probe | None:
     given = spec.get("healthcheck") or {}
     test = given.get("test") or ""
-    text = compose.resolved(test if isinstance(test, str) else " ".join(map(str, test)), values)
+    text = dotenv.resolved(test if isinstance(test, str) else " ".join(map(str, test)), values)
     if given.get("disable"):
         return None
     found, bare = _URL.search(text), _BARE_URL.search(text)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import merged_values
-from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv, rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import NAME, TableError
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import checks, kinds
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import checks, kinds, mounts
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
     Entry,
@@ -79,6 +79,7 @@ def guess(project: Project, now: float) -> Guessed:
     entries = [_entry(one, guesses[one.name], rows[one.name], unfilled) for one in found]
     known = {name: value for name, value in values.items() if name not in unfilled and value}
     guessed = checks.guess(project, known)
+    left += mounts.sentences(project.mounted)
     return Guessed(entries, guessed.rows, guessed.checks, guessed.known, left, flaws)
 
 
@@ -86,7 +87,10 @@ def guess(project: Project, now: float) -> Guessed:
 
 
 def _variables(project: Project, left: list[str]) -> Iterator[_Found]:
-    """Every variable of the table, in the order of `.env`, then of the compose files, then of other env files."""
+    """Every variable of the table, in the order of `.env`, then of the compose files.
+
+    What only another env file sets is left there: a service reads that file, and a variable has one place.
+    """
     used: dict[str, list[Use]] = {}
     for use in project.uses:
         if use.name not in OF_COMPOSE:
@@ -96,32 +100,29 @@ def _variables(project: Project, left: list[str]) -> Iterator[_Found]:
         for setting in settings.values():
             elsewhere.setdefault(setting.name, []).append(setting)
     for name in dict.fromkeys((*project.env, *used)):
-        others = elsewhere.pop(name, [])
+        others = elsewhere.get(name, [])
         if name not in project.env and all(use.is_passed for use in used[name]) and others:
-            elsewhere[name] = others  # nothing to pass on, and the env file sets it
-            continue
+            continue  # nothing to pass on, and the env file sets it
         included = [one.place.file for one in others if one.place.file not in project.readers]
         if name not in project.env and included:
-            left.append(f"{name} stays in {included[0]}: an included compose file uses it")
             continue
         yield _Found(name, project.env.get(name), used.get(name, []), others)
-    for name, others in elsewhere.items():
-        reason = _stays(project, others)
-        if reason:
-            left.append(f"{name} stays in {others[0].place.file}: {reason}")
-        else:
-            yield _Found(name, others[0], [], others)
+    left += [_stays(project, file, list(settings)) for file, settings in project.env_files.items() if settings]
 
 
-def _stays(project: Project, settings: Sequence[Setting]) -> str:
-    """Why a variable of an env file must not be in `.env` too: there it would change what another service gets."""
-    if not NAME.fullmatch(settings[0].name):
-        return "only letters, digits and _ may be in a name of the table"
-    if len({one.value for one in settings}) > 1:
-        return f"{settings[1].place.file} has another value"
-    readers = [one for setting in settings for one in project.readers.get(setting.place.file, ())]
-    others = [service for service in project.readers.get(ENV, ()) if service not in readers]
-    return f"in .env, {others[0]} would get it too" if others else ""
+def _stays(project: Project, file: str, names: Sequence[str]) -> str:
+    """Say that an env file stays where it is, and what would move its secrets into the vault."""
+    readers = project.readers.get(file)
+    who = f"{', '.join(readers)} read{'s' if len(readers) == 1 else ''} it" if readers else "an included file uses it"
+    said = f"{file} stays as it is ({who}), with {', '.join(names)}: change them there. It is copied to the server"
+    secret = [name for name in names if kinds.is_secret_name(name)]
+    if not secret:
+        return f"{said}."
+    first = secret[0]
+    return (
+        f"{said}, where it holds {', '.join(secret)} in plain text. To move a secret into the vault: move its line to "
+        f".env, write `{first}: ${{{first}}}` under `environment:` of the service, and run init again."
+    )
 
 
 def _guess(found: _Found, now: float) -> Guess:
@@ -156,8 +157,9 @@ def _takes(row: Row, default: str) -> bool:
 def _entry(found: _Found, guessed: Guess, row: Row, unfilled: set[str]) -> Entry:
     comment = f"{found.place}: {guessed.reason}"
     value = found.setting.value if found.setting else None
-    if found.setting and found.setting in found.others:
-        comment += f"; {found.setting.place.file} stays as it is, so change the value there, too"
+    others = list(dict.fromkeys(one.place.file for one in found.others))
+    if others:
+        comment += f"; {', '.join(others)} has it, too, so change it there as well"
     if value is None and not guessed.variable.required:
         is_passed = all(use.is_passed for use in found.uses)
         comment += f"; without a value, {'it is not set' if is_passed else 'the compose file has its own'}"
@@ -215,7 +217,7 @@ def _flaws_of_deploy(
         for path in merged_values.env_file_paths({service: spec}):
             got.update(in_files.get(path, {}))
         for name, text in compose.environment(spec).items():
-            value = env.get(name) if text is None else compose.resolved(text, env)
+            value = env.get(name) if text is None else dotenv.resolved(text, env)
             if value is not None:
                 got[name] = value
         # As `docker compose config` prints them, where a `$` is doubled.

@@ -194,7 +194,8 @@ def _candidates(name: str, value: str) -> Iterator[_Candidate]:
     yield from _settings(name, value)
     secret = is_secret_name(name)
     if secret or _looks_random(name, value):
-        yield from _secrets("the name says that it is a secret" if secret else "the value looks random, like a secret")
+        reason = "the name says that it is a secret" if secret else "the value looks random, like a secret"
+        yield from _secrets(reason, has_lines="\n" in value.strip())
     yield from _texts(name, value)
 
 
@@ -273,8 +274,9 @@ def _looks_random(name: str, value: str) -> bool:
     )
 
 
-def _secrets(reason: str) -> Iterator[_Candidate]:
-    yield _Candidate("token", reason)
+def _secrets(reason: str, has_lines: bool) -> Iterator[_Candidate]:
+    if not has_lines:
+        yield _Candidate("token", reason)
     yield _Candidate("text", f"{reason}; no token, as it has several lines", {"secret": True})
     yield _Candidate("pattern", f"{reason}; no token, as it is not random", {"pattern": r"[\s\S]+", "secret": True})
 

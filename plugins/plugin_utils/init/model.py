@@ -66,6 +66,15 @@ class Published(NamedTuple):
     protocol: str
 
 
+class Mounted(NamedTuple):
+    """A path of the project that services may write to: how many files are there now, and their bytes."""
+
+    name: str
+    services: Sequence[str]
+    files: int
+    size: int
+
+
 class Project(NamedTuple):
     """A compose project as it was read.
 
@@ -76,6 +85,7 @@ class Project(NamedTuple):
     :arg env: the lines of `.env`; of a name that is set twice, the last one.
     :arg env_files: the lines of other env files, by file; `readers`: the services that read a file.
     :arg literal: where a compose file sets a variable of a container, by its name.
+    :arg mounted: what services may write to.
     """
 
     folder: str
@@ -89,6 +99,7 @@ class Project(NamedTuple):
     env_files: Mapping[str, Mapping[str, Setting]]
     readers: Mapping[str, Sequence[str]]
     literal: Mapping[str, Place]
+    mounted: Sequence[Mounted] = ()
 
 
 class Guess(NamedTuple):

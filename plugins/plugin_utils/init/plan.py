@@ -122,12 +122,25 @@ def open_flaws(wanted: Wanted, texts: Mapping[str, str], cipher: Cipher) -> list
     return found
 
 
+def known_variables(texts: Mapping[str, str]) -> list[str]:
+    """The names of the inventory's table."""
+    return merge.names(texts.get(VARIABLES, ""), "app_env_variables")
+
+
+def known_services(texts: Mapping[str, str], guessed: Guessed) -> list[str]:
+    """The services that earlier runs looked at; all of them where a file of checks is not written by this run."""
+    seen = _seen(texts.get(APP))
+    if seen is None or (CHECKS in texts and not merge.is_ours(texts[CHECKS])):
+        return list(guessed.checks)
+    return [*seen, *merge.names(texts.get(CHECKS, ""), "selfheal_checks")]
+
+
 def _known(wanted: Wanted, texts: Mapping[str, str], cipher: Cipher) -> _Known:
     vault = texts.get(VAULT)
     is_open = vault is not None and cipher.can_decrypt(vault)
     seen = _seen(texts.get(APP))
     new = [] if seen is None else [name for name in wanted.project.services if name not in seen]
-    table = merge.names(texts.get(VARIABLES, ""), "app_env_variables")
+    table = known_variables(texts)
     return _Known(texts, cipher.decrypt(vault) if vault is not None and is_open else None, table, new)
 
 

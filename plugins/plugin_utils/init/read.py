@@ -18,6 +18,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.files impo
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import project_source
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import mounts, places
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
     InitError,
@@ -56,6 +57,13 @@ def read(given: Sequence[str], app: str = "", here: str = "") -> Project:
     """
     location = _locate([os.path.join(here or os.getcwd(), os.path.expanduser(path)) for path in given])
     source, location = _read_source(location)
+    try:
+        return _project(location, source, app)
+    except InitError as error:
+        raise _placed(error, location.folder, source) from None
+
+
+def _project(location: _Location, source: project_source.Project, app: str) -> Project:
     merged = compose.merge(source.documents, source.files)
     project = posixpath.dirname(source.files[0])
     own = _own_env(location.folder, posixpath.normpath(posixpath.join(project, ENV)))
@@ -65,6 +73,7 @@ def read(given: Sequence[str], app: str = "", here: str = "") -> Project:
     readers = _readers(merged)
     env_files = _env_files(location.folder, readers, source.env, values, bool(own))
     published = compose.ports(merged)
+    compose.require_ports(published, values)
     compose.require_no_clash(merged, published, values)
     return Project(
         folder=location.folder,
@@ -78,7 +87,20 @@ def read(given: Sequence[str], app: str = "", here: str = "") -> Project:
         env_files=env_files,
         readers={path: sorted(named) for path, (named, _required) in readers.items()},
         literal=_literal(location.folder, source),
+        mounted=mounts.find(location.folder, merged, values),
     )
+
+
+def _placed(error: InitError, folder: str, source: project_source.Project) -> InitError:
+    """The error with the file and line of the key that it names, where it names one."""
+    named, _, key = error.where.rpartition(": ")
+    deepest, place = 0, ""
+    for document in source.documents:
+        found = places.find("\n".join(_lines(folder, document.name)), key)
+        # Of two files, the later one wins.
+        if named in ("", document.name) and found.depth and found.depth >= deepest:
+            deepest, place = found.depth, str(Place(document.name, found.line))
+    return InitError(f"{place}: {key}", error.reason, error.fix) if place else error
 
 
 # --- the compose files ------------------------------------------------------------------------------------------------
@@ -92,7 +114,9 @@ def _locate(paths: Sequence[str]) -> _Location:
         found = project_layout.discover(first)
         if not found or len(paths) > 1:
             names = ", ".join(project_layout.DEFAULT_FILES)
-            raise InitError(first, f"this folder holds no compose file ({names})", "name the file: -e from=PATH")
+            below = [os.path.join(given, name) for given in _folders(first) for name in project_layout.discover(given)]
+            fix = f"name the file: -e from={below[0] if below else 'PATH'}"
+            raise InitError(first, f"this folder holds no compose file ({names})", fix)
         return _Location(first, found, True)
     for path in paths:
         if not os.path.isfile(path):
@@ -103,6 +127,10 @@ def _locate(paths: Sequence[str]) -> _Location:
     if named in (found[:1], found):
         return _Location(folder, found, True)
     return _Location(folder, named, False)
+
+
+def _folders(path: str) -> list[str]:
+    return sorted(entry.path for entry in os.scandir(path) if entry.is_dir())
 
 
 def _read_source(location: _Location) -> tuple[project_source.Project, _Location]:
@@ -117,6 +145,8 @@ def _read_source(location: _Location) -> tuple[project_source.Project, _Location
         except project_source.OutsideError as error:
             last = str(error)
         except project_source.ProjectError as error:
+            if error.line:
+                raise InitError(f"{error.file} line {error.line}", error.reason, _fix_of(error)) from None
             reason = _END_OF_REASON.split(str(error))[0]
             raise InitError("from", reason, _fix_of(error)) from None
         except OSError as error:
@@ -141,7 +171,7 @@ def _app(given: str, source: project_source.Project, values: Mapping[str, str], 
     """The project's name, in the order that Compose has: its variable, `name:`, the folder."""
     named = [str(one.content["name"]) for one in source.documents if one.content.get("name") and not one.extended]
     base = _FOLDER_SIGNS.sub("", os.path.basename(os.path.normpath(folder)).lower()).lstrip("_-")
-    said = compose.resolved(named[-1], values) if named else ""
+    said = dotenv.resolved(named[-1], values) if named else ""
     name = given or values.get("COMPOSE_PROJECT_NAME", "") or said or base
     try:
         app_paths(name)
@@ -186,7 +216,7 @@ def _settings(folder: str, name: str, known: Mapping[str, str]) -> dict[str, Set
 
 def _resolved(spec: Spec, values: Mapping[str, str], own: str) -> Spec:
     """The service with the paths of its env files as they are; the project's own is `.env`, wherever it is."""
-    paths = [posixpath.normpath(compose.resolved(str(item["path"]), values)) for item in spec.get("env_file") or []]
+    paths = [posixpath.normpath(dotenv.resolved(str(item["path"]), values)) for item in spec.get("env_file") or []]
     given = [{**item, "path": ENV if path == own else path} for item, path in zip(spec.get("env_file") or [], paths)]
     return {**spec, "env_file": given} if given else spec
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render imp
     PASSWORD_FILE,
     VAULT,
 )
+
+_WIDTH = 100
 
 
 class Command(NamedTuple):
@@ -40,9 +43,10 @@ class Command(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What was written and what it is; what is to be done by hand first; and the whole text, with the next command."""
+    """What was written and what it is; what was left out; what is to be done by hand first; the whole text."""
 
     written: Sequence[str]
+    left: Sequence[str]
     to_do: Sequence[str]
     text: str
 
@@ -51,13 +55,11 @@ def report(
     project: Project, guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command, check: bool
 ) -> Report:
     """The report, in lines that can be pasted."""
-    written = [*_written(plan, target, check), _content(project, guessed), *guessed.left]
+    written = [*_written(plan, target, check), _content(project, guessed)]
     to_do = _to_do(target, plan, flaws, command)
-    return Report(written, to_do, _text(written, to_do, target, plan, command))
-
-
-def _text(written: Sequence[str], to_do: Sequence[str], target: Target, plan: Plan, command: Command) -> str:
     lines = [*written, ""]
+    if guessed.left:
+        lines += ["Not in the inventory:", *(f"  - {line}" for line in guessed.left), ""]
     if to_do:
         lines += ["To do first:", *(f"  - {line}" for line in to_do), ""]
     if any(file.path == PASSWORD_FILE for file in plan.files):
@@ -67,7 +69,7 @@ def _text(written: Sequence[str], to_do: Sequence[str], target: Target, plan: Pl
         ]
     lines += ["Next, to validate all of it, and then to set up the server:"]
     lines += [f"  {command.text('validate', target)}", f"  {command.text('site', target)}"]
-    return "\n".join(lines)
+    return Report(written, guessed.left, to_do, "\n".join(lines))
 
 
 def _written(plan: Plan, target: Target, check: bool) -> list[str]:
@@ -76,14 +78,19 @@ def _written(plan: Plan, target: Target, check: bool) -> list[str]:
     would = "Would write" if check else "Written"
     lines = []
     if new:
-        lines.append(f"{would} to {target.shown}: {', '.join(new)}")
+        lines += _named(f"{would} to {target.shown}:", new)
     if added:
-        lines.append(
-            f"{'Would add' if check else 'Added'} to {target.shown}: {', '.join(added)} (--diff shows the lines)"
+        lines += _named(
+            f"{'Would add' if check else 'Added'} to files in {target.shown} (--diff shows the lines):", added
         )
     if plan.kept:
-        lines.append(f"Not touched, because init did not write it: {', '.join(plan.kept)}")
+        lines += _named("Not touched, because init did not write it:", plan.kept)
     return lines or [f"Nothing is new: {target.shown} stays as it is."]
+
+
+def _named(head: str, paths: Sequence[str]) -> list[str]:
+    listed = textwrap.wrap(", ".join(paths), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [head, *(f"  {line}" for line in listed)]
 
 
 def _content(project: Project, guessed: Guessed) -> str:

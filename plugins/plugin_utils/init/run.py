@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import ask as asking
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import guess, merge, read, vault, write
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import plan as planning
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.ask import Ask
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
     File,
     Flaw,
+    Guessed,
     InitError,
     Project,
     Target,
 )
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import PASSWORD_FILE, VAULT
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import HOSTS, PASSWORD_FILE, VAULT
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command, Report, report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.vault import Identity, Vault
 
@@ -70,20 +73,23 @@ class Outcome(NamedTuple):
     has_password_file: bool
 
 
-def run(request: Request, check: bool, now: float, require_valid: Callable[[Project], None]) -> Outcome:
+def run(
+    request: Request, check: bool, now: float, require_valid: Callable[[Project], None], ask: Ask | None = None
+) -> Outcome:
     """Write the inventory; in check mode, only say what would be written.
 
     :arg now: epoch seconds.
     :arg require_valid: asks Compose, where there is one.
+    :arg ask: asks a person; None for the defaults.
     :raises InitError: nothing was written.
     """
     project = read.read(request.given, request.app, request.here)
     require_valid(project)
-    guessed = guess.guess(project, now)
     path = _folder(request, project)
     texts = write.read(path, planning.ORDER)
     cipher, password = _cipher(request, texts.get(PASSWORD_FILE, "").strip())
     _require_open_vault(texts.get(VAULT, ""), cipher)
+    request, project, guessed = _asked(request, project, texts, now, ask)
     has_file = bool(password) or PASSWORD_FILE in texts
     target = _target(request, project, path, has_file)
     wanted = planning.Wanted(project, guessed, target, password)
@@ -100,6 +106,27 @@ def run(request: Request, check: bool, now: float, require_valid: Callable[[Proj
         diff=[_diff(target, file) for file in planned.files],
         has_password_file=has_file,
     )
+
+
+def _asked(
+    request: Request, project: Project, texts: Mapping[str, str], now: float, ask: Ask | None
+) -> tuple[Request, Project, Guessed]:
+    """What is asked for, read and guessed, with a person's answers where this run writes them."""
+    if ask is None:
+        return request, project, guess.guess(project, now)
+    try:
+        if not request.host and HOSTS not in texts:
+            request = request._replace(host=asking.host(ask, _problem_of_host))
+        known = planning.known_variables(texts)
+        project = asking.values(project, known, now, ask)
+        guessed = guess.guess(project, now)
+        return request, project, asking.checks(guessed, planning.known_services(texts, guessed), ask)
+    except asking.NoTerminal:
+        return request, project, guess.guess(project, now)
+
+
+def _problem_of_host(text: str) -> str:
+    return "" if _HOST.fullmatch(text) else f"{text!r} is not an address"
 
 
 def _names(flaws: Sequence[Flaw]) -> list[str]:
@@ -122,7 +149,7 @@ def _target(request: Request, project: Project, path: str, has_file: bool) -> Ta
     if request.host and found is None:
         raise InitError(
             "host",
-            f"{request.host!r} is not an address",
+            _problem_of_host(request.host),
             "write -e host=ADDRESS or -e host=USER@ADDRESS, and a port into hosts.yml (ansible_port)",
         )
     below = os.path.relpath(path, project.folder)

@@ -15,11 +15,28 @@ from typing import Any
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.image_names import repository
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError, Published, Spec
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError, Published, Row, Spec
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.project_source import Document
 
 # Compose Specification, top-level elements.
 _TOP = ("name", "version", "services", "networks", "volumes", "configs", "secrets", "include", "models")
+# Compose Specification, services.
+# fmt: off
+_KEYS = (
+    "annotations", "attach", "blkio_config", "build", "cap_add", "cap_drop", "cgroup", "cgroup_parent", "command",
+    "configs", "container_name", "cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period",
+    "cpu_rt_runtime", "cpu_shares", "cpus", "cpuset", "credential_spec", "depends_on", "deploy", "develop",
+    "device_cgroup_rules", "devices", "dns", "dns_opt", "dns_search", "domainname", "entrypoint", "env_file",
+    "environment", "expose", "extends", "external_links", "extra_hosts", "gpus", "group_add", "healthcheck",
+    "hostname", "image", "init", "ipc", "isolation", "label_file", "labels", "links", "logging", "mac_address",
+    "mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit", "models", "network_mode", "networks",
+    "oom_kill_disable", "oom_score_adj", "pid", "pids_limit", "platform", "ports", "post_start", "pre_stop",
+    "privileged", "profiles", "provider", "pull_policy", "pull_refresh_after", "read_only", "restart", "runtime",
+    "scale", "secrets", "security_opt", "shm_size", "stdin_open", "stop_grace_period", "stop_signal", "storage_opt",
+    "sysctls", "tmpfs", "tty", "ulimits", "use_api_socket", "user", "userns_mode", "uts", "volumes", "volumes_from",
+    "working_dir",
+)
+# fmt: on
 _TYPES: dict[str, tuple[type, ...]] = {
     "ports": (list,),
     "environment": (list, Mapping),
@@ -33,10 +50,16 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "secrets": (list,),
     "image": (str,),
 }
+# The Compose Specification's schema, services.
+_SERVICE = re.compile(r"[a-zA-Z0-9._-]+")
+_PROTOCOLS = ("tcp", "udp", "sctp")
+_HIGHEST = 65535
 _SHARED = ("volumes", "networks", "configs", "secrets")
 # Of a path, the first sign is another one; a single letter is a drive of Windows.
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
-_LISTS = ("ports", "env_file", "expose")
+# A `:` inside `${…}` does not separate.
+_MOUNT = re.compile(r"(?P<source>(?:\$\{[^}]*\}|[^:])*):(?P<rest>.+)")
+_LISTS = ("ports", "env_file", "expose", "volumes")
 _PORT = re.compile(
     r"(?:(?P<address>\[[0-9a-fA-F:]+\]|[0-9]+(?:[.][0-9]+){3}|\$\{[^}]*\}(?=:.*:)):)?(?:(?P<published>.*):)?(?P<target>[^:]+)"
 )
@@ -68,6 +91,33 @@ def ports(services: Mapping[str, Spec]) -> list[Published]:
     return [one for service, spec in services.items() for one in _ports(service, spec)]
 
 
+def require_ports(published: Sequence[Published], values: Mapping[str, str]) -> None:
+    """Refuse ports that Compose refuses. A variable without a value is reported elsewhere.
+
+    :raises InitError: naming the port.
+    """
+    for one in published:
+        parts = [dotenv.resolved(part, values) for part in (one.published, one.target)]
+        has_variable = "$" in f"{one.published}{one.target}"
+        is_target = _is_port(parts[1]) or (has_variable and not parts[1])
+        is_published = not parts[0] or _is_port(parts[0])
+        if is_target and is_published and one.protocol in _PROTOCOLS:
+            continue
+        said = ":".join(part for part in (one.address, *parts) if part)
+        raise InitError(
+            f"services.{one.service}.ports",
+            f"{said}/{one.protocol} is not a port",
+            f"write HOST:CONTAINER, such as 8080:80, with numbers from 1 to {_HIGHEST}",
+        )
+
+
+def _is_port(text: str) -> bool:
+    """Whether it is a port, or a range of ports."""
+    numbers = text.split("-")
+    is_number = all(re.fullmatch("[0-9]{1,5}", one) and int(one) <= _HIGHEST for one in numbers)
+    return is_number and (len(numbers) == 1 or (len(numbers) == 2 and int(numbers[0]) <= int(numbers[1])))
+
+
 def require_no_clash(services: Mapping[str, Spec], published: Sequence[Published], values: Mapping[str, str]) -> None:
     """Refuse two services that publish the same port.
 
@@ -77,7 +127,7 @@ def require_no_clash(services: Mapping[str, Spec], published: Sequence[Published
     for one in published:
         if services[one.service].get("profiles"):
             continue
-        for port in _numbers(resolved(one.published, values)):
+        for port in _numbers(dotenv.resolved(one.published, values)):
             other = taken.setdefault((port, one.protocol), one)
             apart = {one.address, other.address}.isdisjoint(_ANYWHERE) and one.address != other.address
             if other.service != one.service and not apart:
@@ -86,14 +136,6 @@ def require_no_clash(services: Mapping[str, Spec], published: Sequence[Published
                     f"port {port}/{one.protocol} is published by {other.service} too, and a host has it once",
                     f"publish another port for one of {other.service} and {one.service}",
                 )
-
-
-def resolved(text: str, values: Mapping[str, str]) -> str:
-    """A text of a compose file with its variables replaced; "" when a required one has no value."""
-    try:
-        return dotenv.resolve(text, values)
-    except dotenv.DotenvError:
-        return ""
 
 
 def environment(spec: Spec) -> dict[str, str | None]:
@@ -132,8 +174,12 @@ def _require_known(document: Document) -> None:
             f"{document.name}: services", "it is not a mapping", "write `services:` and, below it, `web: …`"
         )
     for service, spec in (services or {}).items():
+        if not _SERVICE.fullmatch(str(service)):
+            fix = "use letters, digits, dots, - and _ only"
+            raise InitError(f"{document.name}: services.{service}", "Compose takes no such name for a service", fix)
         if not isinstance(spec, Mapping):
             raise InitError(f"{document.name}: services.{service}", "it is not a mapping", "write `image: …` below it")
+        _require_known_keys(document.name, str(service), spec)
         for key, kinds in _TYPES.items():
             if spec.get(key) is not None and not isinstance(spec[key], kinds):
                 where = f"{document.name}: services.{service}.{key}"
@@ -141,6 +187,15 @@ def _require_known(document: Document) -> None:
     for key in _SHARED:
         if not isinstance(document.content.get(key) or {}, Mapping):
             raise InitError(f"{document.name}: {key}", "it is not a mapping", f"write `{key}:` and `NAME:` below it")
+
+
+def _require_known_keys(file: str, service: str, spec: Spec) -> None:
+    """Refuse a key that is like one of a service. One that is like none may be of a newer Compose."""
+    for key in map(str, spec):
+        near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8)
+        if near and key not in _KEYS and not key.startswith("x-"):
+            reason = "Compose knows no such key of a service"
+            raise InitError(f"{file}: services.{service}.{key}", reason, f"did you mean {near[0]}?")
 
 
 def _require_services(merged: Mapping[str, Spec], files: Sequence[str]) -> None:
@@ -197,8 +252,8 @@ def _volume(item: object) -> str:
     """The name of a volume; "" for a folder, and for a volume without a name."""
     if isinstance(item, Mapping):
         return str(item.get("source") or "") if item.get("type") == "volume" else ""
-    source, colon, _ = str(item).partition(":")
-    return source if colon and _VOLUME.fullmatch(source) else ""
+    source, rest = mount(str(item))
+    return source if rest and _VOLUME.fullmatch(source) else ""
 
 
 def _services(document: Document) -> Iterator[tuple[str, Spec]]:
@@ -207,18 +262,40 @@ def _services(document: Document) -> Iterator[tuple[str, Spec]]:
 
 
 def _placed(document: Document, spec: Spec) -> Spec:
-    """The service with its env files as [{path, required}], their paths relative to the project."""
-    given = spec.get("env_file")
-    if given is None:
-        return spec
-    items = given if isinstance(given, list) else [given]
-    found = []
-    for item in items:
-        path = item.get("path") if isinstance(item, Mapping) else item
-        required = item.get("required", True) if isinstance(item, Mapping) else True
-        place = str(path) if str(path).startswith(("/", "$")) else posixpath.join(document.base, str(path))
-        found.append({"path": posixpath.normpath(place), "required": bool(required)})
-    return {**spec, "env_file": found}
+    """The service with its relative paths as they are in the project; env files as [{path, required}]."""
+    placed = dict(spec)
+    if spec.get("env_file") is not None:
+        given = spec["env_file"]
+        placed["env_file"] = [_env_file(document, item) for item in (given if isinstance(given, list) else [given])]
+    if spec.get("volumes"):
+        placed["volumes"] = [_mount(document, item) for item in spec["volumes"]]
+    return placed
+
+
+def _env_file(document: Document, item: object) -> Row:
+    path = item.get("path") if isinstance(item, Mapping) else item
+    required = item.get("required", True) if isinstance(item, Mapping) else True
+    place = str(path) if str(path).startswith(("/", "$")) else posixpath.join(document.base, str(path))
+    return {"path": posixpath.normpath(place), "required": bool(required)}
+
+
+def mount(text: str) -> tuple[str, str]:
+    """(source, target and options) of the short form of a volume; "" for the second when there is only a target."""
+    found = _MOUNT.fullmatch(text)
+    return (found["source"], found["rest"] or "") if found else (text, "")
+
+
+def _mount(document: Document, item: object) -> object:
+    if isinstance(item, Mapping):
+        source = str(item.get("source") or "")
+        return {**item, "source": _below(document, source)} if item.get("type") == "bind" else item
+    source, rest = mount(str(item))
+    return f"{_below(document, source)}:{rest}" if rest else item
+
+
+def _below(document: Document, path: str) -> str:
+    """A path that begins with a dot, in the project; every other one is a volume's name, or the host's."""
+    return f"./{posixpath.normpath(posixpath.join(document.base, path))}" if path.startswith(".") else path
 
 
 def _extended(
@@ -280,7 +357,7 @@ def _split(text: str) -> tuple[str, str, str]:
     hidden = re.sub(r"\$\{[^}]*\}", lambda found: found.group().replace(":", "\0"), text)
     found = _PORT.fullmatch(hidden)
     if found is None:
-        return "", "", ""
+        return "", "", text
     parts = (found["address"] or "", found["published"] or "", found["target"])
     return (parts[0].replace("\0", ":"), parts[1].replace("\0", ":"), parts[2].replace("\0", ":"))
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.rules import (
     error,
@@ -19,6 +20,53 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.va
 MOST_INSTANCES = 64
 AT_LEAST_ONE = ("timeout", "queue_seconds", "instance_connections", "rate", "connections")
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+HTTP_PORT = 80
+# Let's Encrypt's limit for one certificate.
+MOST_NAMES = 100
+_LABEL = re.compile("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+_NAME_FIX = "Write a name such as shop.example"
+
+
+def _has_wrong_label(name: str) -> bool:
+    return len(name) > 253 or not all(map(_LABEL.match, name.split(".")))
+
+
+class _NameRule(NamedTuple):
+    """What is wrong with a name, the fix, and whether it applies."""
+
+    problem: str
+    fix: str
+    applies: Callable[[str], bool]
+
+
+# The first that applies counts.
+_NAME_RULES = (
+    _NameRule("is a URL", "Write the name alone, such as shop.example", lambda name: "://" in name or "/" in name),
+    _NameRule(
+        "is an IP address, and certificates are for names",
+        _NAME_FIX,
+        lambda name: is_address(name.strip("[]")),
+    ),
+    _NameRule("has a port", "Write the name alone; load_balancer_tls_port is the port", lambda name: ":" in name),
+    _NameRule(
+        "is a wildcard, which needs the challenge DNS-01",
+        "List each name, or get the certificate in another way and set load_balancer_certificate_on_host",
+        lambda name: "*" in name,
+    ),
+    _NameRule(
+        "has letters outside of a-z",
+        "Write its ASCII form, which begins with xn--: python3 -c \"print('NAME'.encode('idna').decode())\"",
+        lambda name: not name.isascii(),
+    ),
+    _NameRule("has capital letters", "Write it in lower case", lambda name: name != name.lower()),
+    _NameRule("ends with a dot", "Remove the dot", lambda name: name.endswith(".")),
+    _NameRule("is not a host name", _NAME_FIX, _has_wrong_label),
+    _NameRule(
+        "ends in a number, as no public name does",
+        _NAME_FIX,
+        lambda name: name.rpartition(".")[2].isdigit(),
+    ),
+)
 _KEY = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]+-----END [A-Z ]*PRIVATE KEY-----")
 
 
@@ -36,6 +84,7 @@ def errors(variables: Variables) -> Iterator[str]:
         yield f"{problem}."
     yield from _addresses(variables)
     yield from _certificate(variables)
+    yield from _domain(variables)
 
 
 def slot_errors(first: int, instances: int) -> Iterator[str]:
@@ -108,6 +157,63 @@ def _certificate(variables: Variables) -> Iterator[str]:
         yield from pem_errors(path, variables.text("__load_balancer_pem"))
     elif on_host and not on_host.startswith("/"):
         yield error("load_balancer_certificate_on_host", f"{on_host} is not an absolute path", "Correct it")
+
+
+def _domain(variables: Variables) -> Iterator[str]:
+    """Report what is wrong with the domain, and with what it excludes."""
+    names = variables.texts("load_balancer_domain")
+    if not names:
+        return
+    for option in ("load_balancer_certificate", "load_balancer_certificate_on_host"):
+        if variables.text(option):
+            yield error("load_balancer_domain", f"{option} is set, too", "Empty one of them")
+    if variables.number("load_balancer_acme_port"):
+        fix = "Remove it: HAProxy answers the CA by itself"
+        yield error("load_balancer_acme_port", "load_balancer_domain is set, too", fix)
+    if variables.number("load_balancer_port") != HTTP_PORT:
+        problem = f"the CA asks at port 80, and load_balancer_port is {variables.number('load_balancer_port')}"
+        fix = "Write 80, or get a certificate in another way and set load_balancer_certificate_on_host"
+        yield error("load_balancer_domain", problem, fix)
+    yield from name_errors(names)
+    yield from _authority(variables)
+    if not variables.text("load_balancer_acme_directory"):
+        for name in names:
+            if re.match("^[a-z0-9-]+$", name):
+                fix = "Write a name such as shop.example, or the URL of your own CA into load_balancer_acme_directory"
+                yield error("load_balancer_domain", f"{name} has no dot, so it is not a name of the public DNS", fix)
+
+
+def name_errors(names: Sequence[str]) -> Iterator[str]:
+    """Report each name for which a CA issues no certificate by HTTP-01, and one that is there twice."""
+    for name in names:
+        broken = next((rule for rule in _NAME_RULES if rule.applies(name)), None)
+        if broken:
+            yield error("load_balancer_domain", f"{name or 'an empty name'} {broken.problem}", broken.fix)
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield error("load_balancer_domain", f"{name} is there twice", "Remove one")
+    if len(names) > MOST_NAMES:
+        problem = f"{len(names)} names are too many for one certificate"
+        yield error("load_balancer_domain", problem, f"Write at most {MOST_NAMES}")
+
+
+def _authority(variables: Variables) -> Iterator[str]:
+    directory, email = variables.text("load_balancer_acme_directory"), variables.text("load_balancer_acme_email")
+    if directory and not re.match(r"^https://[^\s/]+(/\S*)?$", directory):
+        fix = "Write the URL of its directory, which begins with https://, or empty it for Let's Encrypt"
+        yield error("load_balancer_acme_directory", f"{directory} is not the URL of a CA", fix)
+    if email and not re.match(r"^[^\s@,]+@[^\s@,]+[.][^\s@,]+$", email):
+        yield error("load_balancer_acme_email", f"{email} is not an address", "Write one such as ops@shop.example")
+    path = variables.text("load_balancer_acme_ca")
+    if path and not os.path.isfile(path):
+        yield error("load_balancer_acme_ca", f"{path} does not exist on this machine", "Correct the path, or empty it")
+    elif path:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+        if _KEY.search(text):
+            fix = "Write only the CA's certificates into it: no one else needs a key"
+            yield error("load_balancer_acme_ca", f"{path} holds a private key", fix)
+        elif _CERTIFICATE not in text:
+            yield error("load_balancer_acme_ca", f"{path} holds no certificate", "Put the CA's into it, as PEM")
 
 
 def pem_errors(path: str, pem: str) -> Iterator[str]:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +29,3 @@ AWAITED = {"depends_on": {"migrate": {"condition": "service_completed_successful
 )
 def test_jobs_of_a_model(services: dict[str, Any], found: list[str]) -> None:
     assert jobs.jobs({"services": services}) == set(found)
-
-
-def test_a_watcher_does_not_load_the_overlay() -> None:
-    """It is a tenth of what a watcher's modules take, and only a deploy needs it."""
-    script = (
-        "import importlib, sys, types; library = types.ModuleType('selfheal'); library.__path__ = [sys.argv[1]]; "
-        "sys.modules['selfheal'] = library; importlib.import_module('selfheal.recovery.watcher'); "
-        "print('selfheal.compose.overlay' in sys.modules)"
-    )
-    shown = subprocess.run([sys.executable, "-c", script, str(LIBRARY)], check=True, capture_output=True, text=True)
-    assert shown.stdout == "False\n"

@@ -1,6 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Projects as people have them before an inventory: {name: Stack}. All of them were written here."""
+"""Projects as people have them before an inventory: {name: Stack}. All of them were written here.
+
+`make bench-init` runs those whose images are there: all that are built here run on the lab's base image for Python apps.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,43 @@ def secret(seed: str, length: int = 24) -> str:
     return SIGN + noise(seed, length, string.ascii_letters + string.digits)
 
 
+# Answers 200 when the database and the cache do, and the folder takes a file. `worker` and `migrate` are its other lives.
+APP = """\
+import http.server, os, sys, time
+
+def healthy():
+    if os.environ.get("DATABASE_URL"):
+        import psycopg2
+        psycopg2.connect(os.environ["DATABASE_URL"], connect_timeout=2).close()
+    if os.environ.get("REDIS_URL"):
+        import redis
+        redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=2).ping()
+    if os.environ.get("DATA"):
+        with open(os.path.join(os.environ["DATA"], "requests.txt"), "a") as file:
+            file.write("one\\n")
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        try:
+            healthy()
+            status, text = 200, b"ok"
+        except Exception as error:
+            status, text = 503, repr(error).encode()
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text)
+
+if sys.argv[1:] == ["migrate"]:
+    healthy()
+elif sys.argv[1:] == ["worker"]:
+    while True:
+        time.sleep(1)
+else:
+    port = int(os.environ.get("PORT", "8000"))
+    http.server.ThreadingHTTPServer(("", port), Handler).serve_forever()
+"""
+DOCKERFILE = 'FROM selfheal-lab/python\nCOPY app.py /app.py\nENTRYPOINT ["python3", "/app.py"]\n'
+
 KEY = pem("PRIVATE KEY", noise(SIGN, 64, _BASE64), noise("key", 64, _BASE64))
 
 STACKS: dict[str, Stack] = {
@@ -61,7 +101,8 @@ services:
 volumes: {db: }
 """,
             "nginx.conf": "server { listen 80; location / { proxy_pass http://app:8000; } }\n",
-            "Dockerfile": "FROM scratch\n",
+            "Dockerfile": DOCKERFILE,
+            "app.py": APP,
             ".env": f"POSTGRES_PASSWORD={secret('pg')}\nREDIS_PASSWORD={secret('redis')}\nSECRET_KEY={secret('key', 50)}\nHTTP_PORT=8081\n",
         },
         ["compose.yaml"],
@@ -96,13 +137,12 @@ volumes: {data: }
             "compose.yaml": """
 services:
   unleash:
-    build: .
+    image: unleashorg/unleash-server:7
     ports: ["4242:4242"]
     env_file: .env
     depends_on: [db]
   db: {image: "postgres:17", environment: {POSTGRES_PASSWORD: "${DATABASE_PASSWORD}", POSTGRES_USER: unleash}}
 """,
-            "Dockerfile": "FROM node:22\n",
             ".env": f"""# the database
 DATABASE_HOST=db
 DATABASE_PORT=5432
@@ -138,10 +178,14 @@ services:
     <<: *app
     ports: ["127.0.0.1:8000:8000"]
     healthcheck: {test: ["CMD", "curl", "-f", "http://localhost:8000/healthz"], interval: 10s}
-  worker: {<<: *app, command: celery -A app worker}
-  migrate: {<<: *app, command: ./manage.py migrate, restart: "no"}
+  worker: {<<: *app, command: worker}
+  migrate: {<<: *app, command: migrate, restart: "no"}
   broker: {image: "rabbitmq:4", environment: {RABBITMQ_DEFAULT_USER: site, RABBITMQ_DEFAULT_PASS: "${RABBITMQ_DEFAULT_PASS}"}}
 """,
+            "Dockerfile": f"{DOCKERFILE}COPY curl /usr/local/bin/\n",
+            # The lab's base image has no curl.
+            "curl": "#!/bin/sh\nexec python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[-1])' \"$@\"\n",
+            "app.py": APP,
             ".env": (
                 f'DJANGO_SECRET_KEY="{secret("django", 50)}"\n'
                 f"RABBITMQ_DEFAULT_PASS={secret('rabbit')}\n"
@@ -161,21 +205,24 @@ services:
         {
             "compose.yaml": """
 services:
-  api: {image: "ghcr.io/acme/api:2", env_file: [{path: api.env}, {path: local.env, required: false}], ports: ["3000:3000"]}
-  db: {image: "mongo:7", env_file: db.env}
+  api: {build: ., env_file: [{path: api.env}, {path: local.env, required: false}], ports: ["3000:3000"], depends_on: [db]}
+  db: {image: "postgres:17", env_file: db.env}
 """,
-            "api.env": f"API_TOKEN={secret('api')}\nCACHE_TTL=300\n",
-            "db.env": f"MONGO_INITDB_ROOT_USERNAME=root\nMONGO_INITDB_ROOT_PASSWORD={secret('mongo')}\n",
+            "api.env": f"PORT=3000\nDATABASE_URL=postgres://api:{secret('pg')}@db:5432/api\nCACHE_TTL=300\n",
+            "db.env": f"POSTGRES_USER=api\nPOSTGRES_PASSWORD={secret('pg')}\n",
+            "Dockerfile": DOCKERFILE,
+            "app.py": APP,
         },
         ["compose.yaml"],
-        {"API_TOKEN": secret("api"), "MONGO_INITDB_ROOT_PASSWORD": secret("mongo")},
+        {},
         ["http://127.0.0.1:3000/"],
         ["api"],
-        {"CACHE_TTL": 300},
     ),
     "an override file and a profile": Stack(
         {
-            "compose.yaml": "services: {web: {image: 'ghcr.io/acme/web:${TAG:-1}', ports: ['80:8080']}, debug: {image: x, profiles: [debug], ports: ['80:80']}}",
+            "compose.yaml": "services: {web: {build: ., image: 'acme/web:${TAG:-1}', ports: ['80:8000']}, debug: {image: x, profiles: [debug], ports: ['80:80']}}",
+            "Dockerfile": DOCKERFILE,
+            "app.py": APP,
             "compose.override.yaml": "services: {web: {environment: {API_KEY: '${API_KEY}'}}}",
             ".env": f"API_KEY={secret('override')}\n",
         },
@@ -199,7 +246,8 @@ services:
     "a backend on Supabase, with Windows line ends and a BOM": Stack(
         {
             "compose.yaml": "services: {backend: {build: ., env_file: [.env], ports: ['${PORT}:8000']}}",
-            "Dockerfile": "FROM scratch\n",
+            "Dockerfile": DOCKERFILE,
+            "app.py": APP,
             ".env": (
                 "\ufeffSUPABASE_URL=https://kq3vz7hw2mtd9xjfplnb.supabase.co\r\n"
                 f"SUPABASE_SERVICE_KEY={legacy()}\r\nJWT_SECRET={SIGN}{noise('jwt', 56, HEX)}\r\nPORT=8000\r\n"
@@ -223,19 +271,21 @@ services:
             "docker/compose.yaml": """
 name: signs
 services:
-  app: {build: {context: .., dockerfile: docker/Dockerfile}, env_file: .env, ports: ["8443:8443"], volumes: ["../data:/data"]}
+  app: {build: {context: .., dockerfile: docker/Dockerfile}, env_file: .env, ports: ["8000:8000"], volumes: ["../data:/data"]}
 """,
-            "docker/Dockerfile": "FROM scratch\n",
+            "docker/Dockerfile": DOCKERFILE,
+            "app.py": APP,
+            "data/seed.txt": "a first one\n",
             "docker/.env": (
                 f'PRIVATE_KEY="{KEY.strip()}"\n'
                 f"API_SECRET='{secret('signs')}{{{{x}}}}: #\"%'\n"
                 'GREETING="Hello {{ name }}: \\"you\\" 한글 \\u263a"\n'
-                "EMPTY=\nEMPTY_TOKEN=\nVERSION=1.10\nZERO=007\nON=yes\n"
+                "EMPTY=\nEMPTY_TOKEN=\nVERSION=1.10\nZERO=007\nON=yes\nDATA=/data\n"
             ),
         },
         ["docker/compose.yaml"],
         {"PRIVATE_KEY": KEY.strip(), "API_SECRET": secret("signs") + '{{x}}: #"%', "EMPTY_TOKEN": ""},
-        ["https://127.0.0.1:8443/"],
+        ["http://127.0.0.1:8000/"],
         ["app"],
         {
             "GREETING": 'Hello {{ name }}: "you" 한글 \\u263a',
@@ -244,5 +294,57 @@ services:
             "ZERO": "007",
             "ON": "yes",
         },
+    ),
+    "a queue with a worker and a job": Stack(
+        {
+            "compose.yaml": """
+x-app: &app {build: ., image: queue, environment: {REDIS_URL: "redis://:${QUEUE_PASSWORD}@queue:6379/0"}, depends_on: [queue]}
+services:
+  web: {<<: *app, ports: ["${WEB_PORT:-8000}:8000"]}
+  worker: {<<: *app, command: worker, stop_grace_period: 2s}
+  migrate: {<<: *app, command: migrate, restart: "no"}
+  queue: {image: "redis:8", command: "redis-server --requirepass ${QUEUE_PASSWORD} --appendonly yes", volumes: ["queue:/data"]}
+volumes: {queue: }
+""",
+            "Dockerfile": DOCKERFILE,
+            "app.py": APP,
+            ".env": f"QUEUE_PASSWORD={secret('queue')}\n",
+        },
+        ["compose.yaml"],
+        {"QUEUE_PASSWORD": secret("queue")},
+        ["http://127.0.0.1:8000/"],
+        ["web"],
+    ),
+    "secrets in files, and two networks": Stack(
+        {
+            "compose.yaml": """
+services:
+  front: {image: "nginx:1", ports: ["127.0.0.1:8081:80"], networks: [outside], volumes: ["./html:/usr/share/nginx/html:ro"]}
+  api:
+    build: .
+    user: "1000:1000"
+    ports: ["8082:8000"]
+    environment: {DATABASE_URL: "postgresql://postgres:${PG}@db/postgres"}
+    networks: [outside, inside]
+    restart: always
+  db:
+    image: postgres:17
+    environment: {POSTGRES_PASSWORD_FILE: /run/secrets/pg}
+    secrets: [pg]
+    networks: [inside]
+    volumes: ["db:/var/lib/postgresql/data"]
+networks: {outside: , inside: {internal: true}}
+volumes: {db: }
+secrets: {pg: {environment: PG}}
+""",
+            "html/index.html": "<h1>hello</h1>\n",
+            "Dockerfile": DOCKERFILE,
+            "app.py": APP,
+            ".env": f"PG={secret('file')}\n",
+        },
+        ["compose.yaml"],
+        {"PG": secret("file")},
+        ["http://127.0.0.1:8081/", "http://127.0.0.1:8082/"],
+        ["api"],
     ),
 }

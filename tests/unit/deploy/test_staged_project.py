@@ -495,23 +495,6 @@ def test_what_a_model_names() -> None:
     assert found.dockerfiles == ("docker/Dockerfile",)
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("$A.env", "1.env"),
-        ("${A}.env", "1.env"),
-        ("${B:-x}", "x"),
-        ("${B-x}", ""),
-        ("${C-x}", "x"),
-        ("${A:+y}", "y"),
-        ("${C:+y}", ""),
-        ("${C:?no}", ""),
-    ],
-)
-def test_interpolation(text: str, value: str) -> None:
-    assert project_parts.interpolated(text, {"A": "1", "B": ""}) == value
-
-
 def test_a_layout_is_what_a_release_records(host: Host) -> None:
     host.mounts("nginx.conf")
     host.write("nginx.conf", "x")

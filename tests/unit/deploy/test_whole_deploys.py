@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
@@ -659,18 +659,18 @@ def test_recover_on_the_host_starts_an_ended_container_and_does_not_touch_a_heal
     for module in (cli, recovery):
         monkeypatch.setattr(module, "Clock", lambda: world.clock)
     deploy(world)
-    assert cli.main(["recover"], str(world.root)) == cli.GOOD
+    assert cli.main(["recover"], str(world.root)) == outcome.GOOD
     assert capsys.readouterr().out.endswith("shop: healthy, left alone\n")
     _exited(world)
-    assert cli.main(["recover", "--check"], str(world.root)) == cli.GOOD
+    assert cli.main(["recover", "--check"], str(world.root)) == outcome.GOOD
     assert "shop: would be recovered (" in capsys.readouterr().out
     assert "web" not in world.running()
-    assert cli.main(["recover"], str(world.root)) == cli.GOOD
+    assert cli.main(["recover"], str(world.root)) == outcome.GOOD
     printed = capsys.readouterr().out
     assert "shop: recovered in " in printed
     assert "1. env_backup" in printed
     assert world.running()["web"] == ONE
     world.bad.add(ONE)
-    assert cli.main(["recover"], str(world.root)) == cli.SICK
+    assert cli.main(["recover"], str(world.root)) == outcome.SICK
     assert "shop: NOT recovered (" in capsys.readouterr().out
-    assert cli.main(["recover", "--json"], str(world.root)) == cli.SICK
+    assert cli.main(["recover", "--json"], str(world.root)) == outcome.SICK

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, watch
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import timers
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
@@ -79,21 +79,21 @@ def write_incident(root: Path, identity: str, **more: Any) -> None:
 
 def test_a_healthy_app(run: Run) -> None:
     code, text, _ = run("status")
-    assert code == cli.GOOD
+    assert code == outcome.GOOD
     assert "shop: healthy (1 of 1 checks passed)" in text
     assert "watcher: NOT alive: systemctl status selfheal@shop.timer" in text
     code, text, _ = run("status", "--json")
     report = json.loads(text)
-    assert (code, report["healthy"], report["paused"], report["incident"]) == (cli.GOOD, True, None, None)
+    assert (code, report["healthy"], report["paused"], report["incident"]) == (outcome.GOOD, True, None, None)
     assert report["breaker"] == {"open": False, "attempts": 0, "of": 5}
-    assert run("probe")[0] == cli.GOOD
+    assert run("probe")[0] == outcome.GOOD
 
 
 def test_an_unhealthy_app(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, "connection refused")
-    assert run("status")[:2] == (cli.SICK, run("status")[1])
+    assert run("status")[:2] == (outcome.SICK, run("status")[1])
     code, text, _ = run("probe")
-    assert (code, text) == (cli.SICK, "[ ] health: connection refused\n0 of 1 checks passed\n")
+    assert (code, text) == (outcome.SICK, "[ ] health: connection refused\n0 of 1 checks passed\n")
     assert not json.loads(run("probe", "--json")[1])["ok"]
 
 
@@ -117,10 +117,12 @@ def test_the_note_of_a_watcher_says_whether_it_is_alive(run: Run, tmp_path: Path
     ("checks", "code", "summary"),
     [
         pytest.param(
-            {"ok": True, "passed": 1, "total": 1}, cli.GOOD, "healthy (1 of 1 checks passed, as", id="healthy"
+            {"ok": True, "passed": 1, "total": 1}, outcome.GOOD, "healthy (1 of 1 checks passed, as", id="healthy"
         ),
-        pytest.param({"ok": False, "passed": 0, "total": 1}, cli.SICK, "NOT healthy (0 of 1", id="unhealthy"),
-        pytest.param({"ok": True, "passed": 0, "total": 0}, cli.GOOD, "healthy (no check asks it, as", id="no check"),
+        pytest.param({"ok": False, "passed": 0, "total": 1}, outcome.SICK, "NOT healthy (0 of 1", id="unhealthy"),
+        pytest.param(
+            {"ok": True, "passed": 0, "total": 0}, outcome.GOOD, "healthy (no check asks it, as", id="no check"
+        ),
     ],
 )
 def test_status_shows_the_last_check_of_the_watcher_and_does_not_ask_the_app(
@@ -135,12 +137,12 @@ def test_status_shows_the_last_check_of_the_watcher_and_does_not_ask_the_app(
     path.write_text(json.dumps(note), encoding="utf-8")
     ended, text, _ = run("status")
     assert (ended, f"shop: {summary}" in text, "the watcher saw 20 s ago" in text) == (code, True, True)
-    assert json.loads(run("status", "--json")[1])["healthy"] is (code == cli.GOOD)
+    assert json.loads(run("status", "--json")[1])["healthy"] is (code == outcome.GOOD)
 
 
 def test_pause_and_resume(run: Run, tmp_path: Path) -> None:
     code, text, _ = run("pause", "--for", "2h", "--reason", " a new\ndisk ")
-    assert code == cli.GOOD
+    assert code == outcome.GOOD
     assert "paused until" in text
     assert "a new disk" in text
     paused = json.loads(run("status", "--json")[1])["paused"]
@@ -156,29 +158,29 @@ def test_pause_and_resume(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("time", ["", "10", "-5m", "0s", "1.5h", "8d", "5 m", "forever", "999999d"])
 def test_no_pause_without_an_end(run: Run, tmp_path: Path, time: str) -> None:
     code, _, error = run("pause", f"--for={time}", "--reason", "work")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "write 90s, 30m, 2h or 1d" in error
     assert not os.path.exists(folder(tmp_path))
 
 
 def test_no_pause_without_a_reason(run: Run, tmp_path: Path) -> None:
     code, _, error = run("pause", "--for", "1h", "--reason", "  ")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "--reason" in error
     assert not os.path.exists(folder(tmp_path))
 
 
 def test_incidents_newest_first(run: Run, tmp_path: Path) -> None:
-    assert run("incidents")[:2] == (cli.GOOD, "no incident so far\n")
+    assert run("incidents")[:2] == (outcome.GOOD, "no incident so far\n")
     for day in ("20250525", "20250527", "20250526"):
         write_incident(tmp_path, f"{day}T020000Z-hung")
     (tmp_path / "var/lib/selfheal/shop/incidents/20250528T020000Z-hung").mkdir()  # nothing in it
     code, text, _ = run("incidents", "--last", "2")
-    assert code == cli.GOOD
+    assert code == outcome.GOOD
     assert text.splitlines()[0] == "20250527T020000Z-hung: healthy after 2.5 s; nothing had to be done"
     assert text.splitlines()[2].startswith("2 shown; ")
     assert [one["id"][:8] for one in json.loads(run("incidents", "--json")[1])] == ["20250527", "20250526", "20250525"]
-    assert run("incidents", "--last", "0")[0] == cli.WRONG
+    assert run("incidents", "--last", "0")[0] == outcome.WRONG
 
 
 def test_a_damaged_state_is_reported_and_left_to_the_watcher(run: Run, tmp_path: Path) -> None:
@@ -200,34 +202,34 @@ def test_a_broken_config(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "etc/selfheal/shop.json"
     path.write_text("{", encoding="utf-8")
     code, text, _ = run("status")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "is not valid JSON" in text
     report = json.loads(run("status", "--json")[1])
     assert (report["app"], report["healthy"]) == ("shop", False)
     assert "is not valid JSON" in report["problems"][0]
     for words in (["probe"], ["recover"], ["incidents"], ["resume"], ["pause", "--for", "1h", "--reason", "x"]):
         code, _, error = run(*words)
-        assert code == cli.WRONG
+        assert code == outcome.WRONG
         assert "is not valid JSON" in error
     assert not os.path.exists(folder(tmp_path))
 
 
 def test_check_config(run: Run, tmp_path: Path) -> None:
     path = configure(tmp_path)
-    assert run("check-config", str(path))[:2] == (cli.GOOD, f"{path}: good, for shop\n")
+    assert run("check-config", str(path))[:2] == (outcome.GOOD, f"{path}: good, for shop\n")
     code, _, error = run("check-config", str(configure(tmp_path, interval=0)))
-    assert code == cli.SICK
+    assert code == outcome.SICK
     assert "`interval`" in error
 
 
 def test_which_app(run: Run, tmp_path: Path) -> None:
     configure(tmp_path, "blog")
     code, _, error = run("status")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "blog, shop: say which with --app" in error
     assert run("status", "--app", "blog")[1].startswith("blog: healthy")
     code, _, error = run("status", "--app", "forum")
-    assert code == cli.WRONG
+    assert code == outcome.WRONG
     assert "known: blog, shop" in error
     configure(tmp_path, "blog", app="forum")
     assert "`app` is 'forum'" in run("probe", "--app", "blog")[2]
@@ -249,15 +251,15 @@ def test_no_value_of_a_secret_is_shown(run: Run) -> None:
 
 def test_systemd_is_notified_at_its_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    cli.notify("READY=1")
+    watch.notify("READY=1")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "n"))
         listener.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
-        cli.notify("WATCHDOG=1")
+        watch.notify("WATCHDOG=1")
         assert listener.recv(100) == b"WATCHDOG=1"
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    cli.notify("WATCHDOG=1")  # only logged on stderr
+    watch.notify("WATCHDOG=1")  # only logged on stderr
 
 
 @pytest.mark.parametrize(
@@ -265,10 +267,10 @@ def test_systemd_is_notified_at_its_socket(tmp_path: Path, monkeypatch: pytest.M
     [
         (
             {"web": "", "worker": ""},
-            cli.SICK,
+            outcome.SICK,
             "\nservice worker keeps restarting, restarted 17 times, last exit code 1",
         ),
-        ({"web": ""}, cli.GOOD, "\nnot of the release: service worker keeps restarting"),
+        ({"web": ""}, outcome.GOOD, "\nnot of the release: service worker keeps restarting"),
     ],
     ids=["a service of the release", "a job of another profile"],
 )
@@ -281,7 +283,7 @@ def test_status_names_a_service_that_no_check_asks(
     document = {"Id": "1", "Name": "/w", "State": state, "Config": {"Labels": labels}, "HostConfig": {}}
     monkeypatch.setattr(docker_containers, "inspected", lambda _: [{**document, "RestartCount": 17}])
     ended, out, _ = run("status")
-    assert (ended, "shop: NOT healthy (1 of 1 checks passed)" in out) == (code, code == cli.SICK)
+    assert (ended, "shop: NOT healthy (1 of 1 checks passed)" in out) == (code, code == outcome.SICK)
     assert line in out
 
 
@@ -299,7 +301,7 @@ def test_a_stopped_timer_is_reported_with_the_command_that_starts_it(
     configure(tmp_path, enabled=enabled)
     monkeypatch.setattr(timers, "read", lambda _names: {"shop": timers.Timer(state_, "812")})
     code, text, _ = run("status")
-    assert code == cli.GOOD, "a stopped timer does not make the app unhealthy"
+    assert code == outcome.GOOD, "a stopped timer does not make the app unhealthy"
     assert ("systemctl enable --now selfheal@shop.timer" in text) is reported
     assert ("watcher: off, as watcher_enabled says" in text) is not enabled
     found = json.loads(run("status", "--json")[1])
@@ -323,7 +325,7 @@ class Life:
         self.began = 0
         monkeypatch.setattr(watcher, "watch", self.watch)
         monkeypatch.setattr(os, "execv", self.execv)
-        monkeypatch.setattr(cli, "notify", lambda _text: None)
+        monkeypatch.setattr(watch, "notify", lambda _text: None)
 
     def watch(self, config: Any, _clock: Any, _notify: Any, changed: Callable[[], tuple[bool, str]]) -> str:
         self.watched.append(config.interval)
@@ -334,7 +336,7 @@ class Life:
 
     def execv(self, *_: Any) -> int:
         self.began += 1
-        return cli.GOOD
+        return outcome.GOOD
 
     def live(self) -> int:
         return cli.main(["watch", "--app", "shop"], str(self.root))
@@ -349,16 +351,16 @@ def test_a_deleted_config_stays_in_force_when_the_watcher_starts_again(life: Lif
     life.path = configure(life.root, interval=3)
     life.during = lambda: life.path.unlink(missing_ok=True)
     for _ in range(3):
-        assert life.live() == cli.GOOD
+        assert life.live() == outcome.GOOD
     # Each life begins as a new program, so that memory does not grow.
     assert (life.watched, life.began) == ([3.0, 3.0, 3.0], 3)
     assert all(f"stays in force: {life.path} does not exist" in problem for problem in life.problems)
     code, text, _ = run("status", "--app", "shop")
-    assert code == cli.GOOD
+    assert code == outcome.GOOD
     assert f"problem: the config that was in force before stays in force: {life.path} does not exist" in text
     assert f"{life.path} does not exist" in json.loads(run("status", "--app", "shop", "--json")[1])["problems"][0]
     code, _, error = run("probe", "--app", "shop")
-    assert (code, "stays in force" in error) == (cli.GOOD, True)
+    assert (code, "stays in force" in error) == (outcome.GOOD, True)
 
 
 def test_an_app_without_its_config_is_known_while_it_is_watched(life: Life, run: Run) -> None:
@@ -406,10 +408,10 @@ def test_a_removed_app_is_not_watched_any_more(
     assert "starts again: the config has changed" in capsys.readouterr().out
     # The next watcher waits for a config and checks nothing.
     monkeypatch.setattr(Clock, "sleep", lambda *_: configure(life.root), raising=False)
-    monkeypatch.setattr(cli, "BROKEN_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "BROKEN_SECONDS", 0.0)
     stamps = iter([None, None, (1, 1)])
-    monkeypatch.setattr(cli, "_stamp", lambda _path: next(stamps))
-    assert life.live() == cli.GOOD
+    monkeypatch.setattr(watch, "_stamp", lambda _path: next(stamps))
+    assert life.live() == outcome.GOOD
     assert len(life.watched) == 2
 
 

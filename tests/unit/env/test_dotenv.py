@@ -192,6 +192,25 @@ def test_an_invalid_reference(text: str) -> None:
         dotenv.resolve(text, {})
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("$A.env", "1.env"),
+        ("${B:-x}", "x"),
+        ("${B-x}", ""),
+        ("${C-x}", "x"),
+        ("${A:+y}", "y"),
+        ("${C:+y}", ""),
+        ("$$A.env", "$A.env"),
+        ("${C:-${B:-x}/${A}}", "x/1"),
+        ("${C:?no}", ""),
+        ("${C", ""),
+    ],
+)
+def test_a_text_that_compose_refuses_has_no_value(text: str, value: str) -> None:
+    assert dotenv.resolved(text, {"A": "1", "B": ""}) == value
+
+
 def test_a_shell_reads_the_same_values(tmp_path: Path) -> None:
     """Values are in single quotes so that a user can source the file."""
     values = {"URL": "https://a.b/?c=d&e", "HASH": "a #b", "QUOTE": 'say "hi"', "DOLLAR": "$2b$12$x", "SPACE": " a "}

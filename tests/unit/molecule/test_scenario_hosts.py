@@ -25,7 +25,10 @@ def test_every_scenario_has_a_host_and_every_host_one_scenario() -> None:
 
 def test_what_a_host_is_created_with() -> None:
     assert scenario_hosts(KNOWN, "default") == [
-        {"name": "molecule-default", "address": "172.30.57.21", "variant": "bare", "backing": False, "official": False}
+        {
+            **{"name": "molecule-default", "address": "172.30.57.21", "variant": "bare"},
+            **{"backing": False, "official": False, "acme": False},
+        }
     ]
     known = {"a": {"ansible_host": "10.0.0.1", "lab_variant": "bare", "lab_scenario": "x", "lab_backing": True}}
     assert [(host["name"], host["backing"]) for host in scenario_hosts(known, "x")] == [("a", True)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome
 from ansible_collections.christmas.selfheal.plugins.module_utils.monitoring import monthly_report
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting.slo_queries import SloError
 
@@ -162,7 +162,7 @@ def monitoring(root: Path) -> Iterator[Monitoring]:
 def test_a_month_is_measured_kept_and_sent(
     root: Path, monitoring: Monitoring, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["report", "--month", "2025-05", "--keep", "--send"], str(root)) == cli.GOOD
+    assert cli.main(["report", "--month", "2025-05", "--keep", "--send"], str(root)) == outcome.GOOD
     printed = capsys.readouterr()
     folder = root / "var/lib/selfheal/shop/reports"
     assert "5 of 5 goals met" in printed.out
@@ -171,7 +171,7 @@ def test_a_month_is_measured_kept_and_sent(
     kept = json.loads((folder / "slo-2025-05.json").read_text(encoding="utf-8"))
     [alert] = monitoring.received
     assert (kept["month"], alert["labels"]["alertname"]) == ("2025-05", "SelfhealReport")
-    assert cli.main(["report", "--month", "2025-05", "--json"], str(root)) == cli.GOOD
+    assert cli.main(["report", "--month", "2025-05", "--json"], str(root)) == outcome.GOOD
     assert json.loads(capsys.readouterr().out) == kept
     assert len(monitoring.received) == 1
 
@@ -180,7 +180,7 @@ def test_a_report_that_is_not_taken_is_kept_all_the_same(
     root: Path, monitoring: Monitoring, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monitoring.taken = 500
-    assert cli.main(["report", "--month", "2025-05", "--keep", "--send"], str(root)) == cli.WRONG
+    assert cli.main(["report", "--month", "2025-05", "--keep", "--send"], str(root)) == outcome.WRONG
     assert "Alertmanager did not take it: status 500" in capsys.readouterr().err
     assert (root / "var/lib/selfheal/shop/reports/slo-2025-05.md").exists()
 
@@ -189,5 +189,5 @@ def test_a_prometheus_that_refuses_is_quoted(
     root: Path, monitoring: Monitoring, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monitoring.refuses = "query timed out"
-    assert cli.main(["report", "--month", "2025-05"], str(root)) == cli.WRONG
+    assert cli.main(["report", "--month", "2025-05"], str(root)) == outcome.WRONG
     assert "refuses a query: query timed out. On the host: journalctl -u prometheus" in capsys.readouterr().err

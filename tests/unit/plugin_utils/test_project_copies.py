@@ -34,5 +34,11 @@ def test_hosts_with_the_same_project_share_a_copy() -> None:
     assert found["projects"][1]["exclude"] == ["/.env", "/.env.example", "/releases", ".git", "media"]
 
 
+def test_the_env_next_to_the_compose_file_is_not_copied() -> None:
+    hosts = {"web1": {"compose_app_source": "/home/me/shop", "compose_app_files": ["docker/compose.yaml"]}}
+    found = project_copies(["web1"], hosts, "/opt/drift")
+    assert "/docker/.env" in found["projects"][0]["exclude"]
+
+
 def test_without_a_project_there_is_no_copy() -> None:
     assert project_copies(["without", "promoted"], HOSTS, "/opt/drift") == {"projects": [], "by_host": {}}

@@ -79,6 +79,10 @@ GOOD: dict[str, dict[str, Any]] = {
         "load_balancer_address": "*",
         "load_balancer_certificate": "",
         "load_balancer_certificate_on_host": "",
+        "load_balancer_domain": [],
+        "load_balancer_acme_email": "",
+        "load_balancer_acme_directory": "",
+        "load_balancer_acme_ca": "",
         "__load_balancer_secure": False,
         "__load_balancer_check": {"send": "", "expect": "", "problem": ""},
     },
@@ -241,6 +245,60 @@ CASES: dict[str, list[tuple[dict[str, Any], list[str]]]] = {
         ({"load_balancer_certificate": HERE, "__load_balancer_pem": CERTIFICATE + KEY}, []),
         ({"load_balancer_certificate_on_host": "x.pem"}, ["_on_host: x.pem is not an absolute path"]),
         ({"load_balancer_certificate_on_host": "/etc/ssl/x.pem"}, []),
+        ({"load_balancer_domain": "shop.example"}, []),
+        ({"load_balancer_domain": ["shop.example", "xn--9d0bt0qo2b.example", "a-1.co.uk"]}, []),
+        *(
+            ({"load_balancer_domain": name}, [f"load_balancer_domain: {name} {said}"])
+            for name, said in {
+                "192.0.2.7": "is an IP address, and certificates are for names",
+                "2001:db8::1": "is an IP address",
+                "*.shop.example": "is a wildcard, which needs the challenge DNS-01",
+                "shop.example:443": "has a port. Write the name alone",
+                "https://shop.example": "is a URL. Write the name alone",
+                "shop.example/app": "is a URL",
+                "Shop.example": "has capital letters. Write it in lower case",
+                "산타.example": "has letters outside of a-z. Write its ASCII form, which begins with xn--",
+                "shop.example.": "ends with a dot. Remove the dot",
+                "shop_1.example": "is not a host name",
+                "-shop.example": "is not a host name",
+                f"{'a' * 64}.example": "is not a host name",
+                "shop..example": "is not a host name",
+                "shop.7": "ends in a number",
+                "localhost": "has no dot, so it is not a name of the public DNS",
+            }.items()
+        ),
+        ({"load_balancer_domain": "shop", "load_balancer_acme_directory": "https://ca.example/dir"}, []),
+        ({"load_balancer_domain": ["a.example", "a.example"]}, ["load_balancer_domain: a.example is there twice"]),
+        ({"load_balancer_domain": [f"a{n}.example" for n in range(101)]}, ["101 names are too many"]),
+        (
+            {
+                "load_balancer_domain": "a.example",
+                "load_balancer_certificate": HERE,
+                "__load_balancer_pem": CERTIFICATE + KEY,
+            },
+            ["load_balancer_domain: load_balancer_certificate is set, too. Empty one of them."],
+        ),
+        (
+            {"load_balancer_domain": "a.example", "load_balancer_certificate_on_host": "/etc/ssl/x.pem"},
+            ["load_balancer_domain: load_balancer_certificate_on_host is set, too. Empty one of them."],
+        ),
+        (
+            {"load_balancer_domain": "a.example", "load_balancer_acme_port": 8888},
+            ["load_balancer_acme_port: load_balancer_domain is set, too. Remove it"],
+        ),
+        (
+            {"load_balancer_domain": "a.example", "load_balancer_port": 8080},
+            ["load_balancer_domain: the CA asks at port 80, and load_balancer_port is 8080. Write 80"],
+        ),
+        *(
+            ({"load_balancer_domain": "a.example", f"load_balancer_acme_{name}": value}, [said])
+            for name, value, said in (
+                ("directory", "http://ca.example", "load_balancer_acme_directory: http://ca.example is not the URL"),
+                ("email", "ops", "load_balancer_acme_email: ops is not an address"),
+                ("ca", "/nowhere.pem", "load_balancer_acme_ca: /nowhere.pem does not exist on this machine"),
+                ("ca", HERE, "holds a private key"),
+            )
+        ),
     ],
     "monitoring": [
         ({"__monitoring_receivers": 0}, ["alerting_receivers: it is empty for shop-1, so no one would be notified"]),

@@ -825,6 +825,36 @@ def test_a_watcher_reports_its_own_stopped_timer_once(
     assert it.problems["timers"] == ""
 
 
+def test_a_certificate_that_is_not_renewed_is_reported_until_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _timers(world, monkeypatch, {"shop": RUNS})
+    sent: list[Any] = []
+    it = world.watcher(alertmanager="http://127.0.0.1:9093", host="web1")
+    monkeypatch.setattr(it, "_post", lambda posts: sent.extend(posts) or True)
+
+    def remember(days_left: float, problem: object) -> None:
+        ends = world.now + days_left * 86400
+        record = {"wanted": ["shop.example"], "names": ["shop.example"], "directory": "", "problem": problem}
+        text = json.dumps({**record, "begins": ends - 90 * 86400, "ends": ends})
+        Path(it.app.paths.state).mkdir(parents=True, exist_ok=True)
+        Path(it.app.paths.certificate).write_text(text, encoding="utf-8")
+
+    def fired() -> list[str]:
+        world.turns(it, 70)
+        found = [one for one in sent if one["labels"]["alertname"] == alert_messages.CERTIFICATE]
+        sent.clear()
+        return ["over" if one["endsAt"] <= iso(world.now) else one["annotations"]["summary"] for one in found]
+
+    failed = {"text": "the CA says: no", "since": world.now, "tried": world.now}
+    remember(20, failed)
+    assert fired() == [], "there is time"
+    remember(14, failed)
+    assert "shop.example is not renewed" in fired()[0]
+    remember(90, None)
+    assert fired()[-1] == "over"
+
+
 def test_a_timer_that_is_being_restarted_is_not_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"shop": STOPPED}
     _timers(world, monkeypatch, found)

@@ -257,7 +257,9 @@ class Host:
         return self.path(name).read_text(encoding="utf-8") if self.path(name).exists() else ""
 
     def error(self, files: list[Path]) -> str:
-        damaged = [path for path in files if "damaged" in path.read_text(encoding="utf-8")]
+        pem = self.path("selfheal-certs/shop.domain.pem")
+        read = [*files, pem] if pem.exists() and len(files) > 2 else files
+        damaged = [path for path in read if "damaged" in path.read_text(encoding="utf-8")]
         if damaged:
             return f"config : parsing [{damaged[0]}:3] : unknown keyword 'damaged'"
         return f"Binding [{self.path('selfheal/blog.cfg')}:3]: cannot bind socket" if self.taken else ""
@@ -332,6 +334,28 @@ def test_a_damaged_file_without_a_copy_is_set_aside(paths: AppPaths, on_host: Ho
     (note,) = releases_haproxy.restart(paths)
     assert note.endswith(f"is set aside as {on_host.path('selfheal/try.cfg.damaged')}")
     assert on_host.up
+
+
+def test_a_certificate_of_the_domain_is_restored_for_root_alone(paths: AppPaths, on_host: Host) -> None:
+    files = releases_haproxy.domain_files(paths)
+    for path in (files.pem, files.kept_pem):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text("certificate", encoding="utf-8")
+    on_host.write("selfheal-certs/shop.domain.pem", "damaged")
+    (note,) = releases_haproxy.restart(paths)
+    assert note.startswith(f"{files.pem} is restored from the last good copy")
+    assert Path(files.pem).read_text(encoding="utf-8") == "certificate"
+    assert Path(files.pem).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_certificate_is_tried_in_a_copy_of_the_apps_part(paths: AppPaths, on_host: Host) -> None:
+    pem = releases_haproxy.domain_files(paths).pem
+    on_host.write("selfheal/shop.cfg", f"bind *:443 ssl crt {pem}")
+    assert releases_haproxy.refusal(paths, {pem: "/tmp/good"}) == ""
+    assert releases_haproxy.refusal(paths, {pem: "/tmp/damaged"}) != ""
+    assert "damaged" not in on_host.read("selfheal/shop.cfg")
+    on_host.path("selfheal/shop.cfg").unlink()
+    assert releases_haproxy.refusal(paths, {pem: "/tmp/damaged"}) == "", "the app has no part yet"
 
 
 def test_files_with_which_haproxy_starts_are_not_changed(paths: AppPaths, on_host: Host) -> None:

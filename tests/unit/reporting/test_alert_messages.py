@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import diagnosis
+from ansible_collections.christmas.selfheal.plugins.module_utils.records.state import CertificateMemory
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting import alert_messages
 from ansible_collections.christmas.selfheal.plugins.module_utils.reporting.alert_messages import Alert
@@ -25,7 +26,15 @@ PORT: dict[str, Any] = {"cause": "port_taken", "evidence": ["port 8000 is held b
 HOLDER = "the container blog-web-1 of the compose project blog in /srv/blog"
 HELD: dict[str, Any] = {"cause": "port_taken", "evidence": [f"port 8000 is held by {HOLDER}"]}
 
-# id, the alert, texts of the summary, texts of the description
+CERTIFICATE: CertificateMemory = {
+    "wanted": ["shop.example"],
+    "names": ["shop.example"],
+    "begins": NOW - 80 * 86400,
+    "ends": 1749175200.0,
+    "directory": "",
+    "problem": {"text": "the CA says: no", "since": NOW, "tried": NOW},
+}
+
 TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
     (
         "opened",
@@ -148,6 +157,18 @@ TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
         ["shop @ web1: 최신 백업을 검증하지 못함"],
         ["cannot load shop.dump", "selfheal backup verify"],
     ),
+    (
+        "a certificate that ends",
+        alert_messages.bad_certificate("shop", "web1", CERTIFICATE, "en"),
+        ["shop @ web1: the certificate of shop.example is not renewed, it ends 2025-06-06 02:00 UTC"],
+        ["the CA says: no", "selfheal certificate renew"],
+    ),
+    (
+        "Korean: a name without a certificate",
+        alert_messages.bad_certificate("shop", "web1", {**CERTIFICATE, "wanted": ["a.example", "shop.example"]}, "ko"),
+        ["shop @ web1: a.example 인증서가 없음"],
+        ["the CA says: no", "selfheal certificate renew"],
+    ),
 ]
 
 
@@ -174,6 +195,10 @@ LABELS = [
     (
         alert_messages.stopped_timer("shop", "web1", "812", "en"),
         ("SelfhealTimerStopped", "timer", "warning", "timer-812"),
+    ),
+    (
+        alert_messages.bad_certificate("shop", "web1", CERTIFICATE, "en"),
+        ("SelfhealCertificateNotRenewed", "certificate", "critical", f"certificate-{NOW:.0f}"),
     ),
     (alert_messages.watchdog("shop", "web1"), ("SelfhealWatchdog", "none", "none", "watchdog")),
 ]

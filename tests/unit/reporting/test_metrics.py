@@ -26,6 +26,7 @@ def facts(**more: Any) -> metrics.WatcherFacts:
         "problems": 0,
         "alerts_waiting": 0,
         "counts": {},
+        "certificate": None,
         **more,
     }
     return cast(metrics.WatcherFacts, found)
@@ -84,6 +85,16 @@ CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         ],
         [],
     ),
+    (
+        "a domain",
+        {"certificate": {"ends": 1756000000.0, "problem": {"text": "no"}}},
+        [
+            'selfheal_certificate_end_timestamp_seconds{app="shop"} 1756000000',
+            'selfheal_certificate_renewal_failing{app="shop"} 1',
+        ],
+        [],
+    ),
+    ("no domain", {}, [], ["selfheal_certificate"]),
     ("nothing probed yet", {"probe_seconds": None}, [], ["selfheal_probe_seconds"]),
 ]
 

@@ -62,7 +62,22 @@ VARIABLES: list[tuple[str, dict[str, str], dict[str, tuple[str, bool, object]]]]
     ("empty, and used", {**web(command='"$A_PORT"'), ".env": "A_PORT=\n"}, {"A_PORT": ("text", False, "")}),
     ("empty, and required", {**web(command='"${A:?}"'), ".env": "A=\n"}, {"A": ("text", True, "")}),
     ("set by the compose file", web(environment="{A: b}"), {}),
-    ("in an env file", {**web(env_file="a.env"), "a.env": "A=b\n"}, {"A": ("text", True, "b")}),
+    ("in an env file alone", {**web(env_file="a.env"), "a.env": "A=b\n"}, {}),
+    (
+        "in an env file, and passed on",
+        {**web(env_file="a.env", environment="[A]"), "a.env": "A=b\n"},
+        {},
+    ),
+    (
+        "in an env file, and used by the compose file",
+        {**web(env_file="a.env", command='"$A"'), "a.env": "A=b\n"},
+        {"A": ("text", True, None)},
+    ),
+    (
+        "in both",
+        {**web(env_file="a.env"), ".env": "A=b\n", "a.env": "A=b\n"},
+        {"A": ("text", True, "b")},
+    ),
     (
         "in an env file, where another service reads .env",
         {
@@ -71,12 +86,6 @@ VARIABLES: list[tuple[str, dict[str, str], dict[str, tuple[str, bool, object]]]]
             ".env": "B=c\n",
         },
         {"B": ("text", True, "c")},
-    ),
-    ("in two env files with two values", {**web(env_file="[a.env, b.env]"), "a.env": "A=b\n", "b.env": "A=c\n"}, {}),
-    (
-        "in two env files with one value",
-        {**web(env_file="[a.env, b.env]"), "a.env": "A=b\n", "b.env": "A=b\n"},
-        {"A": ("text", True, "b")},
     ),
     (
         "one that an included file has",
@@ -97,6 +106,7 @@ VARIABLES: list[tuple[str, dict[str, str], dict[str, tuple[str, bool, object]]]]
         {**web(env_file="a.env"), "a.env": "discovery.type=single-node\n", ".env": "A=b\n"},
         {"A": ("text", True, "b")},
     ),
+    ("a secret of several lines", {**web(), ".env": 'KEY="kD8#vq2Z\nWq7#kd!f"\n'}, {"KEY": ("text", True, "vault")}),
     ("of several lines", {**web(), ".env": 'A="b\nc"\n'}, {"A": ("text", True, "b\nc")}),
 ]
 
@@ -108,6 +118,46 @@ def test_variables(tmp_path: Path, files: dict[str, str], wanted: dict[str, tupl
         one.name: (one.row["kind"], one.row.get("required", True), "vault" if one.in_vault else one.row.get("default"))
         for one in found
     } == wanted
+
+
+def test_an_env_file_stays_and_the_report_says_so(tmp_path: Path) -> None:
+    found = guessed(
+        tmp_path, {**web(env_file="[a.env, b.env]"), "a.env": "LEVEL=1\n", "b.env": "X=1\nA_TOKEN=kD8#vq2Z\n"}
+    )
+    assert found.left[0] == (
+        "a.env stays as it is (web reads it), with LEVEL: change them there. It is copied to the server."
+    )
+    assert found.left[1].startswith("b.env stays as it is (web reads it), with X, A_TOKEN: change them there.")
+    assert "it holds A_TOKEN in plain text" in found.left[1]
+    assert "kD8" not in str(found)
+
+
+# id, the mount, files of the project, what the report says of it
+MOUNTS: list[tuple[str, str, dict[str, str], str]] = [
+    ("a folder with files", "./data:/data", {"data/a/b": "12345"}, "The first deploy copies its file (5.00 Bytes)"),
+    (
+        "a folder in long form",
+        "{type: bind, source: ./data, target: /x}",
+        {"data/a": "1", "data/b": "2"},
+        "its 2 files",
+    ),
+    ("no folder", "./data:/data:rw", {}, "There is none here"),
+    ("the whole project", ".:/app", {}, "The project's folder is data"),
+    ("a file", "./a.sqlite:/a.sqlite", {"a.sqlite": "1"}, "a.sqlite is data, as web writes to it"),
+    ("a variable", "./${D:-data}:/data", {"data/a": "1"}, "data is data"),
+    ("a folder to read", "./data:/data:ro", {"data/a": "1"}, ""),
+    ("a file to read", "{type: bind, source: ./a, target: /a, read_only: true}", {"a": "1"}, ""),
+    ("the host's own", "/srv/data:/data", {}, ""),
+    ("a volume", "data:/data", {}, ""),
+]
+
+
+@pytest.mark.parametrize(("mount", "files", "said"), [row[1:] for row in MOUNTS], ids=[row[0] for row in MOUNTS])
+def test_data_in_the_project_is_reported(tmp_path: Path, mount: str, files: dict[str, str], said: str) -> None:
+    given = mount if mount.startswith("{") else f"'{mount}'"
+    compose = f"services: {{web: {{image: x, volumes: [{given}]}}}}\nvolumes: {{data: }}\n"
+    found = guessed(tmp_path, {"compose.yaml": compose, **files}).left
+    assert (len(found), said in "".join(found)) == (1 if said else 0, True)
 
 
 def test_the_same_secret_under_two_names(tmp_path: Path) -> None:

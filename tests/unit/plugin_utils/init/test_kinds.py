@@ -93,7 +93,7 @@ GUESSED: list[tuple[str, str, str, dict[str, Any]]] = [
     ("RAILS_MASTER_KEY", noise("master", 32, HEX), "rails_master_key", {}),
     ("SIGNING", key_pair()[0], "private_key", {}),
     ("TLS_CERT", key_pair()[1], "certificate", {}),
-    ("SIGNING", KEY, "token", {}),
+    ("SIGNING", KEY, "text", SECRET),
     ("CONFIG", f'{{"private_key": "{TOKEN}"}}', "token", {}),
     ("SEEDS", f"a:b.{TOKEN}", "token", {}),
     ("DATA", "/srv/data-1/" + noise("path", 30), "text", {}),

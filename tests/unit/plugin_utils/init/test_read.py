@@ -28,13 +28,21 @@ def write(top: Path, files: dict[str, str]) -> None:
 BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
     ("nothing is named", {}, [], "from", "names no compose file", "add -e from="),
     ("a folder without one", {"x.txt": ""}, ["."], "", "holds no compose file (compose.yaml", "name the file"),
+    (
+        "a folder above one",
+        {"docker/compose.yaml": ONE, "docker/compose.override.yaml": ONE},
+        ["."],
+        "",
+        "holds no compose file",
+        "/docker/compose.yaml",
+    ),
     ("a file that is not there", {}, ["compose.yaml"], "compose.yaml", "no such file", "correct -e from"),
     (
         "invalid YAML",
         {"compose.yaml": "services:\n  web: [\n"},
         ["compose.yaml"],
         "",
-        "line 3, column 1",
+        "expected node content",
         "correct the file",
     ),
     ("no text", {"compose.yaml": "\udcff\udcfe"}, ["compose.yaml"], "", "is not a compose file", "correct the file"),
@@ -72,6 +80,14 @@ BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
         "qqq",
         "top-level",
         "begin it with x-",
+    ),
+    (
+        "a key of a service with a letter missing",
+        {"compose.yaml": "services:\n  a:\n    image: x\n    enviroment: {A: b}\n"},
+        ["compose.yaml"],
+        "compose.yaml line 4: services.a.enviroment",
+        "no such key",
+        "did you mean environment?",
     ),
     (
         "neither image nor build",
@@ -168,6 +184,62 @@ BAD: list[tuple[str, dict[str, str], list[str], str, str, str]] = [
         "services.a.secrets",
         "pw is not declared",
         "correct the name",
+    ),
+    (
+        "a key twice",
+        {"compose.yaml": "services:\n  web: {image: x}\n  db: {image: y}\n  web: {image: z}\n"},
+        ["compose.yaml"],
+        "compose.yaml line 4",
+        "the key web is in line 2 already",
+        "docker compose config",
+    ),
+    (
+        "no YAML",
+        {"compose.yaml": "services:\n  web: {image: x\n"},
+        ["compose.yaml"],
+        "compose.yaml line 3",
+        "expected",
+        "docker compose config",
+    ),
+    (
+        "a name that Compose does not take",
+        {"compose.yaml": "services:\n  web shop: {image: x}\n"},
+        ["compose.yaml"],
+        "compose.yaml line 2: services.web shop",
+        "no such name",
+        "letters",
+    ),
+    (
+        "a port that is a name",
+        {"compose.yaml": "services:\n  a:\n    image: x\n    ports: ['80:http']\n"},
+        ["compose.yaml"],
+        "compose.yaml line 4: services.a.ports",
+        "80:http/tcp is not a port",
+        "8080:80",
+    ),
+    (
+        "a port that is too high",
+        {"compose.yaml": "services: {a: {image: x, ports: [{target: 80, published: 80800}]}}\n"},
+        ["compose.yaml"],
+        "compose.yaml line 1: services.a.ports",
+        "80800:80/tcp",
+        "65535",
+    ),
+    (
+        "a port by a variable",
+        {"compose.yaml": "services: {a: {image: x, ports: ['${P}:80']}}\n", ".env": "P=many\n"},
+        ["compose.yaml"],
+        "services.a.ports",
+        "many:80/tcp is not a port",
+        "8080:80",
+    ),
+    (
+        "an unknown protocol",
+        {"compose.yaml": "services: {a: {image: x, ports: ['80:80/http']}}\n"},
+        ["compose.yaml"],
+        "services.a.ports",
+        "80:80/http",
+        "8080:80",
     ),
     (
         "one port twice",
@@ -425,6 +497,20 @@ PORTS: list[tuple[object, tuple[str, str, str, str]]] = [
 @pytest.mark.parametrize(("port", "parts"), PORTS, ids=[str(row[0]) for row in PORTS])
 def test_ports(port: object, parts: tuple[str, ...]) -> None:
     assert [one[1:] for one in services.ports({"a": {"ports": [port]}})] == [parts]
+
+
+def test_texts_of_yaml_1_2(tmp_path: Path) -> None:
+    """Compose reads `2222:22` as a port, and `yes` as a text; YAML 1.1 makes a number and a switch of them."""
+    write(tmp_path, {"compose.yaml": "services: {a: {image: x, ports: [2222:22], environment: {A: yes, B: true}}}\n"})
+    found = read.read(["compose.yaml"], here=str(tmp_path))
+    assert [one[2:4] for one in found.ports] == [("2222", "22")]
+    assert services.environment(found.services["a"]) == {"A": "yes", "B": "true"}
+
+
+def test_an_error_in_an_override_file_names_that_file(tmp_path: Path) -> None:
+    write(tmp_path, {"compose.yaml": ONE, "compose.override.yaml": "services:\n  web:\n    ports: ['x:y']\n"})
+    with pytest.raises(InitError, match=r"^compose\.override\.yaml line 3: services\.web\.ports: "):
+        read.read(["compose.yaml"], here=str(tmp_path))
 
 
 def test_services_apart_in_address_protocol_or_profile_do_not_clash() -> None:

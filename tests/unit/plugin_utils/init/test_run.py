@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import merge, render, vault, write
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.ask import NoTerminal
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import File, InitError, Project
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.run import Outcome, Request, run
@@ -61,10 +62,10 @@ def init(tmp_path: Path) -> Init:
     """Run init on the project in tmp_path."""
 
     def call(**changes: Any) -> Outcome:
-        check = changes.pop("check", False)
+        check, ask = changes.pop("check", False), changes.pop("ask", None)
         given = changes.pop("given", ["compose.yaml"])
         request = Request(given, "", "", "", str(tmp_path), Command("playbooks/init.yml", []))
-        return run(request._replace(**changes), check, NOW, accept)
+        return run(request._replace(**changes), check, NOW, accept, ask)
 
     return call
 
@@ -193,8 +194,9 @@ def test_the_report(tmp_path: Path, init: Init) -> None:
     assert (
         done.report.text
         == """\
-Written to deploy: .vault-password, .gitignore, group_vars/all/vault.yml, group_vars/all/variables.yml, \
-group_vars/all/checks.yml, .env.example, hosts.yml, ansible.cfg, group_vars/all/app.yml
+Written to deploy:
+  .vault-password, .gitignore, group_vars/all/vault.yml, group_vars/all/variables.yml,
+  group_vars/all/checks.yml, .env.example, hosts.yml, ansible.cfg, group_vars/all/app.yml
 App shop: 1 service, 2 variables (1 in the vault), 1 check.
 
 To do first:
@@ -217,7 +219,7 @@ def test_check_mode_writes_nothing(tmp_path: Path, init: Init) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = init(check=True)
     assert (done.changed, done.files, sorted(tmp_path.rglob("*"))) == (True, ALL, before)
-    assert done.report.text.startswith("Would write to deploy: ")
+    assert done.report.text.startswith("Would write to deploy:\n  .vault-password, ")
     assert [one["before"] for one in done.diff] == [""] * len(ALL)
 
 
@@ -244,6 +246,86 @@ def test_a_bad_target(tmp_path: Path, init: Init, given: dict[str, str], files: 
     assert texts(tmp_path) == before
 
 
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+class Person:
+    """Answers each question whose first words are known, and takes the default of every other one."""
+
+    def __init__(self, answers: Mapping[str, Sequence[str]]) -> None:
+        self.answers = {words: list(given) for words, given in answers.items()}
+        self.asked: list[tuple[str, bool]] = []
+
+    def __call__(self, question: str, hidden: bool) -> str:
+        self.asked.append((question, hidden))
+        found = next((given for words, given in self.answers.items() if words in question), [])
+        return found.pop(0) if found else ""
+
+
+ASKED = {
+    "compose.yaml": COMPOSE.replace("build: .", "build: ., command: $MORE").replace(
+        "}}}", "}}, api: {image: x, ports: ['8000:8000']}}"
+    ),
+    ".env": "TOKEN=changeme\nLEVEL=3\n",
+}
+
+
+def test_answers_are_written(tmp_path: Path, init: Init) -> None:
+    put(tmp_path, ASKED)
+    person = Person(
+        {
+            "The server": ["my server", "deploy@10.0.0.5"],
+            "TOKEN": ["your-token-here", secret("typed")],
+            "MORE": ["fast"],
+            "Check of web": ["health", "/health"],
+            "Check of api": ["-"],
+        }
+    )
+    done = init(ask=person)
+    assert done.missing == []
+    assert [question.partition(" ")[0] for question, hidden in person.asked if hidden] == ["TOKEN", "Not"]
+    assert secret("typed") not in str(person.asked) + str(done)
+    there = texts(tmp_path / "deploy")
+    assert b"ansible_host: 10.0.0.5" in there["hosts.yml"]
+    assert values(there["group_vars/all/vault.yml"], password_of(tmp_path)) == {"TOKEN": secret("typed")}
+    rows = yaml.safe_load(there["group_vars/all/variables.yml"])["app_env_variables"]
+    assert [row.get("default") for row in rows] == [None, 3, "fast"]
+    checks = yaml.safe_load(there["group_vars/all/checks.yml"])["selfheal_checks"]
+    assert checks == [{"name": "web", "url": "http://127.0.0.1:3000/health", "proves": "health"}]
+    again = Person({})
+    assert (init(ask=again).changed, again.asked) == (False, [])
+
+
+def test_an_invalid_answer_is_explained_and_after_three_the_default_is_taken(tmp_path: Path, init: Init) -> None:
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": "TOKEN=changeme\n"})
+    person = Person({"TOKEN": ["changeme", "<token>", "xxxx", secret("late")]})
+    assert init(ask=person).missing == ["TOKEN"]
+    questions = [question for question, _ in person.asked if "TOKEN" in question]
+    assert [question.startswith("Not taken: placeholder: ") for question in questions] == [False, True, True]
+
+
+def test_an_answer_is_of_the_kind_that_the_name_says(tmp_path: Path, init: Init) -> None:
+    """Where it is of another kind by its form, the guess was wrong."""
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": "STRIPE_KEY=changeme\nDATABASE_URL=changeme\n"})
+    person = Person({"STRIPE_KEY": ["sk_live_short"], "DATABASE_URL": ["mysql://shop:kD8vq2Z@db/shop"]})
+    assert init(ask=person).missing == ["STRIPE_KEY", "TOKEN"]
+    assert any(question.startswith("Not taken: ") and "STRIPE_KEY" in question for question, _ in person.asked)
+    rows = yaml.safe_load((tmp_path / "deploy/group_vars/all/variables.yml").read_text())["app_env_variables"]
+    assert [row["kind"] for row in rows] == ["stripe_key", "mysql_dsn", "token"]
+
+
+def test_without_answers_or_a_terminal_the_defaults_are_taken(tmp_path: Path, init: Init) -> None:
+    def refuse(_question: str, _hidden: bool) -> str:
+        raise NoTerminal
+
+    found = []
+    for name, ask in {"a": None, "b": Person({}), "c": refuse}.items():
+        put(tmp_path / name, ASKED)
+        init(given=[f"{name}/compose.yaml"], ask=ask, identities=[IDENTITY])
+        found.append({path: text for path, text in texts(tmp_path / name / "deploy").items() if "vault" not in path})
+    assert found[0] == found[1] == found[2]
+
+
 # --- files that exist -------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +335,7 @@ def test_a_file_of_the_user_is_not_touched(tmp_path: Path, init: Init) -> None:
     done = init()
     assert sorted(done.files) == sorted({*ALL} - {"hosts.yml", ".gitignore"})
     assert {path: (tmp_path / path).read_text() for path in own} == own
-    assert "Not touched, because init did not write it: .gitignore, hosts.yml" in done.report.text
+    assert "Not touched, because init did not write it:\n  .gitignore, hosts.yml" in done.report.text
     assert "add the line /.vault-password" in done.report.text
     assert not init().changed
 

@@ -1,0 +1,79 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Folders and files of the project that services write to, and what a deploy does with them."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+
+from ansible.module_utils.common.text.formatters import bytes_to_human
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Mounted, Spec
+
+_MOST_FILES = 20000
+
+
+def find(folder: str, services: Mapping[str, Spec], values: Mapping[str, str]) -> list[Mounted]:
+    """The paths below a folder that services mount writable, each once."""
+    readers: dict[str, list[str]] = {}
+    for service, spec in services.items():
+        for item in spec.get("volumes") or []:
+            source = posixpath.normpath(dotenv.resolved(_writable(item), values) or "/")
+            if not source.startswith(("/", "..")):
+                readers.setdefault(source, []).append(service)
+    return [_measured(folder, name, tuple(dict.fromkeys(named))) for name, named in readers.items()]
+
+
+def _writable(item: object) -> str:
+    """The source of a bind mount that is relative and writable; "" for every other mount."""
+    if isinstance(item, Mapping):
+        is_data = item.get("type") == "bind" and not item.get("read_only")
+        return str(item.get("source") or "") if is_data else ""
+    source, rest = compose.mount(str(item))
+    options = rest.rpartition(":")[2].split(",")
+    return source if rest and source.startswith(".") and "ro" not in options else ""
+
+
+def _measured(folder: str, name: str, services: Sequence[str]) -> Mounted:
+    path = os.path.join(folder, name)
+    if os.path.isfile(path):
+        return Mounted(name, services, 1, os.path.getsize(path))
+    files, size = 0, 0
+    for found in _sizes(path):
+        files, size = files + 1, size + found
+        if files == _MOST_FILES:
+            break
+    return Mounted(name, services, files, size)
+
+
+def _sizes(path: str) -> Iterator[int]:
+    for top, _folders, names in os.walk(path):
+        for name in names:
+            place = os.path.join(top, name)
+            if os.path.isfile(place) and not os.path.islink(place):
+                yield os.path.getsize(place)
+
+
+def sentences(mounted: Sequence[Mounted]) -> list[str]:
+    """What a deploy does with each of them."""
+    return [_sentence(one) for one in mounted]
+
+
+def _sentence(one: Mounted) -> str:
+    shown = "The project's folder" if one.name == "." else one.name
+    verb = "writes" if len(one.services) == 1 else "write"
+    who = f"{shown} is data, as {', '.join(one.services)} {verb} to it"
+    if not one.files:
+        return f"{who}. There is none here, so the server gets an empty folder, owned by root."
+    leave = f"To copy nothing, add /{one.name} to compose_app_exclude in app.yml. "
+    leave = "" if one.name == "." else leave
+    size = str(bytes_to_human(one.size))
+    count = "its file" if one.files == 1 else f"its {one.files}{'+' if one.files == _MOST_FILES else ''} files"
+    return (
+        f"{who}. The first deploy copies {count} ({size}) to the server. Later ones keep the server's, and stop when "
+        f"the two differ. {leave}If it is configuration, write `:ro` behind its mount in the compose file."
+    )
