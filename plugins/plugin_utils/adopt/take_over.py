@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 # What of this run's command line is about its own inventory.
 _OWN = ("inventory",)
+# While the engine restarts, published ports refuse connections. The app's containers need no key that waits for that.
+_SETTINGS = ("-e", "docker_engine_restart=false")
 
 
 def command(
@@ -32,7 +34,7 @@ def command(
     """
     words = passed_on({name: value for name, value in arguments.items() if name not in _OWN})
     vault = ["--vault-password-file", password_file] if password_file else []
-    return [sys.executable, "-m", "ansible", "playbook", playbook, "-i", hosts, *vault, *words]
+    return [sys.executable, "-m", "ansible", "playbook", playbook, "-i", hosts, *vault, *_SETTINGS, *words]
 
 
 def run(argv: Sequence[str], collections: str, show: Callable[[str], None]) -> int:

@@ -193,7 +193,7 @@ def test_the_other_run_gets_the_new_inventory_and_the_options_of_this_one() -> N
     assert argv[:4] == [sys.executable, "-m", "ansible", "playbook"]
     assert argv[4:] == [
         *("site.yml", "-i", "new/hosts.yml", "--vault-password-file", "new/.password"),
-        *("-e", "adopt=h:/x", "--private-key", "key"),
+        *("-e", "docker_engine_restart=false", "-e", "adopt=h:/x", "--private-key", "key"),
     ]
 
 
