@@ -214,16 +214,22 @@ def goes_on(load: Load) -> None:
     until(lambda: load.acknowledged > before + 20, 30)
 
 
-def test_a_dry_run_shows_the_plan_and_changes_nothing(host: Any, address: str) -> None:
-    before = {name: one["Id"] for name, one in containers(host).items()}
-    ended = adopt(address, "-e", "adopt_dry=true")
+def files(host: Any) -> str:
+    """Every file of the host that may be changed by a take-over, with its time; and the engine's objects."""
+    places = "/etc /opt /root /run/selfheal /usr/local /var/lib/selfheal"
+    found = host.run(f"find {places} -path {FOLDER}/receipts -prune -o -path /root/.ansible -prune -o -printf '%p %m %T@\\n'")
+    return f"{found.stdout}{host.check_output('docker ps -aq --no-trunc; docker image ls -aq; docker volume ls -q')}"
+
+
+@pytest.mark.parametrize("words", [("-e", "adopt_dry=true"), ("--check", "--diff")], ids=["dry", "check"])
+def test_a_dry_run_shows_the_plan_and_changes_nothing(words: tuple[str, ...], host: Any, address: str) -> None:
+    before = files(host)
+    ended = adopt(address, *words)
     assert ended.code == 0, ended.text
     for line in ("ledger_db (", f"{FOLDER}/receipts (", "8000 -> app:8000", "Dry run: nothing was written"):
         assert line in ended.text, ended.text
-    assert {name: one["Id"] for name, one in containers(host).items()} == before
+    assert files(host) == before
     assert not TO.exists()
-    assert not host.file(DIRECTORY).exists
-    assert not host.file("/var/lib/selfheal").exists
 
 
 def test_what_is_refused_before_the_switch_leaves_the_app_alone(host: Any, load: Load) -> None:
@@ -302,9 +308,11 @@ def test_compose_up_in_the_old_folder_is_noticed(host: Any, address: str) -> Non
 
 
 def by_hand(host: Any, address: str) -> None:
-    """Bring the app back to how prepare.yml left it; the data stays."""
+    """Bring the app and the engine back to how prepare.yml left them; the data stays."""
     host.run(f"systemctl stop selfheal@{APP}.timer selfheal@{APP}.service")
     host.run(f"systemctl disable selfheal@{APP}.timer")
+    host.run("rm -f /etc/docker/daemon.json; systemctl reset-failed docker.service; systemctl restart docker.service")
+    until(lambda: host.run("docker info").rc == 0)
     folders = f"{DIRECTORY} /var/lib/selfheal/{APP} /etc/selfheal/{APP}.json {FOLDER}/ADOPTED-BY-SELFHEAL.md"
     host.check_output(f"rm -rf {folders} /run/selfheal/{APP}.*")
     host.check_output(f"cd {FOLDER} && docker compose up --detach --quiet-pull --force-recreate")

@@ -23,11 +23,15 @@ _SHOWN = 5
 
 
 class Record(TypedDict):
-    """From where the folder's files came: the host, the folder there, the app."""
+    """From where the folder's files came: the host, the folder there, the app.
+
+    `temporary_env`: the `.env` that is in the folder while its values are put into the inventory, "" afterwards.
+    """
 
     host: str
     folder: str
     app: str
+    temporary_env: str
 
 
 class Received(NamedTuple):
@@ -52,7 +56,8 @@ def record(to: str) -> Record | None:
     try:
         with open(os.path.join(to, RECORD), encoding="utf-8") as stream:
             said = json.load(stream)
-        return Record(host=str(said["host"]), folder=str(said["folder"]), app=str(said["app"]))
+        left = str(said.get("temporary_env", ""))
+        return Record(host=str(said["host"]), folder=str(said["folder"]), app=str(said["app"]), temporary_env=left)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -80,7 +85,9 @@ def compare(archive: str, to: str, files: Sequence[str], wanted: Record) -> Rece
         path = os.path.join(to, member.name)
         is_env = os.path.basename(member.name) == ".env"
         env = member.name if is_env and not env and _is_project_env(member.name, files) else env
-        if not os.path.lexists(path):
+        # A run that was killed has left it.
+        is_left = known is not None and known["temporary_env"] == member.name
+        if is_left or not os.path.lexists(path):
             new.append(member.name)
         elif not _is_same(path, member) and not _is_ours(path):
             kept.append(member.name)
@@ -89,7 +96,7 @@ def compare(archive: str, to: str, files: Sequence[str], wanted: Record) -> Rece
         raise InitError(
             to, f"it has other files than the host: {shown}", "name another folder: -e to=DIR, or make them equal"
         )
-    if known is None and os.path.isdir(to) and os.listdir(to) and files[0] in new:
+    if known is None and files[0] in new and any(names for _folder, _folders, names in os.walk(to)):
         raise InitError(to, "it is not empty, and holds no copy of this project", "name another folder: -e to=DIR")
     return Received(new, kept, env)
 

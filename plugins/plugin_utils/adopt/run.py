@@ -80,14 +80,17 @@ def prepare(
     :arg request: for init, without what comes from the host.
     :raises InitError, OSError: the folder holds something else, or init refuses the project. Nothing of it is lost.
     """
-    record = receive.Record(host=where.host, folder=found["folder"], app=found["app"])
+    record = receive.Record(host=where.host, folder=found["folder"], app=found["app"], temporary_env="")
     received = receive.compare(found["archive"], where.to, found["files"], record)
+    if not check:
+        # First, so that a run that is killed here can be completed.
+        receive.write_record(where.to, {**record, "temporary_env": received.env if received.env in received.new else ""})
     with _files(found, where, received, check) as source:
         given = [os.path.join(source, name) for name in found["files"]]
         asked = request._replace(given=given, to=where.inventory, host=where.host, app=found["app"])
         done = init.run(asked, check, now, require_valid)
-        if not check:
-            receive.write_record(where.to, record)
+    if not check:
+        receive.write_record(where.to, record)
     folders = plan.Folders(where.shown, f"{where.shown}/{_INVENTORY}", where.host)
     left = [f"Not in the inventory: {line}" for line in done.report.left]
     text = plan.render(found, received, folders, [*done.report.written, *left])

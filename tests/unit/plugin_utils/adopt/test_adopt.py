@@ -10,6 +10,7 @@ import os
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
@@ -159,6 +160,37 @@ def test_changes_of_the_user_stay_and_are_named(where: run.Place) -> None:
     assert "kept       compose.yaml: other than on the host" in done.plan
     assert Path(where.to, "compose.yaml").read_text(encoding="utf-8") == mine
     assert "other data" in Path(where.to, "compose.adopted.yaml").read_text(encoding="utf-8")
+
+
+class Killed(BaseException):
+    """The run ends here, and cleans nothing up."""
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_run_that_was_killed_is_completed(written: int, where: run.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, atomic_write = iter(range(written)), receive.atomic_write
+
+    def write(path: str, *given: Any, **named: Any) -> None:
+        if next(left, None) is None:
+            raise Killed
+        atomic_write(path, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(receive, "atomic_write", write)
+        patched.setattr(run.os, "unlink", lambda _path: None)
+        patched.setattr(run.init, "run", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            prepare(adoption(), where)
+    assert list(prepare(adoption(), where).to_do) == []
+    assert not Path(where.to, ".env").exists()
+    assert prepare(adoption(), where).changed is False
+
+
+def test_an_env_of_the_user_stays(where: run.Place) -> None:
+    prepare(adoption(), where)
+    Path(where.to, ".env").write_text(FILES[".env"], encoding="utf-8")
+    prepare(adoption(), where)
+    assert Path(where.to, ".env").exists()
 
 
 def test_a_folder_with_something_else_is_refused(where: run.Place) -> None:
