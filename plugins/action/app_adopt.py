@@ -85,7 +85,9 @@ class ActionModule(ActionBase):
         argv = take_over.command(
             this_run.playbook("site"), where.hosts, where.password_file, command_line.passed_on, context.CLIARGS
         )
-        code = take_over.run(argv, this_run.collections(), self._display.display)
+        # It notices within 15 s that the host went away; Ansible's defaults wait for hours.
+        configuration = "" if constants.CONFIG_FILE else where.configuration
+        code = take_over.run(argv, this_run.collections(), configuration, self._display.display)
         if code:
             return {"changed": True, "failed": True, "msg": messages.failed(self._now(), found, where)}
         notice = str(self._on_host("ended")["notice"])

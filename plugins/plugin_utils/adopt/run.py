@@ -14,7 +14,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import plan, receive
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Project
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import HOSTS, PASSWORD_FILE
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import CONFIGURATION, HOSTS, PASSWORD_FILE
 
 _INVENTORY = "deploy"
 
@@ -35,6 +35,12 @@ class Place(NamedTuple):
     def hosts(self) -> str:
         """The inventory's file of hosts."""
         return os.path.join(self.inventory, HOSTS)
+
+    @property
+    def configuration(self) -> str:
+        """The inventory's ansible.cfg, "" when there is none."""
+        path = os.path.join(self.inventory, CONFIGURATION)
+        return path if os.path.isfile(path) else ""
 
     @property
     def password_file(self) -> str:

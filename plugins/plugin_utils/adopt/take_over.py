@@ -37,12 +37,15 @@ def command(
     return [sys.executable, "-m", "ansible", "playbook", playbook, "-i", hosts, *vault, *_SETTINGS, *words]
 
 
-def run(argv: Sequence[str], collections: str, show: Callable[[str], None]) -> int:
+def run(argv: Sequence[str], collections: str, configuration: str, show: Callable[[str], None]) -> int:
     """Run it, show each line as it comes, and return its exit status.
 
     :arg collections: the folder of the collections, "" where Ansible finds it by itself.
+    :arg configuration: the file to use, "" for the one of this run.
     """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if configuration:
+        environment["ANSIBLE_CONFIG"] = configuration
     if collections:
         known = environment.get("ANSIBLE_COLLECTIONS_PATH", "")
         environment["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(filter(None, (collections, known)))

@@ -231,9 +231,12 @@ def test_the_other_run_gets_the_new_inventory_and_the_options_of_this_one() -> N
 
 def test_its_lines_are_shown_as_they_come_and_its_end_counts() -> None:
     shown: list[str] = []
-    program = "import os; print(os.environ['ANSIBLE_COLLECTIONS_PATH'].split(':')[0]); print('b'); raise SystemExit(3)"
-    assert take_over.run([sys.executable, "-c", program], "/collections", shown.append) == 3
-    assert shown == ["/collections", "b"]
+    program = (
+        "import os; print(os.environ['ANSIBLE_COLLECTIONS_PATH'].split(':')[0]); "
+        "print(os.environ['ANSIBLE_CONFIG']); raise SystemExit(3)"
+    )
+    assert take_over.run([sys.executable, "-c", program], "/collections", "/new/ansible.cfg", shown.append) == 3
+    assert shown == ["/collections", "/new/ansible.cfg"]
 
 
 # --- what it says at its end ------------------------------------------------------------------------------------------
