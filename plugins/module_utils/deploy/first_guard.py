@@ -3,7 +3,8 @@
 """While the first release of an app is started: put back what ran before, should the deploy be killed.
 
 A later deploy has the watcher for that. Between the stop of the old containers and the start of the new ones nothing
-runs, and a process that is killed cannot put anything back; so a second one, in a session of its own, waits for its end.
+runs, and a process that is killed cannot put anything back. So a second one, in a session of its own, waits for its
+end.
 """
 
 from __future__ import annotations

@@ -90,7 +90,9 @@ def prepare(
     received = receive.compare(found["archive"], where.to, found["files"], record)
     if not check:
         # First, so that a run that is killed here can be completed.
-        receive.write_record(where.to, {**record, "temporary_env": received.env if received.env in received.new else ""})
+        receive.write_record(
+            where.to, {**record, "temporary_env": received.env if received.env in received.new else ""}
+        )
     with _files(found, where, received, check) as source:
         given = [os.path.join(source, name) for name in found["files"]]
         asked = request._replace(given=given, to=where.inventory, host=where.host, app=found["app"])
