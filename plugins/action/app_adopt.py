@@ -28,6 +28,8 @@ SPEC: dict[str, dict[str, Any]] = {
     "dry": {"type": "bool", "default": False},
 }
 _MODULE = "christmas.selfheal.app_adoption"
+# Seconds before each attempt to ask what runs: the app may be put back just now, or the host has lost its connections.
+_PAUSES = (0.0, 3.0, 10.0)
 
 
 class _HostSaid(Exception):
@@ -95,11 +97,14 @@ class ActionModule(ActionBase):
         return {"changed": True, "notice": notice}
 
     def _now(self) -> Adoption | None:
-        try:
-            now: Adoption = self._on_host("read")["adoption"]
-        except _HostSaid:
-            return None
-        return now
+        for pause in _PAUSES:
+            time.sleep(pause)
+            try:
+                now: Adoption = self._on_host("read")["adoption"]
+            except _HostSaid:
+                continue
+            return now
+        return None
 
     def _on_host(self, state: str) -> dict[str, Any]:
         """Run the module. What it returns has secrets, so the connection shows none of it, at any verbosity."""

@@ -29,7 +29,8 @@ class Adopt(ActionModule):
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[str] = []
         self.said: list[str] = []
-        self.code, self.is_known, self.to_do = 0, True, list[str]()
+        self.code, self.is_known, self.to_do, self.lost = 0, True, list[str](), 0
+        monkeypatch.setattr(app_adopt.time, "sleep", lambda _seconds: None)
         self._display = SimpleNamespace(display=self.said.append)
         monkeypatch.setattr(ActionModule, "_request", lambda _self: None)
         monkeypatch.setattr(app_adopt.adoption, "is_known", lambda *_: self.is_known)
@@ -46,6 +47,9 @@ class Adopt(ActionModule):
 
     def _on_host(self, state: str) -> dict[str, Any]:
         self.steps.append(state)
+        if state == "read" and self.lost:
+            self.lost -= 1
+            raise app_adopt._HostSaid({"msg": "unreachable"})
         return {"adoption": FOUND, "notice": "/root/shop/ADOPTED-BY-SELFHEAL.md"}
 
     def run_at(self, stage: str, check: bool = False) -> dict[str, Any]:
@@ -96,3 +100,10 @@ def test_a_failure_asks_the_host_what_runs_now_and_records_no_end(adopt: Adopt) 
     done = adopt.run_at("")
     assert adopt.steps == ["write", "begun", "site", "read"]
     assert "Now 1 of 1 containers run, from /root/shop, with the images as before" in done["msg"]
+
+
+@pytest.mark.parametrize(("lost", "said"), [(2, "Now 1 of 1 containers run"), (3, "the host could not be asked")])
+def test_a_host_that_does_not_answer_is_asked_again(lost: int, said: str, adopt: Adopt) -> None:
+    adopt.code, adopt.lost = 2, lost
+    assert said in adopt.run_at("")["msg"]
+    assert adopt.steps.count("read") == 3
