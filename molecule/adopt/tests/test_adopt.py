@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -392,7 +393,7 @@ def test_a_kill_at_any_moment_leaves_an_app_that_runs_and_the_next_run_goes_on(h
             until(load.writes)
             begun, run = time.monotonic(), Run(address)
             if number % 2:
-                until(lambda run=run: run.says("building the images"), 120, longest=0.1)
+                until(partial(run.says, "building the images"), 120, longest=0.1)
                 time.sleep(chance.uniform(0.0, 3.0))
             else:
                 time.sleep(chance.uniform(1.0, 30.0))

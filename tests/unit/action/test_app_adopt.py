@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.action import app_adopt
 from ansible_collections.christmas.selfheal.plugins.action.app_adopt import ActionModule
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import run as adoption
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import take_over
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.run import Place, Prepared
 
 FOUND: dict[str, Any] = {
@@ -30,12 +33,12 @@ class Adopt(ActionModule):
         self.steps: list[str] = []
         self.said: list[str] = []
         self.code, self.is_known, self.to_do, self.lost = 0, True, list[str](), 0
-        monkeypatch.setattr(app_adopt.time, "sleep", lambda _seconds: None)
+        monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         self._display = SimpleNamespace(display=self.said.append)
         monkeypatch.setattr(ActionModule, "_request", lambda _self: None)
-        monkeypatch.setattr(app_adopt.adoption, "is_known", lambda *_: self.is_known)
-        monkeypatch.setattr(app_adopt.adoption, "prepare", self._prepare)
-        monkeypatch.setattr(app_adopt.take_over, "run", self._site)
+        monkeypatch.setattr(adoption, "is_known", lambda *_: self.is_known)
+        monkeypatch.setattr(adoption, "prepare", self._prepare)
+        monkeypatch.setattr(take_over, "run", self._site)
 
     def _prepare(self, *given: Any) -> Prepared:
         self.steps.append("plan" if given[-1] else "write")

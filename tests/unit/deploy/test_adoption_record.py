@@ -13,6 +13,8 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import adoption, adoption_record
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption_choice import AdoptError, Asked
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 
 LABEL = "com.docker.compose"
 
@@ -47,8 +49,8 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     there = Host(tmp_path)
-    monkeypatch.setattr(adoption.docker_containers, "inspected", there.documents)
-    monkeypatch.setattr(adoption.release_store, "last_good", lambda _directory: there.release or None)
+    monkeypatch.setattr(docker_containers, "inspected", there.documents)
+    monkeypatch.setattr(release_store, "last_good", lambda _directory: there.release or None)
     return there
 
 

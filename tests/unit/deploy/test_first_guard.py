@@ -16,6 +16,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths 
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, first_guard
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.before_first import Note, PutBack
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 
 COLLECTIONS = str(Path(__file__).resolve().parents[3] / ".venv/collections")
 LABEL = "com.docker.compose.project"
@@ -40,7 +41,7 @@ class Host:
         monkeypatch.setattr(before_first, "read", lambda _paths: self.note)
         monkeypatch.setattr(before_first, "put_back", self._put_back)
         monkeypatch.setattr(before_first, "Project", lambda *_: self)
-        monkeypatch.setattr(first_guard.release_store, "last_good", lambda _directory: self.release or None)
+        monkeypatch.setattr(release_store, "last_good", lambda _directory: self.release or None)
         monkeypatch.setattr(project_layout, "recorded", lambda _directory: None)
 
     def _put_back(self, _paths: AppPaths, _note: Note) -> PutBack:
@@ -114,7 +115,7 @@ def test_a_deploy_that_ends_leaves_no_guard(host: Host, paths: AppPaths, monkeyp
         started.append(popen(*words, **options))
         return started[-1]
 
-    monkeypatch.setattr(first_guard.subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.setattr(sys, "path", [*sys.path, COLLECTIONS])
     with first_guard.held(paths):
         assert started[0].poll() is None

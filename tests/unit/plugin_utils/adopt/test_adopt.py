@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import atomic_write
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import messages, receive, run, take_over
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.target import adopt_target
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.run import Request
@@ -168,7 +170,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("written", range(5))
 def test_a_run_that_was_killed_is_completed(written: int, where: run.Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    left, atomic_write = iter(range(written)), receive.atomic_write
+    left = iter(range(written))
 
     def write(path: str, *given: Any, **named: Any) -> None:
         if next(left, None) is None:
@@ -177,8 +179,8 @@ def test_a_run_that_was_killed_is_completed(written: int, where: run.Place, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(receive, "atomic_write", write)
-        patched.setattr(run.os, "unlink", lambda _path: None)
-        patched.setattr(run.init, "run", lambda *_: (_ for _ in ()).throw(Killed))
+        patched.setattr(os, "unlink", lambda _path: None)
+        patched.setattr(init, "run", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             prepare(adoption(), where)
     assert list(prepare(adoption(), where).to_do) == []
