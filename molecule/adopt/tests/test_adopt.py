@@ -154,8 +154,9 @@ class Run:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.text += line
+        with self.process.stdout as output:
+            for line in output:
+                self.text += line
 
     def is_over(self) -> bool:
         return self.process.poll() is not None
