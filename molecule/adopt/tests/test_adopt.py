@@ -327,7 +327,8 @@ def test_compose_up_in_the_old_folder_is_noticed(host: Any, address: str) -> Non
         found[:] = json.loads(host.run("selfheal status --json").stdout)["problems"]
         return any(f"were started by `docker compose up` in {FOLDER}" in problem for problem in found)
 
-    until(is_noticed, 30, why=lambda: str(found))
+    # The watcher may be busy with the restart first.
+    until(is_noticed, 90, why=lambda: str(found))
     ended = adopt(address)
     assert "`docker compose` was run again in /root/ledger" in ended.text
 
