@@ -98,7 +98,7 @@ molecule: ## run every molecule scenario; a single one: make molecule-incident
 
 .PHONY: test-faults
 test-faults: ## drill every fault on lab hosts; `make test` drills the fast ones only
-	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-multi-service molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift --
+	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-multi-service molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift molecule-adopt --
 
 .PHONY: browser
 browser: ## install the Chromium that the status page's tests use

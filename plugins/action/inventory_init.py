@@ -13,10 +13,9 @@ from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import docker_compose
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import docker_compose, this_run
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.ask import NoTerminal
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.run import Request, run
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.vault import Identity
 
@@ -27,8 +26,6 @@ SPEC: dict[str, dict[str, Any]] = {
     "app": {"type": "str", "default": ""},
     "ask": {"type": "bool", "default": False},
 }
-# The folder above `ansible_collections`, by the name under which this file was loaded.
-_COLLECTIONS = os.path.abspath(__file__).partition("/ansible_collections/")[0]
 
 
 class ActionModule(ActionBase):
@@ -48,8 +45,8 @@ class ActionModule(ActionBase):
             host=str(given["host"]),
             app=str(given["app"]),
             here=os.getcwd(),
-            command=_command(),
-            collections="" if _is_default(_COLLECTIONS) else _COLLECTIONS,
+            command=this_run.command(context.CLIARGS, "init"),
+            collections=this_run.collections(),
             identities=[Identity(*one) for one in self._loader._vault.secrets or []],
             encrypt_identity=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY or "",
         )
@@ -60,9 +57,14 @@ class ActionModule(ActionBase):
             return {**result, "changed": False, "failed": True, "msg": "Interrupted. Nothing was written."}
         except InitError as error:
             return {**result, "changed": False, "failed": True, "msg": str(error)}
-        self._display.display(f"\n{done.text}\n")
+        self._display.display(f"\n{done.report.text}\n")
         shown = {"diff": list(done.diff)} if self._task.diff else {}
-        found = {"folder": done.folder, "files": list(done.files), "missing": list(done.missing), "text": done.text}
+        found = {
+            "folder": done.folder,
+            "files": list(done.files),
+            "missing": list(done.missing),
+            "text": done.report.text,
+        }
         return {**result, **shown, **found, "changed": done.changed}
 
     def _ask(self, question: str, hidden: bool) -> str:
@@ -73,19 +75,3 @@ class ActionModule(ActionBase):
             self._display.warning("ask: this run has no terminal, so it takes the defaults")
             raise NoTerminal from None
         return str(to_text(answer, errors="replace"))
-
-
-def _command() -> Command:
-    """How this run was called."""
-    arguments = context.CLIARGS
-    playbook = next((name for name in arguments.get("args") or () if name.endswith(("init", "init.yml"))), "")
-    options = [word for name in arguments.get("vault_password_files") or () for word in ("--vault-password-file", name)]
-    options += [word for name in arguments.get("vault_ids") or () if "@" in name for word in ("--vault-id", name)]
-    options += ["--ask-vault-pass"] if arguments.get("ask_vault_pass") else []
-    return Command(playbook or "christmas.selfheal.init", options)
-
-
-def _is_default(folder: str) -> bool:
-    """Whether Ansible looks there without a configuration."""
-    known = ("~/.ansible/collections", "/usr/share/ansible/collections")
-    return folder in map(os.path.expanduser, known) or f"{os.sep}site-packages" in folder

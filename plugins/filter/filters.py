@@ -16,6 +16,7 @@ PLUGIN_UTILS = "ansible_collections.christmas.selfheal.plugins.plugin_utils"
 
 # Module of plugin_utils → its filters: name in templates → name of the function.
 FILTERS: dict[str, dict[str, str]] = {
+    "adopt.target": {"adopt_target": "adopt_target"},
     "alert_texts": {"alert_annotations": "alert_annotations"},
     "as_list": {"as_list": "as_list"},
     "command_options": {"prefixed": "prefixed", "project_excludes": "project_excludes"},

@@ -495,6 +495,8 @@ class _Writer:
             fields = {key: value for key, value in defaults.items() if key not in own}
             if self.start_interval and "start_interval" not in own:
                 fields["start_interval"] = START_INTERVAL
+        elif own and not own.get("disable"):
+            fields = self._earlier(own, said)
         fields.update(said)
         if own and not (path or test):
             self.kept.append("healthcheck.test" if fields else "healthcheck")
@@ -510,6 +512,18 @@ class _Writer:
         if own.get("disable") and (path or test):
             fields["disable"] = False
         self.lines += [f"  {key}: {flow(value)}" for key, value in fields.items()]
+
+    def _earlier(self, own: Mapping[str, object], said: Mapping[str, object]) -> dict[str, object]:
+        """Ask the user's own test each second until it passes: what depends on the service waits for that.
+
+        It turns unhealthy as late as before: what fails within the first interval, when it was not asked, counts for
+        nothing.
+        """
+        if not self.start_interval or "start_interval" in own:
+            return {}
+        first = own.get("start_period") or said.get("interval") or own.get("interval") or HEALTH["interval"]
+        period = {} if own.get("start_period") else {"start_period": first}
+        return {**period, "start_interval": START_INTERVAL}
 
     def _answers(self, path: str) -> bool:
         """Whether it is this service that the health check asks, by its path and its published port."""

@@ -31,8 +31,8 @@ _LABEL = "com.docker.compose.project"
 class Note(TypedDict):
     """What ran before the first release.
 
-    {service: image id}, {service: image name}, {service: what it did}; the project's folder and compose files; {file of
-    the app's directory: whether it was there}.
+    {service: image id}, {service: image name}, {service: what it did}; the project's folder, its compose files, and the
+    env files that were named by `--env-file`; {file of the app's directory: whether it was there}.
     """
 
     images: dict[str, str]
@@ -40,6 +40,7 @@ class Note(TypedDict):
     states: dict[str, str]
     folder: str
     compose: list[str]
+    env_files: list[str]
     files: dict[str, bool]
 
 
@@ -97,9 +98,23 @@ def _note(project: Project, documents: Sequence[Document]) -> Note:
         names={item["service"]: item["image"] for item in instances},
         states={item["service"]: did(item) for item in instances},
         folder=labels.get(f"{_LABEL}.working_dir", ""),
-        compose=[name for name in labels.get(f"{_LABEL}.config_files", "").split(",") if name],
+        compose=_listed(labels.get(f"{_LABEL}.config_files", "")),
+        env_files=_listed(labels.get(f"{_LABEL}.environment_file", "")),
         files={},
     )
+
+
+def _listed(label: str) -> list[str]:
+    return [name for name in label.split(",") if name]
+
+
+def still_runs(paths: AppPaths, note: Note) -> bool:
+    """Whether the containers from before are there, as they were: nothing was replaced yet."""
+    project = Project(paths.name, paths.directory)
+    folders = {(one["Config"].get("Labels") or {}).get(f"{_LABEL}.working_dir", "") for one in project.documents()}
+    states = {item["service"]: did(item) for item in project.containers()}
+    is_overlaid = project_layout.recorded(paths.directory) is not None and note["folder"] == paths.directory
+    return folders == {note["folder"]} and states == note["states"] and not is_overlaid
 
 
 def did(item: Container) -> str:
@@ -112,12 +127,16 @@ def did(item: Container) -> str:
 def put_back(paths: AppPaths, note: Note) -> PutBack:
     """Put files, env and images back, and start the project from its original compose files."""
     compose = note["compose"]
-    gone = [name for name in compose if not os.path.exists(name) and not note["files"].get(_within(paths, name))]
+    gone = _gone(paths, note, compose)
     if gone or not compose:
         return PutBack(compose, f"its compose file {', '.join(gone) or 'is not known, and'} is gone")
+    gone = _gone(paths, note, note["env_files"])
+    if gone:
+        return PutBack(compose, f"its env file {', '.join(gone)} is gone")
     try:
         _files(paths, note)
-        project = Project(paths.name, note["folder"] or paths.directory, compose, note["folder"] or paths.directory)
+        folder = note["folder"] or paths.directory
+        project = Project(paths.name, folder, compose, folder, note["env_files"])
         named = project.put_back_images({"images": note["images"], "names": note["names"]})
         started = named if named.code else project.up()
     except (EngineError, OSError) as error:
@@ -126,6 +145,10 @@ def put_back(paths: AppPaths, note: Note) -> PutBack:
         return PutBack(compose, started.reason)
     forget(paths)
     return PutBack(compose, "")
+
+
+def _gone(paths: AppPaths, note: Note, names: Sequence[str]) -> list[str]:
+    return [name for name in names if not os.path.exists(name) and not note["files"].get(_within(paths, name))]
 
 
 def _within(paths: AppPaths, path: str) -> str:

@@ -34,7 +34,7 @@ from ..records import failure_logs
 from ..releases import haproxy
 from ..releases import store as release_store
 from ..releases.store import Identity, PromotedFrom, Release
-from . import before_first, differences, last_good
+from . import before_first, differences, first_guard, last_good
 from . import rolling as deploy_rolling
 
 
@@ -190,6 +190,13 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
     if check:
         return would(found)
     new = new._replace(how=new.how._replace(build=new.how.build and bool(new.contexts)))
+    with first_guard.held(paths):
+        return _replace(new, found, others, clock, begun)
+
+
+def _replace(new: Candidate, found: list[str], others: bool, clock: Clock, begun: float) -> DeployResult:
+    """Start the release in the place of what runs. Raises DeployError, with the release before serving again."""
+    app, project = new.app, new.project
     loosening: list[str] = []
     logs = ""
     try:
@@ -198,7 +205,7 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
             name = _accept(new, others, clock, begun)
             return result(True, True, name, found, checks, clock.monotonic() - begun)
         loosening = _hints(project, new.secrets)
-        logs = _keep_logs(paths, project, checks, new.secrets, clock)
+        logs = _keep_logs(app.paths, project, checks, new.secrets, clock)
     except Exception as error:
         # Whatever the error, the release before has to serve again.
         failure, checks = str(error) or type(error).__name__, None

@@ -37,9 +37,17 @@ class Project:
     :arg files: file names within the directory, or absolute paths; by default the user's files and the overlay.
     :arg folder: the project directory, from which relative paths start; by default that of the first of the user's
         files, as for plain `docker compose`.
+    :arg env_files: absolute paths, instead of the `.env` of the directory.
     """
 
-    def __init__(self, app: str, directory: str, files: Sequence[str] | None = None, folder: str | None = None) -> None:
+    def __init__(
+        self,
+        app: str,
+        directory: str,
+        files: Sequence[str] | None = None,
+        folder: str | None = None,
+        env_files: Sequence[str] = (),
+    ) -> None:
         self.app = app
         self.directory = directory
         layout = project_layout.read(directory)
@@ -49,17 +57,21 @@ class Project:
         if merged and os.path.exists(os.path.join(directory, HARDENED_FILE)):
             merged.append(HARDENED_FILE)
         self.files = [os.path.join(directory, name) for name in (merged if files is None else files)]
+        self.env_files = env_files
 
     def command(self, *words: str) -> list[str]:
         """Return `docker compose WORDS` for this project."""
         argv = ["docker", "compose", "--project-name", self.app, "--project-directory", self.folder]
-        env = os.path.join(self.directory, ".env")
-        # Compose looks for it in the project directory alone.
-        if self.folder != self.directory and os.path.exists(env):
-            argv += ["--env-file", env]
+        for name in self.env_files or self._own_env():
+            argv += ["--env-file", name]
         for name in self.files:
             argv += ["--file", name]
         return [*argv, *words]
+
+    def _own_env(self) -> list[str]:
+        env = os.path.join(self.directory, ".env")
+        # Compose looks for it in the project directory alone.
+        return [env] if self.folder != self.directory and os.path.exists(env) else []
 
     def compose(self, *words: str, timeout: float, stdin: str | None = None) -> Result:
         """Run `docker compose WORDS` for this project."""

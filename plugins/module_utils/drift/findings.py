@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
+from ..compose import project_parts
 from ..core.fingerprint import fingerprint
 from ..docker.project_layout import is_left_out
 from .host_facts import ContainerFacts, DesiredService, HostFacts, Login, ReportedFacts
@@ -303,6 +304,8 @@ def _containers(facts: HostFacts) -> Iterator[Difference]:
         return
     ours = [one for one in facts["containers"] if one["ours"]]
     for one in ours:
+        if one["folder"] and project_parts.relative(one["folder"], facts["directory"]) is None:
+            yield _one(f"container {one['name']}", "folder", one["folder"], facts["directory"])
         if one["service"] in desired:
             yield from _container(one, desired[one["service"]], release["images"])
         else:

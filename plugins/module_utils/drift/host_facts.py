@@ -101,11 +101,15 @@ class DesiredService(TypedDict):
 
 
 class ContainerFacts(TypedDict):
-    """One container of the host; `ours` is whether it is of the app, `env` holds fingerprints."""
+    """One container of the host; `ours` is whether it is of the app, `env` holds fingerprints.
+
+    `folder`: the project directory of the `docker compose up` that created it.
+    """
 
     name: str
     service: str
     ours: bool
+    folder: str
     image: str
     digest: str
     state: str
@@ -277,6 +281,7 @@ def _container(document: Document, app: str) -> ContainerFacts:
         "name": one["name"],
         "service": one["service"],
         "ours": labels.get("com.docker.compose.project") == app,
+        "folder": labels.get("com.docker.compose.project.working_dir", ""),
         "image": one["image"],
         "digest": one["digest"],
         "state": one["state"],

@@ -17,6 +17,7 @@ from ..core.app import App
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker.containers import Document
+from ..docker.project_layout import HARDENED_FILE
 from ..host import procfs
 from ..releases import store as release_store
 
@@ -44,7 +45,8 @@ class Container(NamedTuple):
     """One container, as the engine said when it was looked at last.
 
     `job`: whether nothing runs it again; `done`: whether it was one, and has ended with 0. `loops`: whether it waits to
-    be started again, for the third time or more, after a short life. `restarts`: by its restart policy.
+    be started again, for the third time or more, after a short life. `restarts`: by its restart policy. `by_hand`: the
+    folder of a `docker compose up` that did not use the overlay, "" for one that did.
     """
 
     service: str
@@ -55,6 +57,7 @@ class Container(NamedTuple):
     done: bool = False
     loops: bool = False
     restarts: int = 0
+    by_hand: str = ""
 
 
 class Known(NamedTuple):
@@ -115,6 +118,12 @@ class ServiceWatch:
     def unheard(self, now: float) -> float:
         """For how many seconds the engine could not be heard, 0 while it can."""
         return 0.0 if self._unheard is None else now - self._unheard
+
+    def by_hand(self) -> dict[str, str]:
+        """{service: folder} of those that serve and were started without the overlay; {} before the first release."""
+        if not self._stamp:
+            return {}
+        return {one.service: one.by_hand for one in self._containers if one.by_hand}
 
     def excuse(self, wrong: Mapping[str, str], now: float) -> None:
         """What seemed wrong was looked at closely, and is well: it is asked for again in a while."""
@@ -209,9 +218,17 @@ def from_json(found: Any) -> Known | None:
     try:
         there = tuple(
             Container(
-                str(service), str(state), str(health), int(pid), bool(job), bool(done), bool(loops), int(restarts)
+                service=str(service),
+                state=str(state),
+                health=str(health),
+                pid=int(pid),
+                job=bool(job),
+                done=bool(done),
+                loops=bool(loops),
+                restarts=int(restarts),
+                by_hand=str(by_hand),
             )
-            for service, state, health, pid, job, done, loops, restarts in found["containers"]
+            for service, state, health, pid, job, done, loops, restarts, by_hand in found["containers"]
         )
         return Known(float(found["at"]), there, frozenset(map(str, found["expected"])))
     except (KeyError, TypeError, ValueError):
@@ -234,9 +251,18 @@ def containers(documents: Iterable[Document]) -> list[Container]:
                 state["Status"] == "exited" and not state.get("ExitCode") and policy in ("", "no", "on-failure"),
                 _loops(document),
                 int(document.get("RestartCount") or 0),
+                _by_hand(document),
             )
         )
     return found
+
+
+def _by_hand(document: Document) -> str:
+    labels = document["Config"].get("Labels") or {}
+    files = str(labels.get("com.docker.compose.project.config_files", ""))
+    if not files or HARDENED_FILE in files:
+        return ""
+    return str(labels.get("com.docker.compose.project.working_dir", ""))
 
 
 def _restarts(found: Iterable[Container]) -> set[tuple[str, int]]:

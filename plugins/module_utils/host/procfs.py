@@ -319,6 +319,17 @@ def _children(pid: int) -> list[int]:
     return found
 
 
+def command_lines(folder: str = "/proc") -> Iterator[list[str]]:
+    """The words of each process's command line."""
+    for name in filter(str.isdigit, os.listdir(folder)):
+        try:
+            with open(os.path.join(folder, name, "cmdline"), encoding="utf-8", errors="replace") as stream:
+                yield stream.read().split("\0")
+        except OSError:
+            # It has ended meanwhile.
+            continue
+
+
 def age(pid: int) -> float | None:
     """For how many seconds a process has run, by a clock that is never set; None without one."""
     if pid <= 0:

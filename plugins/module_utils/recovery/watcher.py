@@ -223,6 +223,7 @@ class Watcher:
     def _rest_of(self, now: float) -> None:
         """What each turn ends with."""
         self._look_at_timers(now)
+        self._look_at_origin()
         self._deliver(now)
         if now >= self.next_metrics or self._serves != self.published:
             self.next_metrics = now + watcher_note.METRICS_SECONDS
@@ -395,6 +396,18 @@ class Watcher:
         with contextlib.suppress(haproxy.BalancerError):
             return haproxy.serving(self.app.paths) == 0
         return False
+
+    def _look_at_origin(self) -> None:
+        """Say when somebody has run `docker compose up` in another folder, as in the one before the app was adopted."""
+        found = self.services.by_hand()
+        folders = ", ".join(sorted(set(found.values())))
+        self.trouble(
+            "origin",
+            f"{', '.join(sorted(found))} were started by `docker compose up` in {folders}, without the hardened overlay"
+            ". Run site.yml with the app's inventory"
+            if found
+            else "",
+        )
 
     def _look_at_timers(self, now: float) -> None:
         """Whether a timer was stopped that starts a watcher of this host; reported after it looked so twice."""

@@ -42,14 +42,24 @@ class Command(NamedTuple):
         return ["--vault-password-file", f"{target.shown}/{PASSWORD_FILE}"]
 
 
+class Report(NamedTuple):
+    """What was written and what it is; what was left out; what is to be done by hand first; the whole text."""
+
+    written: Sequence[str]
+    left: Sequence[str]
+    to_do: Sequence[str]
+    text: str
+
+
 def report(
     project: Project, guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command, check: bool
-) -> str:
-    """The text, in lines that can be pasted."""
-    lines = [*_written(plan, target, check), _content(project, guessed), ""]
+) -> Report:
+    """The report, in lines that can be pasted."""
+    written = [*_written(plan, target, check), _content(project, guessed)]
+    to_do = _to_do(target, plan, flaws, command)
+    lines = [*written, ""]
     if guessed.left:
         lines += ["Not in the inventory:", *(f"  - {line}" for line in guessed.left), ""]
-    to_do = _to_do(target, plan, flaws, command)
     if to_do:
         lines += ["To do first:", *(f"  - {line}" for line in to_do), ""]
     if any(file.path == PASSWORD_FILE for file in plan.files):
@@ -59,7 +69,7 @@ def report(
         ]
     lines += ["Next, to validate all of it, and then to set up the server:"]
     lines += [f"  {command.text('validate', target)}", f"  {command.text('site', target)}"]
-    return "\n".join(lines)
+    return Report(written, guessed.left, to_do, "\n".join(lines))
 
 
 def _written(plan: Plan, target: Target, check: bool) -> list[str]:

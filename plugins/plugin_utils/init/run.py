@@ -22,7 +22,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
     Target,
 )
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import HOSTS, PASSWORD_FILE, VAULT
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command, report
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command, Report, report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.vault import Identity, Vault
 
 _FOLDER = "deploy"
@@ -59,14 +59,18 @@ class Diff(TypedDict):
 
 
 class Outcome(NamedTuple):
-    """What was written, or would be; `missing` are variables to correct before a deploy. None of it holds a value."""
+    """What was written, or would be; `missing` are variables to correct before a deploy. None of it holds a value.
+
+    `has_password_file`: the vault's password is a file in the folder.
+    """
 
     changed: bool
     folder: str
     files: Sequence[str]
     missing: Sequence[str]
-    text: str
+    report: Report
     diff: Sequence[Diff]
+    has_password_file: bool
 
 
 def run(
@@ -98,8 +102,9 @@ def run(
         folder=path,
         files=[file.path for file in planned.files],
         missing=_names(flaws),
-        text=report(project, guessed, target, planned, flaws, request.command, check),
+        report=report(project, guessed, target, planned, flaws, request.command, check),
         diff=[_diff(target, file) for file in planned.files],
+        has_password_file=has_file,
     )
 
 

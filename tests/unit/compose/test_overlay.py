@@ -55,6 +55,11 @@ HEALTH = {
 }
 
 
+def asked_early(first: str) -> dict[str, str]:
+    """What the user's own test gets: it is asked each second at first, and counts from `first` on."""
+    return {"start_period": first, "start_interval": "1s"}
+
+
 def rendered(
     row: dict[str, Any], spec: dict[str, Any] | None = None, engine: tuple[int, ...] = ENGINE
 ) -> dict[str, Any]:
@@ -322,13 +327,26 @@ CASES = [
     ("own tmpfs elsewhere", {}, {"tmpfs": ["/run"]}, {}),
     ("own tmpfs, but the table says", {"tmpfs": ["/tmp:size=2m"]}, {"tmpfs": ["/tmp"]}, {"tmpfs": ["/tmp:size=2m"]}),
     ("own volume at /tmp", {}, {"volumes": [{"target": "/tmp/"}]}, {"tmpfs": None}),
-    ("own healthcheck", {}, {"healthcheck": {"test": TEST}}, {}),
+    ("own healthcheck", {}, {"healthcheck": {"test": TEST}}, {"healthcheck": asked_early("30s")}),
+    (
+        "own healthcheck with an interval",
+        {},
+        {"healthcheck": {"test": TEST, "interval": "10s"}},
+        {"healthcheck": asked_early("10s")},
+    ),
+    (
+        "own healthcheck with a start period",
+        {},
+        {"healthcheck": {"test": TEST, "start_period": "1m0s"}},
+        {"healthcheck": {"start_interval": "1s"}},
+    ),
+    ("own healthcheck, asked early", {}, {"healthcheck": {"test": TEST, "start_interval": "3s"}}, {}),
     ("own healthcheck off", {}, {"healthcheck": {"disable": True}}, {}),
     (
         "own healthcheck, with an interval from the table",
         {"healthcheck": {"interval": "5s"}},
         {"healthcheck": {"test": TEST}},
-        {"healthcheck": {"interval": "5s"}},
+        {"healthcheck": {"interval": "5s", **asked_early("5s")}},
     ),
     (
         "own interval, with a test from the table",
@@ -409,7 +427,7 @@ def test_what_is_written(row: dict[str, Any], spec: dict[str, Any], expected: di
     ("row", "spec", "kept"),
     [
         ({}, {}, []),
-        ({}, {"restart": "no", "init": True, "healthcheck": {"test": TEST}}, ["init", "restart", "healthcheck"]),
+        ({}, {"restart": "no", "init": True, "healthcheck": {"test": TEST}}, ["init", "restart", "healthcheck.test"]),
         ({"healthcheck": {"interval": "9s"}}, {"healthcheck": {"test": TEST}}, ["healthcheck.test"]),
         ({"memory": "1G"}, {"mem_limit": "99999999", "cpus": 1}, ["cpus"]),
         ({}, {"deploy": {"resources": {"limits": {"cpus": 1}}}}, ["deploy.resources.limits.cpus"]),

@@ -92,9 +92,24 @@ def test_files_images_and_the_way_it_was_started_come_back(paths: AppPaths) -> N
     assert Project.asked == [
         ("tag", {"web": "sha256:old"}, "before-first"),
         ("name", {"web": "sha256:old"}, {"web": "mine:1"}),
-        ("up", "shop", paths.directory, files, paths.directory),
+        ("up", "shop", paths.directory, files, paths.directory, []),
     ]
     assert before_first.read(paths) is None
+
+
+def test_the_env_files_that_it_was_started_with_are_named_again(paths: AppPaths) -> None:
+    own = Path(paths.directory) / "prod.env"
+    own.write_text("A=1\n", encoding="utf-8")
+    Project.labels = {**Project.labels, f"{LABEL}.environment_file": str(own)}
+    overwrite(paths)
+    note = before_first.read(paths)
+    assert note is not None
+    assert before_first.put_back(paths, note).failure == ""
+    assert Project.asked[-1] == (
+        *("up", "shop", paths.directory, [f"{paths.directory}/compose.yaml"], paths.directory, [str(own)]),
+    )
+    own.unlink()
+    assert "its env file" in before_first.put_back(paths, note).failure
 
 
 def test_a_second_try_keeps_what_was_there_first(paths: AppPaths) -> None:

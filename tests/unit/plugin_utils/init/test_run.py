@@ -173,7 +173,7 @@ def test_the_configured_password(tmp_path: Path, init: Init) -> None:
     assert done.files == ALL[1:]
     assert values((tmp_path / "deploy/group_vars/all/vault.yml").read_bytes(), PASSWORD) == {"TOKEN": secret("one")}
     assert "# vault_password_file" in (tmp_path / "deploy/ansible.cfg").read_text()
-    assert done.text.splitlines()[-1] == (
+    assert done.report.text.splitlines()[-1] == (
         "  ansible-playbook christmas.selfheal.site -i deploy/hosts.yml --vault-password-file p"
     )
 
@@ -192,7 +192,7 @@ def test_the_report(tmp_path: Path, init: Init) -> None:
     done = init()
     assert done.missing == ["TOKEN", "MORE"]
     assert (
-        done.text
+        done.report.text
         == """\
 Written to deploy:
   .vault-password, .gitignore, group_vars/all/vault.yml, group_vars/all/variables.yml,
@@ -219,7 +219,7 @@ def test_check_mode_writes_nothing(tmp_path: Path, init: Init) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = init(check=True)
     assert (done.changed, done.files, sorted(tmp_path.rglob("*"))) == (True, ALL, before)
-    assert done.text.startswith("Would write to deploy:\n  .vault-password, ")
+    assert done.report.text.startswith("Would write to deploy:\n  .vault-password, ")
     assert [one["before"] for one in done.diff] == [""] * len(ALL)
 
 
@@ -335,8 +335,8 @@ def test_a_file_of_the_user_is_not_touched(tmp_path: Path, init: Init) -> None:
     done = init()
     assert sorted(done.files) == sorted({*ALL} - {"hosts.yml", ".gitignore"})
     assert {path: (tmp_path / path).read_text() for path in own} == own
-    assert "Not touched, because init did not write it:\n  .gitignore, hosts.yml" in done.text
-    assert "add the line /.vault-password" in done.text
+    assert "Not touched, because init did not write it:\n  .gitignore, hosts.yml" in done.report.text
+    assert "add the line /.vault-password" in done.report.text
     assert not init().changed
 
 
@@ -347,7 +347,7 @@ def test_variables_of_the_user_are_not_overridden(tmp_path: Path, init: Init) ->
     )
     done = init()
     assert not {"group_vars/all/variables.yml", "group_vars/all/app.yml"} & set(done.files)
-    assert "variables.yml is not written: group_vars/all/mine.yml sets app_env_variables" in done.text
+    assert "variables.yml is not written: group_vars/all/mine.yml sets app_env_variables" in done.report.text
 
 
 def test_a_second_run_adds_what_is_new(tmp_path: Path, init: Init) -> None:
@@ -470,7 +470,7 @@ def test_a_link_to_another_folder(tmp_path: Path, init: Init) -> None:
 def test_another_name_of_the_app_is_reported(tmp_path: Path, init: Init) -> None:
     put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
     init()
-    assert "its selfheal_app is shop, not other" in init(app="other").text
+    assert "its selfheal_app is shop, not other" in init(app="other").report.text
 
 
 def test_a_dollar_sign_in_a_value_is_no_difference(tmp_path: Path, init: Init) -> None:

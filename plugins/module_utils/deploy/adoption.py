@@ -1,0 +1,540 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read an app that runs on this host, started by hand with `docker compose up`, so that it can be taken over.
+
+Nothing is changed. What cannot be honoured is refused here, by name, before anything is.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypedDict
+
+from ..compose import adopted_mounts, project_parts
+from ..compose.adopted_mounts import Bind
+from ..core.app_paths import AppError, AppPaths, app_paths
+from ..core.redact import redact
+from ..docker import containers as docker_containers
+from ..docker import network as docker_network
+from ..docker import volumes as docker_volumes
+from ..docker.containers import Document
+from ..docker.engine import state
+from ..docker.model import Model
+from ..env import dotenv
+from ..health.diagnosis import held_by
+from ..health.facts import holders
+from ..host import command as commands
+from ..releases import store as release_store
+from . import adoption_choice, adoption_files, adoption_record
+from .adoption_choice import AdoptError, Asked, Found, Known
+from .compose_files import disk_usage, read_host
+
+_LABEL = "com.docker.compose"
+_SECONDS = 30.0
+_SIZE_SECONDS = 5.0
+_FREE_BYTES = 1 << 30
+_SHOWN = 300
+_TERM = 15
+
+
+class Instance(TypedDict):
+    """A container of the app as it runs. `stop_seconds`: it does not handle the stop signal, so its stop takes that."""
+
+    service: str
+    name: str
+    state: str
+    image: str
+    image_id: str
+    stop_seconds: float
+
+
+class Volume(TypedDict):
+    """A volume of the app; bytes, None when they were not counted; `shared_with`: other containers that use it."""
+
+    name: str
+    size: int | None
+    shared_with: list[str]
+
+
+class Place(TypedDict):
+    """Data of the app in a folder of the host, which stays there; bytes, None when they were not counted."""
+
+    path: str
+    services: list[str]
+    size: int | None
+
+
+class Adoption(TypedDict):
+    """An app that runs by hand.
+
+    `stage`: "" before a take-over, "begun" when one was, "serves" when a release of it serves and nothing ended the
+    record, "done", or "elsewhere" when it was deployed without a take-over. From "serves" on the rest is empty. `top`
+    is the folder that `files`, the compose files in order, and the archive are relative to; `notes`
+    are what will differ.
+    `archive`: tar, gzip, base64. It holds the values of env files: never show it.
+    """
+
+    app: str
+    directory: str
+    folder: str
+    stage: str
+    top: str
+    files: list[str]
+    instances: list[Instance]
+    volumes: list[Volume]
+    data: list[Place]
+    networks: list[str]
+    ports: list[str]
+    notes: list[str]
+    archive: str
+
+
+class _Project(NamedTuple):
+    """What Compose reads: the merged model, the same before interpolation, the env's values, its text."""
+
+    model: Model
+    written: Model
+    env: Mapping[str, str]
+    env_text: bytes
+
+
+def read(asked: Asked, root: str = "/") -> Adoption:
+    """Read the app.
+
+    :raises AdoptError: it cannot be taken over.
+    :raises EngineError: there is no engine, or Compose is too old.
+    """
+    _require_engine(root)
+    documents = docker_containers.inspected("", 15.0)
+    found = find(asked, documents, root)
+    paths = app_paths(found.app, root=root)
+    stage = _stage(found)
+    empty = _empty(found, paths, stage)
+    if stage in ("serves", "done", "elsewhere"):
+        return empty
+    _require_files(found)
+    project = _read_project(found)
+    top = _top(found)
+    now = time.time()
+    mounts = adopted_mounts.binds(project.model.get("services") or {}, top)
+    there = {one.name: adoption_files.look(one.source) for one in mounts}
+    data = adopted_mounts.data(mounts, there, _created(found.documents, now))
+    _require_same_data(found, project.model)
+    _require_ports(found, project.model)
+    volumes = _volumes(found, documents)
+    archive, files, left = _archive(found, project, top, data)
+    _require_disk(root)
+    return {
+        **empty,
+        "top": top,
+        "files": files,
+        "volumes": volumes,
+        "data": _places(data),
+        "networks": sorted(_networks(found.documents)),
+        "ports": _ports(found.documents),
+        "notes": [*_differences(found, project.model), *_neighbours(found, documents), *left],
+        "archive": archive,
+    }
+
+
+def find(asked: Asked, documents: Sequence[Document], root: str = "/") -> Found:
+    """Find the project that is asked for. Raises AdoptError."""
+    states = os.path.join(root, "var/lib/selfheal")
+    names = {str((one["Config"].get("Labels") or {}).get(f"{_LABEL}.project", "")) for one in documents}
+    names |= set(os.listdir(states)) if os.path.isdir(states) else set()
+    known = {}
+    for name in names:
+        try:
+            known[name] = app_paths(name, root=root)
+        except AppError:
+            continue
+    records = {name: record for name, paths in known.items() if (record := adoption_record.read(paths))}
+    deployed = [name for name, paths in known.items() if release_store.last_good(paths.directory) is not None]
+    folder = os.path.realpath(asked.folder) if asked.folder else ""
+    directories = {name: paths.directory for name, paths in known.items()}
+    try:
+        return adoption_choice.choose(asked._replace(folder=folder), documents, Known(records, deployed), directories)
+    except AdoptError:
+        if folder:
+            _explain_folder(folder, asked.folder)
+        raise
+
+
+def _explain_folder(folder: str, shown: str) -> None:
+    """Say why no project runs from a folder, when the folder itself tells."""
+    if not os.path.exists(folder):
+        raise AdoptError(shown, "there is no such folder on the host", "correct -e adopt=HOST:/PATH") from None
+    if os.path.isdir(folder) and not adoption_files.has_compose_file(folder):
+        raise AdoptError(
+            shown, "this folder holds no compose file", "name the folder of the app's compose file"
+        ) from None
+
+
+def _require_engine(root: str) -> None:
+    found = state()
+    if not found["answers"]:
+        sockets = glob.glob(os.path.join(glob.escape(root), "run/user/*/docker.sock"))
+        if sockets:
+            raise AdoptError(
+                "docker",
+                f"the engine is rootless ({sockets[0]}), and this collection runs apps as root",
+                "start the app on an engine that root runs; its volumes have to be copied there",
+            )
+        if found["kind"] == "missing":
+            raise AdoptError(
+                "docker", "it is not installed on the host, so no app runs there", "set up a new app: init.yml"
+            )
+        raise AdoptError("docker", f"the engine does not answer: {found['reason']}", "start it: systemctl start docker")
+    asked = commands.run(["docker", "info", "--format", "{{json .SecurityOptions}}"], _SECONDS)
+    if "name=rootless" in asked.out:
+        raise AdoptError(
+            "docker",
+            "the engine is rootless, and this collection runs apps as root",
+            "start the app on an engine that root runs; its volumes have to be copied there",
+        )
+    read_host()
+
+
+def _stage(found: Found) -> str:
+    if not found.is_deployed:
+        return "begun" if found.record else ""
+    if found.record is None:
+        return "elsewhere"
+    return "done" if found.record.is_done else "serves"
+
+
+def _empty(found: Found, paths: AppPaths, stage: str) -> Adoption:
+    return {
+        "app": found.app,
+        "directory": paths.directory,
+        "folder": paths.directory if found.is_deployed and not found.is_by_hand else found.origin.folder,
+        "stage": stage,
+        "top": "",
+        "files": [],
+        "instances": [_instance(one) for one in sorted(found.documents, key=lambda one: str(one["Name"]))],
+        "volumes": [],
+        "data": [],
+        "networks": [],
+        "ports": [],
+        "notes": [],
+        "archive": "",
+    }
+
+
+# --- what Compose reads -----------------------------------------------------------------------------------------------
+
+
+def _require_files(found: Found) -> None:
+    origin = found.origin
+    if not origin.files:
+        raise AdoptError(
+            f"compose project {found.app}",
+            "its containers do not say from which compose file they were created",
+            "start it once more with Compose v2: `docker compose up -d` in its folder",
+        )
+    for path in (*origin.files, *origin.env_files):
+        if not os.path.isfile(path):
+            kind = "compose file" if path in origin.files else "env file"
+            raise AdoptError(path, f"{found.app} was started with this {kind}, and it is gone", "put it back there")
+
+
+def _top(found: Found) -> str:
+    files = [*found.origin.files, *found.origin.env_files]
+    top = adoption_files.top_of(found.origin.folder, files)
+    if top == "/":
+        raise AdoptError(
+            found.origin.folder,
+            f"its files are in folders that have only / in common: {', '.join(files)}",
+            "move them into one folder, and start the app from there",
+        )
+    return top
+
+
+def _read_project(found: Found) -> _Project:
+    origin = found.origin
+    own = os.path.join(origin.folder, ".env")
+    paths = list(origin.env_files) or ([own] if os.path.isfile(own) else [])
+    texts = [_bytes(path) for path in paths]
+    text = b"\n".join(one.rstrip(b"\n") for one in texts) + (b"\n" if texts else b"")
+    env: dict[str, str] = {}
+    for path, one in zip(paths, texts):
+        try:
+            env.update(dotenv.parse(one.decode()))
+        except UnicodeDecodeError:
+            raise AdoptError(path, "it is not UTF-8 text", "save it as UTF-8") from None
+        except dotenv.DotenvError as error:
+            fix = "put the value in single quotes: NAME='value'"
+            raise AdoptError(path, str(error), fix) from None
+    model = _config(found, env)
+    return _Project(model, _config(found, env, "--no-interpolate"), env, text)
+
+
+def _bytes(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
+def _config(found: Found, env: Mapping[str, str], *options: str) -> Model:
+    origin = found.origin
+    argv = ["docker", "compose", "--project-name", found.app, "--project-directory", origin.folder, "--profile", "*"]
+    for path in origin.env_files:
+        argv += ["--env-file", path]
+    for path in origin.files:
+        argv += ["--file", path]
+    asked = commands.run([*argv, "config", *options, "--format", "json"], _SECONDS, cwd=origin.folder)
+    if asked.code:
+        said = redact(asked.reason, env)[:_SHOWN]
+        raise AdoptError(", ".join(origin.files), f"Compose refuses it: {said}", "correct the file")
+    model: Model = json.loads(asked.out)
+    return model
+
+
+def _archive(found: Found, project: _Project, top: str, data: Sequence[Bind]) -> tuple[str, list[str], list[str]]:
+    """The archive, the compose files in order as they are named in it, and what to know of it."""
+    origin = found.origin
+    parts = project_parts.find(project.model, project.written, top, project.env)
+    if parts.outside:
+        raise AdoptError(origin.files[0], f"{parts.outside[0]}, which is outside {top}", "move it into that folder")
+    named = adoption_files.compose_files(origin.files)
+    names = adoption_files.chosen(top, named, parts, project.model, {one.name for one in data})
+    more: dict[str, bytes] = {}
+    files = [os.path.relpath(path, top) for path in origin.files]
+    own = os.path.join(os.path.dirname(files[0]), ".env")
+    names = [name for name in names if name != own]
+    if project.env_text:
+        more[own] = project.env_text
+    text = adopted_mounts.render(found.app, origin.folder, data)
+    if text:
+        name = adoption_files.overlay_name(origin.files, top)
+        more[name] = text.encode()
+        files = [*(one for one in files if one != name), name]
+    archive, left = adoption_files.pack(top, names, more)
+    notes = [f"{name} is not copied: it is a link out of {top}, or no regular file" for name in left]
+    return archive, files, notes
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def _require_same_data(found: Found, model: Model) -> None:
+    """Refuse when the compose file has changed so that a service would start without the data that it has now."""
+    services = model.get("services") or {}
+    names = {key: str((one or {}).get("name") or key) for key, one in (model.get("volumes") or {}).items()}
+    for document in found.documents:
+        service = _service(document)
+        if service not in services:
+            continue
+        wanted = {
+            str(one.get("target")).rstrip("/"): names.get(str(one.get("source")), str(one.get("source", "")))
+            for one in services[service].get("volumes") or []
+        }
+        for mount in document.get("Mounts") or []:
+            target = str(mount.get("Destination")).rstrip("/")
+            has = str(mount.get("Name") if mount.get("Type") == "volume" else mount.get("Source"))
+            is_unnamed = mount.get("Type") == "volume" and len(has) == 64
+            if not mount.get("RW") or is_unnamed or mount.get("Type") not in ("volume", "bind"):
+                continue
+            if wanted.get(target, "") and os.path.realpath(wanted[target]) == os.path.realpath(has):
+                continue
+            raise AdoptError(
+                f"service {service}",
+                f"it runs with {has} at {target}, and the compose file has {wanted.get(target) or 'nothing'} there: "
+                "it would start without its data",
+                f"correct {found.origin.files[0]}, or run `docker compose up -d` there first",
+            )
+
+
+def _require_ports(found: Found, model: Model) -> None:
+    now = time.time()
+    instances = [docker_containers.instance(one, now) for one in found.documents]
+    for port in docker_network.unheld_ports(model, instances):
+        for holder in holders(port["port"]):
+            raise AdoptError(
+                f"service {port['service']}",
+                f"it publishes port {port['port']}, which is held by {held_by(holder)}",
+                "stop that, or publish another port",
+            )
+
+
+def _require_disk(root: str) -> None:
+    free = shutil.disk_usage(root).free
+    if free < _FREE_BYTES:
+        raise AdoptError(
+            "disk",
+            f"{free >> 20} MiB are free, and the images that run now are kept next to the new ones until those serve: "
+            f"at least {_FREE_BYTES >> 20} MiB are needed",
+            "free some space: docker system df",
+        )
+
+
+def _volumes(found: Found, documents: Sequence[Document]) -> list[Volume]:
+    """The volumes of the app.
+
+    :raises AdoptError: one belongs to another project that is there.
+    """
+    mine = {str(one["Id"]) for one in found.documents}
+    owners = {one["name"]: one["project"] for one in docker_volumes.compose_volumes()}
+    projects = {_project(one) for one in documents if str(one["Id"]) not in mine}
+    result = []
+    for name, path in sorted(_mounted(found.documents).items()):
+        owner = owners.get(name, found.app)
+        users = [one for one in documents if str(one["Id"]) not in mine and name in _mounted([one])]
+        if owner != found.app and owner in projects:
+            raise AdoptError(
+                f"volume {name}",
+                f"it belongs to the compose project {owner}, which has containers on this host",
+                f"take {owner} over instead, or remove its containers (volumes stay): docker compose -p {owner} down",
+            )
+        shared = [f"{str(one['Name']).lstrip('/')}{_of(one)}" for one in users]
+        result.append(Volume(name=name, size=disk_usage(path, _SIZE_SECONDS), shared_with=shared))
+    return result
+
+
+def _mounted(documents: Sequence[Document]) -> dict[str, str]:
+    return {
+        str(mount["Name"]): str(mount.get("Source", ""))
+        for document in documents
+        for mount in document.get("Mounts") or []
+        if mount.get("Type") == "volume"
+    }
+
+
+# --- what runs --------------------------------------------------------------------------------------------------------
+
+
+def _service(document: Document) -> str:
+    return str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.service", ""))
+
+
+def _project(document: Document) -> str:
+    return str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.project", ""))
+
+
+def _of(document: Document) -> str:
+    return f" of project {_project(document)}" if _project(document) else ", started by docker run"
+
+
+def _instance(document: Document) -> Instance:
+    one = docker_containers.instance(document, 0.0)
+    seconds = document["Config"].get("StopTimeout")
+    grace = 10.0 if seconds is None else float(seconds)
+    is_deaf = one["state"] == "running" and one["pid"] > 0 and not _handles_stop(one["pid"])
+    return {
+        "service": one["service"],
+        "name": one["name"],
+        "state": one["state"],
+        "image": one["image"],
+        "image_id": one["digest"],
+        "stop_seconds": grace if is_deaf else 0.0,
+    }
+
+
+def _handles_stop(pid: int) -> bool:
+    """Whether a process handles SIGTERM. The first one of a container ignores it otherwise, and is killed."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as stream:
+            lines = dict(line.split(":", 1) for line in stream if ":" in line)
+        return bool(int(lines["SigCgt"], 16) >> (_TERM - 1) & 1)
+    except (OSError, KeyError, ValueError):
+        return True
+
+
+def _created(documents: Sequence[Document], now: float) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for document in documents:
+        age = docker_containers.seconds_since(str(document.get("Created", "")), now)
+        moment = 0.0 if age is None else now - age
+        service = _service(document)
+        found[service] = min(found.get(service, moment), moment)
+    return found
+
+
+def _places(data: Sequence[Bind]) -> list[Place]:
+    services: dict[str, list[str]] = {}
+    for one in data:
+        services.setdefault(one.source, []).append(one.service)
+    return [
+        Place(path=path, services=sorted(names), size=disk_usage(path, _SIZE_SECONDS))
+        for path, names in sorted(services.items())
+    ]
+
+
+def _networks(documents: Sequence[Document]) -> set[str]:
+    return {
+        name for document in documents for name in (document.get("NetworkSettings") or {}).get("Networks") or {}
+    } - {"bridge", "host", "none"}
+
+
+def _ports(documents: Sequence[Document]) -> list[str]:
+    found = []
+    for document in documents:
+        one = docker_containers.instance(document, 0.0)
+        found += [
+            f"{target['host_ip'] or '0.0.0.0'}:{target['host_port']} -> {one['service']}:{target['container_port']}"
+            for target in one["targets"]
+        ]
+    return sorted(set(found))
+
+
+def _differences(found: Found, model: Model) -> list[str]:
+    """Say where the files on the disk differ from what runs: they were changed, or the shell gave values."""
+    services = model.get("services") or {}
+    notes = []
+    for document in found.documents:
+        service = _service(document)
+        spec = services.get(service)
+        if spec is None:
+            name = str(document["Name"]).lstrip("/")
+            notes.append(f"{name} is removed: no compose file names its service {service} any more")
+            continue
+        has = docker_containers.environment(document)
+        given = spec.get("environment") or {}
+        # Compose prints a dollar twice, so that its output can be read again.
+        wanted = {key: str(value).replace("$$", "$") for key, value in given.items() if value is not None}
+        names = sorted(name for name, value in wanted.items() if has.get(name) != value)
+        if names:
+            notes.append(f"{service} gets other values than it runs with: {', '.join(names)}")
+        image = str(spec.get("image") or "")
+        if image and image != document["Config"].get("Image"):
+            notes.append(f"{service} gets the image {image}, and runs {document['Config'].get('Image')}")
+    return list(dict.fromkeys(notes))
+
+
+def _neighbours(found: Found, documents: Sequence[Document]) -> list[str]:
+    """Say which other containers are in the app's networks."""
+    mine = {str(one["Id"]) for one in found.documents}
+    networks = _networks(found.documents)
+    return [
+        f"{str(one['Name']).lstrip('/')}{_of(one)} is in {', '.join(sorted(networks & _networks([one])))}, which stays"
+        for one in documents
+        if str(one["Id"]) not in mine and networks & _networks([one])
+    ]
+
+
+# --- the record -------------------------------------------------------------------------------------------------------
+
+
+def begin(asked: Asked, root: str = "/") -> None:
+    """Record that the app is about to be taken over. Raises AdoptError, EngineError, OSError."""
+    found = find(asked, docker_containers.inspected("", 15.0), root)
+    if not found.is_deployed:
+        adoption_record.write(app_paths(found.app, root=root), found.origin, is_done=False)
+
+
+def end(asked: Asked, root: str = "/") -> str:
+    """Leave the notice in the old folder, and record that the take-over has ended; the notice's path.
+
+    :raises AdoptError: no take-over was begun, or no release of the app serves.
+    """
+    found = find(asked, docker_containers.inspected("", 15.0), root)
+    if found.record is None or not found.is_deployed:
+        raise AdoptError(found.app, "no release of it serves", "run the take-over again")
+    paths = app_paths(found.app, root=root)
+    path = adoption_record.mark(paths, found.record.origin)
+    adoption_record.write(paths, found.record.origin, is_done=True)
+    return path

@@ -1,0 +1,97 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The plan of a take-over, as people read it before it begins. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.receive import Received
+
+_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+_WIDTH = 10
+_FEW = 6
+
+
+class Folders(NamedTuple):
+    """The folders on the controller, as messages show them, and the host."""
+
+    to: str
+    inventory: str
+    host: str
+
+
+def render(found: Adoption, received: Received, folders: Folders, written: Sequence[str]) -> str:
+    """The plan.
+
+    :arg written: what init says of the inventory.
+    """
+    services = _names(one["service"] for one in found["instances"])
+    lines = [f"{found['app']} on {folders.host}, started by hand in {found['folder']}", "", "Stays as it is:"]
+    for volume in found["volumes"]:
+        shared = f", used by {', '.join(volume['shared_with'])}, too" if volume["shared_with"] else ""
+        lines.append(_row("volume", f"{volume['name']} ({size(volume['size'])}{shared})"))
+    for place in found["data"]:
+        lines.append(_row("data", f"{place['path']} ({size(place['size'])}; {', '.join(place['services'])})"))
+    lines += [_row("network", name) for name in found["networks"]]
+    lines += [_row("port", port) for port in found["ports"]]
+    lines.append(_row("folder", f"{found['folder']}, with a notice that the app does not run from there any more"))
+    lines += ["", "Changes:"]
+    lines.append(
+        _row("containers", f"{services} are recreated from {found['directory']}, hardened, under the same names")
+    )
+    lines += [_row("note", note) for note in found["notes"]]
+    lines += ["", "Without an answer:", *_downtime(found)]
+    lines += ["", "Written on this machine:"]
+    lines.append(_row("project", f"{folders.to}: {_list(received.new)}"))
+    if received.kept:
+        lines.append(
+            _row("kept", f"{', '.join(received.kept)}: other than on the host; what is deployed is the file here")
+        )
+    lines += [_row("inventory" if line is written[0] else "", line) for line in written]
+    lines += ["", f"Written on {folders.host}:"]
+    lines.append(_row("app", f"{found['directory']}, /etc/selfheal, /var/lib/selfheal/{found['app']}, and the watcher"))
+    lines += [
+        "",
+        f"If the release does not pass its checks, the app is put back as it runs now, from {found['folder']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _row(kind: str, text: str) -> str:
+    return f"  {kind:<{_WIDTH}} {text}"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names)))
+
+
+def _list(names: Sequence[str]) -> str:
+    if not names:
+        return "nothing is new"
+    more = len(names) - _FEW
+    return ", ".join(names[:_FEW]) + (f" and {more} more files" if more > 0 else "")
+
+
+def _downtime(found: Adoption) -> list[str]:
+    deaf = {one["service"]: one["stop_seconds"] for one in found["instances"] if one["stop_seconds"]}
+    lines = [
+        "  from the stop of the old containers to the start of the new ones: some seconds, and the app's own start"
+    ]
+    lines += [
+        f"  {service} does not handle SIGTERM: the engine kills it after {seconds:g} s (stop_grace_period)"
+        for service, seconds in sorted(deaf.items())
+    ]
+    return lines
+
+
+def size(count: int | None) -> str:
+    """Bytes for people."""
+    if count is None:
+        return "size not counted"
+    for unit, name in _UNITS:
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"

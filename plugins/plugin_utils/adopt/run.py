@@ -1,0 +1,124 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One run of adopt on the controller, up to the take-over: receive the files, write the inventory, make the plan."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import plan, receive
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Project
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import CONFIGURATION, HOSTS, PASSWORD_FILE
+
+_INVENTORY = "deploy"
+
+
+class Place(NamedTuple):
+    """Where the project goes on the controller: absolute, and as messages show it; the host for the inventory."""
+
+    to: str
+    shown: str
+    host: str
+
+    @property
+    def inventory(self) -> str:
+        """The folder of the inventory."""
+        return os.path.join(self.to, _INVENTORY)
+
+    @property
+    def hosts(self) -> str:
+        """The inventory's file of hosts."""
+        return os.path.join(self.inventory, HOSTS)
+
+    @property
+    def configuration(self) -> str:
+        """The inventory's ansible.cfg, "" when there is none."""
+        path = os.path.join(self.inventory, CONFIGURATION)
+        return path if os.path.isfile(path) else ""
+
+    @property
+    def password_file(self) -> str:
+        """The file with the vault's password, "" when there is none."""
+        path = os.path.join(self.inventory, PASSWORD_FILE)
+        return path if os.path.isfile(path) else ""
+
+
+class Prepared(NamedTuple):
+    """The plan, what a person has to do before the take-over, and whether files are or would be written here."""
+
+    plan: str
+    to_do: Sequence[str]
+    changed: bool
+
+
+def place(to: str, app: str, host: str, here: str) -> Place:
+    """Where the project of an app goes.
+
+    :arg to: what the user named, "" for a folder of the app's name.
+    """
+    path = os.path.abspath(os.path.join(here, os.path.expanduser(to or app)))
+    shown = os.path.relpath(path, here)
+    return Place(path, path if shown.startswith("../..") else f"./{shown}", host)
+
+
+def is_known(where: Place, found: Adoption) -> bool:
+    """Whether the folder has the inventory of this app on this host."""
+    said = receive.record(where.to)
+    return said is not None and said["app"] == found["app"] and os.path.isfile(where.hosts)
+
+
+def prepare(
+    found: Adoption,
+    where: Place,
+    request: init.Request,
+    now: float,
+    require_valid: Callable[[Project], None],
+    check: bool,
+) -> Prepared:
+    """Receive the files and write the inventory; in check mode, say what would be written.
+
+    :arg request: for init, without what comes from the host.
+    :raises InitError, OSError: the folder holds something else, or init refuses the project. Nothing of it is lost.
+    """
+    record = receive.Record(host=where.host, folder=found["folder"], app=found["app"], temporary_env="")
+    received = receive.compare(found["archive"], where.to, found["files"], record)
+    if not check:
+        # First, so that a run that is killed here can be completed.
+        receive.write_record(
+            where.to, {**record, "temporary_env": received.env if received.env in received.new else ""}
+        )
+    with _files(found, where, received, check) as source:
+        given = [os.path.join(source, name) for name in found["files"]]
+        asked = request._replace(given=given, to=where.inventory, host=where.host, app=found["app"])
+        done = init.run(asked, check, now, require_valid)
+    if not check:
+        receive.write_record(where.to, record)
+    folders = plan.Folders(where.shown, f"{where.shown}/{_INVENTORY}", where.host)
+    left = [f"Not in the inventory: {line}" for line in done.report.left]
+    text = plan.render(found, received, folders, [*done.report.written, *left])
+    stays = [name for name in received.new if name != received.env]
+    return Prepared(text, done.report.to_do, bool(stays) or done.changed)
+
+
+@contextlib.contextmanager
+def _files(found: Adoption, where: Place, received: receive.Received, check: bool) -> Iterator[str]:
+    """The folder with the project's files. The `.env` is there for init alone: its values go to the inventory."""
+    if check:
+        with tempfile.TemporaryDirectory(prefix="selfheal-adopt-") as scratch:
+            receive.unpack(found["archive"], scratch)
+            yield scratch
+        return
+    os.makedirs(where.to, exist_ok=True)
+    receive.unpack(found["archive"], where.to)
+    try:
+        yield where.to
+    finally:
+        if received.env in received.new:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(where.to, received.env))

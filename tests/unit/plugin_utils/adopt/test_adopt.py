@@ -1,0 +1,263 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A take-over on the controller: the target, the files that come, the plan, and the run of site.yml."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import atomic_write
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import messages, receive, run, take_over
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.target import adopt_target
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.run import Request
+
+PASSWORD = "m4Zr7Qw9Lx2Vb8Nc5Kt1"
+FILES = {
+    "compose.yaml": "services: {web: {image: 'nginx:1', ports: ['8080:80'], environment: {PASSWORD: '${PASSWORD}'}}}\n",
+    ".env": f"PASSWORD={PASSWORD}\n",
+    "compose.adopted.yaml": "# Written by adopt: data\nservices: {}\n",
+}
+
+
+def archive(files: dict[str, str]) -> str:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as made:
+        for name, text in files.items():
+            item = tarfile.TarInfo(name)
+            item.size, item.mode = len(text.encode()), 0o644
+            made.addfile(item, io.BytesIO(text.encode()))
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def adoption(files: dict[str, str] = FILES, stage: str = "") -> Adoption:
+    state = {"service": "web", "name": "shop-web-1", "state": "running", "image": "nginx:1", "image_id": "sha256:1"}
+    return Adoption(
+        app="shop",
+        directory="/opt/shop",
+        folder="/root/shop",
+        stage=stage,
+        top="/root/shop",
+        files=["compose.yaml"],
+        instances=[{**state, "stop_seconds": 10.0}],  # type: ignore[typeddict-item]
+        volumes=[{"name": "shop_db", "size": 3 << 20, "shared_with": ["other"]}],
+        data=[{"path": "/root/shop/data", "services": ["web"], "size": None}],
+        networks=["shop_default"],
+        ports=["0.0.0.0:8080 -> web:80"],
+        notes=["web gets other values than it runs with: MODE"],
+        archive=archive(files),
+    )
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> run.Place:
+    return run.place("", "shop", "10.0.0.5", str(tmp_path))
+
+
+def prepare(found: Adoption, where: run.Place, check: bool = False) -> run.Prepared:
+    here = str(Path(where.to).parent)
+    request = Request([], "", "", "", here, Command("christmas.selfheal.init", []))
+    return run.prepare(found, where, request, 0.0, lambda _project: None, check)
+
+
+# --- the target -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "folder", "inventory_host", "variables"),
+    [
+        ("10.0.0.5:/root/shop/", "10.0.0.5", "/root/shop", "10.0.0.5", {"ansible_host": "10.0.0.5"}),
+        ("shop.lan", "shop.lan", "", "shop.lan", {"ansible_host": "shop.lan"}),
+        (
+            *("joe@10.0.0.5:~/shop", "10.0.0.5", "~/shop", "joe@10.0.0.5"),
+            {"ansible_host": "10.0.0.5", "ansible_user": "joe", "ansible_become": True},
+        ),
+        ("[fe80::1]:/x", "fe80::1", "/x", "[fe80::1]", {"ansible_host": "fe80::1"}),
+        ("web1:/x", "web1", "/x", "joe@10.0.0.9", {}),
+    ],
+)
+def test_the_target_is_read(
+    text: str, name: str, folder: str, inventory_host: str, variables: dict[str, object]
+) -> None:
+    known = {"web1": {"ansible_host": "10.0.0.9", "ansible_user": "joe"}}
+    found = adopt_target(text, known)
+    assert found == {"name": name, "folder": folder, "inventory_host": inventory_host, "variables": variables}
+
+
+@pytest.mark.parametrize("text", ["", "10.0.0.5:shop", "joe@", "-oProxyCommand=x:/y", "a b:/x", "/root/shop"])
+def test_what_is_no_target_is_refused(text: str) -> None:
+    with pytest.raises(AnsibleFilterError, match="write -e adopt=HOST:/root/myapp"):
+        adopt_target(text, {})
+
+
+# --- the files and the inventory --------------------------------------------------------------------------------------
+
+
+def test_files_and_inventory_are_written_and_the_env_goes_to_the_vault(where: run.Place) -> None:
+    done = prepare(adoption(), where)
+    assert (done.changed, list(done.to_do)) == (True, [])
+    there = {str(path.relative_to(where.to)) for path in Path(where.to).rglob("*") if path.is_file()}
+    assert {"compose.yaml", "deploy/hosts.yml", "deploy/group_vars/all/vault.yml", receive.RECORD} <= there
+    assert ".env" not in there
+    assert "selfheal_app: shop" in Path(where.inventory, "group_vars/all/app.yml").read_text(encoding="utf-8")
+    texts = [path.read_bytes() for path in Path(where.to).rglob("*") if path.is_file()]
+    assert not any(PASSWORD.encode() in text for text in texts)
+    assert PASSWORD not in done.plan
+    assert run.is_known(where, adoption())
+
+
+def test_a_second_run_changes_nothing(where: run.Place) -> None:
+    prepare(adoption(), where)
+    assert prepare(adoption(), where).changed is False
+
+
+def test_a_dry_run_writes_nothing(where: run.Place) -> None:
+    done = prepare(adoption(), where, check=True)
+    assert done.changed
+    assert "shop_db (3.0 MiB, used by other, too)" in done.plan
+    assert not Path(where.to).exists()
+
+
+def test_the_plan_says_what_stays_what_changes_and_for_how_long(where: run.Place) -> None:
+    said = prepare(adoption(), where, check=True).plan
+    for line in (
+        "  data       /root/shop/data (size not counted; web)",
+        "  port       0.0.0.0:8080 -> web:80",
+        "  note       web gets other values than it runs with: MODE",
+        "  web does not handle SIGTERM: the engine kills it after 10 s (stop_grace_period)",
+        "put back as it runs now, from /root/shop.",
+    ):
+        assert line in said
+
+
+def test_a_placeholder_stops_the_take_over_and_the_next_run_goes_on(where: run.Place) -> None:
+    bad = {**FILES, ".env": "PASSWORD=changeme\n"}
+    done = prepare(adoption(bad), where)
+    assert "PASSWORD (.env line 1): placeholder" in done.to_do[0]
+    # A person has put the value into the inventory: what `.env` still says does not matter.
+    Path(where.inventory, "group_vars/all/vault.yml").unlink()
+    prepare(adoption(), where)
+    assert list(prepare(adoption(bad), where).to_do) == []
+
+
+def test_changes_of_the_user_stay_and_are_named(where: run.Place) -> None:
+    prepare(adoption(), where)
+    mine = FILES["compose.yaml"].replace("8080", "8081")
+    Path(where.to, "compose.yaml").write_text(mine, encoding="utf-8")
+    newer = {**FILES, "compose.adopted.yaml": "# Written by adopt: other data\nservices: {}\n"}
+    done = prepare(adoption(newer), where)
+    assert "kept       compose.yaml: other than on the host" in done.plan
+    assert Path(where.to, "compose.yaml").read_text(encoding="utf-8") == mine
+    assert "other data" in Path(where.to, "compose.adopted.yaml").read_text(encoding="utf-8")
+
+
+class Killed(BaseException):
+    """The run ends here, and cleans nothing up."""
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_run_that_was_killed_is_completed(written: int, where: run.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = iter(range(written))
+
+    def write(path: str, *given: Any, **named: Any) -> None:
+        if next(left, None) is None:
+            raise Killed
+        atomic_write(path, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(receive, "atomic_write", write)
+        patched.setattr(os, "unlink", lambda _path: None)
+        patched.setattr(init, "run", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            prepare(adoption(), where)
+    assert list(prepare(adoption(), where).to_do) == []
+    assert not Path(where.to, ".env").exists()
+    assert prepare(adoption(), where).changed is False
+
+
+def test_an_env_of_the_user_stays(where: run.Place) -> None:
+    prepare(adoption(), where)
+    Path(where.to, ".env").write_text(FILES[".env"], encoding="utf-8")
+    prepare(adoption(), where)
+    assert Path(where.to, ".env").exists()
+
+
+def test_a_folder_with_something_else_is_refused(where: run.Place) -> None:
+    Path(where.to).mkdir()
+    Path(where.to, "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InitError, match="it is not empty, and holds no copy of this project"):
+        prepare(adoption(), where)
+    Path(where.to, "compose.yaml").write_text("services: {}", encoding="utf-8")
+    with pytest.raises(InitError, match=r"it has other files than the host: compose\.yaml"):
+        prepare(adoption(), where)
+    assert sorted(os.listdir(where.to)) == ["compose.yaml", "notes.txt"]
+
+
+def test_a_folder_of_another_app_is_refused(where: run.Place) -> None:
+    prepare(adoption(), where)
+    with pytest.raises(InitError, match=r"it is the folder of shop on 10\.0\.0\.5"):
+        prepare(adoption(), where._replace(host="10.0.0.6"))
+
+
+def test_a_host_cannot_write_outside_the_folder(where: run.Place) -> None:
+    with pytest.raises(InitError, match="a path that leaves the project"):
+        prepare(adoption({**FILES, "../evil": "x"}), where)
+    assert not Path(where.to).exists()
+
+
+# --- the run of site.yml ----------------------------------------------------------------------------------------------
+
+
+def test_the_other_run_gets_the_new_inventory_and_the_options_of_this_one() -> None:
+    given = {"inventory": ["old"], "extra_vars": ["adopt=h:/x"], "private_key_file": "key", "ask_pass": False}
+    argv = take_over.command("site.yml", "new/hosts.yml", "new/.password", command_line.passed_on, given)
+    assert argv[:4] == [sys.executable, "-m", "ansible", "playbook"]
+    assert argv[4:] == [
+        *("site.yml", "-i", "new/hosts.yml", "--vault-password-file", "new/.password"),
+        *("-e", "docker_engine_restart=false", "-e", "adopt=h:/x", "--private-key", "key"),
+    ]
+
+
+def test_its_lines_are_shown_as_they_come_and_its_end_counts() -> None:
+    shown: list[str] = []
+    program = (
+        "import os; print(os.environ['ANSIBLE_COLLECTIONS_PATH'].split(':')[0]); "
+        "print(os.environ['ANSIBLE_CONFIG']); raise SystemExit(3)"
+    )
+    assert take_over.run([sys.executable, "-c", program], "/collections", "/new/ansible.cfg", shown.append) == 3
+    assert shown == ["/collections", "/new/ansible.cfg"]
+
+
+# --- what it says at its end ------------------------------------------------------------------------------------------
+
+
+def test_a_failure_says_what_runs_now(where: run.Place) -> None:
+    said = messages.failed(adoption(), adoption(), where)
+    assert "1 of 1 containers run, from /root/shop, with the images as before" in said
+    other = adoption()
+    other["instances"][0]["image_id"] = "sha256:2"
+    assert "with other images than before" in messages.failed(other, adoption(), where)
+    assert "could not be asked what runs now" in messages.failed(None, adoption(), where)
+    assert "from /opt/shop" in messages.failed(adoption(stage="serves"), adoption(), where)
+
+
+def test_an_adopted_app_is_left_alone_and_a_start_by_hand_is_named(where: run.Place) -> None:
+    said = messages.adopted(adoption(stage="done"), where)
+    assert "adopted already: it runs from /opt/shop. Nothing was changed" in said
+    assert "run again in /root/shop" in said
+    calm = adoption(stage="done")
+    calm["folder"] = "/opt/shop"
+    assert "run again" not in messages.adopted(calm, where)
