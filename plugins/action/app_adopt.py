@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible import constants, context
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
@@ -28,6 +30,18 @@ SPEC: dict[str, dict[str, Any]] = {
     "dry": {"type": "bool", "default": False},
 }
 _MODULE = "christmas.selfheal.app_adoption"
+# What the new inventory needs to connect as this run does, and what it must not hold, with the option to use instead.
+_CONNECTION: dict[str, Callable[[Any], object]] = {
+    "ansible_port": int,
+    "ansible_ssh_private_key_file": str,
+    "ansible_ssh_common_args": str,
+}
+_PASSWORDS = {
+    "ansible_password": "--connection-password-file",
+    "ansible_ssh_pass": "--connection-password-file",
+    "ansible_become_password": "--become-password-file",
+    "ansible_become_pass": "--become-password-file",
+}
 
 
 class _HostSaid(Exception):
@@ -53,8 +67,9 @@ class ActionModule(ActionBase):
         try:
             # Before the first change: the take-over could not be given a typed password.
             command_line.passed_on(context.CLIARGS)
+            self._require_connection(str(given["host"]))
             found: Adoption = self._on_host("read")["adoption"]
-            where = adoption.place(str(given["to"]), found["app"], str(given["host"]), os.getcwd())
+            where = adoption.place(str(given["to"]), found["app"], self._address(str(given["host"])), os.getcwd())
             return {**result, **self._adopt(found, where, check)}
         except _HostSaid as error:
             return {**result, **error.result, "failed": True}
@@ -99,6 +114,29 @@ class ActionModule(ActionBase):
             return None
         return now
 
+    def _address(self, host: str) -> str:
+        """The host for the new inventory, with the user of `--user`."""
+        user = str(context.CLIARGS.get("remote_user") or "")
+        return f"{user}@{host}" if user not in ("", "root") and "@" not in host else host
+
+    def _require_connection(self, host: str) -> None:
+        """Connect once while messages of the connection are shown: `_on_host` hides them."""
+        for name, option in _PASSWORDS.items():
+            if self._variables.get(name) and not context.CLIARGS.get(option[2:].replace("-", "_")):
+                why = "the new inventory does not get it"
+                raise InitError(host, f"it has {name} in this run's inventory, and {why}", f"use {option} FILE")
+        try:
+            ended = self._execute_module(module_name="ansible.builtin.ping", module_args={}, task_vars=self._variables)
+        except AnsibleError as error:
+            ended = {"failed": True, "unreachable": isinstance(error, AnsibleConnectionFailure), "msg": str(error)}
+        if ended.get("failed") or ended.get("unreachable"):
+            fix = (
+                f"make `ssh {host}` work first. Another key: --private-key FILE; another port: -e ansible_port=PORT; "
+                "a password of sudo: --become-password-file FILE"
+            )
+            said = f"{host}: {str(ended.get('msg', '')).rstrip('.')}. Nothing was changed. Fix: {fix}"
+            raise _HostSaid({"unreachable": bool(ended.get("unreachable")), "msg": said})
+
     def _on_host(self, state: str) -> dict[str, Any]:
         """Run the module. What it returns has secrets, so the connection shows none of it, at any verbosity."""
         contexts = (self._play_context, self._connection._play_context)
@@ -126,6 +164,11 @@ class ActionModule(ActionBase):
             collections=this_run.collections(),
             identities=[Identity(*one) for one in self._loader._vault.secrets or []],
             encrypt_identity=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY or "",
+            connection=[
+                (name, kind(self._templar.template(self._variables[name])))
+                for name, kind in _CONNECTION.items()
+                if self._variables.get(name)
+            ],
         )
 
     def _show(self, text: str) -> None:

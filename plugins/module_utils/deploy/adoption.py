@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import pwd
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from ..health.diagnosis import held_by
 from ..health.facts import holders
 from ..host import command as commands
 from ..releases import store as release_store
-from . import adoption_choice, adoption_files, adoption_record
+from . import adoption_choice, adoption_files, adoption_record, adoption_running
 from .adoption_choice import AdoptError, Asked, Found, Known
 from .compose_files import disk_usage, read_host
 
@@ -125,6 +126,8 @@ def read(asked: Asked, root: str = "/") -> Adoption:
     there = {one.name: adoption_files.look(one.source) for one in mounts}
     data = adopted_mounts.data(mounts, there, _created(found.documents, now))
     _require_same_data(found, project.model)
+    adoption_running.require_same_values(found, project.model)
+    adoption_running.require_same_scale(found, project.model)
     _require_ports(found, project.model)
     volumes = _volumes(found, documents)
     archive, files, left = _archive(found, project, top, data)
@@ -137,7 +140,7 @@ def read(asked: Asked, root: str = "/") -> Adoption:
         "data": _places(data),
         "networks": sorted(_networks(found.documents)),
         "ports": _ports(found.documents),
-        "notes": [*_differences(found, project.model), *_neighbours(found, documents), *left],
+        "notes": [*adoption_running.notes(found, project.model), *_neighbours(found, documents), *left],
         "archive": archive,
     }
 
@@ -158,7 +161,8 @@ def find(asked: Asked, documents: Sequence[Document], root: str = "/") -> Found:
     folder = os.path.realpath(asked.folder) if asked.folder else ""
     directories = {name: paths.directory for name, paths in known.items()}
     try:
-        return adoption_choice.choose(asked._replace(folder=folder), documents, Known(records, deployed), directories)
+        known_ = Known(records, deployed)
+        return adoption_choice.choose(asked._replace(folder=folder), documents, known_, directories, os.path.realpath)
     except AdoptError:
         if folder:
             _explain_folder(folder, asked.folder)
@@ -173,9 +177,15 @@ def _explain_folder(folder: str, shown: str) -> None:
         raise AdoptError(
             shown, "this folder holds no compose file", "name the folder of the app's compose file"
         ) from None
+    if not folder.endswith((".yaml", ".yml")) and not os.path.isdir(folder):
+        raise AdoptError(shown, "this is a file, and no compose file", "name the app's folder") from None
 
 
 def _require_engine(root: str) -> None:
+    if os.geteuid():
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        fix = f"name the user: -e adopt={user}@HOST:/FOLDER, or use --become"
+        raise AdoptError("host", f"this runs as {user}, and reading the engine needs root", fix)
     found = state()
     if not found["answers"]:
         sockets = glob.glob(os.path.join(glob.escape(root), "run/user/*/docker.sock"))
@@ -238,7 +248,7 @@ def _require_files(found: Found) -> None:
             "start it once more with Compose v2: `docker compose up -d` in its folder",
         )
     for path in (*origin.files, *origin.env_files):
-        if not os.path.isfile(path):
+        if not os.path.exists(path) or os.path.isdir(path):
             kind = "compose file" if path in origin.files else "env file"
             raise AdoptError(path, f"{found.app} was started with this {kind}, and it is gone", "put it back there")
 
@@ -264,11 +274,14 @@ def _read_project(found: Found) -> _Project:
     env: dict[str, str] = {}
     for path, one in zip(paths, texts):
         try:
-            env.update(dotenv.parse(one.decode()))
+            said = one.decode()
+            # Refuses what init refuses: a reference to a variable that is set nowhere.
+            dotenv.entries(said, env)
+            env.update(dotenv.parse(said))
         except UnicodeDecodeError:
             raise AdoptError(path, "it is not UTF-8 text", "save it as UTF-8") from None
         except dotenv.DotenvError as error:
-            fix = "put the value in single quotes: NAME='value'"
+            fix = "write NAME='value', in single quotes, with what is meant, and run `docker compose up -d` there"
             raise AdoptError(path, str(error), fix) from None
     model = _config(found, env)
     return _Project(model, _config(found, env, "--no-interpolate"), env, text)
@@ -289,7 +302,10 @@ def _config(found: Found, env: Mapping[str, str], *options: str) -> Model:
     asked = commands.run([*argv, "config", *options, "--format", "json"], _SECONDS, cwd=origin.folder)
     if asked.code:
         said = redact(asked.reason, env)[:_SHOWN]
-        raise AdoptError(", ".join(origin.files), f"Compose refuses it: {said}", "correct the file")
+        # What `${NAME:?}` requires, the shell may have given at the start.
+        is_value = "required variable" in said
+        fix = f"write it into {origin.folder}/.env, with the value that runs" if is_value else "correct the file"
+        raise AdoptError(", ".join(origin.files), f"Compose refuses it: {said}", fix)
     model: Model = json.loads(asked.out)
     return model
 
@@ -479,30 +495,6 @@ def _ports(documents: Sequence[Document]) -> list[str]:
             for target in one["targets"]
         ]
     return sorted(set(found))
-
-
-def _differences(found: Found, model: Model) -> list[str]:
-    """Say where the files on the disk differ from what runs: they were changed, or the shell gave values."""
-    services = model.get("services") or {}
-    notes = []
-    for document in found.documents:
-        service = _service(document)
-        spec = services.get(service)
-        if spec is None:
-            name = str(document["Name"]).lstrip("/")
-            notes.append(f"{name} is removed: no compose file names its service {service} any more")
-            continue
-        has = docker_containers.environment(document)
-        given = spec.get("environment") or {}
-        # Compose prints a dollar twice, so that its output can be read again.
-        wanted = {key: str(value).replace("$$", "$") for key, value in given.items() if value is not None}
-        names = sorted(name for name, value in wanted.items() if has.get(name) != value)
-        if names:
-            notes.append(f"{service} gets other values than it runs with: {', '.join(names)}")
-        image = str(spec.get("image") or "")
-        if image and image != document["Config"].get("Image"):
-            notes.append(f"{service} gets the image {image}, and runs {document['Config'].get('Image')}")
-    return list(dict.fromkeys(notes))
 
 
 def _neighbours(found: Found, documents: Sequence[Document]) -> list[str]:

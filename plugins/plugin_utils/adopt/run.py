@@ -78,8 +78,12 @@ def prepare(
     """Receive the files and write the inventory; in check mode, say what would be written.
 
     :arg request: for init, without what comes from the host.
-    :raises InitError, OSError: the folder holds something else, or init refuses the project. Nothing of it is lost.
+    :raises InitError: the folder holds something else, or init refuses the project. Nothing was written.
+    :raises OSError: a file cannot be written. Those that are there already stay; the next run goes on.
     """
+    if not check:
+        # What is refused is refused before the first file is written.
+        prepare(found, where, request, now, require_valid, check=True)
     record = receive.Record(host=where.host, folder=found["folder"], app=found["app"])
     received = receive.compare(found["archive"], where.to, found["files"], record)
     with _files(found, where, received, check) as source:

@@ -94,7 +94,9 @@ def test_the_target_is_read(
     assert found == {"name": name, "folder": folder, "inventory_host": inventory_host, "variables": variables}
 
 
-@pytest.mark.parametrize("text", ["", "10.0.0.5:shop", "joe@", "-oProxyCommand=x:/y", "a b:/x", "/root/shop"])
+@pytest.mark.parametrize(
+    "text", ["", "10.0.0.5:shop", "joe@", "-oProxyCommand=x:/y", "a b:/x", "/root/shop", "ssh://root@10.0.0.5/x"]
+)
 def test_what_is_no_target_is_refused(text: str) -> None:
     with pytest.raises(AnsibleFilterError, match="write -e adopt=HOST:/root/myapp"):
         adopt_target(text, {})
@@ -170,6 +172,21 @@ def test_a_folder_with_something_else_is_refused(where: run.Place) -> None:
     with pytest.raises(InitError, match=r"it has other files than the host: compose\.yaml"):
         prepare(adoption(), where)
     assert sorted(os.listdir(where.to)) == ["compose.yaml", "notes.txt"]
+
+
+def test_what_init_refuses_leaves_nothing_here(where: run.Place) -> None:
+    with pytest.raises(InitError):
+        prepare(adoption({**FILES, ".env": "A=${NOWHERE}x\n"}), where)
+    assert not Path(where.to).exists()
+
+
+def test_the_inventory_connects_as_this_run_does(where: run.Place) -> None:
+    request = Request([], "", "", "", str(Path(where.to).parent), Command("christmas.selfheal.adopt", []))
+    request = request._replace(connection=[("ansible_port", 2222), ("ansible_ssh_private_key_file", "/keys/shop")])
+    run.prepare(adoption(), where, request, 0.0, lambda _project: None, check=False)
+    assert "      ansible_port: 2222\n      ansible_ssh_private_key_file: /keys/shop\n" in Path(where.hosts).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_folder_of_another_app_is_refused(where: run.Place) -> None:
