@@ -13,6 +13,7 @@ from ansible import constants, context
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import explain
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import messages, take_over
@@ -73,7 +74,10 @@ class ActionModule(ActionBase):
             return {**result, **self._adopt(found, where, check)}
         except _HostSaid as error:
             return {**result, **error.result, "failed": True}
-        except (InitError, OSError, command_line.TypedPassword) as error:
+        except OSError as error:
+            fix = "make room or access there, and run the same command again"
+            return {**result, "failed": True, "msg": f"{explain(error)}. The app was not touched. Fix: {fix}"}
+        except (InitError, command_line.TypedPassword) as error:
             return {**result, "failed": True, "msg": str(error)}
 
     def _adopt(self, found: Adoption, where: adoption.Place, check: bool) -> dict[str, Any]:
@@ -131,8 +135,8 @@ class ActionModule(ActionBase):
             ended = {"failed": True, "unreachable": isinstance(error, AnsibleConnectionFailure), "msg": str(error)}
         if ended.get("failed") or ended.get("unreachable"):
             fix = (
-                f"make `ssh {host}` work first. Another key: --private-key FILE; another port: -e ansible_port=PORT; "
-                "a password of sudo: --become-password-file FILE"
+                f"make `ssh {host.replace('[', '').replace(']', '')}` work first. Another key: --private-key FILE; "
+                "another port: -e ansible_port=PORT; a password of sudo: --become-password-file FILE"
             )
             said = f"{host}: {str(ended.get('msg', '')).rstrip('.')}. Nothing was changed. Fix: {fix}"
             raise _HostSaid({"unreachable": bool(ended.get("unreachable")), "msg": said})

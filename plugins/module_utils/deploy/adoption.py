@@ -283,8 +283,21 @@ def _read_project(found: Found) -> _Project:
         except dotenv.DotenvError as error:
             fix = "write NAME='value', in single quotes, with what is meant, and run `docker compose up -d` there"
             raise AdoptError(path, str(error), fix) from None
+    _require_own_values(found, env)
     model = _config(found, env)
     return _Project(model, _config(found, env, "--no-interpolate"), env, text)
+
+
+def _require_own_values(found: Found, env: Mapping[str, str]) -> None:
+    """Refuse what Compose takes from whoever starts it: it is another folder after the take-over."""
+    named = adoption_files.named_variables(found.origin.files)
+    for name in ("PWD", "HOME"):
+        if name in named and name not in env:
+            raise AdoptError(
+                named[name],
+                f"it uses ${{{name}}}, which is another folder after the take-over",
+                "write a path that begins with ./ or / in its place, and run `docker compose up -d` there",
+            )
 
 
 def _bytes(path: str) -> bytes:

@@ -25,6 +25,7 @@ LARGEST_BYTES = 100 << 20
 _EXCLUDED = (".git", "__pycache__", "node_modules", NOTICE)
 _NAMED = re.compile(r"[\w./@-]*[\w@-]\.(?:ya?ml|env)\b|[\w./@-]*/?\.env[\w.]*")
 _ABOVE = re.compile(r"(?:\.\./)+[\w.@-]*")
+_VARIABLE = re.compile(r"(?<!\$)(?:\$\$)*\$\{?([A-Za-z_]\w*)")
 _SMALL = 1 << 20
 
 
@@ -47,6 +48,15 @@ def compose_files(files: Sequence[str]) -> list[str]:
             named = [os.path.normpath(os.path.join(folder, name)) for name in names if not name.startswith("/")]
             waiting += [name for name in named if os.path.isfile(name)]
     return list(found)
+
+
+def named_variables(files: Sequence[str]) -> dict[str, str]:
+    """Return the variables that compose files name, and those that they include: {name: the file}."""
+    found: dict[str, str] = {}
+    for path in compose_files(files):
+        if path.endswith((".yml", ".yaml")):
+            found.update(dict.fromkeys(_VARIABLE.findall(_text(path)), path))
+    return found
 
 
 def top_of(folder: str, files: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import HOSTS, PASSWORD_FILE
 
 _INVENTORY = "deploy"
+_MEMORY = "/dev/shm"
 
 
 class Place(NamedTuple):
@@ -103,7 +104,9 @@ def prepare(
 def _files(found: Adoption, where: Place, received: receive.Received, check: bool) -> Iterator[str]:
     """The folder with the project's files. The `.env` is there for init alone: its values go to the inventory."""
     if check:
-        with tempfile.TemporaryDirectory(prefix="selfheal-adopt-") as scratch:
+        # The `.env` is among them: in memory, so that a kill leaves it on no disk.
+        memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+        with tempfile.TemporaryDirectory(prefix="selfheal-adopt-", dir=memory) as scratch:
             receive.unpack(found["archive"], scratch)
             yield scratch
         return
