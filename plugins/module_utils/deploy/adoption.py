@@ -17,14 +17,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from ..compose import adopted_mounts, project_parts
-from ..compose.adopted_mounts import Bind
+from ..compose.adopted_mounts import Bind, Held
 from ..core.app_paths import AppError, AppPaths, app_paths
 from ..core.redact import redact
 from ..docker import containers as docker_containers
 from ..docker import network as docker_network
 from ..docker import volumes as docker_volumes
 from ..docker.containers import Document
-from ..docker.engine import state
+from ..docker.engine import data_root, state
 from ..docker.model import Model
 from ..env import dotenv
 from ..health.diagnosis import held_by
@@ -130,14 +130,15 @@ def read(asked: Asked, root: str = "/") -> Adoption:
     adoption_running.require_same_scale(found, project.model)
     _require_ports(found, project.model)
     volumes = _volumes(found, documents)
-    archive, files, left = _archive(found, project, top, data)
+    held = _held(project.model, top)
+    archive, files, left = _archive(found, project, top, data, held)
     _require_disk(root)
     return {
         **empty,
         "top": top,
         "files": files,
         "volumes": volumes,
-        "data": _places(data),
+        "data": [*_places(data), *_held_places(project.model, held)],
         "networks": sorted(_networks(found.documents)),
         "ports": _ports(found.documents),
         "notes": [*adoption_running.notes(found, project.model), *_neighbours(found, documents), *left],
@@ -323,7 +324,9 @@ def _config(found: Found, env: Mapping[str, str], *options: str) -> Model:
     return model
 
 
-def _archive(found: Found, project: _Project, top: str, data: Sequence[Bind]) -> tuple[str, list[str], list[str]]:
+def _archive(
+    found: Found, project: _Project, top: str, data: Sequence[Bind], held: Sequence[Held]
+) -> tuple[str, list[str], list[str]]:
     """The archive, the compose files in order as they are named in it, and what to know of it."""
     origin = found.origin
     parts = project_parts.find(project.model, project.written, top, project.env)
@@ -334,10 +337,10 @@ def _archive(found: Found, project: _Project, top: str, data: Sequence[Bind]) ->
     more: dict[str, bytes] = {}
     files = [os.path.relpath(path, top) for path in origin.files]
     own = os.path.join(os.path.dirname(files[0]), ".env")
-    names = [name for name in names if name != own]
+    names = [name for name in names if name not in (own, *(os.path.relpath(one.source, top) for one in held))]
     if project.env_text:
         more[own] = project.env_text
-    text = adopted_mounts.render(found.app, origin.folder, data)
+    text = adopted_mounts.render(found.app, origin.folder, data, held)
     if text:
         name = adoption_files.overlay_name(origin.files, top)
         more[name] = text.encode()
@@ -345,6 +348,18 @@ def _archive(found: Found, project: _Project, top: str, data: Sequence[Bind]) ->
     archive, left = adoption_files.pack(top, names, more)
     notes = [f"{name} is not copied: it is a link out of {top}, or no regular file" for name in left]
     return archive, files, notes
+
+
+def _held(model: Model, top: str) -> list[Held]:
+    """The files of configs and secrets that stay where they are: another user owns them, and root's copy is no use."""
+    return [
+        Held(kind, name, path)
+        for kind in ("configs", "secrets")
+        for name, entry in sorted((model.get(kind) or {}).items())
+        if (path := str((entry or {}).get("file") or ""))
+        and project_parts.relative(path, top) is not None
+        and adoption_files.look(path).is_private
+    ]
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -391,14 +406,16 @@ def _require_ports(found: Found, model: Model) -> None:
 
 
 def _require_disk(root: str) -> None:
-    free = shutil.disk_usage(root).free
-    if free < _FREE_BYTES:
-        raise AdoptError(
-            "disk",
-            f"{free >> 20} MiB are free, and the images that run now are kept next to the new ones until those serve: "
-            f"at least {_FREE_BYTES >> 20} MiB are needed",
-            "free some space: docker system df",
-        )
+    """Refuse when there is too little space for a release, or for images. Raises AdoptError."""
+    for place in (root, data_root(os.path.join(root, "etc/docker/daemon.json"))):
+        free = shutil.disk_usage(place if os.path.isdir(place) else root).free
+        if free < _FREE_BYTES:
+            raise AdoptError(
+                "disk",
+                f"{free >> 20} MiB are free at {place}, and the images that run now are kept next to the new ones "
+                f"until those serve: at least {_FREE_BYTES >> 20} MiB are needed",
+                "free some space: docker system df",
+            )
 
 
 def _volumes(found: Found, documents: Sequence[Document]) -> list[Volume]:
@@ -491,6 +508,18 @@ def _places(data: Sequence[Bind]) -> list[Place]:
         Place(path=path, services=sorted(names), size=disk_usage(path, _SIZE_SECONDS))
         for path, names in sorted(services.items())
     ]
+
+
+def _held_places(model: Model, held: Sequence[Held]) -> list[Place]:
+    found = []
+    for one in held:
+        services = [
+            service
+            for service, spec in sorted((model.get("services") or {}).items())
+            if one.name in [use.get("source") for use in spec.get(one.kind) or [] if isinstance(use, Mapping)]
+        ]
+        found.append(Place(path=one.source, services=services, size=os.path.getsize(one.source)))
+    return found
 
 
 def _networks(documents: Sequence[Document]) -> set[str]:

@@ -88,15 +88,23 @@ def look(path: str) -> There:
     except OSError:
         return There("other", 0, 0.0)
     if stat.S_ISREG(found.st_mode):
-        return There("file", found.st_size, max(found.st_mtime, found.st_ctime), _is_text(path))
+        changed = max(found.st_mtime, found.st_ctime)
+        return There("file", found.st_size, changed, _is_text(path), _is_private(found))
     if not stat.S_ISDIR(found.st_mode):
         return There("other", 0, 0.0)
-    size = 0
+    size, is_private = 0, False
     for name in _below(path, ()):
-        size += os.lstat(name).st_size if os.path.lexists(name) else 0
+        if os.path.lexists(name):
+            one = os.lstat(name)
+            size += one.st_size
+            is_private = is_private or _is_private(one)
         if size > LARGEST_BYTES:
             break
-    return There("folder", size, found.st_mtime)
+    return There("folder", size, found.st_mtime, is_private=is_private)
+
+
+def _is_private(found: os.stat_result) -> bool:
+    return bool(found.st_uid or found.st_gid) and not found.st_mode & stat.S_IROTH and not stat.S_ISLNK(found.st_mode)
 
 
 def _is_text(path: str) -> bool:

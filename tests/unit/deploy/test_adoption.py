@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,7 @@ class Host:
         self.refusal = ""
         self.volumes: list[dict[str, str]] = []
         self.containers = [self.container("web")]
-        self.free = 1 << 40
+        self.free, self.full = 1 << 40, ""
         (folder / "compose.yaml").write_text("services: {web: {image: 'nginx:1'}}\n", encoding="utf-8")
         (folder / ".env").write_text(f"TOKEN={SECRET}\n", encoding="utf-8")
 
@@ -78,7 +81,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(adoption.docker_containers, "inspected", lambda *_: there.containers)
     monkeypatch.setattr(adoption.docker_volumes, "compose_volumes", lambda: there.volumes)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=there.free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0 if path == there.full else there.free))
     return there
 
 
@@ -203,6 +206,27 @@ def test_a_port_that_another_process_holds(host: Host) -> None:
     assert "it publishes port 8080, which is held by python3 (pid 7)" in refused(host)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+def test_a_secret_that_only_another_user_reads_stays(host: Host) -> None:
+    path = host.folder / "token.txt"
+    path.write_text(SECRET, encoding="utf-8")
+    host.model["secrets"] = {"token": {"file": str(path)}}
+    host.model["services"]["web"]["secrets"] = [{"source": "token", "target": "/run/secrets/token"}]
+    assert host.read()["data"] == []
+    path.chmod(0o600)
+    os.chown(path, 1000, 1000)
+    found = host.read()
+    assert [(one["path"], one["services"]) for one in found["data"]] == [(str(path), ["web"])]
+    assert found["files"] == ["compose.yaml", "compose.adopted.yaml"]
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(found["archive"]))) as archive:
+        assert "token.txt" not in archive.getnames()
+
+
 def test_a_disk_that_is_too_small(host: Host) -> None:
     host.free = 100 << 20
-    assert "disk: 100 MiB are free" in refused(host)
+    assert "disk: 100 MiB are free at " in refused(host)
+    # The engine's data may be on another disk.
+    (host.folder / "root/etc/docker").mkdir(parents=True)
+    (host.folder / "root/etc/docker/daemon.json").write_text(f'{{"data-root": "{host.folder}"}}', encoding="utf-8")
+    host.full, host.free = str(host.folder), 1 << 40
+    assert f"MiB are free at {host.folder}" in refused(host)
