@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import adopted_mounts
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import plan, receive
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Project
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import HOSTS, PASSWORD_FILE
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError, Project
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import APP, HOSTS, PASSWORD_FILE
 
 _INVENTORY = "deploy"
 _MEMORY = "/dev/shm"
@@ -87,6 +88,7 @@ def prepare(
         prepare(found, where, request, now, require_valid, check=True)
     record = receive.Record(host=where.host, folder=found["folder"], app=found["app"])
     received = receive.compare(found["archive"], where.to, found["files"], record)
+    _require_all_files(found, where)
     with _files(found, where, received, check) as source:
         given = [os.path.join(source, name) for name in found["files"]]
         asked = request._replace(given=given, to=where.inventory, host=where.host, app=found["app"])
@@ -98,6 +100,22 @@ def prepare(
     text = plan.render(found, received, folders, [*done.report.written, *left])
     stays = [name for name in received.new if name != received.env]
     return Prepared(text, done.report.to_do, bool(stays) or done.changed)
+
+
+def _require_all_files(found: Adoption, where: Place) -> None:
+    """Refuse an inventory that does not name the file of the data: the app would start without it."""
+    path = os.path.join(where.inventory, APP)
+    if not os.path.isfile(path) or os.path.basename(found["files"][-1]) != adopted_mounts.FILE:
+        return
+    with open(path, encoding="utf-8") as stream:
+        if adopted_mounts.FILE in stream.read():
+            return
+    listed = ", ".join(found["files"])
+    raise InitError(
+        f"{where.shown}/{_INVENTORY}/{APP}",
+        f"it does not name {adopted_mounts.FILE}, which says where data stays on the host",
+        f"write there: compose_app_files: [{listed}]",
+    )
 
 
 @contextlib.contextmanager

@@ -179,6 +179,14 @@ def test_a_folder_with_something_else_is_refused(where: run.Place) -> None:
     assert sorted(os.listdir(where.to)) == ["compose.yaml", "notes.txt"]
 
 
+def test_an_inventory_from_before_there_was_data_is_refused(where: run.Place) -> None:
+    prepare(adoption(), where)
+    found = adoption()
+    found["files"] = ["compose.yaml", "compose.adopted.yaml"]
+    with pytest.raises(InitError, match=r"write there: compose_app_files: \[compose\.yaml, compose\.adopted\.yaml\]"):
+        prepare(found, where)
+
+
 def test_what_init_refuses_leaves_nothing_here(where: run.Place) -> None:
     with pytest.raises(InitError):
         prepare(adoption({**FILES, ".env": "A=${NOWHERE}x\n"}), where)
