@@ -37,12 +37,8 @@ _CONNECTION: dict[str, Callable[[Any], object]] = {
     "ansible_ssh_private_key_file": str,
     "ansible_ssh_common_args": str,
 }
-_PASSWORDS = {
-    "ansible_password": "--connection-password-file",
-    "ansible_ssh_pass": "--connection-password-file",
-    "ansible_become_password": "--become-password-file",
-    "ansible_become_pass": "--become-password-file",
-}
+_PASSWORDS = ("ansible_password", "ansible_ssh_pass")
+_SUDO = "test $(id -u) = 0 || sudo -n true"
 
 
 class _HostSaid(Exception):
@@ -66,9 +62,9 @@ class ActionModule(ActionBase):
         self._asked = {"folder": str(given["folder"]), "app": str(given["app"])}
         check = bool(self._task.check_mode or given["dry"])
         try:
+            self._require_connection(str(given["host"]))
             # Before the first change: the take-over could not be given a typed password.
             command_line.passed_on(context.CLIARGS)
-            self._require_connection(str(given["host"]))
             found: Adoption = self._on_host("read")["adoption"]
             where = adoption.place(str(given["to"]), found["app"], self._address(str(given["host"])), os.getcwd())
             return {**result, **self._adopt(found, where, check)}
@@ -125,10 +121,10 @@ class ActionModule(ActionBase):
 
     def _require_connection(self, host: str) -> None:
         """Connect once while messages of the connection are shown: `_on_host` hides them."""
-        for name, option in _PASSWORDS.items():
-            if self._variables.get(name) and not context.CLIARGS.get(option[2:].replace("-", "_")):
-                why = "the new inventory does not get it"
-                raise InitError(host, f"it has {name} in this run's inventory, and {why}", f"use {option} FILE")
+        for name in _PASSWORDS:
+            if self._variables.get(name) and not context.CLIARGS.get("connection_password_file"):
+                why = f"it has {name} in this run's inventory, which the new inventory does not get"
+                raise InitError(host, why, "use --connection-password-file FILE, or a key")
         try:
             ended = self._execute_module(module_name="ansible.builtin.ping", module_args={}, task_vars=self._variables)
         except AnsibleError as error:
@@ -136,10 +132,14 @@ class ActionModule(ActionBase):
         if ended.get("failed") or ended.get("unreachable"):
             fix = (
                 f"make `ssh {host.replace('[', '').replace(']', '')}` work first. Another key: --private-key FILE; "
-                "another port: -e ansible_port=PORT; a password of sudo: --become-password-file FILE"
+                "another port: -e ansible_port=PORT. sudo has to work without a password"
             )
             said = f"{host}: {str(ended.get('msg', '')).rstrip('.')}. Nothing was changed. Fix: {fix}"
             raise _HostSaid({"unreachable": bool(ended.get("unreachable")), "msg": said})
+        if self._play_context.become and self._low_level_execute_command(_SUDO, sudoable=False)["rc"]:
+            why = "sudo asks for a password there, and rsync, which copies the project, cannot give one"
+            fix = "allow it without one, by a line `USER ALL=(ALL) NOPASSWD: ALL` in /etc/sudoers.d, or connect as root"
+            raise _HostSaid({"msg": f"{host}: {why}. Nothing was changed. Fix: {fix}"})
 
     def _on_host(self, state: str) -> dict[str, Any]:
         """Run the module. What it returns has secrets, so the connection shows none of it, at any verbosity."""

@@ -32,7 +32,7 @@ from ..health.facts import holders
 from ..host import command as commands
 from ..releases import store as release_store
 from . import adoption_choice, adoption_files, adoption_record, adoption_running
-from .adoption_choice import AdoptError, Asked, Found, Known
+from .adoption_choice import AdoptError, Asked, Found, Known, NothingFits
 from .compose_files import disk_usage, read_host
 
 _LABEL = "com.docker.compose"
@@ -164,22 +164,26 @@ def find(asked: Asked, documents: Sequence[Document], root: str = "/") -> Found:
     try:
         known_ = Known(records, deployed)
         return adoption_choice.choose(asked._replace(folder=folder), documents, known_, directories, os.path.realpath)
-    except AdoptError:
+    except NothingFits:
         if folder:
-            _explain_folder(folder, asked.folder)
+            _explain_folder(folder, asked)
         raise
 
 
-def _explain_folder(folder: str, shown: str) -> None:
+def _explain_folder(folder: str, asked: Asked) -> None:
     """Say why no project runs from a folder, when the folder itself tells."""
     if not os.path.exists(folder):
-        raise AdoptError(shown, "there is no such folder on the host", "correct -e adopt=HOST:/PATH") from None
-    if os.path.isdir(folder) and not adoption_files.has_compose_file(folder):
-        raise AdoptError(
-            shown, "this folder holds no compose file", "name the folder of the app's compose file"
-        ) from None
-    if not folder.endswith((".yaml", ".yml")) and not os.path.isdir(folder):
-        raise AdoptError(shown, "this is a file, and no compose file", "name the app's folder") from None
+        raise AdoptError(asked.folder, "there is no such folder on the host", "correct -e adopt=HOST:/PATH") from None
+    if not os.path.isdir(folder):
+        if not folder.endswith((".yaml", ".yml")):
+            raise AdoptError(asked.folder, "this is a file, and no compose file", "name the app's folder") from None
+        return
+    if not adoption_files.has_compose_file(folder):
+        fix = "name the folder of the app's compose file"
+        raise AdoptError(asked.folder, "this folder holds no compose file", fix) from None
+    if not asked.app:
+        fix = "start the app: `docker compose up -d` there; to set up a new one: init.yml"
+        raise AdoptError(asked.folder, "no container of its compose file is on the host", fix) from None
 
 
 def _require_engine(root: str) -> None:

@@ -21,6 +21,10 @@ class AdoptError(Exception):
         super().__init__(f"{where}: {reason}. Nothing was changed. Fix: {fix}")
 
 
+class NothingFits(AdoptError):
+    """No project of the host is the one that is asked for."""
+
+
 class Asked(NamedTuple):
     """What the user named: the folder (or a compose file) on the host, and the project; "" for what there is."""
 
@@ -74,7 +78,7 @@ def choose(
     if there:
         raise AdoptError("adopt", f"several projects fit: {_listed(there)}", _commands(there, bool(asked.folder)))
     fix = _commands(found, bool(asked.app)) if found else "start the app there: `docker compose up -d` in its folder"
-    raise AdoptError("adopt", _nothing(asked, found, _unmanaged(documents)), fix)
+    raise NothingFits("adopt", _nothing(asked, found, _unmanaged(documents)), fix)
 
 
 def _by_project(documents: Sequence[Document]) -> dict[str, list[Document]]:

@@ -130,7 +130,7 @@ def test_another_user_than_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_folder_that_no_app_runs_from(host: Host) -> None:
     host.containers = []
-    assert "start the app there" in refused(host)
+    assert "no container of its compose file is on the host" in refused(host)
     assert "there is no such folder" in refused(host, folder=str(host.folder / "nothing"))
     (host.folder / "notes.txt").touch()
     assert "this is a file, and no compose file" in refused(host, folder=str(host.folder / "notes.txt"))
