@@ -351,6 +351,12 @@ def _archive(
         files = [*(one for one in files if one != name), name]
     archive, left = adoption_files.pack(top, names, more)
     notes = [f"{name} is not copied: it is a link out of {top}, or no regular file" for name in left]
+    secrets = {
+        project_parts.relative(str(one.get("file", "")), top) for one in (project.model.get("secrets") or {}).values()
+    }
+    notes += [
+        f"{name} is a secret, and is copied as it is: keep it out of repositories" for name in names if name in secrets
+    ]
     return archive, files, notes
 
 

@@ -212,7 +212,9 @@ def test_a_secret_that_only_another_user_reads_stays(host: Host) -> None:
     path.write_text(SECRET, encoding="utf-8")
     host.model["secrets"] = {"token": {"file": str(path)}}
     host.model["services"]["web"]["secrets"] = [{"source": "token", "target": "/run/secrets/token"}]
-    assert host.read()["data"] == []
+    found = host.read()
+    assert found["data"] == []
+    assert found["notes"] == ["token.txt is a secret, and is copied as it is: keep it out of repositories"]
     path.chmod(0o600)
     os.chown(path, 1000, 1000)
     found = host.read()
