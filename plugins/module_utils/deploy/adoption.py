@@ -128,6 +128,7 @@ def read(asked: Asked, root: str = "/") -> Adoption:
     _require_same_data(found, project.model)
     adoption_running.require_same_values(found, project.model)
     adoption_running.require_same_scale(found, project.model)
+    adoption_running.require_same_profiles(found, project.model, project.env)
     _require_ports(found, project.model)
     volumes = _volumes(found, documents)
     held = _held(project.model, top)

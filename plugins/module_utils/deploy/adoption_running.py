@@ -7,7 +7,7 @@ Only containers that were started by hand count: those of a release have the inv
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..docker import containers as docker_containers
 from ..docker.containers import Container, Document
@@ -49,6 +49,22 @@ def require_same_scale(found: Found, model: Model) -> None:
                 f"service {service}",
                 f"it has more containers than its files say ({wanted}): `--scale` is in no file",
                 f"write `scale: NUMBER` into {found.origin.files[0]}, or run `docker compose up -d` there first",
+            )
+
+
+def require_same_profiles(found: Found, model: Model, env: Mapping[str, str]) -> None:
+    """Refuse when a service runs whose profile no file enables: a deploy leaves it out. Raises AdoptError."""
+    enabled = {name.strip() for name in env.get("COMPOSE_PROFILES", "").split(",")}
+    for document, spec in _by_hand(found, model):
+        profiles = set(map(str, spec.get("profiles") or []))
+        is_off = bool(profiles) and not profiles & enabled and "*" not in enabled
+        if is_off and document["State"]["Status"] not in ("exited", "created", "dead"):
+            names = ",".join(sorted(profiles))
+            raise AdoptError(
+                f"service {_service(document)}",
+                f"it runs, and is of the profile {names}: `--profile` is in no file",
+                f"write COMPOSE_PROFILES={names} into {found.origin.folder}/.env, or stop it: "
+                f"docker stop {_name(document)}",
             )
 
 

@@ -18,6 +18,8 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import adoption
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption_choice import AdoptError, Asked
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers, volumes
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 
 LABEL = "com.docker.compose"
@@ -77,9 +79,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(adoption, "read_host", lambda: None)
     monkeypatch.setattr(adoption, "holders", lambda _port: [{"name": "python3", "pid": 7}])
     monkeypatch.setattr(adoption, "held_by", lambda _holder: "python3 (pid 7)")
-    monkeypatch.setattr(adoption.commands, "run", there.run)
-    monkeypatch.setattr(adoption.docker_containers, "inspected", lambda *_: there.containers)
-    monkeypatch.setattr(adoption.docker_volumes, "compose_volumes", lambda: there.volumes)
+    monkeypatch.setattr(command, "run", there.run)
+    monkeypatch.setattr(containers, "inspected", lambda *_: there.containers)
+    monkeypatch.setattr(volumes, "compose_volumes", lambda: there.volumes)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0 if path == there.full else there.free))
     return there

@@ -72,6 +72,16 @@ def test_a_scale_that_only_the_command_line_said_is_refused() -> None:
     adoption_running.require_same_scale(two, model(deploy={"replicas": 2}))
 
 
+def test_a_profile_that_only_the_command_line_enabled_is_refused() -> None:
+    debug = model(profiles=["debug"])
+    with pytest.raises(AdoptError, match=r"write COMPOSE_PROFILES=debug into /root/shop/\.env"):
+        adoption_running.require_same_profiles(found(container()), debug, {"COMPOSE_PROFILES": "other"})
+    adoption_running.require_same_profiles(found(container()), debug, {"COMPOSE_PROFILES": "other, debug"})
+    adoption_running.require_same_profiles(found(container()), debug, {"COMPOSE_PROFILES": "*"})
+    adoption_running.require_same_profiles(found(container(Status="exited")), debug, {})
+    adoption_running.require_same_profiles(found(container()), model(), {})
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
