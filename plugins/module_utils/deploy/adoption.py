@@ -287,7 +287,7 @@ def _read_project(found: Found) -> _Project:
         except UnicodeDecodeError:
             raise AdoptError(path, "it is not UTF-8 text", "save it as UTF-8") from None
         except dotenv.DotenvError as error:
-            fix = "write NAME='value', in single quotes, with what is meant, and run `docker compose up -d` there"
+            fix = "write NAME='value', in single quotes, with the intended value, and run `docker compose up -d` there"
             raise AdoptError(path, str(error), fix) from None
     _require_own_values(found, env)
     model = _config(found, env)
@@ -295,7 +295,7 @@ def _read_project(found: Found) -> _Project:
 
 
 def _require_own_values(found: Found, env: Mapping[str, str]) -> None:
-    """Refuse what Compose takes from whoever starts it: it is another folder after the take-over."""
+    """Refuse what Compose takes from the user who starts it: it is another folder after the take-over."""
     named = adoption_files.named_variables(found.origin.files)
     for name in ("PWD", "HOME"):
         if name in named and name not in env:
@@ -362,7 +362,7 @@ def _archive(
 
 
 def _held(model: Model, top: str) -> list[Held]:
-    """The files of configs and secrets that stay where they are: another user owns them, and root's copy is no use."""
+    """The files of configs and secrets that stay where they are: another user owns them, and cannot read a copy, which root owns."""
     return [
         Held(kind, name, path)
         for kind in ("configs", "secrets")

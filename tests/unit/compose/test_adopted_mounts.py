@@ -47,7 +47,7 @@ FOLDER = There("folder", 100, OLD)
         pytest.param(False, There("file", 100, OLD, False), True, id="so is a binary file, such as SQLite's"),
         pytest.param(True, There("folder", LARGE, OLD), True, id="a large folder is not copied"),
         pytest.param(True, There("other", 0, 0.0), True, id="a socket is not a file"),
-        pytest.param(True, TEXT._replace(is_private=True), True, id="root's copy is no use to the owner of a file"),
+        pytest.param(True, TEXT._replace(is_private=True), True, id="the owner of a file cannot read root's copy"),
     ],
 )
 def test_what_a_service_writes_stays(read_only: bool, there: There, stays: bool) -> None:
