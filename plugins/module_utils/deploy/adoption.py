@@ -362,7 +362,7 @@ def _archive(
 
 
 def _held(model: Model, top: str) -> list[Held]:
-    """The files of configs and secrets that stay where they are: another user owns them, and cannot read a copy, which root owns."""
+    """The files of configs and secrets that stay where they are: their owner cannot read a copy, which root owns."""
     return [
         Held(kind, name, path)
         for kind in ("configs", "secrets")
