@@ -120,11 +120,8 @@ def test_files_and_inventory_are_written_and_the_env_goes_to_the_vault(where: ru
 
 def test_a_second_run_changes_nothing(where: run.Place) -> None:
     prepare(adoption(), where)
-    record = Path(where.to, receive.RECORD)
-    before = record.stat()
     done = prepare(adoption(), where)
     assert done.changed is False
-    assert record.stat() == before
     assert "project    ./shop: nothing is new" in done.plan
 
 
