@@ -84,8 +84,7 @@ def prepare(
     :raises OSError: a file cannot be written. Those that are there already stay; the next run goes on.
     """
     if not check:
-        # What is refused is refused before the first file is written.
-        prepare(found, where, request, now, require_valid, check=True)
+        _require_accepted(found, where, request, now, require_valid)
     record = receive.Record(host=where.host, folder=found["folder"], app=found["app"])
     received = receive.compare(found["archive"], where.to, found["files"], record)
     _require_all_files(found, where)
@@ -100,6 +99,13 @@ def prepare(
     text = plan.render(found, received, folders, [*done.report.written, *left])
     stays = [name for name in received.new if name != received.env]
     return Prepared(text, done.report.to_do, bool(stays) or done.changed)
+
+
+def _require_accepted(
+    found: Adoption, where: Place, request: init.Request, now: float, require_valid: Callable[[Project], None]
+) -> None:
+    """Refuse, before the first file is written, what init refuses. Raises InitError."""
+    prepare(found, where, request, now, require_valid, check=True)
 
 
 def _require_all_files(found: Adoption, where: Place) -> None:
